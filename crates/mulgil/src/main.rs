@@ -1,0 +1,2 @@
+//! The mulgil binary.
+fn main() {}
