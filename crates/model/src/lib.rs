@@ -1,1 +1,63 @@
-//! model
+//! What a valid configuration means: plain typed data, without positions, text or I/O.
+//!
+//! The `config` crate fills it from HAProxy's language; `state` and `proxy` read it. Nothing here
+//! checks anything: a [`Config`] that exists is valid (every referenced backend, ACL and file
+//! was found when it was made). Names are the identity of things: a server is `backend/name`.
+
+mod address;
+mod bind;
+mod check;
+mod error_pages;
+mod global;
+mod log;
+mod proxy;
+mod server;
+mod timeouts;
+mod tls;
+
+pub use address::{Address, Host, PortSpec, SocketKind};
+pub use bind::{Bind, BindOptions};
+pub use check::{AgentCheck, Check, CheckKind, Expect, HttpCheckSend, HttpCheckStep, TcpCheckStep};
+pub use error_pages::{ErrorLocation, ErrorPage, ErrorPages};
+pub use global::{CliLevel, Global, ReuseStrategy, StatsSocket, Tuning};
+pub use log::{LogFacility, LogFormatKind, LogFormatSpec, LogLevel, LogSetting, LogTarget};
+pub use proxy::{
+    Backend, Balance, ConnectionMode, ForwardFor, Frontend, HashBalance, HashMethod, HttpOptions,
+    HttpReuse, InitAddr, Mode, OriginalTo, Proxy, ProxyKind, Redispatch, RestrictNames, RetryOn,
+    StatsPage, SwitchRule, SwitchTarget,
+};
+pub use server::{MarkedDown, Observe, OnError, Server, SourceAddress};
+pub use timeouts::Timeouts;
+pub use tls::{
+    BindTls, CertificateSource, CrtListEntry, ServerTls, TlsVersion, TlsVersions, Verify,
+};
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A whole, valid configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// The `global` section.
+    pub global: Global,
+    /// Every `frontend`, `backend` and `listen`, in the order of the files.
+    pub proxies: Vec<Arc<Proxy>>,
+    /// `http-errors` sections by name.
+    pub http_errors: BTreeMap<Arc<str>, Arc<ErrorPages>>,
+}
+
+impl Config {
+    /// The proxy of that name which has a backend side.
+    pub fn backend(&self, name: &str) -> Option<&Arc<Proxy>> {
+        self.proxies
+            .iter()
+            .find(|p| p.backend.is_some() && &*p.name == name)
+    }
+
+    /// The proxy of that name which has a frontend side.
+    pub fn frontend(&self, name: &str) -> Option<&Arc<Proxy>> {
+        self.proxies
+            .iter()
+            .find(|p| p.frontend.is_some() && &*p.name == name)
+    }
+}

@@ -1,1 +1,66 @@
-//! rules
+//! The expression language: samples, fetches, converters, ACLs, log formats, actions.
+//!
+//! Pure: what the rules must know of the running system they read through [`Facts`]. Every
+//! element of the language is one entry of a table ([`table`]): name, arguments, one line of
+//! documentation, the function. Evaluation takes a [`Tracer`]; the empty one costs nothing.
+
+mod acl;
+pub mod action;
+mod args;
+mod condition;
+mod convert;
+mod ctx;
+mod error;
+mod expr;
+mod fetch;
+mod logformat;
+mod pattern;
+mod sample;
+mod tags;
+mod trace;
+mod vars;
+
+pub use acl::Acls;
+pub use action::{LogLevelChange, Redirect, Reply, Rule, RuleSet, Verdict, run};
+pub use condition::Cond;
+pub use ctx::{Ctx, Facts, LogFacts, NoFacts, SessionInfo, StreamInfo, Timers, TlsInfo, Wall};
+pub use error::{ParseError, nearest};
+pub use expr::Expr;
+pub use logformat::LogFormat;
+pub use sample::{Sample, Type};
+pub use trace::{NoTrace, Tracer};
+pub use vars::Vars;
+
+/// What parsing may look at.
+pub struct Scope<'a> {
+    /// The ACLs declared so far in this proxy.
+    pub acls: &'a Acls,
+    /// Reads a file that a pattern list or an answer's body comes from.
+    pub read_file: &'a dyn Fn(&str) -> Result<Vec<u8>, String>,
+}
+
+/// The tables that the language is made of, for documentation and for "did you mean".
+pub mod table {
+    pub use crate::action::ACTIONS;
+    pub use crate::convert::CONVERTERS;
+    pub use crate::fetch::{FETCHES, acl_names};
+    pub use crate::tags::TAGS;
+}
+
+/// The log formats that options name (manual section 8.2).
+pub mod formats {
+    /// `option httplog`.
+    pub const HTTP: &str = "%ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %CC %CS %tsc \
+                            %ac/%fc/%bc/%sc/%rc %sq/%bq %hr %hs %{+Q}r";
+    /// `option httplog clf`.
+    pub const HTTP_CLF: &str = "%{+Q}o %{-Q}ci - - [%trg] %r %ST %B \"\" \"\" %cp %ms %ft %b %s \
+                                %TR %Tw %Tc %Tr %Ta %tsc %ac %fc %bc %sc %rc %sq %bq %CC %CS \
+                                %hrl %hsl";
+    /// `option tcplog`.
+    pub const TCP: &str = "%ci:%cp [%t] %ft %b/%s %Tw/%Tc/%Tt %B %ts %ac/%fc/%bc/%sc/%rc %sq/%bq";
+    /// `option httpslog`.
+    pub const HTTPS: &str = "%ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %CC %CS %tsc \
+                             %ac/%fc/%bc/%sc/%rc %sq/%bq %hr %hs %{+Q}r \
+                             %[fc_err]/%[ssl_fc_err,hex]/%[ssl_c_err]/%[ssl_c_ca_err]/\
+                             %[ssl_fc_is_resumed] %[ssl_fc_sni]/%sslv/%sslc";
+}

@@ -1,0 +1,61 @@
+//! `bind` lines.
+
+use crate::{Address, BindTls};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One address of a `bind` line (a line of three addresses makes three of these).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bind {
+    /// Where to listen. A port range has been expanded: one [`Bind`] per port.
+    pub address: Address,
+    /// The words after the address, shared by all addresses of the line.
+    pub options: Arc<BindOptions>,
+    /// Where the line stands, `file:line`, for messages at start-up and in `show stat`.
+    pub origin: Arc<str>,
+    /// The listener's number (`so_id`), unique in its proxy.
+    pub id: u32,
+}
+
+/// The words after the address of a `bind` line.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BindOptions {
+    /// `name`: shown in the statistics.
+    pub name: Option<Arc<str>>,
+    /// `maxconn` of the listener.
+    pub maxconn: Option<u32>,
+    /// `backlog`.
+    pub backlog: Option<u32>,
+    /// `ssl` and all that goes with it.
+    pub tls: Option<Box<BindTls>>,
+    /// `interface`: only connections that arrive on this network interface.
+    pub interface: Option<Arc<str>>,
+    /// `v4v6`: `::` accepts IPv4 too.
+    pub v4v6: bool,
+    /// `v6only`.
+    pub v6only: bool,
+    /// `transparent`.
+    pub transparent: bool,
+    /// `accept-proxy`.
+    pub accept_proxy: bool,
+    /// `defer-accept`.
+    pub defer_accept: bool,
+    /// `tfo`.
+    pub tfo: bool,
+    /// `mss`; negative values are relative to the advertised one.
+    pub mss: Option<i32>,
+    /// `tcp-ut`.
+    pub tcp_user_timeout: Option<Duration>,
+    /// `mode` of a UNIX socket.
+    pub mode: Option<u32>,
+    /// `uid`, or `user` looked up.
+    pub uid: Option<u32>,
+    /// `gid`, or `group` looked up.
+    pub gid: Option<u32>,
+    /// `nice`.
+    pub nice: i32,
+    /// `proto`: `h1`, `h2` or `none`.
+    pub proto: Option<Arc<str>>,
+    /// `process`/`thread`/`shards` words, kept as written: any worker may accept.
+    pub thread: Option<Arc<str>>,
+}

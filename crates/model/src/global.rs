@@ -1,0 +1,180 @@
+//! The `global` section.
+
+use crate::{Address, BindOptions, BindTls, LogSetting, ServerTls};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a control socket's user may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum CliLevel {
+    /// Look at harmless things.
+    User,
+    /// Look at everything, reset maximum counters.
+    #[default]
+    Operator,
+    /// Change things.
+    Admin,
+}
+
+/// One `stats socket`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StatsSocket {
+    /// Where it listens.
+    pub address: Address,
+    /// Mode, owner, maxconn.
+    pub options: Arc<BindOptions>,
+    /// `level`.
+    pub level: CliLevel,
+    /// `expose-fd listeners`.
+    pub expose_listeners: bool,
+}
+
+/// How servers' idle connections are shared when a proxy does not say (`http-reuse`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub enum ReuseStrategy {
+    Never,
+    #[default]
+    Safe,
+    Aggressive,
+    Always,
+}
+
+/// `tune.*` that change what users see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// `tune.bufsize`, bytes.
+    pub bufsize: usize,
+    /// `tune.maxrewrite`, bytes.
+    pub maxrewrite: usize,
+    /// `tune.http.maxhdr`.
+    pub http_maxhdr: usize,
+    /// `tune.http.logurilen`, bytes.
+    pub http_logurilen: usize,
+    /// `tune.http.cookielen`, bytes.
+    pub http_cookielen: usize,
+    /// `tune.idletimer`/`tune.pool-low-fd-ratio` have no effect here; this is `tune.maxaccept`.
+    pub maxaccept: Option<u32>,
+    /// `tune.rcvbuf.client` and so on: socket buffers in bytes.
+    pub rcvbuf_client: Option<u32>,
+    /// `tune.sndbuf.client`.
+    pub sndbuf_client: Option<u32>,
+    /// `tune.rcvbuf.server`.
+    pub rcvbuf_server: Option<u32>,
+    /// `tune.sndbuf.server`.
+    pub sndbuf_server: Option<u32>,
+    /// `tune.ssl.default-dh-param` has no effect; this is `tune.ssl.cachesize`, sessions.
+    pub ssl_cachesize: usize,
+    /// `tune.ssl.lifetime`.
+    pub ssl_lifetime: Duration,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Tuning {
+            bufsize: 16384,
+            maxrewrite: 1024,
+            http_maxhdr: 101,
+            http_logurilen: 1024,
+            http_cookielen: 63,
+            maxaccept: None,
+            rcvbuf_client: None,
+            sndbuf_client: None,
+            rcvbuf_server: None,
+            sndbuf_server: None,
+            ssl_cachesize: 20000,
+            ssl_lifetime: Duration::from_secs(300),
+        }
+    }
+}
+
+/// The `global` section.
+#[derive(Clone, Debug, Default)]
+pub struct Global {
+    /// `daemon`.
+    pub daemon: bool,
+    /// `master-worker`.
+    pub master_worker: bool,
+    /// `quiet`.
+    pub quiet: bool,
+    /// `zero-warning`.
+    pub zero_warning: bool,
+    /// `maxconn`.
+    pub maxconn: Option<u32>,
+    /// `maxconnrate`, per second.
+    pub maxconnrate: Option<u32>,
+    /// `maxsessrate`, per second.
+    pub maxsessrate: Option<u32>,
+    /// `maxsslconn`.
+    pub maxsslconn: Option<u32>,
+    /// `ulimit-n`.
+    pub ulimit_n: Option<u64>,
+    /// `fd-hard-limit`.
+    pub fd_hard_limit: Option<u64>,
+    /// `nbthread`.
+    pub nbthread: Option<u32>,
+    /// `thread-groups`.
+    pub thread_groups: Option<u32>,
+    /// `cpu-map` lines: (thread numbers from 1, CPUs from 0); empty threads: all.
+    pub cpu_map: Vec<(Vec<u32>, Vec<u32>)>,
+    /// `user` looked up, or `uid`.
+    pub uid: Option<u32>,
+    /// `group` looked up, or `gid`.
+    pub gid: Option<u32>,
+    /// `user` as written.
+    pub user: Option<Arc<str>>,
+    /// `group` as written.
+    pub group: Option<Arc<str>>,
+    /// `chroot`.
+    pub chroot: Option<Arc<str>>,
+    /// `pidfile`.
+    pub pidfile: Option<Arc<str>>,
+    /// `node`.
+    pub node: Option<Arc<str>>,
+    /// `description`.
+    pub description: Option<Arc<str>>,
+    /// `localpeer`.
+    pub localpeer: Option<Arc<str>>,
+    /// `server-state-base`, `server-state-file`.
+    pub server_state_base: Option<Arc<str>>,
+    /// `server-state-file`.
+    pub server_state_file: Option<Arc<str>>,
+    /// `stats socket` lines.
+    pub stats_sockets: Vec<StatsSocket>,
+    /// `stats timeout`; 10 s when not set.
+    pub stats_timeout: Option<Duration>,
+    /// `stats maxconn`.
+    pub stats_maxconn: Option<u32>,
+    /// `log` lines.
+    pub logs: Vec<Arc<LogSetting>>,
+    /// `log-tag`.
+    pub log_tag: Option<Arc<str>>,
+    /// `log-send-hostname`; empty string: the machine's own name.
+    pub log_send_hostname: Option<Arc<str>>,
+    /// `hard-stop-after`.
+    pub hard_stop_after: Option<Duration>,
+    /// `grace`.
+    pub grace: Option<Duration>,
+    /// `close-spread-time`.
+    pub close_spread_time: Option<Duration>,
+    /// `spread-checks`, percent.
+    pub spread_checks: u32,
+    /// `ssl-default-bind-*`, already merged into each `bind … ssl`; kept for `show`.
+    pub default_bind_tls: BindTls,
+    /// `ssl-default-server-*`, already merged into each `server … ssl`.
+    pub default_server_tls: ServerTls,
+    /// `ssl-server-verify none`.
+    pub ssl_server_verify_none: bool,
+    /// Variables of `setenv` and `presetenv` with their values; `None` removes (`unsetenv`).
+    pub environment: Vec<(Arc<str>, Option<Arc<str>>)>,
+    /// `set-var`/`set-var-fmt` of the `proc` scope.
+    pub set_vars: Vec<Arc<rules::Rule>>,
+    /// `nosplice`.
+    pub nosplice: bool,
+    /// `noreuseport`.
+    pub noreuseport: bool,
+    /// `insecure-fork-wanted`, needed by external checks.
+    pub insecure_fork: bool,
+    /// `tune.*`.
+    pub tuning: Tuning,
+}

@@ -1,0 +1,435 @@
+//! `frontend`, `backend`, `listen`.
+
+use crate::{
+    Bind, CheckKind, ErrorPages, LogFormatSpec, LogLevel, LogSetting, Server, SourceAddress,
+    Timeouts,
+};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use crate::ReuseStrategy as HttpReuse;
+
+/// Which section header made this proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum ProxyKind {
+    Frontend,
+    Backend,
+    Listen,
+}
+
+/// `mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub enum Mode {
+    #[default]
+    Tcp,
+    Http,
+}
+
+/// One proxy. `listen` has both sides.
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    /// Its name, unique among proxies of its side.
+    pub name: Arc<str>,
+    /// `id`, unique among all; given in order from 2 where not set (as HAProxy numbers them).
+    pub id: u32,
+    /// The section.
+    pub kind: ProxyKind,
+    /// Where its section starts, `file:line`.
+    pub origin: Arc<str>,
+    /// `mode`.
+    pub mode: Mode,
+    /// `disabled`.
+    pub disabled: bool,
+    /// `description`.
+    pub description: Option<Arc<str>>,
+    /// `timeout …`.
+    pub timeouts: Timeouts,
+    /// `log` lines (with `log global` resolved).
+    pub logs: Vec<Arc<LogSetting>>,
+    /// `log-tag`.
+    pub log_tag: Option<Arc<str>>,
+    /// `errorfile`, `errorloc`, `errorfiles`.
+    pub errors: Arc<ErrorPages>,
+    /// HTTP behaviour options valid on both sides.
+    pub http: HttpOptions,
+    /// `stats …`: the page this proxy serves.
+    pub stats: Option<Arc<StatsPage>>,
+    /// `http-request` rules, in order (`redirect` and `reqadd` kinds included).
+    pub http_request: Vec<rules::Rule>,
+    /// `http-response` rules.
+    pub http_response: Vec<rules::Rule>,
+    /// `http-after-response` rules.
+    pub http_after_response: Vec<rules::Rule>,
+    /// `tcp-request content` rules.
+    pub tcp_request_content: Vec<rules::Rule>,
+    /// `tcp-response content` rules.
+    pub tcp_response_content: Vec<rules::Rule>,
+    /// `tcp-request inspect-delay`.
+    pub inspect_delay: Option<Duration>,
+    /// The side that faces clients.
+    pub frontend: Option<Box<Frontend>>,
+    /// The side that faces servers.
+    pub backend: Option<Box<Backend>>,
+}
+
+/// How long connections live (`option http-keep-alive|http-server-close|httpclose`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub enum ConnectionMode {
+    #[default]
+    KeepAlive,
+    ServerClose,
+    Close,
+}
+
+/// `option forwardfor`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardFor {
+    /// `header NAME`; `X-Forwarded-For` when not set.
+    pub header: Arc<str>,
+    /// `except NET`: (address, prefix length).
+    pub except: Option<(IpAddr, u8)>,
+    /// `if-none`.
+    pub if_none: bool,
+}
+
+/// `option originalto`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginalTo {
+    /// `header NAME`; `X-Original-To` when not set.
+    pub header: Arc<str>,
+    /// `except NET`.
+    pub except: Option<(IpAddr, u8)>,
+}
+
+/// HTTP options; on a `listen` both sides are the same value. Where frontend and backend differ
+/// the stricter connection mode wins, and boolean options count from either side as the manual says.
+#[derive(Clone, Debug, Default)]
+pub struct HttpOptions {
+    /// Keep-alive mode.
+    pub connection: ConnectionMode,
+    /// `option forwardfor`.
+    pub forwardfor: Option<Arc<ForwardFor>>,
+    /// `option forwarded` (RFC 7239) in its plain form.
+    pub forwarded: bool,
+    /// `option originalto`.
+    pub originalto: Option<Arc<OriginalTo>>,
+    /// `http-send-name-header NAME`.
+    pub send_name_header: Option<Arc<str>>,
+    /// `option accept-unsafe-violations-in-http-request` (also the older name).
+    pub unsafe_request: bool,
+    /// `option accept-unsafe-violations-in-http-response`.
+    pub unsafe_response: bool,
+    /// `option http-pretend-keepalive`.
+    pub pretend_keepalive: bool,
+    /// `option http-buffer-request`.
+    pub buffer_request: bool,
+    /// `option http-no-delay`.
+    pub no_delay: bool,
+    /// `option http-ignore-probes`.
+    pub ignore_probes: bool,
+    /// `option http-use-proxy-header`.
+    pub use_proxy_header: bool,
+    /// `option http-restrict-req-hdr-names preserve|delete|reject`; `None` preserve.
+    pub restrict_names: Option<RestrictNames>,
+}
+
+/// What happens to request headers whose names are not `[A-Za-z0-9-]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum RestrictNames {
+    Delete,
+    Reject,
+}
+
+/// Where a `use_backend` or `default_backend` leads.
+#[derive(Clone, Debug)]
+pub enum SwitchTarget {
+    /// A backend's name, known to exist.
+    Name(Arc<str>),
+    /// A log-format that gives a name at run time.
+    Format(Arc<rules::LogFormat>),
+}
+
+/// One `use_backend` line (or, in a backend, `use-server`).
+#[derive(Clone, Debug)]
+pub struct SwitchRule {
+    /// Where to.
+    pub target: SwitchTarget,
+    /// When; `None`: always.
+    pub condition: Option<rules::Cond>,
+}
+
+/// The side that faces clients.
+#[derive(Clone, Debug, Default)]
+pub struct Frontend {
+    /// `bind` lines, expanded.
+    pub binds: Vec<Bind>,
+    /// `maxconn`; `None`: the process's.
+    pub maxconn: Option<u32>,
+    /// `backlog`.
+    pub backlog: Option<u32>,
+    /// `rate-limit sessions`, per second.
+    pub rate_limit_sessions: Option<u32>,
+    /// `default_backend`; a `listen` leads to itself when `None`.
+    pub default_backend: Option<Arc<str>>,
+    /// `use_backend` lines in order.
+    pub switches: Vec<SwitchRule>,
+    /// `tcp-request connection` rules.
+    pub tcp_request_connection: Vec<rules::Rule>,
+    /// `tcp-request session` rules.
+    pub tcp_request_session: Vec<rules::Rule>,
+    /// `log-format`, `option httplog` and so on.
+    pub log_format: LogFormatSpec,
+    /// `error-log-format`.
+    pub error_log_format: Option<Arc<rules::LogFormat>>,
+    /// `unique-id-format`.
+    pub unique_id_format: Option<Arc<rules::LogFormat>>,
+    /// `unique-id-header`.
+    pub unique_id_header: Option<Arc<str>>,
+    /// `capture request header NAME len N`.
+    pub capture_request: Vec<(Arc<str>, usize)>,
+    /// `capture response header NAME len N`.
+    pub capture_response: Vec<(Arc<str>, usize)>,
+    /// `capture cookie NAME len N`; the name with its trailing `*` removed and noted.
+    pub capture_cookie: Option<(Arc<str>, bool, usize)>,
+    /// `declare capture request|response len N`: extra slots.
+    pub declared_captures: (Vec<usize>, Vec<usize>),
+    /// `monitor-uri`.
+    pub monitor_uri: Option<Arc<str>>,
+    /// `monitor fail if …`.
+    pub monitor_fail: Vec<rules::Cond>,
+    /// `option dontlognull`.
+    pub dontlognull: bool,
+    /// `option dontlog-normal`.
+    pub dontlog_normal: bool,
+    /// `option logasap`.
+    pub logasap: bool,
+    /// `option log-separate-errors`.
+    pub log_separate_errors: bool,
+    /// `option socket-stats`.
+    pub socket_stats: bool,
+    /// `option clitcpka` and its numbers: (count, idle, interval).
+    pub keepalive: Option<(Option<u32>, Option<Duration>, Option<Duration>)>,
+    /// `option nolinger`.
+    pub nolinger: bool,
+    /// `log-steps`, `level` changes are per rule; the level of normal lines.
+    pub normal_log_level: Option<LogLevel>,
+}
+
+/// `hash-type` method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub enum HashMethod {
+    #[default]
+    MapBased,
+    Consistent,
+}
+
+/// `hash-balance-factor`, percent; 0 is off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct HashBalance(pub u32);
+
+/// `balance`.
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs)] // manual section 4.2, `balance`
+pub enum Balance {
+    #[default]
+    RoundRobin,
+    StaticRr,
+    LeastConn,
+    First,
+    Source,
+    Uri {
+        len: Option<u32>,
+        depth: Option<u32>,
+        whole: bool,
+        path_only: bool,
+    },
+    UrlParam {
+        name: Arc<str>,
+        check_post: Option<u32>,
+    },
+    Header {
+        name: Arc<str>,
+        use_domain_only: bool,
+    },
+    Random {
+        draws: u32,
+    },
+    RdpCookie {
+        name: Arc<str>,
+    },
+    Hash(Arc<rules::Expr>),
+}
+
+/// `init-addr` method, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum InitAddr {
+    Last,
+    Libc,
+    None,
+    Ip(IpAddr),
+}
+
+/// `option redispatch`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Redispatch {
+    /// Positive n: on every n-th retry; negative -1: on the last retry only (the default of the option).
+    pub interval: i32,
+}
+
+/// `retry-on`, as bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryOn(pub u32);
+
+impl RetryOn {
+    /// `conn-failure`, the default.
+    pub const CONN_FAILURE: u32 = 1;
+    /// `empty-response`.
+    pub const EMPTY_RESPONSE: u32 = 1 << 1;
+    /// `junk-response`.
+    pub const JUNK_RESPONSE: u32 = 1 << 2;
+    /// `response-timeout`.
+    pub const RESPONSE_TIMEOUT: u32 = 1 << 3;
+    /// `0rtt-rejected`.
+    pub const EARLY_DATA: u32 = 1 << 4;
+    /// `401`; further statuses follow as listed by [`RetryOn::STATUSES`].
+    pub const STATUS_SHIFT: u32 = 8;
+    /// Statuses in the order of their bits from [`RetryOn::STATUS_SHIFT`] on.
+    pub const STATUSES: [u16; 13] = [
+        401, 403, 404, 405, 407, 408, 421, 425, 429, 500, 501, 502, 503,
+    ];
+    /// `504`'s bit follows those of `STATUSES`.
+    pub const STATUS_504: u32 = 1 << 21;
+
+    /// Whether `bit` is set.
+    pub fn has(self, bit: u32) -> bool {
+        self.0 & bit != 0
+    }
+
+    /// The bit of a status code, 0 when that status cannot be retried on.
+    pub fn status_bit(status: u16) -> u32 {
+        if status == 504 {
+            return Self::STATUS_504;
+        }
+        match Self::STATUSES.iter().position(|s| *s == status) {
+            Some(i) => 1 << (Self::STATUS_SHIFT + i as u32),
+            None => 0,
+        }
+    }
+}
+
+impl Default for RetryOn {
+    fn default() -> Self {
+        RetryOn(Self::CONN_FAILURE)
+    }
+}
+
+/// The side that faces servers.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    /// `balance`.
+    pub balance: Balance,
+    /// `hash-type` method.
+    pub hash_method: HashMethod,
+    /// `hash-balance-factor`.
+    pub hash_balance: HashBalance,
+    /// `server` lines in order (`server-template` expanded).
+    pub servers: Vec<Server>,
+    /// `use-server` rules.
+    pub use_server: Vec<SwitchRule>,
+    /// `retries`; 3 when not set.
+    pub retries: u32,
+    /// `option redispatch`.
+    pub redispatch: Option<Redispatch>,
+    /// `retry-on`.
+    pub retry_on: RetryOn,
+    /// `http-reuse`.
+    pub reuse: HttpReuse,
+    /// `option allbackups`.
+    pub allbackups: bool,
+    /// `option abortonclose`.
+    pub abortonclose: bool,
+    /// `option prefer-last-server`.
+    pub prefer_last_server: bool,
+    /// `fullconn`.
+    pub fullconn: Option<u32>,
+    /// What checks do.
+    pub check: Arc<CheckKind>,
+    /// `http-check disable-on-404`.
+    pub disable_on_404: bool,
+    /// `http-check send-state`.
+    pub check_send_state: bool,
+    /// `option log-health-checks`.
+    pub log_health_checks: bool,
+    /// `source`.
+    pub source: Option<Arc<SourceAddress>>,
+    /// `option srvtcpka` and its numbers.
+    pub keepalive: Option<(Option<u32>, Option<Duration>, Option<Duration>)>,
+    /// `option nolinger`.
+    pub nolinger: bool,
+    /// `server-state-file-name` / `load-server-state-from-file`.
+    pub load_server_state: bool,
+}
+
+impl Default for Backend {
+    fn default() -> Self {
+        Backend {
+            balance: Balance::default(),
+            hash_method: HashMethod::default(),
+            hash_balance: HashBalance::default(),
+            servers: Vec::new(),
+            use_server: Vec::new(),
+            retries: 3,
+            redispatch: None,
+            retry_on: RetryOn::default(),
+            reuse: HttpReuse::default(),
+            allbackups: false,
+            abortonclose: false,
+            prefer_last_server: false,
+            fullconn: None,
+            check: Arc::default(),
+            disable_on_404: false,
+            check_send_state: false,
+            log_health_checks: false,
+            source: None,
+            keepalive: None,
+            nolinger: false,
+            load_server_state: false,
+        }
+    }
+}
+
+/// `stats …` lines: the page a proxy answers with.
+#[derive(Clone, Debug)]
+pub struct StatsPage {
+    /// `stats uri` prefix; `/haproxy?stats` when only `stats enable` is given.
+    pub uri: Arc<str>,
+    /// `stats refresh`.
+    pub refresh: Option<Duration>,
+    /// `stats realm`.
+    pub realm: Option<Arc<str>>,
+    /// `stats auth USER:PASSWORD`.
+    pub auth: Vec<(Arc<str>, Arc<str>)>,
+    /// `stats scope`; `.` has been replaced by the proxy's own name.
+    pub scope: Vec<Arc<str>>,
+    /// `stats hide-version`.
+    pub hide_version: bool,
+    /// `stats show-legends`.
+    pub show_legends: bool,
+    /// `stats show-node [NAME]`.
+    pub show_node: Option<Arc<str>>,
+    /// `stats show-desc [TEXT]`.
+    pub show_desc: Option<Arc<str>>,
+    /// `stats show-modules`.
+    pub show_modules: bool,
+    /// `stats admin if …`: when changes are allowed.
+    pub admin: Vec<rules::Cond>,
+    /// `stats http-request` rules.
+    pub http_request: Vec<rules::Rule>,
+}

@@ -1,0 +1,107 @@
+//! `server` lines, with `default-server` already merged in.
+
+use crate::{Address, AgentCheck, Check, ServerTls};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// `observe`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Observe {
+    Layer4,
+    Layer7,
+}
+
+/// `on-error`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub enum OnError {
+    FastInter,
+    #[default]
+    FailCheck,
+    SuddenDeath,
+    MarkDown,
+}
+
+/// `on-marked-down`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum MarkedDown {
+    ShutdownSessions,
+    Drain,
+}
+
+/// `source` (of a server or a backend).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceAddress {
+    /// The address to connect from; port 0 lets the kernel choose.
+    pub address: SocketAddr,
+    /// The end of a port range, if one was given.
+    pub last_port: Option<u16>,
+    /// `interface NAME`.
+    pub interface: Option<Arc<str>>,
+}
+
+/// One server; rare settings are boxed, because a hundred thousand of these is normal.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Unique in its backend.
+    pub name: Arc<str>,
+    /// `id`, unique in its backend; given in order from 1 where not set.
+    pub id: u32,
+    /// Where it is.
+    pub address: Address,
+    /// The host as written when it was a name, else `None` (shown as the fqdn).
+    pub hostname: Option<Arc<str>>,
+    /// `weight`, 0 to 256.
+    pub weight: u16,
+    /// `backup`.
+    pub backup: bool,
+    /// `disabled`: starts in maintenance.
+    pub disabled: bool,
+    /// `maxconn`; 0 is no limit.
+    pub maxconn: u32,
+    /// `minconn`.
+    pub minconn: u32,
+    /// `maxqueue`; 0 is no limit.
+    pub maxqueue: u32,
+    /// `cookie`.
+    pub cookie: Option<Arc<str>>,
+    /// `check`; boxed settings are shared between the servers of a `default-server`.
+    pub check: Option<Arc<Check>>,
+    /// `agent-check`.
+    pub agent: Option<Arc<AgentCheck>>,
+    /// `track BACKEND/SERVER`.
+    pub track: Option<Arc<str>>,
+    /// `ssl …`.
+    pub tls: Option<Arc<ServerTls>>,
+    /// `source`.
+    pub source: Option<Arc<SourceAddress>>,
+    /// `slowstart`.
+    pub slowstart: Option<Duration>,
+    /// `pool-max-conn`; `None`: no limit.
+    pub pool_max_conn: Option<u32>,
+    /// `pool-purge-delay`; 5 s when not set.
+    pub pool_purge_delay: Duration,
+    /// `max-reuse`; `None`: no limit.
+    pub max_reuse: Option<u32>,
+    /// `send-proxy`.
+    pub send_proxy: bool,
+    /// `send-proxy-v2`.
+    pub send_proxy_v2: bool,
+    /// `observe`.
+    pub observe: Option<Observe>,
+    /// `error-limit`; 10 when not set.
+    pub error_limit: u32,
+    /// `on-error`.
+    pub on_error: OnError,
+    /// `on-marked-down`.
+    pub on_marked_down: Option<MarkedDown>,
+    /// `on-marked-up shutdown-backup-sessions`.
+    pub shutdown_backup_sessions: bool,
+    /// `redir PREFIX`.
+    pub redir: Option<Arc<str>>,
+    /// `tcp-ut`.
+    pub tcp_user_timeout: Option<Duration>,
+}

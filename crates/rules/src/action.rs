@@ -1,0 +1,443 @@
+//! Actions, and rules made of them (manual section 4.4 of 3.x, `http-request` and so on in 2.6).
+
+mod answer;
+mod parse;
+
+pub use answer::{Body, Redirect, Reply};
+
+use crate::Scope;
+use crate::condition::Cond;
+use crate::ctx::Ctx;
+use crate::error::ParseError;
+use crate::expr::Expr;
+use crate::logformat::LogFormat;
+use crate::trace::Tracer;
+use crate::vars::VarName;
+use regex::bytes::Regex;
+
+/// Where a rule stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum RuleSet {
+    HttpRequest,
+    HttpResponse,
+    HttpAfterResponse,
+    TcpRequestConnection,
+    TcpRequestSession,
+    TcpRequestContent,
+    TcpResponseContent,
+}
+
+impl RuleSet {
+    /// The words a line of this set starts with.
+    pub fn keyword(self) -> &'static str {
+        match self {
+            RuleSet::HttpRequest => "http-request",
+            RuleSet::HttpResponse => "http-response",
+            RuleSet::HttpAfterResponse => "http-after-response",
+            RuleSet::TcpRequestConnection => "tcp-request connection",
+            RuleSet::TcpRequestSession => "tcp-request session",
+            RuleSet::TcpRequestContent => "tcp-request content",
+            RuleSet::TcpResponseContent => "tcp-response content",
+        }
+    }
+
+    /// Whether rules of this set act on the response.
+    pub fn on_response(self) -> bool {
+        matches!(
+            self,
+            RuleSet::HttpResponse | RuleSet::HttpAfterResponse | RuleSet::TcpResponseContent
+        )
+    }
+}
+
+/// How `del-header -m` compares names.
+#[derive(Clone, Debug)]
+pub enum NameMatch {
+    /// The name itself.
+    Exact(Box<[u8]>),
+    /// `beg`.
+    Begins(Box<[u8]>),
+    /// `end`.
+    Ends(Box<[u8]>),
+    /// `sub`.
+    Contains(Box<[u8]>),
+    /// `reg`.
+    Regex(Regex),
+}
+
+/// A change of the log level by a rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogLevelChange {
+    /// None.
+    #[default]
+    Unchanged,
+    /// No line at all.
+    Silent,
+    /// This severity (0 `emerg` to 7 `debug`).
+    Level(u8),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Action {
+    Allow,
+    Deny(Box<Reply>),
+    Tarpit(Box<Reply>),
+    Return(Box<Reply>),
+    Redirect(Box<Redirect>),
+    Reject,
+    SetHeader(Box<[u8]>, LogFormat),
+    AddHeader(Box<[u8]>, LogFormat),
+    DelHeader(NameMatch),
+    ReplaceHeader(Box<[u8]>, Regex, LogFormat),
+    ReplaceValue(Box<[u8]>, Regex, LogFormat),
+    ReplaceUri(Regex, LogFormat),
+    ReplacePath(Regex, LogFormat),
+    ReplacePathq(Regex, LogFormat),
+    SetMethod(LogFormat),
+    SetUri(LogFormat),
+    SetPath(LogFormat),
+    SetPathq(LogFormat),
+    SetQuery(LogFormat),
+    SetStatus(u16, Option<Box<[u8]>>),
+    SetVar(VarName, Expr),
+    SetVarFmt(VarName, LogFormat),
+    UnsetVar(VarName),
+    SetLogLevel(LogLevelChange),
+    Capture(Expr, usize),
+    CaptureTo(Expr, usize),
+    DisableL7Retry,
+    WaitForBody {
+        time_ms: u64,
+        at_least: Option<u64>,
+    },
+    /// Accepted for what it means to others; nothing to do here.
+    Nothing,
+}
+
+/// One action of the language.
+pub struct ActionDef {
+    /// Its name.
+    pub name: &'static str,
+    /// Where it may stand.
+    pub sets: &'static [RuleSet],
+    /// Its arguments, for documentation.
+    pub args: &'static str,
+    /// One line.
+    pub doc: &'static str,
+    pub(crate) parse: parse::ParseFn,
+}
+
+pub use parse::ACTIONS;
+
+/// One rule: an action and when it is taken.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    pub(crate) action: Action,
+    pub(crate) condition: Option<Cond>,
+    /// Slots that `capture … len` needs, for the frontend to provide.
+    pub capture_len: Option<usize>,
+}
+
+impl Rule {
+    /// Reads the words after the set's keyword.
+    pub fn parse(set: RuleSet, words: &[&str], scope: &Scope<'_>) -> Result<Rule, ParseError> {
+        parse::rule(set, words, scope)
+    }
+
+    /// A rule that redirects (`redirect` outside `http-request`).
+    pub fn redirect(words: &[&str], scope: &Scope<'_>) -> Result<Rule, ParseError> {
+        parse::redirect_rule(words, scope)
+    }
+
+    /// The slot that this rule captures into, for the configuration to number.
+    pub fn set_capture_slot(&mut self, slot: usize) {
+        if let Action::Capture(_, at) = &mut self.action {
+            *at = slot;
+        }
+    }
+
+    /// Whether it needs the request's body.
+    pub fn waits_for_body(&self) -> bool {
+        matches!(self.action, Action::WaitForBody { .. })
+    }
+}
+
+/// What the rules came to.
+#[derive(Debug)]
+pub enum Verdict<'r> {
+    /// The end of the rules.
+    Continue,
+    /// No further rules.
+    Allow,
+    /// Refuse with this answer.
+    Deny(&'r Reply),
+    /// Refuse with this answer, late.
+    Tarpit(&'r Reply),
+    /// Answer with this.
+    Return(&'r Reply),
+    /// Send the client elsewhere.
+    Redirect(&'r Redirect),
+    /// Close without a word.
+    Reject,
+    /// Wait for the body, then go on at the rule of this index.
+    WaitForBody {
+        /// Milliseconds at most.
+        time_ms: u64,
+        /// Bytes that suffice.
+        at_least: Option<u64>,
+        /// Where to go on.
+        resume: usize,
+    },
+}
+
+/// What rules change besides the message.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// `set-log-level`.
+    pub log_level: LogLevelChange,
+    /// `disable-l7-retry`.
+    pub no_retry: bool,
+    /// `capture`: slot and value.
+    pub captures: Vec<(usize, Box<[u8]>)>,
+}
+
+/// Evaluates rules in order from index `from` on. Messages and variables are changed as it goes.
+pub fn run<'r, T: Tracer>(
+    rules: &'r [Rule],
+    from: usize,
+    cx: &mut Ctx<'_>,
+    effects: &mut Effects,
+    tracer: &mut T,
+) -> Verdict<'r> {
+    for (index, rule) in rules.iter().enumerate().skip(from) {
+        let matched = match &rule.condition {
+            Some(condition) => condition.eval(cx, tracer),
+            None => true,
+        };
+        tracer.rule(index, matched);
+        if !matched {
+            continue;
+        }
+        match &rule.action {
+            Action::Allow => return Verdict::Allow,
+            Action::Deny(reply) => return Verdict::Deny(reply),
+            Action::Tarpit(reply) => return Verdict::Tarpit(reply),
+            Action::Return(reply) => return Verdict::Return(reply),
+            Action::Redirect(redirect) => {
+                if !redirect.ignored(cx) {
+                    return Verdict::Redirect(redirect);
+                }
+            }
+            Action::Reject => return Verdict::Reject,
+            Action::WaitForBody { time_ms, at_least } => {
+                return Verdict::WaitForBody {
+                    time_ms: *time_ms,
+                    at_least: *at_least,
+                    resume: index + 1,
+                };
+            }
+            action => apply(action, cx, effects),
+        }
+    }
+    Verdict::Continue
+}
+
+fn apply(action: &Action, cx: &mut Ctx<'_>, effects: &mut Effects) {
+    let render = |format: &LogFormat, cx: &Ctx<'_>| {
+        let mut out = Vec::new();
+        format.render(cx, &mut out);
+        out
+    };
+    match action {
+        Action::SetHeader(name, format) => {
+            let value = render(format, cx);
+            if let Some(head) = head(cx) {
+                head.set(name, &value);
+            }
+        }
+        Action::AddHeader(name, format) => {
+            let value = render(format, cx);
+            if let Some(head) = head(cx) {
+                head.append(name, &value);
+            }
+        }
+        Action::DelHeader(names) => {
+            if let Some(head) = head(cx) {
+                delete(head, names);
+            }
+        }
+        Action::ReplaceHeader(name, regex, format) => {
+            let template = render(format, cx);
+            if let Some(head) = head(cx) {
+                head.rewrite_values(name, |value| replaced(regex, value, &template));
+            }
+        }
+        Action::ReplaceValue(name, regex, format) => {
+            let template = render(format, cx);
+            if let Some(head) = head(cx) {
+                head.rewrite_values(name, |line| {
+                    let items: Vec<Vec<u8>> = line
+                        .split(|b| *b == b',')
+                        .map(|item| {
+                            let item = item.trim_ascii();
+                            replaced(regex, item, &template).unwrap_or_else(|| item.to_vec())
+                        })
+                        .collect();
+                    Some(items.join(&b", "[..]))
+                });
+            }
+        }
+        Action::ReplaceUri(regex, format) => {
+            let template = render(format, cx);
+            if let Some(head) = cx.req.as_deref_mut()
+                && let Some(target) = replaced(regex, head.target(), &template)
+            {
+                head.set_target(&target);
+            }
+        }
+        Action::ReplacePath(regex, format) => {
+            let template = render(format, cx);
+            if let Some(head) = cx.req.as_deref_mut()
+                && let Some(path) = replaced(regex, head.path(), &template)
+            {
+                set_path(head, &path, true);
+            }
+        }
+        Action::ReplacePathq(regex, format) => {
+            let template = render(format, cx);
+            if let Some(head) = cx.req.as_deref_mut()
+                && let Some(path) =
+                    replaced(regex, http::uri::path_and_query(head.target()), &template)
+            {
+                set_path(head, &path, false);
+            }
+        }
+        Action::SetMethod(format) => {
+            let method = render(format, cx);
+            if let Some(head) = cx.req.as_deref_mut()
+                && !method.is_empty()
+            {
+                head.set_method(&method);
+            }
+        }
+        Action::SetUri(format) => {
+            let target = render(format, cx);
+            if let Some(head) = cx.req.as_deref_mut()
+                && !target.is_empty()
+            {
+                head.set_target(&target);
+            }
+        }
+        Action::SetPath(format) => {
+            let path = render(format, cx);
+            if let Some(head) = cx.req.as_deref_mut() {
+                set_path(head, &path, true);
+            }
+        }
+        Action::SetPathq(format) => {
+            let path = render(format, cx);
+            if let Some(head) = cx.req.as_deref_mut() {
+                set_path(head, &path, false);
+            }
+        }
+        Action::SetQuery(format) => {
+            let query = render(format, cx);
+            if let Some(head) = cx.req.as_deref_mut() {
+                let mut path = head.path().to_vec();
+                if !query.is_empty() && query.first() != Some(&b'?') {
+                    path.push(b'?');
+                }
+                path.extend_from_slice(&query);
+                set_path(head, &path, false);
+            }
+        }
+        Action::SetStatus(status, reason) => {
+            if let Some(head) = cx.res.as_deref_mut() {
+                let reason = reason
+                    .as_deref()
+                    .unwrap_or_else(|| http::status::reason(*status).as_bytes());
+                head.set_status(*status, reason);
+            }
+        }
+        Action::SetVar(name, expr) => {
+            let value = expr.eval(cx).map(crate::Sample::into_owned);
+            let mut vars = cx.vars.borrow_mut();
+            match value {
+                Some(value) => vars.set(name, value),
+                None => vars.unset(name),
+            }
+        }
+        Action::SetVarFmt(name, format) => {
+            let value = crate::Sample::owned(render(format, cx));
+            cx.vars.borrow_mut().set(name, value);
+        }
+        Action::UnsetVar(name) => cx.vars.borrow_mut().unset(name),
+        Action::SetLogLevel(change) => effects.log_level = *change,
+        Action::Capture(expr, slot) | Action::CaptureTo(expr, slot) => {
+            if let Some(sample) = expr.eval(cx) {
+                effects
+                    .captures
+                    .push((*slot, sample.to_text().into_owned().into()));
+            }
+        }
+        Action::DisableL7Retry => effects.no_retry = true,
+        Action::Nothing
+        | Action::Allow
+        | Action::Deny(_)
+        | Action::Tarpit(_)
+        | Action::Return(_)
+        | Action::Redirect(_)
+        | Action::Reject
+        | Action::WaitForBody { .. } => {}
+    }
+}
+
+/// The message a rule is about: the response once there is one.
+fn head<'c>(cx: &'c mut Ctx<'_>) -> Option<&'c mut http::Head> {
+    match &mut cx.res {
+        Some(response) => Some(response),
+        None => cx.req.as_deref_mut(),
+    }
+}
+
+/// The value with its first match replaced; `None` when nothing matches.
+fn replaced(regex: &Regex, value: &[u8], template: &[u8]) -> Option<Vec<u8>> {
+    regex
+        .is_match(value)
+        .then(|| crate::convert::substitute(regex, value, template, false))
+}
+
+fn delete(head: &mut http::Head, names: &NameMatch) {
+    let fold = |n: &[u8]| n.to_ascii_lowercase();
+    match names {
+        NameMatch::Exact(name) => {
+            head.remove(name);
+        }
+        NameMatch::Begins(p) => {
+            head.retain(|n, _| !n.get(..p.len()).is_some_and(|b| b.eq_ignore_ascii_case(p)));
+        }
+        NameMatch::Ends(p) => head.retain(|n, _| !fold(n).ends_with(&fold(p))),
+        NameMatch::Contains(p) => {
+            let p = fold(p);
+            head.retain(|n, _| p.is_empty() || !fold(n).windows(p.len()).any(|w| w == &*p));
+        }
+        NameMatch::Regex(regex) => head.retain(|n, _| !regex.is_match(n)),
+    }
+}
+
+/// Changes the path of any form of target; the query stays when `keep_query`.
+fn set_path(head: &mut http::Head, path: &[u8], keep_query: bool) {
+    let target = head.target();
+    let old = http::uri::path_and_query(target);
+    let prefix = target.len() - old.len();
+    let mut new = target.get(..prefix).unwrap_or_default().to_vec();
+    new.extend_from_slice(path);
+    if keep_query && let Some(query) = http::uri::query(target) {
+        new.push(b'?');
+        new.extend_from_slice(query);
+    }
+    if !new.is_empty() {
+        head.set_target(&new);
+    }
+}

@@ -1,0 +1,145 @@
+//! Expressions: a fetch and the converters behind it.
+
+use crate::args::{self, Arg};
+use crate::convert::{CONVERTERS, ConvertDef};
+use crate::error::{ParseError, nearest};
+use crate::fetch::{FETCHES, FetchDef};
+use crate::{Ctx, Sample, Type};
+
+/// `fetch(args),converter(args),…`.
+#[derive(Clone, Debug)]
+pub struct Expr {
+    fetch: &'static FetchDef,
+    args: Box<[Arg]>,
+    converters: Vec<(&'static ConvertDef, Box<[Arg]>)>,
+}
+
+impl Expr {
+    /// Reads one word.
+    pub fn parse(word: &str) -> Result<Expr, ParseError> {
+        let (name, rest) = split_name(word);
+        let fetch = FETCHES
+            .iter()
+            .find(|f| f.names.contains(&name))
+            .ok_or_else(|| {
+                ParseError::at(
+                    0,
+                    unknown("fetch", name, FETCHES.iter().flat_map(|f| f.names)),
+                )
+            })?;
+        let (texts, rest) = args::split(rest).map_err(|m| ParseError::at(0, m))?;
+        let args = args::check(name, &fetch.args, texts).map_err(|m| ParseError::at(0, m))?;
+        let mut expr = Expr {
+            fetch,
+            args,
+            converters: Vec::new(),
+        };
+        expr.parse_converters(word, rest)?;
+        Ok(expr)
+    }
+
+    /// Reads `,converter(args),…` behind an expression.
+    pub(crate) fn parse_converters(&mut self, word: &str, rest: &str) -> Result<(), ParseError> {
+        let mut rest = rest;
+        while !rest.is_empty() {
+            let offset = word.len() - rest.len();
+            let fail = |message: String| ParseError {
+                word: 0,
+                offset,
+                message,
+            };
+            let Some(after) = rest.strip_prefix(',') else {
+                return Err(fail(format!(
+                    "'{rest}' stands where ',converter' or the end should"
+                )));
+            };
+            let (name, after) = split_name(after.trim_start());
+            let converter = CONVERTERS.iter().find(|c| c.name == name).ok_or_else(|| {
+                fail(unknown(
+                    "converter",
+                    name,
+                    CONVERTERS.iter().map(|c| &c.name),
+                ))
+            })?;
+            let (texts, after) = args::split(after).map_err(fail)?;
+            let args = args::check(name, &converter.args, texts).map_err(fail)?;
+            self.converters.push((converter, args));
+            rest = after;
+        }
+        Ok(())
+    }
+
+    /// The type it ends in, as far as the tables know.
+    pub fn output(&self) -> Type {
+        self.converters
+            .last()
+            .map_or(self.fetch.output, |(c, _)| c.output)
+    }
+
+    /// The value; `None` where there is none.
+    pub fn eval<'s>(&'s self, cx: &'s Ctx<'_>) -> Option<Sample<'s>> {
+        self.convert((self.fetch.eval)(&self.args, cx)?, cx)
+    }
+
+    /// Calls `visit` with each value (a header that comes more than once has several) until it
+    /// returns true; whether it did, and whether there was any value at all.
+    pub fn any(&self, cx: &Ctx<'_>, mut visit: impl FnMut(&Sample<'_>) -> bool) -> (bool, bool) {
+        let Some(each) = self.fetch.each else {
+            return match self.eval(cx) {
+                Some(sample) => (visit(&sample), true),
+                None => (false, false),
+            };
+        };
+        let mut seen = false;
+        for n in 0.. {
+            let Some(raw) = each(&self.args, cx, n) else {
+                break;
+            };
+            if let Some(sample) = self.convert(raw, cx) {
+                seen = true;
+                if visit(&sample) {
+                    return (true, true);
+                }
+            }
+        }
+        (false, seen)
+    }
+
+    fn convert<'s>(&'s self, mut sample: Sample<'s>, cx: &'s Ctx<'_>) -> Option<Sample<'s>> {
+        for (converter, args) in &self.converters {
+            sample = (converter.eval)(args, sample, cx)?;
+        }
+        Some(sample)
+    }
+}
+
+fn split_name(text: &str) -> (&str, &str) {
+    let end = text.find(['(', ',']).unwrap_or(text.len());
+    text.split_at(end)
+}
+
+/// The sentence for a name that no table has.
+pub(crate) fn unknown<'a>(
+    what: &str,
+    name: &str,
+    names: impl IntoIterator<Item = &'a &'static str>,
+) -> String {
+    let known = match what {
+        "fetch" => KNOWN_FETCHES,
+        "converter" => KNOWN_CONVERTERS,
+        "action" => KNOWN_ACTIONS,
+        _ => "",
+    };
+    if known.lines().any(|k| k == name) {
+        return format!("'{name}' is a {what} of HAProxy that mulgil does not have yet");
+    }
+    match nearest(name, names.into_iter().copied()) {
+        Some(near) => format!("unknown {what} '{name}': did you mean '{near}'?"),
+        None => format!("unknown {what} '{name}'"),
+    }
+}
+
+/// Names of HAProxy's language, whether we have them or not.
+const KNOWN_FETCHES: &str = include_str!("known/fetches.txt");
+const KNOWN_CONVERTERS: &str = include_str!("known/converters.txt");
+const KNOWN_ACTIONS: &str = include_str!("known/actions.txt");

@@ -1,0 +1,221 @@
+//! Log formats: text, `%tags` and `%[expressions]` (manual section 8.2.6).
+
+use crate::error::ParseError;
+use crate::expr::Expr;
+use crate::tags::{self, TagDef};
+use crate::{Ctx, Type};
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Flags {
+    /// `Q`: in double quotes.
+    pub quote: bool,
+    /// `X`: numbers and addresses in hexadecimal.
+    pub hex: bool,
+    /// `E`: escape quotes, backslashes and brackets with a backslash.
+    pub escape: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Part {
+    Text(Box<[u8]>),
+    Tag(&'static TagDef, Flags),
+    Expr(Box<Expr>, Flags),
+}
+
+/// A parsed format.
+#[derive(Clone, Debug, Default)]
+pub struct LogFormat {
+    parts: Vec<Part>,
+}
+
+impl LogFormat {
+    /// Reads a format; an error's offset points into the text.
+    pub fn parse(text: &str) -> Result<LogFormat, ParseError> {
+        let mut parts = Vec::new();
+        let mut literal = Vec::new();
+        let mut global = Flags::default();
+        let bytes = text.as_bytes();
+        let mut at = 0;
+        while let Some(&b) = bytes.get(at) {
+            if b != b'%' {
+                literal.push(b);
+                at += 1;
+                continue;
+            }
+            let start = at;
+            let fail = |message: String| ParseError {
+                word: 0,
+                offset: start,
+                message,
+            };
+            at += 1;
+            if bytes.get(at) == Some(&b'%') {
+                literal.push(b'%');
+                at += 1;
+                continue;
+            }
+            let mut flags = global;
+            if bytes.get(at) == Some(&b'{') {
+                let rest = text.get(at + 1..).unwrap_or_default();
+                let end = rest
+                    .find('}')
+                    .ok_or_else(|| fail("'%{' has no '}'".into()))?;
+                apply_flags(rest.get(..end).unwrap_or_default(), &mut flags).map_err(fail)?;
+                at += end + 2;
+            }
+            // A name in parentheses belongs to some encodings; it names nothing here.
+            if bytes.get(at) == Some(&b'(') {
+                let rest = text.get(at..).unwrap_or_default();
+                at += rest
+                    .find(')')
+                    .ok_or_else(|| fail("'%(' has no ')'".into()))?
+                    + 1;
+            }
+            if !literal.is_empty() && bytes.get(at).is_some() {
+                parts.push(Part::Text(std::mem::take(&mut literal).into()));
+            }
+            if bytes.get(at) == Some(&b'[') {
+                let rest = text.get(at + 1..).unwrap_or_default();
+                let end = closing(rest).ok_or_else(|| fail("'%[' has no ']'".into()))?;
+                let inner = rest.get(..end).unwrap_or_default().trim();
+                let expr = Expr::parse(inner).map_err(|e| ParseError {
+                    word: 0,
+                    offset: at + 1 + e.offset,
+                    message: e.message,
+                })?;
+                parts.push(Part::Expr(Box::new(expr), flags));
+                at += end + 2;
+                continue;
+            }
+            let rest = text.get(at..).unwrap_or_default();
+            let name: &str = {
+                let end = rest.bytes().take_while(u8::is_ascii_alphanumeric).count();
+                rest.get(..end).unwrap_or_default()
+            };
+            if name == "o" {
+                // `%{+Q}o` sets the flags of all that follows.
+                global = flags;
+                at += 1;
+                continue;
+            }
+            // The longest tag counts: `%Tr` is not `%T` and an r.
+            let tag = (1..=name.len())
+                .rev()
+                .find_map(|n| tags::find(name.get(..n)?));
+            match tag {
+                Some(tag) => {
+                    at += tag.name.len();
+                    parts.push(Part::Tag(tag, flags));
+                }
+                None if name.is_empty() => {
+                    return Err(fail(
+                        "a '%' alone means nothing: write '%%' for a percent sign".into(),
+                    ));
+                }
+                None => {
+                    let names = tags::TAGS.iter().map(|t| t.name);
+                    return Err(fail(match crate::nearest(name, names) {
+                        Some(near) => format!("unknown log tag '%{name}': did you mean '%{near}'?"),
+                        None => format!("unknown log tag '%{name}'"),
+                    }));
+                }
+            }
+        }
+        if !literal.is_empty() {
+            parts.push(Part::Text(literal.into()));
+        }
+        Ok(LogFormat { parts })
+    }
+
+    /// Whether it is fixed text; then rendering always gives this.
+    pub fn fixed(&self) -> Option<&[u8]> {
+        match self.parts.as_slice() {
+            [] => Some(&[]),
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Appends the text as a log line shows it: empty values as `-`, control characters as `#XX`.
+    pub fn render_log(&self, cx: &Ctx<'_>, out: &mut Vec<u8>) {
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => out.extend_from_slice(text),
+                Part::Tag(tag, flags) => tags::write(tag, *flags, cx, out),
+                Part::Expr(expr, flags) => {
+                    let sample = expr.eval(cx);
+                    let text = sample.as_ref().map(|s| s.to_text());
+                    let hex = flags.hex && expr.output() == Type::Int;
+                    match (hex, sample.as_ref().and_then(|s| s.to_int())) {
+                        (true, Some(n)) => tags::quoted(format!("{n:X}").as_bytes(), *flags, out),
+                        _ => tags::quoted(text.as_deref().unwrap_or_default(), *flags, out),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Appends the text as headers and targets want it: nothing for empty values, bytes as they
+    /// are.
+    pub fn render(&self, cx: &Ctx<'_>, out: &mut Vec<u8>) {
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => out.extend_from_slice(text),
+                Part::Tag(tag, flags) => {
+                    let before = out.len();
+                    tags::write(tag, *flags, cx, out);
+                    if out.get(before..) == Some(b"-") {
+                        out.truncate(before);
+                    }
+                }
+                Part::Expr(expr, flags) => {
+                    if let Some(sample) = expr.eval(cx) {
+                        let text = sample.to_text();
+                        if flags.quote {
+                            tags::quoted(&text, *flags, out);
+                        } else {
+                            out.extend_from_slice(&text);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn apply_flags(text: &str, flags: &mut Flags) -> Result<(), String> {
+    let mut on = true;
+    for c in text.chars() {
+        match c {
+            '+' => on = true,
+            '-' => on = false,
+            ',' | ' ' => {}
+            'Q' => flags.quote = on,
+            'X' => flags.hex = on,
+            'E' => flags.escape = on,
+            _ => return Err(format!("unknown log flag '{c}': use Q, X or E with + or -")),
+        }
+    }
+    Ok(())
+}
+
+/// Where the `]` that ends an expression stands: not one in quotes or parentheses.
+fn closing(text: &str) -> Option<usize> {
+    let mut quote = None;
+    let mut depth = 0usize;
+    let mut escaped = false;
+    for (i, b) in text.bytes().enumerate() {
+        match (b, quote) {
+            _ if escaped => escaped = false,
+            (b'\\', _) => escaped = true,
+            (b, Some(q)) if b == q => quote = None,
+            (_, Some(_)) => {}
+            (b'"' | b'\'', None) if depth > 0 => quote = Some(b),
+            (b'(', None) => depth += 1,
+            (b')', None) => depth = depth.saturating_sub(1),
+            (b']', None) if depth == 0 => return Some(i),
+            _ => {}
+        }
+    }
+    None
+}

@@ -1,0 +1,652 @@
+//! The table of log tags (manual section 8.2.6), and how values look in a log line.
+
+use crate::Ctx;
+use crate::ctx::{LogFacts, Timers, Wall};
+use crate::logformat::Flags;
+use std::io::Write;
+use std::net::SocketAddr;
+
+type Show = fn(&Ctx<'_>, &LogFacts<'_>, Flags, &mut Vec<u8>);
+
+/// One tag.
+#[derive(Debug)]
+pub struct TagDef {
+    /// Its letters, without the percent sign.
+    pub name: &'static str,
+    /// One line.
+    pub doc: &'static str,
+    show: Show,
+}
+
+macro_rules! tag {
+    ($name:literal, $doc:literal, $show:expr) => {
+        TagDef {
+            name: $name,
+            doc: $doc,
+            show: $show,
+        }
+    };
+}
+
+/// All tags.
+pub static TAGS: &[TagDef] = &[
+    tag!("B", "bytes sent to the client", |_, l, _, o| growing(
+        l.bytes_read as i64,
+        l,
+        o
+    )),
+    tag!("CC", "captured request cookie", |_, _, _, o| o.push(b'-')),
+    tag!("CS", "captured response cookie", |_, _, _, o| o.push(b'-')),
+    tag!("H", "this machine's name", |cx, _, _, o| o
+        .extend_from_slice(cx.facts.hostname().as_bytes())),
+    tag!("HM", "the request's method", |_, l, f, o| quoted(
+        request_part(l, 0),
+        f,
+        o
+    )),
+    tag!(
+        "HP",
+        "the request's path, with what precedes it",
+        |_, l, f, o| {
+            let target = request_part(l, 1);
+            quoted(
+                target.split(|b| *b == b'?').next().unwrap_or_default(),
+                f,
+                o,
+            );
+        }
+    ),
+    tag!("HPO", "the request's path only", |_, l, f, o| quoted(
+        http::uri::path(request_part(l, 1)),
+        f,
+        o
+    )),
+    tag!("HQ", "the query, with its question mark", |_, l, f, o| {
+        let target = request_part(l, 1);
+        let at = target.iter().position(|b| *b == b'?');
+        quoted(at.and_then(|at| target.get(at..)).unwrap_or_default(), f, o);
+    }),
+    tag!("HU", "the request's target", |_, l, f, o| quoted(
+        request_part(l, 1),
+        f,
+        o
+    )),
+    tag!("HV", "the request's version", |_, l, f, o| quoted(
+        request_part(l, 2),
+        f,
+        o
+    )),
+    tag!("ID", "the unique ID", |cx, _, f, o| quoted(
+        cx.stream.unique_id.as_deref().unwrap_or_default(),
+        f,
+        o
+    )),
+    tag!("ST", "the status code", |_, l, _, o| number(
+        l.status.map_or(-1, i64::from),
+        o
+    )),
+    tag!("T", "the date of the line, GMT", |_, l, _, o| o
+        .extend_from_slice(&clf_date(l.end.secs))),
+    tag!("Ta", "active time of the request, ms", |_, l, _, o| time(
+        l,
+        |t| t.ta,
+        true,
+        o
+    )),
+    tag!("Tc", "connect time, ms", |_, l, _, o| time(
+        l,
+        |t| t.tc,
+        false,
+        o
+    )),
+    tag!("Td", "data time, ms", |_, l, _, o| time(
+        l,
+        |t| t.td,
+        false,
+        o
+    )),
+    tag!("Th", "handshake time, ms", |_, l, _, o| time(
+        l,
+        |t| t.th,
+        false,
+        o
+    )),
+    tag!("Ti", "idle time before the request, ms", |_, l, _, o| time(
+        l,
+        |t| t.ti,
+        false,
+        o
+    )),
+    tag!("Tl", "the date of the line, local", |_, l, _, o| o
+        .extend_from_slice(&clf_date(l.end.secs))),
+    tag!(
+        "Tq",
+        "handshake, idle and request time, ms",
+        |_, l, _, o| time(
+            l,
+            |t| {
+                if t.tr_request < 0 {
+                    -1
+                } else {
+                    t.th.max(0) + t.ti.max(0) + t.tr_request
+                }
+            },
+            false,
+            o
+        )
+    ),
+    tag!("TR", "time to receive the request, ms", |_, l, _, o| time(
+        l,
+        |t| t.tr_request,
+        false,
+        o
+    )),
+    tag!("Tr", "the server's response time, ms", |_, l, _, o| time(
+        l,
+        |t| t.tr,
+        false,
+        o
+    )),
+    tag!("Ts", "accept date, Unix seconds", |cx, _, f, o| base(
+        cx.session.accepted.secs,
+        f,
+        o
+    )),
+    tag!("Tt", "total time, ms", |_, l, _, o| time(
+        l,
+        |t| t.tt,
+        true,
+        o
+    )),
+    tag!("Tu", "total time seen by the user, ms", |_, l, _, o| time(
+        l,
+        |t| { if t.tt < 0 { -1 } else { t.tt - t.ti.max(0) } },
+        true,
+        o
+    )),
+    tag!("Tw", "time in the queue, ms", |_, l, _, o| time(
+        l,
+        |t| t.tw,
+        false,
+        o
+    )),
+    tag!("U", "bytes received from the client", |_, l, _, o| growing(
+        l.bytes_uploaded as i64,
+        l,
+        o
+    )),
+    tag!("ac", "connections of the process", |_, l, _, o| number(
+        l.actconn as i64,
+        o
+    )),
+    tag!("b", "the backend's name", |cx, _, f, o| quoted(
+        backend_name(cx),
+        f,
+        o
+    )),
+    tag!("bc", "sessions of the backend", |_, l, _, o| number(
+        l.beconn as i64,
+        o
+    )),
+    tag!(
+        "bi",
+        "our address towards the server",
+        |_, l, f, o| address(l.backend_source, f, o)
+    ),
+    tag!("bp", "our port towards the server", |_, l, f, o| port(
+        l.backend_source,
+        f,
+        o
+    )),
+    tag!(
+        "bq",
+        "position in the backend's queue",
+        |_, l, _, o| number(l.backend_queue.into(), o)
+    ),
+    tag!("ci", "the client's address", |cx, _, f, o| address(
+        cx.session.src,
+        f,
+        o
+    )),
+    tag!("cp", "the client's port", |cx, _, f, o| port(
+        cx.session.src,
+        f,
+        o
+    )),
+    tag!("f", "the frontend's name", |cx, _, f, o| quoted(
+        cx.session.frontend.as_bytes(),
+        f,
+        o
+    )),
+    tag!("fc", "sessions of the frontend", |_, l, _, o| number(
+        l.feconn as i64,
+        o
+    )),
+    tag!(
+        "fi",
+        "the address the client connected to",
+        |cx, _, f, o| address(cx.session.dst, f, o)
+    ),
+    tag!(
+        "fp",
+        "the port the client connected to",
+        |cx, _, f, o| port(cx.session.dst, f, o)
+    ),
+    tag!(
+        "ft",
+        "the frontend's name, ~ behind it with TLS",
+        |cx, l, f, o| {
+            let mut name = cx.session.frontend.as_bytes().to_vec();
+            if l.tls {
+                name.push(b'~');
+            }
+            quoted(&name, f, o);
+        }
+    ),
+    tag!("hr", "captured request headers", |_, l, f, o| captures(
+        l.request_captures,
+        f,
+        o,
+        false
+    )),
+    tag!(
+        "hrl",
+        "captured request headers, a field each",
+        |_, l, f, o| captures(l.request_captures, f, o, true)
+    ),
+    tag!("hs", "captured response headers", |_, l, f, o| captures(
+        l.response_captures,
+        f,
+        o,
+        false
+    )),
+    tag!(
+        "hsl",
+        "captured response headers, a field each",
+        |_, l, f, o| captures(l.response_captures, f, o, true)
+    ),
+    tag!("lc", "line counter", |_, l, f, o| base(
+        l.request_counter as i64,
+        f,
+        o
+    )),
+    tag!("ms", "milliseconds of the accept date", |cx, _, f, o| {
+        let ms = cx.session.accepted.micros / 1000;
+        let _ = if f.hex {
+            write!(o, "{ms:02X}")
+        } else {
+            write!(o, "{ms:03}")
+        };
+    }),
+    tag!("pid", "the process's number", |_, l, f, o| base(
+        l.pid.into(),
+        f,
+        o
+    )),
+    tag!("r", "the request line", |_, l, f, o| {
+        let line = if l.request_line.is_empty() {
+            b"<BADREQ>"
+        } else {
+            l.request_line
+        };
+        quoted(line, f, o);
+    }),
+    tag!(
+        "rc",
+        "retries, + before it when redispatched",
+        |_, l, _, o| {
+            if l.redispatched {
+                o.push(b'+');
+            }
+            number(l.retries.into(), o);
+        }
+    ),
+    tag!("rt", "request counter", |_, l, f, o| base(
+        l.request_counter as i64,
+        f,
+        o
+    )),
+    tag!("s", "the server's name", |cx, l, f, o| {
+        let name = cx.stream.server.as_deref().map(str::as_bytes);
+        quoted(
+            name.unwrap_or(if l.status == Some(0) { b"" } else { b"<NOSRV>" }),
+            f,
+            o,
+        );
+    }),
+    tag!("sc", "sessions of the server", |_, l, _, o| number(
+        l.srv_conn as i64,
+        o
+    )),
+    tag!("si", "the server's address", |_, l, f, o| address(
+        l.server_address,
+        f,
+        o
+    )),
+    tag!("sp", "the server's port", |_, l, f, o| port(
+        l.server_address,
+        f,
+        o
+    )),
+    tag!("sq", "position in the server's queue", |_, l, _, o| number(
+        l.srv_queue.into(),
+        o
+    )),
+    tag!("sslc", "TLS cipher", |cx, _, f, o| quoted(
+        cx.session
+            .tls
+            .as_ref()
+            .map_or(&b""[..], |t| t.cipher.as_bytes()),
+        f,
+        o
+    )),
+    tag!("sslv", "TLS version", |cx, _, f, o| quoted(
+        cx.session
+            .tls
+            .as_ref()
+            .map_or(&b""[..], |t| t.version.as_bytes()),
+        f,
+        o
+    )),
+    tag!("t", "the accept date with milliseconds", |cx, _, _, o| {
+        log_date(cx.session.accepted, o)
+    }),
+    tag!(
+        "tr",
+        "the request's date with milliseconds",
+        |_, l, _, o| log_date(l.request, o)
+    ),
+    tag!("trg", "the request's date, GMT", |_, l, _, o| o
+        .extend_from_slice(&clf_date(l.request.secs))),
+    tag!("trl", "the request's date, local", |_, l, _, o| o
+        .extend_from_slice(&clf_date(l.request.secs))),
+    tag!("ts", "the two termination flags", |_, l, _, o| o
+        .extend_from_slice(
+            l.termination.get(..2).unwrap_or_default()
+        )),
+    tag!(
+        "tsc",
+        "the termination flags with those for cookies",
+        |_, l, _, o| o.extend_from_slice(&l.termination)
+    ),
+];
+
+/// The tag of that name.
+pub fn find(name: &str) -> Option<&'static TagDef> {
+    TAGS.iter().find(|t| t.name == name)
+}
+
+/// Appends a tag's value.
+pub(crate) fn write(tag: &TagDef, flags: Flags, cx: &Ctx<'_>, out: &mut Vec<u8>) {
+    match cx.log {
+        Some(facts) => (tag.show)(cx, facts, flags, out),
+        None => (tag.show)(cx, &LogFacts::default(), flags, out),
+    }
+}
+
+/// Appends text as a log line shows it: `-` when empty, control and non-ASCII bytes as `#XX`.
+pub(crate) fn quoted(text: &[u8], flags: Flags, out: &mut Vec<u8>) {
+    if text.is_empty() && !flags.quote {
+        out.push(b'-');
+        return;
+    }
+    if flags.quote {
+        out.push(b'"');
+    }
+    for b in text {
+        match b {
+            b'"' | b'\\' | b']' if flags.escape => out.extend_from_slice(&[b'\\', *b]),
+            b'"' if flags.quote => {
+                let _ = write!(out, "#{b:02X}");
+            }
+            b'#' | 0..=0x1f | 0x7f.. => {
+                let _ = write!(out, "#{b:02X}");
+            }
+            _ => out.push(*b),
+        }
+    }
+    if flags.quote {
+        out.push(b'"');
+    }
+}
+
+fn number(n: i64, out: &mut Vec<u8>) {
+    let _ = write!(out, "{n}");
+}
+
+fn base(n: i64, flags: Flags, out: &mut Vec<u8>) {
+    let _ = if flags.hex {
+        write!(out, "{n:04X}")
+    } else {
+        write!(out, "{n}")
+    };
+}
+
+/// A number that still grows shows so.
+fn growing(n: i64, facts: &LogFacts<'_>, out: &mut Vec<u8>) {
+    if facts.unfinished {
+        out.push(b'+');
+    }
+    number(n, out);
+}
+
+fn time(facts: &LogFacts<'_>, of: impl Fn(&Timers) -> i64, total: bool, out: &mut Vec<u8>) {
+    if total && facts.unfinished {
+        out.push(b'+');
+    }
+    number(facts.timers.as_ref().map_or(-1, of), out);
+}
+
+fn backend_name<'s>(cx: &'s Ctx<'_>) -> &'s [u8] {
+    cx.stream
+        .backend
+        .as_deref()
+        .unwrap_or(&cx.session.frontend)
+        .as_bytes()
+}
+
+fn address(address: Option<SocketAddr>, flags: Flags, out: &mut Vec<u8>) {
+    let Some(address) = address else {
+        return quoted(b"", flags, out);
+    };
+    let ip = address.ip().to_canonical();
+    let _ = match (ip, flags.hex) {
+        (std::net::IpAddr::V4(ip), true) => write!(out, "{:08X}", u32::from(ip)),
+        (std::net::IpAddr::V6(ip), true) => write!(out, "{:032X}", u128::from(ip)),
+        (ip, false) if flags.quote => write!(out, "\"{ip}\""),
+        (ip, false) => write!(out, "{ip}"),
+    };
+}
+
+fn port(address: Option<SocketAddr>, flags: Flags, out: &mut Vec<u8>) {
+    match address {
+        Some(address) => base(address.port().into(), flags, out),
+        None => out.push(b'-'),
+    }
+}
+
+/// Method, target or version of the request line.
+fn request_part<'a>(facts: &LogFacts<'a>, part: usize) -> &'a [u8] {
+    if facts.request_line.is_empty() {
+        return b"<BADREQ>";
+    }
+    facts
+        .request_line
+        .splitn(3, |b| *b == b' ')
+        .nth(part)
+        .unwrap_or_default()
+}
+
+fn captures(slots: &[Option<Box<[u8]>>], flags: Flags, out: &mut Vec<u8>, separate: bool) {
+    if slots.is_empty() {
+        if separate || out.last() != Some(&b' ') {
+            quoted(b"", flags, out);
+        } else {
+            // Nothing is captured: the field and its space are left out.
+            out.pop();
+        }
+        return;
+    }
+    if separate {
+        for (i, slot) in slots.iter().enumerate() {
+            if i > 0 {
+                out.push(b' ');
+            }
+            quoted(slot.as_deref().unwrap_or_default(), flags, out);
+        }
+        return;
+    }
+    let mut joined = vec![b'{'];
+    for (i, slot) in slots.iter().enumerate() {
+        if i > 0 {
+            joined.push(b'|');
+        }
+        joined.extend_from_slice(slot.as_deref().unwrap_or_default());
+    }
+    joined.push(b'}');
+    quoted(&joined, flags, out);
+}
+
+/// Days since 1970 to year, month (from 1) and day (Hinnant's civil_from_days).
+fn civil(days: i64) -> (i64, usize, i64) {
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let doe = z.rem_euclid(146_097);
+    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let month = if mp < 10 { mp + 3 } else { mp - 9 };
+    (
+        yoe + era * 400 + i64::from(month <= 2),
+        month as usize,
+        doy - (153 * mp + 2) / 5 + 1,
+    )
+}
+
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
+const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+
+struct Broken {
+    year: i64,
+    month: usize,
+    day: i64,
+    hour: i64,
+    minute: i64,
+    second: i64,
+    weekday: &'static str,
+}
+
+impl Broken {
+    fn down(secs: i64) -> Broken {
+        let days = secs.div_euclid(86_400);
+        let rest = secs.rem_euclid(86_400);
+        let (year, month, day) = civil(days);
+        let weekday = DAYS[days.rem_euclid(7) as usize];
+        Broken {
+            year,
+            month,
+            day,
+            hour: rest / 3600,
+            minute: rest / 60 % 60,
+            second: rest % 60,
+            weekday,
+        }
+    }
+
+    fn month_name(&self) -> &'static str {
+        MONTHS
+            .get(self.month.wrapping_sub(1))
+            .copied()
+            .unwrap_or("Jan")
+    }
+}
+
+/// `09/Dec/2013:12:59:46.633`.
+fn log_date(at: Wall, out: &mut Vec<u8>) {
+    let d = Broken::down(at.secs);
+    let _ = write!(
+        out,
+        "{:02}/{}/{:04}:{:02}:{:02}:{:02}.{:03}",
+        d.day,
+        d.month_name(),
+        d.year,
+        d.hour,
+        d.minute,
+        d.second,
+        at.micros / 1000
+    );
+}
+
+/// `09/Dec/2013:12:59:46 +0000`.
+fn clf_date(secs: i64) -> Vec<u8> {
+    let d = Broken::down(secs);
+    format!(
+        "{:02}/{}/{:04}:{:02}:{:02}:{:02} +0000",
+        d.day,
+        d.month_name(),
+        d.year,
+        d.hour,
+        d.minute,
+        d.second
+    )
+    .into_bytes()
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 section 5.6.7).
+pub fn http_date(secs: i64) -> Vec<u8> {
+    let d = Broken::down(secs);
+    format!(
+        "{}, {:02} {} {:04} {:02}:{:02}:{:02} GMT",
+        d.weekday,
+        d.day,
+        d.month_name(),
+        d.year,
+        d.hour,
+        d.minute,
+        d.second
+    )
+    .into_bytes()
+}
+
+/// The usual letters of strftime(3), in UTC.
+pub fn strftime(format: &[u8], secs: i64) -> Vec<u8> {
+    let d = Broken::down(secs);
+    let mut out = Vec::new();
+    let mut bytes = format.iter();
+    while let Some(b) = bytes.next() {
+        if *b != b'%' {
+            out.push(*b);
+            continue;
+        }
+        let _ = match bytes.next() {
+            Some(b'Y') => write!(out, "{:04}", d.year),
+            Some(b'y') => write!(out, "{:02}", d.year.rem_euclid(100)),
+            Some(b'm') => write!(out, "{:02}", d.month),
+            Some(b'd') => write!(out, "{:02}", d.day),
+            Some(b'e') => write!(out, "{:2}", d.day),
+            Some(b'H') => write!(out, "{:02}", d.hour),
+            Some(b'M') => write!(out, "{:02}", d.minute),
+            Some(b'S') => write!(out, "{:02}", d.second),
+            Some(b'b' | b'h') => write!(out, "{}", d.month_name()),
+            Some(b'a') => write!(out, "{}", d.weekday),
+            Some(b'F') => write!(out, "{:04}-{:02}-{:02}", d.year, d.month, d.day),
+            Some(b'T') => write!(out, "{:02}:{:02}:{:02}", d.hour, d.minute, d.second),
+            Some(b'D') => write!(
+                out,
+                "{:02}/{:02}/{:02}",
+                d.month,
+                d.day,
+                d.year.rem_euclid(100)
+            ),
+            Some(b's') => write!(out, "{secs}"),
+            Some(b'Z') => write!(out, "UTC"),
+            Some(b'z') => write!(out, "+0000"),
+            Some(b'%') => write!(out, "%"),
+            Some(other) => write!(out, "%{}", char::from(*other)),
+            None => write!(out, "%"),
+        };
+    }
+    out
+}
