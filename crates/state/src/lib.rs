@@ -1,1 +1,26 @@
-//! state
+//! What lives while the proxy runs: servers, counters, limits, queues, schedulers, health.
+//!
+//! Pure logic over atomics: it reads no clock and no socket; time comes in as an argument. Locks
+//! stand only off the way of an ordinary request (the queue of a full server, a health change).
+
+mod backend;
+mod counters;
+mod facts;
+mod frontend;
+mod generation;
+pub mod hash;
+pub mod health;
+mod process;
+mod queue;
+mod server;
+mod wheel;
+
+pub use backend::{Backend, Pick, PickKey, Slot, Ticket};
+pub use counters::{
+    Average, Counter, Gauge, PerWorker, ProxyCounters, Rate, ServerCounters, StatusClasses,
+};
+pub use facts::View;
+pub use frontend::{Frontend, SessionGuard};
+pub use generation::Generation;
+pub use process::{Process, ProcessCounters, SessionEntry, Sessions};
+pub use server::{Admin, Server, Target};

@@ -1,0 +1,420 @@
+//! One backend: its servers, who is next, and who waits.
+
+use crate::counters::{Gauge, PerWorker, ProxyCounters};
+use crate::queue::{Queue, Waiter};
+use crate::server::Server;
+use crate::wheel::Wheel;
+use arc_swap::ArcSwap;
+use model::{Balance, Proxy};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Poll, Waker};
+
+/// Who may be chosen now; replaced whole when a state or weight changes.
+#[derive(Debug, Default)]
+struct Active {
+    wheel: Wheel,
+    /// Indices of schedulable servers.
+    members: Vec<u32>,
+    total_weight: u64,
+}
+
+/// What a backend counts and limits: outlives a configuration.
+#[derive(Debug)]
+pub struct BackendLive {
+    /// Sessions in it.
+    pub sessions: Gauge,
+    /// What the workers counted.
+    pub counters: PerWorker<ProxyCounters>,
+    /// Requests waiting.
+    pub queued: Gauge,
+    cursor: AtomicU64,
+    queue: Queue,
+}
+
+/// One backend of one configuration.
+#[derive(Debug)]
+pub struct Backend {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its number.
+    pub id: u32,
+    proxy: Arc<Proxy>,
+    servers: Vec<Arc<Server>>,
+    active: ArcSwap<Active>,
+    live: Arc<BackendLive>,
+}
+
+/// A key to schedule by.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PickKey {
+    /// The hash for the kinds of `balance` that have one; the random number for `random`.
+    pub hash: Option<u32>,
+}
+
+/// What the scheduler says.
+#[derive(Debug)]
+pub enum Pick {
+    /// A place on a server.
+    Server(Slot),
+    /// All places are taken: on this server, or on all.
+    Full(Option<Arc<Server>>),
+    /// Nobody may be chosen.
+    None,
+}
+
+/// A place on a server. Dropping it frees the place and hands it to whoever waits.
+pub struct Slot {
+    server: Arc<Server>,
+    backend: Arc<Backend>,
+}
+
+impl std::fmt::Debug for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Slot({}/{})", self.backend.name, self.server.name)
+    }
+}
+
+impl Slot {
+    /// The server.
+    pub fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.server.sessions.leave();
+        if self.backend.live.queue.len() > 0 {
+            self.backend.serve_queue(&self.server);
+        }
+    }
+}
+
+/// A place in the queue. Dropping it leaves the queue.
+pub struct Ticket {
+    waiter: Arc<Waiter>,
+    key: (i32, u64),
+    position: usize,
+    wanted: Option<Arc<Server>>,
+    backend: Arc<Backend>,
+}
+
+impl Ticket {
+    /// How many stood before it when it joined.
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Ready with a place; otherwise `waker` is told.
+    pub fn poll(&mut self, waker: &Waker) -> Poll<Slot> {
+        match self.waiter.take(waker) {
+            Some(slot) => Poll::Ready(slot),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.backend.live.queued.leave();
+        if let Some(server) = &self.wanted {
+            server.queued.leave();
+        }
+        if !self.backend.live.queue.leave(self.key) {
+            // Granted but not taken: the place goes on to the next.
+            drop(self.waiter.take_unused());
+        }
+    }
+}
+
+impl Backend {
+    /// A backend with these servers; `live` is what an earlier configuration left, or new.
+    pub(crate) fn new(
+        proxy: Arc<Proxy>,
+        servers: Vec<Arc<Server>>,
+        live: Option<Arc<BackendLive>>,
+        workers: usize,
+    ) -> Arc<Backend> {
+        let live = live.unwrap_or_else(|| {
+            Arc::new(BackendLive {
+                sessions: Gauge::default(),
+                counters: PerWorker::new(workers),
+                queued: Gauge::default(),
+                cursor: AtomicU64::new(0),
+                queue: Queue::default(),
+            })
+        });
+        let backend = Arc::new(Backend {
+            name: Arc::clone(&proxy.name),
+            id: proxy.id,
+            proxy,
+            servers,
+            active: ArcSwap::default(),
+            live,
+        });
+        backend.refresh();
+        backend
+    }
+
+    pub(crate) fn live(&self) -> &Arc<BackendLive> {
+        &self.live
+    }
+
+    /// The proxy's settings.
+    pub fn proxy(&self) -> &Arc<Proxy> {
+        &self.proxy
+    }
+
+    /// The settings of its server side.
+    pub fn side(&self) -> &model::Backend {
+        static NONE: std::sync::LazyLock<model::Backend> =
+            std::sync::LazyLock::new(model::Backend::default);
+        self.proxy.backend.as_deref().unwrap_or(&NONE)
+    }
+
+    /// All servers in the order of the configuration.
+    pub fn servers(&self) -> &[Arc<Server>] {
+        &self.servers
+    }
+
+    /// A server by name.
+    pub fn server(&self, name: &str) -> Option<&Arc<Server>> {
+        self.servers.iter().find(|s| &*s.name == name)
+    }
+
+    /// What the workers counted.
+    pub fn counters(&self) -> &PerWorker<ProxyCounters> {
+        &self.live.counters
+    }
+
+    /// Sessions in it.
+    pub fn sessions(&self) -> &Gauge {
+        &self.live.sessions
+    }
+
+    /// Requests waiting, those for one server included.
+    pub fn queued(&self) -> &Gauge {
+        &self.live.queued
+    }
+
+    /// Servers that the scheduler may choose now.
+    pub fn usable(&self) -> usize {
+        self.active.load().members.len()
+    }
+
+    /// The sum of their weights.
+    pub fn total_weight(&self) -> u64 {
+        self.active.load().total_weight
+    }
+
+    /// Recomputes who may be chosen. To be called after any change of a server's state or weight.
+    pub fn refresh(self: &Arc<Self>) {
+        let choose = |backup: bool| {
+            let all = self.servers.iter().enumerate();
+            let all = all.filter(|(_, s)| s.settings().backup == backup && s.schedulable());
+            all.map(|(i, s)| (i as u32, s.weight())).collect::<Vec<_>>()
+        };
+        let mut weights = choose(false);
+        if weights.is_empty() {
+            weights = choose(true);
+            if !self.side().allbackups {
+                weights.truncate(1);
+            }
+        }
+        let turns = match self.side().balance {
+            // These look at every member or at the first with room; turns only break ties.
+            Balance::LeastConn | Balance::First => {
+                weights.iter().map(|(i, _)| (*i, 1)).collect::<Vec<_>>()
+            }
+            _ => weights.clone(),
+        };
+        self.active.store(Arc::new(Active {
+            wheel: Wheel::new(&turns),
+            members: weights.iter().map(|(i, _)| *i).collect(),
+            total_weight: weights.iter().map(|(_, w)| u64::from(*w)).sum(),
+        }));
+        for server in &self.servers {
+            if self.live.queue.len() == 0 {
+                break;
+            }
+            while server.schedulable() && server.has_room() && self.serve_queue(server) {}
+        }
+    }
+
+    /// The scheduler's choice. `avoid` is passed over while there is another.
+    pub fn pick(self: &Arc<Self>, key: PickKey, avoid: Option<u32>) -> Pick {
+        let active = self.active.load();
+        if active.members.is_empty() {
+            return Pick::None;
+        }
+        let chosen = match (&self.side().balance, key.hash) {
+            (Balance::LeastConn, _) => self.least_connected(&active, avoid),
+            (Balance::First, _) => self.first_with_room(&active, avoid),
+            (Balance::Random { draws }, Some(random)) => {
+                self.random(&active, random, *draws, avoid)
+            }
+            (Balance::RoundRobin | Balance::StaticRr | Balance::Random { .. }, _) | (_, None) => {
+                return self.in_turn(&active, avoid);
+            }
+            (_, Some(hash)) => self.hashed(&active, hash, avoid),
+        };
+        match chosen {
+            Some(server) => match self.reserve(&server) {
+                // Where the choice is by load, a full choice means that all are full.
+                Pick::Full(_) if self.by_load() => Pick::Full(None),
+                pick => pick,
+            },
+            None if avoid.is_some() => self.pick(key, None),
+            None => Pick::Full(None),
+        }
+    }
+
+    fn by_load(&self) -> bool {
+        matches!(
+            self.side().balance,
+            Balance::LeastConn | Balance::First | Balance::Random { .. }
+        )
+    }
+
+    /// A place on this very server.
+    pub fn reserve(self: &Arc<Self>, server: &Arc<Server>) -> Pick {
+        // Nobody overtakes the queue: a place that is free now belongs to whoever waits.
+        if self.live.queue.len() > 0 && server.maxconn() > 0 && server.has_room() {
+            while server.has_room() && self.serve_queue(server) {}
+        }
+        if server.try_enter() {
+            Pick::Server(Slot {
+                server: Arc::clone(server),
+                backend: Arc::clone(self),
+            })
+        } else {
+            Pick::Full(Some(Arc::clone(server)))
+        }
+    }
+
+    fn in_turn(self: &Arc<Self>, active: &Active, avoid: Option<u32>) -> Pick {
+        for _ in 0..active.wheel.len() {
+            let turn = self.live.cursor.fetch_add(1, Relaxed);
+            let Some(server) = active
+                .wheel
+                .at(turn)
+                .and_then(|i| self.servers.get(i as usize))
+            else {
+                return Pick::None;
+            };
+            if avoid == Some(server.uid) && active.members.len() > 1 {
+                continue;
+            }
+            if let pick @ Pick::Server(_) = self.reserve(server) {
+                return pick;
+            }
+        }
+        Pick::Full(None)
+    }
+
+    fn members<'a>(&'a self, active: &'a Active) -> impl Iterator<Item = &'a Arc<Server>> {
+        active
+            .members
+            .iter()
+            .filter_map(|i| self.servers.get(*i as usize))
+    }
+
+    fn least_connected(&self, active: &Active, avoid: Option<u32>) -> Option<Arc<Server>> {
+        // Start at another member each time, so that equals take turns.
+        let count = active.members.len();
+        let start = self.live.cursor.fetch_add(1, Relaxed) as usize % count.max(1);
+        let (tail, head) = active.members.split_at_checked(start)?;
+        let load = |s: &Arc<Server>| {
+            (s.sessions.now() + s.queued.now()) * 256 / u64::from(s.weight().max(1))
+        };
+        head.iter()
+            .chain(tail)
+            .filter_map(|i| self.servers.get(*i as usize))
+            .filter(|s| avoid != Some(s.uid) && s.has_room())
+            .min_by_key(|s| load(s))
+            .cloned()
+    }
+
+    fn first_with_room(&self, active: &Active, avoid: Option<u32>) -> Option<Arc<Server>> {
+        self.members(active)
+            .find(|s| avoid != Some(s.uid) && s.has_room())
+            .cloned()
+    }
+
+    fn random(
+        &self,
+        active: &Active,
+        random: u32,
+        draws: u32,
+        avoid: Option<u32>,
+    ) -> Option<Arc<Server>> {
+        let mut number = u64::from(random);
+        let mut best: Option<&Arc<Server>> = None;
+        for _ in 0..draws.max(1) {
+            number = number
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let server = self.servers.get(active.wheel.at(number >> 32)? as usize)?;
+            if avoid == Some(server.uid) {
+                continue;
+            }
+            if best.is_none_or(|b| server.sessions.now() < b.sessions.now()) {
+                best = Some(server);
+            }
+        }
+        best.cloned()
+    }
+
+    fn hashed(&self, active: &Active, hash: u32, avoid: Option<u32>) -> Option<Arc<Server>> {
+        let len = active.wheel.len() as u64;
+        (0..len)
+            .filter_map(|step| active.wheel.at(u64::from(hash) + step))
+            .filter_map(|i| self.servers.get(i as usize))
+            .find(|s| avoid != Some(s.uid))
+            .cloned()
+    }
+
+    /// Joins the queue for a server, or for any. Lower `priority` values go first.
+    pub fn enqueue(self: &Arc<Self>, wanted: Option<&Arc<Server>>, priority: i32) -> Ticket {
+        let waiter = Arc::new(Waiter::default());
+        let uid = wanted.map(|s| s.uid);
+        self.live.queued.enter();
+        if let Some(server) = wanted {
+            server.queued.enter();
+        }
+        let (key, position) = self.live.queue.join(Arc::clone(&waiter), uid, priority);
+        let ticket = Ticket {
+            waiter,
+            key,
+            position,
+            wanted: wanted.cloned(),
+            backend: Arc::clone(self),
+        };
+        // A place may have been freed between the refusal and the joining.
+        let candidates = self
+            .servers
+            .iter()
+            .filter(|s| uid.is_none_or(|uid| uid == s.uid));
+        for server in candidates {
+            if server.schedulable() && server.has_room() {
+                self.serve_queue(server);
+            }
+        }
+        ticket
+    }
+
+    /// Gives a free place of `server` to the first who may have it.
+    fn serve_queue(self: &Arc<Self>, server: &Arc<Server>) -> bool {
+        if !server.usable() {
+            return false;
+        }
+        self.live.queue.serve(server.uid, || {
+            let entered = server.try_enter();
+            entered.then(|| Slot {
+                server: Arc::clone(server),
+                backend: Arc::clone(self),
+            })
+        })
+    }
+}

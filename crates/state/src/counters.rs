@@ -1,0 +1,307 @@
+//! Counting without locks: a counter has one writer, its worker; whoever reads adds them up.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// A number that one worker writes and anyone reads.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds; only the owning worker may.
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// Keeps the larger; only the owning worker may.
+    pub fn raise(&self, n: u64) {
+        if n > self.0.load(Relaxed) {
+            self.0.store(n, Relaxed);
+        }
+    }
+
+    /// The number.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    /// Starts again at 0 (`clear counters`).
+    pub fn clear(&self) {
+        self.0.store(0, Relaxed);
+    }
+}
+
+/// A number that any worker changes, with the largest value it had.
+#[derive(Debug, Default)]
+pub struct Gauge {
+    now: AtomicU64,
+    max: AtomicU64,
+}
+
+impl Gauge {
+    /// One more; returns the number with it.
+    pub fn enter(&self) -> u64 {
+        let n = self.now.fetch_add(1, Relaxed) + 1;
+        if n > self.max.load(Relaxed) {
+            self.max.fetch_max(n, Relaxed);
+        }
+        n
+    }
+
+    /// One more, unless there are `limit` already.
+    pub fn try_enter(&self, limit: u64) -> bool {
+        let entered = self
+            .now
+            .fetch_update(Relaxed, Relaxed, |n| (n < limit).then_some(n + 1));
+        if let Ok(before) = entered
+            && before + 1 > self.max.load(Relaxed)
+        {
+            self.max.fetch_max(before + 1, Relaxed);
+        }
+        entered.is_ok()
+    }
+
+    /// One less.
+    pub fn leave(&self) {
+        self.now.fetch_sub(1, Relaxed);
+    }
+
+    /// The number now.
+    pub fn now(&self) -> u64 {
+        self.now.load(Relaxed)
+    }
+
+    /// The largest it was.
+    pub fn max(&self) -> u64 {
+        self.max.load(Relaxed)
+    }
+
+    /// Forgets the largest.
+    pub fn clear_max(&self) {
+        self.max.store(self.now(), Relaxed);
+    }
+}
+
+/// One value per worker, made when that worker first needs it.
+#[derive(Debug)]
+pub struct PerWorker<T> {
+    slots: Box<[OnceLock<Box<T>>]>,
+}
+
+impl<T: Default> PerWorker<T> {
+    /// Room for that many workers.
+    pub fn new(workers: usize) -> PerWorker<T> {
+        PerWorker {
+            slots: (0..workers.max(1)).map(|_| OnceLock::new()).collect(),
+        }
+    }
+
+    /// This worker's value.
+    pub fn of(&self, worker: usize) -> &T {
+        let slot = self.slots.get(worker).unwrap_or(&self.slots[0]);
+        slot.get_or_init(Box::default)
+    }
+
+    /// The values that exist.
+    pub fn used(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter().filter_map(|s| s.get().map(|b| &**b))
+    }
+
+    /// The sum of a counter over all workers.
+    pub fn sum(&self, counter: impl Fn(&T) -> &Counter) -> u64 {
+        self.used()
+            .map(|t| counter(t).get())
+            .fold(0, u64::wrapping_add)
+    }
+
+    /// The largest of a counter over all workers.
+    pub fn max(&self, counter: impl Fn(&T) -> &Counter) -> u64 {
+        self.used().map(|t| counter(t).get()).max().unwrap_or(0)
+    }
+
+    /// The sum of a rate over all workers.
+    pub fn rate(&self, now_ms: u64, rate: impl Fn(&T) -> &Rate) -> u64 {
+        self.used().map(|t| rate(t).per_second(now_ms)).sum()
+    }
+}
+
+/// Events in the last second: those of the current second, and the share of the one before that
+/// still lies within a second of now.
+#[derive(Debug, Default)]
+pub struct Rate {
+    second: AtomicU64,
+    current: AtomicU64,
+    previous: AtomicU64,
+    max: AtomicU64,
+}
+
+impl Rate {
+    /// One event at `now_ms`; only the owning worker may.
+    pub fn event(&self, now_ms: u64) {
+        let second = now_ms / 1000;
+        let at = self.second.load(Relaxed);
+        if at != second {
+            let last = if at + 1 == second {
+                self.current.load(Relaxed)
+            } else {
+                0
+            };
+            self.previous.store(last, Relaxed);
+            self.current.store(0, Relaxed);
+            self.second.store(second, Relaxed);
+        }
+        let n = self.current.load(Relaxed) + 1;
+        self.current.store(n, Relaxed);
+        if n > self.max.load(Relaxed) {
+            self.max.store(n, Relaxed);
+        }
+    }
+
+    /// Events in the second before `now_ms`.
+    pub fn per_second(&self, now_ms: u64) -> u64 {
+        let (second, within) = (now_ms / 1000, now_ms % 1000);
+        let at = self.second.load(Relaxed);
+        let (current, previous) = (self.current.load(Relaxed), self.previous.load(Relaxed));
+        match second.checked_sub(at) {
+            Some(0) | None => current + previous * (1000 - within) / 1000,
+            Some(1) => current * (1000 - within) / 1000,
+            Some(_) => 0,
+        }
+    }
+
+    /// The most in any one second.
+    pub fn max(&self) -> u64 {
+        self.max.load(Relaxed)
+    }
+}
+
+/// Responses by class: 1xx to 5xx, then all others.
+#[derive(Debug, Default)]
+pub struct StatusClasses(pub [Counter; 6]);
+
+impl StatusClasses {
+    /// The counter for a status.
+    pub fn of(&self, status: u16) -> &Counter {
+        match status / 100 {
+            class @ 1..=5 => &self.0[usize::from(class) - 1],
+            _ => &self.0[5],
+        }
+    }
+}
+
+/// A time averaged over the last 1024 events or so, in milliseconds.
+#[derive(Debug, Default)]
+pub struct Average {
+    /// Sum over a sliding window.
+    sum: AtomicU64,
+    events: AtomicU64,
+    max: AtomicU64,
+}
+
+const WINDOW: u64 = 1024;
+
+impl Average {
+    /// One more time; only the owning worker may.
+    pub fn event(&self, ms: u64) {
+        let (sum, events) = (self.sum.load(Relaxed), self.events.load(Relaxed));
+        if events < WINDOW {
+            self.sum.store(sum + ms, Relaxed);
+            self.events.store(events + 1, Relaxed);
+        } else {
+            self.sum.store(sum - sum / WINDOW + ms, Relaxed);
+        }
+        if ms > self.max.load(Relaxed) {
+            self.max.store(ms, Relaxed);
+        }
+    }
+
+    /// Sum and number of events, to be added over the workers.
+    pub fn parts(&self) -> (u64, u64) {
+        (self.sum.load(Relaxed), self.events.load(Relaxed))
+    }
+
+    /// The longest.
+    pub fn max(&self) -> u64 {
+        self.max.load(Relaxed)
+    }
+}
+
+/// What one worker counts for one side of a proxy, or for a server; names as in the CSV (manual,
+/// management.txt 9.1).
+#[derive(Debug, Default)]
+#[allow(missing_docs)]
+pub struct ProxyCounters {
+    pub conn_tot: Counter,
+    pub stot: Counter,
+    pub bin: Counter,
+    pub bout: Counter,
+    pub dreq: Counter,
+    pub dresp: Counter,
+    pub ereq: Counter,
+    pub econ: Counter,
+    pub eresp: Counter,
+    pub wretr: Counter,
+    pub wredis: Counter,
+    pub lbtot: Counter,
+    pub req_tot: Counter,
+    pub hrsp: StatusClasses,
+    pub cli_abrt: Counter,
+    pub srv_abrt: Counter,
+    pub connect: Counter,
+    pub reuse: Counter,
+    pub conn_rate: Rate,
+    pub sess_rate: Rate,
+    pub req_rate: Rate,
+    pub qtime: Average,
+    pub ctime: Average,
+    pub rtime: Average,
+    pub ttime: Average,
+    /// When the last session was given to it, ms of the process's clock, plus one; 0 is never.
+    pub last_session: Counter,
+}
+
+/// What one worker counts for a server.
+pub type ServerCounters = ProxyCounters;
+
+impl PerWorker<ProxyCounters> {
+    /// A time averaged over all workers, ms.
+    pub fn average(&self, of: impl Fn(&ProxyCounters) -> &Average) -> u64 {
+        let parts = self.used().map(|c| of(c).parts());
+        let (sum, events) = parts.fold((0, 0), |a, p| (a.0 + p.0, a.1 + p.1));
+        if events == 0 { 0 } else { sum / events }
+    }
+
+    /// Responses of a class (0 is 1xx, 5 is all others).
+    pub fn responses(&self, class: usize) -> u64 {
+        self.used()
+            .filter_map(|c| c.hrsp.0.get(class))
+            .map(Counter::get)
+            .sum()
+    }
+
+    /// Sets all counts to 0.
+    pub fn clear(&self) {
+        for c in self.used() {
+            let all = [
+                &c.conn_tot,
+                &c.stot,
+                &c.bin,
+                &c.bout,
+                &c.dreq,
+                &c.dresp,
+                &c.ereq,
+                &c.econ,
+                &c.eresp,
+                &c.wretr,
+                &c.wredis,
+                &c.lbtot,
+                &c.req_tot,
+                &c.cli_abrt,
+                &c.srv_abrt,
+                &c.connect,
+                &c.reuse,
+            ];
+            all.into_iter().chain(&c.hrsp.0).for_each(Counter::clear);
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! One frontend: how many may be in, and what is counted.
+
+use crate::counters::{Gauge, PerWorker, ProxyCounters};
+use model::Proxy;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
+
+/// What a frontend counts and limits: outlives a configuration.
+#[derive(Debug)]
+pub struct FrontendLive {
+    sessions: Gauge,
+    counters: PerWorker<ProxyCounters>,
+    maxconn: AtomicU32,
+    disabled: AtomicBool,
+    waiting: Mutex<Vec<Waker>>,
+}
+
+/// One frontend of one configuration.
+#[derive(Debug)]
+pub struct Frontend {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its number.
+    pub id: u32,
+    proxy: Arc<Proxy>,
+    live: Arc<FrontendLive>,
+}
+
+/// A session's place in its frontend; dropping it lets the next one in.
+#[derive(Debug)]
+pub struct SessionGuard(Arc<FrontendLive>);
+
+impl Drop for SessionGuard {
+    fn drop(&mut self) {
+        self.0.sessions.leave();
+        self.0.wake();
+    }
+}
+
+impl FrontendLive {
+    fn wake(&self) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.drain(..).for_each(Waker::wake);
+    }
+}
+
+impl Frontend {
+    pub(crate) fn new(
+        proxy: Arc<Proxy>,
+        live: Option<Arc<FrontendLive>>,
+        workers: usize,
+        process_maxconn: u32,
+    ) -> Arc<Frontend> {
+        let configured = proxy.frontend.as_ref().and_then(|f| f.maxconn);
+        let maxconn = configured.unwrap_or(process_maxconn);
+        let live = live.unwrap_or_else(|| {
+            Arc::new(FrontendLive {
+                sessions: Gauge::default(),
+                counters: PerWorker::new(workers),
+                maxconn: AtomicU32::new(maxconn),
+                disabled: AtomicBool::new(proxy.disabled),
+                waiting: Mutex::default(),
+            })
+        });
+        live.maxconn.store(maxconn, Relaxed);
+        Arc::new(Frontend {
+            name: Arc::clone(&proxy.name),
+            id: proxy.id,
+            proxy,
+            live,
+        })
+    }
+
+    pub(crate) fn live(&self) -> &Arc<FrontendLive> {
+        &self.live
+    }
+
+    /// The proxy's settings.
+    pub fn proxy(&self) -> &Arc<Proxy> {
+        &self.proxy
+    }
+
+    /// The settings of its client side.
+    pub fn side(&self) -> &model::Frontend {
+        static NONE: std::sync::LazyLock<model::Frontend> =
+            std::sync::LazyLock::new(model::Frontend::default);
+        self.proxy.frontend.as_deref().unwrap_or(&NONE)
+    }
+
+    /// What the workers counted.
+    pub fn counters(&self) -> &PerWorker<ProxyCounters> {
+        &self.live.counters
+    }
+
+    /// Sessions in it.
+    pub fn sessions(&self) -> &Gauge {
+        &self.live.sessions
+    }
+
+    /// The most sessions at a time.
+    pub fn maxconn(&self) -> u32 {
+        self.live.maxconn.load(Relaxed)
+    }
+
+    /// Changes it.
+    pub fn set_maxconn(&self, maxconn: u32) {
+        self.live.maxconn.store(maxconn, Relaxed);
+        self.live.wake();
+    }
+
+    /// Whether it takes sessions.
+    pub fn is_enabled(&self) -> bool {
+        !self.live.disabled.load(Relaxed)
+    }
+
+    /// `enable frontend`, `disable frontend`.
+    pub fn set_enabled(&self, enabled: bool) {
+        self.live.disabled.store(!enabled, Relaxed);
+        self.live.wake();
+    }
+
+    /// A place for one more session; `None` when it is full or disabled.
+    pub fn try_enter(&self) -> Option<SessionGuard> {
+        let entered = self.is_enabled() && self.live.sessions.try_enter(self.maxconn().into());
+        entered.then(|| SessionGuard(Arc::clone(&self.live)))
+    }
+
+    /// Has `waker` told when it is worth asking again. Whoever waits must ask once more after
+    /// this, because a place may have been freed in between.
+    pub fn wait(&self, waker: &Waker) {
+        let mut waiting = self
+            .live
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        waiting.retain(|w| !w.will_wake(waker));
+        waiting.push(waker.clone());
+    }
+}

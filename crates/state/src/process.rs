@@ -1,0 +1,153 @@
+//! What belongs to the whole process.
+
+use crate::counters::{Counter, Gauge, PerWorker, Rate};
+use crate::generation::Generation;
+use arc_swap::ArcSwap;
+use rules::Wall;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+/// What one worker counts for the process.
+#[derive(Debug, Default)]
+#[allow(missing_docs)]
+pub struct ProcessCounters {
+    pub connections: Counter,
+    pub requests: Counter,
+    pub ssl_connections: Counter,
+    pub bytes_out: Counter,
+    pub conn_rate: Rate,
+    pub sess_rate: Rate,
+    pub ssl_rate: Rate,
+}
+
+/// A session as `show sess` lists it.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct SessionEntry {
+    pub id: u64,
+    pub worker: usize,
+    pub protocol: &'static str,
+    pub source: Option<SocketAddr>,
+    pub frontend: Arc<str>,
+    pub backend: Option<Arc<str>>,
+    pub server: Option<Arc<str>>,
+    pub started: Instant,
+}
+
+/// Where live sessions are listed; the engine provides it.
+pub trait Sessions: Send + Sync {
+    /// All sessions alive now, in no order.
+    fn list(&self) -> Vec<SessionEntry>;
+}
+
+/// The process.
+pub struct Process {
+    /// Number of workers.
+    pub workers: usize,
+    /// When it started, by the calendar.
+    pub started: Wall,
+    /// When it started.
+    pub start: Instant,
+    /// Its number.
+    pub pid: u32,
+    /// This machine's name.
+    pub hostname: String,
+    /// The name of this node in the statistics.
+    pub node: String,
+    /// The most connections.
+    maxconn: AtomicU32,
+    /// Most descriptors.
+    pub max_descriptors: u64,
+    /// Connections now.
+    pub connections: Gauge,
+    /// What the workers counted.
+    pub counters: PerWorker<ProcessCounters>,
+    /// The configuration in force.
+    pub generation: ArcSwap<Generation>,
+    stopping: AtomicBool,
+    next_uid: AtomicU32,
+    reloads: AtomicU64,
+}
+
+impl Process {
+    /// A process about to serve `config`.
+    pub fn new(
+        config: Arc<model::Config>,
+        workers: usize,
+        maxconn: u32,
+        max_descriptors: u64,
+        started: Wall,
+        start: Instant,
+        hostname: String,
+    ) -> Arc<Process> {
+        let process = Process {
+            workers,
+            started,
+            start,
+            pid: std::process::id(),
+            node: config
+                .global
+                .node
+                .as_deref()
+                .unwrap_or(&hostname)
+                .to_string(),
+            hostname,
+            maxconn: AtomicU32::new(maxconn),
+            max_descriptors,
+            connections: Gauge::default(),
+            counters: PerWorker::new(workers),
+            generation: ArcSwap::from_pointee(Generation::default()),
+            stopping: AtomicBool::new(false),
+            next_uid: AtomicU32::new(0),
+            reloads: AtomicU64::new(0),
+        };
+        let first = Generation::next(&Generation::default(), config, &process);
+        process.generation.store(Arc::new(first));
+        Arc::new(process)
+    }
+
+    /// Puts another configuration into force for all requests from now on.
+    pub fn apply(&self, config: Arc<model::Config>) -> Arc<Generation> {
+        let next = Arc::new(Generation::next(&self.generation.load(), config, self));
+        self.generation.store(Arc::clone(&next));
+        self.reloads.fetch_add(1, Relaxed);
+        next
+    }
+
+    /// Times a configuration was applied after the first.
+    pub fn reloads(&self) -> u64 {
+        self.reloads.load(Relaxed)
+    }
+
+    /// A number for a new server.
+    pub(crate) fn uid(&self) -> u32 {
+        self.next_uid.fetch_add(1, Relaxed)
+    }
+
+    /// The most connections.
+    pub fn maxconn(&self) -> u32 {
+        self.maxconn.load(Relaxed)
+    }
+
+    /// Changes it (`set maxconn global`).
+    pub fn set_maxconn(&self, maxconn: u32) {
+        self.maxconn.store(maxconn, Relaxed);
+    }
+
+    /// Whether it is ending softly: no new connections, kept ones close after their request.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Relaxed)
+    }
+
+    /// Begins the soft end.
+    pub fn stop(&self) {
+        self.stopping.store(true, Relaxed);
+    }
+
+    /// Milliseconds since the start, the clock of the rates.
+    pub fn millis(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.start).as_millis() as u64
+    }
+}

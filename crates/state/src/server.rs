@@ -1,0 +1,271 @@
+//! One server: an identity that outlives configurations.
+
+use crate::counters::{Gauge, PerWorker, ServerCounters};
+use crate::health::Health;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use model::{Address, Host, PortSpec};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Where a server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// TCP; see [`Target::socket`] for the port.
+    Tcp {
+        /// The address.
+        ip: IpAddr,
+        /// The port, which may depend on the client's.
+        port: PortSpec,
+    },
+    /// A UNIX socket.
+    Unix(Arc<str>),
+    /// A socket of the abstract namespace.
+    Abstract {
+        /// Its name.
+        name: Arc<str>,
+        /// Whether the name is padded with NULs.
+        padded: bool,
+    },
+}
+
+impl Target {
+    /// The target an address means; `None` while it has no IP address.
+    pub fn of(address: &Address) -> Option<Target> {
+        match address {
+            Address::Inet { host, port, .. } => {
+                let ip = match host {
+                    Host::Ip(ip) => *ip,
+                    Host::Any => IpAddr::from([0, 0, 0, 0]),
+                    Host::Any6 => IpAddr::from([0u16; 8]),
+                    Host::Name(_) => return None,
+                };
+                Some(Target::Tcp { ip, port: *port })
+            }
+            Address::Unix { path, .. } => Some(Target::Unix(Arc::clone(path))),
+            Address::Abstract { name, padded } => Some(Target::Abstract {
+                name: Arc::clone(name),
+                padded: *padded,
+            }),
+            Address::Fd(_) => None,
+        }
+    }
+
+    /// The socket address for a client that came to `client_port`.
+    pub fn socket(&self, client_port: Option<u16>) -> Option<SocketAddr> {
+        let Target::Tcp { ip, port } = self else {
+            return None;
+        };
+        let port = match port {
+            PortSpec::Fixed(port) | PortSpec::Range(port, _) => *port,
+            PortSpec::None => client_port?,
+            PortSpec::Offset(offset) => {
+                u16::try_from(i32::from(client_port?).checked_add(*offset)?).ok()?
+            }
+        };
+        Some(SocketAddr::new(*ip, port))
+    }
+}
+
+/// Why an operator or the configuration keeps a server out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admin(pub u8);
+
+impl Admin {
+    /// Maintenance asked for at run time.
+    pub const FORCED_MAINT: u8 = 1;
+    /// `disabled` in the configuration.
+    pub const CONFIGURED_MAINT: u8 = 1 << 2;
+    /// Drain asked for at run time.
+    pub const FORCED_DRAIN: u8 = 1 << 3;
+
+    /// Whether it is in maintenance.
+    pub fn in_maintenance(self) -> bool {
+        self.0 & (Admin::FORCED_MAINT | Admin::CONFIGURED_MAINT) != 0
+    }
+
+    /// Whether it drains.
+    pub fn draining(self) -> bool {
+        self.0 & Admin::FORCED_DRAIN != 0
+    }
+}
+
+/// One server.
+#[derive(Debug)]
+pub struct Server {
+    /// Unique in the process, from 0: the index of per-worker pools.
+    pub uid: u32,
+    /// Its number in the backend.
+    pub id: u32,
+    /// Its name in the backend.
+    pub name: Arc<str>,
+    /// The backend's name.
+    pub backend: Arc<str>,
+    settings: ArcSwap<model::Server>,
+    target: ArcSwapOption<Target>,
+    weight: AtomicU32,
+    maxconn: AtomicU32,
+    admin: AtomicU8,
+    up: AtomicBool,
+    stopping: AtomicBool,
+    /// Sessions on it.
+    pub sessions: Gauge,
+    /// Requests waiting for it alone.
+    pub queued: Gauge,
+    /// Its checks.
+    health: Mutex<Health>,
+    /// Whether active checks run (`enable|disable health`).
+    pub checks_enabled: AtomicBool,
+    /// What the workers counted.
+    pub counters: PerWorker<ServerCounters>,
+}
+
+impl Server {
+    /// A server as configured.
+    pub fn new(uid: u32, backend: &Arc<str>, settings: &model::Server, workers: usize) -> Server {
+        let (rise, fall) = settings.check.as_ref().map_or((2, 3), |c| (c.rise, c.fall));
+        let admin = if settings.disabled {
+            Admin::CONFIGURED_MAINT
+        } else {
+            0
+        };
+        Server {
+            uid,
+            id: settings.id,
+            name: Arc::clone(&settings.name),
+            backend: Arc::clone(backend),
+            target: ArcSwapOption::from(Target::of(&settings.address).map(Arc::new)),
+            weight: AtomicU32::new(settings.weight.into()),
+            maxconn: AtomicU32::new(settings.maxconn),
+            admin: AtomicU8::new(admin),
+            up: AtomicBool::new(true),
+            stopping: AtomicBool::new(false),
+            sessions: Gauge::default(),
+            queued: Gauge::default(),
+            health: Mutex::new(Health::new(rise, fall)),
+            checks_enabled: AtomicBool::new(true),
+            counters: PerWorker::new(workers),
+            settings: ArcSwap::from_pointee(settings.clone()),
+        }
+    }
+
+    /// Takes new settings: weight and administrative state chosen at run time stay, a changed
+    /// address starts its health anew.
+    pub fn reconfigure(&self, settings: &model::Server) {
+        let old = self.settings.swap(Arc::new(settings.clone()));
+        if old.weight != settings.weight {
+            self.weight.store(settings.weight.into(), Relaxed);
+        }
+        if old.maxconn != settings.maxconn {
+            self.maxconn.store(settings.maxconn, Relaxed);
+        }
+        if old.disabled != settings.disabled {
+            self.change_admin(Admin::CONFIGURED_MAINT, settings.disabled);
+        }
+        if old.address != settings.address {
+            self.target
+                .store(Target::of(&settings.address).map(Arc::new));
+            let (rise, fall) = settings.check.as_ref().map_or((2, 3), |c| (c.rise, c.fall));
+            *self.health() = Health::new(rise, fall);
+            self.mirror_health();
+        }
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> arc_swap::Guard<Arc<model::Server>> {
+        self.settings.load()
+    }
+
+    /// Where it is; `None` while its name has no address.
+    pub fn target(&self) -> Option<Arc<Target>> {
+        self.target.load_full()
+    }
+
+    /// Moves it (`set server … addr`).
+    pub fn set_target(&self, target: Target) {
+        self.target.store(Some(Arc::new(target)));
+    }
+
+    /// The weight chosen by the configuration or at run time, 0 to 256.
+    pub fn weight(&self) -> u32 {
+        self.weight.load(Relaxed)
+    }
+
+    /// Changes the weight; the backend must be refreshed.
+    pub fn set_weight(&self, weight: u32) {
+        self.weight.store(weight, Relaxed);
+    }
+
+    /// The most sessions at a time; 0 is no limit.
+    pub fn maxconn(&self) -> u32 {
+        self.maxconn.load(Relaxed)
+    }
+
+    /// Changes it (`set maxconn server`).
+    pub fn set_maxconn(&self, maxconn: u32) {
+        self.maxconn.store(maxconn, Relaxed);
+    }
+
+    /// What keeps it out.
+    pub fn admin(&self) -> Admin {
+        Admin(self.admin.load(Relaxed))
+    }
+
+    /// Sets or clears a flag of [`Admin`]; the backend must be refreshed.
+    pub fn change_admin(&self, flag: u8, on: bool) {
+        if on {
+            self.admin.fetch_or(flag, Relaxed);
+        } else {
+            self.admin.fetch_and(!flag, Relaxed);
+        }
+    }
+
+    /// Whether its checks say that it is up.
+    pub fn is_up(&self) -> bool {
+        self.up.load(Relaxed)
+    }
+
+    /// Whether its checks say that it ends its work.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Relaxed)
+    }
+
+    /// Its health, for whoever checks or shows it.
+    pub fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Copies what the checks say to where the schedulers look.
+    pub fn mirror_health(&self) {
+        let health = self.health();
+        self.up.store(health.is_up(), Relaxed);
+        self.stopping.store(health.is_stopping(), Relaxed);
+    }
+
+    /// Whether it may get sessions that insist on it (persistence).
+    pub fn usable(&self) -> bool {
+        self.is_up() && !self.admin().in_maintenance() && self.target.load().is_some()
+    }
+
+    /// Whether the scheduler may choose it.
+    pub fn schedulable(&self) -> bool {
+        self.usable() && !self.is_stopping() && !self.admin().draining() && self.weight() > 0
+    }
+
+    /// Takes a place unless all are taken.
+    pub(crate) fn try_enter(&self) -> bool {
+        match self.maxconn() {
+            0 => {
+                self.sessions.enter();
+                true
+            }
+            limit => self.sessions.try_enter(limit.into()),
+        }
+    }
+
+    /// Whether a place is free now.
+    pub fn has_room(&self) -> bool {
+        let limit = self.maxconn();
+        limit == 0 || self.sessions.now() < u64::from(limit)
+    }
+}
