@@ -1,1 +1,30 @@
-//! config
+//! From configuration text to the model: text, words, keyword tables, a valid [`model::Config`].
+//!
+//! Reads files, names and users only through [`Source`]. Never stops at the first mistake: every
+//! one is reported with its place and its remedy, up to a cap.
+
+mod address;
+mod bind;
+pub mod condition;
+mod diag;
+mod draft;
+mod global;
+mod keyword;
+mod lexer;
+mod load;
+mod log;
+mod server;
+mod source;
+mod units;
+
+pub use diag::{Diagnostic, Report, Severity};
+pub use load::{LoadRequest, Loaded, load};
+pub use source::Source;
+
+/// The tables, for documentation.
+pub mod table {
+    pub use crate::bind::BIND_WORDS;
+    pub use crate::global::{GLOBAL_KEYWORDS, TUNES_WITHOUT_EFFECT};
+    pub use crate::keyword::{KEYWORDS, OPTIONS};
+    pub use crate::server::SERVER_WORDS;
+}

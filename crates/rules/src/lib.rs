@@ -27,9 +27,15 @@ pub use ctx::{Ctx, Facts, LogFacts, NoFacts, SessionInfo, StreamInfo, Timers, Tl
 pub use error::{ParseError, nearest};
 pub use expr::Expr;
 pub use logformat::LogFormat;
+pub use pattern::{contains as network_contains, network, unhex};
 pub use sample::{Sample, Type};
 pub use trace::{NoTrace, Tracer};
 pub use vars::Vars;
+
+/// Whether a regular expression can be used here; if not, why.
+pub fn check_regex(text: &str) -> Result<(), String> {
+    pattern::regex(text, false).map(|_| ())
+}
 
 /// What parsing may look at.
 pub struct Scope<'a> {

@@ -1,0 +1,224 @@
+//! Reading addresses (manual section 11.1).
+
+use crate::source::Source;
+use model::{Address, Host, PortSpec, SocketKind};
+use std::net::IpAddr;
+
+/// What an address is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// `bind`: ranges, wildcards, inherited descriptors.
+    Listen,
+    /// `server`: names, relative ports, no port.
+    Connect,
+    /// `log` and the like: datagrams.
+    Datagram,
+}
+
+/// Reads one address. A port that is missing becomes `default_port` if there is one.
+pub fn parse(
+    text: &str,
+    purpose: Purpose,
+    default_port: Option<u16>,
+    source: &dyn Source,
+) -> Result<(Address, Option<String>), String> {
+    let mut rest = text;
+    let mut kind = if purpose == Purpose::Datagram {
+        SocketKind::Datagram
+    } else {
+        SocketKind::Stream
+    };
+    let mut family = None;
+    loop {
+        let Some((prefix, after)) = rest.split_once('@') else {
+            break;
+        };
+        match prefix {
+            "ipv4" | "tcp4" | "udp4" | "quic4" => family = Some(4),
+            "ipv6" | "tcp6" | "udp6" | "quic6" => family = Some(6),
+            "tcp" | "udp" | "stream" | "dgram" | "ip" => {}
+            "unix" => return unix(after, kind),
+            "abns" | "abnsz" => {
+                if after.is_empty() || after.len() > 106 {
+                    return Err(format!(
+                        "abstract socket name '{after}' must have 1 to 106 bytes"
+                    ));
+                }
+                return Ok((
+                    Address::Abstract {
+                        name: after.into(),
+                        padded: prefix == "abns",
+                    },
+                    None,
+                ));
+            }
+            "fd" => {
+                return match after.parse::<i32>() {
+                    Ok(fd) if fd >= 0 => Ok((Address::Fd(fd), None)),
+                    _ => Err(format!("'{after}' is no file descriptor number")),
+                };
+            }
+            "sockpair" | "rhttp" | "rev" => {
+                return Err(format!(
+                    "'{prefix}@' is a kind of address of HAProxy that mulgil does not have yet"
+                ));
+            }
+            _ => break,
+        }
+        match prefix {
+            "quic4" | "quic6" => {
+                return Err(format!(
+                    "'{prefix}@' is a kind of address of HAProxy that mulgil does not have yet"
+                ));
+            }
+            "udp" | "udp4" | "udp6" | "dgram" => kind = SocketKind::Datagram,
+            "tcp" | "tcp4" | "tcp6" | "stream" => kind = SocketKind::Stream,
+            _ => {}
+        }
+        rest = after;
+    }
+    if rest.starts_with('/') {
+        return unix(rest, kind);
+    }
+    let (host, port) = split(rest)?;
+    let port = match (port, default_port) {
+        (None, Some(port)) => PortSpec::Fixed(port),
+        (None, None) if purpose == Purpose::Listen => {
+            return Err(format!("'{text}' has no port: write {rest}:80 for example"));
+        }
+        (None, None) => PortSpec::None,
+        (Some(port), _) => port_spec(port, purpose, text)?,
+    };
+    let mut hostname = None;
+    let host = match host {
+        "" | "*" if family == Some(6) => Host::Any6,
+        "" | "*" => Host::Any,
+        "::" | "[::]" => Host::Any6,
+        name => {
+            let bare = name
+                .strip_prefix('[')
+                .and_then(|n| n.strip_suffix(']'))
+                .unwrap_or(name);
+            match bare.parse::<IpAddr>() {
+                Ok(ip)
+                    if matches!(
+                        (family, ip),
+                        (Some(4), IpAddr::V6(_)) | (Some(6), IpAddr::V4(_))
+                    ) =>
+                {
+                    return Err(format!(
+                        "address '{bare}' is not of the family that '{text}' asks for"
+                    ));
+                }
+                Ok(ip) if ip.is_unspecified() && purpose == Purpose::Listen => {
+                    if ip.is_ipv4() {
+                        Host::Any
+                    } else {
+                        Host::Any6
+                    }
+                }
+                Ok(ip) => Host::Ip(ip),
+                Err(_) => {
+                    hostname = Some(name.to_string());
+                    resolve(name, family, source)?
+                }
+            }
+        }
+    };
+    Ok((Address::Inet { host, port, kind }, hostname))
+}
+
+fn resolve(name: &str, family: Option<u8>, source: &dyn Source) -> Result<Host, String> {
+    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if !name.chars().all(valid) {
+        return Err(format!("'{name}' is no address and no host name"));
+    }
+    let found = source.resolve(name).into_iter().find(|ip| match family {
+        Some(4) => ip.is_ipv4(),
+        Some(_) => ip.is_ipv6(),
+        None => true,
+    });
+    Ok(found.map_or_else(|| Host::Name(name.into()), Host::Ip))
+}
+
+fn unix(path: &str, kind: SocketKind) -> Result<(Address, Option<String>), String> {
+    if path.is_empty() || path.len() > 107 {
+        return Err(format!("socket path '{path}' must have 1 to 107 bytes"));
+    }
+    Ok((
+        Address::Unix {
+            path: path.into(),
+            kind,
+        },
+        None,
+    ))
+}
+
+/// Host and port. A colon after the last bracket, or the last colon, is before the port.
+fn split(text: &str) -> Result<(&str, Option<&str>), String> {
+    if let Some(end) = text.rfind(']') {
+        let (host, port) = text.split_at(end + 1);
+        return match port.strip_prefix(':') {
+            Some(port) => Ok((host, Some(port))),
+            None if port.is_empty() => Ok((host, None)),
+            None => Err(format!("'{port}' stands where ':port' should")),
+        };
+    }
+    // `::1` without port, `::1:80` with one, as the language has always read them.
+    match text.rsplit_once(':') {
+        None if text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() => Ok((text, None)),
+        None => Ok((text, None)),
+        Some(("", port)) => Ok(("", Some(port))),
+        Some((host, port)) => {
+            if host.ends_with(':') && port.is_empty() {
+                return Ok((text, None));
+            }
+            Ok((host, Some(port)))
+        }
+    }
+}
+
+fn port_spec(port: &str, purpose: Purpose, text: &str) -> Result<PortSpec, String> {
+    let number = |digits: &str| match digits.parse::<u16>() {
+        Ok(n) => Ok(n),
+        Err(_) => Err(format!("'{digits}' in '{text}' is no port from 1 to 65535")),
+    };
+    if port.is_empty() {
+        return if purpose == Purpose::Connect {
+            Ok(PortSpec::None)
+        } else {
+            number(port).map(PortSpec::Fixed)
+        };
+    }
+    if purpose == Purpose::Connect && port.starts_with(['+', '-']) {
+        return match port.parse::<i32>() {
+            Ok(offset) if (-65535..=65535).contains(&offset) => Ok(PortSpec::Offset(offset)),
+            _ => Err(format!("'{port}' in '{text}' is no port offset")),
+        };
+    }
+    if let Some((first, last)) = port.split_once('-') {
+        let (first, last) = (number(first)?, number(last)?);
+        if purpose != Purpose::Listen {
+            return Err(format!(
+                "a port range in '{text}' is for 'bind' only: name one port"
+            ));
+        }
+        if last < first || first == 0 {
+            return Err(format!(
+                "port range '{port}' in '{text}' is empty: write the lower one first"
+            ));
+        }
+        return Ok(PortSpec::Range(first, last));
+    }
+    let port = number(port)?;
+    if port == 0 && purpose == Purpose::Listen {
+        return Err(format!(
+            "port 0 in '{text}' cannot be listened on: name a port"
+        ));
+    }
+    Ok(if port == 0 {
+        PortSpec::None
+    } else {
+        PortSpec::Fixed(port)
+    })
+}

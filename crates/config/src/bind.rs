@@ -1,0 +1,368 @@
+//! The words of a `bind` line.
+
+use crate::address::{self, Purpose};
+use crate::diag::Fault;
+use crate::draft::Line;
+use crate::units;
+use model::{Address, Bind, BindOptions, CliLevel, PortSpec};
+use std::sync::Arc;
+
+/// One word of a `bind` or `stats socket` line.
+pub struct BindWord {
+    /// The word.
+    pub name: &'static str,
+    /// Its arguments.
+    pub args: &'static str,
+    /// One line.
+    pub doc: &'static str,
+    parse: fn(&mut BindOptions, &Line<'_>, usize) -> Result<(), Fault>,
+}
+
+macro_rules! word {
+    ($name:literal, $args:literal, $doc:literal, $parse:expr) => {
+        BindWord {
+            name: $name,
+            args: $args,
+            doc: $doc,
+            parse: $parse,
+        }
+    };
+}
+
+fn num(line: &Line<'_>, at: usize, least: u64, most: u64) -> Result<u32, Fault> {
+    line.map(at, units::number(line.arg(at), least, most))
+        .map(|n| n as u32)
+}
+
+fn text(line: &Line<'_>, at: usize, what: &str) -> Result<Arc<str>, Fault> {
+    match line.arg(at) {
+        "" => line.fail(
+            at,
+            format!("'{}' wants {what} after it", line.arg(at.saturating_sub(1))),
+        ),
+        text => Ok(text.into()),
+    }
+}
+
+/// All words that `bind` understands. The place given to a function is that of its argument.
+pub static BIND_WORDS: &[BindWord] = &[
+    word!(
+        "accept-proxy",
+        "",
+        "every connection starts with a PROXY header",
+        |_, l, at| l.fail(
+            at - 1,
+            "'accept-proxy' is a keyword of HAProxy that mulgil does not have yet"
+        )
+    ),
+    word!(
+        "backlog",
+        "N",
+        "connections that may wait to be accepted",
+        |o, l, at| {
+            o.backlog = Some(num(l, at, 1, 1 << 30)?);
+            Ok(())
+        }
+    ),
+    word!(
+        "defer-accept",
+        "",
+        "accept only once data has come",
+        |o, _, _| {
+            o.defer_accept = true;
+            Ok(())
+        }
+    ),
+    word!("gid", "N", "the UNIX socket's group number", |o, l, at| {
+        o.gid = Some(num(l, at, 0, u32::MAX.into())?);
+        Ok(())
+    }),
+    word!("group", "NAME", "the UNIX socket's group", |o, l, at| {
+        let name = text(l, at, "a group")?;
+        o.gid = Some(
+            l.map(
+                at,
+                l.source
+                    .group(&name)
+                    .ok_or_else(|| format!("there is no group '{name}' on this machine")),
+            )?,
+        );
+        Ok(())
+    }),
+    word!("id", "N", "the listener's number", |_, l, at| num(
+        l,
+        at,
+        1,
+        u32::MAX.into()
+    )
+    .map(|_| ())),
+    word!(
+        "interface",
+        "NAME",
+        "only what arrives on this interface",
+        |o, l, at| {
+            o.interface = Some(text(l, at, "an interface")?);
+            Ok(())
+        }
+    ),
+    word!("maxconn", "N", "connections at a time", |o, l, at| {
+        o.maxconn = Some(num(l, at, 0, 1 << 30)?);
+        Ok(())
+    }),
+    word!(
+        "mode",
+        "OCTAL",
+        "the UNIX socket's permissions",
+        |o, l, at| {
+            let mode = u32::from_str_radix(l.arg(at), 8)
+                .ok()
+                .filter(|m| *m <= 0o7777);
+            o.mode = Some(l.map(
+                at,
+                mode.ok_or_else(|| format!("'{}' is no octal mode, such as 660", l.arg(at))),
+            )?);
+            Ok(())
+        }
+    ),
+    word!("mss", "N", "largest TCP segment", |o, l, at| {
+        let mss = l
+            .arg(at)
+            .parse::<i32>()
+            .ok()
+            .filter(|n| *n != 0 && n.abs() <= 65535);
+        o.mss = Some(l.map(
+            at,
+            mss.ok_or_else(|| format!("'{}' is no segment size", l.arg(at))),
+        )?);
+        Ok(())
+    }),
+    word!("name", "TEXT", "the listener's name", |o, l, at| {
+        o.name = Some(text(l, at, "a name")?);
+        Ok(())
+    }),
+    word!(
+        "nice",
+        "N",
+        "accepted: every connection has the same share",
+        |o, l, at| {
+            let nice = l.arg(at).parse::<i32>().ok().filter(|n| n.abs() <= 1024);
+            o.nice = l.map(
+                at,
+                nice.ok_or_else(|| format!("'{}' is no number from -1024 to 1024", l.arg(at))),
+            )?;
+            Ok(())
+        }
+    ),
+    word!(
+        "process",
+        "SET",
+        "accepted: any worker may accept",
+        |o, l, at| {
+            o.thread = Some(text(l, at, "a set")?);
+            Ok(())
+        }
+    ),
+    word!("proto", "NAME", "the protocol spoken", |o, l, at| {
+        match l.arg(at) {
+            "h1" | "none" => {
+                o.proto = Some(l.arg(at).into());
+                Ok(())
+            }
+            "h2" | "fcgi" | "quic" => l.fail(
+                at,
+                format!(
+                    "protocol '{}' is one of HAProxy's that mulgil does not have yet",
+                    l.arg(at)
+                ),
+            ),
+            other => l.fail(at, format!("unknown protocol '{other}': use h1")),
+        }
+    }),
+    word!(
+        "shards",
+        "N|by-thread",
+        "accepted: any worker may accept",
+        |_, l, at| text(l, at, "a number").map(|_| ())
+    ),
+    word!("tcp-ut", "TIME", "TCP user timeout", |o, l, at| {
+        o.tcp_user_timeout = l.map(at, units::timeout(l.arg(at)))?;
+        Ok(())
+    }),
+    word!("tfo", "", "TCP fast open", |o, _, _| {
+        o.tfo = true;
+        Ok(())
+    }),
+    word!(
+        "thread",
+        "SET",
+        "accepted: any worker may accept",
+        |o, l, at| {
+            o.thread = Some(text(l, at, "a set")?);
+            Ok(())
+        }
+    ),
+    word!(
+        "transparent",
+        "",
+        "accept connections to addresses that are not ours",
+        |o, _, _| {
+            o.transparent = true;
+            Ok(())
+        }
+    ),
+    word!("uid", "N", "the UNIX socket's user number", |o, l, at| {
+        o.uid = Some(num(l, at, 0, u32::MAX.into())?);
+        Ok(())
+    }),
+    word!("user", "NAME", "the UNIX socket's user", |o, l, at| {
+        let name = text(l, at, "a user")?;
+        o.uid = Some(
+            l.map(
+                at,
+                l.source
+                    .user(&name)
+                    .ok_or_else(|| format!("there is no user '{name}' on this machine")),
+            )?,
+        );
+        Ok(())
+    }),
+    word!("v4v6", "", "an IPv6 wildcard takes IPv4 too", |o, _, _| {
+        o.v4v6 = true;
+        Ok(())
+    }),
+    word!(
+        "v6only",
+        "",
+        "an IPv6 wildcard takes IPv6 only",
+        |o, _, _| {
+            o.v6only = true;
+            Ok(())
+        }
+    ),
+];
+
+/// Reads the words from argument `at` on.
+pub fn options(line: &Line<'_>, mut at: usize) -> Result<(BindOptions, Option<u32>), Fault> {
+    let mut options = BindOptions::default();
+    let mut id = None;
+    while at < line.args().len() {
+        let name = line.arg(at);
+        let Some(word) = BIND_WORDS.iter().find(|w| w.name == name) else {
+            return line.fail(
+                at,
+                crate::keyword::unknown_word(
+                    "bind",
+                    name,
+                    include_str!("known/bind.txt"),
+                    BIND_WORDS.iter().map(|w| w.name),
+                ),
+            );
+        };
+        (word.parse)(&mut options, line, at + 1)?;
+        if name == "id" {
+            id = line.arg(at + 1).parse().ok();
+        }
+        at += 1 + usize::from(!word.args.is_empty());
+    }
+    Ok((options, id))
+}
+
+/// Reads `bind ADDRESS[,ADDRESS]* [words]`; a range becomes one bind a port.
+pub fn parse(line: &Line<'_>, next_id: u32) -> Result<Vec<Bind>, Fault> {
+    let list = line.arg(0);
+    if list.is_empty() {
+        return line.fail(0, "'bind' wants an address, such as :80 or 192.0.2.1:443");
+    }
+    let (options, id) = options(line, 1)?;
+    let options = Arc::new(options);
+    let mut binds = Vec::new();
+    for text in list.split(',') {
+        let (address, _) = line.map(0, address::parse(text, Purpose::Listen, None, line.source))?;
+        let mut push = |address: Address| {
+            let id = id.unwrap_or(next_id) + binds.len() as u32;
+            binds.push(Bind {
+                address,
+                options: Arc::clone(&options),
+                origin: line.origin(),
+                id,
+            });
+        };
+        match address {
+            Address::Inet {
+                host: model::Host::Name(name),
+                ..
+            } => {
+                return line.fail(
+                    0,
+                    format!("'{name}' has no address here: name an address of this machine"),
+                );
+            }
+            Address::Inet {
+                host,
+                port: PortSpec::Range(first, last),
+                kind,
+            } => {
+                for port in first..=last {
+                    push(Address::Inet {
+                        host: host.clone(),
+                        port: PortSpec::Fixed(port),
+                        kind,
+                    });
+                }
+            }
+            address => push(address),
+        }
+    }
+    Ok(binds)
+}
+
+/// Reads `stats socket ADDRESS [words] [level L] [expose-fd listeners]`.
+pub fn stats_socket(line: &Line<'_>) -> Result<model::StatsSocket, Fault> {
+    let (address, _) = line.map(
+        0,
+        address::parse(line.arg(0), Purpose::Listen, None, line.source),
+    )?;
+    let mut level = CliLevel::default();
+    let mut expose_listeners = false;
+    let mut kept: Vec<crate::lexer::Word> =
+        line.words.iter().take(line.skip + 1).cloned().collect();
+    let mut at = 1;
+    while at < line.args().len() {
+        match line.arg(at) {
+            "level" => {
+                level = match line.arg(at + 1) {
+                    "user" => CliLevel::User,
+                    "operator" => CliLevel::Operator,
+                    "admin" => CliLevel::Admin,
+                    other => {
+                        return line.fail(
+                            at + 1,
+                            format!("unknown level '{other}': use user, operator or admin"),
+                        );
+                    }
+                };
+                at += 2;
+            }
+            "expose-fd" => {
+                expose_listeners = true;
+                at += 2;
+            }
+            _ => {
+                kept.extend(line.args().get(at).cloned());
+                at += 1;
+            }
+        }
+    }
+    let rest = Line {
+        words: &kept,
+        warnings: Vec::new(),
+        ..*line
+    };
+    let (options, _) = options(&rest, 1)?;
+    Ok(model::StatsSocket {
+        address,
+        options: Arc::new(options),
+        level,
+        expose_listeners,
+    })
+}

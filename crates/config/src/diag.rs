@@ -1,0 +1,177 @@
+//! Diagnostics: what is wrong, where, and what to do.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+/// How grave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum Severity {
+    Diag,
+    Notice,
+    Warning,
+    Error,
+}
+
+impl Severity {
+    fn word(self) -> &'static str {
+        match self {
+            Severity::Diag => "diag",
+            Severity::Notice => "notice",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        }
+    }
+}
+
+/// One message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// How grave.
+    pub severity: Severity,
+    /// The file; empty when the message is about the whole configuration.
+    pub file: Arc<str>,
+    /// Line, from 1; 0: none.
+    pub line: usize,
+    /// Column, from 1, in characters; 0: none.
+    pub column: usize,
+    /// The line itself.
+    pub text: String,
+    /// How many characters the caret underlines.
+    pub width: usize,
+    /// Lowercase, names the value, ends with the remedy.
+    pub message: String,
+}
+
+impl std::fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let word = self.severity.word();
+        if self.line == 0 {
+            return write!(f, "{word}: {}", self.message);
+        }
+        write!(
+            f,
+            "{}:{}:{}: {word}: {}",
+            self.file,
+            self.line,
+            self.column.max(1),
+            self.message
+        )?;
+        if self.column == 0 {
+            return Ok(());
+        }
+        // Long lines are shown around the place.
+        let skip = if self.column > 60 {
+            self.column - 40
+        } else {
+            0
+        };
+        let shown: String = self
+            .text
+            .chars()
+            .skip(skip)
+            .take(100)
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
+        let number = self.line.to_string();
+        let mut caret = String::new();
+        let _ = write!(caret, "{:1$}", "", self.column - 1 - skip);
+        caret.push_str(&"^".repeat(self.width.clamp(1, 100)));
+        write!(f, "\n {number:>4} | {shown}\n      | {caret}")
+    }
+}
+
+/// All messages of one load.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// In the order found.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Errors beyond the cap.
+    pub suppressed: usize,
+    errors: usize,
+}
+
+/// Errors shown at most.
+const CAP: usize = 100;
+
+impl Report {
+    /// Adds one.
+    pub fn push(&mut self, diagnostic: Diagnostic) {
+        if diagnostic.severity == Severity::Error {
+            self.errors += 1;
+        }
+        if self.diagnostics.len() >= CAP {
+            self.suppressed += 1;
+        } else {
+            self.diagnostics.push(diagnostic);
+        }
+    }
+
+    /// A message about no line.
+    pub fn general(&mut self, severity: Severity, message: impl Into<String>) {
+        self.push(Diagnostic {
+            severity,
+            file: "".into(),
+            line: 0,
+            column: 0,
+            text: String::new(),
+            width: 0,
+            message: message.into(),
+        });
+    }
+
+    /// Errors so far.
+    pub fn errors(&self) -> usize {
+        self.errors
+    }
+
+    /// Whether there is a warning.
+    pub fn warned(&self) -> bool {
+        self.diagnostics
+            .iter()
+            .any(|d| d.severity == Severity::Warning)
+    }
+}
+
+/// What is wrong with one line, before its place is known.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// Index of the word.
+    pub word: usize,
+    /// Byte in the word.
+    pub offset: usize,
+    /// The message.
+    pub message: String,
+    /// How grave.
+    pub severity: Severity,
+}
+
+impl Fault {
+    /// An error about a word.
+    pub fn at(word: usize, message: impl Into<String>) -> Fault {
+        Fault {
+            word,
+            offset: 0,
+            message: message.into(),
+            severity: Severity::Error,
+        }
+    }
+
+    /// A warning about a word.
+    pub fn warning(word: usize, message: impl Into<String>) -> Fault {
+        Fault {
+            severity: Severity::Warning,
+            ..Fault::at(word, message)
+        }
+    }
+
+    /// A rule's error, `words` words further on.
+    pub fn rule(error: rules::ParseError, words: usize) -> Fault {
+        Fault {
+            word: error.word + words,
+            offset: error.offset,
+            message: error.message,
+            severity: Severity::Error,
+        }
+    }
+}

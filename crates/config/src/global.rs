@@ -1,0 +1,749 @@
+//! The table of `global` keywords.
+
+use crate::bind;
+use crate::diag::Fault;
+use crate::draft::{Bases, Line};
+use crate::units;
+use model::Global;
+use std::collections::BTreeMap;
+
+/// One keyword of `global`.
+pub struct GlobalKeyword {
+    /// Its word.
+    pub name: &'static str,
+    /// Its arguments.
+    pub args: &'static str,
+    /// One line.
+    pub doc: &'static str,
+    parse: fn(&mut Reading<'_>, &mut Line<'_>) -> Result<(), Fault>,
+}
+
+/// What a line of `global` may change.
+pub struct Reading<'a> {
+    pub global: &'a mut Global,
+    pub bases: &'a mut Bases,
+    pub env: &'a mut BTreeMap<String, String>,
+}
+
+macro_rules! keyword {
+    ($name:literal, $args:literal, $doc:literal, $parse:expr) => {
+        GlobalKeyword {
+            name: $name,
+            args: $args,
+            doc: $doc,
+            parse: $parse,
+        }
+    };
+}
+
+fn num(l: &Line<'_>, least: u64, most: u64) -> Result<u64, Fault> {
+    l.exactly(1, "a number")?;
+    l.map(0, units::number(l.arg(0), least, most))
+}
+
+fn text(l: &Line<'_>, what: &str) -> Result<String, Fault> {
+    l.exactly(1, what)?;
+    Ok(l.arg(0).to_string())
+}
+
+/// All keywords of `global`.
+pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
+    keyword!("ca-base", "DIR", "where ca-file looks", |r, l| {
+        r.bases.ca_base = Some(text(l, "a directory")?);
+        Ok(())
+    }),
+    keyword!(
+        "chroot",
+        "DIR",
+        "the root of the file system while serving",
+        |r, l| {
+            r.global.chroot = Some(text(l, "a directory")?.into());
+            Ok(())
+        }
+    ),
+    keyword!(
+        "close-spread-time",
+        "TIME",
+        "over how long idle connections close at a soft stop",
+        |r, l| {
+            r.global.close_spread_time = l.map(0, units::timeout(l.arg(0)))?;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "cpu-map",
+        "THREADS CPUS",
+        "which CPUs workers run on",
+        cpu_map
+    ),
+    keyword!("crt-base", "DIR", "where crt looks", |r, l| {
+        r.bases.crt_base = Some(text(l, "a directory")?);
+        Ok(())
+    }),
+    keyword!("daemon", "", "go to the background", |r, l| {
+        l.exactly(0, "nothing")?;
+        r.global.daemon = true;
+        Ok(())
+    }),
+    keyword!("description", "TEXT", "shown in the statistics", |r, l| {
+        r.global.description = Some(l.texts(0).join(" ").into());
+        Ok(())
+    }),
+    keyword!("fd-hard-limit", "N", "descriptors at most", |r, l| {
+        r.global.fd_hard_limit = Some(num(l, 1, 1 << 30)?);
+        Ok(())
+    }),
+    keyword!("gid", "N", "the group's number while serving", |r, l| {
+        r.global.gid = Some(num(l, 0, u32::MAX.into())? as u32);
+        Ok(())
+    }),
+    keyword!(
+        "grace",
+        "TIME",
+        "how long a soft stop still accepts",
+        |r, l| {
+            r.global.grace = l.map(0, units::timeout(l.arg(0)))?;
+            Ok(())
+        }
+    ),
+    keyword!("group", "NAME", "the group while serving", |r, l| {
+        let name = text(l, "a group")?;
+        r.global.gid = Some(
+            l.map(
+                0,
+                l.source
+                    .group(&name)
+                    .ok_or_else(|| format!("there is no group '{name}' on this machine")),
+            )?,
+        );
+        r.global.group = Some(name.into());
+        Ok(())
+    }),
+    keyword!(
+        "hard-stop-after",
+        "TIME",
+        "how long a soft stop may take",
+        |r, l| {
+            r.global.hard_stop_after = l.map(0, units::timeout(l.arg(0)))?;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "insecure-fork-wanted",
+        "",
+        "accepted: for external checks",
+        |r, l| {
+            l.exactly(0, "nothing")?;
+            r.global.insecure_fork = true;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "localpeer",
+        "NAME",
+        "this machine's name among peers",
+        |r, l| {
+            r.global.localpeer = Some(text(l, "a name")?.into());
+            Ok(())
+        }
+    ),
+    keyword!(
+        "log",
+        "TARGET [len N] [format F] FACILITY [LEVEL [MIN]]",
+        "where lines go",
+        |r, l| {
+            r.global.logs.push(crate::log::parse(l)?);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "log-send-hostname",
+        "[NAME]",
+        "write the machine's name into lines",
+        |r, l| {
+            r.global.log_send_hostname = Some(l.arg(0).into());
+            Ok(())
+        }
+    ),
+    keyword!("log-tag", "TEXT", "the program's name in lines", |r, l| {
+        r.global.log_tag = Some(text(l, "a tag")?.into());
+        Ok(())
+    }),
+    keyword!(
+        "master-worker",
+        "[no-exit-on-failure]",
+        "a master watches over the worker",
+        |r, _| {
+            r.global.master_worker = true;
+            Ok(())
+        }
+    ),
+    keyword!("maxconn", "N", "connections at most", |r, l| {
+        r.global.maxconn = Some(num(l, 0, 1 << 30)? as u32).filter(|n| *n > 0);
+        Ok(())
+    }),
+    keyword!("maxconnrate", "N", "new connections per second", |r, l| {
+        r.global.maxconnrate = Some(num(l, 0, 1 << 30)? as u32);
+        Ok(())
+    }),
+    keyword!("maxsessrate", "N", "new sessions per second", |r, l| {
+        r.global.maxsessrate = Some(num(l, 0, 1 << 30)? as u32);
+        Ok(())
+    }),
+    keyword!("maxsslconn", "N", "TLS connections at most", |r, l| {
+        r.global.maxsslconn = Some(num(l, 0, 1 << 30)? as u32);
+        Ok(())
+    }),
+    keyword!("nbproc", "1", "one process", |_, l| match l.arg(0) {
+        "1" => Ok(()),
+        _ => l.fail(
+            0,
+            "more than one process is gone from the language: use nbthread"
+        ),
+    }),
+    keyword!("nbthread", "N", "workers", |r, l| {
+        r.global.nbthread = Some(num(l, 1, 1024)? as u32);
+        Ok(())
+    }),
+    keyword!(
+        "node",
+        "NAME",
+        "this machine's name in the statistics",
+        |r, l| {
+            r.global.node = Some(text(l, "a name")?.into());
+            Ok(())
+        }
+    ),
+    keyword!("nosplice", "", "copy bodies instead of splicing", |r, l| {
+        l.exactly(0, "nothing")?;
+        r.global.nosplice = true;
+        Ok(())
+    }),
+    keyword!("noreuseport", "", "do not share listening ports", |r, l| {
+        l.exactly(0, "nothing")?;
+        r.global.noreuseport = true;
+        Ok(())
+    }),
+    keyword!(
+        "pidfile",
+        "FILE",
+        "where the process number is written",
+        |r, l| {
+            r.global.pidfile = Some(text(l, "a file")?.into());
+            Ok(())
+        }
+    ),
+    keyword!(
+        "presetenv",
+        "NAME VALUE",
+        "set a variable unless it is set",
+        |r, l| {
+            l.exactly(2, "a name and a value")?;
+            if !r.env.contains_key(l.arg(0)) {
+                r.env.insert(l.arg(0).into(), l.arg(1).into());
+            }
+            Ok(())
+        }
+    ),
+    keyword!("quiet", "", "say nothing at start", |r, l| {
+        l.exactly(0, "nothing")?;
+        r.global.quiet = true;
+        Ok(())
+    }),
+    keyword!(
+        "resetenv",
+        "[NAME]*",
+        "forget all variables but these",
+        |r, l| {
+            let keep = l.texts(0);
+            r.env.retain(|name, _| keep.contains(&name.as_str()));
+            Ok(())
+        }
+    ),
+    keyword!(
+        "set-var",
+        "NAME EXPR",
+        "a variable of the process",
+        |_, l| l.fail(
+            0,
+            "'set-var' in 'global' is a keyword of HAProxy that mulgil does not have yet"
+        )
+    ),
+    keyword!("setenv", "NAME VALUE", "set a variable", |r, l| {
+        l.exactly(2, "a name and a value")?;
+        r.env.insert(l.arg(0).into(), l.arg(1).into());
+        Ok(())
+    }),
+    keyword!(
+        "spread-checks",
+        "PERCENT",
+        "spread checks over time",
+        |r, l| {
+            r.global.spread_checks = num(l, 0, 50)? as u32;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "ssl-default-bind-ciphers",
+        "LIST",
+        "for bind lines with ssl",
+        |r, l| {
+            r.global.default_bind_tls.ciphers = Some(text(l, "a list")?.into());
+            Ok(())
+        }
+    ),
+    keyword!(
+        "ssl-default-bind-ciphersuites",
+        "LIST",
+        "for bind lines with ssl",
+        |r, l| {
+            r.global.default_bind_tls.ciphersuites = Some(text(l, "a list")?.into());
+            Ok(())
+        }
+    ),
+    keyword!(
+        "ssl-default-bind-curves",
+        "LIST",
+        "for bind lines with ssl",
+        |r, l| {
+            r.global.default_bind_tls.curves = Some(text(l, "a list")?.into());
+            Ok(())
+        }
+    ),
+    keyword!(
+        "ssl-default-bind-options",
+        "OPTION*",
+        "for bind lines with ssl",
+        |r, l| versions(l, &mut r.global.default_bind_tls.versions)
+    ),
+    keyword!(
+        "ssl-default-server-ciphers",
+        "LIST",
+        "for servers with ssl",
+        |r, l| {
+            r.global.default_server_tls.ciphers = Some(text(l, "a list")?.into());
+            Ok(())
+        }
+    ),
+    keyword!(
+        "ssl-default-server-ciphersuites",
+        "LIST",
+        "for servers with ssl",
+        |r, l| {
+            r.global.default_server_tls.ciphersuites = Some(text(l, "a list")?.into());
+            Ok(())
+        }
+    ),
+    keyword!(
+        "ssl-default-server-options",
+        "OPTION*",
+        "for servers with ssl",
+        |r, l| versions(l, &mut r.global.default_server_tls.versions)
+    ),
+    keyword!(
+        "ssl-server-verify",
+        "none|required",
+        "whether servers' certificates are checked",
+        |r, l| match text(l, "none or required")?.as_str() {
+            "none" => {
+                r.global.ssl_server_verify_none = true;
+                Ok(())
+            }
+            "required" => {
+                r.global.ssl_server_verify_none = false;
+                Ok(())
+            }
+            other => l.fail(0, format!("'{other}' is neither none nor required")),
+        }
+    ),
+    keyword!(
+        "stats",
+        "socket|timeout|maxconn …",
+        "control sockets",
+        |r, l| match l.arg(0) {
+            "socket" => {
+                let inner = Line {
+                    skip: l.skip + 1,
+                    warnings: Vec::new(),
+                    ..*l
+                };
+                if inner.args().is_empty() {
+                    return l.fail(
+                        0,
+                        "'stats socket' wants an address, such as /run/mulgil.sock",
+                    );
+                }
+                r.global.stats_sockets.push(bind::stats_socket(&inner)?);
+                Ok(())
+            }
+            "timeout" => {
+                r.global.stats_timeout = l.map(1, units::timeout(l.arg(1)))?;
+                Ok(())
+            }
+            "maxconn" => {
+                r.global.stats_maxconn =
+                    Some(l.map(1, units::number(l.arg(1), 1, 1 << 20))? as u32);
+                Ok(())
+            }
+            other => l.fail(
+                0,
+                crate::keyword::near("word of 'stats'", other, &["socket", "timeout", "maxconn"])
+            ),
+        }
+    ),
+    keyword!(
+        "thread-groups",
+        "N",
+        "accepted: all workers are one group",
+        |r, l| {
+            r.global.thread_groups = Some(num(l, 1, 64)? as u32);
+            Ok(())
+        }
+    ),
+    keyword!("uid", "N", "the user's number while serving", |r, l| {
+        r.global.uid = Some(num(l, 0, u32::MAX.into())? as u32);
+        Ok(())
+    }),
+    keyword!("ulimit-n", "N", "descriptors", |r, l| {
+        r.global.ulimit_n = Some(num(l, 0, 1 << 30)?);
+        Ok(())
+    }),
+    keyword!(
+        "unix-bind",
+        "[prefix P] [mode M] …",
+        "accepted words for UNIX sockets",
+        |_, l| l.fail(
+            0,
+            "'unix-bind' is a keyword of HAProxy that mulgil does not have yet"
+        )
+    ),
+    keyword!("unsetenv", "NAME*", "forget variables", |r, l| {
+        for name in l.texts(0) {
+            r.env.remove(name);
+        }
+        Ok(())
+    }),
+    keyword!("user", "NAME", "the user while serving", |r, l| {
+        let name = text(l, "a user")?;
+        r.global.uid = Some(
+            l.map(
+                0,
+                l.source
+                    .user(&name)
+                    .ok_or_else(|| format!("there is no user '{name}' on this machine")),
+            )?,
+        );
+        r.global.user = Some(name.into());
+        Ok(())
+    }),
+    keyword!("zero-warning", "", "warnings are errors", |r, l| {
+        l.exactly(0, "nothing")?;
+        r.global.zero_warning = true;
+        Ok(())
+    }),
+    keyword!(
+        "tune.bufsize",
+        "SIZE",
+        "the largest message head, with tune.maxrewrite",
+        |r, l| {
+            r.global.tuning.bufsize = size(l, 1024, 1 << 28)?;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tune.maxrewrite",
+        "SIZE",
+        "the part of it kept for rewriting",
+        |r, l| {
+            r.global.tuning.maxrewrite = size(l, 0, 1 << 27)?;
+            Ok(())
+        }
+    ),
+    keyword!("tune.http.maxhdr", "N", "header fields at most", |r, l| {
+        r.global.tuning.http_maxhdr = num(l, 1, 32767)? as usize;
+        Ok(())
+    }),
+    keyword!(
+        "tune.http.logurilen",
+        "N",
+        "bytes of a target in the log",
+        |r, l| {
+            r.global.tuning.http_logurilen = num(l, 1, 65535)? as usize;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tune.http.cookielen",
+        "N",
+        "bytes of a captured cookie",
+        |r, l| {
+            r.global.tuning.http_cookielen = num(l, 1, 65535)? as usize;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tune.rcvbuf.client",
+        "SIZE",
+        "receive buffer towards clients",
+        |r, l| {
+            r.global.tuning.rcvbuf_client = Some(size(l, 0, 1 << 30)? as u32);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tune.rcvbuf.server",
+        "SIZE",
+        "receive buffer towards servers",
+        |r, l| {
+            r.global.tuning.rcvbuf_server = Some(size(l, 0, 1 << 30)? as u32);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tune.sndbuf.client",
+        "SIZE",
+        "send buffer towards clients",
+        |r, l| {
+            r.global.tuning.sndbuf_client = Some(size(l, 0, 1 << 30)? as u32);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tune.sndbuf.server",
+        "SIZE",
+        "send buffer towards servers",
+        |r, l| {
+            r.global.tuning.sndbuf_server = Some(size(l, 0, 1 << 30)? as u32);
+            Ok(())
+        }
+    ),
+];
+
+/// Keywords that tune HAProxy's insides: accepted, and without effect here, because there is
+/// nothing of that kind to tune.
+pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
+    "busy-polling",
+    "expose-deprecated-directives",
+    "expose-experimental-directives",
+    "max-spread-checks",
+    "maxpipes",
+    "noepoll",
+    "nokqueue",
+    "nopoll",
+    "noevports",
+    "nogetaddrinfo",
+    "numa-cpu-mapping",
+    "cpu-policy",
+    "prealloc-fd",
+    "profiling.tasks",
+    "profiling.memory",
+    "set-dumpable",
+    "ssl-engine",
+    "ssl-mode-async",
+    "ssl-dh-param-file",
+    "strict-limits",
+    "stats-file",
+    "tune.applet.zero-copy-forwarding",
+    "tune.buffers.limit",
+    "tune.buffers.reserve",
+    "tune.comp.maxlevel",
+    "tune.disable-fast-forward",
+    "tune.disable-zero-copy-forwarding",
+    "tune.events.max-events-at-once",
+    "tune.fail-alloc",
+    "tune.fd.edge-triggered",
+    "tune.h1.zero-copy-fwd-recv",
+    "tune.h1.zero-copy-fwd-send",
+    "tune.idle-pool.shared",
+    "tune.idletimer",
+    "tune.listener.default-shards",
+    "tune.listener.multi-queue",
+    "tune.max-checks-per-thread",
+    "tune.maxaccept",
+    "tune.maxpollevents",
+    "tune.memory.hot-size",
+    "tune.pattern.cache-size",
+    "tune.peers.max-updates-at-once",
+    "tune.pipesize",
+    "tune.pool-high-fd-ratio",
+    "tune.pool-low-fd-ratio",
+    "tune.pt.zero-copy-forwarding",
+    "tune.rcvbuf.backend",
+    "tune.rcvbuf.frontend",
+    "tune.recv_enough",
+    "tune.runqueue-depth",
+    "tune.sched.low-latency",
+    "tune.sndbuf.backend",
+    "tune.sndbuf.frontend",
+    "tune.takeover-other-tg-connections",
+    "tune.ssl.cachesize",
+    "tune.ssl.capture-buffer-size",
+    "tune.ssl.capture-cipherlist-size",
+    "tune.ssl.default-dh-param",
+    "tune.ssl.force-private-cache",
+    "tune.ssl.hard-maxrecord",
+    "tune.ssl.keylog",
+    "tune.ssl.lifetime",
+    "tune.ssl.maxrecord",
+    "tune.ssl.ssl-ctx-cache-size",
+    "tune.vars.global-max-size",
+    "tune.vars.proc-max-size",
+    "tune.vars.reqres-max-size",
+    "tune.vars.sess-max-size",
+    "tune.vars.txn-max-size",
+    "tune.zlib.memlevel",
+    "tune.zlib.windowsize",
+];
+
+/// Reads one line of `global`.
+pub fn line(reading: &mut Reading<'_>, l: &mut Line<'_>) -> Result<(), Fault> {
+    let name = l.words.first().map_or("", |w| w.text.as_str());
+    if let Some(keyword) = GLOBAL_KEYWORDS.iter().find(|k| k.name == name) {
+        if l.negated && !matches!(name, "daemon" | "quiet" | "zero-warning") {
+            return Err(Fault::at(
+                0,
+                format!("'{name}' cannot be taken back with 'no'"),
+            ));
+        }
+        if l.negated {
+            match name {
+                "daemon" => reading.global.daemon = false,
+                "quiet" => reading.global.quiet = false,
+                _ => reading.global.zero_warning = false,
+            }
+            return Ok(());
+        }
+        return (keyword.parse)(reading, l);
+    }
+    if TUNES_WITHOUT_EFFECT.contains(&name) {
+        return Ok(());
+    }
+    if include_str!("known/global.txt").lines().any(|k| k == name) {
+        return Err(Fault::at(
+            0,
+            format!("'{name}' is a keyword of HAProxy that mulgil does not have yet"),
+        ));
+    }
+    let names = GLOBAL_KEYWORDS
+        .iter()
+        .map(|k| k.name)
+        .chain(TUNES_WITHOUT_EFFECT.iter().copied());
+    Err(Fault::at(
+        0,
+        match rules::nearest(name, names) {
+            Some(near) => format!("unknown keyword '{name}' in 'global': did you mean '{near}'?"),
+            None if name.starts_with("//") => {
+                "'//' starts no comment: comments start with '#'".to_string()
+            }
+            None => format!("unknown keyword '{name}' in 'global'"),
+        },
+    ))
+}
+
+fn size(l: &Line<'_>, least: u64, most: u64) -> Result<usize, Fault> {
+    l.exactly(1, "a size")?;
+    let n = l.map(0, units::size(l.arg(0)))?;
+    if (least..=most).contains(&n) {
+        Ok(n as usize)
+    } else {
+        l.fail(0, format!("{n} is out of range: {least} to {most}"))
+    }
+}
+
+/// `1-4 0-3`, `auto:1-4 0-3`, `1/all 0`.
+fn cpu_map(r: &mut Reading<'_>, l: &mut Line<'_>) -> Result<(), Fault> {
+    let spec = l.arg(0);
+    let threads = spec.strip_prefix("auto:").unwrap_or(spec);
+    let threads = threads.rsplit('/').next().unwrap_or_default();
+    let auto = spec.starts_with("auto:");
+    let threads = l.map(0, set(threads))?;
+    let mut cpus = Vec::new();
+    for at in 1..l.args().len() {
+        cpus.extend(l.map(at, set(l.arg(at)))?);
+    }
+    if cpus.is_empty() {
+        return l.fail(0, "'cpu-map' wants threads and CPUs, such as 1-4 0-3");
+    }
+    if auto {
+        for (thread, cpu) in threads.iter().zip(&cpus) {
+            r.global.cpu_map.push((vec![*thread], vec![*cpu]));
+        }
+    } else {
+        r.global.cpu_map.push((threads, cpus));
+    }
+    Ok(())
+}
+
+fn set(text: &str) -> Result<Vec<u32>, String> {
+    let bad = || format!("'{text}' is no set of numbers, such as 1,3-4");
+    match text {
+        "all" | "odd" | "even" => {
+            return Ok((1..=64)
+                .filter(|n| text == "all" || (n % 2 == 1) == (text == "odd"))
+                .collect());
+        }
+        _ => {}
+    }
+    let mut out = Vec::new();
+    for part in text.split(',') {
+        let (low, high) = part.split_once('-').unwrap_or((part, part));
+        let low: u32 = low.parse().map_err(|_| bad())?;
+        let high: u32 = if high.is_empty() {
+            64
+        } else {
+            high.parse().map_err(|_| bad())?
+        };
+        if high < low || high > 4096 {
+            return Err(bad());
+        }
+        out.extend(low..=high);
+    }
+    Ok(out)
+}
+
+/// `ssl-min-ver X`, `no-sslv3`, `force-tlsv12` and so on.
+fn versions(l: &Line<'_>, versions: &mut model::TlsVersions) -> Result<(), Fault> {
+    use model::TlsVersion::*;
+    let by_name = |name: &str| match name {
+        "SSLv3" | "sslv3" => Some(Ssl3),
+        "TLSv1.0" | "tlsv10" => Some(Tls10),
+        "TLSv1.1" | "tlsv11" => Some(Tls11),
+        "TLSv1.2" | "tlsv12" => Some(Tls12),
+        "TLSv1.3" | "tlsv13" => Some(Tls13),
+        _ => None,
+    };
+    let mut at = 0;
+    while !l.arg(at).is_empty() {
+        match l.arg(at) {
+            word @ ("ssl-min-ver" | "ssl-max-ver") => {
+                at += 1;
+                let Some(version) = by_name(l.arg(at)) else {
+                    return l.fail(
+                        at,
+                        format!("unknown version '{}': use TLSv1.2 or TLSv1.3", l.arg(at)),
+                    );
+                };
+                if word == "ssl-min-ver" {
+                    versions.min = Some(version);
+                } else {
+                    versions.max = Some(version);
+                }
+            }
+            "no-tls-tickets" | "prefer-client-ciphers" | "no-sslv3" | "no-tlsv10" | "no-tlsv11" => {
+            }
+            "no-tlsv12" => versions.min = Some(Tls13),
+            "no-tlsv13" => versions.max = Some(Tls12),
+            word => match word.strip_prefix("force-").and_then(by_name) {
+                Some(version) => {
+                    *versions = model::TlsVersions {
+                        min: Some(version),
+                        max: Some(version),
+                    }
+                }
+                None => return l.fail(at, format!("unknown TLS option '{word}'")),
+            },
+        }
+        at += 1;
+    }
+    Ok(())
+}

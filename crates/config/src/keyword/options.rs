@@ -1,0 +1,575 @@
+//! The table of `option`s.
+
+use super::check;
+use crate::diag::Fault;
+use crate::draft::sections::*;
+use crate::draft::{Draft, Line};
+use model::{ConnectionMode, ForwardFor, LogFormatSpec, OriginalTo, Redispatch, RestrictNames};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// One option.
+pub struct OptionDef {
+    /// Its name.
+    pub name: &'static str,
+    /// Where it may stand.
+    pub sections: u8,
+    /// Its arguments.
+    pub args: &'static str,
+    /// One line.
+    pub doc: &'static str,
+    parse: fn(&mut Draft, &mut Line<'_>) -> Result<(), Fault>,
+}
+
+macro_rules! option {
+    ($name:literal, $sections:expr, $args:literal, $doc:literal, $parse:expr) => {
+        OptionDef {
+            name: $name,
+            sections: $sections,
+            args: $args,
+            doc: $doc,
+            parse: $parse,
+        }
+    };
+}
+
+/// All options.
+pub static OPTIONS: &[OptionDef] = &[
+    option!(
+        "abortonclose",
+        BACK,
+        "",
+        "a client that closes gives up",
+        |d, l| {
+            d.back.abortonclose = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        "accept-invalid-http-request",
+        FRONT,
+        "",
+        "older name of accept-unsafe-violations-in-http-request",
+        |d, l| {
+            d.http.unsafe_request = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        "accept-invalid-http-response",
+        BACK,
+        "",
+        "older name of accept-unsafe-violations-in-http-response",
+        |d, l| {
+            d.http.unsafe_response = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        "accept-unsafe-violations-in-http-request",
+        FRONT,
+        "",
+        "accept some malformed requests",
+        |d, l| {
+            d.http.unsafe_request = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        "accept-unsafe-violations-in-http-response",
+        BACK,
+        "",
+        "accept some malformed responses",
+        |d, l| {
+            d.http.unsafe_response = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        "allbackups",
+        BACK,
+        "",
+        "use all backup servers, not the first",
+        |d, l| {
+            d.back.allbackups = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        "clitcpka",
+        FRONT,
+        "",
+        "TCP keep-alive to clients",
+        |d, l| {
+            d.clitcpka.0 = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        "contstats",
+        FRONT,
+        "",
+        "accepted: counters always run on",
+        |_, _| Ok(())
+    ),
+    option!(
+        "dontlog-normal",
+        FRONT,
+        "",
+        "log only what went wrong",
+        |d, l| {
+            d.front.dontlog_normal = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        "dontlognull",
+        FRONT,
+        "",
+        "do not log connections without data",
+        |d, l| {
+            d.front.dontlognull = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        "forwarded",
+        ALL,
+        "",
+        "add a Forwarded header (RFC 7239)",
+        |d, l| {
+            if !l.arg(1).is_empty() {
+                return l.fail(1, "parameters of 'option forwarded' are something of HAProxy that mulgil does not have yet");
+            }
+            d.http.forwarded = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        "forwardfor",
+        ALL,
+        "[except NET] [header NAME] [if-none]",
+        "tell the server the client's address",
+        |d, l| {
+            if l.negated {
+                d.http.forwardfor = None;
+                return Ok(());
+            }
+            let mut made = ForwardFor {
+                header: "X-Forwarded-For".into(),
+                except: None,
+                if_none: false,
+            };
+            let mut at = 1;
+            while !l.arg(at).is_empty() {
+                match l.arg(at) {
+                    "except" => {
+                        made.except = Some(network(l, at + 1)?);
+                        at += 1;
+                    }
+                    "header" => {
+                        made.header = header(l, at + 1)?;
+                        at += 1;
+                    }
+                    "if-none" => made.if_none = true,
+                    other => {
+                        return l.fail(
+                            at,
+                            super::near(
+                                "word of 'option forwardfor'",
+                                other,
+                                &["except", "header", "if-none"],
+                            ),
+                        );
+                    }
+                }
+                at += 1;
+            }
+            d.http.forwardfor = Some(Arc::new(made));
+            Ok(())
+        }
+    ),
+    option!(
+        "http-buffer-request",
+        ALL,
+        "",
+        "wait for the body before the rules go on",
+        |d, l| {
+            d.http.buffer_request = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        "http-ignore-probes",
+        FRONT,
+        "",
+        "no answer and no line for connections without a request",
+        |d, l| {
+            d.http.ignore_probes = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        "http-keep-alive",
+        ALL,
+        "",
+        "keep connections on both sides",
+        |d, l| mode(d, l, ConnectionMode::KeepAlive)
+    ),
+    option!(
+        "http-no-delay",
+        ALL,
+        "",
+        "accepted: nothing is ever delayed",
+        |d, l| {
+            d.http.no_delay = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        "http-pretend-keepalive",
+        BACK,
+        "",
+        "do not tell the server that the connection closes",
+        |d, l| {
+            d.http.pretend_keepalive = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        "http-restrict-req-hdr-names",
+        ALL,
+        "preserve|delete|reject",
+        "what happens to odd header names",
+        |d, l| {
+            d.http.restrict_names = match l.arg(1) {
+                "preserve" => None,
+                "delete" => Some(RestrictNames::Delete),
+                "reject" => Some(RestrictNames::Reject),
+                other => {
+                    return l.fail(
+                        1,
+                        super::near("policy", other, &["preserve", "delete", "reject"]),
+                    );
+                }
+            };
+            Ok(())
+        }
+    ),
+    option!(
+        "http-server-close",
+        ALL,
+        "",
+        "close to the server, keep to the client",
+        |d, l| mode(d, l, ConnectionMode::ServerClose)
+    ),
+    option!(
+        "http-use-proxy-header",
+        FRONT,
+        "",
+        "use Proxy-Connection instead of Connection",
+        |d, l| {
+            d.http.use_proxy_header = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        "httpchk",
+        BACK,
+        "[URI | METHOD URI [VERSION [HOST]]]",
+        "check health by HTTP",
+        check::httpchk
+    ),
+    option!(
+        "httpclose",
+        ALL,
+        "",
+        "close both sides after each request",
+        |d, l| mode(d, l, ConnectionMode::Close)
+    ),
+    option!(
+        "httplog",
+        ALL,
+        "[clf]",
+        "a log line for each request",
+        |d, l| {
+            d.front.log_format = match (l.negated, l.arg(1)) {
+                (true, _) => LogFormatSpec::Default,
+                (false, "") => LogFormatSpec::Http,
+                (false, "clf") => LogFormatSpec::HttpClf,
+                (false, other) => {
+                    return l.fail(1, super::near("word of 'option httplog'", other, &["clf"]));
+                }
+            };
+            Ok(())
+        }
+    ),
+    option!(
+        "httpslog",
+        ALL,
+        "",
+        "a log line for each request, with TLS details",
+        |d, l| {
+            d.front.log_format = if l.negated {
+                LogFormatSpec::Default
+            } else {
+                LogFormatSpec::Https
+            };
+            Ok(())
+        }
+    ),
+    option!(
+        "independent-streams",
+        ALL,
+        "",
+        "accepted: each direction has its own patience already",
+        |_, _| Ok(())
+    ),
+    option!(
+        "log-health-checks",
+        BACK,
+        "",
+        "log every change of health",
+        |d, l| {
+            d.back.log_health_checks = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        "log-separate-errors",
+        FRONT,
+        "",
+        "log errors at level err",
+        |d, l| {
+            d.front.log_separate_errors = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        "logasap",
+        FRONT,
+        "",
+        "log when the response starts",
+        |d, l| {
+            d.front.logasap = !l.negated;
+            Ok(())
+        }
+    ),
+    option!("nolinger", ALL, "", "reset instead of closing", |d, l| {
+        d.front.nolinger = !l.negated;
+        d.back.nolinger = !l.negated;
+        Ok(())
+    }),
+    option!(
+        "originalto",
+        ALL,
+        "[except NET] [header NAME]",
+        "tell the server the address the client came to",
+        |d, l| {
+            if l.negated {
+                d.http.originalto = None;
+                return Ok(());
+            }
+            let mut made = OriginalTo {
+                header: "X-Original-To".into(),
+                except: None,
+            };
+            let mut at = 1;
+            while !l.arg(at).is_empty() {
+                match l.arg(at) {
+                    "except" => made.except = Some(network(l, at + 1)?),
+                    "header" => made.header = header(l, at + 1)?,
+                    other => {
+                        return l.fail(
+                            at,
+                            super::near(
+                                "word of 'option originalto'",
+                                other,
+                                &["except", "header"],
+                            ),
+                        );
+                    }
+                }
+                at += 2;
+            }
+            d.http.originalto = Some(Arc::new(made));
+            Ok(())
+        }
+    ),
+    option!(
+        "prefer-last-server",
+        BACK,
+        "",
+        "stay on the server of the request before",
+        |d, l| {
+            d.back.prefer_last_server = !l.negated;
+            Ok(())
+        }
+    ),
+    option!("redispatch", BACK, "[N]", "retry elsewhere", |d, l| {
+        let interval = match (l.negated, l.arg(1)) {
+            (true, _) => {
+                d.back.redispatch = None;
+                return Ok(());
+            }
+            (false, "") => -1,
+            (false, n) => match n.parse::<i32>() {
+                Ok(n) => n,
+                Err(_) => return l.fail(1, format!("'{n}' is no number of retries")),
+            },
+        };
+        d.back.redispatch = (interval != 0).then_some(Redispatch { interval });
+        Ok(())
+    }),
+    option!(
+        "socket-stats",
+        FRONT,
+        "",
+        "statistics of each listener",
+        |d, l| {
+            d.front.socket_stats = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        "splice-auto",
+        ALL,
+        "",
+        "accepted: bodies are always spliced where it pays",
+        |_, _| Ok(())
+    ),
+    option!(
+        "splice-request",
+        ALL,
+        "",
+        "accepted: bodies are always spliced where it pays",
+        |_, _| Ok(())
+    ),
+    option!(
+        "splice-response",
+        ALL,
+        "",
+        "accepted: bodies are always spliced where it pays",
+        |_, _| Ok(())
+    ),
+    option!("srvtcpka", BACK, "", "TCP keep-alive to servers", |d, l| {
+        d.srvtcpka.0 = !l.negated;
+        Ok(())
+    }),
+    option!("tcp-check", BACK, "", "check health by a script", |d, l| {
+        d.check.tcp = !l.negated;
+        if !l.negated {
+            d.check.http = false;
+        }
+        Ok(())
+    }),
+    option!(
+        "tcp-smart-accept",
+        FRONT,
+        "",
+        "accepted: nothing is ever sent late",
+        |_, _| Ok(())
+    ),
+    option!(
+        "tcp-smart-connect",
+        BACK,
+        "",
+        "accepted: nothing is ever sent late",
+        |_, _| Ok(())
+    ),
+    option!("tcpka", ALL, "", "TCP keep-alive on both sides", |d, l| {
+        d.clitcpka.0 = !l.negated;
+        d.srvtcpka.0 = !l.negated;
+        Ok(())
+    }),
+    option!(
+        "tcplog",
+        ALL,
+        "",
+        "a log line for each connection",
+        |d, l| {
+            d.front.log_format = if l.negated {
+                LogFormatSpec::Default
+            } else {
+                LogFormatSpec::Tcp
+            };
+            Ok(())
+        }
+    ),
+];
+
+/// `option NAME …`.
+pub fn option(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
+    let name = l.arg(0);
+    let Some(def) = OPTIONS.iter().find(|o| o.name == name) else {
+        if name.is_empty() {
+            return l.fail(0, "'option' wants a name");
+        }
+        if include_str!("../known/options.txt")
+            .lines()
+            .any(|k| k == name)
+        {
+            return l.fail(
+                0,
+                format!("'option {name}' is a keyword of HAProxy that mulgil does not have yet"),
+            );
+        }
+        return l.fail(
+            0,
+            match rules::nearest(name, OPTIONS.iter().map(|o| o.name)) {
+                Some(near) => format!("unknown option '{name}': did you mean '{near}'?"),
+                None => format!("unknown option '{name}'"),
+            },
+        );
+    };
+    if def.args.is_empty() && !l.arg(1).is_empty() {
+        return l.fail(
+            1,
+            format!(
+                "'{}' is one word too many for 'option {name}': remove it",
+                l.arg(1)
+            ),
+        );
+    }
+    if def.sections & d.section == 0 {
+        let side = if def.sections & F != 0 {
+            "a frontend"
+        } else {
+            "a backend"
+        };
+        l.warnings.push(Fault::warning(
+            l.skip,
+            format!("'option {name}' has no effect here: it belongs to {side}"),
+        ));
+        return Ok(());
+    }
+    (def.parse)(d, l)
+}
+
+/// A later mode replaces an earlier one; `no` takes back only its own.
+fn mode(d: &mut Draft, l: &Line<'_>, mode: ConnectionMode) -> Result<(), Fault> {
+    if !l.negated {
+        d.http.connection = mode;
+    } else if d.http.connection == mode {
+        d.http.connection = ConnectionMode::KeepAlive;
+    }
+    Ok(())
+}
+
+fn header(l: &Line<'_>, at: usize) -> Result<Arc<str>, Fault> {
+    match l.arg(at) {
+        "" => l.fail(at, "a header name is missing here"),
+        name => Ok(name.into()),
+    }
+}
+
+fn network(l: &Line<'_>, at: usize) -> Result<(IpAddr, u8), Fault> {
+    let text = l.arg(at);
+    match rules::network(text) {
+        Some(network) => Ok(network),
+        None => l.fail(
+            at,
+            format!("'{text}' is no address or network, such as 127.0.0.0/8"),
+        ),
+    }
+}
