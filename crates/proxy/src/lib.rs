@@ -1,1 +1,66 @@
-//! proxy
+//! The engine: listeners, sessions, streams, server connections, checks on the wire, logs.
+//!
+//! A request's way reads from top to bottom in `session` (a client's transport) and `stream`
+//! (one request's itinerary). Everything runs on workers, threads with a reactor of their own
+//! that share nothing but the atomics of `state`.
+
+/// What rules may see of a stream, made from its parts so that the borrows stay apart.
+macro_rules! ctx {
+    ($stream:expr) => {
+        rules::Ctx {
+            session: &$stream.client.info,
+            stream: &$stream.info,
+            now: $stream.worker.wall($stream.times.arrival.complete),
+            req: Some(&mut $stream.request),
+            res: $stream.response.as_deref_mut(),
+            req_body: &$stream.body,
+            vars: &$stream.client.vars,
+            facts: &state::View {
+                process: &$stream.worker.process,
+                generation: &$stream.generation,
+                now: $stream.times.arrival.complete,
+            },
+            log: None,
+            rng: &$stream.worker.rng,
+        }
+    };
+}
+
+mod account;
+mod check;
+mod choose;
+mod connect;
+mod exchange;
+mod flow;
+mod io;
+mod listen;
+mod log;
+mod pool;
+mod reply;
+mod request;
+mod response;
+mod service;
+mod session;
+mod socket;
+mod stream;
+mod tcp;
+mod termination;
+mod timer;
+mod transport;
+mod worker;
+
+pub use listen::{Listeners, bind_all};
+pub use log::{Logger, Tag};
+pub use reply::Answer;
+pub use service::{Services, StatsPages};
+pub use socket::listen as listen_socket;
+pub use worker::{Engine, WorkerSetup, start_workers};
+
+/// The severity of a number from 0 (`emerg`) to 7 (`debug`).
+pub(crate) fn log_level(number: u8) -> model::LogLevel {
+    use model::LogLevel::*;
+    [Emerg, Alert, Crit, Err, Warning, Notice, Info, Debug]
+        .get(usize::from(number))
+        .copied()
+        .unwrap_or(Debug)
+}

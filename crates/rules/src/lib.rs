@@ -29,12 +29,18 @@ pub use expr::Expr;
 pub use logformat::LogFormat;
 pub use pattern::{contains as network_contains, network, unhex};
 pub use sample::{Sample, Type};
+pub use tags::strftime;
 pub use trace::{NoTrace, Tracer};
 pub use vars::Vars;
 
 /// Whether a regular expression can be used here; if not, why.
 pub fn check_regex(text: &str) -> Result<(), String> {
     pattern::regex(text, false).map(|_| ())
+}
+
+/// Whether bytes match an expression that [`check_regex`] has passed.
+pub fn regex_matches(text: &str, bytes: &[u8]) -> bool {
+    pattern::regex(text, false).is_ok_and(|r| r.is_match(bytes))
 }
 
 /// What parsing may look at.

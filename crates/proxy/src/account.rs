@@ -1,0 +1,485 @@
+//! Counting and logging: what happened to a request, for the statistics and the log.
+
+use crate::connect::ConnectFailure;
+use crate::flow::Broken;
+use crate::session::Client;
+use crate::stream::Stream;
+use crate::termination::{Cause, Phase, Termination};
+use crate::worker::Worker;
+use http::h1;
+use model::{LogFormatSpec, LogLevel};
+use rules::{Ctx, LogFacts, LogLevelChange, Timers};
+use state::{Backend, ProxyCounters, Server};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Values kept for the log.
+#[derive(Default)]
+pub struct Captures {
+    pub request: Vec<Option<Box<[u8]>>>,
+    pub response: Vec<Option<Box<[u8]>>>,
+}
+
+impl Captures {
+    /// Keeps a rule's value in its slot, cut to the slot's length.
+    pub fn put(&mut self, response: bool, slot: usize, value: Box<[u8]>, side: &model::Frontend) {
+        let (slots, headers, declared) = if response {
+            (&mut self.response, side.capture_response.len(), &side.declared_captures.1)
+        } else {
+            (&mut self.request, side.capture_request.len(), &side.declared_captures.0)
+        };
+        let len = slot.checked_sub(headers).and_then(|i| declared.get(i)).copied();
+        let len = len.unwrap_or(value.len()).min(value.len());
+        if slots.len() <= slot {
+            slots.resize(slot + 1, None);
+        }
+        if let Some(place) = slots.get_mut(slot) {
+            *place = value.get(..len).map(Into::into);
+        }
+    }
+}
+
+fn kept(head: &http::Head, headers: &[(Arc<str>, usize)], declared: usize) -> Vec<Option<Box<[u8]>>> {
+    let mut slots: Vec<Option<Box<[u8]>>> = headers
+        .iter()
+        .map(|(name, len)| {
+            let value = head.values(name.as_bytes()).last()?;
+            value.get(..value.len().min(*len)).map(Into::into)
+        })
+        .collect();
+    slots.resize(headers.len() + declared, None);
+    slots
+}
+
+/// Keeps the request headers that the frontend captures.
+pub fn capture_request(s: &mut Stream<'_>) {
+    let side = s.frontend.side();
+    if !side.capture_request.is_empty() || !side.declared_captures.0.is_empty() {
+        let declared = side.declared_captures.0.len();
+        s.captures.request = kept(&s.request, &side.capture_request, declared);
+    }
+}
+
+/// Keeps the response headers that the frontend captures.
+pub fn capture_response(s: &mut Stream<'_>) {
+    let side = s.frontend.side();
+    if let Some(head) = &s.response
+        && (!side.capture_response.is_empty() || !side.declared_captures.1.is_empty())
+    {
+        let declared = side.declared_captures.1.len();
+        s.captures.response = kept(head, &side.capture_response, declared);
+    }
+}
+
+fn front<'a>(s: &'a Stream<'_>) -> &'a ProxyCounters {
+    s.frontend.counters().of(s.worker.id)
+}
+
+fn back<'a>(s: &'a Stream<'_>) -> Option<&'a ProxyCounters> {
+    s.backend.as_ref().map(|b| b.counters().of(s.worker.id))
+}
+
+fn server<'a>(s: &'a Stream<'_>) -> Option<&'a ProxyCounters> {
+    s.slot.as_ref().map(|slot| slot.server().counters.of(s.worker.id))
+}
+
+/// A request has been read.
+pub fn request_received(s: &mut Stream<'_>) {
+    let now = s.worker.process.millis(s.times.arrival.complete);
+    let counters = front(s);
+    counters.req_tot.add(1);
+    counters.req_rate.event(now);
+    let process = s.worker.process.counters.of(s.worker.id);
+    process.requests.add(1);
+    if logs_something(s) {
+        let mut line = s.worker.buffer();
+        line.extend_from_slice(s.request.start_line());
+        s.request_line = line;
+    }
+}
+
+fn logs_something(s: &Stream<'_>) -> bool {
+    !s.frontend.proxy().logs.is_empty() || s.frontend.side().unique_id_format.is_some()
+}
+
+/// The request could not be framed.
+pub fn bad_request(s: &mut Stream<'_>) {
+    front(s).ereq.add(1);
+}
+
+/// A rule refused the request.
+pub fn denied(s: &mut Stream<'_>) {
+    front(s).dreq.add(1);
+    if let Some(back) = back(s) {
+        back.dreq.add(1);
+    }
+}
+
+/// A rule refused the response.
+pub fn response_denied(s: &mut Stream<'_>) {
+    front(s).dresp.add(1);
+    for c in [back(s), server(s)].into_iter().flatten() {
+        c.dresp.add(1);
+    }
+}
+
+/// The stream belongs to this backend from now on.
+pub fn backend_entered(s: &mut Stream<'_>, backend: &Arc<Backend>) {
+    let now = s.worker.process.millis(s.times.arrival.complete);
+    let counters = backend.counters().of(s.worker.id);
+    counters.stot.add(1);
+    counters.req_tot.add(1);
+    counters.sess_rate.event(now);
+    backend.sessions().enter();
+}
+
+/// A connection to a server is being opened.
+pub fn connecting(worker: &Worker, backend: &Backend, server: &Server) {
+    backend.counters().of(worker.id).connect.add(1);
+    server.counters.of(worker.id).connect.add(1);
+}
+
+/// A kept connection is used again.
+pub fn reused(s: &mut Stream<'_>, server: &Server) {
+    if let Some(back) = back(s) {
+        back.reuse.add(1);
+    }
+    server.counters.of(s.worker.id).reuse.add(1);
+}
+
+/// A place on a server has been taken.
+pub fn assigned(s: &mut Stream<'_>) {
+    let now = s.worker.process.millis(s.times.arrival.complete);
+    for c in [back(s), server(s)].into_iter().flatten() {
+        c.lbtot.add(1);
+        c.last_session.raise(now + 1);
+    }
+    if let Some(c) = server(s) {
+        c.stot.add(1);
+        c.req_tot.add(1);
+        c.sess_rate.event(now);
+    }
+}
+
+/// There was no connection.
+pub fn connection_failed(s: &mut Stream<'_>, failure: &ConnectFailure) {
+    if *failure != ConnectFailure::ClientGone {
+        for c in [back(s), server(s)].into_iter().flatten() {
+            c.econ.add(1);
+        }
+    }
+}
+
+/// Another attempt is made.
+pub fn retried(s: &mut Stream<'_>, elsewhere: bool) {
+    for c in [back(s), server(s)].into_iter().flatten() {
+        if elsewhere { c.wredis.add(1) } else { c.wretr.add(1) }
+    }
+}
+
+/// The response's head has been sent.
+pub fn response_started(s: &mut Stream<'_>, head_len: usize) {
+    s.response_head_len = head_len as u64;
+}
+
+/// The server's response cannot be read.
+pub fn junk_response(s: &mut Stream<'_>, error: &h1::Error) {
+    s.worker.note_error(&s.frontend.name, s.backend.as_ref().map(|b| &*b.name), error);
+}
+
+/// There is no valid response.
+pub fn response_missing(s: &mut Stream<'_>) {
+    for c in [back(s), server(s)].into_iter().flatten() {
+        c.eresp.add(1);
+    }
+}
+
+/// The response ended before its end.
+pub fn response_broken(s: &mut Stream<'_>, broken: Broken) {
+    if broken != Broken::ReceiverFailed {
+        response_missing(s);
+    }
+}
+
+/// The response did not come in time.
+pub fn response_timed_out(s: &mut Stream<'_>) {
+    response_missing(s);
+}
+
+/// The stream is over: counts and logs it.
+pub fn finished(s: &mut Stream<'_>) {
+    let end = Instant::now();
+    let received = s.request_head_len + s.up.received;
+    let sent = s.down.sent;
+    let status = s.status.unwrap_or(0);
+    {
+        let ms = |from: Option<Instant>, to: Option<Instant>| match (from, to) {
+            (Some(a), Some(b)) => Some(b.saturating_duration_since(a).as_millis() as u64),
+            _ => None,
+        };
+        let t = &s.times;
+        let total = end.saturating_duration_since(t.arrival.complete).as_millis() as u64;
+        let counters = [Some(front(s)), back(s), server(s)];
+        for (i, c) in counters.into_iter().enumerate() {
+            let Some(c) = c else { continue };
+            c.bin.add(received);
+            c.bout.add(sent);
+            if status != 0 {
+                c.hrsp.of(status).add(1);
+            }
+            if i == 0 {
+                continue;
+            }
+            match s.ended.cause {
+                Cause::ClientAbort | Cause::ClientTimeout => c.cli_abrt.add(1),
+                Cause::ServerAbort if s.ended.phase == Phase::Data => c.srv_abrt.add(1),
+                _ => {}
+            }
+            if let Some(queued) = ms(Some(t.arrival.complete), t.queued) {
+                c.qtime.event(queued);
+            }
+            if let Some(connected) = ms(t.queued, t.connected) {
+                c.ctime.event(connected);
+            }
+            if let Some(responded) = ms(t.connected, t.responded) {
+                c.rtime.event(responded);
+            }
+            c.ttime.event(total);
+        }
+    }
+    s.worker.process.counters.of(s.worker.id).bytes_out.add(sent);
+    if let Some(backend) = &s.backend {
+        backend.sessions().leave();
+    }
+    s.client.vars.borrow_mut().end_request();
+    log(s, end, received, sent);
+}
+
+fn log(s: &mut Stream<'_>, end: Instant, received: u64, sent: u64) {
+    let proxy = Arc::clone(s.frontend.proxy());
+    if proxy.logs.is_empty() || s.monitored || s.log_level == LogLevelChange::Silent {
+        return;
+    }
+    let side = s.frontend.side();
+    if side.dontlog_normal && s.ended.is_normal() && s.retries == 0 {
+        return;
+    }
+    let failed = !s.ended.is_normal() && !matches!(s.ended.cause, Cause::Local)
+        || s.status.is_some_and(|c| c >= 500);
+    let level = match s.log_level {
+        LogLevelChange::Level(n) => crate::log_level(n),
+        _ if side.log_separate_errors && failed => LogLevel::Err,
+        _ => LogLevel::Info,
+    };
+    let format = s.worker.format_of(&side.log_format);
+    let mut line = s.worker.buffer();
+    let now = s.worker.wall(end);
+    with_facts(s, end, received, sent, |cx| format.render_log(cx, &mut line));
+    s.worker.logs.send(&proxy.logs, proxy.log_tag.as_deref(), level, now, &line);
+    s.worker.recycle(line);
+}
+
+/// Calls `f` with what log tags show before the stream's end is known (the unique ID).
+pub fn with_log_facts(s: &mut Stream<'_>, f: impl FnOnce(&Ctx<'_>)) {
+    let now = s.times.arrival.complete;
+    with_facts(s, now, 0, 0, f);
+}
+
+fn with_facts(
+    s: &mut Stream<'_>,
+    end: Instant,
+    received: u64,
+    sent: u64,
+    f: impl FnOnce(&Ctx<'_>),
+) {
+    let ms = |d: Duration| d.as_millis() as i64;
+    let span = |from: Option<Instant>, to: Option<Instant>| match (from, to) {
+        (Some(a), Some(b)) => ms(b.saturating_duration_since(a)),
+        _ => -1,
+    };
+    let a = s.times.arrival;
+    let first_request = s.client.requests <= 1;
+    let handshake = if first_request { s.client.handshake } else { Duration::ZERO };
+    let begun = a.idle_since + handshake;
+    let responded = s.times.responded;
+    let timers = Timers {
+        th: ms(handshake),
+        ti: ms(a.first_byte.saturating_duration_since(begun)),
+        tr_request: ms(a.complete.saturating_duration_since(a.first_byte)),
+        tw: span(Some(a.complete), s.times.queued),
+        tc: span(s.times.queued, s.times.connected),
+        tr: span(s.times.connected, responded),
+        td: span(responded, Some(end)),
+        ta: ms(end.saturating_duration_since(a.first_byte)),
+        tt: ms(end.saturating_duration_since(a.idle_since)),
+    };
+    let slot_server = s.slot.as_ref().map(|slot| Arc::clone(slot.server()));
+    let port = s.client.info.dst.map(|d| d.port());
+    let facts = LogFacts {
+        request: s.worker.wall(a.first_byte),
+        end: s.worker.wall(end),
+        timers: Some(timers),
+        termination: s.ended.flags(),
+        status: s.status,
+        bytes_read: sent,
+        bytes_uploaded: received,
+        actconn: s.worker.process.connections.now(),
+        feconn: s.frontend.sessions().now(),
+        beconn: s.backend.as_ref().map_or(0, |b| b.sessions().now()),
+        srv_conn: slot_server.as_ref().map_or(0, |s| s.sessions.now()),
+        retries: s.retries,
+        redispatched: s.redispatched,
+        srv_queue: s.queue_positions.0,
+        backend_queue: s.queue_positions.1,
+        request_line: &s.request_line,
+        request_captures: &s.captures.request,
+        response_captures: &s.captures.response,
+        request_counter: s.worker.process.counters.sum(|c| &c.requests),
+        pid: s.worker.process.pid,
+        server_address: slot_server.and_then(|s| s.target()).and_then(|t| t.socket(port)),
+        backend_source: None,
+        unfinished: false,
+        tls: s.client.info.tls.is_some(),
+    };
+    let view = state::View {
+        process: &s.worker.process,
+        generation: &s.generation,
+        now: end,
+    };
+    let cx = Ctx {
+        session: &s.client.info,
+        stream: &s.info,
+        now: s.worker.wall(end),
+        req: Some(&mut s.request),
+        res: s.response.as_deref_mut(),
+        req_body: &s.body,
+        vars: &s.client.vars,
+        facts: &view,
+        log: Some(&facts),
+        rng: &s.worker.rng,
+    };
+    f(&cx);
+}
+
+/// A connection that brought no request.
+#[allow(clippy::too_many_arguments)] // what the line shows
+pub fn refused(
+    worker: &Worker,
+    client: &Client,
+    status: u16,
+    sent: u64,
+    ended: Termination,
+    idle_since: Instant,
+    first_byte: Instant,
+    visible: bool,
+) {
+    let counters = client.frontend.counters().of(worker.id);
+    if visible {
+        counters.ereq.add(1);
+        if sent > 0 {
+            counters.hrsp.of(status).add(1);
+        }
+    }
+    counters.bout.add(sent);
+    let proxy = client.frontend.proxy();
+    if !visible || proxy.logs.is_empty() {
+        return;
+    }
+    let end = Instant::now();
+    let since = |from: Instant| end.saturating_duration_since(from).as_millis() as i64;
+    let facts = LogFacts {
+        request: worker.wall(first_byte),
+        end: worker.wall(end),
+        timers: Some(Timers {
+            th: client.handshake.as_millis() as i64,
+            ti: first_byte.saturating_duration_since(idle_since).as_millis() as i64,
+            tr_request: -1,
+            tw: -1,
+            tc: -1,
+            tr: -1,
+            td: -1,
+            ta: since(first_byte),
+            tt: since(idle_since),
+        }),
+        termination: ended.flags(),
+        status: Some(status),
+        bytes_read: sent,
+        actconn: worker.process.connections.now(),
+        feconn: client.frontend.sessions().now(),
+        pid: worker.process.pid,
+        tls: client.info.tls.is_some(),
+        ..LogFacts::default()
+    };
+    let side = client.frontend.side();
+    let format = worker.format_of(&side.log_format);
+    let level = if side.log_separate_errors { LogLevel::Err } else { LogLevel::Info };
+    log_session(worker, client, None, &facts, &format, level, end);
+}
+
+/// Writes a line about a session without a request.
+pub fn log_session(
+    worker: &Worker,
+    client: &Client,
+    info: Option<&rules::StreamInfo>,
+    facts: &LogFacts<'_>,
+    format: &rules::LogFormat,
+    level: LogLevel,
+    end: Instant,
+) {
+    let proxy = client.frontend.proxy();
+    let generation = worker.generation();
+    let view = state::View { process: &worker.process, generation: &generation, now: end };
+    let none = rules::StreamInfo::default();
+    let cx = Ctx {
+        session: &client.info,
+        stream: info.unwrap_or(&none),
+        now: worker.wall(end),
+        req: None,
+        res: None,
+        req_body: &[],
+        vars: &client.vars,
+        facts: &view,
+        log: Some(facts),
+        rng: &worker.rng,
+    };
+    let mut line = worker.buffer();
+    format.render_log(&cx, &mut line);
+    worker.logs.send(&proxy.logs, proxy.log_tag.as_deref(), level, worker.wall(end), &line);
+    worker.recycle(line);
+}
+
+/// The formats that options name, parsed once.
+pub struct Formats {
+    default: Arc<rules::LogFormat>,
+    tcp: Arc<rules::LogFormat>,
+    http: Arc<rules::LogFormat>,
+    clf: Arc<rules::LogFormat>,
+    https: Arc<rules::LogFormat>,
+}
+
+impl Default for Formats {
+    fn default() -> Formats {
+        let parse = |text| Arc::new(rules::LogFormat::parse(text).unwrap_or_default());
+        Formats {
+            default: parse("Connect from %ci:%cp to %fi:%fp (%f/HTTP)"),
+            tcp: parse(rules::formats::TCP),
+            http: parse(rules::formats::HTTP),
+            clf: parse(rules::formats::HTTP_CLF),
+            https: parse(rules::formats::HTTPS),
+        }
+    }
+}
+
+impl Formats {
+    /// The format that a setting means.
+    pub fn of(&self, spec: &LogFormatSpec) -> Arc<rules::LogFormat> {
+        match spec {
+            LogFormatSpec::Default => Arc::clone(&self.default),
+            LogFormatSpec::Tcp => Arc::clone(&self.tcp),
+            LogFormatSpec::Http => Arc::clone(&self.http),
+            LogFormatSpec::HttpClf => Arc::clone(&self.clf),
+            LogFormatSpec::Https => Arc::clone(&self.https),
+            LogFormatSpec::Custom(format) => Arc::clone(format),
+        }
+    }
+}

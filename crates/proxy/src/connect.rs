@@ -1,0 +1,148 @@
+//! From a reserved place on a server to a connection: a kept one, or a new one.
+
+use crate::io::Io;
+use crate::pool::ServerConn;
+use crate::session::Client;
+use crate::socket;
+use crate::stream::Stream;
+use crate::termination::Cause;
+use crate::transport::Transport;
+use crate::worker::Worker;
+use model::HttpReuse;
+use state::{Backend, Server, Target};
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+
+/// Why there is no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectFailure {
+    /// Refused, unreachable or reset.
+    Refused,
+    /// `timeout connect` ran out.
+    TimedOut,
+    /// The server has no address, or its TLS settings cannot work.
+    Unusable,
+    /// We have no descriptors, ports or memory left.
+    Exhausted,
+    /// The client left meanwhile.
+    ClientGone,
+}
+
+impl ConnectFailure {
+    /// The cause as the log names it.
+    pub fn cause(self) -> Cause {
+        match self {
+            ConnectFailure::Refused | ConnectFailure::Unusable => Cause::ServerAbort,
+            ConnectFailure::TimedOut => Cause::ServerTimeout,
+            ConnectFailure::Exhausted => Cause::Resource,
+            ConnectFailure::ClientGone => Cause::ClientAbort,
+        }
+    }
+}
+
+/// A connection for this stream's request.
+pub async fn to_server(stream: &mut Stream<'_>) -> Result<ServerConn, ConnectFailure> {
+    let (Some(slot), Some(backend)) = (stream.slot.as_ref(), stream.backend.as_ref()) else {
+        return Err(ConnectFailure::Unusable);
+    };
+    let server = Arc::clone(slot.server());
+    let backend = Arc::clone(backend);
+    let first = stream.client.requests <= 1;
+    if stream.retries == 0
+        && let Some(kept) = kept(stream.worker, stream.client, &backend, &server, first)
+    {
+        crate::account::reused(stream, &server);
+        return Ok(kept);
+    }
+    open(stream.worker, stream.client, &backend, &server).await
+}
+
+/// A connection that is already there, as far as `http-reuse` allows.
+fn kept(
+    worker: &Worker,
+    client: &mut Client,
+    backend: &Backend,
+    server: &Server,
+    first: bool,
+) -> Option<ServerConn> {
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    if let Some(private) = client.private.take()
+        && private.0 == server.uid
+        && private.1.io.is_quiet(&mut cx)
+    {
+        return Some(private.1);
+    }
+    let proven = match backend.side().reuse {
+        HttpReuse::Never => return None,
+        HttpReuse::Safe if first => return None,
+        HttpReuse::Aggressive if first => true,
+        HttpReuse::Safe | HttpReuse::Aggressive | HttpReuse::Always => false,
+    };
+    worker.pools.take(&mut cx, server.uid, proven)
+}
+
+/// A new connection, within `timeout connect`.
+pub async fn open(
+    worker: &Worker,
+    client: &mut Client,
+    backend: &Backend,
+    server: &Server,
+) -> Result<ServerConn, ConnectFailure> {
+    let Some(target) = server.target() else { return Err(ConnectFailure::Unusable) };
+    let io = begin(&target, client, backend, server).map_err(|e| match e.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS | libc::EADDRNOTAVAIL) => {
+            ConnectFailure::Exhausted
+        }
+        _ => ConnectFailure::Refused,
+    })?;
+    crate::account::connecting(worker, backend, server);
+    let deadline = backend.proxy().timeouts.connect.map(|t| Instant::now() + t);
+    client.timer.arm(deadline);
+    let abort_on_close = backend.side().abortonclose;
+    poll_fn(|cx| {
+        match io.poll_connected(cx) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+            Poll::Ready(Err(_)) => return Poll::Ready(Err(ConnectFailure::Refused)),
+            Poll::Pending => {}
+        }
+        if client.timer.poll_expired(cx).is_ready() {
+            return Poll::Ready(Err(ConnectFailure::TimedOut));
+        }
+        if client.poll_gone(cx, abort_on_close) {
+            return Poll::Ready(Err(ConnectFailure::ClientGone));
+        }
+        Poll::Pending
+    })
+    .await?;
+    Ok(ServerConn { io: Transport::Plain(io), served: 0, local: None })
+}
+
+fn begin(
+    target: &Target,
+    client: &Client,
+    backend: &Backend,
+    server: &Server,
+) -> io::Result<Io> {
+    let settings = server.settings();
+    let source = settings.source.as_deref().or(backend.side().source.as_deref());
+    let fd = match target {
+        Target::Tcp { .. } => {
+            let client_port = client.info.dst.map(|d| d.port());
+            let Some(addr) = target.socket(client_port) else {
+                return Err(io::ErrorKind::AddrNotAvailable.into());
+            };
+            let options = socket::Outgoing {
+                source,
+                keepalive: backend.side().keepalive,
+                user_timeout: settings.tcp_user_timeout,
+            };
+            socket::connect_tcp(addr, &options)?
+        }
+        Target::Unix(path) => socket::connect_unix(path)?,
+        Target::Abstract { name, padded } => socket::connect_abstract(name, *padded)?,
+    };
+    Io::new(fd)
+}

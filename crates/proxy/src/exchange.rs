@@ -1,0 +1,587 @@
+//! The exchange with a server: the request goes up, the response comes down, at the same time.
+//!
+//! Everything happens inside one poll: what has been read is judged, edited and written on
+//! before the poll ends, so that the plain case reads, writes and waits once in each direction.
+
+use crate::account;
+use crate::flow::{Broken, Progress};
+use crate::pool::ServerConn;
+use crate::reply::Answer;
+use crate::response;
+use crate::stream::{Halt, Next, Stream};
+use crate::termination::{Cause, Phase, Termination};
+use http::{framing, h1};
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+/// What an attempt on one server came to.
+pub enum Exchanged {
+    /// The response has gone to the client.
+    Done(Next),
+    /// There was no connection.
+    NoConnection(crate::connect::ConnectFailure),
+    /// Nothing has gone to the client and the request may be sent again.
+    Retry,
+    /// It ends here.
+    Failed(Halt),
+}
+
+/// Where the response is.
+#[derive(PartialEq, Eq)]
+enum Receiving {
+    Head,
+    Body,
+    Done,
+}
+
+/// The state of one attempt.
+struct Attempt {
+    receiving: Receiving,
+    /// A response head that did not come in one piece.
+    partial: Vec<u8>,
+    /// Bytes of the server past its response.
+    surplus: Vec<u8>,
+    /// The request will not be sent any further.
+    upload_over: bool,
+    /// The server's end of stream has been passed on, in a tunnel.
+    client_told: bool,
+    /// The client's end of stream has been passed on, in a tunnel.
+    server_told: bool,
+    tunnel: bool,
+    /// Both peers keep their connection.
+    server_keeps: bool,
+    client_active: Instant,
+    server_active: Instant,
+    /// Whose silence the armed deadline is about.
+    waiting_for: Waiting,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    Client,
+    Server,
+}
+
+impl Stream<'_> {
+    /// Sends the request on the connection that was made, and brings back the response.
+    pub(crate) async fn exchange(&mut self) -> Exchanged {
+        let Some(mut connection) = self.server.take() else {
+            let ended = Termination::new(Cause::Internal, Phase::Connect);
+            return Exchanged::Failed(Halt::Answer(Answer::error(500), ended));
+        };
+        let now = self.times.connected.unwrap_or_else(Instant::now);
+        let mut attempt = Attempt {
+            receiving: Receiving::Head,
+            partial: Vec::new(),
+            surplus: Vec::new(),
+            upload_over: false,
+            client_told: false,
+            server_told: false,
+            tunnel: false,
+            server_keeps: false,
+            client_active: now,
+            server_active: now,
+            waiting_for: Waiting::Server,
+        };
+        let mut started = false;
+        let outcome = poll_fn(|cx| {
+            if !started {
+                started = true;
+                self.send_request(cx, &mut attempt, &mut connection);
+            }
+            self.poll_exchange(cx, &mut attempt, &mut connection)
+        })
+        .await;
+        let reusable = matches!(outcome, Exchanged::Done(_))
+            && attempt.server_keeps
+            && attempt.surplus.is_empty();
+        self.worker.recycle(attempt.partial);
+        self.server = Some(connection);
+        self.keep_server(reusable);
+        self.server = None;
+        outcome
+    }
+
+    /// Writes the request's head and what has come of its body.
+    fn send_request(&mut self, cx: &mut Context<'_>, a: &mut Attempt, server: &mut ServerConn) {
+        let worker = self.worker;
+        self.up.restart(worker);
+        self.up.progress = Progress::start(self.request_framing.body);
+        let mut build = worker.build.borrow_mut();
+        build.clear();
+        self.request.write_to(&mut build);
+        if self.early_body.is_empty() && !matches!(self.up.progress, Progress::Done) {
+            self.early_body = std::mem::take(&mut self.client.carry);
+        }
+        let sent = if self.early_body.is_empty() {
+            self.up.push(worker, cx, &mut server.io, &build, &[])
+        } else {
+            let fed = self.up.feed(worker, cx, &mut server.io, &build, &self.early_body);
+            fed.map(|used| {
+                // What is past the body is the next request's.
+                let next = self.early_body.split_off(used.min(self.early_body.len()));
+                self.client.carry.splice(..0, next);
+            })
+        };
+        if let Err(broken) = sent {
+            // A server that no longer takes the request may have answered already: read on.
+            a.upload_over = broken == Broken::ReceiverFailed;
+            if broken == Broken::Malformed {
+                self.up.progress = Progress::Done;
+                self.retry_forbidden = true;
+                a.upload_over = true;
+                self.ended = Termination::new(Cause::Proxy, Phase::Request);
+            }
+        }
+    }
+
+    fn poll_exchange(
+        &mut self,
+        cx: &mut Context<'_>,
+        a: &mut Attempt,
+        server: &mut ServerConn,
+    ) -> Poll<Exchanged> {
+        let before = (self.up.received, self.up.sent, self.down.received, self.down.sent);
+        if self.ended.cause == Cause::Proxy {
+            let halt = Halt::Answer(Answer::error(400), self.ended);
+            return Poll::Ready(Exchanged::Failed(halt));
+        }
+        if !a.upload_over
+            && let Some(ended) = self.poll_upload(cx, a, server)
+        {
+            return Poll::Ready(ended);
+        }
+        loop {
+            match a.receiving {
+                Receiving::Head => match self.poll_response_head(cx, a, server) {
+                    Poll::Ready(Some(ended)) => return Poll::Ready(ended),
+                    Poll::Ready(None) => {
+                        // A tunnel has just opened: the client may send again.
+                        if a.tunnel
+                            && let Some(ended) = self.poll_upload(cx, a, server)
+                        {
+                            return Poll::Ready(ended);
+                        }
+                    }
+                    Poll::Pending => break,
+                },
+                Receiving::Body => match self.poll_download(cx, a, server) {
+                    Poll::Ready(Some(ended)) => return Poll::Ready(ended),
+                    Poll::Ready(None) => {}
+                    Poll::Pending => break,
+                },
+                Receiving::Done => {
+                    if a.tunnel && !a.server_told && !a.upload_over {
+                        break;
+                    }
+                    return Poll::Ready(self.completed(a));
+                }
+            }
+        }
+        self.watch(cx, a, before)
+    }
+
+    /// Moves the request's body; `Some` ends the attempt.
+    fn poll_upload(
+        &mut self,
+        cx: &mut Context<'_>,
+        a: &mut Attempt,
+        server: &mut ServerConn,
+    ) -> Option<Exchanged> {
+        if self.up.finished() && !a.tunnel {
+            a.upload_over = true;
+            return None;
+        }
+        let client = &mut *self.client;
+        let moved =
+            self.up.poll(self.worker, cx, &mut client.io, &mut server.io, &mut client.carry);
+        match moved {
+            Poll::Pending => None,
+            Poll::Ready(Ok(())) => {
+                a.upload_over = true;
+                if a.tunnel {
+                    server.io.shutdown_write();
+                    a.server_told = true;
+                }
+                None
+            }
+            Poll::Ready(Err(Broken::ReceiverFailed)) => {
+                a.upload_over = true;
+                None
+            }
+            Poll::Ready(Err(Broken::Malformed)) => {
+                let ended = Termination::new(Cause::Proxy, self.phase(a));
+                Some(Exchanged::Failed(self.halt(a, 400, ended)))
+            }
+            Poll::Ready(Err(Broken::SenderClosed | Broken::SenderFailed)) => {
+                let ended = Termination::new(Cause::ClientAbort, self.phase(a));
+                Some(Exchanged::Failed(self.halt(a, 400, ended)))
+            }
+        }
+    }
+
+    /// Reads until the final response's head is complete and has been passed on.
+    fn poll_response_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        a: &mut Attempt,
+        server: &mut ServerConn,
+    ) -> Poll<Option<Exchanged>> {
+        loop {
+            let worker = self.worker;
+            let mut scratch = worker.scratch.borrow_mut();
+            let n = match server.io.poll_read(cx, &mut scratch) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(n)) => n,
+                Poll::Ready(Err(_)) => 0,
+            };
+            if n == 0 {
+                drop(scratch);
+                return Poll::Ready(Some(self.server_left_early(a, server)));
+            }
+            a.server_active = Instant::now();
+            if a.partial.is_empty() {
+                let bytes = &scratch[..n];
+                match self.take_heads(cx, a, bytes) {
+                    Ok(None) => {}
+                    Ok(Some(used)) if a.receiving == Receiving::Head => {
+                        a.partial = worker.buffer();
+                        a.partial.extend_from_slice(&bytes[used..]);
+                    }
+                    Ok(Some(_)) => return Poll::Ready(None),
+                    Err(ended) => return Poll::Ready(Some(ended)),
+                }
+            } else {
+                a.partial.extend_from_slice(&scratch[..n]);
+                let bytes = std::mem::take(&mut a.partial);
+                match self.take_heads(cx, a, &bytes) {
+                    Ok(Some(used)) if a.receiving == Receiving::Head => {
+                        a.partial = bytes;
+                        a.partial.drain(..used);
+                    }
+                    Ok(_) => {
+                        worker.recycle(bytes);
+                        if a.receiving != Receiving::Head {
+                            return Poll::Ready(None);
+                        }
+                    }
+                    Err(ended) => return Poll::Ready(Some(ended)),
+                }
+            }
+        }
+    }
+
+    /// Takes the heads at the start of `bytes`: interim ones are passed on, the final one is
+    /// judged and passed on with what follows it. Returns the bytes used.
+    fn take_heads(
+        &mut self,
+        cx: &mut Context<'_>,
+        a: &mut Attempt,
+        bytes: &[u8],
+    ) -> Result<Option<usize>, Exchanged> {
+        let worker = self.worker;
+        let options = self.response_options();
+        let mut at = 0;
+        loop {
+            let mut head = self.response.take().unwrap_or_else(|| worker.head());
+            head.reset();
+            let rest = bytes.get(at..).unwrap_or_default();
+            let parsed = h1::parse_response(rest, &options, &mut head);
+            self.response = Some(head);
+            match parsed {
+                Ok(None) => return Ok(Some(at)),
+                Err(error) => {
+                    account::junk_response(self, &error);
+                    return Err(self.junk(a));
+                }
+                Ok(Some(used)) => at += used,
+            }
+            let Some(head) = self.response.as_mut() else { return Ok(Some(at)) };
+            let unsafe_response =
+                self.backend.as_ref().is_some_and(|b| b.proxy().http.unsafe_response);
+            let Ok(framed) = framing::response(head, self.request.method(), unsafe_response) else {
+                return Err(self.junk(a));
+            };
+            let status = head.status();
+            let rest = bytes.get(at..).unwrap_or_default();
+            if (100..200).contains(&status) && status != 101 {
+                self.pass_interim(cx)?;
+                continue;
+            }
+            if status == 101 && !self.request_framing.upgrade {
+                return Err(self.junk(a));
+            }
+            self.times.responded = Some(a.server_active);
+            if self.retry_on_status(a, status) {
+                return Err(Exchanged::Retry);
+            }
+            a.server_keeps = framed.keep_alive;
+            a.tunnel = matches!(framed.body, framing::Body::Tunnel);
+            self.down.progress = Progress::start(framed.body);
+            response::judge(self, &framed).map_err(Exchanged::Failed)?;
+            let mut build = worker.build.borrow_mut();
+            build.clear();
+            if let Some(head) = &self.response {
+                head.write_to(&mut build);
+            }
+            a.receiving = Receiving::Body;
+            if a.tunnel {
+                self.up.progress = Progress::UntilClose;
+                a.upload_over = false;
+            }
+            account::response_started(self, build.len());
+            match self.down.feed(worker, cx, &mut self.client.io, &build, rest) {
+                Ok(used) => {
+                    at += used;
+                    a.surplus.extend_from_slice(bytes.get(at..).unwrap_or_default());
+                    return Ok(Some(bytes.len()));
+                }
+                Err(broken) => return Err(self.download_broken(a, broken)),
+            }
+        }
+    }
+
+    /// Sends a 1xx on; a client of HTTP/1.0 does not know them.
+    fn pass_interim(&mut self, cx: &mut Context<'_>) -> Result<(), Exchanged> {
+        if self.request.version() == http::Version::Http10 {
+            return Ok(());
+        }
+        let worker = self.worker;
+        let mut build = worker.build.borrow_mut();
+        build.clear();
+        if let Some(head) = &self.response {
+            head.write_to(&mut build);
+        }
+        self.down.push(worker, cx, &mut self.client.io, &build, &[]).map_err(|_| {
+            let ended = Termination::new(Cause::ClientAbort, Phase::Headers);
+            Exchanged::Failed(Halt::Silent(ended))
+        })
+    }
+
+    fn poll_download(
+        &mut self,
+        cx: &mut Context<'_>,
+        a: &mut Attempt,
+        server: &mut ServerConn,
+    ) -> Poll<Option<Exchanged>> {
+        let client = &mut self.client.io;
+        match self.down.poll(self.worker, cx, &mut server.io, client, &mut a.surplus) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(())) => {
+                a.receiving = Receiving::Done;
+                if a.tunnel && !a.client_told {
+                    a.client_told = true;
+                    client.shutdown_write();
+                }
+                Poll::Ready(None)
+            }
+            Poll::Ready(Err(broken)) => Poll::Ready(Some(self.download_broken(a, broken))),
+        }
+    }
+
+    /// The response cannot be completed; its head has gone out, so the client must see the cut.
+    fn download_broken(&mut self, a: &Attempt, broken: Broken) -> Exchanged {
+        let cause = match broken {
+            Broken::ReceiverFailed => Cause::ClientAbort,
+            Broken::SenderClosed | Broken::SenderFailed | Broken::Malformed => Cause::ServerAbort,
+        };
+        if a.tunnel {
+            // Either side may leave a tunnel as it likes.
+            let cause = if broken == Broken::ReceiverFailed { cause } else { Cause::ServerAbort };
+            self.ended = Termination::new(cause, Phase::Data);
+            return Exchanged::Done(Next::Close);
+        }
+        account::response_broken(self, broken);
+        Exchanged::Failed(Halt::Silent(Termination::new(cause, Phase::Data)))
+    }
+
+    /// Both directions are done.
+    fn completed(&mut self, a: &mut Attempt) -> Exchanged {
+        if a.tunnel {
+            return Exchanged::Done(Next::Close);
+        }
+        // A response that came before the request was complete ends both connections: what is
+        // still to come of the body has no reader any more.
+        let request_complete = a.upload_over && self.up.finished();
+        a.server_keeps &= request_complete;
+        let keep = request_complete && !self.client_close;
+        Exchanged::Done(if keep { Next::KeepAlive } else { Next::Close })
+    }
+
+    /// Whether the whole request can be sent again.
+    fn may_replay(&self, a: &Attempt) -> bool {
+        let whole = matches!(self.up.progress, Progress::Done)
+            && self.up.received <= self.early_body.len() as u64;
+        whole
+            && !a.tunnel
+            && !self.retry_forbidden
+            && self.down.sent == 0
+            && self.backend().is_some_and(|b| self.retries < b.side().retries)
+    }
+
+    fn retry_on(&self, a: &Attempt, bit: u32) -> bool {
+        bit != 0 && self.may_replay(a) && self.backend().is_some_and(|b| b.side().retry_on.has(bit))
+    }
+
+    fn retry_on_status(&self, a: &Attempt, status: u16) -> bool {
+        self.retry_on(a, model::RetryOn::status_bit(status))
+    }
+
+    /// The server closed before its response's head was complete.
+    fn server_left_early(&mut self, a: &Attempt, server: &ServerConn) -> Exchanged {
+        let silent = a.partial.is_empty();
+        // A kept connection may be closed by the server at the moment the request is sent. Where
+        // sending twice is harmless (RFC 9110 section 9.2.2) the client need not know.
+        let stale = server.served > 0 && silent && self.idempotent() && self.may_replay(a);
+        if stale || (silent && self.retry_on(a, model::RetryOn::EMPTY_RESPONSE)) {
+            return Exchanged::Retry;
+        }
+        account::response_missing(self);
+        let ended = Termination::new(Cause::ServerAbort, Phase::Headers);
+        Exchanged::Failed(Halt::Answer(Answer::error(502), ended))
+    }
+
+    fn junk(&mut self, a: &Attempt) -> Exchanged {
+        if self.retry_on(a, model::RetryOn::JUNK_RESPONSE) {
+            return Exchanged::Retry;
+        }
+        account::response_missing(self);
+        let ended = Termination::new(Cause::Proxy, Phase::Headers);
+        Exchanged::Failed(Halt::Answer(Answer::error(502), ended))
+    }
+
+    fn idempotent(&self) -> bool {
+        matches!(
+            self.request.method(),
+            b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE"
+        )
+    }
+
+    fn phase(&self, a: &Attempt) -> Phase {
+        match a.receiving {
+            Receiving::Head if a.upload_over => Phase::Headers,
+            Receiving::Head => Phase::Data,
+            Receiving::Body => Phase::Data,
+            Receiving::Done => Phase::Last,
+        }
+    }
+
+    /// An answer while the client has had nothing yet, a cut afterwards.
+    fn halt(&self, a: &Attempt, status: u16, ended: Termination) -> Halt {
+        if a.receiving == Receiving::Head && self.down.sent == 0 {
+            Halt::Answer(Answer::error(status), ended)
+        } else {
+            Halt::Silent(ended)
+        }
+    }
+
+    /// Nothing can move: arms the deadline of whoever is waited for.
+    fn watch(
+        &mut self,
+        cx: &mut Context<'_>,
+        a: &mut Attempt,
+        before: (u64, u64, u64, u64),
+    ) -> Poll<Exchanged> {
+        let after = (self.up.received, self.up.sent, self.down.received, self.down.sent);
+        if after != before {
+            let now = Instant::now();
+            if after.0 != before.0 || after.3 != before.3 {
+                a.client_active = now;
+            }
+            if after.1 != before.1 || after.2 != before.2 {
+                a.server_active = now;
+            }
+        }
+        let abort_on_close = self.backend().is_some_and(|b| b.side().abortonclose);
+        if a.upload_over
+            && a.receiving != Receiving::Done
+            && !a.tunnel
+            && self.client.poll_gone(cx, abort_on_close)
+        {
+            let ended = Termination::new(Cause::ClientAbort, self.phase(a));
+            return Poll::Ready(Exchanged::Failed(Halt::Silent(ended)));
+        }
+        self.arm(a);
+        if self.client.timer.poll_expired(cx).is_pending() {
+            return Poll::Pending;
+        }
+        Poll::Ready(self.timed_out(a))
+    }
+
+    fn arm(&mut self, a: &mut Attempt) {
+        let front = &self.frontend.proxy().timeouts;
+        let Some(back) = self.backend.as_ref().map(|b| b.proxy().timeouts) else { return };
+        let mut client = None;
+        let mut server = None;
+        if a.tunnel {
+            let patience = back.tunnel.or(front.tunnel);
+            let both = a.client_active.max(a.server_active);
+            let half = a.server_told || a.client_told;
+            let client_limit = match (half, front.client_fin) {
+                (true, Some(fin)) => Some(fin),
+                _ => patience.or(front.client),
+            };
+            let server_limit = match (half, back.server_fin) {
+                (true, Some(fin)) => Some(fin),
+                _ => patience.or(back.server),
+            };
+            client = client_limit.map(|t| both + t);
+            server = server_limit.map(|t| both + t);
+        } else {
+            if !a.upload_over {
+                if self.up.drained() {
+                    client = front.client.map(|t| a.client_active + t);
+                } else {
+                    server = back.server.map(|t| a.server_active + t);
+                }
+            }
+            if a.receiving == Receiving::Body && !self.down.drained() {
+                client = earliest(client, front.client.map(|t| a.client_active + t));
+            } else if a.upload_over || a.receiving == Receiving::Body {
+                server = earliest(server, back.server.map(|t| a.server_active + t));
+            }
+        }
+        a.waiting_for = match (client, server) {
+            (Some(c), Some(s)) if c < s => Waiting::Client,
+            (Some(_), None) => Waiting::Client,
+            _ => Waiting::Server,
+        };
+        self.client.timer.arm(earliest(client, server));
+    }
+
+    fn timed_out(&mut self, a: &Attempt) -> Exchanged {
+        let phase = self.phase(a);
+        if a.waiting_for == Waiting::Client {
+            let ended = Termination::new(Cause::ClientTimeout, phase);
+            return Exchanged::Failed(self.halt(a, 408, ended));
+        }
+        let ended = Termination::new(Cause::ServerTimeout, phase);
+        if a.tunnel {
+            self.ended = ended;
+            return Exchanged::Done(Next::Close);
+        }
+        if a.receiving == Receiving::Head && self.retry_on(a, model::RetryOn::RESPONSE_TIMEOUT) {
+            return Exchanged::Retry;
+        }
+        account::response_timed_out(self);
+        Exchanged::Failed(self.halt(a, 504, ended))
+    }
+
+    fn response_options(&self) -> h1::ParseOptions {
+        let tuning = &self.generation.config.global.tuning;
+        h1::ParseOptions {
+            max_head: tuning.bufsize.saturating_sub(tuning.maxrewrite),
+            max_headers: tuning.http_maxhdr,
+            accept_unsafe: self.backend().is_some_and(|b| b.proxy().http.unsafe_response),
+            ..h1::ParseOptions::default()
+        }
+    }
+}
+
+fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}

@@ -1,0 +1,369 @@
+//! One direction of a message body: from one peer to the other, as it comes.
+//!
+//! Bytes are read into the worker's scratch buffer and written at once; only what the receiver
+//! does not take is kept, and while anything is kept nothing more is read (back-pressure). Once
+//! [`SPLICE_FROM`] bytes remain and no TLS stands between, they pass through a kernel pipe.
+
+use crate::io::{PIPE_SIZE, Pipe};
+use crate::transport::Transport;
+use crate::worker::Worker;
+use http::{chunk, framing};
+use std::io::IoSlice;
+use std::os::fd::AsRawFd;
+use std::task::{Context, Poll};
+
+/// Splicing starts when at least this many bytes of body remain.
+pub const SPLICE_FROM: u64 = 8 * 1024;
+
+/// Where in its body a message is.
+pub enum Progress {
+    /// Nothing (more) to come.
+    Done,
+    /// This many bytes to come.
+    Length(u64),
+    /// Chunks to come. Boxed, because few messages have them.
+    Chunked(Box<chunk::Decoder>),
+    /// All until the peer ends its stream.
+    UntilClose,
+}
+
+impl Progress {
+    /// The start of a body framed so.
+    pub fn start(body: framing::Body) -> Progress {
+        match body {
+            framing::Body::None | framing::Body::Length(0) => Progress::Done,
+            framing::Body::Length(n) => Progress::Length(n),
+            framing::Body::Chunked => Progress::Chunked(Box::new(chunk::Decoder::new())),
+            framing::Body::UntilClose | framing::Body::Tunnel => Progress::UntilClose,
+        }
+    }
+}
+
+/// Why a flow cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// The sender ended its stream inside the body.
+    SenderClosed,
+    /// The sender's connection failed.
+    SenderFailed,
+    /// The sender broke the framing.
+    Malformed,
+    /// The receiver's connection failed or is closed.
+    ReceiverFailed,
+}
+
+/// One direction.
+pub struct Flow {
+    /// Where in the body we are.
+    pub progress: Progress,
+    /// Bytes for the receiver that it did not take yet.
+    pending: Vec<u8>,
+    written: usize,
+    pipe: Option<Pipe>,
+    /// Bytes taken by the receiver.
+    pub sent: u64,
+    /// Bytes of body read from the sender.
+    pub received: u64,
+    /// Whether a flush is due before the flow is finished.
+    unflushed: bool,
+}
+
+impl Flow {
+    /// A flow with nothing to do yet.
+    pub fn idle() -> Flow {
+        Flow {
+            progress: Progress::Done,
+            pending: Vec::new(),
+            written: 0,
+            pipe: None,
+            sent: 0,
+            received: 0,
+            unflushed: false,
+        }
+    }
+
+    /// Whether everything has been read and has left.
+    pub fn finished(&self) -> bool {
+        matches!(self.progress, Progress::Done) && self.drained()
+    }
+
+    /// Whether nothing waits for the receiver.
+    pub fn drained(&self) -> bool {
+        self.pending.is_empty() && self.pipe.is_none() && !self.unflushed
+    }
+
+    /// Forgets what waits, for a retry that sends from the start.
+    pub fn restart(&mut self, worker: &Worker) {
+        worker.recycle(std::mem::take(&mut self.pending));
+        self.pipe = None;
+        self.written = 0;
+        self.unflushed = false;
+    }
+
+    /// Writes two slices now, as far as the receiver takes them, and keeps the rest.
+    pub fn push(
+        &mut self,
+        worker: &Worker,
+        cx: &mut Context<'_>,
+        to: &mut Transport,
+        first: &[u8],
+        second: &[u8],
+    ) -> Result<(), Broken> {
+        let total = first.len() + second.len();
+        if total == 0 {
+            return Ok(());
+        }
+        let mut done = 0;
+        if self.pending.is_empty() && self.pipe.is_none() {
+            let taken = if second.is_empty() {
+                to.poll_write(cx, &[IoSlice::new(first)])
+            } else if first.is_empty() {
+                to.poll_write(cx, &[IoSlice::new(second)])
+            } else {
+                to.poll_write(cx, &[IoSlice::new(first), IoSlice::new(second)])
+            };
+            match taken {
+                Poll::Ready(Ok(n)) => done = n,
+                Poll::Ready(Err(_)) => return Err(Broken::ReceiverFailed),
+                Poll::Pending => {}
+            }
+            self.sent += done as u64;
+            self.unflushed = true;
+        }
+        if done < total {
+            if self.pending.capacity() == 0 {
+                self.pending = worker.buffer();
+            }
+            if done < first.len() {
+                self.pending.extend_from_slice(&first[done..]);
+                self.pending.extend_from_slice(second);
+            } else {
+                self.pending.extend_from_slice(&second[done - first.len()..]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what waits; ready when nothing does.
+    pub fn poll_drain(
+        &mut self,
+        worker: &Worker,
+        cx: &mut Context<'_>,
+        to: &mut Transport,
+    ) -> Poll<Result<(), Broken>> {
+        while self.written < self.pending.len() {
+            let rest = IoSlice::new(&self.pending[self.written..]);
+            match to.poll_write(cx, &[rest]) {
+                Poll::Ready(Ok(n)) => {
+                    self.written += n;
+                    self.sent += n as u64;
+                    self.unflushed = true;
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::ReceiverFailed)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        if self.written > 0 {
+            self.written = 0;
+            worker.recycle(std::mem::take(&mut self.pending));
+        }
+        if self.pipe.is_some() && self.poll_empty_pipe(worker, cx, to)?.is_pending() {
+            return Poll::Pending;
+        }
+        if self.unflushed {
+            match to.poll_flush(cx) {
+                Poll::Ready(Ok(())) => self.unflushed = false,
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::ReceiverFailed)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes bytes that were read from the sender: forwards what belongs to this body, returns
+    /// how many bytes that were. What is left over belongs to the sender's next message.
+    pub fn feed(
+        &mut self,
+        worker: &Worker,
+        cx: &mut Context<'_>,
+        to: &mut Transport,
+        head: &[u8],
+        bytes: &[u8],
+    ) -> Result<usize, Broken> {
+        let taken = match &mut self.progress {
+            Progress::Done => 0,
+            Progress::UntilClose => bytes.len(),
+            Progress::Length(left) => {
+                let n = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= n as u64;
+                if *left == 0 {
+                    self.progress = Progress::Done;
+                }
+                n
+            }
+            Progress::Chunked(decoder) => {
+                let mut cleaned = worker.buffer();
+                let scan = decoder.scan(bytes, &mut cleaned).map_err(|_| Broken::Malformed)?;
+                if scan.done {
+                    self.progress = Progress::Done;
+                }
+                self.received += scan.consumed as u64;
+                let forward = if scan.as_is { bytes.get(..scan.consumed) } else { None };
+                let result = self.push(worker, cx, to, head, forward.unwrap_or(&cleaned));
+                worker.recycle(cleaned);
+                return result.map(|()| scan.consumed);
+            }
+        };
+        self.received += taken as u64;
+        self.push(worker, cx, to, head, bytes.get(..taken).unwrap_or_default())?;
+        Ok(taken)
+    }
+
+    /// Moves what can be moved now. Ready when the body is complete and has left, or cannot be
+    /// completed. Bytes past the body's end go to `surplus`.
+    pub fn poll(
+        &mut self,
+        worker: &Worker,
+        cx: &mut Context<'_>,
+        from: &mut Transport,
+        to: &mut Transport,
+        surplus: &mut Vec<u8>,
+    ) -> Poll<Result<(), Broken>> {
+        loop {
+            if !self.drained() {
+                match self.poll_drain(worker, cx, to)? {
+                    Poll::Ready(()) => {}
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            if matches!(self.progress, Progress::Done) {
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(moved) = self.poll_splice(worker, cx, from, to) {
+                match moved? {
+                    Poll::Ready(()) => continue,
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            let mut scratch = worker.scratch.borrow_mut();
+            // Never read past a length that is known: what follows is the next message's.
+            let limit = match &self.progress {
+                Progress::Length(left) => {
+                    usize::try_from(*left).unwrap_or(usize::MAX).min(scratch.len())
+                }
+                _ => scratch.len(),
+            };
+            match from.poll_read(cx, &mut scratch[..limit]) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::SenderFailed)),
+                Poll::Ready(Ok(0)) => {
+                    if matches!(self.progress, Progress::UntilClose) {
+                        self.progress = Progress::Done;
+                        continue;
+                    }
+                    return Poll::Ready(Err(Broken::SenderClosed));
+                }
+                Poll::Ready(Ok(n)) => {
+                    let bytes = &scratch[..n];
+                    let used = self.feed(worker, cx, to, &[], bytes)?;
+                    surplus.extend_from_slice(&bytes[used..]);
+                }
+            }
+        }
+    }
+
+    /// `None`: splicing is not for this flow now.
+    fn poll_splice(
+        &mut self,
+        worker: &Worker,
+        cx: &mut Context<'_>,
+        from: &mut Transport,
+        to: &mut Transport,
+    ) -> Option<Poll<Result<(), Broken>>> {
+        let left = match &self.progress {
+            Progress::Length(left) => *left,
+            Progress::Chunked(decoder) => decoder.remaining(),
+            Progress::UntilClose => u64::MAX,
+            Progress::Done => 0,
+        };
+        if left < SPLICE_FROM || to.plain().is_none() {
+            return None;
+        }
+        let source = from.plain()?;
+        let mut pipe = worker.pipe()?;
+        let want = usize::try_from(left).unwrap_or(usize::MAX).min(PIPE_SIZE);
+        let n = match source.poll_splice_in(cx, pipe.into.as_raw_fd(), want) {
+            Poll::Ready(Ok(n)) => n,
+            Poll::Ready(Err(e)) => {
+                worker.recycle_pipe(pipe);
+                // Some socket types cannot be spliced: read and write will do.
+                if e.raw_os_error() == Some(libc::EINVAL) {
+                    return None;
+                }
+                return Some(Poll::Ready(Err(Broken::SenderFailed)));
+            }
+            Poll::Pending => {
+                worker.recycle_pipe(pipe);
+                return Some(Poll::Pending);
+            }
+        };
+        if n == 0 {
+            worker.recycle_pipe(pipe);
+            if matches!(self.progress, Progress::UntilClose) {
+                self.progress = Progress::Done;
+                return Some(Poll::Ready(Ok(())));
+            }
+            return Some(Poll::Ready(Err(Broken::SenderClosed)));
+        }
+        pipe.held = n;
+        self.pipe = Some(pipe);
+        self.received += n as u64;
+        match &mut self.progress {
+            Progress::Length(left) => {
+                *left -= n as u64;
+                if *left == 0 {
+                    self.progress = Progress::Done;
+                }
+            }
+            Progress::Chunked(decoder) => decoder.skip(n as u64),
+            Progress::UntilClose | Progress::Done => {}
+        }
+        Some(match self.poll_empty_pipe(worker, cx, to) {
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(())),
+            Poll::Ready(Err(e)) => Poll::Ready(Err(e)),
+        })
+    }
+
+    fn poll_empty_pipe(
+        &mut self,
+        worker: &Worker,
+        cx: &mut Context<'_>,
+        to: &mut Transport,
+    ) -> Poll<Result<(), Broken>> {
+        let Some(mut pipe) = self.pipe.take() else { return Poll::Ready(Ok(())) };
+        let Some(sink) = to.plain() else { return Poll::Ready(Err(Broken::ReceiverFailed)) };
+        while pipe.held > 0 {
+            match sink.poll_splice_out(cx, pipe.out.as_raw_fd(), pipe.held) {
+                Poll::Ready(Ok(n)) => {
+                    pipe.held = pipe.held.saturating_sub(n);
+                    self.sent += n as u64;
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::ReceiverFailed)),
+                Poll::Pending => {
+                    self.pipe = Some(pipe);
+                    return Poll::Pending;
+                }
+            }
+        }
+        worker.recycle_pipe(pipe);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Gives the buffers back.
+    pub fn recycle(self, worker: &Worker) {
+        worker.recycle(self.pending);
+        if let Some(pipe) = self.pipe {
+            worker.recycle_pipe(pipe);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Log lines on their way out: syslog over UDP or UNIX sockets, or plain lines on descriptors.
+
+use model::{Address, LogFormatKind, LogLevel, LogSetting, LogTarget};
+use rules::Wall;
+use std::cell::RefCell;
+use std::io::Write;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::RawFd;
+use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
+
+/// What every line says of its sender.
+#[derive(Clone, Debug)]
+pub struct Tag {
+    /// The program's name.
+    pub name: Arc<str>,
+    /// The machine's name, if lines carry it.
+    pub hostname: Option<Arc<str>>,
+    /// The machine's name for formats that must carry it.
+    pub own_hostname: Arc<str>,
+    /// The process's number.
+    pub pid: u32,
+}
+
+enum Sink {
+    Udp(UdpSocket, SocketAddr),
+    Unix(UnixDatagram, Arc<str>),
+    Fd(RawFd),
+    /// Could not be opened; lines for it are lost, as with syslog that is down.
+    Nowhere,
+}
+
+struct Open {
+    target: LogTarget,
+    sink: Sink,
+}
+
+/// Where the lines of one thread go.
+pub struct Logger {
+    tag: Tag,
+    sinks: RefCell<Vec<Open>>,
+    line: RefCell<Vec<u8>>,
+    counter: std::cell::Cell<u32>,
+}
+
+/// A worker's.
+pub type LogSinks = Logger;
+
+impl Logger {
+    /// Nothing is opened before the first line.
+    pub fn new(tag: Tag) -> Logger {
+        Logger {
+            tag,
+            sinks: RefCell::default(),
+            line: RefCell::default(),
+            counter: std::cell::Cell::new(0),
+        }
+    }
+
+    /// Sends one message to every setting that wants its level.
+    pub fn send(
+        &self,
+        settings: &[Arc<LogSetting>],
+        tag: Option<&str>,
+        level: LogLevel,
+        now: Wall,
+        message: &[u8],
+    ) {
+        for setting in settings {
+            if level > setting.level {
+                continue;
+            }
+            if let Some((ranges, size)) = &setting.sample {
+                let n = self.counter.get() % size + 1;
+                self.counter.set(self.counter.get().wrapping_add(1));
+                if !ranges.iter().any(|(low, high)| (*low..=*high).contains(&n)) {
+                    continue;
+                }
+            }
+            let level = level.max(setting.min_level);
+            let mut line = self.line.borrow_mut();
+            line.clear();
+            self.frame(setting, tag.unwrap_or(&self.tag.name), level, now, &mut line);
+            line.extend_from_slice(message);
+            line.truncate(setting.max_len.saturating_sub(1));
+            line.push(b'\n');
+            self.write(&setting.target, &line);
+        }
+    }
+
+    fn frame(
+        &self,
+        setting: &LogSetting,
+        tag: &str,
+        level: LogLevel,
+        now: Wall,
+        out: &mut Vec<u8>,
+    ) {
+        let severity = level as u32;
+        let priority = u32::from(setting.facility.0) * 8 + severity;
+        let pid = self.tag.pid;
+        let date = |format: &[u8]| rules::strftime(format, now.secs);
+        let _ = match setting.format {
+            LogFormatKind::Raw => Ok(()),
+            LogFormatKind::Short => write!(out, "<{severity}>"),
+            LogFormatKind::Priority => write!(out, "<{priority}>"),
+            LogFormatKind::Timed => write!(
+                out,
+                "<{severity}>{}.{:06} ",
+                String::from_utf8_lossy(&date(b"%F %T")),
+                now.micros
+            ),
+            LogFormatKind::Iso => write!(
+                out,
+                "<{severity}>{}+00:00 ",
+                String::from_utf8_lossy(&date(b"%FT%T"))
+            ),
+            LogFormatKind::Rfc5424 => write!(
+                out,
+                "<{priority}>1 {}.{:06}+00:00 {} {tag} {pid} - - ",
+                String::from_utf8_lossy(&date(b"%FT%T")),
+                now.micros,
+                self.tag.own_hostname,
+            ),
+            LogFormatKind::Rfc3164 | LogFormatKind::Local => {
+                let _ = write!(out, "<{priority}>");
+                out.extend_from_slice(&date(b"%b %e %T "));
+                if let (Some(host), LogFormatKind::Rfc3164) = (&self.tag.hostname, setting.format) {
+                    let _ = write!(out, "{host} ");
+                }
+                write!(out, "{tag}[{pid}]: ")
+            }
+        };
+    }
+
+    fn write(&self, target: &LogTarget, line: &[u8]) {
+        let mut sinks = self.sinks.borrow_mut();
+        let at = match sinks.iter().position(|o| o.target == *target) {
+            Some(at) => at,
+            None => {
+                sinks.push(Open { target: target.clone(), sink: open(target) });
+                sinks.len() - 1
+            }
+        };
+        // A line that cannot be sent is lost: logging must never hold up traffic.
+        match sinks.get(at).map(|o| &o.sink) {
+            Some(Sink::Udp(socket, to)) => {
+                let _ = socket.send_to(line, to);
+            }
+            Some(Sink::Unix(socket, path)) => {
+                let _ = socket.send_to(line, &**path);
+            }
+            Some(Sink::Fd(fd)) => {
+                // SAFETY: the pointer and length describe `line`; a bad descriptor gives EBADF.
+                unsafe { libc::write(*fd, line.as_ptr().cast(), line.len()) };
+            }
+            Some(Sink::Nowhere) | None => {}
+        }
+    }
+}
+
+fn open(target: &LogTarget) -> Sink {
+    let nonblocking = |socket: UdpSocket, to| {
+        let _ = socket.set_nonblocking(true);
+        Sink::Udp(socket, to)
+    };
+    match target {
+        LogTarget::Stdout => Sink::Fd(1),
+        LogTarget::Stderr => Sink::Fd(2),
+        LogTarget::Address(Address::Fd(fd)) => Sink::Fd(*fd),
+        LogTarget::Address(Address::Unix { path, .. }) => match UnixDatagram::unbound() {
+            Ok(socket) => {
+                let _ = socket.set_nonblocking(true);
+                Sink::Unix(socket, Arc::clone(path))
+            }
+            Err(_) => Sink::Nowhere,
+        },
+        LogTarget::Address(address) => {
+            let Some(to) = address.socket() else { return Sink::Nowhere };
+            let any: SocketAddr =
+                if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
+            UdpSocket::bind(any).map_or(Sink::Nowhere, |socket| nonblocking(socket, to))
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Idle server connections of one worker.
+//!
+//! A connection belongs to the worker that opened it and never moves. The pool of a server is
+//! made when the first connection to it becomes idle.
+
+use crate::transport::Transport;
+use std::cell::RefCell;
+use std::task::Context;
+use std::time::{Duration, Instant};
+
+/// A connection to a server.
+pub struct ServerConn {
+    /// The transport, past any handshake.
+    pub io: Transport,
+    /// Requests it has carried to the end.
+    pub served: u32,
+    /// Our address on it, when a log format or a header asks for it.
+    pub local: Option<std::net::SocketAddr>,
+}
+
+struct Idle {
+    conn: ServerConn,
+    since: Instant,
+}
+
+/// What one server's pool may keep.
+#[derive(Clone, Copy)]
+pub struct Limits {
+    /// `pool-max-conn`.
+    pub max: Option<u32>,
+    /// `pool-purge-delay`.
+    pub purge_delay: Duration,
+    /// `max-reuse`.
+    pub max_reuse: Option<u32>,
+}
+
+#[derive(Default)]
+struct ServerPool {
+    idle: Vec<Idle>,
+    purge_delay: Duration,
+}
+
+/// Idle connections by server.
+#[derive(Default)]
+pub struct Pools {
+    /// Indexed by `Server::uid`.
+    servers: RefCell<Vec<ServerPool>>,
+}
+
+impl Pools {
+    /// Takes the connection that was used last and is still quiet; dead ones found on the way
+    /// are closed. `proven` asks for one that has already carried a request over a second time.
+    pub fn take(&self, cx: &mut Context<'_>, server: u32, proven: bool) -> Option<ServerConn> {
+        let mut servers = self.servers.borrow_mut();
+        let pool = servers.get_mut(server as usize)?;
+        let mut at = pool.idle.len();
+        while at > 0 {
+            at -= 1;
+            if proven && pool.idle[at].conn.served < 2 {
+                continue;
+            }
+            let idle = pool.idle.swap_remove(at);
+            if idle.conn.io.is_quiet(cx) {
+                return Some(idle.conn);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection that is between two requests, unless a limit says to close it.
+    pub fn put(&self, server: u32, conn: ServerConn, limits: Limits, now: Instant) {
+        if limits.max_reuse.is_some_and(|max| conn.served > max) {
+            return;
+        }
+        let mut servers = self.servers.borrow_mut();
+        let index = server as usize;
+        if servers.len() <= index {
+            servers.resize_with(index + 1, ServerPool::default);
+        }
+        let pool = &mut servers[index];
+        if limits.max.is_some_and(|max| pool.idle.len() >= max as usize) {
+            return;
+        }
+        pool.purge_delay = limits.purge_delay;
+        pool.idle.push(Idle { conn, since: now });
+    }
+
+    /// Closes what the servers have closed, and half of what has been idle for the purge delay.
+    pub fn purge(&self, cx: &mut Context<'_>, now: Instant) {
+        for pool in self.servers.borrow_mut().iter_mut() {
+            let delay = pool.purge_delay;
+            pool.idle.retain(|idle| {
+                now.saturating_duration_since(idle.since) < delay && idle.conn.io.is_quiet(cx)
+            });
+            if pool.idle.capacity() > 16 && pool.idle.len() * 4 < pool.idle.capacity() {
+                pool.idle.shrink_to_fit();
+            }
+        }
+    }
+
+    /// Closes every idle connection of one server, which is leaving.
+    pub fn forget(&self, server: u32) {
+        if let Some(pool) = self.servers.borrow_mut().get_mut(server as usize) {
+            pool.idle.clear();
+        }
+    }
+
+    /// Idle connections kept for one server.
+    pub fn count(&self, server: u32) -> usize {
+        self.servers.borrow().get(server as usize).map_or(0, |p| p.idle.len())
+    }
+}

@@ -1,0 +1,373 @@
+//! The request's part of a stream's itinerary, up to the choice of a server.
+
+use crate::account;
+use crate::reply::Answer;
+use crate::stream::{Halt, Stream};
+use crate::termination::{Cause, Phase, Termination};
+use http::framing::{self, Body};
+use http::Version;
+use model::{ConnectionMode, Proxy, RestrictNames};
+use rules::action::{Effects, run};
+use rules::{NoTrace, Rule, Verdict};
+use std::future::poll_fn;
+use std::io::Write;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+impl Stream<'_> {
+    /// Decides where the body ends, and forgets what concerned only the client's connection.
+    pub(crate) fn read_framing(&mut self) -> Result<(), Halt> {
+        let accept_unsafe = self.frontend.proxy().http.unsafe_request;
+        match framing::request(&mut self.request, accept_unsafe) {
+            Ok(framed) => self.request_framing = framed,
+            Err(error) => {
+                account::bad_request(self);
+                self.client_close = true;
+                let ended = Termination::new(Cause::Proxy, Phase::Request);
+                return Err(Halt::Answer(Answer::error(error.status()), ended));
+            }
+        }
+        self.client_close = !self.request_framing.keep_alive
+            || self.frontend.proxy().http.connection == ConnectionMode::Close
+            || self.worker.process.is_stopping();
+        crate::response::drop_hop_by_hop(&mut self.request, self.request_framing.upgrade);
+        match self.frontend.proxy().http.restrict_names {
+            None => {}
+            Some(policy) => self.restrict_names(policy)?,
+        }
+        Ok(())
+    }
+
+    fn restrict_names(&mut self, policy: RestrictNames) -> Result<(), Halt> {
+        let fits = |name: &[u8]| name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
+        match policy {
+            RestrictNames::Delete => self.request.retain(|name, _| fits(name)),
+            RestrictNames::Reject => {
+                if self.request.fields().any(|(name, _)| !fits(name)) {
+                    account::denied(self);
+                    let ended = Termination::new(Cause::Proxy, Phase::Request);
+                    return Err(Halt::Answer(Answer::error(403), ended));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Unique ID, captures, the frontend's rules, and what it answers itself.
+    pub(crate) async fn frontend_rules(&mut self) -> Result<(), Halt> {
+        let frontend = Arc::clone(&self.frontend);
+        let side = frontend.side();
+        if let Some(format) = &side.unique_id_format {
+            let mut id = Vec::new();
+            account::with_log_facts(self, |cx| format.render(cx, &mut id));
+            if let Some(header) = &side.unique_id_header {
+                self.request.set(header.as_bytes(), &id);
+            }
+            self.info.unique_id = Some(id.into());
+        }
+        account::capture_request(self);
+        if let Some(uri) = &side.monitor_uri
+            && self.request.target() == uri.as_bytes()
+        {
+            let failed = side.monitor_fail.iter().any(|c| c.eval(&ctx!(self), &mut NoTrace));
+            let status = if failed { 503 } else { 200 };
+            self.monitored = true;
+            let ended = Termination::new(Cause::Local, Phase::Request);
+            return Err(Halt::Answer(Answer::error(status), ended));
+        }
+        let proxy = Arc::clone(frontend.proxy());
+        if proxy.http.buffer_request {
+            self.wait_for_body(None, None).await?;
+        }
+        self.request_rules(&proxy).await?;
+        self.statistics(&proxy)
+    }
+
+    /// The backend's rules, unless they have run as the frontend's of the same `listen`.
+    pub(crate) async fn backend_rules(&mut self) -> Result<(), Halt> {
+        let Some(backend) = self.backend.clone() else { return Ok(()) };
+        let proxy = Arc::clone(backend.proxy());
+        if proxy.http.connection == ConnectionMode::Close {
+            self.client_close = true;
+        }
+        if Arc::ptr_eq(&proxy, self.frontend.proxy()) {
+            return Ok(());
+        }
+        if proxy.http.buffer_request && !self.frontend.proxy().http.buffer_request {
+            self.wait_for_body(None, None).await?;
+        }
+        self.request_rules(&proxy).await?;
+        self.statistics(&proxy)
+    }
+
+    async fn request_rules(&mut self, proxy: &Arc<Proxy>) -> Result<(), Halt> {
+        let rules: &[Rule] = &proxy.http_request;
+        if rules.is_empty() {
+            return Ok(());
+        }
+        let mut from = 0;
+        loop {
+            let mut effects = Effects::default();
+            let verdict = run(rules, from, &mut ctx!(self), &mut effects, &mut NoTrace);
+            self.take_effects(effects, false);
+            let refused = Termination::new(Cause::Proxy, Phase::Request);
+            let local = Termination::new(Cause::Local, Phase::Request);
+            match verdict {
+                Verdict::Continue | Verdict::Allow => return Ok(()),
+                Verdict::Deny(reply) => {
+                    account::denied(self);
+                    return Err(Halt::Answer(Answer::from_rule(reply, &ctx!(self)), refused));
+                }
+                Verdict::Tarpit(reply) => {
+                    account::denied(self);
+                    let answer = Answer::from_rule(reply, &ctx!(self));
+                    return Err(self.tarpit(proxy, answer).await);
+                }
+                Verdict::Return(reply) => {
+                    return Err(Halt::Answer(Answer::from_rule(reply, &ctx!(self)), local));
+                }
+                Verdict::Redirect(redirect) => {
+                    return Err(Halt::Answer(Answer::redirect(redirect, &ctx!(self)), local));
+                }
+                Verdict::Reject => {
+                    account::denied(self);
+                    return Err(Halt::Silent(refused));
+                }
+                Verdict::WaitForBody { time_ms, at_least, resume } => {
+                    self.wait_for_body(Some(Duration::from_millis(time_ms)), at_least).await?;
+                    from = resume;
+                }
+            }
+        }
+    }
+
+    pub(crate) fn take_effects(&mut self, effects: Effects, response: bool) {
+        if effects.log_level != rules::LogLevelChange::Unchanged {
+            self.log_level = effects.log_level;
+        }
+        self.retry_forbidden |= effects.no_retry;
+        for (slot, value) in effects.captures {
+            self.captures.put(response, slot, value, self.frontend.side());
+        }
+    }
+
+    /// Holds a request for `timeout tarpit`, so that its sender waits in vain.
+    async fn tarpit(&mut self, proxy: &Proxy, answer: Answer) -> Halt {
+        let ended = Termination::new(Cause::Proxy, Phase::Tarpit);
+        let patience = proxy.timeouts.tarpit.or(proxy.timeouts.connect);
+        self.client.timer.arm(patience.map(|t| Instant::now() + t));
+        let client = &mut *self.client;
+        let left = poll_fn(|cx| {
+            if client.poll_gone(cx, true) {
+                return Poll::Ready(true);
+            }
+            if patience.is_none() || client.timer.poll_expired(cx).is_ready() {
+                return Poll::Ready(false);
+            }
+            Poll::Pending
+        })
+        .await;
+        if left { Halt::Silent(ended) } else { Halt::Answer(answer, ended) }
+    }
+
+    /// The statistics page, where this proxy has one and the request is for it.
+    fn statistics(&mut self, proxy: &Arc<Proxy>) -> Result<(), Halt> {
+        let Some(page) = &proxy.stats else { return Ok(()) };
+        if !self.request.target().starts_with(page.uri.as_bytes()) {
+            return Ok(());
+        }
+        let answer = self.worker.services.stats.serve(
+            page,
+            &proxy.name,
+            &self.request,
+            &self.worker.process,
+            &self.generation,
+            self.times.arrival.complete,
+        );
+        match answer {
+            Some(answer) => {
+                self.info.server = Some("<STATS>".into());
+                Err(Halt::Answer(answer, Termination::new(Cause::Local, Phase::Request)))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Reads the body into memory until it is complete, long enough, or a buffer is full.
+    async fn wait_for_body(
+        &mut self,
+        patience: Option<Duration>,
+        at_least: Option<u64>,
+    ) -> Result<(), Halt> {
+        if self.request_framing.body == Body::None {
+            return Ok(());
+        }
+        let proxy = Arc::clone(self.frontend.proxy());
+        let patience =
+            patience.or(proxy.timeouts.http_request).or(proxy.timeouts.client);
+        self.client.timer.arm(patience.map(|t| Instant::now() + t));
+        let limit = self.generation.config.global.tuning.bufsize;
+        let framed = self.request_framing.body;
+        let worker = self.worker;
+        let client = &mut *self.client;
+        let ended = poll_fn(|cx| {
+            loop {
+                let enough = match framed {
+                    Body::Length(n) => client.carry.len() as u64 >= n,
+                    Body::Chunked => {
+                        let mut payload = Vec::new();
+                        let scan = http::chunk::Decoder::new().payload(&client.carry, &mut payload);
+                        scan.map_or(true, |s| s.done)
+                    }
+                    _ => true,
+                };
+                let long = at_least.is_some_and(|n| client.carry.len() as u64 >= n);
+                if enough || long || client.carry.len() >= limit {
+                    return Poll::Ready(None);
+                }
+                let mut scratch = worker.scratch.borrow_mut();
+                match client.io.poll_read(cx, &mut scratch) {
+                    Poll::Ready(Ok(n)) if n > 0 => client.carry.extend_from_slice(&scratch[..n]),
+                    Poll::Ready(_) => return Poll::Ready(Some(Cause::ClientAbort)),
+                    Poll::Pending if client.timer.poll_expired(cx).is_ready() => {
+                        return Poll::Ready(Some(Cause::ClientTimeout));
+                    }
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await;
+        match ended {
+            None => {}
+            Some(cause) => {
+                self.client_close = true;
+                let status = if cause == Cause::ClientTimeout { 408 } else { 400 };
+                let ended = Termination::new(cause, Phase::Request);
+                return Err(Halt::Answer(Answer::error(status), ended));
+            }
+        }
+        self.body.clear();
+        match framed {
+            Body::Length(n) => {
+                let n = usize::try_from(n).unwrap_or(usize::MAX).min(self.client.carry.len());
+                self.body.extend_from_slice(&self.client.carry[..n]);
+            }
+            Body::Chunked => {
+                let mut payload = Vec::new();
+                // A malformed body is refused when it is forwarded; the rules see what came before.
+                let _ = http::chunk::Decoder::new().payload(&self.client.carry, &mut payload);
+                self.body = payload;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Adds what the configuration tells servers about the client and the connection.
+    pub(crate) fn prepare_request(&mut self) {
+        let Some(backend) = self.backend.clone() else { return };
+        let (front, back) = (Arc::clone(self.frontend.proxy()), Arc::clone(backend.proxy()));
+        let mut text = TextBuffer { bytes: [0; 64], len: 0 };
+        if let Some(src) = self.client.info.src {
+            // The frontend's setting counts, else the backend's (manual, `option forwardfor`).
+            if let Some(option) = front.http.forwardfor.as_ref().or(back.http.forwardfor.as_ref()) {
+                let ip = src.ip().to_canonical();
+                let except = option.except.is_some_and(|(n, l)| rules::network_contains(n, l, ip));
+                let name = back.http.forwardfor.as_ref().map_or(&option.header, |b| &b.header);
+                let present = option.if_none && self.request.get(name.as_bytes()).is_some();
+                if !except && !present {
+                    let _ = write!(text, "{ip}");
+                    self.request.append(name.as_bytes(), text.bytes());
+                }
+            }
+            if front.http.forwarded || back.http.forwarded {
+                text.clear();
+                let _ = match src.ip().to_canonical() {
+                    std::net::IpAddr::V4(ip) => write!(text, "proto=http;for={ip}"),
+                    std::net::IpAddr::V6(ip) => write!(text, "proto=http;for=\"[{ip}]\""),
+                };
+                self.request.append(b"forwarded", text.bytes());
+            }
+        }
+        if let Some(option) = front.http.originalto.as_ref().or(back.http.originalto.as_ref())
+            && let Some(dst) = self.client.destination()
+        {
+            let ip = dst.ip().to_canonical();
+            if !option.except.is_some_and(|(n, l)| rules::network_contains(n, l, ip)) {
+                text.clear();
+                let _ = write!(text, "{ip}");
+                self.request.append(option.header.as_bytes(), text.bytes());
+            }
+        }
+        let strict = front.http.connection.max_with(back.http.connection);
+        if self.request_framing.upgrade {
+            self.request.append(b"Connection", b"upgrade");
+        } else if strict != ConnectionMode::KeepAlive && !back.http.pretend_keepalive {
+            if self.request.version() != Version::Http10 {
+                self.request.append(b"Connection", b"close");
+            }
+        } else if self.request.version() == Version::Http10 {
+            self.request.append(b"Connection", b"keep-alive");
+        }
+        self.server_close = strict != ConnectionMode::KeepAlive;
+    }
+
+    /// Adds what depends on the server that was chosen.
+    pub(crate) fn name_server(&mut self) {
+        let (Some(backend), Some(slot)) = (&self.backend, &self.slot) else { return };
+        if let Some(header) = &backend.proxy().http.send_name_header {
+            self.request.set(header.as_bytes(), slot.server().name.as_bytes());
+        }
+    }
+}
+
+/// The stricter of two connection modes.
+trait Stricter {
+    fn max_with(self, other: Self) -> Self;
+}
+
+impl Stricter for ConnectionMode {
+    fn max_with(self, other: Self) -> Self {
+        match (self, other) {
+            (ConnectionMode::Close, _) | (_, ConnectionMode::Close) => ConnectionMode::Close,
+            (ConnectionMode::ServerClose, _) | (_, ConnectionMode::ServerClose) => {
+                ConnectionMode::ServerClose
+            }
+            _ => ConnectionMode::KeepAlive,
+        }
+    }
+}
+
+/// Room for an address as text, without an allocation.
+struct TextBuffer {
+    bytes: [u8; 64],
+    len: usize,
+}
+
+impl TextBuffer {
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    fn clear(&mut self) {
+        self.len = 0;
+    }
+}
+
+impl Write for TextBuffer {
+    fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
+        let room = self.bytes.get_mut(self.len..).unwrap_or_default();
+        let n = room.len().min(data.len());
+        if let (Some(to), Some(from)) = (room.get_mut(..n), data.get(..n)) {
+            to.copy_from_slice(from);
+        }
+        self.len += n;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+

@@ -1,0 +1,129 @@
+//! The response's head on its way to the client.
+
+use crate::account;
+use crate::reply::Answer;
+use crate::stream::{Halt, Stream};
+use crate::termination::{Cause, Phase, Termination};
+use http::framing::{self, Body};
+use http::{Head, Known, Version};
+use rules::action::{Effects, run};
+use rules::{NoTrace, Rule, Verdict};
+use std::sync::Arc;
+
+/// Applies the rules to the response's head and makes it fit the client's connection.
+pub fn judge(stream: &mut Stream<'_>, framed: &framing::Response) -> Result<(), Halt> {
+    let Some(head) = stream.response.as_mut() else { return Ok(()) };
+    let upgrade = head.status() == 101;
+    stream.status = Some(head.status());
+    drop_hop_by_hop(head, upgrade);
+    if framed.body == Body::UntilClose {
+        stream.client_close = true;
+    }
+    account::capture_response(stream);
+    let backend = stream.backend.as_ref().map(|b| Arc::clone(b.proxy()));
+    let frontend = Arc::clone(stream.frontend.proxy());
+    let same = backend.as_ref().is_some_and(|b| Arc::ptr_eq(b, &frontend));
+    if let Some(proxy) = &backend {
+        response_rules(stream, &proxy.http_response)?;
+    }
+    if !same {
+        response_rules(stream, &frontend.http_response)?;
+    }
+    after_response(stream);
+    finish_head(stream);
+    Ok(())
+}
+
+fn response_rules(stream: &mut Stream<'_>, rules: &[Rule]) -> Result<(), Halt> {
+    if rules.is_empty() {
+        return Ok(());
+    }
+    let mut effects = Effects::default();
+    let verdict = run(rules, 0, &mut ctx!(stream), &mut effects, &mut NoTrace);
+    stream.take_effects(effects, true);
+    let ended = Termination::new(Cause::Proxy, Phase::Headers);
+    match verdict {
+        Verdict::Deny(reply) => {
+            account::response_denied(stream);
+            Err(Halt::Answer(Answer::from_rule(reply, &ctx!(stream)), ended))
+        }
+        Verdict::Return(reply) => {
+            let ended = Termination::new(Cause::Local, Phase::Headers);
+            Err(Halt::Answer(Answer::from_rule(reply, &ctx!(stream)), ended))
+        }
+        Verdict::Redirect(redirect) => {
+            let ended = Termination::new(Cause::Local, Phase::Headers);
+            Err(Halt::Answer(Answer::redirect(redirect, &ctx!(stream)), ended))
+        }
+        Verdict::Continue
+        | Verdict::Allow
+        | Verdict::Tarpit(_)
+        | Verdict::Reject
+        | Verdict::WaitForBody { .. } => Ok(()),
+    }
+}
+
+/// `http-after-response`: for every response, our own included.
+pub fn after_response(stream: &mut Stream<'_>) {
+    let backend = stream.backend.as_ref().map(|b| Arc::clone(b.proxy()));
+    let frontend = Arc::clone(stream.frontend.proxy());
+    let same = backend.as_ref().is_some_and(|b| Arc::ptr_eq(b, &frontend));
+    let first = backend.as_ref().map(|p| &p.http_after_response);
+    let second = (!same).then_some(&frontend.http_after_response);
+    for rules in [first, second].into_iter().flatten() {
+        if !rules.is_empty() {
+            let mut effects = Effects::default();
+            let _ = run(rules, 0, &mut ctx!(stream), &mut effects, &mut NoTrace);
+            stream.take_effects(effects, true);
+        }
+    }
+}
+
+/// Says what becomes of the client's connection.
+pub fn finish_head(stream: &mut Stream<'_>) {
+    let client_is_old = stream.request.version() == Version::Http10;
+    let close = stream.client_close;
+    let Some(head) = stream.response.as_mut() else { return };
+    stream.status = Some(head.status());
+    if head.status() == 101 {
+        head.append(b"Connection", b"upgrade");
+    } else if close {
+        head.append(b"Connection", b"close");
+    } else if client_is_old || head.version() == Version::Http10 {
+        head.append(b"Connection", b"keep-alive");
+    }
+}
+
+/// Removes the fields that concern one connection only (RFC 9110 section 7.6.1), and those that
+/// `Connection` names; `Upgrade` stays when the protocol is to be changed.
+pub fn drop_hop_by_hop(head: &mut Head, upgrade: bool) {
+    if head.known(Known::Connection).next().is_some() {
+        let named: Vec<Vec<u8>> = head
+            .items(b"connection")
+            .filter(|name| !PROTECTED.iter().any(|p| name.eq_ignore_ascii_case(p)))
+            .map(<[u8]>::to_vec)
+            .collect();
+        head.remove_known(Known::Connection);
+        for name in named {
+            head.remove(&name);
+        }
+    }
+    head.remove_known(Known::KeepAlive);
+    head.remove_known(Known::ProxyConnection);
+    if !upgrade {
+        head.remove_known(Known::Upgrade);
+    }
+}
+
+/// Names that `Connection` cannot take away: they frame or route the message, or are options of
+/// the connection themselves.
+const PROTECTED: [&[u8]; 8] = [
+    b"close",
+    b"keep-alive",
+    b"upgrade",
+    b"te",
+    b"host",
+    b"content-length",
+    b"transfer-encoding",
+    b"x-forwarded-for",
+];

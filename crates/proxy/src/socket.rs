@@ -1,0 +1,257 @@
+//! Making sockets: listening, connecting, accepting.
+
+use model::{Address, Bind, Host, PortSpec, SourceAddress};
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
+use std::time::Duration;
+
+/// Keep-alive numbers of `clitcpka-*`/`srvtcpka-*`: count, idle, interval.
+pub type KeepAlive = (Option<u32>, Option<Duration>, Option<Duration>);
+
+/// How a connection to a server is made.
+pub struct Outgoing<'a> {
+    /// `source`.
+    pub source: Option<&'a SourceAddress>,
+    /// `option srvtcpka`.
+    pub keepalive: Option<KeepAlive>,
+    /// `tcp-ut`.
+    pub user_timeout: Option<Duration>,
+}
+
+/// Starts a TCP connection; it is made, refused or still under way when this returns.
+pub fn connect_tcp(addr: SocketAddr, options: &Outgoing<'_>) -> io::Result<OwnedFd> {
+    let socket = new_stream(Domain::for_address(addr), Some(Protocol::TCP))?;
+    socket.set_tcp_nodelay(true)?;
+    if let Some(keepalive) = options.keepalive {
+        set_keepalive(&socket, keepalive)?;
+    }
+    if let Some(timeout) = options.user_timeout {
+        socket.set_tcp_user_timeout(Some(timeout))?;
+    }
+    if let Some(source) = options.source {
+        if let Some(interface) = &source.interface {
+            socket.bind_device(Some(interface.as_bytes()))?;
+        }
+        socket.set_reuse_address(true)?;
+        bind_source(&socket, source)?;
+    }
+    start(socket, &addr.into())
+}
+
+fn bind_source(socket: &Socket, source: &SourceAddress) -> io::Result<()> {
+    let first = source.address.port();
+    let last = source.last_port.unwrap_or(first);
+    let mut result = Ok(());
+    for port in first..=last.max(first) {
+        let mut addr = source.address;
+        addr.set_port(port);
+        result = socket.bind(&addr.into());
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+/// Starts a connection to a UNIX socket.
+pub fn connect_unix(path: &str) -> io::Result<OwnedFd> {
+    start(new_stream(Domain::UNIX, None)?, &SockAddr::unix(path)?)
+}
+
+/// Starts a connection to a socket of the abstract namespace.
+pub fn connect_abstract(name: &str, padded: bool) -> io::Result<OwnedFd> {
+    start(new_stream(Domain::UNIX, None)?, &abstract_address(name, padded)?)
+}
+
+fn new_stream(domain: Domain, protocol: Option<Protocol>) -> io::Result<Socket> {
+    // `Socket::new` sets close-on-exec; non-blocking goes along in the same call.
+    Socket::new(domain, Type::STREAM.nonblocking(), protocol)
+}
+
+fn start(socket: Socket, addr: &SockAddr) -> io::Result<OwnedFd> {
+    match socket.connect(addr) {
+        Ok(()) => Ok(socket.into()),
+        Err(e)
+            if e.raw_os_error() == Some(libc::EINPROGRESS)
+                || e.kind() == io::ErrorKind::WouldBlock =>
+        {
+            Ok(socket.into())
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// Turns keep-alive on for an accepted connection; one that cannot have it does without.
+pub fn keep_alive(fd: &OwnedFd, keepalive: KeepAlive) {
+    let socket = socket2::SockRef::from(fd);
+    let _ = set_keepalive(&socket, keepalive);
+}
+
+fn set_keepalive(socket: &Socket, (count, idle, interval): KeepAlive) -> io::Result<()> {
+    let mut keepalive = TcpKeepalive::new();
+    if let Some(idle) = idle {
+        keepalive = keepalive.with_time(idle);
+    }
+    if let Some(interval) = interval {
+        keepalive = keepalive.with_interval(interval);
+    }
+    if let Some(count) = count {
+        keepalive = keepalive.with_retries(count);
+    }
+    socket.set_tcp_keepalive(&keepalive)
+}
+
+fn abstract_address(name: &str, padded: bool) -> io::Result<SockAddr> {
+    let mut bytes = vec![0u8];
+    bytes.extend_from_slice(name.as_bytes());
+    if padded {
+        // `sun_path` has 108 bytes; a padded name fills them all.
+        bytes.resize(108.max(bytes.len()), 0);
+    }
+    use std::os::unix::ffi::OsStrExt;
+    SockAddr::unix(Path::new(std::ffi::OsStr::from_bytes(&bytes)))
+}
+
+/// A listening socket for `bind`, non-blocking. An inherited one is taken as it is.
+pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool) -> io::Result<OwnedFd> {
+    let options = &bind.options;
+    match &bind.address {
+        Address::Inet { host, port: PortSpec::Fixed(port), .. } => {
+            let addr = match host {
+                Host::Any => SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, *port)),
+                Host::Any6 => {
+                    SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, *port, 0, 0))
+                }
+                Host::Ip(ip) => SocketAddr::new(*ip, *port),
+                Host::Name(_) => return Err(io::ErrorKind::AddrNotAvailable.into()),
+            };
+            let domain = Domain::for_address(addr);
+            let socket = new_stream(domain, Some(Protocol::TCP))?;
+            if addr.is_ipv6() {
+                socket.set_only_v6(options.v6only || !options.v4v6)?;
+            }
+            socket.set_reuse_address(true)?;
+            if reuse_port {
+                socket.set_reuse_port(true)?;
+            }
+            if options.transparent {
+                if addr.is_ipv4() {
+                    socket.set_ip_transparent_v4(true)?;
+                } else {
+                    set_transparent_v6(&socket)?;
+                }
+            }
+            if let Some(interface) = &options.interface {
+                socket.bind_device(Some(interface.as_bytes()))?;
+            }
+            if let Some(mss) = options.mss.filter(|m| *m > 0) {
+                socket.set_tcp_mss(mss.unsigned_abs())?;
+            }
+            if let Some(timeout) = options.tcp_user_timeout {
+                socket.set_tcp_user_timeout(Some(timeout))?;
+            }
+            // Inherited by what is accepted; saves a call per connection.
+            socket.set_tcp_nodelay(true)?;
+            if options.defer_accept {
+                set_int(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 60)?;
+            }
+            if options.tfo {
+                set_int(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_FASTOPEN, backlog as i32)?;
+            }
+            socket.bind(&addr.into())?;
+            socket.listen(backlog as i32)?;
+            Ok(socket.into())
+        }
+        Address::Unix { path, .. } => listen_unix(path, options, backlog),
+        Address::Abstract { name, padded } => {
+            let socket = new_stream(Domain::UNIX, None)?;
+            socket.bind(&abstract_address(name, *padded)?)?;
+            socket.listen(backlog as i32)?;
+            Ok(socket.into())
+        }
+        Address::Fd(fd) => inherited(*fd),
+        Address::Inet { .. } => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}
+
+/// A UNIX socket is made beside its place and moved there, so that a path never names a socket
+/// that nobody listens on.
+fn listen_unix(path: &str, options: &model::BindOptions, backlog: u32) -> io::Result<OwnedFd> {
+    let temporary = format!("{path}.{}.tmp", std::process::id());
+    let _ = std::fs::remove_file(&temporary);
+    let socket = new_stream(Domain::UNIX, None)?;
+    socket.bind(&SockAddr::unix(&temporary)?)?;
+    let prepared = prepare_unix(&temporary, path, options).and_then(|()| {
+        socket.listen(backlog as i32)?;
+        std::fs::rename(&temporary, path)
+    });
+    if let Err(e) = prepared {
+        let _ = std::fs::remove_file(&temporary);
+        return Err(e);
+    }
+    Ok(socket.into())
+}
+
+fn prepare_unix(temporary: &str, path: &str, options: &model::BindOptions) -> io::Result<()> {
+    if let Ok(meta) = std::fs::symlink_metadata(path) {
+        use std::os::unix::fs::FileTypeExt;
+        if !meta.file_type().is_socket() {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "the path exists and is not a socket",
+            ));
+        }
+    }
+    if options.uid.is_some() || options.gid.is_some() {
+        std::os::unix::fs::chown(temporary, options.uid, options.gid)?;
+    }
+    if let Some(mode) = options.mode {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(temporary, std::fs::Permissions::from_mode(mode))?;
+    }
+    Ok(())
+}
+
+/// Duplicates a listening descriptor that the parent gave us.
+fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl on a number that may not be open fails with EBADF; on success the new
+    // descriptor is ours alone.
+    let owned = unsafe {
+        let duplicate = libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3);
+        if duplicate < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        OwnedFd::from_raw_fd(duplicate)
+    };
+    let socket = Socket::from(owned);
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+fn set_int(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {
+    // SAFETY: value and length describe a live integer.
+    let rc = unsafe {
+        libc::setsockopt(
+            fd,
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of::<i32>() as libc::socklen_t,
+        )
+    };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn set_transparent_v6(socket: &Socket) -> io::Result<()> {
+    set_int(socket.as_raw_fd(), libc::IPPROTO_IPV6, libc::IPV6_TRANSPARENT, 1)
+}
+
+/// The local address of a connected or listening socket.
+pub fn local_address(fd: RawFd) -> Option<SocketAddr> {
+    // SAFETY: borrowed for the call only; the caller keeps it open.
+    let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
+    socket2::SockRef::from(&borrowed).local_addr().ok()?.as_socket()
+}

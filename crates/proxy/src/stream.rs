@@ -1,0 +1,337 @@
+//! One request's way through the proxy, from its head to its log line.
+//!
+//! [`Stream::itinerary`] is the whole of it, one call per step; the retry is the loop in it.
+
+use crate::connect::{self, ConnectFailure};
+use crate::exchange::Exchanged;
+use crate::flow::Flow;
+use crate::pool::{Limits, ServerConn};
+use crate::reply::Answer;
+use crate::session::{Arrival, Client};
+use crate::termination::{Cause, Phase, Termination};
+use crate::worker::Worker;
+use crate::{account, choose};
+use http::{Head, framing};
+use rules::{LogLevelChange, StreamInfo};
+use state::{Backend, Frontend, Generation, Slot};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What becomes of the client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It waits for the next request.
+    KeepAlive,
+    /// It closes.
+    Close,
+}
+
+/// Why the itinerary ended before its end.
+pub enum Halt {
+    /// We answer ourselves.
+    Answer(Answer, Termination),
+    /// The connection closes without a word.
+    Silent(Termination),
+}
+
+/// The times of one request; `None` is not reached.
+pub struct Times {
+    /// As it arrived.
+    pub arrival: Arrival,
+    /// It left the queue.
+    pub queued: Option<Instant>,
+    /// The server's connection was there.
+    pub connected: Option<Instant>,
+    /// The response's head was there.
+    pub responded: Option<Instant>,
+}
+
+/// A request and everything that is known of it.
+pub struct Stream<'c> {
+    pub(crate) worker: &'c Rc<Worker>,
+    pub(crate) client: &'c mut Client,
+    pub(crate) generation: Arc<Generation>,
+    pub(crate) frontend: Arc<Frontend>,
+    pub(crate) backend: Option<Arc<Backend>>,
+    pub(crate) slot: Option<Slot>,
+    pub(crate) server: Option<ServerConn>,
+    pub(crate) request: Box<Head>,
+    /// `METHOD target VERSION` as received, for the log.
+    pub(crate) request_line: Vec<u8>,
+    pub(crate) response: Option<Box<Head>>,
+    pub(crate) request_framing: framing::Request,
+    pub(crate) info: StreamInfo,
+    pub(crate) times: Times,
+    pub(crate) ended: Termination,
+    /// Client to server.
+    pub(crate) up: Flow,
+    /// Server to client.
+    pub(crate) down: Flow,
+    /// Request body bytes that came before there was a server, kept for a retry.
+    pub(crate) early_body: Vec<u8>,
+    /// Whether the response asked the client to close.
+    pub(crate) client_close: bool,
+    pub(crate) status: Option<u16>,
+    pub(crate) retries: u32,
+    pub(crate) redispatched: bool,
+    pub(crate) queue_positions: (u32, u32),
+    pub(crate) log_level: LogLevelChange,
+    pub(crate) captures: account::Captures,
+    pub(crate) retry_forbidden: bool,
+    /// The method was HEAD when the request came: the response has no body.
+    pub(crate) head_request: bool,
+    /// What of the body was waited for, decoded.
+    pub(crate) body: Vec<u8>,
+    /// Answered by `monitor-uri`: not logged.
+    pub(crate) monitored: bool,
+    /// The server's connection closes after this request.
+    pub(crate) server_close: bool,
+    /// The server that the next attempt passes over.
+    pub(crate) avoid: Option<u32>,
+    /// The server that the next attempt goes to.
+    pub(crate) insist: Option<Arc<state::Server>>,
+    /// Bytes of the request's head as received.
+    pub(crate) request_head_len: u64,
+    pub(crate) response_head_len: u64,
+}
+
+/// Serves one request and says what becomes of the connection.
+pub async fn serve(
+    worker: &Rc<Worker>,
+    client: &mut Client,
+    request: Box<Head>,
+    arrival: Arrival,
+) -> Next {
+    let generation = worker.generation();
+    let frontend = Arc::clone(&client.frontend);
+    let mut stream = Stream {
+        generation,
+        backend: None,
+        slot: None,
+        server: None,
+        request_line: Vec::new(),
+        response: None,
+        request_framing: framing::Request::default(),
+        info: StreamInfo::default(),
+        times: Times { arrival, queued: None, connected: None, responded: None },
+        ended: Termination::default(),
+        up: Flow::idle(),
+        down: Flow::idle(),
+        early_body: Vec::new(),
+        client_close: false,
+        status: None,
+        retries: 0,
+        redispatched: false,
+        queue_positions: (0, 0),
+        log_level: LogLevelChange::default(),
+        captures: account::Captures::default(),
+        retry_forbidden: false,
+        head_request: request.method() == b"HEAD",
+        body: Vec::new(),
+        monitored: false,
+        server_close: false,
+        avoid: None,
+        insist: None,
+        request_head_len: request.arena_len() as u64 + 2,
+        response_head_len: 0,
+        worker,
+        client,
+        frontend,
+        request,
+    };
+    let next = stream.run().await;
+    stream.release(next);
+    next
+}
+
+impl Stream<'_> {
+    async fn run(&mut self) -> Next {
+        account::request_received(self);
+        let outcome = self.itinerary().await;
+        let next = match outcome {
+            Ok(next) => next,
+            Err(Halt::Answer(answer, termination)) => {
+                self.ended = termination;
+                self.answer(answer).await
+            }
+            Err(Halt::Silent(termination)) => {
+                self.ended = termination;
+                Next::Close
+            }
+        };
+        account::finished(self);
+        next
+    }
+
+    /// The steps of one request.
+    async fn itinerary(&mut self) -> Result<Next, Halt> {
+        self.read_framing()?;
+        self.frontend_rules().await?;
+        let backend = choose::backend(self)?;
+        self.enter_backend(backend);
+        self.backend_rules().await?;
+        self.prepare_request();
+        loop {
+            self.choose_server().await?;
+            let outcome = match self.connect().await {
+                Ok(()) => self.exchange().await,
+                Err(failure) => Exchanged::NoConnection(failure),
+            };
+            match outcome {
+                Exchanged::Done(next) => return Ok(next),
+                Exchanged::NoConnection(failure) => self.connection_failed(failure).await?,
+                Exchanged::Retry => self.before_retry(),
+                Exchanged::Failed(halt) => return Err(halt),
+            }
+        }
+    }
+
+    /// The backend, once chosen.
+    pub(crate) fn backend(&self) -> Option<&Arc<Backend>> {
+        self.backend.as_ref()
+    }
+
+    fn enter_backend(&mut self, backend: Arc<Backend>) {
+        self.info.backend = Some(Arc::clone(&backend.name));
+        self.info.backend_id = backend.id;
+        account::backend_entered(self, &backend);
+        self.backend = Some(backend);
+    }
+
+    /// Takes a place on a server, waiting in the queue where all are full.
+    async fn choose_server(&mut self) -> Result<(), Halt> {
+        let slot = choose::server(self).await?;
+        self.times.queued.get_or_insert_with(Instant::now);
+        self.info.server = Some(Arc::clone(&slot.server().name));
+        self.info.server_id = slot.server().id;
+        self.slot = Some(slot);
+        account::assigned(self);
+        self.name_server();
+        Ok(())
+    }
+
+    async fn connect(&mut self) -> Result<(), ConnectFailure> {
+        let connection = connect::to_server(self).await?;
+        self.times.connected = Some(Instant::now());
+        self.server = Some(connection);
+        Ok(())
+    }
+
+    /// A failed connection is tried again while retries are left: on the same server after a
+    /// pause, or elsewhere when `option redispatch` says so (manual section 4.2, `retries`).
+    async fn connection_failed(&mut self, failure: ConnectFailure) -> Result<(), Halt> {
+        let Some(backend) = self.backend.clone() else {
+            return Err(Halt::Silent(Termination::new(Cause::Internal, Phase::Connect)));
+        };
+        account::connection_failed(self, &failure);
+        let side = backend.side();
+        let allowed = side.retry_on.has(model::RetryOn::CONN_FAILURE);
+        if failure == ConnectFailure::ClientGone {
+            self.slot = None;
+            return Err(Halt::Silent(Termination::new(Cause::ClientAbort, Phase::Connect)));
+        }
+        if !allowed || self.retries >= side.retries {
+            self.slot = None;
+            let cause = failure.cause();
+            return Err(Halt::Answer(
+                Answer::error(503),
+                Termination::new(cause, Phase::Connect),
+            ));
+        }
+        self.retries += 1;
+        let redispatch = side.redispatch.is_some_and(|r| {
+            if r.interval > 0 {
+                self.retries % r.interval.unsigned_abs() == 0
+            } else {
+                // Counted from the end: -1 is the last retry.
+                side.retries + 1 - self.retries.min(side.retries) == r.interval.unsigned_abs()
+            }
+        });
+        account::retried(self, redispatch);
+        let failed = self.slot.take();
+        if redispatch {
+            choose::avoid(self, failed.as_ref());
+            self.redispatched = true;
+        } else {
+            // The same server again, not before a second has passed since the first attempt,
+            // so that a server being restarted has the time to come back.
+            choose::insist(self, failed.as_ref());
+            drop(failed);
+            let pause = match backend.proxy().timeouts.connect {
+                Some(connect) => connect.min(RETRY_PAUSE),
+                None => RETRY_PAUSE,
+            };
+            if failure != ConnectFailure::TimedOut && backend.servers().len() > 0 {
+                self.pause(pause).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits, unless the client goes away meanwhile.
+    async fn pause(&mut self, pause: Duration) -> Result<(), Halt> {
+        self.client.timer.arm(Some(Instant::now() + pause));
+        let abort_on_close = self.backend.as_ref().is_some_and(|b| b.side().abortonclose);
+        let client = &mut *self.client;
+        std::future::poll_fn(|cx| {
+            if client.timer.poll_expired(cx).is_ready() {
+                return std::task::Poll::Ready(Ok(()));
+            }
+            if client.poll_gone(cx, abort_on_close) {
+                let ended = Termination::new(Cause::ClientAbort, Phase::Connect);
+                return std::task::Poll::Ready(Err(Halt::Silent(ended)));
+            }
+            std::task::Poll::Pending
+        })
+        .await
+    }
+
+    fn before_retry(&mut self) {
+        self.retries += 1;
+        account::retried(self, true);
+        let failed = self.slot.take();
+        choose::avoid(self, failed.as_ref());
+        self.redispatched = true;
+    }
+
+    /// Keeps the server's connection for the next request, if it can carry one.
+    pub(crate) fn keep_server(&mut self, reusable: bool) {
+        let (Some(mut connection), Some(slot)) = (self.server.take(), self.slot.as_ref()) else {
+            return;
+        };
+        if !reusable || self.server_close || self.worker.process.is_stopping() {
+            return;
+        }
+        connection.served += 1;
+        let server = slot.server();
+        let settings = server.settings();
+        let never = self.backend.as_ref().is_some_and(|b| b.side().reuse == model::HttpReuse::Never);
+        if never {
+            self.client.private = Some(Box::new((server.uid, connection)));
+            return;
+        }
+        let limits = Limits {
+            max: settings.pool_max_conn,
+            purge_delay: settings.pool_purge_delay,
+            max_reuse: settings.max_reuse,
+        };
+        self.worker.pools.put(server.uid, connection, limits, Instant::now());
+    }
+
+    /// Gives everything back to the worker.
+    fn release(self, _next: Next) {
+        let worker = self.worker;
+        worker.recycle_head(self.request);
+        if let Some(response) = self.response {
+            worker.recycle_head(response);
+        }
+        worker.recycle(self.request_line);
+        worker.recycle(self.early_body);
+        self.up.recycle(worker);
+        self.down.recycle(worker);
+    }
+}
+
+/// Least time between two attempts on the same server.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);

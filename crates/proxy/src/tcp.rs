@@ -1,0 +1,357 @@
+//! `mode tcp`: bytes in both directions.
+
+use crate::account;
+use crate::connect::{self, ConnectFailure};
+use crate::flow::{Broken, Flow, Progress};
+use crate::pool::ServerConn;
+use crate::session::Client;
+use crate::termination::{Cause, Phase, Termination};
+use crate::worker::Worker;
+use model::SwitchTarget;
+use rules::action::{Effects, run as run_rules};
+use rules::{Ctx, LogFacts, NoTrace, StreamInfo, Timers, Verdict};
+use state::{Backend, Pick, PickKey, Slot};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+
+/// What is known of one connection while it lasts.
+struct Session {
+    info: StreamInfo,
+    queued: Option<Instant>,
+    connected: Option<Instant>,
+    slot: Option<Slot>,
+    retries: u32,
+    redispatched: bool,
+    up: Flow,
+    down: Flow,
+}
+
+/// Serves one connection to its end.
+pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
+    let mut session = Session {
+        info: StreamInfo::default(),
+        queued: None,
+        connected: None,
+        slot: None,
+        retries: 0,
+        redispatched: false,
+        up: Flow::idle(),
+        down: Flow::idle(),
+    };
+    let mut entered = None;
+    let ended = match choose_backend(worker, client) {
+        Err(ended) => ended,
+        Ok(backend) => {
+            backend.sessions().enter();
+            let counters = backend.counters().of(worker.id);
+            counters.stot.add(1);
+            session.info.backend = Some(Arc::clone(&backend.name));
+            session.info.backend_id = backend.id;
+            entered = Some(Arc::clone(&backend));
+            match reach(worker, client, &backend, &mut session).await {
+                Err(ended) => ended,
+                Ok(mut server) => relay(worker, client, &backend, &mut session, &mut server).await,
+            }
+        }
+    };
+    finish(worker, client, entered, &session, ended);
+    session.up.recycle(worker);
+    session.down.recycle(worker);
+}
+
+fn choose_backend(worker: &Worker, client: &mut Client) -> Result<Arc<Backend>, Termination> {
+    let generation = worker.generation();
+    let frontend = Arc::clone(&client.frontend);
+    let none = StreamInfo::default();
+    let now = Instant::now();
+    let view = state::View { process: &worker.process, generation: &generation, now };
+    let mut cx = Ctx {
+        session: &client.info,
+        stream: &none,
+        now: worker.wall(now),
+        req: None,
+        res: None,
+        req_body: &[],
+        vars: &client.vars,
+        facts: &view,
+        log: None,
+        rng: &worker.rng,
+    };
+    let mut effects = Effects::default();
+    let rules = &frontend.proxy().tcp_request_content;
+    if let Verdict::Reject | Verdict::Deny(_) =
+        run_rules(rules, 0, &mut cx, &mut effects, &mut NoTrace)
+    {
+        frontend.counters().of(worker.id).dreq.add(1);
+        return Err(Termination::new(Cause::Proxy, Phase::Request));
+    }
+    let side = frontend.side();
+    for switch in &side.switches {
+        let matched = switch.condition.as_ref().is_none_or(|c| c.eval(&cx, &mut NoTrace));
+        if !matched {
+            continue;
+        }
+        let backend = match &switch.target {
+            SwitchTarget::Name(name) => generation.backend(name),
+            SwitchTarget::Format(format) => {
+                let mut name = Vec::new();
+                format.render(&cx, &mut name);
+                std::str::from_utf8(&name).ok().and_then(|n| generation.backend(n))
+            }
+        };
+        if let Some(backend) = backend {
+            return Ok(Arc::clone(backend));
+        }
+        break;
+    }
+    let name = side.default_backend.as_deref().unwrap_or(&frontend.name);
+    let nobody = Termination::new(Cause::ServerAbort, Phase::Connect);
+    generation.backend(name).cloned().ok_or(nobody)
+}
+
+/// A place on a server and a connection to it.
+async fn reach(
+    worker: &Rc<Worker>,
+    client: &mut Client,
+    backend: &Arc<Backend>,
+    session: &mut Session,
+) -> Result<ServerConn, Termination> {
+    let mut avoid = None;
+    loop {
+        let slot = place(client, backend, avoid).await?;
+        session.queued.get_or_insert_with(Instant::now);
+        let server = Arc::clone(slot.server());
+        session.info.server = Some(Arc::clone(&server.name));
+        session.info.server_id = server.id;
+        session.slot = Some(slot);
+        let counters = server.counters.of(worker.id);
+        counters.stot.add(1);
+        counters.lbtot.add(1);
+        backend.counters().of(worker.id).lbtot.add(1);
+        match connect::open(worker, client, backend, &server).await {
+            Ok(connection) => {
+                session.connected = Some(Instant::now());
+                return Ok(connection);
+            }
+            Err(ConnectFailure::ClientGone) => {
+                return Err(Termination::new(Cause::ClientAbort, Phase::Connect));
+            }
+            Err(failure) => {
+                counters.econ.add(1);
+                backend.counters().of(worker.id).econ.add(1);
+                let side = backend.side();
+                if session.retries >= side.retries {
+                    return Err(Termination::new(failure.cause(), Phase::Connect));
+                }
+                session.retries += 1;
+                session.slot = None;
+                if side.redispatch.is_some() {
+                    avoid = Some(server.uid);
+                    session.redispatched = true;
+                    counters.wredis.add(1);
+                } else {
+                    counters.wretr.add(1);
+                    let pause = std::time::Duration::from_secs(1);
+                    let pause = backend.proxy().timeouts.connect.map_or(pause, |t| t.min(pause));
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    }
+}
+
+async fn place(
+    client: &mut Client,
+    backend: &Arc<Backend>,
+    avoid: Option<u32>,
+) -> Result<Slot, Termination> {
+    let hash = match &backend.side().balance {
+        model::Balance::Source => client.info.src.map(|a| crate::choose::source_hash(a.ip())),
+        _ => None,
+    };
+    match backend.pick(PickKey { hash }, avoid) {
+        Pick::Server(slot) => Ok(slot),
+        Pick::None => Err(Termination::new(Cause::ServerAbort, Phase::Connect)),
+        Pick::Full(wanted) => {
+            let timeouts = &backend.proxy().timeouts;
+            let patience = timeouts.queue.or(timeouts.connect);
+            client.timer.arm(patience.map(|t| Instant::now() + t));
+            let mut ticket = backend.enqueue(wanted.as_ref(), 0);
+            poll_fn(|cx| {
+                if let Poll::Ready(slot) = ticket.poll(cx.waker()) {
+                    return Poll::Ready(Ok(slot));
+                }
+                if client.timer.poll_expired(cx).is_ready() {
+                    return Poll::Ready(Err(Termination::new(Cause::ServerTimeout, Phase::Queue)));
+                }
+                if client.poll_gone(cx, true) {
+                    return Poll::Ready(Err(Termination::new(Cause::ClientAbort, Phase::Queue)));
+                }
+                Poll::Pending
+            })
+            .await
+        }
+    }
+}
+
+/// Moves bytes until both directions have ended, one has failed, or both are silent too long.
+async fn relay(
+    worker: &Worker,
+    client: &mut Client,
+    backend: &Backend,
+    session: &mut Session,
+    server: &mut ServerConn,
+) -> Termination {
+    session.up.progress = Progress::UntilClose;
+    session.down.progress = Progress::UntilClose;
+    let front = client.frontend.proxy().timeouts;
+    let back = backend.proxy().timeouts;
+    let (mut up_over, mut down_over) = (false, false);
+    let mut client_active = Instant::now();
+    let mut server_active = client_active;
+    poll_fn(|cx| {
+        let before = (session.up.received, session.up.sent, session.down.received, session.down.sent);
+        let mut surplus = Vec::new();
+        if !up_over {
+            match session.up.poll(worker, cx, &mut client.io, &mut server.io, &mut surplus) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(())) => {
+                    up_over = true;
+                    server.io.shutdown_write();
+                }
+                Poll::Ready(Err(broken)) => {
+                    let cause = match broken {
+                        Broken::ReceiverFailed => Cause::ServerAbort,
+                        _ => Cause::ClientAbort,
+                    };
+                    return Poll::Ready(Termination::new(cause, Phase::Data));
+                }
+            }
+        }
+        if !down_over {
+            match session.down.poll(worker, cx, &mut server.io, &mut client.io, &mut surplus) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(())) => {
+                    down_over = true;
+                    client.io.shutdown_write();
+                }
+                Poll::Ready(Err(broken)) => {
+                    let cause = match broken {
+                        Broken::ReceiverFailed => Cause::ClientAbort,
+                        _ => Cause::ServerAbort,
+                    };
+                    return Poll::Ready(Termination::new(cause, Phase::Data));
+                }
+            }
+        }
+        if up_over && down_over {
+            return Poll::Ready(Termination::default());
+        }
+        let after = (session.up.received, session.up.sent, session.down.received, session.down.sent);
+        if before != after {
+            let now = Instant::now();
+            if before.0 != after.0 || before.3 != after.3 {
+                client_active = now;
+            }
+            if before.1 != after.1 || before.2 != after.2 {
+                server_active = now;
+            }
+        }
+        let tunnel = back.tunnel.filter(|_| session.down.received > 0 && session.up.received > 0);
+        let client_limit = tunnel.or(front.client);
+        let server_limit = tunnel.or(back.server);
+        let client_limit = if down_over { front.client_fin.or(client_limit) } else { client_limit };
+        let server_limit = if up_over { back.server_fin.or(server_limit) } else { server_limit };
+        // Each side's own silence counts while bytes are still expected from it.
+        let client_deadline = client_limit.filter(|_| !up_over).map(|t| client_active.max(server_active) + t);
+        let server_deadline = server_limit.filter(|_| !down_over).map(|t| client_active.max(server_active) + t);
+        let (deadline, cause) = match (client_deadline, server_deadline) {
+            (Some(c), Some(s)) if s < c => (Some(s), Cause::ServerTimeout),
+            (Some(c), _) => (Some(c), Cause::ClientTimeout),
+            (None, s) => (s, Cause::ServerTimeout),
+        };
+        client.timer.arm(deadline);
+        if client.timer.poll_expired(cx).is_ready() {
+            return Poll::Ready(Termination::new(cause, Phase::Data));
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+fn finish(
+    worker: &Worker,
+    client: &mut Client,
+    backend: Option<Arc<Backend>>,
+    session: &Session,
+    ended: Termination,
+) {
+    let end = Instant::now();
+    let server = session.slot.as_ref().map(|s| Arc::clone(s.server()));
+    let (received, sent) = (session.up.received, session.down.sent);
+    let counters = [
+        Some(client.frontend.counters().of(worker.id)),
+        backend.as_ref().map(|b| b.counters().of(worker.id)),
+        server.as_ref().map(|s| s.counters.of(worker.id)),
+    ];
+    for (i, c) in counters.into_iter().enumerate() {
+        let Some(c) = c else { continue };
+        c.bin.add(received);
+        c.bout.add(sent);
+        match ended.cause {
+            Cause::ClientAbort | Cause::ClientTimeout if i > 0 => c.cli_abrt.add(1),
+            Cause::ServerAbort if i > 0 && ended.phase == Phase::Data => c.srv_abrt.add(1),
+            _ => {}
+        }
+    }
+    worker.process.counters.of(worker.id).bytes_out.add(sent);
+    if let Some(backend) = &backend {
+        backend.sessions().leave();
+    }
+    let proxy = client.frontend.proxy();
+    let side = client.frontend.side();
+    let null = side.dontlognull && received == 0 && sent == 0;
+    if proxy.logs.is_empty() || null || (side.dontlog_normal && ended.is_normal()) {
+        return;
+    }
+    let span = |a: Option<Instant>, b: Option<Instant>| match (a, b) {
+        (Some(a), Some(b)) => b.saturating_duration_since(a).as_millis() as i64,
+        _ => -1,
+    };
+    let port = client.info.dst.map(|d| d.port());
+    let facts = LogFacts {
+        request: client.info.accepted,
+        end: worker.wall(end),
+        timers: Some(Timers {
+            th: client.handshake.as_millis() as i64,
+            ti: -1,
+            tr_request: -1,
+            tw: span(Some(client.accepted), session.queued),
+            tc: span(session.queued, session.connected),
+            tr: -1,
+            td: span(session.connected, Some(end)),
+            ta: span(Some(client.accepted), Some(end)),
+            tt: span(Some(client.accepted), Some(end)),
+        }),
+        termination: ended.flags(),
+        bytes_read: sent,
+        bytes_uploaded: received,
+        actconn: worker.process.connections.now(),
+        feconn: client.frontend.sessions().now(),
+        beconn: backend.as_ref().map_or(0, |b| b.sessions().now()),
+        srv_conn: server.as_ref().map_or(0, |s| s.sessions.now()),
+        retries: session.retries,
+        redispatched: session.redispatched,
+        pid: worker.process.pid,
+        server_address: server.and_then(|s| s.target()).and_then(|t| t.socket(port)),
+        tls: client.info.tls.is_some(),
+        ..LogFacts::default()
+    };
+    let format = worker.format_of(&side.log_format);
+    client.destination();
+    let info = &session.info;
+    account::log_session(worker, client, Some(info), &facts, &format, model::LogLevel::Info, end);
+}

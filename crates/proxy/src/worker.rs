@@ -1,0 +1,347 @@
+//! One worker: a thread with a reactor of its own, and all that its connections share.
+//!
+//! Nothing here is locked: a worker's buffers, pools and timers are touched by its thread only.
+//! The scratch buffers are borrowed inside one poll and never across an await.
+
+use crate::account::Formats;
+use crate::listen::{self, Accepted, Listeners};
+use crate::log::LogSinks;
+use crate::pool::Pools;
+use crate::service::Services;
+use crate::timer::Timers;
+use crate::{check, session};
+use http::Head;
+use rules::Wall;
+use state::{Generation, Process};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Bytes that one read may bring at most.
+pub const SCRATCH: usize = 64 * 1024;
+
+/// What the connections of one thread share.
+pub struct Worker {
+    /// From 0; the index of every per-worker counter.
+    pub id: usize,
+    /// The running process.
+    pub process: Arc<Process>,
+    /// What every read goes into first.
+    pub scratch: RefCell<Box<[u8]>>,
+    /// Where message heads and log lines are put together.
+    pub build: RefCell<Vec<u8>>,
+    /// Deadlines.
+    pub timers: Rc<Timers>,
+    /// Idle server connections.
+    pub pools: Pools,
+    /// Where log lines go.
+    pub logs: LogSinks,
+    /// Statistics page and other inner services.
+    pub services: Arc<Services>,
+    /// Sessions alive on this worker.
+    pub sessions: Cell<usize>,
+    /// State of the random generator that `rand` and `random` draw from.
+    pub rng: Cell<u64>,
+    /// (an instant, the same by the calendar), renewed every second.
+    clock: Cell<(Instant, Wall)>,
+    formats: Formats,
+    no_name: Arc<str>,
+    errors: RefCell<std::collections::VecDeque<String>>,
+    heads: RefCell<Vec<Box<Head>>>,
+    buffers: RefCell<Vec<Vec<u8>>>,
+    pipes: RefCell<Vec<crate::io::Pipe>>,
+}
+
+/// How many spare heads, buffers and pipes are kept.
+const SPARES: usize = 256;
+/// A buffer that has grown past this is given back to the allocator.
+const SPARE_CAPACITY: usize = 16 * 1024;
+const SPARE_PIPES: usize = 8;
+
+/// Now, by the calendar.
+pub fn wall_now() -> Wall {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let since = since.unwrap_or_default();
+    Wall { secs: since.as_secs() as i64, micros: since.subsec_micros() }
+}
+
+impl Worker {
+    /// The state of worker `id`, started at `now`.
+    pub fn new(
+        id: usize,
+        process: Arc<Process>,
+        services: Arc<Services>,
+        logs: LogSinks,
+        now: Instant,
+        seed: u64,
+    ) -> Rc<Worker> {
+        Rc::new(Worker {
+            id,
+            process,
+            scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
+            build: RefCell::new(Vec::with_capacity(4096)),
+            timers: Timers::new(now),
+            pools: Pools::default(),
+            logs,
+            services,
+            sessions: Cell::new(0),
+            rng: Cell::new(seed | 1),
+            clock: Cell::new((now, wall_now())),
+            formats: Formats::default(),
+            no_name: "".into(),
+            errors: RefCell::default(),
+            heads: RefCell::default(),
+            buffers: RefCell::default(),
+            pipes: RefCell::default(),
+        })
+    }
+
+    /// The configuration in force now.
+    pub fn generation(&self) -> Arc<Generation> {
+        self.process.generation.load_full()
+    }
+
+    /// An instant by the calendar.
+    pub fn wall(&self, at: Instant) -> Wall {
+        let (base, wall) = self.clock.get();
+        let micros = match at.checked_duration_since(base) {
+            Some(later) => later.as_micros() as i64,
+            None => -(base.saturating_duration_since(at).as_micros() as i64),
+        } + i64::from(wall.micros);
+        Wall {
+            secs: wall.secs + micros.div_euclid(1_000_000),
+            micros: micros.rem_euclid(1_000_000) as u32,
+        }
+    }
+
+    /// The name of what has none.
+    pub fn no_name(&self) -> Arc<str> {
+        Arc::clone(&self.no_name)
+    }
+
+    /// The format that a setting means.
+    pub fn format_of(&self, spec: &model::LogFormatSpec) -> Arc<rules::LogFormat> {
+        self.formats.of(spec)
+    }
+
+    /// Keeps an error for `show errors`.
+    pub fn note_error(&self, frontend: &str, backend: Option<&str>, error: &http::h1::Error) {
+        let mut errors = self.errors.borrow_mut();
+        if errors.len() >= 16 {
+            errors.pop_front();
+        }
+        errors.push_back(format!("{frontend}/{}: {error}", backend.unwrap_or("-")));
+    }
+
+    /// An empty head.
+    pub fn head(&self) -> Box<Head> {
+        self.heads.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Gives a head back.
+    pub fn recycle_head(&self, mut head: Box<Head>) {
+        let mut heads = self.heads.borrow_mut();
+        if heads.len() < SPARES && head.capacity() <= SPARE_CAPACITY {
+            head.reset();
+            heads.push(head);
+        }
+    }
+
+    /// An empty buffer.
+    pub fn buffer(&self) -> Vec<u8> {
+        self.buffers.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Gives a buffer back; one that never held anything costs nothing.
+    pub fn recycle(&self, mut buffer: Vec<u8>) {
+        if buffer.capacity() == 0 || buffer.capacity() > SPARE_CAPACITY {
+            return;
+        }
+        let mut buffers = self.buffers.borrow_mut();
+        if buffers.len() < SPARES {
+            buffer.clear();
+            buffers.push(buffer);
+        }
+    }
+
+    /// An empty pipe, unless the system has none left.
+    pub fn pipe(&self) -> Option<crate::io::Pipe> {
+        self.pipes.borrow_mut().pop().or_else(|| crate::io::Pipe::new().ok())
+    }
+
+    /// Gives a pipe back; one that still holds bytes is closed.
+    pub fn recycle_pipe(&self, pipe: crate::io::Pipe) {
+        let mut pipes = self.pipes.borrow_mut();
+        if pipe.held == 0 && pipes.len() < SPARE_PIPES {
+            pipes.push(pipe);
+        }
+    }
+}
+
+/// What every worker is started with.
+pub struct WorkerSetup {
+    /// The running process.
+    pub process: Arc<Process>,
+    /// Inner services.
+    pub services: Arc<Services>,
+    /// What log lines say of their sender.
+    pub tag: crate::log::Tag,
+    /// CPUs by worker, where `cpu-map` says so.
+    pub cpus: Vec<Vec<usize>>,
+}
+
+/// The running workers.
+pub struct Engine {
+    threads: Vec<std::thread::JoinHandle<()>>,
+    doors: Arc<Vec<Door>>,
+}
+
+/// The way into a worker from outside its thread.
+pub struct Door {
+    /// Connections that other workers accepted for this one.
+    pub accepted: tokio::sync::mpsc::UnboundedSender<Accepted>,
+    /// Orders.
+    pub orders: tokio::sync::mpsc::UnboundedSender<Order>,
+    /// Sessions alive on it.
+    pub load: std::sync::atomic::AtomicUsize,
+}
+
+/// What a worker can be told.
+pub enum Order {
+    /// Other listeners; what is not among them is closed.
+    Listen(Arc<Listeners>),
+    /// Accept no more.
+    StopAccepting,
+    /// End at once.
+    Quit,
+}
+
+impl Engine {
+    fn tell(&self, order: impl Fn() -> Order) {
+        for door in self.doors.iter() {
+            // A worker that has ended hears nothing, and needs nothing.
+            let _ = door.orders.send(order());
+        }
+    }
+
+    /// Accepts on these listeners from now on.
+    pub fn listen(&self, listeners: &Arc<Listeners>) {
+        self.tell(|| Order::Listen(Arc::clone(listeners)));
+    }
+
+    /// Accepts no more.
+    pub fn stop_accepting(&self) {
+        self.tell(|| Order::StopAccepting);
+    }
+
+    /// Ends all workers and waits for their threads.
+    pub fn quit(self) {
+        self.tell(|| Order::Quit);
+        for thread in self.threads {
+            // A worker that panicked has said so; there is nothing more to do here.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Starts one thread per worker.
+pub fn start_workers(setup: WorkerSetup, listeners: &Arc<Listeners>) -> std::io::Result<Engine> {
+    let setup = Arc::new(setup);
+    let mut doors = Vec::new();
+    let mut receivers = Vec::new();
+    for _ in 0..setup.process.workers {
+        let (accepted, accepted_rx) = tokio::sync::mpsc::unbounded_channel();
+        let (orders, orders_rx) = tokio::sync::mpsc::unbounded_channel();
+        doors.push(Door { accepted, orders, load: Default::default() });
+        receivers.push((accepted_rx, orders_rx));
+    }
+    let doors = Arc::new(doors);
+    let mut threads = Vec::new();
+    for (id, (accepted, orders)) in receivers.into_iter().enumerate() {
+        let (setup, doors, listeners) =
+            (Arc::clone(&setup), Arc::clone(&doors), Arc::clone(listeners));
+        let thread = std::thread::Builder::new().name(format!("worker-{id}")).spawn(move || {
+            pin_to(setup.cpus.get(id));
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_io()
+                .enable_time()
+                .build_local(Default::default());
+            match runtime {
+                Ok(runtime) => {
+                    runtime.block_on(run(id, &setup, doors, listeners, accepted, orders));
+                }
+                Err(e) => eprintln!("worker {id} could not start: {e}"),
+            }
+        })?;
+        threads.push(thread);
+    }
+    Ok(Engine { threads, doors })
+}
+
+/// Binds the calling thread to CPUs; a machine that has fewer leaves it where it is.
+fn pin_to(cpus: Option<&Vec<usize>>) {
+    let Some(cpus) = cpus.filter(|c| !c.is_empty()) else { return };
+    // SAFETY: an all-zero cpu_set_t is the empty set; CPU_SET stays within its size because of
+    // the filter; the set outlives the call.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        for cpu in cpus.iter().filter(|c| **c < libc::CPU_SETSIZE as usize) {
+            libc::CPU_SET(*cpu, &mut set);
+        }
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set);
+    }
+}
+
+async fn run(
+    id: usize,
+    setup: &WorkerSetup,
+    doors: Arc<Vec<Door>>,
+    listeners: Arc<Listeners>,
+    mut accepted: tokio::sync::mpsc::UnboundedReceiver<Accepted>,
+    mut orders: tokio::sync::mpsc::UnboundedReceiver<Order>,
+) {
+    let now = Instant::now();
+    let seed = u64::from(wall_now().micros) << 32 ^ u64::from(setup.process.pid) << 8 ^ id as u64;
+    let logs = LogSinks::new(setup.tag.clone());
+    let process = Arc::clone(&setup.process);
+    let worker = Worker::new(id, process, Arc::clone(&setup.services), logs, now, seed);
+    tokio::task::spawn_local(Rc::clone(&worker.timers).drive());
+    tokio::task::spawn_local(tend(Rc::clone(&worker)));
+    tokio::task::spawn_local(check::run(Rc::clone(&worker)));
+    let mut accepting = listen::accept_all(&worker, &doors, &listeners);
+    loop {
+        tokio::select! {
+            Some(accepted) = accepted.recv() => {
+                listen::adopt(&worker, &doors, accepted);
+            }
+            order = orders.recv() => match order {
+                Some(Order::Listen(listeners)) => {
+                    accepting.drain(..).for_each(|task| task.abort());
+                    accepting = listen::accept_all(&worker, &doors, &listeners);
+                }
+                Some(Order::StopAccepting) => {
+                    accepting.drain(..).for_each(|task| task.abort());
+                }
+                Some(Order::Quit) | None => return,
+            },
+        }
+    }
+}
+
+/// What is due every second: the clock, and idle connections.
+async fn tend(worker: Rc<Worker>) {
+    let mut tick = tokio::time::interval(std::time::Duration::from_secs(1));
+    loop {
+        tick.tick().await;
+        let now = Instant::now();
+        worker.clock.set((now, wall_now()));
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        worker.pools.purge(&mut cx, now);
+    }
+}
+
+/// Serves an accepted connection as a task of its own.
+pub fn spawn_session(worker: &Rc<Worker>, client: session::Client) {
+    tokio::task::spawn_local(session::run(Rc::clone(worker), client));
+}
