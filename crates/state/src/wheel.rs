@@ -52,7 +52,6 @@ impl Wheel {
         self.turns.len()
     }
 
-
     /// Whose turn it is at a count that only grows.
     pub fn at(&self, count: u64) -> Option<u32> {
         let len = self.turns.len() as u64;

@@ -1,0 +1,287 @@
+//! One row per frontend, server and backend, with HAProxy's fields (management.txt 9.1).
+
+use model::{Balance, Mode};
+use state::{Backend, Frontend, Generation, PerWorker, Process, ProxyCounters, Server};
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::time::Instant;
+
+/// What a row is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowKind {
+    /// A frontend.
+    Frontend = 0,
+    /// A backend.
+    Backend = 1,
+    /// A server.
+    Server = 2,
+}
+
+/// One row: fields by name; what is missing is empty.
+pub struct Row {
+    /// What it is about.
+    pub kind: RowKind,
+    /// The proxy's number.
+    pub iid: u32,
+    /// The server's number; 0 for a proxy.
+    pub sid: u32,
+    fields: HashMap<&'static str, String>,
+}
+
+impl Row {
+    /// A field's text.
+    pub fn get(&self, name: &str) -> &str {
+        self.fields.get(name).map_or("", String::as_str)
+    }
+
+    fn set(&mut self, name: &'static str, value: impl ToString) {
+        self.fields.insert(name, value.to_string());
+    }
+}
+
+/// All fields in order.
+pub fn fields() -> impl Iterator<Item = &'static str> {
+    include_str!("csv-fields.txt").lines()
+}
+
+/// The rows of all proxies, as the statistics show them.
+pub fn rows(process: &Process, generation: &Generation, now: Instant) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for proxy in &generation.config.proxies {
+        if let Some(frontend) = generation.frontend(&proxy.name) {
+            rows.push(frontend_row(process, frontend, now));
+        }
+        if let Some(backend) = generation.backend(&proxy.name) {
+            for server in backend.servers() {
+                rows.push(server_row(process, backend, server, now));
+            }
+            rows.push(backend_row(process, backend, now));
+        }
+    }
+    rows
+}
+
+/// The CSV with its header line.
+pub fn csv(rows: &[Row]) -> String {
+    let mut out = String::from("# ");
+    let names: Vec<&str> = fields().collect();
+    for name in &names {
+        out.push_str(name);
+        out.push(',');
+    }
+    out.push('\n');
+    for row in rows {
+        for name in &names {
+            let text = row.get(name);
+            if text.contains([',', '"', '\n']) {
+                let _ = write!(out, "\"{}\"", text.replace('"', "\"\""));
+            } else {
+                out.push_str(text);
+            }
+            out.push(',');
+        }
+        out.push('\n');
+    }
+    out
+}
+
+fn new_row(kind: RowKind, iid: u32, sid: u32, proxy: &str, name: &str, mode: Mode) -> Row {
+    let mut row = Row { kind, iid, sid, fields: HashMap::new() };
+    row.set("pxname", proxy);
+    row.set("svname", name);
+    row.set("pid", 1);
+    row.set("iid", iid);
+    row.set("sid", sid);
+    row.set("type", kind as u32);
+    row.set("mode", if mode == Mode::Http { "http" } else { "tcp" });
+    row
+}
+
+fn count(row: &mut Row, c: &PerWorker<ProxyCounters>, now_ms: u64) {
+    row.set("stot", c.sum(|c| &c.stot));
+    row.set("bin", c.sum(|c| &c.bin));
+    row.set("bout", c.sum(|c| &c.bout));
+    row.set("rate", c.rate(now_ms, |c| &c.sess_rate));
+    row.set("rate_max", c.used().map(|c| c.sess_rate.max()).sum::<u64>());
+    for (class, name) in
+        ["hrsp_1xx", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "hrsp_other"].iter().enumerate()
+    {
+        row.set(name, c.responses(class));
+    }
+    row.set("dresp", c.sum(|c| &c.dresp));
+    for name in ["eint", "wrew"] {
+        row.set(name, 0);
+    }
+}
+
+/// What rows of servers and backends have and those of frontends have not.
+fn count_back(row: &mut Row, c: &PerWorker<ProxyCounters>, now_ms: u64) {
+    row.set("econ", c.sum(|c| &c.econ));
+    row.set("eresp", c.sum(|c| &c.eresp));
+    row.set("wretr", c.sum(|c| &c.wretr));
+    row.set("wredis", c.sum(|c| &c.wredis));
+    row.set("lbtot", c.sum(|c| &c.lbtot));
+    row.set("req_tot", c.sum(|c| &c.req_tot));
+    row.set("cli_abrt", c.sum(|c| &c.cli_abrt));
+    row.set("srv_abrt", c.sum(|c| &c.srv_abrt));
+    row.set("connect", c.sum(|c| &c.connect));
+    row.set("reuse", c.sum(|c| &c.reuse));
+    row.set("qtime", c.average(|c| &c.qtime));
+    row.set("ctime", c.average(|c| &c.ctime));
+    row.set("rtime", c.average(|c| &c.rtime));
+    row.set("ttime", c.average(|c| &c.ttime));
+    row.set("qtime_max", c.used().map(|c| c.qtime.max()).max().unwrap_or(0));
+    row.set("ctime_max", c.used().map(|c| c.ctime.max()).max().unwrap_or(0));
+    row.set("rtime_max", c.used().map(|c| c.rtime.max()).max().unwrap_or(0));
+    row.set("ttime_max", c.used().map(|c| c.ttime.max()).max().unwrap_or(0));
+    let last = c.max(|c| &c.last_session);
+    let ago = last.checked_sub(1).map(|at| now_ms.saturating_sub(at) / 1000);
+    row.set("lastsess", ago.map_or(-1, |s| s as i64));
+}
+
+fn frontend_row(process: &Process, frontend: &Frontend, now: Instant) -> Row {
+    let mode = frontend.proxy().mode;
+    let now_ms = process.millis(now);
+    let mut row = new_row(RowKind::Frontend, frontend.id, 0, &frontend.name, "FRONTEND", mode);
+    let c = frontend.counters();
+    count(&mut row, c, now_ms);
+    row.set("scur", frontend.sessions().now());
+    row.set("smax", frontend.sessions().max());
+    row.set("slim", frontend.maxconn());
+    row.set("status", if frontend.is_enabled() { "OPEN" } else { "STOP" });
+    row.set("dreq", c.sum(|c| &c.dreq));
+    row.set("ereq", c.sum(|c| &c.ereq));
+    row.set("rate_lim", frontend.side().rate_limit_sessions.unwrap_or(0));
+    row.set("req_rate", c.rate(now_ms, |c| &c.req_rate));
+    row.set("req_rate_max", c.used().map(|c| c.req_rate.max()).sum::<u64>());
+    row.set("req_tot", c.sum(|c| &c.req_tot));
+    row.set("conn_rate", c.rate(now_ms, |c| &c.conn_rate));
+    row.set("conn_rate_max", c.used().map(|c| c.conn_rate.max()).sum::<u64>());
+    row.set("conn_tot", c.sum(|c| &c.conn_tot));
+    for name in ["comp_in", "comp_out", "comp_byp", "comp_rsp", "intercepted", "dcon", "dses"] {
+        row.set(name, 0);
+    }
+    row
+}
+
+/// `UP`, `DOWN 1/2`, `MAINT`, `DRAIN`, `no check`, as the statistics say it.
+pub fn status_of(server: &Server) -> String {
+    let health = server.health();
+    let (at, of) = health.progress();
+    if server.admin().in_maintenance() {
+        return "MAINT".into();
+    }
+    if server.settings().check.is_none() {
+        return if server.admin().draining() { "DRAIN".into() } else { "no check".into() };
+    }
+    let doubt = health.in_doubt() && at != of;
+    match (health.is_up(), health.is_stopping(), server.admin().draining()) {
+        (false, ..) if doubt && at > 0 => format!("DOWN {at}/{of}"),
+        (false, ..) => "DOWN".into(),
+        (true, true, _) => "NOLB".into(),
+        (true, _, true) => "DRAIN".into(),
+        (true, ..) if doubt => format!("UP {at}/{of}"),
+        (true, ..) => "UP".into(),
+    }
+}
+
+fn server_row(process: &Process, backend: &Backend, server: &Server, now: Instant) -> Row {
+    let mode = backend.proxy().mode;
+    let now_ms = process.millis(now);
+    let mut row =
+        new_row(RowKind::Server, backend.id, server.id, &backend.name, &server.name, mode);
+    let settings = server.settings();
+    count(&mut row, &server.counters, now_ms);
+    count_back(&mut row, &server.counters, now_ms);
+    row.set("qcur", server.queued.now());
+    row.set("qmax", server.queued.max());
+    row.set("scur", server.sessions.now());
+    row.set("smax", server.sessions.max());
+    if server.maxconn() > 0 {
+        row.set("slim", server.maxconn());
+    }
+    if settings.maxqueue > 0 {
+        row.set("qlimit", settings.maxqueue);
+    }
+    row.set("status", status_of(server));
+    row.set("weight", server.weight());
+    row.set("uweight", server.weight());
+    row.set("act", u8::from(!settings.backup));
+    row.set("bck", u8::from(settings.backup));
+    {
+        let health = server.health();
+        let since = health.changed.map_or(process.start, |c| c);
+        let lastchg = now.saturating_duration_since(since).as_secs();
+        row.set("lastchg", lastchg);
+        if let Some(check) = &settings.check {
+            let down_now = if health.is_up() { 0 } else { lastchg };
+            row.set("downtime", health.downtime.as_secs() + down_now);
+            row.set("chkfail", health.failed);
+            row.set("chkdown", health.went_down);
+            row.set("check_status", health.status.code());
+            row.set("check_code", health.status_code.map_or(String::new(), |c| c.to_string()));
+            row.set("check_duration", health.duration.as_millis());
+            row.set("check_desc", health.status.describe());
+            row.set("check_rise", check.rise);
+            row.set("check_fall", check.fall);
+            let (at, _) = health.progress();
+            let value = if health.is_up() { check.rise + at - 1 } else { at };
+            row.set("check_health", value);
+        }
+    }
+    let port = None;
+    let addr = server.target().and_then(|t| t.socket(port));
+    row.set("addr", addr.map_or(String::new(), |a| a.to_string()));
+    row.set("cookie", settings.cookie.as_deref().unwrap_or_default());
+    row
+}
+
+fn algorithm(balance: &Balance) -> &'static str {
+    match balance {
+        Balance::RoundRobin => "roundrobin",
+        Balance::StaticRr => "static-rr",
+        Balance::LeastConn => "leastconn",
+        Balance::First => "first",
+        Balance::Source => "source",
+        Balance::Uri { .. } => "uri",
+        Balance::UrlParam { .. } => "url_param",
+        Balance::Header { .. } => "hdr",
+        Balance::Random { .. } => "random",
+        Balance::RdpCookie { .. } => "rdp-cookie",
+        Balance::Hash(_) => "hash",
+    }
+}
+
+fn backend_row(process: &Process, backend: &Backend, now: Instant) -> Row {
+    let proxy = backend.proxy();
+    let now_ms = process.millis(now);
+    let mut row = new_row(RowKind::Backend, backend.id, 0, &backend.name, "BACKEND", proxy.mode);
+    let c = backend.counters();
+    count(&mut row, c, now_ms);
+    count_back(&mut row, c, now_ms);
+    row.set("dreq", c.sum(|c| &c.dreq));
+    row.set("qcur", backend.queued().now());
+    row.set("qmax", backend.queued().max());
+    row.set("scur", backend.sessions().now());
+    row.set("smax", backend.sessions().max());
+    row.set("slim", proxy.backend.as_ref().and_then(|b| b.fullconn).unwrap_or(0));
+    let usable = backend.usable();
+    let down = usable == 0 && !backend.servers().is_empty();
+    row.set("status", if down { "DOWN" } else { "UP" });
+    row.set("weight", backend.total_weight());
+    row.set("uweight", backend.total_weight());
+    let up = |backup: bool| {
+        let all = backend.servers().iter();
+        all.filter(|s| s.usable() && s.settings().backup == backup).count()
+    };
+    row.set("act", up(false));
+    row.set("bck", up(true));
+    row.set("chkdown", 0);
+    row.set("downtime", 0);
+    row.set("lastchg", now.saturating_duration_since(process.start).as_secs());
+    row.set("algo", algorithm(&backend.side().balance));
+    for name in ["comp_in", "comp_out", "comp_byp", "comp_rsp", "intercepted"] {
+        row.set(name, 0);
+    }
+    row
+}

@@ -1,0 +1,140 @@
+//! The command line, with HAProxy's flags (management.txt section 3).
+
+/// What the command line asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Args {
+    /// `-f`, in order.
+    pub files: Vec<String>,
+    /// `-c`.
+    pub check: bool,
+    /// `-V`.
+    pub verbose: bool,
+    /// `-q`.
+    pub quiet: bool,
+    /// `-db` or `-d`: stay in the foreground.
+    pub foreground: bool,
+    /// `-D`.
+    pub daemon: bool,
+    /// `-W` or `-Ws`.
+    pub master: bool,
+    /// `-Ws`.
+    pub notify: bool,
+    /// `-dW`.
+    pub warnings_fatal: bool,
+    /// `-n`.
+    pub maxconn: Option<u32>,
+    /// `-p`.
+    pub pidfile: Option<String>,
+    /// `-C`.
+    pub directory: Option<String>,
+    /// `-sf`.
+    pub finish: Vec<i32>,
+    /// `-st`.
+    pub terminate: Vec<i32>,
+    /// `-cc`.
+    pub condition: Option<String>,
+    /// `-v`: 1, `-vv`: 2.
+    pub version: u8,
+    /// `-dK` and its like: print the tables.
+    pub keywords: bool,
+}
+
+/// Reads the arguments after the program's name.
+pub fn parse(args: &[String]) -> Result<Args, String> {
+    let mut out = Args::default();
+    let mut rest = args.iter().peekable();
+    while let Some(arg) = rest.next() {
+        let mut value = |what: &str| {
+            rest.next().cloned().ok_or_else(|| format!("'{arg}' wants {what} after it"))
+        };
+        match arg.as_str() {
+            "-f" => {
+                let first = value("a file")?;
+                out.files.push(first);
+                // Further names up to the next flag belong to it, too.
+                while let Some(more) = rest.next_if(|a| !a.starts_with('-')) {
+                    out.files.push(more.clone());
+                }
+            }
+            "--" => out.files.extend(rest.by_ref().cloned()),
+            "-c" => out.check = true,
+            "-V" => out.verbose = true,
+            "-q" => out.quiet = true,
+            "-d" | "-db" => out.foreground = true,
+            "-D" => out.daemon = true,
+            "-W" => out.master = true,
+            "-Ws" => (out.master, out.notify) = (true, true),
+            "-dW" => out.warnings_fatal = true,
+            "-v" => out.version = 1,
+            "-vv" => out.version = 2,
+            "-n" | "-N" => {
+                let n = value("a number")?;
+                let n = n.parse().map_err(|_| format!("'{arg} {n}' wants a number"))?;
+                if arg == "-n" {
+                    out.maxconn = Some(n);
+                }
+            }
+            "-m" | "-L" | "-x" => {
+                value("a value")?;
+            }
+            "-p" => out.pidfile = Some(value("a file")?),
+            "-C" => out.directory = Some(value("a directory")?),
+            "-cc" => out.condition = Some(value("a condition")?),
+            "-sf" | "-st" => {
+                let pids = if arg == "-sf" { &mut out.finish } else { &mut out.terminate };
+                while let Some(pid) = rest.next_if(|a| !a.starts_with('-')) {
+                    let pid = pid.parse().map_err(|_| format!("'{pid}' after '{arg}' is no process number"))?;
+                    pids.push(pid);
+                }
+            }
+            "-S" => return Err("'-S', the master's own socket, is something that mulgil does not have yet".into()),
+            _ if arg.starts_with("-dK") => out.keywords = true,
+            // Debugging aids of HAProxy's insides: nothing of that kind to turn on or off here.
+            _ if ["-dM", "-dI", "-dL", "-dS", "-dZ", "-dD", "-dF", "-dV", "-dr", "-dG", "-de", "-dp", "-dR", "-dC", "-dt"].iter().any(|p| arg.starts_with(p)) => {}
+            other => {
+                let flags = ["-f", "-c", "-V", "-q", "-db", "-d", "-D", "-W", "-Ws", "-dW", "-v", "-vv", "-n", "-p", "-C", "-cc", "-sf", "-st"];
+                return Err(match rules::nearest(other, flags) {
+                    Some(near) => format!("unknown argument '{other}': did you mean '{near}'?"),
+                    None => format!("unknown argument '{other}'"),
+                });
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// How the program is used.
+pub const USAGE: &str = "\
+usage: mulgil -f FILE|DIR [-f …] [-c] [-V] [-q] [-d|-db|-D] [-W|-Ws] [-dW] [-n MAXCONN] [-p PIDFILE]
+              [-C DIR] [-sf PID… | -st PID…]
+       mulgil -c -f FILE      check a configuration
+       mulgil -cc CONDITION   evaluate a condition
+       mulgil -v | -vv        show the version
+       mulgil demo [--bind ADDRESS] [--load]
+                              three web servers, the proxy and its statistics page on this machine
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(line: &str) -> Result<Args, String> {
+        parse(&line.split_whitespace().map(str::to_string).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn flags_are_read_like_haproxys() {
+        let args = run("-f a.cfg b.cfg -f c.cfg -db -V -n 20 -sf 1 2 3").expect("valid");
+        assert_eq!(args.files, ["a.cfg", "b.cfg", "c.cfg"]);
+        assert!(args.foreground && args.verbose);
+        assert_eq!((args.maxconn, args.finish), (Some(20), vec![1, 2, 3]));
+        assert_eq!(run("-c -- x y").expect("valid").files, ["x", "y"]);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_said() {
+        for bad in ["-f", "-n x", "-zz", "--fil", "-sf x", "-S sock"] {
+            assert!(run(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The machine as loading a configuration sees it: files, names, users.
+
+use config::Source;
+use std::ffi::CString;
+use std::net::{IpAddr, ToSocketAddrs};
+
+/// This machine.
+pub struct Machine;
+
+impl Source for Machine {
+    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+        std::fs::read(path).map_err(|e| e.to_string())
+    }
+
+    fn list(&self, path: &str) -> Option<Vec<String>> {
+        let mut found: Vec<String> = std::fs::read_dir(path)
+            .ok()?
+            .filter_map(|e| e.ok()?.path().to_str().map(str::to_string))
+            .filter(|p| p.ends_with(".cfg") && !p.rsplit('/').next().unwrap_or("").starts_with('.'))
+            .collect();
+        found.sort();
+        Some(found)
+    }
+
+    fn resolve(&self, name: &str) -> Vec<IpAddr> {
+        let found = (name, 0).to_socket_addrs();
+        found.map(|all| all.map(|a| a.ip()).collect()).unwrap_or_default()
+    }
+
+    fn user(&self, name: &str) -> Option<u32> {
+        let name = CString::new(name).ok()?;
+        // SAFETY: the name is NUL-terminated; the result is null or a record that lives until the
+        // next such call, and only this thread makes them.
+        unsafe { libc::getpwnam(name.as_ptr()).as_ref().map(|p| p.pw_uid) }
+    }
+
+    fn group(&self, name: &str) -> Option<u32> {
+        let name = CString::new(name).ok()?;
+        // SAFETY: as for `user`.
+        unsafe { libc::getgrnam(name.as_ptr()).as_ref().map(|g| g.gr_gid) }
+    }
+}
+
+/// This machine's name.
+pub fn hostname() -> String {
+    let mut buffer = [0u8; 256];
+    // SAFETY: the pointer and length describe `buffer`.
+    unsafe { libc::gethostname(buffer.as_mut_ptr().cast(), buffer.len() - 1) };
+    let end = buffer.iter().position(|b| *b == 0).unwrap_or(0);
+    String::from_utf8_lossy(&buffer[..end]).into_owned()
+}
+
+/// Raises the limit of descriptors as far as asked and allowed; returns what it is then.
+pub fn descriptors(wanted: u64) -> u64 {
+    // SAFETY: both calls take a pointer to a live rlimit.
+    unsafe {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) != 0 {
+            return wanted;
+        }
+        if limit.rlim_cur < wanted {
+            let raised = libc::rlimit { rlim_cur: wanted, rlim_max: limit.rlim_max.max(wanted) };
+            if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) == 0 {
+                return wanted;
+            }
+            let most = libc::rlimit { rlim_cur: limit.rlim_max.min(wanted), rlim_max: limit.rlim_max };
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const most);
+            return most.rlim_cur;
+        }
+        limit.rlim_cur
+    }
+}
+
+/// Gives up privileges for good: root directory, then groups, then user.
+pub fn drop_privileges(global: &model::Global) -> Result<(), String> {
+    let failed = |what: &str| format!("{what}: {}", std::io::Error::last_os_error());
+    if let Some(root) = &global.chroot {
+        let path = CString::new(&**root).map_err(|_| format!("chroot '{root}' has a NUL"))?;
+        // SAFETY: the path is NUL-terminated.
+        let ok = unsafe { libc::chroot(path.as_ptr()) == 0 && libc::chdir(c"/".as_ptr()) == 0 };
+        if !ok {
+            return Err(failed(&format!("cannot chroot to '{root}'")));
+        }
+    }
+    if let Some(gid) = global.gid {
+        // SAFETY: plain calls; an empty list of groups needs no pointer.
+        let ok = unsafe {
+            (libc::geteuid() != 0 || libc::setgroups(0, std::ptr::null()) == 0)
+                && libc::setgid(gid) == 0
+        };
+        if !ok {
+            return Err(failed(&format!("cannot become group {gid}")));
+        }
+    }
+    if let Some(uid) = global.uid {
+        // SAFETY: plain call.
+        if unsafe { libc::setuid(uid) } != 0 {
+            return Err(failed(&format!("cannot become user {uid}")));
+        }
+    }
+    Ok(())
+}
+
+/// Tells a service manager something (sd_notify(3)); without one nothing happens.
+pub fn notify(state: &str) {
+    let Ok(path) = std::env::var("NOTIFY_SOCKET") else { return };
+    if let Ok(socket) = std::os::unix::net::UnixDatagram::unbound() {
+        let _ = match path.strip_prefix('@') {
+            Some(name) => {
+                use std::os::linux::net::SocketAddrExt;
+                std::os::unix::net::SocketAddr::from_abstract_name(name)
+                    .and_then(|a| socket.send_to_addr(state.as_bytes(), &a))
+            }
+            None => socket.send_to(state.as_bytes(), &path),
+        };
+    }
+}
