@@ -57,16 +57,10 @@ pub fn parse(line: &Line<'_>) -> Result<Arc<LogSetting>, Fault> {
             LogTarget::Address(line.map(0, parsed)?.0)
         }
     };
-    let fd_like = matches!(&target, LogTarget::Stdout | LogTarget::Stderr)
-        || matches!(&target, LogTarget::Address(model::Address::Fd(_)));
     let mut setting = LogSetting {
         target,
         max_len: 1024,
-        format: if fd_like {
-            LogFormatKind::Raw
-        } else {
-            LogFormatKind::Rfc3164
-        },
+        format: LogFormatKind::Rfc3164,
         sample: None,
         facility: LogFacility(0),
         level: LogLevel::Debug,

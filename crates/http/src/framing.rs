@@ -232,7 +232,7 @@ fn check_host(head: &mut Head) -> Result<(), Error> {
     }
     if host
         .iter()
-        .any(|b| b.is_ascii_whitespace() && *b != b' ' || *b == b',')
+        .any(|b| b.is_ascii_whitespace() || *b == b',')
     {
         return refused;
     }

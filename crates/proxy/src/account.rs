@@ -252,10 +252,18 @@ pub fn finished(s: &mut Stream<'_>) {
         backend.sessions().leave();
     }
     s.client.vars.borrow_mut().end_request();
-    log(s, end, received, sent);
+    // The place is free before the line is written: its counts are those after this request.
+    let server = s.slot.take().map(|slot| Arc::clone(slot.server()));
+    log(s, server, end, received, sent);
 }
 
-fn log(s: &mut Stream<'_>, end: Instant, received: u64, sent: u64) {
+fn log(
+    s: &mut Stream<'_>,
+    server: Option<Arc<Server>>,
+    end: Instant,
+    received: u64,
+    sent: u64,
+) {
     let proxy = Arc::clone(s.frontend.proxy());
     if proxy.logs.is_empty() || s.monitored || s.log_level == LogLevelChange::Silent {
         return;
@@ -274,7 +282,12 @@ fn log(s: &mut Stream<'_>, end: Instant, received: u64, sent: u64) {
     let format = s.worker.format_of(&side.log_format);
     let mut line = s.worker.buffer();
     let now = s.worker.wall(end);
-    with_facts(s, end, received, sent, |cx| format.render_log(cx, &mut line));
+    let side = s.frontend.side();
+    let slots = side.capture_response.len() + side.declared_captures.1.len();
+    if s.captures.response.len() < slots {
+        s.captures.response.resize(slots, None);
+    }
+    with_facts(s, server, end, received, sent, |cx| format.render_log(cx, &mut line));
     s.worker.logs.send(&proxy.logs, proxy.log_tag.as_deref(), level, now, &line);
     s.worker.recycle(line);
 }
@@ -282,11 +295,12 @@ fn log(s: &mut Stream<'_>, end: Instant, received: u64, sent: u64) {
 /// Calls `f` with what log tags show before the stream's end is known (the unique ID).
 pub fn with_log_facts(s: &mut Stream<'_>, f: impl FnOnce(&Ctx<'_>)) {
     let now = s.times.arrival.complete;
-    with_facts(s, now, 0, 0, f);
+    with_facts(s, None, now, 0, 0, f);
 }
 
 fn with_facts(
     s: &mut Stream<'_>,
+    server: Option<Arc<Server>>,
     end: Instant,
     received: u64,
     sent: u64,
@@ -313,7 +327,6 @@ fn with_facts(
         ta: ms(end.saturating_duration_since(a.first_byte)),
         tt: ms(end.saturating_duration_since(a.idle_since)),
     };
-    let slot_server = s.slot.as_ref().map(|slot| Arc::clone(slot.server()));
     let port = s.client.info.dst.map(|d| d.port());
     let facts = LogFacts {
         request: s.worker.wall(a.first_byte),
@@ -326,7 +339,7 @@ fn with_facts(
         actconn: s.worker.process.connections.now(),
         feconn: s.frontend.sessions().now(),
         beconn: s.backend.as_ref().map_or(0, |b| b.sessions().now()),
-        srv_conn: slot_server.as_ref().map_or(0, |s| s.sessions.now()),
+        srv_conn: server.as_ref().map_or(0, |s| s.sessions.now()),
         retries: s.retries,
         redispatched: s.redispatched,
         srv_queue: s.queue_positions.0,
@@ -336,7 +349,7 @@ fn with_facts(
         response_captures: &s.captures.response,
         request_counter: s.worker.process.counters.sum(|c| &c.requests),
         pid: s.worker.process.pid,
-        server_address: slot_server.and_then(|s| s.target()).and_then(|t| t.socket(port)),
+        server_address: server.and_then(|s| s.target()).and_then(|t| t.socket(port)),
         backend_source: None,
         unfinished: false,
         tls: s.client.info.tls.is_some(),
@@ -403,7 +416,6 @@ pub fn refused(
         }),
         termination: ended.flags(),
         status: Some(status),
-        bytes_read: sent,
         actconn: worker.process.connections.now(),
         feconn: client.frontend.sessions().now(),
         pid: worker.process.pid,

@@ -156,7 +156,7 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
         let generation = worker.generation();
         let Some(frontend) = generation.frontend(&listener.frontend).cloned() else { return };
         drop(generation);
-        let guard = room(&worker, &frontend).await;
+        room(&worker, &frontend).await;
         let Ok(mut ready) = socket.readable().await else { return };
         let accepted = ready.try_io(|fd| accept_one(fd.as_raw_fd()));
         match accepted {
@@ -170,6 +170,7 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
             Ok(Ok((fd, peer))) => {
                 let at = Instant::now();
                 let listener = Arc::clone(&listener);
+                let guard = frontend.enter();
                 let accepted = Accepted { fd, peer, listener, frontend, guard, at };
                 place(&worker, &doors, accepted);
             }
@@ -178,23 +179,24 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
 }
 
 /// Waits until the frontend and the process have room for one more session.
-async fn room(worker: &Worker, frontend: &Frontend) -> SessionGuard {
-    poll_fn(|cx| {
-        let process_full =
-            worker.process.connections.now() >= u64::from(worker.process.maxconn());
-        if !process_full && let Some(guard) = frontend.try_enter() {
-            return Poll::Ready(guard);
-        }
-        frontend.wait(cx.waker());
-        if process_full {
-            return Poll::Pending;
-        }
-        match frontend.try_enter() {
-            Some(guard) => Poll::Ready(guard),
-            None => Poll::Pending,
-        }
-    })
-    .await
+async fn room(worker: &Worker, frontend: &Frontend) {
+    let free = || {
+        let process = &worker.process;
+        process.connections.now() < u64::from(process.maxconn()) && frontend.has_room()
+    };
+    while !free() {
+        let mut told = false;
+        poll_fn(|cx| {
+            if told || free() {
+                return Poll::Ready(());
+            }
+            told = true;
+            frontend.wait(cx.waker());
+            // A place may have been freed before the waker was known.
+            if free() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
 }
 
 fn accept_one(fd: i32) -> io::Result<(OwnedFd, Option<SocketAddr>)> {

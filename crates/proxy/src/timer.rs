@@ -29,6 +29,8 @@ struct Queue {
     slots: Vec<Slot>,
     free: Vec<u32>,
     heap: BinaryHeap<Reverse<(Tick, u32)>>,
+    /// The tick up to which everything has been fired.
+    now: Tick,
     /// Tick that the driver sleeps for.
     driver_until: Tick,
     driver: Option<Waker>,
@@ -59,6 +61,7 @@ impl Timers {
         let mut due = Vec::new();
         let mut queue = self.queue.borrow_mut();
         let queue = &mut *queue;
+        queue.now = now;
         let next = loop {
             let Some(Reverse((tick, index))) = queue.heap.peek().copied() else { break NEVER };
             if tick > now {
@@ -140,7 +143,7 @@ impl Timer {
         let queue = &mut *queue;
         let Some(slot) = queue.slots.get_mut(self.index as usize) else { return };
         slot.deadline = deadline;
-        if deadline < slot.queued {
+        if deadline < slot.queued && deadline > queue.now {
             slot.queued = deadline;
             queue.heap.push(Reverse((deadline, self.index)));
             if deadline < queue.driver_until {
@@ -155,12 +158,12 @@ impl Timer {
     /// Ready once the deadline has passed; until then the task is woken when it does.
     pub fn poll_expired(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut queue = self.timers.queue.borrow_mut();
+        let now = queue.now;
         let Some(slot) = queue.slots.get_mut(self.index as usize) else { return Poll::Pending };
         if slot.deadline == NEVER {
             return Poll::Pending;
         }
-        // An entry still queued for the deadline has not fired; without one the time has come.
-        if slot.queued == NEVER {
+        if slot.deadline <= now {
             return Poll::Ready(());
         }
         match &slot.waker {

@@ -52,7 +52,8 @@ impl Cond {
                     alternatives.push(Vec::new());
                 }
                 "!" => negated = !negated,
-                "{" => {
+                "{" | "!{" => {
+                    negated ^= *word == "!{";
                     let close = words
                         .iter()
                         .skip(at)

@@ -424,7 +424,7 @@ pub static CONVERTERS: &[ConvertDef] = &[
                 Some(b"us") => 1_000_000,
                 _ => 1,
             };
-            let secs = (s.to_int()? + a.int(0).unwrap_or(0)).div_euclid(divisor);
+            let secs = s.to_int()?.saturating_add(a.int(0).unwrap_or(0)).div_euclid(divisor);
             Some(Sample::owned(crate::tags::http_date(secs)))
         }
     ),
@@ -437,7 +437,7 @@ pub static CONVERTERS: &[ConvertDef] = &[
             let format = a.text(0)?;
             Some(Sample::owned(crate::tags::strftime(
                 format,
-                s.to_int()? + a.int(1).unwrap_or(0),
+                s.to_int()?.saturating_add(a.int(1).unwrap_or(0)),
             )))
         }
     ),
@@ -450,7 +450,7 @@ pub static CONVERTERS: &[ConvertDef] = &[
             let format = a.text(0)?;
             Some(Sample::owned(crate::tags::strftime(
                 format,
-                s.to_int()? + a.int(1).unwrap_or(0),
+                s.to_int()?.saturating_add(a.int(1).unwrap_or(0)),
             )))
         }
     ),

@@ -120,10 +120,16 @@ impl Frontend {
         self.live.wake();
     }
 
-    /// A place for one more session; `None` when it is full or disabled.
-    pub fn try_enter(&self) -> Option<SessionGuard> {
-        let entered = self.is_enabled() && self.live.sessions.try_enter(self.maxconn().into());
-        entered.then(|| SessionGuard(Arc::clone(&self.live)))
+    /// Whether one more session may come in now.
+    pub fn has_room(&self) -> bool {
+        self.is_enabled() && self.live.sessions.now() < u64::from(self.maxconn())
+    }
+
+    /// The place of a session that has been accepted. Workers that accept at the same moment may
+    /// together go past the limit by their number, as their connections are there already.
+    pub fn enter(&self) -> SessionGuard {
+        self.live.sessions.enter();
+        SessionGuard(Arc::clone(&self.live))
     }
 
     /// Has `waker` told when it is worth asking again. Whoever waits must ask once more after
