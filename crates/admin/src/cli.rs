@@ -41,7 +41,10 @@ pub struct Cli {
 impl Cli {
     /// A connection to a socket of that level.
     pub fn new(level: CliLevel) -> Cli {
-        Cli { level, prompt: false }
+        Cli {
+            level,
+            prompt: false,
+        }
     }
 
     /// What the connection may do now.
@@ -56,7 +59,10 @@ impl Cli {
 
     /// Runs one line: commands separated by `;`. Without prompt the connection closes after it.
     pub fn execute(&mut self, line: &str, world: &World<'_>) -> Output {
-        let mut out = Output { text: String::new(), close: !self.prompt };
+        let mut out = Output {
+            text: String::new(),
+            close: !self.prompt,
+        };
         for command in split(line, ';') {
             let mut words = split_words(&command);
             // HAProxy's own "expert" words before a command are understood and not needed.
@@ -100,7 +106,10 @@ impl Cli {
 
     fn run(&mut self, words: &[String], world: &World<'_>) -> String {
         let texts: Vec<&str> = words.iter().map(String::as_str).collect();
-        let found = COMMANDS.iter().filter(|c| starts(c, &texts)).max_by_key(|c| c.words.len());
+        let found = COMMANDS
+            .iter()
+            .filter(|c| starts(c, &texts))
+            .max_by_key(|c| c.words.len());
         match found {
             Some(command) if command.level > self.level => "Permission denied\n".into(),
             Some(command) => {
@@ -127,10 +136,15 @@ pub fn help(words: &[&str], level: CliLevel, unknown: bool) -> String {
         let n = words.len().min(c.words.len());
         c.words.iter().zip(words).take(n).all(|(a, b)| a == b)
     };
-    let mut listed: Vec<&Command> =
-        COMMANDS.iter().filter(|c| c.level <= level).filter(begins).collect();
+    let mut listed: Vec<&Command> = COMMANDS
+        .iter()
+        .filter(|c| c.level <= level)
+        .filter(begins)
+        .collect();
     if listed.is_empty() {
-        out = "Unknown command: '".to_string() + &words.join(" ") + "'. The following commands are valid at this level:\n";
+        out = "Unknown command: '".to_string()
+            + &words.join(" ")
+            + "'. The following commands are valid at this level:\n";
         listed = COMMANDS.iter().filter(|c| c.level <= level).collect();
     }
     for command in listed {

@@ -24,61 +24,267 @@ pub struct Command {
 
 macro_rules! command {
     ($words:expr, $usage:literal, $doc:literal, $level:ident, $run:expr) => {
-        Command { words: &$words, usage: $usage, doc: $doc, level: CliLevel::$level, run: $run }
+        Command {
+            words: &$words,
+            usage: $usage,
+            doc: $doc,
+            level: CliLevel::$level,
+            run: $run,
+        }
     };
 }
 
 /// All commands.
 pub static COMMANDS: &[Command] = &[
-    command!(["clear", "counters"], "clear counters [all]", "clear max statistics counters (or all counters)", Operator, clear_counters),
-    command!(["disable", "frontend"], "disable frontend <frontend>", "temporarily disable specific frontend", Admin, |_, w, a| frontend(w, a, |f| f.set_enabled(false))),
-    command!(["disable", "health"], "disable health <bk>/<srv>", "disable health checks", Admin, |_, w, a| with_server(w, a, |_, s| { s.checks_enabled.store(false, Relaxed); String::new() })),
-    command!(["disable", "server"], "disable server <bk>/<srv>", "disable a server for maintenance (use 'set server' instead)", Admin, |_, w, a| with_server(w, a, |b, s| { admin(b, s, Admin::FORCED_MAINT, true); String::new() })),
-    command!(["enable", "frontend"], "enable frontend <frontend>", "re-enable specific frontend", Admin, |_, w, a| frontend(w, a, |f| f.set_enabled(true))),
-    command!(["enable", "health"], "enable health <bk>/<srv>", "enable health checks", Admin, |_, w, a| with_server(w, a, |_, s| { s.checks_enabled.store(true, Relaxed); String::new() })),
-    command!(["enable", "server"], "enable server <bk>/<srv>", "enable a disabled server (use 'set server' instead)", Admin, |_, w, a| with_server(w, a, |b, s| { ready(b, s); String::new() })),
-    command!(["get", "weight"], "get weight <bk>/<srv>", "report a server's current weight", User, |_, w, a| with_server(w, a, |_, s| format!("{} (initial {})\n", s.weight(), s.settings().weight))),
-    command!(["help"], "help [<command>]", "list matching or all commands", User, |c, _, a| help(a, c.level(), false)),
-    command!(["operator"], "operator", "lower the level of the current CLI session to operator", Operator, |c, _, _| { c.lower(CliLevel::Operator); String::new() }),
-    command!(["set", "maxconn", "frontend"], "set maxconn frontend <frontend> <value>", "change a frontend's maxconn setting", Admin, |_, w, a| match number(a.get(1)) {
-        Some(n) => frontend(w, a, |f| f.set_maxconn(n)),
-        None => "Integer value expected.\n".into(),
-    }),
-    command!(["set", "maxconn", "global"], "set maxconn global <value>", "change the per-process maxconn setting", Admin, |_, w, a| match number(a.first()) {
-        Some(n) => { w.process.set_maxconn(n); String::new() }
-        None => "Expects an integer value.\n".into(),
-    }),
-    command!(["set", "maxconn", "server"], "set maxconn server <bk>/<srv>", "change a server's maxconn setting", Admin, |_, w, a| match number(a.get(1)) {
-        Some(n) => with_server(w, a, |b, s| { s.set_maxconn(n); b.refresh(); String::new() }),
-        None => "Missing maxconn value.\n".into(),
-    }),
-    command!(["set", "server"], "set server <bk>/<srv> [opts]", "change a server's state, weight, address or ssl", Admin, |_, w, a| with_server(w, a, |b, s| set_server(w, b, s, a.get(1..).unwrap_or_default()))),
-    command!(["set", "weight"], "set weight <bk>/<srv>  (DEPRECATED)", "change a server's weight (use 'set server' instead)", Admin, |_, w, a| with_server(w, a, |b, s| weight(b, s, a.get(1).copied().unwrap_or_default()))),
-    command!(["show", "backend"], "show backend", "list backends in the current running config", User, |_, w, _| {
-        let names = w.generation.backends.iter().map(|b| format!("{}\n", b.name));
-        format!("# name\n{}", names.collect::<String>())
-    }),
-    command!(["show", "cli", "level"], "show cli level", "display the level of the current CLI session", User, |c, _, _| match c.level() {
-        CliLevel::Admin => "admin\n".into(),
-        CliLevel::Operator => "operator\n".into(),
-        CliLevel::User => "user\n".into(),
-    }),
-    command!(["show", "env"], "show env [var]", "dump environment variables known to the process", Operator, show_env),
-    command!(["show", "errors"], "show errors [<px>] [request|response]", "report last request and/or response errors for each proxy", Operator, |_, w, _| format!("Total events captured on [{}] : 0\n", w.date)),
-    command!(["show", "info"], "show info [desc|json|typed|float]*", "report information about the running process", User, show_info),
-    command!(["show", "servers", "state"], "show servers state [<backend>]", "dump volatile server information (all or for a single backend)", Operator, servers_state),
-    command!(["show", "sess"], "show sess [id]", "report the list of current sessions or dump this exact session", Operator, |_, w, _| {
-        let mut out = String::new();
-        for s in w.sessions.list() {
-            let age = w.now.saturating_duration_since(s.started).as_secs();
-            let source = s.source.map_or("unix:1".into(), |a| a.to_string());
-            let _ = writeln!(out, "0x{:012x}: proto={} src={source} fe={} be={} srv={} ts=00 epoch=0 age={age}s calls=1 rate=0 cpu=0 lat=0", s.id, s.protocol, s.frontend, s.backend.as_deref().unwrap_or("<NONE>"), s.server.as_deref().unwrap_or("<none>"));
+    command!(
+        ["clear", "counters"],
+        "clear counters [all]",
+        "clear max statistics counters (or all counters)",
+        Operator,
+        clear_counters
+    ),
+    command!(
+        ["disable", "frontend"],
+        "disable frontend <frontend>",
+        "temporarily disable specific frontend",
+        Admin,
+        |_, w, a| frontend(w, a, |f| f.set_enabled(false))
+    ),
+    command!(
+        ["disable", "health"],
+        "disable health <bk>/<srv>",
+        "disable health checks",
+        Admin,
+        |_, w, a| with_server(w, a, |_, s| {
+            s.checks_enabled.store(false, Relaxed);
+            String::new()
+        })
+    ),
+    command!(
+        ["disable", "server"],
+        "disable server <bk>/<srv>",
+        "disable a server for maintenance (use 'set server' instead)",
+        Admin,
+        |_, w, a| with_server(w, a, |b, s| {
+            admin(b, s, Admin::FORCED_MAINT, true);
+            String::new()
+        })
+    ),
+    command!(
+        ["enable", "frontend"],
+        "enable frontend <frontend>",
+        "re-enable specific frontend",
+        Admin,
+        |_, w, a| frontend(w, a, |f| f.set_enabled(true))
+    ),
+    command!(
+        ["enable", "health"],
+        "enable health <bk>/<srv>",
+        "enable health checks",
+        Admin,
+        |_, w, a| with_server(w, a, |_, s| {
+            s.checks_enabled.store(true, Relaxed);
+            String::new()
+        })
+    ),
+    command!(
+        ["enable", "server"],
+        "enable server <bk>/<srv>",
+        "enable a disabled server (use 'set server' instead)",
+        Admin,
+        |_, w, a| with_server(w, a, |b, s| {
+            ready(b, s);
+            String::new()
+        })
+    ),
+    command!(
+        ["get", "weight"],
+        "get weight <bk>/<srv>",
+        "report a server's current weight",
+        User,
+        |_, w, a| with_server(w, a, |_, s| format!(
+            "{} (initial {})\n",
+            s.weight(),
+            s.settings().weight
+        ))
+    ),
+    command!(
+        ["help"],
+        "help [<command>]",
+        "list matching or all commands",
+        User,
+        |c, _, a| help(a, c.level(), false)
+    ),
+    command!(
+        ["operator"],
+        "operator",
+        "lower the level of the current CLI session to operator",
+        Operator,
+        |c, _, _| {
+            c.lower(CliLevel::Operator);
+            String::new()
         }
-        out
-    }),
-    command!(["show", "stat"], "show stat [desc|json|no-maint|typed|up]*", "report counters for each proxy and server", User, show_stat),
-    command!(["show", "version"], "show version", "show version of the current process", User, |_, _, _| format!("{}\n", crate::VERSION)),
-    command!(["user"], "user", "lower the level of the current CLI session to user", User, |c, _, _| { c.lower(CliLevel::User); String::new() }),
+    ),
+    command!(
+        ["set", "maxconn", "frontend"],
+        "set maxconn frontend <frontend> <value>",
+        "change a frontend's maxconn setting",
+        Admin,
+        |_, w, a| match number(a.get(1)) {
+            Some(n) => frontend(w, a, |f| f.set_maxconn(n)),
+            None => "Integer value expected.\n".into(),
+        }
+    ),
+    command!(
+        ["set", "maxconn", "global"],
+        "set maxconn global <value>",
+        "change the per-process maxconn setting",
+        Admin,
+        |_, w, a| match number(a.first()) {
+            Some(n) => {
+                w.process.set_maxconn(n);
+                String::new()
+            }
+            None => "Expects an integer value.\n".into(),
+        }
+    ),
+    command!(
+        ["set", "maxconn", "server"],
+        "set maxconn server <bk>/<srv>",
+        "change a server's maxconn setting",
+        Admin,
+        |_, w, a| match number(a.get(1)) {
+            Some(n) => with_server(w, a, |b, s| {
+                s.set_maxconn(n);
+                b.refresh();
+                String::new()
+            }),
+            None => "Missing maxconn value.\n".into(),
+        }
+    ),
+    command!(
+        ["set", "server"],
+        "set server <bk>/<srv> [opts]",
+        "change a server's state, weight, address or ssl",
+        Admin,
+        |_, w, a| with_server(w, a, |b, s| set_server(
+            w,
+            b,
+            s,
+            a.get(1..).unwrap_or_default()
+        ))
+    ),
+    command!(
+        ["set", "weight"],
+        "set weight <bk>/<srv>  (DEPRECATED)",
+        "change a server's weight (use 'set server' instead)",
+        Admin,
+        |_, w, a| with_server(w, a, |b, s| weight(
+            b,
+            s,
+            a.get(1).copied().unwrap_or_default()
+        ))
+    ),
+    command!(
+        ["show", "backend"],
+        "show backend",
+        "list backends in the current running config",
+        User,
+        |_, w, _| {
+            let names = w
+                .generation
+                .backends
+                .iter()
+                .map(|b| format!("{}\n", b.name));
+            format!("# name\n{}", names.collect::<String>())
+        }
+    ),
+    command!(
+        ["show", "cli", "level"],
+        "show cli level",
+        "display the level of the current CLI session",
+        User,
+        |c, _, _| match c.level() {
+            CliLevel::Admin => "admin\n".into(),
+            CliLevel::Operator => "operator\n".into(),
+            CliLevel::User => "user\n".into(),
+        }
+    ),
+    command!(
+        ["show", "env"],
+        "show env [var]",
+        "dump environment variables known to the process",
+        Operator,
+        show_env
+    ),
+    command!(
+        ["show", "errors"],
+        "show errors [<px>] [request|response]",
+        "report last request and/or response errors for each proxy",
+        Operator,
+        |_, w, _| format!("Total events captured on [{}] : 0\n", w.date)
+    ),
+    command!(
+        ["show", "info"],
+        "show info [desc|json|typed|float]*",
+        "report information about the running process",
+        User,
+        show_info
+    ),
+    command!(
+        ["show", "servers", "state"],
+        "show servers state [<backend>]",
+        "dump volatile server information (all or for a single backend)",
+        Operator,
+        servers_state
+    ),
+    command!(
+        ["show", "sess"],
+        "show sess [id]",
+        "report the list of current sessions or dump this exact session",
+        Operator,
+        |_, w, _| {
+            let mut out = String::new();
+            for s in w.sessions.list() {
+                let age = w.now.saturating_duration_since(s.started).as_secs();
+                let source = s.source.map_or("unix:1".into(), |a| a.to_string());
+                let _ = writeln!(
+                    out,
+                    "0x{:012x}: proto={} src={source} fe={} be={} srv={} ts=00 epoch=0 age={age}s calls=1 rate=0 cpu=0 lat=0",
+                    s.id,
+                    s.protocol,
+                    s.frontend,
+                    s.backend.as_deref().unwrap_or("<NONE>"),
+                    s.server.as_deref().unwrap_or("<none>")
+                );
+            }
+            out
+        }
+    ),
+    command!(
+        ["show", "stat"],
+        "show stat [desc|json|no-maint|typed|up]*",
+        "report counters for each proxy and server",
+        User,
+        show_stat
+    ),
+    command!(
+        ["show", "version"],
+        "show version",
+        "show version of the current process",
+        User,
+        |_, _, _| format!("{}\n", crate::VERSION)
+    ),
+    command!(
+        ["user"],
+        "user",
+        "lower the level of the current CLI session to user",
+        User,
+        |c, _, _| {
+            c.lower(CliLevel::User);
+            String::new()
+        }
+    ),
 ];
 
 fn number(text: Option<&&str>) -> Option<u32> {
@@ -86,7 +292,9 @@ fn number(text: Option<&&str>) -> Option<u32> {
 }
 
 fn frontend(w: &World<'_>, args: &[&str], f: impl FnOnce(&state::Frontend)) -> String {
-    let Some(name) = args.first() else { return "A frontend name is expected.\n".into() };
+    let Some(name) = args.first() else {
+        return "A frontend name is expected.\n".into();
+    };
     match w.generation.frontend(name) {
         Some(frontend) => {
             f(frontend);
@@ -104,7 +312,9 @@ fn with_server(
     let Some((backend, server)) = args.first().and_then(|a| a.split_once('/')) else {
         return "Require 'backend/server'.\n".into();
     };
-    let Some(backend) = w.generation.backend(backend) else { return "No such backend.\n".into() };
+    let Some(backend) = w.generation.backend(backend) else {
+        return "No such backend.\n".into();
+    };
     match backend.server(server) {
         Some(server) => f(backend, server),
         None => "No such server.\n".into(),
@@ -117,7 +327,11 @@ fn admin(backend: &Arc<Backend>, server: &Server, flag: u8, on: bool) {
 }
 
 fn ready(backend: &Arc<Backend>, server: &Server) {
-    for flag in [Admin::FORCED_MAINT, Admin::CONFIGURED_MAINT, Admin::FORCED_DRAIN] {
+    for flag in [
+        Admin::FORCED_MAINT,
+        Admin::CONFIGURED_MAINT,
+        Admin::FORCED_DRAIN,
+    ] {
         server.change_admin(flag, false);
     }
     backend.refresh();
@@ -206,7 +420,12 @@ fn set_address(server: &Server, backend: &Arc<Backend>, text: &str, rest: &[&str
         None => format!("IP changed from '(none)' to '{ip}'"),
     };
     if port != old_port {
-        let _ = write!(out, ", port changed from '{}' to '{}'", shown(old_port), shown(port));
+        let _ = write!(
+            out,
+            ", port changed from '{}' to '{}'",
+            shown(old_port),
+            shown(port)
+        );
     }
     out + " by 'stats socket command'\n"
 }
@@ -273,7 +492,11 @@ fn show_stat(_: &mut Cli, w: &World<'_>, args: &[&str]) -> String {
     let mut json = false;
     for word in words {
         match word {
-            "up" => rows.retain(|r| r.kind != RowKind::Server || r.get("status").starts_with("UP") || r.get("status") == "no check"),
+            "up" => rows.retain(|r| {
+                r.kind != RowKind::Server
+                    || r.get("status").starts_with("UP")
+                    || r.get("status") == "no check"
+            }),
             "no-maint" => rows.retain(|r| r.get("status") != "MAINT"),
             "json" => json = true,
             _ => {}
@@ -303,8 +526,13 @@ fn show_info(_: &mut Cli, w: &World<'_>, _: &[&str]) -> String {
     let up = w.now.saturating_duration_since(p.start).as_secs();
     let now = p.millis(w.now);
     let c = &p.counters;
-    let uptime =
-        format!("{}d {}h{:02}m{:02}s", up / 86400, up / 3600 % 24, up / 60 % 60, up % 60);
+    let uptime = format!(
+        "{}d {}h{:02}m{:02}s",
+        up / 86400,
+        up / 3600 % 24,
+        up / 60 % 60,
+        up % 60
+    );
     let fields: Vec<(&str, String)> = vec![
         ("Name", "Mulgil".into()),
         ("Version", crate::VERSION.into()),
@@ -327,16 +555,32 @@ fn show_info(_: &mut Cli, w: &World<'_>, _: &[&str]) -> String {
         ("CumSslConns", c.sum(|c| &c.ssl_connections).to_string()),
         ("ConnRate", c.rate(now, |c| &c.conn_rate).to_string()),
         ("ConnRateLimit", "0".into()),
-        ("MaxConnRate", c.used().map(|c| c.conn_rate.max()).sum::<u64>().to_string()),
+        (
+            "MaxConnRate",
+            c.used().map(|c| c.conn_rate.max()).sum::<u64>().to_string(),
+        ),
         ("SessRate", c.rate(now, |c| &c.sess_rate).to_string()),
         ("SessRateLimit", "0".into()),
-        ("MaxSessRate", c.used().map(|c| c.sess_rate.max()).sum::<u64>().to_string()),
+        (
+            "MaxSessRate",
+            c.used().map(|c| c.sess_rate.max()).sum::<u64>().to_string(),
+        ),
         ("SslRate", c.rate(now, |c| &c.ssl_rate).to_string()),
         ("Tasks", p.connections.now().to_string()),
         ("Run_queue", "0".into()),
         ("node", p.node.clone()),
         ("Stopping", u8::from(p.is_stopping()).to_string()),
-        ("Listeners", w.generation.config.proxies.iter().filter_map(|p| p.frontend.as_ref()).map(|f| f.binds.len()).sum::<usize>().to_string()),
+        (
+            "Listeners",
+            w.generation
+                .config
+                .proxies
+                .iter()
+                .filter_map(|p| p.frontend.as_ref())
+                .map(|f| f.binds.len())
+                .sum::<usize>()
+                .to_string(),
+        ),
         ("TotalBytesOut", c.sum(|c| &c.bytes_out).to_string()),
         ("Build info", crate::VERSION.into()),
         ("Start_time_sec", p.started.secs.to_string()),
@@ -388,7 +632,10 @@ fn servers_state(_: &mut Cli, w: &World<'_>, args: &[&str]) -> String {
             let settings = server.settings();
             let health = server.health();
             let (ip, port) = match server.target().as_deref() {
-                Some(Target::Tcp { ip, port: model::PortSpec::Fixed(port) }) => (ip.to_string(), *port),
+                Some(Target::Tcp {
+                    ip,
+                    port: model::PortSpec::Fixed(port),
+                }) => (ip.to_string(), *port),
                 Some(Target::Tcp { ip, .. }) => (ip.to_string(), 0),
                 _ => ("-".into(), 0),
             };
@@ -420,7 +667,11 @@ fn servers_state(_: &mut Cli, w: &World<'_>, args: &[&str]) -> String {
                 server.admin().0,
                 server.weight(),
                 settings.weight,
-                if checked { check_number(health.status) } else { 1 },
+                if checked {
+                    check_number(health.status)
+                } else {
+                    1
+                },
                 if checked { 6 } else { 0 },
                 settings.hostname.as_deref().unwrap_or("-"),
             );

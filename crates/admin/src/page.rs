@@ -31,7 +31,11 @@ pub fn serve(
     now: Instant,
 ) -> Page {
     if !page.auth.is_empty() && !authorized(page, authorization) {
-        let realm = page.realm.as_deref().unwrap_or("Statistics").replace('"', "'");
+        let realm = page
+            .realm
+            .as_deref()
+            .unwrap_or("Statistics")
+            .replace('"', "'");
         return Page {
             status: 401,
             content_type: "text/html",
@@ -72,7 +76,11 @@ pub fn serve(
 fn authorized(page: &StatsPage, authorization: Option<&str>) -> bool {
     let Some(credentials) = authorization
         .and_then(|a| a.strip_prefix("Basic "))
-        .and_then(|b| base64::engine::general_purpose::STANDARD.decode(b.trim()).ok())
+        .and_then(|b| {
+            base64::engine::general_purpose::STANDARD
+                .decode(b.trim())
+                .ok()
+        })
     else {
         return false;
     };
@@ -80,7 +88,11 @@ fn authorized(page: &StatsPage, authorization: Option<&str>) -> bool {
         let expected = format!("{user}:{password}").into_bytes();
         // The comparison takes the same time wherever the first difference is.
         expected.len() == credentials.len()
-            && expected.iter().zip(&credentials).fold(0, |d, (a, b)| d | (a ^ b)) == 0
+            && expected
+                .iter()
+                .zip(&credentials)
+                .fold(0, |d, (a, b)| d | (a ^ b))
+                == 0
     })
 }
 
@@ -102,16 +114,23 @@ fn html(
 ) -> String {
     let mut out = String::from("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">");
     let node = page.show_node.as_ref().map_or(String::new(), |n| {
-        format!(" on {}", escape(if n.is_empty() { &process.node } else { n }))
+        format!(
+            " on {}",
+            escape(if n.is_empty() { &process.node } else { n })
+        )
     });
-    let version = if page.hide_version { String::new() } else { format!(" {}", crate::VERSION) };
+    let version = if page.hide_version {
+        String::new()
+    } else {
+        format!(" {}", crate::VERSION)
+    };
     let up = now.saturating_duration_since(process.start).as_secs();
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<title>Statistics{node}</title><style>{STYLE}</style></head><body>\
          <h1>Mulgil{version}{node}</h1>\
          <p>pid {}, up {}d {}h {}m {}s, {} of {} connections, {} workers</p>\
-         <p><a href=\"{uri};csv\">CSV</a></p>\n",
+         <p><a href=\"{uri};csv\">CSV</a></p>",
         process.pid,
         up / 86400,
         up / 3600 % 24,
@@ -137,12 +156,12 @@ fn html(
                 out.push_str("</tbody></table>\n");
             }
             current = row.get("pxname");
-            let _ = write!(
+            let _ = writeln!(
                 out,
                 "<h2 id=\"{0}\">{0}</h2><table><thead><tr><th>Name</th><th>Status</th><th>Weight</th>\
                  <th>Queue</th><th>Sessions</th><th>Max</th><th>Limit</th><th>Total</th><th>Rate</th>\
                  <th>In</th><th>Out</th><th>2xx</th><th>3xx</th><th>4xx</th><th>5xx</th><th>Denied</th>\
-                 <th>Errors</th><th>Retries</th><th>Check</th></tr></thead><tbody>\n",
+                 <th>Errors</th><th>Retries</th><th>Check</th></tr></thead><tbody>",
                 escape(current)
             );
         }
@@ -152,12 +171,27 @@ fn html(
             Some("MAINT" | "DRAIN" | "NOLB") => "maint",
             _ => "down",
         };
-        let sum = if row.kind == RowKind::Server { "" } else { " class=\"sum\"" };
-        let total = |names: &[&str]| {
-            names.iter().filter_map(|n| row.get(n).parse::<u64>().ok()).sum::<u64>()
+        let sum = if row.kind == RowKind::Server {
+            ""
+        } else {
+            " class=\"sum\""
         };
-        let _ = write!(out, "<tr{sum}><td>{}</td><td class=\"s {class}\">{}</td>", escape(row.get("svname")), escape(status));
-        for name in ["weight", "qcur", "scur", "smax", "slim", "stot", "rate", "bin", "bout", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx"] {
+        let total = |names: &[&str]| {
+            names
+                .iter()
+                .filter_map(|n| row.get(n).parse::<u64>().ok())
+                .sum::<u64>()
+        };
+        let _ = write!(
+            out,
+            "<tr{sum}><td>{}</td><td class=\"s {class}\">{}</td>",
+            escape(row.get("svname")),
+            escape(status)
+        );
+        for name in [
+            "weight", "qcur", "scur", "smax", "slim", "stot", "rate", "bin", "bout", "hrsp_2xx",
+            "hrsp_3xx", "hrsp_4xx", "hrsp_5xx",
+        ] {
             let _ = write!(out, "<td>{}</td>", row.get(name));
         }
         let _ = writeln!(
@@ -178,5 +212,8 @@ fn html(
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }

@@ -86,7 +86,12 @@ pub fn csv(rows: &[Row]) -> String {
 }
 
 fn new_row(kind: RowKind, iid: u32, sid: u32, proxy: &str, name: &str, mode: Mode) -> Row {
-    let mut row = Row { kind, iid, sid, fields: HashMap::new() };
+    let mut row = Row {
+        kind,
+        iid,
+        sid,
+        fields: HashMap::new(),
+    };
     row.set("pxname", proxy);
     row.set("svname", name);
     row.set("pid", 1);
@@ -103,8 +108,16 @@ fn count(row: &mut Row, c: &PerWorker<ProxyCounters>, now_ms: u64) {
     row.set("bout", c.sum(|c| &c.bout));
     row.set("rate", c.rate(now_ms, |c| &c.sess_rate));
     row.set("rate_max", c.used().map(|c| c.sess_rate.max()).sum::<u64>());
-    for (class, name) in
-        ["hrsp_1xx", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "hrsp_other"].iter().enumerate()
+    for (class, name) in [
+        "hrsp_1xx",
+        "hrsp_2xx",
+        "hrsp_3xx",
+        "hrsp_4xx",
+        "hrsp_5xx",
+        "hrsp_other",
+    ]
+    .iter()
+    .enumerate()
     {
         row.set(name, c.responses(class));
     }
@@ -130,35 +143,77 @@ fn count_back(row: &mut Row, c: &PerWorker<ProxyCounters>, now_ms: u64) {
     row.set("ctime", c.average(|c| &c.ctime));
     row.set("rtime", c.average(|c| &c.rtime));
     row.set("ttime", c.average(|c| &c.ttime));
-    row.set("qtime_max", c.used().map(|c| c.qtime.max()).max().unwrap_or(0));
-    row.set("ctime_max", c.used().map(|c| c.ctime.max()).max().unwrap_or(0));
-    row.set("rtime_max", c.used().map(|c| c.rtime.max()).max().unwrap_or(0));
-    row.set("ttime_max", c.used().map(|c| c.ttime.max()).max().unwrap_or(0));
+    row.set(
+        "qtime_max",
+        c.used().map(|c| c.qtime.max()).max().unwrap_or(0),
+    );
+    row.set(
+        "ctime_max",
+        c.used().map(|c| c.ctime.max()).max().unwrap_or(0),
+    );
+    row.set(
+        "rtime_max",
+        c.used().map(|c| c.rtime.max()).max().unwrap_or(0),
+    );
+    row.set(
+        "ttime_max",
+        c.used().map(|c| c.ttime.max()).max().unwrap_or(0),
+    );
     let last = c.max(|c| &c.last_session);
-    let ago = last.checked_sub(1).map(|at| now_ms.saturating_sub(at) / 1000);
+    let ago = last
+        .checked_sub(1)
+        .map(|at| now_ms.saturating_sub(at) / 1000);
     row.set("lastsess", ago.map_or(-1, |s| s as i64));
 }
 
 fn frontend_row(process: &Process, frontend: &Frontend, now: Instant) -> Row {
     let mode = frontend.proxy().mode;
     let now_ms = process.millis(now);
-    let mut row = new_row(RowKind::Frontend, frontend.id, 0, &frontend.name, "FRONTEND", mode);
+    let mut row = new_row(
+        RowKind::Frontend,
+        frontend.id,
+        0,
+        &frontend.name,
+        "FRONTEND",
+        mode,
+    );
     let c = frontend.counters();
     count(&mut row, c, now_ms);
     row.set("scur", frontend.sessions().now());
     row.set("smax", frontend.sessions().max());
     row.set("slim", frontend.maxconn());
-    row.set("status", if frontend.is_enabled() { "OPEN" } else { "STOP" });
+    row.set(
+        "status",
+        if frontend.is_enabled() {
+            "OPEN"
+        } else {
+            "STOP"
+        },
+    );
     row.set("dreq", c.sum(|c| &c.dreq));
     row.set("ereq", c.sum(|c| &c.ereq));
     row.set("rate_lim", frontend.side().rate_limit_sessions.unwrap_or(0));
     row.set("req_rate", c.rate(now_ms, |c| &c.req_rate));
-    row.set("req_rate_max", c.used().map(|c| c.req_rate.max()).sum::<u64>());
+    row.set(
+        "req_rate_max",
+        c.used().map(|c| c.req_rate.max()).sum::<u64>(),
+    );
     row.set("req_tot", c.sum(|c| &c.req_tot));
     row.set("conn_rate", c.rate(now_ms, |c| &c.conn_rate));
-    row.set("conn_rate_max", c.used().map(|c| c.conn_rate.max()).sum::<u64>());
+    row.set(
+        "conn_rate_max",
+        c.used().map(|c| c.conn_rate.max()).sum::<u64>(),
+    );
     row.set("conn_tot", c.sum(|c| &c.conn_tot));
-    for name in ["comp_in", "comp_out", "comp_byp", "comp_rsp", "intercepted", "dcon", "dses"] {
+    for name in [
+        "comp_in",
+        "comp_out",
+        "comp_byp",
+        "comp_rsp",
+        "intercepted",
+        "dcon",
+        "dses",
+    ] {
         row.set(name, 0);
     }
     row
@@ -172,10 +227,18 @@ pub fn status_of(server: &Server) -> String {
         return "MAINT".into();
     }
     if server.settings().check.is_none() {
-        return if server.admin().draining() { "DRAIN".into() } else { "no check".into() };
+        return if server.admin().draining() {
+            "DRAIN".into()
+        } else {
+            "no check".into()
+        };
     }
     let doubt = health.in_doubt() && at != of;
-    match (health.is_up(), health.is_stopping(), server.admin().draining()) {
+    match (
+        health.is_up(),
+        health.is_stopping(),
+        server.admin().draining(),
+    ) {
         (false, ..) if doubt && at > 0 => format!("DOWN {at}/{of}"),
         (false, ..) => "DOWN".into(),
         (true, true, _) => "NOLB".into(),
@@ -188,8 +251,14 @@ pub fn status_of(server: &Server) -> String {
 fn server_row(process: &Process, backend: &Backend, server: &Server, now: Instant) -> Row {
     let mode = backend.proxy().mode;
     let now_ms = process.millis(now);
-    let mut row =
-        new_row(RowKind::Server, backend.id, server.id, &backend.name, &server.name, mode);
+    let mut row = new_row(
+        RowKind::Server,
+        backend.id,
+        server.id,
+        &backend.name,
+        &server.name,
+        mode,
+    );
     let settings = server.settings();
     count(&mut row, &server.counters, now_ms);
     count_back(&mut row, &server.counters, now_ms);
@@ -219,13 +288,20 @@ fn server_row(process: &Process, backend: &Backend, server: &Server, now: Instan
             row.set("chkfail", health.failed);
             row.set("chkdown", health.went_down);
             row.set("check_status", health.status.code());
-            row.set("check_code", health.status_code.map_or(String::new(), |c| c.to_string()));
+            row.set(
+                "check_code",
+                health.status_code.map_or(String::new(), |c| c.to_string()),
+            );
             row.set("check_duration", health.duration.as_millis());
             row.set("check_desc", health.status.describe());
             row.set("check_rise", check.rise);
             row.set("check_fall", check.fall);
             let (at, _) = health.progress();
-            let value = if health.is_up() { check.rise + at - 1 } else { at };
+            let value = if health.is_up() {
+                check.rise + at - 1
+            } else {
+                at
+            };
             row.set("check_health", value);
         }
     }
@@ -255,7 +331,14 @@ fn algorithm(balance: &Balance) -> &'static str {
 fn backend_row(process: &Process, backend: &Backend, now: Instant) -> Row {
     let proxy = backend.proxy();
     let now_ms = process.millis(now);
-    let mut row = new_row(RowKind::Backend, backend.id, 0, &backend.name, "BACKEND", proxy.mode);
+    let mut row = new_row(
+        RowKind::Backend,
+        backend.id,
+        0,
+        &backend.name,
+        "BACKEND",
+        proxy.mode,
+    );
     let c = backend.counters();
     count(&mut row, c, now_ms);
     count_back(&mut row, c, now_ms);
@@ -264,7 +347,10 @@ fn backend_row(process: &Process, backend: &Backend, now: Instant) -> Row {
     row.set("qmax", backend.queued().max());
     row.set("scur", backend.sessions().now());
     row.set("smax", backend.sessions().max());
-    row.set("slim", proxy.backend.as_ref().and_then(|b| b.fullconn).unwrap_or(0));
+    row.set(
+        "slim",
+        proxy.backend.as_ref().and_then(|b| b.fullconn).unwrap_or(0),
+    );
     let usable = backend.usable();
     let down = usable == 0 && !backend.servers().is_empty();
     row.set("status", if down { "DOWN" } else { "UP" });
@@ -272,13 +358,17 @@ fn backend_row(process: &Process, backend: &Backend, now: Instant) -> Row {
     row.set("uweight", backend.total_weight());
     let up = |backup: bool| {
         let all = backend.servers().iter();
-        all.filter(|s| s.usable() && s.settings().backup == backup).count()
+        all.filter(|s| s.usable() && s.settings().backup == backup)
+            .count()
     };
     row.set("act", up(false));
     row.set("bck", up(true));
     row.set("chkdown", 0);
     row.set("downtime", 0);
-    row.set("lastchg", now.saturating_duration_since(process.start).as_secs());
+    row.set(
+        "lastchg",
+        now.saturating_duration_since(process.start).as_secs(),
+    );
     row.set("algo", algorithm(&backend.side().balance));
     for name in ["comp_in", "comp_out", "comp_byp", "comp_rsp", "intercepted"] {
         row.set(name, 0);

@@ -29,10 +29,7 @@ pub fn parse(
         SocketKind::Stream
     };
     let mut family = None;
-    loop {
-        let Some((prefix, after)) = rest.split_once('@') else {
-            break;
-        };
+    while let Some((prefix, after)) = rest.split_once('@') {
         match prefix {
             "ipv4" | "tcp4" | "udp4" | "quic4" => family = Some(4),
             "ipv6" | "tcp6" | "udp6" | "quic6" => family = Some(6),

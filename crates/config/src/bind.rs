@@ -47,15 +47,6 @@ fn text(line: &Line<'_>, at: usize, what: &str) -> Result<Arc<str>, Fault> {
 /// All words that `bind` understands. The place given to a function is that of its argument.
 pub static BIND_WORDS: &[BindWord] = &[
     word!(
-        "accept-proxy",
-        "",
-        "every connection starts with a PROXY header",
-        |_, l, at| l.fail(
-            at - 1,
-            "'accept-proxy' is a keyword of HAProxy that mulgil does not have yet"
-        )
-    ),
-    word!(
         "backlog",
         "N",
         "connections that may wait to be accepted",
@@ -105,10 +96,6 @@ pub static BIND_WORDS: &[BindWord] = &[
             Ok(())
         }
     ),
-    word!("maxconn", "N", "connections at a time", |o, l, at| {
-        o.maxconn = Some(num(l, at, 0, 1 << 30)?);
-        Ok(())
-    }),
     word!(
         "mode",
         "OCTAL",

@@ -62,15 +62,6 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         }
     ),
     keyword!(
-        "close-spread-time",
-        "TIME",
-        "over how long idle connections close at a soft stop",
-        |r, l| {
-            r.global.close_spread_time = l.map(0, units::timeout(l.arg(0)))?;
-            Ok(())
-        }
-    ),
-    keyword!(
         "cpu-map",
         "THREADS CPUS",
         "which CPUs workers run on",
@@ -97,15 +88,6 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         r.global.gid = Some(num(l, 0, u32::MAX.into())? as u32);
         Ok(())
     }),
-    keyword!(
-        "grace",
-        "TIME",
-        "how long a soft stop still accepts",
-        |r, l| {
-            r.global.grace = l.map(0, units::timeout(l.arg(0)))?;
-            Ok(())
-        }
-    ),
     keyword!("group", "NAME", "the group while serving", |r, l| {
         let name = text(l, "a group")?;
         r.global.gid = Some(
@@ -182,18 +164,6 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         r.global.maxconn = Some(num(l, 0, 1 << 30)? as u32).filter(|n| *n > 0);
         Ok(())
     }),
-    keyword!("maxconnrate", "N", "new connections per second", |r, l| {
-        r.global.maxconnrate = Some(num(l, 0, 1 << 30)? as u32);
-        Ok(())
-    }),
-    keyword!("maxsessrate", "N", "new sessions per second", |r, l| {
-        r.global.maxsessrate = Some(num(l, 0, 1 << 30)? as u32);
-        Ok(())
-    }),
-    keyword!("maxsslconn", "N", "TLS connections at most", |r, l| {
-        r.global.maxsslconn = Some(num(l, 0, 1 << 30)? as u32);
-        Ok(())
-    }),
     keyword!("nbproc", "1", "one process", |_, l| match l.arg(0) {
         "1" => Ok(()),
         _ => l.fail(
@@ -214,11 +184,6 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
             Ok(())
         }
     ),
-    keyword!("nosplice", "", "copy bodies instead of splicing", |r, l| {
-        l.exactly(0, "nothing")?;
-        r.global.nosplice = true;
-        Ok(())
-    }),
     keyword!("noreuseport", "", "do not share listening ports", |r, l| {
         l.exactly(0, "nothing")?;
         r.global.noreuseport = true;
@@ -260,29 +225,11 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
             Ok(())
         }
     ),
-    keyword!(
-        "set-var",
-        "NAME EXPR",
-        "a variable of the process",
-        |_, l| l.fail(
-            0,
-            "'set-var' in 'global' is a keyword of HAProxy that mulgil does not have yet"
-        )
-    ),
     keyword!("setenv", "NAME VALUE", "set a variable", |r, l| {
         l.exactly(2, "a name and a value")?;
         r.env.insert(l.arg(0).into(), l.arg(1).into());
         Ok(())
     }),
-    keyword!(
-        "spread-checks",
-        "PERCENT",
-        "spread checks over time",
-        |r, l| {
-            r.global.spread_checks = num(l, 0, 50)? as u32;
-            Ok(())
-        }
-    ),
     keyword!(
         "ssl-default-bind-ciphers",
         "LIST",
@@ -408,15 +355,6 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         r.global.ulimit_n = Some(num(l, 0, 1 << 30)?);
         Ok(())
     }),
-    keyword!(
-        "unix-bind",
-        "[prefix P] [mode M] …",
-        "accepted words for UNIX sockets",
-        |_, l| l.fail(
-            0,
-            "'unix-bind' is a keyword of HAProxy that mulgil does not have yet"
-        )
-    ),
     keyword!("unsetenv", "NAME*", "forget variables", |r, l| {
         for name in l.texts(0) {
             r.env.remove(name);
@@ -463,66 +401,19 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         r.global.tuning.http_maxhdr = num(l, 1, 32767)? as usize;
         Ok(())
     }),
-    keyword!(
-        "tune.http.logurilen",
-        "N",
-        "bytes of a target in the log",
-        |r, l| {
-            r.global.tuning.http_logurilen = num(l, 1, 65535)? as usize;
-            Ok(())
-        }
-    ),
-    keyword!(
-        "tune.http.cookielen",
-        "N",
-        "bytes of a captured cookie",
-        |r, l| {
-            r.global.tuning.http_cookielen = num(l, 1, 65535)? as usize;
-            Ok(())
-        }
-    ),
-    keyword!(
-        "tune.rcvbuf.client",
-        "SIZE",
-        "receive buffer towards clients",
-        |r, l| {
-            r.global.tuning.rcvbuf_client = Some(size(l, 0, 1 << 30)? as u32);
-            Ok(())
-        }
-    ),
-    keyword!(
-        "tune.rcvbuf.server",
-        "SIZE",
-        "receive buffer towards servers",
-        |r, l| {
-            r.global.tuning.rcvbuf_server = Some(size(l, 0, 1 << 30)? as u32);
-            Ok(())
-        }
-    ),
-    keyword!(
-        "tune.sndbuf.client",
-        "SIZE",
-        "send buffer towards clients",
-        |r, l| {
-            r.global.tuning.sndbuf_client = Some(size(l, 0, 1 << 30)? as u32);
-            Ok(())
-        }
-    ),
-    keyword!(
-        "tune.sndbuf.server",
-        "SIZE",
-        "send buffer towards servers",
-        |r, l| {
-            r.global.tuning.sndbuf_server = Some(size(l, 0, 1 << 30)? as u32);
-            Ok(())
-        }
-    ),
 ];
 
 /// Keywords that tune HAProxy's insides: accepted, and without effect here, because there is
 /// nothing of that kind to tune.
 pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
     "busy-polling",
+    "close-spread-time",
+    "nosplice",
+    "spread-checks",
+    "tune.rcvbuf.client",
+    "tune.rcvbuf.server",
+    "tune.sndbuf.client",
+    "tune.sndbuf.server",
     "expose-deprecated-directives",
     "expose-experimental-directives",
     "max-spread-checks",

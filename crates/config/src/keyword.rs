@@ -96,21 +96,6 @@ pub static KEYWORDS: &[Keyword] = &[
         }
     ),
     keyword!(
-        "capture cookie",
-        F | L,
-        "NAME len N",
-        "keep a cookie for the log",
-        |d, l| {
-            let name = l.arg(0);
-            let (name, prefix) = match name.strip_suffix('*') {
-                Some(n) => (n, true),
-                None => (name, false),
-            };
-            d.front.capture_cookie = Some((name.into(), prefix, capture_len(l)?));
-            Ok(())
-        }
-    ),
-    keyword!(
         "capture request header",
         F | L,
         "NAME len N",
@@ -224,16 +209,6 @@ pub static KEYWORDS: &[Keyword] = &[
         d.disabled = false;
         Ok(())
     }),
-    keyword!(
-        "error-log-format",
-        FRONT,
-        "FMT",
-        "the line for connections that fail before a request",
-        |d, l| {
-            d.front.error_log_format = Some(l.format(0)?);
-            Ok(())
-        }
-    ),
     keyword!(
         "errorfile",
         ALL,
@@ -413,16 +388,6 @@ pub static KEYWORDS: &[Keyword] = &[
         }
     ),
     keyword!(
-        "log-format-sd",
-        FRONT,
-        "FMT",
-        "structured data of RFC 5424 lines",
-        |_, l| l.fail(
-            0,
-            "'log-format-sd' is a keyword of HAProxy that mulgil does not have yet"
-        )
-    ),
-    keyword!(
         "log-format",
         FRONT,
         "FMT",
@@ -489,7 +454,7 @@ pub static KEYWORDS: &[Keyword] = &[
         "if|unless CONDITION",
         "when monitor-uri answers 503",
         |d, l| {
-            let cond = l.rules(0, &d.acls, |w, s| rules::Cond::parse(w, s))?;
+            let cond = l.rules(0, &d.acls, rules::Cond::parse)?;
             d.front.monitor_fail.push(cond);
             Ok(())
         }
@@ -507,22 +472,12 @@ pub static KEYWORDS: &[Keyword] = &[
     ),
     keyword!(no "option", ALL, "NAME [ARGUMENTS]", "a behaviour", options::option),
     keyword!(
-        "rate-limit sessions",
-        FRONT,
-        "N",
-        "new sessions per second",
-        |d, l| {
-            d.front.rate_limit_sessions = Some(num(l, 0, 0, 1 << 30)?);
-            Ok(())
-        }
-    ),
-    keyword!(
         "redirect",
         NAMED,
         "location|prefix|scheme FMT [code N] [OPTION]* [if|unless CONDITION]",
         "send clients elsewhere",
         |d, l| {
-            let rule = l.rules(0, &d.acls, |w, s| rules::Rule::redirect(w, s))?;
+            let rule = l.rules(0, &d.acls, rules::Rule::redirect)?;
             d.http_request.push(rule);
             Ok(())
         }
@@ -633,27 +588,10 @@ pub static KEYWORDS: &[Keyword] = &[
         http::rule
     ),
     keyword!(
-        "tcp-request inspect-delay",
-        ALL,
-        "TIME",
-        "how long content rules wait for content",
-        |d, l| {
-            d.inspect_delay = time(l, 0)?;
-            Ok(())
-        }
-    ),
-    keyword!(
         "tcp-request content",
         ALL,
         "ACTION [if|unless CONDITION]",
         "a rule for content",
-        http::rule
-    ),
-    keyword!(
-        "tcp-response content",
-        ALL,
-        "ACTION [if|unless CONDITION]",
-        "a rule for answers",
         http::rule
     ),
     keyword!(
@@ -921,7 +859,7 @@ fn switch(d: &Draft, l: &Line<'_>) -> Result<SwitchRule, Fault> {
     };
     let condition = match l.arg(1) {
         "" => None,
-        "if" | "unless" => Some(l.rules(1, &d.acls, |w, s| rules::Cond::parse(w, s))?),
+        "if" | "unless" => Some(l.rules(1, &d.acls, rules::Cond::parse)?),
         other => return l.fail(1, format!("'{other}' stands where 'if' or 'unless' should")),
     };
     Ok(SwitchRule { target, condition })

@@ -276,16 +276,14 @@ impl Loader<'_> {
                     }
                 }
             }
-            ".endif" => {
-                if blocks.pop().is_none() {
-                    self.word_fault(
-                        file,
-                        number,
-                        text,
-                        words,
-                        Fault::at(0, "'.endif' without '.if' before it"),
-                    );
-                }
+            ".endif" if blocks.pop().is_none() => {
+                self.word_fault(
+                    file,
+                    number,
+                    text,
+                    words,
+                    Fault::at(0, "'.endif' without '.if' before it"),
+                );
             }
             ".diag" | ".notice" | ".warning" | ".alert" if active => {
                 let severity = match name {

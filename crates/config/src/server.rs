@@ -4,7 +4,7 @@ use crate::address::{self, Purpose};
 use crate::diag::Fault;
 use crate::draft::Line;
 use crate::units;
-use model::{Address, Check, Host, Observe, OnError, Server, SourceAddress};
+use model::{Address, Check, Host, OnError, Server, SourceAddress};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -133,15 +133,6 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         r.checked = true;
         Ok(())
     }),
-    word!(
-        "cookie",
-        "VALUE",
-        "its value in the persistence cookie",
-        |r, l, at| {
-            r.server.cookie = Some(l.arg(at).into());
-            Ok(())
-        }
-    ),
     word!("disabled", "", "starts in maintenance", |r, _, _| {
         r.server.disabled = true;
         Ok(())
@@ -159,15 +150,6 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         r.server.disabled = false;
         Ok(())
     }),
-    word!(
-        "error-limit",
-        "N",
-        "errors in a row that count",
-        |r, l, at| {
-            r.server.error_limit = num(l, at, 1, 1 << 30)?;
-            Ok(())
-        }
-    ),
     word!("fall", "N", "bad checks until down", |r, l, at| {
         r.check.fall = num(l, at, 1, 1 << 20)?;
         Ok(())
@@ -228,19 +210,6 @@ pub static SERVER_WORDS: &[ServerWord] = &[
             Ok(())
         }
     ),
-    word!("maxqueue", "N", "requests that may wait", |r, l, at| {
-        r.server.maxqueue = num(l, at, 0, 1 << 30)?;
-        Ok(())
-    }),
-    word!(
-        "minconn",
-        "N",
-        "sessions at a time at low load",
-        |r, l, at| {
-            r.server.minconn = num(l, at, 0, 1 << 30)?;
-            Ok(())
-        }
-    ),
     word!("no-check", "", "do not check its health", |r, _, _| {
         r.checked = false;
         Ok(())
@@ -249,49 +218,6 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         r.server.backup = false;
         Ok(())
     }),
-    word!(
-        "observe",
-        "layer4|layer7",
-        "watch the traffic for errors",
-        |r, l, at| {
-            r.server.observe = Some(match l.arg(at) {
-                "layer4" => Observe::Layer4,
-                "layer7" => Observe::Layer7,
-                other => return l.fail(at, format!("'{other}' is neither layer4 nor layer7")),
-            });
-            Ok(())
-        }
-    ),
-    word!(
-        "on-error",
-        "ACTION",
-        "what too many errors do",
-        |r, l, at| {
-            r.server.on_error = match l.arg(at) {
-            "fastinter" => OnError::FastInter,
-            "fail-check" => OnError::FailCheck,
-            "sudden-death" => OnError::SuddenDeath,
-            "mark-down" => OnError::MarkDown,
-            other => return l.fail(at, format!("unknown action '{other}': use fastinter, fail-check, sudden-death or mark-down")),
-        };
-            Ok(())
-        }
-    ),
-    word!(
-        "on-marked-down",
-        "shutdown-sessions",
-        "what happens to its sessions",
-        |r, l, at| match l.arg(at) {
-            "shutdown-sessions" => {
-                r.server.on_marked_down = Some(model::MarkedDown::ShutdownSessions);
-                Ok(())
-            }
-            other => l.fail(
-                at,
-                format!("unknown action '{other}': use shutdown-sessions")
-            ),
-        }
-    ),
     word!(
         "pool-low-conn",
         "N",
@@ -319,28 +245,10 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         r.check.port = Some(num(l, at, 1, 65535)? as u16);
         Ok(())
     }),
-    word!(
-        "redir",
-        "PREFIX",
-        "send GET and HEAD there instead",
-        |r, l, at| {
-            r.server.redir = Some(l.arg(at).into());
-            Ok(())
-        }
-    ),
     word!("rise", "N", "good checks until up", |r, l, at| {
         r.check.rise = num(l, at, 1, 1 << 20)?;
         Ok(())
     }),
-    word!(
-        "slowstart",
-        "TIME",
-        "how long it takes to reach its full share after coming up",
-        |_, l, at| l.fail(
-            at - 1,
-            "'slowstart' is a keyword of HAProxy that mulgil does not have yet"
-        )
-    ),
     word!(
         "source",
         "ADDRESS",

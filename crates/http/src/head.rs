@@ -143,7 +143,7 @@ impl Head {
     pub fn start_request(&mut self, method: &[u8], target: &[u8], version: Version) {
         self.reset();
         self.version = version;
-        self.write_request_line(&method.to_vec(), &target.to_vec());
+        self.write_request_line(method, target);
     }
 
     /// Makes it a response without fields.

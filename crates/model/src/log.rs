@@ -78,8 +78,6 @@ pub enum LogFormatSpec {
     Http,
     /// `option httplog clf`.
     HttpClf,
-    /// `option httpslog`.
-    Https,
     /// `log-format …`.
     Custom(Arc<rules::LogFormat>),
 }

@@ -45,7 +45,9 @@ pub fn parse(args: &[String]) -> Result<Args, String> {
     let mut rest = args.iter().peekable();
     while let Some(arg) = rest.next() {
         let mut value = |what: &str| {
-            rest.next().cloned().ok_or_else(|| format!("'{arg}' wants {what} after it"))
+            rest.next()
+                .cloned()
+                .ok_or_else(|| format!("'{arg}' wants {what} after it"))
         };
         match arg.as_str() {
             "-f" => {
@@ -69,7 +71,9 @@ pub fn parse(args: &[String]) -> Result<Args, String> {
             "-vv" => out.version = 2,
             "-n" | "-N" => {
                 let n = value("a number")?;
-                let n = n.parse().map_err(|_| format!("'{arg} {n}' wants a number"))?;
+                let n = n
+                    .parse()
+                    .map_err(|_| format!("'{arg} {n}' wants a number"))?;
                 if arg == "-n" {
                     out.maxconn = Some(n);
                 }
@@ -81,18 +85,37 @@ pub fn parse(args: &[String]) -> Result<Args, String> {
             "-C" => out.directory = Some(value("a directory")?),
             "-cc" => out.condition = Some(value("a condition")?),
             "-sf" | "-st" => {
-                let pids = if arg == "-sf" { &mut out.finish } else { &mut out.terminate };
+                let pids = if arg == "-sf" {
+                    &mut out.finish
+                } else {
+                    &mut out.terminate
+                };
                 while let Some(pid) = rest.next_if(|a| !a.starts_with('-')) {
-                    let pid = pid.parse().map_err(|_| format!("'{pid}' after '{arg}' is no process number"))?;
+                    let pid = pid
+                        .parse()
+                        .map_err(|_| format!("'{pid}' after '{arg}' is no process number"))?;
                     pids.push(pid);
                 }
             }
-            "-S" => return Err("'-S', the master's own socket, is something that mulgil does not have yet".into()),
+            "-S" => {
+                return Err(
+                    "'-S', the master's own socket, is something that mulgil does not have yet"
+                        .into(),
+                );
+            }
             _ if arg.starts_with("-dK") => out.keywords = true,
             // Debugging aids of HAProxy's insides: nothing of that kind to turn on or off here.
-            _ if ["-dM", "-dI", "-dL", "-dS", "-dZ", "-dD", "-dF", "-dV", "-dr", "-dG", "-de", "-dp", "-dR", "-dC", "-dt"].iter().any(|p| arg.starts_with(p)) => {}
+            _ if [
+                "-dM", "-dI", "-dL", "-dS", "-dZ", "-dD", "-dF", "-dV", "-dr", "-dG", "-de", "-dp",
+                "-dR", "-dC", "-dt",
+            ]
+            .iter()
+            .any(|p| arg.starts_with(p)) => {}
             other => {
-                let flags = ["-f", "-c", "-V", "-q", "-db", "-d", "-D", "-W", "-Ws", "-dW", "-v", "-vv", "-n", "-p", "-C", "-cc", "-sf", "-st"];
+                let flags = [
+                    "-f", "-c", "-V", "-q", "-db", "-d", "-D", "-W", "-Ws", "-dW", "-v", "-vv",
+                    "-n", "-p", "-C", "-cc", "-sf", "-st",
+                ];
                 return Err(match rules::nearest(other, flags) {
                     Some(near) => format!("unknown argument '{other}': did you mean '{near}'?"),
                     None => format!("unknown argument '{other}'"),
@@ -119,7 +142,12 @@ mod tests {
     use super::*;
 
     fn run(line: &str) -> Result<Args, String> {
-        parse(&line.split_whitespace().map(str::to_string).collect::<Vec<_>>())
+        parse(
+            &line
+                .split_whitespace()
+                .map(str::to_string)
+                .collect::<Vec<_>>(),
+        )
     }
 
     #[test]

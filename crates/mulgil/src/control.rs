@@ -48,11 +48,17 @@ pub fn bind(sockets: &[StatsSocket]) -> Result<Vec<Bound>, String> {
         let socket = proxy::listen_socket(&bind, 10, false)
             .map_err(|e| format!("cannot open stats socket {:?}: {e}", s.address))?;
         let internet = std::net::TcpListener::from(
-            socket.try_clone().map_err(|e| format!("cannot open stats socket: {e}"))?,
+            socket
+                .try_clone()
+                .map_err(|e| format!("cannot open stats socket: {e}"))?,
         )
         .local_addr()
         .is_ok();
-        Ok(Bound { socket, level: s.level, internet })
+        Ok(Bound {
+            socket,
+            level: s.level,
+            internet,
+        })
     };
     sockets.iter().map(make).collect()
 }
@@ -60,13 +66,17 @@ pub fn bind(sockets: &[StatsSocket]) -> Result<Vec<Bound>, String> {
 /// Serves one control socket for ever.
 pub async fn serve(bound: Bound, control: Rc<Control>) {
     if bound.internet {
-        let Ok(listener) = TcpListener::from_std(bound.socket.into()) else { return };
+        let Ok(listener) = TcpListener::from_std(bound.socket.into()) else {
+            return;
+        };
         while let Ok((stream, _)) = listener.accept().await {
             let control = Rc::clone(&control);
             tokio::task::spawn_local(async move { talk(stream, bound.level, control).await });
         }
     } else {
-        let Ok(listener) = UnixListener::from_std(bound.socket.into()) else { return };
+        let Ok(listener) = UnixListener::from_std(bound.socket.into()) else {
+            return;
+        };
         while let Ok((stream, _)) = listener.accept().await {
             let control = Rc::clone(&control);
             tokio::task::spawn_local(async move { talk(stream, bound.level, control).await });
@@ -115,7 +125,11 @@ where
                 sessions: &NoList,
                 env: &control.env,
                 now,
-                date: format!("{}.{:03}", String::from_utf8_lossy(&date), since.subsec_millis()),
+                date: format!(
+                    "{}.{:03}",
+                    String::from_utf8_lossy(&date),
+                    since.subsec_millis()
+                ),
             };
             cli.execute(text.trim_end_matches(['\r', '\n']), &world)
         };

@@ -14,19 +14,33 @@ struct Wish {
 }
 
 fn wish(args: &[String]) -> Result<Wish, String> {
-    let mut wish = Wish { bind: ([127, 0, 0, 1], 8080).into(), load: false };
+    let mut wish = Wish {
+        bind: ([127, 0, 0, 1], 8080).into(),
+        load: false,
+    };
     let mut rest = args.iter();
     while let Some(arg) = rest.next() {
         match arg.as_str() {
             "--load" => wish.load = true,
             "--bind" => {
-                let text = rest.next().ok_or("'--bind' wants an address, such as 127.0.0.1:9090")?;
-                wish.bind = text.parse().map_err(|_| format!("'{text}' is no address and port, such as 127.0.0.1:9090"))?;
+                let text = rest
+                    .next()
+                    .ok_or("'--bind' wants an address, such as 127.0.0.1:9090")?;
+                wish.bind = text.parse().map_err(|_| {
+                    format!("'{text}' is no address and port, such as 127.0.0.1:9090")
+                })?;
                 if wish.bind.port() > u16::MAX - 324 {
-                    return Err(format!("port {} leaves no room for the statistics page, 324 above it", wish.bind.port()));
+                    return Err(format!(
+                        "port {} leaves no room for the statistics page, 324 above it",
+                        wish.bind.port()
+                    ));
                 }
             }
-            other => return Err(format!("unknown argument '{other}' of demo: use --bind ADDRESS or --load")),
+            other => {
+                return Err(format!(
+                    "unknown argument '{other}' of demo: use --bind ADDRESS or --load"
+                ));
+            }
         }
     }
     Ok(wish)
@@ -49,7 +63,8 @@ fn demo(wish: Wish) -> Result<(), String> {
     stats.set_port(wish.bind.port() + 324);
     let mut servers = String::new();
     for (name, delay) in [("fast", 2), ("medium", 20), ("slow", 80)] {
-        let listener = TcpListener::bind("127.0.0.1:0").map_err(|e| format!("cannot start a web server: {e}"))?;
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .map_err(|e| format!("cannot start a web server: {e}"))?;
         let address = listener.local_addr().map_err(|e| e.to_string())?;
         std::thread::spawn(move || web_server(listener, name, Duration::from_millis(delay)));
         servers.push_str(&format!("    server {name} {address} check inter 1s\n"));
@@ -64,20 +79,38 @@ fn demo(wish: Wish) -> Result<(), String> {
     let file = std::env::temp_dir().join(format!("mulgil-demo-{}.cfg", std::process::id()));
     std::fs::write(&file, &text).map_err(|e| format!("cannot write '{}': {e}", file.display()))?;
     let path = file.to_string_lossy().into_owned();
-    let args = Args { files: vec![path.clone()], foreground: true, ..Args::default() };
-    let request = LoadRequest { paths: vec![path], env: Default::default() };
+    let args = Args {
+        files: vec![path.clone()],
+        foreground: true,
+        ..Args::default()
+    };
+    let request = LoadRequest {
+        paths: vec![path],
+        env: Default::default(),
+    };
     let mut loaded = config::load(&request, &crate::world::Machine);
     let config = loaded.config.take();
     let _ = std::fs::remove_file(&file);
     let Some(config) = config else {
-        let lines: Vec<String> = loaded.report.diagnostics.iter().map(ToString::to_string).collect();
+        let lines: Vec<String> = loaded
+            .report
+            .diagnostics
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         return Err(lines.join("\n"));
     };
     let prepared = run::prepare(&args, config, loaded)?;
     println!("Three web servers (fast, medium, slow) stand behind the proxy.\n");
-    println!("  open      http://{}/      each answer names its server in X-Server", wish.bind);
+    println!(
+        "  open      http://{}/      each answer names its server in X-Server",
+        wish.bind
+    );
     println!("  watch     http://{stats}/      the statistics page");
-    println!("  try       curl -si http://{}/ | grep -i x-server", wish.bind);
+    println!(
+        "  try       curl -si http://{}/ | grep -i x-server",
+        wish.bind
+    );
     println!("\nThe configuration that is running:\n\n{text}");
     println!("Ctrl-C ends it.");
     if wish.load {
@@ -125,7 +158,10 @@ fn load(address: SocketAddr) {
     std::thread::sleep(Duration::from_millis(500));
     for _ in 0..600 {
         if let Ok(mut stream) = TcpStream::connect(address) {
-            let _ = write!(stream, "GET / HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n");
+            let _ = write!(
+                stream,
+                "GET / HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n"
+            );
             let mut answer = Vec::new();
             let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
             let _ = stream.read_to_end(&mut answer);

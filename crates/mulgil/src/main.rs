@@ -13,7 +13,10 @@ use std::process::exit;
 
 fn main() {
     let all: Vec<String> = std::env::args().collect();
-    let program = all.first().map_or("mulgil", |p| p.rsplit('/').next().unwrap_or(p)).to_string();
+    let program = all
+        .first()
+        .map_or("mulgil", |p| p.rsplit('/').next().unwrap_or(p))
+        .to_string();
     let rest = all.get(1..).unwrap_or_default();
     if rest.first().is_some_and(|a| a == "demo") {
         exit(demo::main(rest.get(1..).unwrap_or_default()));
@@ -65,7 +68,10 @@ fn with_args(mut args: Args, program: &str) -> i32 {
     args.master |= config.global.master_worker;
     args.daemon |= config.global.daemon;
     let background = args.daemon && !args.foreground;
-    let pidfile = args.pidfile.clone().or(config.global.pidfile.as_deref().map(str::to_string));
+    let pidfile = args
+        .pidfile
+        .clone()
+        .or(config.global.pidfile.as_deref().map(str::to_string));
     let prepared = match run::prepare(&args, config, loaded) {
         Ok(prepared) => prepared,
         Err(message) => {
@@ -85,7 +91,10 @@ fn with_args(mut args: Args, program: &str) -> i32 {
                 return 0;
             }
             _ => {
-                eprintln!("error: cannot go to the background: {}", std::io::Error::last_os_error());
+                eprintln!(
+                    "error: cannot go to the background: {}",
+                    std::io::Error::last_os_error()
+                );
                 return 1;
             }
         }
@@ -111,7 +120,14 @@ fn serve(args: &Args, prepared: run::Prepared, program: &str) -> i32 {
 
 /// The master: starts the worker, passes signals on, and ends as it ends.
 fn master(args: &Args, prepared: run::Prepared, program: &str) -> i32 {
-    let signals = [libc::SIGTERM, libc::SIGINT, libc::SIGUSR1, libc::SIGHUP, libc::SIGUSR2, libc::SIGCHLD];
+    let signals = [
+        libc::SIGTERM,
+        libc::SIGINT,
+        libc::SIGUSR1,
+        libc::SIGHUP,
+        libc::SIGUSR2,
+        libc::SIGCHLD,
+    ];
     // SAFETY: the sets are live variables; blocking comes before the fork, so that no signal is
     // lost, and the child takes it back before it starts threads.
     let (worker, set, old) = unsafe {
@@ -127,10 +143,20 @@ fn master(args: &Args, prepared: run::Prepared, program: &str) -> i32 {
     if worker == 0 {
         // SAFETY: the set was filled by the call above.
         unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const old, std::ptr::null_mut()) };
-        return serve(&Args { notify: false, ..args.clone() }, prepared, program);
+        return serve(
+            &Args {
+                notify: false,
+                ..args.clone()
+            },
+            prepared,
+            program,
+        );
     }
     if worker < 0 {
-        eprintln!("error: cannot start the worker: {}", std::io::Error::last_os_error());
+        eprintln!(
+            "error: cannot start the worker: {}",
+            std::io::Error::last_os_error()
+        );
         return 1;
     }
     drop(prepared);
@@ -159,7 +185,11 @@ fn master(args: &Args, prepared: run::Prepared, program: &str) -> i32 {
         }
         told = signal;
         // A reload is asked of the master by either signal; the worker knows one.
-        let passed = if signal == libc::SIGUSR2 { libc::SIGHUP } else { signal };
+        let passed = if signal == libc::SIGUSR2 {
+            libc::SIGHUP
+        } else {
+            signal
+        };
         // SAFETY: plain call on our own child.
         unsafe { libc::kill(worker, passed) };
     }
@@ -175,12 +205,18 @@ fn write_pid(file: Option<&str>, pid: i32) {
 
 fn version(detail: u8) {
     let (major, minor, _) = config::condition::LANGUAGE_LEVEL;
-    println!("Mulgil version {} (speaks HAProxy's language, level {major}.{minor})", admin::VERSION);
+    println!(
+        "Mulgil version {} (speaks HAProxy's language, level {major}.{minor})",
+        admin::VERSION
+    );
     if detail > 1 {
         println!("Apache-2.0 OR MIT");
         let count = |n: usize, what: &str| println!("  {n} {what}");
         count(config::table::GLOBAL_KEYWORDS.len(), "keywords of global");
-        count(config::table::KEYWORDS.len() + config::table::OPTIONS.len(), "keywords and options of proxies");
+        count(
+            config::table::KEYWORDS.len() + config::table::OPTIONS.len(),
+            "keywords and options of proxies",
+        );
         count(rules::table::FETCHES.len(), "sample fetches");
         count(rules::table::CONVERTERS.len(), "converters");
         count(rules::table::ACTIONS.len(), "actions");

@@ -23,7 +23,9 @@ pub fn load(args: &Args) -> (Option<Config>, Loaded) {
     let mut loaded = config::load(&request, &Machine);
     let fatal = |c: &Config| c.global.zero_warning || args.warnings_fatal;
     for diagnostic in &loaded.report.diagnostics {
-        if diagnostic.severity >= Severity::Notice && !(args.quiet && diagnostic.severity < Severity::Error) {
+        if diagnostic.severity >= Severity::Notice
+            && !(args.quiet && diagnostic.severity < Severity::Error)
+        {
             eprintln!("{diagnostic}");
         }
     }
@@ -61,10 +63,22 @@ impl StatsPages for Pages {
         now: Instant,
     ) -> Option<Answer> {
         let target = String::from_utf8_lossy(request.target());
-        let authorization = request.get(b"authorization").and_then(|a| std::str::from_utf8(a).ok());
-        let page = admin::serve(page, proxy, &target, authorization, process, generation, now);
+        let authorization = request
+            .get(b"authorization")
+            .and_then(|a| std::str::from_utf8(a).ok());
+        let page = admin::serve(
+            page,
+            proxy,
+            &target,
+            authorization,
+            process,
+            generation,
+            now,
+        );
         let mut answer = Answer::error(page.status);
-        answer.headers.push((b"content-type".to_vec(), page.content_type.into()));
+        answer
+            .headers
+            .push((b"content-type".to_vec(), page.content_type.into()));
         for (name, value) in page.headers {
             answer.headers.push((name.into(), value.into_bytes()));
         }
@@ -92,14 +106,22 @@ pub fn prepare(args: &Args, config: Config, loaded: Loaded) -> Result<Prepared, 
         config.global.maxconn = args.maxconn;
     }
     // Each session has two sockets; the rest is for listeners, checks and logs.
-    let wanted = config.global.ulimit_n.unwrap_or_else(|| {
-        u64::from(config.global.maxconn.unwrap_or(DEFAULT_MAXCONN)) * 2 + 200
-    });
-    let wanted = config.global.fd_hard_limit.map_or(wanted, |hard| wanted.min(hard));
+    let wanted = config
+        .global
+        .ulimit_n
+        .unwrap_or_else(|| u64::from(config.global.maxconn.unwrap_or(DEFAULT_MAXCONN)) * 2 + 200);
+    let wanted = config
+        .global
+        .fd_hard_limit
+        .map_or(wanted, |hard| wanted.min(hard));
     let descriptors = world::descriptors(wanted);
     if config.global.maxconn.is_none() {
         let room = descriptors.saturating_sub(200) / 2;
-        config.global.maxconn = Some(u32::try_from(room).unwrap_or(u32::MAX).clamp(10, DEFAULT_MAXCONN));
+        config.global.maxconn = Some(
+            u32::try_from(room)
+                .unwrap_or(u32::MAX)
+                .clamp(10, DEFAULT_MAXCONN),
+        );
     }
     // Sockets of a process that is to be replaced may still be in the way: it is told to make room.
     let listeners = bind_with_patience(args, &config)?;
@@ -146,12 +168,21 @@ fn signal_all(pids: &[i32], signal: i32) {
 fn wall_now() -> Wall {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let since = since.unwrap_or_default();
-    Wall { secs: since.as_secs() as i64, micros: since.subsec_micros() }
+    Wall {
+        secs: since.as_secs() as i64,
+        micros: since.subsec_micros(),
+    }
 }
 
 /// Serves until told to end.
 pub fn serve(args: &Args, prepared: Prepared, program: &str) -> Result<Ended, String> {
-    let Prepared { config, listeners, control, env, descriptors } = prepared;
+    let Prepared {
+        config,
+        listeners,
+        control,
+        env,
+        descriptors,
+    } = prepared;
     world::drop_privileges(&config.global)?;
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     let workers = config.global.nbthread.map_or(cores, |n| n as usize);
@@ -166,29 +197,48 @@ pub fn serve(args: &Args, prepared: Prepared, program: &str) -> Result<Ended, St
         hostname.clone(),
     );
     let sent = config.global.log_send_hostname.as_ref().map(|name| {
-        if name.is_empty() { hostname.as_str().into() } else { Arc::clone(name) }
+        if name.is_empty() {
+            hostname.as_str().into()
+        } else {
+            Arc::clone(name)
+        }
     });
     let tag = Tag {
-        name: config.global.log_tag.clone().unwrap_or_else(|| program.into()),
+        name: config
+            .global
+            .log_tag
+            .clone()
+            .unwrap_or_else(|| program.into()),
         hostname: sent,
         own_hostname: hostname.into(),
         pid: process.pid,
     };
     let cpus = (0..workers as u32).map(|w| {
-        let mine = config.global.cpu_map.iter().filter(|(t, _)| t.is_empty() || t.contains(&(w + 1)));
-        mine.flat_map(|(_, cpus)| cpus.iter().map(|c| *c as usize)).collect()
+        let mine = config
+            .global
+            .cpu_map
+            .iter()
+            .filter(|(t, _)| t.is_empty() || t.contains(&(w + 1)));
+        mine.flat_map(|(_, cpus)| cpus.iter().map(|c| *c as usize))
+            .collect()
     });
     let setup = WorkerSetup {
         process: Arc::clone(&process),
-        services: Arc::new(Services { stats: Box::new(Pages) }),
+        services: Arc::new(Services {
+            stats: Box::new(Pages),
+        }),
         tag,
         cpus: cpus.collect(),
     };
-    let engine = proxy::start_workers(setup, &listeners).map_err(|e| format!("cannot start workers: {e}"))?;
+    let engine = proxy::start_workers(setup, &listeners)
+        .map_err(|e| format!("cannot start workers: {e}"))?;
     let control_state = Rc::new(Control {
         process: Arc::clone(&process),
         env,
-        timeout: config.global.stats_timeout.unwrap_or(Duration::from_secs(10)),
+        timeout: config
+            .global
+            .stats_timeout
+            .unwrap_or(Duration::from_secs(10)),
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -24,7 +24,9 @@ impl Source for Machine {
 
     fn resolve(&self, name: &str) -> Vec<IpAddr> {
         let found = (name, 0).to_socket_addrs();
-        found.map(|all| all.map(|a| a.ip()).collect()).unwrap_or_default()
+        found
+            .map(|all| all.map(|a| a.ip()).collect())
+            .unwrap_or_default()
     }
 
     fn user(&self, name: &str) -> Option<u32> {
@@ -54,16 +56,25 @@ pub fn hostname() -> String {
 pub fn descriptors(wanted: u64) -> u64 {
     // SAFETY: both calls take a pointer to a live rlimit.
     unsafe {
-        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        let mut limit = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
         if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) != 0 {
             return wanted;
         }
         if limit.rlim_cur < wanted {
-            let raised = libc::rlimit { rlim_cur: wanted, rlim_max: limit.rlim_max.max(wanted) };
+            let raised = libc::rlimit {
+                rlim_cur: wanted,
+                rlim_max: limit.rlim_max.max(wanted),
+            };
             if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) == 0 {
                 return wanted;
             }
-            let most = libc::rlimit { rlim_cur: limit.rlim_max.min(wanted), rlim_max: limit.rlim_max };
+            let most = libc::rlimit {
+                rlim_cur: limit.rlim_max.min(wanted),
+                rlim_max: limit.rlim_max,
+            };
             libc::setrlimit(libc::RLIMIT_NOFILE, &raw const most);
             return most.rlim_cur;
         }
@@ -103,7 +114,9 @@ pub fn drop_privileges(global: &model::Global) -> Result<(), String> {
 
 /// Tells a service manager something (sd_notify(3)); without one nothing happens.
 pub fn notify(state: &str) {
-    let Ok(path) = std::env::var("NOTIFY_SOCKET") else { return };
+    let Ok(path) = std::env::var("NOTIFY_SOCKET") else {
+        return;
+    };
     if let Ok(socket) = std::os::unix::net::UnixDatagram::unbound() {
         let _ = match path.strip_prefix('@') {
             Some(name) => {

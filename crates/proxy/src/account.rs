@@ -22,13 +22,24 @@ pub struct Captures {
 
 impl Captures {
     /// Keeps a rule's value in its slot, cut to the slot's length.
-    pub fn put(&mut self, response: bool, slot: usize, value: Box<[u8]>, side: &model::Frontend) {
+    pub fn put(&mut self, response: bool, slot: usize, value: &[u8], side: &model::Frontend) {
         let (slots, headers, declared) = if response {
-            (&mut self.response, side.capture_response.len(), &side.declared_captures.1)
+            (
+                &mut self.response,
+                side.capture_response.len(),
+                &side.declared_captures.1,
+            )
         } else {
-            (&mut self.request, side.capture_request.len(), &side.declared_captures.0)
+            (
+                &mut self.request,
+                side.capture_request.len(),
+                &side.declared_captures.0,
+            )
         };
-        let len = slot.checked_sub(headers).and_then(|i| declared.get(i)).copied();
+        let len = slot
+            .checked_sub(headers)
+            .and_then(|i| declared.get(i))
+            .copied();
         let len = len.unwrap_or(value.len()).min(value.len());
         if slots.len() <= slot {
             slots.resize(slot + 1, None);
@@ -39,7 +50,11 @@ impl Captures {
     }
 }
 
-fn kept(head: &http::Head, headers: &[(Arc<str>, usize)], declared: usize) -> Vec<Option<Box<[u8]>>> {
+fn kept(
+    head: &http::Head,
+    headers: &[(Arc<str>, usize)],
+    declared: usize,
+) -> Vec<Option<Box<[u8]>>> {
     let mut slots: Vec<Option<Box<[u8]>>> = headers
         .iter()
         .map(|(name, len)| {
@@ -80,7 +95,9 @@ fn back<'a>(s: &'a Stream<'_>) -> Option<&'a ProxyCounters> {
 }
 
 fn server<'a>(s: &'a Stream<'_>) -> Option<&'a ProxyCounters> {
-    s.slot.as_ref().map(|slot| slot.server().counters.of(s.worker.id))
+    s.slot
+        .as_ref()
+        .map(|slot| slot.server().counters.of(s.worker.id))
 }
 
 /// A request has been read.
@@ -173,7 +190,11 @@ pub fn connection_failed(s: &mut Stream<'_>, failure: &ConnectFailure) {
 /// Another attempt is made.
 pub fn retried(s: &mut Stream<'_>, elsewhere: bool) {
     for c in [back(s), server(s)].into_iter().flatten() {
-        if elsewhere { c.wredis.add(1) } else { c.wretr.add(1) }
+        if elsewhere {
+            c.wredis.add(1)
+        } else {
+            c.wretr.add(1)
+        }
     }
 }
 
@@ -184,7 +205,11 @@ pub fn response_started(s: &mut Stream<'_>, head_len: usize) {
 
 /// The server's response cannot be read.
 pub fn junk_response(s: &mut Stream<'_>, error: &h1::Error) {
-    s.worker.note_error(&s.frontend.name, s.backend.as_ref().map(|b| &*b.name), error);
+    s.worker.note_error(
+        &s.frontend.name,
+        s.backend.as_ref().map(|b| &*b.name),
+        error,
+    );
 }
 
 /// There is no valid response.
@@ -218,7 +243,9 @@ pub fn finished(s: &mut Stream<'_>) {
             _ => None,
         };
         let t = &s.times;
-        let total = end.saturating_duration_since(t.arrival.complete).as_millis() as u64;
+        let total = end
+            .saturating_duration_since(t.arrival.complete)
+            .as_millis() as u64;
         let counters = [Some(front(s)), back(s), server(s)];
         for (i, c) in counters.into_iter().enumerate() {
             let Some(c) = c else { continue };
@@ -247,7 +274,12 @@ pub fn finished(s: &mut Stream<'_>) {
             c.ttime.event(total);
         }
     }
-    s.worker.process.counters.of(s.worker.id).bytes_out.add(sent);
+    s.worker
+        .process
+        .counters
+        .of(s.worker.id)
+        .bytes_out
+        .add(sent);
     if let Some(backend) = &s.backend {
         backend.sessions().leave();
     }
@@ -257,13 +289,7 @@ pub fn finished(s: &mut Stream<'_>) {
     log(s, server, end, received, sent);
 }
 
-fn log(
-    s: &mut Stream<'_>,
-    server: Option<Arc<Server>>,
-    end: Instant,
-    received: u64,
-    sent: u64,
-) {
+fn log(s: &mut Stream<'_>, server: Option<Arc<Server>>, end: Instant, received: u64, sent: u64) {
     let proxy = Arc::clone(s.frontend.proxy());
     if proxy.logs.is_empty() || s.monitored || s.log_level == LogLevelChange::Silent {
         return;
@@ -287,8 +313,12 @@ fn log(
     if s.captures.response.len() < slots {
         s.captures.response.resize(slots, None);
     }
-    with_facts(s, server, end, received, sent, |cx| format.render_log(cx, &mut line));
-    s.worker.logs.send(&proxy.logs, proxy.log_tag.as_deref(), level, now, &line);
+    with_facts(s, server, end, received, sent, |cx| {
+        format.render_log(cx, &mut line)
+    });
+    s.worker
+        .logs
+        .send(&proxy.logs, proxy.log_tag.as_deref(), level, now, &line);
     s.worker.recycle(line);
 }
 
@@ -313,7 +343,11 @@ fn with_facts(
     };
     let a = s.times.arrival;
     let first_request = s.client.requests <= 1;
-    let handshake = if first_request { s.client.handshake } else { Duration::ZERO };
+    let handshake = if first_request {
+        s.client.handshake
+    } else {
+        Duration::ZERO
+    };
     let begun = a.idle_since + handshake;
     let responded = s.times.responded;
     let timers = Timers {
@@ -424,7 +458,11 @@ pub fn refused(
     };
     let side = client.frontend.side();
     let format = worker.format_of(&side.log_format);
-    let level = if side.log_separate_errors { LogLevel::Err } else { LogLevel::Info };
+    let level = if side.log_separate_errors {
+        LogLevel::Err
+    } else {
+        LogLevel::Info
+    };
     log_session(worker, client, None, &facts, &format, level, end);
 }
 
@@ -440,7 +478,11 @@ pub fn log_session(
 ) {
     let proxy = client.frontend.proxy();
     let generation = worker.generation();
-    let view = state::View { process: &worker.process, generation: &generation, now: end };
+    let view = state::View {
+        process: &worker.process,
+        generation: &generation,
+        now: end,
+    };
     let none = rules::StreamInfo::default();
     let cx = Ctx {
         session: &client.info,
@@ -456,7 +498,13 @@ pub fn log_session(
     };
     let mut line = worker.buffer();
     format.render_log(&cx, &mut line);
-    worker.logs.send(&proxy.logs, proxy.log_tag.as_deref(), level, worker.wall(end), &line);
+    worker.logs.send(
+        &proxy.logs,
+        proxy.log_tag.as_deref(),
+        level,
+        worker.wall(end),
+        &line,
+    );
     worker.recycle(line);
 }
 
@@ -466,7 +514,6 @@ pub struct Formats {
     tcp: Arc<rules::LogFormat>,
     http: Arc<rules::LogFormat>,
     clf: Arc<rules::LogFormat>,
-    https: Arc<rules::LogFormat>,
 }
 
 impl Default for Formats {
@@ -477,7 +524,6 @@ impl Default for Formats {
             tcp: parse(rules::formats::TCP),
             http: parse(rules::formats::HTTP),
             clf: parse(rules::formats::HTTP_CLF),
-            https: parse(rules::formats::HTTPS),
         }
     }
 }
@@ -490,7 +536,6 @@ impl Formats {
             LogFormatSpec::Tcp => Arc::clone(&self.tcp),
             LogFormatSpec::Http => Arc::clone(&self.http),
             LogFormatSpec::HttpClf => Arc::clone(&self.clf),
-            LogFormatSpec::Https => Arc::clone(&self.https),
             LogFormatSpec::Custom(format) => Arc::clone(format),
         }
     }

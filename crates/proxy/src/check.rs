@@ -25,7 +25,9 @@ pub async fn run(worker: Rc<Worker>) {
         for backend in &generation.backends {
             for server in backend.servers() {
                 let ours = server.uid as usize % worker.process.workers == worker.id;
-                if ours && server.settings().check.is_some() && watched.borrow_mut().insert(server.uid)
+                if ours
+                    && server.settings().check.is_some()
+                    && watched.borrow_mut().insert(server.uid)
                 {
                     let (worker, server) = (Rc::clone(&worker), Arc::clone(server));
                     let (name, watched) = (Arc::clone(&backend.name), Rc::clone(&watched));
@@ -45,18 +47,29 @@ pub async fn run(worker: Rc<Worker>) {
 async fn watch(worker: &Worker, backend: &str, server: &Arc<Server>) {
     // The first checks are spread over an interval of at most a second, so that a thousand servers
     // are not asked in one instant.
-    let spread = server.settings().check.as_ref().map_or(Duration::ZERO, |c| c.inter);
-    let servers = worker.generation().backend(backend).map_or(1, |b| b.servers().len().max(1));
+    let spread = server
+        .settings()
+        .check
+        .as_ref()
+        .map_or(Duration::ZERO, |c| c.inter);
+    let servers = worker
+        .generation()
+        .backend(backend)
+        .map_or(1, |b| b.servers().len().max(1));
     let place = (server.id as usize).saturating_sub(1) % servers;
     let delay = spread.min(Duration::from_secs(1)) * place as u32 / servers as u32;
     tokio::time::sleep(delay).await;
     loop {
         let generation = worker.generation();
-        let Some(backend) = generation.backend(backend).cloned() else { return };
+        let Some(backend) = generation.backend(backend).cloned() else {
+            return;
+        };
         if !backend.servers().iter().any(|s| Arc::ptr_eq(s, server)) {
             return;
         }
-        let Some(check) = server.settings().check.clone() else { return };
+        let Some(check) = server.settings().check.clone() else {
+            return;
+        };
         drop(generation);
         let begin = Instant::now();
         if server.checks_enabled.load(Relaxed) && !server.admin().in_maintenance() {
@@ -69,7 +82,14 @@ async fn watch(worker: &Worker, backend: &str, server: &Arc<Server>) {
             let outcome = tokio::time::timeout(patience, probe(&backend, server, &check)).await;
             let (status, code) = outcome.unwrap_or_else(|_| {
                 let http = matches!(*backend.side().check, CheckKind::Http(_));
-                (if http { CheckStatus::L7TimeOut } else { CheckStatus::L4TimeOut }, None)
+                (
+                    if http {
+                        CheckStatus::L7TimeOut
+                    } else {
+                        CheckStatus::L4TimeOut
+                    },
+                    None,
+                )
             });
             settle(worker, &backend, server, status, code, begin);
         }
@@ -106,14 +126,34 @@ fn settle(
         server.name,
         status.describe(),
         took.as_millis(),
-        backend.servers().iter().filter(|s| s.usable() && !s.settings().backup).count(),
-        backend.servers().iter().filter(|s| s.usable() && s.settings().backup).count(),
+        backend
+            .servers()
+            .iter()
+            .filter(|s| s.usable() && !s.settings().backup)
+            .count(),
+        backend
+            .servers()
+            .iter()
+            .filter(|s| s.usable() && s.settings().backup)
+            .count(),
     );
     let logs = &backend.proxy().logs;
-    worker.logs.send(logs, backend.proxy().log_tag.as_deref(), level, worker.wall(now), message.as_bytes());
+    worker.logs.send(
+        logs,
+        backend.proxy().log_tag.as_deref(),
+        level,
+        worker.wall(now),
+        message.as_bytes(),
+    );
     if change == Change::Down && backend.usable() == 0 {
         let message = format!("backend {} has no server available!", backend.name);
-        worker.logs.send(logs, None, model::LogLevel::Emerg, worker.wall(now), message.as_bytes());
+        worker.logs.send(
+            logs,
+            None,
+            model::LogLevel::Emerg,
+            worker.wall(now),
+            message.as_bytes(),
+        );
     }
 }
 
@@ -123,7 +163,9 @@ type Verdict = (CheckStatus, Option<u16>);
 async fn probe(backend: &Backend, server: &Server, check: &Check) -> Verdict {
     let kind = Arc::clone(&backend.side().check);
     let outcome = match &*kind {
-        CheckKind::Tcp => connect(server, check, None).await.map(|_| (CheckStatus::L4Ok, None)),
+        CheckKind::Tcp => connect(server, check, None)
+            .await
+            .map(|_| (CheckStatus::L4Ok, None)),
         CheckKind::TcpScript(steps) => script(server, check, steps).await,
         CheckKind::Http(steps) => http_check(backend, server, check, steps).await,
     };
@@ -140,22 +182,35 @@ async fn connect(server: &Server, check: &Check, port: Option<u16>) -> Result<Io
     let fd = match &target {
         Target::Tcp { ip, port: own } => {
             let served = match server.target().as_deref() {
-                Some(Target::Tcp { port: PortSpec::Fixed(p), .. }) => Some(*p),
+                Some(Target::Tcp {
+                    port: PortSpec::Fixed(p),
+                    ..
+                }) => Some(*p),
                 _ => None,
             };
             let fixed = match own {
                 PortSpec::Fixed(p) => Some(*p),
                 _ => None,
             };
-            let port = port.or(check.port).or(fixed).or(served).ok_or((CheckStatus::SockErr, None))?;
-            let options = Outgoing { source: None, keepalive: None, user_timeout: None };
+            let port = port
+                .or(check.port)
+                .or(fixed)
+                .or(served)
+                .ok_or((CheckStatus::SockErr, None))?;
+            let options = Outgoing {
+                source: None,
+                keepalive: None,
+                user_timeout: None,
+            };
             socket::connect_tcp((*ip, port).into(), &options)
         }
         Target::Unix(path) => socket::connect_unix(path),
         Target::Abstract { name, padded } => socket::connect_abstract(name, *padded),
     };
     let io = fd.and_then(Io::new).map_err(|_| failed)?;
-    poll_fn(|cx| io.poll_connected(cx)).await.map_err(|_| failed)?;
+    poll_fn(|cx| io.poll_connected(cx))
+        .await
+        .map_err(|_| failed)?;
     Ok(io)
 }
 
@@ -171,7 +226,9 @@ async fn send(io: &Io, bytes: &[u8]) -> Result<(), Verdict> {
 /// Appends what comes next; 0 is the end.
 async fn receive(io: &Io, into: &mut Vec<u8>) -> usize {
     let mut chunk = [0; 4096];
-    let n = poll_fn(|cx| io.poll_read(cx, &mut chunk)).await.unwrap_or(0);
+    let n = poll_fn(|cx| io.poll_read(cx, &mut chunk))
+        .await
+        .unwrap_or(0);
     into.extend_from_slice(&chunk[..n]);
     n
 }
@@ -179,7 +236,11 @@ async fn receive(io: &Io, into: &mut Vec<u8>) -> usize {
 /// Bytes of an answer that are looked at.
 const ANSWER: usize = 64 * 1024;
 
-async fn script(server: &Server, check: &Check, steps: &[TcpCheckStep]) -> Result<Verdict, Verdict> {
+async fn script(
+    server: &Server,
+    check: &Check,
+    steps: &[TcpCheckStep],
+) -> Result<Verdict, Verdict> {
     let mut io = None;
     let mut received = Vec::new();
     for step in steps {
@@ -200,7 +261,8 @@ async fn script(server: &Server, check: &Check, steps: &[TcpCheckStep]) -> Resul
                     (true, false) => break,
                     (true, true) => return Err((CheckStatus::L7Response, None)),
                     (false, wanted_absent) => {
-                        let over = received.len() >= ANSWER || receive(io, &mut received).await == 0;
+                        let over =
+                            received.len() >= ANSWER || receive(io, &mut received).await == 0;
                         if over && wanted_absent {
                             break;
                         }
@@ -266,28 +328,37 @@ async fn http_check(
             }
             HttpCheckStep::Expect(expect) => {
                 expected = true;
-                let Some((status, body)) = &answer else { continue };
+                let Some((status, body)) = &answer else {
+                    continue;
+                };
                 if let Some(verdict) = disabled(backend, *status) {
                     return Ok(verdict);
                 }
                 let good = match expect {
-                    Expect::Status { ranges, .. } => {
-                        ranges.iter().any(|(low, high)| (*low..=*high).contains(status))
-                    }
+                    Expect::Status { ranges, .. } => ranges
+                        .iter()
+                        .any(|(low, high)| (*low..=*high).contains(status)),
                     Expect::StatusRegex { regex, .. } => {
                         rules::regex_matches(regex, status.to_string().as_bytes())
                     }
                     other => holds(other, body),
                 };
                 if good == negated(expect) {
-                    let by_status = matches!(expect, Expect::Status { .. } | Expect::StatusRegex { .. });
-                    let failure = if by_status { CheckStatus::L7Status } else { CheckStatus::L7Response };
+                    let by_status =
+                        matches!(expect, Expect::Status { .. } | Expect::StatusRegex { .. });
+                    let failure = if by_status {
+                        CheckStatus::L7Status
+                    } else {
+                        CheckStatus::L7Response
+                    };
                     return Err((failure, Some(*status)));
                 }
             }
         }
     }
-    let Some((status, _)) = answer else { return Ok((CheckStatus::L4Ok, None)) };
+    let Some((status, _)) = answer else {
+        return Ok((CheckStatus::L4Ok, None));
+    };
     if let Some(verdict) = disabled(backend, status) {
         return Ok(verdict);
     }
@@ -348,7 +419,8 @@ async fn read_answer(io: &Io, method: &str) -> Result<(u16, Vec<u8>), Verdict> {
             _ => return Err(invalid),
         }
     };
-    let framed = http::framing::response(&mut head, method.as_bytes(), false).map_err(|_| invalid)?;
+    let framed =
+        http::framing::response(&mut head, method.as_bytes(), false).map_err(|_| invalid)?;
     let mut body = bytes.split_off(used);
     let wanted = match framed.body {
         http::framing::Body::None => 0,

@@ -32,7 +32,9 @@ pub fn backend(stream: &mut Stream<'_>) -> Result<Arc<Backend>, Halt> {
             SwitchTarget::Format(format) => {
                 let mut name = stream.worker.buffer();
                 format.render(&ctx!(stream), &mut name);
-                let found = std::str::from_utf8(&name).ok().and_then(|n| stream.generation.backend(n));
+                let found = std::str::from_utf8(&name)
+                    .ok()
+                    .and_then(|n| stream.generation.backend(n));
                 let found = found.cloned();
                 stream.worker.recycle(name);
                 if let Some(backend) = found {
@@ -46,7 +48,10 @@ pub fn backend(stream: &mut Stream<'_>) -> Result<Arc<Backend>, Halt> {
     let name = side.default_backend.as_deref().unwrap_or(&frontend.name);
     match stream.generation.backend(name) {
         Some(backend) => Ok(Arc::clone(backend)),
-        None => Err(Halt::Answer(Answer::error(503), Termination::new(Cause::ServerAbort, Phase::Connect))),
+        None => Err(Halt::Answer(
+            Answer::error(503),
+            Termination::new(Cause::ServerAbort, Phase::Connect),
+        )),
     }
 }
 
@@ -88,7 +93,10 @@ fn use_server(stream: &mut Stream<'_>, backend: &Arc<Backend>) -> Option<Arc<Ser
             SwitchTarget::Name(fixed) => name.extend_from_slice(fixed.as_bytes()),
             SwitchTarget::Format(format) => format.render(&ctx!(stream), &mut name),
         }
-        let server = backend.servers().iter().find(|s| s.name.as_bytes() == name.as_slice());
+        let server = backend
+            .servers()
+            .iter()
+            .find(|s| s.name.as_bytes() == name.as_slice());
         stream.worker.recycle(name);
         return server.filter(|s| s.usable()).cloned();
     }
@@ -99,7 +107,12 @@ fn use_server(stream: &mut Stream<'_>, backend: &Arc<Backend>) -> Option<Arc<Ser
 fn key(stream: &mut Stream<'_>, backend: &Backend) -> PickKey {
     let hash = match &backend.side().balance {
         Balance::Source => stream.client.info.src.map(|src| source_hash(src.ip())),
-        Balance::Uri { len, depth, whole, path_only } => {
+        Balance::Uri {
+            len,
+            depth,
+            whole,
+            path_only,
+        } => {
             let target = stream.request.target();
             Some(state::hash::uri(target, *len, *depth, *whole, *path_only))
         }
@@ -107,7 +120,10 @@ fn key(stream: &mut Stream<'_>, backend: &Backend) -> PickKey {
             let query = stream.request.query().unwrap_or_default();
             http::uri::query_param(query, name.as_bytes()).map(|v| state::hash::bytes(&v))
         }
-        Balance::Header { name, use_domain_only } => {
+        Balance::Header {
+            name,
+            use_domain_only,
+        } => {
             let value = stream.request.get(name.as_bytes());
             value.map(|v| {
                 if *use_domain_only {
@@ -119,11 +135,10 @@ fn key(stream: &mut Stream<'_>, backend: &Backend) -> PickKey {
         }
         Balance::Hash(expr) => {
             let cx = ctx!(stream);
-            expr.eval(&cx).map(|sample| state::hash::bytes(&sample.to_bytes()))
+            expr.eval(&cx)
+                .map(|sample| state::hash::bytes(&sample.to_bytes()))
         }
-        Balance::Random { .. } => {
-            Some((ctx!(stream).random() >> 32) as u32)
-        }
+        Balance::Random { .. } => Some((ctx!(stream).random() >> 32) as u32),
         Balance::RdpCookie { .. }
         | Balance::RoundRobin
         | Balance::StaticRr
@@ -149,7 +164,10 @@ async fn queue(
 ) -> Result<Slot, Halt> {
     let timeouts = &backend.proxy().timeouts;
     let patience = timeouts.queue.or(timeouts.connect);
-    stream.client.timer.arm(patience.map(|t| Instant::now() + t));
+    stream
+        .client
+        .timer
+        .arm(patience.map(|t| Instant::now() + t));
     let mut ticket = backend.enqueue(wanted.as_ref(), 0);
     let position = ticket.position() as u32;
     if wanted.is_some() {

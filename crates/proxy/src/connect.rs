@@ -91,7 +91,9 @@ pub async fn open(
     backend: &Backend,
     server: &Server,
 ) -> Result<ServerConn, ConnectFailure> {
-    let Some(target) = server.target() else { return Err(ConnectFailure::Unusable) };
+    let Some(target) = server.target() else {
+        return Err(ConnectFailure::Unusable);
+    };
     let io = begin(&target, client, backend, server).map_err(|e| match e.raw_os_error() {
         Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS | libc::EADDRNOTAVAIL) => {
             ConnectFailure::Exhausted
@@ -117,17 +119,18 @@ pub async fn open(
         Poll::Pending
     })
     .await?;
-    Ok(ServerConn { io: Transport::Plain(io), served: 0, local: None })
+    Ok(ServerConn {
+        io: Transport::Plain(io),
+        served: 0,
+    })
 }
 
-fn begin(
-    target: &Target,
-    client: &Client,
-    backend: &Backend,
-    server: &Server,
-) -> io::Result<Io> {
+fn begin(target: &Target, client: &Client, backend: &Backend, server: &Server) -> io::Result<Io> {
     let settings = server.settings();
-    let source = settings.source.as_deref().or(backend.side().source.as_deref());
+    let source = settings
+        .source
+        .as_deref()
+        .or(backend.side().source.as_deref());
     let fd = match target {
         Target::Tcp { .. } => {
             let client_port = client.info.dst.map(|d| d.port());

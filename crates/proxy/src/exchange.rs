@@ -117,7 +117,9 @@ impl Stream<'_> {
         let sent = if self.early_body.is_empty() {
             self.up.push(worker, cx, &mut server.io, &build, &[])
         } else {
-            let fed = self.up.feed(worker, cx, &mut server.io, &build, &self.early_body);
+            let fed = self
+                .up
+                .feed(worker, cx, &mut server.io, &build, &self.early_body);
             fed.map(|used| {
                 // What is past the body is the next request's.
                 let next = self.early_body.split_off(used.min(self.early_body.len()));
@@ -142,7 +144,12 @@ impl Stream<'_> {
         a: &mut Attempt,
         server: &mut ServerConn,
     ) -> Poll<Exchanged> {
-        let before = (self.up.received, self.up.sent, self.down.received, self.down.sent);
+        let before = (
+            self.up.received,
+            self.up.sent,
+            self.down.received,
+            self.down.sent,
+        );
         if self.ended.cause == Cause::Proxy {
             let halt = Halt::Answer(Answer::error(400), self.ended);
             return Poll::Ready(Exchanged::Failed(halt));
@@ -194,8 +201,13 @@ impl Stream<'_> {
             return None;
         }
         let client = &mut *self.client;
-        let moved =
-            self.up.poll(self.worker, cx, &mut client.io, &mut server.io, &mut client.carry);
+        let moved = self.up.poll(
+            self.worker,
+            cx,
+            &mut client.io,
+            &mut server.io,
+            &mut client.carry,
+        );
         match moved {
             Poll::Pending => None,
             Poll::Ready(Ok(())) => {
@@ -297,9 +309,13 @@ impl Stream<'_> {
                 }
                 Ok(Some(used)) => at += used,
             }
-            let Some(head) = self.response.as_mut() else { return Ok(Some(at)) };
-            let unsafe_response =
-                self.backend.as_ref().is_some_and(|b| b.proxy().http.unsafe_response);
+            let Some(head) = self.response.as_mut() else {
+                return Ok(Some(at));
+            };
+            let unsafe_response = self
+                .backend
+                .as_ref()
+                .is_some_and(|b| b.proxy().http.unsafe_response);
             let Ok(framed) = framing::response(head, self.request.method(), unsafe_response) else {
                 return Err(self.junk(a));
             };
@@ -331,10 +347,14 @@ impl Stream<'_> {
                 a.upload_over = false;
             }
             account::response_started(self, build.len());
-            match self.down.feed(worker, cx, &mut self.client.io, &build, rest) {
+            match self
+                .down
+                .feed(worker, cx, &mut self.client.io, &build, rest)
+            {
                 Ok(used) => {
                     at += used;
-                    a.surplus.extend_from_slice(bytes.get(at..).unwrap_or_default());
+                    a.surplus
+                        .extend_from_slice(bytes.get(at..).unwrap_or_default());
                     return Ok(Some(bytes.len()));
                 }
                 Err(broken) => return Err(self.download_broken(a, broken)),
@@ -353,10 +373,12 @@ impl Stream<'_> {
         if let Some(head) = &self.response {
             head.write_to(&mut build);
         }
-        self.down.push(worker, cx, &mut self.client.io, &build, &[]).map_err(|_| {
-            let ended = Termination::new(Cause::ClientAbort, Phase::Headers);
-            Exchanged::Failed(Halt::Silent(ended))
-        })
+        self.down
+            .push(worker, cx, &mut self.client.io, &build, &[])
+            .map_err(|_| {
+                let ended = Termination::new(Cause::ClientAbort, Phase::Headers);
+                Exchanged::Failed(Halt::Silent(ended))
+            })
     }
 
     fn poll_download(
@@ -366,7 +388,10 @@ impl Stream<'_> {
         server: &mut ServerConn,
     ) -> Poll<Option<Exchanged>> {
         let client = &mut self.client.io;
-        match self.down.poll(self.worker, cx, &mut server.io, client, &mut a.surplus) {
+        match self
+            .down
+            .poll(self.worker, cx, &mut server.io, client, &mut a.surplus)
+        {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(())) => {
                 a.receiving = Receiving::Done;
@@ -388,7 +413,11 @@ impl Stream<'_> {
         };
         if a.tunnel {
             // Either side may leave a tunnel as it likes.
-            let cause = if broken == Broken::ReceiverFailed { cause } else { Cause::ServerAbort };
+            let cause = if broken == Broken::ReceiverFailed {
+                cause
+            } else {
+                Cause::ServerAbort
+            };
             self.ended = Termination::new(cause, Phase::Data);
             return Exchanged::Done(Next::Close);
         }
@@ -417,7 +446,9 @@ impl Stream<'_> {
             && !a.tunnel
             && !self.retry_forbidden
             && self.down.sent == 0
-            && self.backend().is_some_and(|b| self.retries < b.side().retries)
+            && self
+                .backend()
+                .is_some_and(|b| self.retries < b.side().retries)
     }
 
     fn retry_on(&self, a: &Attempt, bit: u32) -> bool {
@@ -483,7 +514,12 @@ impl Stream<'_> {
         a: &mut Attempt,
         before: (u64, u64, u64, u64),
     ) -> Poll<Exchanged> {
-        let after = (self.up.received, self.up.sent, self.down.received, self.down.sent);
+        let after = (
+            self.up.received,
+            self.up.sent,
+            self.down.received,
+            self.down.sent,
+        );
         if after != before {
             let now = Instant::now();
             if after.0 != before.0 || after.3 != before.3 {
@@ -511,7 +547,9 @@ impl Stream<'_> {
 
     fn arm(&mut self, a: &mut Attempt) {
         let front = &self.frontend.proxy().timeouts;
-        let Some(back) = self.backend.as_ref().map(|b| b.proxy().timeouts) else { return };
+        let Some(back) = self.backend.as_ref().map(|b| b.proxy().timeouts) else {
+            return;
+        };
         let mut client = None;
         let mut server = None;
         if a.tunnel {
@@ -573,8 +611,9 @@ impl Stream<'_> {
         h1::ParseOptions {
             max_head: tuning.bufsize.saturating_sub(tuning.maxrewrite),
             max_headers: tuning.http_maxhdr,
-            accept_unsafe: self.backend().is_some_and(|b| b.proxy().http.unsafe_response),
-            ..h1::ParseOptions::default()
+            accept_unsafe: self
+                .backend()
+                .is_some_and(|b| b.proxy().http.unsafe_response),
         }
     }
 }

@@ -138,7 +138,8 @@ impl Flow {
                 self.pending.extend_from_slice(&first[done..]);
                 self.pending.extend_from_slice(second);
             } else {
-                self.pending.extend_from_slice(&second[done - first.len()..]);
+                self.pending
+                    .extend_from_slice(&second[done - first.len()..]);
             }
         }
         Ok(())
@@ -194,7 +195,9 @@ impl Flow {
             Progress::Done => 0,
             Progress::UntilClose => bytes.len(),
             Progress::Length(left) => {
-                let n = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                let n = bytes
+                    .len()
+                    .min(usize::try_from(*left).unwrap_or(usize::MAX));
                 *left -= n as u64;
                 if *left == 0 {
                     self.progress = Progress::Done;
@@ -203,12 +206,18 @@ impl Flow {
             }
             Progress::Chunked(decoder) => {
                 let mut cleaned = worker.buffer();
-                let scan = decoder.scan(bytes, &mut cleaned).map_err(|_| Broken::Malformed)?;
+                let scan = decoder
+                    .scan(bytes, &mut cleaned)
+                    .map_err(|_| Broken::Malformed)?;
                 if scan.done {
                     self.progress = Progress::Done;
                 }
                 self.received += scan.consumed as u64;
-                let forward = if scan.as_is { bytes.get(..scan.consumed) } else { None };
+                let forward = if scan.as_is {
+                    bytes.get(..scan.consumed)
+                } else {
+                    None
+                };
                 let result = self.push(worker, cx, to, head, forward.unwrap_or(&cleaned));
                 worker.recycle(cleaned);
                 return result.map(|()| scan.consumed);
@@ -248,9 +257,9 @@ impl Flow {
             let mut scratch = worker.scratch.borrow_mut();
             // Never read past a length that is known: what follows is the next message's.
             let limit = match &self.progress {
-                Progress::Length(left) => {
-                    usize::try_from(*left).unwrap_or(usize::MAX).min(scratch.len())
-                }
+                Progress::Length(left) => usize::try_from(*left)
+                    .unwrap_or(usize::MAX)
+                    .min(scratch.len()),
                 _ => scratch.len(),
             };
             match from.poll_read(cx, &mut scratch[..limit]) {
@@ -340,8 +349,12 @@ impl Flow {
         cx: &mut Context<'_>,
         to: &mut Transport,
     ) -> Poll<Result<(), Broken>> {
-        let Some(mut pipe) = self.pipe.take() else { return Poll::Ready(Ok(())) };
-        let Some(sink) = to.plain() else { return Poll::Ready(Err(Broken::ReceiverFailed)) };
+        let Some(mut pipe) = self.pipe.take() else {
+            return Poll::Ready(Ok(()));
+        };
+        let Some(sink) = to.plain() else {
+            return Poll::Ready(Err(Broken::ReceiverFailed));
+        };
         while pipe.held > 0 {
             match sink.poll_splice_out(cx, pipe.out.as_raw_fd(), pipe.held) {
                 Poll::Ready(Ok(n)) => {

@@ -172,28 +172,20 @@ impl Io {
         // SAFETY: plain call on an owned descriptor.
         unsafe { libc::shutdown(self.raw(), libc::SHUT_WR) };
     }
-
-    /// Makes the coming close a reset, so that nothing lingers in the kernel.
-    pub fn reset_on_close(&self) {
-        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-        // SAFETY: the option value is a live `linger` of the length given.
-        unsafe {
-            libc::setsockopt(
-                self.raw(),
-                libc::SOL_SOCKET,
-                libc::SO_LINGER,
-                (&raw const linger).cast(),
-                size_of::<libc::linger>() as libc::socklen_t,
-            );
-        }
-    }
 }
 
 fn splice(from: RawFd, to: RawFd, len: usize) -> io::Result<usize> {
     let flags = libc::SPLICE_F_MOVE | libc::SPLICE_F_NONBLOCK;
     // SAFETY: null offsets are allowed for pipes and sockets.
     let n = unsafe {
-        libc::splice(from, std::ptr::null_mut(), to, std::ptr::null_mut(), len, flags)
+        libc::splice(
+            from,
+            std::ptr::null_mut(),
+            to,
+            std::ptr::null_mut(),
+            len,
+            flags,
+        )
     };
     usize::try_from(n).map_err(|_| io::Error::last_os_error())
 }

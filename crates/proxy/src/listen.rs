@@ -10,7 +10,7 @@ use crate::transport::Transport;
 use crate::worker::{Door, Worker, spawn_session};
 use model::{Address, Bind, Config};
 use rules::action::{Effects, run};
-use rules::{Ctx, NoTrace, SessionInfo, StreamInfo, Verdict, Vars};
+use rules::{Ctx, NoTrace, SessionInfo, StreamInfo, Vars, Verdict};
 use state::{Frontend, SessionGuard};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -57,8 +57,16 @@ pub struct BindError {
 
 impl std::fmt::Display for BindError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let BindError { proxy, origin, address, error } = self;
-        write!(f, "{origin}: proxy '{proxy}' cannot listen on {address}: {error}")
+        let BindError {
+            proxy,
+            origin,
+            address,
+            error,
+        } = self;
+        write!(
+            f,
+            "{origin}: proxy '{proxy}' cannot listen on {address}: {error}"
+        )
     }
 }
 
@@ -69,7 +77,9 @@ pub fn bind_all(config: &Config, old: &Listeners) -> Result<Listeners, Vec<BindE
     let mut all = Vec::new();
     let mut errors = Vec::new();
     for proxy in &config.proxies {
-        let Some(side) = proxy.frontend.as_ref().filter(|_| !proxy.disabled) else { continue };
+        let Some(side) = proxy.frontend.as_ref().filter(|_| !proxy.disabled) else {
+            continue;
+        };
         for bind in &side.binds {
             let socket = match kept.remove(&bind.address) {
                 Some(listener) => Ok(Arc::clone(&listener.socket)),
@@ -84,8 +94,12 @@ pub fn bind_all(config: &Config, old: &Listeners) -> Result<Listeners, Vec<BindE
                 Ok(socket) => {
                     let local = socket::local_address(socket.as_raw_fd())
                         .filter(|a| !a.ip().is_unspecified());
-                    let listener =
-                        Listener { frontend: proxy.name.clone(), bind: bind.clone(), socket, local };
+                    let listener = Listener {
+                        frontend: proxy.name.clone(),
+                        bind: bind.clone(),
+                        socket,
+                        local,
+                    };
                     all.push(Arc::new(listener));
                 }
                 Err(error) => errors.push(BindError {
@@ -97,7 +111,11 @@ pub fn bind_all(config: &Config, old: &Listeners) -> Result<Listeners, Vec<BindE
             }
         }
     }
-    if errors.is_empty() { Ok(Listeners { all }) } else { Err(errors) }
+    if errors.is_empty() {
+        Ok(Listeners { all })
+    } else {
+        Err(errors)
+    }
 }
 
 fn shown(address: &Address) -> String {
@@ -154,16 +172,23 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
     let Ok(socket) = socket else { return };
     loop {
         let generation = worker.generation();
-        let Some(frontend) = generation.frontend(&listener.frontend).cloned() else { return };
+        let Some(frontend) = generation.frontend(&listener.frontend).cloned() else {
+            return;
+        };
         drop(generation);
         room(&worker, &frontend).await;
-        let Ok(mut ready) = socket.readable().await else { return };
+        let Ok(mut ready) = socket.readable().await else {
+            return;
+        };
         let accepted = ready.try_io(|fd| accept_one(fd.as_raw_fd()));
         match accepted {
             Err(_would_block) => {}
             Ok(Err(e)) => {
                 // No descriptors left: wait for sessions to end instead of spinning.
-                if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)) {
+                if matches!(
+                    e.raw_os_error(),
+                    Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)
+                ) {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
             }
@@ -171,7 +196,14 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
                 let at = Instant::now();
                 let listener = Arc::clone(&listener);
                 let guard = frontend.enter();
-                let accepted = Accepted { fd, peer, listener, frontend, guard, at };
+                let accepted = Accepted {
+                    fd,
+                    peer,
+                    listener,
+                    frontend,
+                    guard,
+                    at,
+                };
                 place(&worker, &doors, accepted);
             }
         }
@@ -193,7 +225,11 @@ async fn room(worker: &Worker, frontend: &Frontend) {
             told = true;
             frontend.wait(cx.waker());
             // A place may have been freed before the waker was known.
-            if free() { Poll::Ready(()) } else { Poll::Pending }
+            if free() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
         })
         .await;
     }
@@ -201,7 +237,8 @@ async fn room(worker: &Worker, frontend: &Frontend) {
 
 fn accept_one(fd: i32) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
     // SAFETY: the storage is large enough for any address and its length says so; the new
-    // descriptor, when there is one, is ours alone.
+    // descriptor, when there is one, is ours alone; `SockAddrStorage` is a transparent wrapper of
+    // `sockaddr_storage`.
     unsafe {
         let mut storage: libc::sockaddr_storage = std::mem::zeroed();
         let mut len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
@@ -211,7 +248,10 @@ fn accept_one(fd: i32) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
             return Err(io::Error::last_os_error());
         }
         let owned = <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(new);
-        let address = socket2::SockAddr::new(std::mem::transmute(storage), len);
+        let address = socket2::SockAddr::new(
+            std::mem::transmute::<libc::sockaddr_storage, socket2::SockAddrStorage>(storage),
+            len,
+        );
         Ok((owned, address.as_socket()))
     }
 }
@@ -248,7 +288,14 @@ pub fn adopt(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
 }
 
 fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
-    let Accepted { fd, peer, listener, frontend, guard, at } = accepted;
+    let Accepted {
+        fd,
+        peer,
+        listener,
+        frontend,
+        guard,
+        at,
+    } = accepted;
     let options = &listener.bind.options;
     if let Some(keepalive) = frontend.side().keepalive {
         socket::keep_alive(&fd, keepalive);
@@ -294,8 +341,8 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         handshake: Duration::ZERO,
         private: None,
         vars,
-        guard,
-        seat: Seat::take(worker, doors),
+        _guard: guard,
+        _seat: Seat::take(worker, doors),
     };
     spawn_session(worker, client);
 }
@@ -313,7 +360,11 @@ fn rejected(
         return false;
     }
     let generation = worker.generation();
-    let view = state::View { process: &worker.process, generation: &generation, now: at };
+    let view = state::View {
+        process: &worker.process,
+        generation: &generation,
+        now: at,
+    };
     let stream = StreamInfo::default();
     let mut cx = Ctx {
         session: info,
@@ -328,9 +379,14 @@ fn rejected(
         rng: &worker.rng,
     };
     let mut effects = Effects::default();
-    [&side.tcp_request_connection, &side.tcp_request_session].into_iter().any(|rules| {
-        matches!(run(rules, 0, &mut cx, &mut effects, &mut NoTrace), Verdict::Reject)
-    })
+    [&side.tcp_request_connection, &side.tcp_request_session]
+        .into_iter()
+        .any(|rules| {
+            matches!(
+                run(rules, 0, &mut cx, &mut effects, &mut NoTrace),
+                Verdict::Reject
+            )
+        })
 }
 
 fn leave(doors: &[Door], worker: usize) {
@@ -349,7 +405,10 @@ impl Seat {
     fn take(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>) -> Seat {
         worker.sessions.set(worker.sessions.get() + 1);
         worker.process.connections.enter();
-        Seat { worker: Rc::clone(worker), doors: Arc::clone(doors) }
+        Seat {
+            worker: Rc::clone(worker),
+            doors: Arc::clone(doors),
+        }
     }
 }
 

@@ -80,7 +80,13 @@ impl Logger {
             let level = level.max(setting.min_level);
             let mut line = self.line.borrow_mut();
             line.clear();
-            self.frame(setting, tag.unwrap_or(&self.tag.name), level, now, &mut line);
+            self.frame(
+                setting,
+                tag.unwrap_or(&self.tag.name),
+                level,
+                now,
+                &mut line,
+            );
             line.extend_from_slice(message);
             line.truncate(setting.max_len.saturating_sub(1));
             line.push(b'\n');
@@ -138,7 +144,10 @@ impl Logger {
         let at = match sinks.iter().position(|o| o.target == *target) {
             Some(at) => at,
             None => {
-                sinks.push(Open { target: target.clone(), sink: open(target) });
+                sinks.push(Open {
+                    target: target.clone(),
+                    sink: open(target),
+                });
                 sinks.len() - 1
             }
         };
@@ -176,9 +185,14 @@ fn open(target: &LogTarget) -> Sink {
             Err(_) => Sink::Nowhere,
         },
         LogTarget::Address(address) => {
-            let Some(to) = address.socket() else { return Sink::Nowhere };
-            let any: SocketAddr =
-                if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
+            let Some(to) = address.socket() else {
+                return Sink::Nowhere;
+            };
+            let any: SocketAddr = if to.is_ipv4() {
+                ([0, 0, 0, 0], 0).into()
+            } else {
+                ([0u16; 8], 0).into()
+            };
             UdpSocket::bind(any).map_or(Sink::Nowhere, |socket| nonblocking(socket, to))
         }
     }

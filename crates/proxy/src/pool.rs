@@ -14,8 +14,6 @@ pub struct ServerConn {
     pub io: Transport,
     /// Requests it has carried to the end.
     pub served: u32,
-    /// Our address on it, when a log format or a header asks for it.
-    pub local: Option<std::net::SocketAddr>,
 }
 
 struct Idle {
@@ -78,7 +76,10 @@ impl Pools {
             servers.resize_with(index + 1, ServerPool::default);
         }
         let pool = &mut servers[index];
-        if limits.max.is_some_and(|max| pool.idle.len() >= max as usize) {
+        if limits
+            .max
+            .is_some_and(|max| pool.idle.len() >= max as usize)
+        {
             return;
         }
         pool.purge_delay = limits.purge_delay;
@@ -96,17 +97,5 @@ impl Pools {
                 pool.idle.shrink_to_fit();
             }
         }
-    }
-
-    /// Closes every idle connection of one server, which is leaving.
-    pub fn forget(&self, server: u32) {
-        if let Some(pool) = self.servers.borrow_mut().get_mut(server as usize) {
-            pool.idle.clear();
-        }
-    }
-
-    /// Idle connections kept for one server.
-    pub fn count(&self, server: u32) -> usize {
-        self.servers.borrow().get(server as usize).map_or(0, |p| p.idle.len())
     }
 }

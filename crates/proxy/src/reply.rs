@@ -9,8 +9,8 @@ use crate::worker::Worker;
 use http::framing::Body as Framing;
 use http::{Head, Version, h1, status};
 use model::{ErrorLocation, ErrorPage, ErrorPages};
-use rules::action::{Body, Redirect, Reply};
 use rules::Ctx;
+use rules::action::{Body, Redirect, Reply};
 use std::future::poll_fn;
 use std::io::IoSlice;
 use std::rc::Rc;
@@ -35,7 +35,10 @@ pub struct Answer {
 impl Answer {
     /// The page for a status.
     pub fn error(status: u16) -> Answer {
-        Answer { status, ..Answer::default() }
+        Answer {
+            status,
+            ..Answer::default()
+        }
     }
 
     /// What a rule returns.
@@ -54,7 +57,9 @@ impl Answer {
             Body::Section(name) => answer.section = Some(name.clone()),
         }
         if let Some(kind) = &reply.content_type {
-            answer.headers.push((b"content-type".to_vec(), kind.as_bytes().to_vec()));
+            answer
+                .headers
+                .push((b"content-type".to_vec(), kind.as_bytes().to_vec()));
         }
         for (name, format) in &reply.headers {
             let mut value = Vec::new();
@@ -68,12 +73,18 @@ impl Answer {
     pub fn redirect(redirect: &Redirect, cx: &Ctx<'_>) -> Answer {
         let mut answer = Answer::error(redirect.status);
         answer.body = Some(Vec::new());
-        answer.headers.push((b"location".to_vec(), redirect.location(cx)));
+        answer
+            .headers
+            .push((b"location".to_vec(), redirect.location(cx)));
         if !matches!(redirect.status, 301 | 308) {
-            answer.headers.push((b"cache-control".to_vec(), b"no-cache".to_vec()));
+            answer
+                .headers
+                .push((b"cache-control".to_vec(), b"no-cache".to_vec()));
         }
         if let Some(cookie) = &redirect.cookie {
-            answer.headers.push((b"set-cookie".to_vec(), cookie.as_bytes().to_vec()));
+            answer
+                .headers
+                .push((b"set-cookie".to_vec(), cookie.as_bytes().to_vec()));
         }
         answer
     }
@@ -167,7 +178,11 @@ impl Stream<'_> {
         }
         let mut head = self.response.take().unwrap_or_else(|| self.worker.head());
         head.reset();
-        let section = answer.section.as_ref().and_then(|n| self.generation.config.http_errors.get(&**n)).cloned();
+        let section = answer
+            .section
+            .as_ref()
+            .and_then(|n| self.generation.config.http_errors.get(&**n))
+            .cloned();
         let backend = self.backend.as_ref().map(|b| b.proxy().errors.clone());
         let frontend = self.frontend.proxy().errors.clone();
         let mut pages: Vec<&ErrorPages> = Vec::new();
@@ -188,10 +203,20 @@ impl Stream<'_> {
         if !empty {
             out.extend_from_slice(&body);
         }
-        let sent = send(self.worker, self.client, &self.frontend.proxy().timeouts, &out).await;
+        let sent = send(
+            self.worker,
+            self.client,
+            &self.frontend.proxy().timeouts,
+            &out,
+        )
+        .await;
         self.down.sent += out.len() as u64;
         self.worker.recycle(out);
-        if !sent || self.client_close { Next::Close } else { Next::KeepAlive }
+        if !sent || self.client_close {
+            Next::Close
+        } else {
+            Next::KeepAlive
+        }
     }
 
     /// Whether the request's body is done with: there was none, or all of it is here already.
@@ -233,7 +258,9 @@ async fn send(
     bytes: &[u8],
 ) -> bool {
     let _ = worker;
-    client.timer.arm(timeouts.client.map(|t| Instant::now() + t));
+    client
+        .timer
+        .arm(timeouts.client.map(|t| Instant::now() + t));
     let mut at = 0;
     poll_fn(|cx| {
         while let Some(rest) = bytes.get(at..).filter(|r| !r.is_empty()) {
@@ -262,7 +289,10 @@ pub enum Refused {
     /// It was silent too long, after so many bytes.
     TimedOut { bytes: usize },
     /// What it sent is no request.
-    Malformed { error: h1::Error, first_byte: Instant },
+    Malformed {
+        error: h1::Error,
+        first_byte: Instant,
+    },
 }
 
 /// Answers, counts and logs a request that never became one.
@@ -278,8 +308,7 @@ pub async fn refuse(
         Refused::Malformed { error, first_byte } => (error.status(), 1, Cause::Proxy, *first_byte),
     };
     let frontend = std::sync::Arc::clone(&client.frontend);
-    let silent = bytes == 0
-        && (frontend.side().dontlognull || frontend.proxy().http.ignore_probes);
+    let silent = bytes == 0 && (frontend.side().dontlognull || frontend.proxy().http.ignore_probes);
     let ended = Termination::new(cause, Phase::Request);
     let answered = !(bytes == 0 && frontend.proxy().http.ignore_probes);
     let mut sent = 0;
@@ -295,6 +324,8 @@ pub async fn refuse(
         worker.recycle(out);
         worker.recycle_head(head);
     }
-    account::refused(worker, client, status, sent, ended, idle_since, first, !silent);
+    account::refused(
+        worker, client, status, sent, ended, idle_since, first, !silent,
+    );
     client.io.shutdown_write();
 }

@@ -4,8 +4,8 @@ use crate::account;
 use crate::reply::Answer;
 use crate::stream::{Halt, Stream};
 use crate::termination::{Cause, Phase, Termination};
-use http::framing::{self, Body};
 use http::Version;
+use http::framing::{self, Body};
 use model::{ConnectionMode, Proxy, RestrictNames};
 use rules::action::{Effects, run};
 use rules::{NoTrace, Rule, Verdict};
@@ -70,7 +70,10 @@ impl Stream<'_> {
         if let Some(uri) = &side.monitor_uri
             && self.request.target() == uri.as_bytes()
         {
-            let failed = side.monitor_fail.iter().any(|c| c.eval(&ctx!(self), &mut NoTrace));
+            let failed = side
+                .monitor_fail
+                .iter()
+                .any(|c| c.eval(&ctx!(self), &mut NoTrace));
             let status = if failed { 503 } else { 200 };
             self.monitored = true;
             let ended = Termination::new(Cause::Local, Phase::Request);
@@ -86,7 +89,9 @@ impl Stream<'_> {
 
     /// The backend's rules, unless they have run as the frontend's of the same `listen`.
     pub(crate) async fn backend_rules(&mut self) -> Result<(), Halt> {
-        let Some(backend) = self.backend.clone() else { return Ok(()) };
+        let Some(backend) = self.backend.clone() else {
+            return Ok(());
+        };
         let proxy = Arc::clone(backend.proxy());
         if proxy.http.connection == ConnectionMode::Close {
             self.client_close = true;
@@ -134,8 +139,13 @@ impl Stream<'_> {
                     account::denied(self);
                     return Err(Halt::Silent(refused));
                 }
-                Verdict::WaitForBody { time_ms, at_least, resume } => {
-                    self.wait_for_body(Some(Duration::from_millis(time_ms)), at_least).await?;
+                Verdict::WaitForBody {
+                    time_ms,
+                    at_least,
+                    resume,
+                } => {
+                    self.wait_for_body(Some(Duration::from_millis(time_ms)), at_least)
+                        .await?;
                     from = resume;
                 }
             }
@@ -148,7 +158,8 @@ impl Stream<'_> {
         }
         self.retry_forbidden |= effects.no_retry;
         for (slot, value) in effects.captures {
-            self.captures.put(response, slot, value, self.frontend.side());
+            self.captures
+                .put(response, slot, &value, self.frontend.side());
         }
     }
 
@@ -168,12 +179,18 @@ impl Stream<'_> {
             Poll::Pending
         })
         .await;
-        if left { Halt::Silent(ended) } else { Halt::Answer(answer, ended) }
+        if left {
+            Halt::Silent(ended)
+        } else {
+            Halt::Answer(answer, ended)
+        }
     }
 
     /// The statistics page, where this proxy has one and the request is for it.
     fn statistics(&mut self, proxy: &Arc<Proxy>) -> Result<(), Halt> {
-        let Some(page) = &proxy.stats else { return Ok(()) };
+        let Some(page) = &proxy.stats else {
+            return Ok(());
+        };
         if !self.request.target().starts_with(page.uri.as_bytes()) {
             return Ok(());
         }
@@ -188,7 +205,10 @@ impl Stream<'_> {
         match answer {
             Some(answer) => {
                 self.info.server = Some("<STATS>".into());
-                Err(Halt::Answer(answer, Termination::new(Cause::Local, Phase::Request)))
+                Err(Halt::Answer(
+                    answer,
+                    Termination::new(Cause::Local, Phase::Request),
+                ))
             }
             None => Ok(()),
         }
@@ -204,8 +224,9 @@ impl Stream<'_> {
             return Ok(());
         }
         let proxy = Arc::clone(self.frontend.proxy());
-        let patience =
-            patience.or(proxy.timeouts.http_request).or(proxy.timeouts.client);
+        let patience = patience
+            .or(proxy.timeouts.http_request)
+            .or(proxy.timeouts.client);
         self.client.timer.arm(patience.map(|t| Instant::now() + t));
         let limit = self.generation.config.global.tuning.bufsize;
         let framed = self.request_framing.body;
@@ -242,7 +263,11 @@ impl Stream<'_> {
             None => {}
             Some(cause) => {
                 self.client_close = true;
-                let status = if cause == Cause::ClientTimeout { 408 } else { 400 };
+                let status = if cause == Cause::ClientTimeout {
+                    408
+                } else {
+                    400
+                };
                 let ended = Termination::new(cause, Phase::Request);
                 return Err(Halt::Answer(Answer::error(status), ended));
             }
@@ -250,7 +275,9 @@ impl Stream<'_> {
         self.body.clear();
         match framed {
             Body::Length(n) => {
-                let n = usize::try_from(n).unwrap_or(usize::MAX).min(self.client.carry.len());
+                let n = usize::try_from(n)
+                    .unwrap_or(usize::MAX)
+                    .min(self.client.carry.len());
                 self.body.extend_from_slice(&self.client.carry[..n]);
             }
             Body::Chunked => {
@@ -266,15 +293,34 @@ impl Stream<'_> {
 
     /// Adds what the configuration tells servers about the client and the connection.
     pub(crate) fn prepare_request(&mut self) {
-        let Some(backend) = self.backend.clone() else { return };
-        let (front, back) = (Arc::clone(self.frontend.proxy()), Arc::clone(backend.proxy()));
-        let mut text = TextBuffer { bytes: [0; 64], len: 0 };
+        let Some(backend) = self.backend.clone() else {
+            return;
+        };
+        let (front, back) = (
+            Arc::clone(self.frontend.proxy()),
+            Arc::clone(backend.proxy()),
+        );
+        let mut text = TextBuffer {
+            bytes: [0; 64],
+            len: 0,
+        };
         if let Some(src) = self.client.info.src {
             // The frontend's setting counts, else the backend's (manual, `option forwardfor`).
-            if let Some(option) = front.http.forwardfor.as_ref().or(back.http.forwardfor.as_ref()) {
+            if let Some(option) = front
+                .http
+                .forwardfor
+                .as_ref()
+                .or(back.http.forwardfor.as_ref())
+            {
                 let ip = src.ip().to_canonical();
-                let except = option.except.is_some_and(|(n, l)| rules::network_contains(n, l, ip));
-                let name = back.http.forwardfor.as_ref().map_or(&option.header, |b| &b.header);
+                let except = option
+                    .except
+                    .is_some_and(|(n, l)| rules::network_contains(n, l, ip));
+                let name = back
+                    .http
+                    .forwardfor
+                    .as_ref()
+                    .map_or(&option.header, |b| &b.header);
                 let present = option.if_none && self.request.get(name.as_bytes()).is_some();
                 if !except && !present {
                     let _ = write!(text, "{ip}");
@@ -290,11 +336,18 @@ impl Stream<'_> {
                 self.request.append(b"forwarded", text.bytes());
             }
         }
-        if let Some(option) = front.http.originalto.as_ref().or(back.http.originalto.as_ref())
+        if let Some(option) = front
+            .http
+            .originalto
+            .as_ref()
+            .or(back.http.originalto.as_ref())
             && let Some(dst) = self.client.destination()
         {
             let ip = dst.ip().to_canonical();
-            if !option.except.is_some_and(|(n, l)| rules::network_contains(n, l, ip)) {
+            if !option
+                .except
+                .is_some_and(|(n, l)| rules::network_contains(n, l, ip))
+            {
                 text.clear();
                 let _ = write!(text, "{ip}");
                 self.request.append(option.header.as_bytes(), text.bytes());
@@ -315,9 +368,12 @@ impl Stream<'_> {
 
     /// Adds what depends on the server that was chosen.
     pub(crate) fn name_server(&mut self) {
-        let (Some(backend), Some(slot)) = (&self.backend, &self.slot) else { return };
+        let (Some(backend), Some(slot)) = (&self.backend, &self.slot) else {
+            return;
+        };
         if let Some(header) = &backend.proxy().http.send_name_header {
-            self.request.set(header.as_bytes(), slot.server().name.as_bytes());
+            self.request
+                .set(header.as_bytes(), slot.server().name.as_bytes());
         }
     }
 }
@@ -370,4 +426,3 @@ impl Write for TextBuffer {
         Ok(())
     }
 }
-

@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 /// Applies the rules to the response's head and makes it fit the client's connection.
 pub fn judge(stream: &mut Stream<'_>, framed: &framing::Response) -> Result<(), Halt> {
-    let Some(head) = stream.response.as_mut() else { return Ok(()) };
+    let Some(head) = stream.response.as_mut() else {
+        return Ok(());
+    };
     let upgrade = head.status() == 101;
     stream.status = Some(head.status());
     drop_hop_by_hop(head, upgrade);
@@ -53,7 +55,10 @@ fn response_rules(stream: &mut Stream<'_>, rules: &[Rule]) -> Result<(), Halt> {
         }
         Verdict::Redirect(redirect) => {
             let ended = Termination::new(Cause::Local, Phase::Headers);
-            Err(Halt::Answer(Answer::redirect(redirect, &ctx!(stream)), ended))
+            Err(Halt::Answer(
+                Answer::redirect(redirect, &ctx!(stream)),
+                ended,
+            ))
         }
         Verdict::Continue
         | Verdict::Allow
@@ -83,7 +88,9 @@ pub fn after_response(stream: &mut Stream<'_>) {
 pub fn finish_head(stream: &mut Stream<'_>) {
     let client_is_old = stream.request.version() == Version::Http10;
     let close = stream.client_close;
-    let Some(head) = stream.response.as_mut() else { return };
+    let Some(head) = stream.response.as_mut() else {
+        return;
+    };
     stream.status = Some(head.status());
     if head.status() == 101 {
         head.append(b"Connection", b"upgrade");

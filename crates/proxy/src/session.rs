@@ -11,10 +11,10 @@ use crate::worker::Worker;
 use crate::{pool::ServerConn, reply, tcp};
 use http::{Head, h1};
 use rules::{SessionInfo, Vars};
-use std::cell::RefCell;
-use std::net::SocketAddr;
 use state::{Frontend, SessionGuard};
+use std::cell::RefCell;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -43,9 +43,9 @@ pub struct Client {
     /// Variables of the session, and of its request while there is one.
     pub vars: RefCell<Vars>,
     /// The place in the frontend's limits; held for its drop.
-    pub guard: SessionGuard,
+    pub _guard: SessionGuard,
     /// The place in the worker's load; held for its drop.
-    pub seat: crate::listen::Seat,
+    pub _seat: crate::listen::Seat,
 }
 
 impl Client {
@@ -83,10 +83,16 @@ pub struct Arrival {
 enum Received {
     Request(Box<Head>, Arrival),
     /// The client closed before a request.
-    Closed { bytes: usize },
+    Closed {
+        bytes: usize,
+    },
     /// The client's connection failed.
-    Failed { bytes: usize },
-    TimedOut { bytes: usize },
+    Failed {
+        bytes: usize,
+    },
+    TimedOut {
+        bytes: usize,
+    },
     Malformed(h1::Error, Instant),
 }
 
@@ -142,7 +148,10 @@ async fn receive(worker: &Rc<Worker>, client: &mut Client, idle_since: Instant) 
     let timeouts = client.frontend.proxy().timeouts;
     // Before the first byte a kept-alive connection has its own patience.
     let patience = if client.requests > 0 {
-        timeouts.http_keep_alive.or(timeouts.http_request).or(timeouts.client)
+        timeouts
+            .http_keep_alive
+            .or(timeouts.http_request)
+            .or(timeouts.client)
     } else {
         timeouts.http_request.or(timeouts.client)
     };
@@ -151,7 +160,9 @@ async fn receive(worker: &Rc<Worker>, client: &mut Client, idle_since: Instant) 
     if !client.carry.is_empty() {
         let now = Instant::now();
         first_byte = Some(now);
-        client.timer.arm(timeouts.http_request.or(timeouts.client).map(|t| now + t));
+        client
+            .timer
+            .arm(timeouts.http_request.or(timeouts.client).map(|t| now + t));
     }
     let mut tried = false;
     poll_fn(|cx| poll_receive(worker, client, cx, idle_since, &mut first_byte, &mut tried)).await
@@ -165,7 +176,11 @@ fn poll_receive(
     first_byte: &mut Option<Instant>,
     tried: &mut bool,
 ) -> Poll<Received> {
-    let arrival = |first: Instant| Arrival { idle_since, first_byte: first, complete: Instant::now() };
+    let arrival = |first: Instant| Arrival {
+        idle_since,
+        first_byte: first,
+        complete: Instant::now(),
+    };
     let options = parse_options(worker, client);
     // What was carried over may already hold a whole head.
     if !*tried
@@ -190,15 +205,21 @@ fn poll_receive(
         let mut scratch = worker.scratch.borrow_mut();
         let n = match client.io.poll_read(cx, &mut scratch) {
             Poll::Ready(Ok(0)) => {
-                return Poll::Ready(Received::Closed { bytes: client.carry.len() });
+                return Poll::Ready(Received::Closed {
+                    bytes: client.carry.len(),
+                });
             }
             Poll::Ready(Ok(n)) => n,
             Poll::Ready(Err(_)) => {
-                return Poll::Ready(Received::Failed { bytes: client.carry.len() });
+                return Poll::Ready(Received::Failed {
+                    bytes: client.carry.len(),
+                });
             }
             Poll::Pending => {
                 if client.timer.poll_expired(cx).is_ready() {
-                    return Poll::Ready(Received::TimedOut { bytes: client.carry.len() });
+                    return Poll::Ready(Received::TimedOut {
+                        bytes: client.carry.len(),
+                    });
                 }
                 return Poll::Pending;
             }
@@ -207,7 +228,9 @@ fn poll_receive(
             let now = Instant::now();
             let timeouts = &client.frontend.proxy().timeouts;
             if client.requests > 0 {
-                client.timer.arm(timeouts.http_request.or(timeouts.client).map(|t| now + t));
+                client
+                    .timer
+                    .arm(timeouts.http_request.or(timeouts.client).map(|t| now + t));
             }
             now
         });
@@ -254,6 +277,5 @@ fn parse_options(worker: &Worker, client: &Client) -> h1::ParseOptions {
         max_head: tuning.bufsize.saturating_sub(tuning.maxrewrite),
         max_headers: tuning.http_maxhdr,
         accept_unsafe: client.frontend.proxy().http.unsafe_request,
-        ..h1::ParseOptions::default()
     }
 }

@@ -63,7 +63,10 @@ pub fn connect_unix(path: &str) -> io::Result<OwnedFd> {
 
 /// Starts a connection to a socket of the abstract namespace.
 pub fn connect_abstract(name: &str, padded: bool) -> io::Result<OwnedFd> {
-    start(new_stream(Domain::UNIX, None)?, &abstract_address(name, padded)?)
+    start(
+        new_stream(Domain::UNIX, None)?,
+        &abstract_address(name, padded)?,
+    )
 }
 
 fn new_stream(domain: Domain, protocol: Option<Protocol>) -> io::Result<Socket> {
@@ -119,12 +122,14 @@ fn abstract_address(name: &str, padded: bool) -> io::Result<SockAddr> {
 pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool) -> io::Result<OwnedFd> {
     let options = &bind.options;
     match &bind.address {
-        Address::Inet { host, port: PortSpec::Fixed(port), .. } => {
+        Address::Inet {
+            host,
+            port: PortSpec::Fixed(port),
+            ..
+        } => {
             let addr = match host {
                 Host::Any => SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, *port)),
-                Host::Any6 => {
-                    SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, *port, 0, 0))
-                }
+                Host::Any6 => SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, *port, 0, 0)),
                 Host::Ip(ip) => SocketAddr::new(*ip, *port),
                 Host::Name(_) => return Err(io::ErrorKind::AddrNotAvailable.into()),
             };
@@ -156,10 +161,20 @@ pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool) -> io::Result<OwnedFd
             // Inherited by what is accepted; saves a call per connection.
             socket.set_tcp_nodelay(true)?;
             if options.defer_accept {
-                set_int(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 60)?;
+                set_int(
+                    socket.as_raw_fd(),
+                    libc::IPPROTO_TCP,
+                    libc::TCP_DEFER_ACCEPT,
+                    60,
+                )?;
             }
             if options.tfo {
-                set_int(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_FASTOPEN, backlog as i32)?;
+                set_int(
+                    socket.as_raw_fd(),
+                    libc::IPPROTO_TCP,
+                    libc::TCP_FASTOPEN,
+                    backlog as i32,
+                )?;
             }
             socket.bind(&addr.into())?;
             socket.listen(backlog as i32)?;
@@ -242,16 +257,28 @@ fn set_int(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {
             size_of::<i32>() as libc::socklen_t,
         )
     };
-    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if rc == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 fn set_transparent_v6(socket: &Socket) -> io::Result<()> {
-    set_int(socket.as_raw_fd(), libc::IPPROTO_IPV6, libc::IPV6_TRANSPARENT, 1)
+    set_int(
+        socket.as_raw_fd(),
+        libc::IPPROTO_IPV6,
+        libc::IPV6_TRANSPARENT,
+        1,
+    )
 }
 
 /// The local address of a connected or listening socket.
 pub fn local_address(fd: RawFd) -> Option<SocketAddr> {
     // SAFETY: borrowed for the call only; the caller keeps it open.
     let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
-    socket2::SockRef::from(&borrowed).local_addr().ok()?.as_socket()
+    socket2::SockRef::from(&borrowed)
+        .local_addr()
+        .ok()?
+        .as_socket()
 }

@@ -114,7 +114,12 @@ pub async fn serve(
         response: None,
         request_framing: framing::Request::default(),
         info: StreamInfo::default(),
-        times: Times { arrival, queued: None, connected: None, responded: None },
+        times: Times {
+            arrival,
+            queued: None,
+            connected: None,
+            responded: None,
+        },
         ended: Termination::default(),
         up: Flow::idle(),
         down: Flow::idle(),
@@ -222,14 +227,20 @@ impl Stream<'_> {
     /// pause, or elsewhere when `option redispatch` says so (manual section 4.2, `retries`).
     async fn connection_failed(&mut self, failure: ConnectFailure) -> Result<(), Halt> {
         let Some(backend) = self.backend.clone() else {
-            return Err(Halt::Silent(Termination::new(Cause::Internal, Phase::Connect)));
+            return Err(Halt::Silent(Termination::new(
+                Cause::Internal,
+                Phase::Connect,
+            )));
         };
         account::connection_failed(self, &failure);
         let side = backend.side();
         let allowed = side.retry_on.has(model::RetryOn::CONN_FAILURE);
         if failure == ConnectFailure::ClientGone {
             self.slot = None;
-            return Err(Halt::Silent(Termination::new(Cause::ClientAbort, Phase::Connect)));
+            return Err(Halt::Silent(Termination::new(
+                Cause::ClientAbort,
+                Phase::Connect,
+            )));
         }
         if !allowed || self.retries >= side.retries {
             self.slot = None;
@@ -242,7 +253,7 @@ impl Stream<'_> {
         self.retries += 1;
         let redispatch = side.redispatch.is_some_and(|r| {
             if r.interval > 0 {
-                self.retries % r.interval.unsigned_abs() == 0
+                self.retries.is_multiple_of(r.interval.unsigned_abs())
             } else {
                 // Counted from the end: -1 is the last retry.
                 side.retries + 1 - self.retries.min(side.retries) == r.interval.unsigned_abs()
@@ -262,7 +273,7 @@ impl Stream<'_> {
                 Some(connect) => connect.min(RETRY_PAUSE),
                 None => RETRY_PAUSE,
             };
-            if failure != ConnectFailure::TimedOut && backend.servers().len() > 0 {
+            if failure != ConnectFailure::TimedOut && !backend.servers().is_empty() {
                 self.pause(pause).await?;
             }
         }
@@ -306,7 +317,10 @@ impl Stream<'_> {
         connection.served += 1;
         let server = slot.server();
         let settings = server.settings();
-        let never = self.backend.as_ref().is_some_and(|b| b.side().reuse == model::HttpReuse::Never);
+        let never = self
+            .backend
+            .as_ref()
+            .is_some_and(|b| b.side().reuse == model::HttpReuse::Never);
         if never {
             self.client.private = Some(Box::new((server.uid, connection)));
             return;
@@ -316,7 +330,9 @@ impl Stream<'_> {
             purge_delay: settings.pool_purge_delay,
             max_reuse: settings.max_reuse,
         };
-        self.worker.pools.put(server.uid, connection, limits, Instant::now());
+        self.worker
+            .pools
+            .put(server.uid, connection, limits, Instant::now());
     }
 
     /// Gives everything back to the worker.

@@ -67,7 +67,11 @@ fn choose_backend(worker: &Worker, client: &mut Client) -> Result<Arc<Backend>, 
     let frontend = Arc::clone(&client.frontend);
     let none = StreamInfo::default();
     let now = Instant::now();
-    let view = state::View { process: &worker.process, generation: &generation, now };
+    let view = state::View {
+        process: &worker.process,
+        generation: &generation,
+        now,
+    };
     let mut cx = Ctx {
         session: &client.info,
         stream: &none,
@@ -90,7 +94,10 @@ fn choose_backend(worker: &Worker, client: &mut Client) -> Result<Arc<Backend>, 
     }
     let side = frontend.side();
     for switch in &side.switches {
-        let matched = switch.condition.as_ref().is_none_or(|c| c.eval(&cx, &mut NoTrace));
+        let matched = switch
+            .condition
+            .as_ref()
+            .is_none_or(|c| c.eval(&cx, &mut NoTrace));
         if !matched {
             continue;
         }
@@ -99,7 +106,9 @@ fn choose_backend(worker: &Worker, client: &mut Client) -> Result<Arc<Backend>, 
             SwitchTarget::Format(format) => {
                 let mut name = Vec::new();
                 format.render(&cx, &mut name);
-                std::str::from_utf8(&name).ok().and_then(|n| generation.backend(n))
+                std::str::from_utf8(&name)
+                    .ok()
+                    .and_then(|n| generation.backend(n))
             }
         };
         if let Some(backend) = backend {
@@ -155,7 +164,11 @@ async fn reach(
                 } else {
                     counters.wretr.add(1);
                     let pause = std::time::Duration::from_secs(1);
-                    let pause = backend.proxy().timeouts.connect.map_or(pause, |t| t.min(pause));
+                    let pause = backend
+                        .proxy()
+                        .timeouts
+                        .connect
+                        .map_or(pause, |t| t.min(pause));
                     tokio::time::sleep(pause).await;
                 }
             }
@@ -213,10 +226,18 @@ async fn relay(
     let mut client_active = Instant::now();
     let mut server_active = client_active;
     poll_fn(|cx| {
-        let before = (session.up.received, session.up.sent, session.down.received, session.down.sent);
+        let before = (
+            session.up.received,
+            session.up.sent,
+            session.down.received,
+            session.down.sent,
+        );
         let mut surplus = Vec::new();
         if !up_over {
-            match session.up.poll(worker, cx, &mut client.io, &mut server.io, &mut surplus) {
+            match session
+                .up
+                .poll(worker, cx, &mut client.io, &mut server.io, &mut surplus)
+            {
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => {
                     up_over = true;
@@ -232,7 +253,10 @@ async fn relay(
             }
         }
         if !down_over {
-            match session.down.poll(worker, cx, &mut server.io, &mut client.io, &mut surplus) {
+            match session
+                .down
+                .poll(worker, cx, &mut server.io, &mut client.io, &mut surplus)
+            {
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => {
                     down_over = true;
@@ -250,7 +274,12 @@ async fn relay(
         if up_over && down_over {
             return Poll::Ready(Termination::default());
         }
-        let after = (session.up.received, session.up.sent, session.down.received, session.down.sent);
+        let after = (
+            session.up.received,
+            session.up.sent,
+            session.down.received,
+            session.down.sent,
+        );
         if before != after {
             let now = Instant::now();
             if before.0 != after.0 || before.3 != after.3 {
@@ -260,14 +289,28 @@ async fn relay(
                 server_active = now;
             }
         }
-        let tunnel = back.tunnel.filter(|_| session.down.received > 0 && session.up.received > 0);
+        let tunnel = back
+            .tunnel
+            .filter(|_| session.down.received > 0 && session.up.received > 0);
         let client_limit = tunnel.or(front.client);
         let server_limit = tunnel.or(back.server);
-        let client_limit = if down_over { front.client_fin.or(client_limit) } else { client_limit };
-        let server_limit = if up_over { back.server_fin.or(server_limit) } else { server_limit };
+        let client_limit = if down_over {
+            front.client_fin.or(client_limit)
+        } else {
+            client_limit
+        };
+        let server_limit = if up_over {
+            back.server_fin.or(server_limit)
+        } else {
+            server_limit
+        };
         // Each side's own silence counts while bytes are still expected from it.
-        let client_deadline = client_limit.filter(|_| !up_over).map(|t| client_active.max(server_active) + t);
-        let server_deadline = server_limit.filter(|_| !down_over).map(|t| client_active.max(server_active) + t);
+        let client_deadline = client_limit
+            .filter(|_| !up_over)
+            .map(|t| client_active.max(server_active) + t);
+        let server_deadline = server_limit
+            .filter(|_| !down_over)
+            .map(|t| client_active.max(server_active) + t);
         let (deadline, cause) = match (client_deadline, server_deadline) {
             (Some(c), Some(s)) if s < c => (Some(s), Cause::ServerTimeout),
             (Some(c), _) => (Some(c), Cause::ClientTimeout),
@@ -353,5 +396,13 @@ fn finish(
     let format = worker.format_of(&side.log_format);
     client.destination();
     let info = &session.info;
-    account::log_session(worker, client, Some(info), &facts, &format, model::LogLevel::Info, end);
+    account::log_session(
+        worker,
+        client,
+        Some(info),
+        &facts,
+        &format,
+        model::LogLevel::Info,
+        end,
+    );
 }

@@ -19,12 +19,6 @@ pub enum Cause {
     Resource,
     /// `I`: a fault of ours.
     Internal,
-    /// `D`: the server went down and its sessions were cut.
-    Down,
-    /// `U`: a better server came up and this backup's sessions were cut.
-    Up,
-    /// `K`: an operator cut it.
-    Killed,
     /// `c`: the client was silent too long.
     ClientTimeout,
     /// `s`: the server was silent too long.
@@ -83,9 +77,6 @@ impl Termination {
             Cause::Local => b'L',
             Cause::Resource => b'R',
             Cause::Internal => b'I',
-            Cause::Down => b'D',
-            Cause::Up => b'U',
-            Cause::Killed => b'K',
             Cause::ClientTimeout => b'c',
             Cause::ServerTimeout => b's',
         };

@@ -45,7 +45,10 @@ pub struct Timers {
 impl Timers {
     /// No timers yet; ticks count from `start`.
     pub fn new(start: Instant) -> Rc<Timers> {
-        let queue = RefCell::new(Queue { driver_until: NEVER, ..Queue::default() });
+        let queue = RefCell::new(Queue {
+            driver_until: NEVER,
+            ..Queue::default()
+        });
         Rc::new(Timers { start, queue })
     }
 
@@ -63,12 +66,16 @@ impl Timers {
         let queue = &mut *queue;
         queue.now = now;
         let next = loop {
-            let Some(Reverse((tick, index))) = queue.heap.peek().copied() else { break NEVER };
+            let Some(Reverse((tick, index))) = queue.heap.peek().copied() else {
+                break NEVER;
+            };
             if tick > now {
                 break tick;
             }
             queue.heap.pop();
-            let Some(slot) = queue.slots.get_mut(index as usize) else { continue };
+            let Some(slot) = queue.slots.get_mut(index as usize) else {
+                continue;
+            };
             if slot.queued != tick {
                 continue;
             }
@@ -109,7 +116,11 @@ impl Timers {
     /// A new timer, not armed.
     pub fn timer(self: &Rc<Self>) -> Timer {
         let mut queue = self.queue.borrow_mut();
-        let fresh = Slot { deadline: NEVER, queued: NEVER, waker: None };
+        let fresh = Slot {
+            deadline: NEVER,
+            queued: NEVER,
+            waker: None,
+        };
         let index = match queue.free.pop() {
             Some(index) => {
                 if let Some(slot) = queue.slots.get_mut(index as usize) {
@@ -125,7 +136,10 @@ impl Timers {
                 (queue.slots.len() - 1) as u32
             }
         };
-        Timer { timers: Rc::clone(self), index }
+        Timer {
+            timers: Rc::clone(self),
+            index,
+        }
     }
 }
 
@@ -141,7 +155,9 @@ impl Timer {
         let deadline = at.map_or(NEVER, |at| self.timers.tick(at));
         let mut queue = self.timers.queue.borrow_mut();
         let queue = &mut *queue;
-        let Some(slot) = queue.slots.get_mut(self.index as usize) else { return };
+        let Some(slot) = queue.slots.get_mut(self.index as usize) else {
+            return;
+        };
         slot.deadline = deadline;
         if deadline < slot.queued && deadline > queue.now {
             slot.queued = deadline;
@@ -159,7 +175,9 @@ impl Timer {
     pub fn poll_expired(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut queue = self.timers.queue.borrow_mut();
         let now = queue.now;
-        let Some(slot) = queue.slots.get_mut(self.index as usize) else { return Poll::Pending };
+        let Some(slot) = queue.slots.get_mut(self.index as usize) else {
+            return Poll::Pending;
+        };
         if slot.deadline == NEVER {
             return Poll::Pending;
         }

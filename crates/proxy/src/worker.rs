@@ -48,6 +48,7 @@ pub struct Worker {
     formats: Formats,
     no_name: Arc<str>,
     errors: RefCell<std::collections::VecDeque<String>>,
+    #[allow(clippy::vec_box)] // they are handed out and taken back as boxes
     heads: RefCell<Vec<Box<Head>>>,
     buffers: RefCell<Vec<Vec<u8>>>,
     pipes: RefCell<Vec<crate::io::Pipe>>,
@@ -63,7 +64,10 @@ const SPARE_PIPES: usize = 8;
 pub fn wall_now() -> Wall {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let since = since.unwrap_or_default();
-    Wall { secs: since.as_secs() as i64, micros: since.subsec_micros() }
+    Wall {
+        secs: since.as_secs() as i64,
+        micros: since.subsec_micros(),
+    }
 }
 
 impl Worker {
@@ -167,7 +171,10 @@ impl Worker {
 
     /// An empty pipe, unless the system has none left.
     pub fn pipe(&self) -> Option<crate::io::Pipe> {
-        self.pipes.borrow_mut().pop().or_else(|| crate::io::Pipe::new().ok())
+        self.pipes
+            .borrow_mut()
+            .pop()
+            .or_else(|| crate::io::Pipe::new().ok())
     }
 
     /// Gives a pipe back; one that still holds bytes is closed.
@@ -253,27 +260,36 @@ pub fn start_workers(setup: WorkerSetup, listeners: &Arc<Listeners>) -> std::io:
     for _ in 0..setup.process.workers {
         let (accepted, accepted_rx) = tokio::sync::mpsc::unbounded_channel();
         let (orders, orders_rx) = tokio::sync::mpsc::unbounded_channel();
-        doors.push(Door { accepted, orders, load: Default::default() });
+        doors.push(Door {
+            accepted,
+            orders,
+            load: Default::default(),
+        });
         receivers.push((accepted_rx, orders_rx));
     }
     let doors = Arc::new(doors);
     let mut threads = Vec::new();
     for (id, (accepted, orders)) in receivers.into_iter().enumerate() {
-        let (setup, doors, listeners) =
-            (Arc::clone(&setup), Arc::clone(&doors), Arc::clone(listeners));
-        let thread = std::thread::Builder::new().name(format!("worker-{id}")).spawn(move || {
-            pin_to(setup.cpus.get(id));
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_io()
-                .enable_time()
-                .build_local(Default::default());
-            match runtime {
-                Ok(runtime) => {
-                    runtime.block_on(run(id, &setup, doors, listeners, accepted, orders));
+        let (setup, doors, listeners) = (
+            Arc::clone(&setup),
+            Arc::clone(&doors),
+            Arc::clone(listeners),
+        );
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{id}"))
+            .spawn(move || {
+                pin_to(setup.cpus.get(id));
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_io()
+                    .enable_time()
+                    .build_local(Default::default());
+                match runtime {
+                    Ok(runtime) => {
+                        runtime.block_on(run(id, &setup, doors, listeners, accepted, orders));
+                    }
+                    Err(e) => eprintln!("worker {id} could not start: {e}"),
                 }
-                Err(e) => eprintln!("worker {id} could not start: {e}"),
-            }
-        })?;
+            })?;
         threads.push(thread);
     }
     Ok(Engine { threads, doors })
@@ -281,7 +297,9 @@ pub fn start_workers(setup: WorkerSetup, listeners: &Arc<Listeners>) -> std::io:
 
 /// Binds the calling thread to CPUs; a machine that has fewer leaves it where it is.
 fn pin_to(cpus: Option<&Vec<usize>>) {
-    let Some(cpus) = cpus.filter(|c| !c.is_empty()) else { return };
+    let Some(cpus) = cpus.filter(|c| !c.is_empty()) else {
+        return;
+    };
     // SAFETY: an all-zero cpu_set_t is the empty set; CPU_SET stays within its size because of
     // the filter; the set outlives the call.
     unsafe {

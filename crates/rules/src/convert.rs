@@ -424,7 +424,10 @@ pub static CONVERTERS: &[ConvertDef] = &[
                 Some(b"us") => 1_000_000,
                 _ => 1,
             };
-            let secs = s.to_int()?.saturating_add(a.int(0).unwrap_or(0)).div_euclid(divisor);
+            let secs = s
+                .to_int()?
+                .saturating_add(a.int(0).unwrap_or(0))
+                .div_euclid(divisor);
             Some(Sample::owned(crate::tags::http_date(secs)))
         }
     ),

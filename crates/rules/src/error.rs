@@ -45,8 +45,8 @@ pub fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Opti
 fn distance(a: &[u8], b: &[u8]) -> usize {
     let width = b.len() + 1;
     let mut cost = vec![0; (a.len() + 1) * width];
-    for j in 0..width {
-        cost[j] = j;
+    for (j, first) in cost.iter_mut().take(width).enumerate() {
+        *first = j;
     }
     for i in 1..=a.len() {
         cost[i * width] = i;

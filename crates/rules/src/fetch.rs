@@ -969,7 +969,7 @@ fn port<'s>(address: Option<SocketAddr>) -> Option<Sample<'s>> {
     address.map(|a| Sample::Int(a.port().into()))
 }
 
-fn name_arg<'s>(args: &'s [Arg]) -> Option<&'s str> {
+fn name_arg(args: &[Arg]) -> Option<&str> {
     args.text(0)
         .and_then(|t| std::str::from_utf8(t).ok())
         .filter(|t| !t.is_empty())

@@ -70,9 +70,4 @@ pub mod formats {
                                 %hrl %hsl";
     /// `option tcplog`.
     pub const TCP: &str = "%ci:%cp [%t] %ft %b/%s %Tw/%Tc/%Tt %B %ts %ac/%fc/%bc/%sc/%rc %sq/%bq";
-    /// `option httpslog`.
-    pub const HTTPS: &str = "%ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %CC %CS %tsc \
-                             %ac/%fc/%bc/%sc/%rc %sq/%bq %hr %hs %{+Q}r \
-                             %[fc_err]/%[ssl_fc_err,hex]/%[ssl_c_err]/%[ssl_c_ca_err]/\
-                             %[ssl_fc_is_resumed] %[ssl_fc_sni]/%sslv/%sslc";
 }

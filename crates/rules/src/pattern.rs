@@ -344,7 +344,7 @@ pub fn contains(net: IpAddr, len: u8, ip: IpAddr) -> bool {
 
 /// Bytes of hexadecimal digits, two a byte.
 pub fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return None;
     }
     digits

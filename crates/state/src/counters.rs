@@ -268,7 +268,7 @@ impl PerWorker<ProxyCounters> {
     pub fn average(&self, of: impl Fn(&ProxyCounters) -> &Average) -> u64 {
         let parts = self.used().map(|c| of(c).parts());
         let (sum, events) = parts.fold((0, 0), |a, p| (a.0 + p.0, a.1 + p.1));
-        if events == 0 { 0 } else { sum / events }
+        sum.checked_div(events).unwrap_or(0)
     }
 
     /// Responses of a class (0 is 1xx, 5 is all others).

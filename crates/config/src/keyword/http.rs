@@ -168,13 +168,12 @@ pub fn stats(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         "maxconn" => {
             num(l, 1, 1, 1 << 30)?;
         }
-        "admin" => {
-            let cond = l.rules(1, &d.acls, |w, s| rules::Cond::parse(w, s))?;
-            page(d).admin.push(cond);
-        }
-        "http-request" => {
-            let rule = l.rules(1, &d.acls, |w, s| Rule::parse(RuleSet::HttpRequest, w, s))?;
-            page(d).http_request.push(rule);
+        "admin" | "http-request" => {
+            let word = l.arg(0);
+            return l.fail(
+                0,
+                format!("'stats {word}' is a keyword of HAProxy that mulgil does not have yet"),
+            );
         }
         other => {
             let names = [

@@ -264,16 +264,6 @@ pub static OPTIONS: &[OptionDef] = &[
         |d, l| mode(d, l, ConnectionMode::ServerClose)
     ),
     option!(
-        "http-use-proxy-header",
-        FRONT,
-        "",
-        "use Proxy-Connection instead of Connection",
-        |d, l| {
-            d.http.use_proxy_header = !l.negated;
-            Ok(())
-        }
-    ),
-    option!(
         "httpchk",
         BACK,
         "[URI | METHOD URI [VERSION [HOST]]]",
@@ -305,20 +295,6 @@ pub static OPTIONS: &[OptionDef] = &[
         }
     ),
     option!(
-        "httpslog",
-        ALL,
-        "",
-        "a log line for each request, with TLS details",
-        |d, l| {
-            d.front.log_format = if l.negated {
-                LogFormatSpec::Default
-            } else {
-                LogFormatSpec::Https
-            };
-            Ok(())
-        }
-    ),
-    option!(
         "independent-streams",
         ALL,
         "",
@@ -345,21 +321,6 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
-        "logasap",
-        FRONT,
-        "",
-        "log when the response starts",
-        |d, l| {
-            d.front.logasap = !l.negated;
-            Ok(())
-        }
-    ),
-    option!("nolinger", ALL, "", "reset instead of closing", |d, l| {
-        d.front.nolinger = !l.negated;
-        d.back.nolinger = !l.negated;
-        Ok(())
-    }),
     option!(
         "originalto",
         ALL,
@@ -396,16 +357,6 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
-        "prefer-last-server",
-        BACK,
-        "",
-        "stay on the server of the request before",
-        |d, l| {
-            d.back.prefer_last_server = !l.negated;
-            Ok(())
-        }
-    ),
     option!("redispatch", BACK, "[N]", "retry elsewhere", |d, l| {
         let interval = match (l.negated, l.arg(1)) {
             (true, _) => {
@@ -421,16 +372,6 @@ pub static OPTIONS: &[OptionDef] = &[
         d.back.redispatch = (interval != 0).then_some(Redispatch { interval });
         Ok(())
     }),
-    option!(
-        "socket-stats",
-        FRONT,
-        "",
-        "statistics of each listener",
-        |d, l| {
-            d.front.socket_stats = !l.negated;
-            Ok(())
-        }
-    ),
     option!(
         "splice-auto",
         ALL,
