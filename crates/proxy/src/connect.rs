@@ -69,8 +69,10 @@ fn kept(
     first: bool,
 ) -> Option<ServerConn> {
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let target = server.target()?;
     if let Some(private) = client.private.take()
         && private.0 == server.uid
+        && *private.1.target == *target
         && private.1.io.is_quiet(&mut cx)
     {
         return Some(private.1);
@@ -81,7 +83,7 @@ fn kept(
         HttpReuse::Aggressive if first => true,
         HttpReuse::Safe | HttpReuse::Aggressive | HttpReuse::Always => false,
     };
-    worker.pools.take(&mut cx, server.uid, proven)
+    worker.pools.take(&mut cx, server.uid, &target, proven)
 }
 
 /// A new connection, within `timeout connect`.
@@ -121,6 +123,7 @@ pub async fn open(
     .await?;
     Ok(ServerConn {
         io: Transport::Plain(io),
+        target,
         served: 0,
     })
 }

@@ -4,7 +4,9 @@
 //! made when the first connection to it becomes idle.
 
 use crate::transport::Transport;
+use state::Target;
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::task::Context;
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,8 @@ use std::time::{Duration, Instant};
 pub struct ServerConn {
     /// The transport, past any handshake.
     pub io: Transport,
+    /// Where it leads: a server that has moved since does not get it back.
+    pub target: Arc<Target>,
     /// Requests it has carried to the end.
     pub served: u32,
 }
@@ -48,7 +52,13 @@ pub struct Pools {
 impl Pools {
     /// Takes the connection that was used last and is still quiet; dead ones found on the way
     /// are closed. `proven` asks for one that has already carried a request over a second time.
-    pub fn take(&self, cx: &mut Context<'_>, server: u32, proven: bool) -> Option<ServerConn> {
+    pub fn take(
+        &self,
+        cx: &mut Context<'_>,
+        server: u32,
+        target: &Target,
+        proven: bool,
+    ) -> Option<ServerConn> {
         let mut servers = self.servers.borrow_mut();
         let pool = servers.get_mut(server as usize)?;
         let mut at = pool.idle.len();
@@ -58,7 +68,7 @@ impl Pools {
                 continue;
             }
             let idle = pool.idle.swap_remove(at);
-            if idle.conn.io.is_quiet(cx) {
+            if idle.conn.io.is_quiet(cx) && *idle.conn.target == *target {
                 return Some(idle.conn);
             }
         }

@@ -1,0 +1,519 @@
+//! The proving ground: starts a proxy as a process, with clients and scripted servers around it.
+//!
+//! The same scenario runs against `mulgil` and, where it is installed, against Debian's `haproxy`,
+//! which is the oracle. Everything is on the loopback, bounded in time, and ended by its pid.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// How long anything may take before it counts as never.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A proxy program.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// Its name, for messages.
+    pub name: &'static str,
+    path: PathBuf,
+}
+
+impl Program {
+    /// The program built from this workspace: beside the test's own binary.
+    pub fn mulgil() -> Program {
+        let path = std::env::var_os("MULGIL_BIN")
+            .map(PathBuf::from)
+            .unwrap_or_else(|| {
+                let mut path = std::env::current_exe().expect("the test has a path");
+                path.pop();
+                if path.ends_with("deps") {
+                    path.pop();
+                }
+                path.join("mulgil")
+            });
+        assert!(
+            path.exists(),
+            "{} is not built: run 'cargo build' first",
+            path.display()
+        );
+        Program {
+            name: "mulgil",
+            path,
+        }
+    }
+
+    /// The oracle, if it is installed.
+    pub fn haproxy() -> Option<Program> {
+        let path = PathBuf::from("/usr/sbin/haproxy");
+        path.exists().then_some(Program {
+            name: "haproxy",
+            path,
+        })
+    }
+
+    /// Runs it to its end: exit status, and all that it wrote.
+    pub fn run(&self, args: &[&str]) -> (i32, String) {
+        let out = Command::new(&self.path)
+            .args(args)
+            .stdin(Stdio::null())
+            .output()
+            .expect("runs");
+        let text = [out.stdout, out.stderr].concat();
+        (
+            out.status.code().unwrap_or(-1),
+            String::from_utf8_lossy(&text).into_owned(),
+        )
+    }
+}
+
+/// Runs a scenario against every program there is.
+pub fn each(scenario: impl Fn(&Program)) {
+    match Program::haproxy() {
+        Some(oracle) => scenario(&oracle),
+        None => println!("haproxy is not installed: only mulgil is tried"),
+    }
+    scenario(&Program::mulgil());
+}
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// A folder of one scenario; removed at its end.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// A new, empty folder.
+    pub fn new() -> Folder {
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("mulgil-lab-{}-{n}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a folder");
+        Folder(path)
+    }
+
+    /// A file in it.
+    pub fn file(&self, name: &str, text: &[u8]) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).expect("a file");
+        path.to_string_lossy().into_owned()
+    }
+
+    /// A path in it.
+    pub fn path(&self, name: &str) -> String {
+        self.0.join(name).to_string_lossy().into_owned()
+    }
+}
+
+impl Default for Folder {
+    fn default() -> Folder {
+        Folder::new()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A free port of the loopback. It is free when this returns; nobody else here asks for fixed ones.
+pub fn port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// A running proxy.
+pub struct Proxy {
+    child: Child,
+    folder: Folder,
+    /// Its configuration file.
+    pub file: String,
+}
+
+impl Proxy {
+    /// Starts a configuration that listens on a socket it inherits, by the number in the variable
+    /// that `config` is given the name of. Returns the socket's port, too.
+    pub fn start_inherited(program: &Program, config: impl Fn(&str) -> String) -> (Proxy, u16) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        // The socket is handed over as standard input, the one descriptor that is inherited.
+        let proxy = Proxy::spawn(program, &config("LAB_FD"), Some(listener));
+        (proxy, port)
+    }
+
+    /// Starts a configuration; a control socket is added, and waited for.
+    pub fn start(program: &Program, config: &str) -> Proxy {
+        Proxy::spawn(program, config, None)
+    }
+
+    fn spawn(program: &Program, config: &str, inherited: Option<TcpListener>) -> Proxy {
+        let folder = Folder::new();
+        let socket = folder.path("control");
+        let text =
+            format!("global\n    stats socket {socket} level admin\n    nbthread 2\n{config}");
+        let file = folder.file("test.cfg", text.as_bytes());
+        let log = std::fs::File::create(folder.path("output")).expect("a file");
+        let mut command = Command::new(&program.path);
+        let stdin = match inherited {
+            Some(listener) => {
+                command.env("LAB_FD", "0");
+                Stdio::from(std::os::fd::OwnedFd::from(listener))
+            }
+            None => Stdio::null(),
+        };
+        let child = command
+            .args(["-f", &file, "-db"])
+            .stdin(stdin)
+            .stdout(log.try_clone().expect("a descriptor"))
+            .stderr(log)
+            .spawn()
+            .expect("the proxy starts");
+        let mut proxy = Proxy {
+            child,
+            folder,
+            file,
+        };
+        let end = Instant::now() + PATIENCE;
+        while !proxy
+            .try_control("show info")
+            .is_some_and(|t| t.contains("Pid"))
+        {
+            let over = proxy.child.try_wait().ok().flatten().is_some() || Instant::now() > end;
+            assert!(
+                !over,
+                "{} did not start: {}\n{text}",
+                program.name,
+                proxy.output()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        proxy
+    }
+
+    /// What it has written.
+    pub fn output(&self) -> String {
+        std::fs::read_to_string(self.folder.path("output")).unwrap_or_default()
+    }
+
+    fn try_control(&self, command: &str) -> Option<String> {
+        let mut stream = UnixStream::connect(self.folder.path("control")).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        writeln!(stream, "{command}").ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        Some(text)
+    }
+
+    /// The answer to a command of the control socket.
+    pub fn control(&self, command: &str) -> String {
+        self.try_control(command)
+            .expect("the control socket answers")
+    }
+
+    /// One field of a row of `show stat`.
+    pub fn stat(&self, proxy: &str, name: &str, field: &str) -> String {
+        let text = self.control("show stat");
+        let mut lines = text.lines();
+        let header: Vec<&str> = lines
+            .next()
+            .unwrap_or("")
+            .trim_start_matches("# ")
+            .split(',')
+            .collect();
+        let at = header
+            .iter()
+            .position(|f| *f == field)
+            .expect("a field of that name");
+        let row = lines
+            .find(|l| l.starts_with(&format!("{proxy},{name},")))
+            .expect("a row");
+        row.split(',').nth(at).unwrap_or("").to_string()
+    }
+
+    /// Waits until a field has a value.
+    pub fn wait_for(&self, proxy: &str, name: &str, field: &str, wanted: &str) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let now = self.stat(proxy, name, field);
+            if now.starts_with(wanted) {
+                return;
+            }
+            assert!(
+                Instant::now() < end,
+                "{proxy}/{name}: {field} is '{now}', not '{wanted}'"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill")
+            .args([signal, &pid])
+            .status()
+            .expect("kill runs");
+        assert!(status.success());
+    }
+
+    /// Waits for its end; the exit status, or 128 and the signal.
+    pub fn ended(&mut self) -> i32 {
+        use std::os::unix::process::ExitStatusExt;
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status
+                    .code()
+                    .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+            }
+            assert!(Instant::now() < end, "it does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A server that answers every request on every connection with what its script says.
+pub struct Server {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    /// `script` is given a request's head and body as text and writes to the stream; it returns
+    /// whether the connection goes on.
+    pub fn start(script: impl Fn(&str, &mut TcpStream) -> bool + Send + Sync + 'static) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let addr = listener.local_addr().expect("an address");
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (kept, script) = (Arc::clone(&seen), Arc::new(script));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (kept, script) = (Arc::clone(&kept), Arc::clone(&script));
+                std::thread::spawn(move || {
+                    let mut client = Client::of(stream);
+                    while let Some(request) = client.request() {
+                        kept.lock().expect("unpoisoned").push(request.clone());
+                        if !script(&request, &mut client.stream) {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        Server { addr, seen }
+    }
+
+    /// Answers 200 with its name in `X-Server` and a two-byte body.
+    pub fn named(name: &'static str) -> Server {
+        Server::start(move |_, stream| {
+            let text =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Server: {name}\r\n\r\nok");
+            stream.write_all(text.as_bytes()).is_ok()
+        })
+    }
+
+    /// Answers with these bytes, then goes on or closes.
+    pub fn fixed(answer: &'static [u8], goes_on: bool) -> Server {
+        Server::start(move |_, stream| stream.write_all(answer).is_ok() && goes_on)
+    }
+
+    /// The requests so far.
+    pub fn requests(&self) -> Vec<String> {
+        self.seen.lock().expect("unpoisoned").clone()
+    }
+}
+
+/// One end of a connection, with exact bytes.
+pub struct Client {
+    /// The socket.
+    pub stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Client {
+    /// Connects to a port of the loopback.
+    pub fn connect(port: u16) -> Client {
+        Client::of(TcpStream::connect(("127.0.0.1", port)).expect("it listens"))
+    }
+
+    fn of(stream: TcpStream) -> Client {
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        Client {
+            stream,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Sends bytes.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = self.stream.write_all(bytes.as_ref());
+    }
+
+    fn more(&mut self) -> bool {
+        let mut chunk = [0; 65536];
+        match self.stream.read(&mut chunk) {
+            Ok(n) if n > 0 => {
+                self.buffer.extend_from_slice(&chunk[..n]);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn take_head(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = self.buffer.windows(4).position(|w| w == b"\r\n\r\n") {
+                let head: Vec<u8> = self.buffer.drain(..end + 4).collect();
+                return Some(String::from_utf8_lossy(&head).into_owned());
+            }
+            if !self.more() {
+                return None;
+            }
+        }
+    }
+
+    fn take(&mut self, n: usize) -> String {
+        while self.buffer.len() < n && self.more() {}
+        let n = n.min(self.buffer.len());
+        let body: Vec<u8> = self.buffer.drain(..n).collect();
+        String::from_utf8_lossy(&body).into_owned()
+    }
+
+    fn body(&mut self, head: &str, until_close: bool) -> String {
+        let field = |name: &str| {
+            head.lines().find_map(|l| {
+                let (n, v) = l.split_once(':')?;
+                n.eq_ignore_ascii_case(name).then(|| v.trim().to_string())
+            })
+        };
+        if field("transfer-encoding").is_some() {
+            while !self.buffer.ends_with(b"\r\n\r\n") && self.more() {}
+            let all = self.buffer.len();
+            return self.take(all);
+        }
+        match field("content-length").and_then(|n| n.parse().ok()) {
+            Some(n) => self.take(n),
+            None if until_close => {
+                while self.more() {}
+                let all = self.buffer.len();
+                self.take(all)
+            }
+            None => String::new(),
+        }
+    }
+
+    /// The next request, head and body; `None` when the peer is gone.
+    pub fn request(&mut self) -> Option<String> {
+        let head = self.take_head()?;
+        let body = self.body(&head, false);
+        Some(head + &body)
+    }
+
+    /// The next response; empty when there is none.
+    pub fn response(&mut self) -> Response {
+        let head = self.take_head().unwrap_or_default();
+        let bodyless = head.contains(" 204 ") || head.contains(" 304 ") || head.contains(" 1");
+        let status: u16 = head.get(9..12).and_then(|s| s.parse().ok()).unwrap_or(0);
+        let none = bodyless && (status < 200 || status == 204 || status == 304);
+        let body = if none || head.is_empty() {
+            String::new()
+        } else {
+            self.body(&head, true)
+        };
+        Response { status, head, body }
+    }
+
+    /// Sends a request and reads its response.
+    pub fn ask(&mut self, request: &str) -> Response {
+        self.send(request);
+        self.response()
+    }
+
+    /// Whether the peer closes now, with nothing more to say.
+    pub fn closed(&mut self) -> bool {
+        self.buffer.is_empty() && !self.more() && self.buffer.is_empty()
+    }
+}
+
+/// A response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// Its status; 0 when there was no response.
+    pub status: u16,
+    /// Its head as it came.
+    pub head: String,
+    /// Its body as it came.
+    pub body: String,
+}
+
+impl Response {
+    /// A header's value.
+    pub fn header(&self, name: &str) -> Option<String> {
+        self.head.lines().find_map(|l| {
+            let (n, v) = l.split_once(':')?;
+            n.eq_ignore_ascii_case(name).then(|| v.trim().to_string())
+        })
+    }
+}
+
+/// `GET` of a path on a connection of its own.
+pub fn get(port: u16, path: &str) -> Response {
+    let mut client = Client::connect(port);
+    client.ask(&format!(
+        "GET {path} HTTP/1.1\r\nHost: test.example\r\nConnection: close\r\n\r\n"
+    ))
+}
+
+/// Where log lines arrive.
+pub struct LogSink {
+    socket: UdpSocket,
+    /// Its port.
+    pub port: u16,
+}
+
+impl LogSink {
+    /// A new one.
+    pub fn new() -> LogSink {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let port = socket.local_addr().expect("an address").port();
+        LogSink { socket, port }
+    }
+
+    /// The next line that holds the text.
+    pub fn line(&self, with: &str) -> String {
+        let mut buffer = [0; 65536];
+        loop {
+            let n = self
+                .socket
+                .recv(&mut buffer)
+                .unwrap_or_else(|_| panic!("no log line has '{with}'"));
+            let line = String::from_utf8_lossy(&buffer[..n]).trim_end().to_string();
+            if line.contains(with) {
+                return line;
+            }
+        }
+    }
+}
+
+impl Default for LogSink {
+    fn default() -> LogSink {
+        LogSink::new()
+    }
+}
+
+/// Whether a path exists; for pid files and the like.
+pub fn exists(path: &str) -> bool {
+    Path::new(path).exists()
+}
