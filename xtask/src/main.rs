@@ -1,0 +1,25 @@
+//! `cargo xtask check | coverage [--check]`: what no compiler checks.
+
+mod check;
+mod coverage;
+
+use std::process::exit;
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["check"] => check::run(),
+        ["coverage"] => coverage::run(false),
+        ["coverage", "--check"] => coverage::run(true),
+        _ => Err(vec![
+            "usage: cargo xtask check | coverage [--check]".to_string(),
+        ]),
+    };
+    if let Err(faults) = result {
+        for fault in faults {
+            eprintln!("{fault}");
+        }
+        exit(1);
+    }
+}
