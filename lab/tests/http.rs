@@ -123,7 +123,6 @@ fn close_delimited_and_chunked_responses_and_bodyless_ones() {
         assert!(ask("GET", "/chunks").body.contains("abc"));
         assert_eq!(ask("GET", "/none").status, 204);
         assert_eq!(ask("GET", "/same").status, 304);
-        drop(ask);
         client.send("HEAD / HTTP/1.1\r\nHost: x\r\n\r\nGET /none HTTP/1.1\r\nHost: x\r\n\r\n");
         let mut text = String::new();
         std::thread::sleep(Duration::from_millis(200));
