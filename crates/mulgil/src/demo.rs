@@ -70,7 +70,7 @@ fn demo(wish: Wish) -> Result<(), String> {
         servers.push_str(&format!("    server {name} {address} check inter 1s\n"));
     }
     let text = format!(
-        "defaults\n    mode http\n    timeout client 30s\n    timeout server 30s\n    timeout connect 5s\n\
+        "global\n    noreuseport\ndefaults\n    mode http\n    timeout client 30s\n    timeout server 30s\n    timeout connect 5s\n\
          frontend web\n    bind {bind}\n    option forwardfor\n    default_backend servers\n\
          backend servers\n    balance roundrobin\n    option httpchk GET /\n{servers}\
          listen statistics\n    bind {stats}\n    stats enable\n    stats uri /\n    stats refresh 2s\n",
