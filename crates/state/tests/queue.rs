@@ -1,0 +1,226 @@
+//! Places and the queue under threads: never more sessions than places, nobody forgotten.
+
+use model::{Address, Config, Proxy, ProxyKind, Server, Timeouts};
+use state::{Backend, Pick, PickKey, Process, Slot};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::task::{Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+fn server(id: u32, maxconn: u32) -> Server {
+    Server {
+        name: format!("s{id}").into(),
+        id,
+        address: Address::from_socket(SocketAddr::from(([127, 0, 0, 1], 1000))),
+        hostname: None,
+        weight: 1,
+        backup: false,
+        disabled: false,
+        maxconn,
+        minconn: 0,
+        maxqueue: 0,
+        cookie: None,
+        check: None,
+        agent: None,
+        track: None,
+        tls: None,
+        source: None,
+        slowstart: None,
+        pool_max_conn: None,
+        pool_purge_delay: Duration::ZERO,
+        max_reuse: None,
+        send_proxy: false,
+        send_proxy_v2: false,
+        observe: None,
+        error_limit: 10,
+        on_error: model::OnError::default(),
+        on_marked_down: None,
+        shutdown_backup_sessions: false,
+        redir: None,
+        tcp_user_timeout: None,
+    }
+}
+
+fn process(servers: Vec<Server>) -> Arc<Process> {
+    let proxy = Proxy {
+        name: "b".into(),
+        id: 2,
+        kind: ProxyKind::Backend,
+        origin: "".into(),
+        mode: model::Mode::Http,
+        disabled: false,
+        description: None,
+        timeouts: Timeouts::default(),
+        logs: Vec::new(),
+        log_tag: None,
+        errors: Arc::default(),
+        http: model::HttpOptions::default(),
+        stats: None,
+        http_request: Vec::new(),
+        http_response: Vec::new(),
+        http_after_response: Vec::new(),
+        tcp_request_content: Vec::new(),
+        tcp_response_content: Vec::new(),
+        inspect_delay: None,
+        frontend: None,
+        backend: Some(Box::new(model::Backend {
+            servers,
+            ..model::Backend::default()
+        })),
+    };
+    let config = Config {
+        proxies: vec![Arc::new(proxy)],
+        ..Config::default()
+    };
+    let wall = rules::Wall::default();
+    Process::new(
+        Arc::new(config),
+        2,
+        1000,
+        1000,
+        wall,
+        Instant::now(),
+        "host".into(),
+    )
+}
+
+struct Unpark(std::thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// A place, waited for in the queue when all are taken.
+fn place(backend: &Arc<Backend>) -> Slot {
+    match backend.pick(PickKey::default(), None) {
+        Pick::Server(slot) => slot,
+        Pick::None => panic!("the servers are usable"),
+        Pick::Full(wanted) => {
+            let mut ticket = backend.enqueue(wanted.as_ref(), 0);
+            let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+            let end = Instant::now() + Duration::from_secs(20);
+            loop {
+                if let Poll::Ready(slot) = ticket.poll(&waker) {
+                    return slot;
+                }
+                assert!(Instant::now() < end, "a waiter was forgotten");
+                std::thread::park_timeout(Duration::from_secs(5));
+            }
+        }
+    }
+}
+
+#[test]
+fn places_are_never_given_twice_and_no_waiter_is_forgotten() {
+    let process = process(vec![server(1, 2), server(2, 1)]);
+    let generation = process.generation.load_full();
+    let backend = generation.backend("b").expect("the backend").clone();
+    let inside = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
+    let served = Arc::new(AtomicUsize::new(0));
+    let threads: Vec<_> = (0..8)
+        .map(|_| {
+            let (backend, inside, served) = (backend.clone(), inside.clone(), served.clone());
+            std::thread::spawn(move || {
+                for _ in 0..500 {
+                    let slot = place(&backend);
+                    let id = slot.server().id;
+                    let count = &inside[id as usize - 1];
+                    let limit = if id == 1 { 2 } else { 1 };
+                    assert!(
+                        count.fetch_add(1, SeqCst) < limit,
+                        "server {id} has too many"
+                    );
+                    std::thread::yield_now();
+                    count.fetch_sub(1, SeqCst);
+                    served.fetch_add(1, SeqCst);
+                    drop(slot);
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().expect("no thread failed");
+    }
+    assert_eq!(served.load(SeqCst), 4000);
+    assert_eq!(backend.queued().now(), 0);
+    assert!(backend.servers().iter().all(|s| s.sessions.now() == 0));
+}
+
+#[test]
+fn who_leaves_the_queue_passes_the_place_on() {
+    let process = process(vec![server(1, 1)]);
+    let backend = process
+        .generation
+        .load()
+        .backend("b")
+        .expect("the backend")
+        .clone();
+    let held = place(&backend);
+    let gone = backend.enqueue(None, 0);
+    let mut stays = backend.enqueue(None, 0);
+    assert_eq!((gone.position(), stays.position()), (0, 1));
+    drop(held);
+    // The first has been granted the place and leaves without taking it.
+    drop(gone);
+    assert!(stays.poll(Waker::noop()).is_ready());
+}
+
+#[test]
+fn a_lower_priority_value_goes_first() {
+    let process = process(vec![server(1, 1)]);
+    let backend = process
+        .generation
+        .load()
+        .backend("b")
+        .expect("the backend")
+        .clone();
+    let held = place(&backend);
+    let mut late = backend.enqueue(None, 5);
+    let mut urgent = backend.enqueue(None, -5);
+    drop(held);
+    assert!(late.poll(Waker::noop()).is_pending() && urgent.poll(Waker::noop()).is_ready());
+}
+
+#[test]
+fn a_reload_keeps_a_servers_weight_and_state_and_forgets_those_that_left() {
+    let process = process(vec![server(1, 1), server(2, 1)]);
+    let before = process.generation.load_full();
+    let old = before
+        .backend("b")
+        .expect("the backend")
+        .server("s1")
+        .expect("s1")
+        .clone();
+    old.set_weight(7);
+    old.change_admin(state::Admin::FORCED_MAINT, true);
+    let mut config = (*before.config).clone();
+    let mut proxy = (*config.proxies[0]).clone();
+    proxy
+        .backend
+        .as_mut()
+        .expect("a backend")
+        .servers
+        .swap(0, 1);
+    proxy
+        .backend
+        .as_mut()
+        .expect("a backend")
+        .servers
+        .truncate(2);
+    config.proxies = vec![Arc::new(proxy)];
+    let after = process.apply(Arc::new(config));
+    let new = after
+        .backend("b")
+        .expect("the backend")
+        .server("s1")
+        .expect("s1")
+        .clone();
+    assert!(
+        Arc::ptr_eq(&old, &new),
+        "a server is its backend and name, not its place"
+    );
+    assert_eq!((new.weight(), new.admin().in_maintenance()), (7, true));
+}
