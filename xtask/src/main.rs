@@ -1,5 +1,6 @@
-//! `cargo xtask check | coverage [--check]`: what no compiler checks.
+//! `cargo xtask bench [--write] | check | coverage [--check]`: what no compiler checks.
 
+mod bench;
 mod check;
 mod coverage;
 
@@ -9,11 +10,13 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
+        ["bench"] => bench::run(false),
+        ["bench", "--write"] => bench::run(true),
         ["check"] => check::run(),
         ["coverage"] => coverage::run(false),
         ["coverage", "--check"] => coverage::run(true),
         _ => Err(vec![
-            "usage: cargo xtask check | coverage [--check]".to_string(),
+            "usage: cargo xtask bench [--write] | check | coverage [--check]".to_string(),
         ]),
     };
     if let Err(faults) = result {

@@ -13,7 +13,7 @@ use std::os::fd::AsRawFd;
 use std::task::{Context, Poll};
 
 /// Splicing starts when at least this many bytes of body remain.
-pub const SPLICE_FROM: u64 = 8 * 1024;
+pub const SPLICE_FROM: u64 = 256 * 1024;
 
 /// Where in its body a message is.
 pub enum Progress {

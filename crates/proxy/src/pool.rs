@@ -30,6 +30,9 @@ struct Idle {
 pub struct Limits {
     /// `pool-max-conn`.
     pub max: Option<u32>,
+    /// The most sessions that the server ever had at a time: more idle connections than that
+    /// could never be of use.
+    pub useful: u64,
     /// `pool-purge-delay`.
     pub purge_delay: Duration,
     /// `max-reuse`.

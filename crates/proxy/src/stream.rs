@@ -327,6 +327,7 @@ impl Stream<'_> {
         }
         let limits = Limits {
             max: settings.pool_max_conn,
+            useful: server.sessions.max(),
             purge_delay: settings.pool_purge_delay,
             max_reuse: settings.max_reuse,
         };

@@ -164,6 +164,10 @@ pub fn check(name: &str, spec: &ArgSpec, texts: Vec<String>) -> Result<Box<[Arg]
         .enumerate()
         .map(|(i, text)| match kind_at(i).unwrap_or(ArgKind::Str) {
             ArgKind::Str => Ok(Arg::Str(text.into_bytes().into())),
+            // An argument that may be left out may be left empty, too.
+            ArgKind::Var | ArgKind::Int if text.is_empty() && i >= spec.required => {
+                Ok(Arg::Str(Box::default()))
+            }
             ArgKind::Int => {
                 let n = text.trim().parse();
                 n.map(Arg::Int)
