@@ -89,10 +89,10 @@ impl Pools {
             servers.resize_with(index + 1, ServerPool::default);
         }
         let pool = &mut servers[index];
-        if limits
+        let full = limits
             .max
-            .is_some_and(|max| pool.idle.len() >= max as usize)
-        {
+            .is_some_and(|max| pool.idle.len() >= max as usize);
+        if full || pool.idle.len() as u64 >= limits.useful {
             return;
         }
         pool.purge_delay = limits.purge_delay;
