@@ -2,7 +2,7 @@
 
 use crate::commands::{COMMANDS, Command};
 use model::CliLevel;
-use state::{Generation, Process, Sessions};
+use state::{Generation, Process};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,14 +12,10 @@ pub struct World<'a> {
     pub process: &'a Process,
     /// The configuration in force.
     pub generation: Arc<Generation>,
-    /// Live sessions.
-    pub sessions: &'a dyn Sessions,
     /// The environment of the process.
     pub env: &'a [(String, String)],
     /// Now.
     pub now: Instant,
-    /// Now, by the calendar, as log lines write it.
-    pub date: String,
 }
 
 /// An answer.

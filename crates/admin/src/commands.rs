@@ -222,7 +222,7 @@ pub static COMMANDS: &[Command] = &[
         "show errors [<px>] [request|response]",
         "report last request and/or response errors for each proxy",
         Operator,
-        |_, w, _| format!("Total events captured on [{}] : 0\n", w.date)
+        |_, _, _| not_yet("show errors")
     ),
     command!(
         ["show", "info"],
@@ -243,23 +243,7 @@ pub static COMMANDS: &[Command] = &[
         "show sess [id]",
         "report the list of current sessions or dump this exact session",
         Operator,
-        |_, w, _| {
-            let mut out = String::new();
-            for s in w.sessions.list() {
-                let age = w.now.saturating_duration_since(s.started).as_secs();
-                let source = s.source.map_or("unix:1".into(), |a| a.to_string());
-                let _ = writeln!(
-                    out,
-                    "0x{:012x}: proto={} src={source} fe={} be={} srv={} ts=00 epoch=0 age={age}s calls=1 rate=0 cpu=0 lat=0",
-                    s.id,
-                    s.protocol,
-                    s.frontend,
-                    s.backend.as_deref().unwrap_or("<NONE>"),
-                    s.server.as_deref().unwrap_or("<none>")
-                );
-            }
-            out
-        }
+        |_, _, _| not_yet("show sess")
     ),
     command!(
         ["show", "stat"],
@@ -286,6 +270,11 @@ pub static COMMANDS: &[Command] = &[
         }
     ),
 ];
+
+/// The answer to a command that is known and not built.
+fn not_yet(name: &str) -> String {
+    format!("'{name}' is a command of HAProxy that mulgil does not have yet.\n")
+}
 
 fn number(text: Option<&&str>) -> Option<u32> {
     text.and_then(|t| t.parse().ok())

@@ -2,7 +2,7 @@
 
 use admin::{Cli, World};
 use model::{CliLevel, StatsSocket};
-use state::{Process, SessionEntry, Sessions};
+use state::Process;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,15 +18,6 @@ pub struct Control {
     pub env: Vec<(String, String)>,
     /// How long a connection may be silent.
     pub timeout: Duration,
-}
-
-/// Lists nothing: workers keep their sessions to themselves until they are asked.
-struct NoList;
-
-impl Sessions for NoList {
-    fn list(&self) -> Vec<SessionEntry> {
-        Vec::new()
-    }
 }
 
 /// A bound control socket.
@@ -116,20 +107,11 @@ where
         let text = String::from_utf8_lossy(&line).into_owned();
         let output = {
             let now = Instant::now();
-            let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-            let since = since.unwrap_or_default();
-            let date = rules::strftime(b"%d/%b/%Y:%T", since.as_secs() as i64);
             let world = World {
                 process: &control.process,
                 generation: control.process.generation.load_full(),
-                sessions: &NoList,
                 env: &control.env,
                 now,
-                date: format!(
-                    "{}.{:03}",
-                    String::from_utf8_lossy(&date),
-                    since.subsec_millis()
-                ),
             };
             cli.execute(text.trim_end_matches(['\r', '\n']), &world)
         };

@@ -6,7 +6,6 @@ use crate::session::Client;
 use crate::stream::Stream;
 use crate::termination::{Cause, Phase, Termination};
 use crate::worker::Worker;
-use http::h1;
 use model::{LogFormatSpec, LogLevel};
 use rules::{Ctx, LogFacts, LogLevelChange, Timers};
 use state::{Backend, ProxyCounters, Server};
@@ -201,15 +200,6 @@ pub fn retried(s: &mut Stream<'_>, elsewhere: bool) {
 /// The response's head has been sent.
 pub fn response_started(s: &mut Stream<'_>, head_len: usize) {
     s.response_head_len = head_len as u64;
-}
-
-/// The server's response cannot be read.
-pub fn junk_response(s: &mut Stream<'_>, error: &h1::Error) {
-    s.worker.note_error(
-        &s.frontend.name,
-        s.backend.as_ref().map(|b| &*b.name),
-        error,
-    );
 }
 
 /// There is no valid response.

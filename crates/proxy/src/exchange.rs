@@ -303,10 +303,7 @@ impl Stream<'_> {
             self.response = Some(head);
             match parsed {
                 Ok(None) => return Ok(Some(at)),
-                Err(error) => {
-                    account::junk_response(self, &error);
-                    return Err(self.junk(a));
-                }
+                Err(_) => return Err(self.junk(a)),
                 Ok(Some(used)) => at += used,
             }
             let Some(head) = self.response.as_mut() else {

@@ -47,7 +47,6 @@ pub struct Worker {
     clock: Cell<(Instant, Wall)>,
     formats: Formats,
     no_name: Arc<str>,
-    errors: RefCell<std::collections::VecDeque<String>>,
     #[allow(clippy::vec_box)] // they are handed out and taken back as boxes
     heads: RefCell<Vec<Box<Head>>>,
     buffers: RefCell<Vec<Vec<u8>>>,
@@ -94,7 +93,6 @@ impl Worker {
             clock: Cell::new((now, wall_now())),
             formats: Formats::default(),
             no_name: "".into(),
-            errors: RefCell::default(),
             heads: RefCell::default(),
             buffers: RefCell::default(),
             pipes: RefCell::default(),
@@ -127,15 +125,6 @@ impl Worker {
     /// The format that a setting means.
     pub fn format_of(&self, spec: &model::LogFormatSpec) -> Arc<rules::LogFormat> {
         self.formats.of(spec)
-    }
-
-    /// Keeps an error for `show errors`.
-    pub fn note_error(&self, frontend: &str, backend: Option<&str>, error: &http::h1::Error) {
-        let mut errors = self.errors.borrow_mut();
-        if errors.len() >= 16 {
-            errors.pop_front();
-        }
-        errors.push_back(format!("{frontend}/{}: {error}", backend.unwrap_or("-")));
     }
 
     /// An empty head.

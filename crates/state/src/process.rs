@@ -4,7 +4,6 @@ use crate::counters::{Counter, Gauge, PerWorker, Rate};
 use crate::generation::Generation;
 use arc_swap::ArcSwap;
 use rules::Wall;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
@@ -20,26 +19,6 @@ pub struct ProcessCounters {
     pub conn_rate: Rate,
     pub sess_rate: Rate,
     pub ssl_rate: Rate,
-}
-
-/// A session as `show sess` lists it.
-#[derive(Clone, Debug)]
-#[allow(missing_docs)]
-pub struct SessionEntry {
-    pub id: u64,
-    pub worker: usize,
-    pub protocol: &'static str,
-    pub source: Option<SocketAddr>,
-    pub frontend: Arc<str>,
-    pub backend: Option<Arc<str>>,
-    pub server: Option<Arc<str>>,
-    pub started: Instant,
-}
-
-/// Where live sessions are listed; the engine provides it.
-pub trait Sessions: Send + Sync {
-    /// All sessions alive now, in no order.
-    fn list(&self) -> Vec<SessionEntry>;
 }
 
 /// The process.
