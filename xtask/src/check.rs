@@ -7,16 +7,17 @@ use std::process::Command;
 /// Each crate and those it may know. Arrows only point down.
 const ARROWS: &[(&str, &[&str])] = &[
     ("http", &[]),
-    ("rules", &["http"]),
-    ("model", &["http", "rules"]),
+    ("tls", &[]),
+    ("rules", &["http", "tls"]),
+    ("model", &["http", "rules", "tls"]),
     ("state", &["rules", "model"]),
-    ("config", &["http", "rules", "model"]),
-    ("proxy", &["http", "rules", "model", "state"]),
-    ("admin", &["http", "rules", "model", "state"]),
+    ("config", &["http", "rules", "model", "tls"]),
+    ("proxy", &["http", "rules", "model", "state", "tls"]),
+    ("admin", &["http", "rules", "model", "state", "tls"]),
     (
         "mulgil",
         &[
-            "http", "rules", "model", "state", "config", "proxy", "admin",
+            "http", "rules", "model", "state", "config", "proxy", "admin", "tls",
         ],
     ),
     ("lab", &[]),
@@ -40,7 +41,10 @@ const LICENCES: &[&str] = &[
 ];
 
 /// Crates that may be there in two versions, and why.
-const DOUBLES: &[(&str, &str)] = &[];
+const DOUBLES: &[(&str, &str)] = &[(
+    "syn",
+    "procedural macros of two generations, at build time only",
+)];
 
 /// Files that may have more than [`LONGEST`] lines, and why.
 const LONG_FILES: &[(&str, &str)] = &[

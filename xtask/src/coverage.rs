@@ -63,6 +63,11 @@ fn document() -> String {
             ours: config::table::BIND_WORDS
                 .iter()
                 .map(|k| owned(k.name, k.doc))
+                .chain(
+                    config::table::BIND_TLS_WORDS
+                        .iter()
+                        .map(|k| owned(k.name, k.doc)),
+                )
                 .collect(),
         },
         Part {
@@ -71,6 +76,11 @@ fn document() -> String {
             ours: config::table::SERVER_WORDS
                 .iter()
                 .map(|k| owned(k.name, k.doc))
+                .chain(
+                    config::table::SERVER_TLS_WORDS
+                        .iter()
+                        .map(|k| owned(k.name, k.doc)),
+                )
                 .collect(),
         },
         Part {

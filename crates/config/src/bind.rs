@@ -3,6 +3,7 @@
 use crate::address::{self, Purpose};
 use crate::diag::Fault;
 use crate::draft::Line;
+use crate::tls::{BIND_TLS_WORDS, BindDraft};
 use crate::units;
 use model::{Address, Bind, BindOptions, CliLevel, PortSpec};
 use std::sync::Arc;
@@ -229,11 +230,16 @@ pub static BIND_WORDS: &[BindWord] = &[
 ];
 
 /// Reads the words from argument `at` on.
-pub fn options(line: &Line<'_>, mut at: usize) -> Result<(BindOptions, Option<u32>), Fault> {
+pub fn options(line: &mut Line<'_>, mut at: usize) -> Result<(BindOptions, Option<u32>), Fault> {
     let mut options = BindOptions::default();
+    let mut tls = BindDraft::new(line);
     let mut id = None;
     while at < line.args().len() {
         let name = line.arg(at);
+        if let Some(taken) = tls.word(line, at)? {
+            at += taken;
+            continue;
+        }
         let Some(word) = BIND_WORDS.iter().find(|w| w.name == name) else {
             return line.fail(
                 at,
@@ -241,7 +247,10 @@ pub fn options(line: &Line<'_>, mut at: usize) -> Result<(BindOptions, Option<u3
                     "bind",
                     name,
                     include_str!("known/bind.txt"),
-                    BIND_WORDS.iter().map(|w| w.name),
+                    BIND_WORDS
+                        .iter()
+                        .map(|w| w.name)
+                        .chain(BIND_TLS_WORDS.iter().map(|w| w.name)),
                 ),
             );
         };
@@ -251,11 +260,12 @@ pub fn options(line: &Line<'_>, mut at: usize) -> Result<(BindOptions, Option<u3
         }
         at += 1 + usize::from(!word.args.is_empty());
     }
+    options.tls = tls.finish(line)?;
     Ok((options, id))
 }
 
 /// Reads `bind ADDRESS[,ADDRESS]* [words]`; a range becomes one bind a port.
-pub fn parse(line: &Line<'_>, next_id: u32) -> Result<Vec<Bind>, Fault> {
+pub fn parse(line: &mut Line<'_>, next_id: u32) -> Result<Vec<Bind>, Fault> {
     let list = line.arg(0);
     if list.is_empty() {
         return line.fail(0, "'bind' wants an address, such as :80 or 192.0.2.1:443");
@@ -340,12 +350,12 @@ pub fn stats_socket(line: &Line<'_>) -> Result<model::StatsSocket, Fault> {
             }
         }
     }
-    let rest = Line {
+    let mut rest = Line {
         words: &kept,
         warnings: Vec::new(),
         ..*line
     };
-    let (options, _) = options(&rest, 1)?;
+    let (options, _) = options(&mut rest, 1)?;
     Ok(model::StatsSocket {
         address,
         options: Arc::new(options),

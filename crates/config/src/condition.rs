@@ -7,6 +7,8 @@ pub const LANGUAGE_LEVEL: (u32, u32, u32) = (3, 0, 0);
 
 /// Features that `feature(…)` affirms, with HAProxy's names.
 const FEATURES: &[&str] = &[
+    "OPENSSL",
+    "OPENSSL_AWSLC",
     "EPOLL",
     "THREAD",
     "LINUX_SPLICE",
@@ -156,9 +158,9 @@ impl<'a> Parser<'a> {
             "strstr" => want(2).map(|()| arg(0).contains(arg(1))),
             "version_atleast" => want(1).and_then(|()| Ok(LANGUAGE_LEVEL >= version(arg(0))?)),
             "version_before" => want(1).and_then(|()| Ok(LANGUAGE_LEVEL < version(arg(0))?)),
-            "openssl_version_atleast" => want(1).map(|()| false),
-            "openssl_version_before" => want(1).map(|()| true),
-            "ssllib_name_startswith" => want(1).map(|()| "aws-lc".starts_with(arg(0))),
+            "openssl_version_atleast" => want(1).and_then(|()| Ok(OPENSSL_LEVEL >= openssl_version(arg(0))?)),
+            "openssl_version_before" => want(1).and_then(|()| Ok(OPENSSL_LEVEL < openssl_version(arg(0))?)),
+            "ssllib_name_startswith" => want(1).map(|()| "AWS-LC".starts_with(arg(0))),
             "enabled" => want(1).map(|()| matches!(arg(0), "POLL" | "EPOLL" | "SPLICE" | "GETADDRINFO")),
             "awslc_api_atleast" | "awslc_api_before" => want(1).map(|()| false),
             "" => Err("an expression stands here: a number, true, false or a predicate such as defined(NAME)".into()),
@@ -195,6 +197,14 @@ fn args(text: &str) -> Result<(Vec<String>, &str), String> {
         }
     }
     Err("this parenthesis is not closed".into())
+}
+
+/// The version of OpenSSL whose features the TLS library has, as its own OpenSSL face says.
+const OPENSSL_LEVEL: (u32, u32, u32) = (1, 1, 1);
+
+/// `1.1.1`, `3.0.0`, `1.1.0f`.
+fn openssl_version(text: &str) -> Result<(u32, u32, u32), String> {
+    version(text.trim_end_matches(|c: char| c.is_ascii_alphabetic()))
 }
 
 /// `3.0`, `2.6-dev1`, `2.6.12`.

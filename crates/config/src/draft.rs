@@ -194,6 +194,7 @@ pub struct Bases {
     pub ca_base: Option<String>,
     pub crt_base: Option<String>,
     pub errors: BTreeMap<Arc<str>, Arc<model::ErrorPages>>,
+    pub tls: crate::tls::Defaults,
 }
 
 impl<'a> Line<'a> {
@@ -279,6 +280,14 @@ impl<'a> Line<'a> {
     /// A log format in the argument at `at`.
     pub fn format(&self, at: usize) -> Result<Arc<rules::LogFormat>, Fault> {
         let parsed = rules::LogFormat::parse(self.arg(at));
+        parsed
+            .map(Arc::new)
+            .map_err(|e| Fault::rule(e, self.skip + at))
+    }
+
+    /// An expression in the argument at `at`.
+    pub fn expression(&self, at: usize) -> Result<Arc<rules::Expr>, Fault> {
+        let parsed = rules::Expr::parse(self.arg(at));
         parsed
             .map(Arc::new)
             .map_err(|e| Fault::rule(e, self.skip + at))

@@ -235,7 +235,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "LIST",
         "for bind lines with ssl",
         |r, l| {
-            r.global.default_bind_tls.ciphers = Some(text(l, "a list")?.into());
+            r.bases.tls.bind.preferences.ciphers = Some(text(l, "a list")?.into());
             Ok(())
         }
     ),
@@ -244,7 +244,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "LIST",
         "for bind lines with ssl",
         |r, l| {
-            r.global.default_bind_tls.ciphersuites = Some(text(l, "a list")?.into());
+            r.bases.tls.bind.preferences.ciphersuites = Some(text(l, "a list")?.into());
             Ok(())
         }
     ),
@@ -253,7 +253,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "LIST",
         "for bind lines with ssl",
         |r, l| {
-            r.global.default_bind_tls.curves = Some(text(l, "a list")?.into());
+            r.bases.tls.bind.preferences.curves = Some(text(l, "a list")?.into());
             Ok(())
         }
     ),
@@ -261,14 +261,14 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "ssl-default-bind-options",
         "OPTION*",
         "for bind lines with ssl",
-        |r, l| versions(l, &mut r.global.default_bind_tls.versions)
+        |r, l| crate::tls::default_bind_options(l, &mut r.bases.tls.bind)
     ),
     keyword!(
         "ssl-default-server-ciphers",
         "LIST",
         "for servers with ssl",
         |r, l| {
-            r.global.default_server_tls.ciphers = Some(text(l, "a list")?.into());
+            r.bases.tls.server.ciphers = Some(text(l, "a list")?.into());
             Ok(())
         }
     ),
@@ -277,7 +277,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "LIST",
         "for servers with ssl",
         |r, l| {
-            r.global.default_server_tls.ciphersuites = Some(text(l, "a list")?.into());
+            r.bases.tls.server.ciphersuites = Some(text(l, "a list")?.into());
             Ok(())
         }
     ),
@@ -285,7 +285,16 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "ssl-default-server-options",
         "OPTION*",
         "for servers with ssl",
-        |r, l| versions(l, &mut r.global.default_server_tls.versions)
+        |r, l| crate::tls::default_server_options(l, &mut r.bases.tls.server)
+    ),
+    keyword!(
+        "ssl-default-server-curves",
+        "LIST",
+        "for servers with ssl",
+        |r, l| {
+            r.bases.tls.server.curves = Some(text(l, "a list")?.into());
+            Ok(())
+        }
     ),
     keyword!(
         "ssl-server-verify",
@@ -293,11 +302,11 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "whether servers' certificates are checked",
         |r, l| match text(l, "none or required")?.as_str() {
             "none" => {
-                r.global.ssl_server_verify_none = true;
+                r.bases.tls.server_verify = tls::Verify::None;
                 Ok(())
             }
             "required" => {
-                r.global.ssl_server_verify_none = false;
+                r.bases.tls.server_verify = tls::Verify::Required;
                 Ok(())
             }
             other => l.fail(0, format!("'{other}' is neither none nor required")),
@@ -397,6 +406,15 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
             Ok(())
         }
     ),
+    keyword!(
+        "tune.ssl.cachesize",
+        "N",
+        "TLS sessions kept for clients without tickets",
+        |r, l| {
+            r.bases.tls.bind.cache = num(l, 0, 1 << 24)? as usize;
+            Ok(())
+        }
+    ),
     keyword!("tune.http.maxhdr", "N", "header fields at most", |r, l| {
         r.global.tuning.http_maxhdr = num(l, 1, 32767)? as usize;
         Ok(())
@@ -467,7 +485,6 @@ pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
     "tune.sndbuf.backend",
     "tune.sndbuf.frontend",
     "tune.takeover-other-tg-connections",
-    "tune.ssl.cachesize",
     "tune.ssl.capture-buffer-size",
     "tune.ssl.capture-cipherlist-size",
     "tune.ssl.default-dh-param",
@@ -590,51 +607,4 @@ fn set(text: &str) -> Result<Vec<u32>, String> {
         out.extend(low..=high);
     }
     Ok(out)
-}
-
-/// `ssl-min-ver X`, `no-sslv3`, `force-tlsv12` and so on.
-fn versions(l: &Line<'_>, versions: &mut model::TlsVersions) -> Result<(), Fault> {
-    use model::TlsVersion::*;
-    let by_name = |name: &str| match name {
-        "SSLv3" | "sslv3" => Some(Ssl3),
-        "TLSv1.0" | "tlsv10" => Some(Tls10),
-        "TLSv1.1" | "tlsv11" => Some(Tls11),
-        "TLSv1.2" | "tlsv12" => Some(Tls12),
-        "TLSv1.3" | "tlsv13" => Some(Tls13),
-        _ => None,
-    };
-    let mut at = 0;
-    while !l.arg(at).is_empty() {
-        match l.arg(at) {
-            word @ ("ssl-min-ver" | "ssl-max-ver") => {
-                at += 1;
-                let Some(version) = by_name(l.arg(at)) else {
-                    return l.fail(
-                        at,
-                        format!("unknown version '{}': use TLSv1.2 or TLSv1.3", l.arg(at)),
-                    );
-                };
-                if word == "ssl-min-ver" {
-                    versions.min = Some(version);
-                } else {
-                    versions.max = Some(version);
-                }
-            }
-            "no-tls-tickets" | "prefer-client-ciphers" | "no-sslv3" | "no-tlsv10" | "no-tlsv11" => {
-            }
-            "no-tlsv12" => versions.min = Some(Tls13),
-            "no-tlsv13" => versions.max = Some(Tls12),
-            word => match word.strip_prefix("force-").and_then(by_name) {
-                Some(version) => {
-                    *versions = model::TlsVersions {
-                        min: Some(version),
-                        max: Some(version),
-                    }
-                }
-                None => return l.fail(at, format!("unknown TLS option '{word}'")),
-            },
-        }
-        at += 1;
-    }
-    Ok(())
 }

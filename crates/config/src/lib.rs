@@ -15,6 +15,7 @@ mod load;
 mod log;
 mod server;
 mod source;
+mod tls;
 mod units;
 
 pub use diag::{Diagnostic, Report, Severity};
@@ -27,4 +28,5 @@ pub mod table {
     pub use crate::global::{GLOBAL_KEYWORDS, TUNES_WITHOUT_EFFECT};
     pub use crate::keyword::{KEYWORDS, OPTIONS};
     pub use crate::server::SERVER_WORDS;
+    pub use crate::tls::{BIND_TLS_WORDS, SERVER_TLS_WORDS};
 }

@@ -49,7 +49,7 @@ pub fn load(request: &LoadRequest, source: &dyn Source) -> Loaded {
     let mut files = Vec::new();
     for path in &request.paths {
         match source.list(path) {
-            Some(found) => files.extend(found),
+            Some(found) => files.extend(found.into_iter().filter(|f| f.ends_with(".cfg"))),
             None => files.push(path.clone()),
         }
     }
@@ -574,6 +574,7 @@ impl Loader<'_> {
             .iter()
             .map(|(k, v)| (k.as_str().into(), Some(v.as_str().into())));
         self.config.global.environment = environment.collect();
+        self.config.global.certificates = Arc::clone(&self.bases.tls.store);
         let config = (self.report.errors() == 0).then_some(self.config);
         Loaded {
             config,

@@ -3,6 +3,7 @@
 use crate::address::{self, Purpose};
 use crate::diag::Fault;
 use crate::draft::Line;
+use crate::tls::{SERVER_TLS_WORDS, ServerDraft};
 use crate::units;
 use model::{Address, Check, Host, OnError, Server, SourceAddress};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ impl Default for Reading {
             check: Check::default(),
             checked: false,
             init_addr: None,
+            tls: None,
             shared_check: None,
         }
     }
@@ -62,6 +64,7 @@ pub struct Reading {
     check: Check,
     checked: bool,
     init_addr: Option<Vec<model::InitAddr>>,
+    tls: Option<Box<ServerDraft>>,
     /// The check settings of the servers before, shared by those that have the same.
     shared_check: Option<Arc<Check>>,
 }
@@ -295,9 +298,14 @@ fn words(line: &Line<'_>, mut at: usize, from: &Reading) -> Result<Reading, Faul
     let mut reading = from.clone();
     while at < line.args().len() {
         let name = line.arg(at);
+        if let Some(taken) = ServerDraft::word(&mut reading.tls, line, at)? {
+            at += taken;
+            continue;
+        }
         let Some(word) = SERVER_WORDS.iter().find(|w| w.name == name) else {
             let known = include_str!("known/server.txt");
             let names = SERVER_WORDS.iter().map(|w| w.name);
+            let names = names.chain(SERVER_TLS_WORDS.iter().map(|w| w.name));
             return line.fail(
                 at,
                 crate::keyword::unknown_word("server", name, known, names),
@@ -321,7 +329,7 @@ pub fn default_server(line: &Line<'_>, from: &Reading) -> Result<Reading, Fault>
 }
 
 /// Reads a `server` line.
-pub fn server(line: &Line<'_>, from: &Reading) -> Result<Server, Fault> {
+pub fn server(line: &mut Line<'_>, from: &Reading) -> Result<Server, Fault> {
     let name = line.arg(0);
     if name.is_empty() {
         return line.fail(0, "'server' wants <name> <address>[:<port>]");
@@ -342,11 +350,15 @@ pub fn server(line: &Line<'_>, from: &Reading) -> Result<Server, Fault> {
         1,
         address::parse(line.arg(1), Purpose::Connect, None, line.source),
     )?;
-    let reading = words(line, 2, from)?;
+    let mut reading = words(line, 2, from)?;
     let mut server = reading.server;
     server.name = name.into();
     server.hostname = hostname.map(Into::into);
     server.address = start_address(line, address, reading.init_addr.as_deref())?;
+    if let Some(tls) = &reading.tls {
+        let own_place = reading.check.addr.is_some() || reading.check.port.is_some();
+        (server.tls, reading.check.tls) = tls.finish(line, own_place)?;
+    }
     server.check = reading.checked.then(|| match &from.shared_check {
         Some(shared) if **shared == reading.check => Arc::clone(shared),
         _ => Arc::new(reading.check),

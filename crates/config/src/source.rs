@@ -6,7 +6,7 @@ use std::net::IpAddr;
 pub trait Source {
     /// A file's bytes.
     fn read(&self, path: &str) -> Result<Vec<u8>, String>;
-    /// The `.cfg` files of a directory, sorted; `None` when it is no directory.
+    /// The visible files of a directory, sorted; `None` when it is no directory.
     fn list(&self, path: &str) -> Option<Vec<String>>;
     /// The addresses of a host name.
     fn resolve(&self, name: &str) -> Vec<IpAddr>;

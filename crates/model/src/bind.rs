@@ -1,6 +1,6 @@
 //! `bind` lines.
 
-use crate::{Address, BindTls};
+use crate::Address;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub struct BindOptions {
     /// `backlog`.
     pub backlog: Option<u32>,
     /// `ssl` and all that goes with it.
-    pub tls: Option<Box<BindTls>>,
+    pub tls: Option<Arc<tls::Acceptor>>,
     /// `interface`: only connections that arrive on this network interface.
     pub interface: Option<Arc<str>>,
     /// `v4v6`: `::` accepts IPv4 too.

@@ -1,6 +1,6 @@
 //! Active health checks: what is sent and what is expected.
 
-use crate::Address;
+use crate::{Address, CheckTls};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,10 +21,8 @@ pub struct Check {
     pub addr: Option<Address>,
     /// `port`.
     pub port: Option<u16>,
-    /// `check-ssl`; unset: as the traffic, unless `port`/`addr` changes it.
-    pub ssl: Option<bool>,
-    /// `check-sni`.
-    pub sni: Option<Arc<str>>,
+    /// Whether checks speak TLS, and how.
+    pub tls: Option<CheckTls>,
     /// `check-send-proxy`.
     pub send_proxy: bool,
 }
@@ -39,8 +37,7 @@ impl Default for Check {
             fall: 3,
             addr: None,
             port: None,
-            ssl: None,
-            sni: None,
+            tls: None,
             send_proxy: false,
         }
     }

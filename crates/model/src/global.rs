@@ -1,6 +1,6 @@
 //! The `global` section.
 
-use crate::{Address, BindOptions, BindTls, LogSetting, ServerTls};
+use crate::{Address, BindOptions, LogSetting};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,10 +63,6 @@ pub struct Tuning {
     pub rcvbuf_server: Option<u32>,
     /// `tune.sndbuf.server`.
     pub sndbuf_server: Option<u32>,
-    /// `tune.ssl.default-dh-param` has no effect; this is `tune.ssl.cachesize`, sessions.
-    pub ssl_cachesize: usize,
-    /// `tune.ssl.lifetime`.
-    pub ssl_lifetime: Duration,
 }
 
 impl Default for Tuning {
@@ -82,8 +78,6 @@ impl Default for Tuning {
             sndbuf_client: None,
             rcvbuf_server: None,
             sndbuf_server: None,
-            ssl_cachesize: 20000,
-            ssl_lifetime: Duration::from_secs(300),
         }
     }
 }
@@ -159,12 +153,8 @@ pub struct Global {
     pub close_spread_time: Option<Duration>,
     /// `spread-checks`, percent.
     pub spread_checks: u32,
-    /// `ssl-default-bind-*`, already merged into each `bind … ssl`; kept for `show`.
-    pub default_bind_tls: BindTls,
-    /// `ssl-default-server-*`, already merged into each `server … ssl`.
-    pub default_server_tls: ServerTls,
-    /// `ssl-server-verify none`.
-    pub ssl_server_verify_none: bool,
+    /// All certificates of this configuration, changed by `set ssl cert`.
+    pub certificates: Arc<tls::Store>,
     /// Variables of `setenv` and `presetenv` with their values; `None` removes (`unsetenv`).
     pub environment: Vec<(Arc<str>, Option<Arc<str>>)>,
     /// `set-var`/`set-var-fmt` of the `proc` scope.

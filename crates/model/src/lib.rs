@@ -15,6 +15,7 @@ mod server;
 mod timeouts;
 mod tls;
 
+pub use crate::tls::{CheckTls, ServerTls};
 pub use address::{Address, Host, PortSpec, SocketKind};
 pub use bind::{Bind, BindOptions};
 pub use check::{AgentCheck, Check, CheckKind, Expect, HttpCheckSend, HttpCheckStep, TcpCheckStep};
@@ -28,9 +29,6 @@ pub use proxy::{
 };
 pub use server::{MarkedDown, Observe, OnError, Server, SourceAddress};
 pub use timeouts::Timeouts;
-pub use tls::{
-    BindTls, CertificateSource, CrtListEntry, ServerTls, TlsVersion, TlsVersions, Verify,
-};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -16,7 +16,7 @@ impl Source for Machine {
         let mut found: Vec<String> = std::fs::read_dir(path)
             .ok()?
             .filter_map(|e| e.ok()?.path().to_str().map(str::to_string))
-            .filter(|p| p.ends_with(".cfg") && !p.rsplit('/').next().unwrap_or("").starts_with('.'))
+            .filter(|p| !p.rsplit('/').next().unwrap_or("").starts_with('.'))
             .collect();
         found.sort();
         Some(found)

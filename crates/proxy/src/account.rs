@@ -5,6 +5,7 @@ use crate::flow::Broken;
 use crate::session::Client;
 use crate::stream::Stream;
 use crate::termination::{Cause, Phase, Termination};
+use crate::tls::HandshakeError;
 use crate::worker::Worker;
 use model::{LogFormatSpec, LogLevel};
 use rules::{Ctx, LogFacts, LogLevelChange, Timers};
@@ -454,6 +455,50 @@ pub fn refused(
         LogLevel::Info
     };
     log_session(worker, client, None, &facts, &format, level, end);
+}
+
+/// Counts a connection whose TLS handshake is done.
+pub fn handshake_done(worker: &Worker) {
+    let counters = worker.process.counters.of(worker.id);
+    counters.ssl_connections.add(1);
+    counters
+        .ssl_rate
+        .event(worker.process.millis(Instant::now()));
+}
+
+/// Logs a connection whose TLS handshake came to nothing, in HAProxy's form for connections that
+/// never became a session (manual section 8.2.5).
+pub fn handshake_failed(worker: &Worker, client: &Client, error: HandshakeError) {
+    let frontend = &client.frontend;
+    let proxy = frontend.proxy();
+    let silent = error == HandshakeError::Empty && frontend.side().dontlognull;
+    if silent || proxy.logs.is_empty() {
+        return;
+    }
+    let info = &client.info;
+    let mut line = match info.src {
+        Some(src) => format!("{}:{} [", src.ip().to_canonical(), src.port()),
+        None => "unix:1 [".to_string(),
+    }
+    .into_bytes();
+    rules::log_date(info.accepted, &mut line);
+    line.extend_from_slice(format!("] {}/", info.frontend).as_bytes());
+    if info.listener.is_empty() {
+        line.extend_from_slice(info.listener_id.to_string().as_bytes());
+    } else {
+        line.extend_from_slice(info.listener.as_bytes());
+    }
+    line.extend_from_slice(b": ");
+    line.extend_from_slice(error.message().as_bytes());
+    let level = if frontend.side().log_separate_errors {
+        LogLevel::Err
+    } else {
+        LogLevel::Info
+    };
+    let now = worker.wall(Instant::now());
+    worker
+        .logs
+        .send(&proxy.logs, proxy.log_tag.as_deref(), level, now, &line);
 }
 
 /// Writes a line about a session without a request.

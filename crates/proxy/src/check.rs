@@ -2,6 +2,7 @@
 
 use crate::io::Io;
 use crate::socket::{self, Outgoing};
+use crate::transport::Transport;
 use crate::worker::Worker;
 use http::{Head, h1};
 use model::{Check, CheckKind, Expect, HttpCheckSend, HttpCheckStep, PortSpec, TcpCheckStep};
@@ -165,14 +166,22 @@ async fn probe(backend: &Backend, server: &Server, check: &Check) -> Verdict {
     let outcome = match &*kind {
         CheckKind::Tcp => connect(server, check, None)
             .await
-            .map(|_| (CheckStatus::L4Ok, None)),
+            .map(|_| (reached(check), None)),
         CheckKind::TcpScript(steps) => script(server, check, steps).await,
         CheckKind::Http(steps) => http_check(backend, server, check, steps).await,
     };
     outcome.unwrap_or_else(|verdict| verdict)
 }
 
-async fn connect(server: &Server, check: &Check, port: Option<u16>) -> Result<Io, Verdict> {
+/// What a connection that was made proves.
+fn reached(check: &Check) -> CheckStatus {
+    match check.tls {
+        None => CheckStatus::L4Ok,
+        Some(_) => CheckStatus::L6Ok,
+    }
+}
+
+async fn connect(server: &Server, check: &Check, port: Option<u16>) -> Result<Transport, Verdict> {
     let failed = (CheckStatus::L4Con, None);
     let own = check.addr.as_ref().and_then(Target::of);
     let target = match own {
@@ -211,20 +220,31 @@ async fn connect(server: &Server, check: &Check, port: Option<u16>) -> Result<Io
     poll_fn(|cx| io.poll_connected(cx))
         .await
         .map_err(|_| failed)?;
+    let Some(tls) = &check.tls else {
+        return Ok(Transport::Plain(io));
+    };
+    let refused = (CheckStatus::L6Response, None);
+    let mut io = Transport::to_server(io, &tls.connector, tls.sni.as_deref(), &target)
+        .map_err(|_| refused)?;
+    poll_fn(|cx| io.poll_established(cx))
+        .await
+        .map_err(|_| refused)?;
     Ok(io)
 }
 
-async fn send(io: &Io, bytes: &[u8]) -> Result<(), Verdict> {
+async fn send(io: &mut Transport, bytes: &[u8]) -> Result<(), Verdict> {
     let mut at = 0;
     while let Some(rest) = bytes.get(at..).filter(|r| !r.is_empty()) {
         let n = poll_fn(|cx| io.poll_write(cx, &[IoSlice::new(rest)])).await;
         at += n.map_err(|_| (CheckStatus::L7Response, None))?;
     }
-    Ok(())
+    poll_fn(|cx| io.poll_flush(cx))
+        .await
+        .map_err(|_| (CheckStatus::L7Response, None))
 }
 
 /// Appends what comes next; 0 is the end.
-async fn receive(io: &Io, into: &mut Vec<u8>) -> usize {
+async fn receive(io: &mut Transport, into: &mut Vec<u8>) -> usize {
     let mut chunk = [0; 4096];
     let n = poll_fn(|cx| io.poll_read(cx, &mut chunk))
         .await
@@ -249,7 +269,7 @@ async fn script(
             received.clear();
             continue;
         }
-        let io = match &io {
+        let io = match &mut io {
             Some(io) => io,
             None => io.insert(connect(server, check, None).await?),
         };
@@ -280,7 +300,7 @@ async fn script(
     }
     if io.is_none() {
         connect(server, check, None).await?;
-        return Ok((CheckStatus::L4Ok, None));
+        return Ok((reached(check), None));
     }
     Ok((CheckStatus::L7Ok, None))
 }
@@ -319,7 +339,7 @@ async fn http_check(
         match step {
             HttpCheckStep::Connect { port, .. } => io = Some(connect(server, check, *port).await?),
             HttpCheckStep::Send(request) => {
-                let io = match &io {
+                let io = match &mut io {
                     Some(io) => io,
                     None => io.insert(connect(server, check, None).await?),
                 };
@@ -407,7 +427,7 @@ fn request_bytes(backend: &Backend, server: &Server, send: &HttpCheckSend) -> Ve
 }
 
 /// Status and body of an answer.
-async fn read_answer(io: &Io, method: &str) -> Result<(u16, Vec<u8>), Verdict> {
+async fn read_answer(io: &mut Transport, method: &str) -> Result<(u16, Vec<u8>), Verdict> {
     let invalid = (CheckStatus::L7Response, None);
     let mut bytes = Vec::new();
     let mut head = Head::default();

@@ -51,13 +51,21 @@ pub async fn to_server(stream: &mut Stream<'_>) -> Result<ServerConn, ConnectFai
     let server = Arc::clone(slot.server());
     let backend = Arc::clone(backend);
     let first = stream.client.requests <= 1;
+    let name = server_name(&server, &ctx!(stream));
     if stream.retries == 0
-        && let Some(kept) = kept(stream.worker, stream.client, &backend, &server, first)
+        && let Some(kept) = kept(
+            stream.worker,
+            stream.client,
+            &backend,
+            &server,
+            name.as_deref(),
+            first,
+        )
     {
         crate::account::reused(stream, &server);
         return Ok(kept);
     }
-    open(stream.worker, stream.client, &backend, &server).await
+    open(stream.worker, stream.client, &backend, &server, name).await
 }
 
 /// A connection that is already there, as far as `http-reuse` allows.
@@ -66,6 +74,7 @@ fn kept(
     client: &mut Client,
     backend: &Backend,
     server: &Server,
+    name: Option<&str>,
     first: bool,
 ) -> Option<ServerConn> {
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
@@ -73,6 +82,7 @@ fn kept(
     if let Some(private) = client.private.take()
         && private.0 == server.uid
         && *private.1.target == *target
+        && private.1.sni.as_deref() == name
         && private.1.io.is_quiet(&mut cx)
     {
         return Some(private.1);
@@ -83,15 +93,27 @@ fn kept(
         HttpReuse::Aggressive if first => true,
         HttpReuse::Safe | HttpReuse::Aggressive | HttpReuse::Always => false,
     };
-    worker.pools.take(&mut cx, server.uid, &target, proven)
+    worker
+        .pools
+        .take(&mut cx, server.uid, &target, name, proven)
 }
 
-/// A new connection, within `timeout connect`.
+/// The name that a TLS connection to this server asks for.
+pub fn server_name(server: &Server, cx: &rules::Ctx<'_>) -> Option<Box<str>> {
+    let settings = server.settings();
+    let sni = settings.tls.as_ref()?.sni.as_ref()?;
+    let name = sni.eval(cx)?.to_bytes().into_owned();
+    let name = String::from_utf8(name).ok()?;
+    (!name.is_empty()).then(|| name.into_boxed_str())
+}
+
+/// A new connection, within `timeout connect`, its TLS handshake included.
 pub async fn open(
     worker: &Worker,
     client: &mut Client,
     backend: &Backend,
     server: &Server,
+    sni: Option<Box<str>>,
 ) -> Result<ServerConn, ConnectFailure> {
     let Some(target) = server.target() else {
         return Err(ConnectFailure::Unusable);
@@ -106,8 +128,13 @@ pub async fn open(
     let deadline = backend.proxy().timeouts.connect.map(|t| Instant::now() + t);
     client.timer.arm(deadline);
     let abort_on_close = backend.side().abortonclose;
+    let mut io = match &server.settings().tls {
+        None => Transport::Plain(io),
+        Some(settings) => Transport::to_server(io, &settings.connector, sni.as_deref(), &target)
+            .map_err(|_| ConnectFailure::Unusable)?,
+    };
     poll_fn(|cx| {
-        match io.poll_connected(cx) {
+        match io.poll_established(cx) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
             Poll::Ready(Err(_)) => return Poll::Ready(Err(ConnectFailure::Refused)),
             Poll::Pending => {}
@@ -122,8 +149,9 @@ pub async fn open(
     })
     .await?;
     Ok(ServerConn {
-        io: Transport::Plain(io),
+        io,
         target,
+        sni,
         served: 0,
     })
 }

@@ -46,6 +46,7 @@ mod stream;
 mod tcp;
 mod termination;
 mod timer;
+mod tls;
 mod transport;
 mod worker;
 

@@ -6,6 +6,7 @@
 use crate::io::Io;
 use crate::session::Client;
 use crate::socket;
+use crate::tls::TlsStream;
 use crate::transport::Transport;
 use crate::worker::{Door, Worker, spawn_session};
 use model::{Address, Bind, Config};
@@ -82,7 +83,13 @@ pub fn bind_all(config: &Config, old: &Listeners) -> Result<Listeners, Vec<BindE
         };
         for bind in &side.binds {
             let socket = match kept.remove(&bind.address) {
-                Some(listener) => Ok(Arc::clone(&listener.socket)),
+                Some(listener) => {
+                    if let (Some(new), Some(old)) = (&bind.options.tls, &listener.bind.options.tls)
+                    {
+                        new.adopt(old);
+                    }
+                    Ok(Arc::clone(&listener.socket))
+                }
                 None => {
                     let backlog = bind.options.backlog.or(side.backlog).or(side.maxconn);
                     let backlog = backlog.unwrap_or(4096).clamp(1, 65535);
@@ -331,7 +338,10 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         return;
     };
     let client = Client {
-        io: Transport::Plain(io),
+        io: match &options.tls {
+            None => Transport::Plain(io),
+            Some(acceptor) => Transport::Tls(Box::new(TlsStream::accept(io, Arc::clone(acceptor)))),
+        },
         carry: Vec::new(),
         timer: worker.timers.timer(),
         info,

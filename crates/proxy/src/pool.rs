@@ -16,6 +16,8 @@ pub struct ServerConn {
     pub io: Transport,
     /// Where it leads: a server that has moved since does not get it back.
     pub target: Arc<Target>,
+    /// The name asked for by SNI: another name means another connection.
+    pub sni: Option<Box<str>>,
     /// Requests it has carried to the end.
     pub served: u32,
 }
@@ -60,6 +62,7 @@ impl Pools {
         cx: &mut Context<'_>,
         server: u32,
         target: &Target,
+        sni: Option<&str>,
         proven: bool,
     ) -> Option<ServerConn> {
         let mut servers = self.servers.borrow_mut();
@@ -67,7 +70,8 @@ impl Pools {
         let mut at = pool.idle.len();
         while at > 0 {
             at -= 1;
-            if proven && pool.idle[at].conn.served < 2 {
+            let conn = &pool.idle[at].conn;
+            if (proven && conn.served < 2) || conn.sni.as_deref() != sni {
                 continue;
             }
             let idle = pool.idle.swap_remove(at);

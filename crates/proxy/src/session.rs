@@ -6,9 +6,10 @@
 
 use crate::stream::{self, Next};
 use crate::timer::Timer;
+use crate::tls::HandshakeError;
 use crate::transport::Transport;
 use crate::worker::Worker;
-use crate::{pool::ServerConn, reply, tcp};
+use crate::{account, pool::ServerConn, reply, tcp};
 use http::{Head, h1};
 use rules::{SessionInfo, Vars};
 use state::{Frontend, SessionGuard};
@@ -98,11 +99,48 @@ enum Received {
 
 /// Serves one connection to its end.
 pub async fn run(worker: Rc<Worker>, mut client: Client) {
+    if matches!(client.io, Transport::Tls(_)) && !Box::pin(handshake(&worker, &mut client)).await {
+        return;
+    }
     if client.frontend.proxy().mode == model::Mode::Tcp {
         Box::pin(tcp::run(&worker, &mut client)).await;
     } else {
         http1(&worker, &mut client).await;
     }
+}
+
+/// Makes the TLS handshake of a new connection, within `timeout client`; whether it succeeded.
+async fn handshake(worker: &Worker, client: &mut Client) -> bool {
+    let patience = client.frontend.proxy().timeouts.client;
+    client.timer.arm(patience.map(|t| client.accepted + t));
+    let mut greeting = None;
+    let failed = poll_fn(|cx| {
+        let Transport::Tls(tls) = &mut client.io else {
+            return Poll::Ready(None);
+        };
+        match tls.poll_handshake(cx, &mut greeting) {
+            Poll::Ready(Ok(())) => Poll::Ready(None),
+            Poll::Ready(Err(error)) => Poll::Ready(Some(error)),
+            Poll::Pending => {
+                let expired = client.timer.poll_expired(cx);
+                expired.map(|()| Some(HandshakeError::TimedOut))
+            }
+        }
+    })
+    .await;
+    client.handshake = client.accepted.elapsed();
+    if let Some(error) = failed {
+        account::handshake_failed(worker, client, error);
+        return false;
+    }
+    if let Transport::Tls(tls) = &client.io {
+        let info = tls
+            .agreed()
+            .map(|agreed| crate::tls::info(greeting, agreed));
+        client.info.tls = info.map(Arc::new);
+    }
+    account::handshake_done(worker);
+    true
 }
 
 async fn http1(worker: &Rc<Worker>, client: &mut Client) {

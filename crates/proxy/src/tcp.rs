@@ -140,7 +140,8 @@ async fn reach(
         counters.stot.add(1);
         counters.lbtot.add(1);
         backend.counters().of(worker.id).lbtot.add(1);
-        match connect::open(worker, client, backend, &server).await {
+        let name = tls_name(worker, client, &session.info, &server);
+        match connect::open(worker, client, backend, &server, name).await {
             Ok(connection) => {
                 session.connected = Some(Instant::now());
                 return Ok(connection);
@@ -174,6 +175,36 @@ async fn reach(
             }
         }
     }
+}
+
+/// The name that a TLS connection to this server asks for.
+fn tls_name(
+    worker: &Worker,
+    client: &Client,
+    info: &StreamInfo,
+    server: &state::Server,
+) -> Option<Box<str>> {
+    server.settings().tls.as_ref()?;
+    let generation = worker.generation();
+    let now = Instant::now();
+    let view = state::View {
+        process: &worker.process,
+        generation: &generation,
+        now,
+    };
+    let cx = Ctx {
+        session: &client.info,
+        stream: info,
+        now: worker.wall(now),
+        req: None,
+        res: None,
+        req_body: &[],
+        vars: &client.vars,
+        facts: &view,
+        log: None,
+        rng: &worker.rng,
+    };
+    connect::server_name(server, &cx)
 }
 
 async fn place(

@@ -1,20 +1,53 @@
 //! What carries bytes to one peer: a socket, or TLS over one.
 
 use crate::io::Io;
+use crate::tls::{HandshakeError, TlsStream};
+use ::tls::{Connector, PeerName};
+use state::Target;
 use std::io::{self, IoSlice};
-use std::task::{Context, Poll};
+use std::net::Ipv4Addr;
+use std::task::{Context, Poll, ready};
 
 /// One peer's byte stream.
 pub enum Transport {
     /// A plain socket.
     Plain(Io),
+    /// TLS.
+    Tls(Box<TlsStream>),
 }
 
 impl Transport {
+    /// TLS to a server, over a socket whose connection may still be under way.
+    pub fn to_server(
+        io: Io,
+        connector: &Connector,
+        sni: Option<&str>,
+        target: &Target,
+    ) -> Result<Transport, HandshakeError> {
+        let name = match (sni, target) {
+            (Some(name), _) => PeerName::Name(name),
+            (None, Target::Tcp { ip, .. }) => PeerName::Address(*ip),
+            (None, _) => PeerName::Address(Ipv4Addr::LOCALHOST.into()),
+        };
+        TlsStream::connect(io, connector, &name).map(|tls| Transport::Tls(Box::new(tls)))
+    }
+
+    /// Ready when the connection is made, and the TLS handshake with it.
+    pub fn poll_established(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.socket().poll_connected(cx))?;
+        match self {
+            Transport::Plain(_) => Poll::Ready(Ok(())),
+            Transport::Tls(tls) => tls
+                .poll_handshake(cx, &mut None)
+                .map_err(|e| io::Error::other(e.message())),
+        }
+    }
+
     /// Reads what is there; 0 is the end of the stream.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         match self {
             Transport::Plain(io) => io.poll_read(cx, buf),
+            Transport::Tls(tls) => tls.poll_read(cx, buf),
         }
     }
 
@@ -27,13 +60,15 @@ impl Transport {
     ) -> Poll<io::Result<usize>> {
         match self {
             Transport::Plain(io) => io.poll_write(cx, bufs),
+            Transport::Tls(tls) => tls.poll_write(cx, bufs),
         }
     }
 
     /// Ready when all that was taken is with the kernel.
-    pub fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Transport::Plain(_) => Poll::Ready(Ok(())),
+            Transport::Tls(tls) => tls.poll_flush(cx),
         }
     }
 
@@ -41,6 +76,7 @@ impl Transport {
     pub fn shutdown_write(&mut self) {
         match self {
             Transport::Plain(io) => io.shutdown_write(),
+            Transport::Tls(tls) => tls.shutdown_write(),
         }
     }
 
@@ -48,6 +84,7 @@ impl Transport {
     pub fn plain(&self) -> Option<&Io> {
         match self {
             Transport::Plain(io) => Some(io),
+            Transport::Tls(_) => None,
         }
     }
 
@@ -55,6 +92,7 @@ impl Transport {
     pub fn socket(&self) -> &Io {
         match self {
             Transport::Plain(io) => io,
+            Transport::Tls(tls) => tls.socket(),
         }
     }
 
@@ -62,6 +100,7 @@ impl Transport {
     pub fn is_quiet(&self, cx: &mut Context<'_>) -> bool {
         match self {
             Transport::Plain(io) => io.is_quiet(cx),
+            Transport::Tls(tls) => tls.is_quiet(cx),
         }
     }
 }

@@ -44,7 +44,9 @@ pub struct TlsInfo {
     /// `TLSv1.3` and so on.
     pub version: &'static str,
     /// The cipher suite's OpenSSL name.
-    pub cipher: String,
+    pub cipher: &'static str,
+    /// Bits of its key.
+    pub key_bits: u16,
     /// The protocol agreed on.
     pub alpn: Option<String>,
     /// Whether the session was resumed.

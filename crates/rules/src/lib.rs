@@ -29,7 +29,7 @@ pub use expr::Expr;
 pub use logformat::LogFormat;
 pub use pattern::{contains as network_contains, network, unhex};
 pub use sample::{Sample, Type};
-pub use tags::strftime;
+pub use tags::{log_date, strftime};
 pub use trace::{NoTrace, Tracer};
 pub use vars::Vars;
 

@@ -564,7 +564,8 @@ impl Broken {
 }
 
 /// `09/Dec/2013:12:59:46.633`.
-fn log_date(at: Wall, out: &mut Vec<u8>) {
+/// `06/Feb/2009:12:14:14.655`, local time: the date of log lines.
+pub fn log_date(at: Wall, out: &mut Vec<u8>) {
     let d = Broken::down(at.secs);
     let _ = write!(
         out,

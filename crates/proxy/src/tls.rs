@@ -1,0 +1,352 @@
+//! TLS over a socket: records on one side, plain bytes on the other.
+//!
+//! An idle connection holds no buffers: ciphertext is read into a buffer of the worker's thread,
+//! and only a record that did not come whole is kept.
+
+use crate::io::Io;
+use ::tls::{Acceptor, Agreed, Connection, Connector, Hello, Peek, PeerName, Received};
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+
+/// A TLS connection, from its first byte on.
+pub struct TlsStream {
+    io: Io,
+    state: State,
+    /// Ciphertext that is not a whole record yet.
+    incoming: Vec<u8>,
+    /// Plain bytes that had no room in the caller's buffer.
+    plain: Vec<u8>,
+    /// Ciphertext that the socket has not taken yet.
+    out: Vec<u8>,
+    ended: bool,
+    /// The peer has been told of our end.
+    told: bool,
+}
+
+enum State {
+    /// The client's first message is awaited.
+    Greeting(Arc<Acceptor>),
+    Open(Box<Connection>),
+}
+
+/// Why a handshake came to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandshakeError {
+    /// The peer left before its first byte.
+    Empty,
+    /// The peer left in the middle.
+    Closed,
+    /// The connection failed.
+    Failed,
+    /// `timeout client` ran out.
+    TimedOut,
+    /// The two cannot agree, or a certificate is not believed.
+    Refused,
+}
+
+impl HandshakeError {
+    /// As HAProxy's log says it.
+    pub fn message(self) -> &'static str {
+        match self {
+            HandshakeError::Empty | HandshakeError::Closed => {
+                "Connection closed during SSL handshake"
+            }
+            HandshakeError::Failed => "Connection error during SSL handshake",
+            HandshakeError::TimedOut => "Timeout during SSL handshake",
+            HandshakeError::Refused => "SSL handshake failure",
+        }
+    }
+}
+
+thread_local! {
+    /// Where ciphertext is read to and written from.
+    static CIPHERTEXT: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
+    static RECORDS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static GATHERED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Ciphertext read in one call at most, bytes: four of the largest records.
+const READ: usize = 4 * ((1 << 14) + 256 + 5);
+
+/// Plain bytes encrypted in one call at most.
+const WRITE: usize = 64 * 1024;
+
+impl TlsStream {
+    /// A client's connection that has just been accepted.
+    pub fn accept(io: Io, acceptor: Arc<Acceptor>) -> TlsStream {
+        TlsStream::new(io, State::Greeting(acceptor))
+    }
+
+    /// A connection to a server, whose handshake is still to be made.
+    pub fn connect(
+        io: Io,
+        connector: &Connector,
+        name: &PeerName<'_>,
+    ) -> Result<TlsStream, HandshakeError> {
+        let connection =
+            Connection::connect(connector, name).map_err(|_| HandshakeError::Refused)?;
+        Ok(TlsStream::new(io, State::Open(Box::new(connection))))
+    }
+
+    fn new(io: Io, state: State) -> TlsStream {
+        TlsStream {
+            io,
+            state,
+            incoming: Vec::new(),
+            plain: Vec::new(),
+            out: Vec::new(),
+            ended: false,
+            told: false,
+        }
+    }
+
+    /// The socket below.
+    pub fn socket(&self) -> &Io {
+        &self.io
+    }
+
+    /// Makes the handshake. What the client's first message said is left in `greeting`.
+    pub fn poll_handshake(
+        &mut self,
+        cx: &mut Context<'_>,
+        greeting: &mut Option<Hello>,
+    ) -> Poll<Result<(), HandshakeError>> {
+        loop {
+            match &self.state {
+                State::Greeting(acceptor) => {
+                    let hello = match ::tls::peek(&self.incoming) {
+                        Peek::NeedMore => None,
+                        Peek::Hello(hello) => Some(Some(hello)),
+                        Peek::NotTls => Some(None),
+                    };
+                    if let Some(hello) = hello {
+                        let choice = acceptor
+                            .choose(hello.as_ref())
+                            .ok_or(HandshakeError::Refused)?;
+                        let connection =
+                            Connection::accept(choice).map_err(|_| HandshakeError::Refused)?;
+                        *greeting = hello;
+                        self.state = State::Open(Box::new(connection));
+                        self.work()?;
+                        continue;
+                    }
+                }
+                State::Open(connection) => {
+                    let done = !connection.is_handshaking();
+                    // A client speaks first.
+                    if !done && self.out.is_empty() {
+                        self.work()?;
+                    }
+                    ready!(self.poll_flush(cx)).map_err(|_| HandshakeError::Failed)?;
+                    if done {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+            }
+            let read = self.poll_fill(cx);
+            match ready!(read) {
+                Ok(0) if self.incoming.is_empty() && matches!(self.state, State::Greeting(_)) => {
+                    return Poll::Ready(Err(HandshakeError::Empty));
+                }
+                Ok(0) => return Poll::Ready(Err(HandshakeError::Closed)),
+                Ok(_) if matches!(self.state, State::Open(_)) => self.work()?,
+                Ok(_) => {}
+                Err(_) => return Poll::Ready(Err(HandshakeError::Failed)),
+            }
+        }
+    }
+
+    /// Appends what the socket has to `incoming`.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        CIPHERTEXT.with_borrow_mut(|buffer| {
+            let n = ready!(self.io.poll_read(cx, buffer))?;
+            self.incoming
+                .extend_from_slice(buffer.get(..n).unwrap_or_default());
+            Poll::Ready(Ok(n))
+        })
+    }
+
+    /// Lets the handshake work on what has come.
+    fn work(&mut self) -> Result<(), HandshakeError> {
+        let State::Open(connection) = &mut self.state else {
+            return Ok(());
+        };
+        let worked =
+            connection.receive(&mut self.incoming, &mut [], &mut self.plain, &mut self.out);
+        match worked {
+            Ok(received) => {
+                self.incoming
+                    .drain(..received.used.min(self.incoming.len()));
+                self.ended = received.closed;
+                Ok(())
+            }
+            Err(_) => {
+                // The peer is told why, as far as the socket takes it at once.
+                let mut cx = Context::from_waker(Waker::noop());
+                let _ = self.poll_flush(&mut cx);
+                Err(HandshakeError::Refused)
+            }
+        }
+    }
+
+    /// What the handshake agreed on.
+    pub fn agreed(&self) -> Option<Agreed> {
+        match &self.state {
+            State::Open(connection) => Some(connection.agreed()),
+            State::Greeting(_) => None,
+        }
+    }
+
+    /// See [`crate::transport::Transport::poll_read`].
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            if !self.plain.is_empty() {
+                let n = buf.len().min(self.plain.len());
+                if let (Some(room), Some(bytes)) = (buf.get_mut(..n), self.plain.get(..n)) {
+                    room.copy_from_slice(bytes);
+                }
+                self.plain.drain(..n);
+                return Poll::Ready(Ok(n));
+            }
+            if self.ended {
+                return Poll::Ready(Ok(0));
+            }
+            let received = ready!(self.poll_receive(cx, buf));
+            // Answers to what came (a new key, an alert) go out when the socket has room.
+            let _ = self.poll_flush(cx)?;
+            let received = received?;
+            self.ended = received.closed;
+            if received.plain > 0 {
+                return Poll::Ready(Ok(received.plain));
+            }
+        }
+    }
+
+    /// Reads once and decrypts what came into `buf`.
+    fn poll_receive(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<Received>> {
+        let ended = Received {
+            closed: true,
+            ..Received::default()
+        };
+        let State::Open(connection) = &mut self.state else {
+            return Poll::Ready(Ok(ended));
+        };
+        CIPHERTEXT.with_borrow_mut(|buffer| {
+            let kept = self.incoming.len();
+            if buffer.len() < kept + READ {
+                buffer.resize(kept + READ, 0);
+            }
+            let (start, room) = buffer.split_at_mut(kept);
+            start.copy_from_slice(&self.incoming);
+            let n = ready!(self.io.poll_read(cx, room))?;
+            if n == 0 {
+                // Peers that close without notice are many; HAProxy takes it for an end, too.
+                return Poll::Ready(Ok(ended));
+            }
+            let got = buffer.get_mut(..kept + n).unwrap_or_default();
+            let received = connection
+                .receive(got, buf, &mut self.plain, &mut self.out)
+                .map_err(io::Error::other)?;
+            let rest = got.get(received.used..).unwrap_or_default();
+            self.incoming = rest.to_vec();
+            Poll::Ready(Ok(received))
+        })
+    }
+
+    /// See [`crate::transport::Transport::poll_write`].
+    pub fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_flush(cx))?;
+        let State::Open(connection) = &mut self.state else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        RECORDS.with_borrow_mut(|records| {
+            records.clear();
+            let taken = match bufs {
+                [one] => {
+                    let plain = one.get(..one.len().min(WRITE)).unwrap_or_default();
+                    connection.send(plain, records).map(|()| plain.len())
+                }
+                // A head and its body go into one record where they fit.
+                several => GATHERED.with_borrow_mut(|gathered| {
+                    gathered.clear();
+                    for part in several {
+                        let room = part.len().min(WRITE - gathered.len());
+                        gathered.extend_from_slice(part.get(..room).unwrap_or_default());
+                    }
+                    connection.send(gathered, records).map(|()| gathered.len())
+                }),
+            };
+            let taken = taken.map_err(io::Error::other)?;
+            let sent = match self.io.poll_write(cx, &[IoSlice::new(records)]) {
+                Poll::Ready(sent) => sent?,
+                Poll::Pending => 0,
+            };
+            self.out
+                .extend_from_slice(records.get(sent..).unwrap_or_default());
+            Poll::Ready(Ok(taken))
+        })
+    }
+
+    /// See [`crate::transport::Transport::poll_flush`].
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.out.is_empty() {
+            let n = ready!(self.io.poll_write(cx, &[IoSlice::new(&self.out)]))?;
+            self.out.drain(..n);
+            if self.out.is_empty() {
+                self.out = Vec::new();
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ends our direction: the notice, then the end of the stream.
+    pub fn shutdown_write(&mut self) {
+        self.say_goodbye();
+        self.io.shutdown_write();
+    }
+
+    /// Announces the end, as far as the socket takes it at once.
+    fn say_goodbye(&mut self) {
+        if let State::Open(connection) = &mut self.state
+            && !connection.is_handshaking()
+            && !self.told
+        {
+            self.told = true;
+            let mut cx = Context::from_waker(Waker::noop());
+            if connection.close(&mut self.out).is_ok() {
+                let _ = self.poll_flush(&mut cx);
+            }
+        }
+    }
+
+    /// See [`Io::is_quiet`]; bytes inside the TLS layer count as noise.
+    pub fn is_quiet(&self, cx: &mut Context<'_>) -> bool {
+        !self.ended && self.incoming.is_empty() && self.plain.is_empty() && self.io.is_quiet(cx)
+    }
+}
+
+impl Drop for TlsStream {
+    fn drop(&mut self) {
+        self.say_goodbye();
+    }
+}
+
+/// The greeting's facts and what was agreed on, for rules and logs.
+pub fn info(hello: Option<Hello>, agreed: Agreed) -> rules::TlsInfo {
+    rules::TlsInfo {
+        sni: hello.and_then(|h| h.sni),
+        version: agreed.version,
+        cipher: agreed.cipher,
+        key_bits: agreed.key_bits,
+        alpn: agreed.alpn,
+        resumed: agreed.resumed,
+        peer_certificate: agreed.peer_certificate,
+        verify: agreed.verify,
+    }
+}

@@ -1,0 +1,314 @@
+//! One connection's records, in and out, without I/O.
+
+use crate::acceptor::Choice;
+use crate::connector::{Connector, PeerName};
+use crate::names::cipher_name;
+use crate::verify::ClientJudge;
+use rustls::client::UnbufferedClientConnection;
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+use rustls::{Error, HandshakeKind, ProtocolVersion};
+use std::sync::Arc;
+
+/// One side of a TLS connection.
+pub struct Connection {
+    side: Side,
+    judge: Option<Arc<ClientJudge>>,
+    /// After an error there is nothing more to say or hear.
+    failed: bool,
+}
+
+enum Side {
+    Server(UnbufferedServerConnection),
+    Client(UnbufferedClientConnection),
+}
+
+/// What came of received bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Received {
+    /// Bytes of the input that are done with; the rest must come again, with more after it.
+    pub used: usize,
+    /// Plain bytes written to the caller's buffer.
+    pub plain: usize,
+    /// The peer has ended its direction properly.
+    pub closed: bool,
+}
+
+/// What a handshake agreed on.
+#[derive(Clone, Debug)]
+pub struct Agreed {
+    /// `TLSv1.3` or `TLSv1.2`.
+    pub version: &'static str,
+    /// The cipher suite's OpenSSL name.
+    pub cipher: &'static str,
+    /// Bits of its key.
+    pub key_bits: u16,
+    /// The protocol (ALPN).
+    pub alpn: Option<String>,
+    /// Whether an earlier session was taken up again.
+    pub resumed: bool,
+    /// The peer's certificate, DER.
+    pub peer_certificate: Option<Vec<u8>>,
+    /// OpenSSL's number of what is wrong with it; 0 is nothing.
+    pub verify: u32,
+}
+
+impl Connection {
+    /// Takes a client's connection.
+    pub fn accept(choice: Choice) -> Result<Connection, Error> {
+        let side = UnbufferedServerConnection::new(choice.config)?;
+        Ok(Connection {
+            side: Side::Server(side),
+            judge: choice.judge,
+            failed: false,
+        })
+    }
+
+    /// Begins a connection to a server.
+    pub fn connect(connector: &Connector, name: &PeerName<'_>) -> Result<Connection, Error> {
+        let (config, name) = connector.start(name);
+        let side = UnbufferedClientConnection::new(config, name)?;
+        Ok(Connection {
+            side: Side::Client(side),
+            judge: None,
+            failed: false,
+        })
+    }
+
+    /// Whether the handshake is still under way.
+    pub fn is_handshaking(&self) -> bool {
+        match &self.side {
+            Side::Server(c) => c.is_handshaking(),
+            Side::Client(c) => c.is_handshaking(),
+        }
+    }
+
+    /// What the handshake agreed on.
+    pub fn agreed(&self) -> Agreed {
+        let state = match &self.side {
+            Side::Server(c) => &***c,
+            Side::Client(c) => &***c,
+        };
+        let suite = state.negotiated_cipher_suite().map(|s| s.suite());
+        let (cipher, key_bits) = suite.and_then(cipher_name).unwrap_or(("", 0));
+        let chain = state.peer_certificates().unwrap_or_default();
+        Agreed {
+            version: match state.protocol_version() {
+                Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+                Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+                _ => "",
+            },
+            cipher,
+            key_bits,
+            alpn: state
+                .alpn_protocol()
+                .map(|p| String::from_utf8_lossy(p).into_owned()),
+            resumed: state.handshake_kind() == Some(HandshakeKind::Resumed),
+            peer_certificate: chain.first().map(|c| c.to_vec()),
+            verify: self.judge.as_ref().map_or(0, |j| j.verdict(chain)),
+        }
+    }
+
+    /// Works on received bytes (decrypted in place). Plain bytes go to `plain`, what does not fit
+    /// there is appended to `overflow`; what must be sent is appended to `out`, also when there is
+    /// an error.
+    pub fn receive(
+        &mut self,
+        incoming: &mut [u8],
+        plain: &mut [u8],
+        overflow: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<Received, Error> {
+        if self.failed {
+            return Err(Error::General("the connection has failed".into()));
+        }
+        let mut sink = Sink {
+            plain,
+            overflow,
+            out,
+            done: Received::default(),
+            error: None,
+        };
+        loop {
+            // After an error only the alert that names it is still to be collected.
+            let rest = if self.failed {
+                &mut []
+            } else {
+                incoming.get_mut(sink.done.used..).unwrap_or_default()
+            };
+            let step = match &mut self.side {
+                Side::Server(c) => sink.take(c.process_tls_records(rest)),
+                Side::Client(c) => sink.take(c.process_tls_records(rest)),
+            };
+            self.failed |= sink.error.is_some();
+            if step == Step::Rest {
+                return match sink.error {
+                    Some(error) => Err(error),
+                    None => Ok(sink.done),
+                };
+            }
+        }
+    }
+
+    /// Encrypts `plain` into `out` from its start; says how long the result is. Handshake records
+    /// that are due go first.
+    pub fn send(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+        self.write(|w, out| w.encrypt(plain, out), plain.len(), out)
+    }
+
+    /// Appends the notice that we send no more.
+    pub fn close(&mut self, out: &mut Vec<u8>) -> Result<(), Error> {
+        self.write(|w, out| w.queue_close_notify(out), 0, out)
+    }
+
+    fn write(
+        &mut self,
+        write: impl FnOnce(&mut dyn Writes, &mut [u8]) -> Result<usize, EncryptError>,
+        len: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        if self.failed {
+            return Err(Error::General("the connection has failed".into()));
+        }
+        let mut write = Some(write);
+        loop {
+            let step = match &mut self.side {
+                Side::Server(c) => put(c.process_tls_records(&mut []), &mut write, len, out),
+                Side::Client(c) => put(c.process_tls_records(&mut []), &mut write, len, out),
+            };
+            self.failed |= step.is_err();
+            let again = step?;
+            if !again {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Room that a record takes beyond its content: header, nonce, tag, type.
+const RECORD: usize = 64;
+
+/// `WriteTraffic` of either side.
+trait Writes {
+    fn encrypt(&mut self, plain: &[u8], out: &mut [u8]) -> Result<usize, EncryptError>;
+    fn queue_close_notify(&mut self, out: &mut [u8]) -> Result<usize, EncryptError>;
+}
+
+impl<Data> Writes for rustls::unbuffered::WriteTraffic<'_, Data> {
+    fn encrypt(&mut self, plain: &[u8], out: &mut [u8]) -> Result<usize, EncryptError> {
+        rustls::unbuffered::WriteTraffic::encrypt(self, plain, out)
+    }
+    fn queue_close_notify(&mut self, out: &mut [u8]) -> Result<usize, EncryptError> {
+        rustls::unbuffered::WriteTraffic::queue_close_notify(self, out)
+    }
+}
+
+/// One step towards writing; whether there is another.
+fn put<Data>(
+    status: UnbufferedStatus<'_, '_, Data>,
+    write: &mut Option<impl FnOnce(&mut dyn Writes, &mut [u8]) -> Result<usize, EncryptError>>,
+    len: usize,
+    out: &mut Vec<u8>,
+) -> Result<bool, Error> {
+    match status.state? {
+        ConnectionState::EncodeTlsData(data) => {
+            encode(data, out);
+            Ok(true)
+        }
+        ConnectionState::TransmitTlsData(data) => {
+            data.done();
+            Ok(true)
+        }
+        ConnectionState::WriteTraffic(mut traffic) => {
+            let Some(write) = write.take() else {
+                return Ok(false);
+            };
+            let start = out.len();
+            out.resize(start + len + (len / (1 << 14) + 1) * RECORD, 0);
+            let room = out.get_mut(start..).unwrap_or_default();
+            let written = write(&mut traffic, room).map_err(|e| Error::General(e.to_string()))?;
+            out.truncate(start + written);
+            Ok(false)
+        }
+        _ => Err(Error::HandshakeNotComplete),
+    }
+}
+
+fn encode<Data>(mut data: rustls::unbuffered::EncodeTlsData<'_, Data>, out: &mut Vec<u8>) {
+    let start = out.len();
+    if let Err(EncodeError::InsufficientSize(size)) = data.encode(&mut []) {
+        out.resize(start + size.required_size, 0);
+        let room = out.get_mut(start..).unwrap_or_default();
+        let written = data.encode(room).unwrap_or(0);
+        out.truncate(start + written);
+    }
+}
+
+#[derive(PartialEq)]
+enum Step {
+    Again,
+    Rest,
+}
+
+struct Sink<'a> {
+    plain: &'a mut [u8],
+    overflow: &'a mut Vec<u8>,
+    out: &'a mut Vec<u8>,
+    done: Received,
+    error: Option<Error>,
+}
+
+impl Sink<'_> {
+    fn take<Data>(&mut self, status: UnbufferedStatus<'_, '_, Data>) -> Step {
+        self.done.used += status.discard;
+        let state = match status.state {
+            Ok(state) => state,
+            Err(error) if self.error.is_none() => {
+                self.error = Some(error);
+                return Step::Again;
+            }
+            Err(_) => return Step::Rest,
+        };
+        match state {
+            ConnectionState::ReadTraffic(mut traffic) => {
+                while let Some(record) = traffic.next_record() {
+                    match record {
+                        Ok(record) => {
+                            self.done.used += record.discard;
+                            let room = self.plain.get_mut(self.done.plain..).unwrap_or_default();
+                            let fits = if self.overflow.is_empty() {
+                                room.len().min(record.payload.len())
+                            } else {
+                                0
+                            };
+                            let (now, later) = record.payload.split_at(fits);
+                            if let Some(room) = room.get_mut(..fits) {
+                                room.copy_from_slice(now);
+                            }
+                            self.done.plain += fits;
+                            self.overflow.extend_from_slice(later);
+                        }
+                        Err(error) => {
+                            self.error = Some(error);
+                            return Step::Rest;
+                        }
+                    }
+                }
+                Step::Again
+            }
+            ConnectionState::EncodeTlsData(data) => {
+                encode(data, self.out);
+                Step::Again
+            }
+            ConnectionState::TransmitTlsData(data) => {
+                data.done();
+                Step::Again
+            }
+            ConnectionState::PeerClosed => {
+                self.done.closed = true;
+                Step::Again
+            }
+            _ => Step::Rest,
+        }
+    }
+}

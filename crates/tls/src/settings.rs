@@ -1,0 +1,153 @@
+//! What a configuration says about TLS, as plain data.
+
+use std::sync::Arc;
+
+/// A protocol version, oldest first. Only the last two are spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum Version {
+    Ssl3,
+    Tls10,
+    Tls11,
+    Tls12,
+    Tls13,
+}
+
+impl Version {
+    /// The version of this name, as `ssl-min-ver` writes it.
+    pub fn of(name: &str) -> Option<Version> {
+        Some(match name {
+            "SSLv3" => Version::Ssl3,
+            "TLSv1.0" => Version::Tls10,
+            "TLSv1.1" => Version::Tls11,
+            "TLSv1.2" => Version::Tls12,
+            "TLSv1.3" => Version::Tls13,
+            _ => return None,
+        })
+    }
+}
+
+/// The range of versions that may be spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Versions {
+    /// `no-tlsv12`, or a minimum above it.
+    pub no_tls12: bool,
+    /// `no-tlsv13`, or a maximum below it.
+    pub no_tls13: bool,
+}
+
+impl Versions {
+    /// Applies `ssl-min-ver`.
+    pub fn at_least(&mut self, version: Version) {
+        self.no_tls12 = version > Version::Tls12;
+    }
+
+    /// Applies `ssl-max-ver`.
+    pub fn at_most(&mut self, version: Version) {
+        self.no_tls13 = version < Version::Tls13;
+        self.no_tls12 = self.no_tls12 || version < Version::Tls12;
+    }
+
+    /// Applies `force-…`.
+    pub fn only(&mut self, version: Version) {
+        self.no_tls12 = version != Version::Tls12;
+        self.no_tls13 = version != Version::Tls13;
+    }
+}
+
+/// `verify`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Verify {
+    /// Nothing said.
+    #[default]
+    Unset,
+    /// `none`.
+    None,
+    /// `optional`: a certificate is asked for, and checked when it comes.
+    Optional,
+    /// `required`.
+    Required,
+}
+
+/// Cryptographic preferences, as OpenSSL writes them; `None`: all that there is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Preferences {
+    /// `ciphers`: TLS 1.2, split at `:`.
+    pub ciphers: Option<Arc<str>>,
+    /// `ciphersuites`: TLS 1.3.
+    pub ciphersuites: Option<Arc<str>>,
+    /// `curves`.
+    pub curves: Option<Arc<str>>,
+    /// Versions.
+    pub versions: Versions,
+}
+
+/// One line of a `crt-list` file.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct ListEntry {
+    /// The certificate's path.
+    pub path: Arc<str>,
+    /// Server names it answers for; empty: the names in the certificate. `!name` excludes.
+    pub filters: Vec<Arc<str>>,
+    /// `alpn`, if given.
+    pub alpn: Option<Vec<Arc<str>>>,
+    /// `verify`, if given.
+    pub verify: Verify,
+    /// `ca-file`, if given.
+    pub ca_file: Option<Arc<str>>,
+    /// `ssl-min-ver` and so on, if any was given.
+    pub versions: Option<Versions>,
+}
+
+/// `ssl …` of a `bind` line.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AcceptorSettings {
+    /// `crt` and `crt-list`, in order, each file by itself.
+    pub certificates: Vec<ListEntry>,
+    /// `crt-list` files, as written, for `show ssl crt-list`.
+    pub lists: Vec<Arc<str>>,
+    /// `default-crt`; without one the first certificate is the default.
+    pub default_certificates: Vec<Arc<str>>,
+    /// `alpn`, in order of preference.
+    pub alpn: Vec<Arc<str>>,
+    /// `strict-sni`.
+    pub strict_sni: bool,
+    /// Ciphers, curves, versions.
+    pub preferences: Preferences,
+    /// `verify`.
+    pub verify: Verify,
+    /// `ca-file`.
+    pub ca_file: Option<Arc<str>>,
+    /// `crl-file`.
+    pub crl_file: Option<Arc<str>>,
+    /// `no-tls-tickets`.
+    pub no_tickets: bool,
+    /// `prefer-client-ciphers`.
+    pub prefer_client_ciphers: bool,
+    /// `ca-ignore-err` or `crt-ignore-err`: a bad client certificate is accepted, and its error
+    /// shown by `ssl_c_verify`.
+    pub ignore_client_errors: bool,
+    /// `tune.ssl.cachesize`, sessions kept for clients without tickets.
+    pub cache: usize,
+}
+
+/// `ssl …` of a `server` line.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ConnectorSettings {
+    /// `ca-file`.
+    pub ca_file: Option<Arc<str>>,
+    /// `crl-file`.
+    pub crl_file: Option<Arc<str>>,
+    /// `crt`: our own certificate.
+    pub certificate: Option<Arc<str>>,
+    /// `verify`; unset means required.
+    pub verify: Verify,
+    /// `verifyhost`.
+    pub verify_host: Option<Arc<str>>,
+    /// `alpn`.
+    pub alpn: Vec<Arc<str>>,
+    /// Ciphers, curves, versions.
+    pub preferences: Preferences,
+    /// `no-ssl-reuse`.
+    pub no_reuse: bool,
+}
