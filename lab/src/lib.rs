@@ -198,6 +198,15 @@ impl Proxy {
         std::fs::read_to_string(self.folder.path("output")).unwrap_or_default()
     }
 
+    /// Waits until it has written this.
+    pub fn wait_for_output(&self, wanted: &str) {
+        let end = Instant::now() + PATIENCE;
+        while !self.output().contains(wanted) {
+            assert!(Instant::now() < end, "no '{wanted}': {}", self.output());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     fn try_control(&self, command: &str) -> Option<String> {
         let mut stream = UnixStream::connect(self.folder.path("control")).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).ok()?;

@@ -289,21 +289,10 @@ fn a_reload_keeps_connections_and_a_bad_file_changes_nothing() {
     assert_eq!(named(), "a");
     std::fs::write(&proxy.file, "nonsense").expect("written");
     proxy.signal("-HUP");
-    let end = std::time::Instant::now() + lab::PATIENCE;
-    while !proxy.output().contains("stays as it was") {
-        assert!(std::time::Instant::now() < end, "{}", proxy.output());
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
+    proxy.wait_for_output("stays as it was");
     assert_eq!(named(), "a", "a bad file changes nothing");
     std::fs::write(&proxy.file, global + &config(&b)).expect("written");
     proxy.signal("-HUP");
-    while !proxy.output().contains("is in force") {
-        assert!(
-            std::time::Instant::now() < end + lab::PATIENCE,
-            "{}",
-            proxy.output()
-        );
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
+    proxy.wait_for_output("is in force");
     assert_eq!(named(), "b", "the same connection, the new server");
 }

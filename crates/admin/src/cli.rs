@@ -34,6 +34,9 @@ pub struct Cli {
     prompt: bool,
 }
 
+/// What ends a line that a payload follows.
+const PAYLOAD: &str = "<<";
+
 impl Cli {
     /// A connection to a socket of that level.
     pub fn new(level: CliLevel) -> Cli {
@@ -53,14 +56,39 @@ impl Cli {
         self.level = self.level.min(level);
     }
 
-    /// Runs one line: commands separated by `;`. Without prompt the connection closes after it.
-    pub fn execute(&mut self, line: &str, world: &World<'_>) -> Output {
+    /// Where the first whole message of what has been received ends: a line, or, when the line
+    /// ends with `<<`, a line and its payload up to an empty line.
+    pub fn message_end(received: &[u8]) -> Option<usize> {
+        let line = received.iter().position(|b| *b == b'\n')? + 1;
+        let (command, rest) = received.split_at(line);
+        if !command.trim_ascii_end().ends_with(PAYLOAD.as_bytes()) {
+            return Some(line);
+        }
+        if rest.first() == Some(&b'\n') {
+            return Some(line + 1);
+        }
+        let end = rest.windows(2).position(|w| w == b"\n\n")?;
+        Some(line + end + 2)
+    }
+
+    /// Runs one message: commands separated by `;`, or one command with a payload. Without prompt
+    /// the connection closes after it.
+    pub fn execute(&mut self, message: &str, world: &World<'_>) -> Output {
+        let (line, payload) = match message.split_once('\n') {
+            Some((line, payload)) => (line.trim_end(), Some(payload)),
+            None => (message, None),
+        };
+        let line = match payload {
+            Some(_) => line.trim_end_matches(PAYLOAD),
+            None => line,
+        };
         let mut out = Output {
             text: String::new(),
             close: !self.prompt,
         };
         for command in split(line, ';') {
             let mut words = split_words(&command);
+            words.extend(payload.map(str::to_string));
             // HAProxy's own "expert" words before a command are understood and not needed.
             while words.first().is_some_and(|w| w.starts_with('@')) {
                 words.remove(0);

@@ -1,5 +1,6 @@
 //! The table of commands.
 
+use crate::certificates;
 use crate::cli::{Cli, World, help};
 use crate::stat::{self, RowKind};
 use model::CliLevel;
@@ -36,6 +37,34 @@ macro_rules! command {
 
 /// All commands.
 pub static COMMANDS: &[Command] = &[
+    command!(
+        ["abort", "ssl", "cert"],
+        "abort ssl cert <certfile>",
+        "abort a transaction for a certificate file",
+        Admin,
+        |_, w, a| certificates::abort(w, a)
+    ),
+    command!(
+        ["commit", "ssl", "cert"],
+        "commit ssl cert <certfile>",
+        "commit a certificate file",
+        Admin,
+        |_, w, a| certificates::commit(w, a)
+    ),
+    command!(
+        ["set", "ssl", "cert"],
+        "set ssl cert <certfile> <payload>",
+        "replace a certificate file",
+        Admin,
+        |_, w, a| certificates::set(w, a)
+    ),
+    command!(
+        ["show", "ssl", "cert"],
+        "show ssl cert [<certfile>]",
+        "display the SSL certificates used in memory, or the details of a file",
+        Operator,
+        |_, w, a| certificates::show(w, a)
+    ),
     command!(
         ["clear", "counters"],
         "clear counters [all]",

@@ -3,6 +3,7 @@
 //! Text in, text out: whoever owns the sockets calls this. Reads the running system through
 //! `state` and changes it only through the methods there.
 
+mod certificates;
 mod cli;
 mod commands;
 mod page;

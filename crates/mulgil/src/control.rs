@@ -86,11 +86,8 @@ where
     let mut pending = Vec::new();
     let mut chunk = [0; 4096];
     loop {
-        let line = match pending.iter().position(|b| *b == b'\n') {
-            Some(end) => {
-                let line: Vec<u8> = pending.drain(..=end).collect();
-                line
-            }
+        let line = match Cli::message_end(&pending) {
+            Some(end) => pending.drain(..end).collect(),
             None => {
                 let read = tokio::time::timeout(control.timeout, stream.read(&mut chunk)).await;
                 match read {

@@ -471,8 +471,11 @@ pub fn handshake_done(worker: &Worker) {
 pub fn handshake_failed(worker: &Worker, client: &Client, error: HandshakeError) {
     let frontend = &client.frontend;
     let proxy = frontend.proxy();
-    let silent = error == HandshakeError::Empty && frontend.side().dontlognull;
-    if silent || proxy.logs.is_empty() {
+    let side = frontend.side();
+    let silent = error == HandshakeError::Empty && side.dontlognull;
+    // HAProxy says nothing of them unless it is told how sessions are logged.
+    let plain = matches!(side.log_format, LogFormatSpec::Default);
+    if silent || plain || proxy.logs.is_empty() {
         return;
     }
     let info = &client.info;
@@ -490,7 +493,7 @@ pub fn handshake_failed(worker: &Worker, client: &Client, error: HandshakeError)
     }
     line.extend_from_slice(b": ");
     line.extend_from_slice(error.message().as_bytes());
-    let level = if frontend.side().log_separate_errors {
+    let level = if side.log_separate_errors {
         LogLevel::Err
     } else {
         LogLevel::Info

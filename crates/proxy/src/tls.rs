@@ -270,7 +270,9 @@ impl TlsStream {
             let taken = match bufs {
                 [one] => {
                     let plain = one.get(..one.len().min(WRITE)).unwrap_or_default();
-                    connection.send(plain, records).map(|()| plain.len())
+                    connection
+                        .send(plain, &mut self.incoming, records)
+                        .map(|()| plain.len())
                 }
                 // A head and its body go into one record where they fit.
                 several => GATHERED.with_borrow_mut(|gathered| {
@@ -279,7 +281,9 @@ impl TlsStream {
                         let room = part.len().min(WRITE - gathered.len());
                         gathered.extend_from_slice(part.get(..room).unwrap_or_default());
                     }
-                    connection.send(gathered, records).map(|()| gathered.len())
+                    connection
+                        .send(gathered, &mut self.incoming, records)
+                        .map(|()| gathered.len())
                 }),
             };
             let taken = taken.map_err(io::Error::other)?;
@@ -319,7 +323,7 @@ impl TlsStream {
         {
             self.told = true;
             let mut cx = Context::from_waker(Waker::noop());
-            if connection.close(&mut self.out).is_ok() {
+            if connection.close(&mut self.incoming, &mut self.out).is_ok() {
                 let _ = self.poll_flush(&mut cx);
             }
         }

@@ -7,7 +7,7 @@ use crate::verify::ClientJudge;
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{Error, HandshakeKind, ProtocolVersion};
+use rustls::{CommonState, Error, HandshakeKind, ProtocolVersion};
 use std::sync::Arc;
 
 /// One side of a TLS connection.
@@ -130,41 +130,62 @@ impl Connection {
             error: None,
         };
         loop {
-            // After an error only the alert that names it is still to be collected.
-            let rest = if self.failed {
-                &mut []
-            } else {
-                incoming.get_mut(sink.done.used..).unwrap_or_default()
-            };
+            let rest = incoming.get_mut(sink.done.used..).unwrap_or_default();
             let step = match &mut self.side {
                 Side::Server(c) => sink.take(c.process_tls_records(rest)),
                 Side::Client(c) => sink.take(c.process_tls_records(rest)),
             };
-            self.failed |= sink.error.is_some();
-            if step == Step::Rest {
-                return match sink.error {
-                    Some(error) => Err(error),
-                    None => Ok(sink.done),
-                };
+            match (step, sink.error.take()) {
+                (_, Some(error)) => {
+                    self.failed = true;
+                    self.collect_alert(sink.out);
+                    return Err(error);
+                }
+                (Step::Rest, None) => return Ok(sink.done),
+                (Step::Again, None) => {}
             }
         }
     }
 
-    /// Encrypts `plain` into `out` from its start; says how long the result is. Handshake records
-    /// that are due go first.
-    pub fn send(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-        self.write(|w, out| w.encrypt(plain, out), plain.len(), out)
+    /// After an error: the alert that names it. The input must not be looked at again.
+    fn collect_alert(&mut self, out: &mut Vec<u8>) {
+        loop {
+            let more = match &mut self.side {
+                Side::Server(c) if CommonState::wants_write(c) => {
+                    alert(c.process_tls_records(&mut []), out)
+                }
+                Side::Client(c) if CommonState::wants_write(c) => {
+                    alert(c.process_tls_records(&mut []), out)
+                }
+                _ => false,
+            };
+            if !more {
+                return;
+            }
+        }
     }
 
-    /// Appends the notice that we send no more.
-    pub fn close(&mut self, out: &mut Vec<u8>) -> Result<(), Error> {
-        self.write(|w, out| w.queue_close_notify(out), 0, out)
+    /// Appends `plain`, encrypted, to `out`. Handshake records that are due go first. `incoming`
+    /// is what [`Connection::receive`] left of its input.
+    pub fn send(
+        &mut self,
+        plain: &[u8],
+        incoming: &mut [u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        self.write(|w, out| w.encrypt(plain, out), plain.len(), incoming, out)
+    }
+
+    /// Appends the notice that we send no more. `incoming` as for [`Connection::send`].
+    pub fn close(&mut self, incoming: &mut [u8], out: &mut Vec<u8>) -> Result<(), Error> {
+        self.write(|w, out| w.queue_close_notify(out), 0, incoming, out)
     }
 
     fn write(
         &mut self,
         write: impl FnOnce(&mut dyn Writes, &mut [u8]) -> Result<usize, EncryptError>,
         len: usize,
+        incoming: &mut [u8],
         out: &mut Vec<u8>,
     ) -> Result<(), Error> {
         if self.failed {
@@ -173,8 +194,8 @@ impl Connection {
         let mut write = Some(write);
         loop {
             let step = match &mut self.side {
-                Side::Server(c) => put(c.process_tls_records(&mut []), &mut write, len, out),
-                Side::Client(c) => put(c.process_tls_records(&mut []), &mut write, len, out),
+                Side::Server(c) => put(c.process_tls_records(incoming), &mut write, len, out),
+                Side::Client(c) => put(c.process_tls_records(incoming), &mut write, len, out),
             };
             self.failed |= step.is_err();
             let again = step?;
@@ -234,6 +255,17 @@ fn put<Data>(
     }
 }
 
+/// Takes one record of an alert; whether it was one.
+fn alert<Data>(status: UnbufferedStatus<'_, '_, Data>, out: &mut Vec<u8>) -> bool {
+    match status.state {
+        Ok(ConnectionState::EncodeTlsData(data)) => {
+            encode(data, out);
+            true
+        }
+        _ => false,
+    }
+}
+
 fn encode<Data>(mut data: rustls::unbuffered::EncodeTlsData<'_, Data>, out: &mut Vec<u8>) {
     let start = out.len();
     if let Err(EncodeError::InsufficientSize(size)) = data.encode(&mut []) {
@@ -263,11 +295,10 @@ impl Sink<'_> {
         self.done.used += status.discard;
         let state = match status.state {
             Ok(state) => state,
-            Err(error) if self.error.is_none() => {
+            Err(error) => {
                 self.error = Some(error);
-                return Step::Again;
+                return Step::Rest;
             }
-            Err(_) => return Step::Rest,
         };
         match state {
             ConnectionState::ReadTraffic(mut traffic) => {

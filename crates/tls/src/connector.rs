@@ -150,7 +150,6 @@ fn judge(
         inner,
         authorities,
         host,
-        by_sni: true,
     })
 }
 

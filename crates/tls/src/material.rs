@@ -65,7 +65,7 @@ impl Material {
             all.key = beside.key;
         }
         if let Some(issuer) = issuer.filter(|_| all.chain.len() == 1) {
-            sections(issuer, &mut all)?;
+            all.chain.extend(certificates(issuer)?);
         }
         if all.chain.is_empty() {
             return Err("has no certificate (-----BEGIN CERTIFICATE-----)".into());

@@ -197,9 +197,7 @@ impl Store {
     pub fn commit(&self, path: &str) -> Result<(), String> {
         let (acceptors, connectors) = {
             let mut inner = self.lock();
-            let Some((path, material)) = inner.pending.take_if(|p| &*p.0 == path) else {
-                return Err("No ongoing transaction!\n".into());
-            };
+            let (path, material) = inner.take_pending(path, "No ongoing transaction! !\n")?;
             inner.files.insert(path, material);
             inner.acceptors.retain(|a| a.strong_count() > 0);
             inner.connectors.retain(|c| c.strong_count() > 0);
@@ -218,7 +216,28 @@ impl Store {
     }
 
     /// `abort ssl cert PATH`.
-    pub fn abort(&self, path: &str) -> bool {
-        self.lock().pending.take_if(|p| &*p.0 == path).is_some()
+    pub fn abort(&self, path: &str) -> Result<(), String> {
+        let taken = self.lock().take_pending(path, "No ongoing transaction!\n");
+        taken.map(|_| ())
     }
+}
+
+impl Inner {
+    /// Ends the transaction on this file.
+    fn take_pending(
+        &mut self,
+        path: &str,
+        none: &str,
+    ) -> Result<(Arc<str>, Arc<Material>), String> {
+        match &self.pending {
+            None => return Err(none.into()),
+            Some((other, _)) if &**other != path => return Err(other_transaction(other, path)),
+            Some(_) => {}
+        }
+        self.pending.take().ok_or_else(|| none.into())
+    }
+}
+
+fn other_transaction(other: &str, path: &str) -> String {
+    format!("The ongoing transaction is about '{other}' but you are trying to set '{path}'\n")
 }

@@ -55,8 +55,6 @@ pub enum ServerJudge {
         authorities: Arc<Authorities>,
         /// `verifyhost`.
         host: Option<ServerName<'static>>,
-        /// Whether the name asked for by SNI is to be checked when there is no `verifyhost`.
-        by_sni: bool,
     },
 }
 
@@ -73,13 +71,13 @@ impl ServerCertVerifier for ServerJudge {
             inner,
             authorities,
             host,
-            by_sni,
         } = self
         else {
             return Ok(ServerCertVerified::assertion());
         };
-        let asked = matches!(server_name, ServerName::DnsName(_)) && *by_sni;
-        let name = host.as_ref().or(asked.then_some(server_name));
+        let asked = matches!(server_name, ServerName::DnsName(_));
+        // `verifyhost` is for connections without SNI.
+        let name = asked.then_some(server_name).or(host.as_ref());
         if known_itself(authorities, end_entity, now) {
             return match name {
                 Some(name) => {

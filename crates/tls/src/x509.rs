@@ -25,8 +25,12 @@ pub struct Facts {
     pub key_algorithm: String,
     /// The signature's algorithm, OpenSSL's name.
     pub signature_algorithm: String,
-    /// Names the certificate is for: DNS alternative names, else the common name.
+    /// Its DNS alternative names, lower case.
+    pub alternatives: Vec<String>,
+    /// Names the certificate is for: the alternative names and the common name.
     pub names: Vec<String>,
+    /// Kind and size of the key: `RSA2048`, `EC256`.
+    pub key: String,
 }
 
 /// Reads a certificate's facts; `None` if it is none.
@@ -40,6 +44,7 @@ pub fn facts(der: &[u8]) -> Option<Facts> {
             }
         }
     }
+    let alternatives = names.clone();
     // HAProxy takes the common name as well as the alternative names.
     for name in certificate
         .subject()
@@ -65,7 +70,9 @@ pub fn facts(der: &[u8]) -> Option<Facts> {
         signature_algorithm: signature_algorithm(
             &certificate.signature_algorithm.algorithm.to_id_string(),
         ),
+        alternatives,
         names,
+        key: key_size(&certificate),
     })
 }
 
@@ -114,6 +121,23 @@ fn stamp(time: &ASN1Time) -> String {
         format!("{year:04}")
     };
     format!("{year}{month:02}{day:02}{hour:02}{minute:02}{second:02}Z")
+}
+
+/// The SHA-1 fingerprint by which OpenSSL's users know certificates.
+pub fn sha1(der: &[u8]) -> Vec<u8> {
+    use aws_lc_rs::digest;
+    digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, der)
+        .as_ref()
+        .to_vec()
+}
+
+fn key_size(certificate: &X509Certificate<'_>) -> String {
+    use x509_parser::public_key::PublicKey;
+    match certificate.public_key().parsed() {
+        Ok(PublicKey::RSA(key)) => format!("RSA{}", key.key_size()),
+        Ok(PublicKey::EC(point)) => format!("EC{}", point.key_size()),
+        _ => key_algorithm(certificate),
+    }
 }
 
 fn key_algorithm(certificate: &X509Certificate<'_>) -> String {
