@@ -255,14 +255,9 @@ impl Flow {
                 }
             }
             let mut scratch = worker.scratch.borrow_mut();
-            // Never read past a length that is known: what follows is the next message's.
-            let limit = match &self.progress {
-                Progress::Length(left) => usize::try_from(*left)
-                    .unwrap_or(usize::MAX)
-                    .min(scratch.len()),
-                _ => scratch.len(),
-            };
-            match from.poll_read(cx, &mut scratch[..limit]) {
+            // More room than the body needs: a short read says that the sender has no more to say,
+            // and what follows the body is kept for the next message.
+            match from.poll_read(cx, &mut scratch) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::SenderFailed)),
                 Poll::Ready(Ok(0)) => {

@@ -142,10 +142,29 @@ impl Io {
     }
 
     /// Whether nothing has happened on an idle connection since it was last drained: no byte,
-    /// no end of stream, no error. Costs no system call; an event that the reactor has not
-    /// collected yet is not seen.
+    /// no end of stream, no error. Costs no system call, unless the last read or splice took
+    /// exactly what it asked for; an event that the reactor has not collected yet is not seen.
     pub fn is_quiet(&self, cx: &mut Context<'_>) -> bool {
-        matches!(self.fd.poll_read_ready(cx), Poll::Pending)
+        match self.fd.poll_read_ready(cx) {
+            Poll::Pending => true,
+            Poll::Ready(Err(_)) => false,
+            Poll::Ready(Ok(mut guard)) => {
+                let ready = guard.ready();
+                if ready.is_read_closed() || ready.is_write_closed() || ready.is_error() {
+                    return false;
+                }
+                let mut byte = 0u8;
+                let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+                // SAFETY: one byte of room, and a length that says so.
+                let n = unsafe { libc::recv(self.raw(), (&raw mut byte).cast(), 1, flags) };
+                let drained = n < 0
+                    && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock;
+                if drained {
+                    guard.clear_ready();
+                }
+                drained
+            }
+        }
     }
 
     /// Whether the peer has ended its direction or the connection has failed, as far as the
