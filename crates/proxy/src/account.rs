@@ -224,7 +224,7 @@ pub fn response_timed_out(s: &mut Stream<'_>) {
 
 /// The stream is over: counts and logs it.
 pub fn finished(s: &mut Stream<'_>) {
-    let end = Instant::now();
+    let end = s.worker.now();
     let received = s.request_head_len + s.up.received;
     let sent = s.down.sent;
     let status = s.status.unwrap_or(0);
@@ -423,7 +423,7 @@ pub fn refused(
     if !visible || proxy.logs.is_empty() {
         return;
     }
-    let end = Instant::now();
+    let end = worker.now();
     let since = |from: Instant| end.saturating_duration_since(from).as_millis() as i64;
     let facts = LogFacts {
         request: worker.wall(first_byte),
@@ -461,9 +461,7 @@ pub fn refused(
 pub fn handshake_done(worker: &Worker) {
     let counters = worker.process.counters.of(worker.id);
     counters.ssl_connections.add(1);
-    counters
-        .ssl_rate
-        .event(worker.process.millis(Instant::now()));
+    counters.ssl_rate.event(worker.process.millis(worker.now()));
 }
 
 /// Logs a connection whose TLS handshake came to nothing, in HAProxy's form for connections that
@@ -498,7 +496,7 @@ pub fn handshake_failed(worker: &Worker, client: &Client, error: HandshakeError)
     } else {
         LogLevel::Info
     };
-    let now = worker.wall(Instant::now());
+    let now = worker.wall(worker.now());
     worker
         .logs
         .send(&proxy.logs, proxy.log_tag.as_deref(), level, now, &line);

@@ -9,7 +9,6 @@ use state::{Backend, Pick, PickKey, Server, Slot};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
 
 /// The backend that `use_backend` and `default_backend` lead to.
 pub fn backend(stream: &mut Stream<'_>) -> Result<Arc<Backend>, Halt> {
@@ -167,7 +166,7 @@ async fn queue(
     stream
         .client
         .timer
-        .arm(patience.map(|t| Instant::now() + t));
+        .arm(patience.map(|t| stream.worker.now() + t));
     let mut ticket = backend.enqueue(wanted.as_ref(), 0);
     let position = ticket.position() as u32;
     if wanted.is_some() {

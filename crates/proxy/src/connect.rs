@@ -14,7 +14,6 @@ use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
 
 /// Why there is no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +50,10 @@ pub async fn to_server(stream: &mut Stream<'_>) -> Result<ServerConn, ConnectFai
     let server = Arc::clone(slot.server());
     let backend = Arc::clone(backend);
     let first = stream.client.requests <= 1;
-    let name = server_name(&server, &ctx!(stream));
+    let name = match server.settings().tls {
+        Some(_) => server_name(&server, &ctx!(stream)),
+        None => None,
+    };
     if stream.retries == 0
         && let Some(kept) = kept(
             stream.worker,
@@ -125,7 +127,7 @@ pub async fn open(
         _ => ConnectFailure::Refused,
     })?;
     crate::account::connecting(worker, backend, server);
-    let deadline = backend.proxy().timeouts.connect.map(|t| Instant::now() + t);
+    let deadline = backend.proxy().timeouts.connect.map(|t| worker.now() + t);
     client.timer.arm(deadline);
     let abort_on_close = backend.side().abortonclose;
     let mut io = match &server.settings().tls {

@@ -70,7 +70,7 @@ impl Stream<'_> {
             let ended = Termination::new(Cause::Internal, Phase::Connect);
             return Exchanged::Failed(Halt::Answer(Answer::error(500), ended));
         };
-        let now = self.times.connected.unwrap_or_else(Instant::now);
+        let now = self.times.connected.unwrap_or_else(|| self.worker.now());
         let mut attempt = Attempt {
             receiving: Receiving::Head,
             partial: Vec::new(),
@@ -252,7 +252,7 @@ impl Stream<'_> {
                 drop(scratch);
                 return Poll::Ready(Some(self.server_left_early(a, server)));
             }
-            a.server_active = Instant::now();
+            a.server_active = self.worker.now();
             if a.partial.is_empty() {
                 let bytes = &scratch[..n];
                 match self.take_heads(cx, a, bytes) {
@@ -518,7 +518,7 @@ impl Stream<'_> {
             self.down.sent,
         );
         if after != before {
-            let now = Instant::now();
+            let now = self.worker.now();
             if after.0 != before.0 || after.3 != before.3 {
                 a.client_active = now;
             }

@@ -15,6 +15,9 @@ use std::task::{Context, Poll};
 /// Splicing starts when at least this many bytes of body remain.
 pub const SPLICE_FROM: u64 = 256 * 1024;
 
+/// Up to this many bytes, copying two slices into one is cheaper than a call that takes both.
+const JOINED: usize = 4096;
+
 /// Where in its body a message is.
 pub enum Progress {
     /// Nothing (more) to come.
@@ -119,6 +122,12 @@ impl Flow {
                 to.poll_write(cx, &[IoSlice::new(first)])
             } else if first.is_empty() {
                 to.poll_write(cx, &[IoSlice::new(second)])
+            } else if total <= JOINED {
+                let mut joined = worker.joined.borrow_mut();
+                joined.clear();
+                joined.extend_from_slice(first);
+                joined.extend_from_slice(second);
+                to.poll_write(cx, &[IoSlice::new(&joined)])
             } else {
                 to.poll_write(cx, &[IoSlice::new(first), IoSlice::new(second)])
             };

@@ -22,6 +22,16 @@ pub struct ServerConn {
     pub served: u32,
 }
 
+impl ServerConn {
+    /// Closes a connection on which everything has been said. Where nothing is left to deliver,
+    /// a reset spares both systems the farewell and its waiting time, as in HAProxy.
+    pub fn retire(self) {
+        if let Some(socket) = self.io.plain() {
+            socket.close_at_once();
+        }
+    }
+}
+
 struct Idle {
     conn: ServerConn,
     since: Instant,
@@ -85,7 +95,7 @@ impl Pools {
     /// Keeps a connection that is between two requests, unless a limit says to close it.
     pub fn put(&self, server: u32, conn: ServerConn, limits: Limits, now: Instant) {
         if limits.max_reuse.is_some_and(|max| conn.served > max) {
-            return;
+            return conn.retire();
         }
         let mut servers = self.servers.borrow_mut();
         let index = server as usize;
@@ -97,7 +107,7 @@ impl Pools {
             .max
             .is_some_and(|max| pool.idle.len() >= max as usize);
         if full || pool.idle.len() as u64 >= limits.useful {
-            return;
+            return conn.retire();
         }
         pool.purge_delay = limits.purge_delay;
         pool.idle.push(Idle { conn, since: now });

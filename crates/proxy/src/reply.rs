@@ -258,9 +258,7 @@ async fn send(
     bytes: &[u8],
 ) -> bool {
     let _ = worker;
-    client
-        .timer
-        .arm(timeouts.client.map(|t| Instant::now() + t));
+    client.timer.arm(timeouts.client.map(|t| worker.now() + t));
     let mut at = 0;
     poll_fn(|cx| {
         while let Some(rest) = bytes.get(at..).filter(|r| !r.is_empty()) {

@@ -13,7 +13,7 @@ use std::future::poll_fn;
 use std::io::Write;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 impl Stream<'_> {
     /// Decides where the body ends, and forgets what concerned only the client's connection.
@@ -167,7 +167,9 @@ impl Stream<'_> {
     async fn tarpit(&mut self, proxy: &Proxy, answer: Answer) -> Halt {
         let ended = Termination::new(Cause::Proxy, Phase::Tarpit);
         let patience = proxy.timeouts.tarpit.or(proxy.timeouts.connect);
-        self.client.timer.arm(patience.map(|t| Instant::now() + t));
+        self.client
+            .timer
+            .arm(patience.map(|t| self.worker.now() + t));
         let client = &mut *self.client;
         let left = poll_fn(|cx| {
             if client.poll_gone(cx, true) {
@@ -227,7 +229,9 @@ impl Stream<'_> {
         let patience = patience
             .or(proxy.timeouts.http_request)
             .or(proxy.timeouts.client);
-        self.client.timer.arm(patience.map(|t| Instant::now() + t));
+        self.client
+            .timer
+            .arm(patience.map(|t| self.worker.now() + t));
         let limit = self.generation.config.global.tuning.bufsize;
         let framed = self.request_framing.body;
         let worker = self.worker;

@@ -172,7 +172,7 @@ async fn http1(worker: &Rc<Worker>, client: &mut Client) {
             }
         };
         match next {
-            Next::KeepAlive => idle_since = Instant::now(),
+            Next::KeepAlive => idle_since = worker.now(),
             Next::Close => return,
         }
         if worker.process.is_stopping() && client.carry.is_empty() {
@@ -196,7 +196,7 @@ async fn receive(worker: &Rc<Worker>, client: &mut Client, idle_since: Instant) 
     client.timer.arm(patience.map(|t| idle_since + t));
     let mut first_byte = None;
     if !client.carry.is_empty() {
-        let now = Instant::now();
+        let now = worker.now();
         first_byte = Some(now);
         client
             .timer
@@ -217,7 +217,7 @@ fn poll_receive(
     let arrival = |first: Instant| Arrival {
         idle_since,
         first_byte: first,
-        complete: Instant::now(),
+        complete: worker.now(),
     };
     let options = parse_options(worker, client);
     // What was carried over may already hold a whole head.
@@ -263,7 +263,7 @@ fn poll_receive(
             }
         };
         let first = *first_byte.get_or_insert_with(|| {
-            let now = Instant::now();
+            let now = worker.now();
             let timeouts = &client.frontend.proxy().timeouts;
             if client.requests > 0 {
                 client

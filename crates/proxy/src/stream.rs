@@ -207,7 +207,8 @@ impl Stream<'_> {
     /// Takes a place on a server, waiting in the queue where all are full.
     async fn choose_server(&mut self) -> Result<(), Halt> {
         let slot = choose::server(self).await?;
-        self.times.queued.get_or_insert_with(Instant::now);
+        let now = self.worker.now();
+        self.times.queued.get_or_insert(now);
         self.info.server = Some(Arc::clone(&slot.server().name));
         self.info.server_id = slot.server().id;
         self.slot = Some(slot);
@@ -218,7 +219,7 @@ impl Stream<'_> {
 
     async fn connect(&mut self) -> Result<(), ConnectFailure> {
         let connection = connect::to_server(self).await?;
-        self.times.connected = Some(Instant::now());
+        self.times.connected = Some(self.worker.now());
         self.server = Some(connection);
         Ok(())
     }
@@ -282,7 +283,7 @@ impl Stream<'_> {
 
     /// Waits, unless the client goes away meanwhile.
     async fn pause(&mut self, pause: Duration) -> Result<(), Halt> {
-        self.client.timer.arm(Some(Instant::now() + pause));
+        self.client.timer.arm(Some(self.worker.now() + pause));
         let abort_on_close = self.backend.as_ref().is_some_and(|b| b.side().abortonclose);
         let client = &mut *self.client;
         std::future::poll_fn(|cx| {
@@ -311,8 +312,11 @@ impl Stream<'_> {
         let (Some(mut connection), Some(slot)) = (self.server.take(), self.slot.as_ref()) else {
             return;
         };
-        if !reusable || self.server_close || self.worker.process.is_stopping() {
+        if !reusable {
             return;
+        }
+        if self.server_close || self.worker.process.is_stopping() {
+            return connection.retire();
         }
         connection.served += 1;
         let server = slot.server();
@@ -333,7 +337,7 @@ impl Stream<'_> {
         };
         self.worker
             .pools
-            .put(server.uid, connection, limits, Instant::now());
+            .put(server.uid, connection, limits, self.worker.now());
     }
 
     /// Gives everything back to the worker.

@@ -66,7 +66,7 @@ fn choose_backend(worker: &Worker, client: &mut Client) -> Result<Arc<Backend>, 
     let generation = worker.generation();
     let frontend = Arc::clone(&client.frontend);
     let none = StreamInfo::default();
-    let now = Instant::now();
+    let now = worker.now();
     let view = state::View {
         process: &worker.process,
         generation: &generation,
@@ -130,8 +130,8 @@ async fn reach(
 ) -> Result<ServerConn, Termination> {
     let mut avoid = None;
     loop {
-        let slot = place(client, backend, avoid).await?;
-        session.queued.get_or_insert_with(Instant::now);
+        let slot = place(worker, client, backend, avoid).await?;
+        session.queued.get_or_insert_with(|| worker.now());
         let server = Arc::clone(slot.server());
         session.info.server = Some(Arc::clone(&server.name));
         session.info.server_id = server.id;
@@ -143,7 +143,7 @@ async fn reach(
         let name = tls_name(worker, client, &session.info, &server);
         match connect::open(worker, client, backend, &server, name).await {
             Ok(connection) => {
-                session.connected = Some(Instant::now());
+                session.connected = Some(worker.now());
                 return Ok(connection);
             }
             Err(ConnectFailure::ClientGone) => {
@@ -186,7 +186,7 @@ fn tls_name(
 ) -> Option<Box<str>> {
     server.settings().tls.as_ref()?;
     let generation = worker.generation();
-    let now = Instant::now();
+    let now = worker.now();
     let view = state::View {
         process: &worker.process,
         generation: &generation,
@@ -208,6 +208,7 @@ fn tls_name(
 }
 
 async fn place(
+    worker: &Worker,
     client: &mut Client,
     backend: &Arc<Backend>,
     avoid: Option<u32>,
@@ -222,7 +223,7 @@ async fn place(
         Pick::Full(wanted) => {
             let timeouts = &backend.proxy().timeouts;
             let patience = timeouts.queue.or(timeouts.connect);
-            client.timer.arm(patience.map(|t| Instant::now() + t));
+            client.timer.arm(patience.map(|t| worker.now() + t));
             let mut ticket = backend.enqueue(wanted.as_ref(), 0);
             poll_fn(|cx| {
                 if let Poll::Ready(slot) = ticket.poll(cx.waker()) {
@@ -254,7 +255,7 @@ async fn relay(
     let front = client.frontend.proxy().timeouts;
     let back = backend.proxy().timeouts;
     let (mut up_over, mut down_over) = (false, false);
-    let mut client_active = Instant::now();
+    let mut client_active = worker.now();
     let mut server_active = client_active;
     poll_fn(|cx| {
         let before = (
@@ -312,7 +313,7 @@ async fn relay(
             session.down.sent,
         );
         if before != after {
-            let now = Instant::now();
+            let now = worker.now();
             if before.0 != after.0 || before.3 != after.3 {
                 client_active = now;
             }
@@ -363,7 +364,7 @@ fn finish(
     session: &Session,
     ended: Termination,
 ) {
-    let end = Instant::now();
+    let end = worker.now();
     let server = session.slot.as_ref().map(|s| Arc::clone(s.server()));
     let (received, sent) = (session.up.received, session.down.sent);
     let counters = [

@@ -14,6 +14,8 @@ use http::Head;
 use rules::Wall;
 use state::{Generation, Process};
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,6 +33,8 @@ pub struct Worker {
     pub scratch: RefCell<Box<[u8]>>,
     /// Where message heads and log lines are put together.
     pub build: RefCell<Vec<u8>>,
+    /// Where small pieces are joined before they are written.
+    pub joined: RefCell<Vec<u8>>,
     /// Deadlines.
     pub timers: Rc<Timers>,
     /// Idle server connections.
@@ -43,6 +47,8 @@ pub struct Worker {
     pub sessions: Cell<usize>,
     /// State of the random generator that `rand` and `random` draw from.
     pub rng: Cell<u64>,
+    /// The time of this poll, once it has been asked for.
+    now: Cell<Option<Instant>>,
     /// (an instant, the same by the calendar), renewed every second.
     clock: Cell<(Instant, Wall)>,
     formats: Formats,
@@ -84,6 +90,8 @@ impl Worker {
             process,
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
             build: RefCell::new(Vec::with_capacity(4096)),
+            joined: RefCell::new(Vec::with_capacity(4096)),
+            now: Cell::new(None),
             timers: Timers::new(now),
             pools: Pools::default(),
             logs,
@@ -102,6 +110,19 @@ impl Worker {
     /// The configuration in force now.
     pub fn generation(&self) -> Arc<Generation> {
         self.process.generation.load_full()
+    }
+
+    /// The time, which stands still while one session is polled: a poll takes microseconds, and
+    /// reading the clock at each step of a request costs more than some of the steps.
+    pub fn now(&self) -> Instant {
+        match self.now.get() {
+            Some(now) => now,
+            None => {
+                let now = Instant::now();
+                self.now.set(Some(now));
+                now
+            }
+        }
     }
 
     /// An instant by the calendar.
@@ -350,5 +371,13 @@ async fn tend(worker: Rc<Worker>) {
 
 /// Serves an accepted connection as a task of its own.
 pub fn spawn_session(worker: &Rc<Worker>, client: session::Client) {
-    tokio::task::spawn_local(session::run(Rc::clone(worker), client));
+    let worker = Rc::clone(worker);
+    tokio::task::spawn_local(async move {
+        let mut session = pin!(session::run(Rc::clone(&worker), client));
+        poll_fn(|cx| {
+            worker.now.set(None);
+            session.as_mut().poll(cx)
+        })
+        .await;
+    });
 }
