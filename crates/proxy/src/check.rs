@@ -216,7 +216,7 @@ async fn connect(server: &Server, check: &Check, port: Option<u16>) -> Result<Tr
         Target::Unix(path) => socket::connect_unix(path),
         Target::Abstract { name, padded } => socket::connect_abstract(name, *padded),
     };
-    let io = fd.and_then(Io::new).map_err(|_| failed)?;
+    let io = fd.map(Io::new).map_err(|_| failed)?;
     poll_fn(|cx| io.poll_connected(cx))
         .await
         .map_err(|_| failed)?;

@@ -180,5 +180,5 @@ fn begin(target: &Target, client: &Client, backend: &Backend, server: &Server) -
         Target::Unix(path) => socket::connect_unix(path)?,
         Target::Abstract { name, padded } => socket::connect_abstract(name, *padded)?,
     };
-    Io::new(fd)
+    Ok(Io::new(fd))
 }

@@ -1,8 +1,11 @@
-//! A stream socket registered once, edge-triggered, with the worker's reactor.
+//! A stream socket, registered edge-triggered with the worker's reactor when it is first waited for.
 //!
-//! Reads and writes are attempted at once; only a refusal waits. A read that gives less than
-//! was asked for means that the socket is drained, which saves the call that would say so.
+//! Reads and writes are attempted at once; only a refusal waits, and only a wait needs the
+//! reactor: a connection whose request is there when it is accepted, and whose answer the socket
+//! takes, never is registered. A read that gives less than was asked for means that the socket is
+//! drained, which saves the call that would say so.
 
+use std::cell::OnceCell;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::task::{Context, Poll, ready};
@@ -20,40 +23,58 @@ pub enum Hangup {
 
 /// One connected stream socket, TCP or UNIX.
 pub struct Io {
-    fd: AsyncFd<OwnedFd>,
+    /// Dropped before the socket, whose number it uses.
+    registration: OnceCell<AsyncFd<RawFd>>,
+    fd: OwnedFd,
 }
 
 impl Io {
-    /// Registers a socket that is already non-blocking. Must be called inside the worker's runtime.
-    pub fn new(fd: OwnedFd) -> io::Result<Io> {
-        // SAFETY: the `OwnedFd` is open, and stays open and the same until the `AsyncFd` that owns
-        // it is dropped: nothing takes it out.
-        let fd = unsafe {
-            AsyncFd::register_with_interest(fd, Interest::READABLE | Interest::WRITABLE)
-        }?;
-        Ok(Io { fd })
+    /// Takes a socket that is already non-blocking.
+    pub fn new(fd: OwnedFd) -> Io {
+        Io {
+            registration: OnceCell::new(),
+            fd,
+        }
     }
 
     /// The descriptor, for socket options.
     pub fn raw(&self) -> RawFd {
-        self.fd.get_ref().as_raw_fd()
+        self.fd.as_raw_fd()
+    }
+
+    /// The registration, made now if there is none. Must be called inside the worker's runtime.
+    fn registered(&self) -> io::Result<&AsyncFd<RawFd>> {
+        if let Some(registration) = self.registration.get() {
+            return Ok(registration);
+        }
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        // SAFETY: the descriptor is open, and stays open and the same until after the registration
+        // is dropped: both are fields of this struct in that order, and nothing takes them out.
+        let made = unsafe { AsyncFd::register_with_interest(self.raw(), interest) }?;
+        Ok(self.registration.get_or_init(|| made))
     }
 
     /// Reads what is there, up to the buffer's length; 0 is the peer's end of stream.
     pub fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        loop {
-            let mut guard = ready!(self.fd.poll_read_ready(cx))?;
-            let n = call::recv(self.raw(), buf, 0);
-            if let Ok(n) = usize::try_from(n) {
-                if n > 0 && n < buf.len() {
-                    guard.clear_ready();
-                }
-                return Poll::Ready(Ok(n));
+        if self.registration.get().is_none() {
+            match outcome(call::recv(self.raw(), buf, 0)) {
+                Err(e) if is_wait(&e) => {}
+                other => return Poll::Ready(other),
             }
-            match io::Error::last_os_error() {
-                e if e.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
-                e if e.kind() == io::ErrorKind::Interrupted => {}
-                e => return Poll::Ready(Err(e)),
+        }
+        let registration = self.registered()?;
+        loop {
+            let mut guard = ready!(registration.poll_read_ready(cx))?;
+            match outcome(call::recv(self.raw(), buf, 0)) {
+                Ok(n) => {
+                    if n > 0 && n < buf.len() {
+                        guard.clear_ready();
+                    }
+                    return Poll::Ready(Ok(n));
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Poll::Ready(Err(e)),
             }
         }
     }
@@ -64,25 +85,32 @@ impl Io {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        loop {
-            let mut guard = ready!(self.fd.poll_write_ready(cx))?;
+        let attempt = || {
             let flags = libc::MSG_NOSIGNAL;
-            let n = if let [one] = bufs {
-                call::send(self.raw(), one, flags)
-            } else {
-                call::send_all(self.raw(), bufs, flags)
-            };
-            if let Ok(n) = usize::try_from(n) {
-                let wanted: usize = bufs.iter().map(|b| b.len()).sum();
-                if n < wanted {
-                    guard.clear_ready();
-                }
-                return Poll::Ready(Ok(n));
+            outcome(match bufs {
+                [one] => call::send(self.raw(), one, flags),
+                several => call::send_all(self.raw(), several, flags),
+            })
+        };
+        if self.registration.get().is_none() {
+            match attempt() {
+                Err(e) if is_wait(&e) => {}
+                other => return Poll::Ready(other),
             }
-            match io::Error::last_os_error() {
-                e if e.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
-                e if e.kind() == io::ErrorKind::Interrupted => {}
-                e => return Poll::Ready(Err(e)),
+        }
+        let registration = self.registered()?;
+        loop {
+            let mut guard = ready!(registration.poll_write_ready(cx))?;
+            match attempt() {
+                Ok(n) => {
+                    if n < bufs.iter().map(|b| b.len()).sum() {
+                        guard.clear_ready();
+                    }
+                    return Poll::Ready(Ok(n));
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Poll::Ready(Err(e)),
             }
         }
     }
@@ -94,8 +122,9 @@ impl Io {
         pipe: RawFd,
         len: usize,
     ) -> Poll<io::Result<usize>> {
+        let registration = self.registered()?;
         loop {
-            let mut guard = ready!(self.fd.poll_read_ready(cx))?;
+            let mut guard = ready!(registration.poll_read_ready(cx))?;
             match splice(self.raw(), pipe, len) {
                 Ok(n) => return Poll::Ready(Ok(n)),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
@@ -112,8 +141,9 @@ impl Io {
         pipe: RawFd,
         len: usize,
     ) -> Poll<io::Result<usize>> {
+        let registration = self.registered()?;
         loop {
-            let mut guard = ready!(self.fd.poll_write_ready(cx))?;
+            let mut guard = ready!(registration.poll_write_ready(cx))?;
             match splice(pipe, self.raw(), len) {
                 Ok(n) => return Poll::Ready(Ok(n)),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
@@ -125,18 +155,38 @@ impl Io {
 
     /// Waits until a `connect` in progress has ended, and says how.
     pub fn poll_connected(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let _guard = ready!(self.fd.poll_write_ready(cx))?;
-        Poll::Ready(match socket_error(self.raw()) {
+        if self.registration.get().is_none() {
+            match call::poll_out(self.raw()) {
+                0 => {}
+                libc::POLLOUT => return Poll::Ready(Ok(())),
+                _ => return Poll::Ready(self.connect_error()),
+            }
+        }
+        let _guard = ready!(self.registered()?.poll_write_ready(cx))?;
+        Poll::Ready(self.connect_error())
+    }
+
+    fn connect_error(&self) -> io::Result<()> {
+        match socket_error(self.raw()) {
             0 => Ok(()),
             errno => Err(io::Error::from_raw_os_error(errno)),
-        })
+        }
     }
 
     /// Whether nothing has happened on an idle connection since it was last drained: no byte,
     /// no end of stream, no error. Costs no system call, unless the last read or splice took
     /// exactly what it asked for; an event that the reactor has not collected yet is not seen.
     pub fn is_quiet(&self, cx: &mut Context<'_>) -> bool {
-        match self.fd.poll_read_ready(cx) {
+        let drained = || {
+            let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+            let peeked = outcome(call::recv(self.raw(), &mut [0], flags));
+            peeked.is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock)
+        };
+        let Some(registration) = self.registration.get() else {
+            // From here on the reactor watches it.
+            return drained() && self.registered().is_ok();
+        };
+        match registration.poll_read_ready(cx) {
             Poll::Pending => true,
             Poll::Ready(Err(_)) => false,
             Poll::Ready(Ok(mut guard)) => {
@@ -144,9 +194,7 @@ impl Io {
                 if ready.is_read_closed() || ready.is_write_closed() || ready.is_error() {
                     return false;
                 }
-                let n = call::recv(self.raw(), &mut [0], libc::MSG_PEEK | libc::MSG_DONTWAIT);
-                let drained =
-                    n < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock;
+                let drained = drained();
                 if drained {
                     guard.clear_ready();
                 }
@@ -156,9 +204,15 @@ impl Io {
     }
 
     /// Whether the peer has ended its direction or the connection has failed, as far as the
-    /// reactor knows; the task is woken when something new happens.
-    pub fn poll_hangup(&self, cx: &mut Context<'_>) -> Option<Hangup> {
-        match self.fd.poll_read_ready(cx) {
+    /// reactor knows; the task is woken when something new happens. `watch` registers a socket
+    /// that has not been waited for yet; without it nothing is known of such a one.
+    pub fn poll_hangup(&self, cx: &mut Context<'_>, watch: bool) -> Option<Hangup> {
+        let registration = if watch {
+            self.registered().ok()?
+        } else {
+            self.registration.get()?
+        };
+        match registration.poll_read_ready(cx) {
             Poll::Pending => None,
             Poll::Ready(Err(_)) => Some(Hangup::Failed),
             Poll::Ready(Ok(guard)) => {
@@ -200,6 +254,19 @@ impl Io {
     }
 }
 
+/// What a call that counts bytes came to.
+fn outcome(n: i64) -> io::Result<usize> {
+    usize::try_from(n).map_err(|_| io::Error::last_os_error())
+}
+
+/// Whether the call is to be made again, now or later.
+fn is_wait(e: &io::Error) -> bool {
+    matches!(
+        e.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}
+
 /// The calls that every request makes. The C library wraps them into points where a thread may
 /// be cancelled, which costs more than what they do on our side; no thread is cancelled here.
 mod call {
@@ -220,6 +287,18 @@ mod call {
         // SAFETY: the pointer and length describe `buf`, which outlives the call; no address is
         // given.
         unsafe { libc::syscall(libc::SYS_sendto, fd, at, len, flags, null_mut::<u8>(), 0) }
+    }
+
+    /// What `poll` says of writing, now: `POLLOUT`, errors, or nothing.
+    pub fn poll_out(fd: RawFd) -> libc::c_short {
+        let mut wanted = libc::pollfd {
+            fd,
+            events: libc::POLLOUT,
+            revents: 0,
+        };
+        // SAFETY: one entry, and a count that says so; the call does not wait.
+        unsafe { libc::poll(&raw mut wanted, 1, 0) };
+        wanted.revents
     }
 
     pub fn send_all(fd: RawFd, bufs: &[IoSlice<'_>], flags: i32) -> i64 {

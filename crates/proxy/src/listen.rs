@@ -333,10 +333,7 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     counters.stot.add(1);
     counters.sess_rate.event(now);
     process.sess_rate.event(now);
-    let Ok(io) = Io::new(fd) else {
-        leave(doors, worker.id);
-        return;
-    };
+    let io = Io::new(fd);
     let client = Client {
         io: match &options.tls {
             None => Transport::Plain(io),

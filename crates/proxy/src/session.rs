@@ -53,7 +53,7 @@ impl Client {
     /// Whether the client has gone while something else is waited for: its connection failed, or,
     /// where `on_close` says that this counts, it ended its direction. Bytes that wait are left.
     pub fn poll_gone(&mut self, cx: &mut Context<'_>, on_close: bool) -> bool {
-        match self.io.socket().poll_hangup(cx) {
+        match self.io.socket().poll_hangup(cx, on_close) {
             Some(crate::io::Hangup::Failed) => true,
             Some(crate::io::Hangup::Closed) => on_close,
             None => false,
