@@ -20,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("lab", &[]),
+    ("bench", &[]),
     ("xtask", &["rules", "config", "admin"]),
 ];
 
