@@ -64,7 +64,7 @@ fn transfer(
         epoll.add(client.as_raw_fd(), index as u64, false)?;
     }
     let chunk = vec![b'a'; 256 * 1024];
-    let mut servers: Vec<OwnedFd> = Vec::new();
+    let mut servers: Vec<Option<OwnedFd>> = Vec::new();
     let mut events = Vec::new();
     let mut received = 0;
     while received < bytes && Instant::now() < until {
@@ -73,12 +73,18 @@ fn transfer(
             if event.token == LISTENER {
                 while let Some(server) = net::accept(&listener) {
                     epoll.add(server.as_raw_fd(), SERVER | servers.len() as u64, true)?;
-                    servers.push(server);
+                    servers.push(Some(server));
                 }
             } else if event.token & SERVER != 0 {
-                let server = servers.get((event.token & !SERVER) as usize);
-                if let Some(server) = server.filter(|_| event.writable) {
-                    net::send(server.as_raw_fd(), &chunk)?;
+                let place = servers.get_mut((event.token & !SERVER) as usize);
+                let Some(place) = place else { continue };
+                // A connection that is not one of ours (a proxy's probe) may come and go.
+                let gone = match place.as_ref().filter(|_| event.writable) {
+                    Some(server) => net::send(server.as_raw_fd(), &chunk).is_err(),
+                    None => false,
+                };
+                if gone {
+                    *place = None;
                 }
             } else if let Some(client) = clients.get(event.token as usize) {
                 match net::discard(client.as_raw_fd(), 1 << 20)? {
