@@ -107,7 +107,9 @@ fn functions(load: &Load, programs: &Programs, folder: &Folder) -> Result<(), St
     let of_mulgil = |line: &str| !line.contains("[k]");
     println!("of these, outside the kernel\n{}", top(&own, 30, of_mulgil));
     let whole = report(&data, &["--children", "--sort", "sym"])?;
-    let is_call = |line: &str| line.contains("[k] __x64_sys_");
+    // Some are entered by another name.
+    let is_call =
+        |line: &str| line.contains("[k] __x64_sys_") || line.contains("[k] __sys_sendmsg");
     println!(
         "system calls with all they call\n{}",
         top(&whole, 30, is_call)
