@@ -90,10 +90,7 @@ pub fn config(load: &Load, threads: u32, crt: Option<&str>) -> String {
          defaults\n    mode {mode}\n    timeout client 60s\n    timeout server 60s\n    \
          timeout connect 2s\n"
     );
-    // Pipes for splicing would want descriptors that the idle connections need.
-    if load.idle == 0 {
-        out.push_str("    option splice-auto\n");
-    }
+    out.push_str(splicing(load));
     if mode == "http" {
         out.push_str("    option forwardfor\n");
     }
@@ -126,6 +123,18 @@ pub fn config(load: &Load, threads: u32, crt: Option<&str>) -> String {
     };
     let _ = writeln!(out, "    server s1 127.0.0.1:{ORIGIN}{check}");
     out
+}
+
+/// Where bodies are large, haproxy is at its best with `splice-response`: on 64 KiB it spends a
+/// quarter less than with `splice-auto`, which seldom decides for it. Where connections are many,
+/// the pipes would want descriptors that these need.
+fn splicing(load: &Load) -> &'static str {
+    let large = matches!(load.path, "/64k" | "/1m") || load.section == Section::Tcp;
+    match (large && load.tls.is_none(), load.idle > 0) {
+        (_, true) => "",
+        (true, _) => "    option splice-response\n",
+        (false, _) => "    option splice-auto\n",
+    }
 }
 
 fn nginx_config(folder: &Folder) -> String {
