@@ -2,7 +2,7 @@
 //! many system calls a request costs it and haproxy.
 
 use crate::bench::arena::{Folder, Programs};
-use crate::bench::loads::{LOADS, Load};
+use crate::bench::loads::{LOADS, Load, Section};
 use crate::bench::measure::{Contestant, Extent, Stage};
 use crate::bench::peers::Peer;
 use std::collections::BTreeMap;
@@ -43,7 +43,8 @@ fn profile(load: &Load) -> Result<(), String> {
     };
     let ours = calls(load, Peer::Mulgil, tool, &programs, &folder)?;
     let theirs = calls(load, Peer::Haproxy, tool, &programs, &folder)?;
-    println!("\nsystem calls per request\n{:<18} mulgil  haproxy", "");
+    let (unit, _) = unit(load);
+    println!("\nsystem calls per {unit}\n{:<18} mulgil  haproxy", "");
     for name in ours
         .keys()
         .chain(theirs.keys().filter(|k| !ours.contains_key(*k)))
@@ -54,6 +55,14 @@ fn profile(load: &Load) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// What is counted by: requests, or in TCP mode so many bytes.
+fn unit(load: &Load) -> (&'static str, f64) {
+    match load.section {
+        Section::Tcp => ("MiB", (1 << 20) as f64),
+        _ => ("request", 1.0),
+    }
 }
 
 fn is_there(program: &str) -> bool {
@@ -97,11 +106,9 @@ fn functions(load: &Load, programs: &Programs, folder: &Folder) -> Result<(), St
     );
     detach(perf)?;
     let sample = sample?;
-    println!(
-        "{}: {:.1} µs of CPU per request\n",
-        load.name,
-        sample.cpu / 1000.0
-    );
+    let (unit, bytes) = unit(load);
+    let cpu = sample.cpu * bytes / 1000.0;
+    println!("{}: {cpu:.1} µs of CPU per {unit}\n", load.name);
     let own = report(&data, &["--no-children", "--sort", "dso,sym"])?;
     println!("functions by their own time\n{}", top(&own, 40, |_| true));
     let of_mulgil = |line: &str| !line.contains("[k]");
@@ -162,9 +169,10 @@ fn calls(
         Tool::Perf => parse_perf(&text),
         Tool::Strace => parse_strace(&text),
     };
+    let count = sample.count / unit(load).1;
     let per_request = counted
         .into_iter()
-        .map(|(name, n)| (name, n as f64 / sample.count));
+        .map(|(name, n)| (name, n as f64 / count));
     Ok(per_request.collect())
 }
 

@@ -134,12 +134,11 @@ fn measure_load<'l>(
         for (contestant, samples) in &mut taken {
             let sample = once(load, *contestant, extent, programs, folder)?;
             let Contestant { peer, threads } = contestant;
+            let name = format!("{} round {round} {}/{threads}", load.key, peer.name());
+            // A byte of a transfer costs a fraction of a nanosecond.
+            let (cpu, per_second) = (sample.cpu / 1000.0, sample.per_second);
             eprintln!(
-                "{} round {round} {}/{threads}: {:.2} µs, {:.0}/s, {:.0} KiB",
-                load.key,
-                peer.name(),
-                sample.cpu / 1000.0,
-                sample.per_second,
+                "{name}: {cpu:.5} µs, {per_second:.0}/s, {:.0} KiB",
                 sample.rss
             );
             samples.push(sample);
