@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("lab", &[]),
+    ("bench", &[]),
     ("xtask", &["rules", "config", "admin"]),
 ];
 

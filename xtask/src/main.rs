@@ -1,8 +1,9 @@
-//! `cargo xtask bench [--write] | check | coverage [--check]`: what no compiler checks.
+//! `cargo xtask bench | check | coverage [--check] | profile LOAD`: what no compiler checks.
 
 mod bench;
 mod check;
 mod coverage;
+mod profile;
 
 use std::process::exit;
 
@@ -10,13 +11,14 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
-        ["bench"] => bench::run(false),
-        ["bench", "--write"] => bench::run(true),
+        ["bench", rest @ ..] => bench::run(rest),
         ["check"] => check::run(),
         ["coverage"] => coverage::run(false),
         ["coverage", "--check"] => coverage::run(true),
+        ["profile", load] => profile::run(load),
         _ => Err(vec![
-            "usage: cargo xtask bench [--write] | check | coverage [--check]".to_string(),
+            "usage: cargo xtask bench [...] | check | coverage [--check] | profile LOAD"
+                .to_string(),
         ]),
     };
     if let Err(faults) = result {

@@ -274,6 +274,7 @@ async fn wait(
     let mut reload = open(SignalKind::hangup())?;
     let mut pause = open(SignalKind::from_raw(libc::SIGTTOU))?;
     let mut look = tokio::time::interval(Duration::from_millis(20));
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut stop_by = None;
     loop {
         tokio::select! {
@@ -297,12 +298,10 @@ async fn wait(
                     eprintln!("notice: the new configuration is in force");
                 }
             }
-            _ = look.tick() => {
-                if process.is_stopping() {
-                    let late = stop_by.is_some_and(|t| Instant::now() >= t);
-                    if process.connections.now() == 0 || late {
-                        return Ok(Ended::Softly);
-                    }
+            _ = look.tick(), if process.is_stopping() => {
+                let late = stop_by.is_some_and(|t| Instant::now() >= t);
+                if process.connections.now() == 0 || late {
+                    return Ok(Ended::Softly);
                 }
             }
         }

@@ -162,7 +162,11 @@ impl Io {
                 _ => return Poll::Ready(self.connect_error()),
             }
         }
-        let _guard = ready!(self.registered()?.poll_write_ready(cx))?;
+        let ready = ready!(self.registered()?.poll_write_ready(cx))?.ready();
+        // A connection that failed is reported as failed together with being writable.
+        if !ready.is_error() && !ready.is_write_closed() {
+            return Poll::Ready(Ok(()));
+        }
         Poll::Ready(self.connect_error())
     }
 

@@ -88,6 +88,7 @@ impl Pools {
             if idle.conn.io.is_quiet(cx) && *idle.conn.target == *target {
                 return Some(idle.conn);
             }
+            idle.conn.retire();
         }
         None
     }
@@ -117,9 +118,11 @@ impl Pools {
     pub fn purge(&self, cx: &mut Context<'_>, now: Instant) {
         for pool in self.servers.borrow_mut().iter_mut() {
             let delay = pool.purge_delay;
-            pool.idle.retain(|idle| {
+            let mut keep = |idle: &Idle| {
                 now.saturating_duration_since(idle.since) < delay && idle.conn.io.is_quiet(cx)
-            });
+            };
+            let over = pool.idle.extract_if(.., |idle| !keep(idle));
+            over.for_each(|idle| idle.conn.retire());
             if pool.idle.capacity() > 16 && pool.idle.len() * 4 < pool.idle.capacity() {
                 pool.idle.shrink_to_fit();
             }

@@ -1,0 +1,268 @@
+//! The TLS words of a `server` line.
+
+use super::{
+    TlsWord, ca_path, crt_path, protocols, read, verify, version, version_word, versions, word,
+};
+use crate::diag::Fault;
+use crate::draft::Line;
+use model::{CheckTls, ServerTls};
+use std::sync::Arc;
+use tls::{Connector, ConnectorSettings};
+
+/// The TLS part of a `server` line being read.
+#[derive(Clone, Default)]
+pub struct ServerDraft {
+    on: bool,
+    settings: ConnectorSettings,
+    sni: Option<Arc<rules::Expr>>,
+    check: Option<bool>,
+    check_sni: Option<Arc<str>>,
+}
+
+/// What TLS a server has: of its traffic and of its checks.
+pub type ServerParts = (Option<Arc<ServerTls>>, Option<CheckTls>);
+
+impl ServerDraft {
+    /// As `global` says.
+    fn new(line: &Line<'_>) -> ServerDraft {
+        ServerDraft {
+            settings: ConnectorSettings {
+                verify: line.bases.tls.server_verify,
+                preferences: line.bases.tls.server.clone(),
+                ..ConnectorSettings::default()
+            },
+            ..ServerDraft::default()
+        }
+    }
+
+    /// Reads the word at `at`: how many words it took, or `None` if it is none of TLS.
+    pub fn word(
+        draft: &mut Option<Box<ServerDraft>>,
+        line: &Line<'_>,
+        at: usize,
+    ) -> Result<Option<usize>, Fault> {
+        if !SERVER_TLS_WORDS.iter().any(|w| w.name == line.arg(at)) {
+            return Ok(None);
+        }
+        let draft = draft.get_or_insert_with(|| Box::new(ServerDraft::new(line)));
+        read(SERVER_TLS_WORDS, draft, line, at)
+    }
+
+    /// Reads the files, once the line is complete. `own_place`: checks go to an address or port
+    /// of their own, so that they speak TLS only when told to.
+    pub fn finish(&self, line: &mut Line<'_>, own_place: bool) -> Result<ServerParts, Fault> {
+        let check = self.check.unwrap_or(self.on && !own_place);
+        if !self.on && !check {
+            return Ok((None, None));
+        }
+        let at = line
+            .texts(0)
+            .iter()
+            .position(|w| matches!(*w, "ca-file" | "crt" | "verify" | "ssl" | "check-ssl"));
+        let at = at.unwrap_or(0);
+        let source = line.source;
+        let made = Connector::new(self.settings.clone(), &line.bases.tls.store, &|path| {
+            source.read(path)
+        });
+        let (connector, unknown) = line.map(at, made)?;
+        let warnings = line.bases.tls.unknown(unknown, line.skip + at);
+        line.warnings.extend(warnings);
+        let traffic = self.on.then(|| {
+            Arc::new(ServerTls {
+                connector: Arc::clone(&connector),
+                sni: self.sni.clone(),
+            })
+        });
+        let check = check.then(|| CheckTls {
+            connector,
+            sni: self.check_sni.clone(),
+        });
+        Ok((traffic, check))
+    }
+}
+
+/// The TLS words of `server`. The place given to a function is that of its argument.
+pub static SERVER_TLS_WORDS: &[TlsWord<ServerDraft>] = &[
+    word!("alpn", "PROTOCOLS", "protocols offered", |d, l, at| {
+        d.settings.alpn = protocols(l.arg(at));
+        if d.settings.alpn.iter().any(|p| &**p == "h2") {
+            return l.fail(
+                at,
+                "protocol 'h2' is one of HAProxy's that mulgil does not have yet: offer http/1.1",
+            );
+        }
+        Ok(())
+    }),
+    word!("no-alpn", "", "no protocols offered", |d, _, _| {
+        d.settings.alpn.clear();
+        Ok(())
+    }),
+    word!(
+        "ca-file",
+        "FILE",
+        "authorities that vouch for the server",
+        |d, l, at| {
+            d.settings.ca_file = ca_path(l, at);
+            Ok(())
+        }
+    ),
+    word!(
+        "check-sni",
+        "NAME",
+        "the name checks ask for",
+        |d, l, at| {
+            d.check_sni = Some(l.arg(at).into());
+            Ok(())
+        }
+    ),
+    word!("check-ssl", "", "checks speak TLS", |d, _, _| {
+        d.check = Some(true);
+        Ok(())
+    }),
+    word!(
+        "no-check-ssl",
+        "",
+        "checks speak TLS as the traffic does",
+        |d, _, _| {
+            d.check = None;
+            Ok(())
+        }
+    ),
+    word!("ciphers", "LIST", "ciphers of TLS 1.2", |d, l, at| {
+        d.settings.preferences.ciphers = Some(l.arg(at).into());
+        Ok(())
+    }),
+    word!(
+        "ciphersuites",
+        "LIST",
+        "cipher suites of TLS 1.3",
+        |d, l, at| {
+            d.settings.preferences.ciphersuites = Some(l.arg(at).into());
+            Ok(())
+        }
+    ),
+    word!(
+        "crl-file",
+        "FILE",
+        "servers' certificates that are revoked",
+        |d, l, at| {
+            d.settings.crl_file = ca_path(l, at);
+            Ok(())
+        }
+    ),
+    word!("crt", "FILE", "our own certificate", |d, l, at| {
+        d.settings.certificate = Some(crt_path(l, at));
+        Ok(())
+    }),
+    word!(
+        "curves",
+        "LIST",
+        "curves for the key exchange",
+        |d, l, at| {
+            d.settings.preferences.curves = Some(l.arg(at).into());
+            Ok(())
+        }
+    ),
+    word!("no-ssl", "", "no TLS to this server", |d, _, _| {
+        d.on = false;
+        Ok(())
+    }),
+    word!(
+        "no-ssl-reuse",
+        "",
+        "a full handshake each time",
+        |d, _, _| {
+            d.settings.no_reuse = true;
+            Ok(())
+        }
+    ),
+    word!("ssl-reuse", "", "sessions are taken up again", |d, _, _| {
+        d.settings.no_reuse = false;
+        Ok(())
+    }),
+    word!(
+        "no-tls-tickets",
+        "",
+        "sessions are not taken up again",
+        |d, _, _| {
+            d.settings.no_reuse = true;
+            Ok(())
+        }
+    ),
+    word!(
+        "tls-tickets",
+        "",
+        "sessions are taken up again",
+        |d, _, _| {
+            d.settings.no_reuse = false;
+            Ok(())
+        }
+    ),
+    word!(
+        "no-verifyhost",
+        "",
+        "the name in the certificate is that of sni",
+        |d, _, _| {
+            d.settings.verify_host = None;
+            Ok(())
+        }
+    ),
+    word!("sni", "EXPRESSION", "the name asked for", |d, l, at| {
+        d.sni = Some(l.expression(at)?);
+        Ok(())
+    }),
+    word!("no-sni", "", "no name asked for", |d, _, _| {
+        d.sni = None;
+        Ok(())
+    }),
+    word!("ssl", "", "TLS to this server", |d, _, _| {
+        d.on = true;
+        Ok(())
+    }),
+    word!(
+        "ssl-max-ver",
+        "VERSION",
+        "the newest version",
+        |d, l, at| {
+            d.settings.preferences.versions.at_most(version(l, at)?);
+            Ok(())
+        }
+    ),
+    word!(
+        "ssl-min-ver",
+        "VERSION",
+        "the oldest version",
+        |d, l, at| {
+            d.settings.preferences.versions.at_least(version(l, at)?);
+            Ok(())
+        }
+    ),
+    word!(
+        "verify",
+        "none|required",
+        "the server's certificate",
+        |d, l, at| {
+            d.settings.verify = verify(l, at, false)?;
+            Ok(())
+        }
+    ),
+    word!(
+        "verifyhost",
+        "NAME",
+        "the name in the server's certificate",
+        |d, l, at| {
+            d.settings.verify_host = Some(l.arg(at).into());
+            Ok(())
+        }
+    ),
+    versions!("no-sslv3"),
+    versions!("no-tlsv10"),
+    versions!("no-tlsv11"),
+    versions!("no-tlsv12"),
+    versions!("no-tlsv13"),
+    versions!("force-sslv3"),
+    versions!("force-tlsv10"),
+    versions!("force-tlsv11"),
+    versions!("force-tlsv12"),
+    versions!("force-tlsv13"),
+];

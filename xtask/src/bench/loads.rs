@@ -1,0 +1,264 @@
+//! What is measured: one entry a load.
+
+/// A part of the page, with its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// CPU time per request, one worker.
+    Http,
+    /// Resident memory.
+    Memory,
+    /// Two workers against one.
+    Workers,
+    /// TLS to the client.
+    Tls,
+    /// TCP mode.
+    Tcp,
+}
+
+impl Section {
+    /// In the order of the page.
+    pub const ALL: [Section; 5] = [
+        Section::Http,
+        Section::Memory,
+        Section::Workers,
+        Section::Tls,
+        Section::Tcp,
+    ];
+
+    /// As the command line and the markers in the page name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Section::Http => "http",
+            Section::Memory => "memory",
+            Section::Workers => "workers",
+            Section::Tls => "tls",
+            Section::Tcp => "tcp",
+        }
+    }
+}
+
+/// The certificate that the proxy shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// ECDSA with P-256.
+    P256,
+    /// RSA with 2048 bits.
+    Rsa2048,
+}
+
+/// One load.
+pub struct Load {
+    /// As the command line names it.
+    pub key: &'static str,
+    /// As the table names it.
+    pub name: &'static str,
+    /// Where its row is.
+    pub section: Section,
+    /// Busy connections.
+    pub connections: u32,
+    /// Connections that were used once and are kept.
+    pub idle: u32,
+    /// What is asked for; empty in TCP mode.
+    pub path: &'static str,
+    /// A new connection for each request.
+    pub close: bool,
+    /// Access rules, header edits and a log.
+    pub rules: bool,
+    /// TLS to the client.
+    pub tls: Option<Key>,
+}
+
+/// What most loads have in common.
+const PLAIN: Load = Load {
+    key: "",
+    name: "",
+    section: Section::Http,
+    connections: 64,
+    idle: 0,
+    path: "/1k",
+    close: false,
+    rules: false,
+    tls: None,
+};
+
+/// The path that the proxy answers itself (`monitor-uri`), so that a handshake is nearly all the
+/// work there is.
+pub const ALIVE: &str = "/alive";
+
+/// All loads, in the order of the page.
+pub const LOADS: &[Load] = &[
+    Load {
+        key: "keep64",
+        name: "64 keep-alive connections, 1 KiB",
+        ..PLAIN
+    },
+    Load {
+        key: "keep512",
+        name: "512 keep-alive connections, 1 KiB",
+        connections: 512,
+        ..PLAIN
+    },
+    Load {
+        key: "close",
+        name: "new connection per request, 1 KiB",
+        close: true,
+        ..PLAIN
+    },
+    Load {
+        key: "64k",
+        name: "64 KiB bodies",
+        path: "/64k",
+        ..PLAIN
+    },
+    Load {
+        key: "1m",
+        name: "1 MiB bodies",
+        path: "/1m",
+        connections: 16,
+        ..PLAIN
+    },
+    Load {
+        key: "rules",
+        name: "10 ACLs, 3 header edits, httplog to UDP",
+        rules: true,
+        ..PLAIN
+    },
+    Load {
+        key: "busy512",
+        name: "512 busy connections",
+        section: Section::Memory,
+        connections: 512,
+        ..PLAIN
+    },
+    Load {
+        key: "idle10k",
+        name: "10,000 idle connections",
+        // More than the system may allow: see `affordable_idle`.
+        section: Section::Memory,
+        connections: 1,
+        idle: 10_000,
+        ..PLAIN
+    },
+    Load {
+        key: "workers",
+        name: "128 keep-alive connections, 1 KiB",
+        section: Section::Workers,
+        connections: 128,
+        ..PLAIN
+    },
+    Load {
+        key: "handshake-p256",
+        name: "full handshakes, ECDSA P-256",
+        section: Section::Tls,
+        path: ALIVE,
+        close: true,
+        tls: Some(Key::P256),
+        ..PLAIN
+    },
+    Load {
+        key: "handshake-rsa",
+        name: "full handshakes, RSA 2048",
+        section: Section::Tls,
+        path: ALIVE,
+        close: true,
+        tls: Some(Key::Rsa2048),
+        ..PLAIN
+    },
+    Load {
+        key: "tls-keep64",
+        name: "64 kept TLS connections, 1 KiB",
+        section: Section::Tls,
+        tls: Some(Key::P256),
+        ..PLAIN
+    },
+    Load {
+        key: "tls-64k",
+        name: "64 kept TLS connections, 64 KiB",
+        section: Section::Tls,
+        path: "/64k",
+        tls: Some(Key::P256),
+        ..PLAIN
+    },
+    Load {
+        key: "tcp",
+        name: "1 GiB over 4 connections",
+        section: Section::Tcp,
+        connections: 4,
+        path: "",
+        ..PLAIN
+    },
+];
+
+impl Load {
+    /// Whether the command line means it: by its name or its section's.
+    pub fn is_meant(&self, only: &[String]) -> bool {
+        only.is_empty()
+            || only
+                .iter()
+                .any(|o| o == self.key || o == self.section.name())
+    }
+
+    /// Its idle connections, as far as descriptors go: a proxy wants two for each, and the hard
+    /// limit can only be raised by who may.
+    pub fn affordable_idle(&self) -> u32 {
+        // SAFETY: the structure outlives the call.
+        let hard = unsafe {
+            let mut limit: libc::rlimit = std::mem::zeroed();
+            libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
+            limit.rlim_max
+        };
+        affordable(self.idle, hard)
+    }
+
+    /// Its name, with what could not be afforded of it.
+    pub fn title(&self) -> String {
+        let idle = self.affordable_idle();
+        if idle == self.idle {
+            return self.name.to_string();
+        }
+        format!("{}: {idle}, for want of descriptors", self.name)
+    }
+
+    /// The length that the body must have, where it is ours.
+    pub fn length(&self) -> Option<u32> {
+        match self.path {
+            "/1k" => Some(1024),
+            "/64k" => Some(65536),
+            "/1m" => Some(1 << 20),
+            _ => None,
+        }
+    }
+}
+
+fn affordable(idle: u32, descriptors: u64) -> u32 {
+    let room = descriptors.saturating_sub(400) / 2;
+    idle.min(u32::try_from(room).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_connections_are_as_many_as_there_are_descriptors_for() {
+        assert_eq!(affordable(10_000, 1 << 20), 10_000);
+        assert_eq!(affordable(10_000, 20_000), 9_800);
+        assert_eq!(affordable(0, 100), 0);
+    }
+
+    #[test]
+    fn names_are_not_doubled_and_find_their_load() {
+        let mut keys: Vec<&str> = LOADS.iter().map(|l| l.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), LOADS.len());
+        let meant = |only: &str| {
+            let only = [only.to_string()];
+            LOADS.iter().filter(|l| l.is_meant(&only)).count()
+        };
+        assert_eq!(
+            (meant("close"), meant("memory"), meant("nothing")),
+            (1, 2, 0)
+        );
+    }
+}
