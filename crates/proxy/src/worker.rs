@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Bytes that one read may bring at most.
-pub const SCRATCH: usize = 64 * 1024;
+pub const SCRATCH: usize = 128 * 1024;
 
 /// What the connections of one thread share.
 pub struct Worker {
