@@ -372,8 +372,10 @@ async fn tend(worker: Rc<Worker>) {
 /// Serves an accepted connection as a task of its own.
 pub fn spawn_session(worker: &Rc<Worker>, client: session::Client) {
     let worker = Rc::clone(worker);
+    // Boxed, because a future keeps what it is given twice: as given, and where it is used.
+    let mut client = Box::new(client);
     tokio::task::spawn_local(async move {
-        let mut session = pin!(session::run(Rc::clone(&worker), client));
+        let mut session = pin!(session::run(&worker, &mut client));
         poll_fn(|cx| {
             worker.now.set(None);
             session.as_mut().poll(cx)
