@@ -254,8 +254,9 @@ pub fn options(line: &Line<'_>, mut at: usize) -> Result<(BindOptions, Option<u3
     Ok((options, id))
 }
 
-/// Reads `bind ADDRESS[,ADDRESS]* [words]`; a range becomes one bind a port.
-pub fn parse(line: &Line<'_>, next_id: u32) -> Result<Vec<Bind>, Fault> {
+/// Reads `bind ADDRESS[,ADDRESS]* [words]`; a range becomes one bind a port. The first has the `id`
+/// given, all others have none yet (0).
+pub fn parse(line: &Line<'_>) -> Result<Vec<Bind>, Fault> {
     let list = line.arg(0);
     if list.is_empty() {
         return line.fail(0, "'bind' wants an address, such as :80 or 192.0.2.1:443");
@@ -266,7 +267,7 @@ pub fn parse(line: &Line<'_>, next_id: u32) -> Result<Vec<Bind>, Fault> {
     for text in list.split(',') {
         let (address, _) = line.map(0, address::parse(text, Purpose::Listen, None, line.source))?;
         let mut push = |address: Address| {
-            let id = id.unwrap_or(next_id) + binds.len() as u32;
+            let id = id.filter(|_| binds.is_empty()).unwrap_or(0);
             binds.push(Bind {
                 address,
                 options: Arc::clone(&options),

@@ -125,7 +125,9 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "NAME",
         "this machine's name among peers",
         |r, l| {
-            r.global.localpeer = Some(text(l, "a name")?.into());
+            let name = text(l, "a name")?;
+            r.env.insert("HAPROXY_LOCALPEER".into(), name.clone());
+            r.global.localpeer = Some(name.into());
             Ok(())
         }
     ),
@@ -334,7 +336,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
             }
             other => l.fail(
                 0,
-                crate::keyword::near("word of 'stats'", other, &["socket", "timeout", "maxconn"])
+                crate::keyword::near("stats word", other, &["socket", "timeout", "maxconn"])
             ),
         }
     ),
@@ -490,23 +492,23 @@ pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
 pub fn line(reading: &mut Reading<'_>, l: &mut Line<'_>) -> Result<(), Fault> {
     let name = l.words.first().map_or("", |w| w.text.as_str());
     if let Some(keyword) = GLOBAL_KEYWORDS.iter().find(|k| k.name == name) {
-        if l.negated && !matches!(name, "daemon" | "quiet" | "zero-warning") {
-            return Err(Fault::at(
-                0,
-                format!("'{name}' cannot be taken back with 'no'"),
-            ));
+        match (name, l.negated) {
+            ("insecure-fork-wanted", true) => reading.global.insecure_fork = false,
+            (_, true) => return Err(not_negatable(name)),
+            (_, false) => return (keyword.parse)(reading, l),
         }
-        if l.negated {
-            match name {
-                "daemon" => reading.global.daemon = false,
-                "quiet" => reading.global.quiet = false,
-                _ => reading.global.zero_warning = false,
-            }
-            return Ok(());
-        }
-        return (keyword.parse)(reading, l);
+        return Ok(());
     }
     if TUNES_WITHOUT_EFFECT.contains(&name) {
+        let negatable = [
+            "busy-polling",
+            "set-dumpable",
+            "strict-limits",
+            "numa-cpu-mapping",
+        ];
+        if l.negated && !negatable.contains(&name) {
+            return Err(not_negatable(name));
+        }
         return Ok(());
     }
     if include_str!("known/global.txt").lines().any(|k| k == name) {
@@ -529,6 +531,13 @@ pub fn line(reading: &mut Reading<'_>, l: &mut Line<'_>) -> Result<(), Fault> {
             None => format!("unknown keyword '{name}' in 'global'"),
         },
     ))
+}
+
+fn not_negatable(name: &str) -> Fault {
+    let message = format!(
+        "'{name}' cannot be taken back with 'no' or 'default': remove the line that sets it"
+    );
+    Fault::at(0, message)
 }
 
 fn size(l: &Line<'_>, least: u64, most: u64) -> Result<usize, Fault> {

@@ -3,8 +3,10 @@
 use crate::address::{self, Purpose};
 use crate::diag::Fault;
 use crate::draft::Line;
+use crate::load::check_name;
 use crate::units;
-use model::{Address, Check, Host, OnError, Server, SourceAddress};
+use model::{Address, Check, Host, OnError, PortSpec, Server, SourceAddress};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -251,32 +253,10 @@ pub static SERVER_WORDS: &[ServerWord] = &[
     }),
     word!(
         "source",
-        "ADDRESS",
+        "ADDRESS[:PORT[-PORT]] [interface NAME]",
         "the address connections come from",
         |r, l, at| {
-            let parsed = address::parse(l.arg(at), Purpose::Connect, None, l.source);
-            let ip = match l.map(at, parsed)?.0 {
-                Address::Inet {
-                    host: Host::Ip(ip),
-                    port,
-                    ..
-                } => (ip, port),
-                Address::Inet {
-                    host: Host::Any,
-                    port,
-                    ..
-                } => ([0, 0, 0, 0].into(), port),
-                _ => return l.fail(at, "a source is an IP address"),
-            };
-            let port = match ip.1 {
-                model::PortSpec::Fixed(p) => p,
-                _ => 0,
-            };
-            r.server.source = Some(Arc::new(SourceAddress {
-                address: (ip.0, port).into(),
-                last_port: None,
-                interface: None,
-            }));
+            r.server.source = Some(source(l, at, true)?.0);
             Ok(())
         }
     ),
@@ -289,6 +269,66 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         Ok(())
     }),
 ];
+
+/// Reads `ADDRESS[:PORT[-PORT]] [interface NAME]` from argument `at` on; returns where it ends, too.
+pub fn source(
+    line: &Line<'_>,
+    at: usize,
+    ranges: bool,
+) -> Result<(Arc<SourceAddress>, usize), Fault> {
+    if line.arg(at).is_empty() {
+        return line.fail(at, "'source' wants an address of this machine");
+    }
+    let purpose = if ranges {
+        Purpose::Source
+    } else {
+        Purpose::Connect
+    };
+    let parsed = address::parse(line.arg(at), purpose, None, line.source);
+    let Address::Inet { host, port, .. } = line.map(at, parsed)?.0 else {
+        return line.fail(at, "a source is an IP address");
+    };
+    let ip: IpAddr = match host {
+        Host::Ip(ip) => ip,
+        Host::Any => [0, 0, 0, 0].into(),
+        Host::Any6 => [0u16; 8].into(),
+        Host::Name(name) => {
+            return line.fail(
+                at,
+                format!("'{name}' has no address here: name an IP address"),
+            );
+        }
+    };
+    let (port, last_port) = match port {
+        PortSpec::None => (0, None),
+        PortSpec::Fixed(port) => (port, None),
+        PortSpec::Range(first, last) => (first, Some(last)),
+        PortSpec::Offset(_) => return line.fail(at, "a source has no port offset: name a port"),
+    };
+    let mut end = at + 1;
+    let interface = match line.arg(end) {
+        "interface" if line.arg(end + 1).is_empty() => {
+            return line.fail(end, "'interface' wants the name of a network interface");
+        }
+        "interface" => {
+            end += 2;
+            Some(line.arg(end - 1).into())
+        }
+        "usesrc" => {
+            return line.fail(
+                end,
+                "'usesrc' is a word of HAProxy that mulgil does not have yet",
+            );
+        }
+        _ => None,
+    };
+    let source = SourceAddress {
+        address: (ip, port).into(),
+        last_port,
+        interface,
+    };
+    Ok((Arc::new(source), end))
+}
 
 /// Reads the words from argument `at` on, over what `from` says.
 fn words(line: &Line<'_>, mut at: usize, from: &Reading) -> Result<Reading, Fault> {
@@ -304,23 +344,26 @@ fn words(line: &Line<'_>, mut at: usize, from: &Reading) -> Result<Reading, Faul
             );
         };
         if !word.args.is_empty() && line.arg(at + 1).is_empty() {
-            return line.fail(
-                at,
-                format!("'{name}' wants {} after it", word.args.to_lowercase()),
-            );
+            return line.fail(at, format!("'{name}' wants {} after it", word.args));
         }
         (word.parse)(&mut reading, line, at + 1)?;
-        at += 1 + usize::from(!word.args.is_empty());
+        at = match name {
+            "source" => source(line, at + 1, true)?.1,
+            _ => at + 1 + usize::from(!word.args.is_empty()),
+        };
     }
     Ok(reading)
 }
 
 /// Reads a `default-server` line.
 pub fn default_server(line: &Line<'_>, from: &Reading) -> Result<Reading, Fault> {
+    if let Some(at) = line.texts(0).iter().position(|w| *w == "id") {
+        return line.fail(at, "'id' is of one server only: put it on a server line");
+    }
     words(line, 0, from)
 }
 
-/// Reads a `server` line.
+/// Reads a `server` line. Without `id` its number is 0, which means none yet.
 pub fn server(line: &Line<'_>, from: &Reading) -> Result<Server, Fault> {
     let name = line.arg(0);
     if name.is_empty() {
@@ -329,24 +372,59 @@ pub fn server(line: &Line<'_>, from: &Reading) -> Result<Server, Fault> {
     if line.arg(1).is_empty() {
         return line.fail(0, "'server' wants <name> <address>[:<port>], but has only a name: add an address, for example 10.0.0.7:80");
     }
-    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
-    if let Some(bad) = name.chars().find(|c| !valid(*c)) {
+    line.map(0, check_name("server name", name))?;
+    named(line, name, 1, from)
+}
+
+/// Reads a `server-template` line. A number on it is that of the first server.
+pub fn template(line: &Line<'_>, from: &Reading) -> Result<Vec<Server>, Fault> {
+    let (prefix, count) = (line.arg(0), line.arg(1));
+    if line.arg(2).is_empty() {
         return line.fail(
             0,
-            format!(
-                "server name '{name}' has a '{bad}': use letters, digits, '-', '_', '.' and ':'"
-            ),
+            "'server-template' wants <prefix> <number>|<first>-<last> <address>[:<port>]",
         );
     }
+    line.map(0, check_name("server name", prefix))?;
+    let (first, last) = count.split_once('-').unwrap_or(("1", count));
+    let (first, last) = match (first.parse::<u32>(), last.parse::<u32>()) {
+        (Ok(first), Ok(last)) if first <= last && last > 0 => (first, last),
+        _ => {
+            return line.fail(
+                1,
+                format!("'{count}' is neither a number of servers nor a range, such as 1-3"),
+            );
+        }
+    };
+    if last - first >= MOST_OF_A_TEMPLATE {
+        return line.fail(
+            1,
+            format!("'{count}' is too many servers for one line: at most {MOST_OF_A_TEMPLATE}"),
+        );
+    }
+    let server = named(line, prefix, 2, from)?;
+    let servers = (first..=last).enumerate().map(|(i, n)| Server {
+        name: format!("{prefix}{n}").into(),
+        id: if i == 0 { server.id } else { 0 },
+        ..server.clone()
+    });
+    Ok(servers.collect())
+}
+
+/// So that a slip of the finger does not exhaust memory.
+const MOST_OF_A_TEMPLATE: u32 = 100_000;
+
+/// The server whose address is the argument at `at`.
+fn named(line: &Line<'_>, name: &str, at: usize, from: &Reading) -> Result<Server, Fault> {
     let (address, hostname) = line.map(
-        1,
-        address::parse(line.arg(1), Purpose::Connect, None, line.source),
+        at,
+        address::parse(line.arg(at), Purpose::Connect, None, line.source),
     )?;
-    let reading = words(line, 2, from)?;
+    let reading = words(line, at + 1, from)?;
     let mut server = reading.server;
     server.name = name.into();
     server.hostname = hostname.map(Into::into);
-    server.address = start_address(line, address, reading.init_addr.as_deref())?;
+    server.address = start_address(line, at, address, reading.init_addr.as_deref())?;
     server.check = reading.checked.then(|| match &from.shared_check {
         Some(shared) if **shared == reading.check => Arc::clone(shared),
         _ => Arc::new(reading.check),
@@ -357,6 +435,7 @@ pub fn server(line: &Line<'_>, from: &Reading) -> Result<Server, Fault> {
 /// What `init-addr` makes of a name that was or was not resolved.
 fn start_address(
     line: &Line<'_>,
+    at: usize,
     address: Address,
     methods: Option<&[model::InitAddr]>,
 ) -> Result<Address, Fault> {
@@ -387,5 +466,5 @@ fn start_address(
             model::InitAddr::Last | model::InitAddr::Libc => {}
         }
     }
-    line.fail(1, format!("could not resolve address '{name}': name an address, or start without one by 'init-addr last,libc,none'"))
+    line.fail(at, format!("could not resolve address '{name}': name an address, or start without one by 'init-addr last,libc,none'"))
 }
