@@ -81,16 +81,19 @@ pub struct ServerWord {
     pub name: &'static str,
     /// Its arguments.
     pub args: &'static str,
+    /// Arguments that are valid.
+    pub example: &'static str,
     /// One line.
     pub doc: &'static str,
     parse: fn(&mut Reading, &Line<'_>, usize) -> Result<(), Fault>,
 }
 
 macro_rules! word {
-    ($name:literal, $args:literal, $doc:literal, $parse:expr) => {
+    ($name:literal, $args:literal, $example:literal, $doc:literal, $parse:expr) => {
         ServerWord {
             name: $name,
             args: $args,
+            example: $example,
             doc: $doc,
             parse: $parse,
         }
@@ -112,18 +115,25 @@ fn time(line: &Line<'_>, at: usize) -> Result<Duration, Fault> {
 
 /// All words that `server` understands. The place given to a function is that of its argument.
 pub static SERVER_WORDS: &[ServerWord] = &[
-    word!("addr", "ADDRESS", "where checks go", |r, l, at| {
-        r.check.addr = Some(
-            l.map(
-                at,
-                address::parse(l.arg(at), Purpose::Connect, None, l.source),
-            )?
-            .0,
-        );
-        Ok(())
-    }),
+    word!(
+        "addr",
+        "ADDRESS",
+        "127.0.0.1",
+        "where checks go",
+        |r, l, at| {
+            r.check.addr = Some(
+                l.map(
+                    at,
+                    address::parse(l.arg(at), Purpose::Connect, None, l.source),
+                )?
+                .0,
+            );
+            Ok(())
+        }
+    ),
     word!(
         "backup",
+        "",
         "",
         "used only when all others are out",
         |r, _, _| {
@@ -131,47 +141,56 @@ pub static SERVER_WORDS: &[ServerWord] = &[
             Ok(())
         }
     ),
-    word!("check", "", "check its health", |r, _, _| {
+    word!("check", "", "", "check its health", |r, _, _| {
         r.checked = true;
         Ok(())
     }),
-    word!("disabled", "", "starts in maintenance", |r, _, _| {
+    word!("disabled", "", "", "starts in maintenance", |r, _, _| {
         r.server.disabled = true;
         Ok(())
     }),
     word!(
         "downinter",
         "TIME",
+        "5s",
         "between checks while down",
         |r, l, at| {
             r.check.downinter = Some(time(l, at)?);
             Ok(())
         }
     ),
-    word!("enabled", "", "does not start in maintenance", |r, _, _| {
-        r.server.disabled = false;
-        Ok(())
-    }),
-    word!("fall", "N", "bad checks until down", |r, l, at| {
+    word!(
+        "enabled",
+        "",
+        "",
+        "does not start in maintenance",
+        |r, _, _| {
+            r.server.disabled = false;
+            Ok(())
+        }
+    ),
+    word!("fall", "N", "3", "bad checks until down", |r, l, at| {
         r.check.fall = num(l, at, 1, 1 << 20)?;
         Ok(())
     }),
     word!(
         "fastinter",
         "TIME",
+        "500ms",
         "between checks while in doubt",
         |r, l, at| {
             r.check.fastinter = Some(time(l, at)?);
             Ok(())
         }
     ),
-    word!("id", "N", "its number in the backend", |r, l, at| {
+    word!("id", "N", "7", "its number in the backend", |r, l, at| {
         r.server.id = num(l, at, 1, u32::MAX.into())?;
         Ok(())
     }),
     word!(
         "init-addr",
         "METHODS",
+        "last,libc,none",
         "how a name finds an address at start",
         |r, l, at| {
             let methods = l.arg(at).split(',').map(|m| match m {
@@ -186,13 +205,14 @@ pub static SERVER_WORDS: &[ServerWord] = &[
             Ok(())
         }
     ),
-    word!("inter", "TIME", "between checks", |r, l, at| {
+    word!("inter", "TIME", "2s", "between checks", |r, l, at| {
         r.check.inter = time(l, at)?;
         Ok(())
     }),
     word!(
         "max-reuse",
         "N",
+        "100",
         "requests a connection carries",
         |r, l, at| {
             r.server.max_reuse = if l.arg(at) == "-1" {
@@ -206,65 +226,75 @@ pub static SERVER_WORDS: &[ServerWord] = &[
     word!(
         "maxconn",
         "N",
+        "50",
         "sessions at a time; others wait",
         |r, l, at| {
             r.server.maxconn = num(l, at, 0, 1 << 30)?;
             Ok(())
         }
     ),
-    word!("no-check", "", "do not check its health", |r, _, _| {
+    word!("no-check", "", "", "do not check its health", |r, _, _| {
         r.checked = false;
         Ok(())
     }),
-    word!("no-backup", "", "not a backup", |r, _, _| {
+    word!("no-backup", "", "", "not a backup", |r, _, _| {
         r.server.backup = false;
         Ok(())
     }),
     word!(
         "pool-low-conn",
         "N",
+        "5",
         "accepted: each worker keeps its own connections",
         |_, l, at| num(l, at, 0, 1 << 30).map(|_| ())
     ),
-    word!("pool-max-conn", "N", "idle connections kept", |r, l, at| {
-        r.server.pool_max_conn = if l.arg(at) == "-1" {
-            None
-        } else {
-            Some(num(l, at, 0, 1 << 30)?)
-        };
-        Ok(())
-    }),
+    word!(
+        "pool-max-conn",
+        "N",
+        "100",
+        "idle connections kept",
+        |r, l, at| {
+            r.server.pool_max_conn = if l.arg(at) == "-1" {
+                None
+            } else {
+                Some(num(l, at, 0, 1 << 30)?)
+            };
+            Ok(())
+        }
+    ),
     word!(
         "pool-purge-delay",
         "TIME",
+        "10s",
         "how long idle connections are kept",
         |r, l, at| {
             r.server.pool_purge_delay = l.map(at, units::time(l.arg(at), 1_000))?;
             Ok(())
         }
     ),
-    word!("port", "N", "the port checks go to", |r, l, at| {
+    word!("port", "N", "8081", "the port checks go to", |r, l, at| {
         r.check.port = Some(num(l, at, 1, 65535)? as u16);
         Ok(())
     }),
-    word!("rise", "N", "good checks until up", |r, l, at| {
+    word!("rise", "N", "2", "good checks until up", |r, l, at| {
         r.check.rise = num(l, at, 1, 1 << 20)?;
         Ok(())
     }),
     word!(
         "source",
         "ADDRESS[:PORT[-PORT]] [interface NAME]",
+        "127.0.0.1:10000-10100 interface lo",
         "the address connections come from",
         |r, l, at| {
             r.server.source = Some(source(l, at, true)?.0);
             Ok(())
         }
     ),
-    word!("tcp-ut", "TIME", "TCP user timeout", |r, l, at| {
+    word!("tcp-ut", "TIME", "30s", "TCP user timeout", |r, l, at| {
         r.server.tcp_user_timeout = l.map(at, units::timeout(l.arg(at)))?;
         Ok(())
     }),
-    word!("weight", "N", "its share, 0 to 256", |r, l, at| {
+    word!("weight", "N", "20", "its share, 0 to 256", |r, l, at| {
         r.server.weight = num(l, at, 0, 256)? as u16;
         Ok(())
     }),

@@ -20,7 +20,7 @@ pub(super) static BACK_KEYWORDS: &[Keyword] = &[
     keyword!(
         "default-server",
         BACK,
-        "WORDS",
+        "[WORDS]",
         "check inter 1s",
         "words for the servers below",
         |d, l| {
@@ -46,17 +46,7 @@ pub(super) static BACK_KEYWORDS: &[Keyword] = &[
         "METHOD [FUNCTION [MODIFIER]]",
         "map-based",
         "how hashes choose servers",
-        |d, l| match l.arg(0) {
-            "map-based" => {
-                d.back.hash_method = HashMethod::MapBased;
-                Ok(())
-            }
-            "consistent" => l.fail(
-                0,
-                "'consistent' is a hash method of HAProxy that mulgil does not have yet"
-            ),
-            other => l.fail(0, format!("unknown hash method '{other}': use map-based")),
-        }
+        hash_type
     ),
     keyword!(
         "http-reuse",
@@ -104,10 +94,12 @@ pub(super) static BACK_KEYWORDS: &[Keyword] = &[
         "none",
         "server states of the process before",
         |_, l| {
+            l.surplus(1);
             match l.arg(0) {
-        "none" => Ok(()),
-        _ => l.fail(0, "'load-server-state-from-file' is a keyword of HAProxy that mulgil does not have yet"),
-    }
+                "none" => Ok(()),
+                "global" | "local" => l.fail(0, "'load-server-state-from-file' is a keyword of HAProxy that mulgil does not have yet"),
+                other => l.fail(0, near("source of states", other, &["global", "local", "none"])),
+            }
         }
     ),
     keyword!(
@@ -283,5 +275,36 @@ fn retry_on(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         };
     }
     d.back.retry_on = RetryOn(bits);
+    Ok(())
+}
+
+fn hash_type(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
+    match l.arg(0) {
+        "map-based" => d.back.hash_method = HashMethod::MapBased,
+        "consistent" => {
+            return l.fail(
+                0,
+                "'consistent' is a hash method of HAProxy that mulgil does not have yet",
+            );
+        }
+        other => return l.fail(0, format!("unknown hash method '{other}': use map-based")),
+    }
+    let (function, modifier) = (l.arg(1), l.arg(2));
+    if matches!(function, "djb2" | "wt6" | "crc32" | "none") || modifier == "avalanche" {
+        let at = if function == "sdbm" { 2 } else { 1 };
+        return l.fail(
+            at,
+            format!(
+                "'{}' is a hash of HAProxy that mulgil does not have yet: use sdbm",
+                l.arg(at)
+            ),
+        );
+    }
+    if !matches!(function, "" | "sdbm") {
+        return l.fail(1, near("hash function", function, &["sdbm"]));
+    }
+    if !modifier.is_empty() {
+        return l.fail(2, near("hash modifier", modifier, &["avalanche"]));
+    }
     Ok(())
 }

@@ -94,7 +94,7 @@ pub(super) static CHECK_KEYWORDS: &[Keyword] = &[
         "tcp-check comment",
         BACK,
         "TEXT",
-        "ping it",
+        "ping",
         "shown when the next step fails",
         tcp_comment
     ),
@@ -255,6 +255,9 @@ pub fn http_expect(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
             "'http-check expect' wants a kind and a pattern, such as status 200",
         );
     }
+    if l.args().len() > at + 2 {
+        return l.exactly(at + 2, "one pattern");
+    }
     let expect = match l.arg(at) {
         "status" => {
             let ranges = value.split(',').map(|r| {
@@ -369,6 +372,9 @@ pub fn tcp_expect(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
             at,
             "'tcp-check expect' wants a kind and a pattern, such as string +PONG",
         );
+    }
+    if l.args().len() > at + 2 {
+        return l.exactly(at + 2, "one pattern");
     }
     let expect = match l.arg(at) {
         "string" => Expect::String {

@@ -169,7 +169,7 @@ pub(super) static COMMON: &[Keyword] = &[
             };
         Ok(())
     }),
-    keyword!(no "option", ALL, "NAME [ARGUMENTS]", "dontlognull", "a behaviour", options::option),
+    keyword!(no "option", ALL, "NAME [ARGUMENTS]", "http-no-delay", "a behaviour", options::option),
     keyword!(
         "stats",
         ALL,
@@ -182,7 +182,7 @@ pub(super) static COMMON: &[Keyword] = &[
         "timeout",
         ALL,
         "WHAT TIME",
-        "client 30s",
+        "http-request 10s",
         "how long to be patient",
         timeout
     ),

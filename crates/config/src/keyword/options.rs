@@ -258,6 +258,7 @@ pub static OPTIONS: &[OptionDef] = &[
         "delete",
         "what happens to odd header names",
         |d, l| {
+            l.surplus(2);
             d.http.restrict_names = match l.arg(1) {
                 "preserve" => None,
                 "delete" => Some(RestrictNames::Delete),
@@ -301,6 +302,7 @@ pub static OPTIONS: &[OptionDef] = &[
         "clf",
         "a log line for each request",
         |d, l| {
+            l.surplus(2);
             d.front.log_format = match l.arg(1) {
                 "" => LogFormatSpec::Http,
                 "clf" => LogFormatSpec::HttpClf,

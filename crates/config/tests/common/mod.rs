@@ -58,6 +58,7 @@ impl Files {
 }
 
 /// Loads one file.
+#[allow(dead_code)] // not every test file wants it
 pub fn load_text(text: &str) -> Loaded {
     Files::with(text).load(&["a.cfg"])
 }
