@@ -194,8 +194,8 @@ fn split(text: &str) -> Result<(&str, Option<&str>), String> {
 
 fn port_spec(port: &str, purpose: Purpose, text: &str) -> Result<PortSpec, String> {
     let number = |digits: &str| match digits.parse::<u16>() {
-        Ok(n) => Ok(n),
-        Err(_) => Err(format!("'{digits}' in '{text}' is no port from 1 to 65535")),
+        Ok(n) if digits.bytes().all(|b| b.is_ascii_digit()) => Ok(n),
+        _ => Err(format!("'{digits}' in '{text}' is no port from 1 to 65535")),
     };
     if port.is_empty() {
         return if matches!(purpose, Purpose::Connect | Purpose::Source) {
