@@ -38,7 +38,7 @@ fn fifty_changes_under_load_lose_no_request_and_break_no_download() {
     let (port, extra) = (port(), port());
     // Everything about it changes: servers, weights, rules, a whole frontend that comes and goes.
     let text = |n: usize| {
-        let server = if n % 3 == 0 { &b } else { &a };
+        let server = if n.is_multiple_of(3) { &b } else { &a };
         let more = if n % 2 == 1 {
             format!("frontend g\n    bind 127.0.0.1:{extra}\n    default_backend b\n")
         } else {

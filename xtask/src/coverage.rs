@@ -44,8 +44,7 @@ fn document() -> String {
         Part {
             title: "Keywords of proxies",
             known: include_str!("../../crates/config/src/known/proxy.txt"),
-            ours: config::table::KEYWORDS
-                .iter()
+            ours: config::table::keywords()
                 .map(|k| owned(k.name, k.doc))
                 .collect(),
         },

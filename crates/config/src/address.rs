@@ -11,6 +11,8 @@ pub enum Purpose {
     Listen,
     /// `server`: names, relative ports, no port.
     Connect,
+    /// `source` of a server: a range of ports, or no port.
+    Source,
     /// `log` and the like: datagrams.
     Datagram,
 }
@@ -29,16 +31,24 @@ pub fn parse(
         SocketKind::Stream
     };
     let mut family = None;
+    let mut path = false;
     while let Some((prefix, after)) = rest.split_once('@') {
         match prefix {
             "ipv4" | "tcp4" | "udp4" | "quic4" => family = Some(4),
             "ipv6" | "tcp6" | "udp6" | "quic6" => family = Some(6),
             "tcp" | "udp" | "stream" | "dgram" | "ip" => {}
-            "unix" => return unix(after, kind),
+            "unix" | "uxst" | "uxdg" => {
+                if prefix == "uxdg" {
+                    kind = SocketKind::Datagram;
+                }
+                rest = after;
+                path = true;
+                break;
+            }
             "abns" | "abnsz" => {
-                if after.is_empty() || after.len() > 106 {
+                if after.len() > 106 {
                     return Err(format!(
-                        "abstract socket name '{after}' must have 1 to 106 bytes"
+                        "abstract socket name '{after}' is too long: at most 106 bytes"
                     ));
                 }
                 return Ok((
@@ -47,6 +57,11 @@ pub fn parse(
                         padded: prefix == "abns",
                     },
                     None,
+                ));
+            }
+            "fd" if purpose != Purpose::Listen => {
+                return Err(format!(
+                    "'{text}' is a descriptor, which cannot be connected: name an address"
                 ));
             }
             "fd" => {
@@ -74,7 +89,12 @@ pub fn parse(
         }
         rest = after;
     }
-    if rest.starts_with('/') {
+    if purpose != Purpose::Datagram && kind == SocketKind::Datagram {
+        return Err(format!(
+            "'{text}' is for datagrams, which nothing here takes: name a stream address, such as tcp@"
+        ));
+    }
+    if path || rest.starts_with('/') {
         return unix(rest, kind);
     }
     let (host, port) = split(rest)?;
@@ -87,41 +107,38 @@ pub fn parse(
         (Some(port), _) => port_spec(port, purpose, text)?,
     };
     let mut hostname = None;
-    let host = match host {
-        "" | "*" if family == Some(6) => Host::Any6,
-        "" | "*" => Host::Any,
-        "::" | "[::]" => Host::Any6,
-        name => {
-            let bare = name
-                .strip_prefix('[')
-                .and_then(|n| n.strip_suffix(']'))
-                .unwrap_or(name);
-            match bare.parse::<IpAddr>() {
-                Ok(ip)
-                    if matches!(
-                        (family, ip),
-                        (Some(4), IpAddr::V6(_)) | (Some(6), IpAddr::V4(_))
-                    ) =>
-                {
-                    return Err(format!(
-                        "address '{bare}' is not of the family that '{text}' asks for"
-                    ));
-                }
-                Ok(ip) if ip.is_unspecified() && purpose == Purpose::Listen => {
-                    if ip.is_ipv4() {
-                        Host::Any
-                    } else {
-                        Host::Any6
+    let host =
+        match host {
+            "" | "*" if family == Some(6) => Host::Any6,
+            "" | "*" => Host::Any,
+            "::" | "[::]" => Host::Any6,
+            name => {
+                let bare = name
+                    .strip_prefix('[')
+                    .and_then(|n| n.strip_suffix(']'))
+                    .unwrap_or(name);
+                match bare.parse::<IpAddr>() {
+                    Ok(ip)
+                        if matches!(
+                            (family, ip),
+                            (Some(4), IpAddr::V6(_)) | (Some(6), IpAddr::V4(_))
+                        ) =>
+                    {
+                        return Err(format!(
+                            "address '{bare}' is not of the family that '{text}' asks for"
+                        ));
+                    }
+                    Ok(ip) if ip.is_unspecified() && purpose != Purpose::Datagram => {
+                        if ip.is_ipv4() { Host::Any } else { Host::Any6 }
+                    }
+                    Ok(ip) => Host::Ip(ip),
+                    Err(_) => {
+                        hostname = Some(name.to_string());
+                        resolve(name, family, source)?
                     }
                 }
-                Ok(ip) => Host::Ip(ip),
-                Err(_) => {
-                    hostname = Some(name.to_string());
-                    resolve(name, family, source)?
-                }
             }
-        }
-    };
+        };
     Ok((Address::Inet { host, port, kind }, hostname))
 }
 
@@ -177,11 +194,11 @@ fn split(text: &str) -> Result<(&str, Option<&str>), String> {
 
 fn port_spec(port: &str, purpose: Purpose, text: &str) -> Result<PortSpec, String> {
     let number = |digits: &str| match digits.parse::<u16>() {
-        Ok(n) => Ok(n),
-        Err(_) => Err(format!("'{digits}' in '{text}' is no port from 1 to 65535")),
+        Ok(n) if digits.bytes().all(|b| b.is_ascii_digit()) => Ok(n),
+        _ => Err(format!("'{digits}' in '{text}' is no port from 1 to 65535")),
     };
     if port.is_empty() {
-        return if purpose == Purpose::Connect {
+        return if matches!(purpose, Purpose::Connect | Purpose::Source) {
             Ok(PortSpec::None)
         } else {
             number(port).map(PortSpec::Fixed)
@@ -195,9 +212,9 @@ fn port_spec(port: &str, purpose: Purpose, text: &str) -> Result<PortSpec, Strin
     }
     if let Some((first, last)) = port.split_once('-') {
         let (first, last) = (number(first)?, number(last)?);
-        if purpose != Purpose::Listen {
+        if !matches!(purpose, Purpose::Listen | Purpose::Source) {
             return Err(format!(
-                "a port range in '{text}' is for 'bind' only: name one port"
+                "a port range in '{text}' is not for here: name one port"
             ));
         }
         if last < first || first == 0 {

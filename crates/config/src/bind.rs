@@ -14,16 +14,19 @@ pub struct BindWord {
     pub name: &'static str,
     /// Its arguments.
     pub args: &'static str,
+    /// Arguments that are valid.
+    pub example: &'static str,
     /// One line.
     pub doc: &'static str,
     parse: fn(&mut BindOptions, &Line<'_>, usize) -> Result<(), Fault>,
 }
 
 macro_rules! word {
-    ($name:literal, $args:literal, $doc:literal, $parse:expr) => {
+    ($name:literal, $args:literal, $example:literal, $doc:literal, $parse:expr) => {
         BindWord {
             name: $name,
             args: $args,
+            example: $example,
             doc: $doc,
             parse: $parse,
         }
@@ -50,6 +53,7 @@ pub static BIND_WORDS: &[BindWord] = &[
     word!(
         "backlog",
         "N",
+        "1000",
         "connections that may wait to be accepted",
         |o, l, at| {
             o.backlog = Some(num(l, at, 1, 1 << 30)?);
@@ -59,29 +63,42 @@ pub static BIND_WORDS: &[BindWord] = &[
     word!(
         "defer-accept",
         "",
+        "",
         "accept only once data has come",
         |o, _, _| {
             o.defer_accept = true;
             Ok(())
         }
     ),
-    word!("gid", "N", "the UNIX socket's group number", |o, l, at| {
-        o.gid = Some(num(l, at, 0, u32::MAX.into())?);
-        Ok(())
-    }),
-    word!("group", "NAME", "the UNIX socket's group", |o, l, at| {
-        let name = text(l, at, "a group")?;
-        o.gid = Some(
-            l.map(
-                at,
-                l.source
-                    .group(&name)
-                    .ok_or_else(|| format!("there is no group '{name}' on this machine")),
-            )?,
-        );
-        Ok(())
-    }),
-    word!("id", "N", "the listener's number", |_, l, at| num(
+    word!(
+        "gid",
+        "N",
+        "0",
+        "the UNIX socket's group number",
+        |o, l, at| {
+            o.gid = Some(num(l, at, 0, u32::MAX.into())?);
+            Ok(())
+        }
+    ),
+    word!(
+        "group",
+        "NAME",
+        "nogroup",
+        "the UNIX socket's group",
+        |o, l, at| {
+            let name = text(l, at, "a group")?;
+            o.gid = Some(
+                l.map(
+                    at,
+                    l.source
+                        .group(&name)
+                        .ok_or_else(|| format!("there is no group '{name}' on this machine")),
+                )?,
+            );
+            Ok(())
+        }
+    ),
+    word!("id", "N", "7", "the listener's number", |_, l, at| num(
         l,
         at,
         1,
@@ -91,6 +108,7 @@ pub static BIND_WORDS: &[BindWord] = &[
     word!(
         "interface",
         "NAME",
+        "lo",
         "only what arrives on this interface",
         |o, l, at| {
             o.interface = Some(text(l, at, "an interface")?);
@@ -100,6 +118,7 @@ pub static BIND_WORDS: &[BindWord] = &[
     word!(
         "mode",
         "OCTAL",
+        "660",
         "the UNIX socket's permissions",
         |o, l, at| {
             let mode = u32::from_str_radix(l.arg(at), 8)
@@ -112,7 +131,7 @@ pub static BIND_WORDS: &[BindWord] = &[
             Ok(())
         }
     ),
-    word!("mss", "N", "largest TCP segment", |o, l, at| {
+    word!("mss", "N", "1400", "largest TCP segment", |o, l, at| {
         let mss = l
             .arg(at)
             .parse::<i32>()
@@ -124,13 +143,14 @@ pub static BIND_WORDS: &[BindWord] = &[
         )?);
         Ok(())
     }),
-    word!("name", "TEXT", "the listener's name", |o, l, at| {
+    word!("name", "TEXT", "web", "the listener's name", |o, l, at| {
         o.name = Some(text(l, at, "a name")?);
         Ok(())
     }),
     word!(
         "nice",
         "N",
+        "10",
         "accepted: every connection has the same share",
         |o, l, at| {
             let nice = l.arg(at).parse::<i32>().ok().filter(|n| n.abs() <= 1024);
@@ -144,13 +164,14 @@ pub static BIND_WORDS: &[BindWord] = &[
     word!(
         "process",
         "SET",
+        "1",
         "accepted: any worker may accept",
         |o, l, at| {
             o.thread = Some(text(l, at, "a set")?);
             Ok(())
         }
     ),
-    word!("proto", "NAME", "the protocol spoken", |o, l, at| {
+    word!("proto", "NAME", "h1", "the protocol spoken", |o, l, at| {
         match l.arg(at) {
             "h1" | "none" => {
                 o.proto = Some(l.arg(at).into());
@@ -169,20 +190,22 @@ pub static BIND_WORDS: &[BindWord] = &[
     word!(
         "shards",
         "N|by-thread",
+        "by-thread",
         "accepted: any worker may accept",
         |_, l, at| text(l, at, "a number").map(|_| ())
     ),
-    word!("tcp-ut", "TIME", "TCP user timeout", |o, l, at| {
+    word!("tcp-ut", "TIME", "30s", "TCP user timeout", |o, l, at| {
         o.tcp_user_timeout = l.map(at, units::timeout(l.arg(at)))?;
         Ok(())
     }),
-    word!("tfo", "", "TCP fast open", |o, _, _| {
+    word!("tfo", "", "", "TCP fast open", |o, _, _| {
         o.tfo = true;
         Ok(())
     }),
     word!(
         "thread",
         "SET",
+        "1",
         "accepted: any worker may accept",
         |o, l, at| {
             o.thread = Some(text(l, at, "a set")?);
@@ -192,34 +215,54 @@ pub static BIND_WORDS: &[BindWord] = &[
     word!(
         "transparent",
         "",
+        "",
         "accept connections to addresses that are not ours",
         |o, _, _| {
             o.transparent = true;
             Ok(())
         }
     ),
-    word!("uid", "N", "the UNIX socket's user number", |o, l, at| {
-        o.uid = Some(num(l, at, 0, u32::MAX.into())?);
-        Ok(())
-    }),
-    word!("user", "NAME", "the UNIX socket's user", |o, l, at| {
-        let name = text(l, at, "a user")?;
-        o.uid = Some(
-            l.map(
-                at,
-                l.source
-                    .user(&name)
-                    .ok_or_else(|| format!("there is no user '{name}' on this machine")),
-            )?,
-        );
-        Ok(())
-    }),
-    word!("v4v6", "", "an IPv6 wildcard takes IPv4 too", |o, _, _| {
-        o.v4v6 = true;
-        Ok(())
-    }),
+    word!(
+        "uid",
+        "N",
+        "0",
+        "the UNIX socket's user number",
+        |o, l, at| {
+            o.uid = Some(num(l, at, 0, u32::MAX.into())?);
+            Ok(())
+        }
+    ),
+    word!(
+        "user",
+        "NAME",
+        "nobody",
+        "the UNIX socket's user",
+        |o, l, at| {
+            let name = text(l, at, "a user")?;
+            o.uid = Some(
+                l.map(
+                    at,
+                    l.source
+                        .user(&name)
+                        .ok_or_else(|| format!("there is no user '{name}' on this machine")),
+                )?,
+            );
+            Ok(())
+        }
+    ),
+    word!(
+        "v4v6",
+        "",
+        "",
+        "an IPv6 wildcard takes IPv4 too",
+        |o, _, _| {
+            o.v4v6 = true;
+            Ok(())
+        }
+    ),
     word!(
         "v6only",
+        "",
         "",
         "an IPv6 wildcard takes IPv6 only",
         |o, _, _| {
@@ -264,8 +307,9 @@ pub fn options(line: &mut Line<'_>, mut at: usize) -> Result<(BindOptions, Optio
     Ok((options, id))
 }
 
-/// Reads `bind ADDRESS[,ADDRESS]* [words]`; a range becomes one bind a port.
-pub fn parse(line: &mut Line<'_>, next_id: u32) -> Result<Vec<Bind>, Fault> {
+/// Reads `bind ADDRESS[,ADDRESS]* [words]`; a range becomes one bind a port. The first has the `id`
+/// given, all others have none yet (0).
+pub fn parse(line: &mut Line<'_>) -> Result<Vec<Bind>, Fault> {
     let list = line.arg(0);
     if list.is_empty() {
         return line.fail(0, "'bind' wants an address, such as :80 or 192.0.2.1:443");
@@ -276,7 +320,7 @@ pub fn parse(line: &mut Line<'_>, next_id: u32) -> Result<Vec<Bind>, Fault> {
     for text in list.split(',') {
         let (address, _) = line.map(0, address::parse(text, Purpose::Listen, None, line.source))?;
         let mut push = |address: Address| {
-            let id = id.unwrap_or(next_id) + binds.len() as u32;
+            let id = id.filter(|_| binds.is_empty()).unwrap_or(0);
             binds.push(Bind {
                 address,
                 options: Arc::clone(&options),

@@ -84,23 +84,31 @@ impl std::fmt::Display for Diagnostic {
 /// All messages of one load.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// In the order found.
+    /// In the order of the lines they are about.
     pub diagnostics: Vec<Diagnostic>,
-    /// Errors beyond the cap.
+    /// How many more there are than the caps let be shown.
     pub suppressed: usize,
     errors: usize,
+    others: usize,
 }
 
-/// Errors shown at most.
+/// Errors shown at most, and messages of all other kinds: warnings never hide an error.
 const CAP: usize = 100;
 
 impl Report {
-    /// Adds one.
+    /// Adds one, unless the same has been said of the same place: a line of `defaults` is read
+    /// once, and meant by every section below.
     pub fn push(&mut self, diagnostic: Diagnostic) {
-        if diagnostic.severity == Severity::Error {
-            self.errors += 1;
+        if self.diagnostics.contains(&diagnostic) {
+            return;
         }
-        if self.diagnostics.len() >= CAP {
+        let count = if diagnostic.severity == Severity::Error {
+            &mut self.errors
+        } else {
+            &mut self.others
+        };
+        *count += 1;
+        if *count > CAP {
             self.suppressed += 1;
         } else {
             self.diagnostics.push(diagnostic);
@@ -118,6 +126,13 @@ impl Report {
             width: 0,
             message: message.into(),
         });
+    }
+
+    /// Orders the messages as their lines stand in these files; those about no line come last.
+    pub fn order(&mut self, files: &[String]) {
+        let position = |d: &Diagnostic| files.iter().position(|f| **f == *d.file);
+        self.diagnostics
+            .sort_by_key(|d| (position(d).unwrap_or(files.len()), d.line));
     }
 
     /// Errors so far.

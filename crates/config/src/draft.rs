@@ -35,6 +35,8 @@ pub struct Draft {
     pub name: Arc<str>,
     /// Its section, one of [`sections`].
     pub section: u8,
+    /// Its first line.
+    pub place: Place,
     /// `file:line` of its first line.
     pub origin: Arc<str>,
     pub id: Option<u32>,
@@ -45,7 +47,8 @@ pub struct Draft {
     pub logs: Vec<Arc<LogSetting>>,
     pub log_global: bool,
     pub log_tag: Option<Arc<str>>,
-    pub errors: model::ErrorPages,
+    /// What answers instead of built-in pages; later lines win.
+    pub errors: Vec<ErrorLine>,
     pub http: HttpOptions,
     pub stats: Option<StatsPage>,
     pub http_request: Vec<Rule>,
@@ -61,6 +64,10 @@ pub struct Draft {
     pub check: CheckDraft,
     /// Names of backends that must exist, with the place that names them.
     pub references: Vec<Reference>,
+    /// Names of servers that must exist here.
+    pub server_references: Vec<Reference>,
+    /// The first line of each keyword that has no effect without something said elsewhere.
+    pub marks: BTreeMap<&'static str, Place>,
     pub clitcpka: (bool, model_keepalive::Numbers),
     pub srvtcpka: (bool, model_keepalive::Numbers),
 }
@@ -87,15 +94,31 @@ pub struct CheckDraft {
     pub expects: bool,
 }
 
-/// A name that another section must have.
+/// A name that must exist in the end.
 #[derive(Clone)]
 pub struct Reference {
     pub name: Arc<str>,
+    /// The keyword that names it.
+    pub keyword: &'static str,
     pub place: Place,
 }
 
-/// Where something stands, for messages after the section is over.
+/// A line about error pages.
 #[derive(Clone)]
+pub enum ErrorLine {
+    Page(u16, model::ErrorPage),
+    /// Back to the page that stands when nothing is said.
+    Default(u16),
+    /// Pages of an `http-errors` section; no codes: all of them.
+    Group {
+        name: Arc<str>,
+        codes: Vec<u16>,
+        place: Place,
+    },
+}
+
+/// Where something stands, for messages after the section is over.
+#[derive(Clone, Debug)]
 pub struct Place {
     pub file: Arc<str>,
     pub line: usize,
@@ -105,11 +128,12 @@ pub struct Place {
 }
 
 impl Draft {
-    pub fn new(name: Arc<str>, section: u8, origin: Arc<str>) -> Draft {
+    pub fn new(name: Arc<str>, section: u8, place: Place) -> Draft {
         Draft {
             name,
             section,
-            origin,
+            origin: place.origin(),
+            place,
             id: None,
             mode: Mode::Tcp,
             disabled: false,
@@ -118,7 +142,7 @@ impl Draft {
             logs: Vec::new(),
             log_global: false,
             log_tag: None,
-            errors: model::ErrorPages::default(),
+            errors: Vec::new(),
             http: HttpOptions::default(),
             stats: None,
             http_request: Vec::new(),
@@ -133,24 +157,58 @@ impl Draft {
             default_server: Box::default(),
             check: CheckDraft::default(),
             references: Vec::new(),
+            server_references: Vec::new(),
+            marks: BTreeMap::new(),
             clitcpka: Default::default(),
             srvtcpka: Default::default(),
         }
     }
 
     /// A section that starts from these defaults.
-    pub fn inherit(&self, name: Arc<str>, section: u8, origin: Arc<str>) -> Draft {
+    pub fn inherit(&self, name: Arc<str>, section: u8, place: Place) -> Draft {
         let mut draft = self.clone();
         draft.name = name;
         draft.section = section;
-        draft.origin = origin;
+        draft.origin = place.origin();
+        draft.place = place;
         draft.id = None;
+        // Rules keep the ACLs they were read with; the names are known to their section only.
+        draft.acls = Acls::default();
         if section == sections::B {
             // What only a client side has is not for a backend.
             draft.front = Frontend::default();
             draft.references.clear();
         }
         draft
+    }
+
+    /// Why a section of this kind cannot start from these defaults, if so.
+    pub fn cannot_serve(&self, section: u8) -> Option<String> {
+        let connection = !self.front.tcp_request_connection.is_empty()
+            || !self.front.tcp_request_session.is_empty();
+        let response = !self.tcp_response_content.is_empty();
+        let rules = connection
+            || response
+            || !self.http_request.is_empty()
+            || !self.http_response.is_empty()
+            || !self.http_after_response.is_empty()
+            || !self.tcp_request_content.is_empty()
+            || self.inspect_delay.is_some();
+        let what = match section {
+            sections::L if rules => "'listen' cannot start from defaults with rules",
+            sections::D if rules => "'defaults' cannot start from defaults with rules",
+            sections::B if connection => {
+                "'backend' cannot start from defaults with rules for connections or sessions"
+            }
+            sections::F if response => {
+                "'frontend' cannot start from defaults with rules for TCP responses"
+            }
+            _ => return None,
+        };
+        Some(format!(
+            "{what}, as those at {} have: move the rules, or start from others by 'from'",
+            self.origin
+        ))
     }
 
     pub fn kind(&self) -> ProxyKind {
@@ -170,19 +228,28 @@ impl Draft {
     }
 }
 
+impl Place {
+    /// `file:line`.
+    pub fn origin(&self) -> Arc<str> {
+        format!("{}:{}", self.file, self.line).into()
+    }
+}
+
 /// One line of a section, for the function of its keyword.
 pub struct Line<'a> {
     /// All words, the keyword first (`no` and `default` removed).
     pub words: &'a [Word],
     /// Words that belong to the keyword.
     pub skip: usize,
-    /// `no` stood before it.
+    /// `no` or `default` stood before it: each word that can be taken back is off unless set.
     pub negated: bool,
     pub file: &'a Arc<str>,
     pub number: usize,
     pub text: &'a str,
     pub source: &'a dyn Source,
     /// Settings of `global` that later sections read.
+    #[allow(dead_code)]
+    // what `ca-base` and `crt-base` say is for words with files of certificates
     pub bases: &'a Bases,
     /// Warnings about this line.
     pub warnings: Vec<Fault>,
@@ -193,7 +260,6 @@ pub struct Line<'a> {
 pub struct Bases {
     pub ca_base: Option<String>,
     pub crt_base: Option<String>,
-    pub errors: BTreeMap<Arc<str>, Arc<model::ErrorPages>>,
     pub tls: crate::tls::Defaults,
 }
 
@@ -236,16 +302,29 @@ impl<'a> Line<'a> {
             return self.fail(0, format!("'{}' wants {what}", self.keyword()));
         }
         if have > n {
-            let extra = self.arg(n);
-            return self.fail(
-                n,
-                format!(
-                    "'{extra}' is one word too many for '{}': remove it",
-                    self.keyword()
-                ),
-            );
+            let message = self.too_many(n, "remove it");
+            return self.fail(n, message);
         }
         Ok(())
+    }
+
+    /// Warns of the first argument after `n`, which nothing reads.
+    pub fn surplus(&mut self, n: usize) {
+        if self.args().len() > n {
+            let message = self.too_many(n, "it is not read");
+            self.warnings.push(Fault::warning(self.skip + n, message));
+        }
+    }
+
+    fn too_many(&self, n: usize, remedy: &str) -> String {
+        let extra = self.arg(n);
+        if extra.starts_with("//") {
+            return format!("'{extra}' starts no comment: comments start with '#'");
+        }
+        format!(
+            "'{extra}' is one word too many for '{}': {remedy}",
+            self.keyword()
+        )
     }
 
     /// Runs a parser of an argument's text and gives its error that argument's place.
@@ -293,9 +372,17 @@ impl<'a> Line<'a> {
             .map_err(|e| Fault::rule(e, self.skip + at))
     }
 
+    /// The place of the keyword's first word.
+    pub fn place_of_keyword(&self) -> Place {
+        self.place_of(self.words.first())
+    }
+
     /// The place of the argument at `at`.
     pub fn place(&self, at: usize) -> Place {
-        let word = self.words.get(self.skip + at).or(self.words.last());
+        self.place_of(self.words.get(self.skip + at).or(self.words.last()))
+    }
+
+    fn place_of(&self, word: Option<&Word>) -> Place {
         Place {
             file: Arc::clone(self.file),
             line: self.number,

@@ -13,6 +13,8 @@ pub struct GlobalKeyword {
     pub name: &'static str,
     /// Its arguments.
     pub args: &'static str,
+    /// Arguments that are valid.
+    pub example: &'static str,
     /// One line.
     pub doc: &'static str,
     parse: fn(&mut Reading<'_>, &mut Line<'_>) -> Result<(), Fault>,
@@ -26,10 +28,11 @@ pub struct Reading<'a> {
 }
 
 macro_rules! keyword {
-    ($name:literal, $args:literal, $doc:literal, $parse:expr) => {
+    ($name:literal, $args:literal, $example:literal, $doc:literal, $parse:expr) => {
         GlobalKeyword {
             name: $name,
             args: $args,
+            example: $example,
             doc: $doc,
             parse: $parse,
         }
@@ -48,13 +51,20 @@ fn text(l: &Line<'_>, what: &str) -> Result<String, Fault> {
 
 /// All keywords of `global`.
 pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
-    keyword!("ca-base", "DIR", "where ca-file looks", |r, l| {
-        r.bases.ca_base = Some(text(l, "a directory")?);
-        Ok(())
-    }),
+    keyword!(
+        "ca-base",
+        "DIR",
+        "/etc/ssl/certs",
+        "where ca-file looks",
+        |r, l| {
+            r.bases.ca_base = Some(text(l, "a directory")?);
+            Ok(())
+        }
+    ),
     keyword!(
         "chroot",
         "DIR",
+        "/var/empty",
         "the root of the file system while serving",
         |r, l| {
             r.global.chroot = Some(text(l, "a directory")?.into());
@@ -64,54 +74,91 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
     keyword!(
         "cpu-map",
         "THREADS CPUS",
+        "1-4 0-3",
         "which CPUs workers run on",
         cpu_map
     ),
-    keyword!("crt-base", "DIR", "where crt looks", |r, l| {
-        r.bases.crt_base = Some(text(l, "a directory")?);
-        Ok(())
-    }),
-    keyword!("daemon", "", "go to the background", |r, l| {
+    keyword!(
+        "crt-base",
+        "DIR",
+        "/etc/ssl/private",
+        "where crt looks",
+        |r, l| {
+            r.bases.crt_base = Some(text(l, "a directory")?);
+            Ok(())
+        }
+    ),
+    keyword!("daemon", "", "", "go to the background", |r, l| {
         l.exactly(0, "nothing")?;
         r.global.daemon = true;
         Ok(())
     }),
-    keyword!("description", "TEXT", "shown in the statistics", |r, l| {
-        r.global.description = Some(l.texts(0).join(" ").into());
-        Ok(())
-    }),
-    keyword!("fd-hard-limit", "N", "descriptors at most", |r, l| {
-        r.global.fd_hard_limit = Some(num(l, 1, 1 << 30)?);
-        Ok(())
-    }),
-    keyword!("gid", "N", "the group's number while serving", |r, l| {
-        r.global.gid = Some(num(l, 0, u32::MAX.into())? as u32);
-        Ok(())
-    }),
-    keyword!("group", "NAME", "the group while serving", |r, l| {
-        let name = text(l, "a group")?;
-        r.global.gid = Some(
-            l.map(
-                0,
-                l.source
-                    .group(&name)
-                    .ok_or_else(|| format!("there is no group '{name}' on this machine")),
-            )?,
-        );
-        r.global.group = Some(name.into());
-        Ok(())
-    }),
+    keyword!(
+        "description",
+        "TEXT",
+        "a machine of ours",
+        "shown in the statistics",
+        |r, l| {
+            if l.args().is_empty() {
+                return l.fail(0, "'description' wants a text");
+            }
+            r.global.description = Some(l.texts(0).join(" ").into());
+            Ok(())
+        }
+    ),
+    keyword!(
+        "fd-hard-limit",
+        "N",
+        "10000",
+        "descriptors at most",
+        |r, l| {
+            r.global.fd_hard_limit = Some(num(l, 1, 1 << 30)?);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "gid",
+        "N",
+        "0",
+        "the group's number while serving",
+        |r, l| {
+            r.global.gid = Some(num(l, 0, u32::MAX.into())? as u32);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "group",
+        "NAME",
+        "nogroup",
+        "the group while serving",
+        |r, l| {
+            let name = text(l, "a group")?;
+            r.global.gid = Some(
+                l.map(
+                    0,
+                    l.source
+                        .group(&name)
+                        .ok_or_else(|| format!("there is no group '{name}' on this machine")),
+                )?,
+            );
+            r.global.group = Some(name.into());
+            Ok(())
+        }
+    ),
     keyword!(
         "hard-stop-after",
         "TIME",
+        "30s",
         "how long a soft stop may take",
         |r, l| {
+            l.surplus(1);
             r.global.hard_stop_after = l.map(0, units::timeout(l.arg(0)))?;
             Ok(())
         }
     ),
     keyword!(
         "insecure-fork-wanted",
+        "",
         "",
         "accepted: for external checks",
         |r, l| {
@@ -123,15 +170,19 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
     keyword!(
         "localpeer",
         "NAME",
+        "one",
         "this machine's name among peers",
         |r, l| {
-            r.global.localpeer = Some(text(l, "a name")?.into());
+            let name = text(l, "a name")?;
+            r.env.insert("HAPROXY_LOCALPEER".into(), name.clone());
+            r.global.localpeer = Some(name.into());
             Ok(())
         }
     ),
     keyword!(
         "log",
         "TARGET [len N] [format F] FACILITY [LEVEL [MIN]]",
+        "127.0.0.1:514 len 1024 format rfc5424 local0 info",
         "where lines go",
         |r, l| {
             r.global.logs.push(crate::log::parse(l)?);
@@ -141,57 +192,78 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
     keyword!(
         "log-send-hostname",
         "[NAME]",
+        "one",
         "write the machine's name into lines",
         |r, l| {
+            l.surplus(1);
             r.global.log_send_hostname = Some(l.arg(0).into());
             Ok(())
         }
     ),
-    keyword!("log-tag", "TEXT", "the program's name in lines", |r, l| {
-        r.global.log_tag = Some(text(l, "a tag")?.into());
-        Ok(())
-    }),
+    keyword!(
+        "log-tag",
+        "TEXT",
+        "web",
+        "the program's name in lines",
+        |r, l| {
+            r.global.log_tag = Some(text(l, "a tag")?.into());
+            Ok(())
+        }
+    ),
     keyword!(
         "master-worker",
         "[no-exit-on-failure]",
+        "no-exit-on-failure",
         "a master watches over the worker",
-        |r, _| {
+        |r, l| {
+            if !matches!(l.arg(0), "" | "no-exit-on-failure") {
+                return l.fail(0, "'master-worker' has one option, 'no-exit-on-failure'");
+            }
+            l.surplus(1);
             r.global.master_worker = true;
             Ok(())
         }
     ),
-    keyword!("maxconn", "N", "connections at most", |r, l| {
+    keyword!("maxconn", "N", "2000", "connections at most", |r, l| {
         r.global.maxconn = Some(num(l, 0, 1 << 30)? as u32).filter(|n| *n > 0);
         Ok(())
     }),
-    keyword!("nbproc", "1", "one process", |_, l| match l.arg(0) {
-        "1" => Ok(()),
+    keyword!("nbproc", "1", "1", "one process", |_, l| match l.arg(0) {
+        "1" => l.exactly(1, "1"),
         _ => l.fail(
             0,
             "more than one process is gone from the language: use nbthread"
         ),
     }),
-    keyword!("nbthread", "N", "workers", |r, l| {
+    keyword!("nbthread", "N", "4", "workers", |r, l| {
         r.global.nbthread = Some(num(l, 1, 1024)? as u32);
         Ok(())
     }),
     keyword!(
         "node",
         "NAME",
+        "one",
         "this machine's name in the statistics",
         |r, l| {
             r.global.node = Some(text(l, "a name")?.into());
             Ok(())
         }
     ),
-    keyword!("noreuseport", "", "do not share listening ports", |r, l| {
-        l.exactly(0, "nothing")?;
-        r.global.noreuseport = true;
-        Ok(())
-    }),
+    keyword!(
+        "noreuseport",
+        "",
+        "",
+        "do not share listening ports",
+        |r, l| {
+            l.exactly(0, "nothing")?;
+            r.global.noreuseport = true;
+            Ok(())
+        }
+    ),
     keyword!(
         "pidfile",
         "FILE",
+        "/run/mulgil.pid",
         "where the process number is written",
         |r, l| {
             r.global.pidfile = Some(text(l, "a file")?.into());
@@ -201,6 +273,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
     keyword!(
         "presetenv",
         "NAME VALUE",
+        "NAME value",
         "set a variable unless it is set",
         |r, l| {
             l.exactly(2, "a name and a value")?;
@@ -210,7 +283,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
             Ok(())
         }
     ),
-    keyword!("quiet", "", "say nothing at start", |r, l| {
+    keyword!("quiet", "", "", "say nothing at start", |r, l| {
         l.exactly(0, "nothing")?;
         r.global.quiet = true;
         Ok(())
@@ -218,6 +291,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
     keyword!(
         "resetenv",
         "[NAME]*",
+        "HOME",
         "forget all variables but these",
         |r, l| {
             let keep = l.texts(0);
@@ -225,14 +299,21 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
             Ok(())
         }
     ),
-    keyword!("setenv", "NAME VALUE", "set a variable", |r, l| {
-        l.exactly(2, "a name and a value")?;
-        r.env.insert(l.arg(0).into(), l.arg(1).into());
-        Ok(())
-    }),
+    keyword!(
+        "setenv",
+        "NAME VALUE",
+        "NAME value",
+        "set a variable",
+        |r, l| {
+            l.exactly(2, "a name and a value")?;
+            r.env.insert(l.arg(0).into(), l.arg(1).into());
+            Ok(())
+        }
+    ),
     keyword!(
         "ssl-default-bind-ciphers",
         "LIST",
+        "ECDHE-RSA-AES128-GCM-SHA256",
         "for bind lines with ssl",
         |r, l| {
             r.bases.tls.bind.preferences.ciphers = Some(text(l, "a list")?.into());
@@ -242,6 +323,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
     keyword!(
         "ssl-default-bind-ciphersuites",
         "LIST",
+        "TLS_AES_128_GCM_SHA256",
         "for bind lines with ssl",
         |r, l| {
             r.bases.tls.bind.preferences.ciphersuites = Some(text(l, "a list")?.into());
@@ -251,6 +333,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
     keyword!(
         "ssl-default-bind-curves",
         "LIST",
+        "X25519:P-256",
         "for bind lines with ssl",
         |r, l| {
             r.bases.tls.bind.preferences.curves = Some(text(l, "a list")?.into());
@@ -259,13 +342,15 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
     ),
     keyword!(
         "ssl-default-bind-options",
-        "OPTION*",
+        "[OPTION]*",
+        "ssl-min-ver TLSv1.2",
         "for bind lines with ssl",
         |r, l| crate::tls::default_bind_options(l, &mut r.bases.tls.bind)
     ),
     keyword!(
         "ssl-default-server-ciphers",
         "LIST",
+        "ECDHE-RSA-AES128-GCM-SHA256",
         "for servers with ssl",
         |r, l| {
             r.bases.tls.server.ciphers = Some(text(l, "a list")?.into());
@@ -275,6 +360,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
     keyword!(
         "ssl-default-server-ciphersuites",
         "LIST",
+        "TLS_AES_128_GCM_SHA256",
         "for servers with ssl",
         |r, l| {
             r.bases.tls.server.ciphersuites = Some(text(l, "a list")?.into());
@@ -283,13 +369,15 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
     ),
     keyword!(
         "ssl-default-server-options",
-        "OPTION*",
+        "[OPTION]*",
+        "ssl-min-ver TLSv1.2",
         "for servers with ssl",
         |r, l| crate::tls::default_server_options(l, &mut r.bases.tls.server)
     ),
     keyword!(
         "ssl-default-server-curves",
         "LIST",
+        "X25519:P-256",
         "for servers with ssl",
         |r, l| {
             r.bases.tls.server.curves = Some(text(l, "a list")?.into());
@@ -299,6 +387,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
     keyword!(
         "ssl-server-verify",
         "none|required",
+        "required",
         "whether servers' certificates are checked",
         |r, l| match text(l, "none or required")?.as_str() {
             "none" => {
@@ -315,6 +404,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
     keyword!(
         "stats",
         "socket|timeout|maxconn …",
+        "socket /run/mulgil.sock mode 660 level admin",
         "control sockets",
         |r, l| match l.arg(0) {
             "socket" => {
@@ -343,47 +433,69 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
             }
             other => l.fail(
                 0,
-                crate::keyword::near("word of 'stats'", other, &["socket", "timeout", "maxconn"])
+                crate::keyword::near("stats word", other, &["socket", "timeout", "maxconn"])
             ),
         }
     ),
     keyword!(
         "thread-groups",
         "N",
+        "1",
         "accepted: all workers are one group",
         |r, l| {
             r.global.thread_groups = Some(num(l, 1, 64)? as u32);
             Ok(())
         }
     ),
-    keyword!("uid", "N", "the user's number while serving", |r, l| {
-        r.global.uid = Some(num(l, 0, u32::MAX.into())? as u32);
-        Ok(())
-    }),
-    keyword!("ulimit-n", "N", "descriptors", |r, l| {
+    keyword!(
+        "uid",
+        "N",
+        "0",
+        "the user's number while serving",
+        |r, l| {
+            r.global.uid = Some(num(l, 0, u32::MAX.into())? as u32);
+            Ok(())
+        }
+    ),
+    keyword!("ulimit-n", "N", "10000", "descriptors", |r, l| {
         r.global.ulimit_n = Some(num(l, 0, 1 << 30)?);
         Ok(())
     }),
-    keyword!("unsetenv", "NAME*", "forget variables", |r, l| {
-        for name in l.texts(0) {
-            r.env.remove(name);
+    keyword!(
+        "unsetenv",
+        "NAME [NAME]*",
+        "NAME",
+        "forget variables",
+        |r, l| {
+            if l.args().is_empty() {
+                return l.fail(0, "'unsetenv' wants the names of variables");
+            }
+            for name in l.texts(0) {
+                r.env.remove(name);
+            }
+            Ok(())
         }
-        Ok(())
-    }),
-    keyword!("user", "NAME", "the user while serving", |r, l| {
-        let name = text(l, "a user")?;
-        r.global.uid = Some(
-            l.map(
-                0,
-                l.source
-                    .user(&name)
-                    .ok_or_else(|| format!("there is no user '{name}' on this machine")),
-            )?,
-        );
-        r.global.user = Some(name.into());
-        Ok(())
-    }),
-    keyword!("zero-warning", "", "warnings are errors", |r, l| {
+    ),
+    keyword!(
+        "user",
+        "NAME",
+        "nobody",
+        "the user while serving",
+        |r, l| {
+            let name = text(l, "a user")?;
+            r.global.uid = Some(
+                l.map(
+                    0,
+                    l.source
+                        .user(&name)
+                        .ok_or_else(|| format!("there is no user '{name}' on this machine")),
+                )?,
+            );
+            r.global.user = Some(name.into());
+            Ok(())
+        }
+    ),
+    keyword!("zero-warning", "", "", "warnings are errors", |r, l| {
         l.exactly(0, "nothing")?;
         r.global.zero_warning = true;
         Ok(())
@@ -391,6 +503,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
     keyword!(
         "tune.bufsize",
         "SIZE",
+        "32k",
         "the largest message head, with tune.maxrewrite",
         |r, l| {
             r.global.tuning.bufsize = size(l, 1024, 1 << 28)?;
@@ -400,6 +513,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
     keyword!(
         "tune.maxrewrite",
         "SIZE",
+        "1024",
         "the part of it kept for rewriting",
         |r, l| {
             r.global.tuning.maxrewrite = size(l, 0, 1 << 27)?;
@@ -409,16 +523,23 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
     keyword!(
         "tune.ssl.cachesize",
         "N",
+        "20000",
         "TLS sessions kept for clients without tickets",
         |r, l| {
             r.bases.tls.bind.cache = num(l, 0, 1 << 24)? as usize;
             Ok(())
         }
     ),
-    keyword!("tune.http.maxhdr", "N", "header fields at most", |r, l| {
-        r.global.tuning.http_maxhdr = num(l, 1, 32767)? as usize;
-        Ok(())
-    }),
+    keyword!(
+        "tune.http.maxhdr",
+        "N",
+        "200",
+        "header fields at most",
+        |r, l| {
+            r.global.tuning.http_maxhdr = num(l, 1, 32767)? as usize;
+            Ok(())
+        }
+    ),
 ];
 
 /// Keywords that tune HAProxy's insides: accepted, and without effect here, because there is
@@ -507,23 +628,23 @@ pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
 pub fn line(reading: &mut Reading<'_>, l: &mut Line<'_>) -> Result<(), Fault> {
     let name = l.words.first().map_or("", |w| w.text.as_str());
     if let Some(keyword) = GLOBAL_KEYWORDS.iter().find(|k| k.name == name) {
-        if l.negated && !matches!(name, "daemon" | "quiet" | "zero-warning") {
-            return Err(Fault::at(
-                0,
-                format!("'{name}' cannot be taken back with 'no'"),
-            ));
+        match (name, l.negated) {
+            ("insecure-fork-wanted", true) => reading.global.insecure_fork = false,
+            (_, true) => return Err(not_negatable(name)),
+            (_, false) => return (keyword.parse)(reading, l),
         }
-        if l.negated {
-            match name {
-                "daemon" => reading.global.daemon = false,
-                "quiet" => reading.global.quiet = false,
-                _ => reading.global.zero_warning = false,
-            }
-            return Ok(());
-        }
-        return (keyword.parse)(reading, l);
+        return Ok(());
     }
     if TUNES_WITHOUT_EFFECT.contains(&name) {
+        let negatable = [
+            "busy-polling",
+            "set-dumpable",
+            "strict-limits",
+            "numa-cpu-mapping",
+        ];
+        if l.negated && !negatable.contains(&name) {
+            return Err(not_negatable(name));
+        }
         return Ok(());
     }
     if include_str!("known/global.txt").lines().any(|k| k == name) {
@@ -546,6 +667,13 @@ pub fn line(reading: &mut Reading<'_>, l: &mut Line<'_>) -> Result<(), Fault> {
             None => format!("unknown keyword '{name}' in 'global'"),
         },
     ))
+}
+
+fn not_negatable(name: &str) -> Fault {
+    let message = format!(
+        "'{name}' cannot be taken back with 'no' or 'default': remove the line that sets it"
+    );
+    Fault::at(0, message)
 }
 
 fn size(l: &Line<'_>, least: u64, most: u64) -> Result<usize, Fault> {

@@ -25,6 +25,30 @@ impl Word {
     }
 }
 
+/// What `$NAME` may stand for on a line.
+#[derive(Clone, Copy)]
+pub struct Variables<'a> {
+    /// The environment.
+    pub env: &'a BTreeMap<String, String>,
+    /// `.FILE`.
+    pub file: &'a str,
+    /// `.LINE`.
+    pub line: usize,
+    /// `.SECTION`: the name of the section, or its kind when it has none.
+    pub section: &'a str,
+}
+
+impl Variables<'_> {
+    fn get(&self, name: &str) -> Option<String> {
+        match name {
+            ".FILE" => Some(self.file.into()),
+            ".LINE" => Some(self.line.to_string()),
+            ".SECTION" => Some(self.section.into()),
+            _ => self.env.get(name).cloned(),
+        }
+    }
+}
+
 /// What is wrong with a line's lexical form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LexError {
@@ -34,8 +58,8 @@ pub struct LexError {
     pub message: String,
 }
 
-/// Splits one line, without its line end, into words.
-pub fn words(line: &str, env: &BTreeMap<String, String>) -> Result<Vec<Word>, LexError> {
+/// Splits one line, without its line end, into words. A carriage return outside quotes ends it.
+pub fn words(line: &str, variables: &Variables<'_>) -> Result<Vec<Word>, LexError> {
     let bytes = line.as_bytes();
     if let Some(at) = bytes.iter().position(|b| *b == 0) {
         return Err(LexError {
@@ -46,12 +70,12 @@ pub fn words(line: &str, env: &BTreeMap<String, String>) -> Result<Vec<Word>, Le
     let mut words = Vec::new();
     let mut at = 0;
     loop {
-        while matches!(bytes.get(at), Some(b' ' | b'\t' | b'\r')) {
+        while matches!(bytes.get(at), Some(b' ' | b'\t')) {
             at += 1;
         }
         match bytes.get(at) {
-            None | Some(b'#') => return Ok(words),
-            Some(_) => at = word(line, at, env, &mut words)?,
+            None | Some(b'#' | b'\r') => return Ok(words),
+            Some(_) => at = word(line, at, variables, &mut words)?,
         }
     }
 }
@@ -60,7 +84,7 @@ pub fn words(line: &str, env: &BTreeMap<String, String>) -> Result<Vec<Word>, Le
 fn word(
     line: &str,
     start: usize,
-    env: &BTreeMap<String, String>,
+    variables: &Variables<'_>,
     words: &mut Vec<Word>,
 ) -> Result<usize, LexError> {
     let bytes = line.as_bytes();
@@ -88,7 +112,8 @@ fn word(
     let mut at = start;
     while let Some(&b) = bytes.get(at) {
         match b {
-            b' ' | b'\t' | b'\r' | b'#' if weak.is_none() && strong.is_none() => break,
+            b'\r' => break,
+            b' ' | b'\t' | b'#' if weak.is_none() && strong.is_none() => break,
             b'\'' if weak.is_none() => {
                 strong = if strong.is_some() { None } else { Some(at) };
                 at += 1;
@@ -109,9 +134,8 @@ fn word(
                 continue;
             }
             b'$' if weak.is_some() => {
-                let variable = variable(line, at, env)?;
-                match variable {
-                    Some((Value::One(value), used)) => {
+                match variable(line, at, variables)? {
+                    (Value::One(value), used) => {
                         for b in value.bytes() {
                             text.push(b);
                             map.push(at as u32);
@@ -119,7 +143,7 @@ fn word(
                         at += used;
                         continue;
                     }
-                    Some((Value::Many(values), used)) => {
+                    (Value::Many(values), used) => {
                         // `${VAR[*]}`: each word of the value is a word of its own.
                         let mut values = values.into_iter().peekable();
                         while let Some(value) = values.next() {
@@ -134,7 +158,6 @@ fn word(
                         at += used;
                         continue;
                     }
-                    None => {}
                 }
             }
             _ => {}
@@ -198,55 +221,54 @@ enum Value {
     Many(Vec<String>),
 }
 
-/// The variable at a `$`; `None` when the dollar sign is only a dollar sign.
-fn variable(
-    line: &str,
-    at: usize,
-    env: &BTreeMap<String, String>,
-) -> Result<Option<(Value, usize)>, LexError> {
+/// The variable at a `$`, and how many bytes of the line it takes.
+fn variable(line: &str, at: usize, variables: &Variables<'_>) -> Result<(Value, usize), LexError> {
     let rest = line.get(at + 1..).unwrap_or_default();
-    let name_len = |text: &str| {
-        text.bytes()
+    let name_of = |text: &str| -> String {
+        let dot = usize::from(text.starts_with('.'));
+        let letters = text.bytes().skip(dot);
+        let len = letters
             .take_while(|b| b.is_ascii_alphanumeric() || *b == b'_')
-            .count()
+            .count();
+        text.get(..dot + len).unwrap_or_default().into()
     };
-    let valid = |name: &str| name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    let Some(inner) = rest.strip_prefix('{') else {
-        let name = rest.get(..name_len(rest)).unwrap_or_default();
-        if !valid(name) {
-            return Ok(None);
-        }
-        let value = env.get(name).cloned().unwrap_or_default();
-        return Ok(Some((Value::One(value), 1 + name.len())));
+    let valid = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            || matches!(name, ".FILE" | ".LINE" | ".SECTION")
     };
     let fail = |message: String| Err(LexError { at, message });
+    let Some(inner) = rest.strip_prefix('{') else {
+        let name = name_of(rest);
+        if !valid(&name) {
+            return fail(
+                "no variable name follows this '$': name one, or write '\\$' for a dollar sign"
+                    .into(),
+            );
+        }
+        let value = variables.get(&name).unwrap_or_default();
+        return Ok((Value::One(value), 1 + name.len()));
+    };
     let Some(close) = inner.find('}') else {
         return fail("'${' has no '}': close the variable's name".into());
     };
     let inside = inner.get(..close).unwrap_or_default();
-    let name = inside.get(..name_len(inside)).unwrap_or_default();
+    let name = name_of(inside);
     let used = close + 3;
-    if !valid(name) {
+    if !valid(&name) {
         return fail(format!(
             "'{inside}' is no variable name: letters, digits and '_' only"
         ));
     }
-    let value = env.get(name);
+    let value = variables.get(&name);
     match inside.get(name.len()..).unwrap_or_default() {
-        "" => Ok(Some((Value::One(value.cloned().unwrap_or_default()), used))),
+        "" => Ok((Value::One(value.unwrap_or_default()), used)),
         "[*]" => {
-            let value = value.map(String::as_str).unwrap_or_default();
+            let value = value.unwrap_or_default();
             let values = value.split_whitespace().map(str::to_string).collect();
-            Ok(Some((Value::Many(values), used)))
+            Ok((Value::Many(values), used))
         }
         other => match other.strip_prefix('-') {
-            Some(default) => {
-                let value = value.cloned();
-                Ok(Some((
-                    Value::One(value.unwrap_or_else(|| default.into())),
-                    used,
-                )))
-            }
+            Some(default) => Ok((Value::One(value.unwrap_or_else(|| default.into())), used)),
             None => fail(format!(
                 "'{other}' after variable '{name}' is neither '-default' nor '[*]'"
             )),
@@ -258,13 +280,22 @@ fn variable(
 mod tests {
     use super::*;
 
+    fn at(env: &BTreeMap<String, String>) -> Variables<'_> {
+        Variables {
+            env,
+            file: "a.cfg",
+            line: 7,
+            section: "web",
+        }
+    }
+
     fn split(line: &str) -> Result<Vec<String>, usize> {
         let env = [("A", "one"), ("L", "x y  z"), ("E", "")];
         let env = env
             .iter()
             .map(|(k, v)| (k.to_string(), v.to_string()))
             .collect();
-        words(line, &env)
+        words(line, &at(&env))
             .map(|w| w.into_iter().map(|w| w.text).collect())
             .map_err(|e| e.at)
     }
@@ -294,10 +325,12 @@ mod tests {
                 &["def", "", "one", ""],
             ),
             ("a \"${L[*]}\" b", &["a", "x", "y", "z", "b"]),
-            ("cost$ $5 \"$5\"", &["cost$", "$5", "$5"]),
+            ("cost$ $5 \"\\$5\"", &["cost$", "$5", "$5"]),
+            ("\"${.FILE}:$.LINE\" \"$.SECTION\"", &["a.cfg:7", "web"]),
             ("regex \\. \\d+", &["regex", "\\.", "\\d+"]),
             ("'' \"\"", &["", ""]),
             ("a\r", &["a"]),
+            ("a\rb c", &["a"]),
         ] {
             let expected: Vec<String> = expected.iter().map(|s| s.to_string()).collect();
             assert_eq!(split(line), Ok(expected), "{line}");
@@ -311,13 +344,17 @@ mod tests {
         assert_eq!(split("a \"${A"), Err(3));
         assert_eq!(split("a \"${1}\""), Err(3));
         assert_eq!(split("a \"${A!}\""), Err(3));
+        assert_eq!(split("a \"$5\""), Err(3));
+        assert_eq!(split("a \"b$\""), Err(4));
+        assert_eq!(split("a \"${.WHAT}\""), Err(3));
+        assert_eq!(split("a \"b\rc\""), Err(2));
         assert_eq!(split("a \\x4g"), Err(2));
         assert_eq!(split("a\0b"), Err(1));
     }
 
     #[test]
     fn a_byte_of_a_word_knows_where_it_came_from() {
-        let words = words("x 'a b'c", &BTreeMap::new()).expect("valid");
+        let words = words("x 'a b'c", &at(&BTreeMap::new())).expect("valid");
         assert_eq!(words[1].text, "a bc");
         assert_eq!(
             (words[1].place(0), words[1].place(3), words[1].place(9)),

@@ -3,9 +3,11 @@
 use crate::address::{self, Purpose};
 use crate::diag::Fault;
 use crate::draft::Line;
+use crate::load::check_name;
 use crate::tls::{SERVER_TLS_WORDS, ServerDraft};
 use crate::units;
-use model::{Address, Check, Host, OnError, Server, SourceAddress};
+use model::{Address, Check, Host, OnError, PortSpec, Server, SourceAddress};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,16 +84,19 @@ pub struct ServerWord {
     pub name: &'static str,
     /// Its arguments.
     pub args: &'static str,
+    /// Arguments that are valid.
+    pub example: &'static str,
     /// One line.
     pub doc: &'static str,
     parse: fn(&mut Reading, &Line<'_>, usize) -> Result<(), Fault>,
 }
 
 macro_rules! word {
-    ($name:literal, $args:literal, $doc:literal, $parse:expr) => {
+    ($name:literal, $args:literal, $example:literal, $doc:literal, $parse:expr) => {
         ServerWord {
             name: $name,
             args: $args,
+            example: $example,
             doc: $doc,
             parse: $parse,
         }
@@ -113,18 +118,25 @@ fn time(line: &Line<'_>, at: usize) -> Result<Duration, Fault> {
 
 /// All words that `server` understands. The place given to a function is that of its argument.
 pub static SERVER_WORDS: &[ServerWord] = &[
-    word!("addr", "ADDRESS", "where checks go", |r, l, at| {
-        r.check.addr = Some(
-            l.map(
-                at,
-                address::parse(l.arg(at), Purpose::Connect, None, l.source),
-            )?
-            .0,
-        );
-        Ok(())
-    }),
+    word!(
+        "addr",
+        "ADDRESS",
+        "127.0.0.1",
+        "where checks go",
+        |r, l, at| {
+            r.check.addr = Some(
+                l.map(
+                    at,
+                    address::parse(l.arg(at), Purpose::Connect, None, l.source),
+                )?
+                .0,
+            );
+            Ok(())
+        }
+    ),
     word!(
         "backup",
+        "",
         "",
         "used only when all others are out",
         |r, _, _| {
@@ -132,47 +144,56 @@ pub static SERVER_WORDS: &[ServerWord] = &[
             Ok(())
         }
     ),
-    word!("check", "", "check its health", |r, _, _| {
+    word!("check", "", "", "check its health", |r, _, _| {
         r.checked = true;
         Ok(())
     }),
-    word!("disabled", "", "starts in maintenance", |r, _, _| {
+    word!("disabled", "", "", "starts in maintenance", |r, _, _| {
         r.server.disabled = true;
         Ok(())
     }),
     word!(
         "downinter",
         "TIME",
+        "5s",
         "between checks while down",
         |r, l, at| {
             r.check.downinter = Some(time(l, at)?);
             Ok(())
         }
     ),
-    word!("enabled", "", "does not start in maintenance", |r, _, _| {
-        r.server.disabled = false;
-        Ok(())
-    }),
-    word!("fall", "N", "bad checks until down", |r, l, at| {
+    word!(
+        "enabled",
+        "",
+        "",
+        "does not start in maintenance",
+        |r, _, _| {
+            r.server.disabled = false;
+            Ok(())
+        }
+    ),
+    word!("fall", "N", "3", "bad checks until down", |r, l, at| {
         r.check.fall = num(l, at, 1, 1 << 20)?;
         Ok(())
     }),
     word!(
         "fastinter",
         "TIME",
+        "500ms",
         "between checks while in doubt",
         |r, l, at| {
             r.check.fastinter = Some(time(l, at)?);
             Ok(())
         }
     ),
-    word!("id", "N", "its number in the backend", |r, l, at| {
+    word!("id", "N", "7", "its number in the backend", |r, l, at| {
         r.server.id = num(l, at, 1, u32::MAX.into())?;
         Ok(())
     }),
     word!(
         "init-addr",
         "METHODS",
+        "last,libc,none",
         "how a name finds an address at start",
         |r, l, at| {
             let methods = l.arg(at).split(',').map(|m| match m {
@@ -187,13 +208,14 @@ pub static SERVER_WORDS: &[ServerWord] = &[
             Ok(())
         }
     ),
-    word!("inter", "TIME", "between checks", |r, l, at| {
+    word!("inter", "TIME", "2s", "between checks", |r, l, at| {
         r.check.inter = time(l, at)?;
         Ok(())
     }),
     word!(
         "max-reuse",
         "N",
+        "100",
         "requests a connection carries",
         |r, l, at| {
             r.server.max_reuse = if l.arg(at) == "-1" {
@@ -207,91 +229,139 @@ pub static SERVER_WORDS: &[ServerWord] = &[
     word!(
         "maxconn",
         "N",
+        "50",
         "sessions at a time; others wait",
         |r, l, at| {
             r.server.maxconn = num(l, at, 0, 1 << 30)?;
             Ok(())
         }
     ),
-    word!("no-check", "", "do not check its health", |r, _, _| {
+    word!("no-check", "", "", "do not check its health", |r, _, _| {
         r.checked = false;
         Ok(())
     }),
-    word!("no-backup", "", "not a backup", |r, _, _| {
+    word!("no-backup", "", "", "not a backup", |r, _, _| {
         r.server.backup = false;
         Ok(())
     }),
     word!(
         "pool-low-conn",
         "N",
+        "5",
         "accepted: each worker keeps its own connections",
         |_, l, at| num(l, at, 0, 1 << 30).map(|_| ())
     ),
-    word!("pool-max-conn", "N", "idle connections kept", |r, l, at| {
-        r.server.pool_max_conn = if l.arg(at) == "-1" {
-            None
-        } else {
-            Some(num(l, at, 0, 1 << 30)?)
-        };
-        Ok(())
-    }),
+    word!(
+        "pool-max-conn",
+        "N",
+        "100",
+        "idle connections kept",
+        |r, l, at| {
+            r.server.pool_max_conn = if l.arg(at) == "-1" {
+                None
+            } else {
+                Some(num(l, at, 0, 1 << 30)?)
+            };
+            Ok(())
+        }
+    ),
     word!(
         "pool-purge-delay",
         "TIME",
+        "10s",
         "how long idle connections are kept",
         |r, l, at| {
             r.server.pool_purge_delay = l.map(at, units::time(l.arg(at), 1_000))?;
             Ok(())
         }
     ),
-    word!("port", "N", "the port checks go to", |r, l, at| {
+    word!("port", "N", "8081", "the port checks go to", |r, l, at| {
         r.check.port = Some(num(l, at, 1, 65535)? as u16);
         Ok(())
     }),
-    word!("rise", "N", "good checks until up", |r, l, at| {
+    word!("rise", "N", "2", "good checks until up", |r, l, at| {
         r.check.rise = num(l, at, 1, 1 << 20)?;
         Ok(())
     }),
     word!(
         "source",
-        "ADDRESS",
+        "ADDRESS[:PORT[-PORT]] [interface NAME]",
+        "127.0.0.1:10000-10100 interface lo",
         "the address connections come from",
         |r, l, at| {
-            let parsed = address::parse(l.arg(at), Purpose::Connect, None, l.source);
-            let ip = match l.map(at, parsed)?.0 {
-                Address::Inet {
-                    host: Host::Ip(ip),
-                    port,
-                    ..
-                } => (ip, port),
-                Address::Inet {
-                    host: Host::Any,
-                    port,
-                    ..
-                } => ([0, 0, 0, 0].into(), port),
-                _ => return l.fail(at, "a source is an IP address"),
-            };
-            let port = match ip.1 {
-                model::PortSpec::Fixed(p) => p,
-                _ => 0,
-            };
-            r.server.source = Some(Arc::new(SourceAddress {
-                address: (ip.0, port).into(),
-                last_port: None,
-                interface: None,
-            }));
+            r.server.source = Some(source(l, at, true)?.0);
             Ok(())
         }
     ),
-    word!("tcp-ut", "TIME", "TCP user timeout", |r, l, at| {
+    word!("tcp-ut", "TIME", "30s", "TCP user timeout", |r, l, at| {
         r.server.tcp_user_timeout = l.map(at, units::timeout(l.arg(at)))?;
         Ok(())
     }),
-    word!("weight", "N", "its share, 0 to 256", |r, l, at| {
+    word!("weight", "N", "20", "its share, 0 to 256", |r, l, at| {
         r.server.weight = num(l, at, 0, 256)? as u16;
         Ok(())
     }),
 ];
+
+/// Reads `ADDRESS[:PORT[-PORT]] [interface NAME]` from argument `at` on; returns where it ends, too.
+pub fn source(
+    line: &Line<'_>,
+    at: usize,
+    ranges: bool,
+) -> Result<(Arc<SourceAddress>, usize), Fault> {
+    if line.arg(at).is_empty() {
+        return line.fail(at, "'source' wants an address of this machine");
+    }
+    let purpose = if ranges {
+        Purpose::Source
+    } else {
+        Purpose::Connect
+    };
+    let parsed = address::parse(line.arg(at), purpose, None, line.source);
+    let Address::Inet { host, port, .. } = line.map(at, parsed)?.0 else {
+        return line.fail(at, "a source is an IP address");
+    };
+    let ip: IpAddr = match host {
+        Host::Ip(ip) => ip,
+        Host::Any => [0, 0, 0, 0].into(),
+        Host::Any6 => [0u16; 8].into(),
+        Host::Name(name) => {
+            return line.fail(
+                at,
+                format!("'{name}' has no address here: name an IP address"),
+            );
+        }
+    };
+    let (port, last_port) = match port {
+        PortSpec::None => (0, None),
+        PortSpec::Fixed(port) => (port, None),
+        PortSpec::Range(first, last) => (first, Some(last)),
+        PortSpec::Offset(_) => return line.fail(at, "a source has no port offset: name a port"),
+    };
+    let mut end = at + 1;
+    let interface = match line.arg(end) {
+        "interface" if line.arg(end + 1).is_empty() => {
+            return line.fail(end, "'interface' wants the name of a network interface");
+        }
+        "interface" => {
+            end += 2;
+            Some(line.arg(end - 1).into())
+        }
+        "usesrc" => {
+            return line.fail(
+                end,
+                "'usesrc' is a word of HAProxy that mulgil does not have yet",
+            );
+        }
+        _ => None,
+    };
+    let source = SourceAddress {
+        address: (ip, port).into(),
+        last_port,
+        interface,
+    };
+    Ok((Arc::new(source), end))
+}
 
 /// Reads the words from argument `at` on, over what `from` says.
 fn words(line: &Line<'_>, mut at: usize, from: &Reading) -> Result<Reading, Fault> {
@@ -312,23 +382,26 @@ fn words(line: &Line<'_>, mut at: usize, from: &Reading) -> Result<Reading, Faul
             );
         };
         if !word.args.is_empty() && line.arg(at + 1).is_empty() {
-            return line.fail(
-                at,
-                format!("'{name}' wants {} after it", word.args.to_lowercase()),
-            );
+            return line.fail(at, format!("'{name}' wants {} after it", word.args));
         }
         (word.parse)(&mut reading, line, at + 1)?;
-        at += 1 + usize::from(!word.args.is_empty());
+        at = match name {
+            "source" => source(line, at + 1, true)?.1,
+            _ => at + 1 + usize::from(!word.args.is_empty()),
+        };
     }
     Ok(reading)
 }
 
 /// Reads a `default-server` line.
 pub fn default_server(line: &Line<'_>, from: &Reading) -> Result<Reading, Fault> {
+    if let Some(at) = line.texts(0).iter().position(|w| *w == "id") {
+        return line.fail(at, "'id' is of one server only: put it on a server line");
+    }
     words(line, 0, from)
 }
 
-/// Reads a `server` line.
+/// Reads a `server` line. Without `id` its number is 0, which means none yet.
 pub fn server(line: &mut Line<'_>, from: &Reading) -> Result<Server, Fault> {
     let name = line.arg(0);
     if name.is_empty() {
@@ -337,24 +410,59 @@ pub fn server(line: &mut Line<'_>, from: &Reading) -> Result<Server, Fault> {
     if line.arg(1).is_empty() {
         return line.fail(0, "'server' wants <name> <address>[:<port>], but has only a name: add an address, for example 10.0.0.7:80");
     }
-    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
-    if let Some(bad) = name.chars().find(|c| !valid(*c)) {
+    line.map(0, check_name("server name", name))?;
+    named(line, name, 1, from)
+}
+
+/// Reads a `server-template` line. A number on it is that of the first server.
+pub fn template(line: &mut Line<'_>, from: &Reading) -> Result<Vec<Server>, Fault> {
+    let (prefix, count) = (line.arg(0), line.arg(1));
+    if line.arg(2).is_empty() {
         return line.fail(
             0,
-            format!(
-                "server name '{name}' has a '{bad}': use letters, digits, '-', '_', '.' and ':'"
-            ),
+            "'server-template' wants <prefix> <number>|<first>-<last> <address>[:<port>]",
         );
     }
+    line.map(0, check_name("server name", prefix))?;
+    let (first, last) = count.split_once('-').unwrap_or(("1", count));
+    let (first, last) = match (first.parse::<u32>(), last.parse::<u32>()) {
+        (Ok(first), Ok(last)) if first <= last && last > 0 => (first, last),
+        _ => {
+            return line.fail(
+                1,
+                format!("'{count}' is neither a number of servers nor a range, such as 1-3"),
+            );
+        }
+    };
+    if last - first >= MOST_OF_A_TEMPLATE {
+        return line.fail(
+            1,
+            format!("'{count}' is too many servers for one line: at most {MOST_OF_A_TEMPLATE}"),
+        );
+    }
+    let server = named(line, prefix, 2, from)?;
+    let servers = (first..=last).enumerate().map(|(i, n)| Server {
+        name: format!("{prefix}{n}").into(),
+        id: if i == 0 { server.id } else { 0 },
+        ..server.clone()
+    });
+    Ok(servers.collect())
+}
+
+/// So that a slip of the finger does not exhaust memory.
+const MOST_OF_A_TEMPLATE: u32 = 100_000;
+
+/// The server whose address is the argument at `at`.
+fn named(line: &mut Line<'_>, name: &str, at: usize, from: &Reading) -> Result<Server, Fault> {
     let (address, hostname) = line.map(
-        1,
-        address::parse(line.arg(1), Purpose::Connect, None, line.source),
+        at,
+        address::parse(line.arg(at), Purpose::Connect, None, line.source),
     )?;
-    let mut reading = words(line, 2, from)?;
+    let mut reading = words(line, at + 1, from)?;
     let mut server = reading.server;
     server.name = name.into();
     server.hostname = hostname.map(Into::into);
-    server.address = start_address(line, address, reading.init_addr.as_deref())?;
+    server.address = start_address(line, at, address, reading.init_addr.as_deref())?;
     if let Some(tls) = &reading.tls {
         let own_place = reading.check.addr.is_some() || reading.check.port.is_some();
         (server.tls, reading.check.tls) = tls.finish(line, own_place)?;
@@ -369,6 +477,7 @@ pub fn server(line: &mut Line<'_>, from: &Reading) -> Result<Server, Fault> {
 /// What `init-addr` makes of a name that was or was not resolved.
 fn start_address(
     line: &Line<'_>,
+    at: usize,
     address: Address,
     methods: Option<&[model::InitAddr]>,
 ) -> Result<Address, Fault> {
@@ -399,5 +508,5 @@ fn start_address(
             model::InitAddr::Last | model::InitAddr::Libc => {}
         }
     }
-    line.fail(1, format!("could not resolve address '{name}': name an address, or start without one by 'init-addr last,libc,none'"))
+    line.fail(at, format!("could not resolve address '{name}': name an address, or start without one by 'init-addr last,libc,none'"))
 }

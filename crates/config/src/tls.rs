@@ -15,10 +15,11 @@ use std::sync::Arc;
 use tls::{AcceptorSettings, Preferences, Store, Verify, Version, Versions};
 
 macro_rules! word {
-    ($name:literal, $args:literal, $doc:literal, $parse:expr) => {
+    ($name:literal, $args:literal, $example:literal, $doc:literal, $parse:expr) => {
         TlsWord {
             name: $name,
             args: $args,
+            example: $example,
             doc: $doc,
             parse: $parse,
         }
@@ -28,7 +29,7 @@ use word;
 
 macro_rules! versions {
     ($name:literal) => {
-        word!($name, "", "which versions are spoken", |d, l, at| {
+        word!($name, "", "", "which versions are spoken", |d, l, at| {
             version_word(l.arg(at - 1), &mut d.settings.preferences.versions);
             Ok(())
         })
@@ -90,6 +91,8 @@ pub struct TlsWord<D> {
     pub name: &'static str,
     /// Its arguments.
     pub args: &'static str,
+    /// Arguments that are valid.
+    pub example: &'static str,
     /// One line.
     pub doc: &'static str,
     parse: fn(&mut D, &Line<'_>, usize) -> Result<(), Fault>,
@@ -171,7 +174,6 @@ fn version_word(word: &str, versions: &mut Versions) -> bool {
         "no-sslv3" | "no-tlsv10" | "no-tlsv11" => {}
         "no-tlsv12" => versions.no_tls12 = true,
         "no-tlsv13" => versions.no_tls13 = true,
-        "force-sslv3" | "force-tlsv10" | "force-tlsv11" => versions.only(Version::Tls11),
         "force-tlsv12" => versions.only(Version::Tls12),
         "force-tlsv13" => versions.only(Version::Tls13),
         _ => return false,

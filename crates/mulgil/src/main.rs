@@ -214,7 +214,7 @@ fn version(detail: u8) {
         let count = |n: usize, what: &str| println!("  {n} {what}");
         count(config::table::GLOBAL_KEYWORDS.len(), "keywords of global");
         count(
-            config::table::KEYWORDS.len() + config::table::OPTIONS.len(),
+            config::table::keywords().count() + config::table::OPTIONS.len(),
             "keywords and options of proxies",
         );
         count(rules::table::FETCHES.len(), "sample fetches");

@@ -1,11 +1,104 @@
 //! `option httpchk`, `http-check`, `tcp-check`.
 
-use super::{near, num};
+use super::{Keyword, keyword, near, num};
 use crate::diag::Fault;
+use crate::draft::sections::*;
 use crate::draft::{Draft, Line};
 use model::{Expect, HttpCheckSend, HttpCheckStep, TcpCheckStep};
 use rules::LogFormat;
 use std::sync::Arc;
+
+/// Keywords of checks.
+pub(super) static CHECK_KEYWORDS: &[Keyword] = &[
+    keyword!(
+        "http-check expect",
+        BACK,
+        "[!] status|string|rstring|rstatus PATTERN",
+        "status 200-399",
+        "what a good answer is",
+        http_expect
+    ),
+    keyword!(
+        "http-check send",
+        BACK,
+        "[meth M] [uri U | uri-lf F] [ver V] [hdr NAME FMT]* [body B | body-lf F]",
+        "meth GET uri /status",
+        "what a check asks",
+        http_send
+    ),
+    keyword!(
+        "http-check connect",
+        BACK,
+        "[port N]",
+        "port 8080",
+        "a check connects",
+        http_connect
+    ),
+    keyword!(
+        "http-check disable-on-404",
+        BACK,
+        "",
+        "",
+        "404 means: no new sessions",
+        |d, l| {
+            l.exactly(0, "nothing")?;
+            d.back.disable_on_404 = true;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "http-check send-state",
+        BACK,
+        "",
+        "",
+        "tell the server its state in checks",
+        |d, l| {
+            l.exactly(0, "nothing")?;
+            d.back.check_send_state = true;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tcp-check connect",
+        BACK,
+        "[port N] [linger]",
+        "port 8080",
+        "a check connects",
+        tcp_connect
+    ),
+    keyword!(
+        "tcp-check expect",
+        BACK,
+        "[!] string|rstring|binary PATTERN",
+        "string +PONG",
+        "what a good answer holds",
+        tcp_expect
+    ),
+    keyword!(
+        "tcp-check send-binary",
+        BACK,
+        "HEX",
+        "50494e470d0a",
+        "a check sends bytes",
+        tcp_send_binary
+    ),
+    keyword!(
+        "tcp-check send",
+        BACK,
+        "TEXT",
+        "PING",
+        "a check sends text",
+        tcp_send
+    ),
+    keyword!(
+        "tcp-check comment",
+        BACK,
+        "TEXT",
+        "ping",
+        "shown when the next step fails",
+        tcp_comment
+    ),
+];
 
 fn fixed(text: &str) -> Arc<LogFormat> {
     // A fixed text has its percent signs doubled, so that it parses to itself.
@@ -25,10 +118,10 @@ pub fn default_send() -> HttpCheckSend {
 
 /// `option httpchk [URI | METHOD URI [VERSION [HOST]]]`.
 pub fn httpchk(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
-    d.check.http = !l.negated;
+    d.check.http = true;
     d.check.tcp = false;
-    if l.negated {
-        return Ok(());
+    if !l.arg(5).is_empty() {
+        return l.exactly(5, "a request");
     }
     let mut send = default_send();
     match (l.arg(1), l.arg(2)) {
@@ -75,7 +168,7 @@ pub fn http_connect(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
                 return l.fail(
                     at,
                     near(
-                        "word of 'http-check connect'",
+                        "http-check connect word",
                         other,
                         &["port", "default", "linger"],
                     ),
@@ -119,7 +212,7 @@ pub fn http_send(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
                 return l.fail(
                     at,
                     near(
-                        "word of 'http-check send'",
+                        "http-check send word",
                         other,
                         &[
                             "meth", "uri", "uri-lf", "ver", "hdr", "body", "body-lf", "comment",
@@ -161,6 +254,9 @@ pub fn http_expect(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
             at,
             "'http-check expect' wants a kind and a pattern, such as status 200",
         );
+    }
+    if l.args().len() > at + 2 {
+        return l.exactly(at + 2, "one pattern");
     }
     let expect = match l.arg(at) {
         "status" => {
@@ -228,7 +324,7 @@ pub fn tcp_connect(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
                 return l.fail(
                     at,
                     near(
-                        "word of 'tcp-check connect'",
+                        "tcp-check connect word",
                         other,
                         &["port", "linger", "default"],
                     ),
@@ -247,6 +343,7 @@ pub fn tcp_connect(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
 }
 
 pub fn tcp_send(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
+    l.exactly(1, "a text")?;
     d.check
         .script
         .push(TcpCheckStep::Send(l.arg(0).as_bytes().into()));
@@ -254,12 +351,14 @@ pub fn tcp_send(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
 }
 
 pub fn tcp_send_binary(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
+    l.exactly(1, "hexadecimal digits")?;
     let bytes = unhex(l, 0)?;
     d.check.script.push(TcpCheckStep::Send(bytes));
     Ok(())
 }
 
 pub fn tcp_comment(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
+    l.exactly(1, "a text")?;
     d.check.script.push(TcpCheckStep::Comment(l.arg(0).into()));
     Ok(())
 }
@@ -273,6 +372,9 @@ pub fn tcp_expect(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
             at,
             "'tcp-check expect' wants a kind and a pattern, such as string +PONG",
         );
+    }
+    if l.args().len() > at + 2 {
+        return l.exactly(at + 2, "one pattern");
     }
     let expect = match l.arg(at) {
         "string" => Expect::String {

@@ -14,19 +14,36 @@ pub struct OptionDef {
     pub name: &'static str,
     /// Where it may stand.
     pub sections: u8,
+    /// Whether `no` may stand before it.
+    pub negatable: bool,
     /// Its arguments.
     pub args: &'static str,
+    /// Arguments that make a valid line.
+    pub example: &'static str,
     /// One line.
     pub doc: &'static str,
     parse: fn(&mut Draft, &mut Line<'_>) -> Result<(), Fault>,
 }
 
 macro_rules! option {
-    ($name:literal, $sections:expr, $args:literal, $doc:literal, $parse:expr) => {
+    ($name:literal, $sections:expr, $args:literal, $example:literal, $doc:literal, $parse:expr) => {
         OptionDef {
             name: $name,
             sections: $sections,
+            negatable: false,
             args: $args,
+            example: $example,
+            doc: $doc,
+            parse: $parse,
+        }
+    };
+    (no $name:literal, $sections:expr, $args:literal, $example:literal, $doc:literal, $parse:expr) => {
+        OptionDef {
+            name: $name,
+            sections: $sections,
+            negatable: true,
+            args: $args,
+            example: $example,
             doc: $doc,
             parse: $parse,
         }
@@ -36,9 +53,9 @@ macro_rules! option {
 /// All options.
 pub static OPTIONS: &[OptionDef] = &[
     option!(
-        "abortonclose",
+        no "abortonclose",
         BACK,
-        "",
+        "", "",
         "a client that closes gives up",
         |d, l| {
             d.back.abortonclose = !l.negated;
@@ -46,9 +63,9 @@ pub static OPTIONS: &[OptionDef] = &[
         }
     ),
     option!(
-        "accept-invalid-http-request",
+        no "accept-invalid-http-request",
         FRONT,
-        "",
+        "", "",
         "older name of accept-unsafe-violations-in-http-request",
         |d, l| {
             d.http.unsafe_request = !l.negated;
@@ -56,9 +73,9 @@ pub static OPTIONS: &[OptionDef] = &[
         }
     ),
     option!(
-        "accept-invalid-http-response",
+        no "accept-invalid-http-response",
         BACK,
-        "",
+        "", "",
         "older name of accept-unsafe-violations-in-http-response",
         |d, l| {
             d.http.unsafe_response = !l.negated;
@@ -66,9 +83,9 @@ pub static OPTIONS: &[OptionDef] = &[
         }
     ),
     option!(
-        "accept-unsafe-violations-in-http-request",
+        no "accept-unsafe-violations-in-http-request",
         FRONT,
-        "",
+        "", "",
         "accept some malformed requests",
         |d, l| {
             d.http.unsafe_request = !l.negated;
@@ -76,9 +93,9 @@ pub static OPTIONS: &[OptionDef] = &[
         }
     ),
     option!(
-        "accept-unsafe-violations-in-http-response",
+        no "accept-unsafe-violations-in-http-response",
         BACK,
-        "",
+        "", "",
         "accept some malformed responses",
         |d, l| {
             d.http.unsafe_response = !l.negated;
@@ -86,9 +103,9 @@ pub static OPTIONS: &[OptionDef] = &[
         }
     ),
     option!(
-        "allbackups",
+        no "allbackups",
         BACK,
-        "",
+        "", "",
         "use all backup servers, not the first",
         |d, l| {
             d.back.allbackups = !l.negated;
@@ -96,9 +113,9 @@ pub static OPTIONS: &[OptionDef] = &[
         }
     ),
     option!(
-        "clitcpka",
+        no "clitcpka",
         FRONT,
-        "",
+        "", "",
         "TCP keep-alive to clients",
         |d, l| {
             d.clitcpka.0 = !l.negated;
@@ -106,16 +123,16 @@ pub static OPTIONS: &[OptionDef] = &[
         }
     ),
     option!(
-        "contstats",
+        no "contstats",
         FRONT,
-        "",
+        "", "",
         "accepted: counters always run on",
         |_, _| Ok(())
     ),
     option!(
-        "dontlog-normal",
+        no "dontlog-normal",
         FRONT,
-        "",
+        "", "",
         "log only what went wrong",
         |d, l| {
             d.front.dontlog_normal = !l.negated;
@@ -123,9 +140,9 @@ pub static OPTIONS: &[OptionDef] = &[
         }
     ),
     option!(
-        "dontlognull",
+        no "dontlognull",
         FRONT,
-        "",
+        "", "",
         "do not log connections without data",
         |d, l| {
             d.front.dontlognull = !l.negated;
@@ -136,12 +153,13 @@ pub static OPTIONS: &[OptionDef] = &[
         "forwarded",
         ALL,
         "",
+        "",
         "add a Forwarded header (RFC 7239)",
         |d, l| {
             if !l.arg(1).is_empty() {
                 return l.fail(1, "parameters of 'option forwarded' are something of HAProxy that mulgil does not have yet");
             }
-            d.http.forwarded = !l.negated;
+            d.http.forwarded = true;
             Ok(())
         }
     ),
@@ -149,12 +167,9 @@ pub static OPTIONS: &[OptionDef] = &[
         "forwardfor",
         ALL,
         "[except NET] [header NAME] [if-none]",
+        "except 127.0.0.0/8 header X-Client if-none",
         "tell the server the client's address",
         |d, l| {
-            if l.negated {
-                d.http.forwardfor = None;
-                return Ok(());
-            }
             let mut made = ForwardFor {
                 header: "X-Forwarded-For".into(),
                 except: None,
@@ -176,7 +191,7 @@ pub static OPTIONS: &[OptionDef] = &[
                         return l.fail(
                             at,
                             super::near(
-                                "word of 'option forwardfor'",
+                                "option forwardfor word",
                                 other,
                                 &["except", "header", "if-none"],
                             ),
@@ -190,9 +205,9 @@ pub static OPTIONS: &[OptionDef] = &[
         }
     ),
     option!(
-        "http-buffer-request",
+        no "http-buffer-request",
         ALL,
-        "",
+        "", "",
         "wait for the body before the rules go on",
         |d, l| {
             d.http.buffer_request = !l.negated;
@@ -200,9 +215,9 @@ pub static OPTIONS: &[OptionDef] = &[
         }
     ),
     option!(
-        "http-ignore-probes",
+        no "http-ignore-probes",
         FRONT,
-        "",
+        "", "",
         "no answer and no line for connections without a request",
         |d, l| {
             d.http.ignore_probes = !l.negated;
@@ -210,16 +225,16 @@ pub static OPTIONS: &[OptionDef] = &[
         }
     ),
     option!(
-        "http-keep-alive",
+        no "http-keep-alive",
         ALL,
-        "",
+        "", "",
         "keep connections on both sides",
         |d, l| mode(d, l, ConnectionMode::KeepAlive)
     ),
     option!(
-        "http-no-delay",
+        no "http-no-delay",
         ALL,
-        "",
+        "", "",
         "accepted: nothing is ever delayed",
         |d, l| {
             d.http.no_delay = !l.negated;
@@ -227,9 +242,9 @@ pub static OPTIONS: &[OptionDef] = &[
         }
     ),
     option!(
-        "http-pretend-keepalive",
+        no "http-pretend-keepalive",
         BACK,
-        "",
+        "", "",
         "do not tell the server that the connection closes",
         |d, l| {
             d.http.pretend_keepalive = !l.negated;
@@ -240,8 +255,10 @@ pub static OPTIONS: &[OptionDef] = &[
         "http-restrict-req-hdr-names",
         ALL,
         "preserve|delete|reject",
+        "delete",
         "what happens to odd header names",
         |d, l| {
+            l.surplus(2);
             d.http.restrict_names = match l.arg(1) {
                 "preserve" => None,
                 "delete" => Some(RestrictNames::Delete),
@@ -257,9 +274,9 @@ pub static OPTIONS: &[OptionDef] = &[
         }
     ),
     option!(
-        "http-server-close",
+        no "http-server-close",
         ALL,
-        "",
+        "", "",
         "close to the server, keep to the client",
         |d, l| mode(d, l, ConnectionMode::ServerClose)
     ),
@@ -267,44 +284,46 @@ pub static OPTIONS: &[OptionDef] = &[
         "httpchk",
         BACK,
         "[URI | METHOD URI [VERSION [HOST]]]",
+        "GET /status",
         "check health by HTTP",
         check::httpchk
     ),
     option!(
-        "httpclose",
+        no "httpclose",
         ALL,
-        "",
+        "", "",
         "close both sides after each request",
         |d, l| mode(d, l, ConnectionMode::Close)
     ),
     option!(
         "httplog",
-        ALL,
+        FRONT,
         "[clf]",
+        "clf",
         "a log line for each request",
         |d, l| {
-            d.front.log_format = match (l.negated, l.arg(1)) {
-                (true, _) => LogFormatSpec::Default,
-                (false, "") => LogFormatSpec::Http,
-                (false, "clf") => LogFormatSpec::HttpClf,
-                (false, other) => {
-                    return l.fail(1, super::near("word of 'option httplog'", other, &["clf"]));
+            l.surplus(2);
+            d.front.log_format = match l.arg(1) {
+                "" => LogFormatSpec::Http,
+                "clf" => LogFormatSpec::HttpClf,
+                other => {
+                    return l.fail(1, super::near("option httplog word", other, &["clf"]));
                 }
             };
             Ok(())
         }
     ),
     option!(
-        "independent-streams",
+        no "independent-streams",
         ALL,
-        "",
+        "", "",
         "accepted: each direction has its own patience already",
         |_, _| Ok(())
     ),
     option!(
-        "log-health-checks",
+        no "log-health-checks",
         BACK,
-        "",
+        "", "",
         "log every change of health",
         |d, l| {
             d.back.log_health_checks = !l.negated;
@@ -312,9 +331,9 @@ pub static OPTIONS: &[OptionDef] = &[
         }
     ),
     option!(
-        "log-separate-errors",
+        no "log-separate-errors",
         FRONT,
-        "",
+        "", "",
         "log errors at level err",
         |d, l| {
             d.front.log_separate_errors = !l.negated;
@@ -325,12 +344,9 @@ pub static OPTIONS: &[OptionDef] = &[
         "originalto",
         ALL,
         "[except NET] [header NAME]",
+        "except 127.0.0.0/8 header X-Dst",
         "tell the server the address the client came to",
         |d, l| {
-            if l.negated {
-                d.http.originalto = None;
-                return Ok(());
-            }
             let mut made = OriginalTo {
                 header: "X-Original-To".into(),
                 except: None,
@@ -343,11 +359,7 @@ pub static OPTIONS: &[OptionDef] = &[
                     other => {
                         return l.fail(
                             at,
-                            super::near(
-                                "word of 'option originalto'",
-                                other,
-                                &["except", "header"],
-                            ),
+                            super::near("option originalto word", other, &["except", "header"]),
                         );
                     }
                 }
@@ -357,7 +369,8 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!("redispatch", BACK, "[N]", "retry elsewhere", |d, l| {
+    option!(no "redispatch", BACK, "[N]", "2", "retry elsewhere", |d, l| {
+        l.surplus(2);
         let interval = match (l.negated, l.arg(1)) {
             (true, _) => {
                 d.back.redispatch = None;
@@ -373,67 +386,76 @@ pub static OPTIONS: &[OptionDef] = &[
         Ok(())
     }),
     option!(
-        "splice-auto",
+        no "splice-auto",
         ALL,
-        "",
+        "", "",
         "accepted: bodies are always spliced where it pays",
         |_, _| Ok(())
     ),
     option!(
-        "splice-request",
+        no "splice-request",
         ALL,
-        "",
+        "", "",
         "accepted: bodies are always spliced where it pays",
         |_, _| Ok(())
     ),
     option!(
-        "splice-response",
+        no "splice-response",
         ALL,
-        "",
+        "", "",
         "accepted: bodies are always spliced where it pays",
         |_, _| Ok(())
     ),
-    option!("srvtcpka", BACK, "", "TCP keep-alive to servers", |d, l| {
+    option!(no "srvtcpka", BACK, "", "", "TCP keep-alive to servers", |d, l| {
         d.srvtcpka.0 = !l.negated;
         Ok(())
     }),
-    option!("tcp-check", BACK, "", "check health by a script", |d, l| {
-        d.check.tcp = !l.negated;
-        if !l.negated {
-            d.check.http = false;
-        }
-        Ok(())
-    }),
     option!(
-        "tcp-smart-accept",
-        FRONT,
-        "",
-        "accepted: nothing is ever sent late",
-        |_, _| Ok(())
-    ),
-    option!(
-        "tcp-smart-connect",
+        "tcp-check",
         BACK,
         "",
+        "",
+        "check health by a script",
+        |d, _| {
+            d.check.tcp = true;
+            d.check.http = false;
+            Ok(())
+        }
+    ),
+    option!(
+        no "tcp-smart-accept",
+        FRONT,
+        "", "",
         "accepted: nothing is ever sent late",
         |_, _| Ok(())
     ),
-    option!("tcpka", ALL, "", "TCP keep-alive on both sides", |d, l| {
-        d.clitcpka.0 = !l.negated;
-        d.srvtcpka.0 = !l.negated;
-        Ok(())
-    }),
     option!(
-        "tcplog",
+        no "tcp-smart-connect",
+        BACK,
+        "", "",
+        "accepted: nothing is ever sent late",
+        |_, _| Ok(())
+    ),
+    option!(
+        "tcpka",
         ALL,
         "",
+        "",
+        "TCP keep-alive on both sides",
+        |d, _| {
+            d.clitcpka.0 = true;
+            d.srvtcpka.0 = true;
+            Ok(())
+        }
+    ),
+    option!(
+        "tcplog",
+        FRONT,
+        "",
+        "",
         "a log line for each connection",
-        |d, l| {
-            d.front.log_format = if l.negated {
-                LogFormatSpec::Default
-            } else {
-                LogFormatSpec::Tcp
-            };
+        |d, _| {
+            d.front.log_format = LogFormatSpec::Tcp;
             Ok(())
         }
     ),
@@ -472,19 +494,31 @@ pub fn option(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
             ),
         );
     }
+    if l.negated && !def.negatable {
+        return l.fail(
+            0,
+            format!("'option {name}' cannot be taken back with 'no' or 'default': remove the line that sets it"),
+        );
+    }
     if def.sections & d.section == 0 {
-        let side = if def.sections & F != 0 {
-            "a frontend"
-        } else {
-            "a backend"
-        };
-        l.warnings.push(Fault::warning(
-            l.skip,
-            format!("'option {name}' has no effect here: it belongs to {side}"),
-        ));
+        super::misplaced(l, &format!("option {name}"), d.section, def.sections);
         return Ok(());
     }
-    (def.parse)(d, l)
+    (def.parse)(d, l)?;
+    let mark = match def.name {
+        "httplog" | "tcplog" => "log-format",
+        "forwardfor" => "option forwardfor",
+        "forwarded" => "option forwarded",
+        "originalto" => "option originalto",
+        "http-buffer-request" => "option http-buffer-request",
+        _ => return Ok(()),
+    };
+    if l.negated {
+        d.marks.remove(mark);
+    } else {
+        d.marks.insert(mark, l.place_of_keyword());
+    }
+    Ok(())
 }
 
 /// A later mode replaces an earlier one; `no` takes back only its own.

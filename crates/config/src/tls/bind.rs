@@ -90,20 +90,27 @@ fn bundle(line: &Line<'_>, path: &Arc<str>) -> Vec<Arc<str>> {
 
 /// The TLS words of `bind`. The place given to a function is that of its argument.
 pub static BIND_TLS_WORDS: &[TlsWord<BindDraft>] = &[
-    word!("alpn", "PROTOCOLS", "protocols offered", |d, l, at| {
-        d.settings.alpn = protocols(l.arg(at));
-        if let Some(other) = d.settings.alpn.iter().find(|p| &***p == "h2") {
-            return l.fail(at, format!("protocol '{other}' is one of HAProxy's that mulgil does not have yet: offer http/1.1"));
+    word!(
+        "alpn",
+        "PROTOCOLS",
+        "http/1.1",
+        "protocols offered",
+        |d, l, at| {
+            d.settings.alpn = protocols(l.arg(at));
+            if let Some(other) = d.settings.alpn.iter().find(|p| &***p == "h2") {
+                return l.fail(at, format!("protocol '{other}' is one of HAProxy's that mulgil does not have yet: offer http/1.1"));
+            }
+            Ok(())
         }
-        Ok(())
-    }),
-    word!("no-alpn", "", "no protocols offered", |d, _, _| {
+    ),
+    word!("no-alpn", "", "", "no protocols offered", |d, _, _| {
         d.settings.alpn.clear();
         Ok(())
     }),
     word!(
         "ca-file",
         "FILE",
+        "site.pem",
         "authorities that vouch for clients",
         |d, l, at| {
             d.settings.ca_file = ca_path(l, at);
@@ -113,6 +120,7 @@ pub static BIND_TLS_WORDS: &[TlsWord<BindDraft>] = &[
     word!(
         "ca-ignore-err",
         "all|N",
+        "all",
         "errors of authorities that are let pass",
         |d, _, _| {
             d.settings.ignore_client_errors = true;
@@ -122,19 +130,27 @@ pub static BIND_TLS_WORDS: &[TlsWord<BindDraft>] = &[
     word!(
         "ca-verify-file",
         "FILE",
+        "site.pem",
         "authorities that vouch, and are not announced",
         |d, l, at| {
             d.settings.ca_file = ca_path(l, at);
             Ok(())
         }
     ),
-    word!("ciphers", "LIST", "ciphers of TLS 1.2", |d, l, at| {
-        d.settings.preferences.ciphers = Some(l.arg(at).into());
-        Ok(())
-    }),
+    word!(
+        "ciphers",
+        "LIST",
+        "ECDHE-RSA-AES128-GCM-SHA256",
+        "ciphers of TLS 1.2",
+        |d, l, at| {
+            d.settings.preferences.ciphers = Some(l.arg(at).into());
+            Ok(())
+        }
+    ),
     word!(
         "ciphersuites",
         "LIST",
+        "TLS_AES_128_GCM_SHA256",
         "cipher suites of TLS 1.3",
         |d, l, at| {
             d.settings.preferences.ciphersuites = Some(l.arg(at).into());
@@ -144,6 +160,7 @@ pub static BIND_TLS_WORDS: &[TlsWord<BindDraft>] = &[
     word!(
         "crl-file",
         "FILE",
+        "revoked.pem",
         "clients' certificates that are revoked",
         |d, l, at| {
             d.settings.crl_file = ca_path(l, at);
@@ -153,6 +170,7 @@ pub static BIND_TLS_WORDS: &[TlsWord<BindDraft>] = &[
     word!(
         "crt",
         "FILE|DIR",
+        "site.pem",
         "a certificate, with chain and key",
         |d, l, at| {
             d.settings.certificates.extend(certificates(l, at));
@@ -162,6 +180,7 @@ pub static BIND_TLS_WORDS: &[TlsWord<BindDraft>] = &[
     word!(
         "crt-ignore-err",
         "all|N",
+        "all",
         "errors of certificates that are let pass",
         |d, _, _| {
             d.settings.ignore_client_errors = true;
@@ -171,6 +190,7 @@ pub static BIND_TLS_WORDS: &[TlsWord<BindDraft>] = &[
     word!(
         "crt-list",
         "FILE",
+        "list.txt",
         "certificates with names and settings",
         |d, l, at| {
             d.settings.lists.push(l.arg(at).into());
@@ -181,6 +201,7 @@ pub static BIND_TLS_WORDS: &[TlsWord<BindDraft>] = &[
     word!(
         "curves",
         "LIST",
+        "X25519:P-256",
         "curves for the key exchange",
         |d, l, at| {
             d.settings.preferences.curves = Some(l.arg(at).into());
@@ -190,6 +211,7 @@ pub static BIND_TLS_WORDS: &[TlsWord<BindDraft>] = &[
     word!(
         "default-crt",
         "FILE",
+        "site.pem",
         "the certificate for names that none is for",
         |d, l, at| {
             let path = crt_path(l, at);
@@ -200,6 +222,7 @@ pub static BIND_TLS_WORDS: &[TlsWord<BindDraft>] = &[
     word!(
         "ecdhe",
         "CURVE",
+        "prime256v1",
         "the curve for the key exchange",
         |d, l, at| {
             d.settings.preferences.curves = Some(l.arg(at).into());
@@ -207,24 +230,15 @@ pub static BIND_TLS_WORDS: &[TlsWord<BindDraft>] = &[
         }
     ),
     word!(
-        "generate-certificates",
-        "",
-        "refused: certificates are not made here",
-        |_, l, at| {
-            l.fail(
-                at - 1,
-                "'generate-certificates' is a keyword of HAProxy that mulgil does not have yet",
-            )
-        }
-    ),
-    word!(
         "no-ca-names",
+        "",
         "",
         "accepted: names of authorities help clients to choose",
         |_, _, _| Ok(())
     ),
     word!(
         "no-tls-tickets",
+        "",
         "",
         "sessions are kept here, not by clients",
         |d, _, _| {
@@ -235,6 +249,7 @@ pub static BIND_TLS_WORDS: &[TlsWord<BindDraft>] = &[
     word!(
         "tls-tickets",
         "",
+        "",
         "sessions are kept by clients",
         |d, _, _| {
             d.settings.no_tickets = false;
@@ -244,19 +259,21 @@ pub static BIND_TLS_WORDS: &[TlsWord<BindDraft>] = &[
     word!(
         "prefer-client-ciphers",
         "",
+        "",
         "the client's order of ciphers counts",
         |d, _, _| {
             d.settings.prefer_client_ciphers = true;
             Ok(())
         }
     ),
-    word!("ssl", "", "TLS on this listener", |d, _, _| {
+    word!("ssl", "", "", "TLS on this listener", |d, _, _| {
         d.on = true;
         Ok(())
     }),
     word!(
         "ssl-max-ver",
         "VERSION",
+        "TLSv1.3",
         "the newest version",
         |d, l, at| {
             d.settings.preferences.versions.at_most(version(l, at)?);
@@ -266,6 +283,7 @@ pub static BIND_TLS_WORDS: &[TlsWord<BindDraft>] = &[
     word!(
         "ssl-min-ver",
         "VERSION",
+        "TLSv1.2",
         "the oldest version",
         |d, l, at| {
             d.settings.preferences.versions.at_least(version(l, at)?);
@@ -274,6 +292,7 @@ pub static BIND_TLS_WORDS: &[TlsWord<BindDraft>] = &[
     ),
     word!(
         "strict-sni",
+        "",
         "",
         "no certificate for other names",
         |d, _, _| {
@@ -284,6 +303,7 @@ pub static BIND_TLS_WORDS: &[TlsWord<BindDraft>] = &[
     word!(
         "no-strict-sni",
         "",
+        "",
         "the default certificate for other names",
         |d, _, _| {
             d.settings.strict_sni = false;
@@ -293,6 +313,7 @@ pub static BIND_TLS_WORDS: &[TlsWord<BindDraft>] = &[
     word!(
         "verify",
         "none|optional|required",
+        "none",
         "clients' certificates",
         |d, l, at| {
             d.settings.verify = verify(l, at, true)?;
@@ -304,9 +325,6 @@ pub static BIND_TLS_WORDS: &[TlsWord<BindDraft>] = &[
     versions!("no-tlsv11"),
     versions!("no-tlsv12"),
     versions!("no-tlsv13"),
-    versions!("force-sslv3"),
-    versions!("force-tlsv10"),
-    versions!("force-tlsv11"),
     versions!("force-tlsv12"),
     versions!("force-tlsv13"),
 ];
@@ -320,10 +338,16 @@ fn crt_list(line: &Line<'_>, at: usize) -> Result<Vec<ListEntry>, Fault> {
         .map_err(|e| format!("crt-list '{path}' cannot be read: {e}"));
     let bytes = line.map(at, bytes)?;
     let text = String::from_utf8_lossy(&bytes);
-    let mut entries = Vec::new();
+    let (mut entries, none) = (Vec::new(), BTreeMap::new());
     for (index, row) in text.lines().enumerate() {
         let wrong = |message: String| format!("{path}:{}: {message}", index + 1);
-        let words = lexer::words(row, &BTreeMap::new()).map_err(|e| wrong(e.message));
+        let variables = lexer::Variables {
+            env: &none,
+            file: path,
+            line: index + 1,
+            section: "",
+        };
+        let words = lexer::words(row, &variables).map_err(|e| wrong(e.message));
         let words: Vec<String> = line.map(at, words)?.into_iter().map(|w| w.text).collect();
         let Some((file, rest)) = words.split_first() else {
             continue;

@@ -83,23 +83,30 @@ impl ServerDraft {
 
 /// The TLS words of `server`. The place given to a function is that of its argument.
 pub static SERVER_TLS_WORDS: &[TlsWord<ServerDraft>] = &[
-    word!("alpn", "PROTOCOLS", "protocols offered", |d, l, at| {
-        d.settings.alpn = protocols(l.arg(at));
-        if d.settings.alpn.iter().any(|p| &**p == "h2") {
-            return l.fail(
+    word!(
+        "alpn",
+        "PROTOCOLS",
+        "http/1.1",
+        "protocols offered",
+        |d, l, at| {
+            d.settings.alpn = protocols(l.arg(at));
+            if d.settings.alpn.iter().any(|p| &**p == "h2") {
+                return l.fail(
                 at,
                 "protocol 'h2' is one of HAProxy's that mulgil does not have yet: offer http/1.1",
             );
+            }
+            Ok(())
         }
-        Ok(())
-    }),
-    word!("no-alpn", "", "no protocols offered", |d, _, _| {
+    ),
+    word!("no-alpn", "", "", "no protocols offered", |d, _, _| {
         d.settings.alpn.clear();
         Ok(())
     }),
     word!(
         "ca-file",
         "FILE",
+        "site.pem",
         "authorities that vouch for the server",
         |d, l, at| {
             d.settings.ca_file = ca_path(l, at);
@@ -109,18 +116,20 @@ pub static SERVER_TLS_WORDS: &[TlsWord<ServerDraft>] = &[
     word!(
         "check-sni",
         "NAME",
+        "www.example",
         "the name checks ask for",
         |d, l, at| {
             d.check_sni = Some(l.arg(at).into());
             Ok(())
         }
     ),
-    word!("check-ssl", "", "checks speak TLS", |d, _, _| {
+    word!("check-ssl", "", "", "checks speak TLS", |d, _, _| {
         d.check = Some(true);
         Ok(())
     }),
     word!(
         "no-check-ssl",
+        "",
         "",
         "checks speak TLS as the traffic does",
         |d, _, _| {
@@ -128,13 +137,20 @@ pub static SERVER_TLS_WORDS: &[TlsWord<ServerDraft>] = &[
             Ok(())
         }
     ),
-    word!("ciphers", "LIST", "ciphers of TLS 1.2", |d, l, at| {
-        d.settings.preferences.ciphers = Some(l.arg(at).into());
-        Ok(())
-    }),
+    word!(
+        "ciphers",
+        "LIST",
+        "ECDHE-RSA-AES128-GCM-SHA256",
+        "ciphers of TLS 1.2",
+        |d, l, at| {
+            d.settings.preferences.ciphers = Some(l.arg(at).into());
+            Ok(())
+        }
+    ),
     word!(
         "ciphersuites",
         "LIST",
+        "TLS_AES_128_GCM_SHA256",
         "cipher suites of TLS 1.3",
         |d, l, at| {
             d.settings.preferences.ciphersuites = Some(l.arg(at).into());
@@ -144,31 +160,40 @@ pub static SERVER_TLS_WORDS: &[TlsWord<ServerDraft>] = &[
     word!(
         "crl-file",
         "FILE",
+        "revoked.pem",
         "servers' certificates that are revoked",
         |d, l, at| {
             d.settings.crl_file = ca_path(l, at);
             Ok(())
         }
     ),
-    word!("crt", "FILE", "our own certificate", |d, l, at| {
-        d.settings.certificate = Some(crt_path(l, at));
-        Ok(())
-    }),
+    word!(
+        "crt",
+        "FILE",
+        "site.pem",
+        "our own certificate",
+        |d, l, at| {
+            d.settings.certificate = Some(crt_path(l, at));
+            Ok(())
+        }
+    ),
     word!(
         "curves",
         "LIST",
+        "X25519:P-256",
         "curves for the key exchange",
         |d, l, at| {
             d.settings.preferences.curves = Some(l.arg(at).into());
             Ok(())
         }
     ),
-    word!("no-ssl", "", "no TLS to this server", |d, _, _| {
+    word!("no-ssl", "", "", "no TLS to this server", |d, _, _| {
         d.on = false;
         Ok(())
     }),
     word!(
         "no-ssl-reuse",
+        "",
         "",
         "a full handshake each time",
         |d, _, _| {
@@ -176,12 +201,19 @@ pub static SERVER_TLS_WORDS: &[TlsWord<ServerDraft>] = &[
             Ok(())
         }
     ),
-    word!("ssl-reuse", "", "sessions are taken up again", |d, _, _| {
-        d.settings.no_reuse = false;
-        Ok(())
-    }),
+    word!(
+        "ssl-reuse",
+        "",
+        "",
+        "sessions are taken up again",
+        |d, _, _| {
+            d.settings.no_reuse = false;
+            Ok(())
+        }
+    ),
     word!(
         "no-tls-tickets",
+        "",
         "",
         "sessions are not taken up again",
         |d, _, _| {
@@ -192,6 +224,7 @@ pub static SERVER_TLS_WORDS: &[TlsWord<ServerDraft>] = &[
     word!(
         "tls-tickets",
         "",
+        "",
         "sessions are taken up again",
         |d, _, _| {
             d.settings.no_reuse = false;
@@ -201,27 +234,35 @@ pub static SERVER_TLS_WORDS: &[TlsWord<ServerDraft>] = &[
     word!(
         "no-verifyhost",
         "",
+        "",
         "the name in the certificate is that of sni",
         |d, _, _| {
             d.settings.verify_host = None;
             Ok(())
         }
     ),
-    word!("sni", "EXPRESSION", "the name asked for", |d, l, at| {
-        d.sni = Some(l.expression(at)?);
-        Ok(())
-    }),
-    word!("no-sni", "", "no name asked for", |d, _, _| {
+    word!(
+        "sni",
+        "EXPRESSION",
+        "req.hdr(host)",
+        "the name asked for",
+        |d, l, at| {
+            d.sni = Some(l.expression(at)?);
+            Ok(())
+        }
+    ),
+    word!("no-sni", "", "", "no name asked for", |d, _, _| {
         d.sni = None;
         Ok(())
     }),
-    word!("ssl", "", "TLS to this server", |d, _, _| {
+    word!("ssl", "", "", "TLS to this server", |d, _, _| {
         d.on = true;
         Ok(())
     }),
     word!(
         "ssl-max-ver",
         "VERSION",
+        "TLSv1.3",
         "the newest version",
         |d, l, at| {
             d.settings.preferences.versions.at_most(version(l, at)?);
@@ -231,6 +272,7 @@ pub static SERVER_TLS_WORDS: &[TlsWord<ServerDraft>] = &[
     word!(
         "ssl-min-ver",
         "VERSION",
+        "TLSv1.2",
         "the oldest version",
         |d, l, at| {
             d.settings.preferences.versions.at_least(version(l, at)?);
@@ -240,6 +282,7 @@ pub static SERVER_TLS_WORDS: &[TlsWord<ServerDraft>] = &[
     word!(
         "verify",
         "none|required",
+        "none",
         "the server's certificate",
         |d, l, at| {
             d.settings.verify = verify(l, at, false)?;
@@ -249,6 +292,7 @@ pub static SERVER_TLS_WORDS: &[TlsWord<ServerDraft>] = &[
     word!(
         "verifyhost",
         "NAME",
+        "www.example",
         "the name in the server's certificate",
         |d, l, at| {
             d.settings.verify_host = Some(l.arg(at).into());
@@ -260,9 +304,6 @@ pub static SERVER_TLS_WORDS: &[TlsWord<ServerDraft>] = &[
     versions!("no-tlsv11"),
     versions!("no-tlsv12"),
     versions!("no-tlsv13"),
-    versions!("force-sslv3"),
-    versions!("force-tlsv10"),
-    versions!("force-tlsv11"),
     versions!("force-tlsv12"),
     versions!("force-tlsv13"),
 ];

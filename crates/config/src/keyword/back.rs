@@ -1,0 +1,310 @@
+//! Keywords of the side that faces servers.
+
+use super::{Keyword, balance, keyword, near, num, time};
+use crate::diag::Fault;
+use crate::draft::sections::*;
+use crate::draft::{Draft, Line, Reference};
+use model::{HashMethod, SwitchTarget};
+use std::sync::Arc;
+
+/// Keywords of backends.
+pub(super) static BACK_KEYWORDS: &[Keyword] = &[
+    keyword!(
+        "balance",
+        BACK,
+        "ALGORITHM [ARGUMENTS]",
+        "roundrobin",
+        "how servers are chosen",
+        balance::balance
+    ),
+    keyword!(
+        "default-server",
+        BACK,
+        "[WORDS]",
+        "check inter 1s",
+        "words for the servers below",
+        |d, l| {
+            *d.default_server = crate::server::default_server(l, &d.default_server)?;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "fullconn",
+        BACK,
+        "N",
+        "1000",
+        "accepted: for dynamic limits",
+        |d, l| {
+            l.exactly(1, "a number")?;
+            d.back.fullconn = Some(num(l, 0, 0, 1 << 30)?);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "hash-type",
+        BACK,
+        "METHOD [FUNCTION [MODIFIER]]",
+        "map-based",
+        "how hashes choose servers",
+        hash_type
+    ),
+    keyword!(
+        "http-reuse",
+        BACK,
+        "never|safe|aggressive|always",
+        "safe",
+        "how server connections are shared",
+        |d, l| {
+            l.exactly(1, "never, safe, aggressive or always")?;
+            d.back.reuse = match l.arg(0) {
+                "never" => model::HttpReuse::Never,
+                "safe" => model::HttpReuse::Safe,
+                "aggressive" => model::HttpReuse::Aggressive,
+                "always" => model::HttpReuse::Always,
+                other => {
+                    return l.fail(
+                        0,
+                        near(
+                            "reuse mode",
+                            other,
+                            &["never", "safe", "aggressive", "always"],
+                        ),
+                    );
+                }
+            };
+            Ok(())
+        }
+    ),
+    keyword!(
+        "http-send-name-header",
+        BACK,
+        "[NAME]",
+        "X-Server",
+        "tell the server its name",
+        |d, l| {
+            l.surplus(1);
+            d.http.send_name_header = (!l.arg(0).is_empty()).then(|| l.arg(0).into());
+            Ok(())
+        }
+    ),
+    keyword!(
+        "load-server-state-from-file",
+        BACK,
+        "global|local|none",
+        "none",
+        "server states of the process before",
+        |_, l| {
+            l.surplus(1);
+            match l.arg(0) {
+                "none" => Ok(()),
+                "global" | "local" => l.fail(0, "'load-server-state-from-file' is a keyword of HAProxy that mulgil does not have yet"),
+                other => l.fail(0, near("source of states", other, &["global", "local", "none"])),
+            }
+        }
+    ),
+    keyword!(
+        "retries",
+        BACK,
+        "N",
+        "3",
+        "attempts after the first",
+        |d, l| {
+            l.exactly(1, "a number")?;
+            d.back.retries = num(l, 0, 0, 100)?;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "retry-on",
+        BACK,
+        "EVENT*",
+        "conn-failure 503",
+        "what is worth another attempt",
+        retry_on
+    ),
+    keyword!(
+        "server",
+        L | B,
+        "NAME ADDRESS[:PORT] [WORDS]",
+        "a 127.0.0.1:8080 check",
+        "a server",
+        server
+    ),
+    keyword!(
+        "server-template",
+        L | B,
+        "PREFIX NUMBER|FIRST-LAST ADDRESS[:PORT] [WORDS]",
+        "s 1-3 127.0.0.1:8080 check",
+        "several servers of one address",
+        |d, l| {
+            let servers = crate::server::template(l, &d.default_server)?;
+            d.back.servers.extend(servers);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "source",
+        BACK,
+        "ADDRESS[:PORT] [interface NAME]",
+        "127.0.0.1",
+        "the address connections to servers come from",
+        |d, l| {
+            let (source, used) = crate::server::source(l, 0, false)?;
+            if used < l.args().len() {
+                return l.fail(
+                    used,
+                    near("source word", l.arg(used), &["interface", "usesrc"]),
+                );
+            }
+            d.back.source = Some(source);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "srvtcpka-cnt",
+        BACK,
+        "N",
+        "3",
+        "keep-alive probes to servers",
+        |d, l| {
+            l.surplus(1);
+            d.srvtcpka.1.0 = Some(num(l, 0, 0, 255)?);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "srvtcpka-idle",
+        BACK,
+        "TIME",
+        "10s",
+        "silence before keep-alive probes to servers",
+        |d, l| {
+            l.surplus(1);
+            d.srvtcpka.1.1 = time(l, 0)?;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "srvtcpka-intvl",
+        BACK,
+        "TIME",
+        "5s",
+        "between keep-alive probes to servers",
+        |d, l| {
+            l.surplus(1);
+            d.srvtcpka.1.2 = time(l, 0)?;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "use-server",
+        L | B,
+        "NAME if|unless CONDITION",
+        "a if { path_beg /a }",
+        "a server for some requests",
+        |d, l| {
+            let rule = super::switch(d, l)?;
+            if rule.condition.is_none() {
+                return l.fail(0, "'use-server' wants 'if' or 'unless' and a condition");
+            }
+            if let SwitchTarget::Name(name) = &rule.target {
+                d.server_references.push(Reference {
+                    name: Arc::clone(name),
+                    keyword: "use-server",
+                    place: l.place(0),
+                });
+            }
+            d.back.use_server.push(rule);
+            Ok(())
+        }
+    ),
+];
+
+fn server(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
+    let server = crate::server::server(l, &d.default_server)?;
+    d.default_server.share(&server);
+    d.back.servers.push(server);
+    Ok(())
+}
+
+fn retry_on(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
+    use model::RetryOn;
+    if l.args().is_empty() {
+        return l.fail(0, "'retry-on' wants an event, such as conn-failure");
+    }
+    let mut bits = 0;
+    for (at, word) in l.texts(0).iter().enumerate() {
+        bits |= match *word {
+            "none" => 0,
+            "conn-failure" => RetryOn::CONN_FAILURE,
+            "empty-response" => RetryOn::EMPTY_RESPONSE,
+            "junk-response" => RetryOn::JUNK_RESPONSE,
+            "response-timeout" => RetryOn::RESPONSE_TIMEOUT,
+            "0rtt-rejected" => RetryOn::EARLY_DATA,
+            "all-retryable-errors" => {
+                let all = RetryOn::CONN_FAILURE
+                    | RetryOn::EMPTY_RESPONSE
+                    | RetryOn::JUNK_RESPONSE
+                    | RetryOn::RESPONSE_TIMEOUT
+                    | RetryOn::EARLY_DATA;
+                all | [500, 502, 503, 504]
+                    .iter()
+                    .fold(0, |b, s| b | RetryOn::status_bit(*s))
+            }
+            status => match status.parse::<u16>().map(RetryOn::status_bit) {
+                Ok(bit) if bit != 0 => bit,
+                _ => {
+                    return l.fail(
+                        at,
+                        near(
+                            "retry event",
+                            status,
+                            &[
+                                "none",
+                                "conn-failure",
+                                "empty-response",
+                                "junk-response",
+                                "response-timeout",
+                                "0rtt-rejected",
+                                "all-retryable-errors",
+                            ],
+                        ),
+                    );
+                }
+            },
+        };
+    }
+    d.back.retry_on = RetryOn(bits);
+    Ok(())
+}
+
+fn hash_type(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
+    match l.arg(0) {
+        "map-based" => d.back.hash_method = HashMethod::MapBased,
+        "consistent" => {
+            return l.fail(
+                0,
+                "'consistent' is a hash method of HAProxy that mulgil does not have yet",
+            );
+        }
+        other => return l.fail(0, format!("unknown hash method '{other}': use map-based")),
+    }
+    let (function, modifier) = (l.arg(1), l.arg(2));
+    if matches!(function, "djb2" | "wt6" | "crc32" | "none") || modifier == "avalanche" {
+        let at = if function == "sdbm" { 2 } else { 1 };
+        return l.fail(
+            at,
+            format!(
+                "'{}' is a hash of HAProxy that mulgil does not have yet: use sdbm",
+                l.arg(at)
+            ),
+        );
+    }
+    if !matches!(function, "" | "sdbm") {
+        return l.fail(1, near("hash function", function, &["sdbm"]));
+    }
+    if !modifier.is_empty() {
+        return l.fail(2, near("hash modifier", modifier, &["avalanche"]));
+    }
+    Ok(())
+}

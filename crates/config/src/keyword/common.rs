@@ -1,0 +1,240 @@
+//! Keywords of both sides: what a proxy is, says and logs.
+
+use super::{Keyword, keyword, near, num, options, pages, stats};
+use crate::diag::Fault;
+use crate::draft::sections::*;
+use crate::draft::{Draft, Line};
+use crate::units;
+use model::Mode;
+use std::time::Duration;
+
+/// Keywords that stand on either side.
+pub(super) static COMMON: &[Keyword] = &[
+    keyword!(
+        "acl",
+        ALL,
+        "NAME CRITERION [FLAGS] [PATTERN]*",
+        "is_static path_beg /static",
+        "declare an ACL",
+        |d, l| {
+            if l.args().is_empty() {
+                l.warnings.push(Fault::warning(
+                    0,
+                    "'acl' without a name declares nothing: remove it",
+                ));
+                return Ok(());
+            }
+            let read = |path: &str| l.source.read(path);
+            let result = d.acls.add(&l.texts(0), &read);
+            result.map_err(|e| Fault::rule(e, l.skip))
+        }
+    ),
+    keyword!(
+        "description",
+        NAMED,
+        "TEXT",
+        "a proxy of ours",
+        "shown in the statistics",
+        |d, l| {
+            if l.args().is_empty() {
+                return l.fail(0, "'description' wants a text");
+            }
+            d.description = Some(l.texts(0).join(" ").into());
+            Ok(())
+        }
+    ),
+    keyword!("disabled", ALL, "", "", "this proxy is off", |d, l| {
+        l.exactly(0, "nothing")?;
+        d.disabled = true;
+        Ok(())
+    }),
+    keyword!("enabled", ALL, "", "", "this proxy is on", |d, l| {
+        l.exactly(0, "nothing")?;
+        d.disabled = false;
+        Ok(())
+    }),
+    keyword!(
+        "errorfile",
+        ALL,
+        "CODE FILE",
+        "503 sorry.http",
+        "what is answered instead of the built-in page",
+        pages::error_file_line
+    ),
+    keyword!(
+        "errorfiles",
+        ALL,
+        "NAME [CODE]*",
+        "pages 503",
+        "pages of an http-errors section",
+        pages::error_files
+    ),
+    keyword!(
+        "errorloc302",
+        ALL,
+        "CODE URL",
+        "503 https://sorry.example/",
+        "redirect instead of a page (302)",
+        pages::error_location
+    ),
+    keyword!(
+        "errorloc303",
+        ALL,
+        "CODE URL",
+        "503 https://sorry.example/",
+        "redirect instead of a page (303)",
+        pages::error_location
+    ),
+    keyword!(
+        "errorloc",
+        ALL,
+        "CODE URL",
+        "503 https://sorry.example/",
+        "redirect instead of a page (302)",
+        pages::error_location
+    ),
+    keyword!(
+        "http-error",
+        ALL,
+        "status CODE [content-type T] [string S | file P | errorfile P | errorfiles N | default-errorfiles] [hdr NAME FMT]*",
+        "status 503 content-type text/plain string sorry",
+        "what is answered instead of the built-in page",
+        pages::http_error
+    ),
+    keyword!("id", NAMED, "N", "4711", "this proxy's number", |d, l| {
+        l.exactly(1, "a number")?;
+        d.id = Some(num(l, 0, 1, i32::MAX as u64)?);
+        Ok(())
+    }),
+    keyword!(
+        "log-format",
+        FRONT,
+        "FMT",
+        "%ci",
+        "the line for each request",
+        |d, l| {
+            l.exactly(1, "a format")?;
+            d.front.log_format = model::LogFormatSpec::Custom(l.format(0)?);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "log-tag",
+        ALL,
+        "TEXT",
+        "web",
+        "the tag of this proxy's lines",
+        |d, l| {
+            if l.args().is_empty() {
+                return l.fail(0, "'log-tag' wants a tag");
+            }
+            l.surplus(1);
+            d.log_tag = Some(l.arg(0).into());
+            Ok(())
+        }
+    ),
+    keyword!(no "log", ALL, "global | TARGET [len N] [format F] [sample S] FACILITY [LEVEL [MIN]]", "127.0.0.1:514 local0", "where lines go", |d, l| {
+        if l.negated {
+            l.exactly(0, "nothing after 'no log'")?;
+            d.logs.clear();
+            d.log_global = false;
+        } else if l.arg(0) == "global" {
+            l.exactly(1, "nothing after 'global'")?;
+            d.log_global = true;
+        } else {
+            d.logs.push(crate::log::parse(l)?);
+        }
+        Ok(())
+    }),
+    keyword!("mode", ALL, "http|tcp", "http", "what is spoken", |d, l| {
+        l.exactly(1, "http or tcp")?;
+        d.mode =
+            match l.arg(0) {
+                "http" => Mode::Http,
+                "tcp" => Mode::Tcp,
+                "health" => return l.fail(
+                    0,
+                    "'mode health' is gone from the language: use 'http-request return status 200'",
+                ),
+                "log" | "spop" | "haterm" => {
+                    return l.fail(
+                        0,
+                        format!(
+                            "mode '{}' is one of HAProxy's that mulgil does not have yet",
+                            l.arg(0)
+                        ),
+                    );
+                }
+                other => return l.fail(0, near("mode", other, &["http", "tcp"])),
+            };
+        Ok(())
+    }),
+    keyword!(no "option", ALL, "NAME [ARGUMENTS]", "http-no-delay", "a behaviour", options::option),
+    keyword!(
+        "stats",
+        ALL,
+        "WORD [ARGUMENTS]",
+        "enable",
+        "the statistics page",
+        stats::stats
+    ),
+    keyword!(
+        "timeout",
+        ALL,
+        "WHAT TIME",
+        "http-request 10s",
+        "how long to be patient",
+        timeout
+    ),
+];
+
+/// Timeouts and where they mean something.
+const TIMEOUTS: [(&str, u8); 12] = [
+    ("check", BACK),
+    ("client", FRONT),
+    ("client-fin", FRONT),
+    ("client-hs", FRONT),
+    ("connect", BACK),
+    ("http-keep-alive", ALL),
+    ("http-request", ALL),
+    ("queue", BACK),
+    ("server", BACK),
+    ("server-fin", BACK),
+    ("tarpit", ALL),
+    ("tunnel", BACK),
+];
+
+fn timeout(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
+    let names = TIMEOUTS.map(|(name, _)| name);
+    if l.args().is_empty() {
+        return l.fail(0, format!("'timeout' wants a name: {}", names.join(", ")));
+    }
+    let Some((name, sections)) = TIMEOUTS.iter().find(|(name, _)| *name == l.arg(0)) else {
+        return l.fail(0, near("timeout", l.arg(0), &names));
+    };
+    if sections & d.section == 0 {
+        super::misplaced(l, &format!("timeout {name}"), d.section, *sections);
+        return Ok(());
+    }
+    let t = &mut d.timeouts;
+    let slot = match *name {
+        "check" => &mut t.check,
+        "client" => &mut t.client,
+        "client-fin" => &mut t.client_fin,
+        "client-hs" => &mut t.client_hs,
+        "connect" => &mut t.connect,
+        "http-keep-alive" => &mut t.http_keep_alive,
+        "http-request" => &mut t.http_request,
+        "queue" => &mut t.queue,
+        "server" => &mut t.server,
+        "server-fin" => &mut t.server_fin,
+        "tarpit" => &mut t.tarpit,
+        _ => &mut t.tunnel,
+    };
+    let value = l
+        .exactly(2, "a name and a time, such as 'timeout client 30s'")
+        .and_then(|()| l.map(1, units::timeout(l.arg(1))));
+    // One that cannot be read is not missing, too.
+    *slot = value.as_ref().map_or(Some(Duration::MAX), |v| *v);
+    value.map(|_| ())
+}

@@ -1,0 +1,110 @@
+//! Keywords that are rules: an action, and when it is taken.
+
+use super::{Keyword, keyword};
+use crate::diag::Fault;
+use crate::draft::sections::*;
+use crate::draft::{Draft, Line};
+use rules::{Rule, RuleSet};
+
+/// Keywords of rules.
+pub(super) static RULE_KEYWORDS: &[Keyword] = &[
+    keyword!(
+        "http-request",
+        ALL,
+        "ACTION [if|unless CONDITION]",
+        "set-header X-Proxy mulgil",
+        "a rule for requests",
+        rule
+    ),
+    keyword!(
+        "http-response",
+        ALL,
+        "ACTION [if|unless CONDITION]",
+        "del-header Server",
+        "a rule for responses",
+        rule
+    ),
+    keyword!(
+        "http-after-response",
+        ALL,
+        "ACTION [if|unless CONDITION]",
+        "set-header X-Proxy mulgil",
+        "a rule for all responses, our own included",
+        rule
+    ),
+    keyword!(
+        "redirect",
+        NAMED,
+        "location|prefix|scheme FMT [code N] [OPTION]* [if|unless CONDITION]",
+        "location /new if { path /old }",
+        "send clients elsewhere",
+        |d, l| {
+            let rule = l.rules(0, &d.acls, rules::Rule::redirect)?;
+            d.http_request.push(rule);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tcp-request connection",
+        FRONT,
+        "ACTION [if|unless CONDITION]",
+        "reject if { src 192.0.2.0/24 }",
+        "a rule for new connections",
+        rule
+    ),
+    keyword!(
+        "tcp-request session",
+        FRONT,
+        "ACTION [if|unless CONDITION]",
+        "accept",
+        "a rule for new sessions",
+        rule
+    ),
+    keyword!(
+        "tcp-request content",
+        ALL,
+        "ACTION [if|unless CONDITION]",
+        "reject if { src 192.0.2.0/24 }",
+        "a rule for content",
+        rule
+    ),
+];
+
+/// `http-request …` and its like, by the keyword of the line.
+fn rule(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
+    let set = match l.keyword().as_str() {
+        "http-request" => RuleSet::HttpRequest,
+        "http-response" => RuleSet::HttpResponse,
+        "http-after-response" => RuleSet::HttpAfterResponse,
+        "tcp-request connection" => RuleSet::TcpRequestConnection,
+        "tcp-request session" => RuleSet::TcpRequestSession,
+        "tcp-request content" => RuleSet::TcpRequestContent,
+        _ => RuleSet::TcpResponseContent,
+    };
+    let mut rule = l.rules(0, &d.acls, |words, scope| Rule::parse(set, words, scope))?;
+    if let Some(len) = rule.capture_len {
+        let slots = &mut d.front.declared_captures;
+        let headers = if set.on_response() {
+            &d.front.capture_response
+        } else {
+            &d.front.capture_request
+        };
+        let slots = if set.on_response() {
+            &mut slots.1
+        } else {
+            &mut slots.0
+        };
+        rule.set_capture_slot(headers.len() + slots.len());
+        slots.push(len);
+    }
+    match set {
+        RuleSet::HttpRequest => d.http_request.push(rule),
+        RuleSet::HttpResponse => d.http_response.push(rule),
+        RuleSet::HttpAfterResponse => d.http_after_response.push(rule),
+        RuleSet::TcpRequestConnection => d.front.tcp_request_connection.push(rule),
+        RuleSet::TcpRequestSession => d.front.tcp_request_session.push(rule),
+        RuleSet::TcpRequestContent => d.tcp_request_content.push(rule),
+        RuleSet::TcpResponseContent => d.tcp_response_content.push(rule),
+    }
+    Ok(())
+}

@@ -1,0 +1,386 @@
+//! What must hold in the end, and drafts into proxies.
+
+use super::Loader;
+use super::servers::{self, Finding};
+use crate::diag::Severity;
+use crate::draft::{Draft, ErrorLine, sections};
+use crate::load::Loaded;
+use model::{Balance, CheckKind, Config, HttpCheckStep, LogFormatSpec, Mode, Proxy};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// Keywords that mean something in HTTP mode only.
+const NEEDS_HTTP: [&str; 10] = [
+    "http-request",
+    "http-response",
+    "http-after-response",
+    "redirect",
+    "monitor-uri",
+    "stats",
+    "option forwardfor",
+    "option forwarded",
+    "option originalto",
+    "option http-buffer-request",
+];
+
+impl Loader<'_> {
+    /// Cross-checks, then turns drafts into proxies.
+    pub(super) fn finish(mut self) -> Loaded {
+        let mut drafts = std::mem::take(&mut self.drafts);
+        let modes: HashMap<Arc<str>, (Mode, Arc<str>)> = drafts
+            .iter()
+            .filter(|d| d.has_back())
+            .map(|d| (Arc::clone(&d.name), (d.mode, Arc::clone(&d.origin))))
+            .collect();
+        self.check_ids(&drafts);
+        let mut ids: Vec<u32> = drafts.iter().map(|d| d.id.unwrap_or(0)).collect();
+        number(ids.iter_mut(), 2);
+        for (draft, id) in drafts.iter_mut().zip(ids) {
+            self.check_references(draft, &modes);
+            self.check_servers(draft);
+            self.check_timeouts(draft);
+            self.fit_mode(draft);
+            self.check_effects(draft);
+            number(draft.front.binds.iter_mut().map(|b| &mut b.id), 1);
+            number(draft.back.servers.iter_mut().map(|s| &mut s.id), 1);
+            draft.id = Some(id);
+        }
+        for draft in drafts {
+            let proxy = self.proxy(draft);
+            self.config.proxies.push(Arc::new(proxy));
+        }
+        if self.config.proxies.is_empty() && self.report.errors() == 0 {
+            self.report.general(
+                Severity::Error,
+                "there is no frontend, backend or listen section: nothing could be served",
+            );
+        }
+        let environment = self
+            .env
+            .iter()
+            .map(|(k, v)| (k.as_str().into(), Some(v.as_str().into())));
+        self.config.global.environment = environment.collect();
+        self.config.global.certificates = Arc::clone(&self.bases.tls.store);
+        let config: Option<Config> = (self.report.errors() == 0).then_some(self.config);
+        Loaded {
+            config,
+            report: self.report,
+            env: self.env,
+        }
+    }
+
+    fn check_ids(&mut self, drafts: &[Draft]) {
+        let mut ids: HashMap<u32, &Draft> = HashMap::new();
+        for draft in drafts {
+            let Some(id) = draft.id else { continue };
+            if let Some(other) = ids.insert(id, draft) {
+                let place = draft.marks.get("id").unwrap_or(&draft.place);
+                let message = format!(
+                    "'{}' at {} has id {id} already: give this one another",
+                    other.name, other.origin
+                );
+                self.at(place, Severity::Error, message);
+            }
+        }
+    }
+
+    fn check_references(&mut self, draft: &Draft, modes: &HashMap<Arc<str>, (Mode, Arc<str>)>) {
+        for reference in &draft.references {
+            let (name, keyword) = (&reference.name, reference.keyword);
+            let message = match modes.get(name) {
+                None => match rules::nearest(name, modes.keys().map(|k| &**k)) {
+                    Some(near) => {
+                        format!("no backend is called '{name}': did you mean '{near}'?")
+                    }
+                    None => {
+                        format!("no backend is called '{name}': add a section 'backend {name}'")
+                    }
+                },
+                Some(_) if *name == draft.name && draft.has_back() => {
+                    format!("'{keyword}' leads '{name}' to itself: name another backend")
+                }
+                Some((Mode::Tcp, origin)) if draft.mode == Mode::Http => format!(
+                    "'{}' is in 'mode http', but backend '{name}' at {origin} is in 'mode tcp': give both the same mode",
+                    draft.name
+                ),
+                Some(_) => continue,
+            };
+            self.at(&reference.place, Severity::Error, message);
+        }
+        if draft.server_references.is_empty() {
+            return;
+        }
+        let names: HashSet<&str> = draft.back.servers.iter().map(|s| &*s.name).collect();
+        for reference in &draft.server_references {
+            let name = &*reference.name;
+            if names.contains(name) {
+                continue;
+            }
+            let message = match rules::nearest(name, names.iter().copied()) {
+                Some(near) => format!("no server here is called '{name}': did you mean '{near}'?"),
+                None => format!("no server here is called '{name}': add 'server {name}'"),
+            };
+            self.at(&reference.place, Severity::Error, message);
+        }
+    }
+
+    fn check_servers(&mut self, draft: &Draft) {
+        let findings = servers::findings(draft);
+        if findings.is_empty() {
+            return;
+        }
+        let bytes = self.source.read(&draft.place.file).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let places = servers::places(draft, &findings, &text, &self.env);
+        for finding in &findings {
+            let Finding { name, nth, .. } = finding;
+            let lines = places.get(&**name);
+            let place = lines.and_then(|l| l.get(*nth)).unwrap_or(&draft.place);
+            let first = lines.and_then(|l| l.first()).map_or(0, |p| p.line);
+            self.at(place, Severity::Error, finding.message(draft, first));
+        }
+    }
+
+    fn check_timeouts(&mut self, draft: &Draft) {
+        let t = &draft.timeouts;
+        let mut missing = Vec::new();
+        if draft.has_front() && t.client.is_none() {
+            missing.push("client");
+        }
+        if draft.has_back() && !draft.back.servers.is_empty() {
+            if t.connect.is_none() {
+                missing.push("connect");
+            }
+            if t.server.is_none() {
+                missing.push("server");
+            }
+        }
+        if !missing.is_empty() {
+            let message = format!(
+                "'{}' has no timeout for {}: dead peers would hold their connections for ever; set 'timeout {}'",
+                draft.name,
+                missing.join(", "),
+                missing.join("', 'timeout ")
+            );
+            self.at(&draft.place, Severity::Warning, message);
+        }
+        if draft.has_front() && draft.front.binds.is_empty() && !draft.disabled {
+            let message = format!(
+                "'{}' has no 'bind' line, so nobody can reach it: add one, or make it a backend",
+                draft.name
+            );
+            self.at(&draft.place, Severity::Warning, message);
+        }
+    }
+
+    /// Takes out of a proxy in TCP mode what only HTTP can do, and says so.
+    fn fit_mode(&mut self, draft: &mut Draft) {
+        if draft.mode != Mode::Tcp {
+            return;
+        }
+        for keyword in NEEDS_HTTP {
+            if let Some(place) = draft.marks.get(keyword)
+                && (keyword != "monitor-uri" || draft.has_front())
+            {
+                let message = format!(
+                    "'{keyword}' has no effect in '{}', which is in 'mode tcp': set 'mode http', or remove it",
+                    draft.name
+                );
+                self.at(place, Severity::Warning, message);
+            }
+        }
+        draft.http_request.clear();
+        draft.http_response.clear();
+        draft.http_after_response.clear();
+        draft.stats = None;
+        draft.front.monitor_uri = None;
+        draft.http.forwardfor = None;
+        draft.http.forwarded = false;
+        draft.http.originalto = None;
+        draft.http.buffer_request = false;
+        let log = &mut draft.front.log_format;
+        if draft.section != sections::B
+            && matches!(log, LogFormatSpec::Http | LogFormatSpec::HttpClf)
+        {
+            *log = LogFormatSpec::Tcp;
+            let message = format!(
+                "'{}' is in 'mode tcp', so its log lines are those of 'option tcplog': say that instead",
+                draft.name
+            );
+            let place = draft.marks.get("log-format").unwrap_or(&draft.place);
+            self.at(place, Severity::Warning, message);
+        }
+        let balance = &mut draft.back.balance;
+        if draft.section != sections::F
+            && matches!(
+                balance,
+                Balance::Uri { .. } | Balance::UrlParam { .. } | Balance::Header { .. }
+            )
+        {
+            *balance = Balance::RoundRobin;
+            let message = format!(
+                "'{}' is in 'mode tcp', where nothing of HTTP can be hashed: 'balance roundrobin' is used",
+                draft.name
+            );
+            let place = draft.marks.get("balance").unwrap_or(&draft.place);
+            self.at(place, Severity::Warning, message);
+        }
+    }
+
+    /// Says which lines have no effect for want of others.
+    fn check_effects(&mut self, draft: &Draft) {
+        let logs =
+            !draft.logs.is_empty() || (draft.log_global && !self.config.global.logs.is_empty());
+        if draft.has_front()
+            && !logs
+            && let Some(place) = draft.marks.get("log-format")
+        {
+            let message = format!(
+                "'{}' writes no log, so its format has no effect: add a 'log' line",
+                draft.name
+            );
+            self.at(place, Severity::Warning, message);
+        }
+        for (kind, on) in [
+            ("http-check", draft.check.http),
+            ("tcp-check", draft.check.tcp),
+        ] {
+            if draft.has_back()
+                && !on
+                && let Some(place) = draft.marks.get(kind)
+            {
+                let option = if kind == "tcp-check" { kind } else { "httpchk" };
+                let message = format!("'{kind}' has no effect without 'option {option}': add it");
+                self.at(place, Severity::Warning, message);
+            }
+        }
+    }
+
+    /// The pages that answer instead of the built-in ones; later lines win.
+    fn error_pages(&mut self, lines: Vec<ErrorLine>) -> model::ErrorPages {
+        let mut made = model::ErrorPages::default();
+        for line in lines {
+            match line {
+                ErrorLine::Page(status, page) => {
+                    made.pages.insert(status, page);
+                }
+                ErrorLine::Default(status) => {
+                    made.pages.remove(&status);
+                }
+                ErrorLine::Group { name, codes, place } => {
+                    let Some(group) = self.config.http_errors.get(&name).cloned() else {
+                        let names = self.config.http_errors.keys().map(|k| &**k);
+                        let message = match rules::nearest(&name, names) {
+                            Some(near) => {
+                                format!("no 'http-errors {name}': did you mean '{near}'?")
+                            }
+                            None => format!("no 'http-errors {name}': add that section"),
+                        };
+                        self.at(&place, Severity::Error, message);
+                        continue;
+                    };
+                    for code in codes.iter().filter(|c| !group.pages.contains_key(c)) {
+                        let message =
+                            format!("'http-errors {name}' has no page for {code}: add one there");
+                        self.at(&place, Severity::Warning, message);
+                    }
+                    let taken = group.pages.iter();
+                    let taken = taken.filter(|(s, _)| codes.is_empty() || codes.contains(s));
+                    made.pages.extend(taken.map(|(s, p)| (*s, p.clone())));
+                }
+            }
+        }
+        made
+    }
+
+    fn proxy(&mut self, mut draft: Draft) -> Proxy {
+        let kind = draft.kind();
+        let (has_front, has_back) = (draft.has_front(), draft.has_back());
+        let mut logs = std::mem::take(&mut draft.logs);
+        if draft.log_global {
+            logs.splice(..0, self.config.global.logs.iter().cloned());
+        }
+        let keepalive =
+            |(on, numbers): &(bool, crate::draft::model_keepalive::Numbers)| on.then_some(*numbers);
+        draft.front.keepalive = keepalive(&draft.clitcpka);
+        draft.back.keepalive = keepalive(&draft.srvtcpka);
+        draft.back.check = Arc::new(check_kind(&mut draft));
+        draft.back.servers.shrink_to_fit();
+        let errors = self.error_pages(std::mem::take(&mut draft.errors));
+        Proxy {
+            name: draft.name,
+            id: draft.id.unwrap_or(0),
+            kind,
+            origin: draft.origin,
+            mode: draft.mode,
+            disabled: draft.disabled,
+            description: draft.description,
+            timeouts: draft.timeouts,
+            logs,
+            log_tag: draft.log_tag,
+            errors: Arc::new(errors),
+            http: draft.http,
+            stats: draft.stats.map(Arc::new),
+            http_request: draft.http_request,
+            http_response: draft.http_response,
+            http_after_response: draft.http_after_response,
+            tcp_request_content: draft.tcp_request_content,
+            tcp_response_content: draft.tcp_response_content,
+            inspect_delay: draft.inspect_delay,
+            frontend: has_front.then(|| Box::new(draft.front)),
+            backend: has_back.then(|| Box::new(draft.back)),
+        }
+    }
+}
+
+/// Numbers those that have none (0): the next free one at or above a counter, which starts at
+/// `next` and moves with every member, numbered or not.
+fn number<'a>(ids: impl Iterator<Item = &'a mut u32>, mut next: u32) {
+    let ids: Vec<&mut u32> = ids.collect();
+    let taken: HashSet<u32> = ids.iter().map(|id| **id).filter(|id| *id != 0).collect();
+    for id in ids {
+        if *id == 0 {
+            while taken.contains(&next) {
+                next = next.saturating_add(1);
+            }
+            *id = next;
+        }
+        next = next.saturating_add(1);
+    }
+}
+
+/// What the check settings amount to.
+fn check_kind(draft: &mut Draft) -> CheckKind {
+    let check = std::mem::take(&mut draft.check);
+    if check.http {
+        let mut steps = check.steps;
+        if !steps.iter().any(|s| matches!(s, HttpCheckStep::Send(_))) {
+            let send = check.send.unwrap_or_else(crate::keyword::default_send);
+            let at = steps
+                .iter()
+                .position(|s| !matches!(s, HttpCheckStep::Connect { .. }))
+                .unwrap_or(steps.len());
+            steps.insert(at, HttpCheckStep::Send(send));
+        }
+        return CheckKind::Http(steps);
+    }
+    if check.tcp && !check.script.is_empty() {
+        return CheckKind::TcpScript(check.script);
+    }
+    CheckKind::Tcp
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number;
+
+    #[test]
+    fn numbers_count_every_member_and_skip_those_that_are_taken() {
+        let mut proxies = [0, 10, 0, 5, 0, 0, 3, 0];
+        number(proxies.iter_mut(), 2);
+        assert_eq!(proxies, [2, 10, 4, 5, 6, 7, 3, 9]);
+        let mut servers = [0, 5, 0, 11, 0, 0, 0, 0];
+        number(servers.iter_mut(), 1);
+        assert_eq!(servers, [1, 5, 3, 11, 6, 7, 8, 9]);
+    }
+}

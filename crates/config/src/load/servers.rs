@@ -1,0 +1,148 @@
+//! What is wrong with the servers of a proxy, and where. The places of servers are not kept while
+//! reading, because there may be a million of them: their lines are found again.
+
+use crate::draft::{Draft, Place};
+use crate::lexer::{self, Variables};
+use model::{Address, PortSpec, Server, TcpCheckStep};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+/// More are not looked for: the report would not show them.
+const ENOUGH: usize = 200;
+
+pub(super) struct Finding {
+    /// The server.
+    pub name: Arc<str>,
+    /// Which line of that name, from 0.
+    pub nth: usize,
+    what: What,
+}
+
+enum What {
+    SameName,
+    SameId(u32, Arc<str>),
+    NoCheckPort,
+}
+
+impl Finding {
+    /// `first` is the line of the first server of that name.
+    pub(super) fn message(&self, draft: &Draft, first: usize) -> String {
+        let (name, proxy) = (&self.name, &draft.name);
+        match &self.what {
+            What::SameName => format!(
+                "'{proxy}' has a server '{name}' already, at line {first}: give this one another name"
+            ),
+            What::SameId(id, other) => {
+                format!("server '{other}' of '{proxy}' has id {id} already: give '{name}' another")
+            }
+            What::NoCheckPort => format!(
+                "server '{name}' has no port that checks could go to: add one to its address, or 'port N'"
+            ),
+        }
+    }
+}
+
+/// All that is wrong with the servers of a proxy.
+pub(super) fn findings(draft: &Draft) -> Vec<Finding> {
+    let servers = &draft.back.servers;
+    let mut names: HashMap<&str, usize> = HashMap::with_capacity(servers.len());
+    let mut ids: HashMap<u32, &Server> = HashMap::new();
+    let mut found = Vec::new();
+    let own_port = draft.check.names_port();
+    for server in servers {
+        let nth = names.entry(&server.name).or_insert(0);
+        let mut push = |what| {
+            found.push(Finding {
+                name: Arc::clone(&server.name),
+                nth: *nth,
+                what,
+            });
+        };
+        if *nth > 0 {
+            push(What::SameName);
+        }
+        if server.id != 0
+            && let Some(other) = ids.insert(server.id, server)
+        {
+            push(What::SameId(server.id, Arc::clone(&other.name)));
+        }
+        if !own_port && lacks_check_port(server) {
+            push(What::NoCheckPort);
+        }
+        *nth += 1;
+        if found.len() > ENOUGH {
+            break;
+        }
+    }
+    found
+}
+
+fn lacks_check_port(server: &Server) -> bool {
+    let without = |address: &Address| match address {
+        Address::Inet { port, .. } => !matches!(port, PortSpec::Fixed(_) | PortSpec::Range(..)),
+        _ => false,
+    };
+    server.check.as_ref().is_some_and(|check| {
+        let given = check.addr.as_ref().is_some_and(|a| !without(a));
+        check.port.is_none() && !given && without(&server.address)
+    })
+}
+
+impl crate::draft::CheckDraft {
+    /// Whether the rules say which port each connection goes to.
+    fn names_port(&self) -> bool {
+        let mut ports = self.script.iter().filter_map(|s| match s {
+            TcpCheckStep::Connect { port, .. } => Some(port.is_some()),
+            _ => None,
+        });
+        let mut http = self.steps.iter().filter_map(|s| match s {
+            model::HttpCheckStep::Connect { port, .. } => Some(port.is_some()),
+            _ => None,
+        });
+        ports.next().is_some_and(|p| p) || http.next().is_some_and(|p| p)
+    }
+}
+
+/// The lines of these servers, by name, in order.
+pub(super) fn places(
+    draft: &Draft,
+    findings: &[Finding],
+    text: &str,
+    env: &BTreeMap<String, String>,
+) -> HashMap<String, Vec<Place>> {
+    let wanted: HashSet<&str> = findings.iter().map(|f| &*f.name).collect();
+    let mut places: HashMap<String, Vec<Place>> = HashMap::new();
+    for (index, line) in text.split('\n').enumerate().skip(draft.place.line) {
+        let variables = Variables {
+            env,
+            file: &draft.place.file,
+            line: index + 1,
+            section: &draft.name,
+        };
+        let Ok(words) = lexer::words(line, &variables) else {
+            continue;
+        };
+        let word = |at: usize| words.get(at).map_or("", |w| w.text.as_str());
+        if super::section::known().any(|s| s == word(0)) {
+            break;
+        }
+        let of_line = |name: &&&str| match word(0) {
+            "server" => **name == word(1),
+            "server-template" => name.strip_prefix(word(1)).is_some_and(|digits| {
+                !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
+            }),
+            _ => false,
+        };
+        for name in wanted.iter().filter(of_line) {
+            let place = words.get(1).map(|w| Place {
+                file: Arc::clone(&draft.place.file),
+                line: index + 1,
+                text: line.trim_end_matches('\r').into(),
+                start: w.start,
+                end: w.end,
+            });
+            places.entry((*name).to_string()).or_default().extend(place);
+        }
+    }
+    places
+}

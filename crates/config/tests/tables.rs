@@ -1,0 +1,227 @@
+//! Every entry of every table has a line that is valid, and none that is broken goes unremarked.
+
+mod common;
+
+use common::{Files, said};
+use config::table::{
+    BIND_TLS_WORDS, BIND_WORDS, GLOBAL_KEYWORDS, OPTIONS, SERVER_TLS_WORDS, SERVER_WORDS, keywords,
+};
+
+const TIMES: &str = " timeout client 1s\n timeout server 1s\n timeout connect 1s\n";
+
+/// Where a line is tried: a section header, and what must stand beside it.
+struct Site {
+    section: u8,
+    header: &'static str,
+    beside: &'static str,
+}
+
+// The bits of `Keyword::sections`.
+const SITES: [Site; 4] = [
+    Site {
+        section: 1,
+        header: "defaults base",
+        beside: " timeout client 1s\n timeout server 1s\n timeout connect 1s\n",
+    },
+    Site {
+        section: 2,
+        header: "frontend here",
+        beside: " bind 127.0.0.1:8001\n timeout client 1s\n",
+    },
+    Site {
+        section: 4,
+        header: "listen here",
+        beside: " bind 127.0.0.1:8001\n timeout client 1s\n timeout server 1s\n timeout connect 1s\n",
+    },
+    Site {
+        section: 8,
+        header: "backend here",
+        beside: " timeout server 1s\n timeout connect 1s\n",
+    },
+];
+
+/// What is said of a line of a proxy section among all that it may refer to.
+fn in_proxy(site: &Site, line: &str) -> Vec<String> {
+    let server = if line.starts_with("use-server") {
+        " server a 127.0.0.1:8080\n"
+    } else {
+        ""
+    };
+    let checks = match line.split(' ').next() {
+        Some("http-check") => " option httpchk\n",
+        Some("tcp-check") => " option tcp-check\n",
+        _ => "",
+    };
+    let text = format!(
+        "global\n log 127.0.0.1:514 local0\nhttp-errors pages\n errorfile 503 sorry.http\n\
+         {}\n mode http\n log global\n{}{checks}{server} {line}\n\
+         defaults\n mode http\n{TIMES}backend app\n server one 127.0.0.1:8080\n",
+        site.header, site.beside
+    );
+    said(&Files::with(&text).load(&["a.cfg"]))
+}
+
+fn in_global(line: &str) -> Vec<String> {
+    let text = format!("global\n {line}\nlisten l\n bind 127.0.0.1:8001\n{TIMES}");
+    said(&Files::with(&text).load(&["a.cfg"]))
+}
+
+fn lines_of_proxies() -> Vec<(u8, String, &'static str, &'static str)> {
+    let lines = keywords().map(|k| (k.sections, k.name.to_string(), k.args, k.example));
+    let options = OPTIONS
+        .iter()
+        .map(|o| (o.sections, format!("option {}", o.name), o.args, o.example));
+    let binds = BIND_WORDS.iter().map(|b| {
+        let name = format!("bind 127.0.0.1:8080 {}", b.name);
+        (2 | 4, name, b.args, b.example)
+    });
+    let servers = SERVER_WORDS.iter().map(|s| {
+        let name = format!("server s 127.0.0.1:8080 {}", s.name);
+        (4 | 8, name, s.args, s.example)
+    });
+    let binds_tls = BIND_TLS_WORDS.iter().map(|b| {
+        let name = format!("bind 127.0.0.1:8080 ssl crt site.pem {}", b.name);
+        (2 | 4, name, b.args, b.example)
+    });
+    let servers_tls = SERVER_TLS_WORDS.iter().map(|s| {
+        let name = format!("server s 127.0.0.1:8080 ssl ca-file site.pem {}", s.name);
+        (4 | 8, name, s.args, s.example)
+    });
+    let all = lines.chain(options).chain(binds).chain(binds_tls);
+    all.chain(servers).chain(servers_tls).collect()
+}
+
+fn none(wrong: &[String]) {
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_example_loads_in_every_section_it_is_for() {
+    let mut wrong: Vec<String> = Vec::new();
+    for (sections, name, _, example) in lines_of_proxies() {
+        for site in SITES.iter().filter(|s| sections & s.section != 0) {
+            let line = format!("{name} {example}");
+            let said = in_proxy(site, line.trim());
+            if !said.is_empty() {
+                wrong.push(format!("{} / {line}: {said:?}", site.header));
+            }
+        }
+    }
+    for keyword in GLOBAL_KEYWORDS {
+        let line = format!("{} {}", keyword.name, keyword.example);
+        let said = in_global(line.trim());
+        if !said.is_empty() {
+            wrong.push(format!("{line}: {said:?}"));
+        }
+    }
+    none(&wrong);
+}
+
+#[test]
+fn every_entry_refuses_to_stand_without_what_it_wants() {
+    let mut wrong: Vec<String> = Vec::new();
+    for (sections, name, args, _) in lines_of_proxies() {
+        if args.is_empty() || args.starts_with('[') || matches!(name.as_str(), "balance" | "acl") {
+            continue;
+        }
+        for site in SITES.iter().filter(|s| sections & s.section != 0) {
+            let said = in_proxy(site, &name);
+            if !said.iter().any(|s| s.contains("error")) {
+                wrong.push(format!("{} / {name}: {said:?}", site.header));
+            }
+        }
+    }
+    for keyword in GLOBAL_KEYWORDS {
+        if keyword.args.is_empty() || keyword.args.starts_with('[') {
+            continue;
+        }
+        if in_global(keyword.name).is_empty() {
+            wrong.push(keyword.name.into());
+        }
+    }
+    none(&wrong);
+}
+
+#[test]
+fn no_entry_passes_over_a_word_it_does_not_know() {
+    let mut wrong: Vec<String> = Vec::new();
+    // Those that end with any text, or with any number of words.
+    let free = |args: &str| args.ends_with("TEXT") || args.contains("]*") || args.ends_with('*');
+    for (sections, name, args, example) in lines_of_proxies() {
+        if free(args) {
+            continue;
+        }
+        for site in SITES.iter().filter(|s| sections & s.section != 0) {
+            let line = format!("{name} {example}  ]] ]] ]]");
+            if in_proxy(site, &line).is_empty() {
+                wrong.push(format!("{} / {line}", site.header));
+            }
+        }
+    }
+    for keyword in GLOBAL_KEYWORDS.iter().filter(|k| !free(k.args)) {
+        let line = format!("{} {} ]] ]] ]]", keyword.name, keyword.example);
+        if in_global(&line).is_empty() {
+            wrong.push(line);
+        }
+    }
+    none(&wrong);
+}
+
+#[test]
+fn no_broken_argument_makes_an_entry_panic() {
+    let odd = [
+        "",
+        "]]",
+        "-1",
+        "99999999999999999999",
+        "%",
+        "%[",
+        "{",
+        "}",
+        "!",
+        "if",
+        ":",
+        "@",
+        "é",
+        "\\x00\\xff",
+        "\"\"",
+        "0",
+        "/",
+        "a,b",
+        "(",
+        "*",
+        "65536",
+        "[::1",
+        "::",
+        "-",
+        "1-",
+    ];
+    let try_all = |words: &[&str], load: &dyn Fn(&str)| {
+        for at in 0..=words.len() {
+            for odd in odd {
+                let mut line: Vec<&str> = words.to_vec();
+                if at < line.len() {
+                    line[at] = odd;
+                } else {
+                    line.push(odd);
+                }
+                load(&line.join(" "));
+                load(&line[..at.min(line.len())].join(" "));
+            }
+        }
+    };
+    for (sections, name, _, example) in lines_of_proxies() {
+        let site = SITES.iter().rfind(|s| sections & s.section != 0);
+        let site = site.expect("it may stand somewhere");
+        let words: Vec<&str> = example.split(' ').filter(|w| !w.is_empty()).collect();
+        try_all(&words, &|arguments| {
+            in_proxy(site, &format!("{name} {arguments}"));
+        });
+    }
+    for keyword in GLOBAL_KEYWORDS {
+        let words: Vec<&str> = keyword.example.split(' ').collect();
+        try_all(&words, &|arguments| {
+            in_global(&format!("{} {arguments}", keyword.name));
+        });
+    }
+}
