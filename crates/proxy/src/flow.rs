@@ -66,6 +66,8 @@ pub struct Flow {
     pub received: u64,
     /// Whether a flush is due before the flow is finished.
     unflushed: bool,
+    /// The receiver does not know chunks: it gets their payload alone.
+    pub unchunk: bool,
 }
 
 impl Flow {
@@ -79,6 +81,7 @@ impl Flow {
             sent: 0,
             received: 0,
             unflushed: false,
+            unchunk: false,
         }
     }
 
@@ -206,9 +209,12 @@ impl Flow {
             }
             Progress::Chunked(decoder) => {
                 let mut cleaned = worker.buffer();
-                let scan = decoder
-                    .scan(bytes, &mut cleaned)
-                    .map_err(|_| Broken::Malformed)?;
+                let scan = if self.unchunk {
+                    decoder.payload(bytes, &mut cleaned)
+                } else {
+                    decoder.scan(bytes, &mut cleaned)
+                };
+                let scan = scan.map_err(|_| Broken::Malformed)?;
                 if scan.done {
                     self.progress = Progress::Done;
                 }

@@ -337,6 +337,7 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         info,
         frontend,
         requests: 0,
+        unread: false,
         accepted: at,
         handshake: Duration::ZERO,
         private: None,

@@ -34,6 +34,8 @@ pub struct Client {
     pub frontend: Arc<Frontend>,
     /// Requests received so far.
     pub requests: u32,
+    /// The client may still be sending what nobody reads any more.
+    pub unread: bool,
     /// When the connection was accepted.
     pub accepted: Instant,
     /// Time the handshakes took.
@@ -125,6 +127,7 @@ async fn http1(worker: &Rc<Worker>, client: &mut Client) {
                     Received::Failed { bytes } => reply::Refused::ClientClosed { bytes },
                     Received::TimedOut { bytes } => reply::Refused::TimedOut { bytes },
                     Received::Malformed(error, first_byte) => {
+                        client.unread = true;
                         reply::Refused::Malformed { error, first_byte }
                     }
                     Received::Request(..) => return,
@@ -135,13 +138,46 @@ async fn http1(worker: &Rc<Worker>, client: &mut Client) {
         };
         match next {
             Next::KeepAlive => idle_since = Instant::now(),
-            Next::Close => return,
+            Next::Close => {
+                if client.unread {
+                    linger(worker, client).await;
+                }
+                return;
+            }
         }
         if worker.process.is_stopping() && client.carry.is_empty() {
             return;
         }
     }
 }
+
+/// Ends our direction and reads on for a while: a close with bytes unread becomes a reset, which
+/// may take away the answer before the client has read it.
+async fn linger(worker: &Worker, client: &mut Client) {
+    client.io.shutdown_write();
+    client.timer.arm(Some(Instant::now() + LINGER));
+    poll_fn(|cx| {
+        if client.timer.poll_expired(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let mut scratch = worker.scratch.borrow_mut();
+        for _ in 0..READS_AT_ONCE {
+            match client.io.poll_read(cx, &mut scratch) {
+                Poll::Ready(Ok(n)) if n > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        // Others want to be served, too.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await
+}
+
+/// How long a client may go on sending what nobody reads.
+const LINGER: Duration = Duration::from_secs(2);
+const READS_AT_ONCE: u32 = 16;
 
 /// Waits for the next request's head.
 async fn receive(worker: &Rc<Worker>, client: &mut Client, idle_since: Instant) -> Received {
