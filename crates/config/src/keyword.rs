@@ -3,6 +3,7 @@
 mod check;
 mod http;
 mod options;
+mod persist;
 
 pub use check::default_send;
 pub use http::error_file;
@@ -96,6 +97,13 @@ pub static KEYWORDS: &[Keyword] = &[
         }
     ),
     keyword!(
+        "capture cookie",
+        F | L,
+        "NAME len N",
+        "keep a cookie for the log",
+        persist::capture
+    ),
+    keyword!(
         "capture request header",
         F | L,
         "NAME len N",
@@ -148,6 +156,13 @@ pub static KEYWORDS: &[Keyword] = &[
             d.clitcpka.1.2 = time(l, 0)?;
             Ok(())
         }
+    ),
+    keyword!(
+        "cookie",
+        BACK,
+        "NAME [rewrite|insert|prefix] [WORDS]",
+        "a cookie that leads clients back to their server",
+        persist::cookie
     ),
     keyword!(
         "declare capture",
@@ -204,6 +219,17 @@ pub static KEYWORDS: &[Keyword] = &[
         d.disabled = true;
         Ok(())
     }),
+    keyword!(
+        "dynamic-cookie-key",
+        BACK,
+        "KEY",
+        "the secret in computed cookies",
+        |d, l| {
+            l.exactly(1, "a key")?;
+            d.back.dynamic_cookie_key = Some(l.arg(0).into());
+            Ok(())
+        }
+    ),
     keyword!("enabled", ALL, "", "this proxy is on", |d, l| {
         l.exactly(0, "nothing")?;
         d.disabled = false;
@@ -243,6 +269,13 @@ pub static KEYWORDS: &[Keyword] = &[
         "CODE URL",
         "redirect instead of a page (302)",
         http::error_location
+    ),
+    keyword!(
+        "force-persist",
+        L | B,
+        "if|unless CONDITION",
+        "a cookie counts even while its server is down",
+        persist::rule
     ),
     keyword!(
         "fullconn",
@@ -375,6 +408,13 @@ pub static KEYWORDS: &[Keyword] = &[
         d.id = Some(num(l, 0, 1, i32::MAX as u64)?);
         Ok(())
     }),
+    keyword!(
+        "ignore-persist",
+        L | B,
+        "if|unless CONDITION",
+        "the cookie does not count",
+        persist::rule
+    ),
     keyword!(
         "load-server-state-from-file",
         BACK,

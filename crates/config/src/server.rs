@@ -133,6 +133,15 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         r.checked = true;
         Ok(())
     }),
+    word!(
+        "cookie",
+        "VALUE",
+        "its name in the persistence cookie",
+        |r, l, at| {
+            r.server.cookie = Some(l.arg(at).into());
+            Ok(())
+        }
+    ),
     word!("disabled", "", "starts in maintenance", |r, _, _| {
         r.server.disabled = true;
         Ok(())

@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 pub struct Captures {
     pub request: Vec<Option<Box<[u8]>>>,
     pub response: Vec<Option<Box<[u8]>>>,
+    /// `name=value` of `capture cookie`, of the request and of the response.
+    pub cookies: [Option<Box<[u8]>>; 2],
 }
 
 impl Captures {
@@ -65,9 +67,26 @@ fn kept(
     slots
 }
 
+/// The first cookie that `capture cookie` asks for, as `name=value`.
+fn kept_cookie<'a>(
+    side: &model::Frontend,
+    mut pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+) -> Option<Box<[u8]>> {
+    let (name, prefix, len) = side.capture_cookie.as_ref()?;
+    let name = name.as_bytes();
+    let (found, value) = pairs.find(|(n, _)| *n == name || (*prefix && n.starts_with(name)))?;
+    let mut text = [found, b"=", value].concat();
+    text.truncate(*len);
+    Some(text.into())
+}
+
 /// Keeps the request headers that the frontend captures.
 pub fn capture_request(s: &mut Stream<'_>) {
     let side = s.frontend.side();
+    if side.capture_cookie.is_some() {
+        let lines = s.request.known(http::Known::Cookie);
+        s.captures.cookies[0] = kept_cookie(side, lines.flat_map(http::cookie::pairs));
+    }
     if !side.capture_request.is_empty() || !side.declared_captures.0.is_empty() {
         let declared = side.declared_captures.0.len();
         s.captures.request = kept(&s.request, &side.capture_request, declared);
@@ -77,6 +96,10 @@ pub fn capture_request(s: &mut Stream<'_>) {
 /// Keeps the response headers that the frontend captures.
 pub fn capture_response(s: &mut Stream<'_>) {
     let side = s.frontend.side();
+    if let (Some(head), true) = (&s.response, side.capture_cookie.is_some()) {
+        let lines = head.known(http::Known::SetCookie);
+        s.captures.cookies[1] = kept_cookie(side, lines.filter_map(http::cookie::set_pair));
+    }
     if let Some(head) = &s.response
         && (!side.capture_response.is_empty() || !side.declared_captures.1.is_empty())
     {
@@ -356,7 +379,7 @@ fn with_facts(
         request: s.worker.wall(a.first_byte),
         end: s.worker.wall(end),
         timers: Some(timers),
-        termination: s.ended.flags(),
+        termination: s.ended.flags(s.persistence.flags),
         status: s.status,
         bytes_read: sent,
         bytes_uploaded: received,
@@ -371,6 +394,10 @@ fn with_facts(
         request_line: &s.request_line,
         request_captures: &s.captures.request,
         response_captures: &s.captures.response,
+        cookie_captures: [
+            s.captures.cookies[0].as_deref(),
+            s.captures.cookies[1].as_deref(),
+        ],
         request_counter: s.worker.process.counters.sum(|c| &c.requests),
         pid: s.worker.process.pid,
         server_address: server.and_then(|s| s.target()).and_then(|t| t.socket(port)),
@@ -438,7 +465,7 @@ pub fn refused(
             ta: since(first_byte),
             tt: since(idle_since),
         }),
-        termination: ended.flags(),
+        termination: ended.flags(*b"--"),
         status: Some(status),
         actconn: worker.process.connections.now(),
         feconn: client.frontend.sessions().now(),

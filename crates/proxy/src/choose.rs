@@ -63,9 +63,9 @@ pub async fn server(stream: &mut Stream<'_>) -> Result<Slot, Halt> {
     let avoid = stream.avoid.take();
     let mut pick = match stream.insist.take() {
         Some(server) if server.usable() => backend.reserve(&server),
-        _ => match use_server(stream, &backend) {
-            Some(server) => backend.reserve(&server),
-            None => backend.pick(key(stream, &backend), avoid),
+        _ => match use_server(stream, &backend).or_else(|| stream.persistence.server().cloned()) {
+            Some(server) if avoid != Some(server.uid) => backend.reserve(&server),
+            _ => backend.pick(key(stream, &backend), avoid),
         },
     };
     if matches!(pick, Pick::None) && avoid.is_some() {
@@ -98,7 +98,11 @@ fn use_server(stream: &mut Stream<'_>, backend: &Arc<Backend>) -> Option<Arc<Ser
             .iter()
             .find(|s| s.name.as_bytes() == name.as_slice());
         stream.worker.recycle(name);
-        return server.filter(|s| s.usable()).cloned();
+        let server = server.filter(|s| s.usable()).cloned();
+        if server.is_some() {
+            stream.persistence.overrule();
+        }
+        return server;
     }
     None
 }

@@ -37,6 +37,7 @@ pub fn judge(stream: &mut Stream<'_>, framed: &framing::Response) -> Result<(), 
     if !same {
         response_rules(stream, &frontend.http_response)?;
     }
+    crate::persistence::write(stream);
     after_response(stream);
     finish_head(stream);
     Ok(())

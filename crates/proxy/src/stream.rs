@@ -5,6 +5,7 @@
 use crate::connect::{self, ConnectFailure};
 use crate::exchange::Exchanged;
 use crate::flow::Flow;
+use crate::persistence::{self, Persistence};
 use crate::pool::{Limits, ServerConn};
 use crate::reply::Answer;
 use crate::session::{Arrival, Client};
@@ -78,6 +79,7 @@ pub struct Stream<'c> {
     pub(crate) queue_positions: (u32, u32),
     pub(crate) log_level: LogLevelChange,
     pub(crate) captures: account::Captures,
+    pub(crate) persistence: Persistence,
     pub(crate) retry_forbidden: bool,
     /// The method was HEAD when the request came: the response has no body.
     pub(crate) head_request: bool,
@@ -131,6 +133,7 @@ pub async fn serve(
         queue_positions: (0, 0),
         log_level: LogLevelChange::default(),
         captures: account::Captures::default(),
+        persistence: Persistence::default(),
         retry_forbidden: false,
         head_request: request.method() == b"HEAD",
         body: Vec::new(),
@@ -176,6 +179,9 @@ impl Stream<'_> {
         let backend = choose::backend(self)?;
         self.enter_backend(backend);
         self.backend_rules().await?;
+        if let Some(backend) = self.backend.clone() {
+            persistence::read(self, &backend);
+        }
         self.prepare_request();
         loop {
             self.choose_server().await?;
@@ -262,6 +268,7 @@ impl Stream<'_> {
         account::retried(self, redispatch);
         let failed = self.slot.take();
         if redispatch {
+            self.persistence.redispatched();
             choose::avoid(self, failed.as_ref());
             self.redispatched = true;
         } else {

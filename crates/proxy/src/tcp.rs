@@ -379,7 +379,7 @@ fn finish(
             ta: span(Some(client.accepted), Some(end)),
             tt: span(Some(client.accepted), Some(end)),
         }),
-        termination: ended.flags(),
+        termination: ended.flags(*b"--"),
         bytes_read: sent,
         bytes_uploaded: received,
         actconn: worker.process.connections.now(),

@@ -6,6 +6,7 @@ use crate::server::Server;
 use crate::wheel::Wheel;
 use arc_swap::ArcSwap;
 use model::{Balance, Proxy};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Poll, Waker};
@@ -43,6 +44,8 @@ pub struct Backend {
     servers: Vec<Arc<Server>>,
     active: ArcSwap<Active>,
     live: Arc<BackendLive>,
+    /// Servers by the cookie value that the configuration gives them.
+    cookies: HashMap<Arc<str>, Vec<u32>>,
 }
 
 /// A key to schedule by.
@@ -145,7 +148,16 @@ impl Backend {
                 queue: Queue::default(),
             })
         });
+        let mut cookies: HashMap<Arc<str>, Vec<u32>> = HashMap::new();
+        if proxy.backend.as_ref().is_some_and(|b| b.cookie.is_some()) {
+            for (i, server) in servers.iter().enumerate() {
+                if let Some(value) = &server.settings().cookie {
+                    cookies.entry(Arc::clone(value)).or_default().push(i as u32);
+                }
+            }
+        }
         let backend = Arc::new(Backend {
+            cookies,
             name: Arc::clone(&proxy.name),
             id: proxy.id,
             proxy,
@@ -181,6 +193,44 @@ impl Backend {
     /// A server by name.
     pub fn server(&self, name: &str) -> Option<&Arc<Server>> {
         self.servers.iter().find(|s| &*s.name == name)
+    }
+
+    /// The value that names a server in the persistence cookie: its own, or with `dynamic` a hash
+    /// of the key, its address and its port, the same on every balancer with that key.
+    pub fn cookie_of(&self, server: &Server) -> Option<Arc<str>> {
+        if let Some(value) = &server.settings().cookie {
+            return Some(Arc::clone(value));
+        }
+        let side = self.side();
+        let key = side.dynamic_cookie_key.as_ref()?;
+        if !side.cookie.as_ref()?.dynamic {
+            return None;
+        }
+        let addr = server.target()?.socket(None)?;
+        let mut bytes = key.as_bytes().to_vec();
+        match addr.ip() {
+            std::net::IpAddr::V4(ip) => bytes.extend_from_slice(&ip.octets()),
+            std::net::IpAddr::V6(ip) => bytes.extend_from_slice(&ip.octets()),
+        }
+        bytes.extend_from_slice(&u32::from(addr.port()).to_be_bytes());
+        Some(format!("{:016x}", crate::hash::xxh64(&bytes)).into())
+    }
+
+    /// The servers that a value of the persistence cookie names, in order.
+    pub fn by_cookie<'a>(&'a self, value: &'a [u8]) -> impl Iterator<Item = &'a Arc<Server>> {
+        let dynamic = self.side().cookie.as_ref().is_some_and(|c| c.dynamic);
+        let fixed = std::str::from_utf8(value)
+            .ok()
+            .and_then(|v| self.cookies.get(v));
+        let fixed = fixed.into_iter().flatten();
+        let computed = self.servers.iter().filter(move |s| {
+            dynamic
+                && s.settings().cookie.is_none()
+                && self.cookie_of(s).is_some_and(|c| c.as_bytes() == value)
+        });
+        fixed
+            .filter_map(|i| self.servers.get(*i as usize))
+            .chain(computed)
     }
 
     /// What the workers counted.

@@ -357,6 +357,16 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
+    option!(
+        "persist",
+        BACK,
+        "",
+        "a cookie counts even while its server is down",
+        |d, l| {
+            d.back.persist = !l.negated;
+            Ok(())
+        }
+    ),
     option!("redispatch", BACK, "[N]", "retry elsewhere", |d, l| {
         let interval = match (l.negated, l.arg(1)) {
             (true, _) => {
