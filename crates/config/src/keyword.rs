@@ -236,6 +236,17 @@ pub static KEYWORDS: &[Keyword] = &[
         Ok(())
     }),
     keyword!(
+        "error-log-format",
+        FRONT,
+        "FMT",
+        "the line for what never became a request",
+        |d, l| {
+            l.exactly(1, "a format")?;
+            d.front.error_log_format = Some(l.format(0)?);
+            Ok(())
+        }
+    ),
+    keyword!(
         "errorfile",
         ALL,
         "CODE FILE",
@@ -281,7 +292,7 @@ pub static KEYWORDS: &[Keyword] = &[
         "fullconn",
         BACK,
         "N",
-        "accepted: for dynamic limits",
+        "sessions at which minconn has grown to maxconn",
         |d, l| {
             d.back.fullconn = Some(num(l, 0, 0, 1 << 30)?);
             Ok(())
@@ -511,6 +522,17 @@ pub static KEYWORDS: &[Keyword] = &[
         }
     ),
     keyword!(no "option", ALL, "NAME [ARGUMENTS]", "a behaviour", options::option),
+    keyword!(
+        "rate-limit sessions",
+        FRONT,
+        "N",
+        "new sessions a second",
+        |d, l| {
+            l.exactly(1, "a number")?;
+            d.front.rate_limit_sessions = Some(num(l, 0, 0, 1 << 30)?);
+            Ok(())
+        }
+    ),
     keyword!(
         "redirect",
         NAMED,

@@ -223,6 +223,24 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         r.checked = false;
         Ok(())
     }),
+    word!(
+        "maxqueue",
+        "N",
+        "most that wait for it alone",
+        |r, l, at| {
+            r.server.maxqueue = num(l, at, 0, 1 << 30)?;
+            Ok(())
+        }
+    ),
+    word!(
+        "minconn",
+        "N",
+        "the limit that grows to maxconn with the load",
+        |r, l, at| {
+            r.server.minconn = num(l, at, 0, 1 << 30)?;
+            Ok(())
+        }
+    ),
     word!("no-backup", "", "not a backup", |r, _, _| {
         r.server.backup = false;
         Ok(())
@@ -254,6 +272,15 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         r.check.port = Some(num(l, at, 1, 65535)? as u16);
         Ok(())
     }),
+    word!(
+        "redir",
+        "PREFIX",
+        "send GET and HEAD there by a 302",
+        |r, l, at| {
+            r.server.redir = Some(l.arg(at).into());
+            Ok(())
+        }
+    ),
     word!("rise", "N", "good checks until up", |r, l, at| {
         r.check.rise = num(l, at, 1, 1 << 20)?;
         Ok(())
@@ -353,6 +380,8 @@ pub fn server(line: &Line<'_>, from: &Reading) -> Result<Server, Fault> {
     )?;
     let reading = words(line, 2, from)?;
     let mut server = reading.server;
+    // A limit that grows has nowhere to grow to: it stays (manual, `minconn`).
+    server.maxconn = server.maxconn.max(server.minconn);
     server.name = name.into();
     server.hostname = hostname.map(Into::into);
     server.address = start_address(line, address, reading.init_addr.as_deref())?;

@@ -220,9 +220,15 @@ pub fn retried(s: &mut Stream<'_>, elsewhere: bool) {
     }
 }
 
-/// The response's head has been sent.
+/// The response's head is being sent; `option logasap` does not wait for more.
 pub fn response_started(s: &mut Stream<'_>, head_len: usize) {
     s.response_head_len = head_len as u64;
+    if s.frontend.side().logasap {
+        let server = s.slot.as_ref().map(|slot| Arc::clone(slot.server()));
+        let received = s.request_head_len + s.up.received;
+        s.logged_early = true;
+        log(s, server, Instant::now(), received, head_len as u64);
+    }
 }
 
 /// There is no valid response.
@@ -299,7 +305,9 @@ pub fn finished(s: &mut Stream<'_>) {
     s.client.vars.borrow_mut().end_request();
     // The place is free before the line is written: its counts are those after this request.
     let server = s.slot.take().map(|slot| Arc::clone(slot.server()));
-    log(s, server, end, received, sent);
+    if !std::mem::take(&mut s.logged_early) {
+        log(s, server, end, received, sent);
+    }
 }
 
 fn log(s: &mut Stream<'_>, server: Option<Arc<Server>>, end: Instant, received: u64, sent: u64) {
@@ -308,11 +316,11 @@ fn log(s: &mut Stream<'_>, server: Option<Arc<Server>>, end: Instant, received: 
         return;
     }
     let side = s.frontend.side();
-    if side.dontlog_normal && s.ended.is_normal() && s.retries == 0 {
-        return;
-    }
     let failed = !s.ended.is_normal() && !matches!(s.ended.cause, Cause::Local)
         || s.status.is_some_and(|c| c >= 500);
+    if side.dontlog_normal && !failed && s.retries == 0 {
+        return;
+    }
     let level = match s.log_level {
         LogLevelChange::Level(n) => crate::log_level(n),
         _ if side.log_separate_errors && failed => LogLevel::Err,
@@ -402,7 +410,7 @@ fn with_facts(
         pid: s.worker.process.pid,
         server_address: server.and_then(|s| s.target()).and_then(|t| t.socket(port)),
         backend_source: None,
-        unfinished: false,
+        unfinished: s.logged_early,
         tls: s.client.info.tls.is_some(),
     };
     let view = state::View {
@@ -474,7 +482,10 @@ pub fn refused(
         ..LogFacts::default()
     };
     let side = client.frontend.side();
-    let format = worker.format_of(&side.log_format);
+    let format = match &side.error_log_format {
+        Some(format) => Arc::clone(format),
+        None => worker.format_of(&side.log_format),
+    };
     let level = if side.log_separate_errors {
         LogLevel::Err
     } else {
@@ -530,6 +541,7 @@ pub struct Formats {
     default: Arc<rules::LogFormat>,
     tcp: Arc<rules::LogFormat>,
     http: Arc<rules::LogFormat>,
+    https: Arc<rules::LogFormat>,
     clf: Arc<rules::LogFormat>,
 }
 
@@ -540,6 +552,7 @@ impl Default for Formats {
             default: parse("Connect from %ci:%cp to %fi:%fp (%f/HTTP)"),
             tcp: parse(rules::formats::TCP),
             http: parse(rules::formats::HTTP),
+            https: parse(rules::formats::HTTPS),
             clf: parse(rules::formats::HTTP_CLF),
         }
     }
@@ -552,6 +565,7 @@ impl Formats {
             LogFormatSpec::Default => Arc::clone(&self.default),
             LogFormatSpec::Tcp => Arc::clone(&self.tcp),
             LogFormatSpec::Http => Arc::clone(&self.http),
+            LogFormatSpec::Https => Arc::clone(&self.https),
             LogFormatSpec::HttpClf => Arc::clone(&self.clf),
             LogFormatSpec::Custom(format) => Arc::clone(format),
         }

@@ -41,6 +41,17 @@ impl Answer {
         }
     }
 
+    /// A 302 to there, which caches are not to keep.
+    pub fn found(location: Vec<u8>) -> Answer {
+        let mut answer = Answer::error(302);
+        answer.body = Some(Vec::new());
+        answer
+            .headers
+            .push((b"cache-control".to_vec(), b"no-cache".to_vec()));
+        answer.headers.push((b"location".to_vec(), location));
+        answer
+    }
+
     /// What a rule returns.
     pub fn from_rule(reply: &Reply, cx: &Ctx<'_>) -> Answer {
         let mut answer = Answer::error(reply.status);

@@ -40,6 +40,8 @@ pub struct Client {
     pub accepted: Instant,
     /// Time the handshakes took.
     pub handshake: Duration,
+    /// The server of the request before, for `option prefer-last-server`.
+    pub last_server: Option<Arc<state::Server>>,
     /// A server connection that only this session may use (`http-reuse never`), with its server.
     pub private: Option<Box<(u32, ServerConn)>>,
     /// Variables of the session, and of its request while there is one.
@@ -105,6 +107,9 @@ pub async fn run(worker: Rc<Worker>, mut client: Client) {
     } else {
         http1(&worker, &mut client).await;
     }
+    if client.frontend.side().nolinger {
+        client.io.socket().close_at_once();
+    }
 }
 
 async fn http1(worker: &Rc<Worker>, client: &mut Client) {
@@ -139,7 +144,7 @@ async fn http1(worker: &Rc<Worker>, client: &mut Client) {
         match next {
             Next::KeepAlive => idle_since = Instant::now(),
             Next::Close => {
-                if client.unread {
+                if client.unread && !client.frontend.side().nolinger {
                     linger(worker, client).await;
                 }
                 return;

@@ -87,6 +87,8 @@ pub struct Stream<'c> {
     pub(crate) body: Vec<u8>,
     /// Answered by `monitor-uri`: not logged.
     pub(crate) monitored: bool,
+    /// The log line is written while the response is still on its way.
+    pub(crate) logged_early: bool,
     /// The server's connection closes after this request.
     pub(crate) server_close: bool,
     /// The server that the next attempt passes over.
@@ -138,6 +140,7 @@ pub async fn serve(
         head_request: request.method() == b"HEAD",
         body: Vec::new(),
         monitored: false,
+        logged_early: false,
         server_close: false,
         avoid: None,
         insist: None,
@@ -213,13 +216,41 @@ impl Stream<'_> {
     /// Takes a place on a server, waiting in the queue where all are full.
     async fn choose_server(&mut self) -> Result<(), Halt> {
         let slot = choose::server(self).await?;
+        self.redirect_to(&slot)?;
         self.times.queued.get_or_insert_with(Instant::now);
         self.info.server = Some(Arc::clone(&slot.server().name));
         self.info.server_id = slot.server().id;
+        if self
+            .backend
+            .as_ref()
+            .is_some_and(|b| b.side().prefer_last_server)
+        {
+            self.client.last_server = Some(Arc::clone(slot.server()));
+        }
         self.slot = Some(slot);
         account::assigned(self);
         self.name_server();
         Ok(())
+    }
+
+    /// `redir`: the client is sent to the server instead of through us, where a redirect loses nothing.
+    fn redirect_to(&mut self, slot: &Slot) -> Result<(), Halt> {
+        let settings = slot.server().settings();
+        let Some(prefix) = &settings.redir else {
+            return Ok(());
+        };
+        if !matches!(self.request.method(), b"GET" | b"HEAD") {
+            return Ok(());
+        }
+        self.info.server = Some(Arc::clone(&slot.server().name));
+        self.info.server_id = slot.server().id;
+        let location = [
+            prefix.as_bytes(),
+            http::uri::path_and_query(self.request.target()),
+        ]
+        .concat();
+        let ended = Termination::new(Cause::Local, Phase::Connect);
+        Err(Halt::Answer(Answer::found(location), ended))
     }
 
     async fn connect(&mut self) -> Result<(), ConnectFailure> {
@@ -318,7 +349,11 @@ impl Stream<'_> {
         let (Some(mut connection), Some(slot)) = (self.server.take(), self.slot.as_ref()) else {
             return;
         };
+        let nolinger = self.backend.as_ref().is_some_and(|b| b.side().nolinger);
         if !reusable || self.server_close || self.worker.process.is_stopping() {
+            if nolinger {
+                connection.io.socket().close_at_once();
+            }
             return;
         }
         connection.served += 1;

@@ -46,6 +46,8 @@ pub struct Backend {
     live: Arc<BackendLive>,
     /// Servers by the cookie value that the configuration gives them.
     cookies: HashMap<Arc<str>, Vec<u32>>,
+    /// Sessions in it at which servers with `minconn` reach their `maxconn`.
+    fullconn: u64,
 }
 
 /// A key to schedule by.
@@ -138,6 +140,7 @@ impl Backend {
         servers: Vec<Arc<Server>>,
         live: Option<Arc<BackendLive>>,
         workers: usize,
+        fullconn: u64,
     ) -> Arc<Backend> {
         let live = live.unwrap_or_else(|| {
             Arc::new(BackendLive {
@@ -158,6 +161,7 @@ impl Backend {
         }
         let backend = Arc::new(Backend {
             cookies,
+            fullconn,
             name: Arc::clone(&proxy.name),
             id: proxy.id,
             proxy,
@@ -288,7 +292,7 @@ impl Backend {
             if self.live.queue.len() == 0 {
                 break;
             }
-            while server.schedulable() && server.has_room() && self.serve_queue(server) {}
+            while server.schedulable() && self.has_room(server) && self.serve_queue(server) {}
         }
     }
 
@@ -327,13 +331,30 @@ impl Backend {
         )
     }
 
+    /// The most sessions `server` may have now; 0 is no limit. With `minconn` it grows from that to
+    /// `maxconn` as the backend fills.
+    fn limit(&self, server: &Server) -> u32 {
+        let (most, least) = (server.maxconn(), server.settings().minconn);
+        if least == 0 || least >= most {
+            return most;
+        }
+        let share = u64::from(most) * self.live.sessions.now() / self.fullconn.max(1);
+        u32::try_from(share).unwrap_or(most).clamp(least, most)
+    }
+
+    /// Whether a place is free now.
+    fn has_room(&self, server: &Server) -> bool {
+        let limit = self.limit(server);
+        limit == 0 || server.sessions.now() < u64::from(limit)
+    }
+
     /// A place on this very server.
     pub fn reserve(self: &Arc<Self>, server: &Arc<Server>) -> Pick {
         // Nobody overtakes the queue: a place that is free now belongs to whoever waits.
-        if self.live.queue.len() > 0 && server.maxconn() > 0 && server.has_room() {
-            while server.has_room() && self.serve_queue(server) {}
+        if self.live.queue.len() > 0 && server.maxconn() > 0 && self.has_room(server) {
+            while self.has_room(server) && self.serve_queue(server) {}
         }
-        if server.try_enter() {
+        if server.try_enter(self.limit(server)) {
             Pick::Server(Slot {
                 server: Arc::clone(server),
                 backend: Arc::clone(self),
@@ -381,14 +402,14 @@ impl Backend {
         head.iter()
             .chain(tail)
             .filter_map(|i| self.servers.get(*i as usize))
-            .filter(|s| avoid != Some(s.uid) && s.has_room())
+            .filter(|s| avoid != Some(s.uid) && self.has_room(s))
             .min_by_key(|s| load(s))
             .cloned()
     }
 
     fn first_with_room(&self, active: &Active, avoid: Option<u32>) -> Option<Arc<Server>> {
         self.members(active)
-            .find(|s| avoid != Some(s.uid) && s.has_room())
+            .find(|s| avoid != Some(s.uid) && self.has_room(s))
             .cloned()
     }
 
@@ -447,7 +468,7 @@ impl Backend {
             .iter()
             .filter(|s| uid.is_none_or(|uid| uid == s.uid));
         for server in candidates {
-            if server.schedulable() && server.has_room() {
+            if server.schedulable() && self.has_room(server) {
                 self.serve_queue(server);
             }
         }
@@ -460,7 +481,7 @@ impl Backend {
             return false;
         }
         self.live.queue.serve(server.uid, || {
-            let entered = server.try_enter();
+            let entered = server.try_enter(self.limit(server));
             entered.then(|| Slot {
                 server: Arc::clone(server),
                 backend: Arc::clone(self),

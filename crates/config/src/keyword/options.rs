@@ -295,6 +295,20 @@ pub static OPTIONS: &[OptionDef] = &[
         }
     ),
     option!(
+        "httpslog",
+        ALL,
+        "",
+        "a log line for each request, with TLS fields",
+        |d, l| {
+            d.front.log_format = if l.negated {
+                LogFormatSpec::Default
+            } else {
+                LogFormatSpec::Https
+            };
+            Ok(())
+        }
+    ),
+    option!(
         "independent-streams",
         ALL,
         "",
@@ -354,6 +368,37 @@ pub static OPTIONS: &[OptionDef] = &[
                 at += 2;
             }
             d.http.originalto = Some(Arc::new(made));
+            Ok(())
+        }
+    ),
+    option!(
+        "logasap",
+        FRONT,
+        "",
+        "log as soon as the response begins",
+        |d, l| {
+            d.front.logasap = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        "nolinger",
+        ALL,
+        "",
+        "close connections by a reset",
+        |d, l| {
+            d.front.nolinger = !l.negated;
+            d.back.nolinger = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        "prefer-last-server",
+        BACK,
+        "",
+        "stay with the server of the request before",
+        |d, l| {
+            d.back.prefer_last_server = !l.negated;
             Ok(())
         }
     ),
