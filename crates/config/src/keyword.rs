@@ -7,6 +7,7 @@ mod common;
 mod front;
 mod options;
 mod pages;
+mod persist;
 mod ruleset;
 mod stats;
 

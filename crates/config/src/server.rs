@@ -148,6 +148,16 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         r.checked = true;
         Ok(())
     }),
+    word!(
+        "cookie",
+        "VALUE",
+        "s1",
+        "its name in the persistence cookie",
+        |r, l, at| {
+            r.server.cookie = Some(l.arg(at).into());
+            Ok(())
+        }
+    ),
     word!("disabled", "", "", "starts in maintenance", |r, _, _| {
         r.server.disabled = true;
         Ok(())
@@ -240,6 +250,26 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         r.checked = false;
         Ok(())
     }),
+    word!(
+        "maxqueue",
+        "N",
+        "100",
+        "most that wait for it alone",
+        |r, l, at| {
+            r.server.maxqueue = num(l, at, 0, 1 << 30)?;
+            Ok(())
+        }
+    ),
+    word!(
+        "minconn",
+        "N",
+        "10",
+        "the limit that grows to maxconn with the load",
+        |r, l, at| {
+            r.server.minconn = num(l, at, 0, 1 << 30)?;
+            Ok(())
+        }
+    ),
     word!("no-backup", "", "", "not a backup", |r, _, _| {
         r.server.backup = false;
         Ok(())
@@ -279,6 +309,16 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         r.check.port = Some(num(l, at, 1, 65535)? as u16);
         Ok(())
     }),
+    word!(
+        "redir",
+        "PREFIX",
+        "http://www.example",
+        "send GET and HEAD there by a 302",
+        |r, l, at| {
+            r.server.redir = Some(l.arg(at).into());
+            Ok(())
+        }
+    ),
     word!("rise", "N", "2", "good checks until up", |r, l, at| {
         r.check.rise = num(l, at, 1, 1 << 20)?;
         Ok(())
@@ -460,6 +500,8 @@ fn named(line: &mut Line<'_>, name: &str, at: usize, from: &Reading) -> Result<S
     )?;
     let mut reading = words(line, at + 1, from)?;
     let mut server = reading.server;
+    // A limit that grows has nowhere to grow to: it stays (manual, `minconn`).
+    server.maxconn = server.maxconn.max(server.minconn);
     server.name = name.into();
     server.hostname = hostname.map(Into::into);
     server.address = start_address(line, at, address, reading.init_addr.as_deref())?;

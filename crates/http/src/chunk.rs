@@ -164,7 +164,7 @@ impl Decoder {
                 let digit = u64::from(crate::uri::hex(b).unwrap_or(0));
                 match self.left.checked_mul(16).and_then(|n| n.checked_add(digit)) {
                     // The largest size leaves room for arithmetic on positions.
-                    Some(n) if n <= i64::MAX as u64 && self.spent < 32 => self.left = n,
+                    Some(n) if n <= i64::MAX as u64 && self.spent < 16 => self.left = n,
                     _ => return bad(ErrorKind::ChunkTooLong),
                 }
                 self.spent += 1;

@@ -71,9 +71,14 @@ pub fn request(head: &mut Head, accept_unsafe: bool) -> Result<Request, Error> {
     {
         return Err(Error::new(ErrorKind::BodyNotAllowed, 0));
     }
+    // A request with a body does not change the protocol: what follows it could be read as
+    // either. Nor does one to h2c (RFC 9113 section 3.1 withdraws it): requests on such a
+    // connection would pass unseen.
     let upgrade = head.version() != Version::Http10
+        && body == Body::None
         && head.known(Known::Upgrade).next().is_some()
-        && has_token(head, Known::Connection, b"upgrade");
+        && has_token(head, Known::Connection, b"upgrade")
+        && !has_token(head, Known::Upgrade, b"h2c");
     if upgrade
         && has_token(head, Known::Upgrade, b"websocket")
         && head.get(b"sec-websocket-key").is_none()
@@ -98,6 +103,14 @@ pub fn response(
     let length = content_length(head, accept_unsafe)?;
     let mut keep_alive = keeps_alive(head);
     let status = head.status();
+    if status < 200 || status == 204 {
+        // RFC 9110 section 8.6, RFC 9112 section 6.1: such a response says nothing of a body.
+        head.remove_known(Known::ContentLength);
+        head.remove_known(Known::TransferEncoding);
+    }
+    if status == 101 && head.known(Known::Upgrade).next().is_none() {
+        return Err(Error::new(ErrorKind::Upgrade, 0));
+    }
     let body = if status == 101 || (request_method == b"CONNECT" && (200..300).contains(&status)) {
         keep_alive = false;
         Body::Tunnel
@@ -147,34 +160,31 @@ fn has_token(head: &Head, known: Known, token: &[u8]) -> bool {
         .any(|item| item.eq_ignore_ascii_case(token))
 }
 
-/// Whether the body is chunked: `chunked` once, and last.
+/// Whether the body is chunked: `chunked`, and nothing else. Other codings before it are legal
+/// (RFC 9112 section 6.1), but a receiver that does not know one of them may read on anyhow.
 fn transfer_encoding(head: &Head) -> Result<bool, Error> {
-    let mut chunked = false;
-    let mut present = false;
-    for line in head.known(Known::TransferEncoding) {
-        present = true;
-        for coding in split_items(line) {
-            if chunked {
-                return Err(Error::new(ErrorKind::TransferEncoding, 0));
-            }
-            if coding.eq_ignore_ascii_case(b"chunked") {
-                chunked = true;
-            } else if !KNOWN_CODINGS
-                .iter()
-                .any(|known| coding.eq_ignore_ascii_case(known))
-            {
-                return Err(Error::new(ErrorKind::UnknownCoding, 0));
-            }
+    let mut codings = head
+        .known(Known::TransferEncoding)
+        .flat_map(|line| line.split(|b| *b == b','))
+        .map(crate::syntax::trim);
+    let Some(mut last) = codings.next() else {
+        return Ok(false);
+    };
+    let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    let mut others = false;
+    for coding in codings {
+        if is_chunked(last) {
+            return Err(Error::new(ErrorKind::TransferEncoding, 0));
         }
+        others = true;
+        last = coding;
     }
-    if present && !chunked {
-        return Err(Error::new(ErrorKind::TransferEncoding, 0));
+    match (is_chunked(last), others) {
+        (true, false) => Ok(true),
+        (true, true) => Err(Error::new(ErrorKind::UnknownCoding, 0)),
+        (false, _) => Err(Error::new(ErrorKind::TransferEncoding, 0)),
     }
-    Ok(chunked)
 }
-
-/// Codings of RFC 9112 section 7.2 that may stand before `chunked`.
-const KNOWN_CODINGS: [&[u8]; 5] = [b"gzip", b"x-gzip", b"deflate", b"compress", b"x-compress"];
 
 /// The one length that all Content-Length lines agree on; doubled ones are made one.
 fn content_length(head: &mut Head, _accept_unsafe: bool) -> Result<Option<u64>, Error> {

@@ -13,7 +13,7 @@ use memchr::memchr;
 pub struct ParseOptions {
     /// Bytes of the head at most, start line and last line end included.
     pub max_head: usize,
-    /// Field lines at most.
+    /// Lines at most, the start line included.
     pub max_headers: usize,
     /// Accept what is unsafe but common: non-ASCII and `#` in the target, odd field names.
     pub accept_unsafe: bool,
@@ -83,7 +83,7 @@ impl Error {
             ErrorKind::TargetTooLong => 414,
             ErrorKind::HeadTooLong | ErrorKind::TooManyFields => 431,
             ErrorKind::BodyNotAllowed => 413,
-            ErrorKind::UnknownCoding => 501,
+            ErrorKind::UnknownCoding => 422,
             _ => 400,
         }
     }
@@ -102,7 +102,7 @@ impl Error {
             ErrorKind::TooManyFields => "there are too many header fields",
             ErrorKind::ContentLength => "Content-Length is not one decimal number",
             ErrorKind::TransferEncoding => "Transfer-Encoding does not end in one 'chunked'",
-            ErrorKind::UnknownCoding => "Transfer-Encoding names an unknown coding",
+            ErrorKind::UnknownCoding => "Transfer-Encoding names a coding before 'chunked'",
             ErrorKind::Host => "Host is missing, doubled or unlike the target's authority",
             ErrorKind::BodyNotAllowed => "an HTTP/1.0 request of this method may not have a body",
             ErrorKind::Upgrade => "the upgrade lacks a field that it needs",
@@ -143,6 +143,9 @@ pub fn parse_request(
     let Some(line) = lines.next(ErrorKind::TargetTooLong)? else {
         // Refuse early what can never become a request.
         let partial = input.get(start..).unwrap_or_default();
+        if let Some(cr) = memchr(b'\r', partial).filter(|cr| cr + 1 < partial.len()) {
+            return fail(ErrorKind::LineEnd, start + cr);
+        }
         let method = partial.split(|b| *b == b' ').next().unwrap_or_default();
         if let Some(bad) = method
             .iter()
@@ -291,14 +294,20 @@ fn finish(mut lines: Lines<'_>, first: Line, head: &mut Head) -> Result<Option<u
             .count()
             .min(raw.len());
         let value_start = line.start + colon + 1 + if value.is_empty() { 0 } else { before };
-        if head.fields.len() >= lines.options.max_headers {
+        if head.fields.len() + 1 >= lines.options.max_headers {
             return fail(ErrorKind::TooManyFields, line.start);
         }
+        let known = Known::of(name);
+        // What frames or routes the message goes out in one form only: white space that is legal
+        // here has been overlooked elsewhere.
+        let canonical = raw.len() == value.len()
+            || (raw.len() == value.len() + 1 && raw.first() == Some(&b' '));
+        dirty |= known != Known::Other && !canonical;
         head.fields.push(Field {
             line: Span::new(line.start - base, line.next - base),
             name: Span::new(line.start - base, line.start - base + colon),
             value: Span::new(value_start - base, value_start - base + value.len()),
-            known: Known::of(name),
+            known,
         });
     }
     head.line = Span::new(first.start - base, first.next - base);
@@ -310,7 +319,8 @@ fn finish(mut lines: Lines<'_>, first: Line, head: &mut Head) -> Result<Option<u
     Ok(Some(lines.at))
 }
 
-/// Writes anew every line that was folded or ended by LF alone.
+/// Writes anew every line that was folded or ended by LF alone, and the known fields whose value
+/// stands between odd white space.
 fn clean(head: &mut Head) {
     for i in 0..head.fields.len() {
         let Some(field) = head.fields.get(i).copied() else {
@@ -322,11 +332,19 @@ fn clean(head: &mut Head) {
             .get(field.line.start as usize..end)
             .unwrap_or_default();
         let inner = line.strip_suffix(b"\r\n").unwrap_or(line);
-        if line.ends_with(b"\r\n") && !inner.contains(&b'\n') {
+        let padding =
+            inner.len() - (field.name.len as usize + 1 + field.value.len as usize).min(inner.len());
+        let tidy = field.known == Known::Other
+            || padding == 0
+            || (padding == 1 && inner.get(field.name.len as usize + 1) == Some(&b' '));
+        if line.ends_with(b"\r\n") && !inner.contains(&b'\n') && tidy {
             continue;
         }
         let name = slice(&head.arena, field.name).to_vec();
-        let value = slice(&head.arena, field.value).to_vec();
+        let mut value = slice(&head.arena, field.value).to_vec();
+        for b in value.iter_mut().filter(|b| matches!(b, b'\r' | b'\n')) {
+            *b = b' ';
+        }
         let rewritten = head.write_line(&name, &value);
         if let Some(slot) = head.fields.get_mut(i) {
             *slot = rewritten;

@@ -10,6 +10,7 @@ mod check;
 mod error_pages;
 mod global;
 mod log;
+mod persistence;
 mod proxy;
 mod server;
 mod timeouts;
@@ -22,6 +23,7 @@ pub use check::{AgentCheck, Check, CheckKind, Expect, HttpCheckSend, HttpCheckSt
 pub use error_pages::{ErrorLocation, ErrorPage, ErrorPages};
 pub use global::{CliLevel, Global, ReuseStrategy, StatsSocket, Tuning};
 pub use log::{LogFacility, LogFormatKind, LogFormatSpec, LogLevel, LogSetting, LogTarget};
+pub use persistence::{CookieMode, PersistRule, PersistenceCookie};
 pub use proxy::{
     Backend, Balance, ConnectionMode, ForwardFor, Frontend, HashBalance, HashMethod, HttpOptions,
     HttpReuse, InitAddr, Mode, OriginalTo, Proxy, ProxyKind, Redispatch, RestrictNames, RetryOn,

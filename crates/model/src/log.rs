@@ -78,6 +78,8 @@ pub enum LogFormatSpec {
     Http,
     /// `option httplog clf`.
     HttpClf,
+    /// `option httpslog`.
+    Https,
     /// `log-format …`.
     Custom(Arc<rules::LogFormat>),
 }

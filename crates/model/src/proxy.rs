@@ -357,6 +357,14 @@ pub struct Backend {
     pub abortonclose: bool,
     /// `option prefer-last-server`.
     pub prefer_last_server: bool,
+    /// `cookie`.
+    pub cookie: Option<Arc<crate::PersistenceCookie>>,
+    /// `dynamic-cookie-key`.
+    pub dynamic_cookie_key: Option<Arc<str>>,
+    /// `force-persist` and `ignore-persist`, in order.
+    pub persist_rules: Vec<crate::PersistRule>,
+    /// `option persist`: a cookie counts even while its server is down.
+    pub persist: bool,
     /// `fullconn`.
     pub fullconn: Option<u32>,
     /// What checks do.
@@ -392,6 +400,10 @@ impl Default for Backend {
             allbackups: false,
             abortonclose: false,
             prefer_last_server: false,
+            cookie: None,
+            dynamic_cookie_key: None,
+            persist_rules: Vec::new(),
+            persist: false,
             fullconn: None,
             check: Arc::default(),
             disable_on_404: false,

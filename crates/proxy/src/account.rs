@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 pub struct Captures {
     pub request: Vec<Option<Box<[u8]>>>,
     pub response: Vec<Option<Box<[u8]>>>,
+    /// `name=value` of `capture cookie`, of the request and of the response.
+    pub cookies: [Option<Box<[u8]>>; 2],
 }
 
 impl Captures {
@@ -66,9 +68,26 @@ fn kept(
     slots
 }
 
+/// The first cookie that `capture cookie` asks for, as `name=value`.
+fn kept_cookie<'a>(
+    side: &model::Frontend,
+    mut pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+) -> Option<Box<[u8]>> {
+    let (name, prefix, len) = side.capture_cookie.as_ref()?;
+    let name = name.as_bytes();
+    let (found, value) = pairs.find(|(n, _)| *n == name || (*prefix && n.starts_with(name)))?;
+    let mut text = [found, b"=", value].concat();
+    text.truncate(*len);
+    Some(text.into())
+}
+
 /// Keeps the request headers that the frontend captures.
 pub fn capture_request(s: &mut Stream<'_>) {
     let side = s.frontend.side();
+    if side.capture_cookie.is_some() {
+        let lines = s.request.known(http::Known::Cookie);
+        s.captures.cookies[0] = kept_cookie(side, lines.flat_map(http::cookie::pairs));
+    }
     if !side.capture_request.is_empty() || !side.declared_captures.0.is_empty() {
         let declared = side.declared_captures.0.len();
         s.captures.request = kept(&s.request, &side.capture_request, declared);
@@ -78,6 +97,10 @@ pub fn capture_request(s: &mut Stream<'_>) {
 /// Keeps the response headers that the frontend captures.
 pub fn capture_response(s: &mut Stream<'_>) {
     let side = s.frontend.side();
+    if let (Some(head), true) = (&s.response, side.capture_cookie.is_some()) {
+        let lines = head.known(http::Known::SetCookie);
+        s.captures.cookies[1] = kept_cookie(side, lines.filter_map(http::cookie::set_pair));
+    }
     if let Some(head) = &s.response
         && (!side.capture_response.is_empty() || !side.declared_captures.1.is_empty())
     {
@@ -198,9 +221,15 @@ pub fn retried(s: &mut Stream<'_>, elsewhere: bool) {
     }
 }
 
-/// The response's head has been sent.
+/// The response's head is being sent; `option logasap` does not wait for more.
 pub fn response_started(s: &mut Stream<'_>, head_len: usize) {
     s.response_head_len = head_len as u64;
+    if s.frontend.side().logasap {
+        let server = s.slot.as_ref().map(|slot| Arc::clone(slot.server()));
+        let received = s.request_head_len + s.up.received;
+        s.logged_early = true;
+        log(s, server, Instant::now(), received, head_len as u64);
+    }
 }
 
 /// There is no valid response.
@@ -277,7 +306,9 @@ pub fn finished(s: &mut Stream<'_>) {
     s.client.vars.borrow_mut().end_request();
     // The place is free before the line is written: its counts are those after this request.
     let server = s.slot.take().map(|slot| Arc::clone(slot.server()));
-    log(s, server, end, received, sent);
+    if !std::mem::take(&mut s.logged_early) {
+        log(s, server, end, received, sent);
+    }
 }
 
 fn log(s: &mut Stream<'_>, server: Option<Arc<Server>>, end: Instant, received: u64, sent: u64) {
@@ -286,11 +317,11 @@ fn log(s: &mut Stream<'_>, server: Option<Arc<Server>>, end: Instant, received: 
         return;
     }
     let side = s.frontend.side();
-    if side.dontlog_normal && s.ended.is_normal() && s.retries == 0 {
-        return;
-    }
     let failed = !s.ended.is_normal() && !matches!(s.ended.cause, Cause::Local)
         || s.status.is_some_and(|c| c >= 500);
+    if side.dontlog_normal && !failed && s.retries == 0 {
+        return;
+    }
     let level = match s.log_level {
         LogLevelChange::Level(n) => crate::log_level(n),
         _ if side.log_separate_errors && failed => LogLevel::Err,
@@ -357,7 +388,7 @@ fn with_facts(
         request: s.worker.wall(a.first_byte),
         end: s.worker.wall(end),
         timers: Some(timers),
-        termination: s.ended.flags(),
+        termination: s.ended.flags(s.persistence.flags),
         status: s.status,
         bytes_read: sent,
         bytes_uploaded: received,
@@ -372,11 +403,15 @@ fn with_facts(
         request_line: &s.request_line,
         request_captures: &s.captures.request,
         response_captures: &s.captures.response,
+        cookie_captures: [
+            s.captures.cookies[0].as_deref(),
+            s.captures.cookies[1].as_deref(),
+        ],
         request_counter: s.worker.process.counters.sum(|c| &c.requests),
         pid: s.worker.process.pid,
         server_address: server.and_then(|s| s.target()).and_then(|t| t.socket(port)),
         backend_source: None,
-        unfinished: false,
+        unfinished: s.logged_early,
         tls: s.client.info.tls.is_some(),
     };
     let view = state::View {
@@ -439,7 +474,7 @@ pub fn refused(
             ta: since(first_byte),
             tt: since(idle_since),
         }),
-        termination: ended.flags(),
+        termination: ended.flags(*b"--"),
         status: Some(status),
         actconn: worker.process.connections.now(),
         feconn: client.frontend.sessions().now(),
@@ -448,7 +483,10 @@ pub fn refused(
         ..LogFacts::default()
     };
     let side = client.frontend.side();
-    let format = worker.format_of(&side.log_format);
+    let format = match &side.error_log_format {
+        Some(format) => Arc::clone(format),
+        None => worker.format_of(&side.log_format),
+    };
     let level = if side.log_separate_errors {
         LogLevel::Err
     } else {
@@ -549,6 +587,7 @@ pub struct Formats {
     default: Arc<rules::LogFormat>,
     tcp: Arc<rules::LogFormat>,
     http: Arc<rules::LogFormat>,
+    https: Arc<rules::LogFormat>,
     clf: Arc<rules::LogFormat>,
 }
 
@@ -559,6 +598,7 @@ impl Default for Formats {
             default: parse("Connect from %ci:%cp to %fi:%fp (%f/HTTP)"),
             tcp: parse(rules::formats::TCP),
             http: parse(rules::formats::HTTP),
+            https: parse(rules::formats::HTTPS),
             clf: parse(rules::formats::HTTP_CLF),
         }
     }
@@ -571,6 +611,7 @@ impl Formats {
             LogFormatSpec::Default => Arc::clone(&self.default),
             LogFormatSpec::Tcp => Arc::clone(&self.tcp),
             LogFormatSpec::Http => Arc::clone(&self.http),
+            LogFormatSpec::Https => Arc::clone(&self.https),
             LogFormatSpec::HttpClf => Arc::clone(&self.clf),
             LogFormatSpec::Custom(format) => Arc::clone(format),
         }

@@ -62,13 +62,37 @@ pub async fn server(stream: &mut Stream<'_>) -> Result<Slot, Halt> {
     let avoid = stream.avoid.take();
     let mut pick = match stream.insist.take() {
         Some(server) if server.usable() => backend.reserve(&server),
-        _ => match use_server(stream, &backend) {
-            Some(server) => backend.reserve(&server),
-            None => backend.pick(key(stream, &backend), avoid),
+        _ => match use_server(stream, &backend).or_else(|| stream.persistence.server().cloned()) {
+            Some(server) if avoid != Some(server.uid) => backend.reserve(&server),
+            _ => match last_server(stream, &backend, avoid) {
+                Some(slot) => Pick::Server(slot),
+                None => backend.pick(key(stream, &backend), avoid),
+            },
         },
     };
     if matches!(pick, Pick::None) && avoid.is_some() {
         pick = backend.pick(key(stream, &backend), None);
+    }
+    if let Pick::Full(Some(wanted)) = &pick {
+        let most = u64::from(wanted.settings().maxqueue);
+        if most > 0 && wanted.queued.now() >= most {
+            let insists = stream
+                .persistence
+                .server()
+                .is_some_and(|s| s.uid == wanted.uid);
+            if insists && backend.side().redispatch.is_none() {
+                stream.info.server = Some(Arc::clone(&wanted.name));
+                let ended = Termination::new(Cause::ServerAbort, Phase::Queue);
+                return Err(Halt::Answer(Answer::error(503), ended));
+            }
+            // Its queue is full: better another server than none.
+            stream.persistence.redispatched();
+            pick = match backend.pick(key(stream, &backend), Some(wanted.uid)) {
+                Pick::None => Pick::Full(None),
+                Pick::Full(_) => Pick::Full(None),
+                pick => pick,
+            };
+        }
     }
     match pick {
         Pick::Server(slot) => Ok(slot),
@@ -97,9 +121,42 @@ fn use_server(stream: &mut Stream<'_>, backend: &Arc<Backend>) -> Option<Arc<Ser
             .iter()
             .find(|s| s.name.as_bytes() == name.as_slice());
         stream.worker.recycle(name);
-        return server.filter(|s| s.usable()).cloned();
+        let server = server.filter(|s| s.usable()).cloned();
+        if server.is_some() {
+            stream.persistence.overrule();
+        }
+        return server;
     }
     None
+}
+
+/// A place on the server of the client's request before, with `option prefer-last-server` and where
+/// the choice does not follow from the request itself.
+fn last_server(
+    stream: &mut Stream<'_>,
+    backend: &Arc<Backend>,
+    avoid: Option<u32>,
+) -> Option<Slot> {
+    let free = matches!(
+        backend.side().balance,
+        Balance::RoundRobin
+            | Balance::StaticRr
+            | Balance::LeastConn
+            | Balance::First
+            | Balance::Random { .. }
+    );
+    if !backend.side().prefer_last_server || !free {
+        return None;
+    }
+    let last = stream.client.last_server.as_ref()?;
+    let ours = backend.servers().iter().any(|s| Arc::ptr_eq(s, last));
+    if !ours || !last.schedulable() || avoid == Some(last.uid) {
+        return None;
+    }
+    match backend.reserve(last) {
+        Pick::Server(slot) => Some(slot),
+        _ => None,
+    }
 }
 
 /// What the scheduler hashes.

@@ -151,6 +151,7 @@ impl Stream<'_> {
             self.down.sent,
         );
         if self.ended.cause == Cause::Proxy {
+            self.client_close = true;
             let halt = Halt::Answer(Answer::error(400), self.ended);
             return Poll::Ready(Exchanged::Failed(halt));
         }
@@ -223,6 +224,8 @@ impl Stream<'_> {
                 None
             }
             Poll::Ready(Err(Broken::Malformed)) => {
+                // Where the next request would begin is not known any more.
+                self.client_close = true;
                 let ended = Termination::new(Cause::Proxy, self.phase(a));
                 Some(Exchanged::Failed(self.halt(a, 400, ended)))
             }
@@ -418,6 +421,9 @@ impl Stream<'_> {
             self.ended = Termination::new(cause, Phase::Data);
             return Exchanged::Done(Next::Close);
         }
+        if broken == Broken::Malformed && self.down.sent == 0 && self.down.drained() {
+            return self.junk(a);
+        }
         account::response_broken(self, broken);
         Exchanged::Failed(Halt::Silent(Termination::new(cause, Phase::Data)))
     }
@@ -431,6 +437,7 @@ impl Stream<'_> {
         // still to come of the body has no reader any more.
         let request_complete = a.upload_over && self.up.finished();
         a.server_keeps &= request_complete;
+        self.client.unread |= !request_complete;
         let keep = request_complete && !self.client_close;
         Exchanged::Done(if keep { Next::KeepAlive } else { Next::Close })
     }

@@ -69,6 +69,8 @@ pub struct Flow {
     pub received: u64,
     /// Whether a flush is due before the flow is finished.
     unflushed: bool,
+    /// The receiver does not know chunks: it gets their payload alone.
+    pub unchunk: bool,
 }
 
 impl Flow {
@@ -82,6 +84,7 @@ impl Flow {
             sent: 0,
             received: 0,
             unflushed: false,
+            unchunk: false,
         }
     }
 
@@ -215,9 +218,12 @@ impl Flow {
             }
             Progress::Chunked(decoder) => {
                 let mut cleaned = worker.buffer();
-                let scan = decoder
-                    .scan(bytes, &mut cleaned)
-                    .map_err(|_| Broken::Malformed)?;
+                let scan = if self.unchunk {
+                    decoder.payload(bytes, &mut cleaned)
+                } else {
+                    decoder.scan(bytes, &mut cleaned)
+                };
+                let scan = scan.map_err(|_| Broken::Malformed)?;
                 if scan.done {
                     self.progress = Progress::Done;
                 }

@@ -35,6 +35,7 @@ mod flow;
 mod io;
 mod listen;
 mod log;
+mod persistence;
 mod pool;
 mod reply;
 mod request;

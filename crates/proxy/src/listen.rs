@@ -187,6 +187,10 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
         let Ok(mut ready) = socket.readable().await else {
             return;
         };
+        let age = || Duration::from_millis(worker.process.millis(Instant::now()));
+        while let Some(pause) = frontend.pause(age()) {
+            tokio::time::sleep(pause).await;
+        }
         let accepted = ready.try_io(|fd| accept_one(fd.as_raw_fd()));
         match accepted {
             Err(_would_block) => {}
@@ -203,6 +207,7 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
                 let at = Instant::now();
                 let listener = Arc::clone(&listener);
                 let guard = frontend.enter();
+                frontend.pace(age());
                 let accepted = Accepted {
                     fd,
                     peer,
@@ -344,6 +349,8 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         info,
         frontend,
         requests: 0,
+        unread: false,
+        last_server: None,
         accepted: at,
         handshake: Duration::ZERO,
         private: None,

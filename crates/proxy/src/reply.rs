@@ -41,6 +41,17 @@ impl Answer {
         }
     }
 
+    /// A 302 to there, which caches are not to keep.
+    pub fn found(location: Vec<u8>) -> Answer {
+        let mut answer = Answer::error(302);
+        answer.body = Some(Vec::new());
+        answer
+            .headers
+            .push((b"cache-control".to_vec(), b"no-cache".to_vec()));
+        answer.headers.push((b"location".to_vec(), location));
+        answer
+    }
+
     /// What a rule returns.
     pub fn from_rule(reply: &Reply, cx: &Ctx<'_>) -> Answer {
         let mut answer = Answer::error(reply.status);
@@ -175,6 +186,7 @@ impl Stream<'_> {
     pub(crate) async fn answer(&mut self, answer: Answer) -> Next {
         if !self.skip_request_body() {
             self.client_close = true;
+            self.client.unread = true;
         }
         let mut head = self.response.take().unwrap_or_else(|| self.worker.head());
         head.reset();
@@ -221,7 +233,7 @@ impl Stream<'_> {
 
     /// Whether the request's body is done with: there was none, or all of it is here already.
     fn skip_request_body(&mut self) -> bool {
-        if !self.early_body.is_empty() {
+        if self.times.connected.is_some() || !self.early_body.is_empty() {
             // It was on its way to a server that failed: what came is in our hands.
             return self.up.finished();
         }

@@ -21,6 +21,12 @@ pub fn judge(stream: &mut Stream<'_>, framed: &framing::Response) -> Result<(), 
     if framed.body == Body::UntilClose {
         stream.client_close = true;
     }
+    if stream.request.version() == Version::Http10 && head.remove_known(Known::TransferEncoding) > 0
+    {
+        // HTTP/1.0 has no chunks: the close is the body's end.
+        stream.client_close = true;
+        stream.down.unchunk = true;
+    }
     account::capture_response(stream);
     let backend = stream.backend.as_ref().map(|b| Arc::clone(b.proxy()));
     let frontend = Arc::clone(stream.frontend.proxy());
@@ -31,6 +37,7 @@ pub fn judge(stream: &mut Stream<'_>, framed: &framing::Response) -> Result<(), 
     if !same {
         response_rules(stream, &frontend.http_response)?;
     }
+    crate::persistence::write(stream);
     after_response(stream);
     finish_head(stream);
     Ok(())

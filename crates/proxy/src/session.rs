@@ -35,10 +35,14 @@ pub struct Client {
     pub frontend: Arc<Frontend>,
     /// Requests received so far.
     pub requests: u32,
+    /// The client may still be sending what nobody reads any more.
+    pub unread: bool,
     /// When the connection was accepted.
     pub accepted: Instant,
     /// Time the handshakes took.
     pub handshake: Duration,
+    /// The server of the request before, for `option prefer-last-server`.
+    pub last_server: Option<Arc<state::Server>>,
     /// A server connection that only this session may use (`http-reuse never`), with its server.
     pub private: Option<Box<(u32, ServerConn)>>,
     /// Variables of the session, and of its request while there is one.
@@ -107,6 +111,9 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
     } else {
         http1(worker, client).await;
     }
+    if client.frontend.side().nolinger {
+        client.io.socket().close_at_once();
+    }
 }
 
 /// Makes the TLS handshake of a new connection, within `timeout client`; whether it succeeded.
@@ -163,6 +170,7 @@ async fn http1(worker: &Rc<Worker>, client: &mut Client) {
                     Received::Failed { bytes } => reply::Refused::ClientClosed { bytes },
                     Received::TimedOut { bytes } => reply::Refused::TimedOut { bytes },
                     Received::Malformed(error, first_byte) => {
+                        client.unread = true;
                         reply::Refused::Malformed { error, first_byte }
                     }
                     Received::Request(..) => return,
@@ -173,13 +181,46 @@ async fn http1(worker: &Rc<Worker>, client: &mut Client) {
         };
         match next {
             Next::KeepAlive => idle_since = worker.now(),
-            Next::Close => return,
+            Next::Close => {
+                if client.unread && !client.frontend.side().nolinger {
+                    linger(worker, client).await;
+                }
+                return;
+            }
         }
         if worker.process.is_stopping() && client.carry.is_empty() {
             return;
         }
     }
 }
+
+/// Ends our direction and reads on for a while: a close with bytes unread becomes a reset, which
+/// may take away the answer before the client has read it.
+async fn linger(worker: &Worker, client: &mut Client) {
+    client.io.shutdown_write();
+    client.timer.arm(Some(Instant::now() + LINGER));
+    poll_fn(|cx| {
+        if client.timer.poll_expired(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let mut scratch = worker.scratch.borrow_mut();
+        for _ in 0..READS_AT_ONCE {
+            match client.io.poll_read(cx, &mut scratch) {
+                Poll::Ready(Ok(n)) if n > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        // Others want to be served, too.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await
+}
+
+/// How long a client may go on sending what nobody reads.
+const LINGER: Duration = Duration::from_secs(2);
+const READS_AT_ONCE: u32 = 16;
 
 /// Waits for the next request's head.
 async fn receive(worker: &Rc<Worker>, client: &mut Client, idle_since: Instant) -> Received {

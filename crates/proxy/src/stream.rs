@@ -5,6 +5,7 @@
 use crate::connect::{self, ConnectFailure};
 use crate::exchange::Exchanged;
 use crate::flow::Flow;
+use crate::persistence::{self, Persistence};
 use crate::pool::{Limits, ServerConn};
 use crate::reply::Answer;
 use crate::session::{Arrival, Client};
@@ -78,6 +79,7 @@ pub struct Stream<'c> {
     pub(crate) queue_positions: (u32, u32),
     pub(crate) log_level: LogLevelChange,
     pub(crate) captures: account::Captures,
+    pub(crate) persistence: Persistence,
     pub(crate) retry_forbidden: bool,
     /// The method was HEAD when the request came: the response has no body.
     pub(crate) head_request: bool,
@@ -85,6 +87,8 @@ pub struct Stream<'c> {
     pub(crate) body: Vec<u8>,
     /// Answered by `monitor-uri`: not logged.
     pub(crate) monitored: bool,
+    /// The log line is written while the response is still on its way.
+    pub(crate) logged_early: bool,
     /// The server's connection closes after this request.
     pub(crate) server_close: bool,
     /// The server that the next attempt passes over.
@@ -131,10 +135,12 @@ pub async fn serve(
         queue_positions: (0, 0),
         log_level: LogLevelChange::default(),
         captures: account::Captures::default(),
+        persistence: Persistence::default(),
         retry_forbidden: false,
         head_request: request.method() == b"HEAD",
         body: Vec::new(),
         monitored: false,
+        logged_early: false,
         server_close: false,
         avoid: None,
         insist: None,
@@ -176,6 +182,9 @@ impl Stream<'_> {
         let backend = choose::backend(self)?;
         self.enter_backend(backend);
         self.backend_rules().await?;
+        if let Some(backend) = self.backend.clone() {
+            persistence::read(self, &backend);
+        }
         self.prepare_request();
         loop {
             self.choose_server().await?;
@@ -207,14 +216,42 @@ impl Stream<'_> {
     /// Takes a place on a server, waiting in the queue where all are full.
     async fn choose_server(&mut self) -> Result<(), Halt> {
         let slot = choose::server(self).await?;
+        self.redirect_to(&slot)?;
         let now = self.worker.now();
         self.times.queued.get_or_insert(now);
         self.info.server = Some(Arc::clone(&slot.server().name));
         self.info.server_id = slot.server().id;
+        if self
+            .backend
+            .as_ref()
+            .is_some_and(|b| b.side().prefer_last_server)
+        {
+            self.client.last_server = Some(Arc::clone(slot.server()));
+        }
         self.slot = Some(slot);
         account::assigned(self);
         self.name_server();
         Ok(())
+    }
+
+    /// `redir`: the client is sent to the server instead of through us, where a redirect loses nothing.
+    fn redirect_to(&mut self, slot: &Slot) -> Result<(), Halt> {
+        let settings = slot.server().settings();
+        let Some(prefix) = &settings.redir else {
+            return Ok(());
+        };
+        if !matches!(self.request.method(), b"GET" | b"HEAD") {
+            return Ok(());
+        }
+        self.info.server = Some(Arc::clone(&slot.server().name));
+        self.info.server_id = slot.server().id;
+        let location = [
+            prefix.as_bytes(),
+            http::uri::path_and_query(self.request.target()),
+        ]
+        .concat();
+        let ended = Termination::new(Cause::Local, Phase::Connect);
+        Err(Halt::Answer(Answer::found(location), ended))
     }
 
     async fn connect(&mut self) -> Result<(), ConnectFailure> {
@@ -263,6 +300,7 @@ impl Stream<'_> {
         account::retried(self, redispatch);
         let failed = self.slot.take();
         if redispatch {
+            self.persistence.redispatched();
             choose::avoid(self, failed.as_ref());
             self.redispatched = true;
         } else {
@@ -312,7 +350,11 @@ impl Stream<'_> {
         let (Some(mut connection), Some(slot)) = (self.server.take(), self.slot.as_ref()) else {
             return;
         };
+        let nolinger = self.backend.as_ref().is_some_and(|b| b.side().nolinger);
         if !reusable {
+            if nolinger {
+                connection.io.socket().close_at_once();
+            }
             return;
         }
         if self.server_close || self.worker.process.is_stopping() {

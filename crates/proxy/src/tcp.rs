@@ -25,6 +25,7 @@ struct Session {
     slot: Option<Slot>,
     retries: u32,
     redispatched: bool,
+    logged_early: bool,
     up: Flow,
     down: Flow,
 }
@@ -38,6 +39,7 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
         slot: None,
         retries: 0,
         redispatched: false,
+        logged_early: false,
         up: Flow::idle(),
         down: Flow::idle(),
     };
@@ -53,7 +55,14 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
             entered = Some(Arc::clone(&backend));
             match reach(worker, client, &backend, &mut session).await {
                 Err(ended) => ended,
-                Ok(mut server) => relay(worker, client, &backend, &mut session, &mut server).await,
+                Ok(mut server) => {
+                    if client.frontend.side().logasap {
+                        session.logged_early = true;
+                        let so_far = Termination::default();
+                        log(worker, client, Some(&backend), &session, so_far, true);
+                    }
+                    relay(worker, client, &backend, &mut session, &mut server).await
+                }
             }
         }
     };
@@ -364,7 +373,6 @@ fn finish(
     session: &Session,
     ended: Termination,
 ) {
-    let end = worker.now();
     let server = session.slot.as_ref().map(|s| Arc::clone(s.server()));
     let (received, sent) = (session.up.received, session.down.sent);
     let counters = [
@@ -386,9 +394,26 @@ fn finish(
     if let Some(backend) = &backend {
         backend.sessions().leave();
     }
+    if !session.logged_early {
+        log(worker, client, backend.as_ref(), session, ended, false);
+    }
+}
+
+/// Writes the log line: at the end, or with `option logasap` once the server is connected.
+fn log(
+    worker: &Worker,
+    client: &mut Client,
+    backend: Option<&Arc<Backend>>,
+    session: &Session,
+    ended: Termination,
+    unfinished: bool,
+) {
+    let end = Instant::now();
+    let server = session.slot.as_ref().map(|s| Arc::clone(s.server()));
+    let (received, sent) = (session.up.received, session.down.sent);
     let proxy = client.frontend.proxy();
     let side = client.frontend.side();
-    let null = side.dontlognull && received == 0 && sent == 0;
+    let null = side.dontlognull && received == 0 && sent == 0 && !unfinished;
     if proxy.logs.is_empty() || null || (side.dontlog_normal && ended.is_normal()) {
         return;
     }
@@ -411,7 +436,7 @@ fn finish(
             ta: span(Some(client.accepted), Some(end)),
             tt: span(Some(client.accepted), Some(end)),
         }),
-        termination: ended.flags(),
+        termination: ended.flags(*b"--"),
         bytes_read: sent,
         bytes_uploaded: received,
         actconn: worker.process.connections.now(),
@@ -423,6 +448,7 @@ fn finish(
         pid: worker.process.pid,
         server_address: server.and_then(|s| s.target()).and_then(|t| t.socket(port)),
         tls: client.info.tls.is_some(),
+        unfinished,
         ..LogFacts::default()
     };
     let format = worker.format_of(&side.log_format);

@@ -67,8 +67,8 @@ impl Termination {
         self.cause == Cause::Normal
     }
 
-    /// The two letters of the log; the two for cookies are `--` where no cookie is configured.
-    pub fn flags(self) -> [u8; 4] {
+    /// The letters of the log; the two for cookies are `--` where no cookie is configured.
+    pub fn flags(self, cookie: [u8; 2]) -> [u8; 4] {
         let cause = match self.cause {
             Cause::Normal => b'-',
             Cause::ClientAbort => b'C',
@@ -90,6 +90,6 @@ impl Termination {
             Phase::Last => b'L',
             Phase::Tarpit => b'T',
         };
-        [cause, phase, b'-', b'-']
+        [cause, phase, cookie[0], cookie[1]]
     }
 }

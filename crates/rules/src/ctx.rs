@@ -200,6 +200,8 @@ pub struct LogFacts<'a> {
     pub request_line: &'a [u8],
     pub request_captures: &'a [Option<Box<[u8]>>],
     pub response_captures: &'a [Option<Box<[u8]>>],
+    /// `name=value` that `capture cookie` found in the request and in the response.
+    pub cookie_captures: [Option<&'a [u8]>; 2],
     pub request_counter: u64,
     pub pid: u32,
     pub server_address: Option<SocketAddr>,

@@ -35,8 +35,16 @@ pub static TAGS: &[TagDef] = &[
         l,
         o
     )),
-    tag!("CC", "captured request cookie", |_, _, _, o| o.push(b'-')),
-    tag!("CS", "captured response cookie", |_, _, _, o| o.push(b'-')),
+    tag!("CC", "captured request cookie", |_, l, f, o| quoted(
+        l.cookie_captures[0].unwrap_or_default(),
+        f,
+        o
+    )),
+    tag!("CS", "captured response cookie", |_, l, f, o| quoted(
+        l.cookie_captures[1].unwrap_or_default(),
+        f,
+        o
+    )),
     tag!("H", "this machine's name", |cx, _, _, o| o
         .extend_from_slice(cx.facts.hostname().as_bytes())),
     tag!("HM", "the request's method", |_, l, f, o| quoted(

@@ -6,6 +6,7 @@ use crate::server::Server;
 use crate::wheel::Wheel;
 use arc_swap::ArcSwap;
 use model::{Balance, Proxy};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Poll, Waker};
@@ -43,6 +44,10 @@ pub struct Backend {
     servers: Vec<Arc<Server>>,
     active: ArcSwap<Active>,
     live: Arc<BackendLive>,
+    /// Servers by the cookie value that the configuration gives them.
+    cookies: HashMap<Arc<str>, Vec<u32>>,
+    /// Sessions in it at which servers with `minconn` reach their `maxconn`.
+    fullconn: u64,
 }
 
 /// A key to schedule by.
@@ -135,6 +140,7 @@ impl Backend {
         servers: Vec<Arc<Server>>,
         live: Option<Arc<BackendLive>>,
         workers: usize,
+        fullconn: u64,
     ) -> Arc<Backend> {
         let live = live.unwrap_or_else(|| {
             Arc::new(BackendLive {
@@ -145,7 +151,17 @@ impl Backend {
                 queue: Queue::default(),
             })
         });
+        let mut cookies: HashMap<Arc<str>, Vec<u32>> = HashMap::new();
+        if proxy.backend.as_ref().is_some_and(|b| b.cookie.is_some()) {
+            for (i, server) in servers.iter().enumerate() {
+                if let Some(value) = &server.settings().cookie {
+                    cookies.entry(Arc::clone(value)).or_default().push(i as u32);
+                }
+            }
+        }
         let backend = Arc::new(Backend {
+            cookies,
+            fullconn,
             name: Arc::clone(&proxy.name),
             id: proxy.id,
             proxy,
@@ -181,6 +197,44 @@ impl Backend {
     /// A server by name.
     pub fn server(&self, name: &str) -> Option<&Arc<Server>> {
         self.servers.iter().find(|s| &*s.name == name)
+    }
+
+    /// The value that names a server in the persistence cookie: its own, or with `dynamic` a hash
+    /// of the key, its address and its port, the same on every balancer with that key.
+    pub fn cookie_of(&self, server: &Server) -> Option<Arc<str>> {
+        if let Some(value) = &server.settings().cookie {
+            return Some(Arc::clone(value));
+        }
+        let side = self.side();
+        let key = side.dynamic_cookie_key.as_ref()?;
+        if !side.cookie.as_ref()?.dynamic {
+            return None;
+        }
+        let addr = server.target()?.socket(None)?;
+        let mut bytes = key.as_bytes().to_vec();
+        match addr.ip() {
+            std::net::IpAddr::V4(ip) => bytes.extend_from_slice(&ip.octets()),
+            std::net::IpAddr::V6(ip) => bytes.extend_from_slice(&ip.octets()),
+        }
+        bytes.extend_from_slice(&u32::from(addr.port()).to_be_bytes());
+        Some(format!("{:016x}", crate::hash::xxh64(&bytes)).into())
+    }
+
+    /// The servers that a value of the persistence cookie names, in order.
+    pub fn by_cookie<'a>(&'a self, value: &'a [u8]) -> impl Iterator<Item = &'a Arc<Server>> {
+        let dynamic = self.side().cookie.as_ref().is_some_and(|c| c.dynamic);
+        let fixed = std::str::from_utf8(value)
+            .ok()
+            .and_then(|v| self.cookies.get(v));
+        let fixed = fixed.into_iter().flatten();
+        let computed = self.servers.iter().filter(move |s| {
+            dynamic
+                && s.settings().cookie.is_none()
+                && self.cookie_of(s).is_some_and(|c| c.as_bytes() == value)
+        });
+        fixed
+            .filter_map(|i| self.servers.get(*i as usize))
+            .chain(computed)
     }
 
     /// What the workers counted.
@@ -238,7 +292,7 @@ impl Backend {
             if self.live.queue.len() == 0 {
                 break;
             }
-            while server.schedulable() && server.has_room() && self.serve_queue(server) {}
+            while server.schedulable() && self.has_room(server) && self.serve_queue(server) {}
         }
     }
 
@@ -277,13 +331,30 @@ impl Backend {
         )
     }
 
+    /// The most sessions `server` may have now; 0 is no limit. With `minconn` it grows from that to
+    /// `maxconn` as the backend fills.
+    fn limit(&self, server: &Server) -> u32 {
+        let (most, least) = (server.maxconn(), server.settings().minconn);
+        if least == 0 || least >= most {
+            return most;
+        }
+        let share = u64::from(most) * self.live.sessions.now() / self.fullconn.max(1);
+        u32::try_from(share).unwrap_or(most).clamp(least, most)
+    }
+
+    /// Whether a place is free now.
+    fn has_room(&self, server: &Server) -> bool {
+        let limit = self.limit(server);
+        limit == 0 || server.sessions.now() < u64::from(limit)
+    }
+
     /// A place on this very server.
     pub fn reserve(self: &Arc<Self>, server: &Arc<Server>) -> Pick {
         // Nobody overtakes the queue: a place that is free now belongs to whoever waits.
-        if self.live.queue.len() > 0 && server.maxconn() > 0 && server.has_room() {
-            while server.has_room() && self.serve_queue(server) {}
+        if self.live.queue.len() > 0 && server.maxconn() > 0 && self.has_room(server) {
+            while self.has_room(server) && self.serve_queue(server) {}
         }
-        if server.try_enter() {
+        if server.try_enter(self.limit(server)) {
             Pick::Server(Slot {
                 server: Arc::clone(server),
                 backend: Arc::clone(self),
@@ -331,14 +402,14 @@ impl Backend {
         head.iter()
             .chain(tail)
             .filter_map(|i| self.servers.get(*i as usize))
-            .filter(|s| avoid != Some(s.uid) && s.has_room())
+            .filter(|s| avoid != Some(s.uid) && self.has_room(s))
             .min_by_key(|s| load(s))
             .cloned()
     }
 
     fn first_with_room(&self, active: &Active, avoid: Option<u32>) -> Option<Arc<Server>> {
         self.members(active)
-            .find(|s| avoid != Some(s.uid) && s.has_room())
+            .find(|s| avoid != Some(s.uid) && self.has_room(s))
             .cloned()
     }
 
@@ -397,7 +468,7 @@ impl Backend {
             .iter()
             .filter(|s| uid.is_none_or(|uid| uid == s.uid));
         for server in candidates {
-            if server.schedulable() && server.has_room() {
+            if server.schedulable() && self.has_room(server) {
                 self.serve_queue(server);
             }
         }
@@ -410,7 +481,7 @@ impl Backend {
             return false;
         }
         self.live.queue.serve(server.uid, || {
-            let entered = server.try_enter();
+            let entered = server.try_enter(self.limit(server));
             entered.then(|| Slot {
                 server: Arc::clone(server),
                 backend: Arc::clone(self),

@@ -2,9 +2,10 @@
 
 use crate::counters::{Gauge, PerWorker, ProxyCounters};
 use model::Proxy;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
+use std::time::Duration;
 
 /// What a frontend counts and limits: outlives a configuration.
 #[derive(Debug)]
@@ -14,6 +15,8 @@ pub struct FrontendLive {
     maxconn: AtomicU32,
     disabled: AtomicBool,
     waiting: Mutex<Vec<Waker>>,
+    /// When the sessions so far would have come at an even pace, in microseconds of the process.
+    paced_until: AtomicU64,
 }
 
 /// One frontend of one configuration.
@@ -61,6 +64,7 @@ impl Frontend {
                 maxconn: AtomicU32::new(maxconn),
                 disabled: AtomicBool::new(proxy.disabled),
                 waiting: Mutex::default(),
+                paced_until: AtomicU64::new(0),
             })
         });
         live.maxconn.store(maxconn, Relaxed);
@@ -123,6 +127,30 @@ impl Frontend {
     /// Whether one more session may come in now.
     pub fn has_room(&self) -> bool {
         self.is_enabled() && self.live.sessions.now() < u64::from(self.maxconn())
+    }
+
+    /// How long the next session is to wait so that there are no more than `rate-limit sessions` in a
+    /// second; `now` is the time of the process.
+    pub fn pause(&self, now: Duration) -> Option<Duration> {
+        let limit = self.side().rate_limit_sessions.filter(|n| *n > 0)?;
+        let paced = Duration::from_micros(self.live.paced_until.load(Relaxed));
+        // A second's sessions may come at once.
+        let rest = Duration::from_secs(1).saturating_sub(Duration::from_secs(1) / limit);
+        let next = paced.checked_sub(rest)?;
+        next.checked_sub(now).filter(|wait| !wait.is_zero())
+    }
+
+    /// A session has come, for [`Frontend::pause`].
+    pub fn pace(&self, now: Duration) {
+        let Some(limit) = self.side().rate_limit_sessions.filter(|n| *n > 0) else {
+            return;
+        };
+        let (now, step) = (now.as_micros() as u64, 1_000_000 / u64::from(limit));
+        // Relaxed: only this number matters, and it only grows.
+        let _ = self
+            .live
+            .paced_until
+            .fetch_update(Relaxed, Relaxed, |until| Some(until.max(now) + step));
     }
 
     /// The place of a session that has been accepted. Workers that accept at the same moment may

@@ -61,8 +61,13 @@ impl Generation {
                             )),
                         });
                 let live = old.map(|b| Arc::clone(b.live()));
+                let fullconn = side.fullconn.filter(|n| *n > 0).map_or_else(
+                    || usual_fullconn(&config, &proxy.name, process.maxconn()),
+                    u64::from,
+                );
+                let servers = servers.collect();
                 let backend =
-                    Backend::new(Arc::clone(proxy), servers.collect(), live, process.workers);
+                    Backend::new(Arc::clone(proxy), servers, live, process.workers, fullconn);
                 next.backend_names
                     .insert(Arc::clone(&proxy.name), next.backends.len());
                 next.backends.push(backend);
@@ -84,4 +89,21 @@ impl Generation {
             .get(name)
             .and_then(|i| self.frontends.get(*i))
     }
+}
+
+/// `fullconn` where it is not set: a tenth of what the frontends that lead here may hold.
+fn usual_fullconn(config: &model::Config, backend: &str, process_maxconn: u32) -> u64 {
+    let leads_here = |proxy: &model::Proxy, side: &model::Frontend| {
+        let default = side.default_backend.as_deref().unwrap_or(&proxy.name);
+        default == backend
+            || side.switches.iter().any(|s| match &s.target {
+                model::SwitchTarget::Name(name) => &**name == backend,
+                model::SwitchTarget::Format(_) => true,
+            })
+    };
+    let sides = config.proxies.iter().filter_map(|p| {
+        let side = p.frontend.as_ref()?;
+        leads_here(p, side).then(|| u64::from(side.maxconn.unwrap_or(process_maxconn)))
+    });
+    sides.sum::<u64>().div_ceil(10).max(1)
 }

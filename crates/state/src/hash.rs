@@ -74,6 +74,60 @@ fn from_path(target: &[u8]) -> &[u8] {
     }
 }
 
+/// XXH64 with seed 0.
+pub fn xxh64(bytes: &[u8]) -> u64 {
+    const P: [u64; 5] = [
+        11_400_714_785_074_694_791,
+        14_029_467_366_897_019_727,
+        1_609_587_929_392_839_161,
+        9_650_029_242_287_828_579,
+        2_870_177_450_012_600_261,
+    ];
+    let round = |acc: u64, word: u64| {
+        let acc = acc.wrapping_add(word.wrapping_mul(P[1]));
+        acc.rotate_left(31).wrapping_mul(P[0])
+    };
+    let word = |b: &[u8]| b.iter().rev().fold(0u64, |n, b| (n << 8) | u64::from(*b));
+    let stripes = bytes.chunks_exact(32);
+    let mut rest = stripes.remainder();
+    let mut hash = if bytes.len() >= 32 {
+        let start = P[0].wrapping_add(P[1]);
+        let mut lanes = [start, P[1], 0, 0u64.wrapping_sub(P[0])];
+        for stripe in stripes {
+            for (lane, part) in lanes.iter_mut().zip(stripe.chunks(8)) {
+                *lane = round(*lane, word(part));
+            }
+        }
+        let turned = lanes.iter().zip([1, 7, 12, 18]);
+        let sum = turned.fold(0u64, |n, (l, by)| n.wrapping_add(l.rotate_left(by)));
+        lanes.iter().fold(sum, |hash, lane| {
+            (hash ^ round(0, *lane))
+                .wrapping_mul(P[0])
+                .wrapping_add(P[3])
+        })
+    } else {
+        P[4]
+    };
+    hash = hash.wrapping_add(bytes.len() as u64);
+    while let Some((part, after)) = rest.split_at_checked(8) {
+        hash ^= round(0, word(part));
+        hash = hash.rotate_left(27).wrapping_mul(P[0]).wrapping_add(P[3]);
+        rest = after;
+    }
+    if let Some((part, after)) = rest.split_at_checked(4) {
+        hash ^= word(part).wrapping_mul(P[0]);
+        hash = hash.rotate_left(23).wrapping_mul(P[1]).wrapping_add(P[2]);
+        rest = after;
+    }
+    for b in rest {
+        hash ^= u64::from(*b).wrapping_mul(P[4]);
+        hash = hash.rotate_left(11).wrapping_mul(P[0]);
+    }
+    hash = (hash ^ (hash >> 33)).wrapping_mul(P[1]);
+    hash = (hash ^ (hash >> 29)).wrapping_mul(P[2]);
+    hash ^ (hash >> 32)
+}
+
 /// The main part of a host name, for `use_domain_only`: of `haproxy.1wt.eu` only `1wt`. A
 /// port is cut off, and a name without a dot is taken as it is.
 pub fn domain(host: &[u8]) -> &[u8] {
@@ -99,6 +153,14 @@ mod tests {
         assert_eq!(bytes(b""), 0);
         assert_eq!(bytes(b"a"), 97);
         assert_eq!(bytes(b"ab"), 97 * 65599 + 98);
+    }
+
+    #[test]
+    fn xxh64_gives_the_published_values() {
+        assert_eq!(xxh64(b""), 0xef46_db37_51d8_e999);
+        assert_eq!(xxh64(b"abc"), 0x44bc_2cf5_ad77_0999);
+        let long: Vec<u8> = (0..101).collect();
+        assert_eq!(xxh64(&long), 0xe99038495f85381e);
     }
 
     #[test]

@@ -252,20 +252,14 @@ impl Server {
         self.usable() && !self.is_stopping() && !self.admin().draining() && self.weight() > 0
     }
 
-    /// Takes a place unless all are taken.
-    pub(crate) fn try_enter(&self) -> bool {
-        match self.maxconn() {
+    /// Takes a place unless `limit` are taken; 0 is no limit.
+    pub(crate) fn try_enter(&self, limit: u32) -> bool {
+        match limit {
             0 => {
                 self.sessions.enter();
                 true
             }
             limit => self.sessions.try_enter(limit.into()),
         }
-    }
-
-    /// Whether a place is free now.
-    pub fn has_room(&self) -> bool {
-        let limit = self.maxconn();
-        limit == 0 || self.sessions.now() < u64::from(limit)
     }
 }

@@ -43,6 +43,13 @@ fn server(id: u32, maxconn: u32) -> Server {
 }
 
 fn process(servers: Vec<Server>) -> Arc<Process> {
+    process_with(model::Backend {
+        servers,
+        ..model::Backend::default()
+    })
+}
+
+fn process_with(side: model::Backend) -> Arc<Process> {
     let proxy = Proxy {
         name: "b".into(),
         id: 2,
@@ -64,10 +71,7 @@ fn process(servers: Vec<Server>) -> Arc<Process> {
         tcp_response_content: Vec::new(),
         inspect_delay: None,
         frontend: None,
-        backend: Some(Box::new(model::Backend {
-            servers,
-            ..model::Backend::default()
-        })),
+        backend: Some(Box::new(side)),
     };
     let config = Config {
         proxies: vec![Arc::new(proxy)],
@@ -223,4 +227,39 @@ fn a_reload_keeps_a_servers_weight_and_state_and_forgets_those_that_left() {
         "a server is its backend and name, not its place"
     );
     assert_eq!((new.weight(), new.admin().in_maintenance()), (7, true));
+}
+
+#[test]
+fn a_computed_cookie_is_the_one_that_haproxy_computes() {
+    let mut one = server(1, 0);
+    one.address = Address::from_socket(SocketAddr::from(([127, 0, 0, 1], 28204)));
+    let mut named = server(2, 0);
+    named.cookie = Some("named".into());
+    let process = process_with(model::Backend {
+        servers: vec![one, named],
+        cookie: Some(Arc::new(model::PersistenceCookie {
+            dynamic: true,
+            ..model::PersistenceCookie::default()
+        })),
+        dynamic_cookie_key: Some("k".into()),
+        ..model::Backend::default()
+    });
+    let generation = process.generation.load_full();
+    let backend = generation.backend("b").expect("the backend");
+    let names: Vec<_> = backend
+        .servers()
+        .iter()
+        .map(|s| backend.cookie_of(s))
+        .collect();
+    assert_eq!(names[0].as_deref(), Some("802254cf4d6b90a1"));
+    assert_eq!(names[1].as_deref(), Some("named"));
+    let named = |value: &str| {
+        backend
+            .by_cookie(value.as_bytes())
+            .map(|s| s.id)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(named("802254cf4d6b90a1"), [1]);
+    assert_eq!(named("named"), [2]);
+    assert!(named("x").is_empty());
 }

@@ -1,6 +1,6 @@
 //! Keywords of the side that faces servers.
 
-use super::{Keyword, balance, keyword, near, num, time};
+use super::{Keyword, balance, keyword, near, num, persist, time};
 use crate::diag::Fault;
 use crate::draft::sections::*;
 use crate::draft::{Draft, Line, Reference};
@@ -18,6 +18,42 @@ pub(super) static BACK_KEYWORDS: &[Keyword] = &[
         balance::balance
     ),
     keyword!(
+        "cookie",
+        BACK,
+        "NAME [rewrite|insert|prefix] [WORDS]",
+        "SRV insert indirect nocache",
+        "a cookie that leads clients back to their server",
+        persist::cookie
+    ),
+    keyword!(
+        "dynamic-cookie-key",
+        BACK,
+        "KEY",
+        "secret",
+        "the secret in computed cookies",
+        |d, l| {
+            l.exactly(1, "a key")?;
+            d.back.dynamic_cookie_key = Some(l.arg(0).into());
+            Ok(())
+        }
+    ),
+    keyword!(
+        "force-persist",
+        L | B,
+        "if|unless CONDITION",
+        "if { src 10.0.0.0/8 }",
+        "a cookie counts even while its server is down",
+        persist::rule
+    ),
+    keyword!(
+        "ignore-persist",
+        L | B,
+        "if|unless CONDITION",
+        "if { path_beg /static }",
+        "the cookie does not count",
+        persist::rule
+    ),
+    keyword!(
         "default-server",
         BACK,
         "[WORDS]",
@@ -33,7 +69,7 @@ pub(super) static BACK_KEYWORDS: &[Keyword] = &[
         BACK,
         "N",
         "1000",
-        "accepted: for dynamic limits",
+        "sessions at which minconn has grown to maxconn",
         |d, l| {
             l.exactly(1, "a number")?;
             d.back.fullconn = Some(num(l, 0, 0, 1 << 30)?);

@@ -1,6 +1,6 @@
 //! Keywords of the side that faces clients.
 
-use super::{Keyword, keyword, num, time};
+use super::{Keyword, keyword, num, persist, time};
 use crate::diag::Fault;
 use crate::draft::sections::*;
 use crate::draft::{Line, Reference};
@@ -29,6 +29,38 @@ pub(super) static FRONT_KEYWORDS: &[Keyword] = &[
         "where clients connect",
         |d, l| {
             d.front.binds.extend(crate::bind::parse(l)?);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "capture cookie",
+        F | L,
+        "NAME len N",
+        "SESSION len 32",
+        "keep a cookie for the log",
+        persist::capture
+    ),
+    keyword!(
+        "error-log-format",
+        FRONT,
+        "FMT",
+        "%ci:%cp",
+        "the line for what never became a request",
+        |d, l| {
+            l.exactly(1, "a format")?;
+            d.front.error_log_format = Some(l.format(0)?);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "rate-limit sessions",
+        FRONT,
+        "N",
+        "100",
+        "new sessions a second",
+        |d, l| {
+            l.exactly(1, "a number")?;
+            d.front.rate_limit_sessions = Some(num(l, 0, 0, 1 << 30)?);
             Ok(())
         }
     ),
@@ -212,7 +244,7 @@ pub(super) static FRONT_KEYWORDS: &[Keyword] = &[
     ),
 ];
 
-fn capture_len(line: &Line<'_>) -> Result<usize, Fault> {
+pub(super) fn capture_len(line: &Line<'_>) -> Result<usize, Fault> {
     if line.arg(1) != "len" {
         return line.fail(1, format!("'{}' wants NAME len N", line.keyword()));
     }

@@ -314,6 +314,20 @@ pub static OPTIONS: &[OptionDef] = &[
         }
     ),
     option!(
+        no "httpslog",
+        ALL,
+        "", "",
+        "a log line for each request, with TLS fields",
+        |d, l| {
+            d.front.log_format = if l.negated {
+                LogFormatSpec::Default
+            } else {
+                LogFormatSpec::Https
+            };
+            Ok(())
+        }
+    ),
+    option!(
         no "independent-streams",
         ALL,
         "", "",
@@ -366,6 +380,47 @@ pub static OPTIONS: &[OptionDef] = &[
                 at += 2;
             }
             d.http.originalto = Some(Arc::new(made));
+            Ok(())
+        }
+    ),
+    option!(
+        no "logasap",
+        FRONT,
+        "", "",
+        "log as soon as the response begins",
+        |d, l| {
+            d.front.logasap = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        no "nolinger",
+        ALL,
+        "", "",
+        "close connections by a reset",
+        |d, l| {
+            d.front.nolinger = !l.negated;
+            d.back.nolinger = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        no "prefer-last-server",
+        BACK,
+        "", "",
+        "stay with the server of the request before",
+        |d, l| {
+            d.back.prefer_last_server = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        no "persist",
+        BACK,
+        "", "",
+        "a cookie counts even while its server is down",
+        |d, l| {
+            d.back.persist = !l.negated;
             Ok(())
         }
     ),

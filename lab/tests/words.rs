@@ -1,0 +1,254 @@
+//! Words of proxies and servers, each beside the oracle.
+
+use lab::{Client, LogSink, Program, Proxy, Server, each, get, port};
+use std::io::Write;
+use std::time::Duration;
+
+const TIMES: &str = "defaults\n    mode http\n    timeout client 2s\n    timeout server 2s\n    timeout connect 500ms\n    timeout queue 2s\n    retries 1\n";
+
+/// A frontend with these lines before a backend with these lines and servers.
+fn start(program: &Program, port: u16, front: &str, back: &str) -> Proxy {
+    Proxy::start(
+        program,
+        &format!(
+            "{TIMES}frontend f\n    bind 127.0.0.1:{port}\n{front}    default_backend b\nbackend b\n{back}"
+        ),
+    )
+}
+
+/// A server that is slow: for so long it says nothing.
+fn slow(name: &'static str, silence: Duration) -> Server {
+    Server::start(move |_, stream| {
+        std::thread::sleep(silence);
+        write!(
+            stream,
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Server: {name}\r\n\r\nok"
+        )
+        .is_ok()
+    })
+}
+
+#[test]
+fn logasap_logs_when_the_response_begins() {
+    each(|program| {
+        let server = Server::start(|_, stream| {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab");
+            std::thread::sleep(Duration::from_millis(400));
+            stream.write_all(b"cd").is_ok()
+        });
+        let (log, port) = (LogSink::new(), port());
+        let front = format!(
+            "    log 127.0.0.1:{} local0\n    option logasap\n    log-format \"asap %ST %tsc %Ta\"\n",
+            log.port
+        );
+        let _proxy = start(
+            program,
+            port,
+            &front,
+            &format!("    server s {}\n", server.addr),
+        );
+        let mut client = Client::connect(port);
+        client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        let line = log.line("asap");
+        assert!(line.contains("asap 200 ---- +"), "{}: {line}", program.name);
+        assert_eq!(client.response().body, "abcd", "{}", program.name);
+    });
+}
+
+#[test]
+fn error_log_format_is_for_what_never_became_a_request() {
+    each(|program| {
+        let (log, port) = (LogSink::new(), port());
+        let front = format!(
+            "    log 127.0.0.1:{} local0\n    option dontlog-normal\n    log-format \"line=normal %ST %tsc\"\n    error-log-format \"line=error %ST %tsc\"\n    http-request redirect location /x if {{ path /redirect }}\n    http-request return status 500 if {{ path /500 }}\n    http-request deny\n",
+            log.port
+        );
+        let _proxy = start(program, port, &front, "");
+        let expect = |path: &str, wanted: &str| {
+            get(port, path);
+            let line = log.line("line=");
+            assert!(line.contains(wanted), "{}: {path}: {line}", program.name);
+        };
+        expect("/", "normal 403 PR--");
+        // The redirect is normal and leaves no line.
+        get(port, "/redirect");
+        expect("/500", "normal 500 LR--");
+        let mut client = Client::connect(port);
+        assert_eq!(client.ask("BAD\r\n\r\n").status, 400);
+        let line = log.line("line=");
+        assert!(line.contains("error 400 PR--"), "{}: {line}", program.name);
+    });
+}
+
+#[test]
+fn httpslog_has_its_fields_without_tls() {
+    each(|program| {
+        let server = Server::named("a");
+        let (log, port) = (LogSink::new(), port());
+        let front = format!(
+            "    log 127.0.0.1:{} local0\n    option httpslog\n",
+            log.port
+        );
+        let _proxy = start(
+            program,
+            port,
+            &front,
+            &format!("    server s {}\n", server.addr),
+        );
+        get(port, "/");
+        let line = log.line(" f b/s ");
+        assert!(
+            line.ends_with("\"GET / HTTP/1.1\" 0/-/-/-/0 -/-/-"),
+            "{}: {line}",
+            program.name
+        );
+    });
+}
+
+#[test]
+fn redir_sends_clients_to_the_server_itself() {
+    each(|program| {
+        let server = Server::named("a");
+        let port = port();
+        let back = format!("    server s {} redir http://img.example\n", server.addr);
+        let _proxy = start(program, port, "", &back);
+        let answer = get(port, "/p?q=1");
+        assert_eq!(
+            (answer.status, answer.header("location").as_deref()),
+            (302, Some("http://img.example/p?q=1")),
+            "{}",
+            program.name
+        );
+        let mut client = Client::connect(port);
+        let posted = client.ask("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+        assert_eq!(posted.status, 200, "{}", program.name);
+    });
+}
+
+#[test]
+fn prefer_last_server_keeps_a_client_where_it_was() {
+    each(|program| {
+        let (a, b) = (Server::named("a"), Server::named("b"));
+        let port = port();
+        let back = format!(
+            "    balance roundrobin\n    option prefer-last-server\n    http-reuse never\n    server a {}\n    server b {}\n",
+            a.addr, b.addr
+        );
+        let _proxy = start(program, port, "", &back);
+        for _ in 0..2 {
+            let mut client = Client::connect(port);
+            let mut ask = || {
+                client
+                    .ask("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                    .header("x-server")
+            };
+            let first = ask();
+            assert!((0..4).all(|_| ask() == first), "{}", program.name);
+        }
+        assert!(
+            !a.requests().is_empty() && !b.requests().is_empty(),
+            "{}",
+            program.name
+        );
+    });
+}
+
+#[test]
+fn nolinger_takes_leave_by_a_reset() {
+    each(|program| {
+        let server = Server::named("a");
+        let port = port();
+        let back = format!("    server s {}\n", server.addr);
+        let _proxy = start(program, port, "    option nolinger\n", &back);
+        let mut client = Client::connect(port);
+        let answer = client.ask("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        assert_eq!(answer.body, "ok", "{}", program.name);
+    });
+}
+
+/// Three clients whose cookie names a server with one place and one place to wait; who answered.
+fn full_queue(program: &Program, redispatch: &str) -> Vec<String> {
+    let (a, b) = (
+        slow("a", Duration::from_millis(400)),
+        slow("b", Duration::ZERO),
+    );
+    let port = port();
+    let back = format!(
+        "    cookie S insert indirect\n{redispatch}    server a {} cookie a maxconn 1 maxqueue 1\n    server b {} cookie b\n",
+        a.addr, b.addr
+    );
+    let _proxy = start(program, port, "", &back);
+    let threads: Vec<_> = (0..3)
+        .map(|_| {
+            let asking = std::thread::spawn(move || {
+                let request =
+                    "GET / HTTP/1.1\r\nHost: x\r\nCookie: S=a\r\nConnection: close\r\n\r\n";
+                let answer = Client::connect(port).ask(request);
+                let status = answer.status.to_string();
+                answer.header("x-server").unwrap_or(status)
+            });
+            std::thread::sleep(Duration::from_millis(60));
+            asking
+        })
+        .collect();
+    let answers = threads.into_iter();
+    answers.map(|t| t.join().expect("an answer")).collect()
+}
+
+#[test]
+fn a_full_queue_of_the_cookies_server_sends_the_next_elsewhere() {
+    each(|program| {
+        let elsewhere = full_queue(program, "    option redispatch\n");
+        assert_eq!(elsewhere, ["a", "a", "b"], "{}", program.name);
+        assert_eq!(
+            full_queue(program, ""),
+            ["a", "a", "503"],
+            "{}",
+            program.name
+        );
+    });
+}
+
+#[test]
+fn minconn_lets_the_limit_grow_with_the_load() {
+    each(|program| {
+        let server = slow("a", Duration::from_millis(300));
+        let port = port();
+        let back = format!(
+            "    fullconn 4\n    server a {} minconn 1 maxconn 4\n",
+            server.addr
+        );
+        let proxy = start(program, port, "", &back);
+        let threads: Vec<_> = (0..2)
+            .map(|_| {
+                std::thread::sleep(Duration::from_millis(50));
+                std::thread::spawn(move || get(port, "/").status)
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(100));
+        // Two sessions of four: half of maxconn, which is two places.
+        assert_eq!(proxy.stat("b", "a", "scur"), "2", "{}", program.name);
+        for thread in threads {
+            assert_eq!(thread.join().expect("an answer"), 200, "{}", program.name);
+        }
+    });
+}
+
+#[test]
+fn rate_limit_sessions_spreads_new_connections_over_time() {
+    each(|program| {
+        let port = port();
+        let front = "    rate-limit sessions 3\n    http-request return status 200\n";
+        let _proxy = start(program, port, front, "");
+        let begun = std::time::Instant::now();
+        for _ in 0..5 {
+            assert_eq!(get(port, "/").status, 200, "{}", program.name);
+        }
+        assert!(
+            begun.elapsed() > Duration::from_millis(250),
+            "{}: {:?}",
+            program.name,
+            begun.elapsed()
+        );
+    });
+}
