@@ -301,3 +301,27 @@ impl<'a> Line<'a> {
         format!("{}:{}", self.file, self.number).into()
     }
 }
+
+/// Reads words that stand in no file as a line of this keyword.
+pub fn loose_line<T>(
+    keyword: &str,
+    words: &[&str],
+    source: &dyn Source,
+    read: impl FnOnce(&Line<'_>) -> Result<T, Fault>,
+) -> Result<T, String> {
+    let all = std::iter::once(&keyword).chain(words);
+    let words: Vec<Word> = all.map(|text| Word::loose(text)).collect();
+    let file = "".into();
+    let line = Line {
+        words: &words,
+        skip: 1,
+        negated: false,
+        file: &file,
+        number: 0,
+        text: "",
+        source,
+        bases: &Bases::default(),
+        warnings: Vec::new(),
+    };
+    read(&line).map_err(|fault| fault.message)
+}

@@ -12,7 +12,7 @@ use crate::diag::Fault;
 use crate::draft::sections::*;
 use crate::draft::{Draft, Line, Reference};
 use crate::units;
-use model::{Balance, HashMethod, Mode, SwitchRule, SwitchTarget};
+use model::{Balance, HashMethod, LoadState, Mode, SwitchRule, SwitchTarget};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -380,11 +380,23 @@ pub static KEYWORDS: &[Keyword] = &[
         BACK,
         "global|local|none",
         "server states of the process before",
-        |_, l| {
-            match l.arg(0) {
-        "none" => Ok(()),
-        _ => l.fail(0, "'load-server-state-from-file' is a keyword of HAProxy that mulgil does not have yet"),
-    }
+        |d, l| {
+            d.back.load_state = match l.arg(0) {
+                "global" => LoadState::Global,
+                "local" => LoadState::Local,
+                "none" => LoadState::None,
+                other => {
+                    return l.fail(
+                        0,
+                        near(
+                            "source of server states",
+                            other,
+                            &["global", "local", "none"],
+                        ),
+                    );
+                }
+            };
+            Ok(())
         }
     ),
     keyword!(
@@ -579,6 +591,19 @@ pub static KEYWORDS: &[Keyword] = &[
         "ACTION [if|unless CONDITION]",
         "a rule for new connections",
         http::rule
+    ),
+    keyword!(
+        "server-state-file-name",
+        BACK,
+        "[use-backend-name|FILE]",
+        "the file of load-server-state-from-file local",
+        |d, l| {
+            d.back.state_file = match l.arg(0) {
+                "" | "use-backend-name" => None,
+                file => Some(file.into()),
+            };
+            Ok(())
+        }
     ),
     keyword!(
         "tcp-request session",

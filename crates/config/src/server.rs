@@ -2,7 +2,8 @@
 
 use crate::address::{self, Purpose};
 use crate::diag::Fault;
-use crate::draft::Line;
+use crate::draft::{Line, loose_line};
+use crate::source::Source;
 use crate::units;
 use model::{Address, Check, Host, OnError, Server, SourceAddress};
 use std::sync::Arc;
@@ -352,6 +353,14 @@ pub fn server(line: &Line<'_>, from: &Reading) -> Result<Server, Fault> {
         _ => Arc::new(reading.check),
     });
     Ok(server)
+}
+
+/// Reads the words of a `server` line that stands in no file, its name first (`add server` of the
+/// control socket). Nothing of a `default-server` is in it.
+pub fn from_words(words: &[&str], source: &dyn Source) -> Result<Server, String> {
+    loose_line("server", words, source, |line| {
+        server(line, &Reading::default())
+    })
 }
 
 /// What `init-addr` makes of a name that was or was not resolved.

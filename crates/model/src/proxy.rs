@@ -85,6 +85,16 @@ pub enum ConnectionMode {
     Close,
 }
 
+/// Where a backend's servers find the state they had in the process before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub enum LoadState {
+    #[default]
+    None,
+    Global,
+    Local,
+}
+
 /// `option forwardfor`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardFor {
@@ -373,8 +383,10 @@ pub struct Backend {
     pub keepalive: Option<(Option<u32>, Option<Duration>, Option<Duration>)>,
     /// `option nolinger`.
     pub nolinger: bool,
-    /// `server-state-file-name` / `load-server-state-from-file`.
-    pub load_server_state: bool,
+    /// `load-server-state-from-file`.
+    pub load_state: LoadState,
+    /// `server-state-file-name`; the proxy's own name where it is not set.
+    pub state_file: Option<Arc<str>>,
 }
 
 impl Default for Backend {
@@ -400,7 +412,8 @@ impl Default for Backend {
             source: None,
             keepalive: None,
             nolinger: false,
-            load_server_state: false,
+            load_state: LoadState::default(),
+            state_file: None,
         }
     }
 }

@@ -223,6 +223,10 @@ pub fn response_timed_out(s: &mut Stream<'_>) {
 
 /// The stream is over: counts and logs it.
 pub fn finished(s: &mut Stream<'_>) {
+    s.client.seat.live.end();
+    if s.client.seat.live.was_killed() {
+        s.ended.cause = Cause::Killed;
+    }
     let end = Instant::now();
     let received = s.request_head_len + s.up.received;
     let sent = s.down.sent;

@@ -1,6 +1,7 @@
 //! The request's part of a stream's itinerary, up to the choice of a server.
 
 use crate::account;
+use crate::malformed;
 use crate::reply::Answer;
 use crate::stream::{Halt, Stream};
 use crate::termination::{Cause, Phase, Termination};
@@ -23,6 +24,7 @@ impl Stream<'_> {
             Ok(framed) => self.request_framing = framed,
             Err(error) => {
                 account::bad_request(self);
+                malformed::framing(self, &error);
                 self.client_close = true;
                 let ended = Termination::new(Cause::Proxy, Phase::Request);
                 return Err(Halt::Answer(Answer::error(error.status()), ended));

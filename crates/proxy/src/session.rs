@@ -8,7 +8,7 @@ use crate::stream::{self, Next};
 use crate::timer::Timer;
 use crate::transport::Transport;
 use crate::worker::Worker;
-use crate::{pool::ServerConn, reply, tcp};
+use crate::{malformed, pool::ServerConn, reply, tcp};
 use http::{Head, h1};
 use rules::{SessionInfo, Vars};
 use state::{Frontend, SessionGuard};
@@ -44,8 +44,8 @@ pub struct Client {
     pub vars: RefCell<Vars>,
     /// The place in the frontend's limits; held for its drop.
     pub _guard: SessionGuard,
-    /// The place in the worker's load; held for its drop.
-    pub _seat: crate::listen::Seat,
+    /// The place in the worker's load and roster.
+    pub seat: crate::listen::Seat,
 }
 
 impl Client {
@@ -125,6 +125,7 @@ async fn http1(worker: &Rc<Worker>, client: &mut Client) {
                     Received::Failed { bytes } => reply::Refused::ClientClosed { bytes },
                     Received::TimedOut { bytes } => reply::Refused::TimedOut { bytes },
                     Received::Malformed(error, first_byte) => {
+                        malformed::request(worker, client, &error);
                         reply::Refused::Malformed { error, first_byte }
                     }
                     Received::Request(..) => return,
@@ -240,8 +241,8 @@ fn poll_receive(
             let parsed = h1::parse_request(bytes, &options, &mut head);
             match parsed {
                 Ok(Some(used)) => client.carry.extend_from_slice(&bytes[used..]),
-                Ok(None) => client.carry.extend_from_slice(bytes),
-                Err(_) => {}
+                // What cannot be read is kept, too: `show errors` shows it.
+                Ok(None) | Err(_) => client.carry.extend_from_slice(bytes),
             }
             parsed
         } else {

@@ -105,6 +105,8 @@ pub async fn serve(
 ) -> Next {
     let generation = worker.generation();
     let frontend = Arc::clone(&client.frontend);
+    client.vars.borrow_mut().refresh();
+    client.seat.live.begin(client.requests);
     let mut stream = Stream {
         generation,
         backend: None,
@@ -200,6 +202,7 @@ impl Stream<'_> {
     fn enter_backend(&mut self, backend: Arc<Backend>) {
         self.info.backend = Some(Arc::clone(&backend.name));
         self.info.backend_id = backend.id;
+        self.client.seat.live.enter(backend.id);
         account::backend_entered(self, &backend);
         self.backend = Some(backend);
     }
@@ -210,6 +213,7 @@ impl Stream<'_> {
         self.times.queued.get_or_insert_with(Instant::now);
         self.info.server = Some(Arc::clone(&slot.server().name));
         self.info.server_id = slot.server().id;
+        self.client.seat.live.assign(slot.server().id);
         self.slot = Some(slot);
         account::assigned(self);
         self.name_server();

@@ -42,6 +42,7 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
         down: Flow::idle(),
     };
     let mut entered = None;
+    client.seat.live.begin(0);
     let ended = match choose_backend(worker, client) {
         Err(ended) => ended,
         Ok(backend) => {
@@ -50,12 +51,18 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
             counters.stot.add(1);
             session.info.backend = Some(Arc::clone(&backend.name));
             session.info.backend_id = backend.id;
+            client.seat.live.enter(backend.id);
             entered = Some(Arc::clone(&backend));
             match reach(worker, client, &backend, &mut session).await {
                 Err(ended) => ended,
                 Ok(mut server) => relay(worker, client, &backend, &mut session, &mut server).await,
             }
         }
+    };
+    let ended = if client.seat.live.was_killed() {
+        Termination::new(Cause::Killed, ended.phase)
+    } else {
+        ended
     };
     finish(worker, client, entered, &session, ended);
     session.up.recycle(worker);
@@ -135,6 +142,7 @@ async fn reach(
         let server = Arc::clone(slot.server());
         session.info.server = Some(Arc::clone(&server.name));
         session.info.server_id = server.id;
+        client.seat.live.assign(server.id);
         session.slot = Some(slot);
         let counters = server.counters.of(worker.id);
         counters.stot.add(1);

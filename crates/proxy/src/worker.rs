@@ -7,15 +7,17 @@ use crate::account::Formats;
 use crate::listen::{self, Accepted, Listeners};
 use crate::log::LogSinks;
 use crate::pool::Pools;
+use crate::roster::{Roster, Rosters};
 use crate::service::Services;
 use crate::timer::Timers;
 use crate::{check, session};
 use http::Head;
 use rules::Wall;
-use state::{Generation, Process};
+use state::{Generation, Process, SessionFacts, Which};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 /// Bytes that one read may bring at most.
@@ -41,6 +43,8 @@ pub struct Worker {
     pub services: Arc<Services>,
     /// Sessions alive on this worker.
     pub sessions: Cell<usize>,
+    /// The same one by one.
+    pub roster: Roster,
     /// State of the random generator that `rand` and `random` draw from.
     pub rng: Cell<u64>,
     /// (an instant, the same by the calendar), renewed every second.
@@ -89,6 +93,7 @@ impl Worker {
             logs,
             services,
             sessions: Cell::new(0),
+            roster: Roster::default(),
             rng: Cell::new(seed | 1),
             clock: Cell::new((now, wall_now())),
             formats: Formats::default(),
@@ -209,6 +214,12 @@ pub enum Order {
     Listen(Arc<Listeners>),
     /// Accept no more.
     StopAccepting,
+    /// Say which sessions there are.
+    ListSessions(Sender<Vec<SessionFacts>>),
+    /// End sessions and say how many.
+    EndSessions(Which, Sender<usize>),
+    /// Say how many server connections are idle, by the server's `uid`.
+    CountIdle(Sender<Vec<u32>>),
     /// End at once.
     Quit,
 }
@@ -218,6 +229,13 @@ impl Engine {
         for door in self.doors.iter() {
             // A worker that has ended hears nothing, and needs nothing.
             let _ = door.orders.send(order());
+        }
+    }
+
+    /// The way to the sessions of all workers.
+    pub fn rosters(&self) -> Rosters {
+        Rosters {
+            doors: Arc::clone(&self.doors),
         }
     }
 
@@ -329,6 +347,16 @@ async fn run(
                 }
                 Some(Order::StopAccepting) => {
                     accepting.drain(..).for_each(|task| task.abort());
+                }
+                // Whoever asked may have lost patience: then nobody hears the answer.
+                Some(Order::ListSessions(answer)) => {
+                    let _ = answer.send(worker.roster.list(id));
+                }
+                Some(Order::EndSessions(which, answer)) => {
+                    let _ = answer.send(worker.roster.end(id, which));
+                }
+                Some(Order::CountIdle(answer)) => {
+                    let _ = answer.send(worker.pools.idle());
                 }
                 Some(Order::Quit) | None => return,
             },
