@@ -274,6 +274,13 @@ pub fn help(words: &[&str], level: CliLevel, unknown: bool) -> String {
     };
     let mine = || commands::all().filter(|c| c.level <= level);
     let mut listed: Vec<&Command> = mine().filter(begins).collect();
+    // What shares the most words at the beginning, then what is spelt nearly the same.
+    for n in (1..words.len()).rev() {
+        if listed.is_empty() {
+            let shared = words.get(..n).unwrap_or_default();
+            listed = mine().filter(|c| c.words.starts_with(shared)).collect();
+        }
+    }
     if listed.is_empty() {
         listed = mine().filter(near).collect();
     }

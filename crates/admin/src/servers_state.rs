@@ -32,25 +32,35 @@ fn check_number(status: CheckStatus) -> u32 {
     }
 }
 
-/// A server's address and port as these dumps show them.
-pub(crate) fn address(server: &Server) -> (String, u16) {
+/// A server's address and port, or what is added to the client's, as these dumps show them.
+pub(crate) fn address(server: &Server) -> (String, i32) {
     match server.target().as_deref() {
         Some(Target::Tcp {
             ip,
             port: PortSpec::Fixed(port),
-        }) => (ip.to_string(), *port),
+        }) => (ip.to_string(), i32::from(*port)),
+        Some(Target::Tcp {
+            ip,
+            port: PortSpec::Offset(offset),
+        }) => (ip.to_string(), *offset),
         Some(Target::Tcp { ip, .. }) => (ip.to_string(), 0),
         _ => ("-".into(), 0),
     }
 }
 
-/// The bits of `srv_admin_state`: a server that the file disables counts as forced, too.
-fn admin_bits(admin: Admin) -> u8 {
-    if admin.0 & Admin::CONFIGURED_MAINT != 0 {
-        admin.0 | Admin::FORCED_MAINT
-    } else {
-        admin.0
-    }
+/// The bits of `srv_admin_state`. That the file disables a server stays a fact when an operator
+/// enables it.
+fn admin_bits(server: &Server) -> u8 {
+    let admin = server.admin();
+    let maintenance = match admin.in_maintenance() {
+        true => Admin::FORCED_MAINT,
+        false => 0,
+    };
+    let configured = match server.settings().disabled {
+        true => Admin::CONFIGURED_MAINT,
+        false => 0,
+    };
+    maintenance | configured | admin.0 & Admin::FORCED_DRAIN
 }
 
 /// The dump of all backends, or of one.
@@ -95,12 +105,14 @@ fn line(process: &Process, backend: &Backend, server: &Server, now: Instant, out
     let value = match &settings.check {
         Some(check) if health.is_up() => check.rise + at - 1,
         Some(_) => at,
-        None => 0,
+        None if operational == 0 => 0,
+        None => 2,
     };
     let checking = settings.check.is_some();
     let check_state = match checking {
         true if server.admin().in_maintenance() => 14,
         true => 6,
+        false if server.admin().in_maintenance() => 8,
         false => 0,
     };
     let check = settings.check.as_deref();
@@ -111,7 +123,7 @@ fn line(process: &Process, backend: &Backend, server: &Server, now: Instant, out
         backend.name,
         server.id,
         server.name,
-        admin_bits(server.admin()),
+        admin_bits(server),
         server.weight(),
         settings.weight,
         if checking {
@@ -181,16 +193,15 @@ fn take<'a>(server: &Server, field: &dyn Fn(&str) -> Option<&'a str>, now: Insta
         server.set_weight(weight);
     }
     if let Some(bits) = number("srv_admin_state").and_then(|n| u8::try_from(n).ok()) {
+        let forced = bits & Admin::FORCED_MAINT != 0;
         let configured = bits & Admin::CONFIGURED_MAINT != 0;
-        // A server that the old file disabled and nobody since is as the new file says.
-        server.change_admin(
-            Admin::FORCED_MAINT,
-            bits & Admin::FORCED_MAINT != 0 && !configured,
-        );
-        server.change_admin(Admin::FORCED_DRAIN, bits & Admin::FORCED_DRAIN != 0);
-        if settings.disabled && !configured {
+        // Where the file had disabled it, the file of now has the word, unless an operator had
+        // enabled it.
+        server.change_admin(Admin::FORCED_MAINT, forced && !configured);
+        if configured && !forced {
             server.change_admin(Admin::CONFIGURED_MAINT, false);
         }
+        server.change_admin(Admin::FORCED_DRAIN, bits & Admin::FORCED_DRAIN != 0);
     }
     let ip = field("srv_addr").and_then(|t| t.parse::<IpAddr>().ok());
     let port = number("srv_port").and_then(|n| u16::try_from(n).ok());

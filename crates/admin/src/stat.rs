@@ -166,7 +166,7 @@ fn new_row(kind: RowKind, iid: u32, sid: u32, proxy: &str, name: &str, mode: Mod
     row
 }
 
-fn count(row: &mut Row, c: &PerWorker<ProxyCounters>, now_ms: u64) {
+fn count(row: &mut Row, c: &PerWorker<ProxyCounters>, mode: Mode, now_ms: u64) {
     row.set("stot", c.sum(|c| &c.stot));
     row.set("bin", c.sum(|c| &c.bin));
     row.set("bout", c.sum(|c| &c.bout));
@@ -183,7 +183,9 @@ fn count(row: &mut Row, c: &PerWorker<ProxyCounters>, now_ms: u64) {
     .iter()
     .enumerate()
     {
-        row.set(name, c.responses(class));
+        if mode == Mode::Http {
+            row.set(name, c.responses(class));
+        }
     }
     row.set("dresp", c.sum(|c| &c.dresp));
     for name in ["eint", "wrew"] {
@@ -242,7 +244,7 @@ fn frontend_row(process: &Process, frontend: &Frontend, now: Instant) -> Row {
         mode,
     );
     let c = frontend.counters();
-    count(&mut row, c, now_ms);
+    count(&mut row, c, mode, now_ms);
     row.set("scur", frontend.sessions().now());
     row.set("smax", frontend.sessions().max());
     row.set("slim", frontend.maxconn());
@@ -251,7 +253,7 @@ fn frontend_row(process: &Process, frontend: &Frontend, now: Instant) -> Row {
         if frontend.is_enabled() {
             "OPEN"
         } else {
-            "STOP"
+            "PAUSED"
         },
     );
     row.set("dreq", c.sum(|c| &c.dreq));
@@ -270,15 +272,14 @@ fn frontend_row(process: &Process, frontend: &Frontend, now: Instant) -> Row {
     );
     row.set("conn_tot", c.sum(|c| &c.conn_tot));
     for name in [
-        "comp_in",
-        "comp_out",
-        "comp_byp",
-        "comp_rsp",
-        "intercepted",
-        "dcon",
-        "dses",
+        "comp_in", "comp_out", "comp_byp", "comp_rsp", "dcon", "dses",
     ] {
         row.set(name, 0);
+    }
+    if mode == Mode::Http {
+        for name in ["intercepted", "cache_lookups", "cache_hits"] {
+            row.set(name, 0);
+        }
     }
     row
 }
@@ -291,7 +292,9 @@ pub fn status_of(server: &Server) -> String {
         return "MAINT".into();
     }
     if server.settings().check.is_none() {
-        return if server.admin().draining() {
+        return if !health.is_up() {
+            "DOWN".into()
+        } else if server.admin().draining() {
             "DRAIN".into()
         } else {
             "no check".into()
@@ -324,7 +327,7 @@ fn server_row(process: &Process, backend: &Backend, server: &Server, now: Instan
         mode,
     );
     let settings = server.settings();
-    count(&mut row, &server.counters, now_ms);
+    count(&mut row, &server.counters, mode, now_ms);
     count_back(&mut row, &server.counters, now_ms);
     row.set("qcur", server.queued.now());
     row.set("qmax", server.queued.max());
@@ -404,7 +407,7 @@ fn backend_row(process: &Process, backend: &Backend, now: Instant) -> Row {
         proxy.mode,
     );
     let c = backend.counters();
-    count(&mut row, c, now_ms);
+    count(&mut row, c, proxy.mode, now_ms);
     count_back(&mut row, c, now_ms);
     row.set("dreq", c.sum(|c| &c.dreq));
     row.set("qcur", backend.queued().now());
@@ -434,8 +437,13 @@ fn backend_row(process: &Process, backend: &Backend, now: Instant) -> Row {
         now.saturating_duration_since(process.start).as_secs(),
     );
     row.set("algo", algorithm(&backend.side().balance));
-    for name in ["comp_in", "comp_out", "comp_byp", "comp_rsp", "intercepted"] {
+    for name in ["comp_in", "comp_out", "comp_byp", "comp_rsp"] {
         row.set(name, 0);
+    }
+    if proxy.mode == Mode::Http {
+        for name in ["cache_lookups", "cache_hits"] {
+            row.set(name, 0);
+        }
     }
     row
 }

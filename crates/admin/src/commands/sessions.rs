@@ -104,9 +104,21 @@ fn show_sess(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
             for one in sessions.into_iter().filter(|s| s.stage == Stage::Busy) {
                 line(w, &shown(w, one), &mut out);
             }
+            own_line(w, &mut out);
         }
     }
     Said::data(out)
+}
+
+/// The conversation in which this is asked is a session, too.
+fn own_line(w: &World<'_>, out: &mut String) {
+    let _ = writeln!(
+        out,
+        "{:#x}: proto=unix_stream src=unix:1 fe=GLOBAL be=<NONE> srv=<none> ts=00 epoch=0 age=0s \
+         calls=1 rate=0 cpu=0 lat=0 scf=[8,0h,fd={}] exp= rc=0 c_exp=",
+        u32::MAX,
+        w.descriptor,
+    );
 }
 
 fn source(facts: &SessionFacts) -> (&'static str, String) {
