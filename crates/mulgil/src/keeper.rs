@@ -219,6 +219,15 @@ pub enum Event {
 }
 
 impl Event {
+    fn of(byte: u8) -> Event {
+        match byte {
+            b'y' => Event::Ready,
+            b'n' => Event::Reloading,
+            b'+' => Event::Reloaded(true),
+            _ => Event::Reloaded(false),
+        }
+    }
+
     fn byte(self) -> u8 {
         match self {
             Event::Ready => b'y',
@@ -252,10 +261,10 @@ pub fn serve(mut asked: UnixStream, args: &Args, mut told: impl FnMut(Event)) {
                     .read_exact(&mut place)
                     .and_then(|()| bind(&asked, config.as_ref(), place))
             }
-            b'y' => Ok(told(Event::Ready)),
-            b'n' => Ok(told(Event::Reloading)),
-            b'+' => Ok(told(Event::Reloaded(true))),
-            _ => Ok(told(Event::Reloaded(false))),
+            byte => {
+                told(Event::of(byte));
+                Ok(())
+            }
         };
         if done.is_err() {
             return;

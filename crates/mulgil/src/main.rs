@@ -81,8 +81,8 @@ fn with_args(mut args: Args, program: &str) -> i32 {
     args.daemon |= config.global.daemon;
     args.quiet |= config.global.quiet;
     if args.debug {
-        print!(
-            "{}Using epoll() as the polling mechanism.\n",
+        println!(
+            "{}Using epoll() as the polling mechanism.",
             version::POLLERS
         );
     }

@@ -450,14 +450,8 @@ impl Conversation {
                 CliLevel::Operator => "operator\n\n",
                 CliLevel::User => "user\n\n",
             }),
-            ["operator", ..] => {
-                self.level = self.level.min(CliLevel::Operator);
-                say("\n");
-            }
-            ["user", ..] => {
-                self.level = CliLevel::User;
-                say("\n");
-            }
+            ["operator", ..] => self.level = self.level.min(CliLevel::Operator),
+            ["user", ..] => self.level = CliLevel::User,
             ["reload", ..] if self.level < CliLevel::Admin => say("Permission denied\n\n"),
             ["reload", ..] => {
                 say(&self.master.reload().await);
