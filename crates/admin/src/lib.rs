@@ -19,7 +19,7 @@ pub use cli::{Cli, Output, System, World, split, split_words};
 pub use commands::{Command, all as commands};
 pub use page::{Page, serve};
 pub use servers_state::restore;
-pub use stat::csv;
+pub use stat::{algorithm, csv};
 
 /// The program's version, as `show version` and `show info` say it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

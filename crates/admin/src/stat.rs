@@ -379,7 +379,8 @@ fn server_row(process: &Process, backend: &Backend, server: &Server, now: Instan
     row
 }
 
-fn algorithm(balance: &Balance) -> &'static str {
+/// The name of a kind of `balance`.
+pub fn algorithm(balance: &Balance) -> &'static str {
     match balance {
         Balance::RoundRobin => "roundrobin",
         Balance::StaticRr => "static-rr",

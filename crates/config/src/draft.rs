@@ -296,6 +296,11 @@ impl<'a> Line<'a> {
         }
     }
 
+    /// The line itself with its place, `file:number: text`.
+    pub fn written(&self) -> Arc<str> {
+        format!("{}:{}: {}", self.file, self.number, self.text.trim()).into()
+    }
+
     /// `file:line`.
     pub fn origin(&self) -> Arc<str> {
         format!("{}:{}", self.file, self.number).into()

@@ -489,7 +489,8 @@ pub static KEYWORDS: &[Keyword] = &[
         "location|prefix|scheme FMT [code N] [OPTION]* [if|unless CONDITION]",
         "send clients elsewhere",
         |d, l| {
-            let rule = l.rules(0, &d.acls, rules::Rule::redirect)?;
+            let mut rule = l.rules(0, &d.acls, rules::Rule::redirect)?;
+            rule.line = l.written();
             d.http_request.push(rule);
             Ok(())
         }
@@ -887,7 +888,11 @@ fn switch(d: &Draft, l: &Line<'_>) -> Result<SwitchRule, Fault> {
         "if" | "unless" => Some(l.rules(1, &d.acls, rules::Cond::parse)?),
         other => return l.fail(1, format!("'{other}' stands where 'if' or 'unless' should")),
     };
-    Ok(SwitchRule { target, condition })
+    Ok(SwitchRule {
+        target,
+        condition,
+        line: l.written(),
+    })
 }
 
 fn retry_on(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {

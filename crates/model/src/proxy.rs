@@ -171,6 +171,8 @@ pub struct SwitchRule {
     pub target: SwitchTarget,
     /// When; `None`: always.
     pub condition: Option<rules::Cond>,
+    /// The line it was read from, `file:number: text`.
+    pub line: Arc<str>,
 }
 
 /// The side that faces clients.

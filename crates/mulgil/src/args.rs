@@ -136,6 +136,8 @@ usage: mulgil -f FILE|DIR [-f …] [-c] [-V] [-q] [-d|-db|-D] [-W|-Ws] [-dW] [-n
        mulgil -c -f FILE      check a configuration
        mulgil -cc CONDITION   evaluate a condition
        mulgil -v | -vv        show the version
+       mulgil explain -f FILE URL…          which rules a request would meet, and why
+       mulgil ctl [-s SOCKET] COMMAND…      a command to a running process
        mulgil demo [--bind ADDRESS] [--load]
                               three web servers, the proxy and its statistics page on this machine
 ";

@@ -2,8 +2,10 @@
 
 mod args;
 mod control;
+mod ctl;
 mod demo;
 mod descriptors;
+mod explain;
 mod handover;
 mod keeper;
 mod life;
@@ -25,8 +27,12 @@ fn main() {
         .map_or("mulgil", |p| p.rsplit('/').next().unwrap_or(p))
         .to_string();
     let rest = all.get(1..).unwrap_or_default();
-    if rest.first().is_some_and(|a| a == "demo") {
-        exit(demo::main(rest.get(1..).unwrap_or_default()));
+    let after = rest.get(1..).unwrap_or_default();
+    match rest.first().map(String::as_str) {
+        Some("demo") => exit(demo::main(after)),
+        Some("ctl") => exit(ctl::main(after)),
+        Some("explain") => exit(explain::main(after)),
+        _ => {}
     }
     if rest.is_empty() || rest.iter().any(|a| a == "-h" || a == "--help") {
         eprint!("{}", args::USAGE);

@@ -22,6 +22,7 @@ pub fn rule(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         return l.fail(0, format!("'{}' may stand in a named defaults section only: name it, and use it by 'from NAME'", l.keyword()));
     }
     let mut rule = l.rules(0, &d.acls, |words, scope| Rule::parse(set, words, scope))?;
+    rule.line = l.written();
     if let Some(len) = rule.capture_len {
         let slots = &mut d.front.declared_captures;
         let headers = if set.on_response() {
