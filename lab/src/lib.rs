@@ -56,6 +56,11 @@ impl Program {
         })
     }
 
+    /// A command that starts it.
+    pub fn command(&self) -> Command {
+        Command::new(&self.path)
+    }
+
     /// Runs it to its end: exit status, and all that it wrote.
     pub fn run(&self, args: &[&str]) -> (i32, String) {
         let out = Command::new(&self.path)
@@ -191,6 +196,11 @@ impl Proxy {
             std::thread::sleep(Duration::from_millis(10));
         }
         proxy
+    }
+
+    /// Where its files are; its control socket is `control` there.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
     }
 
     /// What it has written.

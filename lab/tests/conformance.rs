@@ -55,7 +55,8 @@ fn compare(file: &str) {
     let mut wrong = String::new();
     for case in &corpus.cases {
         let mut check = |program: &str, found: Option<&String>, wanted: &str| {
-            if let Some(found) = found.filter(|f| *f != wanted) {
+            // Where the oracle's answer depends on how its reads fall, each of its answers is named.
+            if let Some(found) = found.filter(|f| wanted.split(" or ").all(|w| w != *f)) {
                 wrong += &format!(
                     "\n# {} ({program})\n  wanted {wanted}\n   found {found}\n",
                     case.name

@@ -113,8 +113,7 @@ fn document() -> String {
         Part {
             title: "Commands of the control socket",
             known: "",
-            ours: admin::COMMANDS
-                .iter()
+            ours: admin::commands()
                 .map(|c| owned(&c.words.join(" "), c.doc))
                 .collect(),
         },

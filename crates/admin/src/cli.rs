@@ -1,21 +1,118 @@
-//! A conversation on the control socket: lines in, answers out.
+//! A conversation on the control socket: lines in, answers out (management.txt section 9.3).
 
-use crate::commands::{COMMANDS, Command};
+use crate::commands::{self, Command};
 use model::CliLevel;
-use state::{Generation, Process};
+use rules::Wall;
+use state::{Generation, Process, Sessions};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What commands look at and change.
 pub struct World<'a> {
     /// The process.
-    pub process: &'a Process,
+    pub process: &'a Arc<Process>,
     /// The configuration in force.
     pub generation: Arc<Generation>,
     /// The environment of the process.
     pub env: &'a [(String, String)],
+    /// The sessions of the workers.
+    pub sessions: &'a dyn Sessions,
+    /// What only the program itself can do.
+    pub system: &'a dyn System,
+    /// What was said while the process started.
+    pub startup_logs: &'a str,
+    /// The descriptor of this conversation.
+    pub descriptor: i32,
     /// Now.
     pub now: Instant,
+    /// Now, by the calendar.
+    pub wall: Wall,
+}
+
+/// What only the program itself can do.
+pub trait System {
+    /// Reads the words of a `server` line for a backend, its name first.
+    fn server(&self, backend: &str, words: &[&str]) -> Result<model::Server, String>;
+    /// Reads the configuration anew and puts it into force; what was said of it either way.
+    fn reload(&self) -> Result<String, String>;
+}
+
+/// How grave an answer is, by syslog's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Grave {
+    Error = 3,
+    Warning = 4,
+    Notice = 5,
+    Info = 6,
+}
+
+impl Grave {
+    fn name(self) -> &'static str {
+        match self {
+            Grave::Error => "err",
+            Grave::Warning => "warning",
+            Grave::Notice => "notice",
+            Grave::Info => "info",
+        }
+    }
+}
+
+/// What a command says.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Said {
+    /// How grave, where it is a message; data has no gravity.
+    pub grave: Option<Grave>,
+    /// The text; an end of line is added to it.
+    pub text: String,
+}
+
+impl Said {
+    /// Nothing: it is done.
+    pub fn nothing() -> Said {
+        Said::data("")
+    }
+
+    /// What was asked for, lines and all.
+    pub fn data(text: impl Into<String>) -> Said {
+        Said {
+            grave: None,
+            text: text.into(),
+        }
+    }
+
+    /// A message of one line.
+    pub fn message(grave: Grave, line: impl std::fmt::Display) -> Said {
+        Said {
+            grave: Some(grave),
+            text: format!("{line}\n"),
+        }
+    }
+
+    /// A fault, as a line.
+    pub fn fault(line: impl std::fmt::Display) -> Said {
+        Said::message(Grave::Error, line)
+    }
+
+    /// A fault found by a parser: HAProxy leaves no empty line after these.
+    pub fn close_fault(text: impl Into<String>) -> Said {
+        Said {
+            grave: Some(Grave::Error),
+            text: text.into(),
+        }
+    }
+}
+
+/// How answers show their gravity (`set severity-output`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ShowGravity {
+    /// Not at all.
+    #[default]
+    None,
+    /// `[3]: `.
+    Number,
+    /// `[err]: `.
+    Name,
 }
 
 /// An answer.
@@ -23,8 +120,8 @@ pub struct World<'a> {
 pub struct Output {
     /// What is written, an empty line at its end included.
     pub text: String,
-    /// Whether the connection closes then.
-    pub close: bool,
+    /// Whether the connection is to close at once.
+    pub quit: bool,
 }
 
 /// One connection's state.
@@ -32,10 +129,17 @@ pub struct Output {
 pub struct Cli {
     level: CliLevel,
     prompt: bool,
+    /// Commands that wait for their payload, as far as it has come.
+    payload: Option<(String, String)>,
+    /// How answers show their gravity.
+    pub gravity: ShowGravity,
+    /// `experimental-mode on`.
+    pub experimental: bool,
+    /// `expert-mode on`.
+    pub expert: bool,
+    /// How long it may be silent; `None` is as configured (`set timeout cli`).
+    pub timeout: Option<Duration>,
 }
-
-/// What ends a line that a payload follows.
-const PAYLOAD: &str = "<<";
 
 impl Cli {
     /// A connection to a socket of that level.
@@ -43,6 +147,11 @@ impl Cli {
         Cli {
             level,
             prompt: false,
+            payload: None,
+            gravity: ShowGravity::None,
+            experimental: false,
+            expert: false,
+            timeout: None,
         }
     }
 
@@ -56,91 +165,92 @@ impl Cli {
         self.level = self.level.min(level);
     }
 
-    /// Where the first whole message of what has been received ends: a line, or, when the line
-    /// ends with `<<`, a line and its payload up to an empty line.
-    pub fn message_end(received: &[u8]) -> Option<usize> {
-        let line = received.iter().position(|b| *b == b'\n')? + 1;
-        let (command, rest) = received.split_at(line);
-        if !command.trim_ascii_end().ends_with(PAYLOAD.as_bytes()) {
-            return Some(line);
-        }
-        if rest.first() == Some(&b'\n') {
-            return Some(line + 1);
-        }
-        let end = rest.windows(2).position(|w| w == b"\n\n")?;
-        Some(line + end + 2)
+    /// Whether more is awaited once all lines that have come are answered: with a prompt, or
+    /// within a payload.
+    pub fn goes_on(&self) -> bool {
+        self.prompt || self.payload.is_some()
     }
 
-    /// Runs one message: commands separated by `;`, or one command with a payload. Without prompt
-    /// the connection closes after it.
-    pub fn execute(&mut self, message: &str, world: &World<'_>) -> Output {
-        let (line, payload) = match message.split_once('\n') {
-            Some((line, payload)) => (line.trim_end(), Some(payload)),
-            None => (message, None),
-        };
-        let line = match payload {
-            Some(_) => line.trim_end_matches(PAYLOAD),
-            None => line,
-        };
-        let mut out = Output {
-            text: String::new(),
-            close: !self.prompt,
-        };
-        for command in split(line, ';') {
-            let mut words = split_words(&command);
-            words.extend(payload.map(str::to_string));
-            // HAProxy's own "expert" words before a command are understood and not needed.
-            while words.first().is_some_and(|w| w.starts_with('@')) {
-                words.remove(0);
+    /// Takes one line: commands separated by `;`, or a line of the payload of the last of them.
+    /// Without prompt the connection closes after the lines that have come with it.
+    pub fn execute(&mut self, line: &str, world: &World<'_>) -> Output {
+        if let Some((command, mut payload)) = self.payload.take() {
+            if !line.is_empty() {
+                payload.push_str(line);
+                payload.push('\n');
+                self.payload = Some((command, payload));
+                return self.waiting();
             }
-            let first = words.first().map(String::as_str).unwrap_or_default();
-            match first {
-                "" if !self.prompt => {
-                    out.text.push('\n');
-                    continue;
-                }
-                "" => {}
-                "quit" => {
-                    out.close = true;
+            return self.commands(&command, &payload, world);
+        }
+        let line = line.trim_start();
+        if let Some(command) = line.trim_end().strip_suffix("<<") {
+            self.payload = Some((command.trim_end().to_string(), String::new()));
+            return self.waiting();
+        }
+        self.commands(line, "", world)
+    }
+
+    fn waiting(&self) -> Output {
+        Output {
+            text: if self.prompt { "+ " } else { "" }.into(),
+            quit: false,
+        }
+    }
+
+    fn commands(&mut self, line: &str, payload: &str, world: &World<'_>) -> Output {
+        let mut out = Output::default();
+        let parts = split(line);
+        let last = parts.len().saturating_sub(1);
+        for (i, command) in parts.iter().enumerate() {
+            let words = split_words(command);
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            match words.first().copied() {
+                Some("quit") => {
+                    out.quit = true;
                     return out;
                 }
-                "prompt" => {
+                Some("prompt") => {
                     self.prompt = !self.prompt;
-                    out.close = !self.prompt;
-                    if self.prompt {
-                        out.text.push('\n');
-                    }
-                    continue;
-                }
-                _ => {
-                    let answer = self.run(&words, world);
-                    out.text.push_str(&answer);
-                    if !answer.is_empty() && !answer.ends_with('\n') {
-                        out.text.push('\n');
-                    }
                     out.text.push('\n');
                 }
+                _ => {
+                    let payload = if i == last { payload } else { "" };
+                    let said = self.run(&words, payload, world);
+                    self.write(said, &mut out.text);
+                }
             }
-        }
-        if self.prompt && !out.close {
-            out.text.push_str("> ");
+            if self.prompt {
+                out.text.push_str("> ");
+            }
         }
         out
     }
 
-    fn run(&mut self, words: &[String], world: &World<'_>) -> String {
-        let texts: Vec<&str> = words.iter().map(String::as_str).collect();
-        let found = COMMANDS
-            .iter()
-            .filter(|c| starts(c, &texts))
+    fn write(&self, said: Said, out: &mut String) {
+        match (said.grave, self.gravity) {
+            (Some(grave), ShowGravity::Number) => out.push_str(&format!("[{}]: ", grave as u8)),
+            (Some(grave), ShowGravity::Name) => out.push_str(&format!("[{}]: ", grave.name())),
+            _ => {}
+        }
+        out.push_str(&said.text);
+        out.push('\n');
+    }
+
+    fn run(&mut self, words: &[&str], payload: &str, world: &World<'_>) -> Said {
+        let found = commands::all()
+            .filter(|c| starts(c, words))
             .max_by_key(|c| c.words.len());
         match found {
-            Some(command) if command.level > self.level => "Permission denied\n".into(),
-            Some(command) => {
-                let rest = texts.get(command.words.len()..).unwrap_or_default();
-                (command.run)(self, world, rest)
+            Some(command) if command.experimental && !self.experimental => {
+                Said::fault("This command is restricted to experimental mode only.")
             }
-            None => help(&texts, self.level, true),
+            Some(command) if command.level > self.level => Said::fault("Permission denied"),
+            Some(command) => {
+                let rest = words.get(command.words.len()..).unwrap_or_default();
+                (command.run)(self, world, rest, payload)
+            }
+            None => Said::message(Grave::Info, help(words, self.level, true).trim_end()),
         }
     }
 }
@@ -149,29 +259,44 @@ fn starts(command: &Command, words: &[&str]) -> bool {
     command.words.len() <= words.len() && command.words.iter().zip(words).all(|(a, b)| a == b)
 }
 
-/// The commands that begin like these words, or all.
+/// The commands that begin like these words, or are near them, or all.
 pub fn help(words: &[&str], level: CliLevel, unknown: bool) -> String {
-    let mut out = String::from(if unknown {
-        "Unknown command, but maybe one of the following ones is a better match:\n"
-    } else {
-        "The following commands are valid at this level:\n"
-    });
     let begins = |c: &&Command| {
         let n = words.len().min(c.words.len());
-        c.words.iter().zip(words).take(n).all(|(a, b)| a == b)
+        let mut pairs = c.words.iter().zip(words).take(n);
+        pairs.all(|(a, b)| a == b || !b.is_empty() && a.starts_with(b))
     };
-    let mut listed: Vec<&Command> = COMMANDS
-        .iter()
-        .filter(|c| c.level <= level)
-        .filter(begins)
-        .collect();
-    if listed.is_empty() {
-        out = "Unknown command: '".to_string()
-            + &words.join(" ")
-            + "'. The following commands are valid at this level:\n";
-        listed = COMMANDS.iter().filter(|c| c.level <= level).collect();
+    let near = |c: &&Command| {
+        let first = words.first().copied().unwrap_or_default();
+        c.words
+            .iter()
+            .any(|w| rules::nearest(first, [*w]).is_some())
+    };
+    let mine = || commands::all().filter(|c| c.level <= level);
+    let mut listed: Vec<&Command> = mine().filter(begins).collect();
+    // What shares the most words at the beginning, then what is spelt nearly the same.
+    for n in (1..words.len()).rev() {
+        if listed.is_empty() {
+            let shared = words.get(..n).unwrap_or_default();
+            listed = mine().filter(|c| c.words.starts_with(shared)).collect();
+        }
     }
-    for command in listed {
+    if listed.is_empty() {
+        listed = mine().filter(near).collect();
+    }
+    let every = words.is_empty() || listed.is_empty();
+    if every {
+        listed = mine().collect();
+    }
+    listed.sort_by_key(|c| c.words);
+    let mut out = String::from(match (unknown, every) {
+        (true, true) => "Unknown command. Please enter one of the following commands only:\n",
+        (true, false) => {
+            "Unknown command, but maybe one of the following ones is a better match:\n"
+        }
+        (false, _) => "The following commands are valid at this level:\n",
+    });
+    for command in listed.iter().filter(|c| c.words != ["help"]) {
         out.push_str(&format!("  {:<39} : {}\n", command.usage, command.doc));
     }
     for (usage, doc) in [
@@ -184,21 +309,21 @@ pub fn help(words: &[&str], level: CliLevel, unknown: bool) -> String {
     out
 }
 
-/// Splits at a separator that no backslash protects.
-fn split(line: &str, separator: char) -> Vec<String> {
+/// Splits at each `;` that no backslash protects.
+pub fn split(line: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut escaped = false;
     for c in line.chars() {
         let Some(part) = parts.last_mut() else { break };
         if escaped {
-            if c != separator {
+            if c != ';' {
                 part.push('\\');
             }
             part.push(c);
             escaped = false;
         } else if c == '\\' {
             escaped = true;
-        } else if c == separator {
+        } else if c == ';' {
             parts.push(String::new());
         } else {
             part.push(c);
@@ -211,11 +336,11 @@ fn split(line: &str, separator: char) -> Vec<String> {
 }
 
 /// Words; a backslash keeps a space in one.
-fn split_words(command: &str) -> Vec<String> {
+pub fn split_words(command: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
     let mut escaped = false;
-    for c in command.trim().chars() {
+    for c in command.trim_start().chars() {
         match c {
             _ if escaped => {
                 word.push(c);
@@ -231,4 +356,34 @@ fn split_words(command: &str) -> Vec<String> {
         words.push(word);
     }
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_semicolon_separates_commands_unless_it_is_escaped() {
+        assert_eq!(split("a b;c"), ["a b", "c"]);
+        assert_eq!(split(r"a\;b"), ["a;b"]);
+        assert_eq!(split(r"a\ b;"), [r"a\ b", ""]);
+        assert_eq!(split(r"a\"), [r"a\"]);
+    }
+
+    #[test]
+    fn a_backslash_keeps_a_space_in_a_word() {
+        assert_eq!(split_words(r"  add  a\ b c\\d"), ["add", "a b", r"c\d"]);
+        assert!(split_words(" \t ").is_empty());
+    }
+
+    #[test]
+    fn help_shows_what_begins_like_the_words_or_is_near_or_all() {
+        let show = help(&["show", "ser"], CliLevel::Admin, false);
+        assert!(show.contains("show servers state") && !show.contains("show stat "));
+        let typo = help(&["shwo"], CliLevel::Admin, true);
+        assert!(typo.contains("better match") && typo.contains("show info"));
+        let none = help(&[], CliLevel::User, true);
+        assert!(none.starts_with("Unknown command. Please"));
+        assert!(!none.contains("set server"), "a user is not shown it");
+    }
 }

@@ -3,16 +3,23 @@
 //! Text in, text out: whoever owns the sockets calls this. Reads the running system through
 //! `state` and changes it only through the methods there.
 
-mod certificates;
+mod address;
 mod cli;
 mod commands;
+mod info;
 mod page;
+mod servers_state;
 mod stat;
+mod stat_fields;
+mod time;
+mod typed;
 
-pub use cli::{Cli, Output, World};
-pub use commands::COMMANDS;
+pub use address::shown;
+pub use cli::{Cli, Output, System, World, split, split_words};
+pub use commands::{Command, all as commands};
 pub use page::{Page, serve};
-pub use stat::csv;
+pub use servers_state::restore;
+pub use stat::{algorithm, csv};
 
 /// The program's version, as `show version` and `show info` say it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -49,9 +49,10 @@ pub fn serve(
     }
     let options = target.get(page.uri.len()..).unwrap_or_default();
     let option = |name: &str| options.split([';', '&', '?']).any(|o| o == name);
-    if option("up") {
-        rows.retain(|r| r.kind != RowKind::Server || r.get("status").starts_with("UP"));
-    }
+    ["up", "no-maint"]
+        .into_iter()
+        .filter(|word| option(word))
+        .for_each(|word| stat::retain(&mut rows, word));
     let no_cache = ("cache-control", "no-cache".to_string());
     if option("csv") {
         return Page {

@@ -1,5 +1,7 @@
 //! One row per frontend, server and backend, with HAProxy's fields (management.txt 9.1).
 
+use crate::stat_fields::{self, FIELDS};
+use crate::typed::{self, Field};
 use model::{Balance, Mode};
 use state::{Backend, Frontend, Generation, PerWorker, Process, ProxyCounters, Server};
 use std::collections::HashMap;
@@ -34,14 +36,16 @@ impl Row {
         self.fields.get(name).map_or("", String::as_str)
     }
 
+    /// The fields that it has, with their places.
+    fn fields(&self) -> impl Iterator<Item = (usize, Field)> {
+        let has = |f: &(usize, &Field)| !self.get(f.1.name).is_empty();
+        let all = FIELDS.iter().enumerate().filter(has);
+        all.map(|(at, field)| (at, stat_fields::of(field, self.kind)))
+    }
+
     fn set(&mut self, name: &'static str, value: impl ToString) {
         self.fields.insert(name, value.to_string());
     }
-}
-
-/// All fields in order.
-pub fn fields() -> impl Iterator<Item = &'static str> {
-    include_str!("csv-fields.txt").lines()
 }
 
 /// The rows of all proxies, as the statistics show them.
@@ -64,15 +68,14 @@ pub fn rows(process: &Process, generation: &Generation, now: Instant) -> Vec<Row
 /// The CSV with its header line.
 pub fn csv(rows: &[Row]) -> String {
     let mut out = String::from("# ");
-    let names: Vec<&str> = fields().collect();
-    for name in &names {
-        out.push_str(name);
+    for field in FIELDS {
+        out.push_str(field.name);
         out.push(',');
     }
     out.push('\n');
     for row in rows {
-        for name in &names {
-            let text = row.get(name);
+        for field in FIELDS {
+            let text = row.get(field.name);
             if text.contains([',', '"', '\n']) {
                 let _ = write!(out, "\"{}\"", text.replace('"', "\"\""));
             } else {
@@ -83,6 +86,67 @@ pub fn csv(rows: &[Row]) -> String {
         out.push('\n');
     }
     out
+}
+
+/// A field a line, with type and tags; `desc` adds what each is.
+pub fn typed(rows: &[Row], desc: bool) -> String {
+    let mut out = String::new();
+    for row in rows {
+        let letter = match row.kind {
+            RowKind::Frontend => 'F',
+            RowKind::Backend => 'B',
+            RowKind::Server => 'S',
+        };
+        let whose = format!("{letter}.{}.{}.", row.iid, row.sid);
+        for (at, field) in row.fields() {
+            typed::typed(&mut out, &whose, at, &field, row.get(field.name));
+            if desc {
+                let _ = write!(out, ":\"{}\"", field.doc);
+            }
+            out.push('\n');
+        }
+    }
+    out
+}
+
+/// An array of rows, each an array of fields.
+pub fn json(rows: &[Row]) -> String {
+    let mut out = String::from("[");
+    for (i, row) in rows.iter().enumerate() {
+        let kind = match row.kind {
+            RowKind::Frontend => "Frontend",
+            RowKind::Backend => "Backend",
+            RowKind::Server => "Server",
+        };
+        let whose = format!(
+            "\"objType\":\"{kind}\",\"proxyId\":{},\"id\":{},",
+            row.iid, row.sid
+        );
+        out.push_str(if i == 0 { "[" } else { ",[" });
+        for (n, (at, field)) in row.fields().enumerate() {
+            if n > 0 {
+                out.push(',');
+            }
+            typed::json(&mut out, &whose, at, &field, row.get(field.name));
+        }
+        out.push(']');
+    }
+    out.push_str("]\n");
+    out
+}
+
+/// Keeps the rows that the words of `show stat` or of the page's URI ask for.
+pub fn retain(rows: &mut Vec<Row>, word: &str) {
+    match word {
+        "up" => rows.retain(|r| r.kind != RowKind::Server || is_up(r)),
+        "no-maint" => rows.retain(|r| r.get("status") != "MAINT"),
+        _ => {}
+    }
+}
+
+fn is_up(row: &Row) -> bool {
+    let status = row.get("status");
+    status.starts_with("UP") || status == "no check"
 }
 
 fn new_row(kind: RowKind, iid: u32, sid: u32, proxy: &str, name: &str, mode: Mode) -> Row {
@@ -102,7 +166,7 @@ fn new_row(kind: RowKind, iid: u32, sid: u32, proxy: &str, name: &str, mode: Mod
     row
 }
 
-fn count(row: &mut Row, c: &PerWorker<ProxyCounters>, now_ms: u64) {
+fn count(row: &mut Row, c: &PerWorker<ProxyCounters>, mode: Mode, now_ms: u64) {
     row.set("stot", c.sum(|c| &c.stot));
     row.set("bin", c.sum(|c| &c.bin));
     row.set("bout", c.sum(|c| &c.bout));
@@ -119,7 +183,9 @@ fn count(row: &mut Row, c: &PerWorker<ProxyCounters>, now_ms: u64) {
     .iter()
     .enumerate()
     {
-        row.set(name, c.responses(class));
+        if mode == Mode::Http {
+            row.set(name, c.responses(class));
+        }
     }
     row.set("dresp", c.sum(|c| &c.dresp));
     for name in ["eint", "wrew"] {
@@ -178,7 +244,7 @@ fn frontend_row(process: &Process, frontend: &Frontend, now: Instant) -> Row {
         mode,
     );
     let c = frontend.counters();
-    count(&mut row, c, now_ms);
+    count(&mut row, c, mode, now_ms);
     row.set("scur", frontend.sessions().now());
     row.set("smax", frontend.sessions().max());
     row.set("slim", frontend.maxconn());
@@ -187,7 +253,7 @@ fn frontend_row(process: &Process, frontend: &Frontend, now: Instant) -> Row {
         if frontend.is_enabled() {
             "OPEN"
         } else {
-            "STOP"
+            "PAUSED"
         },
     );
     row.set("dreq", c.sum(|c| &c.dreq));
@@ -206,15 +272,14 @@ fn frontend_row(process: &Process, frontend: &Frontend, now: Instant) -> Row {
     );
     row.set("conn_tot", c.sum(|c| &c.conn_tot));
     for name in [
-        "comp_in",
-        "comp_out",
-        "comp_byp",
-        "comp_rsp",
-        "intercepted",
-        "dcon",
-        "dses",
+        "comp_in", "comp_out", "comp_byp", "comp_rsp", "dcon", "dses",
     ] {
         row.set(name, 0);
+    }
+    if mode == Mode::Http {
+        for name in ["intercepted", "cache_lookups", "cache_hits"] {
+            row.set(name, 0);
+        }
     }
     row
 }
@@ -227,7 +292,9 @@ pub fn status_of(server: &Server) -> String {
         return "MAINT".into();
     }
     if server.settings().check.is_none() {
-        return if server.admin().draining() {
+        return if !health.is_up() {
+            "DOWN".into()
+        } else if server.admin().draining() {
             "DRAIN".into()
         } else {
             "no check".into()
@@ -260,7 +327,7 @@ fn server_row(process: &Process, backend: &Backend, server: &Server, now: Instan
         mode,
     );
     let settings = server.settings();
-    count(&mut row, &server.counters, now_ms);
+    count(&mut row, &server.counters, mode, now_ms);
     count_back(&mut row, &server.counters, now_ms);
     row.set("qcur", server.queued.now());
     row.set("qmax", server.queued.max());
@@ -312,7 +379,8 @@ fn server_row(process: &Process, backend: &Backend, server: &Server, now: Instan
     row
 }
 
-fn algorithm(balance: &Balance) -> &'static str {
+/// The name of a kind of `balance`.
+pub fn algorithm(balance: &Balance) -> &'static str {
     match balance {
         Balance::RoundRobin => "roundrobin",
         Balance::StaticRr => "static-rr",
@@ -340,7 +408,7 @@ fn backend_row(process: &Process, backend: &Backend, now: Instant) -> Row {
         proxy.mode,
     );
     let c = backend.counters();
-    count(&mut row, c, now_ms);
+    count(&mut row, c, proxy.mode, now_ms);
     count_back(&mut row, c, now_ms);
     row.set("dreq", c.sum(|c| &c.dreq));
     row.set("qcur", backend.queued().now());
@@ -370,8 +438,13 @@ fn backend_row(process: &Process, backend: &Backend, now: Instant) -> Row {
         now.saturating_duration_since(process.start).as_secs(),
     );
     row.set("algo", algorithm(&backend.side().balance));
-    for name in ["comp_in", "comp_out", "comp_byp", "comp_rsp", "intercepted"] {
+    for name in ["comp_in", "comp_out", "comp_byp", "comp_rsp"] {
         row.set(name, 0);
+    }
+    if proxy.mode == Mode::Http {
+        for name in ["cache_lookups", "cache_hits"] {
+            row.set(name, 0);
+        }
     }
     row
 }

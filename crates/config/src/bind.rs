@@ -2,7 +2,8 @@
 
 use crate::address::{self, Purpose};
 use crate::diag::Fault;
-use crate::draft::Line;
+use crate::draft::{Line, loose_line};
+use crate::source::Source;
 use crate::tls::{BIND_TLS_WORDS, BindDraft};
 use crate::units;
 use model::{Address, Bind, BindOptions, CliLevel, PortSpec};
@@ -355,6 +356,14 @@ pub fn parse(line: &mut Line<'_>) -> Result<Vec<Bind>, Fault> {
         }
     }
     Ok(binds)
+}
+
+/// Reads the words of a `stats socket` that stands in no file (the master's own, `-S`).
+pub fn stats_socket_from_words(
+    words: &[&str],
+    source: &dyn Source,
+) -> Result<model::StatsSocket, String> {
+    loose_line("stats socket", words, source, |line| stats_socket(line))
 }
 
 /// Reads `stats socket ADDRESS [words] [level L] [expose-fd listeners]`.

@@ -392,8 +392,37 @@ impl<'a> Line<'a> {
         }
     }
 
+    /// The line itself with its place, `file:number: text`.
+    pub fn written(&self) -> Arc<str> {
+        format!("{}:{}: {}", self.file, self.number, self.text.trim()).into()
+    }
+
     /// `file:line`.
     pub fn origin(&self) -> Arc<str> {
         format!("{}:{}", self.file, self.number).into()
     }
+}
+
+/// Reads words that stand in no file as a line of this keyword.
+pub fn loose_line<T>(
+    keyword: &str,
+    words: &[&str],
+    source: &dyn Source,
+    read: impl FnOnce(&mut Line<'_>) -> Result<T, Fault>,
+) -> Result<T, String> {
+    let all = std::iter::once(&keyword).chain(words);
+    let words: Vec<Word> = all.map(|text| Word::loose(text)).collect();
+    let file = "".into();
+    let mut line = Line {
+        words: &words,
+        skip: 1,
+        negated: false,
+        file: &file,
+        number: 0,
+        text: "",
+        source,
+        bases: &Bases::default(),
+        warnings: Vec::new(),
+    };
+    read(&mut line).map_err(|fault| fault.message)
 }

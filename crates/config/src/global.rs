@@ -6,6 +6,7 @@ use crate::draft::{Bases, Line};
 use crate::units;
 use model::Global;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// One keyword of `global`.
 pub struct GlobalKeyword {
@@ -144,6 +145,40 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
             r.global.group = Some(name.into());
             Ok(())
         }
+    ),
+    keyword!(
+        "server-state-base",
+        "DIR",
+        "/var/lib/states",
+        "where files of server states are",
+        |r, l| {
+            r.global.server_state_base = Some(text(l, "a directory")?.into());
+            Ok(())
+        }
+    ),
+    keyword!(
+        "server-state-file",
+        "FILE",
+        "states",
+        "server states of all backends",
+        |r, l| {
+            r.global.server_state_file = Some(text(l, "a file")?.into());
+            Ok(())
+        }
+    ),
+    keyword!(
+        "set-var",
+        "proc.NAME EXPR",
+        "proc.site str(seoul)",
+        "a variable of the process",
+        |r, l| set_var(r, l, "set-var")
+    ),
+    keyword!(
+        "set-var-fmt",
+        "proc.NAME FORMAT",
+        "proc.site seoul-%[nbthread]",
+        "a variable of the process, as text",
+        |r, l| set_var(r, l, "set-var-fmt")
     ),
     keyword!(
         "hard-stop-after",
@@ -684,6 +719,30 @@ fn size(l: &Line<'_>, least: u64, most: u64) -> Result<usize, Fault> {
     } else {
         l.fail(0, format!("{n} is out of range: {least} to {most}"))
     }
+}
+
+/// `set-var proc.NAME EXPR`: the rule of the same name that is run once.
+fn set_var(r: &mut Reading<'_>, l: &Line<'_>, action: &str) -> Result<(), Fault> {
+    l.exactly(2, "a variable and a value")?;
+    let name = l.arg(0);
+    if !name.starts_with("proc.") {
+        return l.fail(
+            0,
+            format!("'{name}' cannot be set here: only 'proc.NAME' lives as long as the process"),
+        );
+    }
+    let word = format!("{action}({name})");
+    let rule = l.rules(1, &rules::Acls::default(), |words, scope| {
+        let words: Vec<&str> = [&[&*word], words].concat();
+        rules::Rule::parse(rules::RuleSet::HttpRequest, &words, scope).map_err(|e| {
+            rules::ParseError {
+                word: e.word.saturating_sub(1),
+                ..e
+            }
+        })
+    })?;
+    r.global.set_vars.push(Arc::new(rule));
+    Ok(())
 }
 
 /// `1-4 0-3`, `auto:1-4 0-3`, `1/all 0`.

@@ -245,7 +245,11 @@ fn switch(d: &Draft, l: &Line<'_>) -> Result<SwitchRule, Fault> {
         "if" | "unless" => Some(l.rules(1, &d.acls, rules::Cond::parse)?),
         other => return l.fail(1, format!("'{other}' stands where 'if' or 'unless' should")),
     };
-    Ok(SwitchRule { target, condition })
+    Ok(SwitchRule {
+        target,
+        condition,
+        line: l.written(),
+    })
 }
 
 /// The sentence for a keyword that no table has.

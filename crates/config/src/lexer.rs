@@ -16,6 +16,16 @@ pub struct Word {
 }
 
 impl Word {
+    /// A word that stands in no line.
+    pub fn loose(text: &str) -> Word {
+        Word {
+            text: text.to_string(),
+            start: 0,
+            end: text.len(),
+            map: None,
+        }
+    }
+
     /// Where in the line the byte at `offset` of the text comes from.
     pub fn place(&self, offset: usize) -> usize {
         match &self.map {

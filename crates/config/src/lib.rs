@@ -18,8 +18,10 @@ mod source;
 mod tls;
 mod units;
 
+pub use bind::stats_socket_from_words;
 pub use diag::{Diagnostic, Report, Severity};
 pub use load::{LoadRequest, Loaded, load};
+pub use server::from_words as server_from_words;
 pub use source::Source;
 
 /// The tables, for documentation.

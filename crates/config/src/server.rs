@@ -2,8 +2,9 @@
 
 use crate::address::{self, Purpose};
 use crate::diag::Fault;
-use crate::draft::Line;
+use crate::draft::{Line, loose_line};
 use crate::load::check_name;
+use crate::source::Source;
 use crate::tls::{SERVER_TLS_WORDS, ServerDraft};
 use crate::units;
 use model::{Address, Check, Host, OnError, PortSpec, Server, SourceAddress};
@@ -514,6 +515,14 @@ fn named(line: &mut Line<'_>, name: &str, at: usize, from: &Reading) -> Result<S
         _ => Arc::new(reading.check),
     });
     Ok(server)
+}
+
+/// Reads the words of a `server` line that stands in no file, its name first (`add server` of the
+/// control socket). Nothing of a `default-server` is in it.
+pub fn from_words(words: &[&str], source: &dyn Source) -> Result<Server, String> {
+    loose_line("server", words, source, |line| {
+        server(line, &Reading::default())
+    })
 }
 
 /// What `init-addr` makes of a name that was or was not resolved.

@@ -275,12 +275,14 @@ fn finish(mut lines: Lines<'_>, first: Line, head: &mut Head) -> Result<Option<u
             dirty = true;
             continue;
         }
+        // What decides it is the first byte that no name has.
+        let strange = || text.iter().position(|b| !is_token_byte(*b)).unwrap_or(0);
         let Some(colon) = memchr(b':', text) else {
-            return fail(ErrorKind::FieldName, line.start);
+            return fail(ErrorKind::FieldName, line.start + strange());
         };
         let name = text.get(..colon).unwrap_or_default();
         if !is_token(name) {
-            return fail(ErrorKind::FieldName, line.start);
+            return fail(ErrorKind::FieldName, line.start + strange());
         }
         let raw = text.get(colon + 1..).unwrap_or_default();
         if let Some(bad) = raw.iter().position(|b| *b == 0 || *b == b'\r') {

@@ -26,8 +26,8 @@ pub use log::{LogFacility, LogFormatKind, LogFormatSpec, LogLevel, LogSetting, L
 pub use persistence::{CookieMode, PersistRule, PersistenceCookie};
 pub use proxy::{
     Backend, Balance, ConnectionMode, ForwardFor, Frontend, HashBalance, HashMethod, HttpOptions,
-    HttpReuse, InitAddr, Mode, OriginalTo, Proxy, ProxyKind, Redispatch, RestrictNames, RetryOn,
-    StatsPage, SwitchRule, SwitchTarget,
+    HttpReuse, InitAddr, LoadState, Mode, OriginalTo, Proxy, ProxyKind, Redispatch, RestrictNames,
+    RetryOn, StatsPage, SwitchRule, SwitchTarget,
 };
 pub use server::{MarkedDown, Observe, OnError, Server, SourceAddress};
 pub use timeouts::Timeouts;

@@ -85,6 +85,16 @@ pub enum ConnectionMode {
     Close,
 }
 
+/// Where a backend's servers find the state they had in the process before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub enum LoadState {
+    #[default]
+    None,
+    Global,
+    Local,
+}
+
 /// `option forwardfor`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardFor {
@@ -161,6 +171,8 @@ pub struct SwitchRule {
     pub target: SwitchTarget,
     /// When; `None`: always.
     pub condition: Option<rules::Cond>,
+    /// The line it was read from, `file:number: text`.
+    pub line: Arc<str>,
 }
 
 /// The side that faces clients.
@@ -381,8 +393,10 @@ pub struct Backend {
     pub keepalive: Option<(Option<u32>, Option<Duration>, Option<Duration>)>,
     /// `option nolinger`.
     pub nolinger: bool,
-    /// `server-state-file-name` / `load-server-state-from-file`.
-    pub load_server_state: bool,
+    /// `load-server-state-from-file`.
+    pub load_state: LoadState,
+    /// `server-state-file-name`; the proxy's own name where it is not set.
+    pub state_file: Option<Arc<str>>,
 }
 
 impl Default for Backend {
@@ -412,7 +426,8 @@ impl Default for Backend {
             source: None,
             keepalive: None,
             nolinger: false,
-            load_server_state: false,
+            load_state: LoadState::default(),
+            state_file: None,
         }
     }
 }

@@ -11,8 +11,10 @@ pub struct Args {
     pub verbose: bool,
     /// `-q`.
     pub quiet: bool,
-    /// `-db` or `-d`: stay in the foreground.
+    /// `-db`: stay in the foreground, without a master.
     pub foreground: bool,
+    /// `-d`: stay in the foreground and say how it waits for events.
+    pub debug: bool,
     /// `-D`.
     pub daemon: bool,
     /// `-W` or `-Ws`.
@@ -23,6 +25,10 @@ pub struct Args {
     pub warnings_fatal: bool,
     /// `-n`.
     pub maxconn: Option<u32>,
+    /// `-S`: where the master listens.
+    pub master_socket: Option<String>,
+    /// `-x`: the control socket of the process that hands its listeners over.
+    pub take_from: Option<String>,
     /// `-p`.
     pub pidfile: Option<String>,
     /// `-C`.
@@ -62,7 +68,8 @@ pub fn parse(args: &[String]) -> Result<Args, String> {
             "-c" => out.check = true,
             "-V" => out.verbose = true,
             "-q" => out.quiet = true,
-            "-d" | "-db" => out.foreground = true,
+            "-d" => out.debug = true,
+            "-db" => out.foreground = true,
             "-D" => out.daemon = true,
             "-W" => out.master = true,
             "-Ws" => (out.master, out.notify) = (true, true),
@@ -78,7 +85,9 @@ pub fn parse(args: &[String]) -> Result<Args, String> {
                     out.maxconn = Some(n);
                 }
             }
-            "-m" | "-L" | "-x" => {
+            "-x" => out.take_from = Some(value("a control socket")?),
+            "-S" => out.master_socket = Some(value("an address")?),
+            "-m" | "-L" => {
                 value("a value")?;
             }
             "-p" => out.pidfile = Some(value("a file")?),
@@ -97,12 +106,6 @@ pub fn parse(args: &[String]) -> Result<Args, String> {
                     pids.push(pid);
                 }
             }
-            "-S" => {
-                return Err(
-                    "'-S', the master's own socket, is something that mulgil does not have yet"
-                        .into(),
-                );
-            }
             _ if arg.starts_with("-dK") => out.keywords = true,
             // Debugging aids of HAProxy's insides: nothing of that kind to turn on or off here.
             _ if [
@@ -114,7 +117,7 @@ pub fn parse(args: &[String]) -> Result<Args, String> {
             other => {
                 let flags = [
                     "-f", "-c", "-V", "-q", "-db", "-d", "-D", "-W", "-Ws", "-dW", "-v", "-vv",
-                    "-n", "-p", "-C", "-cc", "-sf", "-st",
+                    "-n", "-p", "-C", "-cc", "-sf", "-st", "-S", "-x",
                 ];
                 return Err(match rules::nearest(other, flags) {
                     Some(near) => format!("unknown argument '{other}': did you mean '{near}'?"),
@@ -129,10 +132,12 @@ pub fn parse(args: &[String]) -> Result<Args, String> {
 /// How the program is used.
 pub const USAGE: &str = "\
 usage: mulgil -f FILE|DIR [-f …] [-c] [-V] [-q] [-d|-db|-D] [-W|-Ws] [-dW] [-n MAXCONN] [-p PIDFILE]
-              [-C DIR] [-sf PID… | -st PID…]
+              [-C DIR] [-x SOCKET] [-sf PID… | -st PID…] [-S ADDRESS]
        mulgil -c -f FILE      check a configuration
        mulgil -cc CONDITION   evaluate a condition
        mulgil -v | -vv        show the version
+       mulgil explain -f FILE URL…          which rules a request would meet, and why
+       mulgil ctl [-s SOCKET] COMMAND…      a command to a running process
        mulgil demo [--bind ADDRESS] [--load]
                               three web servers, the proxy and its statistics page on this machine
 ";
@@ -161,7 +166,7 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_said() {
-        for bad in ["-f", "-n x", "-zz", "--fil", "-sf x", "-S sock"] {
+        for bad in ["-f", "-n x", "-zz", "--fil", "-sf x", "-S", "-x"] {
             assert!(run(bad).is_err(), "{bad}");
         }
     }

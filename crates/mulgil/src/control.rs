@@ -1,23 +1,40 @@
 //! The control sockets: accepting, reading lines, answering.
 
-use admin::{Cli, World};
+use crate::handover;
+use crate::life::Life;
+use crate::world::{Machine, wall_now};
+use crate::{args::Args, descriptors};
+use admin::{Cli, System, World};
 use model::{CliLevel, StatsSocket};
-use state::Process;
-use std::os::fd::OwnedFd;
+use proxy::Rosters;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream as PlainStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 /// What conversations need.
 pub struct Control {
-    /// The process.
-    pub process: Arc<Process>,
-    /// The environment.
-    pub env: Vec<(String, String)>,
+    /// The serving process.
+    pub life: Rc<Life>,
+    /// The sessions of the workers.
+    pub rosters: Rosters,
     /// How long a connection may be silent.
     pub timeout: Duration,
+}
+
+impl System for Control {
+    fn server(&self, _backend: &str, words: &[&str]) -> Result<model::Server, String> {
+        config::server_from_words(words, &Machine)
+    }
+
+    fn reload(&self) -> Result<String, String> {
+        self.life.reload()
+    }
 }
 
 /// A bound control socket.
@@ -25,52 +42,89 @@ pub struct Bound {
     socket: OwnedFd,
     level: CliLevel,
     internet: bool,
+    expose: bool,
 }
 
-/// Makes the sockets.
-pub fn bind(sockets: &[StatsSocket]) -> Result<Vec<Bound>, String> {
-    let make = |s: &StatsSocket| {
+impl Bound {
+    /// Makes the socket.
+    pub fn new(s: &StatsSocket) -> Result<Bound, String> {
+        let failed =
+            |e: io::Error| format!("cannot open stats socket {}: {e}", admin::shown(&s.address));
         let bind = model::Bind {
             address: s.address.clone(),
             options: Arc::clone(&s.options),
             origin: "".into(),
             id: 0,
         };
-        let socket = proxy::listen_socket(&bind, 10, false)
-            .map_err(|e| format!("cannot open stats socket {:?}: {e}", s.address))?;
-        let internet = std::net::TcpListener::from(
-            socket
-                .try_clone()
-                .map_err(|e| format!("cannot open stats socket: {e}"))?,
-        )
-        .local_addr()
-        .is_ok();
+        let socket = proxy::listen_socket(&bind, 10, false).map_err(failed)?;
+        let copy = std::net::TcpListener::from(socket.try_clone().map_err(failed)?);
         Ok(Bound {
             socket,
             level: s.level,
-            internet,
+            internet: copy.local_addr().is_ok(),
+            expose: s.expose_listeners,
         })
-    };
-    sockets.iter().map(make).collect()
+    }
+
+    /// What the level of its conversations is.
+    pub fn level(&self) -> CliLevel {
+        self.level
+    }
+
+    /// Calls `talk` with each connection, for ever.
+    pub async fn accept(self, mut talk: impl FnMut(Stream)) {
+        if self.internet {
+            let Ok(listener) = TcpListener::from_std(self.socket.into()) else {
+                return;
+            };
+            while let Ok((stream, _)) = listener.accept().await {
+                talk(Stream::Internet(stream));
+            }
+        } else {
+            let Ok(listener) = UnixListener::from_std(self.socket.into()) else {
+                return;
+            };
+            while let Ok((stream, _)) = listener.accept().await {
+                talk(Stream::Unix(stream));
+            }
+        }
+    }
 }
 
-/// Serves one control socket for ever.
-pub async fn serve(bound: Bound, control: Rc<Control>) {
-    if bound.internet {
-        let Ok(listener) = TcpListener::from_std(bound.socket.into()) else {
-            return;
-        };
-        while let Ok((stream, _)) = listener.accept().await {
-            let control = Rc::clone(&control);
-            tokio::task::spawn_local(async move { talk(stream, bound.level, control).await });
+/// Makes the sockets.
+pub fn bind(sockets: &[StatsSocket]) -> Result<Vec<Bound>, String> {
+    sockets.iter().map(Bound::new).collect()
+}
+
+/// A connection to a control socket.
+pub enum Stream {
+    /// Over TCP.
+    Internet(tokio::net::TcpStream),
+    /// Over a UNIX socket.
+    Unix(UnixStream),
+}
+
+impl Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Stream::Internet(s) => s.as_fd(),
+            Stream::Unix(s) => s.as_fd(),
         }
-    } else {
-        let Ok(listener) = UnixListener::from_std(bound.socket.into()) else {
-            return;
-        };
-        while let Ok((stream, _)) = listener.accept().await {
-            let control = Rc::clone(&control);
-            tokio::task::spawn_local(async move { talk(stream, bound.level, control).await });
+    }
+
+    /// Reads what there is; 0 is the end.
+    pub async fn read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Internet(s) => s.read(chunk).await,
+            Stream::Unix(s) => s.read(chunk).await,
+        }
+    }
+
+    /// Writes all.
+    pub async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Stream::Internet(s) => s.write_all(bytes).await,
+            Stream::Unix(s) => s.write_all(bytes).await,
         }
     }
 }
@@ -78,43 +132,144 @@ pub async fn serve(bound: Bound, control: Rc<Control>) {
 /// The longest line of commands, bytes.
 const LONGEST: usize = 64 * 1024;
 
-async fn talk<S>(mut stream: S, level: CliLevel, control: Rc<Control>)
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-{
-    let mut cli = Cli::new(level);
-    let mut pending = Vec::new();
-    let mut chunk = [0; 4096];
+/// Lines as they come in.
+#[derive(Default)]
+pub struct Lines {
+    pending: Vec<u8>,
+}
+
+impl Lines {
+    /// Whether a whole line is there already.
+    pub fn has_line(&self) -> bool {
+        self.pending.contains(&b'\n')
+    }
+
+    /// The next line without its end; `None` when no more come, one is too long, or the other
+    /// side is silent for longer than `patience`.
+    pub async fn next(&mut self, stream: &mut Stream, patience: Duration) -> Option<String> {
+        let mut chunk = [0; 4096];
+        loop {
+            if let Some(end) = self.pending.iter().position(|b| *b == b'\n') {
+                let line: Vec<u8> = self.pending.drain(..=end).collect();
+                return Some(text(&line));
+            }
+            match tokio::time::timeout(patience, stream.read(&mut chunk)).await {
+                Ok(Ok(n)) if n > 0 && self.pending.len() < LONGEST => {
+                    self.pending.extend_from_slice(chunk.get(..n)?);
+                }
+                // A line without its end counts when nothing more can come.
+                Ok(Ok(0)) if !self.pending.is_empty() => {
+                    return Some(text(&std::mem::take(&mut self.pending)));
+                }
+                _ => return None,
+            }
+        }
+    }
+}
+
+fn text(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    text.trim_end_matches(['\r', '\n']).to_string()
+}
+
+/// Serves one control socket for ever.
+pub async fn serve(bound: Bound, control: Rc<Control>) {
+    let (level, expose) = (bound.level, bound.expose);
+    let start = |stream| {
+        let control = Rc::clone(&control);
+        tokio::task::spawn_local(async move { talk(stream, level, expose, control).await });
+    };
+    bound.accept(start).await;
+}
+
+/// Serves the connections that the master passes on; ends when the master is gone.
+pub async fn serve_door(door: PlainStream, control: Rc<Control>) {
+    // SAFETY: the stream is open, and owned by the `AsyncFd` until it is dropped.
+    let registered =
+        unsafe { AsyncFd::register_with_interest(door, tokio::io::Interest::READABLE) };
+    let Ok(door) = registered else { return };
     loop {
-        let line = match Cli::message_end(&pending) {
-            Some(end) => pending.drain(..end).collect(),
-            None => {
-                let read = tokio::time::timeout(control.timeout, stream.read(&mut chunk)).await;
-                match read {
-                    Ok(Ok(n)) if n > 0 && pending.len() < LONGEST => {
-                        pending.extend_from_slice(&chunk[..n]);
-                        continue;
+        let Ok(mut ready) = door.readable().await else {
+            return;
+        };
+        let mut level = [0];
+        let come = ready.try_io(|door| descriptors::receive(door.as_fd(), &mut level));
+        match come {
+            Err(_would_block) => {}
+            Ok(Ok((0, _)) | Err(_)) => return,
+            Ok(Ok((_, fds))) => {
+                let level = match level[0] {
+                    b'u' => CliLevel::User,
+                    b'o' => CliLevel::Operator,
+                    _ => CliLevel::Admin,
+                };
+                for fd in fds {
+                    let stream = PlainStream::from(fd);
+                    let stream = stream
+                        .set_nonblocking(true)
+                        .and_then(|()| UnixStream::from_std(stream));
+                    if let Ok(stream) = stream {
+                        let control = Rc::clone(&control);
+                        let stream = Stream::Unix(stream);
+                        tokio::task::spawn_local(async move {
+                            talk(stream, level, false, control).await;
+                        });
                     }
-                    // A line without its end counts when nothing more can come.
-                    Ok(Ok(0)) if !pending.is_empty() => std::mem::take(&mut pending),
-                    _ => return,
                 }
             }
+        }
+    }
+}
+
+async fn talk(mut stream: Stream, level: CliLevel, expose: bool, control: Rc<Control>) {
+    let mut cli = Cli::new(level);
+    let mut lines = Lines::default();
+    loop {
+        let patience = cli.timeout.unwrap_or(control.timeout);
+        let Some(line) = lines.next(&mut stream, patience).await else {
+            return;
         };
-        let text = String::from_utf8_lossy(&line).into_owned();
+        if expose && line == handover::COMMAND {
+            let listeners = Arc::clone(&control.life.listeners.borrow());
+            // Whoever asked has gone: there is nobody to tell.
+            let _ = handover::give(stream.as_fd(), &listeners);
+            return;
+        }
         let output = {
-            let now = Instant::now();
+            let life = &control.life;
+            let env = life.env.borrow().clone();
             let world = World {
-                process: &control.process,
-                generation: control.process.generation.load_full(),
-                env: &control.env,
-                now,
+                process: &life.process,
+                generation: life.process.generation.load_full(),
+                env: &env,
+                sessions: &control.rosters,
+                system: &*control,
+                startup_logs: &life.startup,
+                descriptor: stream.as_fd().as_raw_fd(),
+                now: Instant::now(),
+                wall: wall_now(),
             };
-            cli.execute(text.trim_end_matches(['\r', '\n']), &world)
+            cli.execute(&line, &world)
         };
-        if stream.write_all(output.text.as_bytes()).await.is_err() || output.close {
-            let _ = stream.shutdown().await;
+        let written = stream.write_all(output.text.as_bytes()).await;
+        let over = output.quit || !cli.goes_on() && !lines.has_line();
+        if written.is_err() || over {
             return;
         }
     }
+}
+
+/// Reads the address of the master's own socket (`-S`), as a `stats socket` line has it but with
+/// commas between its words.
+pub fn master_socket(args: &Args) -> Result<Option<Bound>, String> {
+    let Some(spec) = &args.master_socket else {
+        return Ok(None);
+    };
+    let words: Vec<&str> = spec.split(',').collect();
+    let mut socket = config::stats_socket_from_words(&words, &Machine)
+        .map_err(|e| format!("'-S {spec}': {e}"))?;
+    if !words.contains(&"level") {
+        socket.level = CliLevel::Admin;
+    }
+    Bound::new(&socket).map(Some)
 }

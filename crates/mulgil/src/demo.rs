@@ -2,7 +2,6 @@
 
 use crate::args::Args;
 use crate::run;
-use config::LoadRequest;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
@@ -80,27 +79,16 @@ fn demo(wish: Wish) -> Result<(), String> {
     std::fs::write(&file, &text).map_err(|e| format!("cannot write '{}': {e}", file.display()))?;
     let path = file.to_string_lossy().into_owned();
     let args = Args {
-        files: vec![path.clone()],
+        files: vec![path],
         foreground: true,
         ..Args::default()
     };
-    let request = LoadRequest {
-        paths: vec![path],
-        env: Default::default(),
-    };
-    let mut loaded = config::load(&request, &crate::world::Machine);
-    let config = loaded.config.take();
+    let mut read = run::load(&args, &crate::world::Machine);
     let _ = std::fs::remove_file(&file);
-    let Some(config) = config else {
-        let lines: Vec<String> = loaded
-            .report
-            .diagnostics
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        return Err(lines.join("\n"));
+    let Some(config) = read.config.take() else {
+        return Err(read.said);
     };
-    let prepared = run::prepare(&args, config, loaded)?;
+    let prepared = run::prepare(&args, config, read)?;
     println!("Three web servers (fast, medium, slow) stand behind the proxy.\n");
     println!(
         "  open      http://{}/      each answer names its server in X-Server",
@@ -117,7 +105,7 @@ fn demo(wish: Wish) -> Result<(), String> {
         let address = wish.bind;
         std::thread::spawn(move || load(address));
     }
-    run::serve(&args, prepared, "mulgil").map(|_| ())
+    run::serve(&args, prepared, run::Behind::Nobody, "mulgil").map(|_| ())
 }
 
 /// Answers every request of every connection, after a pause.

@@ -2,8 +2,17 @@
 
 mod args;
 mod control;
+mod ctl;
 mod demo;
+mod descriptors;
+mod explain;
+mod handover;
+mod keeper;
+mod life;
+mod master;
+mod pages;
 mod run;
+mod version;
 mod world;
 
 use args::Args;
@@ -18,8 +27,12 @@ fn main() {
         .map_or("mulgil", |p| p.rsplit('/').next().unwrap_or(p))
         .to_string();
     let rest = all.get(1..).unwrap_or_default();
-    if rest.first().is_some_and(|a| a == "demo") {
-        exit(demo::main(rest.get(1..).unwrap_or_default()));
+    let after = rest.get(1..).unwrap_or_default();
+    match rest.first().map(String::as_str) {
+        Some("demo") => exit(demo::main(after)),
+        Some("ctl") => exit(ctl::main(after)),
+        Some("explain") => exit(explain::main(after)),
+        _ => {}
     }
     if rest.is_empty() || rest.iter().any(|a| a == "-h" || a == "--help") {
         eprint!("{}", args::USAGE);
@@ -37,7 +50,7 @@ fn main() {
 
 fn with_args(mut args: Args, program: &str) -> i32 {
     if args.version > 0 {
-        version(args.version);
+        print!("{}", version::text(args.version));
         return 0;
     }
     if let Some(condition) = &args.condition {
@@ -57,22 +70,43 @@ fn with_args(mut args: Args, program: &str) -> i32 {
         eprintln!("error: cannot change to '{directory}': {e}");
         return 1;
     }
-    let (config, loaded) = run::load(&args);
-    let Some(config) = config else { return 1 };
+    if args.version == 0 && args.verbose && !args.quiet && !args.check {
+        print!("{}", version::text(1));
+    }
+    let mut read = run::load(&args, &world::Machine);
+    let Some(config) = read.config.take() else {
+        return 1;
+    };
     if args.check {
-        if args.verbose || !args.quiet {
+        if !args.quiet {
             println!("Configuration file is valid");
         }
         return 0;
     }
     args.master |= config.global.master_worker;
     args.daemon |= config.global.daemon;
-    let background = args.daemon && !args.foreground;
+    args.quiet |= config.global.quiet;
+    if args.debug {
+        println!(
+            "{}Using epoll() as the polling mechanism.",
+            version::POLLERS
+        );
+    }
+    let background = args.daemon && !args.foreground && !args.debug;
     let pidfile = args
         .pidfile
         .clone()
         .or(config.global.pidfile.as_deref().map(str::to_string));
-    let prepared = match run::prepare(&args, config, loaded) {
+    let with_master = args.master && !args.foreground;
+    let socket = match with_master.then(|| control::master_socket(&args)) {
+        Some(Ok(socket)) => socket,
+        None => None,
+        Some(Err(message)) => {
+            eprintln!("error: {message}");
+            return 1;
+        }
+    };
+    let prepared = match run::prepare(&args, config, read) {
         Ok(prepared) => prepared,
         Err(message) => {
             eprintln!("error: {}", message.replace('\n', "\nerror: "));
@@ -101,14 +135,14 @@ fn with_args(mut args: Args, program: &str) -> i32 {
     } else if pidfile.is_some() {
         write_pid(pidfile.as_deref(), std::process::id() as i32);
     }
-    if args.master && !args.foreground {
-        return master(&args, prepared, program);
+    if with_master {
+        return master::run(&args, prepared, socket, program);
     }
-    serve(&args, prepared, program)
+    serve(&args, prepared, run::Behind::Nobody, program)
 }
 
-fn serve(args: &Args, prepared: run::Prepared, program: &str) -> i32 {
-    match run::serve(args, prepared, program) {
+fn serve(args: &Args, prepared: run::Prepared, behind: run::Behind, program: &str) -> i32 {
+    match run::serve(args, prepared, behind, program) {
         Ok(Ended::Softly) => 0,
         Ok(Ended::Signal(signal)) => 128 + signal,
         Err(message) => {
@@ -118,108 +152,10 @@ fn serve(args: &Args, prepared: run::Prepared, program: &str) -> i32 {
     }
 }
 
-/// The master: starts the worker, passes signals on, and ends as it ends.
-fn master(args: &Args, prepared: run::Prepared, program: &str) -> i32 {
-    let signals = [
-        libc::SIGTERM,
-        libc::SIGINT,
-        libc::SIGUSR1,
-        libc::SIGHUP,
-        libc::SIGUSR2,
-        libc::SIGCHLD,
-    ];
-    // SAFETY: the sets are live variables; blocking comes before the fork, so that no signal is
-    // lost, and the child takes it back before it starts threads.
-    let (worker, set, old) = unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        let mut old: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        for signal in signals {
-            libc::sigaddset(&raw mut set, signal);
-        }
-        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, &raw mut old);
-        (libc::fork(), set, old)
-    };
-    if worker == 0 {
-        // SAFETY: the set was filled by the call above.
-        unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const old, std::ptr::null_mut()) };
-        return serve(
-            &Args {
-                notify: false,
-                ..args.clone()
-            },
-            prepared,
-            program,
-        );
-    }
-    if worker < 0 {
-        eprintln!(
-            "error: cannot start the worker: {}",
-            std::io::Error::last_os_error()
-        );
-        return 1;
-    }
-    drop(prepared);
-    if args.notify {
-        world::notify("READY=1\n");
-    }
-    let mut told = 0;
-    loop {
-        let mut signal = 0;
-        // SAFETY: the set and the integer are live variables.
-        unsafe { libc::sigwait(&raw const set, &raw mut signal) };
-        if signal == libc::SIGCHLD {
-            let mut status = 0;
-            // SAFETY: the integer is a live variable; WNOHANG returns at once.
-            let ended = unsafe { libc::waitpid(worker, &raw mut status, libc::WNOHANG) };
-            if ended == worker {
-                if told == libc::SIGTERM || told == libc::SIGINT {
-                    return 128 + told;
-                }
-                return match (libc::WIFSIGNALED(status), libc::WTERMSIG(status)) {
-                    (true, by) => 128 + by,
-                    (false, _) => libc::WEXITSTATUS(status),
-                };
-            }
-            continue;
-        }
-        told = signal;
-        // A reload is asked of the master by either signal; the worker knows one.
-        let passed = if signal == libc::SIGUSR2 {
-            libc::SIGHUP
-        } else {
-            signal
-        };
-        // SAFETY: plain call on our own child.
-        unsafe { libc::kill(worker, passed) };
-    }
-}
-
 fn write_pid(file: Option<&str>, pid: i32) {
     if let Some(file) = file
         && let Err(e) = std::fs::write(file, format!("{pid}\n"))
     {
         eprintln!("warning: cannot write pidfile '{file}': {e}");
-    }
-}
-
-fn version(detail: u8) {
-    let (major, minor, _) = config::condition::LANGUAGE_LEVEL;
-    println!(
-        "Mulgil version {} (speaks HAProxy's language, level {major}.{minor})",
-        admin::VERSION
-    );
-    if detail > 1 {
-        println!("Apache-2.0 OR MIT");
-        let count = |n: usize, what: &str| println!("  {n} {what}");
-        count(config::table::GLOBAL_KEYWORDS.len(), "keywords of global");
-        count(
-            config::table::keywords().count() + config::table::OPTIONS.len(),
-            "keywords and options of proxies",
-        );
-        count(rules::table::FETCHES.len(), "sample fetches");
-        count(rules::table::CONVERTERS.len(), "converters");
-        count(rules::table::ACTIONS.len(), "actions");
-        count(admin::COMMANDS.len(), "commands of the control socket");
     }
 }

@@ -1,43 +1,67 @@
-//! The life of the process: load, bind, serve, change, end.
+//! From arguments to a serving process: load, bind, give up privileges, start the workers.
 
 use crate::args::Args;
-use crate::control::{self, Control};
-use crate::world::{self, Machine};
-use config::{LoadRequest, Loaded, Severity};
-use http::Head;
-use model::{Config, StatsPage};
-use proxy::{Answer, Listeners, Services, StatsPages, Tag, WorkerSetup};
-use rules::Wall;
-use state::{Generation, Process};
+use crate::control::{self, Bound, Control};
+use crate::handover;
+use crate::keeper::{self, Keeper};
+use crate::life::Life;
+use crate::pages::Pages;
+use crate::world::{self, wall_now};
+use config::{LoadRequest, Severity, Source};
+use model::Config;
+use proxy::{Listeners, Services, Tag, WorkerSetup};
+use rules::{Ctx, NoTrace, SessionInfo, StreamInfo, Vars, Wall};
+use state::Process;
+use std::cell::{Cell, RefCell};
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::signal::unix::{SignalKind, signal};
 
-/// Loads what the arguments name and prints what is said of it.
-pub fn load(args: &Args) -> (Option<Config>, Loaded) {
-    let request = LoadRequest {
+/// What came of reading the configuration.
+pub struct Read {
+    /// The configuration; `None` when it cannot be used.
+    pub config: Option<Config>,
+    /// The environment after `setenv` and its like.
+    pub env: Vec<(String, String)>,
+    /// What was said of it, as it was printed.
+    pub said: String,
+}
+
+/// What the arguments name.
+pub fn request(args: &Args) -> LoadRequest {
+    LoadRequest {
         paths: args.files.clone(),
         env: std::env::vars().collect(),
-    };
-    let mut loaded = config::load(&request, &Machine);
+    }
+}
+
+/// Loads what the arguments name and prints what is said of it.
+pub fn load(args: &Args, source: &dyn Source) -> Read {
+    let mut loaded = config::load(&request(args), source);
     let fatal = |c: &Config| c.global.zero_warning || args.warnings_fatal;
+    let mut said = String::new();
     for diagnostic in &loaded.report.diagnostics {
         if diagnostic.severity >= Severity::Notice
             && !(args.quiet && diagnostic.severity < Severity::Error)
         {
-            eprintln!("{diagnostic}");
+            said.push_str(&format!("{diagnostic}\n"));
         }
     }
     if loaded.report.suppressed > 0 {
-        eprintln!("and {} messages more", loaded.report.suppressed);
+        said.push_str(&format!("and {} messages more\n", loaded.report.suppressed));
     }
     let mut config = loaded.config.take();
     if loaded.report.warned() && config.as_ref().is_some_and(fatal) {
-        eprintln!("error: there are warnings, and zero-warning or -dW makes them errors");
+        said.push_str("error: there are warnings, and zero-warning or -dW makes them errors\n");
         config = None;
     }
-    (config, loaded)
+    eprint!("{said}");
+    Read {
+        config,
+        env: loaded.env.into_iter().collect(),
+        said,
+    }
 }
 
 /// How the process ended.
@@ -49,59 +73,22 @@ pub enum Ended {
     Signal(i32),
 }
 
-/// The statistics page as the engine wants it.
-struct Pages;
-
-impl StatsPages for Pages {
-    fn serve(
-        &self,
-        page: &StatsPage,
-        proxy: &str,
-        request: &Head,
-        process: &Process,
-        generation: &Generation,
-        now: Instant,
-    ) -> Option<Answer> {
-        let target = String::from_utf8_lossy(request.target());
-        let authorization = request
-            .get(b"authorization")
-            .and_then(|a| std::str::from_utf8(a).ok());
-        let page = admin::serve(
-            page,
-            proxy,
-            &target,
-            authorization,
-            process,
-            generation,
-            now,
-        );
-        let mut answer = Answer::error(page.status);
-        answer
-            .headers
-            .push((b"content-type".to_vec(), page.content_type.into()));
-        for (name, value) in page.headers {
-            answer.headers.push((name.into(), value.into_bytes()));
-        }
-        answer.body = Some(page.body.into_bytes());
-        Some(answer)
-    }
-}
-
 /// What has been bound before privileges are dropped.
 pub struct Prepared {
     config: Arc<Config>,
     listeners: Arc<Listeners>,
-    control: Vec<control::Bound>,
+    control: Vec<Bound>,
     env: Vec<(String, String)>,
+    said: String,
     descriptors: u64,
+    states: Vec<(Arc<str>, String)>,
 }
 
 /// Connections when nothing is said about them.
 const DEFAULT_MAXCONN: u32 = 10_000;
 
 /// Opens every socket of the configuration.
-pub fn prepare(args: &Args, config: Config, loaded: Loaded) -> Result<Prepared, String> {
-    let mut config = config;
+pub fn prepare(args: &Args, mut config: Config, read: Read) -> Result<Prepared, String> {
     if args.maxconn.is_some() {
         config.global.maxconn = args.maxconn;
     }
@@ -126,12 +113,15 @@ pub fn prepare(args: &Args, config: Config, loaded: Loaded) -> Result<Prepared, 
     // Sockets of a process that is to be replaced may still be in the way: it is told to make room.
     let listeners = bind_with_patience(args, &config)?;
     let control = control::bind(&config.global.stats_sockets)?;
+    let states = server_states(&config);
     Ok(Prepared {
         config: Arc::new(config),
         listeners: Arc::new(listeners),
         control,
-        env: loaded.env.into_iter().collect(),
+        env: read.env,
+        said: read.said,
         descriptors,
+        states,
     })
 }
 
@@ -140,8 +130,19 @@ fn bind_with_patience(args: &Args, config: &Config) -> Result<Listeners, String>
     let attempts = if replacing { 50 } else { 1 };
     let mut told = false;
     let mut errors = Vec::new();
+    // '/dev/null' stands for no socket at all, as in HAProxy's own scripts.
+    let mut taken = match args.take_from.as_deref() {
+        None | Some("/dev/null") => handover::Sockets::default(),
+        Some(path) => handover::take(path)?,
+    };
     for _ in 0..attempts {
-        match proxy::bind_all(config, &Listeners::default()) {
+        let bound = proxy::bind_all(config, &Listeners::default(), &mut |wanted| match taken
+            .remove(&wanted.address())
+        {
+            Some(socket) => Ok(socket),
+            None => wanted.open(),
+        });
+        match bound {
             Ok(listeners) => return Ok(listeners),
             Err(found) => errors = found,
         }
@@ -158,30 +159,133 @@ fn bind_with_patience(args: &Args, config: &Config) -> Result<Listeners, String>
     Err(lines.join("\n"))
 }
 
-fn signal_all(pids: &[i32], signal: i32) {
+/// Sends a signal to processes that were named on the command line.
+pub fn signal_all(pids: &[i32], signal: i32) {
     for pid in pids.iter().filter(|p| **p > 1) {
         // SAFETY: plain call; a process that is gone gives ESRCH.
         unsafe { libc::kill(*pid, signal) };
     }
 }
 
-fn wall_now() -> Wall {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let since = since.unwrap_or_default();
-    Wall {
-        secs: since.as_secs() as i64,
-        micros: since.subsec_micros(),
+/// What state files say of the servers of backends that want to know.
+fn server_states(config: &Config) -> Vec<(Arc<str>, String)> {
+    let base = config.global.server_state_base.as_deref().unwrap_or(".");
+    let place = |file: &str| match file.starts_with('/') {
+        true => file.to_string(),
+        false => format!("{base}/{file}"),
+    };
+    let mut found = Vec::new();
+    for proxy in &config.proxies {
+        let Some(side) = &proxy.backend else { continue };
+        let path = match &side.load_state {
+            model::LoadState::None => continue,
+            model::LoadState::Global => config.global.server_state_file.as_deref().map(place),
+            model::LoadState::Local => {
+                Some(place(side.state_file.as_deref().unwrap_or(&proxy.name)))
+            }
+        };
+        // A state that is not there (yet) is no fault: the first start has none.
+        if let Some(text) = path.and_then(|p| std::fs::read_to_string(p).ok()) {
+            found.push((Arc::clone(&proxy.name), text));
+        }
+    }
+    found
+}
+
+fn restore_states(process: &Process, states: &[(Arc<str>, String)], now: Instant) {
+    let generation = process.generation.load();
+    for (name, text) in states {
+        if let Some(backend) = generation.backend(name) {
+            for fault in admin::restore(text, std::slice::from_ref(backend), now) {
+                eprintln!("warning: state of the servers of '{name}': {fault}");
+            }
+        }
+    }
+}
+
+/// Runs the `set-var` lines of `global`.
+pub fn set_variables(process: &Arc<Process>, config: &Config, wall: Wall) {
+    let (vars, rng) = (RefCell::new(Vars::sharing(&process.vars)), Cell::new(1));
+    let (session, stream) = (SessionInfo::default(), StreamInfo::default());
+    let generation = process.generation.load();
+    let view = state::View {
+        process,
+        generation: &generation,
+        now: Instant::now(),
+    };
+    for rule in &config.global.set_vars {
+        let mut cx = Ctx {
+            session: &session,
+            stream: &stream,
+            now: wall,
+            req: None,
+            res: None,
+            req_body: &[],
+            vars: &vars,
+            facts: &view,
+            log: None,
+            rng: &rng,
+        };
+        let mut effects = rules::action::Effects::default();
+        let rules = std::slice::from_ref(&**rule);
+        rules::run(rules, 0, &mut cx, &mut effects, &mut NoTrace);
+    }
+}
+
+/// Who stands behind a serving process.
+pub enum Behind {
+    /// Nobody yet: a keeper is started if privileges are given up.
+    Nobody,
+    /// The master: it keeps the privileges, and sends connections of its own control socket.
+    Master {
+        /// The way to it.
+        keeper: UnixStream,
+        /// Where connections come from.
+        door: UnixStream,
+    },
+}
+
+/// Starts a keeper as a process of its own. Called before there are threads.
+fn start_keeper(args: &Args, prepared: Prepared) -> Result<(Keeper, Prepared), String> {
+    let failed = |e: std::io::Error| format!("cannot start what keeps the privileges: {e}");
+    let (ours, its) = UnixStream::pair().map_err(failed)?;
+    // SAFETY: no other thread exists yet, so the child has a whole process to itself.
+    match unsafe { libc::fork() } {
+        0 => {
+            // Sockets that it held would stay open when the serving process closes them.
+            drop((ours, prepared));
+            world::outlive_signals();
+            keeper::serve(its, args, |_| {});
+            std::process::exit(0);
+        }
+        pid if pid > 0 => Ok((Keeper::new(ours), prepared)),
+        _ => Err(failed(std::io::Error::last_os_error())),
     }
 }
 
 /// Serves until told to end.
-pub fn serve(args: &Args, prepared: Prepared, program: &str) -> Result<Ended, String> {
+pub fn serve(
+    args: &Args,
+    prepared: Prepared,
+    behind: Behind,
+    program: &str,
+) -> Result<Ended, String> {
+    let (keeper, door, prepared) = match behind {
+        Behind::Master { keeper, door } => (Some(Keeper::new(keeper)), Some(door), prepared),
+        Behind::Nobody if world::gives_up_privileges(&prepared.config.global) => {
+            let (keeper, prepared) = start_keeper(args, prepared)?;
+            (Some(keeper), None, prepared)
+        }
+        Behind::Nobody => (None, None, prepared),
+    };
     let Prepared {
         config,
         listeners,
         control,
         env,
+        said,
         descriptors,
+        states,
     } = prepared;
     world::drop_privileges(&config.global)?;
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
@@ -230,11 +334,24 @@ pub fn serve(args: &Args, prepared: Prepared, program: &str) -> Result<Ended, St
         tag,
         cpus: cpus.collect(),
     };
+    set_variables(&process, &config, process.started);
+    restore_states(&process, &states, process.start);
     let engine = proxy::start_workers(setup, &listeners)
         .map_err(|e| format!("cannot start workers: {e}"))?;
-    let control_state = Rc::new(Control {
-        process: Arc::clone(&process),
-        env,
+    let rosters = engine.rosters();
+    let life = Rc::new(Life {
+        args: args.clone(),
+        process,
+        keeper,
+        startup: said,
+        env: RefCell::new(env),
+        engine: RefCell::new(Some(engine)),
+        listeners: RefCell::new(listeners),
+        stop_by: Cell::new(None),
+    });
+    let conversations = Rc::new(Control {
+        life: Rc::clone(&life),
+        rosters,
         timeout: config
             .global
             .stats_timeout
@@ -246,83 +363,22 @@ pub fn serve(args: &Args, prepared: Prepared, program: &str) -> Result<Ended, St
         .map_err(|e| format!("cannot start: {e}"))?;
     let ended = runtime.block_on(async {
         for bound in control {
-            tokio::task::spawn_local(control::serve(bound, Rc::clone(&control_state)));
+            tokio::task::spawn_local(control::serve(bound, Rc::clone(&conversations)));
         }
-        signal_all(&args.finish, libc::SIGUSR1);
-        signal_all(&args.terminate, libc::SIGTERM);
-        if args.notify {
-            world::notify("READY=1\n");
-        }
-        wait(args, &process, &engine, listeners, config).await
-    });
-    engine.quit();
-    ended
-}
-
-/// Waits for signals and does what they say.
-async fn wait(
-    args: &Args,
-    process: &Arc<Process>,
-    engine: &proxy::Engine,
-    mut listeners: Arc<Listeners>,
-    mut config: Arc<Config>,
-) -> Result<Ended, String> {
-    let open = |kind| signal(kind).map_err(|e| format!("cannot wait for signals: {e}"));
-    let mut term = open(SignalKind::terminate())?;
-    let mut interrupt = open(SignalKind::interrupt())?;
-    let mut soft = open(SignalKind::user_defined1())?;
-    let mut reload = open(SignalKind::hangup())?;
-    let mut pause = open(SignalKind::from_raw(libc::SIGTTOU))?;
-    let mut look = tokio::time::interval(Duration::from_millis(20));
-    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut stop_by = None;
-    loop {
+        let orphaned = async {
+            match door {
+                Some(door) => control::serve_door(door, conversations).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            _ = term.recv() => return Ok(Ended::Signal(libc::SIGTERM)),
-            _ = interrupt.recv() => return Ok(Ended::Signal(libc::SIGINT)),
-            _ = soft.recv() => {
-                if !process.is_stopping() {
-                    process.stop();
-                    engine.stop_accepting();
-                    stop_by = config.global.hard_stop_after.map(|t| Instant::now() + t);
-                }
-            }
-            _ = pause.recv() => engine.stop_accepting(),
-            _ = reload.recv() => {
-                // A file that cannot be used changes nothing.
-                if let Some((next, sockets)) = reloaded(args, &listeners) {
-                    config = Arc::new(next);
-                    process.apply(Arc::clone(&config));
-                    listeners = Arc::new(sockets);
-                    engine.listen(&listeners);
-                    eprintln!("notice: the new configuration is in force");
-                }
-            }
-            _ = look.tick(), if process.is_stopping() => {
-                let late = stop_by.is_some_and(|t| Instant::now() >= t);
-                if process.connections.now() == 0 || late {
-                    return Ok(Ended::Softly);
-                }
-            }
+            ended = life.run() => ended,
+            // A worker whose master is gone ends, too.
+            () = orphaned => Ok(Ended::Signal(libc::SIGTERM)),
         }
+    });
+    if let Some(engine) = life.engine.take() {
+        engine.quit();
     }
-}
-
-fn reloaded(args: &Args, listeners: &Listeners) -> Option<(Config, Listeners)> {
-    let (config, _) = load(args);
-    let Some(mut config) = config else {
-        eprintln!("error: the configuration stays as it was");
-        return None;
-    };
-    if args.maxconn.is_some() {
-        config.global.maxconn = args.maxconn;
-    }
-    match proxy::bind_all(&config, listeners) {
-        Ok(sockets) => Some((config, sockets)),
-        Err(errors) => {
-            errors.iter().for_each(|e| eprintln!("error: {e}"));
-            eprintln!("error: the configuration stays as it was");
-            None
-        }
-    }
+    ended
 }

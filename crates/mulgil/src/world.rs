@@ -82,6 +82,37 @@ pub fn descriptors(wanted: u64) -> u64 {
     }
 }
 
+/// Whether the configuration wants privileges to be given up.
+pub fn gives_up_privileges(global: &model::Global) -> bool {
+    global.chroot.is_some() || global.uid.is_some() || global.gid.is_some()
+}
+
+/// Lets the signals that mean something to a serving process mean nothing to this one: it ends
+/// when its socket closes.
+pub fn outlive_signals() {
+    for signal in [
+        libc::SIGHUP,
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+        libc::SIGTTOU,
+        libc::SIGTTIN,
+        libc::SIGINT,
+    ] {
+        // SAFETY: ignoring a signal runs no code of ours.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
+/// Now, by the calendar.
+pub fn wall_now() -> rules::Wall {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let since = since.unwrap_or_default();
+    rules::Wall {
+        secs: since.as_secs() as i64,
+        micros: since.subsec_micros(),
+    }
+}
+
 /// Gives up privileges for good: root directory, then groups, then user.
 pub fn drop_privileges(global: &model::Global) -> Result<(), String> {
     let failed = |what: &str| format!("{what}: {}", std::io::Error::last_os_error());
@@ -110,6 +141,21 @@ pub fn drop_privileges(global: &model::Global) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Tells the service manager that a reload begins; it wants to know when (systemd's
+/// `Type=notify-reload`).
+pub fn notify_reloading() {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the pointer is to a live timespec.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    let micros = now.tv_sec * 1_000_000 + now.tv_nsec / 1000;
+    notify(&format!(
+        "RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=Reloading configuration.\n"
+    ));
 }
 
 /// Tells a service manager something (sd_notify(3)); without one nothing happens.

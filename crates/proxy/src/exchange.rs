@@ -5,6 +5,7 @@
 
 use crate::account;
 use crate::flow::{Broken, Progress};
+use crate::malformed;
 use crate::pool::ServerConn;
 use crate::reply::Answer;
 use crate::response;
@@ -306,7 +307,10 @@ impl Stream<'_> {
             self.response = Some(head);
             match parsed {
                 Ok(None) => return Ok(Some(at)),
-                Err(_) => return Err(self.junk(a)),
+                Err(error) => {
+                    malformed::response(self, rest, &error);
+                    return Err(self.junk(a));
+                }
                 Ok(Some(used)) => at += used,
             }
             let Some(head) = self.response.as_mut() else {
@@ -316,8 +320,12 @@ impl Stream<'_> {
                 .backend
                 .as_ref()
                 .is_some_and(|b| b.proxy().http.unsafe_response);
-            let Ok(framed) = framing::response(head, self.request.method(), unsafe_response) else {
-                return Err(self.junk(a));
+            let framed = match framing::response(head, self.request.method(), unsafe_response) {
+                Ok(framed) => framed,
+                Err(error) => {
+                    malformed::response(self, rest, &error);
+                    return Err(self.junk(a));
+                }
             };
             let status = head.status();
             let rest = bytes.get(at..).unwrap_or_default();

@@ -4,6 +4,7 @@
 //! the connection over. A frontend that is full leaves connections in the kernel's queue.
 
 use crate::io::Io;
+use crate::roster::Live;
 use crate::session::Client;
 use crate::socket;
 use crate::tls::TlsStream;
@@ -71,17 +72,67 @@ impl std::fmt::Display for BindError {
     }
 }
 
-/// Makes the sockets of a configuration; those of `old` that it still wants are kept.
-pub fn bind_all(config: &Config, old: &Listeners) -> Result<Listeners, Vec<BindError>> {
+impl Listeners {
+    /// Every socket with its address, as `bind` lines write it.
+    pub fn sockets(&self) -> impl Iterator<Item = (String, &OwnedFd)> {
+        let all = self.all.iter();
+        all.map(|l| (shown(&l.bind.address), &*l.socket))
+    }
+}
+
+/// A socket that a configuration wants.
+pub struct Wanted<'a> {
+    /// The index of the proxy in the configuration.
+    pub proxy: usize,
+    /// The index of the `bind` in its frontend.
+    pub index: usize,
+    /// What is to be bound.
+    pub bind: &'a Bind,
+    backlog: u32,
+    reuse_port: bool,
+}
+
+impl Wanted<'_> {
+    /// The `bind` at these indices of a configuration.
+    pub fn at(config: &Config, proxy: usize, index: usize) -> Option<Wanted<'_>> {
+        let side = config.proxies.get(proxy)?.frontend.as_ref()?;
+        let bind = side.binds.get(index)?;
+        let backlog = bind.options.backlog.or(side.backlog).or(side.maxconn);
+        Some(Wanted {
+            proxy,
+            index,
+            bind,
+            backlog: backlog.unwrap_or(4096).clamp(1, 65535),
+            reuse_port: !config.global.noreuseport,
+        })
+    }
+
+    /// Its address, as `bind` lines write it.
+    pub fn address(&self) -> String {
+        shown(&self.bind.address)
+    }
+
+    /// Makes it.
+    pub fn open(&self) -> io::Result<OwnedFd> {
+        socket::listen(self.bind, self.backlog, self.reuse_port)
+    }
+}
+
+/// Collects the sockets of a configuration: those of `old` that it still wants are kept, `open`
+/// makes or finds the others.
+pub fn bind_all(
+    config: &Config,
+    old: &Listeners,
+    open: &mut dyn FnMut(&Wanted<'_>) -> io::Result<OwnedFd>,
+) -> Result<Listeners, Vec<BindError>> {
     let mut kept: HashMap<&Address, &Arc<Listener>> =
         old.all.iter().map(|l| (&l.bind.address, l)).collect();
     let mut all = Vec::new();
     let mut errors = Vec::new();
-    for proxy in &config.proxies {
-        let Some(side) = proxy.frontend.as_ref().filter(|_| !proxy.disabled) else {
-            continue;
-        };
-        for bind in &side.binds {
+    for (at, proxy) in config.proxies.iter().enumerate() {
+        let mut binds = (0..).map_while(|index| Wanted::at(config, at, index));
+        while let Some(wanted) = binds.next().filter(|_| !proxy.disabled) {
+            let bind = wanted.bind;
             let socket = match kept.remove(&bind.address) {
                 Some(listener) => {
                     if let (Some(new), Some(old)) = (&bind.options.tls, &listener.bind.options.tls)
@@ -90,12 +141,7 @@ pub fn bind_all(config: &Config, old: &Listeners) -> Result<Listeners, Vec<BindE
                     }
                     Ok(Arc::clone(&listener.socket))
                 }
-                None => {
-                    let backlog = bind.options.backlog.or(side.backlog).or(side.maxconn);
-                    let backlog = backlog.unwrap_or(4096).clamp(1, 65535);
-                    let reuse_port = !config.global.noreuseport;
-                    socket::listen(bind, backlog, reuse_port).map(Arc::new)
-                }
+                None => open(&wanted).map(Arc::new),
             };
             match socket {
                 Ok(socket) => {
@@ -224,6 +270,10 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
 
 /// Waits until the frontend and the process have room for one more session.
 async fn room(worker: &Worker, frontend: &Frontend) {
+    // Rates fall by themselves: nobody tells when.
+    while worker.process.is_at_rate_limit(Instant::now()) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let free = || {
         let process = &worker.process;
         process.connections.now() < u64::from(process.maxconn()) && frontend.has_room()
@@ -329,7 +379,7 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     let process = worker.process.counters.of(worker.id);
     process.connections.add(1);
     process.conn_rate.event(now);
-    let vars = RefCell::new(Vars::default());
+    let vars = RefCell::new(Vars::sharing(&worker.process.vars));
     if rejected(worker, &frontend, &info, &vars, at) {
         counters.dreq.add(1);
         leave(doors, worker.id);
@@ -338,7 +388,10 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     counters.stot.add(1);
     counters.sess_rate.event(now);
     process.sess_rate.event(now);
+    let descriptor = fd.as_raw_fd();
     let io = Io::new(fd);
+    let live = worker.roster.add(peer, frontend.id, at, descriptor);
+    let seat = Seat::take(worker, doors, live);
     let client = Client {
         io: match &options.tls {
             None => Transport::Plain(io),
@@ -356,7 +409,7 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         private: None,
         vars,
         _guard: guard,
-        _seat: Seat::take(worker, doors),
+        seat,
     };
     spawn_session(worker, client);
 }
@@ -413,21 +466,25 @@ fn leave(doors: &[Door], worker: usize) {
 pub struct Seat {
     worker: Rc<Worker>,
     doors: Arc<Vec<Door>>,
+    /// What others may see of the session.
+    pub live: Rc<Live>,
 }
 
 impl Seat {
-    fn take(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>) -> Seat {
+    fn take(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, live: Rc<Live>) -> Seat {
         worker.sessions.set(worker.sessions.get() + 1);
         worker.process.connections.enter();
         Seat {
             worker: Rc::clone(worker),
             doors: Arc::clone(doors),
+            live,
         }
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        self.worker.roster.remove(&self.live);
         self.worker.sessions.set(self.worker.sessions.get() - 1);
         self.worker.process.connections.leave();
         leave(&self.doors, self.worker.id);

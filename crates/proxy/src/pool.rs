@@ -114,6 +114,12 @@ impl Pools {
         pool.idle.push(Idle { conn, since: now });
     }
 
+    /// Idle connections by the server's `uid`.
+    pub fn idle(&self) -> Vec<u32> {
+        let servers = self.servers.borrow();
+        servers.iter().map(|pool| pool.idle.len() as u32).collect()
+    }
+
     /// Closes what the servers have closed, and half of what has been idle for the purge delay.
     pub fn purge(&self, cx: &mut Context<'_>, now: Instant) {
         for pool in self.servers.borrow_mut().iter_mut() {

@@ -1,6 +1,7 @@
 //! The request's part of a stream's itinerary, up to the choice of a server.
 
 use crate::account;
+use crate::malformed;
 use crate::reply::Answer;
 use crate::stream::{Halt, Stream};
 use crate::termination::{Cause, Phase, Termination};
@@ -23,6 +24,7 @@ impl Stream<'_> {
             Ok(framed) => self.request_framing = framed,
             Err(error) => {
                 account::bad_request(self);
+                malformed::framing(self, &error);
                 self.client_close = true;
                 let ended = Termination::new(Cause::Proxy, Phase::Request);
                 return Err(Halt::Answer(Answer::error(error.status()), ended));
@@ -60,7 +62,7 @@ impl Stream<'_> {
         let side = frontend.side();
         if let Some(format) = &side.unique_id_format {
             let mut id = Vec::new();
-            account::with_log_facts(self, |cx| format.render(cx, &mut id));
+            crate::report::with_log_facts(self, |cx| format.render(cx, &mut id));
             if let Some(header) = &side.unique_id_header {
                 self.request.set(header.as_bytes(), &id);
             }

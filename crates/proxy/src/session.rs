@@ -9,7 +9,7 @@ use crate::timer::Timer;
 use crate::tls::HandshakeError;
 use crate::transport::Transport;
 use crate::worker::Worker;
-use crate::{account, pool::ServerConn, reply, tcp};
+use crate::{account, malformed, pool::ServerConn, reply, report, tcp};
 use http::{Head, h1};
 use rules::{SessionInfo, Vars};
 use state::{Frontend, SessionGuard};
@@ -49,8 +49,8 @@ pub struct Client {
     pub vars: RefCell<Vars>,
     /// The place in the frontend's limits; held for its drop.
     pub _guard: SessionGuard,
-    /// The place in the worker's load; held for its drop.
-    pub _seat: crate::listen::Seat,
+    /// The place in the worker's load and roster.
+    pub seat: crate::listen::Seat,
 }
 
 impl Client {
@@ -137,7 +137,7 @@ async fn handshake(worker: &Worker, client: &mut Client) -> bool {
     .await;
     client.handshake = client.accepted.elapsed();
     if let Some(error) = failed {
-        account::handshake_failed(worker, client, error);
+        report::handshake_failed(worker, client, error);
         return false;
     }
     if let Transport::Tls(tls) = &client.io {
@@ -171,6 +171,7 @@ async fn http1(worker: &Rc<Worker>, client: &mut Client) {
                     Received::TimedOut { bytes } => reply::Refused::TimedOut { bytes },
                     Received::Malformed(error, first_byte) => {
                         client.unread = true;
+                        malformed::request(worker, client, &error);
                         reply::Refused::Malformed { error, first_byte }
                     }
                     Received::Request(..) => return,
@@ -319,8 +320,8 @@ fn poll_receive(
             let parsed = h1::parse_request(bytes, &options, &mut head);
             match parsed {
                 Ok(Some(used)) => client.carry.extend_from_slice(&bytes[used..]),
-                Ok(None) => client.carry.extend_from_slice(bytes),
-                Err(_) => {}
+                // What cannot be read is kept, too: `show errors` shows it.
+                Ok(None) | Err(_) => client.carry.extend_from_slice(bytes),
             }
             parsed
         } else {

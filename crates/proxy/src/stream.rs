@@ -109,6 +109,8 @@ pub async fn serve(
 ) -> Next {
     let generation = worker.generation();
     let frontend = Arc::clone(&client.frontend);
+    client.vars.borrow_mut().refresh();
+    client.seat.live.begin(client.requests);
     let mut stream = Stream {
         generation,
         backend: None,
@@ -209,6 +211,7 @@ impl Stream<'_> {
     fn enter_backend(&mut self, backend: Arc<Backend>) {
         self.info.backend = Some(Arc::clone(&backend.name));
         self.info.backend_id = backend.id;
+        self.client.seat.live.enter(backend.id);
         account::backend_entered(self, &backend);
         self.backend = Some(backend);
     }
@@ -228,6 +231,7 @@ impl Stream<'_> {
         {
             self.client.last_server = Some(Arc::clone(slot.server()));
         }
+        self.client.seat.live.assign(slot.server().id);
         self.slot = Some(slot);
         account::assigned(self);
         self.name_server();

@@ -1,9 +1,9 @@
 //! `mode tcp`: bytes in both directions.
 
-use crate::account;
 use crate::connect::{self, ConnectFailure};
 use crate::flow::{Broken, Flow, Progress};
 use crate::pool::ServerConn;
+use crate::report;
 use crate::session::Client;
 use crate::termination::{Cause, Phase, Termination};
 use crate::worker::Worker;
@@ -44,6 +44,7 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
         down: Flow::idle(),
     };
     let mut entered = None;
+    client.seat.live.begin(0);
     let ended = match choose_backend(worker, client) {
         Err(ended) => ended,
         Ok(backend) => {
@@ -52,6 +53,7 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
             counters.stot.add(1);
             session.info.backend = Some(Arc::clone(&backend.name));
             session.info.backend_id = backend.id;
+            client.seat.live.enter(backend.id);
             entered = Some(Arc::clone(&backend));
             match reach(worker, client, &backend, &mut session).await {
                 Err(ended) => ended,
@@ -65,6 +67,11 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
                 }
             }
         }
+    };
+    let ended = if client.seat.live.was_killed() {
+        Termination::new(Cause::Killed, ended.phase)
+    } else {
+        ended
     };
     finish(worker, client, entered, &session, ended);
     session.up.recycle(worker);
@@ -144,6 +151,7 @@ async fn reach(
         let server = Arc::clone(slot.server());
         session.info.server = Some(Arc::clone(&server.name));
         session.info.server_id = server.id;
+        client.seat.live.assign(server.id);
         session.slot = Some(slot);
         let counters = server.counters.of(worker.id);
         counters.stot.add(1);
@@ -454,7 +462,7 @@ fn log(
     let format = worker.format_of(&side.log_format);
     client.destination();
     let info = &session.info;
-    account::log_session(
+    report::log_session(
         worker,
         client,
         Some(info),

@@ -19,6 +19,8 @@ pub enum Cause {
     Resource,
     /// `I`: a fault of ours.
     Internal,
+    /// `K`: an operator ended it.
+    Killed,
     /// `c`: the client was silent too long.
     ClientTimeout,
     /// `s`: the server was silent too long.
@@ -77,6 +79,7 @@ impl Termination {
             Cause::Local => b'L',
             Cause::Resource => b'R',
             Cause::Internal => b'I',
+            Cause::Killed => b'K',
             Cause::ClientTimeout => b'c',
             Cause::ServerTimeout => b's',
         };

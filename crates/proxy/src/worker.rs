@@ -3,21 +3,23 @@
 //! Nothing here is locked: a worker's buffers, pools and timers are touched by its thread only.
 //! The scratch buffers are borrowed inside one poll and never across an await.
 
-use crate::account::Formats;
 use crate::listen::{self, Accepted, Listeners};
 use crate::log::LogSinks;
 use crate::pool::Pools;
+use crate::report::Formats;
+use crate::roster::{Roster, Rosters};
 use crate::service::Services;
 use crate::timer::Timers;
 use crate::{check, session};
 use http::Head;
 use rules::Wall;
-use state::{Generation, Process};
+use state::{Generation, Process, SessionFacts, Which};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 /// Bytes that one read may bring at most.
@@ -45,6 +47,8 @@ pub struct Worker {
     pub services: Arc<Services>,
     /// Sessions alive on this worker.
     pub sessions: Cell<usize>,
+    /// The same one by one.
+    pub roster: Roster,
     /// State of the random generator that `rand` and `random` draw from.
     pub rng: Cell<u64>,
     /// The time of this poll, once it has been asked for.
@@ -97,6 +101,7 @@ impl Worker {
             logs,
             services,
             sessions: Cell::new(0),
+            roster: Roster::default(),
             rng: Cell::new(seed | 1),
             clock: Cell::new((now, wall_now())),
             formats: Formats::default(),
@@ -230,6 +235,12 @@ pub enum Order {
     Listen(Arc<Listeners>),
     /// Accept no more.
     StopAccepting,
+    /// Say which sessions there are.
+    ListSessions(Sender<Vec<SessionFacts>>),
+    /// End sessions and say how many.
+    EndSessions(Which, Sender<usize>),
+    /// Say how many server connections are idle, by the server's `uid`.
+    CountIdle(Sender<Vec<u32>>),
     /// End at once.
     Quit,
 }
@@ -239,6 +250,13 @@ impl Engine {
         for door in self.doors.iter() {
             // A worker that has ended hears nothing, and needs nothing.
             let _ = door.orders.send(order());
+        }
+    }
+
+    /// The way to the sessions of all workers.
+    pub fn rosters(&self) -> Rosters {
+        Rosters {
+            doors: Arc::clone(&self.doors),
         }
     }
 
@@ -350,6 +368,16 @@ async fn run(
                 }
                 Some(Order::StopAccepting) => {
                     accepting.drain(..).for_each(|task| task.abort());
+                }
+                // Whoever asked may have lost patience: then nobody hears the answer.
+                Some(Order::ListSessions(answer)) => {
+                    let _ = answer.send(worker.roster.list(id));
+                }
+                Some(Order::EndSessions(which, answer)) => {
+                    let _ = answer.send(worker.roster.end(id, which));
+                }
+                Some(Order::CountIdle(answer)) => {
+                    let _ = answer.send(worker.pools.idle());
                 }
                 Some(Order::Quit) | None => return,
             },

@@ -137,6 +137,8 @@ pub struct Rule {
     pub(crate) condition: Option<Cond>,
     /// Slots that `capture … len` needs, for the frontend to provide.
     pub capture_len: Option<usize>,
+    /// The line it was read from, `file:number: text`, for `explain`; empty where there is none.
+    pub line: std::sync::Arc<str>,
 }
 
 impl Rule {

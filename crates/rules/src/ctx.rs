@@ -16,7 +16,7 @@ pub struct Wall {
 }
 
 /// The connection a request came on: fixed while it lasts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct SessionInfo {
     /// The client's address; `None` on a UNIX socket.
     pub src: Option<SocketAddr>,

@@ -31,7 +31,7 @@ pub use pattern::{contains as network_contains, network, unhex};
 pub use sample::{Sample, Type};
 pub use tags::{log_date, strftime};
 pub use trace::{NoTrace, Tracer};
-pub use vars::Vars;
+pub use vars::{ProcVars, VarName, VarScope, Vars};
 
 /// Whether a regular expression can be used here; if not, why.
 pub fn check_regex(text: &str) -> Result<(), String> {

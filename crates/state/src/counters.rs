@@ -102,6 +102,11 @@ impl<T: Default> PerWorker<T> {
         slot.get_or_init(Box::default)
     }
 
+    /// This worker's value, if it has made one.
+    pub fn used_by(&self, worker: usize) -> Option<&T> {
+        self.slots.get(worker)?.get().map(|b| &**b)
+    }
+
     /// The values that exist.
     pub fn used(&self) -> impl Iterator<Item = &T> {
         self.slots.iter().filter_map(|s| s.get().map(|b| &**b))
@@ -277,6 +282,18 @@ impl PerWorker<ProxyCounters> {
             .filter_map(|c| c.hrsp.0.get(class))
             .map(Counter::get)
             .sum()
+    }
+
+    /// Forgets the largest rates and times (`clear counters`).
+    pub fn clear_max(&self) {
+        for c in self.used() {
+            for rate in [&c.conn_rate, &c.sess_rate, &c.req_rate] {
+                rate.max.store(0, Relaxed);
+            }
+            for average in [&c.qtime, &c.ctime, &c.rtime, &c.ttime] {
+                average.max.store(0, Relaxed);
+            }
+        }
     }
 
     /// Sets all counts to 0.

@@ -5,6 +5,7 @@
 
 mod backend;
 mod counters;
+mod errors;
 mod facts;
 mod frontend;
 mod generation;
@@ -13,14 +14,17 @@ pub mod health;
 mod process;
 mod queue;
 mod server;
+mod sessions;
 mod wheel;
 
 pub use backend::{Backend, Pick, PickKey, Slot, Ticket};
 pub use counters::{
     Average, Counter, Gauge, PerWorker, ProxyCounters, Rate, ServerCounters, StatusClasses,
 };
+pub use errors::{Captured, Errors};
 pub use facts::View;
 pub use frontend::{Frontend, SessionGuard};
 pub use generation::Generation;
-pub use process::{Process, ProcessCounters};
+pub use process::{Process, ProcessCounters, RateLimit};
 pub use server::{Admin, Server, Target};
+pub use sessions::{NoSessions, SessionFacts, Sessions, Stage, Which};

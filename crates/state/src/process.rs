@@ -1,9 +1,10 @@
 //! What belongs to the whole process.
 
 use crate::counters::{Counter, Gauge, PerWorker, Rate};
+use crate::errors::Errors;
 use crate::generation::Generation;
 use arc_swap::ArcSwap;
-use rules::Wall;
+use rules::{ProcVars, Wall};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
@@ -19,6 +20,17 @@ pub struct ProcessCounters {
     pub conn_rate: Rate,
     pub sess_rate: Rate,
     pub ssl_rate: Rate,
+}
+
+/// What may be limited per second for the whole process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateLimit {
+    /// `maxconnrate`.
+    Connections,
+    /// `maxsessrate`.
+    Sessions,
+    /// `maxsslrate`.
+    SslSessions,
 }
 
 /// The process.
@@ -37,6 +49,7 @@ pub struct Process {
     pub node: String,
     /// The most connections.
     maxconn: AtomicU32,
+    hard_maxconn: u32,
     /// Most descriptors.
     pub max_descriptors: u64,
     /// Connections now.
@@ -45,6 +58,11 @@ pub struct Process {
     pub counters: PerWorker<ProcessCounters>,
     /// The configuration in force.
     pub generation: ArcSwap<Generation>,
+    /// The last malformed messages.
+    pub errors: Errors,
+    /// Variables of the `proc` scope.
+    pub vars: Arc<ProcVars>,
+    rate_limits: [AtomicU32; 3],
     stopping: AtomicBool,
     next_uid: AtomicU32,
     reloads: AtomicU64,
@@ -61,6 +79,7 @@ impl Process {
         start: Instant,
         hostname: String,
     ) -> Arc<Process> {
+        let rates = [config.global.maxconnrate, config.global.maxsessrate, None];
         let process = Process {
             workers,
             started,
@@ -74,10 +93,14 @@ impl Process {
                 .to_string(),
             hostname,
             maxconn: AtomicU32::new(maxconn),
+            hard_maxconn: maxconn,
             max_descriptors,
             connections: Gauge::default(),
             counters: PerWorker::new(workers),
             generation: ArcSwap::from_pointee(Generation::default()),
+            errors: Errors::default(),
+            vars: Arc::default(),
+            rate_limits: rates.map(|rate| AtomicU32::new(rate.unwrap_or(0))),
             stopping: AtomicBool::new(false),
             next_uid: AtomicU32::new(0),
             reloads: AtomicU64::new(0),
@@ -110,9 +133,35 @@ impl Process {
         self.maxconn.load(Relaxed)
     }
 
-    /// Changes it (`set maxconn global`).
+    /// The most connections that it was started for.
+    pub fn hard_maxconn(&self) -> u32 {
+        self.hard_maxconn
+    }
+
+    /// Changes it (`set maxconn global`): up to what it was started for, which 0 means, too.
     pub fn set_maxconn(&self, maxconn: u32) {
-        self.maxconn.store(maxconn, Relaxed);
+        let wanted = if maxconn == 0 { u32::MAX } else { maxconn };
+        self.maxconn.store(wanted.min(self.hard_maxconn), Relaxed);
+    }
+
+    /// Events a second at most; 0 is no limit.
+    pub fn rate_limit(&self, of: RateLimit) -> u32 {
+        self.rate_limits[of as usize].load(Relaxed)
+    }
+
+    /// Changes it (`set rate-limit`).
+    pub fn set_rate_limit(&self, of: RateLimit, per_second: u32) {
+        self.rate_limits[of as usize].store(per_second, Relaxed);
+    }
+
+    /// Whether new connections have to wait because of a rate.
+    pub fn is_at_rate_limit(&self, now: Instant) -> bool {
+        let reached = |of, rate: fn(&ProcessCounters) -> &Rate| {
+            let limit = self.rate_limit(of);
+            limit > 0 && self.counters.rate(self.millis(now), rate) >= u64::from(limit)
+        };
+        reached(RateLimit::Connections, |c| &c.conn_rate)
+            || reached(RateLimit::Sessions, |c| &c.sess_rate)
     }
 
     /// Whether it is ending softly: no new connections, kept ones close after their request.

@@ -176,6 +176,15 @@ impl Server {
         self.settings.load()
     }
 
+    /// Changes settings at run time; the next configuration that is read has the last word.
+    pub fn change_settings(&self, change: impl Fn(&mut model::Server)) {
+        self.settings.rcu(|old| {
+            let mut next = model::Server::clone(old);
+            change(&mut next);
+            next
+        });
+    }
+
     /// Where it is; `None` while its name has no address.
     pub fn target(&self) -> Option<Arc<Target>> {
         self.target.load_full()

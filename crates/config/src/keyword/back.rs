@@ -4,7 +4,7 @@ use super::{Keyword, balance, keyword, near, num, persist, time};
 use crate::diag::Fault;
 use crate::draft::sections::*;
 use crate::draft::{Draft, Line, Reference};
-use model::{HashMethod, SwitchTarget};
+use model::{HashMethod, LoadState, SwitchTarget};
 use std::sync::Arc;
 
 /// Keywords of backends.
@@ -129,13 +129,33 @@ pub(super) static BACK_KEYWORDS: &[Keyword] = &[
         "global|local|none",
         "none",
         "server states of the process before",
-        |_, l| {
+        |d, l| {
             l.surplus(1);
-            match l.arg(0) {
-                "none" => Ok(()),
-                "global" | "local" => l.fail(0, "'load-server-state-from-file' is a keyword of HAProxy that mulgil does not have yet"),
-                other => l.fail(0, near("source of states", other, &["global", "local", "none"])),
-            }
+            d.back.load_state = match l.arg(0) {
+                "global" => LoadState::Global,
+                "local" => LoadState::Local,
+                "none" => LoadState::None,
+                other => {
+                    let names = ["global", "local", "none"];
+                    return l.fail(0, near("source of server states", other, &names));
+                }
+            };
+            Ok(())
+        }
+    ),
+    keyword!(
+        "server-state-file-name",
+        BACK,
+        "[use-backend-name|FILE]",
+        "use-backend-name",
+        "the file of load-server-state-from-file local",
+        |d, l| {
+            l.surplus(1);
+            d.back.state_file = match l.arg(0) {
+                "" | "use-backend-name" => None,
+                file => Some(file.into()),
+            };
+            Ok(())
         }
     ),
     keyword!(

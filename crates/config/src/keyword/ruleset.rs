@@ -39,7 +39,8 @@ pub(super) static RULE_KEYWORDS: &[Keyword] = &[
         "location /new if { path /old }",
         "send clients elsewhere",
         |d, l| {
-            let rule = l.rules(0, &d.acls, rules::Rule::redirect)?;
+            let mut rule = l.rules(0, &d.acls, rules::Rule::redirect)?;
+            rule.line = l.written();
             d.http_request.push(rule);
             Ok(())
         }
@@ -82,6 +83,7 @@ fn rule(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         _ => RuleSet::TcpResponseContent,
     };
     let mut rule = l.rules(0, &d.acls, |words, scope| Rule::parse(set, words, scope))?;
+    rule.line = l.written();
     if let Some(len) = rule.capture_len {
         let slots = &mut d.front.declared_captures;
         let headers = if set.on_response() {

@@ -520,6 +520,7 @@ pub(super) fn rule(set: RuleSet, words: &[&str], scope: &Scope<'_>) -> Result<Ru
         action,
         condition,
         capture_len: w.capture_len,
+        line: "".into(),
     })
 }
 
@@ -537,6 +538,7 @@ pub(super) fn redirect_rule(words: &[&str], scope: &Scope<'_>) -> Result<Rule, P
         action: Action::Redirect(Box::new(redirect)),
         condition,
         capture_len: None,
+        line: "".into(),
     })
 }
 

@@ -1,61 +1,104 @@
 //! `show|set|commit|abort ssl cert`.
 
-use crate::cli::World;
+use super::Command;
+use crate::cli::{Cli, Grave, Said, World};
+use model::CliLevel;
 use std::fmt::Write;
 use std::sync::Arc;
 use tls::{Facts, Material, Store};
+
+pub(super) static COMMANDS: &[Command] = &[
+    Command::new(
+        &["abort", "ssl", "cert"],
+        "abort ssl cert <certfile>",
+        "abort a transaction for a certificate file",
+        CliLevel::Admin,
+        abort,
+    ),
+    Command::new(
+        &["commit", "ssl", "cert"],
+        "commit ssl cert <certfile>",
+        "commit a certificate file",
+        CliLevel::Admin,
+        commit,
+    ),
+    Command::new(
+        &["set", "ssl", "cert"],
+        "set ssl cert <certfile> <payload>",
+        "replace a certificate file",
+        CliLevel::Admin,
+        set,
+    ),
+    Command::new(
+        &["show", "ssl", "cert"],
+        "show ssl cert [<certfile>]",
+        "display the SSL certificates used in memory, or the details of a file",
+        CliLevel::Operator,
+        show,
+    ),
+];
 
 fn store<'a>(world: &'a World<'_>) -> &'a Arc<Store> {
     &world.generation.config.global.certificates
 }
 
 /// Holds a certificate's new content back until its commit.
-pub fn set(world: &World<'_>, args: &[&str]) -> String {
-    let [path, pem] = args else {
-        return "'set ssl cert expects a filename and a certificate as a payload\n".into();
+fn set(_: &mut Cli, world: &World<'_>, args: &[&str], payload: &str) -> Said {
+    let (Some(path), false) = (args.first(), payload.is_empty()) else {
+        return Said::fault("'set ssl cert expects a filename and a certificate as a payload");
     };
-    match store(world).set(path, pem.as_bytes()) {
-        Ok(true) => format!("Transaction updated for certificate {path}!\n"),
-        Ok(false) => format!("Transaction created for certificate {path}!\n"),
-        Err(error) => error,
+    match store(world).set(path, payload.as_bytes()) {
+        Ok(updated) => {
+            let word = if updated { "updated" } else { "created" };
+            Said::message(
+                Grave::Notice,
+                format!("Transaction {word} for certificate {path}!"),
+            )
+        }
+        Err(error) => Said::fault(error.trim_end()),
     }
 }
 
 /// Puts the new content in force.
-pub fn commit(world: &World<'_>, args: &[&str]) -> String {
-    let [path] = args else {
-        return "'commit ssl cert expects a filename\n".into();
+fn commit(_: &mut Cli, world: &World<'_>, args: &[&str], _: &str) -> Said {
+    let Some(path) = args.first() else {
+        return Said::fault("'commit ssl cert expects a filename");
     };
     match store(world).commit(path) {
-        Ok(()) => format!("Committing {path}.\nSuccess!\n"),
-        Err(error) => format!("{error}Can't commit {path}!\n"),
+        Ok(()) => Said::data(format!("Committing {path}.\nSuccess!\n")),
+        Err(error) => Said::fault(format!("{error}Can't commit {path}!")),
     }
 }
 
 /// Forgets the new content.
-pub fn abort(world: &World<'_>, args: &[&str]) -> String {
-    let [path] = args else {
-        return "'abort ssl cert' expects a filename\n".into();
+fn abort(_: &mut Cli, world: &World<'_>, args: &[&str], _: &str) -> Said {
+    let Some(path) = args.first() else {
+        return Said::fault("'abort ssl cert' expects a filename");
     };
     match store(world).abort(path) {
-        Ok(()) => format!("Transaction aborted for certificate '{path}'!\n"),
-        Err(error) => error,
+        Ok(()) => {
+            let line = format!("Transaction aborted for certificate '{path}'!");
+            Said::message(Grave::Notice, line)
+        }
+        Err(error) => Said::fault(error.trim_end()),
     }
 }
 
 /// The files, or one file's certificate; `*` before a name means the content not committed yet.
-pub fn show(world: &World<'_>, args: &[&str]) -> String {
+fn show(_: &mut Cli, world: &World<'_>, args: &[&str], _: &str) -> Said {
     let store = store(world);
     let Some(name) = args.first() else {
-        return list(store);
+        return Said::data(list(store));
     };
     let (path, pending) = match name.strip_prefix('*') {
         Some(path) => (path, true),
         None => (*name, false),
     };
     match store.find(path, pending) {
-        Some(material) => details(name, &material, pending),
-        None => "Can't display the certificate: Not found or the certificate is a bundle!\n".into(),
+        Some(material) => Said::data(details(name, &material, pending)),
+        None => {
+            Said::fault("Can't display the certificate: Not found or the certificate is a bundle!")
+        }
     }
 }
 

@@ -1,0 +1,107 @@
+//! Frontends, and the limits of frontends and the process.
+
+use super::{Command, with_frontend};
+use crate::cli::{Cli, Grave, Said, World};
+use model::CliLevel;
+use state::RateLimit;
+
+pub(super) static COMMANDS: &[Command] = &[
+    Command::new(
+        &["disable", "frontend"],
+        "disable frontend <frontend>",
+        "temporarily disable specific frontend",
+        CliLevel::Admin,
+        |_, w, a, _| enable(w, a, false),
+    ),
+    Command::new(
+        &["enable", "frontend"],
+        "enable frontend <frontend>",
+        "re-enable specific frontend",
+        CliLevel::Admin,
+        |_, w, a, _| enable(w, a, true),
+    ),
+    Command::new(
+        &["set", "maxconn", "frontend"],
+        "set maxconn frontend <frontend> <value>",
+        "change a frontend's maxconn setting",
+        CliLevel::Admin,
+        |_, w, a, _| {
+            with_frontend(w, a, |f| match integer(a.get(1)) {
+                Ok(n) => {
+                    f.set_maxconn(n);
+                    Said::nothing()
+                }
+                Err(_) if a.get(1).is_none() => Said::fault("Integer value expected."),
+                Err(fault) => fault,
+            })
+        },
+    ),
+    Command::new(
+        &["set", "maxconn", "global"],
+        "set maxconn global <value>",
+        "change the per-process maxconn setting",
+        CliLevel::Admin,
+        |_, w, a, _| match integer(a.first()) {
+            Ok(n) => {
+                w.process.set_maxconn(n);
+                Said::nothing()
+            }
+            Err(fault) => fault,
+        },
+    ),
+    Command::new(
+        &["set", "rate-limit"],
+        "set rate-limit <setting> <value>",
+        "change a rate limiting value",
+        CliLevel::Admin,
+        set_rate_limit,
+    ),
+];
+
+/// A number from 0; the fault otherwise.
+fn integer(text: Option<&&str>) -> Result<u32, Said> {
+    let Some(text) = text else {
+        return Err(Said::fault("Expects an integer value."));
+    };
+    match text.parse::<i64>() {
+        Ok(n) => u32::try_from(n).map_err(|_| Said::fault("Value out of range.")),
+        Err(_) => Err(Said::fault("Expects an integer value.")),
+    }
+}
+
+fn enable(w: &World<'_>, args: &[&str], on: bool) -> Said {
+    with_frontend(w, args, |f| {
+        if f.is_enabled() == on {
+            let state = if on { "enabled" } else { "disabled" };
+            return Said::message(
+                Grave::Notice,
+                format_args!("All sockets are already {state}."),
+            );
+        }
+        f.set_enabled(on);
+        Said::nothing()
+    })
+}
+
+fn set_rate_limit(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
+    let limit = match args {
+        ["connections", "global", ..] => RateLimit::Connections,
+        ["sessions", "global", ..] => RateLimit::Sessions,
+        ["ssl-sessions", "global", ..] => RateLimit::SslSessions,
+        _ => {
+            return Said::fault(
+                "'set rate-limit' only supports :\n   \
+                 - 'connections global' to set the per-process maximum connection rate\n   \
+                 - 'sessions global' to set the per-process maximum session rate\n   \
+                 - 'ssl-sessions global' to set the per-process maximum SSL session rate",
+            );
+        }
+    };
+    match integer(args.get(2)) {
+        Ok(n) => {
+            w.process.set_rate_limit(limit, n);
+            Said::nothing()
+        }
+        Err(fault) => fault,
+    }
+}

@@ -1,0 +1,292 @@
+//! Servers: maintenance, weights, checks, their lists, and those that come and go at run time.
+
+use super::set_server::{ready, set_admin, set_server, set_weight};
+use super::{Command, backend_of, with_server};
+use crate::cli::{Cli, Grave, Said, World};
+use crate::servers_state;
+use model::{CliLevel, Config, Proxy};
+use state::Admin;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+pub(super) static COMMANDS: &[Command] = &[
+    Command::new(
+        &["add", "server"],
+        "add server <bk>/<srv>",
+        "create a new server",
+        CliLevel::Admin,
+        add_server,
+    ),
+    Command::new(
+        &["del", "server"],
+        "del server <bk>/<srv>",
+        "remove a server that is in maintenance",
+        CliLevel::Admin,
+        del_server,
+    ),
+    Command::new(
+        &["disable", "agent"],
+        "disable agent",
+        "disable agent checks",
+        CliLevel::Admin,
+        |_, w, a, _| with_server(w, a, |_, _| Said::nothing()),
+    ),
+    Command::new(
+        &["disable", "health"],
+        "disable health",
+        "disable health checks",
+        CliLevel::Admin,
+        |_, w, a, _| {
+            with_server(w, a, |_, s| {
+                s.checks_enabled.store(false, Relaxed);
+                Said::nothing()
+            })
+        },
+    ),
+    Command::new(
+        &["disable", "server"],
+        "disable server (DEPRECATED)",
+        "disable a server for maintenance (use 'set server' instead)",
+        CliLevel::Admin,
+        |_, w, a, _| {
+            with_server(w, a, |b, s| {
+                set_admin(b, s, Admin::FORCED_MAINT, true);
+                Said::nothing()
+            })
+        },
+    ),
+    Command::new(
+        &["enable", "agent"],
+        "enable agent",
+        "enable agent checks",
+        CliLevel::Admin,
+        |_, w, a, _| {
+            with_server(w, a, |_, s| match s.settings().agent {
+                Some(_) => Said::nothing(),
+                None => Said::fault("Agent was not configured on this server, cannot enable."),
+            })
+        },
+    ),
+    Command::new(
+        &["enable", "health"],
+        "enable health",
+        "enable health checks",
+        CliLevel::Admin,
+        |_, w, a, _| {
+            with_server(w, a, |_, s| match s.settings().check {
+                Some(_) => {
+                    s.checks_enabled.store(true, Relaxed);
+                    Said::nothing()
+                }
+                None => {
+                    Said::fault("Health check was not configured on this server, cannot enable.")
+                }
+            })
+        },
+    ),
+    Command::new(
+        &["enable", "server"],
+        "enable server  (DEPRECATED)",
+        "enable a disabled server (use 'set server' instead)",
+        CliLevel::Admin,
+        |_, w, a, _| {
+            with_server(w, a, |b, s| {
+                ready(b, s);
+                Said::nothing()
+            })
+        },
+    ),
+    Command::new(
+        &["get", "weight"],
+        "get weight <bk>/<srv>",
+        "report a server's current weight",
+        CliLevel::User,
+        |_, w, a, _| {
+            with_server(w, a, |_, s| {
+                Said::data(format!(
+                    "{} (initial {})\n",
+                    s.weight(),
+                    s.settings().weight
+                ))
+            })
+        },
+    ),
+    Command::new(
+        &["set", "maxconn", "server"],
+        "set maxconn server <bk>/<srv>",
+        "change a server's maxconn setting",
+        CliLevel::Admin,
+        |_, w, a, _| {
+            with_server(w, a, |b, s| match a.get(1).map(|t| t.parse::<u32>()) {
+                None => Said::fault("Require <maxconn>."),
+                Some(Ok(n)) => {
+                    s.set_maxconn(n);
+                    b.refresh();
+                    Said::nothing()
+                }
+                Some(Err(_)) => Said::close_fault("maxconn string empty or preceded by garbage"),
+            })
+        },
+    ),
+    Command::new(
+        &["set", "server"],
+        "set server <bk>/<srv> [opts]",
+        "change a server's state, weight, address or ssl",
+        CliLevel::Admin,
+        |_, w, a, _| {
+            with_server(w, a, |b, s| {
+                set_server(w, b, s, a.get(1..).unwrap_or_default())
+            })
+        },
+    ),
+    Command::new(
+        &["set", "weight"],
+        "set weight <bk>/<srv>  (DEPRECATED)",
+        "change a server's weight (use 'set server' instead)",
+        CliLevel::Admin,
+        |_, w, a, _| {
+            with_server(w, a, |b, s| {
+                set_weight(b, s, a.get(1).copied().unwrap_or_default())
+            })
+        },
+    ),
+    Command::new(
+        &["show", "servers", "conn"],
+        "show servers conn [<backend>]",
+        "dump server connections status (all or for a single backend)",
+        CliLevel::User,
+        servers_conn,
+    ),
+    Command::new(
+        &["show", "servers", "state"],
+        "show servers state [<backend>]",
+        "dump volatile server information (all or for a single backend)",
+        CliLevel::User,
+        |_, w, a, _| match a.first() {
+            Some(name) if w.generation.backend(name).is_none() => {
+                Said::fault("Can't find backend.")
+            }
+            only => Said::data(servers_state::dump(
+                w.process,
+                &w.generation,
+                only.copied(),
+                w.now,
+            )),
+        },
+    ),
+];
+
+fn servers_conn(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
+    if let Some(name) = args.first()
+        && w.generation.backend(name).is_none()
+    {
+        return Said::fault("Can't find backend.");
+    }
+    let mut out = format!(
+        "# bkname/svname bkid/svid addr port - purge_delay used_cur used_max need_est unsafe_nb \
+         safe_nb idle_lim idle_cur idle_per_thr[{}]\n",
+        w.process.workers
+    );
+    let idle = w.sessions.idle(super::sessions::PATIENCE);
+    for backend in &w.generation.backends {
+        if args.first().is_some_and(|n| **n != *backend.name) {
+            continue;
+        }
+        for server in backend.servers() {
+            let settings = server.settings();
+            let (address, port) = servers_state::address(server);
+            let mine = |kept: &Vec<u32>| kept.get(server.uid as usize).copied().unwrap_or(0);
+            let idle: Vec<u32> = idle.iter().map(mine).collect();
+            let total: u32 = idle.iter().sum();
+            let _ = write!(
+                out,
+                "{}/{} {}/{} {address} {port} - {} {} {} {} 0 {total} {} {total}",
+                backend.name,
+                server.name,
+                backend.id,
+                server.id,
+                settings.pool_purge_delay.as_millis(),
+                server.sessions.now(),
+                server.sessions.max(),
+                server.sessions.max(),
+                settings.pool_max_conn.map_or(-1, i64::from),
+            );
+            for n in idle {
+                let _ = write!(out, " {n}");
+            }
+            out.push('\n');
+        }
+    }
+    Said::data(out)
+}
+
+/// The configuration in force with this backend's servers changed, put into force.
+fn change_servers(w: &World<'_>, backend: &str, change: impl FnOnce(&mut Vec<model::Server>)) {
+    let mut config = Config::clone(&w.generation.config);
+    for slot in &mut config.proxies {
+        if *slot.name == *backend {
+            let mut proxy = Proxy::clone(slot);
+            if let Some(side) = &mut proxy.backend {
+                change(&mut side.servers);
+            }
+            *slot = Arc::new(proxy);
+            break;
+        }
+    }
+    w.process.apply(Arc::new(config));
+}
+
+fn add_server(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
+    let (backend, name) = match backend_of(w, args) {
+        Ok(found) => found,
+        Err(fault) => return Said::close_fault(fault),
+    };
+    if backend.server(name).is_some() {
+        return Said::fault("Already exists a server with the same name in backend.");
+    }
+    if args.len() < 2 {
+        return Said::fault("'server' expects <name> and <addr>[:<port>] as arguments.");
+    }
+    let mut words = vec![name];
+    words.extend_from_slice(args.get(1..).unwrap_or_default());
+    let mut server = match w.system.server(&backend.name, &words) {
+        Ok(server) => server,
+        Err(message) => return Said::fault(message),
+    };
+    let taken = |id: u32| backend.servers().iter().any(|s| s.id == id);
+    if server.id == 0 || taken(server.id) {
+        server.id = (1..).find(|id| !taken(*id)).unwrap_or(0);
+    }
+    // It serves nothing before 'enable server', as HAProxy has it.
+    server.disabled = true;
+    let backend = Arc::clone(&backend.name);
+    let added = Arc::clone(&server.name);
+    let checked = server.check.is_some();
+    change_servers(w, &backend, |servers| servers.push(server));
+    let generation = w.process.generation.load();
+    if checked && let Some(server) = generation.backend(&backend).and_then(|b| b.server(&added)) {
+        server.checks_enabled.store(false, Relaxed);
+    }
+    Said::message(Grave::Info, "New server registered.")
+}
+
+fn del_server(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
+    let (backend, name) = match backend_of(w, args) {
+        Ok(found) => found,
+        Err(fault) => return Said::close_fault(fault),
+    };
+    let Some(server) = backend.server(name) else {
+        return Said::close_fault("No such server.");
+    };
+    if !server.admin().in_maintenance() {
+        return Said::close_fault("Only servers in maintenance mode can be deleted.");
+    }
+    if server.sessions.now() > 0 || server.queued.now() > 0 {
+        return Said::close_fault("Server still has connections attached to it, cannot remove it.");
+    }
+    let name = Arc::clone(&server.name);
+    let backend = Arc::clone(&backend.name);
+    change_servers(w, &backend, |servers| servers.retain(|s| s.name != name));
+    Said::close_fault("Server deleted.")
+}

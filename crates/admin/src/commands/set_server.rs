@@ -1,0 +1,307 @@
+//! `set server` and what shares its parts.
+
+use crate::cli::{Grave, Said, World};
+use model::{Address, Check, Host, PortSpec, SocketKind};
+use state::health::Change;
+use state::{Admin, Backend, Server, Target};
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+pub(super) fn set_admin(backend: &Arc<Backend>, server: &Server, flag: u8, on: bool) {
+    server.change_admin(flag, on);
+    backend.refresh();
+}
+
+pub(super) fn ready(backend: &Arc<Backend>, server: &Server) {
+    for flag in [
+        Admin::FORCED_MAINT,
+        Admin::CONFIGURED_MAINT,
+        Admin::FORCED_DRAIN,
+    ] {
+        server.change_admin(flag, false);
+    }
+    backend.refresh();
+}
+
+/// The weight that `text` means for a server of this initial weight.
+fn weight(text: &str, initial: u32) -> Result<u32, Said> {
+    let absolute = || Said::fault("Absolute weight can only be between 0 and 256 inclusive.");
+    let (digits, percent) = match text.strip_suffix('%') {
+        Some(digits) => (digits, true),
+        None => (text, false),
+    };
+    let end = digits
+        .bytes()
+        .enumerate()
+        .take_while(|(i, b)| b.is_ascii_digit() || *i == 0 && *b == b'-')
+        .count();
+    if text.is_empty() {
+        return Err(Said::fault("Require <weight> or <weight%>."));
+    }
+    if end == 0 || digits == "-" {
+        return Err(Said::close_fault(
+            "Empty weight string empty or preceded by garbage",
+        ));
+    }
+    if end < digits.len() {
+        return Err(Said::close_fault("Trailing garbage in weight string"));
+    }
+    let value: i64 = digits.parse().map_err(|_| absolute())?;
+    if percent {
+        if value < 0 {
+            return Err(Said::fault("Relative weight must be positive."));
+        }
+        let share = i64::from(initial).saturating_mul(value) / 100;
+        return Ok(u32::try_from(share.min(256)).unwrap_or(256));
+    }
+    u32::try_from(value)
+        .ok()
+        .filter(|n| *n <= 256)
+        .ok_or_else(absolute)
+}
+
+pub(super) fn set_weight(backend: &Arc<Backend>, server: &Server, text: &str) -> Said {
+    match weight(text, server.settings().weight.into()) {
+        Ok(value) => {
+            server.set_weight(value);
+            backend.refresh();
+            Said::nothing()
+        }
+        Err(fault) => fault,
+    }
+}
+
+const USAGE: &str = "usage: set server <backend>/<server> addr | agent | agent-addr | agent-port | \
+                     agent-send | check-addr | check-port | fqdn | health | ssl | state | weight";
+
+pub(super) fn set_server(
+    w: &World<'_>,
+    backend: &Arc<Backend>,
+    server: &Server,
+    args: &[&str],
+) -> Said {
+    let value = args.get(1).copied().unwrap_or_default();
+    let rest = args.get(2..).unwrap_or_default();
+    match args.first().copied().unwrap_or_default() {
+        "weight" => return set_weight(backend, server, value),
+        "state" => match value {
+            "ready" => ready(backend, server),
+            "drain" => set_admin(backend, server, Admin::FORCED_DRAIN, true),
+            "maint" => set_admin(backend, server, Admin::FORCED_MAINT, true),
+            _ => {
+                return Said::fault(
+                    "'set server <srv> state' expects 'ready', 'drain' and 'maint'.",
+                );
+            }
+        },
+        "health" => {
+            let change = match value {
+                "up" => Change::Up,
+                "down" => Change::Down,
+                "stopping" => Change::Stopping,
+                _ => {
+                    return Said::fault(
+                        "'set server <srv> health' expects 'up', 'stopping', or 'down'.",
+                    );
+                }
+            };
+            server.health().force(change, w.now);
+            server.mirror_health();
+            backend.refresh();
+        }
+        "addr" if value.is_empty() => {
+            return Said::fault(
+                "set server <b>/<s> addr requires an address and optionally a port.",
+            );
+        }
+        "addr" => return set_address(server, backend, value, rest),
+        "check-addr" if value.is_empty() => {
+            return Said::fault(
+                "set server <b>/<s> check-addr requires an address and optionally a port.",
+            );
+        }
+        "check-addr" => return set_check_address(server, value, rest),
+        "check-port" if value.is_empty() => {
+            return Said::fault("set server <b>/<s> check-port requires a port.");
+        }
+        "check-port" => return set_check_port(server, value),
+        "agent" | "agent-send" => return no_agent(true),
+        "agent-addr" if value.is_empty() => {
+            return Said::fault(
+                "set server <b>/<s> agent-addr requires an address and optionally a port.",
+            );
+        }
+        "agent-port" if value.is_empty() => {
+            return Said::fault("set server <b>/<s> agent-port requires a port.");
+        }
+        "agent-addr" | "agent-port" => return no_agent(false),
+        "fqdn" if value.is_empty() => {
+            return Said::fault("set server <b>/<s> fqdn requires a FQDN.");
+        }
+        "fqdn" => {
+            return Said::fault(
+                "set server <b>/<s> fqdn failed because no resolution is configured.",
+            );
+        }
+        "ssl" => {
+            return Said::fault(
+                "'set server <srv> ssl' cannot be set.  default-server should define ssl settings",
+            );
+        }
+        _ => return Said::fault(USAGE),
+    }
+    Said::nothing()
+}
+
+fn no_agent(stop: bool) -> Said {
+    if stop {
+        Said::fault("agent checks are not enabled on this server.")
+    } else {
+        Said::close_fault("agent checks are not enabled on this server")
+    }
+}
+
+/// Changes a server's check, or says that there is none.
+fn change_check(server: &Server, change: impl Fn(&mut Check)) -> Said {
+    if server.settings().check.is_none() {
+        return Said::close_fault("health checks are not enabled on this server");
+    }
+    server.change_settings(|settings| {
+        if let Some(check) = &mut settings.check {
+            change(Arc::make_mut(check));
+        }
+    });
+    Said::nothing()
+}
+
+fn check_port(text: &str) -> Result<u16, Said> {
+    match text.parse::<i64>() {
+        Ok(n) => match u16::try_from(n) {
+            Ok(port) if port > 0 => Ok(port),
+            _ => Err(Said::close_fault("provided port is invalid")),
+        },
+        Err(_) => Err(Said::close_fault("provided port is not an integer")),
+    }
+}
+
+fn set_check_port(server: &Server, text: &str) -> Said {
+    match check_port(text) {
+        Ok(port) => change_check(server, |check| check.port = Some(port)),
+        Err(fault) => fault,
+    }
+}
+
+fn set_check_address(server: &Server, text: &str, rest: &[&str]) -> Said {
+    let Ok(ip) = text.parse::<IpAddr>() else {
+        return Said::close_fault(format!("invalid addr '{text}'"));
+    };
+    let port = match rest {
+        ["port", text, ..] => match check_port(text) {
+            Ok(port) => Some(port),
+            Err(fault) => return fault,
+        },
+        _ => None,
+    };
+    change_check(server, |check| {
+        check.addr = Some(Address::Inet {
+            host: Host::Ip(ip),
+            port: PortSpec::None,
+            kind: SocketKind::Stream,
+        });
+        check.port = port.or(check.port);
+    })
+}
+
+/// A port as `server` lines write it: a number, or one added to the client's.
+fn port_spec(text: &str) -> Option<PortSpec> {
+    if text.starts_with(['+', '-']) {
+        let offset: i32 = text.parse().ok()?;
+        return (offset.unsigned_abs() <= 65535).then_some(PortSpec::Offset(offset));
+    }
+    let port: u16 = text.parse().ok()?;
+    (port > 0).then_some(PortSpec::Fixed(port))
+}
+
+fn shown(port: PortSpec) -> String {
+    match port {
+        PortSpec::Fixed(n) | PortSpec::Range(n, _) => n.to_string(),
+        PortSpec::Offset(n) => format!("{n:+}"),
+        PortSpec::None => "0".into(),
+    }
+}
+
+fn set_address(server: &Server, backend: &Arc<Backend>, text: &str, rest: &[&str]) -> Said {
+    const BY: &str = "by 'stats socket command'";
+    let Ok(ip) = text.parse::<IpAddr>() else {
+        return Said::fault(format_args!("Invalid addr '{text}' {BY}"));
+    };
+    let (old_ip, old_port) = match server.target().as_deref() {
+        Some(Target::Tcp { ip, port }) => (Some(*ip), *port),
+        _ => (None, PortSpec::None),
+    };
+    let mut out = match old_ip {
+        Some(old) if old == ip => "no need to change the addr".to_string(),
+        Some(old) => format!("IP changed from '{old}' to '{ip}'"),
+        None => format!("IP changed from '(none)' to '{ip}'"),
+    };
+    let mut port = old_port;
+    if let ["port", given @ ..] = rest {
+        let text = given.first().copied().unwrap_or_default();
+        match port_spec(text) {
+            Some(same) if same == old_port => out.push_str(", no need to change the port"),
+            Some(new) => {
+                let (old, new_text) = (shown(old_port), shown(new));
+                let _ = write!(out, ", port changed from '{old}' to '{new_text}'");
+                port = new;
+            }
+            None => {
+                return Said::fault(format_args!(
+                    "{out}, problem converting port '{text}' to an int {BY}"
+                ));
+            }
+        }
+    }
+    if old_ip != Some(ip) || port != old_port {
+        server.set_target(Target::Tcp { ip, port });
+        backend.refresh();
+    }
+    Said::message(Grave::Warning, format_args!("{out} {BY}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_weight_is_absolute_or_a_share_of_the_initial_one() {
+        for (text, wanted) in [
+            ("0", Some(0)),
+            ("256", Some(256)),
+            ("257", None),
+            ("-1", None),
+            ("50%", Some(5)),
+            ("200%", Some(20)),
+            ("99999%", Some(256)),
+            ("-5%", None),
+            ("", None),
+            ("x", None),
+            ("5x", None),
+            ("%", None),
+            ("-", None),
+            ("99999999999999999999", None),
+        ] {
+            assert_eq!(weight(text, 10).ok(), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_port_is_a_number_or_an_offset() {
+        assert_eq!(port_spec("80"), Some(PortSpec::Fixed(80)));
+        assert_eq!(port_spec("+1"), Some(PortSpec::Offset(1)));
+        assert_eq!(shown(PortSpec::Offset(-3)), "-3");
+        for bad in ["0", "65536", "x", "", "+99999"] {
+            assert_eq!(port_spec(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Variables of the process: `get var`, `set var`.
+
+use super::Command;
+use crate::cli::{Cli, Said, World};
+use model::CliLevel;
+use rules::{Ctx, Expr, LogFormat, Sample, SessionInfo, StreamInfo, Type, VarName, VarScope, Vars};
+use std::cell::{Cell, RefCell};
+
+pub(super) static COMMANDS: &[Command] = &[
+    Command::new(
+        &["get", "var"],
+        "get var <name>",
+        "retrieve contents of a process-wide variable",
+        CliLevel::Operator,
+        get_var,
+    ),
+    Command::new(
+        &["set", "var"],
+        "set var <name> [fmt|expr] {<fmt>|<expr>}",
+        "set variable from an expression",
+        CliLevel::Admin,
+        set_var,
+    )
+    .experimental(),
+];
+
+fn get_var(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
+    let Some(text) = args.first() else {
+        return Said::fault("Missing process-wide variable identifier.");
+    };
+    let name = VarName::parse(text).ok();
+    match name.filter(|n| n.scope == VarScope::Proc) {
+        Some(name) => match w.process.vars.get(&name) {
+            Some(value) => Said::data(format!(
+                "{text}: type={} value=<{}>",
+                kind(&value),
+                String::from_utf8_lossy(&value.to_text())
+            )),
+            None => Said::fault("Variable not found."),
+        },
+        None => Said::fault("Variable not found."),
+    }
+}
+
+/// The name of a value's type, as HAProxy says it.
+fn kind(value: &Sample<'_>) -> &'static str {
+    match value {
+        Sample::Ip4(_) => "ipv4",
+        Sample::Ip6(_) => "ipv6",
+        other => match other.kind() {
+            Type::Bool => "bool",
+            Type::Int => "sint",
+            Type::Bin => "bin",
+            Type::Method => "meth",
+            _ => "str",
+        },
+    }
+}
+
+fn set_var(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
+    let (text, how, value) = match args {
+        [] => return Said::fault("Missing process-wide variable identifier."),
+        [_] => return Said::fault("Missing either 'expr', 'fmt' or expression."),
+        [text, how @ ("expr" | "fmt"), value, ..] => (*text, *how, *value),
+        [_, how @ ("expr" | "fmt")] => {
+            return Said::fault(format_args!("Missing expression after '{how}'."));
+        }
+        [text, value, ..] => (*text, "expr", *value),
+    };
+    let name = match VarName::parse(text) {
+        Ok(name) if name.scope == VarScope::Proc => name,
+        Ok(_) => {
+            return Said::close_fault(format!(
+                "'set var': cannot set variable '{text}', only scope 'proc' is permitted here."
+            ));
+        }
+        Err(message) => return Said::close_fault(message),
+    };
+    let (vars, rng) = (RefCell::new(Vars::sharing(&w.process.vars)), Cell::new(1));
+    let (session, stream) = (SessionInfo::default(), StreamInfo::default());
+    let view = state::View {
+        process: w.process,
+        generation: &w.generation,
+        now: w.now,
+    };
+    let cx = Ctx {
+        session: &session,
+        stream: &stream,
+        now: w.wall,
+        req: None,
+        res: None,
+        req_body: &[],
+        vars: &vars,
+        facts: &view,
+        log: None,
+        rng: &rng,
+    };
+    let value = if how == "fmt" {
+        LogFormat::parse(value).map(|format| {
+            let mut out = Vec::new();
+            format.render(&cx, &mut out);
+            Some(Sample::owned(out))
+        })
+    } else {
+        Expr::parse(value).map(|expr| expr.eval(&cx).map(Sample::into_owned))
+    };
+    match value {
+        Ok(value) => {
+            w.process.vars.set(&name, value);
+            Said::nothing()
+        }
+        Err(e) => Said::close_fault(e.message),
+    }
+}

@@ -1,0 +1,241 @@
+//! What is known of the servers, as `show servers state` writes it and state files are read
+//! (management.txt, `show servers state`; configuration.txt, `load-server-state-from-file`).
+
+use model::PortSpec;
+use state::health::{Change, CheckStatus};
+use state::{Admin, Backend, Generation, Process, Server, Target};
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+const FIELDS: &str = "be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port";
+
+/// The numbers of check results.
+fn check_number(status: CheckStatus) -> u32 {
+    match status {
+        CheckStatus::Unknown => 0,
+        CheckStatus::Init => 1,
+        CheckStatus::SockErr => 4,
+        CheckStatus::L4Ok => 6,
+        CheckStatus::L4TimeOut => 7,
+        CheckStatus::L4Con => 8,
+        CheckStatus::L6Ok => 9,
+        CheckStatus::L6TimeOut => 10,
+        CheckStatus::L6Response => 11,
+        CheckStatus::L7TimeOut => 12,
+        CheckStatus::L7Response => 13,
+        CheckStatus::L7Ok => 15,
+        CheckStatus::L7OkCond => 16,
+        CheckStatus::L7Status => 17,
+    }
+}
+
+/// A server's address and port, or what is added to the client's, as these dumps show them.
+pub(crate) fn address(server: &Server) -> (String, i32) {
+    match server.target().as_deref() {
+        Some(Target::Tcp {
+            ip,
+            port: PortSpec::Fixed(port),
+        }) => (ip.to_string(), i32::from(*port)),
+        Some(Target::Tcp {
+            ip,
+            port: PortSpec::Offset(offset),
+        }) => (ip.to_string(), *offset),
+        Some(Target::Tcp { ip, .. }) => (ip.to_string(), 0),
+        _ => ("-".into(), 0),
+    }
+}
+
+/// The bits of `srv_admin_state`. That the file disables a server stays a fact when an operator
+/// enables it.
+fn admin_bits(server: &Server) -> u8 {
+    let admin = server.admin();
+    let maintenance = match admin.in_maintenance() {
+        true => Admin::FORCED_MAINT,
+        false => 0,
+    };
+    let configured = match server.settings().disabled {
+        true => Admin::CONFIGURED_MAINT,
+        false => 0,
+    };
+    maintenance | configured | admin.0 & Admin::FORCED_DRAIN
+}
+
+/// The dump of all backends, or of one.
+pub(crate) fn dump(
+    process: &Process,
+    generation: &Generation,
+    only: Option<&str>,
+    now: Instant,
+) -> String {
+    let mut out = format!("1\n# {FIELDS}\n");
+    for backend in &generation.backends {
+        if only.is_some_and(|n| *n != *backend.name) {
+            continue;
+        }
+        for server in backend.servers() {
+            line(process, backend, server, now, &mut out);
+        }
+    }
+    out
+}
+
+fn line(process: &Process, backend: &Backend, server: &Server, now: Instant, out: &mut String) {
+    let settings = server.settings();
+    let health = server.health();
+    let (ip, port) = address(server);
+    let operational = match (health.is_up(), health.is_stopping()) {
+        _ if server.admin().in_maintenance() => 0,
+        (false, _) => 0,
+        (true, true) => 3,
+        (true, false) => 2,
+    };
+    let since = health.changed.unwrap_or(process.start);
+    let since = now.saturating_duration_since(since).as_secs();
+    let result = match health.status {
+        _ if settings.check.is_none() => 0,
+        CheckStatus::Unknown | CheckStatus::Init => 0,
+        CheckStatus::L4Ok | CheckStatus::L6Ok | CheckStatus::L7Ok => 3,
+        CheckStatus::L7OkCond => 4,
+        _ => 2,
+    };
+    let (at, _) = health.progress();
+    let value = match &settings.check {
+        Some(check) if health.is_up() => check.rise + at - 1,
+        Some(_) => at,
+        None if operational == 0 => 0,
+        None => 2,
+    };
+    let checking = settings.check.is_some();
+    let check_state = match checking {
+        true if server.admin().in_maintenance() => 14,
+        true => 6,
+        false if server.admin().in_maintenance() => 8,
+        false => 0,
+    };
+    let check = settings.check.as_deref();
+    let _ = writeln!(
+        out,
+        "{} {} {} {} {ip} {operational} {} {} {} {since} {} {result} {value} {check_state} 0 0 0 {} {port} - {} {} {} - 0",
+        backend.id,
+        backend.name,
+        server.id,
+        server.name,
+        admin_bits(server),
+        server.weight(),
+        settings.weight,
+        if checking {
+            check_number(health.status)
+        } else {
+            1
+        },
+        settings.hostname.as_deref().unwrap_or("-"),
+        u8::from(settings.tls.is_some()),
+        check.and_then(|c| c.port).unwrap_or(0),
+        match check.and_then(|c| c.addr.as_ref()) {
+            Some(model::Address::Inet {
+                host: model::Host::Ip(ip),
+                ..
+            }) => ip.to_string(),
+            _ => "-".into(),
+        },
+    );
+}
+
+/// Takes what a state file says of the servers of these backends. Lines of what is not there (any
+/// more) mean nothing; a server that has another address now keeps only its weight and
+/// administrative state. Says what could not be read.
+pub fn restore(text: &str, backends: &[Arc<Backend>], now: Instant) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut lines = text.lines();
+    if lines.next().map(str::trim) != Some("1") {
+        return vec!["the file of server states does not begin with its version, 1".into()];
+    }
+    let mut names: Vec<&str> = FIELDS.split(' ').collect();
+    let by_name: HashMap<&str, &Arc<Backend>> = backends.iter().map(|b| (&*b.name, b)).collect();
+    for line in lines {
+        if let Some(header) = line.strip_prefix('#') {
+            names = header.split_whitespace().collect();
+            continue;
+        }
+        let values: Vec<&str> = line.split_whitespace().collect();
+        let field = |name: &str| {
+            let at = names.iter().position(|n| *n == name)?;
+            values.get(at).copied()
+        };
+        let (Some(backend), Some(server)) = (field("be_name"), field("srv_name")) else {
+            if !values.is_empty() {
+                faults.push(format!("'{line}' names no server"));
+            }
+            continue;
+        };
+        let Some(backend) = by_name.get(backend) else {
+            continue;
+        };
+        if let Some(server) = backend.server(server) {
+            take(server, &field, now);
+            backend.refresh();
+        }
+    }
+    faults
+}
+
+fn take<'a>(server: &Server, field: &dyn Fn(&str) -> Option<&'a str>, now: Instant) {
+    let number = |name: &str| field(name).and_then(|t| t.parse::<u32>().ok());
+    let settings = server.settings();
+    // A weight that the file has changed since is the operator's latest word.
+    if let (Some(weight), Some(initial)) = (number("srv_uweight"), number("srv_iweight"))
+        && initial == u32::from(settings.weight)
+        && weight <= 256
+    {
+        server.set_weight(weight);
+    }
+    if let Some(bits) = number("srv_admin_state").and_then(|n| u8::try_from(n).ok()) {
+        let forced = bits & Admin::FORCED_MAINT != 0;
+        let configured = bits & Admin::CONFIGURED_MAINT != 0;
+        // Where the file had disabled it, the file of now has the word, unless an operator had
+        // enabled it.
+        server.change_admin(Admin::FORCED_MAINT, forced && !configured);
+        if configured && !forced {
+            server.change_admin(Admin::CONFIGURED_MAINT, false);
+        }
+        server.change_admin(Admin::FORCED_DRAIN, bits & Admin::FORCED_DRAIN != 0);
+    }
+    let ip = field("srv_addr").and_then(|t| t.parse::<IpAddr>().ok());
+    let port = number("srv_port").and_then(|n| u16::try_from(n).ok());
+    if let Some(Target::Tcp {
+        ip: own,
+        port: own_port,
+    }) = server.target().as_deref()
+        && let Some(ip) = ip
+        && settings.hostname.is_some()
+        && *own != ip
+    {
+        // A name may have other addresses by now: the one that was in use goes on.
+        server.set_target(Target::Tcp {
+            ip,
+            port: *own_port,
+        });
+    }
+    let same = match server.target().as_deref() {
+        Some(Target::Tcp {
+            ip: own,
+            port: PortSpec::Fixed(own_port),
+        }) => Some(*own) == ip && Some(*own_port) == port,
+        Some(Target::Tcp { ip: own, .. }) => Some(*own) == ip,
+        _ => false,
+    };
+    if same && settings.check.is_some() {
+        let change = match number("srv_op_state") {
+            Some(0) if number("srv_admin_state") == Some(0) => Some(Change::Down),
+            Some(3) => Some(Change::Stopping),
+            _ => None,
+        };
+        if let Some(change) = change {
+            server.health().force(change, now);
+            server.mirror_health();
+        }
+    }
+}

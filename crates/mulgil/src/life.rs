@@ -1,0 +1,174 @@
+//! The serving process while it runs: signals, reload, the end.
+
+use crate::args::Args;
+use crate::keeper::{Event, Keeper};
+use crate::run::{self, Ended};
+use crate::world::{self, Machine, wall_now};
+use model::Config;
+use proxy::{Engine, Listeners};
+use state::Process;
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// What a reload replaces, and what it needs.
+pub struct Life {
+    /// The command line.
+    pub args: Args,
+    /// The process.
+    pub process: Arc<Process>,
+    /// What reads and binds for us where we may not, and hears of reloads.
+    pub keeper: Option<Keeper>,
+    /// What was said at the start.
+    pub startup: String,
+    /// The environment of the configuration.
+    pub env: RefCell<Vec<(String, String)>>,
+    /// The workers, until they are told to end.
+    pub engine: RefCell<Option<Engine>>,
+    /// The listening sockets.
+    pub listeners: RefCell<Arc<Listeners>>,
+    /// When a soft end has to be over.
+    pub stop_by: Cell<Option<Instant>>,
+}
+
+impl Life {
+    fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.process.generation.load().config)
+    }
+
+    fn engine(&self, order: impl FnOnce(&Engine)) {
+        if let Some(engine) = &*self.engine.borrow() {
+            order(engine);
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        if let Some(keeper) = &self.keeper {
+            keeper.tell(event);
+        }
+    }
+
+    /// Reads the configuration anew and puts it into force; one that cannot be used changes
+    /// nothing. Returns what was said either way.
+    pub fn reload(&self) -> Result<String, String> {
+        self.tell(Event::Reloading);
+        self.notify_reloading();
+        let result = self.try_reload();
+        self.tell(Event::Reloaded(result.is_ok()));
+        if self.args.notify {
+            world::notify("READY=1\n");
+        }
+        match result {
+            Ok(said) => {
+                eprintln!("notice: the new configuration is in force");
+                Ok(format!("{said}notice: the new configuration is in force"))
+            }
+            Err(said) => {
+                eprintln!("error: the configuration stays as it was");
+                Err(format!("{said}error: the configuration stays as it was"))
+            }
+        }
+    }
+
+    fn notify_reloading(&self) {
+        if self.args.notify {
+            world::notify_reloading();
+        }
+    }
+
+    fn try_reload(&self) -> Result<String, String> {
+        let read = match &self.keeper {
+            Some(keeper) => {
+                let source = keeper.source().map_err(|e| {
+                    let said = format!("error: what keeps the privileges does not answer: {e}\n");
+                    eprint!("{said}");
+                    said
+                })?;
+                run::load(&self.args, &source)
+            }
+            None => run::load(&self.args, &Machine),
+        };
+        let Some(mut config) = read.config else {
+            return Err(read.said);
+        };
+        if self.args.maxconn.is_some() {
+            config.global.maxconn = self.args.maxconn;
+        }
+        let old = Arc::clone(&self.listeners.borrow());
+        let bound = proxy::bind_all(&config, &old, &mut |wanted| match &self.keeper {
+            Some(keeper) => keeper.open(wanted),
+            None => wanted.open(),
+        });
+        let sockets = match bound {
+            Ok(sockets) => Arc::new(sockets),
+            Err(errors) => {
+                let lines = errors.iter().map(|e| format!("error: {e}\n"));
+                let lines: String = lines.collect();
+                eprint!("{lines}");
+                return Err(read.said + &lines);
+            }
+        };
+        let config = Arc::new(config);
+        self.process.apply(Arc::clone(&config));
+        run::set_variables(&self.process, &config, wall_now());
+        *self.env.borrow_mut() = read.env;
+        *self.listeners.borrow_mut() = Arc::clone(&sockets);
+        self.engine(|engine| engine.listen(&sockets));
+        Ok(read.said)
+    }
+
+    /// No new connections; the end comes when the last one is over.
+    fn stop_softly(&self) {
+        if !self.process.is_stopping() {
+            self.process.stop();
+            self.engine(Engine::stop_accepting);
+            let patience = self.config().global.hard_stop_after;
+            self.stop_by.set(patience.map(|t| Instant::now() + t));
+            if self.args.notify {
+                world::notify("STOPPING=1\n");
+            }
+        }
+    }
+
+    /// Waits for signals and does what they say.
+    pub async fn run(&self) -> Result<Ended, String> {
+        let open = |kind| signal(kind).map_err(|e| format!("cannot wait for signals: {e}"));
+        let mut term = open(SignalKind::terminate())?;
+        let mut interrupt = open(SignalKind::interrupt())?;
+        let mut soft = open(SignalKind::user_defined1())?;
+        let mut reload = open(SignalKind::hangup())?;
+        let mut pause = open(SignalKind::from_raw(libc::SIGTTOU))?;
+        let mut go_on = open(SignalKind::from_raw(libc::SIGTTIN))?;
+        let mut look = tokio::time::interval(Duration::from_millis(20));
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        run::signal_all(&self.args.finish, libc::SIGUSR1);
+        run::signal_all(&self.args.terminate, libc::SIGTERM);
+        if self.args.notify {
+            world::notify("READY=1\n");
+        }
+        self.tell(Event::Ready);
+        loop {
+            tokio::select! {
+                _ = term.recv() => return Ok(Ended::Signal(libc::SIGTERM)),
+                _ = interrupt.recv() => return Ok(Ended::Signal(libc::SIGINT)),
+                _ = soft.recv() => self.stop_softly(),
+                _ = pause.recv() => self.engine(Engine::stop_accepting),
+                _ = go_on.recv() => {
+                    let listeners = Arc::clone(&self.listeners.borrow());
+                    self.engine(|engine| engine.listen(&listeners));
+                }
+                _ = reload.recv() => {
+                    // What is said of it has been printed.
+                    let _ = self.reload();
+                }
+                _ = look.tick(), if self.process.is_stopping() => {
+                    let late = self.stop_by.get().is_some_and(|t| Instant::now() >= t);
+                    if self.process.connections.now() == 0 || late {
+                        return Ok(Ended::Softly);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! What is written of a request, or of a connection that brought none: the facts that log tags
+//! show, and the line.
+
+use crate::session::Client;
+use crate::stream::Stream;
+use crate::termination::Cause;
+use crate::tls::HandshakeError;
+use crate::worker::Worker;
+use model::{LogFormatSpec, LogLevel};
+use rules::{Ctx, LogFacts, LogLevelChange, Timers};
+use state::Server;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Writes the line of a stream that is over.
+pub fn stream(
+    s: &mut Stream<'_>,
+    server: Option<Arc<Server>>,
+    end: Instant,
+    received: u64,
+    sent: u64,
+) {
+    let proxy = Arc::clone(s.frontend.proxy());
+    if proxy.logs.is_empty() || s.monitored || s.log_level == LogLevelChange::Silent {
+        return;
+    }
+    let side = s.frontend.side();
+    let failed = !s.ended.is_normal() && !matches!(s.ended.cause, Cause::Local)
+        || s.status.is_some_and(|c| c >= 500);
+    if side.dontlog_normal && !failed && s.retries == 0 {
+        return;
+    }
+    let level = match s.log_level {
+        LogLevelChange::Level(n) => crate::log_level(n),
+        _ if side.log_separate_errors && failed => LogLevel::Err,
+        _ => LogLevel::Info,
+    };
+    let format = s.worker.format_of(&side.log_format);
+    let mut line = s.worker.buffer();
+    let now = s.worker.wall(end);
+    let side = s.frontend.side();
+    let slots = side.capture_response.len() + side.declared_captures.1.len();
+    if s.captures.response.len() < slots {
+        s.captures.response.resize(slots, None);
+    }
+    with_facts(s, server, end, received, sent, |cx| {
+        format.render_log(cx, &mut line)
+    });
+    s.worker
+        .logs
+        .send(&proxy.logs, proxy.log_tag.as_deref(), level, now, &line);
+    s.worker.recycle(line);
+}
+
+/// Calls `f` with what log tags show before the stream's end is known (the unique ID).
+pub fn with_log_facts(s: &mut Stream<'_>, f: impl FnOnce(&Ctx<'_>)) {
+    let now = s.times.arrival.complete;
+    with_facts(s, None, now, 0, 0, f);
+}
+
+fn with_facts(
+    s: &mut Stream<'_>,
+    server: Option<Arc<Server>>,
+    end: Instant,
+    received: u64,
+    sent: u64,
+    f: impl FnOnce(&Ctx<'_>),
+) {
+    let ms = |d: Duration| d.as_millis() as i64;
+    let span = |from: Option<Instant>, to: Option<Instant>| match (from, to) {
+        (Some(a), Some(b)) => ms(b.saturating_duration_since(a)),
+        _ => -1,
+    };
+    let a = s.times.arrival;
+    let first_request = s.client.requests <= 1;
+    let handshake = if first_request {
+        s.client.handshake
+    } else {
+        Duration::ZERO
+    };
+    let begun = a.idle_since + handshake;
+    let responded = s.times.responded;
+    let timers = Timers {
+        th: ms(handshake),
+        ti: ms(a.first_byte.saturating_duration_since(begun)),
+        tr_request: ms(a.complete.saturating_duration_since(a.first_byte)),
+        tw: span(Some(a.complete), s.times.queued),
+        tc: span(s.times.queued, s.times.connected),
+        tr: span(s.times.connected, responded),
+        td: span(responded, Some(end)),
+        ta: ms(end.saturating_duration_since(a.first_byte)),
+        tt: ms(end.saturating_duration_since(a.idle_since)),
+    };
+    let port = s.client.info.dst.map(|d| d.port());
+    let facts = LogFacts {
+        request: s.worker.wall(a.first_byte),
+        end: s.worker.wall(end),
+        timers: Some(timers),
+        termination: s.ended.flags(s.persistence.flags),
+        status: s.status,
+        bytes_read: sent,
+        bytes_uploaded: received,
+        actconn: s.worker.process.connections.now(),
+        feconn: s.frontend.sessions().now(),
+        beconn: s.backend.as_ref().map_or(0, |b| b.sessions().now()),
+        srv_conn: server.as_ref().map_or(0, |s| s.sessions.now()),
+        retries: s.retries,
+        redispatched: s.redispatched,
+        srv_queue: s.queue_positions.0,
+        backend_queue: s.queue_positions.1,
+        request_line: &s.request_line,
+        request_captures: &s.captures.request,
+        response_captures: &s.captures.response,
+        cookie_captures: [
+            s.captures.cookies[0].as_deref(),
+            s.captures.cookies[1].as_deref(),
+        ],
+        request_counter: s.worker.process.counters.sum(|c| &c.requests),
+        pid: s.worker.process.pid,
+        server_address: server.and_then(|s| s.target()).and_then(|t| t.socket(port)),
+        backend_source: None,
+        unfinished: s.logged_early,
+        tls: s.client.info.tls.is_some(),
+    };
+    let view = state::View {
+        process: &s.worker.process,
+        generation: &s.generation,
+        now: end,
+    };
+    let cx = Ctx {
+        session: &s.client.info,
+        stream: &s.info,
+        now: s.worker.wall(end),
+        req: Some(&mut s.request),
+        res: s.response.as_deref_mut(),
+        req_body: &s.body,
+        vars: &s.client.vars,
+        facts: &view,
+        log: Some(&facts),
+        rng: &s.worker.rng,
+    };
+    f(&cx);
+}
+
+/// Logs a connection whose TLS handshake came to nothing, in HAProxy's form for connections that
+/// never became a session (manual section 8.2.5).
+pub fn handshake_failed(worker: &Worker, client: &Client, error: HandshakeError) {
+    let frontend = &client.frontend;
+    let proxy = frontend.proxy();
+    let side = frontend.side();
+    let silent = error == HandshakeError::Empty && side.dontlognull;
+    // HAProxy says nothing of them unless it is told how sessions are logged.
+    let plain = matches!(side.log_format, LogFormatSpec::Default);
+    if silent || plain || proxy.logs.is_empty() {
+        return;
+    }
+    let info = &client.info;
+    let mut line = match info.src {
+        Some(src) => format!("{}:{} [", src.ip().to_canonical(), src.port()),
+        None => "unix:1 [".to_string(),
+    }
+    .into_bytes();
+    rules::log_date(info.accepted, &mut line);
+    line.extend_from_slice(format!("] {}/", info.frontend).as_bytes());
+    if info.listener.is_empty() {
+        line.extend_from_slice(info.listener_id.to_string().as_bytes());
+    } else {
+        line.extend_from_slice(info.listener.as_bytes());
+    }
+    line.extend_from_slice(b": ");
+    line.extend_from_slice(error.message().as_bytes());
+    let level = if side.log_separate_errors {
+        LogLevel::Err
+    } else {
+        LogLevel::Info
+    };
+    let now = worker.wall(worker.now());
+    worker
+        .logs
+        .send(&proxy.logs, proxy.log_tag.as_deref(), level, now, &line);
+}
+
+/// Writes a line about a session without a request.
+pub fn log_session(
+    worker: &Worker,
+    client: &Client,
+    info: Option<&rules::StreamInfo>,
+    facts: &LogFacts<'_>,
+    format: &rules::LogFormat,
+    level: LogLevel,
+    end: Instant,
+) {
+    let proxy = client.frontend.proxy();
+    let generation = worker.generation();
+    let view = state::View {
+        process: &worker.process,
+        generation: &generation,
+        now: end,
+    };
+    let none = rules::StreamInfo::default();
+    let cx = Ctx {
+        session: &client.info,
+        stream: info.unwrap_or(&none),
+        now: worker.wall(end),
+        req: None,
+        res: None,
+        req_body: &[],
+        vars: &client.vars,
+        facts: &view,
+        log: Some(facts),
+        rng: &worker.rng,
+    };
+    let mut line = worker.buffer();
+    format.render_log(&cx, &mut line);
+    worker.logs.send(
+        &proxy.logs,
+        proxy.log_tag.as_deref(),
+        level,
+        worker.wall(end),
+        &line,
+    );
+    worker.recycle(line);
+}
+
+/// The formats that options name, parsed once.
+pub struct Formats {
+    default: Arc<rules::LogFormat>,
+    tcp: Arc<rules::LogFormat>,
+    http: Arc<rules::LogFormat>,
+    https: Arc<rules::LogFormat>,
+    clf: Arc<rules::LogFormat>,
+}
+
+impl Default for Formats {
+    fn default() -> Formats {
+        let parse = |text| Arc::new(rules::LogFormat::parse(text).unwrap_or_default());
+        Formats {
+            default: parse("Connect from %ci:%cp to %fi:%fp (%f/HTTP)"),
+            tcp: parse(rules::formats::TCP),
+            http: parse(rules::formats::HTTP),
+            https: parse(rules::formats::HTTPS),
+            clf: parse(rules::formats::HTTP_CLF),
+        }
+    }
+}
+
+impl Formats {
+    /// The format that a setting means.
+    pub fn of(&self, spec: &LogFormatSpec) -> Arc<rules::LogFormat> {
+        match spec {
+            LogFormatSpec::Default => Arc::clone(&self.default),
+            LogFormatSpec::Tcp => Arc::clone(&self.tcp),
+            LogFormatSpec::Http => Arc::clone(&self.http),
+            LogFormatSpec::Https => Arc::clone(&self.https),
+            LogFormatSpec::HttpClf => Arc::clone(&self.clf),
+            LogFormatSpec::Custom(format) => Arc::clone(format),
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The sessions of a worker, for whoever wants to see or end them.
+//!
+//! Each session has one small record; what changes with its requests is numbers in cells, so that
+//! a request pays some stores. Names are looked up when somebody asks.
+
+use crate::worker::{Door, Order};
+use state::{SessionFacts, Sessions, Stage, Which};
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
+
+/// One live session.
+pub struct Live {
+    number: u32,
+    place: usize,
+    source: Option<SocketAddr>,
+    frontend: u32,
+    accepted: Instant,
+    descriptor: i32,
+    backend: Cell<Option<u32>>,
+    server: Cell<Option<u32>>,
+    requests: Cell<u32>,
+    stage: Cell<Stage>,
+    killed: Cell<bool>,
+}
+
+impl Live {
+    /// A request, or a TCP connection's bytes, are under way.
+    pub fn begin(&self, requests: u32) {
+        self.requests.set(requests);
+        self.stage.set(Stage::Busy);
+    }
+
+    /// The backend is chosen.
+    pub fn enter(&self, backend: u32) {
+        self.backend.set(Some(backend));
+    }
+
+    /// The server is chosen.
+    pub fn assign(&self, server: u32) {
+        self.server.set(Some(server));
+    }
+
+    /// The request is over.
+    pub fn end(&self) {
+        self.backend.set(None);
+        self.server.set(None);
+        self.stage.set(Stage::Idle);
+    }
+
+    /// Whether an operator has ended the session.
+    pub fn was_killed(&self) -> bool {
+        self.killed.get()
+    }
+}
+
+/// All sessions of one worker.
+#[derive(Default)]
+pub struct Roster {
+    places: RefCell<Vec<Option<Rc<Live>>>>,
+    free: RefCell<Vec<usize>>,
+    count: Cell<u32>,
+}
+
+impl Roster {
+    /// A new session; it stays until it is given back.
+    pub fn add(
+        &self,
+        source: Option<SocketAddr>,
+        frontend: u32,
+        accepted: Instant,
+        descriptor: i32,
+    ) -> Rc<Live> {
+        let mut places = self.places.borrow_mut();
+        let place = self.free.borrow_mut().pop().unwrap_or(places.len());
+        let number = self.count.get().wrapping_add(1);
+        self.count.set(number);
+        let live = Rc::new(Live {
+            number,
+            place,
+            source,
+            frontend,
+            accepted,
+            descriptor,
+            backend: Cell::new(None),
+            server: Cell::new(None),
+            requests: Cell::new(0),
+            stage: Cell::new(Stage::Idle),
+            killed: Cell::new(false),
+        });
+        match places.get_mut(place) {
+            Some(slot) => *slot = Some(Rc::clone(&live)),
+            None => places.push(Some(Rc::clone(&live))),
+        }
+        live
+    }
+
+    /// A session that is over.
+    pub fn remove(&self, live: &Live) {
+        if let Some(slot) = self.places.borrow_mut().get_mut(live.place) {
+            *slot = None;
+            self.free.borrow_mut().push(live.place);
+        }
+    }
+
+    /// All of them.
+    pub fn list(&self, worker: usize) -> Vec<SessionFacts> {
+        let places = self.places.borrow();
+        places.iter().flatten().map(|l| facts(worker, l)).collect()
+    }
+
+    /// Ends those that are meant, by closing their clients' connections under them: they then end
+    /// as they do when a client leaves, with all that this releases and counts.
+    pub fn end(&self, worker: usize, which: Which) -> usize {
+        let places = self.places.borrow();
+        let all = places.iter().flatten();
+        let meant = all.filter(|l| which.means(&facts(worker, l)));
+        meant
+            .map(|live| {
+                live.killed.set(true);
+                // SAFETY: plain call; the descriptor is open, because a session leaves the roster
+                // in the same step in which it closes it, on this very thread.
+                unsafe { libc::shutdown(live.descriptor, libc::SHUT_RDWR) };
+            })
+            .count()
+    }
+}
+
+fn facts(worker: usize, live: &Live) -> SessionFacts {
+    SessionFacts {
+        // Worker and number side by side; never 0.
+        id: (worker as u64 + 1) << 32 | u64::from(live.number),
+        worker,
+        source: live.source,
+        frontend: live.frontend,
+        backend: live.backend.get(),
+        server: live.server.get(),
+        accepted: live.accepted,
+        requests: live.requests.get(),
+        stage: live.stage.get(),
+        descriptor: live.descriptor,
+    }
+}
+
+/// The way to the rosters of all workers.
+pub struct Rosters {
+    pub(crate) doors: Arc<Vec<Door>>,
+}
+
+impl Rosters {
+    /// Asks every worker at once, and takes what comes in time.
+    fn ask<T>(&self, patience: Duration, order: impl Fn(Sender<T>) -> Order) -> Vec<T> {
+        let answers = self.doors.iter().map(|door| {
+            let (answer, answered) = channel();
+            // A worker that has ended does not answer: its end of the channel is dropped.
+            let _ = door.orders.send(order(answer));
+            answered
+        });
+        let answers: Vec<_> = answers.collect();
+        let until = Instant::now() + patience;
+        let left = || until.saturating_duration_since(Instant::now());
+        let come = answers.into_iter();
+        come.filter_map(|a| a.recv_timeout(left()).ok()).collect()
+    }
+}
+
+impl Sessions for Rosters {
+    fn list(&self, patience: Duration) -> Vec<SessionFacts> {
+        let lists = self.ask(patience, Order::ListSessions);
+        lists.into_iter().flatten().collect()
+    }
+
+    fn end(&self, which: Which, patience: Duration) -> usize {
+        let counts = self.ask(patience, |answer| Order::EndSessions(which, answer));
+        counts.into_iter().sum()
+    }
+
+    fn idle(&self, patience: Duration) -> Vec<Vec<u32>> {
+        self.ask(patience, Order::CountIdle)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_used_again_under_another_number() {
+        let roster = Roster::default();
+        let now = Instant::now();
+        let first = roster.add(None, 2, now, -1);
+        let second = roster.add(None, 3, now, -1);
+        roster.remove(&first);
+        let third = roster.add(None, 4, now, -1);
+        let list = roster.list(1);
+        let frontends: Vec<u32> = list.iter().map(|s| s.frontend).collect();
+        assert_eq!(frontends, [4, 3]);
+        assert_ne!(list[0].id, list[1].id);
+        third.begin(1);
+        third.enter(7);
+        third.assign(1);
+        assert_eq!(roster.end(1, Which::Server(7, 1)), 1);
+        assert!(third.was_killed() && !second.was_killed());
+    }
+}
