@@ -333,6 +333,12 @@ impl Server {
         Server { addr, seen }
     }
 
+    /// A server that somebody else runs, by its address.
+    pub fn at(addr: SocketAddr) -> Server {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        Server { addr, seen }
+    }
+
     /// Answers 200 with its name in `X-Server` and a two-byte body.
     pub fn named(name: &'static str) -> Server {
         Server::start(move |_, stream| {

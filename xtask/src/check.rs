@@ -8,11 +8,12 @@ use std::process::Command;
 const ARROWS: &[(&str, &[&str])] = &[
     ("http", &[]),
     ("tls", &[]),
+    ("wire", &[]),
     ("rules", &["http", "tls"]),
     ("model", &["http", "rules", "tls"]),
     ("state", &["rules", "model"]),
     ("config", &["http", "rules", "model", "tls"]),
-    ("proxy", &["http", "rules", "model", "state", "tls"]),
+    ("proxy", &["http", "rules", "model", "state", "tls", "wire"]),
     ("admin", &["http", "rules", "model", "state", "tls"]),
     (
         "mulgil",

@@ -52,6 +52,16 @@ fn text(line: &Line<'_>, at: usize, what: &str) -> Result<Arc<str>, Fault> {
 /// All words that `bind` understands. The place given to a function is that of its argument.
 pub static BIND_WORDS: &[BindWord] = &[
     word!(
+        "accept-proxy",
+        "",
+        "",
+        "each connection begins with a PROXY header",
+        |o, _, _| {
+            o.accept_proxy = true;
+            Ok(())
+        }
+    ),
+    word!(
         "backlog",
         "N",
         "1000",

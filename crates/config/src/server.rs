@@ -7,7 +7,7 @@ use crate::load::check_name;
 use crate::source::Source;
 use crate::tls::{SERVER_TLS_WORDS, ServerDraft};
 use crate::units;
-use model::{Address, Check, Host, OnError, PortSpec, Server, SourceAddress};
+use model::{Address, Check, Host, OnError, PortSpec, SendProxy, Server, SourceAddress};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,10 +20,19 @@ impl Default for Reading {
             checked: false,
             init_addr: None,
             tls: None,
+            check_send_proxy: false,
+            proxy_crc32c: false,
+            proxy_authority: false,
             shared_check: None,
         }
     }
 }
+
+/// The binary header without extensions.
+const PLAIN_V2: SendProxy = SendProxy::V2 {
+    crc32c: false,
+    authority: false,
+};
 
 /// A server before anything is said of it.
 fn blank() -> Server {
@@ -48,8 +57,7 @@ fn blank() -> Server {
         pool_max_conn: None,
         pool_purge_delay: Duration::from_secs(5),
         max_reuse: None,
-        send_proxy: false,
-        send_proxy_v2: false,
+        send_proxy: None,
         observe: None,
         error_limit: 10,
         on_error: OnError::default(),
@@ -68,6 +76,9 @@ pub struct Reading {
     checked: bool,
     init_addr: Option<Vec<model::InitAddr>>,
     tls: Option<Box<ServerDraft>>,
+    check_send_proxy: bool,
+    proxy_crc32c: bool,
+    proxy_authority: bool,
     /// The check settings of the servers before, shared by those that have the same.
     shared_check: Option<Arc<Check>>,
 }
@@ -320,6 +331,84 @@ pub static SERVER_WORDS: &[ServerWord] = &[
             Ok(())
         }
     ),
+    word!(
+        "check-send-proxy",
+        "",
+        "",
+        "checks begin with a PROXY header, too",
+        |r, _, _| {
+            r.check_send_proxy = true;
+            Ok(())
+        }
+    ),
+    word!(
+        "no-check-send-proxy",
+        "",
+        "",
+        "checks begin with a PROXY header where the traffic does",
+        |r, _, _| {
+            r.check_send_proxy = false;
+            Ok(())
+        }
+    ),
+    word!(
+        "proxy-v2-options",
+        "crc32c|authority[,…]",
+        "crc32c",
+        "what the header of version 2 holds",
+        |r, l, at| {
+            let known = "ssl cert-cn ssl-cipher cert-sig cert-key unique-id";
+            for option in l.arg(at).split(',') {
+                match option {
+                    "crc32c" => r.proxy_crc32c = true,
+                    "authority" => r.proxy_authority = true,
+                    other if known.split(' ').any(|k| k == other) => {
+                        return l.fail(
+                            at,
+                            format!(
+                                "'{other}' is an option of HAProxy that mulgil does not have yet"
+                            ),
+                        );
+                    }
+                    other => {
+                        return l.fail(
+                            at,
+                            format!("unknown option '{other}': use crc32c or authority"),
+                        );
+                    }
+                }
+            }
+            Ok(())
+        }
+    ),
+    word!(
+        "send-proxy",
+        "",
+        "",
+        "connections begin with a PROXY line",
+        |r, _, _| {
+            r.server.send_proxy = Some(SendProxy::V1);
+            Ok(())
+        }
+    ),
+    word!("no-send-proxy", "", "", "no PROXY line", |r, _, _| {
+        r.server.send_proxy = None;
+        Ok(())
+    }),
+    word!(
+        "send-proxy-v2",
+        "",
+        "",
+        "connections begin with a binary PROXY header",
+        |r, _, _| {
+            r.server.send_proxy = Some(PLAIN_V2);
+            Ok(())
+        }
+    ),
+    word!("no-send-proxy-v2", "", "", "no PROXY header", |r, _, _| {
+        r.server.send_proxy = None;
+        Ok(())
+    }),
     word!("rise", "N", "2", "good checks until up", |r, l, at| {
         r.check.rise = num(l, at, 1, 1 << 20)?;
         Ok(())
@@ -506,8 +595,20 @@ fn named(line: &mut Line<'_>, name: &str, at: usize, from: &Reading) -> Result<S
     server.name = name.into();
     server.hostname = hostname.map(Into::into);
     server.address = start_address(line, at, address, reading.init_addr.as_deref())?;
+    if let Some(SendProxy::V2 { .. }) = server.send_proxy {
+        server.send_proxy = Some(SendProxy::V2 {
+            crc32c: reading.proxy_crc32c,
+            authority: reading.proxy_authority,
+        });
+    }
+    let own_place = reading.check.addr.is_some() || reading.check.port.is_some();
+    // Checks that go elsewhere do as told, others as the traffic does (manual, `check-send-proxy`).
+    reading.check.send_proxy = match (reading.check_send_proxy, own_place) {
+        (true, _) => server.send_proxy.or(Some(SendProxy::V1)),
+        (false, false) => server.send_proxy,
+        (false, true) => None,
+    };
     if let Some(tls) = &reading.tls {
-        let own_place = reading.check.addr.is_some() || reading.check.port.is_some();
         (server.tls, reading.check.tls) = tls.finish(line, own_place)?;
     }
     server.check = reading.checked.then(|| match &from.shared_check {

@@ -1,6 +1,6 @@
 //! Active health checks: what is sent and what is expected.
 
-use crate::{Address, CheckTls};
+use crate::{Address, CheckTls, SendProxy};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,8 +23,8 @@ pub struct Check {
     pub port: Option<u16>,
     /// Whether checks speak TLS, and how.
     pub tls: Option<CheckTls>,
-    /// `check-send-proxy`.
-    pub send_proxy: bool,
+    /// How checks speak the PROXY protocol, if they do.
+    pub send_proxy: Option<SendProxy>,
 }
 
 impl Default for Check {
@@ -38,7 +38,7 @@ impl Default for Check {
             addr: None,
             port: None,
             tls: None,
-            send_proxy: false,
+            send_proxy: None,
         }
     }
 }

@@ -29,7 +29,7 @@ pub use proxy::{
     HttpReuse, InitAddr, LoadState, Mode, OriginalTo, Proxy, ProxyKind, Redispatch, RestrictNames,
     RetryOn, StatsPage, SwitchRule, SwitchTarget,
 };
-pub use server::{MarkedDown, Observe, OnError, Server, SourceAddress};
+pub use server::{MarkedDown, Observe, OnError, SendProxy, Server, SourceAddress};
 pub use timeouts::Timeouts;
 
 use std::collections::BTreeMap;

@@ -32,6 +32,20 @@ pub enum MarkedDown {
     Drain,
 }
 
+/// How the PROXY protocol tells a server of the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendProxy {
+    /// A line of text.
+    V1,
+    /// A binary header, with what `proxy-v2-options` adds.
+    V2 {
+        /// `crc32c`.
+        crc32c: bool,
+        /// `authority`: the name the client asked for by SNI.
+        authority: bool,
+    },
+}
+
 /// `source` (of a server or a backend).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceAddress {
@@ -86,10 +100,8 @@ pub struct Server {
     pub pool_purge_delay: Duration,
     /// `max-reuse`; `None`: no limit.
     pub max_reuse: Option<u32>,
-    /// `send-proxy`.
-    pub send_proxy: bool,
-    /// `send-proxy-v2`.
-    pub send_proxy_v2: bool,
+    /// `send-proxy`, `send-proxy-v2`.
+    pub send_proxy: Option<SendProxy>,
     /// `observe`.
     pub observe: Option<Observe>,
     /// `error-limit`; 10 when not set.

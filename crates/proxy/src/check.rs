@@ -5,7 +5,9 @@ use crate::socket::{self, Outgoing};
 use crate::transport::Transport;
 use crate::worker::Worker;
 use http::{Head, h1};
-use model::{Check, CheckKind, Expect, HttpCheckSend, HttpCheckStep, PortSpec, TcpCheckStep};
+use model::{
+    Check, CheckKind, Expect, HttpCheckSend, HttpCheckStep, PortSpec, SendProxy, TcpCheckStep,
+};
 use rules::{Ctx, NoFacts, SessionInfo, StreamInfo, Vars};
 use state::health::{Change, CheckStatus};
 use state::{Backend, Server, Target};
@@ -220,15 +222,20 @@ async fn connect(server: &Server, check: &Check, port: Option<u16>) -> Result<Tr
     poll_fn(|cx| io.poll_connected(cx))
         .await
         .map_err(|_| failed)?;
-    let Some(tls) = &check.tls else {
-        return Ok(Transport::Plain(io));
+    let mut io = match &check.tls {
+        None => Transport::Plain(io),
+        Some(tls) => Transport::to_server(io, &tls.connector, tls.sni.as_deref(), &target)
+            .map_err(|_| (CheckStatus::L6Response, None))?,
     };
-    let refused = (CheckStatus::L6Response, None);
-    let mut io = Transport::to_server(io, &tls.connector, tls.sni.as_deref(), &target)
-        .map_err(|_| refused)?;
-    poll_fn(|cx| io.poll_established(cx))
+    // A check speaks for itself: there is no client to tell of.
+    let mut first = match check.send_proxy {
+        None => Vec::new(),
+        Some(SendProxy::V1) => wire::proxy::line(None),
+        Some(SendProxy::V2 { crc32c, .. }) => wire::proxy::header(None, &[], crc32c),
+    };
+    poll_fn(|cx| io.poll_established(cx, &mut first))
         .await
-        .map_err(|_| refused)?;
+        .map_err(|_| (CheckStatus::L6Response, None))?;
     Ok(io)
 }
 

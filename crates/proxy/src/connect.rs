@@ -8,7 +8,7 @@ use crate::stream::Stream;
 use crate::termination::Cause;
 use crate::transport::Transport;
 use crate::worker::Worker;
-use model::HttpReuse;
+use model::{HttpReuse, SendProxy};
 use state::{Backend, Server, Target};
 use std::future::poll_fn;
 use std::io;
@@ -89,6 +89,9 @@ fn kept(
     {
         return Some(private.1);
     }
+    if server.settings().send_proxy.is_some() {
+        return None;
+    }
     let proven = match backend.side().reuse {
         HttpReuse::Never => return None,
         HttpReuse::Safe if first => return None,
@@ -135,8 +138,9 @@ pub async fn open(
         Some(settings) => Transport::to_server(io, &settings.connector, sni.as_deref(), &target)
             .map_err(|_| ConnectFailure::Unusable)?,
     };
+    let mut first = proxy_header(server.settings().send_proxy, client);
     poll_fn(|cx| {
-        match io.poll_established(cx) {
+        match io.poll_established(cx, &mut first) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
             Poll::Ready(Err(_)) => return Poll::Ready(Err(ConnectFailure::Refused)),
             Poll::Pending => {}
@@ -156,6 +160,24 @@ pub async fn open(
         sni,
         served: 0,
     })
+}
+
+/// The PROXY header that tells a server of this client.
+fn proxy_header(kind: Option<SendProxy>, client: &mut Client) -> Vec<u8> {
+    let Some(kind) = kind else { return Vec::new() };
+    let addresses = client.info.src.zip(client.destination());
+    match kind {
+        SendProxy::V1 => wire::proxy::line(addresses),
+        SendProxy::V2 { crc32c, authority } => {
+            let tls = client.info.tls.as_deref();
+            let name = tls.and_then(|t| t.sni.as_deref()).filter(|_| authority);
+            let extensions: Vec<_> = name
+                .map(|n| (wire::proxy::AUTHORITY, n.as_bytes()))
+                .into_iter()
+                .collect();
+            wire::proxy::header(addresses, &extensions, crc32c)
+        }
+    }
 }
 
 fn begin(target: &Target, client: &Client, backend: &Backend, server: &Server) -> io::Result<Io> {

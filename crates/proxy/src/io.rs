@@ -79,6 +79,30 @@ impl Io {
         }
     }
 
+    /// Looks at what is there without taking it. `seen` bytes are known already: ready only when
+    /// there are more, or the end.
+    pub fn poll_peek(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+        seen: usize,
+    ) -> Poll<io::Result<usize>> {
+        let registration = self.registered()?;
+        loop {
+            let mut guard = ready!(registration.poll_read_ready(cx))?;
+            let closed = guard.ready().is_read_closed();
+            match outcome(call::recv(self.raw(), buf, libc::MSG_PEEK)) {
+                Ok(n) if n == seen && n > 0 && !closed => guard.clear_ready(),
+                // The end has come, and nothing before it.
+                Ok(n) if n == seen => return Poll::Ready(Ok(0)),
+                Ok(n) => return Poll::Ready(Ok(n)),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Poll::Ready(Err(e)),
+            }
+        }
+    }
+
     /// Writes as much of the slices as the socket takes now.
     pub fn poll_write(
         &self,

@@ -38,6 +38,7 @@ mod log;
 mod malformed;
 mod persistence;
 mod pool;
+mod prelude;
 mod reply;
 mod report;
 mod request;

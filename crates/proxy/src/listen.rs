@@ -12,7 +12,7 @@ use crate::transport::Transport;
 use crate::worker::{Door, Worker, spawn_session};
 use model::{Address, Bind, Config};
 use rules::action::{Effects, run};
-use rules::{Ctx, NoTrace, SessionInfo, StreamInfo, Vars, Verdict};
+use rules::{Ctx, NoTrace, Rule, SessionInfo, StreamInfo, Vars, Verdict};
 use state::{Frontend, SessionGuard};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -380,7 +380,13 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     process.connections.add(1);
     process.conn_rate.event(now);
     let vars = RefCell::new(Vars::sharing(&worker.process.vars));
-    if rejected(worker, &frontend, &info, &vars, at) {
+    let side = frontend.side();
+    let mut rejected = rejects(worker, &side.tcp_request_connection, &info, &vars, at);
+    // Where something comes before the session, its rules come after that.
+    if !options.accept_proxy && options.tls.is_none() {
+        rejected |= rejects(worker, &side.tcp_request_session, &info, &vars, at);
+    }
+    if rejected {
         counters.dreq.add(1);
         leave(doors, worker.id);
         return;
@@ -402,6 +408,7 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         info,
         frontend,
         requests: 0,
+        accept_proxy: options.accept_proxy,
         unread: false,
         last_server: None,
         accepted: at,
@@ -414,16 +421,25 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     spawn_session(worker, client);
 }
 
-/// `tcp-request connection` and `tcp-request session` rules.
-fn rejected(
+/// Whether the `tcp-request session` rules refuse a connection whose prelude is over.
+pub fn session_rejected(worker: &Worker, client: &Client) -> bool {
+    let rules = &client.frontend.side().tcp_request_session;
+    let rejected = rejects(worker, rules, &client.info, &client.vars, worker.now());
+    if rejected {
+        client.frontend.counters().of(worker.id).dreq.add(1);
+    }
+    rejected
+}
+
+/// Whether rules refuse a connection that has brought no request yet.
+fn rejects(
     worker: &Worker,
-    frontend: &Frontend,
+    rules: &[Rule],
     info: &SessionInfo,
     vars: &RefCell<Vars>,
     at: Instant,
 ) -> bool {
-    let side = frontend.side();
-    if side.tcp_request_connection.is_empty() && side.tcp_request_session.is_empty() {
+    if rules.is_empty() {
         return false;
     }
     let generation = worker.generation();
@@ -446,14 +462,8 @@ fn rejected(
         rng: &worker.rng,
     };
     let mut effects = Effects::default();
-    [&side.tcp_request_connection, &side.tcp_request_session]
-        .into_iter()
-        .any(|rules| {
-            matches!(
-                run(rules, 0, &mut cx, &mut effects, &mut NoTrace),
-                Verdict::Reject
-            )
-        })
+    let verdict = run(rules, 0, &mut cx, &mut effects, &mut NoTrace);
+    matches!(verdict, Verdict::Reject)
 }
 
 fn leave(doors: &[Door], worker: usize) {

@@ -4,7 +4,6 @@
 use crate::session::Client;
 use crate::stream::Stream;
 use crate::termination::Cause;
-use crate::tls::HandshakeError;
 use crate::worker::Worker;
 use model::{LogFormatSpec, LogLevel};
 use rules::{Ctx, LogFacts, LogLevelChange, Timers};
@@ -142,13 +141,13 @@ fn with_facts(
     f(&cx);
 }
 
-/// Logs a connection whose TLS handshake came to nothing, in HAProxy's form for connections that
-/// never became a session (manual section 8.2.5).
-pub fn handshake_failed(worker: &Worker, client: &Client, error: HandshakeError) {
+/// Logs a connection that never became a session, in HAProxy's form (manual section 8.2.5).
+/// `empty`: it ended without a byte.
+pub fn unborn(worker: &Worker, client: &Client, message: &str, empty: bool) {
     let frontend = &client.frontend;
     let proxy = frontend.proxy();
     let side = frontend.side();
-    let silent = error == HandshakeError::Empty && side.dontlognull;
+    let silent = empty && side.dontlognull;
     // HAProxy says nothing of them unless it is told how sessions are logged.
     let plain = matches!(side.log_format, LogFormatSpec::Default);
     if silent || plain || proxy.logs.is_empty() {
@@ -168,7 +167,7 @@ pub fn handshake_failed(worker: &Worker, client: &Client, error: HandshakeError)
         line.extend_from_slice(info.listener.as_bytes());
     }
     line.extend_from_slice(b": ");
-    line.extend_from_slice(error.message().as_bytes());
+    line.extend_from_slice(message.as_bytes());
     let level = if side.log_separate_errors {
         LogLevel::Err
     } else {

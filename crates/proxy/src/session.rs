@@ -6,10 +6,9 @@
 
 use crate::stream::{self, Next};
 use crate::timer::Timer;
-use crate::tls::HandshakeError;
 use crate::transport::Transport;
 use crate::worker::Worker;
-use crate::{account, malformed, pool::ServerConn, reply, report, tcp};
+use crate::{malformed, pool::ServerConn, prelude, reply, tcp};
 use http::{Head, h1};
 use rules::{SessionInfo, Vars};
 use state::{Frontend, SessionGuard};
@@ -31,6 +30,8 @@ pub struct Client {
     pub timer: Timer,
     /// What rules and logs may know of the connection.
     pub info: Box<SessionInfo>,
+    /// A PROXY header comes before everything else.
+    pub accept_proxy: bool,
     /// The frontend it came in by.
     pub frontend: Arc<Frontend>,
     /// Requests received so far.
@@ -103,7 +104,8 @@ enum Received {
 
 /// Serves one connection to its end.
 pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
-    if matches!(client.io, Transport::Tls(_)) && !Box::pin(handshake(worker, client)).await {
+    let prelude = client.accept_proxy || matches!(client.io, Transport::Tls(_));
+    if prelude && !Box::pin(prelude::run(worker, client)).await {
         return;
     }
     if client.frontend.proxy().mode == model::Mode::Tcp {
@@ -114,40 +116,6 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
     if client.frontend.side().nolinger {
         client.io.socket().close_at_once();
     }
-}
-
-/// Makes the TLS handshake of a new connection, within `timeout client`; whether it succeeded.
-async fn handshake(worker: &Worker, client: &mut Client) -> bool {
-    let patience = client.frontend.proxy().timeouts.client;
-    client.timer.arm(patience.map(|t| client.accepted + t));
-    let mut greeting = None;
-    let failed = poll_fn(|cx| {
-        let Transport::Tls(tls) = &mut client.io else {
-            return Poll::Ready(None);
-        };
-        match tls.poll_handshake(cx, &mut greeting) {
-            Poll::Ready(Ok(())) => Poll::Ready(None),
-            Poll::Ready(Err(error)) => Poll::Ready(Some(error)),
-            Poll::Pending => {
-                let expired = client.timer.poll_expired(cx);
-                expired.map(|()| Some(HandshakeError::TimedOut))
-            }
-        }
-    })
-    .await;
-    client.handshake = client.accepted.elapsed();
-    if let Some(error) = failed {
-        report::handshake_failed(worker, client, error);
-        return false;
-    }
-    if let Transport::Tls(tls) = &client.io {
-        let info = tls
-            .agreed()
-            .map(|agreed| crate::tls::info(greeting, agreed));
-        client.info.tls = info.map(Arc::new);
-    }
-    account::handshake_done(worker);
-    true
 }
 
 async fn http1(worker: &Rc<Worker>, client: &mut Client) {

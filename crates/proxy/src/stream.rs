@@ -367,10 +367,12 @@ impl Stream<'_> {
         connection.served += 1;
         let server = slot.server();
         let settings = server.settings();
-        let never = self
-            .backend
-            .as_ref()
-            .is_some_and(|b| b.side().reuse == model::HttpReuse::Never);
+        // What was told of one client must not be taken for another.
+        let never = settings.send_proxy.is_some()
+            || self
+                .backend
+                .as_ref()
+                .is_some_and(|b| b.side().reuse == model::HttpReuse::Never);
         if never {
             self.client.private = Some(Box::new((server.uid, connection)));
             return;

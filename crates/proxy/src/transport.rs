@@ -32,9 +32,18 @@ impl Transport {
         TlsStream::connect(io, connector, &name).map(|tls| Transport::Tls(Box::new(tls)))
     }
 
-    /// Ready when the connection is made, and the TLS handshake with it.
-    pub fn poll_established(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Ready when the connection is made, what must come first is sent, and the TLS handshake is
+    /// made.
+    pub fn poll_established(
+        &mut self,
+        cx: &mut Context<'_>,
+        first: &mut Vec<u8>,
+    ) -> Poll<io::Result<()>> {
         ready!(self.socket().poll_connected(cx))?;
+        while !first.is_empty() {
+            let n = ready!(self.socket().poll_write(cx, &[IoSlice::new(first)]))?;
+            first.drain(..n);
+        }
         match self {
             Transport::Plain(_) => Poll::Ready(Ok(())),
             Transport::Tls(tls) => tls

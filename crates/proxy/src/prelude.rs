@@ -1,0 +1,145 @@
+//! What comes before a session: the PROXY header, the TLS handshake, the session's rules.
+
+use crate::session::Client;
+use crate::tls::HandshakeError;
+use crate::transport::Transport;
+use crate::worker::Worker;
+use crate::{account, listen, report};
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use wire::proxy::{Header, Read};
+
+/// Why a connection never became a session; the words are HAProxy's (manual, `fc_err_str`).
+struct Failure {
+    message: &'static str,
+    /// The client left without a byte.
+    empty: bool,
+}
+
+/// Takes a connection to the point where its session begins, within `timeout client`; whether it
+/// got there.
+pub async fn run(worker: &Worker, client: &mut Client) -> bool {
+    let patience = client.frontend.proxy().timeouts.client;
+    client.timer.arm(patience.map(|t| client.accepted + t));
+    let mut outcome = Ok(());
+    if client.accept_proxy {
+        outcome = proxy_header(client).await;
+    }
+    if outcome.is_ok() && matches!(client.io, Transport::Tls(_)) {
+        outcome = handshake(worker, client).await;
+    }
+    if let Err(failure) = outcome {
+        report::unborn(worker, client, failure.message, failure.empty);
+        return false;
+    }
+    !listen::session_rejected(worker, client)
+}
+
+/// The longest header that is waited for, bytes.
+const LONGEST: usize = 16 + 4096;
+
+/// Reads the header that names the true addresses. It is looked at and then taken exactly, so that
+/// what follows is left for TLS.
+async fn proxy_header(client: &mut Client) -> Result<(), Failure> {
+    let mut buffer = vec![0; LONGEST];
+    let mut seen = 0;
+    let header = poll_fn(|cx| poll_header(client, cx, &mut buffer, &mut seen)).await?;
+    let mut rest = header.len;
+    while rest > 0 {
+        let room = buffer.get_mut(..rest).unwrap_or_default();
+        let taken = poll_fn(|cx| client.io.socket().poll_read(cx, room)).await;
+        match taken {
+            Ok(n) if n > 0 => rest -= n.min(rest),
+            _ => {
+                return Err(failure(
+                    "Connection error while waiting for PROXY protocol header",
+                ));
+            }
+        }
+    }
+    if let Some((source, destination)) = header.addresses {
+        client.info.src = Some(source);
+        client.info.dst = Some(destination);
+    }
+    Ok(())
+}
+
+fn poll_header(
+    client: &mut Client,
+    cx: &mut Context<'_>,
+    buffer: &mut [u8],
+    seen: &mut usize,
+) -> Poll<Result<Header, Failure>> {
+    loop {
+        match client.io.socket().poll_peek(cx, buffer, *seen) {
+            Poll::Pending => {
+                let expired = client.timer.poll_expired(cx);
+                return expired
+                    .map(|()| Err(failure("Timeout while waiting for PROXY protocol header")));
+            }
+            Poll::Ready(Err(_)) => {
+                return Poll::Ready(Err(failure(
+                    "Connection error while waiting for PROXY protocol header",
+                )));
+            }
+            Poll::Ready(Ok(0)) if *seen == 0 => {
+                return Poll::Ready(Err(Failure {
+                    message: "Connection closed while waiting for PROXY protocol header",
+                    empty: true,
+                }));
+            }
+            Poll::Ready(Ok(0)) => {
+                return Poll::Ready(Err(failure("Truncated PROXY protocol header received")));
+            }
+            Poll::Ready(Ok(n)) => {
+                *seen = n;
+                match wire::proxy::read(buffer.get(..n).unwrap_or_default()) {
+                    Read::Header(header) => return Poll::Ready(Ok(header)),
+                    Read::NeedMore if n < buffer.len() => {}
+                    _ => {
+                        return Poll::Ready(Err(failure(
+                            "Received something which does not look like a PROXY protocol header",
+                        )));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn failure(message: &'static str) -> Failure {
+    Failure {
+        message,
+        empty: false,
+    }
+}
+
+/// Makes the TLS handshake.
+async fn handshake(worker: &Worker, client: &mut Client) -> Result<(), Failure> {
+    let mut greeting = None;
+    let outcome = poll_fn(|cx| {
+        let Transport::Tls(tls) = &mut client.io else {
+            return Poll::Ready(Ok(()));
+        };
+        match tls.poll_handshake(cx, &mut greeting) {
+            Poll::Pending => {
+                let expired = client.timer.poll_expired(cx);
+                expired.map(|()| Err(HandshakeError::TimedOut))
+            }
+            ready => ready,
+        }
+    })
+    .await;
+    client.handshake = client.accepted.elapsed();
+    outcome.map_err(|error| Failure {
+        message: error.message(),
+        empty: error == HandshakeError::Empty,
+    })?;
+    if let Transport::Tls(tls) = &client.io {
+        let agreed = tls.agreed();
+        client.info.tls = agreed.map(|agreed| Arc::new(crate::tls::info(greeting, agreed)));
+    }
+    account::handshake_done(worker);
+    Ok(())
+}

@@ -1,0 +1,3 @@
+//! Formats of bytes between machines, read and written without I/O.
+
+pub mod proxy;
