@@ -69,7 +69,7 @@ fn the_addresses_of_the_header_are_the_connections() {
             program.name
         );
         assert_eq!(ask(b""), "", "{}", program.name);
-        let line = sink.line("door: ");
+        let line = sink.line("header");
         assert!(
             line.ends_with(
                 "f/door: Received something which does not look like a PROXY protocol header"
