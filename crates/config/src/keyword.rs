@@ -19,6 +19,7 @@ use crate::draft::sections::{self, *};
 use crate::draft::{Draft, Line};
 use crate::units;
 use model::{SwitchRule, SwitchTarget};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One keyword of a proxy section.
@@ -113,8 +114,7 @@ pub fn line(draft: &mut Draft, line: &mut Line<'_>) -> Result<(), Fault> {
                 belongs(keyword.name, draft.section, keyword.sections),
             ));
         }
-        misplaced(line, keyword.name, draft.section, keyword.sections);
-        return Ok(());
+        return misplaced(draft, line, keyword.name, keyword.sections, keyword.parse);
     }
     if draft.section == D && draft.name.is_empty() && only_named(keyword.name) {
         return Err(Fault::at(
@@ -162,10 +162,20 @@ fn mark(name: &'static str) -> Option<&'static str> {
     }
 }
 
-/// Warns that a keyword has no effect where it stands.
-fn misplaced(line: &mut Line<'_>, name: &str, here: u8, places: u8) {
-    let message = format!("{}; it is not read", belongs(name, here, places));
+/// Warns that a keyword has no effect where it stands. Its arguments are read all the same, for
+/// their mistakes.
+fn misplaced(
+    draft: &Draft,
+    line: &mut Line<'_>,
+    name: &str,
+    places: u8,
+    parse: fn(&mut Draft, &mut Line<'_>) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let message = format!("{}; it has no effect", belongs(name, draft.section, places));
     line.warnings.push(Fault::warning(0, message));
+    let mut aside = Draft::new(Arc::clone(&draft.name), draft.section, draft.place.clone());
+    aside.acls = draft.acls.clone();
+    parse(&mut aside, line)
 }
 
 fn belongs(name: &str, here: u8, places: u8) -> String {
