@@ -64,6 +64,8 @@ pub struct Draft {
     pub check: CheckDraft,
     /// Names of backends that must exist, with the place that names them.
     pub references: Vec<Reference>,
+    /// Names of userlists that must exist.
+    pub userlist_references: Vec<Reference>,
     /// Names of servers that must exist here.
     pub server_references: Vec<Reference>,
     /// The first line of each keyword that has no effect without something said elsewhere.
@@ -157,6 +159,7 @@ impl Draft {
             default_server: Box::default(),
             check: CheckDraft::default(),
             references: Vec::new(),
+            userlist_references: Vec::new(),
             server_references: Vec::new(),
             marks: BTreeMap::new(),
             clitcpka: Default::default(),

@@ -16,7 +16,7 @@ pub use pages::error_file;
 
 use crate::diag::Fault;
 use crate::draft::sections::{self, *};
-use crate::draft::{Draft, Line};
+use crate::draft::{Draft, Line, Reference};
 use crate::units;
 use model::{SwitchRule, SwitchTarget};
 use std::sync::Arc;
@@ -126,6 +126,7 @@ pub fn line(draft: &mut Draft, line: &mut Line<'_>) -> Result<(), Fault> {
         ));
     }
     (keyword.parse)(draft, line)?;
+    userlists(draft, line);
     if let Some(mark) = mark(keyword.name) {
         draft.marks.insert(mark, line.place_of_keyword());
     }
@@ -148,6 +149,23 @@ fn only_named(name: &str) -> bool {
     name == "acl"
         || name.starts_with("tcp-re")
         || ruleset::RULE_KEYWORDS.iter().any(|k| k.name == name)
+}
+
+/// Notes the userlists that the expressions of a line name: `http_auth(LIST)`.
+fn userlists(draft: &mut Draft, line: &Line<'_>) {
+    for (at, word) in line.args().iter().enumerate() {
+        for fetch in ["http_auth(", "http_auth_group("] {
+            let named = word.text.split(fetch).skip(1);
+            let named = named.filter_map(|rest| rest.split(')').next());
+            draft
+                .userlist_references
+                .extend(named.map(|name| Reference {
+                    name: name.trim_matches('"').into(),
+                    keyword: "http_auth",
+                    place: line.place(at),
+                }));
+        }
+    }
 }
 
 /// What a later check wants to know the line of.

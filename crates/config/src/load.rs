@@ -4,6 +4,7 @@ mod blocks;
 mod finish;
 mod section;
 mod servers;
+mod users;
 
 use crate::diag::{Diagnostic, Fault, Report, Severity};
 use crate::draft::{Bases, Draft, Line, Place};
@@ -109,7 +110,12 @@ struct Here<'a> {
     words: &'a [Word],
 }
 
-impl Here<'_> {
+impl<'a> Here<'a> {
+    /// The text of the word at `at`, or an empty one.
+    fn word(&self, at: usize) -> &'a str {
+        self.words.get(at).map_or("", |w| w.text.as_str())
+    }
+
     /// The word at `at`, or the last one.
     fn place(&self, at: usize) -> Place {
         let word = self.words.get(at).or(self.words.last());
@@ -234,7 +240,7 @@ impl Loader<'_> {
 
     /// A section's header, or a line of the section.
     fn line(&mut self, here: Here<'_>) {
-        let name = here.words.first().map_or("", |w| w.text.as_str());
+        let name = here.word(0);
         if section::known().any(|s| s == name) {
             self.end_section();
             self.section_name = here.words.get(1).map_or(name, |w| w.text.as_str()).into();
@@ -279,6 +285,7 @@ impl Loader<'_> {
                 global::line(&mut reading, &mut line)
             }
             Section::Errors(_, pages) => section::error_page(pages, &line),
+            Section::Users(_, users) => users.line(here),
             Section::Proxy(draft) => keyword::line(draft, &mut line),
         };
         let warnings = std::mem::take(&mut line.warnings);
