@@ -335,8 +335,7 @@ pub async fn refuse(
     let ended = Termination::new(cause, Phase::Request);
     let answer = Answer::error(status);
     let pages = [&*frontend.proxy().errors];
-    let answered =
-        !(bytes == 0 && frontend.proxy().http.ignore_probes) && !answer.is_silent(&pages);
+    let answered = !(answer.is_silent(&pages) || bytes == 0 && frontend.proxy().http.ignore_probes);
     let mut sent = 0;
     if answered {
         let mut head = worker.head();
