@@ -2,7 +2,7 @@
 
 use crate::diag::Fault;
 use crate::lexer::Word;
-use crate::source::Source;
+use crate::source::{DefaultPath, Source};
 use model::{Backend, Frontend, HttpOptions, LogSetting, Mode, ProxyKind, StatsPage, Timeouts};
 use rules::{Acls, Rule, Scope};
 use std::collections::BTreeMap;
@@ -261,6 +261,7 @@ pub struct Line<'a> {
 /// What `global` says about reading other things.
 #[derive(Clone, Default)]
 pub struct Bases {
+    pub default_path: DefaultPath,
     pub ca_base: Option<String>,
     pub crt_base: Option<String>,
 }

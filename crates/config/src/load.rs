@@ -11,7 +11,7 @@ use crate::draft::{Bases, Draft, Line, Place};
 use crate::global::{self, Reading};
 use crate::keyword;
 use crate::lexer::{self, Variables, Word};
-use crate::source::Source;
+use crate::source::{Source, Within};
 use blocks::Block;
 use model::Config;
 use section::Section;
@@ -253,6 +253,10 @@ impl Loader<'_> {
         let negated = name == "no" && here.words.len() > 1;
         let defaulted = name == "default" && here.words.len() > 1;
         let shift = usize::from(negated || defaulted);
+        let source = Within {
+            source: self.source,
+            folder: self.bases.default_path.folder(here.file),
+        };
         // Lines of `global` change what all other lines only read: they read a copy.
         let (env, bases) = if matches!(self.section, Section::Global) {
             (self.env.clone(), self.bases.clone())
@@ -269,7 +273,7 @@ impl Loader<'_> {
             file: here.file,
             number: here.number,
             text: here.text,
-            source: self.source,
+            source: &source,
             bases: &bases,
             warnings: Vec::new(),
         };
