@@ -312,7 +312,14 @@ impl Server {
     /// `script` is given a request's head and body as text and writes to the stream; it returns
     /// whether the connection goes on.
     pub fn start(script: impl Fn(&str, &mut TcpStream) -> bool + Send + Sync + 'static) -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        Server::on(TcpListener::bind("127.0.0.1:0").expect("a port"), script)
+    }
+
+    /// The same on a listening socket that is there already.
+    pub fn on(
+        listener: TcpListener,
+        script: impl Fn(&str, &mut TcpStream) -> bool + Send + Sync + 'static,
+    ) -> Server {
         let addr = listener.local_addr().expect("an address");
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (kept, script) = (Arc::clone(&seen), Arc::new(script));
@@ -369,7 +376,12 @@ pub struct Client {
 impl Client {
     /// Connects to a port of the loopback.
     pub fn connect(port: u16) -> Client {
-        Client::of(TcpStream::connect(("127.0.0.1", port)).expect("it listens"))
+        Client::connect_to(([127, 0, 0, 1], port).into())
+    }
+
+    /// Connects to an address.
+    pub fn connect_to(addr: SocketAddr) -> Client {
+        Client::of(TcpStream::connect(addr).expect("it listens"))
     }
 
     fn of(stream: TcpStream) -> Client {

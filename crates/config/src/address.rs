@@ -59,7 +59,7 @@ pub fn parse(
                     None,
                 ));
             }
-            "fd" if purpose != Purpose::Listen => {
+            "fd" if matches!(purpose, Purpose::Connect | Purpose::Source) => {
                 return Err(format!(
                     "'{text}' is a descriptor, which cannot be connected: name an address"
                 ));

@@ -2,7 +2,7 @@
 
 use crate::diag::Fault;
 use crate::lexer::Word;
-use crate::source::Source;
+use crate::source::{DefaultPath, Source};
 use model::{Backend, Frontend, HttpOptions, LogSetting, Mode, ProxyKind, StatsPage, Timeouts};
 use rules::{Acls, Rule, Scope};
 use std::collections::BTreeMap;
@@ -64,6 +64,8 @@ pub struct Draft {
     pub check: CheckDraft,
     /// Names of backends that must exist, with the place that names them.
     pub references: Vec<Reference>,
+    /// Names of userlists that must exist.
+    pub userlist_references: Vec<Reference>,
     /// Names of servers that must exist here.
     pub server_references: Vec<Reference>,
     /// The first line of each keyword that has no effect without something said elsewhere.
@@ -157,6 +159,7 @@ impl Draft {
             default_server: Box::default(),
             check: CheckDraft::default(),
             references: Vec::new(),
+            userlist_references: Vec::new(),
             server_references: Vec::new(),
             marks: BTreeMap::new(),
             clitcpka: Default::default(),
@@ -258,6 +261,7 @@ pub struct Line<'a> {
 /// What `global` says about reading other things.
 #[derive(Clone, Default)]
 pub struct Bases {
+    pub default_path: DefaultPath,
     pub ca_base: Option<String>,
     pub crt_base: Option<String>,
     pub tls: crate::tls::Defaults,

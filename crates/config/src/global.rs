@@ -3,6 +3,7 @@
 use crate::bind;
 use crate::diag::Fault;
 use crate::draft::{Bases, Line};
+use crate::source::DefaultPath;
 use crate::units;
 use model::Global;
 use std::collections::BTreeMap;
@@ -59,6 +60,31 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "where ca-file looks",
         |r, l| {
             r.bases.ca_base = Some(text(l, "a directory")?);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "default-path",
+        "current|config|parent|origin DIR",
+        "origin /etc/mulgil",
+        "where files with relative names are",
+        |r, l| {
+            r.bases.default_path = match l.arg(0) {
+                "current" => DefaultPath::Current,
+                "config" => DefaultPath::Config,
+                "parent" => DefaultPath::Parent,
+                "origin" => {
+                    l.exactly(2, "a directory after 'origin'")?;
+                    DefaultPath::Origin(l.arg(1).into())
+                }
+                other => {
+                    let known = ["current", "config", "parent", "origin"];
+                    return l.fail(0, crate::keyword::near("policy", other, &known));
+                }
+            };
+            if l.arg(0) != "origin" {
+                l.exactly(1, "one policy")?;
+            }
             Ok(())
         }
     ),
@@ -665,6 +691,10 @@ pub fn line(reading: &mut Reading<'_>, l: &mut Line<'_>) -> Result<(), Fault> {
     if let Some(keyword) = GLOBAL_KEYWORDS.iter().find(|k| k.name == name) {
         match (name, l.negated) {
             ("insecure-fork-wanted", true) => reading.global.insecure_fork = false,
+            ("log", true) => {
+                l.exactly(0, "nothing after 'no log'")?;
+                reading.global.logs.clear();
+            }
             (_, true) => return Err(not_negatable(name)),
             (_, false) => return (keyword.parse)(reading, l),
         }

@@ -17,9 +17,10 @@ pub use pages::error_file;
 
 use crate::diag::Fault;
 use crate::draft::sections::{self, *};
-use crate::draft::{Draft, Line};
+use crate::draft::{Draft, Line, Reference};
 use crate::units;
 use model::{SwitchRule, SwitchTarget};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One keyword of a proxy section.
@@ -114,8 +115,7 @@ pub fn line(draft: &mut Draft, line: &mut Line<'_>) -> Result<(), Fault> {
                 belongs(keyword.name, draft.section, keyword.sections),
             ));
         }
-        misplaced(line, keyword.name, draft.section, keyword.sections);
-        return Ok(());
+        return misplaced(draft, line, keyword.name, keyword.sections, keyword.parse);
     }
     if draft.section == D && draft.name.is_empty() && only_named(keyword.name) {
         return Err(Fault::at(
@@ -127,6 +127,7 @@ pub fn line(draft: &mut Draft, line: &mut Line<'_>) -> Result<(), Fault> {
         ));
     }
     (keyword.parse)(draft, line)?;
+    userlists(draft, line);
     if let Some(mark) = mark(keyword.name) {
         draft.marks.insert(mark, line.place_of_keyword());
     }
@@ -151,6 +152,23 @@ fn only_named(name: &str) -> bool {
         || ruleset::RULE_KEYWORDS.iter().any(|k| k.name == name)
 }
 
+/// Notes the userlists that the expressions of a line name: `http_auth(LIST)`.
+fn userlists(draft: &mut Draft, line: &Line<'_>) {
+    for (at, word) in line.args().iter().enumerate() {
+        for fetch in ["http_auth(", "http_auth_group("] {
+            let named = word.text.split(fetch).skip(1);
+            let named = named.filter_map(|rest| rest.split(')').next());
+            draft
+                .userlist_references
+                .extend(named.map(|name| Reference {
+                    name: name.trim_matches('"').into(),
+                    keyword: "http_auth",
+                    place: line.place(at),
+                }));
+        }
+    }
+}
+
 /// What a later check wants to know the line of.
 fn mark(name: &'static str) -> Option<&'static str> {
     match name {
@@ -163,10 +181,20 @@ fn mark(name: &'static str) -> Option<&'static str> {
     }
 }
 
-/// Warns that a keyword has no effect where it stands.
-fn misplaced(line: &mut Line<'_>, name: &str, here: u8, places: u8) {
-    let message = format!("{}; it is not read", belongs(name, here, places));
+/// Warns that a keyword has no effect where it stands. Its arguments are read all the same, for
+/// their mistakes.
+fn misplaced(
+    draft: &Draft,
+    line: &mut Line<'_>,
+    name: &str,
+    places: u8,
+    parse: fn(&mut Draft, &mut Line<'_>) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let message = format!("{}; it has no effect", belongs(name, draft.section, places));
     line.warnings.push(Fault::warning(0, message));
+    let mut aside = Draft::new(Arc::clone(&draft.name), draft.section, draft.place.clone());
+    aside.acls = draft.acls.clone();
+    parse(&mut aside, line)
 }
 
 fn belongs(name: &str, here: u8, places: u8) -> String {

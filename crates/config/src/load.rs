@@ -4,13 +4,14 @@ mod blocks;
 mod finish;
 mod section;
 mod servers;
+mod users;
 
 use crate::diag::{Diagnostic, Fault, Report, Severity};
 use crate::draft::{Bases, Draft, Line, Place};
 use crate::global::{self, Reading};
 use crate::keyword;
 use crate::lexer::{self, Variables, Word};
-use crate::source::Source;
+use crate::source::{Source, Within};
 use blocks::Block;
 use model::Config;
 use section::Section;
@@ -109,7 +110,12 @@ struct Here<'a> {
     words: &'a [Word],
 }
 
-impl Here<'_> {
+impl<'a> Here<'a> {
+    /// The text of the word at `at`, or an empty one.
+    fn word(&self, at: usize) -> &'a str {
+        self.words.get(at).map_or("", |w| w.text.as_str())
+    }
+
     /// The word at `at`, or the last one.
     fn place(&self, at: usize) -> Place {
         let word = self.words.get(at).or(self.words.last());
@@ -234,7 +240,7 @@ impl Loader<'_> {
 
     /// A section's header, or a line of the section.
     fn line(&mut self, here: Here<'_>) {
-        let name = here.words.first().map_or("", |w| w.text.as_str());
+        let name = here.word(0);
         if section::known().any(|s| s == name) {
             self.end_section();
             self.section_name = here.words.get(1).map_or(name, |w| w.text.as_str()).into();
@@ -247,6 +253,10 @@ impl Loader<'_> {
         let negated = name == "no" && here.words.len() > 1;
         let defaulted = name == "default" && here.words.len() > 1;
         let shift = usize::from(negated || defaulted);
+        let source = Within {
+            source: self.source,
+            folder: self.bases.default_path.folder(here.file),
+        };
         // Lines of `global` change what all other lines only read: they read a copy.
         let (env, bases) = if matches!(self.section, Section::Global) {
             (self.env.clone(), self.bases.clone())
@@ -263,7 +273,7 @@ impl Loader<'_> {
             file: here.file,
             number: here.number,
             text: here.text,
-            source: self.source,
+            source: &source,
             bases: &bases,
             warnings: Vec::new(),
         };
@@ -279,6 +289,7 @@ impl Loader<'_> {
                 global::line(&mut reading, &mut line)
             }
             Section::Errors(_, pages) => section::error_page(pages, &line),
+            Section::Users(_, users) => users.line(here),
             Section::Proxy(draft) => keyword::line(draft, &mut line),
         };
         let warnings = std::mem::take(&mut line.warnings);

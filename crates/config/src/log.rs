@@ -4,7 +4,7 @@ use crate::address::{self, Purpose};
 use crate::diag::Fault;
 use crate::draft::Line;
 use crate::units;
-use model::{LogFacility, LogFormatKind, LogLevel, LogSetting, LogTarget};
+use model::{Address, Host, LogFacility, LogFormatKind, LogLevel, LogSetting, LogTarget};
 use std::sync::Arc;
 
 pub const LEVELS: [(&str, LogLevel); 8] = [
@@ -54,7 +54,18 @@ pub fn parse(line: &Line<'_>) -> Result<Arc<LogSetting>, Fault> {
         }
         text => {
             let parsed = address::parse(text, Purpose::Datagram, Some(514), line.source);
-            LogTarget::Address(line.map(0, parsed)?.0)
+            match line.map(0, parsed)?.0 {
+                Address::Inet {
+                    host: Host::Name(name),
+                    ..
+                } => {
+                    return line.fail(
+                        0,
+                        format!("'{name}' has no address here: name an IP address, a socket's path, stdout or stderr"),
+                    );
+                }
+                address => LogTarget::Address(address),
+            }
         }
     };
     let mut setting = LogSetting {

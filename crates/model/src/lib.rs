@@ -15,6 +15,7 @@ mod proxy;
 mod server;
 mod timeouts;
 mod tls;
+mod users;
 
 pub use crate::tls::{CheckTls, ServerTls};
 pub use address::{Address, Host, PortSpec, SocketKind};
@@ -32,6 +33,8 @@ pub use proxy::{
 pub use server::{MarkedDown, Observe, OnError, SendProxy, Server, SourceAddress};
 pub use timeouts::Timeouts;
 
+pub use users::{Password, User, UserList};
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -44,6 +47,8 @@ pub struct Config {
     pub proxies: Vec<Arc<Proxy>>,
     /// `http-errors` sections by name.
     pub http_errors: BTreeMap<Arc<str>, Arc<ErrorPages>>,
+    /// `userlist` sections by name.
+    pub userlists: BTreeMap<Arc<str>, UserList>,
 }
 
 impl Config {

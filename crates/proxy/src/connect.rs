@@ -70,6 +70,16 @@ pub async fn to_server(stream: &mut Stream<'_>) -> Result<ServerConn, ConnectFai
     open(stream.worker, stream.client, &backend, &server, name).await
 }
 
+/// Where the server is for this client: connections are kept under what this says, so that none
+/// is used for another address or port than its client came to.
+fn target_for(client: &mut Client, server: &Server) -> Option<Arc<Target>> {
+    let target = server.target()?;
+    if target.is_fixed() {
+        return Some(target);
+    }
+    target.for_client(client.destination()).map(Arc::new)
+}
+
 /// A connection that is already there, as far as `http-reuse` allows.
 fn kept(
     worker: &Worker,
@@ -80,7 +90,7 @@ fn kept(
     first: bool,
 ) -> Option<ServerConn> {
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-    let target = server.target()?;
+    let target = target_for(client, server)?;
     if let Some(private) = client.private.take()
         && private.0 == server.uid
         && *private.1.target == *target
@@ -120,7 +130,7 @@ pub async fn open(
     server: &Server,
     sni: Option<Box<str>>,
 ) -> Result<ServerConn, ConnectFailure> {
-    let Some(target) = server.target() else {
+    let Some(target) = target_for(client, server) else {
         return Err(ConnectFailure::Unusable);
     };
     let io = begin(&target, client, backend, server).map_err(|e| match e.raw_os_error() {
@@ -188,8 +198,7 @@ fn begin(target: &Target, client: &Client, backend: &Backend, server: &Server) -
         .or(backend.side().source.as_deref());
     let fd = match target {
         Target::Tcp { .. } => {
-            let client_port = client.info.dst.map(|d| d.port());
-            let Some(addr) = target.socket(client_port) else {
+            let Some(addr) = target.socket(client.info.dst) else {
                 return Err(io::ErrorKind::AddrNotAvailable.into());
             };
             let options = socket::Outgoing {

@@ -100,14 +100,23 @@ impl Answer {
         answer
     }
 
+    /// The page of the configuration that says it, if there is one.
+    fn page<'p>(&self, pages: &[&'p ErrorPages]) -> Option<&'p ErrorPage> {
+        if self.body.is_some() || self.message.is_some() {
+            return None;
+        }
+        pages.iter().find_map(|p| p.pages.get(&self.status))
+    }
+
+    /// Whether the connection is to be closed without a word (`errorfile CODE /dev/null`).
+    fn is_silent(&self, pages: &[&ErrorPages]) -> bool {
+        matches!(self.page(pages), Some(ErrorPage::Raw(bytes)) if bytes.is_empty())
+    }
+
     /// Writes the head, and returns the body.
     fn build(self, pages: &[&ErrorPages], head: &mut Head) -> Vec<u8> {
         let status = self.status;
-        let page = if self.body.is_none() && self.message.is_none() {
-            pages.iter().find_map(|p| p.pages.get(&status))
-        } else {
-            None
-        };
+        let page = self.page(pages);
         let raw = match (self.message, page) {
             (Some(message), _) => Some(message),
             (None, Some(ErrorPage::Raw(bytes))) => Some(bytes.to_vec()),
@@ -120,6 +129,11 @@ impl Answer {
                 response::drop_hop_by_hop(head, false);
                 head.set_version(Version::Http11);
                 head.set(b"Content-Length", body.len().to_string().as_bytes());
+                // Whoever is asked for a password must be told how to give it.
+                let challenges = self.headers.iter().filter(|(n, _)| is_challenge(n));
+                for (name, value) in challenges.filter(|_| page.is_some()) {
+                    head.append(name, value);
+                }
                 return body;
             }
         }
@@ -150,6 +164,10 @@ impl Answer {
         head.append(b"content-length", body.len().to_string().as_bytes());
         body
     }
+}
+
+fn is_challenge(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"www-authenticate")
 }
 
 /// The built-in page.
@@ -202,6 +220,11 @@ impl Stream<'_> {
         pages.extend(backend.as_deref());
         pages.push(&frontend);
         let status = answer.status;
+        if answer.is_silent(&pages) {
+            self.status = Some(status);
+            self.response = Some(head);
+            return Next::Close;
+        }
         let body = answer.build(&pages, &mut head);
         let empty = matches!(head.status(), 204 | 304) || self.head_request;
         self.status = Some(status);
@@ -320,11 +343,13 @@ pub async fn refuse(
     let frontend = std::sync::Arc::clone(&client.frontend);
     let silent = bytes == 0 && (frontend.side().dontlognull || frontend.proxy().http.ignore_probes);
     let ended = Termination::new(cause, Phase::Request);
-    let answered = !(bytes == 0 && frontend.proxy().http.ignore_probes);
+    let answer = Answer::error(status);
+    let pages = [&*frontend.proxy().errors];
+    let answered = !(answer.is_silent(&pages) || bytes == 0 && frontend.proxy().http.ignore_probes);
     let mut sent = 0;
     if answered {
         let mut head = worker.head();
-        let body = Answer::error(status).build(&[&frontend.proxy().errors], &mut head);
+        let body = answer.build(&pages, &mut head);
         head.append(b"Connection", b"close");
         let mut out = worker.buffer();
         head.write_to(&mut out);

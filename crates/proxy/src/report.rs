@@ -90,7 +90,7 @@ fn with_facts(
         ta: ms(end.saturating_duration_since(a.first_byte)),
         tt: ms(end.saturating_duration_since(a.idle_since)),
     };
-    let port = s.client.info.dst.map(|d| d.port());
+    let client = s.client.info.dst;
     let facts = LogFacts {
         request: s.worker.wall(a.first_byte),
         end: s.worker.wall(end),
@@ -116,7 +116,9 @@ fn with_facts(
         ],
         request_counter: s.worker.process.counters.sum(|c| &c.requests),
         pid: s.worker.process.pid,
-        server_address: server.and_then(|s| s.target()).and_then(|t| t.socket(port)),
+        server_address: server
+            .and_then(|s| s.target())
+            .and_then(|t| t.socket(client)),
         backend_source: None,
         unfinished: s.logged_early,
         tls: s.client.info.tls.is_some(),

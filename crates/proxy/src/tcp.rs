@@ -429,7 +429,7 @@ fn log(
         (Some(a), Some(b)) => b.saturating_duration_since(a).as_millis() as i64,
         _ => -1,
     };
-    let port = client.info.dst.map(|d| d.port());
+    let client_came_to = client.info.dst;
     let facts = LogFacts {
         request: client.info.accepted,
         end: worker.wall(end),
@@ -454,7 +454,9 @@ fn log(
         retries: session.retries,
         redispatched: session.redispatched,
         pid: worker.process.pid,
-        server_address: server.and_then(|s| s.target()).and_then(|t| t.socket(port)),
+        server_address: server
+            .and_then(|s| s.target())
+            .and_then(|t| t.socket(client_came_to)),
         tls: client.info.tls.is_some(),
         unfinished,
         ..LogFacts::default()

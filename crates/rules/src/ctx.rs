@@ -106,6 +106,11 @@ pub trait Facts {
     fn hostname(&self) -> &str;
     /// Number of workers.
     fn nbthread(&self) -> i64;
+    /// The groups of the user whom these credentials prove in a userlist; `None` when they prove
+    /// nobody.
+    fn groups(&self, _list: &str, _user: &[u8], _password: &[u8]) -> Option<&[Arc<str>]> {
+        None
+    }
 }
 
 /// Facts of a system that does not run.

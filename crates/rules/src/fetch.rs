@@ -703,6 +703,29 @@ pub static FETCHES: &[FetchDef] = &[
         |_, cx| version(cx.request()?)
     ),
     fetch!(
+        ["http_auth"],
+        args(&[Str], 1),
+        Bool,
+        Request,
+        "whether a userlist has the user and password of the request",
+        |a, cx| Some(Sample::Bool(
+            crate::userlist::groups(a.text(0), cx).is_some()
+        ))
+    ),
+    fetch!(
+        ["http_auth_group"],
+        args(&[Str], 1),
+        Str,
+        Request,
+        "the groups of the user of the request, once proven",
+        |a, cx| Some(Sample::str(
+            crate::userlist::groups(a.text(0), cx)?.first()?.as_bytes()
+        )),
+        |a, cx, n| Some(Sample::str(
+            crate::userlist::groups(a.text(0), cx)?.get(n)?.as_bytes()
+        ))
+    ),
+    fetch!(
         ["req.hdr", "hdr"],
         HEADER,
         Str,

@@ -18,6 +18,7 @@ mod pattern;
 mod sample;
 mod tags;
 mod trace;
+mod userlist;
 mod vars;
 
 pub use acl::Acls;

@@ -29,6 +29,13 @@ impl View<'_> {
 }
 
 impl Facts for View<'_> {
+    fn groups(&self, list: &str, user: &[u8], password: &[u8]) -> Option<&[Arc<str>]> {
+        self.generation
+            .config
+            .userlists
+            .get(list)?
+            .groups(user, password)
+    }
     fn nbsrv(&self, backend: &str) -> Option<i64> {
         let servers = self.backend(backend)?.servers().iter();
         Some(servers.filter(|s| s.usable() && !s.is_stopping()).count() as i64)

@@ -51,11 +51,13 @@ impl Target {
         }
     }
 
-    /// The socket address for a client that came to `client_port`.
-    pub fn socket(&self, client_port: Option<u16>) -> Option<SocketAddr> {
+    /// The socket address for a client that came to the address `client`: it gives what the
+    /// server's leaves open, be it the IP address (`0.0.0.0`, `*`, `::`) or the port.
+    pub fn socket(&self, client: Option<SocketAddr>) -> Option<SocketAddr> {
         let Target::Tcp { ip, port } = self else {
             return None;
         };
+        let client_port = client.map(|c| c.port());
         let port = match port {
             PortSpec::Fixed(port) | PortSpec::Range(port, _) => *port,
             PortSpec::None => client_port?,
@@ -63,7 +65,31 @@ impl Target {
                 u16::try_from(i32::from(client_port?).checked_add(*offset)?).ok()?
             }
         };
-        Some(SocketAddr::new(*ip, port))
+        let ip = if ip.is_unspecified() {
+            client.map_or(*ip, |c| c.ip())
+        } else {
+            *ip
+        };
+        Some(SocketAddr::new(ip, port))
+    }
+
+    /// Whether it is the same for every client.
+    pub fn is_fixed(&self) -> bool {
+        match self {
+            Target::Tcp { ip, port } => {
+                !ip.is_unspecified() && matches!(port, PortSpec::Fixed(_) | PortSpec::Range(..))
+            }
+            Target::Unix(_) | Target::Abstract { .. } => true,
+        }
+    }
+
+    /// Where it leads a client that came to the address `client`.
+    pub fn for_client(&self, client: Option<SocketAddr>) -> Option<Target> {
+        let socket = self.socket(client)?;
+        Some(Target::Tcp {
+            ip: socket.ip(),
+            port: PortSpec::Fixed(socket.port()),
+        })
     }
 }
 

@@ -114,12 +114,15 @@ pub(super) static BACK_KEYWORDS: &[Keyword] = &[
     keyword!(
         "http-send-name-header",
         BACK,
-        "[NAME]",
+        "NAME",
         "X-Server",
         "tell the server its name",
         |d, l| {
+            if l.args().is_empty() {
+                return l.fail(0, "'http-send-name-header' wants a header's name");
+            }
             l.surplus(1);
-            d.http.send_name_header = (!l.arg(0).is_empty()).then(|| l.arg(0).into());
+            d.http.send_name_header = Some(l.arg(0).into());
             Ok(())
         }
     ),

@@ -17,13 +17,6 @@ pub(super) static COMMON: &[Keyword] = &[
         "is_static path_beg /static",
         "declare an ACL",
         |d, l| {
-            if l.args().is_empty() {
-                l.warnings.push(Fault::warning(
-                    0,
-                    "'acl' without a name declares nothing: remove it",
-                ));
-                return Ok(());
-            }
             let read = |path: &str| l.source.read(path);
             let result = d.acls.add(&l.texts(0), &read);
             result.map_err(|e| Fault::rule(e, l.skip))
@@ -190,34 +183,50 @@ pub(super) static COMMON: &[Keyword] = &[
 
 /// Timeouts and where they mean something.
 const TIMEOUTS: [(&str, u8); 12] = [
-    ("check", BACK),
-    ("client", FRONT),
-    ("client-fin", FRONT),
-    ("client-hs", FRONT),
-    ("connect", BACK),
-    ("http-keep-alive", ALL),
-    ("http-request", ALL),
-    ("queue", BACK),
-    ("server", BACK),
-    ("server-fin", BACK),
-    ("tarpit", ALL),
-    ("tunnel", BACK),
+    ("timeout check", BACK),
+    ("timeout client", FRONT),
+    ("timeout client-fin", FRONT),
+    ("timeout client-hs", FRONT),
+    ("timeout connect", BACK),
+    ("timeout http-keep-alive", ALL),
+    ("timeout http-request", ALL),
+    ("timeout queue", BACK),
+    ("timeout server", BACK),
+    ("timeout server-fin", BACK),
+    ("timeout tarpit", ALL),
+    ("timeout tunnel", BACK),
 ];
 
 fn timeout(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
-    let names = TIMEOUTS.map(|(name, _)| name);
+    let names = TIMEOUTS.map(|(name, _)| name.strip_prefix("timeout ").unwrap_or(name));
     if l.args().is_empty() {
         return l.fail(0, format!("'timeout' wants a name: {}", names.join(", ")));
     }
-    let Some((name, sections)) = TIMEOUTS.iter().find(|(name, _)| *name == l.arg(0)) else {
+    let Some(at) = names.iter().position(|name| *name == l.arg(0)) else {
         return l.fail(0, near("timeout", l.arg(0), &names));
     };
+    let (name, sections) = TIMEOUTS[at];
     if sections & d.section == 0 {
-        super::misplaced(l, &format!("timeout {name}"), d.section, *sections);
-        return Ok(());
+        return super::misplaced(d, l, name, sections, timeout_value);
     }
+    let place = l.place_of_keyword();
+    if let Some(before) = d.marks.insert(name, place)
+        && d.section != D
+        && before.file == d.place.file
+        && before.line > d.place.line
+    {
+        let message = format!(
+            "'{name}' stands at line {} already: this one counts",
+            before.line
+        );
+        l.warnings.push(Fault::warning(0, message));
+    }
+    timeout_value(d, l)
+}
+
+fn timeout_value(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
     let t = &mut d.timeouts;
-    let slot = match *name {
+    let slot = match l.arg(0) {
         "check" => &mut t.check,
         "client" => &mut t.client,
         "client-fin" => &mut t.client_fin,

@@ -556,8 +556,8 @@ pub fn option(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         );
     }
     if def.sections & d.section == 0 {
-        super::misplaced(l, &format!("option {name}"), d.section, def.sections);
-        return Ok(());
+        let name = format!("option {name}");
+        return super::misplaced(d, l, &name, def.sections, def.parse);
     }
     (def.parse)(d, l)?;
     let mark = match def.name {

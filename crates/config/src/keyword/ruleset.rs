@@ -85,6 +85,9 @@ fn rule(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
     let mut rule = l.rules(0, &d.acls, |words, scope| Rule::parse(set, words, scope))?;
     rule.line = l.written();
     if let Some(len) = rule.capture_len {
+        if d.section == B {
+            return l.fail(0, "a backend has no captures of its own: use 'capture … id N' and 'declare capture' in the frontend");
+        }
         let slots = &mut d.front.declared_captures;
         let headers = if set.on_response() {
             &d.front.capture_response

@@ -107,6 +107,18 @@ impl Loader<'_> {
             };
             self.at(&reference.place, Severity::Error, message);
         }
+        for reference in &draft.userlist_references {
+            let name = &reference.name;
+            if self.config.userlists.contains_key(name) {
+                continue;
+            }
+            let near = rules::nearest(name, self.config.userlists.keys().map(|k| &**k));
+            let message = match near {
+                Some(near) => format!("no userlist is called '{name}': did you mean '{near}'?"),
+                None => format!("no userlist is called '{name}': add a section 'userlist {name}'"),
+            };
+            self.at(&reference.place, Severity::Error, message);
+        }
         if draft.server_references.is_empty() {
             return;
         }

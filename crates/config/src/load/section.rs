@@ -1,7 +1,8 @@
 //! Section headers, and what becomes of a section at its end.
 
+use super::users::UsersDraft;
 use super::{Here, Loader};
-use crate::diag::Fault;
+use crate::diag::{Fault, Severity};
 use crate::draft::{Draft, Line, sections};
 use model::ErrorPages;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ pub(super) enum Section {
     Global,
     Proxy(Box<Draft>),
     Errors(Arc<str>, ErrorPages),
+    Users(Arc<str>, UsersDraft),
     /// Not ours yet: the header has been reported, the lines are not read.
     Skipped,
 }
@@ -62,7 +64,7 @@ impl Loader<'_> {
     /// Opens the section of this header. An error means that its lines cannot be read; lesser
     /// mistakes are reported, and the lines are read all the same, for theirs.
     pub(super) fn header(&mut self, here: Here<'_>) -> Result<(), Fault> {
-        let word = |at: usize| here.words.get(at).map_or("", |w| w.text.as_str());
+        let word = |at: usize| here.word(at);
         let kind = word(0);
         let section = match kind {
             "global" => {
@@ -77,6 +79,22 @@ impl Loader<'_> {
                 if word(1).is_empty() {
                     self.word_fault(here, Fault::at(0, "'http-errors' wants a name"));
                 }
+                return Ok(());
+            }
+            "userlist" => {
+                let name: Arc<str> = word(1).into();
+                if name.is_empty() {
+                    self.word_fault(here, Fault::at(0, "'userlist' wants a name"));
+                } else if self.config.userlists.contains_key(&name) {
+                    let message =
+                        format!("there is a 'userlist {name}' already: this one is not used");
+                    self.word_fault(here, Fault::warning(1, message));
+                }
+                if here.words.len() > 2 {
+                    let message = format!("'{}' is one word too many: remove it", word(2));
+                    self.word_fault(here, Fault::at(2, message));
+                }
+                self.section = Section::Users(name, UsersDraft::default());
                 return Ok(());
             }
             "defaults" => sections::D,
@@ -205,6 +223,13 @@ impl Loader<'_> {
             Section::Proxy(draft) => self.drafts.push(*draft),
             Section::Errors(name, pages) => {
                 self.config.http_errors.insert(name, Arc::new(pages));
+            }
+            Section::Users(name, users) => {
+                let (users, wrong) = users.finish();
+                for (place, message) in wrong {
+                    self.at(&place, Severity::Error, message);
+                }
+                self.config.userlists.entry(name).or_insert(users);
             }
             Section::Global | Section::None | Section::Skipped => {}
         }

@@ -150,6 +150,13 @@ pub static ACTIONS: &[ActionDef] = &[
         |w, _| Ok(Action::Return(Box::new(reply(w, 200, false)?)))
     ),
     action!(
+        "auth",
+        [HttpRequest],
+        "[realm TEXT]",
+        "ask for a user and a password",
+        |w, _| Ok(Action::Return(Box::new(challenge(w)?)))
+    ),
+    action!(
         "redirect",
         [HttpRequest, HttpResponse],
         "location|prefix|scheme FMT [code N] [option]*",
@@ -607,6 +614,27 @@ fn redirect(w: &mut Words<'_>) -> Result<Redirect, ParseError> {
         Some(kind) => Ok(Redirect { kind, ..made }),
         None => w.fail("a redirect wants 'location', 'prefix' or 'scheme'"),
     }
+}
+
+/// `auth [realm TEXT]`: without a realm it is the proxy's name.
+fn challenge(w: &mut Words<'_>) -> Result<Reply, ParseError> {
+    let realm = match w.next() {
+        None => "%f".to_string(),
+        Some("realm") => w.expect("a realm")?.replace('%', "%%").replace('"', "'"),
+        Some(other) => {
+            return w.fail(format!(
+                "unknown word '{other}' for 'auth': did you mean 'realm'?"
+            ));
+        }
+    };
+    let challenge =
+        LogFormat::parse(&format!("Basic realm=\"{realm}\"")).or_else(|e| w.fail(e.message))?;
+    Ok(Reply {
+        status: 401,
+        body: Body::ErrorPage,
+        content_type: None,
+        headers: vec![(b"www-authenticate"[..].into(), challenge)],
+    })
 }
 
 /// The words of `deny`, `tarpit` and `return`.
