@@ -169,12 +169,16 @@ pub fn stats(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         "maxconn" => {
             num(l, 1, 1, 1 << 30)?;
         }
-        "admin" | "http-request" => {
-            let word = l.arg(0);
-            return l.fail(
-                0,
-                format!("'stats {word}' is a keyword of HAProxy that mulgil does not have yet"),
-            );
+        "admin" => {
+            let condition = l.rules(1, &d.acls, rules::Cond::parse)?;
+            page(d).admin.push(condition);
+        }
+        "http-request" => {
+            let mut rule = l.rules(1, &d.acls, |words, scope| {
+                Rule::parse(RuleSet::HttpRequest, words, scope)
+            })?;
+            rule.line = l.written();
+            page(d).http_request.push(rule);
         }
         other => {
             let names = [
