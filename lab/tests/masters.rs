@@ -496,3 +496,64 @@ fn after_giving_up_its_privileges_a_process_still_reloads_what_only_root_may_rea
         });
     }
 }
+
+#[test]
+fn a_daemon_leaves_its_terminal_and_writes_its_number() {
+    let server = Server::named("s");
+    each(|program| {
+        for flags in [&["-D"] as &[&str], &["-D", "-W"]] {
+            let folder = Folder::new();
+            let port = port();
+            let config = format!(
+                "{TIMES}listen l\n    bind 127.0.0.1:{port}\n    server s {}\n",
+                server.addr
+            );
+            let file = folder.file("d.cfg", config.as_bytes());
+            let pidfile = folder.path("pid");
+            // `run` waits until nobody holds its pipes any more: the daemon must not.
+            let (status, said) = program.run(&[flags, &["-f", &file, "-p", &pidfile]].concat());
+            assert_eq!(status, 0, "{}: {said}", program.name);
+            serves(port, "s");
+            let pid = std::fs::read_to_string(&pidfile).expect("a pid file");
+            let kill = std::process::Command::new("kill").arg(pid.trim()).status();
+            assert!(
+                kill.expect("kill runs").success(),
+                "{} {flags:?}: {pid}",
+                program.name
+            );
+            eventually("it ends", || {
+                std::net::TcpListener::bind(("127.0.0.1", port)).ok()
+            });
+        }
+        let folder = Folder::new();
+        let file = folder.file(
+            "c.cfg",
+            format!("{TIMES}listen l\n    bind 127.0.0.1:{}\n", port()).as_bytes(),
+        );
+        assert_eq!(
+            program.run(&["-c", "-f", &file]).1,
+            "Configuration file is valid\n",
+            "{}",
+            program.name
+        );
+        assert_eq!(
+            program.run(&["-c", "-q", "-f", &file]).1,
+            "",
+            "{}",
+            program.name
+        );
+        let (status, said) = program.run(&["-vv"]);
+        for part in [
+            "Available polling systems",
+            "Available multiplexer protocols",
+            "Available filters",
+            "Feature list",
+        ] {
+            assert!(
+                status == 0 && said.contains(part),
+                "{}: {part}",
+                program.name
+            );
+        }
+    });
+}

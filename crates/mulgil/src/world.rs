@@ -103,6 +103,25 @@ pub fn outlive_signals() {
     }
 }
 
+/// Leaves the terminal: a session of its own, and nothing behind the standard descriptors, so that
+/// whoever waits for their end does not wait for this process.
+pub fn detach() {
+    let null = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null");
+    // SAFETY: plain calls; `null` is open, and the three numbers become copies of it.
+    unsafe {
+        libc::setsid();
+        if let Ok(null) = &null {
+            use std::os::fd::AsRawFd;
+            for standard in 0..3 {
+                libc::dup2(null.as_raw_fd(), standard);
+            }
+        }
+    }
+}
+
 /// Now, by the calendar.
 pub fn wall_now() -> rules::Wall {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
