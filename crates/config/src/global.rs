@@ -82,6 +82,19 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         Ok(())
     }),
     keyword!(
+        "maxconnrate",
+        "N",
+        "connections a second at most",
+        |r, l| {
+            r.global.maxconnrate = Some(num(l, 0, u32::MAX.into())? as u32);
+            Ok(())
+        }
+    ),
+    keyword!("maxsessrate", "N", "sessions a second at most", |r, l| {
+        r.global.maxsessrate = Some(num(l, 0, u32::MAX.into())? as u32);
+        Ok(())
+    }),
+    keyword!(
         "server-state-base",
         "DIR",
         "where files of server states are",

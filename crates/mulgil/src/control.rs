@@ -273,3 +273,6 @@ pub fn master_socket(args: &Args) -> Result<Option<Bound>, String> {
     }
     Bound::new(&socket).map(Some)
 }
+
+#[cfg(test)]
+mod tests;
