@@ -19,6 +19,8 @@ pub struct World<'a> {
     pub sessions: &'a dyn Sessions,
     /// What only the program itself can do.
     pub system: &'a dyn System,
+    /// The control sockets: address and level.
+    pub sockets: &'a [(String, CliLevel)],
     /// What was said while the process started.
     pub startup_logs: &'a str,
     /// The descriptor of this conversation.

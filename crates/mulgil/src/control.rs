@@ -23,6 +23,8 @@ pub struct Control {
     pub life: Rc<Life>,
     /// The sessions of the workers.
     pub rosters: Rosters,
+    /// The control sockets: address and level.
+    pub sockets: Vec<(String, CliLevel)>,
     /// How long a connection may be silent.
     pub timeout: Duration,
 }
@@ -40,6 +42,8 @@ impl System for Control {
 /// A bound control socket.
 pub struct Bound {
     socket: OwnedFd,
+    /// Its address, as dumps show it.
+    pub name: String,
     level: CliLevel,
     internet: bool,
     expose: bool,
@@ -58,10 +62,17 @@ impl Bound {
         };
         let socket = proxy::listen_socket(&bind, 10, false).map_err(failed)?;
         let copy = std::net::TcpListener::from(socket.try_clone().map_err(failed)?);
+        let internet = copy.local_addr().ok();
+        let name = match (&s.address, internet) {
+            (model::Address::Fd(_), Some(a)) if a.is_ipv4() => format!("ipv4@{a}"),
+            (model::Address::Fd(_), Some(a)) => format!("ipv6@{}:{}", a.ip(), a.port()),
+            (address, _) => admin::shown(address),
+        };
         Ok(Bound {
             socket,
+            name,
             level: s.level,
-            internet: copy.local_addr().is_ok(),
+            internet: internet.is_some(),
             expose: s.expose_listeners,
         })
     }
@@ -244,6 +255,7 @@ async fn talk(mut stream: Stream, level: CliLevel, expose: bool, control: Rc<Con
                 env: &env,
                 sessions: &control.rosters,
                 system: &*control,
+                sockets: &control.sockets,
                 startup_logs: &life.startup,
                 descriptor: stream.as_fd().as_raw_fd(),
                 now: Instant::now(),

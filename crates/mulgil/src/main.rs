@@ -138,7 +138,7 @@ fn with_args(mut args: Args, program: &str) -> i32 {
 fn serve(args: &Args, prepared: run::Prepared, behind: run::Behind, program: &str) -> i32 {
     match run::serve(args, prepared, behind, program) {
         Ok(Ended::Softly) => 0,
-        Ok(Ended::Signal(signal)) => 128 + signal,
+        Ok(Ended::Signal(signal)) => world::end_by(signal),
         Err(message) => {
             eprintln!("error: {message}");
             1

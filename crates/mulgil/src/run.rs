@@ -352,6 +352,10 @@ pub fn serve(
     let conversations = Rc::new(Control {
         life: Rc::clone(&life),
         rosters,
+        sockets: control
+            .iter()
+            .map(|b| (b.name.clone(), b.level()))
+            .collect(),
         timeout: config
             .global
             .stats_timeout

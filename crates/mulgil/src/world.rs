@@ -103,6 +103,17 @@ pub fn outlive_signals() {
     }
 }
 
+/// Ends this process by the signal that asked for it, so that its parent sees how it ended; shells
+/// call that 128 and the signal's number, which is returned if it did not happen.
+pub fn end_by(signal: i32) -> i32 {
+    // SAFETY: plain calls; the default action runs no code of ours.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
+    }
+    128 + signal
+}
+
 /// Leaves the terminal: a session of its own, and nothing behind the standard descriptors, so that
 /// whoever waits for their end does not wait for this process.
 pub fn detach() {

@@ -71,6 +71,7 @@ fn say(process: &Arc<Process>, cli: &mut Cli, line: &str) -> String {
         env: &[("HOME".into(), "/here".into())],
         sessions: &NoSessions,
         system: &CONFIG,
+        sockets: &[],
         startup_logs: "",
         descriptor: 3,
         now: Instant::now(),
