@@ -557,3 +557,94 @@ fn a_daemon_leaves_its_terminal_and_writes_its_number() {
         }
     });
 }
+
+#[test]
+fn a_reload_changes_limits_and_names_what_it_cannot_change() {
+    let program = Program::mulgil();
+    let folder = Folder::new();
+    let port = port();
+    let socket = folder.path("control");
+    let config = |global: &str| {
+        format!(
+            "global\n    stats socket {socket} level admin\n{global}{TIMES}listen l\n    bind 127.0.0.1:{port}\n    http-request return status 200\n"
+        )
+    };
+    let file = folder.file(
+        "l.cfg",
+        config("    nbthread 1\n    maxconn 100\n").as_bytes(),
+    );
+    let process = Started::new(&program, &folder, "out", &["-db", "-f", &file], &[]);
+    eventually("it answers", || ask(&socket, "show info"));
+    std::fs::write(
+        &file,
+        config("    nbthread 2\n    maxconn 50\n    maxsessrate 7\n"),
+    )
+    .expect("written");
+    let said = ask(&socket, "reload").expect("an answer");
+    assert!(
+        said.contains("Success=1") && said.contains("'nbthread' was changed"),
+        "{said}"
+    );
+    let info = ask(&socket, "show info").expect("an answer");
+    for line in ["\nNbthread: 1\n", "\nMaxconn: 50\n", "\nSessRateLimit: 7\n"] {
+        assert!(info.contains(line), "{line}\n{info}");
+    }
+    drop(process);
+}
+
+#[test]
+fn no_more_conversations_than_allowed_are_held_and_the_next_ones_wait() {
+    each(|program| {
+        let folder = Folder::new();
+        let socket = folder.path("control");
+        let file = folder.file(
+            "c.cfg",
+            format!("global\n    stats socket {socket} level admin\n    stats maxconn 2\n{TIMES}listen l\n    bind 127.0.0.1:{}\n", port()).as_bytes(),
+        );
+        let _process = Started::new(program, &folder, "out", &["-db", "-f", &file], &[]);
+        eventually("it answers", || ask(&socket, "show info"));
+        let open = || {
+            let mut stream = UnixStream::connect(&socket).expect("connected");
+            stream
+                .set_read_timeout(Some(Duration::from_millis(300)))
+                .expect("a timeout");
+            stream.write_all(b"prompt\n").expect("written");
+            stream
+        };
+        let answers = |stream: &mut UnixStream| stream.read(&mut [0; 64]).is_ok_and(|n| n > 0);
+        let (mut one, mut two) = (open(), open());
+        assert!(answers(&mut one) && answers(&mut two), "{}", program.name);
+        let mut three = open();
+        assert!(!answers(&mut three), "{}: a third is held", program.name);
+        drop(one);
+        eventually("the third has its turn", || {
+            answers(&mut three).then_some(())
+        });
+    });
+}
+
+#[test]
+fn connections_a_second_are_limited() {
+    each(|program| {
+        let folder = Folder::new();
+        let port = port();
+        let file = folder.file(
+            "r.cfg",
+            format!("global\n    nbthread 1\n    maxconnrate 5\n{TIMES}listen l\n    bind 127.0.0.1:{port}\n    http-request return status 200\n").as_bytes(),
+        );
+        let _process = Started::new(program, &folder, "out", &["-db", "-f", &file], &[]);
+        eventually("it listens", || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).ok()
+        });
+        let start = Instant::now();
+        for _ in 0..15 {
+            assert_eq!(get(port, "/").status, 200, "{}", program.name);
+        }
+        let took = start.elapsed();
+        assert!(
+            took > Duration::from_millis(1200),
+            "{}: {took:?}",
+            program.name
+        );
+    });
+}

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What conversations need.
 pub struct Control {
@@ -25,6 +26,8 @@ pub struct Control {
     pub rosters: Rosters,
     /// The control sockets: address and level.
     pub sockets: Vec<(String, CliLevel)>,
+    /// Conversations that may be held at a time (`stats maxconn`).
+    pub places: Arc<Semaphore>,
     /// How long a connection may be silent.
     pub timeout: Duration,
 }
@@ -82,21 +85,30 @@ impl Bound {
         self.level
     }
 
-    /// Calls `talk` with each connection, for ever.
-    pub async fn accept(self, mut talk: impl FnMut(Stream)) {
+    /// Calls `talk` with each connection and its place, for ever; connections that find no place
+    /// wait in the kernel's queue.
+    pub async fn accept(
+        self,
+        places: Arc<Semaphore>,
+        mut talk: impl FnMut(Stream, OwnedSemaphorePermit),
+    ) {
         if self.internet {
             let Ok(listener) = TcpListener::from_std(self.socket.into()) else {
                 return;
             };
-            while let Ok((stream, _)) = listener.accept().await {
-                talk(Stream::Internet(stream));
+            while let Ok(place) = Arc::clone(&places).acquire_owned().await
+                && let Ok((stream, _)) = listener.accept().await
+            {
+                talk(Stream::Internet(stream), place);
             }
         } else {
             let Ok(listener) = UnixListener::from_std(self.socket.into()) else {
                 return;
             };
-            while let Ok((stream, _)) = listener.accept().await {
-                talk(Stream::Unix(stream));
+            while let Ok(place) = Arc::clone(&places).acquire_owned().await
+                && let Ok((stream, _)) = listener.accept().await
+            {
+                talk(Stream::Unix(stream), place);
             }
         }
     }
@@ -186,11 +198,14 @@ fn text(line: &[u8]) -> String {
 /// Serves one control socket for ever.
 pub async fn serve(bound: Bound, control: Rc<Control>) {
     let (level, expose) = (bound.level, bound.expose);
-    let start = |stream| {
+    let start = |stream, place| {
         let control = Rc::clone(&control);
-        tokio::task::spawn_local(async move { talk(stream, level, expose, control).await });
+        tokio::task::spawn_local(async move {
+            talk(stream, level, expose, control).await;
+            drop(place);
+        });
     };
-    bound.accept(start).await;
+    bound.accept(Arc::clone(&control.places), start).await;
 }
 
 /// Serves the connections that the master passes on; ends when the master is gone.

@@ -6,7 +6,7 @@ use crate::run::{self, Ended};
 use crate::world::{self, Machine, wall_now};
 use model::Config;
 use proxy::{Engine, Listeners};
-use state::Process;
+use state::{Process, RateLimit};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,6 +30,31 @@ pub struct Life {
     pub listeners: RefCell<Arc<Listeners>>,
     /// When a soft end has to be over.
     pub stop_by: Cell<Option<Instant>>,
+}
+
+/// The settings in which two configurations differ and which no reload can change.
+fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
+    let (a, b) = (&old.global, &new.global);
+    let differs = [
+        ("nbthread", a.nbthread != b.nbthread),
+        ("cpu-map", a.cpu_map != b.cpu_map),
+        ("user", (a.uid, &a.user) != (b.uid, &b.user)),
+        ("group", (a.gid, &a.group) != (b.gid, &b.group)),
+        ("chroot", a.chroot != b.chroot),
+        ("stats socket", a.stats_sockets != b.stats_sockets),
+        ("stats maxconn", a.stats_maxconn != b.stats_maxconn),
+        ("stats timeout", a.stats_timeout != b.stats_timeout),
+        ("ulimit-n", a.ulimit_n != b.ulimit_n),
+        ("node", a.node != b.node),
+        ("log-tag", a.log_tag != b.log_tag),
+        (
+            "log-send-hostname",
+            a.log_send_hostname != b.log_send_hostname,
+        ),
+        ("pidfile", a.pidfile != b.pidfile),
+    ];
+    let names = differs.into_iter().filter(|(_, differs)| *differs);
+    names.map(|(name, _)| name).collect()
 }
 
 impl Life {
@@ -109,13 +134,42 @@ impl Life {
                 return Err(read.said + &lines);
             }
         };
+        let mut said = read.said;
+        for what in fixed(&self.config(), &config) {
+            let line = format!(
+                "warning: '{what}' was changed: that takes effect when the process starts anew\n"
+            );
+            eprint!("{line}");
+            said.push_str(&line);
+        }
+        self.take_limits(&mut config);
         let config = Arc::new(config);
         self.process.apply(Arc::clone(&config));
         run::set_variables(&self.process, &config, wall_now());
         *self.env.borrow_mut() = read.env;
         *self.listeners.borrow_mut() = Arc::clone(&sockets);
         self.engine(|engine| engine.listen(&sockets));
-        Ok(read.said)
+        Ok(said)
+    }
+
+    /// Limits of the process that the configuration changes; those that it leaves alone stay as
+    /// they were set at run time.
+    fn take_limits(&self, config: &mut Config) {
+        let old = self.config();
+        let (old, new) = (&old.global, &mut config.global);
+        // Unset is what was worked out at the start.
+        new.maxconn = new.maxconn.or(old.maxconn);
+        if let Some(most) = new.maxconn.filter(|_| new.maxconn != old.maxconn) {
+            self.process.set_maxconn(most);
+        }
+        for (limit, before, now) in [
+            (RateLimit::Connections, old.maxconnrate, new.maxconnrate),
+            (RateLimit::Sessions, old.maxsessrate, new.maxsessrate),
+        ] {
+            if before != now {
+                self.process.set_rate_limit(limit, now.unwrap_or(0));
+            }
+        }
     }
 
     /// No new connections; the end comes when the last one is over.
