@@ -554,3 +554,64 @@ fn servers_begin_in_the_state_that_a_file_says() {
         assert_eq!(proxy.stat("be", "c", "status"), "DRAIN", "{}", program.name);
     });
 }
+
+#[test]
+fn a_frontend_that_is_disabled_or_shut_down_refuses_connections() {
+    each(|program| {
+        let port = port();
+        let proxy = Proxy::start(
+            program,
+            &format!(
+                "{TIMES}frontend fe\n    bind 127.0.0.1:{port}\n    http-request return status 200\n"
+            ),
+        );
+        let open = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+        for _ in 0..3 {
+            assert_eq!(proxy.control("disable frontend fe"), "\n");
+            assert!(!open(), "{}", program.name);
+            assert_eq!(
+                proxy.stat("fe", "FRONTEND", "status"),
+                "PAUSED",
+                "{}",
+                program.name
+            );
+            assert_eq!(proxy.control("enable frontend fe"), "\n");
+            assert_eq!(get(port, "/").status, 200, "{}", program.name);
+        }
+        assert_eq!(proxy.control("shutdown frontend fe"), "\n");
+        // The last worker closes its share of the socket in its own time.
+        let end = Instant::now() + PATIENCE;
+        while open() {
+            assert!(Instant::now() < end, "{}", program.name);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(
+            proxy.stat("fe", "FRONTEND", "status"),
+            "STOP",
+            "{}",
+            program.name
+        );
+        for (command, answer) in [
+            (
+                "shutdown frontend fe",
+                "Frontend was already shut down.\n\n",
+            ),
+            (
+                "enable frontend fe",
+                "Frontend was previously shut down, cannot enable.\n\n",
+            ),
+            (
+                "disable frontend fe",
+                "Frontend was previously shut down, cannot disable.\n\n",
+            ),
+            ("shutdown frontend", "A frontend name is expected.\n\n"),
+        ] {
+            assert_eq!(
+                proxy.control(command),
+                answer,
+                "{}: {command}",
+                program.name
+            );
+        }
+    });
+}

@@ -648,3 +648,61 @@ fn connections_a_second_are_limited() {
         );
     });
 }
+
+#[test]
+fn a_new_process_takes_the_ports_of_the_old_one_which_ends_what_it_has() {
+    let (a, b) = (
+        Server::start(|_, stream| {
+            std::thread::sleep(Duration::from_millis(700));
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Server: a\r\n\r\nok")
+                .is_ok()
+        }),
+        Server::named("b"),
+    );
+    each(|program| {
+        for kept_alone in ["    noreuseport\n", ""] {
+            let folder = Folder::new();
+            let port = port();
+            let config = |to: &Server| {
+                format!(
+                    "global\n{kept_alone}    maxconn 100\n{TIMES}listen l\n    bind 127.0.0.1:{port}\n    server s {}\n",
+                    to.addr
+                )
+            };
+            let first = folder.file("a.cfg", config(&a).as_bytes());
+            let second = folder.file("b.cfg", config(&b).as_bytes());
+            let mut old = Started::new(program, &folder, "old", &["-db", "-f", &first], &[]);
+            serves(port, "a");
+            let mut slow = lab::Client::connect(port);
+            slow.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+            std::thread::sleep(Duration::from_millis(100));
+            let pid = old.child.id().to_string();
+            let new = Started::new(
+                program,
+                &folder,
+                "new",
+                &["-db", "-f", &second, "-sf", &pid],
+                &[],
+            );
+            serves(port, "b");
+            for _ in 0..10 {
+                assert_eq!(
+                    get(port, "/").header("x-server").as_deref(),
+                    Some("b"),
+                    "{}: {}",
+                    program.name,
+                    new.said()
+                );
+            }
+            assert_eq!(
+                slow.response().header("x-server").as_deref(),
+                Some("a"),
+                "{}",
+                program.name
+            );
+            drop(slow);
+            assert_eq!(old.ended(), 0, "{}", program.name);
+        }
+    });
+}

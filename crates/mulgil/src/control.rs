@@ -4,7 +4,7 @@ use crate::handover;
 use crate::life::Life;
 use crate::world::{Machine, wall_now};
 use crate::{args::Args, descriptors};
-use admin::{Cli, System, World};
+use admin::{Cli, Listen, System, World};
 use model::{CliLevel, StatsSocket};
 use proxy::Rosters;
 use std::io;
@@ -35,6 +35,10 @@ pub struct Control {
 impl System for Control {
     fn server(&self, _backend: &str, words: &[&str]) -> Result<model::Server, String> {
         config::server_from_words(words, &Machine)
+    }
+
+    fn listen(&self, frontend: &str, how: Listen) {
+        self.life.listen(frontend, how);
     }
 
     fn reload(&self) -> Result<String, String> {

@@ -4,10 +4,12 @@ use crate::args::Args;
 use crate::keeper::{Event, Keeper};
 use crate::run::{self, Ended};
 use crate::world::{self, Machine, wall_now};
+use admin::Listen;
 use model::Config;
-use proxy::{Engine, Listeners};
+use proxy::{Engine, Listeners, Wanted};
 use state::{Process, RateLimit};
 use std::cell::{Cell, RefCell};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
@@ -121,10 +123,7 @@ impl Life {
             config.global.maxconn = self.args.maxconn;
         }
         let old = Arc::clone(&self.listeners.borrow());
-        let bound = proxy::bind_all(&config, &old, &mut |wanted| match &self.keeper {
-            Some(keeper) => keeper.open(wanted),
-            None => wanted.open(),
-        });
+        let bound = proxy::bind_all(&config, &old, &mut |wanted| self.open(wanted));
         let sockets = match bound {
             Ok(sockets) => Arc::new(sockets),
             Err(errors) => {
@@ -144,12 +143,25 @@ impl Life {
         }
         self.take_limits(&mut config);
         let config = Arc::new(config);
-        self.process.apply(Arc::clone(&config));
+        let generation = self.process.apply(Arc::clone(&config));
+        // What an operator shut down begins again with the configuration that is read.
+        generation.frontends.iter().for_each(|f| f.set_shut(false));
         run::set_variables(&self.process, &config, wall_now());
         *self.env.borrow_mut() = read.env;
         *self.listeners.borrow_mut() = Arc::clone(&sockets);
         self.engine(|engine| engine.listen(&sockets));
         Ok(said)
+    }
+
+    /// Has the sockets of a frontend take connections, refuse them, or closes them.
+    pub fn listen(&self, frontend: &str, how: Listen) {
+        let mut listeners = self.listeners.borrow_mut();
+        match how {
+            Listen::Refuse => return listeners.refuse(frontend, true),
+            Listen::Take => listeners.refuse(frontend, false),
+            Listen::Close => *listeners = Arc::new(listeners.without(frontend)),
+        }
+        self.engine(|engine| engine.listen(&listeners));
     }
 
     /// Limits of the process that the configuration changes; those that it leaves alone stay as
@@ -172,11 +184,41 @@ impl Life {
         }
     }
 
+    /// Closes all listening sockets: connections that come then belong to another process, which
+    /// may listen on the same ports already.
+    fn release_listeners(&self) {
+        self.engine(Engine::stop_accepting);
+        *self.listeners.borrow_mut() = Arc::default();
+    }
+
+    fn listen_again(&self) {
+        if self.process.is_stopping() {
+            return;
+        }
+        let held = Arc::clone(&self.listeners.borrow());
+        let bound = proxy::bind_all(&self.config(), &held, &mut |wanted| self.open(wanted));
+        match bound {
+            Ok(listeners) => {
+                let listeners = Arc::new(listeners);
+                *self.listeners.borrow_mut() = Arc::clone(&listeners);
+                self.engine(|engine| engine.listen(&listeners));
+            }
+            Err(errors) => errors.iter().for_each(|e| eprintln!("error: {e}")),
+        }
+    }
+
+    fn open(&self, wanted: &Wanted<'_>) -> std::io::Result<OwnedFd> {
+        match &self.keeper {
+            Some(keeper) => keeper.open(wanted),
+            None => wanted.open(),
+        }
+    }
+
     /// No new connections; the end comes when the last one is over.
     fn stop_softly(&self) {
         if !self.process.is_stopping() {
             self.process.stop();
-            self.engine(Engine::stop_accepting);
+            self.release_listeners();
             let patience = self.config().global.hard_stop_after;
             self.stop_by.set(patience.map(|t| Instant::now() + t));
             if self.args.notify {
@@ -206,11 +248,10 @@ impl Life {
                 _ = term.recv() => return Ok(Ended::Signal(libc::SIGTERM)),
                 _ = interrupt.recv() => return Ok(Ended::Signal(libc::SIGINT)),
                 _ = soft.recv() => self.stop_softly(),
-                _ = pause.recv() => self.engine(Engine::stop_accepting),
-                _ = go_on.recv() => {
-                    let listeners = Arc::clone(&self.listeners.borrow());
-                    self.engine(|engine| engine.listen(&listeners));
-                }
+                // A process that is to replace this one wants its ports, and gives them back if
+                // it cannot start.
+                _ = pause.recv() => self.release_listeners(),
+                _ = go_on.recv() => self.listen_again(),
                 _ = reload.recv() => {
                     // What is said of it has been printed.
                     let _ = self.reload();

@@ -1,6 +1,6 @@
 //! Commands and pages against a configuration, without sockets.
 
-use admin::{Cli, System, Visit, World};
+use admin::{Cli, Listen, System, Visit, World};
 use config::{LoadRequest, Source};
 use model::CliLevel;
 use rules::Wall;
@@ -34,6 +34,7 @@ impl System for Text {
     fn server(&self, _: &str, words: &[&str]) -> Result<model::Server, String> {
         config::server_from_words(words, self)
     }
+    fn listen(&self, _: &str, _: Listen) {}
     fn reload(&self) -> Result<String, String> {
         Err("nothing to read\n".into())
     }
