@@ -19,6 +19,8 @@ pub struct World<'a> {
     pub sessions: &'a dyn Sessions,
     /// What only the program itself can do.
     pub system: &'a dyn System,
+    /// The control sockets: address and level.
+    pub sockets: &'a [(String, CliLevel)],
     /// What was said while the process started.
     pub startup_logs: &'a str,
     /// The descriptor of this conversation.
@@ -33,8 +35,19 @@ pub struct World<'a> {
 pub trait System {
     /// Reads the words of a `server` line for a backend, its name first.
     fn server(&self, backend: &str, words: &[&str]) -> Result<model::Server, String>;
+    /// Has the sockets of a frontend take connections, refuse them, or closes them.
+    fn listen(&self, frontend: &str, how: Listen);
     /// Reads the configuration anew and puts it into force; what was said of it either way.
     fn reload(&self) -> Result<String, String>;
+}
+
+/// What becomes of a frontend's sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Listen {
+    Take,
+    Refuse,
+    Close,
 }
 
 /// How grave an answer is, by syslog's numbers.

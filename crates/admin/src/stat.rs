@@ -250,10 +250,10 @@ fn frontend_row(process: &Process, frontend: &Frontend, now: Instant) -> Row {
     row.set("slim", frontend.maxconn());
     row.set(
         "status",
-        if frontend.is_enabled() {
-            "OPEN"
-        } else {
-            "PAUSED"
+        match (frontend.is_shut(), frontend.is_enabled()) {
+            (true, _) => "STOP",
+            (false, true) => "OPEN",
+            (false, false) => "PAUSED",
         },
     );
     row.set("dreq", c.sum(|c| &c.dreq));

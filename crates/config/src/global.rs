@@ -173,6 +173,26 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         }
     ),
     keyword!(
+        "maxconnrate",
+        "N",
+        "1000",
+        "connections a second at most",
+        |r, l| {
+            r.global.maxconnrate = Some(num(l, 0, u32::MAX.into())? as u32);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "maxsessrate",
+        "N",
+        "1000",
+        "sessions a second at most",
+        |r, l| {
+            r.global.maxsessrate = Some(num(l, 0, u32::MAX.into())? as u32);
+            Ok(())
+        }
+    ),
+    keyword!(
         "server-state-base",
         "DIR",
         "/var/lib/states",

@@ -4,7 +4,7 @@ use crate::handover;
 use crate::life::Life;
 use crate::world::{Machine, wall_now};
 use crate::{args::Args, descriptors};
-use admin::{Cli, System, World};
+use admin::{Cli, Listen, System, World};
 use model::{CliLevel, StatsSocket};
 use proxy::Rosters;
 use std::io;
@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What conversations need.
 pub struct Control {
@@ -23,6 +24,10 @@ pub struct Control {
     pub life: Rc<Life>,
     /// The sessions of the workers.
     pub rosters: Rosters,
+    /// The control sockets: address and level.
+    pub sockets: Vec<(String, CliLevel)>,
+    /// Conversations that may be held at a time (`stats maxconn`).
+    pub places: Arc<Semaphore>,
     /// How long a connection may be silent.
     pub timeout: Duration,
 }
@@ -30,6 +35,10 @@ pub struct Control {
 impl System for Control {
     fn server(&self, _backend: &str, words: &[&str]) -> Result<model::Server, String> {
         config::server_from_words(words, &Machine)
+    }
+
+    fn listen(&self, frontend: &str, how: Listen) {
+        self.life.listen(frontend, how);
     }
 
     fn reload(&self) -> Result<String, String> {
@@ -40,6 +49,8 @@ impl System for Control {
 /// A bound control socket.
 pub struct Bound {
     socket: OwnedFd,
+    /// Its address, as dumps show it.
+    pub name: String,
     level: CliLevel,
     internet: bool,
     expose: bool,
@@ -58,10 +69,17 @@ impl Bound {
         };
         let socket = proxy::listen_socket(&bind, 10, false).map_err(failed)?;
         let copy = std::net::TcpListener::from(socket.try_clone().map_err(failed)?);
+        let internet = copy.local_addr().ok();
+        let name = match (&s.address, internet) {
+            (model::Address::Fd(_), Some(a)) if a.is_ipv4() => format!("ipv4@{a}"),
+            (model::Address::Fd(_), Some(a)) => format!("ipv6@{}:{}", a.ip(), a.port()),
+            (address, _) => admin::shown(address),
+        };
         Ok(Bound {
             socket,
+            name,
             level: s.level,
-            internet: copy.local_addr().is_ok(),
+            internet: internet.is_some(),
             expose: s.expose_listeners,
         })
     }
@@ -71,21 +89,30 @@ impl Bound {
         self.level
     }
 
-    /// Calls `talk` with each connection, for ever.
-    pub async fn accept(self, mut talk: impl FnMut(Stream)) {
+    /// Calls `talk` with each connection and its place, for ever; connections that find no place
+    /// wait in the kernel's queue.
+    pub async fn accept(
+        self,
+        places: Arc<Semaphore>,
+        mut talk: impl FnMut(Stream, OwnedSemaphorePermit),
+    ) {
         if self.internet {
             let Ok(listener) = TcpListener::from_std(self.socket.into()) else {
                 return;
             };
-            while let Ok((stream, _)) = listener.accept().await {
-                talk(Stream::Internet(stream));
+            while let Ok(place) = Arc::clone(&places).acquire_owned().await
+                && let Ok((stream, _)) = listener.accept().await
+            {
+                talk(Stream::Internet(stream), place);
             }
         } else {
             let Ok(listener) = UnixListener::from_std(self.socket.into()) else {
                 return;
             };
-            while let Ok((stream, _)) = listener.accept().await {
-                talk(Stream::Unix(stream));
+            while let Ok(place) = Arc::clone(&places).acquire_owned().await
+                && let Ok((stream, _)) = listener.accept().await
+            {
+                talk(Stream::Unix(stream), place);
             }
         }
     }
@@ -175,11 +202,14 @@ fn text(line: &[u8]) -> String {
 /// Serves one control socket for ever.
 pub async fn serve(bound: Bound, control: Rc<Control>) {
     let (level, expose) = (bound.level, bound.expose);
-    let start = |stream| {
+    let start = |stream, place| {
         let control = Rc::clone(&control);
-        tokio::task::spawn_local(async move { talk(stream, level, expose, control).await });
+        tokio::task::spawn_local(async move {
+            talk(stream, level, expose, control).await;
+            drop(place);
+        });
     };
-    bound.accept(start).await;
+    bound.accept(Arc::clone(&control.places), start).await;
 }
 
 /// Serves the connections that the master passes on; ends when the master is gone.
@@ -244,6 +274,7 @@ async fn talk(mut stream: Stream, level: CliLevel, expose: bool, control: Rc<Con
                 env: &env,
                 sessions: &control.rosters,
                 system: &*control,
+                sockets: &control.sockets,
                 startup_logs: &life.startup,
                 descriptor: stream.as_fd().as_raw_fd(),
                 now: Instant::now(),
@@ -273,3 +304,6 @@ pub fn master_socket(args: &Args) -> Result<Option<Bound>, String> {
     }
     Bound::new(&socket).map(Some)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,10 +4,12 @@ use crate::args::Args;
 use crate::keeper::{Event, Keeper};
 use crate::run::{self, Ended};
 use crate::world::{self, Machine, wall_now};
+use admin::Listen;
 use model::Config;
-use proxy::{Engine, Listeners};
-use state::Process;
+use proxy::{Engine, Listeners, Wanted};
+use state::{Process, RateLimit};
 use std::cell::{Cell, RefCell};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
@@ -30,6 +32,31 @@ pub struct Life {
     pub listeners: RefCell<Arc<Listeners>>,
     /// When a soft end has to be over.
     pub stop_by: Cell<Option<Instant>>,
+}
+
+/// The settings in which two configurations differ and which no reload can change.
+fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
+    let (a, b) = (&old.global, &new.global);
+    let differs = [
+        ("nbthread", a.nbthread != b.nbthread),
+        ("cpu-map", a.cpu_map != b.cpu_map),
+        ("user", (a.uid, &a.user) != (b.uid, &b.user)),
+        ("group", (a.gid, &a.group) != (b.gid, &b.group)),
+        ("chroot", a.chroot != b.chroot),
+        ("stats socket", a.stats_sockets != b.stats_sockets),
+        ("stats maxconn", a.stats_maxconn != b.stats_maxconn),
+        ("stats timeout", a.stats_timeout != b.stats_timeout),
+        ("ulimit-n", a.ulimit_n != b.ulimit_n),
+        ("node", a.node != b.node),
+        ("log-tag", a.log_tag != b.log_tag),
+        (
+            "log-send-hostname",
+            a.log_send_hostname != b.log_send_hostname,
+        ),
+        ("pidfile", a.pidfile != b.pidfile),
+    ];
+    let names = differs.into_iter().filter(|(_, differs)| *differs);
+    names.map(|(name, _)| name).collect()
 }
 
 impl Life {
@@ -96,10 +123,7 @@ impl Life {
             config.global.maxconn = self.args.maxconn;
         }
         let old = Arc::clone(&self.listeners.borrow());
-        let bound = proxy::bind_all(&config, &old, &mut |wanted| match &self.keeper {
-            Some(keeper) => keeper.open(wanted),
-            None => wanted.open(),
-        });
+        let bound = proxy::bind_all(&config, &old, &mut |wanted| self.open(wanted));
         let sockets = match bound {
             Ok(sockets) => Arc::new(sockets),
             Err(errors) => {
@@ -109,20 +133,92 @@ impl Life {
                 return Err(read.said + &lines);
             }
         };
+        let mut said = read.said;
+        for what in fixed(&self.config(), &config) {
+            let line = format!(
+                "warning: '{what}' was changed: that takes effect when the process starts anew\n"
+            );
+            eprint!("{line}");
+            said.push_str(&line);
+        }
+        self.take_limits(&mut config);
         let config = Arc::new(config);
-        self.process.apply(Arc::clone(&config));
+        let generation = self.process.apply(Arc::clone(&config));
+        // What an operator shut down begins again with the configuration that is read.
+        generation.frontends.iter().for_each(|f| f.set_shut(false));
         run::set_variables(&self.process, &config, wall_now());
         *self.env.borrow_mut() = read.env;
         *self.listeners.borrow_mut() = Arc::clone(&sockets);
         self.engine(|engine| engine.listen(&sockets));
-        Ok(read.said)
+        Ok(said)
+    }
+
+    /// Has the sockets of a frontend take connections, refuse them, or closes them.
+    pub fn listen(&self, frontend: &str, how: Listen) {
+        let mut listeners = self.listeners.borrow_mut();
+        match how {
+            Listen::Refuse => return listeners.refuse(frontend, true),
+            Listen::Take => listeners.refuse(frontend, false),
+            Listen::Close => *listeners = Arc::new(listeners.without(frontend)),
+        }
+        self.engine(|engine| engine.listen(&listeners));
+    }
+
+    /// Limits of the process that the configuration changes; those that it leaves alone stay as
+    /// they were set at run time.
+    fn take_limits(&self, config: &mut Config) {
+        let old = self.config();
+        let (old, new) = (&old.global, &mut config.global);
+        // Unset is what was worked out at the start.
+        new.maxconn = new.maxconn.or(old.maxconn);
+        if let Some(most) = new.maxconn.filter(|_| new.maxconn != old.maxconn) {
+            self.process.set_maxconn(most);
+        }
+        for (limit, before, now) in [
+            (RateLimit::Connections, old.maxconnrate, new.maxconnrate),
+            (RateLimit::Sessions, old.maxsessrate, new.maxsessrate),
+        ] {
+            if before != now {
+                self.process.set_rate_limit(limit, now.unwrap_or(0));
+            }
+        }
+    }
+
+    /// Closes all listening sockets: connections that come then belong to another process, which
+    /// may listen on the same ports already.
+    fn release_listeners(&self) {
+        self.engine(Engine::stop_accepting);
+        *self.listeners.borrow_mut() = Arc::default();
+    }
+
+    fn listen_again(&self) {
+        if self.process.is_stopping() {
+            return;
+        }
+        let held = Arc::clone(&self.listeners.borrow());
+        let bound = proxy::bind_all(&self.config(), &held, &mut |wanted| self.open(wanted));
+        match bound {
+            Ok(listeners) => {
+                let listeners = Arc::new(listeners);
+                *self.listeners.borrow_mut() = Arc::clone(&listeners);
+                self.engine(|engine| engine.listen(&listeners));
+            }
+            Err(errors) => errors.iter().for_each(|e| eprintln!("error: {e}")),
+        }
+    }
+
+    fn open(&self, wanted: &Wanted<'_>) -> std::io::Result<OwnedFd> {
+        match &self.keeper {
+            Some(keeper) => keeper.open(wanted),
+            None => wanted.open(),
+        }
     }
 
     /// No new connections; the end comes when the last one is over.
     fn stop_softly(&self) {
         if !self.process.is_stopping() {
             self.process.stop();
-            self.engine(Engine::stop_accepting);
+            self.release_listeners();
             let patience = self.config().global.hard_stop_after;
             self.stop_by.set(patience.map(|t| Instant::now() + t));
             if self.args.notify {
@@ -153,11 +249,10 @@ impl Life {
                 _ = term.recv() => return Ok(Ended::Signal(libc::SIGTERM)),
                 _ = interrupt.recv() => return Ok(Ended::Signal(libc::SIGINT)),
                 _ = soft.recv() => self.stop_softly(),
-                _ = pause.recv() => self.engine(Engine::stop_accepting),
-                _ = go_on.recv() => {
-                    let listeners = Arc::clone(&self.listeners.borrow());
-                    self.engine(|engine| engine.listen(&listeners));
-                }
+                // A process that is to replace this one wants its ports, and gives them back if
+                // it cannot start.
+                _ = pause.recv() => self.release_listeners(),
+                _ = go_on.recv() => self.listen_again(),
                 _ = reload.recv() => {
                     // What is said of it has been printed.
                     let _ = self.reload();

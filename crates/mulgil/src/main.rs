@@ -70,15 +70,12 @@ fn with_args(mut args: Args, program: &str) -> i32 {
         eprintln!("error: cannot change to '{directory}': {e}");
         return 1;
     }
-    if args.version == 0 && args.verbose && !args.quiet && !args.check {
-        print!("{}", version::text(1));
-    }
     let mut read = run::load(&args, &world::Machine);
     let Some(config) = read.config.take() else {
         return 1;
     };
     if args.check {
-        if !args.quiet {
+        if args.verbose || !args.quiet {
             println!("Configuration file is valid");
         }
         return 0;
@@ -86,7 +83,7 @@ fn with_args(mut args: Args, program: &str) -> i32 {
     args.master |= config.global.master_worker;
     args.daemon |= config.global.daemon;
     args.quiet |= config.global.quiet;
-    if args.debug {
+    if (args.debug || args.verbose) && !args.quiet {
         println!(
             "{}Using epoll() as the polling mechanism.",
             version::POLLERS
@@ -116,10 +113,7 @@ fn with_args(mut args: Args, program: &str) -> i32 {
     if background {
         // SAFETY: no other thread exists yet, so the child has a whole process to itself.
         match unsafe { libc::fork() } {
-            0 => {
-                // SAFETY: plain call.
-                unsafe { libc::setsid() };
-            }
+            0 => world::detach(),
             pid if pid > 0 => {
                 write_pid(pidfile.as_deref(), pid);
                 return 0;
@@ -132,7 +126,7 @@ fn with_args(mut args: Args, program: &str) -> i32 {
                 return 1;
             }
         }
-    } else if pidfile.is_some() {
+    } else if with_master {
         write_pid(pidfile.as_deref(), std::process::id() as i32);
     }
     if with_master {
@@ -144,7 +138,7 @@ fn with_args(mut args: Args, program: &str) -> i32 {
 fn serve(args: &Args, prepared: run::Prepared, behind: run::Behind, program: &str) -> i32 {
     match run::serve(args, prepared, behind, program) {
         Ok(Ended::Softly) => 0,
-        Ok(Ended::Signal(signal)) => 128 + signal,
+        Ok(Ended::Signal(signal)) => world::end_by(signal),
         Err(message) => {
             eprintln!("error: {message}");
             1

@@ -17,10 +17,11 @@ use std::fmt::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream as PlainStream;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::UnixStream;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 /// What the master knows.
 struct Master {
@@ -114,14 +115,18 @@ fn start(
         if let Some(socket) = socket {
             let level = socket.level();
             let master = Rc::clone(&master);
-            tokio::task::spawn_local(socket.accept(move |stream| {
+            let places = Arc::new(Semaphore::new(PLACES));
+            tokio::task::spawn_local(socket.accept(places, move |stream, place| {
                 let conversation = Conversation {
                     master: Rc::clone(&master),
                     level,
                     prompt: false,
                     to_worker: false,
                 };
-                tokio::task::spawn_local(conversation.talk(stream));
+                tokio::task::spawn_local(async move {
+                    conversation.talk(stream).await;
+                    drop(place);
+                });
             }));
         }
         stay(args, &master, heard, unblock).await
@@ -289,6 +294,9 @@ impl Master {
 
 /// How long a reload may take before the master gives no more heed to it.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Conversations that may be held at a time.
+const PLACES: usize = 100;
 
 /// How long a conversation may be silent.
 const SILENCE: Duration = Duration::from_secs(600);

@@ -1,37 +1,29 @@
 //! The statistics page as the engine wants it.
 
-use http::Head;
-use model::StatsPage;
-use proxy::{Answer, StatsPages};
-use state::{Generation, Process};
-use std::time::Instant;
+use admin::Visit;
+use proxy::{Answer, StatsPages, StatsRequest};
 
 /// What answers for the page.
 pub struct Pages;
 
 impl StatsPages for Pages {
-    fn serve(
-        &self,
-        page: &StatsPage,
-        proxy: &str,
-        request: &Head,
-        process: &Process,
-        generation: &Generation,
-        now: Instant,
-    ) -> Option<Answer> {
-        let target = String::from_utf8_lossy(request.target());
+    fn serve(&self, request: &StatsRequest<'_>) -> Answer {
+        let target = String::from_utf8_lossy(request.request.target());
         let authorization = request
+            .request
             .get(b"authorization")
             .and_then(|a| std::str::from_utf8(a).ok());
-        let page = admin::serve(
-            page,
-            proxy,
-            &target,
+        let page = admin::serve(&Visit {
+            page: request.page,
+            proxy: request.proxy,
+            target: &target,
             authorization,
-            process,
-            generation,
-            now,
-        );
+            change: (request.request.method() == b"POST").then_some(request.body),
+            admin: request.admin,
+            process: request.process,
+            generation: request.generation,
+            now: request.now,
+        });
         let mut answer = Answer::error(page.status);
         answer
             .headers
@@ -40,6 +32,6 @@ impl StatsPages for Pages {
             answer.headers.push((name.into(), value.into_bytes()));
         }
         answer.body = Some(page.body.into_bytes());
-        Some(answer)
+        answer
     }
 }

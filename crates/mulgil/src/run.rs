@@ -17,6 +17,7 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 
 /// What came of reading the configuration.
 pub struct Read {
@@ -352,6 +353,13 @@ pub fn serve(
     let conversations = Rc::new(Control {
         life: Rc::clone(&life),
         rosters,
+        places: Arc::new(Semaphore::new(
+            config.global.stats_maxconn.unwrap_or(10) as usize
+        )),
+        sockets: control
+            .iter()
+            .map(|b| (b.name.clone(), b.level()))
+            .collect(),
         timeout: config
             .global
             .stats_timeout

@@ -103,6 +103,36 @@ pub fn outlive_signals() {
     }
 }
 
+/// Ends this process by the signal that asked for it, so that its parent sees how it ended; shells
+/// call that 128 and the signal's number, which is returned if it did not happen.
+pub fn end_by(signal: i32) -> i32 {
+    // SAFETY: plain calls; the default action runs no code of ours.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
+    }
+    128 + signal
+}
+
+/// Leaves the terminal: a session of its own, and nothing behind the standard descriptors, so that
+/// whoever waits for their end does not wait for this process.
+pub fn detach() {
+    let null = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null");
+    // SAFETY: plain calls; `null` is open, and the three numbers become copies of it.
+    unsafe {
+        libc::setsid();
+        if let Ok(null) = &null {
+            use std::os::fd::AsRawFd;
+            for standard in 0..3 {
+                libc::dup2(null.as_raw_fd(), standard);
+            }
+        }
+    }
+}
+
 /// Now, by the calendar.
 pub fn wall_now() -> rules::Wall {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

@@ -34,6 +34,7 @@ pub struct Listener {
     frontend: Arc<str>,
     bind: Bind,
     socket: Arc<OwnedFd>,
+    backlog: u32,
     /// The address, where it is one and the same for every connection.
     local: Option<SocketAddr>,
 }
@@ -77,6 +78,34 @@ impl Listeners {
     pub fn sockets(&self) -> impl Iterator<Item = (String, &OwnedFd)> {
         let all = self.all.iter();
         all.map(|l| (shown(&l.bind.address), &*l.socket))
+    }
+
+    /// Those of all frontends but this.
+    pub fn without(&self, frontend: &str) -> Listeners {
+        let all = self.all.iter().filter(|l| *l.frontend != *frontend);
+        Listeners {
+            all: all.cloned().collect(),
+        }
+    }
+
+    /// Refuses connections to a frontend, or takes them again, by its TCP sockets. They stay
+    /// bound. Workers must be given the listeners anew after the latter, because a socket that
+    /// was refusing looks closed to their reactors.
+    pub fn refuse(&self, frontend: &str, refuse: bool) {
+        for listener in self.all.iter().filter(|l| *l.frontend == *frontend) {
+            let fd = listener.socket.as_raw_fd();
+            if socket::local_address(fd).is_none() {
+                continue;
+            }
+            // SAFETY: plain calls on a descriptor that `listener` keeps open.
+            unsafe {
+                if refuse {
+                    libc::shutdown(fd, libc::SHUT_RD);
+                } else {
+                    libc::listen(fd, listener.backlog as i32);
+                }
+            }
+        }
     }
 }
 
@@ -151,6 +180,7 @@ pub fn bind_all(
                         frontend: proxy.name.clone(),
                         bind: bind.clone(),
                         socket,
+                        backlog: wanted.backlog,
                         local,
                     };
                     all.push(Arc::new(listener));

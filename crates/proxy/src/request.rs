@@ -3,6 +3,7 @@
 use crate::account;
 use crate::malformed;
 use crate::reply::Answer;
+use crate::service::StatsRequest;
 use crate::stream::{Halt, Stream};
 use crate::termination::{Cause, Phase, Termination};
 use http::Version;
@@ -85,8 +86,8 @@ impl Stream<'_> {
         if proxy.http.buffer_request {
             self.wait_for_body(None, None).await?;
         }
-        self.request_rules(&proxy).await?;
-        self.statistics(&proxy)
+        self.request_rules(&proxy, &proxy.http_request).await?;
+        self.statistics(&proxy).await
     }
 
     /// The backend's rules, unless they have run as the frontend's of the same `listen`.
@@ -104,12 +105,11 @@ impl Stream<'_> {
         if proxy.http.buffer_request && !self.frontend.proxy().http.buffer_request {
             self.wait_for_body(None, None).await?;
         }
-        self.request_rules(&proxy).await?;
-        self.statistics(&proxy)
+        self.request_rules(&proxy, &proxy.http_request).await?;
+        self.statistics(&proxy).await
     }
 
-    async fn request_rules(&mut self, proxy: &Arc<Proxy>) -> Result<(), Halt> {
-        let rules: &[Rule] = &proxy.http_request;
+    async fn request_rules(&mut self, proxy: &Arc<Proxy>, rules: &[Rule]) -> Result<(), Halt> {
         if rules.is_empty() {
             return Ok(());
         }
@@ -191,31 +191,35 @@ impl Stream<'_> {
     }
 
     /// The statistics page, where this proxy has one and the request is for it.
-    fn statistics(&mut self, proxy: &Arc<Proxy>) -> Result<(), Halt> {
+    async fn statistics(&mut self, proxy: &Arc<Proxy>) -> Result<(), Halt> {
         let Some(page) = &proxy.stats else {
             return Ok(());
         };
-        if !self.request.target().starts_with(page.uri.as_bytes()) {
+        let mine = self.request.target().starts_with(page.uri.as_bytes());
+        if !mine || !matches!(self.request.method(), b"GET" | b"HEAD" | b"POST") {
             return Ok(());
         }
-        let answer = self.worker.services.stats.serve(
-            page,
-            &proxy.name,
-            &self.request,
-            &self.worker.process,
-            &self.generation,
-            self.times.arrival.complete,
-        );
-        match answer {
-            Some(answer) => {
-                self.info.server = Some("<STATS>".into());
-                Err(Halt::Answer(
-                    answer,
-                    Termination::new(Cause::Local, Phase::Request),
-                ))
-            }
-            None => Ok(()),
+        self.info.server = Some("<STATS>".into());
+        self.request_rules(proxy, &page.http_request).await?;
+        let admin = {
+            let cx = ctx!(self);
+            page.admin.iter().any(|c| c.eval(&cx, &mut NoTrace))
+        };
+        if admin && self.request.method() == b"POST" {
+            self.wait_for_body(None, None).await?;
         }
+        let answer = self.worker.services.stats.serve(&StatsRequest {
+            page,
+            proxy: &proxy.name,
+            request: &self.request,
+            body: &self.body,
+            admin,
+            process: &self.worker.process,
+            generation: &self.generation,
+            now: self.times.arrival.complete,
+        });
+        let ended = Termination::new(Cause::Local, Phase::Request);
+        Err(Halt::Answer(answer, ended))
     }
 
     /// Reads the body into memory until it is complete, long enough, or a buffer is full.

@@ -6,18 +6,30 @@ use model::StatsPage;
 use state::{Generation, Process};
 use std::time::Instant;
 
+/// A request for a statistics page.
+pub struct StatsRequest<'a> {
+    /// The page's settings.
+    pub page: &'a StatsPage,
+    /// The proxy that has it.
+    pub proxy: &'a str,
+    /// The request.
+    pub request: &'a Head,
+    /// Its body, where it may change something.
+    pub body: &'a [u8],
+    /// Whether it may change something (`stats admin`).
+    pub admin: bool,
+    /// The process.
+    pub process: &'a Process,
+    /// The configuration that the request began with.
+    pub generation: &'a Generation,
+    /// Now.
+    pub now: Instant,
+}
+
 /// The statistics page.
 pub trait StatsPages: Send + Sync {
-    /// The answer, or `None` when the request is not for this page.
-    fn serve(
-        &self,
-        page: &StatsPage,
-        proxy: &str,
-        request: &Head,
-        process: &Process,
-        generation: &Generation,
-        now: Instant,
-    ) -> Option<Answer>;
+    /// The answer.
+    fn serve(&self, request: &StatsRequest<'_>) -> Answer;
 }
 
 /// All inner services.

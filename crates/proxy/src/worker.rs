@@ -356,6 +356,8 @@ async fn run(
     tokio::task::spawn_local(tend(Rc::clone(&worker)));
     tokio::task::spawn_local(check::run(Rc::clone(&worker)));
     let mut accepting = listen::accept_all(&worker, &doors, &listeners);
+    // Kept here, a socket that is taken away later would stay open.
+    drop(listeners);
     loop {
         tokio::select! {
             Some(accepted) = accepted.recv() => {

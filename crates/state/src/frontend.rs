@@ -14,6 +14,7 @@ pub struct FrontendLive {
     counters: PerWorker<ProxyCounters>,
     maxconn: AtomicU32,
     disabled: AtomicBool,
+    shut: AtomicBool,
     waiting: Mutex<Vec<Waker>>,
     /// When the sessions so far would have come at an even pace, in microseconds of the process.
     paced_until: AtomicU64,
@@ -63,6 +64,7 @@ impl Frontend {
                 counters: PerWorker::new(workers),
                 maxconn: AtomicU32::new(maxconn),
                 disabled: AtomicBool::new(proxy.disabled),
+                shut: AtomicBool::new(false),
                 waiting: Mutex::default(),
                 paced_until: AtomicU64::new(0),
             })
@@ -124,9 +126,20 @@ impl Frontend {
         self.live.wake();
     }
 
+    /// Whether it has been shut down for good (`shutdown frontend`).
+    pub fn is_shut(&self) -> bool {
+        self.live.shut.load(Relaxed)
+    }
+
+    /// Shuts it down, or lets a configuration that is read anew begin with it again.
+    pub fn set_shut(&self, shut: bool) {
+        self.live.shut.store(shut, Relaxed);
+        self.live.wake();
+    }
+
     /// Whether one more session may come in now.
     pub fn has_room(&self) -> bool {
-        self.is_enabled() && self.live.sessions.now() < u64::from(self.maxconn())
+        self.is_enabled() && !self.is_shut() && self.live.sessions.now() < u64::from(self.maxconn())
     }
 
     /// How long the next session is to wait so that there are no more than `rate-limit sessions` in a

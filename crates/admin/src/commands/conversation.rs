@@ -2,7 +2,6 @@
 
 use super::Command;
 use crate::cli::{Cli, Grave, Said, ShowGravity, World, help};
-use crate::shown;
 use model::CliLevel;
 use std::time::Duration;
 
@@ -75,10 +74,8 @@ pub(super) static COMMANDS: &[Command] = &[
         "dump list of cli sockets",
         CliLevel::Operator,
         |_, w, _, _| {
-            let sockets = &w.generation.config.global.stats_sockets;
-            let lines = sockets
-                .iter()
-                .map(|s| format!("{} {} all\n", shown(&s.address), name(s.level)));
+            let sockets = w.sockets.iter();
+            let lines = sockets.map(|(address, level)| format!("{address} {} all\n", name(*level)));
             Said::data(format!(
                 "# socket lvl processes\n{}",
                 lines.collect::<String>()

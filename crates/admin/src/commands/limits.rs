@@ -1,7 +1,7 @@
 //! Frontends, and the limits of frontends and the process.
 
 use super::{Command, with_frontend};
-use crate::cli::{Cli, Grave, Said, World};
+use crate::cli::{Cli, Grave, Listen, Said, World};
 use model::CliLevel;
 use state::RateLimit;
 
@@ -56,6 +56,13 @@ pub(super) static COMMANDS: &[Command] = &[
         CliLevel::Admin,
         set_rate_limit,
     ),
+    Command::new(
+        &["shutdown", "frontend"],
+        "shutdown frontend <frontend>",
+        "stop a specific frontend",
+        CliLevel::Admin,
+        shutdown_frontend,
+    ),
 ];
 
 /// A number from 0; the fault otherwise.
@@ -71,6 +78,12 @@ fn integer(text: Option<&&str>) -> Result<u32, Said> {
 
 fn enable(w: &World<'_>, args: &[&str], on: bool) -> Said {
     with_frontend(w, args, |f| {
+        if f.is_shut() {
+            let what = if on { "enable" } else { "disable" };
+            return Said::fault(format_args!(
+                "Frontend was previously shut down, cannot {what}."
+            ));
+        }
         if f.is_enabled() == on {
             let state = if on { "enabled" } else { "disabled" };
             return Said::message(
@@ -78,7 +91,25 @@ fn enable(w: &World<'_>, args: &[&str], on: bool) -> Said {
                 format_args!("All sockets are already {state}."),
             );
         }
+        if on {
+            w.system.listen(&f.name, Listen::Take);
+        }
         f.set_enabled(on);
+        if !on {
+            // After that nobody is about to accept any more.
+            w.system.listen(&f.name, Listen::Refuse);
+        }
+        Said::nothing()
+    })
+}
+
+fn shutdown_frontend(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
+    with_frontend(w, args, |f| {
+        if f.is_shut() {
+            return Said::message(Grave::Notice, "Frontend was already shut down.");
+        }
+        f.set_shut(true);
+        w.system.listen(&f.name, Listen::Close);
         Said::nothing()
     })
 }

@@ -12,6 +12,8 @@ mod set_server;
 mod statistics;
 mod variables;
 
+pub(crate) use set_server::{ready, set_admin};
+
 use crate::cli::{Cli, Said, World};
 use model::CliLevel;
 use state::{Backend, Frontend, Server};

@@ -8,12 +8,12 @@ use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-pub(super) fn set_admin(backend: &Arc<Backend>, server: &Server, flag: u8, on: bool) {
+pub(crate) fn set_admin(backend: &Arc<Backend>, server: &Server, flag: u8, on: bool) {
     server.change_admin(flag, on);
     backend.refresh();
 }
 
-pub(super) fn ready(backend: &Arc<Backend>, server: &Server) {
+pub(crate) fn ready(backend: &Arc<Backend>, server: &Server) {
     for flag in [
         Admin::FORCED_MAINT,
         Admin::CONFIGURED_MAINT,

@@ -5,6 +5,7 @@ use crate::diag::Fault;
 use crate::draft::{Draft, Line};
 use crate::units;
 use model::StatsPage;
+use rules::{Rule, RuleSet};
 
 fn page(d: &mut Draft) -> &mut StatsPage {
     d.stats.get_or_insert_with(|| StatsPage {
@@ -80,11 +81,16 @@ pub(super) fn stats(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         "show-node" => page(d).show_node = Some(l.arg(1).into()),
         "show-desc" => page(d).show_desc = Some(l.texts(1).join(" ").into()),
         "show-modules" => page(d).show_modules = true,
-        "admin" | "http-request" => {
-            return l.fail(
-                0,
-                format!("'stats {word}' is a keyword of HAProxy that mulgil does not have yet"),
-            );
+        "admin" => {
+            let condition = l.rules(1, &d.acls, rules::Cond::parse)?;
+            page(d).admin.push(condition);
+        }
+        "http-request" => {
+            let mut rule = l.rules(1, &d.acls, |words, scope| {
+                Rule::parse(RuleSet::HttpRequest, words, scope)
+            })?;
+            rule.line = l.written();
+            page(d).http_request.push(rule);
         }
         other => return l.fail(0, near("stats word", other, &WORDS)),
     }

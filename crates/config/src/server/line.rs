@@ -1,0 +1,142 @@
+//! `server` and `server-template` lines, from their words to servers.
+
+use super::{Reading, words};
+use crate::address::{self, Purpose};
+use crate::diag::Fault;
+use crate::draft::{Line, loose_line};
+use crate::load::check_name;
+use crate::source::Source;
+use model::{Address, Host, SendProxy, Server};
+use std::sync::Arc;
+
+/// Reads a `server` line. Without `id` its number is 0, which means none yet.
+pub fn server(line: &mut Line<'_>, from: &Reading) -> Result<Server, Fault> {
+    let name = line.arg(0);
+    if name.is_empty() {
+        return line.fail(0, "'server' wants <name> <address>[:<port>]");
+    }
+    if line.arg(1).is_empty() {
+        return line.fail(0, "'server' wants <name> <address>[:<port>], but has only a name: add an address, for example 10.0.0.7:80");
+    }
+    line.map(0, check_name("server name", name))?;
+    named(line, name, 1, from)
+}
+
+/// Reads a `server-template` line. A number on it is that of the first server.
+pub fn template(line: &mut Line<'_>, from: &Reading) -> Result<Vec<Server>, Fault> {
+    let (prefix, count) = (line.arg(0), line.arg(1));
+    if line.arg(2).is_empty() {
+        return line.fail(
+            0,
+            "'server-template' wants <prefix> <number>|<first>-<last> <address>[:<port>]",
+        );
+    }
+    line.map(0, check_name("server name", prefix))?;
+    let (first, last) = count.split_once('-').unwrap_or(("1", count));
+    let (first, last) = match (first.parse::<u32>(), last.parse::<u32>()) {
+        (Ok(first), Ok(last)) if first <= last && last > 0 => (first, last),
+        _ => {
+            return line.fail(
+                1,
+                format!("'{count}' is neither a number of servers nor a range, such as 1-3"),
+            );
+        }
+    };
+    if last - first >= MOST_OF_A_TEMPLATE {
+        return line.fail(
+            1,
+            format!("'{count}' is too many servers for one line: at most {MOST_OF_A_TEMPLATE}"),
+        );
+    }
+    let server = named(line, prefix, 2, from)?;
+    let servers = (first..=last).enumerate().map(|(i, n)| Server {
+        name: format!("{prefix}{n}").into(),
+        id: if i == 0 { server.id } else { 0 },
+        ..server.clone()
+    });
+    Ok(servers.collect())
+}
+
+/// So that a slip of the finger does not exhaust memory.
+const MOST_OF_A_TEMPLATE: u32 = 100_000;
+
+/// The server whose address is the argument at `at`.
+fn named(line: &mut Line<'_>, name: &str, at: usize, from: &Reading) -> Result<Server, Fault> {
+    let (address, hostname) = line.map(
+        at,
+        address::parse(line.arg(at), Purpose::Connect, None, line.source),
+    )?;
+    let mut reading = words(line, at + 1, from)?;
+    let mut server = reading.server;
+    // A limit that grows has nowhere to grow to: it stays (manual, `minconn`).
+    server.maxconn = server.maxconn.max(server.minconn);
+    server.name = name.into();
+    server.hostname = hostname.map(Into::into);
+    server.address = start_address(line, at, address, reading.init_addr.as_deref())?;
+    if let Some(SendProxy::V2 { .. }) = server.send_proxy {
+        server.send_proxy = Some(SendProxy::V2 {
+            crc32c: reading.proxy_crc32c,
+            authority: reading.proxy_authority,
+        });
+    }
+    let own_place = reading.check.addr.is_some() || reading.check.port.is_some();
+    // Checks that go elsewhere do as told, others as the traffic does (manual, `check-send-proxy`).
+    reading.check.send_proxy = match (reading.check_send_proxy, own_place) {
+        (true, _) => server.send_proxy.or(Some(SendProxy::V1)),
+        (false, false) => server.send_proxy,
+        (false, true) => None,
+    };
+    if let Some(tls) = &reading.tls {
+        (server.tls, reading.check.tls) = tls.finish(line, own_place)?;
+    }
+    server.check = reading.checked.then(|| match &from.shared_check {
+        Some(shared) if **shared == reading.check => Arc::clone(shared),
+        _ => Arc::new(reading.check),
+    });
+    Ok(server)
+}
+
+/// Reads the words of a `server` line that stands in no file, its name first (`add server` of the
+/// control socket). Nothing of a `default-server` is in it.
+pub fn from_words(words: &[&str], source: &dyn Source) -> Result<Server, String> {
+    loose_line("server", words, source, |line| {
+        server(line, &Reading::default())
+    })
+}
+
+/// What `init-addr` makes of a name that was or was not resolved.
+fn start_address(
+    line: &Line<'_>,
+    at: usize,
+    address: Address,
+    methods: Option<&[model::InitAddr]>,
+) -> Result<Address, Fault> {
+    let Address::Inet {
+        host: Host::Name(name),
+        port,
+        kind,
+    } = address
+    else {
+        return Ok(address);
+    };
+    for method in methods.unwrap_or(&[model::InitAddr::Last, model::InitAddr::Libc]) {
+        match method {
+            model::InitAddr::None => {
+                return Ok(Address::Inet {
+                    host: Host::Name(name),
+                    port,
+                    kind,
+                });
+            }
+            model::InitAddr::Ip(ip) => {
+                return Ok(Address::Inet {
+                    host: Host::Ip(*ip),
+                    port,
+                    kind,
+                });
+            }
+            model::InitAddr::Last | model::InitAddr::Libc => {}
+        }
+    }
+    line.fail(at, format!("could not resolve address '{name}': name an address, or start without one by 'init-addr last,libc,none'"))
+}
