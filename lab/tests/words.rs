@@ -1,7 +1,7 @@
 //! Words of proxies and servers, each beside the oracle.
 
 use lab::{Client, LogSink, Program, Proxy, Server, each, get, port};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::time::Duration;
 
 const TIMES: &str = "defaults\n    mode http\n    timeout client 2s\n    timeout server 2s\n    timeout connect 500ms\n    timeout queue 2s\n    retries 1\n";
@@ -249,6 +249,147 @@ fn rate_limit_sessions_spreads_new_connections_over_time() {
             "{}: {:?}",
             program.name,
             begun.elapsed()
+        );
+    });
+}
+
+/// The payload of a chunked body.
+fn unchunked(body: &str) -> usize {
+    let size = body.split("\r\n").next().unwrap_or("");
+    usize::from_str_radix(size, 16).unwrap_or(0)
+}
+
+#[test]
+fn compression_follows_what_the_client_takes_and_the_response_is() {
+    each(|program| {
+        let server = Server::start(|request, stream| {
+            let kind = request.split(' ').nth(1).unwrap_or("").replace("/", "");
+            let text = "hello ".repeat(100);
+            let length = text.len();
+            let fields = match kind.as_str() {
+                "png" => "Content-Type: image/png\r\n",
+                "etag" => "Content-Type: text/plain\r\nETag: \"a\"\r\n",
+                "same" => "Content-Type: text/plain\r\nCache-Control: no-transform\r\n",
+                _ => "Content-Type: text/plain; charset=utf-8\r\n",
+            };
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n{fields}\r\n{text}"
+            )
+            .is_ok()
+        });
+        let port = port();
+        let front = "    compression algo gzip\n    compression type text/plain\n";
+        let _proxy = start(
+            program,
+            port,
+            front,
+            &format!("    server s {}\n", server.addr),
+        );
+        let ask = |path: &str, accept: &str| {
+            let mut client = Client::connect(port);
+            client.ask(&format!(
+                "GET {path} HTTP/1.1\r\nHost: x\r\nAccept-Encoding: {accept}\r\nConnection: close\r\n\r\n"
+            ))
+        };
+        let packed = ask("/", "gzip;q=0.5");
+        assert_eq!(
+            packed.header("content-encoding").as_deref(),
+            Some("gzip"),
+            "{}",
+            program.name
+        );
+        assert_eq!(
+            packed.header("vary").as_deref(),
+            Some("Accept-Encoding"),
+            "{}",
+            program.name
+        );
+        assert_eq!(packed.header("content-length"), None, "{}", program.name);
+        assert!(
+            (1..200).contains(&unchunked(&packed.body)),
+            "{}: {}",
+            program.name,
+            packed.body.len()
+        );
+        assert_eq!(
+            ask("/etag", "gzip").header("etag").as_deref(),
+            Some("W/\"a\""),
+            "{}",
+            program.name
+        );
+        for (path, accept) in [
+            ("/", "br"),
+            ("/", "gzip;q=0"),
+            ("/png", "gzip"),
+            ("/same", "gzip"),
+        ] {
+            let plain = ask(path, accept);
+            assert_eq!(
+                plain.header("content-encoding"),
+                None,
+                "{}: {path}",
+                program.name
+            );
+            assert_eq!(plain.body.len(), 600, "{}: {path}", program.name);
+        }
+    });
+}
+
+#[test]
+fn what_was_compressed_can_be_read_again() {
+    each(|program| {
+        let text: String = (0..40_000).map(|i| format!("{} ", i % 977)).collect();
+        let sent = text.clone();
+        let server = Server::start(move |_, stream| {
+            let half = sent.len() / 2;
+            let head =
+                "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n";
+            let (a, b) = sent.split_at(half);
+            write!(
+                stream,
+                "{head}{:x}\r\n{a}\r\n{:x}\r\n{b}\r\n0\r\n\r\n",
+                a.len(),
+                b.len()
+            )
+            .is_ok()
+        });
+        let port = port();
+        let front = "    compression algo gzip\n    compression offload\n";
+        let _proxy = start(
+            program,
+            port,
+            front,
+            &format!("    server s {}\n", server.addr),
+        );
+        let mut client = Client::connect(port);
+        client.send(
+            "GET / HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n",
+        );
+        let mut all = Vec::new();
+        client.stream.read_to_end(&mut all).expect("an answer");
+        let end = all
+            .windows(4)
+            .position(|w| w == b"\r\n\r\n")
+            .expect("a head")
+            + 4;
+        let (mut rest, mut packed) = (&all[end..], Vec::new());
+        while let Some(line) = rest.windows(2).position(|w| w == b"\r\n") {
+            let size = std::str::from_utf8(&rest[..line]).expect("a size");
+            let size = usize::from_str_radix(size, 16).expect("a size");
+            packed.extend_from_slice(&rest[line + 2..line + 2 + size]);
+            rest = &rest[line + 4 + size..];
+        }
+        let mut read = String::new();
+        let mut decoder = flate2::read::GzDecoder::new(&packed[..]);
+        decoder.read_to_string(&mut read).expect("gzip");
+        assert!(read == text, "{}", program.name);
+        assert!(
+            !server.requests()[0]
+                .to_lowercase()
+                .contains("accept-encoding"),
+            "{}",
+            program.name
         );
     });
 }

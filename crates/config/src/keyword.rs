@@ -1,6 +1,7 @@
 //! The table of proxy keywords, and the functions that read them.
 
 mod check;
+mod compression;
 mod http;
 mod options;
 mod persist;
@@ -156,6 +157,13 @@ pub static KEYWORDS: &[Keyword] = &[
             d.clitcpka.1.2 = time(l, 0)?;
             Ok(())
         }
+    ),
+    keyword!(
+        "compression",
+        ALL,
+        "algo ALGORITHM* | type TYPE* | offload",
+        "compress responses",
+        compression::compression
     ),
     keyword!(
         "cookie",

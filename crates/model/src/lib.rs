@@ -7,6 +7,7 @@
 mod address;
 mod bind;
 mod check;
+mod compression;
 mod error_pages;
 mod global;
 mod log;
@@ -19,6 +20,7 @@ mod tls;
 pub use address::{Address, Host, PortSpec, SocketKind};
 pub use bind::{Bind, BindOptions};
 pub use check::{AgentCheck, Check, CheckKind, Expect, HttpCheckSend, HttpCheckStep, TcpCheckStep};
+pub use compression::{Compression, CompressionAlgo};
 pub use error_pages::{ErrorLocation, ErrorPage, ErrorPages};
 pub use global::{CliLevel, Global, ReuseStrategy, StatsSocket, Tuning};
 pub use log::{LogFacility, LogFormatKind, LogFormatSpec, LogLevel, LogSetting, LogTarget};

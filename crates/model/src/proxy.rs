@@ -133,6 +133,8 @@ pub struct HttpOptions {
     pub ignore_probes: bool,
     /// `option http-use-proxy-header`.
     pub use_proxy_header: bool,
+    /// `compression …`.
+    pub compression: Option<Arc<crate::Compression>>,
     /// `option http-restrict-req-hdr-names preserve|delete|reject`; `None` preserve.
     pub restrict_names: Option<RestrictNames>,
 }

@@ -29,6 +29,7 @@ macro_rules! ctx {
 mod account;
 mod check;
 mod choose;
+mod compress;
 mod connect;
 mod exchange;
 mod flow;

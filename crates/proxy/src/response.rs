@@ -39,6 +39,7 @@ pub fn judge(stream: &mut Stream<'_>, framed: &framing::Response) -> Result<(), 
     }
     crate::persistence::write(stream);
     after_response(stream);
+    stream.down.encoder = crate::compress::begin(stream, framed.body);
     finish_head(stream);
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::reply::Answer;
 use crate::session::{Arrival, Client};
 use crate::termination::{Cause, Phase, Termination};
 use crate::worker::Worker;
-use crate::{account, choose};
+use crate::{account, choose, compress};
 use http::{Head, framing};
 use rules::{LogLevelChange, StreamInfo};
 use state::{Backend, Frontend, Generation, Slot};
@@ -80,6 +80,8 @@ pub struct Stream<'c> {
     pub(crate) log_level: LogLevelChange,
     pub(crate) captures: account::Captures,
     pub(crate) persistence: Persistence,
+    /// How the client wants its response compressed.
+    pub(crate) compression: Option<model::CompressionAlgo>,
     pub(crate) retry_forbidden: bool,
     /// The method was HEAD when the request came: the response has no body.
     pub(crate) head_request: bool,
@@ -136,6 +138,7 @@ pub async fn serve(
         log_level: LogLevelChange::default(),
         captures: account::Captures::default(),
         persistence: Persistence::default(),
+        compression: None,
         retry_forbidden: false,
         head_request: request.method() == b"HEAD",
         body: Vec::new(),
@@ -185,6 +188,7 @@ impl Stream<'_> {
         if let Some(backend) = self.backend.clone() {
             persistence::read(self, &backend);
         }
+        compress::read_request(self);
         self.prepare_request();
         loop {
             self.choose_server().await?;
