@@ -393,3 +393,36 @@ fn what_was_compressed_can_be_read_again() {
         );
     });
 }
+
+#[test]
+fn consistent_hashing_moves_only_what_was_on_the_server_that_left() {
+    each(|program| {
+        let servers = [Server::named("a"), Server::named("b"), Server::named("c")];
+        let port = port();
+        let lines: String = servers
+            .iter()
+            .enumerate()
+            .map(|(i, s)| format!("    server s{i} {}\n", s.addr))
+            .collect();
+        let back = format!("    balance uri\n    hash-type consistent djb2 avalanche\n{lines}");
+        let proxy = start(program, port, "", &back);
+        let homes = || -> Vec<String> {
+            let mut client = Client::connect(port);
+            (0..60)
+                .map(|i| client.ask(&format!("GET /{i} HTTP/1.1\r\nHost: x\r\n\r\n")))
+                .map(|answer| answer.header("x-server").unwrap_or_default())
+                .collect()
+        };
+        let before = homes();
+        assert_eq!(before, homes(), "{}", program.name);
+        proxy.control("disable server b/s1");
+        for (before, after) in before.iter().zip(homes()) {
+            assert!(
+                before == "b" || *before == after,
+                "{}: {before} {after}",
+                program.name
+            );
+            assert_ne!(after, "b", "{}", program.name);
+        }
+    });
+}

@@ -14,7 +14,7 @@ use crate::diag::Fault;
 use crate::draft::sections::*;
 use crate::draft::{Draft, Line, Reference};
 use crate::units;
-use model::{Balance, HashMethod, Mode, SwitchRule, SwitchTarget};
+use model::{Balance, HashFunction, HashKind, HashMethod, Mode, SwitchRule, SwitchTarget};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -311,16 +311,21 @@ pub static KEYWORDS: &[Keyword] = &[
         BACK,
         "METHOD [FUNCTION [MODIFIER]]",
         "how hashes choose servers",
-        |d, l| match l.arg(0) {
-            "map-based" => {
-                d.back.hash_method = HashMethod::MapBased;
-                Ok(())
+        hash_type
+    ),
+    keyword!(
+        "hash-balance-factor",
+        D | B,
+        "PERCENT",
+        "how far above its share a server may be, with consistent hashing",
+        |d, l| {
+            l.exactly(1, "a percentage above 100, or 0")?;
+            let percent = num(l, 0, 0, 65535)?;
+            if (1..=100).contains(&percent) {
+                return l.fail(0, "it must be 0 or more than 100, such as 150");
             }
-            "consistent" => l.fail(
-                0,
-                "'consistent' is a hash method of HAProxy that mulgil does not have yet"
-            ),
-            other => l.fail(0, format!("unknown hash method '{other}': use map-based")),
+            d.back.hash_balance = model::HashBalance(percent);
+            Ok(())
         }
     ),
     keyword!(
@@ -896,6 +901,32 @@ fn balance(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
             return l.fail(0, near("algorithm", other, &names));
         }
     };
+    Ok(())
+}
+
+fn hash_type(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
+    d.back.hash_method = match l.arg(0) {
+        "map-based" => HashMethod::MapBased,
+        "consistent" => HashMethod::Consistent,
+        other => return l.fail(0, near("hash method", other, &["map-based", "consistent"])),
+    };
+    let kind = match l.arg(1) {
+        "" | "sdbm" => HashKind::Sdbm,
+        "djb2" => HashKind::Djb2,
+        "crc32" => HashKind::Crc32,
+        "wt6" => {
+            let message = "'wt6' is a hash function of HAProxy that mulgil does not have yet";
+            return l.fail(1, message);
+        }
+        other => return l.fail(1, near("hash function", other, &["sdbm", "djb2", "crc32"])),
+    };
+    let avalanche = match l.arg(2) {
+        // Consistent hashing without a function named is sdbm with avalanche (manual).
+        "" => l.arg(1).is_empty() && d.back.hash_method == HashMethod::Consistent,
+        "avalanche" => true,
+        other => return l.fail(2, near("hash modifier", other, &["avalanche"])),
+    };
+    d.back.hash_function = HashFunction { kind, avalanche };
     Ok(())
 }
 

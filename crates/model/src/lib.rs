@@ -26,9 +26,9 @@ pub use global::{CliLevel, Global, ReuseStrategy, StatsSocket, Tuning};
 pub use log::{LogFacility, LogFormatKind, LogFormatSpec, LogLevel, LogSetting, LogTarget};
 pub use persistence::{CookieMode, PersistRule, PersistenceCookie};
 pub use proxy::{
-    Backend, Balance, ConnectionMode, ForwardFor, Frontend, HashBalance, HashMethod, HttpOptions,
-    HttpReuse, InitAddr, Mode, OriginalTo, Proxy, ProxyKind, Redispatch, RestrictNames, RetryOn,
-    StatsPage, SwitchRule, SwitchTarget,
+    Backend, Balance, ConnectionMode, ForwardFor, Frontend, HashBalance, HashFunction, HashKind,
+    HashMethod, HttpOptions, HttpReuse, InitAddr, Mode, OriginalTo, Proxy, ProxyKind, Redispatch,
+    RestrictNames, RetryOn, StatsPage, SwitchRule, SwitchTarget,
 };
 pub use server::{MarkedDown, Observe, OnError, Server, SourceAddress};
 pub use timeouts::Timeouts;

@@ -231,6 +231,25 @@ pub enum HashMethod {
     Consistent,
 }
 
+/// `hash-type` function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub enum HashKind {
+    #[default]
+    Sdbm,
+    Djb2,
+    Crc32,
+}
+
+/// `hash-type` function and modifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct HashFunction {
+    /// The function.
+    pub kind: HashKind,
+    /// `avalanche`: its result is spread over all bits.
+    pub avalanche: bool,
+}
+
 /// `hash-balance-factor`, percent; 0 is off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct HashBalance(pub u32);
@@ -339,6 +358,8 @@ pub struct Backend {
     pub balance: Balance,
     /// `hash-type` method.
     pub hash_method: HashMethod,
+    /// `hash-type` function and modifier.
+    pub hash_function: HashFunction,
     /// `hash-balance-factor`.
     pub hash_balance: HashBalance,
     /// `server` lines in order (`server-template` expanded).
@@ -392,6 +413,7 @@ impl Default for Backend {
         Backend {
             balance: Balance::default(),
             hash_method: HashMethod::default(),
+            hash_function: HashFunction::default(),
             hash_balance: HashBalance::default(),
             servers: Vec::new(),
             use_server: Vec::new(),

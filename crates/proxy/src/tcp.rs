@@ -191,7 +191,10 @@ async fn place(
     avoid: Option<u32>,
 ) -> Result<Slot, Termination> {
     let hash = match &backend.side().balance {
-        model::Balance::Source => client.info.src.map(|a| crate::choose::source_hash(a.ip())),
+        model::Balance::Source => client
+            .info
+            .src
+            .map(|a| crate::choose::source_hash(a.ip(), backend.side().hash_function)),
         _ => None,
     };
     match backend.pick(PickKey { hash }, avoid) {

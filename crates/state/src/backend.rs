@@ -2,10 +2,11 @@
 
 use crate::counters::{Gauge, PerWorker, ProxyCounters};
 use crate::queue::{Queue, Waiter};
+use crate::ring::Ring;
 use crate::server::Server;
 use crate::wheel::Wheel;
 use arc_swap::ArcSwap;
-use model::{Balance, Proxy};
+use model::{Balance, HashMethod, Proxy};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -15,6 +16,8 @@ use std::task::{Poll, Waker};
 #[derive(Debug, Default)]
 struct Active {
     wheel: Wheel,
+    /// With `hash-type consistent`.
+    ring: Option<Ring>,
     /// Indices of schedulable servers.
     members: Vec<u32>,
     total_weight: u64,
@@ -283,7 +286,14 @@ impl Backend {
             }
             _ => weights.clone(),
         };
+        let consistent = self.side().hash_method == HashMethod::Consistent;
+        let ring = consistent.then(|| {
+            let id = |i: u32| self.servers.get(i as usize).map_or(0, |s| s.id);
+            let servers: Vec<_> = weights.iter().map(|(i, w)| (*i, id(*i), *w)).collect();
+            Ring::new(&servers)
+        });
         self.active.store(Arc::new(Active {
+            ring,
             wheel: Wheel::new(&turns),
             members: weights.iter().map(|(i, _)| *i).collect(),
             total_weight: weights.iter().map(|(_, w)| u64::from(*w)).sum(),
@@ -438,12 +448,35 @@ impl Backend {
     }
 
     fn hashed(&self, active: &Active, hash: u32, avoid: Option<u32>) -> Option<Arc<Server>> {
+        if let Some(ring) = &active.ring {
+            let mut servers = ring
+                .from(hash)
+                .filter_map(|i| self.servers.get(i as usize))
+                .filter(|s| avoid != Some(s.uid));
+            let first = servers.next()?;
+            let mut all = std::iter::once(first).chain(servers);
+            return all
+                .find(|s| self.within_balance(active, s))
+                .or(Some(first))
+                .cloned();
+        }
         let len = active.wheel.len() as u64;
         (0..len)
             .filter_map(|step| active.wheel.at(u64::from(hash) + step))
             .filter_map(|i| self.servers.get(i as usize))
             .find(|s| avoid != Some(s.uid))
             .cloned()
+    }
+
+    /// Whether one more session leaves the server within `hash-balance-factor` of its share.
+    fn within_balance(&self, active: &Active, server: &Server) -> bool {
+        let factor = u64::from(self.side().hash_balance.0);
+        if factor == 0 {
+            return true;
+        }
+        let all = self.live.sessions.now() + 1;
+        let share = factor * all * u64::from(server.weight());
+        server.sessions.now() < share.div_ceil(100 * active.total_weight.max(1))
     }
 
     /// Joins the queue for a server, or for any. Lower `priority` values go first.

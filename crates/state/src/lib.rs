@@ -12,6 +12,7 @@ pub mod hash;
 pub mod health;
 mod process;
 mod queue;
+mod ring;
 mod server;
 mod wheel;
 
