@@ -426,3 +426,135 @@ fn consistent_hashing_moves_only_what_was_on_the_server_that_left() {
         }
     });
 }
+
+/// A server whose checks fail from the moment it is told to; requests to `/stream` last for long.
+fn moody(name: &'static str) -> (Server, std::sync::Arc<std::sync::atomic::AtomicBool>) {
+    use std::sync::atomic::Ordering::Relaxed;
+    let sick = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let theirs = std::sync::Arc::clone(&sick);
+    let server = Server::start(move |request, stream| {
+        if request.starts_with("OPTIONS") || request.contains("/check") {
+            let status = if theirs.load(Relaxed) { 500 } else { 200 };
+            return write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n").is_ok();
+        }
+        let length = if request.contains("/stream") { 9 } else { 2 };
+        let head =
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nX-Server: {name}\r\n\r\nok");
+        stream.write_all(head.as_bytes()).is_ok()
+    });
+    (server, sick)
+}
+
+#[test]
+fn sessions_end_with_their_server_and_backups_when_they_are_relieved() {
+    each(|program| {
+        use std::sync::atomic::Ordering::Relaxed;
+        let (main, sick) = moody("main");
+        let backup = moody("backup").0;
+        let (log, port) = (LogSink::new(), port());
+        let front = format!(
+            "    log 127.0.0.1:{} local0\n    log-format \"end=%ST/%ts/%s\"\n",
+            log.port
+        );
+        let back = format!(
+            "    option httpchk\n    default-server inter 100ms fall 1 rise 1\n    server main {} check on-marked-down shutdown-sessions on-marked-up shutdown-backup-sessions\n    server backup {} backup\n",
+            main.addr, backup.addr
+        );
+        let proxy = start(program, port, &front, &back);
+        let stream = || {
+            let mut client = Client::connect(port);
+            client.send("GET /stream HTTP/1.1\r\nHost: x\r\n\r\n");
+            std::thread::sleep(Duration::from_millis(100));
+            client
+        };
+        let mut first = stream();
+        sick.store(true, Relaxed);
+        proxy.wait_for("b", "main", "status", "DOWN");
+        let ended = log.line("end=200");
+        assert!(
+            ended.contains("end=200/DD/main"),
+            "{}: {ended}",
+            program.name
+        );
+        assert_eq!(first.response().body, "ok", "{}", program.name);
+        let _second = stream();
+        sick.store(false, Relaxed);
+        proxy.wait_for("b", "main", "status", "UP");
+        let ended = log.line("end=200");
+        assert!(
+            ended.contains("end=200/UD/backup"),
+            "{}: {ended}",
+            program.name
+        );
+    });
+}
+
+#[test]
+fn a_server_that_tracks_another_goes_down_and_comes_up_with_it() {
+    each(|program| {
+        use std::sync::atomic::Ordering::Relaxed;
+        let (server, sick) = moody("a");
+        let port = port();
+        let back = format!(
+            "    server t {} track c/real\nbackend c\n    option httpchk\n    server real {} check inter 100ms fall 1 rise 1\n",
+            server.addr, server.addr
+        );
+        let proxy = start(program, port, "", &back);
+        let status_becomes = |wanted: u16| {
+            let begun = std::time::Instant::now();
+            while get(port, "/").status != wanted {
+                assert!(
+                    begun.elapsed() < lab::PATIENCE,
+                    "{}: no {wanted}",
+                    program.name
+                );
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        };
+        status_becomes(200);
+        sick.store(true, Relaxed);
+        status_becomes(503);
+        sick.store(false, Relaxed);
+        status_becomes(200);
+        proxy.control("set server c/real state maint");
+        status_becomes(503);
+        proxy.control("set server c/real state ready");
+        status_becomes(200);
+    });
+}
+
+#[test]
+fn a_server_that_starts_slowly_gets_less_at_first() {
+    each(|program| {
+        let (a, b) = (Server::named("a"), Server::named("b"));
+        let port = port();
+        let back = format!(
+            "    balance roundrobin\n    server a {} weight 100\n    server b {} weight 100 slowstart 20s\n",
+            a.addr, b.addr
+        );
+        let proxy = start(program, port, "", &back);
+        proxy.control("disable server b/b");
+        proxy.control("enable server b/b");
+        let named: Vec<_> = (0..40)
+            .filter_map(|_| get(port, "/").header("x-server"))
+            .collect();
+        let share = named.iter().filter(|n| *n == "b").count();
+        assert!(share < 10, "{}: {share} of 40", program.name);
+    });
+}
+
+#[test]
+fn what_cannot_be_tracked_is_refused() {
+    each(|program| {
+        let folder = lab::Folder::new();
+        for servers in [
+            "    server a 127.0.0.1:1 track nobody\n",
+            "    server a 127.0.0.1:1 track b\n    server b 127.0.0.1:2\n",
+        ] {
+            let text = format!("{TIMES}backend x\n{servers}frontend f\n    bind 127.0.0.1:0\n");
+            let file = folder.file("track.cfg", text.as_bytes());
+            let (status, output) = program.run(&["-c", "-f", &file]);
+            assert_eq!(status, 1, "{}: {output}", program.name);
+        }
+    });
+}

@@ -8,7 +8,7 @@ use crate::keyword::KEYWORDS;
 use crate::lexer::{self, Word};
 use crate::source::Source;
 use model::{CheckKind, Config, ErrorPages, HttpCheckStep, Proxy};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// What to load.
@@ -44,6 +44,7 @@ pub fn load(request: &LoadRequest, source: &dyn Source) -> Loaded {
         drafts: Vec::new(),
         frontends: HashMap::new(),
         backends: HashMap::new(),
+        checked: HashMap::new(),
         unnamed: 0,
     };
     let mut files = Vec::new();
@@ -92,6 +93,8 @@ struct Loader<'a> {
     drafts: Vec<Draft>,
     frontends: HashMap<Arc<str>, Arc<str>>,
     backends: HashMap<Arc<str>, Arc<str>>,
+    /// Of backends that `track` names: each server, and whether its state is known.
+    checked: HashMap<Arc<str>, HashMap<Arc<str>, bool>>,
     unnamed: usize,
 }
 
@@ -541,9 +544,11 @@ impl Loader<'_> {
     fn finish(mut self) -> Loaded {
         let mut next_id = 2;
         let mut ids: HashMap<u32, Arc<str>> = HashMap::new();
+        self.note_tracked();
         for draft in std::mem::take(&mut self.drafts) {
             self.check_references(&draft);
             self.check_servers(&draft);
+            self.check_tracked(&draft);
             self.warn(&draft);
             let id = draft.id.unwrap_or_else(|| {
                 while ids.contains_key(&next_id) {
@@ -582,6 +587,31 @@ impl Loader<'_> {
         }
     }
 
+    /// Which servers of backends that are named by `track` have checks.
+    fn note_tracked(&mut self) {
+        let mut wanted: HashSet<Arc<str>> = HashSet::new();
+        for draft in &self.drafts {
+            for track in draft.back.servers.iter().filter_map(|s| s.track.as_deref()) {
+                let backend = track.split_once('/').map_or(&*draft.name, |(b, _)| b);
+                wanted.insert(backend.into());
+            }
+        }
+        let tracked = self
+            .drafts
+            .iter()
+            .filter(|d| d.has_back() && wanted.contains(&d.name));
+        self.checked = tracked
+            .map(|d| {
+                let servers = d.back.servers.iter();
+                let known = |s: &model::Server| s.check.is_some() || s.track.is_some();
+                (
+                    Arc::clone(&d.name),
+                    servers.map(|s| (Arc::clone(&s.name), known(s))).collect(),
+                )
+            })
+            .collect();
+    }
+
     fn check_references(&mut self, draft: &Draft) {
         for reference in &draft.references {
             if self.backends.contains_key(&reference.name) {
@@ -594,6 +624,25 @@ impl Loader<'_> {
                 None => format!("no backend is called '{name}': add a section 'backend {name}'"),
             };
             self.at(&reference.place.clone(), Severity::Error, message);
+        }
+    }
+
+    /// A server that is tracked must be there and have checks of its own or track another.
+    fn check_tracked(&mut self, draft: &Draft) {
+        for server in draft.back.servers.iter().filter(|s| s.track.is_some()) {
+            let wanted = server.track.as_deref().unwrap_or_default();
+            let (backend, name) = wanted.split_once('/').unwrap_or((&draft.name, wanted));
+            let checked = self.checked.get(backend).and_then(|all| all.get(name));
+            let message = match checked {
+                Some(true) if server.check.is_none() => continue,
+                Some(true) => format!(
+                    "server '{}' cannot both have checks and track '{wanted}'",
+                    server.name
+                ),
+                Some(false) => format!("server '{wanted}' has no checks to track: give it 'check'"),
+                None => format!("no server '{wanted}' to track: name one that is there"),
+            };
+            self.server_fault(draft, &server.name, message);
         }
     }
 

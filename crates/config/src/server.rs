@@ -4,7 +4,7 @@ use crate::address::{self, Purpose};
 use crate::diag::Fault;
 use crate::draft::Line;
 use crate::units;
-use model::{Address, Check, Host, OnError, Server, SourceAddress};
+use model::{Address, Check, Host, MarkedDown, OnError, Server, SourceAddress};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -246,6 +246,36 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         Ok(())
     }),
     word!(
+        "on-marked-down",
+        "ACTION",
+        "shutdown-sessions: what is on it ends when it goes down",
+        |r, l, at| {
+            r.server.on_marked_down = match l.arg(at) {
+                "shutdown-sessions" => Some(MarkedDown::ShutdownSessions),
+                other => {
+                    let names = ["shutdown-sessions"];
+                    return l.fail(at, crate::keyword::near("action", other, &names));
+                }
+            };
+            Ok(())
+        }
+    ),
+    word!(
+        "on-marked-up",
+        "ACTION",
+        "shutdown-backup-sessions: what is on backups ends when it comes up",
+        |r, l, at| {
+            match l.arg(at) {
+                "shutdown-backup-sessions" => r.server.shutdown_backup_sessions = true,
+                other => {
+                    let names = ["shutdown-backup-sessions"];
+                    return l.fail(at, crate::keyword::near("action", other, &names));
+                }
+            }
+            Ok(())
+        }
+    ),
+    word!(
         "pool-low-conn",
         "N",
         "accepted: each worker keeps its own connections",
@@ -286,6 +316,15 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         Ok(())
     }),
     word!(
+        "slowstart",
+        "TIME",
+        "how long until its whole weight counts",
+        |r, l, at| {
+            r.server.slowstart = l.map(at, units::timeout(l.arg(at)))?;
+            Ok(())
+        }
+    ),
+    word!(
         "source",
         "ADDRESS",
         "the address connections come from",
@@ -320,6 +359,15 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         r.server.tcp_user_timeout = l.map(at, units::timeout(l.arg(at)))?;
         Ok(())
     }),
+    word!(
+        "track",
+        "[BACKEND/]SERVER",
+        "its state is that server's",
+        |r, l, at| {
+            r.server.track = Some(l.arg(at).into());
+            Ok(())
+        }
+    ),
     word!("weight", "N", "its share, 0 to 256", |r, l, at| {
         r.server.weight = num(l, at, 0, 256)? as u16;
         Ok(())

@@ -237,7 +237,14 @@ async fn relay(
     let (mut up_over, mut down_over) = (false, false);
     let mut client_active = Instant::now();
     let mut server_active = client_active;
+    let mut cut = None;
     poll_fn(|cx| {
+        if let Some(slot) = &session.slot {
+            let watch = cut.get_or_insert_with(|| slot.watch_cuts(cx.waker()));
+            if watch.as_ref().is_some_and(state::cut::Watch::is_cut) {
+                return Poll::Ready(Termination::cut(slot.server(), Phase::Data));
+            }
+        }
         let before = (
             session.up.received,
             session.up.sent,

@@ -5,6 +5,7 @@
 
 mod backend;
 mod counters;
+pub mod cut;
 mod facts;
 mod frontend;
 mod generation;
