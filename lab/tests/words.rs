@@ -558,3 +558,52 @@ fn what_cannot_be_tracked_is_refused() {
         }
     });
 }
+
+#[test]
+fn errors_of_traffic_count_against_a_server() {
+    each(|program| {
+        let server = Server::start(|request, stream| {
+            let status = match request.split(' ').nth(1) {
+                Some("/500") => 500,
+                Some("/404") => 404,
+                _ => 200,
+            };
+            write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n").is_ok()
+        });
+        for (words, downs) in [
+            ("observe layer7 error-limit 3 on-error mark-down", true),
+            (
+                "observe layer7 error-limit 1 on-error fail-check fall 2",
+                true,
+            ),
+            ("observe layer4 error-limit 3 on-error mark-down", false),
+        ] {
+            let port = port();
+            let back = format!(
+                "    option httpchk\n    server a {} check inter 60s {words}\n",
+                server.addr
+            );
+            let proxy = start(program, port, "", &back);
+            std::thread::sleep(Duration::from_millis(200));
+            // Errors of the client's, and errors with a success between, do not count.
+            for path in ["/404", "/404", "/404"] {
+                get(port, path);
+            }
+            assert!(
+                proxy.stat("b", "a", "status").starts_with("UP"),
+                "{}: {words}",
+                program.name
+            );
+            for _ in 0..4 {
+                get(port, "/500");
+            }
+            let status = proxy.stat("b", "a", "status");
+            assert_eq!(
+                status.starts_with("DOWN"),
+                downs,
+                "{}: {words}: {status}",
+                program.name
+            );
+        }
+    });
+}

@@ -4,7 +4,7 @@ use crate::address::{self, Purpose};
 use crate::diag::Fault;
 use crate::draft::Line;
 use crate::units;
-use model::{Address, Check, Host, MarkedDown, OnError, Server, SourceAddress};
+use model::{Address, Check, Host, MarkedDown, Observe, OnError, Server, SourceAddress};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -245,6 +245,46 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         r.server.backup = false;
         Ok(())
     }),
+    word!("observe", "LAYER", "learn from traffic", |r, l, at| {
+        r.server.observe = Some(match l.arg(at) {
+            "layer4" => Observe::Layer4,
+            "layer7" => Observe::Layer7,
+            other => {
+                return l.fail(
+                    at,
+                    crate::keyword::near("layer", other, &["layer4", "layer7"]),
+                );
+            }
+        });
+        Ok(())
+    }),
+    word!(
+        "error-limit",
+        "N",
+        "errors in a row until on-error",
+        |r, l, at| {
+            r.server.error_limit = num(l, at, 1, 1 << 30)?;
+            Ok(())
+        }
+    ),
+    word!(
+        "on-error",
+        "ACTION",
+        "what error-limit brings about",
+        |r, l, at| {
+            r.server.on_error = match l.arg(at) {
+                "fastinter" => OnError::FastInter,
+                "fail-check" => OnError::FailCheck,
+                "sudden-death" => OnError::SuddenDeath,
+                "mark-down" => OnError::MarkDown,
+                other => {
+                    let names = ["fastinter", "fail-check", "sudden-death", "mark-down"];
+                    return l.fail(at, crate::keyword::near("action", other, &names));
+                }
+            };
+            Ok(())
+        }
+    ),
     word!(
         "on-marked-down",
         "ACTION",

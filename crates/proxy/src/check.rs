@@ -116,7 +116,7 @@ async fn watch(worker: &Worker, backend: &str, server: &Arc<Server>) {
 }
 
 /// Takes a result into the server's health and tells of a change.
-fn settle(
+pub fn settle(
     worker: &Worker,
     backend: &Arc<Backend>,
     server: &Server,

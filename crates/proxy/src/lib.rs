@@ -36,6 +36,7 @@ mod flow;
 mod io;
 mod listen;
 mod log;
+mod observe;
 mod persistence;
 mod pool;
 mod reply;

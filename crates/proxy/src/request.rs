@@ -24,6 +24,8 @@ impl Stream<'_> {
             Err(error) => {
                 account::bad_request(self);
                 self.client_close = true;
+                // Where its body ends is not known.
+                self.client.unread = true;
                 let ended = Termination::new(Cause::Proxy, Phase::Request);
                 return Err(Halt::Answer(Answer::error(error.status()), ended));
             }

@@ -11,7 +11,7 @@ use crate::reply::Answer;
 use crate::session::{Arrival, Client};
 use crate::termination::{Cause, Phase, Termination};
 use crate::worker::Worker;
-use crate::{account, choose, compress};
+use crate::{account, choose, compress, observe};
 use http::{Head, framing};
 use rules::{LogLevelChange, StreamInfo};
 use state::{Backend, Frontend, Generation, Slot};
@@ -261,6 +261,7 @@ impl Stream<'_> {
         let connection = connect::to_server(self).await?;
         self.times.connected = Some(Instant::now());
         self.server = Some(connection);
+        observe::connection(self, true);
         Ok(())
     }
 
@@ -274,6 +275,9 @@ impl Stream<'_> {
             )));
         };
         account::connection_failed(self, &failure);
+        if failure != ConnectFailure::ClientGone {
+            observe::connection(self, false);
+        }
         let side = backend.side();
         let allowed = side.retry_on.has(model::RetryOn::CONN_FAILURE);
         if failure == ConnectFailure::ClientGone {

@@ -117,6 +117,8 @@ pub struct Server {
     ramp: AtomicU8,
     /// Since when it starts slowly: 0 it does not, 1 the time is not known yet, else milliseconds + 2.
     rising: AtomicU64,
+    /// Errors that traffic has met, since the last success.
+    errors: AtomicU32,
     /// Ends its sessions.
     pub cuts: Arc<Cuts>,
     /// Sessions on it.
@@ -154,6 +156,7 @@ impl Server {
             was_usable: AtomicBool::new(true),
             ramp: AtomicU8::new(100),
             rising: AtomicU64::new(0),
+            errors: AtomicU32::new(0),
             cuts: Arc::default(),
             sessions: Gauge::default(),
             queued: Gauge::default(),
@@ -293,6 +296,23 @@ impl Server {
             self.rising.store(0, Relaxed);
         }
         self.ramp.swap(percent, Relaxed) != percent
+    }
+
+    /// Takes what traffic met (`observe`); `Some` when errors in a row have reached `error-limit`.
+    pub fn observed(&self, ok: bool) -> Option<model::OnError> {
+        if ok {
+            // Read first: on a good server nobody writes.
+            if self.errors.load(Relaxed) != 0 {
+                self.errors.store(0, Relaxed);
+            }
+            return None;
+        }
+        let settings = self.settings();
+        if self.errors.fetch_add(1, Relaxed) + 1 < settings.error_limit {
+            return None;
+        }
+        self.errors.store(0, Relaxed);
+        Some(settings.on_error)
     }
 
     /// Notes whether it is usable now; `Some` when that has changed.
