@@ -656,6 +656,17 @@ pub static KEYWORDS: &[Keyword] = &[
         http::rule
     ),
     keyword!(
+        "tcp-request inspect-delay",
+        F | L | B,
+        "TIME",
+        "how long content may be waited for",
+        |d, l| {
+            l.exactly(1, "a time, such as 5s")?;
+            d.inspect_delay = time(l, 0)?;
+            Ok(())
+        }
+    ),
+    keyword!(
         "tcp-request session",
         FRONT,
         "ACTION [if|unless CONDITION]",
