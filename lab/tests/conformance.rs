@@ -16,10 +16,10 @@ use std::sync::Mutex;
 /// Cases run on so many frontends at a time.
 const LANES: usize = 16;
 
-/// The outcome of each case, by its name.
-fn run(program: &Program, cases: &[Case], settings: &str) -> BTreeMap<String, String> {
+/// The outcome of each case, by its name; `cut` sends one byte at a time.
+fn run(program: &Program, cases: &[Case], cut: bool) -> BTreeMap<String, String> {
     let lanes: Vec<Lane> = (0..LANES).map(|_| Lane::new()).collect();
-    let proxy = Proxy::start(program, &config(&lanes, settings));
+    let proxy = Proxy::start(program, &config(&lanes));
     let outcomes = Mutex::new(BTreeMap::new());
     let next = Mutex::new(cases.iter());
     std::thread::scope(|scope| {
@@ -29,7 +29,7 @@ fn run(program: &Program, cases: &[Case], settings: &str) -> BTreeMap<String, St
                     let Some(case) = next.lock().expect("unpoisoned").next() else {
                         return;
                     };
-                    let outcome = lane.run(case);
+                    let outcome = lane.run(case, cut);
                     let mut all = outcomes.lock().expect("unpoisoned");
                     all.insert(case.name.clone(), outcome);
                 }
@@ -46,8 +46,8 @@ fn run(program: &Program, cases: &[Case], settings: &str) -> BTreeMap<String, St
 
 fn compare(file: &str) {
     let corpus = Corpus::read(file);
-    let oracle = Program::haproxy().map(|p| run(&p, &corpus.cases, ""));
-    let ours = run(&Program::mulgil(), &corpus.cases, "");
+    let oracle = Program::haproxy().map(|p| run(&p, &corpus.cases, false));
+    let ours = run(&Program::mulgil(), &corpus.cases, false);
     if std::env::var_os("LAB_WRITE").is_some() {
         corpus.write(file, oracle.as_ref(), &ours);
         return;
@@ -63,9 +63,10 @@ fn compare(file: &str) {
                 );
             }
         };
+        let theirs = oracle.as_ref().and_then(|o| o.get(&case.name));
         check(
             "haproxy",
-            oracle.as_ref().and_then(|o| o.get(&case.name)),
+            theirs.filter(|t| **t != case.oracle_or),
             &case.oracle,
         );
         check("mulgil", ours.get(&case.name), &case.ours);
@@ -84,4 +85,33 @@ fn requests_are_read_as_the_oracle_reads_them_or_more_strictly() {
 #[test]
 fn answers_are_read_as_the_oracle_reads_them_or_more_strictly() {
     compare("responses.txt");
+}
+
+/// What of an outcome cannot depend on how the bytes come: a refusal in a body is logged in the phase
+/// it was met in, and who goes on sending to a closed connection may see it reset.
+fn timeless(outcome: &str) -> String {
+    let (before, after) = outcome.split_once(" [").unwrap_or((outcome, ""));
+    let answer = before.replace(" reset", " closed");
+    if answer.starts_with("200") {
+        let sent = after.split_once(']').map_or("", |(_, sent)| sent);
+        return answer + sent;
+    }
+    answer
+}
+
+#[test]
+fn requests_are_read_the_same_however_the_bytes_are_cut() {
+    let corpus = Corpus::read("requests.txt");
+    let found = run(&Program::mulgil(), &corpus.cases, true);
+    let mut wrong = String::new();
+    for case in &corpus.cases {
+        let found = found.get(&case.name).map_or("", String::as_str);
+        if timeless(found) != timeless(&case.ours) {
+            wrong += &format!(
+                "\n# {}\n  wanted {}\n   found {found}\n",
+                case.name, case.ours
+            );
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
 }

@@ -6,7 +6,11 @@ use lab::{Folder, Program, port};
 const LINES: &str = include_str!("verdicts/lines.txt");
 
 /// Where our verdict is another, and why.
-const DIFFERS: [(&str, &str); 26] = [
+const DIFFERS: [(&str, &str); 27] = [
+    (
+        "tcp-request content accept if { req.len gt 5 }",
+        "content is looked at in both modes here",
+    ),
     ("balance roundrobin x", WORD),
     ("clitcpka-cnt 3 4", WORD),
     ("errorloc 400 /x y", WORD),

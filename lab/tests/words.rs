@@ -1,7 +1,7 @@
 //! Words of proxies and servers, each beside the oracle.
 
 use lab::{Client, LogSink, Program, Proxy, Server, each, get, port};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::time::Duration;
 
 const TIMES: &str = "defaults\n    mode http\n    timeout client 2s\n    timeout server 2s\n    timeout connect 500ms\n    timeout queue 2s\n    retries 1\n";
@@ -250,5 +250,360 @@ fn rate_limit_sessions_spreads_new_connections_over_time() {
             program.name,
             begun.elapsed()
         );
+    });
+}
+
+/// The payload of a chunked body.
+fn unchunked(body: &str) -> usize {
+    let size = body.split("\r\n").next().unwrap_or("");
+    usize::from_str_radix(size, 16).unwrap_or(0)
+}
+
+#[test]
+fn compression_follows_what_the_client_takes_and_the_response_is() {
+    each(|program| {
+        let server = Server::start(|request, stream| {
+            let kind = request.split(' ').nth(1).unwrap_or("").replace("/", "");
+            let text = "hello ".repeat(100);
+            let length = text.len();
+            let fields = match kind.as_str() {
+                "png" => "Content-Type: image/png\r\n",
+                "etag" => "Content-Type: text/plain\r\nETag: \"a\"\r\n",
+                "same" => "Content-Type: text/plain\r\nCache-Control: no-transform\r\n",
+                _ => "Content-Type: text/plain; charset=utf-8\r\n",
+            };
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n{fields}\r\n{text}"
+            )
+            .is_ok()
+        });
+        let port = port();
+        let front = "    compression algo gzip\n    compression type text/plain\n";
+        let _proxy = start(
+            program,
+            port,
+            front,
+            &format!("    server s {}\n", server.addr),
+        );
+        let ask = |path: &str, accept: &str| {
+            let mut client = Client::connect(port);
+            client.ask(&format!(
+                "GET {path} HTTP/1.1\r\nHost: x\r\nAccept-Encoding: {accept}\r\nConnection: close\r\n\r\n"
+            ))
+        };
+        let packed = ask("/", "gzip;q=0.5");
+        assert_eq!(
+            packed.header("content-encoding").as_deref(),
+            Some("gzip"),
+            "{}",
+            program.name
+        );
+        assert_eq!(
+            packed.header("vary").as_deref(),
+            Some("Accept-Encoding"),
+            "{}",
+            program.name
+        );
+        assert_eq!(packed.header("content-length"), None, "{}", program.name);
+        assert!(
+            (1..200).contains(&unchunked(&packed.body)),
+            "{}: {}",
+            program.name,
+            packed.body.len()
+        );
+        assert_eq!(
+            ask("/etag", "gzip").header("etag").as_deref(),
+            Some("W/\"a\""),
+            "{}",
+            program.name
+        );
+        for (path, accept) in [
+            ("/", "br"),
+            ("/", "gzip;q=0"),
+            ("/png", "gzip"),
+            ("/same", "gzip"),
+        ] {
+            let plain = ask(path, accept);
+            assert_eq!(
+                plain.header("content-encoding"),
+                None,
+                "{}: {path}",
+                program.name
+            );
+            assert_eq!(plain.body.len(), 600, "{}: {path}", program.name);
+        }
+    });
+}
+
+#[test]
+fn what_was_compressed_can_be_read_again() {
+    each(|program| {
+        let text: String = (0..40_000).map(|i| format!("{} ", i % 977)).collect();
+        let sent = text.clone();
+        let server = Server::start(move |_, stream| {
+            let half = sent.len() / 2;
+            let head =
+                "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n";
+            let (a, b) = sent.split_at(half);
+            write!(
+                stream,
+                "{head}{:x}\r\n{a}\r\n{:x}\r\n{b}\r\n0\r\n\r\n",
+                a.len(),
+                b.len()
+            )
+            .is_ok()
+        });
+        let port = port();
+        let front = "    compression algo gzip\n    compression offload\n";
+        let _proxy = start(
+            program,
+            port,
+            front,
+            &format!("    server s {}\n", server.addr),
+        );
+        let mut client = Client::connect(port);
+        client.send(
+            "GET / HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n",
+        );
+        let mut all = Vec::new();
+        client.stream.read_to_end(&mut all).expect("an answer");
+        let end = all
+            .windows(4)
+            .position(|w| w == b"\r\n\r\n")
+            .expect("a head")
+            + 4;
+        let (mut rest, mut packed) = (&all[end..], Vec::new());
+        while let Some(line) = rest.windows(2).position(|w| w == b"\r\n") {
+            let size = std::str::from_utf8(&rest[..line]).expect("a size");
+            let size = usize::from_str_radix(size, 16).expect("a size");
+            packed.extend_from_slice(&rest[line + 2..line + 2 + size]);
+            rest = &rest[line + 4 + size..];
+        }
+        let mut read = String::new();
+        let mut decoder = flate2::read::GzDecoder::new(&packed[..]);
+        decoder.read_to_string(&mut read).expect("gzip");
+        assert!(read == text, "{}", program.name);
+        assert!(
+            !server.requests()[0]
+                .to_lowercase()
+                .contains("accept-encoding"),
+            "{}",
+            program.name
+        );
+    });
+}
+
+#[test]
+fn consistent_hashing_moves_only_what_was_on_the_server_that_left() {
+    each(|program| {
+        let servers = [Server::named("a"), Server::named("b"), Server::named("c")];
+        let port = port();
+        let lines: String = servers
+            .iter()
+            .enumerate()
+            .map(|(i, s)| format!("    server s{i} {}\n", s.addr))
+            .collect();
+        let back = format!("    balance uri\n    hash-type consistent djb2 avalanche\n{lines}");
+        let proxy = start(program, port, "", &back);
+        let homes = || -> Vec<String> {
+            let mut client = Client::connect(port);
+            (0..60)
+                .map(|i| client.ask(&format!("GET /{i} HTTP/1.1\r\nHost: x\r\n\r\n")))
+                .map(|answer| answer.header("x-server").unwrap_or_default())
+                .collect()
+        };
+        let before = homes();
+        assert_eq!(before, homes(), "{}", program.name);
+        proxy.control("disable server b/s1");
+        for (before, after) in before.iter().zip(homes()) {
+            assert!(
+                before == "b" || *before == after,
+                "{}: {before} {after}",
+                program.name
+            );
+            assert_ne!(after, "b", "{}", program.name);
+        }
+    });
+}
+
+/// A server whose checks fail from the moment it is told to; requests to `/stream` last for long.
+fn moody(name: &'static str) -> (Server, std::sync::Arc<std::sync::atomic::AtomicBool>) {
+    use std::sync::atomic::Ordering::Relaxed;
+    let sick = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let theirs = std::sync::Arc::clone(&sick);
+    let server = Server::start(move |request, stream| {
+        if request.starts_with("OPTIONS") || request.contains("/check") {
+            let status = if theirs.load(Relaxed) { 500 } else { 200 };
+            return write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n").is_ok();
+        }
+        let length = if request.contains("/stream") { 9 } else { 2 };
+        let head =
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nX-Server: {name}\r\n\r\nok");
+        stream.write_all(head.as_bytes()).is_ok()
+    });
+    (server, sick)
+}
+
+#[test]
+fn sessions_end_with_their_server_and_backups_when_they_are_relieved() {
+    each(|program| {
+        use std::sync::atomic::Ordering::Relaxed;
+        let (main, sick) = moody("main");
+        let backup = moody("backup").0;
+        let (log, port) = (LogSink::new(), port());
+        let front = format!(
+            "    log 127.0.0.1:{} local0\n    log-format \"end=%ST/%ts/%s\"\n",
+            log.port
+        );
+        let back = format!(
+            "    option httpchk\n    default-server inter 100ms fall 1 rise 1\n    server main {} check on-marked-down shutdown-sessions on-marked-up shutdown-backup-sessions\n    server backup {} backup\n",
+            main.addr, backup.addr
+        );
+        let proxy = start(program, port, &front, &back);
+        let stream = || {
+            let mut client = Client::connect(port);
+            client.send("GET /stream HTTP/1.1\r\nHost: x\r\n\r\n");
+            std::thread::sleep(Duration::from_millis(100));
+            client
+        };
+        let mut first = stream();
+        sick.store(true, Relaxed);
+        proxy.wait_for("b", "main", "status", "DOWN");
+        let ended = log.line("end=200");
+        assert!(
+            ended.contains("end=200/DD/main"),
+            "{}: {ended}",
+            program.name
+        );
+        assert_eq!(first.response().body, "ok", "{}", program.name);
+        let _second = stream();
+        sick.store(false, Relaxed);
+        proxy.wait_for("b", "main", "status", "UP");
+        let ended = log.line("end=200");
+        assert!(
+            ended.contains("end=200/UD/backup"),
+            "{}: {ended}",
+            program.name
+        );
+    });
+}
+
+#[test]
+fn a_server_that_tracks_another_goes_down_and_comes_up_with_it() {
+    each(|program| {
+        use std::sync::atomic::Ordering::Relaxed;
+        let (server, sick) = moody("a");
+        let port = port();
+        let back = format!(
+            "    server t {} track c/real\nbackend c\n    option httpchk\n    server real {} check inter 100ms fall 1 rise 1\n",
+            server.addr, server.addr
+        );
+        let proxy = start(program, port, "", &back);
+        let status_becomes = |wanted: u16| {
+            let begun = std::time::Instant::now();
+            while get(port, "/").status != wanted {
+                assert!(
+                    begun.elapsed() < lab::PATIENCE,
+                    "{}: no {wanted}",
+                    program.name
+                );
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        };
+        status_becomes(200);
+        sick.store(true, Relaxed);
+        status_becomes(503);
+        sick.store(false, Relaxed);
+        status_becomes(200);
+        proxy.control("set server c/real state maint");
+        status_becomes(503);
+        proxy.control("set server c/real state ready");
+        status_becomes(200);
+    });
+}
+
+#[test]
+fn a_server_that_starts_slowly_gets_less_at_first() {
+    each(|program| {
+        let (a, b) = (Server::named("a"), Server::named("b"));
+        let port = port();
+        let back = format!(
+            "    balance roundrobin\n    server a {} weight 100\n    server b {} weight 100 slowstart 20s\n",
+            a.addr, b.addr
+        );
+        let proxy = start(program, port, "", &back);
+        proxy.control("disable server b/b");
+        proxy.control("enable server b/b");
+        let named: Vec<_> = (0..40)
+            .filter_map(|_| get(port, "/").header("x-server"))
+            .collect();
+        let share = named.iter().filter(|n| *n == "b").count();
+        assert!(share < 10, "{}: {share} of 40", program.name);
+    });
+}
+
+#[test]
+fn what_cannot_be_tracked_is_refused() {
+    each(|program| {
+        let folder = lab::Folder::new();
+        for servers in [
+            "    server a 127.0.0.1:1 track nobody\n",
+            "    server a 127.0.0.1:1 track b\n    server b 127.0.0.1:2\n",
+        ] {
+            let text = format!("{TIMES}backend x\n{servers}frontend f\n    bind 127.0.0.1:0\n");
+            let file = folder.file("track.cfg", text.as_bytes());
+            let (status, output) = program.run(&["-c", "-f", &file]);
+            assert_eq!(status, 1, "{}: {output}", program.name);
+        }
+    });
+}
+
+#[test]
+fn errors_of_traffic_count_against_a_server() {
+    each(|program| {
+        let server = Server::start(|request, stream| {
+            let status = match request.split(' ').nth(1) {
+                Some("/500") => 500,
+                Some("/404") => 404,
+                _ => 200,
+            };
+            write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n").is_ok()
+        });
+        for (words, downs) in [
+            ("observe layer7 error-limit 3 on-error mark-down", true),
+            (
+                "observe layer7 error-limit 1 on-error fail-check fall 2",
+                true,
+            ),
+            ("observe layer4 error-limit 3 on-error mark-down", false),
+        ] {
+            let port = port();
+            let back = format!(
+                "    option httpchk\n    server a {} check inter 60s {words}\n",
+                server.addr
+            );
+            let proxy = start(program, port, "", &back);
+            std::thread::sleep(Duration::from_millis(200));
+            // Errors of the client's, and errors with a success between, do not count.
+            for path in ["/404", "/404", "/404"] {
+                get(port, path);
+            }
+            assert!(
+                proxy.stat("b", "a", "status").starts_with("UP"),
+                "{}: {words}",
+                program.name
+            );
+            for _ in 0..4 {
+                get(port, "/500");
+            }
+            let status = proxy.stat("b", "a", "status");
+            assert_eq!(
+                status.starts_with("DOWN"),
+                downs,
+                "{}: {words}: {status}",
+                program.name
+            );
+        }
     });
 }

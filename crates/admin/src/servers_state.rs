@@ -17,7 +17,8 @@ fn check_number(status: CheckStatus) -> u32 {
     match status {
         CheckStatus::Unknown => 0,
         CheckStatus::Init => 1,
-        CheckStatus::SockErr => 4,
+        CheckStatus::Analysis => 4,
+        CheckStatus::SockErr => 5,
         CheckStatus::L4Ok => 6,
         CheckStatus::L4TimeOut => 7,
         CheckStatus::L4Con => 8,

@@ -4,6 +4,7 @@ mod back;
 mod balance;
 mod check;
 mod common;
+mod compression;
 mod front;
 mod options;
 mod pages;

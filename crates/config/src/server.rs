@@ -9,7 +9,9 @@ use crate::diag::Fault;
 use crate::draft::Line;
 use crate::tls::{SERVER_TLS_WORDS, ServerDraft};
 use crate::units;
-use model::{Address, Check, Host, OnError, PortSpec, SendProxy, Server, SourceAddress};
+use model::{
+    Address, Check, Host, MarkedDown, Observe, OnError, PortSpec, SendProxy, Server, SourceAddress,
+};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -289,6 +291,86 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         Ok(())
     }),
     word!(
+        "observe",
+        "LAYER",
+        "layer7",
+        "learn from traffic",
+        |r, l, at| {
+            r.server.observe = Some(match l.arg(at) {
+                "layer4" => Observe::Layer4,
+                "layer7" => Observe::Layer7,
+                other => {
+                    return l.fail(
+                        at,
+                        crate::keyword::near("layer", other, &["layer4", "layer7"]),
+                    );
+                }
+            });
+            Ok(())
+        }
+    ),
+    word!(
+        "error-limit",
+        "N",
+        "10",
+        "errors in a row until on-error",
+        |r, l, at| {
+            r.server.error_limit = num(l, at, 1, 1 << 30)?;
+            Ok(())
+        }
+    ),
+    word!(
+        "on-error",
+        "ACTION",
+        "mark-down",
+        "what error-limit brings about",
+        |r, l, at| {
+            r.server.on_error = match l.arg(at) {
+                "fastinter" => OnError::FastInter,
+                "fail-check" => OnError::FailCheck,
+                "sudden-death" => OnError::SuddenDeath,
+                "mark-down" => OnError::MarkDown,
+                other => {
+                    let names = ["fastinter", "fail-check", "sudden-death", "mark-down"];
+                    return l.fail(at, crate::keyword::near("action", other, &names));
+                }
+            };
+            Ok(())
+        }
+    ),
+    word!(
+        "on-marked-down",
+        "ACTION",
+        "shutdown-sessions",
+        "shutdown-sessions: what is on it ends when it goes down",
+        |r, l, at| {
+            r.server.on_marked_down = match l.arg(at) {
+                "shutdown-sessions" => Some(MarkedDown::ShutdownSessions),
+                other => {
+                    let names = ["shutdown-sessions"];
+                    return l.fail(at, crate::keyword::near("action", other, &names));
+                }
+            };
+            Ok(())
+        }
+    ),
+    word!(
+        "on-marked-up",
+        "ACTION",
+        "shutdown-backup-sessions",
+        "shutdown-backup-sessions: what is on backups ends when it comes up",
+        |r, l, at| {
+            match l.arg(at) {
+                "shutdown-backup-sessions" => r.server.shutdown_backup_sessions = true,
+                other => {
+                    let names = ["shutdown-backup-sessions"];
+                    return l.fail(at, crate::keyword::near("action", other, &names));
+                }
+            }
+            Ok(())
+        }
+    ),
+    word!(
         "pool-low-conn",
         "N",
         "5",
@@ -416,6 +498,16 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         Ok(())
     }),
     word!(
+        "slowstart",
+        "TIME",
+        "10s",
+        "how long until its whole weight counts",
+        |r, l, at| {
+            r.server.slowstart = l.map(at, units::timeout(l.arg(at)))?;
+            Ok(())
+        }
+    ),
+    word!(
         "source",
         "ADDRESS[:PORT[-PORT]] [interface NAME]",
         "127.0.0.1:10000-10100 interface lo",
@@ -429,6 +521,16 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         r.server.tcp_user_timeout = l.map(at, units::timeout(l.arg(at)))?;
         Ok(())
     }),
+    word!(
+        "track",
+        "[BACKEND/]SERVER",
+        "app/one",
+        "its state is that server's",
+        |r, l, at| {
+            r.server.track = Some(l.arg(at).into());
+            Ok(())
+        }
+    ),
     word!("weight", "N", "20", "its share, 0 to 256", |r, l, at| {
         r.server.weight = num(l, at, 0, 256)? as u16;
         Ok(())

@@ -7,6 +7,7 @@
 mod address;
 mod bind;
 mod check;
+mod compression;
 mod error_pages;
 mod global;
 mod log;
@@ -21,14 +22,15 @@ pub use crate::tls::{CheckTls, ServerTls};
 pub use address::{Address, Host, PortSpec, SocketKind};
 pub use bind::{Bind, BindOptions};
 pub use check::{AgentCheck, Check, CheckKind, Expect, HttpCheckSend, HttpCheckStep, TcpCheckStep};
+pub use compression::{Compression, CompressionAlgo};
 pub use error_pages::{ErrorLocation, ErrorPage, ErrorPages};
 pub use global::{CliLevel, Global, ReuseStrategy, StatsSocket, Tuning};
 pub use log::{LogFacility, LogFormatKind, LogFormatSpec, LogLevel, LogSetting, LogTarget};
 pub use persistence::{CookieMode, PersistRule, PersistenceCookie};
 pub use proxy::{
-    Backend, Balance, ConnectionMode, ForwardFor, Frontend, HashBalance, HashMethod, HttpOptions,
-    HttpReuse, InitAddr, LoadState, Mode, OriginalTo, Proxy, ProxyKind, Redispatch, RestrictNames,
-    RetryOn, StatsPage, SwitchRule, SwitchTarget,
+    Backend, Balance, ConnectionMode, ForwardFor, Frontend, HashBalance, HashFunction, HashKind,
+    HashMethod, HttpOptions, HttpReuse, InitAddr, LoadState, Mode, OriginalTo, Proxy, ProxyKind,
+    Redispatch, RestrictNames, RetryOn, StatsPage, SwitchRule, SwitchTarget,
 };
 pub use server::{MarkedDown, Observe, OnError, SendProxy, Server, SourceAddress};
 pub use timeouts::Timeouts;

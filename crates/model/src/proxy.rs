@@ -143,6 +143,8 @@ pub struct HttpOptions {
     pub ignore_probes: bool,
     /// `option http-use-proxy-header`.
     pub use_proxy_header: bool,
+    /// `compression …`.
+    pub compression: Option<Arc<crate::Compression>>,
     /// `option http-restrict-req-hdr-names preserve|delete|reject`; `None` preserve.
     pub restrict_names: Option<RestrictNames>,
 }
@@ -239,6 +241,25 @@ pub enum HashMethod {
     #[default]
     MapBased,
     Consistent,
+}
+
+/// `hash-type` function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub enum HashKind {
+    #[default]
+    Sdbm,
+    Djb2,
+    Crc32,
+}
+
+/// `hash-type` function and modifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct HashFunction {
+    /// The function.
+    pub kind: HashKind,
+    /// `avalanche`: its result is spread over all bits.
+    pub avalanche: bool,
 }
 
 /// `hash-balance-factor`, percent; 0 is off.
@@ -349,6 +370,8 @@ pub struct Backend {
     pub balance: Balance,
     /// `hash-type` method.
     pub hash_method: HashMethod,
+    /// `hash-type` function and modifier.
+    pub hash_function: HashFunction,
     /// `hash-balance-factor`.
     pub hash_balance: HashBalance,
     /// `server` lines in order (`server-template` expanded).
@@ -404,6 +427,7 @@ impl Default for Backend {
         Backend {
             balance: Balance::default(),
             hash_method: HashMethod::default(),
+            hash_function: HashFunction::default(),
             hash_balance: HashBalance::default(),
             servers: Vec::new(),
             use_server: Vec::new(),

@@ -234,6 +234,7 @@ pub fn response_started(s: &mut Stream<'_>, head_len: usize) {
 
 /// There is no valid response.
 pub fn response_missing(s: &mut Stream<'_>) {
+    crate::observe::response(s, None);
     for c in [back(s), server(s)].into_iter().flatten() {
         c.eresp.add(1);
     }

@@ -10,7 +10,7 @@ use model::{
 };
 use rules::{Ctx, NoFacts, SessionInfo, StreamInfo, Vars};
 use state::health::{Change, CheckStatus};
-use state::{Backend, Server, Target};
+use state::{Backend, Generation, Server, Target};
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::future::poll_fn;
@@ -28,6 +28,9 @@ pub async fn run(worker: Rc<Worker>) {
         for backend in &generation.backends {
             for server in backend.servers() {
                 let ours = server.uid as usize % worker.process.workers == worker.id;
+                if ours {
+                    keep_up(&worker, &generation, backend, server);
+                }
                 if ours
                     && server.settings().check.is_some()
                     && watched.borrow_mut().insert(server.uid)
@@ -43,6 +46,20 @@ pub async fn run(worker: Rc<Worker>) {
         }
         drop(generation);
         tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// Moves a slow start on, and follows the server that is tracked.
+fn keep_up(worker: &Worker, generation: &Generation, backend: &Arc<Backend>, server: &Server) {
+    let now = Instant::now();
+    let mut changed = server.advance_start(worker.process.millis(now));
+    if let Some(track) = &server.settings().track {
+        let (of, name) = track.split_once('/').unwrap_or((&backend.name, track));
+        let tracked = generation.backend(of).and_then(|b| b.server(name));
+        changed |= tracked.is_some_and(|tracked| server.follow(tracked, now));
+    }
+    if changed {
+        backend.refresh();
     }
 }
 
@@ -102,7 +119,7 @@ async fn watch(worker: &Worker, backend: &str, server: &Arc<Server>) {
 }
 
 /// Takes a result into the server's health and tells of a change.
-fn settle(
+pub fn settle(
     worker: &Worker,
     backend: &Arc<Backend>,
     server: &Server,

@@ -161,8 +161,12 @@ fn last_server(
 
 /// What the scheduler hashes.
 fn key(stream: &mut Stream<'_>, backend: &Backend) -> PickKey {
+    let function = backend.side().hash_function;
     let hash = match &backend.side().balance {
-        Balance::Source => stream.client.info.src.map(|src| source_hash(src.ip())),
+        Balance::Source => {
+            let src = stream.client.info.src;
+            src.map(|src| source_hash(src.ip(), function))
+        }
         Balance::Uri {
             len,
             depth,
@@ -170,11 +174,12 @@ fn key(stream: &mut Stream<'_>, backend: &Backend) -> PickKey {
             path_only,
         } => {
             let target = stream.request.target();
-            Some(state::hash::uri(target, *len, *depth, *whole, *path_only))
+            let part = state::hash::uri_part(target, *len, *depth, *whole, *path_only);
+            Some(state::hash::bytes(part, function))
         }
         Balance::UrlParam { name, .. } => {
             let query = stream.request.query().unwrap_or_default();
-            http::uri::query_param(query, name.as_bytes()).map(|v| state::hash::bytes(&v))
+            http::uri::query_param(query, name.as_bytes()).map(|v| state::hash::bytes(&v, function))
         }
         Balance::Header {
             name,
@@ -183,16 +188,16 @@ fn key(stream: &mut Stream<'_>, backend: &Backend) -> PickKey {
             let value = stream.request.get(name.as_bytes());
             value.map(|v| {
                 if *use_domain_only {
-                    state::hash::bytes(state::hash::domain(v))
+                    state::hash::bytes(state::hash::domain(v), function)
                 } else {
-                    state::hash::bytes(v)
+                    state::hash::bytes(v, function)
                 }
             })
         }
         Balance::Hash(expr) => {
             let cx = ctx!(stream);
             expr.eval(&cx)
-                .map(|sample| state::hash::bytes(&sample.to_bytes()))
+                .map(|sample| state::hash::bytes(&sample.to_bytes(), function))
         }
         Balance::Random { .. } => Some((ctx!(stream).random() >> 32) as u32),
         Balance::RdpCookie { .. }
@@ -205,10 +210,10 @@ fn key(stream: &mut Stream<'_>, backend: &Backend) -> PickKey {
 }
 
 /// The hash of a client's address.
-pub fn source_hash(ip: std::net::IpAddr) -> u32 {
+pub fn source_hash(ip: std::net::IpAddr, function: model::HashFunction) -> u32 {
     match ip.to_canonical() {
-        std::net::IpAddr::V4(ip) => state::hash::bytes(&ip.octets()),
-        std::net::IpAddr::V6(ip) => state::hash::bytes(&ip.octets()),
+        std::net::IpAddr::V4(ip) => state::hash::bytes(&ip.octets(), function),
+        std::net::IpAddr::V6(ip) => state::hash::bytes(&ip.octets(), function),
     }
 }
 

@@ -56,6 +56,8 @@ struct Attempt {
     server_active: Instant,
     /// Whose silence the armed deadline is about.
     waiting_for: Waiting,
+    /// Tells when the server's sessions are ended.
+    cut: Option<state::cut::Watch>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,11 +86,13 @@ impl Stream<'_> {
             client_active: now,
             server_active: now,
             waiting_for: Waiting::Server,
+            cut: None,
         };
         let mut started = false;
         let outcome = poll_fn(|cx| {
             if !started {
                 started = true;
+                attempt.cut = self.slot.as_ref().and_then(|s| s.watch_cuts(cx.waker()));
                 self.send_request(cx, &mut attempt, &mut connection);
             }
             self.poll_exchange(cx, &mut attempt, &mut connection)
@@ -549,6 +553,12 @@ impl Stream<'_> {
         {
             let ended = Termination::new(Cause::ClientAbort, self.phase(a));
             return Poll::Ready(Exchanged::Failed(Halt::Silent(ended)));
+        }
+        if a.cut.as_ref().is_some_and(state::cut::Watch::is_cut)
+            && let Some(slot) = &self.slot
+        {
+            let ended = Termination::cut(slot.server(), self.phase(a));
+            return Poll::Ready(Exchanged::Failed(self.halt(a, 503, ended)));
         }
         self.arm(a);
         if self.client.timer.poll_expired(cx).is_pending() {

@@ -4,6 +4,7 @@
 //! does not take is kept, and while anything is kept nothing more is read (back-pressure). Once
 //! [`SPLICE_FROM`] bytes remain and no TLS stands between, they pass through a kernel pipe.
 
+use crate::compress::Encoder;
 use crate::io::{PIPE_SIZE, Pipe};
 use crate::transport::Transport;
 use crate::worker::Worker;
@@ -71,6 +72,8 @@ pub struct Flow {
     unflushed: bool,
     /// The receiver does not know chunks: it gets their payload alone.
     pub unchunk: bool,
+    /// Compresses the body, and gives it to the receiver in chunks.
+    pub encoder: Option<Box<Encoder>>,
 }
 
 impl Flow {
@@ -85,6 +88,7 @@ impl Flow {
             received: 0,
             unflushed: false,
             unchunk: false,
+            encoder: None,
         }
     }
 
@@ -203,6 +207,9 @@ impl Flow {
         head: &[u8],
         bytes: &[u8],
     ) -> Result<usize, Broken> {
+        if let Some(encoder) = self.encoder.take() {
+            return self.feed_encoded(encoder, worker, cx, to, head, bytes);
+        }
         let taken = match &mut self.progress {
             Progress::Done => 0,
             Progress::UntilClose => bytes.len(),
@@ -241,6 +248,55 @@ impl Flow {
         self.received += taken as u64;
         self.push(worker, cx, to, head, bytes.get(..taken).unwrap_or_default())?;
         Ok(taken)
+    }
+
+    /// As [`Flow::feed`], through the encoder.
+    fn feed_encoded(
+        &mut self,
+        mut encoder: Box<Encoder>,
+        worker: &Worker,
+        cx: &mut Context<'_>,
+        to: &mut Transport,
+        head: &[u8],
+        bytes: &[u8],
+    ) -> Result<usize, Broken> {
+        let mut payload = worker.buffer();
+        let taken = match &mut self.progress {
+            Progress::Length(left) => {
+                let n = usize::try_from(*left)
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len());
+                payload.extend_from_slice(bytes.get(..n).unwrap_or_default());
+                *left -= n as u64;
+                if *left == 0 {
+                    self.progress = Progress::Done;
+                }
+                n
+            }
+            Progress::Chunked(decoder) => {
+                let scan = decoder
+                    .payload(bytes, &mut payload)
+                    .map_err(|_| Broken::Malformed)?;
+                if scan.done {
+                    self.progress = Progress::Done;
+                }
+                scan.consumed
+            }
+            // What has no framing is not encoded.
+            Progress::UntilClose | Progress::Done => 0,
+        };
+        self.received += taken as u64;
+        let end = matches!(self.progress, Progress::Done);
+        let mut out = worker.buffer();
+        let encoded = encoder.encode(&payload, end, &mut out);
+        worker.recycle(payload);
+        encoded.map_err(|_| Broken::Malformed)?;
+        if !end {
+            self.encoder = Some(encoder);
+        }
+        let pushed = self.push(worker, cx, to, head, &out);
+        worker.recycle(out);
+        pushed.map(|()| taken)
     }
 
     /// Moves what can be moved now. Ready when the body is complete and has left, or cannot be
@@ -305,7 +361,7 @@ impl Flow {
             Progress::UntilClose => u64::MAX,
             Progress::Done => 0,
         };
-        if left < SPLICE_FROM || to.plain().is_none() {
+        if left < SPLICE_FROM || self.encoder.is_some() || to.plain().is_none() {
             return None;
         }
         let source = from.plain()?;

@@ -29,6 +29,7 @@ macro_rules! ctx {
 mod account;
 mod check;
 mod choose;
+mod compress;
 mod connect;
 mod exchange;
 mod flow;
@@ -36,6 +37,7 @@ mod io;
 mod listen;
 mod log;
 mod malformed;
+mod observe;
 mod persistence;
 mod pool;
 mod prelude;

@@ -27,6 +27,8 @@ impl Stream<'_> {
                 account::bad_request(self);
                 malformed::framing(self, &error);
                 self.client_close = true;
+                // Where its body ends is not known.
+                self.client.unread = true;
                 let ended = Termination::new(Cause::Proxy, Phase::Request);
                 return Err(Halt::Answer(Answer::error(error.status()), ended));
             }
@@ -83,11 +85,30 @@ impl Stream<'_> {
             return Err(Halt::Answer(Answer::error(status), ended));
         }
         let proxy = Arc::clone(frontend.proxy());
+        self.content_rules(&proxy)?;
         if proxy.http.buffer_request {
             self.wait_for_body(None, None).await?;
         }
         self.request_rules(&proxy, &proxy.http_request).await?;
         self.statistics(&proxy).await
+    }
+
+    /// `tcp-request content` rules. The request is there, so that nothing has to be waited for.
+    fn content_rules(&mut self, proxy: &Arc<Proxy>) -> Result<(), Halt> {
+        let rules: &[Rule] = &proxy.tcp_request_content;
+        if rules.is_empty() {
+            return Ok(());
+        }
+        let mut effects = Effects::default();
+        let verdict = run(rules, 0, &mut ctx!(self), &mut effects, &mut NoTrace);
+        let refused = matches!(verdict, Verdict::Reject | Verdict::Deny(_));
+        self.take_effects(effects, false);
+        if refused {
+            account::denied(self);
+            let ended = Termination::new(Cause::Proxy, Phase::Request);
+            return Err(Halt::Silent(ended));
+        }
+        Ok(())
     }
 
     /// The backend's rules, unless they have run as the frontend's of the same `listen`.
@@ -102,6 +123,7 @@ impl Stream<'_> {
         if Arc::ptr_eq(&proxy, self.frontend.proxy()) {
             return Ok(());
         }
+        self.content_rules(&proxy)?;
         if proxy.http.buffer_request && !self.frontend.proxy().http.buffer_request {
             self.wait_for_body(None, None).await?;
         }

@@ -16,7 +16,8 @@ pub fn judge(stream: &mut Stream<'_>, framed: &framing::Response) -> Result<(), 
         return Ok(());
     };
     let upgrade = head.status() == 101;
-    stream.status = Some(head.status());
+    let status = head.status();
+    stream.status = Some(status);
     drop_hop_by_hop(head, upgrade);
     if framed.body == Body::UntilClose {
         stream.client_close = true;
@@ -27,6 +28,7 @@ pub fn judge(stream: &mut Stream<'_>, framed: &framing::Response) -> Result<(), 
         stream.client_close = true;
         stream.down.unchunk = true;
     }
+    crate::observe::response(stream, Some(status));
     account::capture_response(stream);
     let backend = stream.backend.as_ref().map(|b| Arc::clone(b.proxy()));
     let frontend = Arc::clone(stream.frontend.proxy());
@@ -39,6 +41,7 @@ pub fn judge(stream: &mut Stream<'_>, framed: &framing::Response) -> Result<(), 
     }
     crate::persistence::write(stream);
     after_response(stream);
+    stream.down.encoder = crate::compress::begin(stream, framed.body);
     finish_head(stream);
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::reply::Answer;
 use crate::session::{Arrival, Client};
 use crate::termination::{Cause, Phase, Termination};
 use crate::worker::Worker;
-use crate::{account, choose};
+use crate::{account, choose, compress, observe};
 use http::{Head, framing};
 use rules::{LogLevelChange, StreamInfo};
 use state::{Backend, Frontend, Generation, Slot};
@@ -80,6 +80,8 @@ pub struct Stream<'c> {
     pub(crate) log_level: LogLevelChange,
     pub(crate) captures: account::Captures,
     pub(crate) persistence: Persistence,
+    /// How the client wants its response compressed.
+    pub(crate) compression: Option<model::CompressionAlgo>,
     pub(crate) retry_forbidden: bool,
     /// The method was HEAD when the request came: the response has no body.
     pub(crate) head_request: bool,
@@ -138,6 +140,7 @@ pub async fn serve(
         log_level: LogLevelChange::default(),
         captures: account::Captures::default(),
         persistence: Persistence::default(),
+        compression: None,
         retry_forbidden: false,
         head_request: request.method() == b"HEAD",
         body: Vec::new(),
@@ -187,6 +190,7 @@ impl Stream<'_> {
         if let Some(backend) = self.backend.clone() {
             persistence::read(self, &backend);
         }
+        compress::read_request(self);
         self.prepare_request();
         loop {
             self.choose_server().await?;
@@ -262,6 +266,7 @@ impl Stream<'_> {
         let connection = connect::to_server(self).await?;
         self.times.connected = Some(self.worker.now());
         self.server = Some(connection);
+        observe::connection(self, true);
         Ok(())
     }
 
@@ -275,6 +280,9 @@ impl Stream<'_> {
             )));
         };
         account::connection_failed(self, &failure);
+        if failure != ConnectFailure::ClientGone {
+            observe::connection(self, false);
+        }
         let side = backend.side();
         let allowed = side.retry_on.has(model::RetryOn::CONN_FAILURE);
         if failure == ConnectFailure::ClientGone {

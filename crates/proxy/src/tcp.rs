@@ -45,7 +45,7 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
     };
     let mut entered = None;
     client.seat.live.begin(0);
-    let ended = match choose_backend(worker, client) {
+    let ended = match choose_backend(worker, client).await {
         Err(ended) => ended,
         Ok(backend) => {
             backend.sessions().enter();
@@ -78,7 +78,96 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
     session.down.recycle(worker);
 }
 
-fn choose_backend(worker: &Worker, client: &mut Client) -> Result<Arc<Backend>, Termination> {
+/// The frontend's rules for content, the choice of a backend, and its rules.
+async fn choose_backend(worker: &Worker, client: &mut Client) -> Result<Arc<Backend>, Termination> {
+    let frontend = Arc::clone(&client.frontend);
+    inspect(worker, client, frontend.proxy(), None).await?;
+    let backend = switch(worker, client)?;
+    if !Arc::ptr_eq(backend.proxy(), frontend.proxy()) {
+        inspect(worker, client, backend.proxy(), Some(&backend)).await?;
+    }
+    Ok(backend)
+}
+
+/// Runs `tcp-request content` rules; while a value that they ask for may still change they wait for
+/// more bytes, at most for `inspect-delay` and as far as a buffer holds.
+async fn inspect(
+    worker: &Worker,
+    client: &mut Client,
+    proxy: &model::Proxy,
+    backend: Option<&Backend>,
+) -> Result<(), Termination> {
+    let rules = &proxy.tcp_request_content;
+    if rules.is_empty() {
+        return Ok(());
+    }
+    let generation = worker.generation();
+    let longest = generation.config.global.tuning.bufsize;
+    let end = proxy.inspect_delay.map(|delay| Instant::now() + delay);
+    client.timer.arm(end);
+    let mut info = StreamInfo::default();
+    if let Some(backend) = backend {
+        info.backend = Some(Arc::clone(&backend.name));
+        info.backend_id = backend.id;
+    }
+    let mut over = end.is_none();
+    let mut from = 0;
+    while from < rules.len() {
+        let now = Instant::now();
+        info.inspection.waiting = !over && client.carry.len() < longest;
+        info.inspection.undecided.set(false);
+        let view = state::View {
+            process: &worker.process,
+            generation: &generation,
+            now,
+        };
+        let mut cx = Ctx {
+            session: &client.info,
+            stream: &info,
+            now: worker.wall(now),
+            req: None,
+            res: None,
+            req_body: &client.carry,
+            vars: &client.vars,
+            facts: &view,
+            log: None,
+            rng: &worker.rng,
+        };
+        let mut effects = Effects::default();
+        // Rule by rule: one that cannot be decided yet holds up those after it.
+        let this = rules.get(..=from).unwrap_or_default();
+        match run_rules(this, from, &mut cx, &mut effects, &mut NoTrace) {
+            Verdict::Reject | Verdict::Deny(_) => {
+                let counters = client.frontend.counters();
+                counters.of(worker.id).dreq.add(1);
+                return Err(Termination::new(Cause::Proxy, Phase::Request));
+            }
+            Verdict::Allow => return Ok(()),
+            _ if !info.inspection.undecided.get() => {
+                from += 1;
+                continue;
+            }
+            _ => {}
+        }
+        over |= poll_fn(|task| {
+            let mut scratch = worker.scratch.borrow_mut();
+            match client.io.poll_read(task, &mut scratch) {
+                Poll::Ready(Ok(n)) if n > 0 => {
+                    client
+                        .carry
+                        .extend_from_slice(scratch.get(..n).unwrap_or_default());
+                    Poll::Ready(false)
+                }
+                Poll::Ready(_) => Poll::Ready(true),
+                Poll::Pending => client.timer.poll_expired(task).map(|_| true),
+            }
+        })
+        .await;
+    }
+    Ok(())
+}
+
+fn switch(worker: &Worker, client: &mut Client) -> Result<Arc<Backend>, Termination> {
     let generation = worker.generation();
     let frontend = Arc::clone(&client.frontend);
     let none = StreamInfo::default();
@@ -88,26 +177,18 @@ fn choose_backend(worker: &Worker, client: &mut Client) -> Result<Arc<Backend>, 
         generation: &generation,
         now,
     };
-    let mut cx = Ctx {
+    let cx = Ctx {
         session: &client.info,
         stream: &none,
         now: worker.wall(now),
         req: None,
         res: None,
-        req_body: &[],
+        req_body: &client.carry,
         vars: &client.vars,
         facts: &view,
         log: None,
         rng: &worker.rng,
     };
-    let mut effects = Effects::default();
-    let rules = &frontend.proxy().tcp_request_content;
-    if let Verdict::Reject | Verdict::Deny(_) =
-        run_rules(rules, 0, &mut cx, &mut effects, &mut NoTrace)
-    {
-        frontend.counters().of(worker.id).dreq.add(1);
-        return Err(Termination::new(Cause::Proxy, Phase::Request));
-    }
     let side = frontend.side();
     for switch in &side.switches {
         let matched = switch
@@ -231,7 +312,10 @@ async fn place(
     avoid: Option<u32>,
 ) -> Result<Slot, Termination> {
     let hash = match &backend.side().balance {
-        model::Balance::Source => client.info.src.map(|a| crate::choose::source_hash(a.ip())),
+        model::Balance::Source => client
+            .info
+            .src
+            .map(|a| crate::choose::source_hash(a.ip(), backend.side().hash_function)),
         _ => None,
     };
     match backend.pick(PickKey { hash }, avoid) {
@@ -274,7 +358,23 @@ async fn relay(
     let (mut up_over, mut down_over) = (false, false);
     let mut client_active = worker.now();
     let mut server_active = client_active;
+    let mut cut = None;
+    let mut inspected = std::mem::take(&mut client.carry);
     poll_fn(|cx| {
+        if !inspected.is_empty() {
+            // What the rules looked at goes first.
+            let fed = session.up.feed(worker, cx, &mut server.io, &[], &inspected);
+            worker.recycle(std::mem::take(&mut inspected));
+            if fed.is_err() {
+                return Poll::Ready(Termination::new(Cause::ServerAbort, Phase::Data));
+            }
+        }
+        if let Some(slot) = &session.slot {
+            let watch = cut.get_or_insert_with(|| slot.watch_cuts(cx.waker()));
+            if watch.as_ref().is_some_and(state::cut::Watch::is_cut) {
+                return Poll::Ready(Termination::cut(slot.server(), Phase::Data));
+            }
+        }
         let before = (
             session.up.received,
             session.up.sent,

@@ -17,6 +17,10 @@ pub enum Cause {
     Local,
     /// `R`: a resource of ours ran out.
     Resource,
+    /// `D`: the server went down and its sessions were ended.
+    ServerDown,
+    /// `U`: a backup server's sessions were ended, because another came up.
+    BackupRelieved,
     /// `I`: a fault of ours.
     Internal,
     /// `K`: an operator ended it.
@@ -64,6 +68,16 @@ impl Termination {
         Termination { cause, phase }
     }
 
+    /// The end of a session that was ended because of its server.
+    pub fn cut(server: &state::Server, phase: Phase) -> Self {
+        let cause = if server.usable() {
+            Cause::BackupRelieved
+        } else {
+            Cause::ServerDown
+        };
+        Termination { cause, phase }
+    }
+
     /// Whether anything went wrong.
     pub fn is_normal(self) -> bool {
         self.cause == Cause::Normal
@@ -78,6 +92,8 @@ impl Termination {
             Cause::Proxy => b'P',
             Cause::Local => b'L',
             Cause::Resource => b'R',
+            Cause::ServerDown => b'D',
+            Cause::BackupRelieved => b'U',
             Cause::Internal => b'I',
             Cause::Killed => b'K',
             Cause::ClientTimeout => b'c',

@@ -138,7 +138,7 @@ pub struct Acls {
 /// Predefined ACLs (manual section 7.4): name and criterion.
 pub const PREDEFINED: &[(&str, &str)] = &[
     ("FALSE", "always_false"),
-    ("HTTP", "req.ver -m beg 1"),
+    ("HTTP", "req.proto_http"),
     ("HTTP_1.0", "req.ver 1.0"),
     ("HTTP_1.1", "req.ver 1.1"),
     ("HTTP_2.0", "req.ver 2.0"),
@@ -156,6 +156,7 @@ pub const PREDEFINED: &[(&str, &str)] = &[
     ("METH_PUT", "method PUT"),
     ("METH_TRACE", "method TRACE"),
     ("TRUE", "always_true"),
+    ("WAIT_END", "wait_end"),
 ];
 
 impl Acls {

@@ -113,6 +113,9 @@ impl Cond {
 
     /// Whether it holds.
     pub fn eval<T: Tracer>(&self, cx: &Ctx<'_>, tracer: &mut T) -> bool {
+        if cx.stream.inspection.waiting {
+            return self.eval_early(cx, tracer);
+        }
         let holds = self.alternatives.iter().any(|terms| {
             terms.iter().all(|term| {
                 let result = term.lines.iter().any(|line| line.eval(cx));
@@ -120,6 +123,29 @@ impl Cond {
                 result != term.negated
             })
         });
+        holds != self.unless
+    }
+
+    /// Whether it holds while more bytes may come. A term that does not hold, but may when they have,
+    /// is neither true nor false, negated or not; the condition then does not hold yet, and says so
+    /// in [`Inspection::undecided`](crate::Inspection).
+    fn eval_early<T: Tracer>(&self, cx: &Ctx<'_>, tracer: &mut T) -> bool {
+        let undecided = &cx.stream.inspection.undecided;
+        let mut missed = false;
+        let holds = self.alternatives.iter().any(|terms| {
+            terms.iter().all(|term| {
+                undecided.set(false);
+                let result = term.lines.iter().any(|line| line.eval(cx));
+                tracer.acl(&term.name, result);
+                let unknown = !result && undecided.get();
+                missed |= unknown;
+                !unknown && result != term.negated
+            })
+        });
+        undecided.set(missed && !holds);
+        if missed && !holds {
+            return false;
+        }
         holds != self.unless
     }
 }

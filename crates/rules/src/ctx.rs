@@ -70,6 +70,27 @@ pub struct StreamInfo {
     pub server_id: u32,
     /// `unique-id-format`, rendered.
     pub unique_id: Option<Box<[u8]>>,
+    /// Whether more bytes may come before the rules have to decide.
+    pub inspection: Inspection,
+}
+
+/// The wait of `tcp-request inspect-delay`.
+#[derive(Clone, Debug, Default)]
+pub struct Inspection {
+    /// More may come.
+    pub waiting: bool,
+    /// A value was asked for that more bytes may change: the rules' decision does not count yet.
+    pub undecided: Cell<bool>,
+}
+
+impl Inspection {
+    /// Notes that more bytes may change what was asked for; whether they may still come.
+    pub fn wait(&self) -> bool {
+        if self.waiting {
+            self.undecided.set(true);
+        }
+        self.waiting
+    }
 }
 
 /// The running system, as far as rules ask for it. Names that do not exist give `None`.

@@ -889,6 +889,66 @@ pub static FETCHES: &[FetchDef] = &[
         "the request's unique ID",
         |_, cx| cx.stream.unique_id.as_deref().map(Sample::str)
     ),
+    // Bytes on a connection that is only passed on
+    fetch!(
+        ["wait_end"],
+        NONE,
+        Bool,
+        Internal,
+        "true once tcp-request inspect-delay is over",
+        |_, cx| Some(Sample::Bool(!cx.stream.inspection.wait()))
+    ),
+    fetch!(
+        ["req.len", "req_len"],
+        NONE,
+        Int,
+        Request,
+        "bytes that have come and are not passed on yet",
+        |_, cx| {
+            cx.stream.inspection.wait();
+            Some(Sample::Int(cx.req_body.len() as i64))
+        }
+    ),
+    fetch!(
+        ["req.payload", "payload"],
+        args(&[Int, Int], 2),
+        Bin,
+        Request,
+        "so many of these bytes from an offset on; 0 is all",
+        payload
+    ),
+    fetch!(
+        ["req.proto_http", "req_proto_http"],
+        NONE,
+        Bool,
+        Request,
+        "whether they are a request of HTTP/1",
+        proto_http
+    ),
+    fetch!(
+        ["req.ssl_hello_type", "req_ssl_hello_type"],
+        NONE,
+        Int,
+        Request,
+        "1 when they are a client's hello of TLS",
+        |_, cx| hello(cx).map(|_| Sample::Int(1))
+    ),
+    fetch!(
+        ["req.ssl_sni", "req_ssl_sni"],
+        NONE,
+        Str,
+        Request,
+        "the server name in that hello",
+        |_, cx| hello(cx)?.server_name.map(Sample::str)
+    ),
+    fetch!(
+        ["req.ssl_alpn"],
+        NONE,
+        Str,
+        Request,
+        "the first protocol of ALPN in that hello",
+        |_, cx| hello(cx)?.protocol.map(Sample::str)
+    ),
     // Response
     fetch!(
         ["status"],
@@ -1163,4 +1223,47 @@ fn parameter<'s>(args: &'s [Arg], head: &'s Head, n: usize) -> Option<Sample<'s>
 
 fn memchr_byte(haystack: &[u8], needle: u8) -> Option<usize> {
     haystack.iter().position(|b| *b == needle)
+}
+
+fn payload<'s>(a: &'s [Arg], cx: &'s Ctx<'_>) -> Option<Sample<'s>> {
+    let (offset, length) = (a.int(0)?, a.int(1)?);
+    let from = cx.req_body.get(usize::try_from(offset).ok()?..);
+    let length = usize::try_from(length).ok()?;
+    let part = match (from, length) {
+        (Some(from), 0) => {
+            cx.stream.inspection.wait();
+            Some(from)
+        }
+        (Some(from), n) => from.get(..n),
+        (None, _) => None,
+    };
+    if part.is_none() {
+        cx.stream.inspection.wait();
+    }
+    part.map(|p| Sample::Bin(Cow::Borrowed(p)))
+}
+
+fn proto_http<'s>(_: &'s [Arg], cx: &'s Ctx<'_>) -> Option<Sample<'s>> {
+    if cx.request().is_some() {
+        return Some(Sample::Bool(true));
+    }
+    let mut head = Head::default();
+    let parsed =
+        http::h1::parse_request(cx.req_body, &http::h1::ParseOptions::default(), &mut head);
+    if matches!(parsed, Ok(None)) && cx.stream.inspection.wait() {
+        return None;
+    }
+    Some(Sample::Bool(matches!(parsed, Ok(Some(_)))))
+}
+
+/// The hello in the bytes that have come.
+fn hello<'s>(cx: &'s Ctx<'_>) -> Option<crate::hello::Hello<'s>> {
+    match crate::hello::look(cx.req_body) {
+        crate::hello::Seen::Hello(hello) => Some(hello),
+        crate::hello::Seen::Part => {
+            cx.stream.inspection.wait();
+            None
+        }
+        crate::hello::Seen::Other => None,
+    }
 }

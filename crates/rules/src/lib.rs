@@ -13,6 +13,7 @@ mod ctx;
 mod error;
 mod expr;
 mod fetch;
+mod hello;
 mod logformat;
 mod pattern;
 mod sample;
@@ -24,7 +25,9 @@ mod vars;
 pub use acl::Acls;
 pub use action::{LogLevelChange, Redirect, Reply, Rule, RuleSet, Verdict, run};
 pub use condition::Cond;
-pub use ctx::{Ctx, Facts, LogFacts, NoFacts, SessionInfo, StreamInfo, Timers, TlsInfo, Wall};
+pub use ctx::{
+    Ctx, Facts, Inspection, LogFacts, NoFacts, SessionInfo, StreamInfo, Timers, TlsInfo, Wall,
+};
 pub use error::{ParseError, nearest};
 pub use expr::Expr;
 pub use logformat::LogFormat;

@@ -2,10 +2,11 @@
 
 use crate::counters::{Gauge, PerWorker, ProxyCounters};
 use crate::queue::{Queue, Waiter};
+use crate::ring::Ring;
 use crate::server::Server;
 use crate::wheel::Wheel;
 use arc_swap::ArcSwap;
-use model::{Balance, Proxy};
+use model::{Balance, HashMethod, MarkedDown, Proxy};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -15,6 +16,8 @@ use std::task::{Poll, Waker};
 #[derive(Debug, Default)]
 struct Active {
     wheel: Wheel,
+    /// With `hash-type consistent`.
+    ring: Option<Ring>,
     /// Indices of schedulable servers.
     members: Vec<u32>,
     total_weight: u64,
@@ -84,6 +87,16 @@ impl Slot {
     /// The server.
     pub fn server(&self) -> &Arc<Server> {
         &self.server
+    }
+}
+
+impl Slot {
+    /// For a session that may be ended because of its server: where the configuration says so, and
+    /// on backup servers.
+    pub fn watch_cuts(&self, waker: &Waker) -> Option<crate::cut::Watch> {
+        let settings = self.server.settings();
+        let wanted = settings.on_marked_down.is_some() || settings.backup;
+        wanted.then(|| self.server.cuts.watch(waker))
     }
 }
 
@@ -264,10 +277,11 @@ impl Backend {
 
     /// Recomputes who may be chosen. To be called after any change of a server's state or weight.
     pub fn refresh(self: &Arc<Self>) {
+        self.end_sessions();
         let choose = |backup: bool| {
             let all = self.servers.iter().enumerate();
             let all = all.filter(|(_, s)| s.settings().backup == backup && s.schedulable());
-            all.map(|(i, s)| (i as u32, s.weight())).collect::<Vec<_>>()
+            all.map(|(i, s)| (i as u32, s.share())).collect::<Vec<_>>()
         };
         let mut weights = choose(false);
         if weights.is_empty() {
@@ -283,16 +297,51 @@ impl Backend {
             }
             _ => weights.clone(),
         };
+        let consistent = self.side().hash_method == HashMethod::Consistent;
+        let ring = consistent.then(|| {
+            let id = |i: u32| self.servers.get(i as usize).map_or(0, |s| s.id);
+            let weight = |share: u32| share.div_ceil(100);
+            let servers: Vec<_> = weights
+                .iter()
+                .map(|(i, share)| (*i, id(*i), weight(*share)))
+                .collect();
+            Ring::new(&servers)
+        });
         self.active.store(Arc::new(Active {
+            ring,
             wheel: Wheel::new(&turns),
             members: weights.iter().map(|(i, _)| *i).collect(),
-            total_weight: weights.iter().map(|(_, w)| u64::from(*w)).sum(),
+            total_weight: weights
+                .iter()
+                .filter_map(|(i, _)| self.servers.get(*i as usize))
+                .map(|s| u64::from(s.weight()))
+                .sum(),
         }));
         for server in &self.servers {
             if self.live.queue.len() == 0 {
                 break;
             }
             while server.schedulable() && self.has_room(server) && self.serve_queue(server) {}
+        }
+    }
+
+    /// Ends the sessions of servers that have just gone down, and of backup servers when one that is
+    /// not has just come up, as far as the configuration wants it.
+    fn end_sessions(&self) {
+        let mut relieved = false;
+        for server in &self.servers {
+            let settings = server.settings();
+            match server.turned() {
+                Some(false) if settings.on_marked_down == Some(MarkedDown::ShutdownSessions) => {
+                    server.cuts.cut();
+                }
+                Some(true) => relieved |= settings.shutdown_backup_sessions && !settings.backup,
+                _ => {}
+            }
+        }
+        if relieved {
+            let backups = self.servers.iter().filter(|s| s.settings().backup);
+            backups.for_each(|s| s.cuts.cut());
         }
     }
 
@@ -334,7 +383,8 @@ impl Backend {
     /// The most sessions `server` may have now; 0 is no limit. With `minconn` it grows from that to
     /// `maxconn` as the backend fills.
     fn limit(&self, server: &Server) -> u32 {
-        let (most, least) = (server.maxconn(), server.settings().minconn);
+        let most = server.ramped(server.maxconn());
+        let least = server.settings().minconn;
         if least == 0 || least >= most {
             return most;
         }
@@ -397,7 +447,7 @@ impl Backend {
         let start = self.live.cursor.fetch_add(1, Relaxed) as usize % count.max(1);
         let (tail, head) = active.members.split_at_checked(start)?;
         let load = |s: &Arc<Server>| {
-            (s.sessions.now() + s.queued.now()) * 256 / u64::from(s.weight().max(1))
+            (s.sessions.now() + s.queued.now()) * 25_600 / u64::from(s.share().max(1))
         };
         head.iter()
             .chain(tail)
@@ -438,12 +488,35 @@ impl Backend {
     }
 
     fn hashed(&self, active: &Active, hash: u32, avoid: Option<u32>) -> Option<Arc<Server>> {
+        if let Some(ring) = &active.ring {
+            let mut servers = ring
+                .from(hash)
+                .filter_map(|i| self.servers.get(i as usize))
+                .filter(|s| avoid != Some(s.uid));
+            let first = servers.next()?;
+            let mut all = std::iter::once(first).chain(servers);
+            return all
+                .find(|s| self.within_balance(active, s))
+                .or(Some(first))
+                .cloned();
+        }
         let len = active.wheel.len() as u64;
         (0..len)
             .filter_map(|step| active.wheel.at(u64::from(hash) + step))
             .filter_map(|i| self.servers.get(i as usize))
             .find(|s| avoid != Some(s.uid))
             .cloned()
+    }
+
+    /// Whether one more session leaves the server within `hash-balance-factor` of its share.
+    fn within_balance(&self, active: &Active, server: &Server) -> bool {
+        let factor = u64::from(self.side().hash_balance.0);
+        if factor == 0 {
+            return true;
+        }
+        let all = self.live.sessions.now() + 1;
+        let share = factor * all * u64::from(server.weight());
+        server.sessions.now() < share.div_ceil(100 * active.total_weight.max(1))
     }
 
     /// Joins the queue for a server, or for any. Lower `priority` values go first.

@@ -1,18 +1,30 @@
-//! Keys of the hashing schedulers, 32 bits.
-//!
-//! The function is sdbm (public domain, `hash-type … sdbm`, the language's default).
+//! Keys of the hashing schedulers, 32 bits, and the 64-bit hash of computed cookies.
 
-/// Hashes a key.
-pub fn bytes(key: &[u8]) -> u32 {
-    key.iter().fold(0u32, |hash, byte| step(hash, *byte))
-}
+use model::{HashFunction, HashKind};
 
-#[inline]
-fn step(hash: u32, byte: u8) -> u32 {
-    u32::from(byte)
-        .wrapping_add(hash << 6)
-        .wrapping_add(hash << 16)
-        .wrapping_sub(hash)
+/// Hashes a key as `hash-type` says.
+pub fn bytes(key: &[u8], function: HashFunction) -> u32 {
+    let hash = match function.kind {
+        HashKind::Sdbm => key.iter().fold(0u32, |h, b| {
+            u32::from(*b)
+                .wrapping_add(h << 6)
+                .wrapping_add(h << 16)
+                .wrapping_sub(h)
+        }),
+        HashKind::Djb2 => key.iter().fold(5381u32, |h, b| {
+            h.wrapping_mul(33).wrapping_add(u32::from(*b))
+        }),
+        HashKind::Crc32 => !key.iter().fold(!0u32, |crc, b| {
+            (0..8).fold(crc ^ u32::from(*b), |c, _| {
+                (c >> 1) ^ (0xedb8_8320 & 0u32.wrapping_sub(c & 1))
+            })
+        }),
+    };
+    if function.avalanche {
+        avalanche(hash)
+    } else {
+        hash
+    }
 }
 
 /// Spreads a hash over all 32 bits, so that neighbours end up far apart (`avalanche`): the
@@ -26,36 +38,26 @@ pub fn avalanche(hash: u32) -> u32 {
     h ^ (h >> 16)
 }
 
-/// Hashes a request target for `balance uri`.
+/// The part of a request target that `balance uri` hashes.
 ///
 /// `whole` takes the query in; `path_only` begins at the path of an absolute target; `len` stops
 /// after that many bytes and `depth` at the slash that would open level `depth + 1`.
-pub fn uri(
+pub fn uri_part(
     target: &[u8],
     len: Option<u32>,
     depth: Option<u32>,
     whole: bool,
     path_only: bool,
-) -> u32 {
+) -> &[u8] {
     let target = if path_only { from_path(target) } else { target };
-    let mut hash = 0;
+    let longest = len.filter(|l| *l > 0).map_or(target.len(), |l| l as usize);
     let mut slashes = 0;
-    for (index, byte) in target.iter().enumerate() {
-        if len.is_some_and(|len| len > 0 && index >= len as usize) {
-            break;
-        }
-        if *byte == b'?' && !whole {
-            break;
-        }
-        if *byte == b'/' {
-            slashes += 1;
-            if depth.is_some_and(|depth| depth > 0 && slashes > depth) {
-                break;
-            }
-        }
-        hash = step(hash, *byte);
-    }
-    hash
+    let end = target.iter().take(longest).position(|byte| {
+        slashes += u32::from(*byte == b'/');
+        (*byte == b'?' && !whole) || depth.is_some_and(|depth| depth > 0 && slashes > depth)
+    });
+    let end = end.unwrap_or(longest).min(target.len());
+    target.get(..end).unwrap_or_default()
 }
 
 /// What follows scheme and authority.
@@ -150,9 +152,29 @@ mod tests {
     #[test]
     fn sdbm_gives_the_known_values() {
         // hash(i) = hash(i - 1) * 65599 + byte, by hand for "ab".
-        assert_eq!(bytes(b""), 0);
-        assert_eq!(bytes(b"a"), 97);
-        assert_eq!(bytes(b"ab"), 97 * 65599 + 98);
+        let sdbm = HashFunction::default();
+        assert_eq!(bytes(b"", sdbm), 0);
+        assert_eq!(bytes(b"a", sdbm), 97);
+        assert_eq!(bytes(b"ab", sdbm), 97 * 65599 + 98);
+    }
+
+    #[test]
+    fn the_other_functions_give_their_known_values() {
+        let hash = |kind, avalanche| bytes(b"123456789", HashFunction { kind, avalanche });
+        assert_eq!(hash(HashKind::Crc32, false), 0xcbf4_3926);
+        let djb2 = b"a".iter().fold(5381u32, |h, b| h * 33 + u32::from(*b));
+        let kind = HashKind::Djb2;
+        assert_eq!(
+            bytes(
+                b"a",
+                HashFunction {
+                    kind,
+                    avalanche: false
+                }
+            ),
+            djb2
+        );
+        assert_eq!(hash(kind, true), avalanche(hash(kind, false)));
     }
 
     #[test]
@@ -164,28 +186,23 @@ mod tests {
     }
 
     #[test]
-    fn the_query_counts_only_when_the_whole_uri_does() {
-        let plain = uri(b"/a/b", None, None, false, false);
-        assert_eq!(uri(b"/a/b?x=1", None, None, false, false), plain);
-        assert_ne!(uri(b"/a/b?x=1", None, None, true, false), plain);
-    }
-
-    #[test]
-    fn length_and_depth_stop_the_hash() {
-        let one = uri(b"/a", None, None, false, false);
-        assert_eq!(uri(b"/a/b/c", None, Some(1), false, false), one);
-        assert_eq!(uri(b"/a/b/c", Some(2), None, false, false), one);
-    }
-
-    #[test]
-    fn path_only_forgets_the_authority() {
-        let path = uri(b"/x/y", None, None, false, false);
-        assert_eq!(uri(b"http://a.example/x/y", None, None, false, true), path);
-        assert_eq!(uri(b"/x/y", None, None, false, true), path);
-        let odd = b"/redir/http://b/";
+    fn of_a_target_counts_what_the_words_say() {
+        let part = |target: &'static str, len, depth, whole, path_only| {
+            let part = uri_part(target.as_bytes(), len, depth, whole, path_only);
+            std::str::from_utf8(part).expect("ascii")
+        };
+        assert_eq!(part("/a/b?x=1", None, None, false, false), "/a/b");
+        assert_eq!(part("/a/b?x=1", None, None, true, false), "/a/b?x=1");
+        assert_eq!(part("/a/b/c", None, Some(1), false, false), "/a");
+        assert_eq!(part("/a/b/c", Some(2), None, false, false), "/a");
+        assert_eq!(part("/a", Some(9), None, false, false), "/a");
         assert_eq!(
-            uri(odd, None, None, false, true),
-            uri(odd, None, None, false, false)
+            part("http://a.example/x/y", None, None, false, true),
+            "/x/y"
+        );
+        assert_eq!(
+            part("/r/http://b/", None, None, false, true),
+            "/r/http://b/"
         );
     }
 

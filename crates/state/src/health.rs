@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 pub enum CheckStatus {
     Unknown,
     Init,
+    Analysis,
     SockErr,
     L4Ok,
     L4TimeOut,
@@ -31,6 +32,7 @@ impl CheckStatus {
         match self {
             CheckStatus::Unknown => "UNK",
             CheckStatus::Init => "INI",
+            CheckStatus::Analysis => "HANA",
             CheckStatus::SockErr => "SOCKERR",
             CheckStatus::L4Ok => "L4OK",
             CheckStatus::L4TimeOut => "L4TOUT",
@@ -51,6 +53,7 @@ impl CheckStatus {
         match self {
             CheckStatus::Unknown => "Unknown",
             CheckStatus::Init => "Initializing",
+            CheckStatus::Analysis => "Health analyze",
             CheckStatus::SockErr => "Socket error",
             CheckStatus::L4Ok => "Layer4 check passed",
             CheckStatus::L4TimeOut => "Layer4 timeout",
@@ -217,6 +220,18 @@ impl Health {
                 }
             }
         }
+    }
+
+    /// Leaves the sure state, so that the next check comes after `fastinter` (`on-error fastinter`).
+    pub fn doubt(&mut self) {
+        if self.counter == self.top() && self.counter > self.rise {
+            self.counter -= 1;
+        }
+    }
+
+    /// One failed check away from down (`on-error sudden-death`).
+    pub fn brink(&mut self) {
+        self.counter = self.counter.min(self.rise);
     }
 
     /// Sets the state by hand (`set server … health`).

@@ -5,6 +5,7 @@
 
 mod backend;
 mod counters;
+pub mod cut;
 mod errors;
 mod facts;
 mod frontend;
@@ -13,6 +14,7 @@ pub mod hash;
 pub mod health;
 mod process;
 mod queue;
+mod ring;
 mod server;
 mod sessions;
 mod wheel;

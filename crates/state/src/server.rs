@@ -1,11 +1,12 @@
 //! One server: an identity that outlives configurations.
 
 use crate::counters::{Gauge, PerWorker, ServerCounters};
+use crate::cut::Cuts;
 use crate::health::Health;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use model::{Address, Host, PortSpec};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Where a server is.
@@ -100,6 +101,8 @@ pub struct Admin(pub u8);
 impl Admin {
     /// Maintenance asked for at run time.
     pub const FORCED_MAINT: u8 = 1;
+    /// The server it tracks is in maintenance.
+    pub const INHERITED_MAINT: u8 = 1 << 1;
     /// `disabled` in the configuration.
     pub const CONFIGURED_MAINT: u8 = 1 << 2;
     /// Drain asked for at run time.
@@ -107,7 +110,7 @@ impl Admin {
 
     /// Whether it is in maintenance.
     pub fn in_maintenance(self) -> bool {
-        self.0 & (Admin::FORCED_MAINT | Admin::CONFIGURED_MAINT) != 0
+        self.0 & (Admin::FORCED_MAINT | Admin::INHERITED_MAINT | Admin::CONFIGURED_MAINT) != 0
     }
 
     /// Whether it drains.
@@ -134,6 +137,16 @@ pub struct Server {
     admin: AtomicU8,
     up: AtomicBool,
     stopping: AtomicBool,
+    /// Whether it was usable when the backend last looked.
+    was_usable: AtomicBool,
+    /// Percent of its weight that count, below 100 after a slow start.
+    ramp: AtomicU8,
+    /// Since when it starts slowly: 0 it does not, 1 the time is not known yet, else milliseconds + 2.
+    rising: AtomicU64,
+    /// Errors that traffic has met, since the last success.
+    errors: AtomicU32,
+    /// Ends its sessions.
+    pub cuts: Arc<Cuts>,
     /// Sessions on it.
     pub sessions: Gauge,
     /// Requests waiting for it alone.
@@ -166,6 +179,11 @@ impl Server {
             admin: AtomicU8::new(admin),
             up: AtomicBool::new(true),
             stopping: AtomicBool::new(false),
+            was_usable: AtomicBool::new(true),
+            ramp: AtomicU8::new(100),
+            rising: AtomicU64::new(0),
+            errors: AtomicU32::new(0),
+            cuts: Arc::default(),
             sessions: Gauge::default(),
             queued: Gauge::default(),
             health: Mutex::new(Health::new(rise, fall)),
@@ -285,6 +303,80 @@ impl Server {
     /// Whether the scheduler may choose it.
     pub fn schedulable(&self) -> bool {
         self.usable() && !self.is_stopping() && !self.admin().draining() && self.weight() > 0
+    }
+
+    /// What counts of its weight when servers are chosen, in hundredths: less after a slow start.
+    pub fn share(&self) -> u32 {
+        self.weight() * u32::from(self.ramp.load(Relaxed))
+    }
+
+    /// The part of a limit that holds during a slow start.
+    pub(crate) fn ramped(&self, limit: u32) -> u32 {
+        match (limit, self.ramp.load(Relaxed)) {
+            (0, _) | (_, 100..) => limit,
+            (limit, ramp) => (u64::from(limit) * u64::from(ramp) / 100).max(1) as u32,
+        }
+    }
+
+    /// Moves a slow start on to `now`, milliseconds of the process; true when the share changed.
+    pub fn advance_start(&self, now: u64) -> bool {
+        let whole = match self.settings().slowstart {
+            Some(time) if self.rising.load(Relaxed) != 0 => time.as_millis().max(1) as u64,
+            _ => return false,
+        };
+        let _ = self.rising.compare_exchange(1, now + 2, Relaxed, Relaxed);
+        let since = self.rising.load(Relaxed).saturating_sub(2);
+        let percent = (now.saturating_sub(since) * 100 / whole).clamp(1, 100) as u8;
+        if percent == 100 {
+            self.rising.store(0, Relaxed);
+        }
+        self.ramp.swap(percent, Relaxed) != percent
+    }
+
+    /// Takes what traffic met (`observe`); `Some` when errors in a row have reached `error-limit`.
+    pub fn observed(&self, ok: bool) -> Option<model::OnError> {
+        if ok {
+            // Read first: on a good server nobody writes.
+            if self.errors.load(Relaxed) != 0 {
+                self.errors.store(0, Relaxed);
+            }
+            return None;
+        }
+        let settings = self.settings();
+        if self.errors.fetch_add(1, Relaxed) + 1 < settings.error_limit {
+            return None;
+        }
+        self.errors.store(0, Relaxed);
+        Some(settings.on_error)
+    }
+
+    /// Notes whether it is usable now; `Some` when that has changed.
+    pub(crate) fn turned(&self) -> Option<bool> {
+        let usable = self.usable();
+        if self.was_usable.swap(usable, Relaxed) == usable {
+            return None;
+        }
+        let slow = usable && self.settings().slowstart.is_some();
+        self.ramp.store(if slow { 1 } else { 100 }, Relaxed);
+        self.rising.store(slow.into(), Relaxed);
+        Some(usable)
+    }
+
+    /// Takes over the state of the server that it tracks; true when that changed something.
+    pub fn follow(&self, tracked: &Server, now: std::time::Instant) -> bool {
+        use crate::health::Change;
+        let before = (self.is_up(), self.is_stopping(), self.admin());
+        let change = match (tracked.is_up(), tracked.is_stopping()) {
+            (false, _) => Change::Down,
+            (true, true) => Change::Stopping,
+            (true, false) => Change::Up,
+        };
+        if (self.is_up(), self.is_stopping()) != (tracked.is_up(), tracked.is_stopping()) {
+            self.health().force(change, now);
+            self.mirror_health();
+        }
+        self.change_admin(Admin::INHERITED_MAINT, tracked.admin().in_maintenance());
+        before != (self.is_up(), self.is_stopping(), self.admin())
     }
 
     /// Takes a place unless `limit` are taken; 0 is no limit.

@@ -31,6 +31,8 @@ pub struct Case {
     pub bytes: Vec<u8>,
     pub asked: Option<(Asked, Then)>,
     pub oracle: String,
+    /// What the oracle does at times, where it is not sure itself.
+    pub oracle_or: String,
     pub ours: String,
     pub because: String,
     source: String,
@@ -72,11 +74,11 @@ impl Corpus {
             if ours == oracle {
                 let _ = write!(text, "\n= {ours}");
             } else {
-                let _ = write!(
-                    text,
-                    "\nhaproxy = {oracle}\nmulgil  = {ours}\nbecause {}",
-                    case.because
-                );
+                let _ = write!(text, "\nhaproxy = {oracle}");
+                if !case.oracle_or.is_empty() {
+                    let _ = write!(text, "\nor      = {}", case.oracle_or);
+                }
+                let _ = write!(text, "\nmulgil  = {ours}\nbecause {}", case.because);
             }
         }
         std::fs::write(path(file), text + "\n").expect("the cases are written");
@@ -89,6 +91,7 @@ fn case(block: &str) -> Case {
         bytes: Vec::new(),
         asked: None,
         oracle: String::new(),
+        oracle_or: String::new(),
         ours: String::new(),
         because: String::new(),
         source: String::new(),
@@ -130,6 +133,7 @@ fn case(block: &str) -> Case {
             }
             "=" => (case.oracle, case.ours) = (rest.to_string(), rest.to_string()),
             "haproxy" => case.oracle = outcome,
+            "or" => case.oracle_or = outcome,
             "mulgil" => case.ours = outcome,
             "because" => case.because = rest.to_string(),
             other => panic!("no such line: {other}"),

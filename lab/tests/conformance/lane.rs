@@ -46,9 +46,9 @@ fn hold_port() -> (socket2::Socket, u16) {
 }
 
 /// One frontend and backend for each lane.
-pub fn config(lanes: &[Lane], settings: &str) -> String {
-    let mut text = format!(
-        "defaults\n    mode http\n    timeout client 900ms\n    timeout server 1300ms\n    timeout connect 1s\n    timeout http-request 700ms\n    http-reuse never\n{settings}"
+pub fn config(lanes: &[Lane]) -> String {
+    let mut text = String::from(
+        "defaults\n    mode http\n    timeout client 900ms\n    timeout server 1300ms\n    timeout connect 1s\n    timeout http-request 700ms\n    http-reuse never\n",
     );
     for (i, lane) in lanes.iter().enumerate() {
         let log = lane.log.local_addr().expect("an address");
@@ -84,7 +84,7 @@ impl Lane {
     }
 
     /// Runs a case; its outcome in one line.
-    pub fn run(&self, case: &Case) -> String {
+    pub fn run(&self, case: &Case, cut: bool) -> String {
         {
             let mut shared = self.shared.lock().expect("unpoisoned");
             shared.seen.clear();
@@ -95,11 +95,15 @@ impl Lane {
         while !self.log_line(Duration::from_millis(1)).is_empty() {}
         let mut client = TcpStream::connect(("127.0.0.1", self.port)).expect("it listens");
         let _ = client.set_nodelay(true);
-        let sent = client.write_all(match case.asked {
+        let bytes = match case.asked {
             None => &case.bytes,
             Some((asked, _)) => request(asked),
-        });
-        let _ = sent;
+        };
+        // Whoever refuses early may close before all is sent.
+        let _ = match cut {
+            false => client.write_all(bytes),
+            true => bytes.iter().try_for_each(|b| client.write_all(&[*b])),
+        };
         let patient = case.asked.is_some_and(|(_, then)| then == Then::Stall);
         let mut received = Vec::new();
         let mut ended = listen(&mut client, &mut received, LONG, patient);

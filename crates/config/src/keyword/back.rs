@@ -1,10 +1,10 @@
 //! Keywords of the side that faces servers.
 
-use super::{Keyword, balance, keyword, near, num, persist, time};
+use super::{Keyword, balance, compression, keyword, near, num, persist, time};
 use crate::diag::Fault;
 use crate::draft::sections::*;
 use crate::draft::{Draft, Line, Reference};
-use model::{HashMethod, LoadState, SwitchTarget};
+use model::{HashFunction, HashKind, HashMethod, LoadState, SwitchTarget};
 use std::sync::Arc;
 
 /// Keywords of backends.
@@ -83,6 +83,30 @@ pub(super) static BACK_KEYWORDS: &[Keyword] = &[
         "map-based",
         "how hashes choose servers",
         hash_type
+    ),
+    keyword!(
+        "compression",
+        ALL,
+        "algo ALGORITHM* | type TYPE* | offload",
+        "algo gzip",
+        "compress responses",
+        compression::compression
+    ),
+    keyword!(
+        "hash-balance-factor",
+        BACK,
+        "PERCENT",
+        "150",
+        "how far above its share a server may be, with consistent hashing",
+        |d, l| {
+            l.exactly(1, "a percentage above 100, or 0")?;
+            let percent = num(l, 0, 0, 65535)?;
+            if (1..=100).contains(&percent) {
+                return l.fail(0, "it must be 0 or more than 100, such as 150");
+            }
+            d.back.hash_balance = model::HashBalance(percent);
+            Ok(())
+        }
     ),
     keyword!(
         "http-reuse",
@@ -338,32 +362,28 @@ fn retry_on(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
 }
 
 fn hash_type(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
-    match l.arg(0) {
-        "map-based" => d.back.hash_method = HashMethod::MapBased,
-        "consistent" => {
-            return l.fail(
-                0,
-                "'consistent' is a hash method of HAProxy that mulgil does not have yet",
-            );
+    l.surplus(3);
+    d.back.hash_method = match l.arg(0) {
+        "map-based" => HashMethod::MapBased,
+        "consistent" => HashMethod::Consistent,
+        other => return l.fail(0, near("hash method", other, &["map-based", "consistent"])),
+    };
+    let kind = match l.arg(1) {
+        "" | "sdbm" => HashKind::Sdbm,
+        "djb2" => HashKind::Djb2,
+        "crc32" => HashKind::Crc32,
+        "wt6" => {
+            let message = "'wt6' is a hash function of HAProxy that mulgil does not have yet";
+            return l.fail(1, message);
         }
-        other => return l.fail(0, format!("unknown hash method '{other}': use map-based")),
-    }
-    let (function, modifier) = (l.arg(1), l.arg(2));
-    if matches!(function, "djb2" | "wt6" | "crc32" | "none") || modifier == "avalanche" {
-        let at = if function == "sdbm" { 2 } else { 1 };
-        return l.fail(
-            at,
-            format!(
-                "'{}' is a hash of HAProxy that mulgil does not have yet: use sdbm",
-                l.arg(at)
-            ),
-        );
-    }
-    if !matches!(function, "" | "sdbm") {
-        return l.fail(1, near("hash function", function, &["sdbm"]));
-    }
-    if !modifier.is_empty() {
-        return l.fail(2, near("hash modifier", modifier, &["avalanche"]));
-    }
+        other => return l.fail(1, near("hash function", other, &["sdbm", "djb2", "crc32"])),
+    };
+    let avalanche = match l.arg(2) {
+        // Consistent hashing without a function named is sdbm with avalanche (manual).
+        "" => l.arg(1).is_empty() && d.back.hash_method == HashMethod::Consistent,
+        "avalanche" => true,
+        other => return l.fail(2, near("hash modifier", other, &["avalanche"])),
+    };
+    d.back.hash_function = HashFunction { kind, avalanche };
     Ok(())
 }

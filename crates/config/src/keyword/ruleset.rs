@@ -62,6 +62,18 @@ pub(super) static RULE_KEYWORDS: &[Keyword] = &[
         rule
     ),
     keyword!(
+        "tcp-request inspect-delay",
+        F | L | B,
+        "TIME",
+        "5s",
+        "how long content may be waited for",
+        |d, l| {
+            l.exactly(1, "a time, such as 5s")?;
+            d.inspect_delay = super::time(l, 0)?;
+            Ok(())
+        }
+    ),
+    keyword!(
         "tcp-request content",
         ALL,
         "ACTION [if|unless CONDITION]",

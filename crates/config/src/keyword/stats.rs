@@ -95,7 +95,7 @@ pub(super) fn stats(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         other => return l.fail(0, near("stats word", other, &WORDS)),
     }
     match word {
-        "show-desc" => {}
+        "show-desc" | "admin" | "http-request" => {}
         "show-node" => l.surplus(2),
         _ => l.surplus(if wanted.is_empty() { 1 } else { 2 }),
     }

@@ -33,11 +33,12 @@ impl Loader<'_> {
             .map(|d| (Arc::clone(&d.name), (d.mode, Arc::clone(&d.origin))))
             .collect();
         self.check_ids(&drafts);
+        let tracked = servers::tracked(&drafts);
         let mut ids: Vec<u32> = drafts.iter().map(|d| d.id.unwrap_or(0)).collect();
         number(ids.iter_mut(), 2);
         for (draft, id) in drafts.iter_mut().zip(ids) {
             self.check_references(draft, &modes);
-            self.check_servers(draft);
+            self.check_servers(draft, &tracked);
             self.check_timeouts(draft);
             self.fit_mode(draft);
             self.check_effects(draft);
@@ -136,8 +137,8 @@ impl Loader<'_> {
         }
     }
 
-    fn check_servers(&mut self, draft: &Draft) {
-        let findings = servers::findings(draft);
+    fn check_servers(&mut self, draft: &Draft, tracked: &servers::Tracked) {
+        let findings = servers::findings(draft, tracked);
         if findings.is_empty() {
             return;
         }

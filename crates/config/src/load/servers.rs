@@ -22,6 +22,9 @@ enum What {
     SameName,
     SameId(u32, Arc<str>),
     NoCheckPort,
+    BothChecksAndTrack(Arc<str>),
+    TracksUnchecked(Arc<str>),
+    TracksNobody(Arc<str>),
 }
 
 impl Finding {
@@ -38,12 +41,58 @@ impl Finding {
             What::NoCheckPort => format!(
                 "server '{name}' has no port that checks could go to: add one to its address, or 'port N'"
             ),
+            What::BothChecksAndTrack(wanted) => {
+                format!("server '{name}' cannot both have checks and track '{wanted}'")
+            }
+            What::TracksUnchecked(wanted) => {
+                format!("server '{wanted}' has no checks to track: give it 'check'")
+            }
+            What::TracksNobody(wanted) => {
+                format!("no server '{wanted}' to track: name one that is there")
+            }
         }
     }
 }
 
+/// Of backends that `track` names: each server, and whether its state is known.
+pub(super) type Tracked = HashMap<Arc<str>, HashMap<Arc<str>, bool>>;
+
+/// Which servers of backends that are named by `track` have checks.
+pub(super) fn tracked(drafts: &[Draft]) -> Tracked {
+    let mut wanted: HashSet<Arc<str>> = HashSet::new();
+    for draft in drafts {
+        for track in draft.back.servers.iter().filter_map(|s| s.track.as_deref()) {
+            let backend = track.split_once('/').map_or(&*draft.name, |(b, _)| b);
+            wanted.insert(backend.into());
+        }
+    }
+    let tracked = drafts
+        .iter()
+        .filter(|d| d.has_back() && wanted.contains(&d.name));
+    let known = |s: &Server| s.check.is_some() || s.track.is_some();
+    tracked
+        .map(|d| {
+            let servers = d.back.servers.iter();
+            let servers = servers.map(|s| (Arc::clone(&s.name), known(s)));
+            (Arc::clone(&d.name), servers.collect())
+        })
+        .collect()
+}
+
+/// What is wrong with whom a server tracks: it must be there, and have checks or track another.
+fn wrong_track(draft: &Draft, server: &Server, tracked: &Tracked) -> Option<What> {
+    let wanted = server.track.as_ref()?;
+    let (backend, name) = wanted.split_once('/').unwrap_or((&draft.name, wanted));
+    match tracked.get(backend).and_then(|all| all.get(name)) {
+        Some(true) if server.check.is_none() => None,
+        Some(true) => Some(What::BothChecksAndTrack(Arc::clone(wanted))),
+        Some(false) => Some(What::TracksUnchecked(Arc::clone(wanted))),
+        None => Some(What::TracksNobody(Arc::clone(wanted))),
+    }
+}
+
 /// All that is wrong with the servers of a proxy.
-pub(super) fn findings(draft: &Draft) -> Vec<Finding> {
+pub(super) fn findings(draft: &Draft, tracked: &Tracked) -> Vec<Finding> {
     let servers = &draft.back.servers;
     let mut names: HashMap<&str, usize> = HashMap::with_capacity(servers.len());
     let mut ids: HashMap<u32, &Server> = HashMap::new();
@@ -68,6 +117,9 @@ pub(super) fn findings(draft: &Draft) -> Vec<Finding> {
         }
         if !own_port && lacks_check_port(server) {
             push(What::NoCheckPort);
+        }
+        if let Some(what) = wrong_track(draft, server, tracked) {
+            push(what);
         }
         *nth += 1;
         if found.len() > ENOUGH {

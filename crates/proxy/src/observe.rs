@@ -1,0 +1,53 @@
+//! What traffic tells of a server's health (`observe`, `error-limit`, `on-error`).
+
+use crate::check;
+use crate::stream::Stream;
+use model::{Observe, OnError};
+use state::health::CheckStatus;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A connection was made, or could not be.
+pub fn connection(stream: &Stream<'_>, ok: bool) {
+    note(stream, Observe::Layer4, ok);
+}
+
+/// A response came; without one, or with a status that means a broken server, it is an error.
+pub fn response(stream: &Stream<'_>, status: Option<u16>) {
+    let ok = status.is_some_and(|s| (100..500).contains(&s) || matches!(s, 501 | 505));
+    note(stream, Observe::Layer7, ok);
+}
+
+fn note(stream: &Stream<'_>, layer: Observe, ok: bool) {
+    let (Some(slot), Some(backend)) = (&stream.slot, &stream.backend) else {
+        return;
+    };
+    let server = slot.server();
+    let settings = server.settings();
+    // A failed connection is an error on either layer; a good one says nothing of the seventh.
+    let counts = match settings.observe {
+        None => false,
+        Some(observed) => observed == layer || (layer == Observe::Layer4 && !ok),
+    };
+    if !counts || settings.check.is_none() || !server.is_up() {
+        return;
+    }
+    let Some(action) = server.observed(ok) else {
+        return;
+    };
+    match action {
+        OnError::FastInter => return server.health().doubt(),
+        OnError::SuddenDeath => return server.health().brink(),
+        OnError::MarkDown => server.health().brink(),
+        OnError::FailCheck => {}
+    }
+    let backend = Arc::clone(backend);
+    check::settle(
+        stream.worker,
+        &backend,
+        server,
+        CheckStatus::Analysis,
+        None,
+        Instant::now(),
+    );
+}
