@@ -240,7 +240,10 @@ fn check_host(head: &mut Head) -> Result<(), Error> {
         }
         again += 1;
     }
-    if host.iter().any(|b| b.is_ascii_whitespace() || *b == b',') {
+    if host
+        .iter()
+        .any(|b| b.is_ascii_control() || matches!(b, b' ' | b','))
+    {
         return refused;
     }
     if let Some(authority) = uri::authority(head.target(), head.method() == b"CONNECT") {

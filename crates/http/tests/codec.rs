@@ -538,3 +538,88 @@ proptest! {
         }
     }
 }
+
+/// Parts of which chunked bodies are made, good and bad.
+const CHUNKS: [&str; 26] = [
+    "3\r\nabc\r\n",
+    "3\r\nabc\r\n",
+    "0\r\n\r\n",
+    "0\r\n",
+    "\r\n",
+    "\n",
+    "\r",
+    "3",
+    "00",
+    "a",
+    "F",
+    ";x=y",
+    ";\"\r\n\"",
+    ";",
+    " ",
+    "\t",
+    "+",
+    "0x",
+    "-",
+    "abc",
+    "X: 1\r\n",
+    "Content-Length: 3\r\n",
+    "X : 1\r\n",
+    "\0",
+    ":",
+    "\u{e9}",
+];
+
+/// The payload, read by the strictest of readers.
+fn unchunk(mut text: &[u8]) -> Option<Vec<u8>> {
+    let mut payload = Vec::new();
+    let line = |text: &[u8]| text.windows(2).position(|w| w == b"\r\n");
+    loop {
+        let end = line(text)?;
+        let digits = std::str::from_utf8(&text[..end]).ok()?;
+        if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return None;
+        }
+        let size = usize::from_str_radix(digits, 16).ok()?;
+        text = &text[end + 2..];
+        if size == 0 {
+            break;
+        }
+        payload.extend_from_slice(text.get(..size)?);
+        text = text.get(size..)?.strip_prefix(b"\r\n")?;
+    }
+    loop {
+        let end = line(text)?;
+        let (trailer, rest) = (&text[..end], &text[end + 2..]);
+        text = rest;
+        if trailer.is_empty() {
+            return text.is_empty().then_some(payload);
+        }
+        if trailer.iter().any(|b| matches!(b, b'\r' | b'\n' | 0)) || !trailer.contains(&b':') {
+            return None;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+    #[test]
+    fn chunks_that_are_passed_on_have_one_reading_and_it_is_ours(
+        parts in prop::collection::vec(prop::sample::select(&CHUNKS[..]), 0..8),
+        end in prop::bool::weighted(0.7),
+    ) {
+        let mut text = parts.concat();
+        if end {
+            text.push_str("0\r\n\r\n");
+        }
+        let (mut decoder, mut cleaned) = (Decoder::new(), Vec::new());
+        if let Ok(scan) = decoder.scan(text.as_bytes(), &mut cleaned)
+            && scan.done
+        {
+            let out = if scan.as_is { &text.as_bytes()[..scan.consumed] } else { &cleaned[..] };
+            let mut payload = Vec::new();
+            let again = Decoder::new().payload(text.as_bytes(), &mut payload);
+            prop_assert!(again.is_ok_and(|s| s.done && s.consumed == scan.consumed));
+            prop_assert_eq!(unchunk(out), Some(payload), "{:?}", String::from_utf8_lossy(out));
+        }
+    }
+}

@@ -21,6 +21,11 @@ fn setting<T>(
 
 /// Reads from the request what the client takes, and hides it from the server with `offload`.
 pub fn read_request(stream: &mut Stream<'_>) {
+    let set = |proxy: &Arc<Proxy>| proxy.http.compression.is_some();
+    let back = stream.backend.as_ref().is_some_and(|b| set(b.proxy()));
+    if !back && !set(stream.frontend.proxy()) {
+        return;
+    }
     let front = Arc::clone(stream.frontend.proxy());
     let back = stream.backend.as_ref().map(|b| Arc::clone(b.proxy()));
     let algos = setting(&front, back.as_deref(), |c| {

@@ -384,6 +384,9 @@ impl Backend {
     /// `maxconn` as the backend fills.
     fn limit(&self, server: &Server) -> u32 {
         let most = server.ramped(server.maxconn());
+        if most == 0 {
+            return 0;
+        }
         let least = server.settings().minconn;
         if least == 0 || least >= most {
             return most;

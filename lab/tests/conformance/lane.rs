@@ -84,7 +84,7 @@ impl Lane {
     }
 
     /// Runs a case; its outcome in one line.
-    pub fn run(&self, case: &Case, cut: bool) -> String {
+    pub fn run(&self, case: &Case, sending: Sending) -> String {
         {
             let mut shared = self.shared.lock().expect("unpoisoned");
             shared.seen.clear();
@@ -100,16 +100,22 @@ impl Lane {
             Some((asked, _)) => request(asked),
         };
         // Whoever refuses early may close before all is sent.
-        let _ = match cut {
-            false => client.write_all(bytes),
-            true => bytes.iter().try_for_each(|b| client.write_all(&[*b])),
+        let _ = match sending {
+            Sending::Whole => client.write_all(bytes),
+            Sending::Cut => bytes.iter().try_for_each(|b| client.write_all(&[*b])),
+            Sending::Pipelined => client.write_all(&[bytes, PROBE].concat()),
         };
         let patient = case.asked.is_some_and(|(_, then)| then == Then::Stall);
         let mut received = Vec::new();
         let mut ended = listen(&mut client, &mut received, LONG, patient);
         let mut kept = false;
-        let answer = received.len();
-        if ended == Ended::Quiet {
+        let mut answer = received.len();
+        if sending == Sending::Pipelined {
+            // The server answers the probe plainly, whatever came before it.
+            let rest = received.strip_suffix(PLAIN).map(<[u8]>::len);
+            kept = rest.is_some() && self.saw_probe();
+            answer = rest.filter(|_| kept).unwrap_or(answer);
+        } else if ended == Ended::Quiet {
             let _ = client.write_all(PROBE);
             ended = listen(&mut client, &mut received, QUIET, false);
             kept = received.len() > answer && received.ends_with(b"ok");
@@ -151,6 +157,11 @@ impl Lane {
         text.trim().to_string()
     }
 
+    fn saw_probe(&self) -> bool {
+        let shared = self.shared.lock().expect("unpoisoned");
+        shared.seen.iter().any(|r| r.starts_with("GET /after "))
+    }
+
     fn log_line(&self, patience: Duration) -> String {
         let _ = self.log.set_read_timeout(Some(patience));
         let mut buffer = [0; 2048];
@@ -158,6 +169,16 @@ impl Lane {
         let line = String::from_utf8_lossy(&buffer[..n]).trim_end().to_string();
         line.rsplit("]: ").next().unwrap_or("").to_string()
     }
+}
+
+/// How the client's bytes are sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Sending {
+    Whole,
+    /// One at a time.
+    Cut,
+    /// With the next request right behind.
+    Pipelined,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
