@@ -76,7 +76,7 @@ fn a_header_with_a_mistake_does_not_hide_those_in_its_lines() {
         &[
             "there is a proxy 'x'",
             "8: error: unknown keyword",
-            "9: error",
+            "9: error: ':80' is one word too many",
             "10: error: unknown",
         ],
     );

@@ -99,7 +99,7 @@ pub(super) fn balance(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
                 format!("'{bare}' is a way to balance of HAProxy that mulgil does not have yet"),
             );
         }
-        "" => Balance::RoundRobin,
+        "" if name.is_empty() => Balance::RoundRobin,
         other => {
             let names = [
                 "roundrobin",

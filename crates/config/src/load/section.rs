@@ -112,14 +112,18 @@ impl Loader<'_> {
             (name, "from") => (name, Some(3)),
             (name, "") => (name, None),
             (name, other) => {
-                let message = if section & (sections::F | sections::L) != 0 {
-                    format!(
-                        "'{other}' after '{kind} {name}' is not for here: write 'bind {other}' on a line of its own"
-                    )
-                } else {
-                    format!("'{other}' is one word too many after '{kind} {name}': remove it")
-                };
-                self.word_fault(here, Fault::at(2, message));
+                let extra = format!("'{other}' is one word too many after '{kind} {name}'");
+                self.word_fault(
+                    here,
+                    match section {
+                        sections::D => Fault::warning(2, format!("{extra}: it is not read")),
+                        sections::B => Fault::at(2, format!("{extra}: remove it")),
+                        _ => Fault::at(
+                            2,
+                            format!("{extra}: write 'bind {other}' on a line of its own"),
+                        ),
+                    },
+                );
                 (name, None)
             }
         };
