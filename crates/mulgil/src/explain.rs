@@ -104,12 +104,8 @@ fn question(args: &[String]) -> Result<Question, String> {
     Ok(question)
 }
 
-/// A rule that was met: its index, whether it applies, and what its ACLs said.
-struct Step {
-    index: usize,
-    matched: bool,
-    acls: Vec<(String, bool)>,
-}
+/// A rule by its place, whether it applied, and the ACLs that were asked for it.
+type Step = (usize, bool, Vec<(String, bool)>);
 
 /// Writes down what is evaluated.
 #[derive(Default)]
@@ -125,11 +121,7 @@ impl Tracer for Watch {
 
     fn rule(&mut self, index: usize, matched: bool) {
         let acls = std::mem::take(&mut self.acls);
-        self.steps.push(Step {
-            index,
-            matched,
-            acls,
-        });
+        self.steps.push((index, matched, acls));
     }
 }
 
@@ -200,11 +192,11 @@ impl Walk<'_> {
             let mut watch = Watch::default();
             let mut effects = Effects::default();
             let verdict = self.with(|cx| rules::run(rules, from, cx, &mut effects, &mut watch));
-            for step in &watch.steps {
-                let line = rules.get(step.index).map_or("", |r| &r.line);
+            for (index, matched, acls) in &watch.steps {
+                let line = rules.get(*index).map_or("", |r| &r.line);
                 self.out
-                    .push_str(&format!("    {} {line}\n", mark(step.matched)));
-                acl_lines(&step.acls, &mut self.out);
+                    .push_str(&format!("    {} {line}\n", mark(*matched)));
+                acl_lines(acls, &mut self.out);
             }
             let answered = match verdict {
                 Verdict::Continue => return Way::GoesOn,

@@ -256,10 +256,10 @@ pub fn serve(mut asked: UnixStream, args: &Args, mut told: impl FnMut(Event)) {
                 asked.write_all(&message)
             }
             BIND => {
-                let mut place = [0; 16];
-                asked
-                    .read_exact(&mut place)
-                    .and_then(|()| bind(&asked, config.as_ref(), place))
+                if config.is_none() {
+                    config = config::load(&run::request(args), &Machine).config;
+                }
+                bind(&asked, config.as_ref())
             }
             byte => {
                 told(Event::of(byte));
@@ -272,12 +272,21 @@ pub fn serve(mut asked: UnixStream, args: &Args, mut told: impl FnMut(Event)) {
     }
 }
 
-fn bind(asked: &UnixStream, config: Option<&Config>, place: [u8; 16]) -> io::Result<()> {
-    let number = |at: usize| {
-        let bytes: [u8; 8] = std::array::from_fn(|i| place[at + i]);
-        usize::try_from(u64::from_be_bytes(bytes)).unwrap_or(usize::MAX)
+/// Reads which socket is wanted, and sends it.
+fn bind(asked: &UnixStream, config: Option<&Config>) -> io::Result<()> {
+    let mut stream = asked;
+    let mut number = || {
+        let mut bytes = [0; 8];
+        stream.read_exact(&mut bytes)?;
+        Ok::<_, io::Error>(usize::try_from(u64::from_be_bytes(bytes)).unwrap_or(usize::MAX))
     };
-    let wanted = config.and_then(|c| Wanted::at(c, number(0), number(8)));
+    let (proxy, index, len) = (number()?, number()?, number()?);
+    let mut address = Vec::new();
+    stream.take(len as u64).read_to_end(&mut address)?;
+    // The files may have changed since: then these indices mean something else by now.
+    let wanted = config
+        .and_then(|c| Wanted::at(c, proxy, index))
+        .filter(|wanted| wanted.address().as_bytes() == address);
     let opened = match wanted {
         Some(wanted) => wanted.open(),
         None => Err(io::ErrorKind::NotFound.into()),
@@ -317,6 +326,7 @@ impl Keeper {
         let mut question = vec![BIND];
         question.extend_from_slice(&(wanted.proxy as u64).to_be_bytes());
         question.extend_from_slice(&(wanted.index as u64).to_be_bytes());
+        put(&mut question, wanted.address().as_bytes());
         (&self.0).write_all(&question)?;
         let mut code = [0; 4];
         let (n, fds) = descriptors::receive(self.0.as_fd(), &mut code)?;

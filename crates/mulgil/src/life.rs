@@ -12,7 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What a reload replaces, and what it needs.
 pub struct Life {
@@ -57,6 +57,31 @@ fn fixed(old: &Config, new: &Config) -> Vec<&'static str> {
     ];
     let names = differs.into_iter().filter(|(_, differs)| *differs);
     names.map(|(name, _)| name).collect()
+}
+
+/// The signals that mean something to a serving process.
+pub struct Signals {
+    term: Signal,
+    interrupt: Signal,
+    soft: Signal,
+    reload: Signal,
+    pause: Signal,
+    go_on: Signal,
+}
+
+impl Signals {
+    /// Catches them from now on. Called within a runtime.
+    pub fn open() -> Result<Signals, String> {
+        let open = |kind| signal(kind).map_err(|e| format!("cannot wait for signals: {e}"));
+        Ok(Signals {
+            term: open(SignalKind::terminate())?,
+            interrupt: open(SignalKind::interrupt())?,
+            soft: open(SignalKind::user_defined1())?,
+            reload: open(SignalKind::hangup())?,
+            pause: open(SignalKind::from_raw(libc::SIGTTOU))?,
+            go_on: open(SignalKind::from_raw(libc::SIGTTIN))?,
+        })
+    }
 }
 
 impl Life {
@@ -228,14 +253,7 @@ impl Life {
     }
 
     /// Waits for signals and does what they say.
-    pub async fn run(&self) -> Result<Ended, String> {
-        let open = |kind| signal(kind).map_err(|e| format!("cannot wait for signals: {e}"));
-        let mut term = open(SignalKind::terminate())?;
-        let mut interrupt = open(SignalKind::interrupt())?;
-        let mut soft = open(SignalKind::user_defined1())?;
-        let mut reload = open(SignalKind::hangup())?;
-        let mut pause = open(SignalKind::from_raw(libc::SIGTTOU))?;
-        let mut go_on = open(SignalKind::from_raw(libc::SIGTTIN))?;
+    pub async fn run(&self, mut signals: Signals) -> Result<Ended, String> {
         let mut look = tokio::time::interval(Duration::from_millis(20));
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         run::signal_all(&self.args.finish, libc::SIGUSR1);
@@ -246,14 +264,14 @@ impl Life {
         self.tell(Event::Ready);
         loop {
             tokio::select! {
-                _ = term.recv() => return Ok(Ended::Signal(libc::SIGTERM)),
-                _ = interrupt.recv() => return Ok(Ended::Signal(libc::SIGINT)),
-                _ = soft.recv() => self.stop_softly(),
+                _ = signals.term.recv() => return Ok(Ended::Signal(libc::SIGTERM)),
+                _ = signals.interrupt.recv() => return Ok(Ended::Signal(libc::SIGINT)),
+                _ = signals.soft.recv() => self.stop_softly(),
                 // A process that is to replace this one wants its ports, and gives them back if
                 // it cannot start.
-                _ = pause.recv() => self.release_listeners(),
-                _ = go_on.recv() => self.listen_again(),
-                _ = reload.recv() => {
+                _ = signals.pause.recv() => self.release_listeners(),
+                _ = signals.go_on.recv() => self.listen_again(),
+                _ = signals.reload.recv() => {
                     // What is said of it has been printed.
                     let _ = self.reload();
                 }

@@ -58,22 +58,13 @@ fn start(
     for stream in [&door, &its_door] {
         stream.set_nonblocking(true).map_err(failed)?;
     }
-    // SAFETY: the sets are live variables; blocking comes before the fork, so that no signal is
-    // lost until its handler stands, and the child takes it back before it starts threads.
-    let (worker, old) = unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        let mut old: libc::sigset_t = std::mem::zeroed();
-        libc::sigfillset(&raw mut set);
-        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, &raw mut old);
-        (libc::fork(), old)
-    };
-    // SAFETY: the set was filled by the call above.
-    let unblock = || unsafe {
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const old, std::ptr::null_mut());
-    };
+    // Signals are held back before the fork, so that none is lost, on either side, until somebody
+    // stands ready for it.
+    world::hold_signals();
+    // SAFETY: no other thread exists yet, so the child has a whole process to itself.
+    let worker = unsafe { libc::fork() };
     if worker == 0 {
         drop((asked, door, socket));
-        unblock();
         let behind = Behind::Master {
             keeper,
             door: its_door,
@@ -129,7 +120,7 @@ fn start(
                 });
             }));
         }
-        stay(args, &master, heard, unblock).await
+        stay(args, &master, heard).await
     })
 }
 
@@ -138,7 +129,6 @@ async fn stay(
     args: &Args,
     master: &Master,
     mut heard: mpsc::UnboundedReceiver<Event>,
-    unblock: impl FnOnce(),
 ) -> Result<i32, String> {
     let open = |kind| signal(kind).map_err(|e| format!("cannot wait for signals: {e}"));
     let mut term = open(SignalKind::terminate())?;
@@ -147,7 +137,7 @@ async fn stay(
     let mut reload = open(SignalKind::user_defined2())?;
     let mut hangup = open(SignalKind::hangup())?;
     let mut child = open(SignalKind::child())?;
-    unblock();
+    world::let_signals_in();
     let mut told = 0;
     let notify = |text: &str| {
         if args.notify {

@@ -4,7 +4,7 @@ use crate::args::Args;
 use crate::control::{self, Bound, Control};
 use crate::handover;
 use crate::keeper::{self, Keeper};
-use crate::life::Life;
+use crate::life::{Life, Signals};
 use crate::pages::Pages;
 use crate::world::{self, wall_now};
 use config::{LoadRequest, Severity, Source};
@@ -335,6 +335,17 @@ pub fn serve(
         tag,
         cpus: cpus.collect(),
     };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(Default::default())
+        .map_err(|e| format!("cannot start: {e}"))?;
+    // The master starts its worker with signals held back: one that came before this would be lost,
+    // or end the worker.
+    let signals = {
+        let _within = runtime.enter();
+        Signals::open()?
+    };
+    world::let_signals_in();
     set_variables(&process, &config, process.started);
     restore_states(&process, &states, process.start);
     let engine = proxy::start_workers(setup, &listeners)
@@ -365,10 +376,6 @@ pub fn serve(
             .stats_timeout
             .unwrap_or(Duration::from_secs(10)),
     });
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build_local(Default::default())
-        .map_err(|e| format!("cannot start: {e}"))?;
     let ended = runtime.block_on(async {
         for bound in control {
             tokio::task::spawn_local(control::serve(bound, Rc::clone(&conversations)));
@@ -380,7 +387,7 @@ pub fn serve(
             }
         };
         tokio::select! {
-            ended = life.run() => ended,
+            ended = life.run(signals) => ended,
             // A worker whose master is gone ends, too.
             () = orphaned => Ok(Ended::Signal(libc::SIGTERM)),
         }

@@ -87,6 +87,25 @@ pub fn gives_up_privileges(global: &model::Global) -> bool {
     global.chroot.is_some() || global.uid.is_some() || global.gid.is_some()
 }
 
+/// Holds all signals back until [`let_signals_in`].
+pub fn hold_signals() {
+    mask_all(libc::SIG_BLOCK);
+}
+
+/// Takes signals again, those that were held back first.
+pub fn let_signals_in() {
+    mask_all(libc::SIG_UNBLOCK);
+}
+
+fn mask_all(how: i32) {
+    // SAFETY: the set is a live variable, filled before it is used.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut set);
+        libc::sigprocmask(how, &raw const set, std::ptr::null_mut());
+    }
+}
+
 /// Lets the signals that mean something to a serving process mean nothing to this one: it ends
 /// when its socket closes.
 pub fn outlive_signals() {

@@ -259,7 +259,7 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
             return;
         };
         drop(generation);
-        room(&worker, &frontend).await;
+        room(&worker, &frontend, listener.bind.options.tls.is_some()).await;
         let Ok(mut ready) = socket.readable().await else {
             return;
         };
@@ -299,9 +299,9 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
 }
 
 /// Waits until the frontend and the process have room for one more session.
-async fn room(worker: &Worker, frontend: &Frontend) {
+async fn room(worker: &Worker, frontend: &Frontend, tls: bool) {
     // Rates fall by themselves: nobody tells when.
-    while worker.process.is_at_rate_limit(Instant::now()) {
+    while worker.process.is_at_rate_limit(Instant::now(), tls) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let free = || {

@@ -154,14 +154,15 @@ impl Process {
         self.rate_limits[of as usize].store(per_second, Relaxed);
     }
 
-    /// Whether new connections have to wait because of a rate.
-    pub fn is_at_rate_limit(&self, now: Instant) -> bool {
+    /// Whether new connections, those that begin with TLS or others, have to wait because of a rate.
+    pub fn is_at_rate_limit(&self, now: Instant, tls: bool) -> bool {
         let reached = |of, rate: fn(&ProcessCounters) -> &Rate| {
             let limit = self.rate_limit(of);
             limit > 0 && self.counters.rate(self.millis(now), rate) >= u64::from(limit)
         };
         reached(RateLimit::Connections, |c| &c.conn_rate)
             || reached(RateLimit::Sessions, |c| &c.sess_rate)
+            || tls && reached(RateLimit::SslSessions, |c| &c.ssl_rate)
     }
 
     /// Whether it is ending softly: no new connections, kept ones close after their request.
