@@ -278,10 +278,11 @@ impl<'a> Line<'a> {
 
     /// A log format in the argument at `at`.
     pub fn format(&self, at: usize) -> Result<Arc<rules::LogFormat>, Fault> {
-        let parsed = rules::LogFormat::parse(self.arg(at));
-        parsed
-            .map(Arc::new)
-            .map_err(|e| Fault::rule(e, self.skip + at))
+        let none = Acls::default();
+        self.rules(at, &none, |words, scope| {
+            let text = words.first().copied().unwrap_or_default();
+            rules::LogFormat::parse(text, scope).map(Arc::new)
+        })
     }
 
     /// The place of the argument at `at`.

@@ -401,6 +401,51 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         r.global.tuning.http_maxhdr = num(l, 1, 32767)? as usize;
         Ok(())
     }),
+    keyword!(
+        "tune.vars.global-max-size",
+        "BYTES",
+        "what the variables of a session may take, all together",
+        |r, l| {
+            r.global.tuning.vars.all = size(l, 0, 1 << 40)?;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tune.vars.reqres-max-size",
+        "BYTES",
+        "what the variables of a request and its response may take",
+        |r, l| {
+            r.global.tuning.vars.reqres = size(l, 0, 1 << 40)?;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tune.vars.sess-max-size",
+        "BYTES",
+        "what the variables of a session and its requests may take",
+        |r, l| {
+            r.global.tuning.vars.sess = size(l, 0, 1 << 40)?;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tune.vars.txn-max-size",
+        "BYTES",
+        "what the variables of a transaction may take",
+        |r, l| {
+            r.global.tuning.vars.txn = size(l, 0, 1 << 40)?;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tune.vars.proc-max-size",
+        "BYTES",
+        "what the variables of the process may take",
+        |r, l| {
+            r.global.tuning.vars.proc = size(l, 0, 1 << 40)?;
+            Ok(())
+        }
+    ),
 ];
 
 /// Keywords that tune HAProxy's insides: accepted, and without effect here, because there is
@@ -477,11 +522,6 @@ pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
     "tune.ssl.lifetime",
     "tune.ssl.maxrecord",
     "tune.ssl.ssl-ctx-cache-size",
-    "tune.vars.global-max-size",
-    "tune.vars.proc-max-size",
-    "tune.vars.reqres-max-size",
-    "tune.vars.sess-max-size",
-    "tune.vars.txn-max-size",
     "tune.zlib.memlevel",
     "tune.zlib.windowsize",
 ];

@@ -800,7 +800,9 @@ fn balance(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
             _ => return l.fail(0, "'balance hdr' wants a header's name, such as hdr(host)"),
         },
         "hash" => {
-            let expr = rules::Expr::parse(l.arg(1)).map_err(|e| Fault::rule(e, l.skip + 1))?;
+            let expr = l.rules(1, &rules::Acls::default(), |words, scope| {
+                rules::Expr::parse(words.first().copied().unwrap_or_default(), scope)
+            })?;
             Balance::Hash(Arc::new(expr))
         }
         "rdp-cookie" | "log-hash" | "sticky" => {

@@ -217,8 +217,8 @@ fn version(detail: u8) {
             config::table::KEYWORDS.len() + config::table::OPTIONS.len(),
             "keywords and options of proxies",
         );
-        count(rules::table::FETCHES.len(), "sample fetches");
-        count(rules::table::CONVERTERS.len(), "converters");
+        count(rules::table::fetches().count(), "sample fetches");
+        count(rules::table::converters().count(), "converters");
         count(rules::table::ACTIONS.len(), "actions");
         count(admin::COMMANDS.len(), "commands of the control socket");
     }

@@ -194,7 +194,12 @@ pub fn serve(args: &Args, prepared: Prepared, program: &str) -> Result<Ended, St
         descriptors,
         wall_now(),
         Instant::now(),
-        hostname.clone(),
+        state::Machine {
+            hostname: hostname.clone(),
+            environment: env.iter().cloned().collect(),
+            local_zone: world::local_zone,
+            is_local: world::is_local,
+        },
     );
     let sent = config.global.log_send_hostname.as_ref().map(|name| {
         if name.is_empty() {

@@ -372,7 +372,6 @@ fn with_facts(
         request_captures: &s.captures.request,
         response_captures: &s.captures.response,
         request_counter: s.worker.process.counters.sum(|c| &c.requests),
-        pid: s.worker.process.pid,
         server_address: server.and_then(|s| s.target()).and_then(|t| t.socket(port)),
         backend_source: None,
         unfinished: false,
@@ -442,7 +441,6 @@ pub fn refused(
         status: Some(status),
         actconn: worker.process.connections.now(),
         feconn: client.frontend.sessions().now(),
-        pid: worker.process.pid,
         tls: client.info.tls.is_some(),
         ..LogFacts::default()
     };
@@ -508,7 +506,9 @@ pub struct Formats {
 
 impl Default for Formats {
     fn default() -> Formats {
-        let parse = |text| Arc::new(rules::LogFormat::parse(text).unwrap_or_default());
+        let parse = |text| {
+            Arc::new(rules::LogFormat::parse(text, &rules::Scope::bare()).unwrap_or_default())
+        };
         Formats {
             default: parse("Connect from %ci:%cp to %fi:%fp (%f/HTTP)"),
             tcp: parse(rules::formats::TCP),

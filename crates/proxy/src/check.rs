@@ -440,6 +440,7 @@ fn render(format: &rules::LogFormat) -> Vec<u8> {
         frontend_id: 0,
         listener: "".into(),
         listener_id: 0,
+        worker: 0,
         accepted: rules::Wall::default(),
         tls: None,
     };

@@ -307,6 +307,7 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         frontend_id: frontend.id,
         listener: options.name.clone().unwrap_or_else(|| worker.no_name()),
         listener_id: listener.bind.id,
+        worker: worker.id as u32,
         accepted: worker.wall(at),
         tls: None,
     });
@@ -317,7 +318,7 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     let process = worker.process.counters.of(worker.id);
     process.connections.add(1);
     process.conn_rate.event(now);
-    let vars = RefCell::new(Vars::default());
+    let vars = RefCell::new(Vars::limited(worker.generation().config.global.tuning.vars));
     if rejected(worker, &frontend, &info, &vars, at) {
         counters.dreq.add(1);
         leave(doors, worker.id);

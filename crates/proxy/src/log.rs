@@ -105,7 +105,8 @@ impl Logger {
         let severity = level as u32;
         let priority = u32::from(setting.facility.0) * 8 + severity;
         let pid = self.tag.pid;
-        let date = |format: &[u8]| rules::strftime(format, now.secs);
+        let date =
+            |format: &[u8]| rules::strftime(format, now.secs, (0, 1), &rules::Zone::utc(now.secs));
         let _ = match setting.format {
             LogFormatKind::Raw => Ok(()),
             LogFormatKind::Short => write!(out, "<{severity}>"),

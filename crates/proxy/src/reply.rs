@@ -203,13 +203,7 @@ impl Stream<'_> {
         if !empty {
             out.extend_from_slice(&body);
         }
-        let sent = send(
-            self.worker,
-            self.client,
-            &self.frontend.proxy().timeouts,
-            &out,
-        )
-        .await;
+        let sent = send(self.client, &self.frontend.proxy().timeouts, &out).await;
         self.down.sent += out.len() as u64;
         self.worker.recycle(out);
         if !sent || self.client_close {
@@ -251,13 +245,7 @@ impl Stream<'_> {
 }
 
 /// Sends bytes to the client within its timeout.
-async fn send(
-    worker: &Worker,
-    client: &mut Client,
-    timeouts: &model::Timeouts,
-    bytes: &[u8],
-) -> bool {
-    let _ = worker;
+pub(crate) async fn send(client: &mut Client, timeouts: &model::Timeouts, bytes: &[u8]) -> bool {
     client
         .timer
         .arm(timeouts.client.map(|t| Instant::now() + t));
@@ -319,7 +307,7 @@ pub async fn refuse(
         let mut out = worker.buffer();
         head.write_to(&mut out);
         out.extend_from_slice(&body);
-        send(worker, client, &frontend.proxy().timeouts, &out).await;
+        send(client, &frontend.proxy().timeouts, &out).await;
         sent = out.len() as u64;
         worker.recycle(out);
         worker.recycle_head(head);

@@ -113,7 +113,10 @@ pub async fn serve(
         request_line: Vec::new(),
         response: None,
         request_framing: framing::Request::default(),
-        info: StreamInfo::default(),
+        info: StreamInfo {
+            follows: client.requests > 1,
+            ..StreamInfo::default()
+        },
         times: Times {
             arrival,
             queued: None,

@@ -92,6 +92,7 @@ fn choose_backend(worker: &Worker, client: &mut Client) -> Result<Arc<Backend>, 
         frontend.counters().of(worker.id).dreq.add(1);
         return Err(Termination::new(Cause::Proxy, Phase::Request));
     }
+    crate::socket::mark(client.io.socket().raw(), effects.tos, effects.mark);
     let side = frontend.side();
     for switch in &side.switches {
         let matched = switch
@@ -388,7 +389,6 @@ fn finish(
         srv_conn: server.as_ref().map_or(0, |s| s.sessions.now()),
         retries: session.retries,
         redispatched: session.redispatched,
-        pid: worker.process.pid,
         server_address: server.and_then(|s| s.target()).and_then(|t| t.socket(port)),
         tls: client.info.tls.is_some(),
         ..LogFacts::default()

@@ -55,24 +55,137 @@ impl VarName {
     }
 }
 
+/// How many bytes variables may take (`tune.vars.…-max-size`); 0 is without limit. What a
+/// transaction holds counts for its session, too, and a request's or response's for both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)] // names of the manual
+pub struct VarLimits {
+    pub all: usize,
+    pub proc: usize,
+    pub sess: usize,
+    pub txn: usize,
+    pub reqres: usize,
+}
+
+/// What a variable takes besides its content, bytes: its name and its place.
+const OVERHEAD: usize = size_of::<(VarName, Sample<'static>)>();
+
+/// When a variable may be set, by what it holds and what it is to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// It was set, or not.
+    Set(bool),
+    /// What it is to hold is empty, or not; numbers and addresses never are.
+    Empty(bool),
+    /// It is greater than what it is to hold, if both are numbers.
+    Greater,
+    /// It is less.
+    Less,
+}
+
+impl Condition {
+    /// Each name.
+    pub const NAMES: &'static [&'static str] = &[
+        "ifexists",
+        "ifnotexists",
+        "ifempty",
+        "ifnotempty",
+        "ifset",
+        "ifnotset",
+        "ifgt",
+        "iflt",
+    ];
+
+    /// By its name.
+    pub fn by_name(name: &str) -> Option<Condition> {
+        Some(match name {
+            "ifexists" | "ifset" => Condition::Set(true),
+            "ifnotexists" | "ifnotset" => Condition::Set(false),
+            "ifempty" => Condition::Empty(true),
+            "ifnotempty" => Condition::Empty(false),
+            "ifgt" => Condition::Greater,
+            "iflt" => Condition::Less,
+            _ => return None,
+        })
+    }
+
+    fn holds(self, old: Option<&Sample<'_>>, new: &Sample<'_>) -> bool {
+        let compared = match (old, new) {
+            (Some(Sample::Int(old)), Sample::Int(new)) => Some(old.cmp(new)),
+            _ => None,
+        };
+        match self {
+            Condition::Set(set) => old.is_some() == set,
+            Condition::Empty(wanted) => {
+                matches!(new, Sample::Str(b) | Sample::Bin(b) if b.is_empty()) == wanted
+            }
+            Condition::Greater => compared.is_none_or(|c| c.is_gt()),
+            Condition::Less => compared.is_none_or(|c| c.is_lt()),
+        }
+    }
+}
+
 /// The variables of one session and request.
 #[derive(Clone, Debug, Default)]
 pub struct Vars {
     entries: Vec<(VarName, Sample<'static>)>,
+    limits: VarLimits,
 }
 
 impl Vars {
+    /// None yet, and no more than these limits allow later.
+    pub fn limited(limits: VarLimits) -> Vars {
+        Vars {
+            entries: Vec::new(),
+            limits,
+        }
+    }
+
     /// The value, if it was set.
     pub fn get(&self, name: &VarName) -> Option<&Sample<'static>> {
         self.entries.iter().find(|(n, _)| n == name).map(|(_, v)| v)
     }
 
-    /// Sets or replaces.
-    pub fn set(&mut self, name: &VarName, value: Sample<'static>) {
+    /// Sets or replaces; whether there was room. Without room the variable stays as it was.
+    pub fn set(&mut self, name: &VarName, value: Sample<'static>) -> bool {
+        if self.limits != VarLimits::default() && !self.has_room(name, &value) {
+            return false;
+        }
         match self.entries.iter_mut().find(|(n, _)| n == name) {
             Some((_, slot)) => *slot = value,
             None => self.entries.push((name.clone(), value)),
         }
+        true
+    }
+
+    /// Sets or replaces where all conditions hold and there is room; whether it did.
+    pub fn set_if(
+        &mut self,
+        name: &VarName,
+        value: Sample<'static>,
+        conditions: &[Condition],
+    ) -> bool {
+        let old = self.get(name);
+        conditions.iter().all(|c| c.holds(old, &value)) && self.set(name, value)
+    }
+
+    fn has_room(&self, name: &VarName, value: &Sample<'_>) -> bool {
+        use VarScope::{Check, Proc, Req, Res, Sess, Txn};
+        let others = |scopes: &[VarScope]| {
+            let counted = self.entries.iter();
+            let counted = counted.filter(|(n, _)| n != name && scopes.contains(&n.scope));
+            counted.map(|(_, v)| OVERHEAD + content(v)).sum::<usize>()
+        };
+        let fits = |limit: usize, scopes: &[VarScope]| {
+            limit == 0
+                || !scopes.contains(&name.scope)
+                || others(scopes) + OVERHEAD + content(value) <= limit
+        };
+        fits(self.limits.reqres, &[Req, Res])
+            && fits(self.limits.txn, &[Req, Res, Txn])
+            && fits(self.limits.sess, &[Req, Res, Txn, Sess])
+            && fits(self.limits.proc, &[Proc])
+            && fits(self.limits.all, &[Req, Res, Txn, Sess, Proc, Check])
     }
 
     /// Forgets.
@@ -89,5 +202,13 @@ impl Vars {
     pub fn end_request(&mut self) {
         self.entries
             .retain(|(n, _)| matches!(n.scope, VarScope::Sess | VarScope::Proc));
+    }
+}
+
+/// The bytes of a text; numbers have room in the variable itself.
+fn content(value: &Sample<'_>) -> usize {
+    match value {
+        Sample::Str(b) | Sample::Bin(b) | Sample::Method(b) => b.len(),
+        _ => 0,
     }
 }

@@ -22,5 +22,5 @@ pub use counters::{
 pub use facts::View;
 pub use frontend::{Frontend, SessionGuard};
 pub use generation::Generation;
-pub use process::{Process, ProcessCounters};
+pub use process::{Machine, Process, ProcessCounters};
 pub use server::{Admin, Server, Target};

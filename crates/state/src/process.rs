@@ -4,6 +4,8 @@ use crate::counters::{Counter, Gauge, PerWorker, Rate};
 use crate::generation::Generation;
 use arc_swap::ArcSwap;
 use rules::Wall;
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
@@ -21,6 +23,29 @@ pub struct ProcessCounters {
     pub ssl_rate: Rate,
 }
 
+/// What the process is told of its machine when it starts.
+pub struct Machine {
+    /// The machine's name.
+    pub hostname: String,
+    /// The environment, as it was found.
+    pub environment: HashMap<String, String>,
+    /// The local time zone at a moment (Unix seconds).
+    pub local_zone: fn(i64) -> rules::Zone,
+    /// Whether an address is one of the machine.
+    pub is_local: fn(IpAddr) -> bool,
+}
+
+impl Default for Machine {
+    fn default() -> Machine {
+        Machine {
+            hostname: "localhost".into(),
+            environment: HashMap::new(),
+            local_zone: rules::Zone::utc,
+            is_local: |ip| ip.is_loopback(),
+        }
+    }
+}
+
 /// The process.
 pub struct Process {
     /// Number of workers.
@@ -31,8 +56,8 @@ pub struct Process {
     pub start: Instant,
     /// Its number.
     pub pid: u32,
-    /// This machine's name.
-    pub hostname: String,
+    /// This machine.
+    pub machine: Machine,
     /// The name of this node in the statistics.
     pub node: String,
     /// The most connections.
@@ -59,7 +84,7 @@ impl Process {
         max_descriptors: u64,
         started: Wall,
         start: Instant,
-        hostname: String,
+        machine: Machine,
     ) -> Arc<Process> {
         let process = Process {
             workers,
@@ -70,9 +95,9 @@ impl Process {
                 .global
                 .node
                 .as_deref()
-                .unwrap_or(&hostname)
+                .unwrap_or(&machine.hostname)
                 .to_string(),
-            hostname,
+            machine,
             maxconn: AtomicU32::new(maxconn),
             max_descriptors,
             connections: Gauge::default(),

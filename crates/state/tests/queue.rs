@@ -81,7 +81,7 @@ fn process(servers: Vec<Server>) -> Arc<Process> {
         1000,
         wall,
         Instant::now(),
-        "host".into(),
+        state::Machine::default(),
     )
 }
 

@@ -2,12 +2,13 @@
 
 use super::RuleSet::*;
 use super::answer::{Body, Redirect, RedirectKind, Reply};
+use super::normalize::Normalizer;
 use super::{Action, ActionDef, LogLevelChange, NameMatch, Rule, RuleSet};
 use crate::condition;
 use crate::error::ParseError;
 use crate::expr::{Expr, unknown};
 use crate::logformat::LogFormat;
-use crate::vars::VarName;
+use crate::vars::{Condition, VarName};
 use crate::{Scope, pattern};
 
 pub(crate) type ParseFn = fn(&mut Words<'_>, RuleSet) -> Result<Action, ParseError>;
@@ -17,7 +18,7 @@ pub(crate) struct Words<'w> {
     words: &'w [&'w str],
     at: usize,
     name: &'w str,
-    read_file: &'w dyn Fn(&str) -> Result<Vec<u8>, String>,
+    scope: &'w Scope<'w>,
     capture_len: Option<usize>,
 }
 
@@ -42,7 +43,7 @@ impl<'w> Words<'w> {
     fn format(&mut self, what: &str) -> Result<LogFormat, ParseError> {
         let at = self.at;
         let word = self.expect(what)?;
-        LogFormat::parse(word).map_err(|e| e.shifted(at))
+        LogFormat::parse(word, self.scope).map_err(|e| e.shifted(at))
     }
 
     fn header_name(&mut self) -> Result<Box<[u8]>, ParseError> {
@@ -71,12 +72,25 @@ impl<'w> Words<'w> {
     fn rest_expr(&mut self) -> Result<Expr, ParseError> {
         let at = self.at;
         let word = self.expect("an expression")?;
-        Expr::parse(word).map_err(|e| e.shifted(at))
+        Expr::parse(word, self.scope).map_err(|e| e.shifted(at))
+    }
+
+    /// A number, decimal or `0x…`, up to `most`.
+    fn number(&mut self, most: u32) -> Result<u32, ParseError> {
+        let text = self.expect("a number")?;
+        let n = match text.strip_prefix("0x") {
+            Some(digits) => u32::from_str_radix(digits, 16),
+            None => text.parse(),
+        };
+        match n {
+            Ok(n) if n <= most => Ok(n),
+            _ => self.fail(format!("'{text}' is no number from 0 to {most}")),
+        }
     }
 
     fn file(&mut self) -> Result<Vec<u8>, ParseError> {
         let path = self.expect("a file")?;
-        (self.read_file)(path).or_else(|e| self.fail(format!("cannot read '{path}': {e}")))
+        (self.scope.read_file)(path).or_else(|e| self.fail(format!("cannot read '{path}': {e}")))
     }
 }
 
@@ -84,10 +98,6 @@ macro_rules! action {
     ($name:literal, [$($set:ident),+], $args:literal, $doc:literal, $parse:expr) => {
         ActionDef { name: $name, sets: &[$($set),+], args: $args, doc: $doc, parse: $parse }
     };
-}
-
-fn no_words(action: Action) -> Action {
-    action
 }
 
 /// All actions.
@@ -102,7 +112,7 @@ pub static ACTIONS: &[ActionDef] = &[
         ],
         "",
         "no further rules",
-        |_, _| Ok(no_words(Action::Allow))
+        |_, _| Ok(Action::Allow)
     ),
     action!(
         "allow",
@@ -298,6 +308,42 @@ pub static ACTIONS: &[ActionDef] = &[
         }
     ),
     action!(
+        "set-var",
+        [
+            HttpRequest,
+            HttpResponse,
+            HttpAfterResponse,
+            TcpRequestConnection,
+            TcpRequestSession,
+            TcpRequestContent,
+            TcpResponseContent
+        ],
+        "(NAME[,CONDITION]*) EXPR",
+        "set a variable",
+        |w, _| {
+            let (name, conditions) = variable(w)?;
+            Ok(Action::SetVar(name, conditions, w.rest_expr()?))
+        }
+    ),
+    action!(
+        "set-var-fmt",
+        [
+            HttpRequest,
+            HttpResponse,
+            HttpAfterResponse,
+            TcpRequestConnection,
+            TcpRequestSession,
+            TcpRequestContent,
+            TcpResponseContent
+        ],
+        "(NAME[,CONDITION]*) FMT",
+        "set a variable from a format",
+        |w, _| {
+            let (name, conditions) = variable(w)?;
+            Ok(Action::SetVarFmt(name, conditions, w.format("a format")?))
+        }
+    ),
+    action!(
         "unset-var",
         [
             HttpRequest,
@@ -310,7 +356,65 @@ pub static ACTIONS: &[ActionDef] = &[
         ],
         "(NAME)",
         "forget a variable",
-        |w, _| Ok(Action::UnsetVar(variable(w)?))
+        |w, _| match variable(w)? {
+            (name, conditions) if conditions.is_empty() => Ok(Action::UnsetVar(name)),
+            _ => w.fail("'unset-var' takes a name and no conditions"),
+        }
+    ),
+    action!(
+        "normalize-uri",
+        [HttpRequest],
+        "NORMALIZER [full|strict]",
+        "spell the target as others that mean the same",
+        |w, _| {
+            let name = w.expect("a normalizer")?;
+            let option = w.next();
+            match Normalizer::by_name(name, option) {
+                Some(normalizer) => Ok(Action::Normalize(normalizer, Box::new(bad_request()))),
+                None => w.fail(format!(
+                    "unknown normalizer '{name} {}': use fragment-encode, fragment-strip, \
+                     path-merge-slashes, path-strip-dot, path-strip-dotdot [full], \
+                     percent-decode-unreserved [strict], percent-to-uppercase [strict] or \
+                     query-sort-by-name",
+                    option.unwrap_or_default()
+                )),
+            }
+        }
+    ),
+    action!(
+        "set-tos",
+        [HttpRequest, HttpResponse, TcpRequestContent],
+        "N",
+        "the type of service of what is sent to the client",
+        |w, _| Ok(Action::SetTos(w.number(255)? as u8))
+    ),
+    action!(
+        "set-fc-tos",
+        [HttpRequest, HttpResponse, TcpRequestContent],
+        "N",
+        "the type of service of what is sent to the client",
+        |w, _| Ok(Action::SetTos(w.number(255)? as u8))
+    ),
+    action!(
+        "set-mark",
+        [HttpRequest, HttpResponse, TcpRequestContent],
+        "N",
+        "the firewall's mark of what is sent to the client",
+        |w, _| Ok(Action::SetMark(w.number(u32::MAX)?))
+    ),
+    action!(
+        "set-fc-mark",
+        [HttpRequest, HttpResponse, TcpRequestContent],
+        "N",
+        "the firewall's mark of what is sent to the client",
+        |w, _| Ok(Action::SetMark(w.number(u32::MAX)?))
+    ),
+    action!(
+        "early-hint",
+        [HttpRequest],
+        "NAME FMT",
+        "send a header ahead of the response (103, RFC 8297)",
+        |w, _| Ok(Action::EarlyHint(w.header_name()?, w.format("a value")?))
     ),
     action!(
         "set-log-level",
@@ -347,8 +451,11 @@ pub static ACTIONS: &[ActionDef] = &[
         "N",
         "accepted: every request has the same share of a worker",
         |w, _| {
-            w.expect("a number")?;
-            Ok(Action::Nothing)
+            let text = w.expect("a number")?;
+            match text.parse::<i32>() {
+                Ok(_) => Ok(Action::Nothing),
+                Err(_) => w.fail(format!("'{text}' is no number from -1024 to 1024")),
+            }
         }
     ),
     action!(
@@ -401,18 +508,18 @@ pub static ACTIONS: &[ActionDef] = &[
         "time T [at-least N]",
         "read the body before going on",
         |w, _| {
-            let mut time_ms = 0;
+            let mut time = None;
             let mut at_least = None;
             while let Some(word) = w.next() {
                 let text = w.expect("a value")?;
                 match word {
                     "time" => match millis(text) {
-                        Some(ms) => time_ms = ms,
+                        Some(ms) => time = Some(ms),
                         None => return w.fail(format!("'{text}' is no time, such as 500ms or 2s")),
                     },
-                    "at-least" => match text.parse() {
-                        Ok(n) => at_least = Some(n),
-                        Err(_) => return w.fail(format!("'{text}' is no number of bytes")),
+                    "at-least" => match bytes(text) {
+                        Some(n) => at_least = Some(n),
+                        None => return w.fail(format!("'{text}' is no number of bytes")),
                     },
                     other => {
                         return w.fail(format!(
@@ -421,18 +528,31 @@ pub static ACTIONS: &[ActionDef] = &[
                     }
                 }
             }
-            Ok(Action::WaitForBody { time_ms, at_least })
+            match time {
+                Some(time_ms) => Ok(Action::WaitForBody { time_ms, at_least }),
+                None => w.fail("'wait-for-body' wants a time, such as time 1s"),
+            }
         }
     ),
 ];
 
-/// Actions whose name carries a variable in parentheses.
-const SET_VAR: &str = "set-var";
-const SET_VAR_FMT: &str = "set-var-fmt";
-
 const LEVELS: [&str; 8] = [
     "emerg", "alert", "crit", "err", "warning", "notice", "info", "debug",
 ];
+
+/// A number of bytes, `k`, `m` or `g` behind it or not.
+fn bytes(text: &str) -> Option<u64> {
+    let end = text.bytes().take_while(u8::is_ascii_digit).count();
+    let n: u64 = text.get(..end)?.parse().ok()?;
+    let unit = match text.get(end..)?.to_ascii_lowercase().as_str() {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        _ => return None,
+    };
+    n.checked_mul(1 << unit)
+}
 
 /// A time in milliseconds when no unit is given.
 fn millis(text: &str) -> Option<u64> {
@@ -449,20 +569,40 @@ fn millis(text: &str) -> Option<u64> {
     })
 }
 
-/// The variable in the parentheses of `set-var(txn.x)`.
-fn variable(w: &Words<'_>) -> Result<VarName, ParseError> {
-    let inner = w
-        .name
-        .split_once('(')
-        .and_then(|(_, rest)| rest.strip_suffix(')'));
-    let Some(inner) = inner else {
+/// The variable in the parentheses of `set-var(txn.x,ifexists)`, and the conditions.
+fn variable(w: &Words<'_>) -> Result<(VarName, Vec<Condition>), ParseError> {
+    let inner = w.name.split_once('(');
+    let Some(inner) = inner.and_then(|(_, rest)| rest.strip_suffix(')')) else {
         return w.fail(format!(
             "'{}' wants a variable in parentheses, such as (txn.name)",
             w.name
         ));
     };
-    let name = inner.split(',').next().unwrap_or_default();
-    VarName::parse(name).or_else(|m| w.fail(m))
+    let mut words = inner.split(',').map(str::trim);
+    let name = VarName::parse(words.next().unwrap_or_default()).or_else(|m| w.fail(m))?;
+    let mut conditions = Vec::new();
+    for word in words {
+        match Condition::by_name(word) {
+            Some(condition) => conditions.push(condition),
+            None => {
+                return w.fail(format!(
+                    "unknown condition '{word}': use {}",
+                    Condition::NAMES.join(", ")
+                ));
+            }
+        }
+    }
+    Ok((name, conditions))
+}
+
+/// What a request gets that cannot be spelt better.
+fn bad_request() -> Reply {
+    Reply {
+        status: 400,
+        body: Body::default(),
+        content_type: None,
+        headers: Vec::new(),
+    }
 }
 
 pub(super) fn rule(set: RuleSet, words: &[&str], scope: &Scope<'_>) -> Result<Rule, ParseError> {
@@ -478,38 +618,22 @@ pub(super) fn rule(set: RuleSet, words: &[&str], scope: &Scope<'_>) -> Result<Ru
         words: before,
         at: 1,
         name: full,
-        read_file: scope.read_file,
+        scope,
         capture_len: None,
     };
-    let action = match name {
-        SET_VAR => {
-            let variable = variable(&w)?;
-            Action::SetVar(variable, w.rest_expr()?)
-        }
-        SET_VAR_FMT => {
-            let variable = variable(&w)?;
-            Action::SetVarFmt(variable, w.format("a format")?)
-        }
-        _ => {
-            let def = ACTIONS.iter().find(|a| a.name == name).ok_or_else(|| {
-                let names = ACTIONS
-                    .iter()
-                    .map(|a| &a.name)
-                    .chain(&[SET_VAR, SET_VAR_FMT]);
-                ParseError::at(0, unknown("action", name, names))
-            })?;
-            if !def.sets.contains(&set) {
-                let sets: Vec<_> = def.sets.iter().map(|s| s.keyword()).collect();
-                let message = format!(
-                    "'{name}' is no action of '{}': it belongs to {}",
-                    set.keyword(),
-                    sets.join(", ")
-                );
-                return Err(ParseError::at(0, message));
-            }
-            (def.parse)(&mut w, set)?
-        }
-    };
+    let def = ACTIONS.iter().find(|a| a.name == name).ok_or_else(|| {
+        ParseError::at(0, unknown("action", name, ACTIONS.iter().map(|a| &a.name)))
+    })?;
+    if !def.sets.contains(&set) {
+        let sets: Vec<_> = def.sets.iter().map(|s| s.keyword()).collect();
+        let message = format!(
+            "'{name}' is no action of '{}': it belongs to {}",
+            set.keyword(),
+            sets.join(", ")
+        );
+        return Err(ParseError::at(0, message));
+    }
+    let action = (def.parse)(&mut w, set)?;
     if let Some(extra) = before.get(w.at) {
         let message = format!(
             "'{extra}' is one word too many for '{name}': remove it, or write 'if' before a condition"
@@ -529,7 +653,7 @@ pub(super) fn redirect_rule(words: &[&str], scope: &Scope<'_>) -> Result<Rule, P
         words: before,
         at: 0,
         name: "redirect",
-        read_file: scope.read_file,
+        scope,
         capture_len: None,
     };
     let redirect = redirect(&mut w)?;
@@ -633,7 +757,8 @@ fn reply(w: &mut Words<'_>, status: u16, error: bool) -> Result<Reply, ParseErro
             "file" => made.body = Body::Fixed(w.file()?.into()),
             "lf-file" => {
                 let text = String::from_utf8_lossy(&w.file()?).into_owned();
-                made.body = Body::Format(LogFormat::parse(&text).or_else(|e| w.fail(e.message))?);
+                made.body =
+                    Body::Format(LogFormat::parse(&text, w.scope).or_else(|e| w.fail(e.message))?);
             }
             other => {
                 let words = [
