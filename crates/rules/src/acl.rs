@@ -68,6 +68,14 @@ impl AclLine {
                     at += 1;
                     break;
                 }
+                flag if flag.len() == 2
+                    && flag.starts_with('-')
+                    && !flag.ends_with(|c: char| c.is_ascii_digit()) =>
+                {
+                    let message =
+                        format!("unknown flag '{flag}': write '--' before patterns that begin so");
+                    return Err(ParseError::at(at, message));
+                }
                 _ => break,
             }
             at += 1;
@@ -75,25 +83,22 @@ impl AclLine {
         for (i, word) in words.iter().enumerate().skip(at) {
             texts.push(word, i);
         }
-        let how = match how {
-            Some(how) if given || !texts.is_empty() => how,
-            // A criterion alone asks whether there is a value, or whether it is not 0.
-            Some(how @ (Match::Found | Match::Bool)) => how,
-            _ if texts.is_empty() && !given && expr.output() == Type::Int => Match::Bool,
-            _ if texts.is_empty() && !given => Match::Found,
-            _ => {
-                let message =
-                    "bytes have no match of their own: write '-m' and one, such as -m bin";
-                return Err(ParseError::at(0, message));
-            }
-        };
+        let how = how.ok_or_else(|| {
+            let kind = expr.output().name();
+            ParseError::at(
+                0,
+                format!(
+                    "{kind} can be matched in more than one way: write '-m' and one, such as -m str"
+                ),
+            )
+        })?;
         if how == Match::Found && !texts.is_empty() {
             return Err(ParseError::at(
                 at.min(words.len() - 1),
                 "'-m found' takes no patterns: remove them, or use another match",
             ));
         }
-        let patterns = texts.compile(how, expr.output() == Type::Method)?;
+        let patterns = texts.compile(how)?;
         Ok(AclLine { expr, patterns })
     }
 }
@@ -144,14 +149,8 @@ impl Texts {
         self.lists.iter().all(|(texts, _)| texts.is_empty())
     }
 
-    /// The patterns; `fold` where the case of none counts.
-    fn compile(mut self, how: Match, fold: bool) -> Result<Vec<Patterns>, ParseError> {
-        if fold {
-            let (texts, places) = std::mem::take(&mut self.lists[0]);
-            self.lists[1].0.splice(0..0, texts);
-            self.lists[1].1.splice(0..0, places);
-        }
-        // An empty file has patterns, too: none that match.
+    /// The patterns. Where there are none, only what needs none matches.
+    fn compile(self, how: Match) -> Result<Vec<Patterns>, ParseError> {
         let alone = self.is_empty();
         let mut all = Vec::new();
         for ((texts, places), fold) in self.lists.iter().zip([false, true]) {
@@ -184,7 +183,7 @@ fn method(name: &str, at: usize) -> Result<Match, ParseError> {
     })
 }
 
-/// The expression of a criterion, and the match that goes with it; bytes have none.
+/// The expression of a criterion, and the match that goes with it, if one does.
 fn parse_criterion(word: &str, scope: &Scope<'_>) -> Result<(Expr, Option<Match>), ParseError> {
     let end = word.find(['(', ',']).unwrap_or(word.len());
     let (name, rest) = word.split_at(end);
@@ -192,8 +191,8 @@ fn parse_criterion(word: &str, scope: &Scope<'_>) -> Result<(Expr, Option<Match>
         Type::Bool => Some(Match::Bool),
         Type::Int => Some(Match::Int),
         Type::Addr => Some(Match::Ip),
-        Type::Bin => None,
-        Type::Str | Type::Method | Type::Any => Some(Match::Str),
+        Type::Bin | Type::Any => None,
+        Type::Str | Type::Method => Some(Match::Str),
     };
     if let Some((fetch, suffix)) = fetch::acl_alias(name)
         && !fetch::fetches().any(|f| f.names.contains(&name))
@@ -263,6 +262,7 @@ pub const PREDEFINED: &[(&str, &str)] = &[
     ("METH_PUT", "method PUT"),
     ("METH_TRACE", "method TRACE"),
     ("TRUE", "always_true"),
+    ("WAIT_END", "wait_end"),
 ];
 
 impl Acls {

@@ -299,14 +299,12 @@ fn apply(action: &Action, cx: &mut Ctx<'_>, effects: &mut Effects) {
             let template = render(format, cx);
             if let Some(head) = head(cx) {
                 head.rewrite_values(name, |line| {
-                    let items: Vec<Vec<u8>> = line
-                        .split(|b| *b == b',')
-                        .map(|item| {
-                            let item = item.trim_ascii();
-                            replaced(regex, item, &template).unwrap_or_else(|| item.to_vec())
-                        })
-                        .collect();
-                    Some(items.join(&b", "[..]))
+                    // What does not match keeps the blanks around it.
+                    let items = line.split(|b| *b == b',').map(|item| {
+                        replaced(regex, item.trim_ascii(), &template)
+                            .unwrap_or_else(|| item.to_vec())
+                    });
+                    Some(items.collect::<Vec<_>>().join(&b','))
                 });
             }
         }
@@ -430,11 +428,13 @@ fn head<'c>(cx: &'c mut Ctx<'_>) -> Option<&'c mut http::Head> {
     }
 }
 
-/// The value with its first match replaced; `None` when nothing matches.
+/// What takes the place of a value: the template with the groups of the match filled in. `None`
+/// when nothing matches.
 fn replaced(regex: &Regex, value: &[u8], template: &[u8]) -> Option<Vec<u8>> {
-    regex
-        .is_match(value)
-        .then(|| crate::convert::substitute(regex, value, template, false))
+    let captures = regex.captures(value)?;
+    let mut out = Vec::new();
+    crate::convert::expand(&captures, template, &mut out);
+    Some(out)
 }
 
 fn delete(head: &mut http::Head, names: &NameMatch) {

@@ -13,7 +13,7 @@ mod string;
 mod system;
 
 pub(crate) use hash::{avalanche, sdbm};
-pub(crate) use string::{expand, substitute};
+pub(crate) use string::expand;
 
 use crate::args::{Arg, ArgSpec};
 use crate::{Ctx, Sample, Type};

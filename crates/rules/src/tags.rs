@@ -374,11 +374,19 @@ pub fn find(name: &str) -> Option<&'static TagDef> {
     TAGS.iter().find(|t| t.name == name)
 }
 
-/// Appends a tag's value.
+/// Appends a tag's value; outside of logs, of what is known by then.
 pub(crate) fn write(tag: &TagDef, flags: Flags, cx: &Ctx<'_>, out: &mut Vec<u8>) {
     match cx.log {
         Some(facts) => (tag.show)(cx, facts, flags, out),
-        None => (tag.show)(cx, &LogFacts::default(), flags, out),
+        None => {
+            let facts = LogFacts {
+                request: cx.now,
+                end: cx.now,
+                termination: *b"----",
+                ..LogFacts::default()
+            };
+            (tag.show)(cx, &facts, flags, out);
+        }
     }
 }
 

@@ -97,7 +97,7 @@ impl Facts for View<'_> {
     }
     fn be_conn_free(&self, backend: &str) -> Option<i64> {
         let servers = self.backend(backend)?.servers().iter();
-        let free = servers.filter(|s| s.usable()).map(|s| free_places(s));
+        let free = servers.filter(|s| s.usable()).map(free_places);
         Some(free.reduce(joined).unwrap_or(0))
     }
     fn fe_defbe(&self, frontend: &str) -> Option<String> {

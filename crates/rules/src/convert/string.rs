@@ -209,7 +209,7 @@ fn language<'s>(args: &'s [Arg], sample: &Sample<'_>) -> Option<Sample<'s>> {
 }
 
 /// Replaces matches; `\1` to `\9` in the replacement are groups.
-pub fn substitute(
+fn substitute(
     regex: &regex::bytes::Regex,
     text: &[u8],
     replacement: &[u8],
