@@ -276,6 +276,15 @@ impl<'a> Line<'a> {
         parse(&self.texts(at), &scope).map_err(|e| Fault::rule(e, self.skip + at))
     }
 
+    /// The format of a line in the argument at `at`.
+    pub fn line_format(&self, at: usize) -> Result<Arc<rules::LogFormat>, Fault> {
+        let none = Acls::default();
+        self.rules(at, &none, |words, scope| {
+            let text = words.first().copied().unwrap_or_default();
+            rules::LogFormat::parse_line(text, scope).map(Arc::new)
+        })
+    }
+
     /// A log format in the argument at `at`.
     pub fn format(&self, at: usize) -> Result<Arc<rules::LogFormat>, Fault> {
         let none = Acls::default();

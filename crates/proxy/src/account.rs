@@ -273,10 +273,10 @@ pub fn finished(s: &mut Stream<'_>) {
     if let Some(backend) = &s.backend {
         backend.sessions().leave();
     }
-    s.client.vars.borrow_mut().end_request();
     // The place is free before the line is written: its counts are those after this request.
     let server = s.slot.take().map(|slot| Arc::clone(slot.server()));
     log(s, server, end, received, sent);
+    s.client.vars.borrow_mut().end_request();
 }
 
 fn log(s: &mut Stream<'_>, server: Option<Arc<Server>>, end: Instant, received: u64, sent: u64) {
@@ -369,8 +369,6 @@ fn with_facts(
         srv_queue: s.queue_positions.0,
         backend_queue: s.queue_positions.1,
         request_line: &s.request_line,
-        request_captures: &s.captures.request,
-        response_captures: &s.captures.response,
         request_counter: s.worker.process.counters.sum(|c| &c.requests),
         server_address: server.and_then(|s| s.target()).and_then(|t| t.socket(port)),
         backend_source: None,
@@ -389,6 +387,7 @@ fn with_facts(
         req: Some(&mut s.request),
         res: s.response.as_deref_mut(),
         req_body: &s.body,
+        captures: [&s.captures.request, &s.captures.response],
         vars: &s.client.vars,
         facts: &view,
         log: Some(&facts),
@@ -479,6 +478,7 @@ pub fn log_session(
         req: None,
         res: None,
         req_body: &[],
+        captures: [&[], &[]],
         vars: &client.vars,
         facts: &view,
         log: Some(facts),

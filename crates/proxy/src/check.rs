@@ -452,6 +452,7 @@ fn render(format: &rules::LogFormat) -> Vec<u8> {
         req: None,
         res: None,
         req_body: &[],
+        captures: [&[], &[]],
         vars: &vars,
         facts: &NoFacts,
         log: None,

@@ -374,6 +374,7 @@ fn rejected(
         req: None,
         res: None,
         req_body: &[],
+        captures: [&[], &[]],
         vars,
         facts: &view,
         log: None,

@@ -18,8 +18,10 @@ pub enum ArgKind {
     Str,
     /// A whole number.
     Int,
-    /// A whole number in a range, both ends included, that is not 0.
+    /// A whole number in a range, both ends included.
     IntIn(i64, i64),
+    /// A whole number other than 0.
+    IntBut0,
     /// One of these words.
     Word(&'static [&'static str]),
     /// `scope.name`.
@@ -263,9 +265,13 @@ fn one(kind: ArgKind, text: &str, scope: &Scope<'_>) -> Result<Arg, String> {
         ArgKind::Str | ArgKind::Regex(_) => Ok(Arg::Str(text.as_bytes().into())),
         ArgKind::Int => int().map(Arg::Int),
         ArgKind::IntIn(low, high) => match int()? {
-            n if n != 0 && (low..=high).contains(&n) => Ok(Arg::Int(n)),
-            _ if high == i64::MAX => Err("a number other than 0".into()),
+            n if (low..=high).contains(&n) => Ok(Arg::Int(n)),
+            _ if high == i64::MAX => Err(format!("a number from {low} on")),
             _ => Err(format!("a number from {low} to {high}")),
+        },
+        ArgKind::IntBut0 => match int()? {
+            0 => Err("a number other than 0".into()),
+            n => Ok(Arg::Int(n)),
         },
         ArgKind::Word(words) if words.contains(&text) => Ok(Arg::Str(text.as_bytes().into())),
         ArgKind::Word(words) => Err(format!("one of {}", words.join(", "))),

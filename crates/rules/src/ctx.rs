@@ -258,8 +258,6 @@ pub struct LogFacts<'a> {
     pub backend_queue: u32,
     /// The request line as received; empty when there was none that could be read.
     pub request_line: &'a [u8],
-    pub request_captures: &'a [Option<Box<[u8]>>],
-    pub response_captures: &'a [Option<Box<[u8]>>],
     pub request_counter: u64,
     pub server_address: Option<SocketAddr>,
     pub backend_source: Option<SocketAddr>,
@@ -268,6 +266,9 @@ pub struct LogFacts<'a> {
     /// Whether the frontend speaks TLS (the tilde after its name).
     pub tls: bool,
 }
+
+/// Slots of captures; those with nothing in them are `None`.
+pub type Captured<'a> = &'a [Option<Box<[u8]>>];
 
 /// What the rules may see and change while one request is handled.
 pub struct Ctx<'a> {
@@ -283,6 +284,8 @@ pub struct Ctx<'a> {
     pub res: Option<&'a mut Head>,
     /// The request's body as far as it was waited for.
     pub req_body: &'a [u8],
+    /// What was captured of the request and of the response before these rules.
+    pub captures: [Captured<'a>; 2],
     /// Variables.
     pub vars: &'a RefCell<Vars>,
     /// The running system.

@@ -128,6 +128,19 @@ impl LogFormat {
         Ok(LogFormat { parts })
     }
 
+    /// Reads the format of a log line or a unique ID: of several spaces one stays.
+    pub fn parse_line(text: &str, scope: &Scope<'_>) -> Result<LogFormat, ParseError> {
+        let mut format = LogFormat::parse(text, scope)?;
+        for part in &mut format.parts {
+            if let Part::Text(text) = part {
+                let mut merged = text.to_vec();
+                merged.dedup_by(|b, a| *a == b' ' && *b == b' ');
+                *text = merged.into();
+            }
+        }
+        Ok(format)
+    }
+
     /// Whether it is fixed text; then rendering always gives this.
     pub fn fixed(&self) -> Option<&[u8]> {
         match self.parts.as_slice() {
@@ -146,7 +159,7 @@ impl LogFormat {
                 Part::Expr(expr, flags) => {
                     let sample = expr.eval(cx);
                     let text = sample.as_ref().map(|s| s.to_text());
-                    tags::quoted(text.as_deref().unwrap_or_default(), *flags, out);
+                    log_text(text.as_deref().unwrap_or_default(), *flags, out);
                 }
             }
         }
@@ -204,6 +217,27 @@ impl LogFormat {
             }
         }
     }
+}
+
+/// Appends a value as a log line shows it: only what would break the line is escaped (`#XX`).
+fn log_text(text: &[u8], flags: Flags, out: &mut Vec<u8>) {
+    if text.is_empty() && !flags.quote {
+        out.push(b'-');
+        return;
+    }
+    let quote: &[u8] = if flags.quote { b"\"" } else { b"" };
+    out.extend_from_slice(quote);
+    for b in text {
+        match b {
+            b'"' | b'\\' | b']' if flags.escape => out.extend_from_slice(&[b'\\', *b]),
+            0..=0x1f | 0x7f => {
+                out.push(b'#');
+                out.extend_from_slice(&hex(&[*b]));
+            }
+            _ => out.push(*b),
+        }
+    }
+    out.extend_from_slice(quote);
 }
 
 fn apply_flags(text: &str, flags: &mut Flags) -> Result<(), String> {

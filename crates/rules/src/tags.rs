@@ -239,8 +239,8 @@ pub static TAGS: &[TagDef] = &[
             quoted(&name, f, o);
         }
     ),
-    tag!("hr", "captured request headers", |_, l, f, o| captures(
-        l.request_captures,
+    tag!("hr", "captured request headers", |cx, _, f, o| captures(
+        cx.captures[0],
         f,
         o,
         false
@@ -248,10 +248,10 @@ pub static TAGS: &[TagDef] = &[
     tag!(
         "hrl",
         "captured request headers, a field each",
-        |_, l, f, o| captures(l.request_captures, f, o, true)
+        |cx, _, f, o| captures(cx.captures[0], f, o, true)
     ),
-    tag!("hs", "captured response headers", |_, l, f, o| captures(
-        l.response_captures,
+    tag!("hs", "captured response headers", |cx, _, f, o| captures(
+        cx.captures[1],
         f,
         o,
         false
@@ -259,7 +259,7 @@ pub static TAGS: &[TagDef] = &[
     tag!(
         "hsl",
         "captured response headers, a field each",
-        |_, l, f, o| captures(l.response_captures, f, o, true)
+        |cx, _, f, o| captures(cx.captures[1], f, o, true)
     ),
     tag!("lc", "line counter", |_, l, f, o| base(
         l.request_counter as i64,

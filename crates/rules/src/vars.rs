@@ -193,9 +193,9 @@ impl Vars {
         self.entries.retain(|(n, _)| n != name);
     }
 
-    /// Forgets all of one scope.
-    pub fn clear(&mut self, scope: VarScope) {
-        self.entries.retain(|(n, _)| n.scope != scope);
+    /// Forgets what lives no longer than the request is processed.
+    pub fn begin_response(&mut self) {
+        self.entries.retain(|(n, _)| n.scope != VarScope::Req);
     }
 
     /// Forgets what lives no longer than a request; what lives as long as the session stays.

@@ -111,6 +111,10 @@ fn value(text: &str) -> String {
         req: Some(&mut request),
         res: Some(&mut response),
         req_body: b"k=v&k2=v2",
+        captures: [
+            &[Some(b"rq".as_slice().into())],
+            &[None, Some(b"rs".as_slice().into())],
+        ],
         vars: &vars,
         facts: &Sevens,
         log: None,

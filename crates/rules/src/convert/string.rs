@@ -5,7 +5,7 @@ use crate::args::{Arg, ArgKind::*, ArgList, ArgSpec, NONE, args};
 use crate::{Ctx, Sample};
 use std::ops::Range;
 
-const PART: ArgSpec = args(&[IntIn(i64::MIN, i64::MAX), Str, Int], 2);
+const PART: ArgSpec = args(&[IntBut0, Str, Int], 2);
 const TRIMMED: ArgSpec = args(&[Str], 1);
 
 pub static TABLE: &[ConvertDef] = &[

@@ -2,6 +2,7 @@
 
 use crate::Sample;
 use crate::args::{Arg, ArgKind::*, ArgList, ArgSpec, args};
+use crate::ctx::Captured;
 use http::{Head, uri};
 use std::borrow::Cow;
 
@@ -155,4 +156,10 @@ fn length(n: usize, out: &mut Vec<u8>) {
         rest = (rest - 128) >> 7;
     }
     out.push(rest as u8);
+}
+
+/// What the slot of a number holds.
+pub fn captured<'s>(args: &[Arg], slots: Captured<'s>) -> Option<Sample<'s>> {
+    let slot = slots.get(usize::try_from(args.int(0)?).ok()?)?;
+    slot.as_deref().map(Sample::str)
 }

@@ -25,6 +25,8 @@ pub static TABLE: &[FetchDef] = &[
     "baseq" => "WWW.Example.org:8080/Static/Logo.png?a=1&b=%20x", |_, cx| {
         Some(Sample::owned(base(cx.request()?, |h| uri::path_and_query(h.target()))))
     } },
+    fetch! { ["capture.req.hdr"], args(&[IntIn(0, i64::MAX)], 1), Str, Request, "what a slot captured of the request",
+    "capture.req.hdr(0)" => "rq", |a, cx| captured(a, cx.captures[0]) },
     fetch! { ["capture.req.method"], NONE, Str, Request, "the method",
     "capture.req.method" => "GET", |_, cx| Some(Sample::str(cx.request()?.method())) },
     fetch! { ["capture.req.uri"], NONE, Str, Request, "the request target",

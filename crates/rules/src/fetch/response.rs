@@ -9,6 +9,8 @@ use http::{Head, cookie};
 const NAME: ArgSpec = args(&[Str], 0);
 
 pub static TABLE: &[FetchDef] = &[
+    fetch! { ["capture.res.hdr"], args(&[IntIn(0, i64::MAX)], 1), Str, Response, "what a slot captured of the response",
+    "capture.res.hdr(1)" => "rs", |a, cx| captured(a, cx.captures[1]) },
     fetch! { ["capture.res.ver"], NONE, Str, Response, "the response's version, such as HTTP/1.1",
     "capture.res.ver" => "HTTP/1.1", |_, cx| Some(Sample::str(cx.response()?.version().as_str().as_bytes())) },
     fetch! { ["res.cook", "scook", "set-cookie"], NAME, Str, Response, "a cookie that the server sets",
