@@ -321,3 +321,13 @@ fn responses_and_log_lines_show_what_they_should() {
         }
     });
 }
+
+#[test]
+fn variables_of_the_process_are_shared_by_all_sessions() {
+    each(|program| {
+        let rules = "    http-request set-var(proc.seen) path if { path_beg /set }\n    http-request set-var(sess.own) path if { path_beg /set }\n";
+        let format = "%[var(proc.seen)]|%[var(sess.own)]";
+        let requests = [("/get", "|"), ("/set1", "/set1|/set1"), ("/get", "/set1|")];
+        answers(program, "", rules, format, &requests);
+    });
+}

@@ -183,6 +183,8 @@ pub fn serve(args: &Args, prepared: Prepared, program: &str) -> Result<Ended, St
         env,
         descriptors,
     } = prepared;
+    // The zone is read once, while its file can be reached.
+    let _ = world::local_zone(0);
     world::drop_privileges(&config.global)?;
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     let workers = config.global.nbthread.map_or(cores, |n| n as usize);

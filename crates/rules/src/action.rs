@@ -3,6 +3,8 @@
 mod answer;
 mod normalize;
 mod parse;
+mod table;
+mod words;
 
 pub use answer::{Body, Redirect, Reply};
 
@@ -132,10 +134,10 @@ pub struct ActionDef {
     pub args: &'static str,
     /// One line.
     pub doc: &'static str,
-    pub(crate) parse: parse::ParseFn,
+    pub(crate) parse: words::ParseFn,
 }
 
-pub use parse::ACTIONS;
+pub use table::ACTIONS;
 
 /// One rule: an action and when it is taken.
 #[derive(Clone, Debug)]
@@ -383,16 +385,16 @@ fn apply(action: &Action, cx: &mut Ctx<'_>, effects: &mut Effects) {
         Action::SetVar(name, conditions, expr) => {
             // Without a value the variable stays as it is.
             if let Some(value) = expr.eval(cx).map(crate::Sample::into_owned) {
-                cx.vars.borrow_mut().set_if(name, value, conditions);
+                cx.set_var(name, value, conditions);
             }
         }
         Action::SetVarFmt(name, conditions, format) => {
             let mut out = Vec::new();
             format.render_plain(cx, &mut out);
             let value = crate::Sample::owned(out);
-            cx.vars.borrow_mut().set_if(name, value, conditions);
+            cx.set_var(name, value, conditions);
         }
-        Action::UnsetVar(name) => cx.vars.borrow_mut().unset(name),
+        Action::UnsetVar(name) => cx.unset_var(name),
         Action::SetTos(tos) => effects.tos = Some(*tos),
         Action::SetMark(mark) => effects.mark = Some(*mark),
         Action::EarlyHint(name, format) => {

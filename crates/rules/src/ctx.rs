@@ -1,11 +1,12 @@
 //! What the rules may see and change.
 
-use crate::Vars;
 use crate::date::Zone;
+use crate::vars::{Condition, VarName, VarScope};
+use crate::{Sample, Vars};
 use http::Head;
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A moment by the calendar: Unix time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -185,6 +186,10 @@ pub trait Facts {
     fn nbthread(&self) -> i64 {
         1
     }
+    /// The variables of the process, shared by all sessions.
+    fn vars(&self) -> Option<&Mutex<Vars>> {
+        None
+    }
     /// The process's number.
     fn pid(&self) -> u32 {
         1
@@ -286,7 +291,7 @@ pub struct Ctx<'a> {
     pub req_body: &'a [u8],
     /// What was captured of the request and of the response before these rules.
     pub captures: [Captured<'a>; 2],
-    /// Variables.
+    /// Variables of the session and the request.
     pub vars: &'a RefCell<Vars>,
     /// The running system.
     pub facts: &'a dyn Facts,
@@ -305,6 +310,32 @@ impl Ctx<'_> {
     /// The response, to look at.
     pub fn response(&self) -> Option<&Head> {
         self.res.as_deref()
+    }
+
+    /// A variable's value, if it was set.
+    pub fn var(&self, name: &VarName) -> Option<Sample<'static>> {
+        self.vars_of(name, |vars| vars.get(name).cloned())
+    }
+
+    /// Sets a variable where all conditions hold and there is room; whether it did.
+    pub fn set_var(&self, name: &VarName, value: Sample<'static>, when: &[Condition]) -> bool {
+        self.vars_of(name, |vars| vars.set_if(name, value, when))
+    }
+
+    /// Forgets a variable.
+    pub fn unset_var(&self, name: &VarName) {
+        self.vars_of(name, |vars| vars.unset(name));
+    }
+
+    /// The variables that a name belongs to: the process's, or the session's.
+    fn vars_of<T>(&self, name: &VarName, f: impl FnOnce(&mut Vars) -> T) -> T {
+        match self.facts.vars() {
+            Some(shared) if name.scope == VarScope::Proc => {
+                // Who panicked while setting one left it as it was.
+                f(&mut shared.lock().unwrap_or_else(PoisonError::into_inner))
+            }
+            _ => f(&mut self.vars.borrow_mut()),
+        }
     }
 
     /// The next random number (xorshift64*, Vigna 2016).

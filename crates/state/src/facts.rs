@@ -6,7 +6,7 @@ use crate::process::Process;
 use crate::server::Server;
 use rules::{Facts, Timeout, Zone};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// A process and the generation a request began with.
@@ -147,6 +147,9 @@ impl Facts for View<'_> {
     }
     fn local_zone(&self, secs: i64) -> Zone {
         (self.process.machine.local_zone)(secs)
+    }
+    fn vars(&self) -> Option<&Mutex<rules::Vars>> {
+        Some(&self.process.vars)
     }
     fn pid(&self) -> u32 {
         self.process.pid

@@ -6,8 +6,8 @@ use arc_swap::ArcSwap;
 use rules::Wall;
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// What one worker counts for the process.
@@ -70,6 +70,8 @@ pub struct Process {
     pub counters: PerWorker<ProcessCounters>,
     /// The configuration in force.
     pub generation: ArcSwap<Generation>,
+    /// Variables of the `proc` scope.
+    pub vars: Mutex<rules::Vars>,
     stopping: AtomicBool,
     next_uid: AtomicU32,
     reloads: AtomicU64,
@@ -103,6 +105,7 @@ impl Process {
             connections: Gauge::default(),
             counters: PerWorker::new(workers),
             generation: ArcSwap::from_pointee(Generation::default()),
+            vars: Mutex::new(rules::Vars::limited(config.global.tuning.vars)),
             stopping: AtomicBool::new(false),
             next_uid: AtomicU32::new(0),
             reloads: AtomicU64::new(0),

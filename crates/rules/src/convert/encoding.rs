@@ -25,55 +25,67 @@ const URL: GeneralPurpose = engine(&alphabet::URL_SAFE, false);
 
 pub static TABLE: &[ConvertDef] = &[
     convert! { "b64dec", NONE, Str => Bin, "decoded from base64",
-    "str(Zm9v),b64dec" => "foo", |_, s, _| PLAIN.decode(s.to_bytes()).ok().and_then(binary) },
+        "str(Zm9v),b64dec" => "foo", |_, s, _| PLAIN.decode(s.to_bytes()).ok().and_then(binary)
+    },
     convert! { "base64", NONE, Bin => Str, "in base64",
-    "bin(fbff),base64" => "+/8=", |_, s, _| text(PLAIN.encode(s.to_bytes())) },
+        "bin(fbff),base64" => "+/8=", |_, s, _| text(PLAIN.encode(s.to_bytes()))
+    },
     convert! { "be2dec", args(&[Str, IntIn(1, 8), Int], 2), Bin => Str,
-    "big-endian chunks as decimal numbers, joined (1: whole chunks only)",
-    "bin(01020304050607),be2dec(-,2,1)" => "258-772-1286",
-    |a, s, _| chunks(a, &s, |c| number(c.iter())) },
+        "big-endian chunks as decimal numbers, joined (1: whole chunks only)",
+        "bin(01020304050607),be2dec(-,2,1)" => "258-772-1286",
+        |a, s, _| chunks(a, &s, |c| number(c.iter()))
+    },
     convert! { "be2hex", args(&[Str, IntIn(1, i64::MAX), Int], 0), Bin => Str,
-    "chunks in hexadecimal, joined (1: whole chunks only)",
-    "bin(01020304050607),be2hex(:,2)" => "0102:0304:0506:07", |a, s, _| chunks(a, &s, hex) },
+        "chunks in hexadecimal, joined (1: whole chunks only)",
+        "bin(01020304050607),be2hex(:,2)" => "0102:0304:0506:07", |a, s, _| chunks(a, &s, hex)
+    },
     convert! { "hex", NONE, Bin => Str, "hexadecimal digits",
-    "str(AZ),hex" => "415A", |_, s, _| text(hex(&s.to_bytes())) },
+        "str(AZ),hex" => "415A", |_, s, _| text(hex(&s.to_bytes()))
+    },
     convert! { "hex2i", NONE, Str => Int, "the number that hexadecimal digits mean",
-    "str(ff),hex2i" => "255", |_, s, _| {
-        let digits = s.to_bytes();
-        let digits = digits.iter().map(|b| http::uri::hex(*b).map(i64::from));
-        digits.into_iter().try_fold(0i64, |n, d| Some(n << 4 | d?)).and_then(int)
-    } },
-    convert! { "htonl", NONE, Int => Bin, "its lower 32 bits, big-endian",
-    "int(16909060),htonl,hex" => "01020304",
-    |_, s, _| binary((s.to_int()? as u32).to_be_bytes()) },
-    convert! { "le2dec", args(&[Str, IntIn(1, 8), Int], 2), Bin => Str,
-    "little-endian chunks as decimal numbers, joined (1: whole chunks only)",
-    "bin(01020304050607),le2dec(:,2)" => "513:1027:1541:7",
-    |a, s, _| chunks(a, &s, |c| number(c.iter().rev())) },
-    convert! { "ub64dec", NONE, Str => Bin, "decoded from URL-safe base64",
-    "str(-_8),ub64dec,hex" => "FBFF", |_, s, _| {
-        let bytes = s.to_bytes();
-        let end = bytes.iter().rposition(|b| *b != b'=').map_or(0, |p| p + 1);
-        URL.decode(bytes.get(..end)?).ok().and_then(binary)
-    } },
-    convert! { "ub64enc", NONE, Bin => Str, "in URL-safe base64 without padding",
-    "bin(fbff),ub64enc" => "-_8", |_, s, _| text(URL.encode(s.to_bytes())) },
-    convert! { "url_dec", args(&[Int], 0), Str => Str,
-    "percent-decoded; '+' becomes a space behind a '?' (1: everywhere)",
-    "str(a+b%20c?d+e),url_dec" => "a+b c?d e", |a, s, _| decoded(a, &s) },
-    convert! { "url_enc", args(&[Word(&["query"])], 0), Str => Str, "percent-encoded",
-    "str(a b/c),url_enc" => "a%20b%2Fc", |_, s, _| {
-        let mut out = Vec::new();
-        for b in s.to_bytes().iter() {
-            if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~') {
-                out.push(*b);
-            } else {
-                out.push(b'%');
-                out.extend(hex(&[*b]));
-            }
+        "str(ff),hex2i" => "255", |_, s, _| {
+            let digits = s.to_bytes();
+            let digits = digits.iter().map(|b| http::uri::hex(*b).map(i64::from));
+            digits.into_iter().try_fold(0i64, |n, d| Some(n << 4 | d?)).and_then(int)
         }
-        text(out)
-    } },
+    },
+    convert! { "htonl", NONE, Int => Bin, "its lower 32 bits, big-endian",
+        "int(16909060),htonl,hex" => "01020304",
+        |_, s, _| binary((s.to_int()? as u32).to_be_bytes())
+    },
+    convert! { "le2dec", args(&[Str, IntIn(1, 8), Int], 2), Bin => Str,
+        "little-endian chunks as decimal numbers, joined (1: whole chunks only)",
+        "bin(01020304050607),le2dec(:,2)" => "513:1027:1541:7",
+        |a, s, _| chunks(a, &s, |c| number(c.iter().rev()))
+    },
+    convert! { "ub64dec", NONE, Str => Bin, "decoded from URL-safe base64",
+        "str(-_8),ub64dec,hex" => "FBFF", |_, s, _| {
+            let bytes = s.to_bytes();
+            let end = bytes.iter().rposition(|b| *b != b'=').map_or(0, |p| p + 1);
+            URL.decode(bytes.get(..end)?).ok().and_then(binary)
+        }
+    },
+    convert! { "ub64enc", NONE, Bin => Str, "in URL-safe base64 without padding",
+        "bin(fbff),ub64enc" => "-_8", |_, s, _| text(URL.encode(s.to_bytes()))
+    },
+    convert! { "url_dec", args(&[Int], 0), Str => Str,
+        "percent-decoded; '+' becomes a space behind a '?' (1: everywhere)",
+        "str(a+b%20c?d+e),url_dec" => "a+b c?d e", |a, s, _| decoded(a, &s)
+    },
+    convert! { "url_enc", args(&[Word(&["query"])], 0), Str => Str, "percent-encoded",
+        "str(a b/c),url_enc" => "a%20b%2Fc", |_, s, _| {
+            let mut out = Vec::new();
+            for b in s.to_bytes().iter() {
+                if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~') {
+                    out.push(*b);
+                } else {
+                    out.push(b'%');
+                    out.extend(hex(&[*b]));
+                }
+            }
+            text(out)
+        }
+    },
 ];
 
 /// Each chunk written by `show`, joined by the separator: arguments separator, size, truncate.

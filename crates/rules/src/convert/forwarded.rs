@@ -6,32 +6,36 @@ use crate::args::{ArgKind::*, ArgList, NONE, args};
 
 pub static TABLE: &[ConvertDef] = &[
     convert! { "rfc7239_field", args(&[Word(&["proto", "host", "for", "by"])], 1), Str => Str,
-    "a parameter of a Forwarded value",
-    "str('for=\"127.0.0.1:9999\";proto=http'),rfc7239_field(for)" => "127.0.0.1:9999",
-    |a, s, _| {
-        let wanted = a.text(0)?;
-        let pairs = element(&s.to_bytes())?;
-        let found = pairs.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
-        found.and_then(|(_, value)| text(value))
-    } },
-    convert! { "rfc7239_is_valid", NONE, Str => Bool, "whether it is a Forwarded value",
-    "str('for=127.0.0.1;proto=http'),rfc7239_is_valid" => "1",
-    |_, s, _| Some(Sample::Bool(element(&s.to_bytes()).is_some_and(|p| p.iter().all(|(n, v)| valid(n, v))))) },
-    convert! { "rfc7239_n2nn", NONE, Str => Any, "the name in a node: an address, 'unknown' or '_…'",
-    "str('[2001:db8::1]:4711'),rfc7239_n2nn" => "2001:db8::1", |_, s, _| {
-        let bytes = s.to_bytes();
-        let name = node(&bytes)?.0;
-        Sample::str(name).to_ip().map(Sample::ip).or_else(|| text(name))
-    } },
-    convert! { "rfc7239_n2np", NONE, Str => Any, "the port in a node: a number or '_…'",
-    "str(127.0.0.1:9999),rfc7239_n2np" => "9999", |_, s, _| {
-        let bytes = s.to_bytes();
-        let port = node(&bytes)?.1?;
-        match port.first()? {
-            b'_' => text(port),
-            _ => Sample::str(port).to_int().map(Sample::Int),
+        "a parameter of a Forwarded value",
+        "str('for=\"127.0.0.1:9999\";proto=http'),rfc7239_field(for)" => "127.0.0.1:9999",
+        |a, s, _| {
+            let wanted = a.text(0)?;
+            let pairs = element(&s.to_bytes())?;
+            let found = pairs.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+            found.and_then(|(_, value)| text(value))
         }
-    } },
+    },
+    convert! { "rfc7239_is_valid", NONE, Str => Bool, "whether it is a Forwarded value",
+        "str('for=127.0.0.1;proto=http'),rfc7239_is_valid" => "1",
+        |_, s, _| Some(Sample::Bool(element(&s.to_bytes()).is_some_and(|p| p.iter().all(|(n, v)| valid(n, v)))))
+    },
+    convert! { "rfc7239_n2nn", NONE, Str => Any, "the name in a node: an address, 'unknown' or '_…'",
+        "str('[2001:db8::1]:4711'),rfc7239_n2nn" => "2001:db8::1", |_, s, _| {
+            let bytes = s.to_bytes();
+            let name = node(&bytes)?.0;
+            Sample::str(name).to_ip().map(Sample::ip).or_else(|| text(name))
+        }
+    },
+    convert! { "rfc7239_n2np", NONE, Str => Any, "the port in a node: a number or '_…'",
+        "str(127.0.0.1:9999),rfc7239_n2np" => "9999", |_, s, _| {
+            let bytes = s.to_bytes();
+            let port = node(&bytes)?.1?;
+            match port.first()? {
+                b'_' => text(port),
+                _ => Sample::str(port).to_int().map(Sample::Int),
+            }
+        }
+    },
 ];
 
 /// Names and values of the first element, quotes taken off.

@@ -14,14 +14,18 @@ const JWT_QUERY: ArgSpec = args(&[Str, Word(&["int"])], 0);
 
 pub static TABLE: &[ConvertDef] = &[
     convert! { "json", CODE, Str => Str, "escaped for a JSON string",
-    "str('a\"/é'),json(utf8)" => "a\\\"\\/\\u00e9", |a, s, _| escape(&s.to_bytes(), a.text(0).unwrap_or_default()) },
+        "str('a\"/é'),json(utf8)" => "a\\\"\\/\\u00e9", |a, s, _| escape(&s.to_bytes(), a.text(0).unwrap_or_default())
+    },
     convert! { "json_query", QUERY, Str => Any, "the value at a path in JSON",
-    "str('{\"a\":{\"b\":[1,\"x\"]}}'),json_query('$.a.b[1]')" => "x",
-    |a, s, _| query(&s.to_bytes(), a) },
+        "str('{\"a\":{\"b\":[1,\"x\"]}}'),json_query('$.a.b[1]')" => "x",
+        |a, s, _| query(&s.to_bytes(), a)
+    },
     convert! { "jwt_header_query", JWT_QUERY, Bin => Any, "the value at a path in a token's header, or all of it",
-    "str(eyJhbGciOiJIUzI1NiJ9.e30.x),jwt_header_query('$.alg')" => "HS256", |a, s, _| jwt(&s.to_bytes(), 0, a) },
+        "str(eyJhbGciOiJIUzI1NiJ9.e30.x),jwt_header_query('$.alg')" => "HS256", |a, s, _| jwt(&s.to_bytes(), 0, a)
+    },
     convert! { "jwt_payload_query", JWT_QUERY, Bin => Any, "the value at a path in a token's payload, or all of it",
-    "str(e30.eyJpc3MiOiJqb2UifQ.x),jwt_payload_query('$.iss')" => "joe", |a, s, _| jwt(&s.to_bytes(), 1, a) },
+        "str(e30.eyJpc3MiOiJqb2UifQ.x),jwt_payload_query('$.iss')" => "joe", |a, s, _| jwt(&s.to_bytes(), 1, a)
+    },
 ];
 
 /// A value at a path; numbers that are not whole, and what is made of parts, stay as written.

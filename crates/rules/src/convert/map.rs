@@ -82,11 +82,12 @@ pub static TABLE: &[ConvertDef] = &[
     map!("map_reg_int", Str, Reg, Int, Int),
     map!("map_reg_ip", Str, Reg, Addr, Ip(Family::Any)),
     convert! { "map_regm", args(&[ArgKind::Map(Match::Reg, crate::Type::Str), Str], 1), Str => Str,
-    "what a file maps it to, with groups (\\1) filled in, or the default",
-    "str(abc),map_regm('a(.)c x\\1\\0')" => "xbabc", |a, s, _| match a.first()? {
-        Arg::Map(map) => map.find_expanded(&s).and_then(text).or_else(|| default(a)),
-        _ => None,
-    } },
+        "what a file maps it to, with groups (\\1) filled in, or the default",
+        "str(abc),map_regm('a(.)c x\\1\\0')" => "xbabc", |a, s, _| match a.first()? {
+            Arg::Map(map) => map.find_expanded(&s).and_then(text).or_else(|| default(a)),
+            _ => None,
+        }
+    },
     map!("map_str", Str, Str, Str, Str),
     map!("map_str_int", Str, Str, Int, Int),
     map!("map_str_ip", Str, Str, Addr, Ip(Family::Any)),

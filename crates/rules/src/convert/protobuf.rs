@@ -17,16 +17,18 @@ const FIELD: ArgSpec = args(
 
 pub static TABLE: &[ConvertDef] = &[
     convert! { "protobuf", FIELD, Bin => Bin, "a field of a protocol buffers message, its bytes or a number",
-    "bin(0a020805),protobuf(1.1,int32)" => "5", |a, s, _| field(a, &s.to_bytes()) },
+        "bin(0a020805),protobuf(1.1,int32)" => "5", |a, s, _| field(a, &s.to_bytes())
+    },
     convert! { "ungrpc", FIELD, Bin => Bin, "a field of a gRPC message, its bytes or a number",
-    "bin(00000000040a020805),ungrpc(1.1,int32)" => "5", |a, s, _| {
-        // One byte says whether it is compressed, four how long it is.
-        let bytes = s.to_bytes();
-        match bytes.split_at_checked(5)? {
-            ([0, ..], message) => field(a, message),
-            _ => None,
+        "bin(00000000040a020805),ungrpc(1.1,int32)" => "5", |a, s, _| {
+            // One byte says whether it is compressed, four how long it is.
+            let bytes = s.to_bytes();
+            match bytes.split_at_checked(5)? {
+                ([0, ..], message) => field(a, message),
+                _ => None,
+            }
         }
-    } },
+    },
 ];
 
 /// The bytes of a field, and whether it is a number of its own (`varint`).

@@ -10,86 +10,104 @@ const TRIMMED: ArgSpec = args(&[Str], 1);
 
 pub static TABLE: &[ConvertDef] = &[
     convert! { "add_item", args(&[Str, Var, Str], 1), Str => Str,
-    "followed by a separator (unless empty), a variable and a text",
-    "str(a),add_item(-,,b)" => "a-b", |a, s, cx| add_item(a, &s, cx) },
+        "followed by a separator (unless empty), a variable and a text",
+        "str(a),add_item(-,,b)" => "a-b", |a, s, cx| add_item(a, &s, cx)
+    },
     convert! { "bytes", args(&[IntOrVar, IntOrVar], 1), Bin => Bin, "bytes from an offset, so many",
-    "str(hello),bytes(1,3)" => "ell", |a, s, cx| bytes(a, &s, cx) },
+        "str(hello),bytes(1,3)" => "ell", |a, s, cx| bytes(a, &s, cx)
+    },
     convert! { "concat", args(&[Str, Var, Str], 0), Str => Str, "followed by a text, a variable, a text",
-    "str(hi),concat(<,,>)" => "hi<>", |a, s, cx| {
-        let mut out = s.into_bytes().into_owned();
-        out.extend_from_slice(a.text(0).unwrap_or_default());
-        out.extend_from_slice(&variable(a, 1, cx));
-        out.extend_from_slice(a.text(2).unwrap_or_default());
-        text(out)
-    } },
+        "str(hi),concat(<,,>)" => "hi<>", |a, s, cx| {
+            let mut out = s.into_bytes().into_owned();
+            out.extend_from_slice(a.text(0).unwrap_or_default());
+            out.extend_from_slice(&variable(a, 1, cx));
+            out.extend_from_slice(a.text(2).unwrap_or_default());
+            text(out)
+        }
+    },
     convert! { "cut_crlf", NONE, Str => Str, "up to its first line end",
-    "bin(610d0a62),cut_crlf" => "a", |_, s, _| {
-        let bytes = s.to_bytes();
-        text(bytes.split(|b| matches!(b, b'\r' | b'\n')).next()?)
-    } },
+        "bin(610d0a62),cut_crlf" => "a", |_, s, _| {
+            let bytes = s.to_bytes();
+            text(bytes.split(|b| matches!(b, b'\r' | b'\n')).next()?)
+        }
+    },
     convert! { "field", PART, Str => Str, "the n-th field between separators, empty ones counted",
-    "str(f1_f2_f3__f5),field(-2,_,3)" => "f2_f3_", |a, s, _| field(a, &s) },
+        "str(f1_f2_f3__f5),field(-2,_,3)" => "f2_f3_", |a, s, _| field(a, &s)
+    },
     convert! { "iif", args(&[Str, Str], 2), Bool => Str, "the first text if true, else the second",
-    "int(0),iif(yes,no)" => "no", |a, s, _| a.text(if s.to_bool()? { 0 } else { 1 }).map(Sample::str) },
+        "int(0),iif(yes,no)" => "no", |a, s, _| a.text(if s.to_bool()? { 0 } else { 1 }).map(Sample::str)
+    },
     convert! { "language", args(&[Str, Str], 1), Str => Str,
-    "which of some languages an Accept-Language wants most",
-    "str(\"fr;q=0.5,de\"),language(fr;de)" => "de", |a, s, _| language(a, &s) },
+        "which of some languages an Accept-Language wants most",
+        "str(\"fr;q=0.5,de\"),language(fr;de)" => "de", |a, s, _| language(a, &s)
+    },
     convert! { "length", NONE, Str => Int, "its length in bytes",
-    "str(hello),length" => "5", |_, s, _| int(s.to_bytes().len() as i64) },
+        "str(hello),length" => "5", |_, s, _| int(s.to_bytes().len() as i64)
+    },
     convert! { "lower", NONE, Str => Str, "in lower case",
-    "str(AbC),lower" => "abc", |_, s, _| text(s.to_bytes().to_ascii_lowercase()) },
+        "str(AbC),lower" => "abc", |_, s, _| text(s.to_bytes().to_ascii_lowercase())
+    },
     convert! { "ltrim", TRIMMED, Str => Str, "without the given characters at its start",
-    "str(xxhix),ltrim(x)" => "hix", |a, s, _| {
-        let (bytes, drop) = (s.to_bytes(), a.text(0)?);
-        let at = bytes.iter().position(|b| !drop.contains(b));
-        text(bytes.get(at.unwrap_or(bytes.len())..)?)
-    } },
+        "str(xxhix),ltrim(x)" => "hix", |a, s, _| {
+            let (bytes, drop) = (s.to_bytes(), a.text(0)?);
+            let at = bytes.iter().position(|b| !drop.contains(b));
+            text(bytes.get(at.unwrap_or(bytes.len())..)?)
+        }
+    },
     convert! { "param", args(&[Str, Str], 1), Str => Str, "the value of a parameter in a query",
-    "query,param(a)" => "1", |a, s, _| {
-        let separator = a.text(1).and_then(|t| t.first()).copied().unwrap_or(b'&');
-        http::uri::query_param_raw(&s.to_bytes(), a.text(0)?, separator).and_then(text)
-    } },
+        "query,param(a)" => "1", |a, s, _| {
+            let separator = a.text(1).and_then(|t| t.first()).copied().unwrap_or(b'&');
+            http::uri::query_param_raw(&s.to_bytes(), a.text(0)?, separator).and_then(text)
+        }
+    },
     convert! { "regsub", args(&[Regex(2), Str, Str], 2), Str => Str,
-    "with what the expression matches replaced (flags g, i)",
-    "str(aXbX),regsub(x,-,gi)" => "a-b-", |a, s, _| {
-        let global = a.text(2).is_some_and(|f| f.contains(&b'g'));
-        text(substitute(a.regex(0)?, &s.to_bytes(), a.text(1)?, global))
-    } },
+        "with what the expression matches replaced (flags g, i)",
+        "str(aXbX),regsub(x,-,gi)" => "a-b-", |a, s, _| {
+            let global = a.text(2).is_some_and(|f| f.contains(&b'g'));
+            text(substitute(a.regex(0)?, &s.to_bytes(), a.text(1)?, global))
+        }
+    },
     convert! { "reverse", NONE, Str => Str, "its bytes in reverse order",
-    "str(abc),reverse" => "cba", |_, s, _| text(s.to_bytes().iter().rev().copied().collect::<Vec<_>>()) },
+        "str(abc),reverse" => "cba", |_, s, _| text(s.to_bytes().iter().rev().copied().collect::<Vec<_>>())
+    },
     convert! { "rtrim", TRIMMED, Str => Str, "without the given characters at its end",
-    "str(xhixx),rtrim(x)" => "xhi", |a, s, _| {
-        let (bytes, drop) = (s.to_bytes(), a.text(0)?);
-        let last = bytes.iter().rposition(|b| !drop.contains(b));
-        text(bytes.get(..last.map_or(0, |p| p + 1))?)
-    } },
+        "str(xhixx),rtrim(x)" => "xhi", |a, s, _| {
+            let (bytes, drop) = (s.to_bytes(), a.text(0)?);
+            let last = bytes.iter().rposition(|b| !drop.contains(b));
+            text(bytes.get(..last.map_or(0, |p| p + 1))?)
+        }
+    },
     convert! { "secure_memcmp", args(&[Var], 1), Bin => Bool,
-    "whether it is equal to a variable, found out in constant time",
-    "str(k),set-var(txn.k),secure_memcmp(txn.k)" => "1", |a, s, cx| {
-        let other = value(a, 0, cx)?.cast(crate::Type::Bin)?;
-        let (ours, other) = (s.to_bytes(), other.to_bytes());
-        let differing = ours.iter().zip(&*other).fold(0, |d, (x, y)| std::hint::black_box(d | (x ^ y)));
-        Some(Sample::Bool(ours.len() == other.len() && differing == 0))
-    } },
+        "whether it is equal to a variable, found out in constant time",
+        "str(k),set-var(txn.k),secure_memcmp(txn.k)" => "1", |a, s, cx| {
+            let other = value(a, 0, cx)?.cast(crate::Type::Bin)?;
+            let (ours, other) = (s.to_bytes(), other.to_bytes());
+            let differing = ours.iter().zip(&*other).fold(0, |d, (x, y)| std::hint::black_box(d | (x ^ y)));
+            Some(Sample::Bool(ours.len() == other.len() && differing == 0))
+        }
+    },
     convert! { "strcmp", args(&[Var], 1), Str => Int, "compared with a variable: below, equal to or above 0",
-    "str(b),set-var(txn.c),lower,strcmp(txn.c)" => "0", |a, s, cx| {
-        let other = value(a, 0, cx)?;
-        let (ours, other) = (s.to_bytes(), other.to_text());
-        let differing = ours.iter().zip(&*other).find(|(x, y)| x != y);
-        int(differing.map_or_else(
-            || ours.len().cmp(&other.len()) as i64,
-            |(x, y)| i64::from(*x) - i64::from(*y),
-        ))
-    } },
+        "str(b),set-var(txn.c),lower,strcmp(txn.c)" => "0", |a, s, cx| {
+            let other = value(a, 0, cx)?;
+            let (ours, other) = (s.to_bytes(), other.to_text());
+            let differing = ours.iter().zip(&*other).find(|(x, y)| x != y);
+            int(differing.map_or_else(
+                || ours.len().cmp(&other.len()) as i64,
+                |(x, y)| i64::from(*x) - i64::from(*y),
+            ))
+        }
+    },
     convert! { "upper", NONE, Str => Str, "in upper case",
-    "str(AbC),upper" => "ABC", |_, s, _| text(s.to_bytes().to_ascii_uppercase()) },
+        "str(AbC),upper" => "ABC", |_, s, _| text(s.to_bytes().to_ascii_uppercase())
+    },
     convert! { "word", PART, Str => Str, "the n-th word between separators, empty ones not counted",
-    "str(/f1/f2/f3),word(-1,/)" => "f3", |a, s, _| word(a, &s) },
+        "str(/f1/f2/f3),word(-1,/)" => "f3", |a, s, _| word(a, &s)
+    },
 ];
 
 /// A variable that an argument names.
 fn value(args: &[Arg], at: usize, cx: &Ctx<'_>) -> Option<Sample<'static>> {
-    cx.vars.borrow().get(args.var(at)?).cloned()
+    cx.var(args.var(at)?)
 }
 
 /// The text of a variable that an argument names; empty without one.

@@ -16,117 +16,159 @@ const PARAM: ArgSpec = args(&[Str, Str, Word(&["i"])], 0);
 
 pub static TABLE: &[FetchDef] = &[
     fetch! { ["base"], NONE, Str, Request, "Host and path together",
-    "base" => "WWW.Example.org:8080/Static/Logo.png", |_, cx| Some(Sample::owned(base(cx.request()?, Head::path))) },
-    fetch! { ["base32"], NONE, Int, Request, "the hash of base (SDBM, avalanched)",
-    "base32" => "2958291765", |_, cx| int(hashed(&base(cx.request()?, Head::path))) },
-    fetch! { ["base32+src"], NONE, Bin, Request, "base32 and the client's address",
-    "base32+src,hex,length" => "16", |_, cx| with_source(hashed(&base(cx.request()?, Head::path)), cx) },
-    fetch! { ["baseq"], NONE, Str, Request, "Host, path and query together",
-    "baseq" => "WWW.Example.org:8080/Static/Logo.png?a=1&b=%20x", |_, cx| {
-        Some(Sample::owned(base(cx.request()?, |h| uri::path_and_query(h.target()))))
-    } },
-    fetch! { ["capture.req.hdr"], args(&[IntIn(0, i64::MAX)], 1), Str, Request, "what a slot captured of the request",
-    "capture.req.hdr(0)" => "rq", |a, cx| captured(a, cx.captures[0]) },
-    fetch! { ["capture.req.method"], NONE, Str, Request, "the method",
-    "capture.req.method" => "GET", |_, cx| Some(Sample::str(cx.request()?.method())) },
-    fetch! { ["capture.req.uri"], NONE, Str, Request, "the request target",
-    "capture.req.uri" => "/Static/Logo.png?a=1&b=%20x", |_, cx| Some(Sample::str(cx.request()?.target())) },
-    fetch! { ["capture.req.ver"], NONE, Str, Request, "the version, such as HTTP/1.1",
-    "capture.req.ver" => "HTTP/1.1", |_, cx| Some(Sample::str(cx.request()?.version().as_str().as_bytes())) },
-    fetch! { ["http_auth_bearer"], NAME, Str, Request, "the token of Authorization: Bearer (or of another header)",
-    "http_auth_bearer" => "", |a, cx| {
-        let (scheme, rest) = credentials(cx.request()?, a.text(0).unwrap_or(b"authorization"))?;
-        scheme.eq_ignore_ascii_case(b"bearer").then(|| Sample::str(rest))
-    } },
-    fetch! { ["http_auth_pass"], NONE, Str, Request, "the password of Authorization: Basic",
-    "http_auth_pass" => "", |_, cx| Some(Sample::owned(basic(cx.request()?)?.1)) },
-    fetch! { ["http_auth_type"], NONE, Str, Request, "the scheme of Authorization",
-    "http_auth_type" => "", |_, cx| credentials(cx.request()?, b"authorization").map(|(s, _)| Sample::str(s)) },
-    fetch! { ["http_auth_user"], NONE, Str, Request, "the user of Authorization: Basic",
-    "http_auth_user" => "", |_, cx| Some(Sample::owned(basic(cx.request()?)?.0)) },
-    fetch! { ["method"], NONE, Method, Request, "the method",
-    "method" => "GET", |_, cx| Some(Sample::Method(Cow::Borrowed(cx.request()?.method()))) },
-    fetch! { ["path"], NONE, Str, Request, "the path, without query",
-    "path" => "/Static/Logo.png", |_, cx| there(cx.request()?.path()) },
-    fetch! { ["pathq"], NONE, Str, Request, "path and query",
-    "pathq" => "/Static/Logo.png?a=1&b=%20x", |_, cx| there(uri::path_and_query(cx.request()?.target())) },
-    fetch! { ["query"], NONE, Str, Request, "what follows the first '?'",
-    "query" => "a=1&b=%20x", |_, cx| Some(Sample::str(cx.request()?.query().unwrap_or_default())) },
-    fetch! { ["req.body"], NONE, Bin, Request, "the body as far as it was waited for",
-    "req.body" => "k=v&k2=v2", |_, cx| Some(Sample::Bin(Cow::Borrowed(cx.req_body))) },
-    fetch! { ["req.body_len"], NONE, Int, Request, "its length",
-    "req.body_len" => "9", |_, cx| int(cx.req_body.len() as i64) },
-    fetch! { ["req.body_param"], args(&[Str, Word(&["i"])], 0), Bin, Request, "a parameter of a form in the body",
-    "req.body_param(k2)" => "v2", |a, cx| param(a, 1, cx.req_body, 0),
-    |a, cx, n| param(a, 1, cx.req_body, n) },
-    fetch! { ["req.body_size"], NONE, Int, Request, "the length that Content-Length announces",
-    "req.body_size" => "9", |_, cx| {
-        let announced = cx.request()?.get(b"content-length");
-        int(announced.and_then(|v| Sample::str(v).to_int()).unwrap_or(cx.req_body.len() as i64))
-    } },
-    fetch! { ["req.cook", "cook", "cookie"], NAME, Str, Request, "a cookie's last value",
-    "req.cook(sid)" => "abc", |a, cx| {
-        let mut values = cookies(a, cx.request()?);
-        if a.text(0).is_some() { values.last() } else { values.next() }.map(Sample::str)
+        "base" => "WWW.Example.org:8080/Static/Logo.png", |_, cx| Some(Sample::owned(base(cx.request()?, Head::path)))
     },
-    |a, cx, n| cookies(a, cx.request()?).nth(n).map(Sample::str) },
+    fetch! { ["base32"], NONE, Int, Request, "the hash of base (SDBM, avalanched)",
+        "base32" => "2958291765", |_, cx| int(hashed(&base(cx.request()?, Head::path)))
+    },
+    fetch! { ["base32+src"], NONE, Bin, Request, "base32 and the client's address",
+        "base32+src,hex,length" => "16", |_, cx| with_source(hashed(&base(cx.request()?, Head::path)), cx)
+    },
+    fetch! { ["baseq"], NONE, Str, Request, "Host, path and query together",
+        "baseq" => "WWW.Example.org:8080/Static/Logo.png?a=1&b=%20x", |_, cx| {
+            Some(Sample::owned(base(cx.request()?, |h| uri::path_and_query(h.target()))))
+        }
+    },
+    fetch! { ["capture.req.hdr"], args(&[IntIn(0, i64::MAX)], 1), Str, Request, "what a slot captured of the request",
+        "capture.req.hdr(0)" => "rq", |a, cx| captured(a, cx.captures[0])
+    },
+    fetch! { ["capture.req.method"], NONE, Str, Request, "the method",
+        "capture.req.method" => "GET", |_, cx| Some(Sample::str(cx.request()?.method()))
+    },
+    fetch! { ["capture.req.uri"], NONE, Str, Request, "the request target",
+        "capture.req.uri" => "/Static/Logo.png?a=1&b=%20x", |_, cx| Some(Sample::str(cx.request()?.target()))
+    },
+    fetch! { ["capture.req.ver"], NONE, Str, Request, "the version, such as HTTP/1.1",
+        "capture.req.ver" => "HTTP/1.1", |_, cx| Some(Sample::str(cx.request()?.version().as_str().as_bytes()))
+    },
+    fetch! { ["http_auth_bearer"], NAME, Str, Request, "the token of Authorization: Bearer (or of another header)",
+        "http_auth_bearer" => "", |a, cx| {
+            let (scheme, rest) = credentials(cx.request()?, a.text(0).unwrap_or(b"authorization"))?;
+            scheme.eq_ignore_ascii_case(b"bearer").then(|| Sample::str(rest))
+        }
+    },
+    fetch! { ["http_auth_pass"], NONE, Str, Request, "the password of Authorization: Basic",
+        "http_auth_pass" => "", |_, cx| Some(Sample::owned(basic(cx.request()?)?.1))
+    },
+    fetch! { ["http_auth_type"], NONE, Str, Request, "the scheme of Authorization",
+        "http_auth_type" => "", |_, cx| credentials(cx.request()?, b"authorization").map(|(s, _)| Sample::str(s))
+    },
+    fetch! { ["http_auth_user"], NONE, Str, Request, "the user of Authorization: Basic",
+        "http_auth_user" => "", |_, cx| Some(Sample::owned(basic(cx.request()?)?.0))
+    },
+    fetch! { ["method"], NONE, Method, Request, "the method",
+        "method" => "GET", |_, cx| Some(Sample::Method(Cow::Borrowed(cx.request()?.method())))
+    },
+    fetch! { ["path"], NONE, Str, Request, "the path, without query",
+        "path" => "/Static/Logo.png", |_, cx| there(cx.request()?.path())
+    },
+    fetch! { ["pathq"], NONE, Str, Request, "path and query",
+        "pathq" => "/Static/Logo.png?a=1&b=%20x", |_, cx| there(uri::path_and_query(cx.request()?.target()))
+    },
+    fetch! { ["query"], NONE, Str, Request, "what follows the first '?'",
+        "query" => "a=1&b=%20x", |_, cx| Some(Sample::str(cx.request()?.query().unwrap_or_default()))
+    },
+    fetch! { ["req.body"], NONE, Bin, Request, "the body as far as it was waited for",
+        "req.body" => "k=v&k2=v2", |_, cx| Some(Sample::Bin(Cow::Borrowed(cx.req_body)))
+    },
+    fetch! { ["req.body_len"], NONE, Int, Request, "its length",
+        "req.body_len" => "9", |_, cx| int(cx.req_body.len() as i64)
+    },
+    fetch! { ["req.body_param"], args(&[Str, Word(&["i"])], 0), Bin, Request, "a parameter of a form in the body",
+        "req.body_param(k2)" => "v2", |a, cx| param(a, 1, cx.req_body, 0),
+        |a, cx, n| param(a, 1, cx.req_body, n)
+    },
+    fetch! { ["req.body_size"], NONE, Int, Request, "the length that Content-Length announces",
+        "req.body_size" => "9", |_, cx| {
+            let announced = cx.request()?.get(b"content-length");
+            int(announced.and_then(|v| Sample::str(v).to_int()).unwrap_or(cx.req_body.len() as i64))
+        }
+    },
+    fetch! { ["req.cook", "cook", "cookie"], NAME, Str, Request, "a cookie's last value",
+        "req.cook(sid)" => "abc", |a, cx| {
+            let mut values = cookies(a, cx.request()?);
+            if a.text(0).is_some() { values.last() } else { values.next() }.map(Sample::str)
+        },
+        |a, cx, n| cookies(a, cx.request()?).nth(n).map(Sample::str)
+    },
     fetch! { ["req.cook_cnt", "cook_cnt"], NAME, Int, Request, "how often a cookie comes",
-    "req.cook_cnt" => "2", |a, cx| int(cookies(a, cx.request()?).count() as i64) },
+        "req.cook_cnt" => "2", |a, cx| int(cookies(a, cx.request()?).count() as i64)
+    },
     fetch! { ["req.cook_names"], NAME, Str, Request, "all names of cookies, joined",
-    "req.cook_names" => "sid,t", |a, cx| {
-        let lines = cx.request()?.known(http::Known::Cookie);
-        joined(a, lines.flat_map(cookie::pairs).map(|(name, _)| name.into()))
-    } },
+        "req.cook_names" => "sid,t", |a, cx| {
+            let lines = cx.request()?.known(http::Known::Cookie);
+            joined(a, lines.flat_map(cookie::pairs).map(|(name, _)| name.into()))
+        }
+    },
     fetch! { ["req.cook_val", "cook_val"], NAME, Int, Request, "a cookie's last value as a number",
-    "req.cook_val(t)" => "7", |a, cx| cookies(a, cx.request()?).last().map(|v| number(&Sample::str(v))),
-    |a, cx, n| cookies(a, cx.request()?).nth(n).map(|v| number(&Sample::str(v))) },
+        "req.cook_val(t)" => "7", |a, cx| cookies(a, cx.request()?).last().map(|v| number(&Sample::str(v))),
+        |a, cx, n| cookies(a, cx.request()?).nth(n).map(|v| number(&Sample::str(v)))
+    },
     fetch! { ["req.fhdr"], HEADER, Str, Request, "a header's last (or n-th) whole line",
-    "req.fhdr(x-list,1)" => "one, two", |a, cx| full_header(a, cx.request()?), |a, cx, n| nth_line(a, cx.request()?, n) },
+        "req.fhdr(x-list,1)" => "one, two", |a, cx| full_header(a, cx.request()?), |a, cx, n| nth_line(a, cx.request()?, n)
+    },
     fetch! { ["req.fhdr_cnt"], HEADER, Int, Request, "number of a header's lines",
-    "req.fhdr_cnt(x-list)" => "2", |a, cx| count_lines(a, cx.request()?) },
+        "req.fhdr_cnt(x-list)" => "2", |a, cx| count_lines(a, cx.request()?)
+    },
     fetch! { ["req.hdr", "hdr"], HEADER, Str, Request, "a header's last (or n-th) comma-separated value",
-    "req.hdr(x-list,-2)" => "two", |a, cx| header(a, cx.request()?), |a, cx, n| nth_item(a, cx.request()?, n) },
+        "req.hdr(x-list,-2)" => "two", |a, cx| header(a, cx.request()?), |a, cx, n| nth_item(a, cx.request()?, n)
+    },
     fetch! { ["req.hdr_cnt", "hdr_cnt"], HEADER, Int, Request, "number of a header's values",
-    "req.hdr_cnt(x-list)" => "3", |a, cx| count(a, cx.request()?) },
+        "req.hdr_cnt(x-list)" => "3", |a, cx| count(a, cx.request()?)
+    },
     fetch! { ["req.hdr_ip", "hdr_ip"], HEADER, Addr, Request, "a header's value as an address",
-    "req.hdr_ip(x-ip)" => "10.1.2.3", |a, cx| address(&header(a, cx.request()?)?),
-    |a, cx, n| nth_item(a, cx.request()?, n).map(|s| address(&s).unwrap_or(Sample::str(b""))) },
+        "req.hdr_ip(x-ip)" => "10.1.2.3", |a, cx| address(&header(a, cx.request()?)?),
+        |a, cx, n| nth_item(a, cx.request()?, n).map(|s| address(&s).unwrap_or(Sample::str(b"")))
+    },
     fetch! { ["req.hdr_names"], NAME, Str, Request, "all header names, joined",
-    "req.hdr_names(;)" => "host;x-list;x-list;x-num;x-ip;cookie", |a, cx| names(a, cx.request()?) },
+        "req.hdr_names(;)" => "host;x-list;x-list;x-num;x-ip;cookie", |a, cx| names(a, cx.request()?)
+    },
     fetch! { ["req.hdr_val", "hdr_val"], HEADER, Int, Request, "a header's value as a number",
-    "req.hdr_val(x-num)" => "42", |a, cx| header(a, cx.request()?).as_ref().map(number),
-    |a, cx, n| nth_item(a, cx.request()?, n).as_ref().map(number) },
+        "req.hdr_val(x-num)" => "42", |a, cx| header(a, cx.request()?).as_ref().map(number),
+        |a, cx, n| nth_item(a, cx.request()?, n).as_ref().map(number)
+    },
     fetch! { ["req.hdrs"], NONE, Bin, Request, "all headers, a line each",
-    "req.hdrs,length" => "112", |_, cx| all(cx.request()?) },
+        "req.hdrs,length" => "112", |_, cx| all(cx.request()?)
+    },
     fetch! { ["req.hdrs_bin"], NONE, Bin, Request, "all headers, as lengths and bytes",
-    "req.hdrs_bin,bytes(0,5)" => "\u{4}host", |_, cx| all_binary(cx.request()?) },
+        "req.hdrs_bin,bytes(0,5)" => "\u{4}host", |_, cx| all_binary(cx.request()?)
+    },
     fetch! { ["req.proto_http", "req_proto_http"], NONE, Bool, Request, "whether it is HTTP",
-    "req.proto_http" => "1", |_, cx| truth(cx.request().is_some()) },
+        "req.proto_http" => "1", |_, cx| truth(cx.request().is_some())
+    },
     fetch! { ["req.ver", "req_ver"], NONE, Str, Request, "the version, such as 1.1",
-    "req.ver" => "1.1", |_, cx| version(cx.request()?) },
+        "req.ver" => "1.1", |_, cx| version(cx.request()?)
+    },
     fetch! { ["url"], NONE, Str, Request, "the request target as it is",
-    "url" => "/Static/Logo.png?a=1&b=%20x", |_, cx| Some(Sample::str(cx.request()?.target())) },
+        "url" => "/Static/Logo.png?a=1&b=%20x", |_, cx| Some(Sample::str(cx.request()?.target()))
+    },
     fetch! { ["url32"], NONE, Int, Request, "the hash of Host and target (SDBM, avalanched)",
-    "url32" => "254327653", |_, cx| int(hashed(&base(cx.request()?, Head::target))) },
+        "url32" => "254327653", |_, cx| int(hashed(&base(cx.request()?, Head::target)))
+    },
     fetch! { ["url32+src"], NONE, Bin, Request, "url32 and the client's address",
-    "url32+src,hex,bytes(8)" => "C0000207", |_, cx| with_source(hashed(&base(cx.request()?, Head::target)), cx) },
+        "url32+src,hex,bytes(8)" => "C0000207", |_, cx| with_source(hashed(&base(cx.request()?, Head::target)), cx)
+    },
     fetch! { ["url_ip"], NONE, Addr, Request, "the address in an absolute target",
-    "url_ip" => "", |_, cx| {
-        let authority = uri::authority(cx.request()?.target(), false)?;
-        Sample::str(uri::split_port(authority).0).to_ip().map(Sample::ip)
-    } },
+        "url_ip" => "", |_, cx| {
+            let authority = uri::authority(cx.request()?.target(), false)?;
+            Sample::str(uri::split_port(authority).0).to_ip().map(Sample::ip)
+        }
+    },
     fetch! { ["url_param", "urlp"], PARAM, Str, Request, "a query parameter's value",
-    "url_param(b)" => "%20x", |a, cx| param(a, 2, query(a, cx.request()?)?, 0),
-    |a, cx, n| param(a, 2, query(a, cx.request()?)?, n) },
+        "url_param(b)" => "%20x", |a, cx| param(a, 2, query(a, cx.request()?)?, 0),
+        |a, cx, n| param(a, 2, query(a, cx.request()?)?, n)
+    },
     fetch! { ["url_port"], NONE, Int, Request, "the port in an absolute target",
-    "url_port" => "", |_, cx| {
-        let authority = uri::authority(cx.request()?.target(), false)?;
-        let port = uri::split_port(authority).1.and_then(|p| Sample::str(p).to_int());
-        int(port.unwrap_or(80))
-    } },
+        "url_port" => "", |_, cx| {
+            let authority = uri::authority(cx.request()?.target(), false)?;
+            let port = uri::split_port(authority).1.and_then(|p| Sample::str(p).to_int());
+            int(port.unwrap_or(80))
+        }
+    },
     fetch! { ["urlp_val"], PARAM, Int, Request, "a query parameter's value as a number",
-    "urlp_val(a)" => "1", |a, cx| param(a, 2, query(a, cx.request()?)?, 0).as_ref().map(number),
-    |a, cx, n| param(a, 2, query(a, cx.request()?)?, n).as_ref().map(number) },
+        "urlp_val(a)" => "1", |a, cx| param(a, 2, query(a, cx.request()?)?, 0).as_ref().map(number),
+        |a, cx, n| param(a, 2, query(a, cx.request()?)?, n).as_ref().map(number)
+    },
 ];
 
 fn there(bytes: &[u8]) -> Option<Sample<'_>> {
