@@ -331,3 +331,48 @@ fn variables_of_the_process_are_shared_by_all_sessions() {
         answers(program, "", rules, format, &requests);
     });
 }
+
+#[test]
+fn headers_and_cookies_are_taken_apart() {
+    let cases = [
+        ("req.hdr_cnt(x-a)", "5"),
+        ("req.hdr(x-a,3)", "b"),
+        ("req.hdr(x-a,4),length", "0"),
+        ("req.hdr(x-a,-1)", "c"),
+        ("req.hdr_cnt(x-q)", "2"),
+        ("req.hdr(x-q,1)", "\"a,b\""),
+        ("req.hdr(x-q,2)", "c;d=\"x,y\""),
+        ("req.hdr_val(x-v,1)", "12"),
+        ("req.hdr_val(x-v,2)", "-5"),
+        ("req.hdr_ip(x-p)", "1.2.3.4"),
+        ("req.fhdr(x-s)", "sp  aced"),
+        ("req.cook(q)", "\"x y\""),
+        ("req.cook(w)", "z"),
+        ("req.cook(e),length", "0"),
+        ("req.cook(n),length", ""),
+        ("req.cook(s)", "abc=="),
+        ("req.cook_cnt(s)", "1"),
+        ("req.cook_val(u)", "9"),
+    ];
+    let mut rules = String::new();
+    for (i, (expr, _)) in cases.iter().enumerate() {
+        let _ = writeln!(
+            rules,
+            "    http-request return status 200 content-type text/plain lf-string %[{expr}] if {{ path /{i} }}"
+        );
+    }
+    each(|program| {
+        let port = port();
+        let _proxy = Proxy::start(
+            program,
+            &format!("{TIMES}listen f\n    bind 127.0.0.1:{port}\n{rules}"),
+        );
+        let mut client = Client::connect(port);
+        for (i, (expr, expected)) in cases.iter().enumerate() {
+            let answer = client.ask(&format!(
+                "GET /{i} HTTP/1.1\r\nHost: h\r\nX-A: a,,b, ,c\r\nX-Q: \"a,b\",c;d=\"x,y\"\r\nX-V: 12abc\r\nX-V: -5\r\nX-P: 1.2.3.4:80\r\nX-S:   sp  aced  \r\nCookie: u=9; q=\"x y\";n; =v; w = z ;e=;s=abc==\r\n\r\n"
+            ));
+            assert_eq!(answer.body, *expected, "{}: {expr}", program.name);
+        }
+    });
+}

@@ -457,7 +457,7 @@ fn push_without_space(arena: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// The items of a comma list, trimmed, empty ones left out.
-pub fn split_items(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn split_items(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(line);
     std::iter::from_fn(move || {
         loop {

@@ -13,4 +13,4 @@ pub mod status;
 mod syntax;
 pub mod uri;
 
-pub use head::{Head, Known, Version, split_items};
+pub use head::{Head, Known, Version};

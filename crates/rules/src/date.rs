@@ -241,7 +241,12 @@ fn field(
     let again = |format: &[u8]| strftime(format, secs, fraction, zone);
     // A number, its usual width and what fills it.
     let number = |n: i64, width: usize, fill: u8, out: &mut Vec<u8>| {
-        let fill = style.pad.unwrap_or(fill);
+        // What has no width of its own is filled up with zeros to one that is given.
+        let fill = match (style.pad, style.width) {
+            (Some(pad), _) => pad,
+            (None, Some(_)) if fill == b'-' => b'0',
+            (None, _) => fill,
+        };
         let width = style.width.unwrap_or(width);
         let _ = match fill {
             b'-' => write!(out, "{n}"),

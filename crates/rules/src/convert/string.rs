@@ -209,10 +209,11 @@ fn language<'s>(args: &'s [Arg], sample: &Sample<'_>) -> Option<Sample<'s>> {
         let mut words = wanted.split(|b| *b == b';').map(<[u8]>::trim_ascii);
         let name = words.next().unwrap_or_default();
         let quality = words.find_map(|w| w.strip_prefix(b"q="));
-        let quality = quality.map_or(Some(1.0), |q| std::str::from_utf8(q).ok()?.parse().ok());
-        let Some(quality) = quality.filter(|q| *q > 0.0) else {
+        let quality = quality.and_then(|q| std::str::from_utf8(q).ok()?.parse().ok());
+        let quality = quality.unwrap_or(1.0);
+        if quality <= 0.0 {
             continue;
-        };
+        }
         let base = name.split(|b| *b == b'-').next().unwrap_or_default();
         let known = |name: &[u8]| offered.iter().find(|l| **l == name);
         if let Some(language) = known(name).or_else(|| known(base))

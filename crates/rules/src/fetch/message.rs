@@ -33,13 +33,25 @@ fn pick<'s>(
     .map(Sample::str)
 }
 
-/// The comma-separated values of a header; of an empty line, the empty value.
+/// The comma-separated values of a line, empty ones, too; a comma in quotes separates nothing.
+fn split(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let (mut quoted, mut escaped) = (false, false);
+    let comma = move |b: &u8| {
+        let protected = std::mem::take(&mut escaped);
+        match b {
+            b'\\' if quoted && !protected => escaped = true,
+            b'"' if !protected => quoted = !quoted,
+            b',' => return !quoted,
+            _ => {}
+        }
+        false
+    };
+    line.split(comma).map(<[u8]>::trim_ascii)
+}
+
+/// The values of a header.
 fn items<'s>(name: &'s [u8], head: &'s Head) -> impl Iterator<Item = &'s [u8]> {
-    head.values(name).flat_map(|line| {
-        let empty = http::split_items(line).next().is_none();
-        let whole = empty.then_some(&line[..0]);
-        http::split_items(line).chain(whole)
-    })
+    head.values(name).flat_map(split)
 }
 
 pub fn header<'s>(args: &'s [Arg], head: &'s Head) -> Option<Sample<'s>> {
@@ -68,10 +80,7 @@ pub fn nth_line<'s>(args: &'s [Arg], head: &'s Head, n: usize) -> Option<Sample<
 pub fn count<'s>(args: &[Arg], head: &Head) -> Option<Sample<'s>> {
     let n = match args.text(0) {
         Some(name) => items(name, head).count(),
-        None => head
-            .fields()
-            .map(|(_, v)| http::split_items(v).count().max(1))
-            .sum(),
+        None => head.fields().map(|(_, v)| split(v).count()).sum(),
     };
     Some(Sample::Int(n as i64))
 }
@@ -99,6 +108,12 @@ pub fn address<'s>(sample: &Sample<'_>) -> Option<Sample<'s>> {
         Sample::str(inner.unwrap_or(host)).to_ip()
     });
     plain.map(Sample::ip)
+}
+
+/// The n-th of the values that are addresses.
+pub fn nth_address<'s>(args: &'s [Arg], head: &'s Head, n: usize) -> Option<Sample<'s>> {
+    let all = (0..).map_while(|i| nth_item(args, head, i));
+    all.filter_map(|value| address(&value)).nth(n)
 }
 
 /// Texts, one behind the other.

@@ -118,7 +118,7 @@ pub static TABLE: &[FetchDef] = &[
     },
     fetch! { ["req.hdr_ip", "hdr_ip"], HEADER, Addr, Request, "a header's value as an address",
         "req.hdr_ip(x-ip)" => "10.1.2.3", |a, cx| address(&header(a, cx.request()?)?),
-        |a, cx, n| nth_item(a, cx.request()?, n).map(|s| address(&s).unwrap_or(Sample::str(b"")))
+        |a, cx, n| nth_address(a, cx.request()?, n)
     },
     fetch! { ["req.hdr_names"], NAME, Str, Request, "all header names, joined",
         "req.hdr_names(;)" => "host;x-list;x-list;x-num;x-ip;cookie", |a, cx| names(a, cx.request()?)

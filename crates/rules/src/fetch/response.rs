@@ -49,7 +49,7 @@ pub static TABLE: &[FetchDef] = &[
     },
     fetch! { ["res.hdr_ip", "shdr_ip"], HEADER, Addr, Response, "a header's value as an address",
         "res.hdr_ip(x-a)" => "192.0.2.9", |a, cx| address(&header(a, cx.response()?)?),
-        |a, cx, n| nth_item(a, cx.response()?, n).map(|s| address(&s).unwrap_or(Sample::str(b"")))
+        |a, cx, n| nth_address(a, cx.response()?, n)
     },
     fetch! { ["res.hdr_names"], NAME, Str, Response, "all header names, joined",
         "res.hdr_names" => "set-cookie,set-cookie,x-a", |a, cx| names(a, cx.response()?)
