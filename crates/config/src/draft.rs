@@ -277,9 +277,8 @@ impl<'a> Line<'a> {
     }
 
     /// The format of a line in the argument at `at`.
-    pub fn line_format(&self, at: usize) -> Result<Arc<rules::LogFormat>, Fault> {
-        let none = Acls::default();
-        self.rules(at, &none, |words, scope| {
+    pub fn line_format(&self, at: usize, acls: &Acls) -> Result<Arc<rules::LogFormat>, Fault> {
+        self.rules(at, acls, |words, scope| {
             let text = words.first().copied().unwrap_or_default();
             rules::LogFormat::parse_line(text, scope).map(Arc::new)
         })

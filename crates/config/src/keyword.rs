@@ -394,7 +394,7 @@ pub static KEYWORDS: &[Keyword] = &[
         "the line for each request",
         |d, l| {
             l.exactly(1, "a format")?;
-            d.front.log_format = model::LogFormatSpec::Custom(l.line_format(0)?);
+            d.front.log_format = model::LogFormatSpec::Custom(l.line_format(0, &d.acls)?);
             Ok(())
         }
     ),
@@ -608,7 +608,7 @@ pub static KEYWORDS: &[Keyword] = &[
         "what a request is named by",
         |d, l| {
             l.exactly(1, "a format")?;
-            d.front.unique_id_format = Some(l.line_format(0)?);
+            d.front.unique_id_format = Some(l.line_format(0, &d.acls)?);
             Ok(())
         }
     ),
