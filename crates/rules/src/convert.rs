@@ -12,7 +12,7 @@ mod protobuf;
 mod string;
 mod system;
 
-pub(crate) use hash::{avalanche, sdbm};
+pub use hash::{avalanche, crc32, djb2, sdbm};
 pub(crate) use string::expand;
 
 use crate::args::{Arg, ArgSpec};

@@ -70,6 +70,11 @@ impl Scope<'_> {
     }
 }
 
+/// The hashes that `hash-type` shares with converters.
+pub mod hash {
+    pub use crate::convert::{avalanche, crc32, djb2, sdbm};
+}
+
 /// The tables that the language is made of, for documentation and for "did you mean".
 pub mod table {
     pub use crate::action::ACTIONS;

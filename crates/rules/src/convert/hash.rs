@@ -12,7 +12,7 @@ const SEED: ArgSpec = args(&[Int], 0);
 
 pub static TABLE: &[ConvertDef] = &[
     convert! { "crc32", AVALANCHE, Bin => Int, "CRC-32 of IEEE 802.3 (avalanched with 1)",
-        "str(123456789),crc32" => "3421780262", |a, s, _| spread(crc(&s.to_bytes(), 0xedb8_8320), a)
+        "str(123456789),crc32" => "3421780262", |a, s, _| spread(crc32(&s.to_bytes()), a)
     },
     convert! { "crc32c", AVALANCHE, Bin => Int, "CRC-32C, Castagnoli (avalanched with 1)",
         "str(123456789),crc32c" => "3808858755", |a, s, _| spread(crc(&s.to_bytes(), 0x82f6_3b78), a)
@@ -25,8 +25,7 @@ pub static TABLE: &[ConvertDef] = &[
         }
     },
     convert! { "djb2", AVALANCHE, Bin => Int, "DJB2 hash (avalanched with 1)",
-        "str(foo),djb2(1)" => "1117544652", |a, s, _| spread(
-            s.to_bytes().iter().fold(5381u32, |h, b| h.wrapping_mul(33).wrapping_add((*b).into())), a)
+        "str(foo),djb2(1)" => "1117544652", |a, s, _| spread(djb2(&s.to_bytes()), a)
     },
     convert! { "hmac", args(&[Digest, KeyOrVar], 2), Bin => Bin,
         "the keyed digest (RFC 2104) of that name; the key is base64, or a variable with base64",
@@ -75,6 +74,18 @@ pub static TABLE: &[ConvertDef] = &[
         |a, s, _| int(xxh64::xxh64(&s.to_bytes(), a.int(0).unwrap_or(0) as u64) as i64)
     },
 ];
+
+/// DJB2 (public domain).
+pub fn djb2(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(5381, |h: u32, b| {
+        h.wrapping_mul(33).wrapping_add((*b).into())
+    })
+}
+
+/// CRC-32 of IEEE 802.3.
+pub fn crc32(bytes: &[u8]) -> u32 {
+    crc(bytes, 0xedb8_8320)
+}
 
 /// SDBM (public domain).
 pub fn sdbm(bytes: &[u8]) -> u32 {
