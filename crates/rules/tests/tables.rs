@@ -1,6 +1,7 @@
 //! Every entry of the tables shows an example; here each is tried.
 
 use http::{Head, h1};
+use proptest::prelude::*;
 use rules::{Ctx, Expr, Facts, Scope, SessionInfo, StreamInfo, Timeout, Vars, Wall, Zone, table};
 use std::cell::{Cell, RefCell};
 
@@ -81,7 +82,8 @@ impl Facts for Sevens {
     }
 }
 
-fn value(text: &str) -> String {
+/// The text that an expression comes to; the reason why there is no such expression.
+fn value(text: &str) -> Result<String, String> {
     let (mut request, mut response) = (Head::default(), Head::default());
     let options = h1::ParseOptions::default();
     let parsed = h1::parse_request(REQUEST.as_bytes(), &options, &mut request);
@@ -126,9 +128,9 @@ fn value(text: &str) -> String {
         acls: bare.acls,
         read_file: &|path| Ok(path.as_bytes().to_vec()),
     };
-    let expr = Expr::parse(text, &scope).unwrap_or_else(|e| panic!("{text}: {}", e.message));
+    let expr = Expr::parse(text, &scope).map_err(|e| format!("{text}: {}", e.message))?;
     let value = expr.eval(&cx).map(|s| s.to_text().into_owned());
-    String::from_utf8_lossy(&value.unwrap_or_default()).into_owned()
+    Ok(String::from_utf8_lossy(&value.unwrap_or_default()).into_owned())
 }
 
 #[test]
@@ -141,8 +143,8 @@ fn every_example_is_of_its_entry_and_comes_to_what_it_says() {
             wrong.push(format!("{names:?} is not in its example {text}"));
         }
         let found = value(text);
-        if found != expected {
-            wrong.push(format!("{text} is '{found}', not '{expected}'"));
+        if found.as_deref() != Ok(expected) {
+            wrong.push(format!("{text} is {found:?}, not '{expected}'"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -169,4 +171,40 @@ fn no_name_is_there_twice_and_all_names_are_known() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), all);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #[test]
+    fn no_expression_makes_evaluation_panic(
+        fetch in "(str|bin|int|ipv6|ipv4|hdr|cook|urlp|date|var|req.body_param)\\([ -~]{0,12}\\)",
+        picks in prop::collection::vec((any::<prop::sample::Index>(), "(|\\([-a-z0-9_.,:;%$\\[\\] ]{0,14}\\))"), 0..4),
+    ) {
+        let names: Vec<&str> = table::converters().map(|c| c.name).collect();
+        let mut text = fetch;
+        for (pick, args) in &picks {
+            text.push(',');
+            text.push_str(names[pick.index(names.len())]);
+            text.push_str(args);
+        }
+        let _ = value(&text);
+    }
+
+    #[test]
+    fn no_date_makes_strftime_panic(format in "(%[-_0^]?[0-9]{0,3}[a-zA-Z%]|[ -~]){0,6}", secs: i64, offset: i32) {
+        let zone = Zone { offset, name: "X".into() };
+        let _ = rules::strftime(format.as_bytes(), secs, (5, 1000), &zone);
+    }
+
+    #[test]
+    fn no_number_panics_in_arithmetic(a: i64, b: i64, name in "(add|sub|mul|div|mod|and|or|xor)") {
+        for text in [
+            format!("int({a}),{name}({b}),neg,cpl,even,not"),
+            format!("int({a}),http_date({b},us)"),
+            format!("int({a}),us_ltime(%c %N,{b})"),
+        ] {
+            let found = value(&text);
+            prop_assert!(found.is_ok(), "{:?}", found);
+        }
+    }
 }
