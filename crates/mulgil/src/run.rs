@@ -219,6 +219,7 @@ pub fn serve(args: &Args, prepared: Prepared, program: &str) -> Result<Ended, St
         hostname: sent,
         own_hostname: hostname.into(),
         pid: process.pid,
+        zone: world::local_zone,
     };
     let cpus = (0..workers as u32).map(|w| {
         let mine = config
