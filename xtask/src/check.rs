@@ -50,22 +50,9 @@ const DOUBLES: &[(&str, &str)] = &[(
 
 /// Files that may have more than [`LONGEST`] lines, and why.
 const LONG_FILES: &[(&str, &str)] = &[
-    (
-        "crates/rules/src/fetch.rs",
-        "one table: each entry is a name, a line and a function",
-    ),
-    ("crates/rules/src/convert.rs", "one table"),
     ("crates/config/src/keyword.rs", "one table"),
     ("crates/config/src/global.rs", "one table"),
     ("crates/config/src/keyword/options.rs", "one table"),
-    (
-        "crates/rules/src/action/parse.rs",
-        "one table and the words of its entries",
-    ),
-    (
-        "crates/rules/src/tags.rs",
-        "one table and the dates it shows",
-    ),
     (
         "crates/config/src/load.rs",
         "the loader; sections are to be split from files",

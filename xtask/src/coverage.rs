@@ -88,25 +88,19 @@ fn document() -> String {
             ours: rules::table::ACTIONS
                 .iter()
                 .map(|k| owned(k.name, k.doc))
-                .chain([
-                    owned("set-var", "set a variable"),
-                    owned("set-var-fmt", "set a variable from a format"),
-                ])
                 .collect(),
         },
         Part {
             title: "Sample fetches",
             known: include_str!("../../crates/rules/src/known/fetches.txt"),
-            ours: rules::table::FETCHES
-                .iter()
+            ours: rules::table::fetches()
                 .flat_map(|k| k.names.iter().map(|n| owned(n, k.doc)))
                 .collect(),
         },
         Part {
             title: "Converters",
             known: include_str!("../../crates/rules/src/known/converters.txt"),
-            ours: rules::table::CONVERTERS
-                .iter()
+            ours: rules::table::converters()
                 .map(|k| owned(k.name, k.doc))
                 .collect(),
         },

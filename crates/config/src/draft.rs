@@ -360,20 +360,29 @@ impl<'a> Line<'a> {
         parse(&self.texts(at), &scope).map_err(|e| Fault::rule(e, self.skip + at))
     }
 
+    /// The format of a line in the argument at `at`.
+    pub fn line_format(&self, at: usize, acls: &Acls) -> Result<Arc<rules::LogFormat>, Fault> {
+        self.rules(at, acls, |words, scope| {
+            let text = words.first().copied().unwrap_or_default();
+            rules::LogFormat::parse_line(text, scope).map(Arc::new)
+        })
+    }
+
     /// A log format in the argument at `at`.
     pub fn format(&self, at: usize) -> Result<Arc<rules::LogFormat>, Fault> {
-        let parsed = rules::LogFormat::parse(self.arg(at));
-        parsed
-            .map(Arc::new)
-            .map_err(|e| Fault::rule(e, self.skip + at))
+        let none = Acls::default();
+        self.rules(at, &none, |words, scope| {
+            let text = words.first().copied().unwrap_or_default();
+            rules::LogFormat::parse(text, scope).map(Arc::new)
+        })
     }
 
     /// An expression in the argument at `at`.
     pub fn expression(&self, at: usize) -> Result<Arc<rules::Expr>, Fault> {
-        let parsed = rules::Expr::parse(self.arg(at));
-        parsed
-            .map(Arc::new)
-            .map_err(|e| Fault::rule(e, self.skip + at))
+        self.rules(at, &Acls::default(), |words, scope| {
+            let text = words.first().copied().unwrap_or_default();
+            rules::Expr::parse(text, scope).map(Arc::new)
+        })
     }
 
     /// The place of the keyword's first word.

@@ -602,6 +602,56 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         }
     ),
     keyword!(
+        "tune.vars.global-max-size",
+        "BYTES",
+        "65536",
+        "what the variables of a session may take, all together",
+        |r, l| {
+            r.global.tuning.vars.all = size(l, 0, 1 << 40)?;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tune.vars.reqres-max-size",
+        "BYTES",
+        "4096",
+        "what the variables of a request and its response may take",
+        |r, l| {
+            r.global.tuning.vars.reqres = size(l, 0, 1 << 40)?;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tune.vars.sess-max-size",
+        "BYTES",
+        "8192",
+        "what the variables of a session and its requests may take",
+        |r, l| {
+            r.global.tuning.vars.sess = size(l, 0, 1 << 40)?;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tune.vars.txn-max-size",
+        "BYTES",
+        "8192",
+        "what the variables of a transaction may take",
+        |r, l| {
+            r.global.tuning.vars.txn = size(l, 0, 1 << 40)?;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tune.vars.proc-max-size",
+        "BYTES",
+        "65536",
+        "what the variables of the process may take",
+        |r, l| {
+            r.global.tuning.vars.proc = size(l, 0, 1 << 40)?;
+            Ok(())
+        }
+    ),
+    keyword!(
         "tune.ssl.cachesize",
         "N",
         "20000",
@@ -696,11 +746,6 @@ pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
     "tune.ssl.lifetime",
     "tune.ssl.maxrecord",
     "tune.ssl.ssl-ctx-cache-size",
-    "tune.vars.global-max-size",
-    "tune.vars.proc-max-size",
-    "tune.vars.reqres-max-size",
-    "tune.vars.sess-max-size",
-    "tune.vars.txn-max-size",
     "tune.zlib.memlevel",
     "tune.zlib.windowsize",
 ];

@@ -15,7 +15,7 @@ pub fn scheme(target: &[u8]) -> Option<&[u8]> {
 }
 
 /// What follows the authority of an absolute-form target; the target itself in other forms.
-fn after_authority(target: &[u8]) -> &[u8] {
+pub fn path_and_query_and_fragment(target: &[u8]) -> &[u8] {
     if matches!(target.first(), Some(b'/' | b'*') | None) {
         return target;
     }
@@ -31,14 +31,14 @@ fn after_authority(target: &[u8]) -> &[u8] {
 
 /// The path without query and fragment: `/` and on; `*` stays `*`; empty where there is none.
 pub fn path(target: &[u8]) -> &[u8] {
-    let rest = after_authority(target);
+    let rest = path_and_query_and_fragment(target);
     let end = memchr2(b'?', b'#', rest).unwrap_or(rest.len());
     rest.get(..end).unwrap_or_default()
 }
 
 /// Path and query.
 pub fn path_and_query(target: &[u8]) -> &[u8] {
-    let rest = after_authority(target);
+    let rest = path_and_query_and_fragment(target);
     let end = memchr(b'#', rest).unwrap_or(rest.len());
     rest.get(..end).unwrap_or_default()
 }

@@ -49,6 +49,8 @@ pub struct Tuning {
     pub maxrewrite: usize,
     /// `tune.http.maxhdr`.
     pub http_maxhdr: usize,
+    /// `tune.vars.*-max-size`, bytes.
+    pub vars: rules::VarLimits,
     /// `tune.http.logurilen`, bytes.
     pub http_logurilen: usize,
     /// `tune.http.cookielen`, bytes.
@@ -71,6 +73,7 @@ impl Default for Tuning {
             bufsize: 16384,
             maxrewrite: 1024,
             http_maxhdr: 101,
+            vars: rules::VarLimits::default(),
             http_logurilen: 1024,
             http_cookielen: 63,
             maxaccept: None,

@@ -174,6 +174,7 @@ impl Walk<'_> {
             req: Some(&mut self.request),
             res: None,
             req_body: &[],
+            captures: [&[], &[]],
             vars: &self.vars,
             facts: &view,
             log: None,
@@ -324,7 +325,7 @@ fn explain(question: &Question, config: Arc<Config>) -> Result<String, String> {
         1,
         wall_now(),
         now,
-        world::hostname(),
+        world::facts(std::env::vars().collect()),
     );
     run::set_variables(&process, &config, wall_now());
     let generation = process.generation.load_full();
@@ -340,7 +341,7 @@ fn explain(question: &Question, config: Arc<Config>) -> Result<String, String> {
         },
         stream: StreamInfo::default(),
         request: request(question)?,
-        vars: RefCell::new(Vars::sharing(&process.vars)),
+        vars: RefCell::new(Vars::limited(generation.config.global.tuning.vars)),
         rng: Cell::new(1),
         now,
         out: String::new(),

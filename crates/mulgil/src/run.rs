@@ -206,7 +206,7 @@ fn restore_states(process: &Process, states: &[(Arc<str>, String)], now: Instant
 
 /// Runs the `set-var` lines of `global`.
 pub fn set_variables(process: &Arc<Process>, config: &Config, wall: Wall) {
-    let (vars, rng) = (RefCell::new(Vars::sharing(&process.vars)), Cell::new(1));
+    let (vars, rng) = (RefCell::new(Vars::default()), Cell::new(1));
     let (session, stream) = (SessionInfo::default(), StreamInfo::default());
     let generation = process.generation.load();
     let view = state::View {
@@ -222,6 +222,7 @@ pub fn set_variables(process: &Arc<Process>, config: &Config, wall: Wall) {
             req: None,
             res: None,
             req_body: &[],
+            captures: [&[], &[]],
             vars: &vars,
             facts: &view,
             log: None,
@@ -288,6 +289,8 @@ pub fn serve(
         descriptors,
         states,
     } = prepared;
+    // The zone is read once, while its file can be reached.
+    let _ = world::local_zone(0);
     world::drop_privileges(&config.global)?;
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     let workers = config.global.nbthread.map_or(cores, |n| n as usize);
@@ -299,7 +302,7 @@ pub fn serve(
         descriptors,
         wall_now(),
         Instant::now(),
-        hostname.clone(),
+        world::facts(env.iter().cloned().collect()),
     );
     let sent = config.global.log_send_hostname.as_ref().map(|name| {
         if name.is_empty() {
@@ -317,6 +320,7 @@ pub fn serve(
         hostname: sent,
         own_hostname: hostname.into(),
         pid: process.pid,
+        zone: world::local_zone,
     };
     let cpus = (0..workers as u32).map(|w| {
         let mine = config

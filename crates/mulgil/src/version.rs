@@ -52,8 +52,8 @@ pub fn text(detail: u8) -> String {
             config::table::keywords().count() + config::table::OPTIONS.len(),
             "keywords and options of proxies",
         ),
-        (rules::table::FETCHES.len(), "sample fetches"),
-        (rules::table::CONVERTERS.len(), "converters"),
+        (rules::table::fetches().count(), "sample fetches"),
+        (rules::table::converters().count(), "converters"),
         (rules::table::ACTIONS.len(), "actions"),
         (admin::commands().count(), "commands of the control socket"),
     ] {

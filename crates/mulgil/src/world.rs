@@ -43,6 +43,38 @@ impl Source for Machine {
     }
 }
 
+/// The local time zone (TZ, or the machine's) at a moment in Unix seconds.
+pub fn local_zone(secs: i64) -> rules::Zone {
+    // SAFETY: a tm of zeros is one; localtime_r only writes into it, and its zone's name is null
+    // or a text of the C library that is never freed.
+    unsafe {
+        let mut tm: libc::tm = std::mem::zeroed();
+        if libc::localtime_r(&secs, &mut tm).is_null() || tm.tm_zone.is_null() {
+            return rules::Zone::utc(secs);
+        }
+        let name = std::ffi::CStr::from_ptr(tm.tm_zone).to_string_lossy();
+        rules::Zone {
+            offset: tm.tm_gmtoff as i32,
+            name: name.into_owned().into(),
+        }
+    }
+}
+
+/// Whether an address is one of this machine: then a socket can be bound to it.
+pub fn is_local(ip: IpAddr) -> bool {
+    ip.is_loopback() || std::net::UdpSocket::bind((ip, 0)).is_ok()
+}
+
+/// What rules may know of this machine.
+pub fn facts(environment: std::collections::HashMap<String, String>) -> state::Machine {
+    state::Machine {
+        hostname: hostname(),
+        environment,
+        local_zone,
+        is_local,
+    }
+}
+
 /// This machine's name.
 pub fn hostname() -> String {
     let mut buffer = [0u8; 256];

@@ -308,12 +308,13 @@ pub fn finished(s: &mut Stream<'_>) {
     if let Some(backend) = &s.backend {
         backend.sessions().leave();
     }
-    s.client.vars.borrow_mut().end_request();
     // The place is free before the line is written: its counts are those after this request.
     let server = s.slot.take().map(|slot| Arc::clone(slot.server()));
     if !std::mem::take(&mut s.logged_early) {
         report::stream(s, server, end, received, sent);
     }
+    // The line may show what a variable held.
+    s.client.vars.borrow_mut().end_request();
 }
 
 /// A connection that brought no request.
@@ -360,7 +361,6 @@ pub fn refused(
         status: Some(status),
         actconn: worker.process.connections.now(),
         feconn: client.frontend.sessions().now(),
-        pid: worker.process.pid,
         tls: client.info.tls.is_some(),
         ..LogFacts::default()
     };

@@ -484,6 +484,7 @@ fn render(format: &rules::LogFormat) -> Vec<u8> {
         frontend_id: 0,
         listener: "".into(),
         listener_id: 0,
+        worker: 0,
         accepted: rules::Wall::default(),
         tls: None,
     };
@@ -495,6 +496,7 @@ fn render(format: &rules::LogFormat) -> Vec<u8> {
         req: None,
         res: None,
         req_body: &[],
+        captures: [&[], &[]],
         vars: &vars,
         facts: &NoFacts,
         log: None,

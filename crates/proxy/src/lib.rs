@@ -14,6 +14,7 @@ macro_rules! ctx {
             req: Some(&mut $stream.request),
             res: $stream.response.as_deref_mut(),
             req_body: &$stream.body,
+            captures: [&$stream.captures.request, &$stream.captures.response],
             vars: &$stream.client.vars,
             facts: &state::View {
                 process: &$stream.worker.process,

@@ -399,6 +399,7 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         frontend_id: frontend.id,
         listener: options.name.clone().unwrap_or_else(|| worker.no_name()),
         listener_id: listener.bind.id,
+        worker: worker.id as u32,
         accepted: worker.wall(at),
         tls: None,
     });
@@ -409,7 +410,7 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     let process = worker.process.counters.of(worker.id);
     process.connections.add(1);
     process.conn_rate.event(now);
-    let vars = RefCell::new(Vars::sharing(&worker.process.vars));
+    let vars = RefCell::new(Vars::limited(worker.generation().config.global.tuning.vars));
     let side = frontend.side();
     let mut rejected = rejects(worker, &side.tcp_request_connection, &info, &vars, at);
     // Where something comes before the session, its rules come after that.
@@ -486,6 +487,7 @@ fn rejects(
         req: None,
         res: None,
         req_body: &[],
+        captures: [&[], &[]],
         vars,
         facts: &view,
         log: None,

@@ -20,6 +20,8 @@ pub struct Tag {
     pub own_hostname: Arc<str>,
     /// The process's number.
     pub pid: u32,
+    /// The local time zone at a moment (Unix seconds).
+    pub zone: fn(i64) -> rules::Zone,
 }
 
 enum Sink {
@@ -105,32 +107,33 @@ impl Logger {
         let severity = level as u32;
         let priority = u32::from(setting.facility.0) * 8 + severity;
         let pid = self.tag.pid;
-        let date = |format: &[u8]| rules::strftime(format, now.secs);
+        let zone = (self.tag.zone)(now.secs);
+        let date = |format: &[u8]| {
+            let micros = (i64::from(now.micros), 1_000_000);
+            let date = rules::strftime(format, now.secs, micros, &zone);
+            String::from_utf8_lossy(&date).into_owned()
+        };
+        // RFC 5424 wants a colon in the offset.
+        let precise = || {
+            let mut date = date(b"%FT%T.%N%z");
+            date.insert(date.len() - 2, ':');
+            date
+        };
         let _ = match setting.format {
             LogFormatKind::Raw => Ok(()),
             LogFormatKind::Short => write!(out, "<{severity}>"),
             LogFormatKind::Priority => write!(out, "<{priority}>"),
-            LogFormatKind::Timed => write!(
-                out,
-                "<{severity}>{}.{:06} ",
-                String::from_utf8_lossy(&date(b"%F %T")),
-                now.micros
-            ),
-            LogFormatKind::Iso => write!(
-                out,
-                "<{severity}>{}+00:00 ",
-                String::from_utf8_lossy(&date(b"%FT%T"))
-            ),
+            LogFormatKind::Timed => write!(out, "<{severity}>{} ", precise()),
+            LogFormatKind::Iso => write!(out, "{} ", precise()),
             LogFormatKind::Rfc5424 => write!(
                 out,
-                "<{priority}>1 {}.{:06}+00:00 {} {tag} {pid} - - ",
-                String::from_utf8_lossy(&date(b"%FT%T")),
-                now.micros,
+                "<{priority}>1 {} {} {tag} {pid} - - ",
+                precise(),
                 self.tag.own_hostname,
             ),
             LogFormatKind::Rfc3164 | LogFormatKind::Local => {
                 let _ = write!(out, "<{priority}>");
-                out.extend_from_slice(&date(b"%b %e %T "));
+                out.extend_from_slice(date(b"%b %e %T ").as_bytes());
                 if let (Some(host), LogFormatKind::Rfc3164) = (&self.tag.hostname, setting.format) {
                     let _ = write!(out, "{host} ");
                 }

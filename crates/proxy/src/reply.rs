@@ -286,13 +286,12 @@ impl Stream<'_> {
 }
 
 /// Sends bytes to the client within its timeout.
-async fn send(
+pub(crate) async fn send(
     worker: &Worker,
     client: &mut Client,
     timeouts: &model::Timeouts,
     bytes: &[u8],
 ) -> bool {
-    let _ = worker;
     client.timer.arm(timeouts.client.map(|t| worker.now() + t));
     let mut at = 0;
     poll_fn(|cx| {

@@ -108,14 +108,11 @@ fn with_facts(
         srv_queue: s.queue_positions.0,
         backend_queue: s.queue_positions.1,
         request_line: &s.request_line,
-        request_captures: &s.captures.request,
-        response_captures: &s.captures.response,
         cookie_captures: [
             s.captures.cookies[0].as_deref(),
             s.captures.cookies[1].as_deref(),
         ],
         request_counter: s.worker.process.counters.sum(|c| &c.requests),
-        pid: s.worker.process.pid,
         server_address: server
             .and_then(|s| s.target())
             .and_then(|t| t.socket(client)),
@@ -135,6 +132,7 @@ fn with_facts(
         req: Some(&mut s.request),
         res: s.response.as_deref_mut(),
         req_body: &s.body,
+        captures: [&s.captures.request, &s.captures.response],
         vars: &s.client.vars,
         facts: &view,
         log: Some(&facts),
@@ -161,7 +159,8 @@ pub fn unborn(worker: &Worker, client: &Client, message: &str, empty: bool) {
         None => "unix:1 [".to_string(),
     }
     .into_bytes();
-    rules::log_date(info.accepted, &mut line);
+    let zone = (worker.process.machine.local_zone)(info.accepted.secs);
+    rules::log_date(info.accepted, &zone, &mut line);
     line.extend_from_slice(format!("] {}/", info.frontend).as_bytes());
     if info.listener.is_empty() {
         line.extend_from_slice(info.listener_id.to_string().as_bytes());
@@ -206,6 +205,7 @@ pub fn log_session(
         req: None,
         res: None,
         req_body: &[],
+        captures: [&[], &[]],
         vars: &client.vars,
         facts: &view,
         log: Some(facts),
@@ -234,7 +234,8 @@ pub struct Formats {
 
 impl Default for Formats {
     fn default() -> Formats {
-        let parse = |text| Arc::new(rules::LogFormat::parse(text).unwrap_or_default());
+        let scope = rules::Scope::bare();
+        let parse = |text| Arc::new(rules::LogFormat::parse(text, &scope).unwrap_or_default());
         Formats {
             default: parse("Connect from %ci:%cp to %fi:%fp (%f/HTTP)"),
             tcp: parse(rules::formats::TCP),

@@ -2,8 +2,9 @@
 
 use crate::account;
 use crate::malformed;
-use crate::reply::Answer;
+use crate::reply::{self, Answer};
 use crate::service::StatsRequest;
+use crate::socket;
 use crate::stream::{Halt, Stream};
 use crate::termination::{Cause, Phase, Termination};
 use http::Version;
@@ -139,6 +140,7 @@ impl Stream<'_> {
         loop {
             let mut effects = Effects::default();
             let verdict = run(rules, from, &mut ctx!(self), &mut effects, &mut NoTrace);
+            self.early_hints(&effects.early_hints, proxy).await;
             self.take_effects(effects, false);
             let refused = Termination::new(Cause::Proxy, Phase::Request);
             let local = Termination::new(Cause::Local, Phase::Request);
@@ -176,11 +178,26 @@ impl Stream<'_> {
         }
     }
 
+    /// Sends fields ahead of the response (RFC 8297), to a client that knows such responses.
+    async fn early_hints(&mut self, hints: &[(Box<[u8]>, Vec<u8>)], proxy: &Proxy) {
+        if hints.is_empty() || self.request.version() != Version::Http11 {
+            return;
+        }
+        let mut out = b"HTTP/1.1 103 Early Hints\r\n".to_vec();
+        for (name, value) in hints {
+            out.extend_from_slice(&[name, &b": "[..], value, b"\r\n"].concat());
+        }
+        out.extend_from_slice(b"\r\n");
+        // A client that is gone is found out when the response is sent.
+        let _ = reply::send(self.worker, self.client, &proxy.timeouts, &out).await;
+    }
+
     pub(crate) fn take_effects(&mut self, effects: Effects, response: bool) {
         if effects.log_level != rules::LogLevelChange::Unchanged {
             self.log_level = effects.log_level;
         }
         self.retry_forbidden |= effects.no_retry;
+        socket::mark(self.client.io.socket().raw(), effects.tos, effects.mark);
         for (slot, value) in effects.captures {
             self.captures
                 .put(response, slot, &value, self.frontend.side());

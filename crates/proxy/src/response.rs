@@ -30,6 +30,7 @@ pub fn judge(stream: &mut Stream<'_>, framed: &framing::Response) -> Result<(), 
     }
     crate::observe::response(stream, Some(status));
     account::capture_response(stream);
+    stream.client.vars.borrow_mut().begin_response();
     let backend = stream.backend.as_ref().map(|b| Arc::clone(b.proxy()));
     let frontend = Arc::clone(stream.frontend.proxy());
     let same = backend.as_ref().is_some_and(|b| Arc::ptr_eq(b, &frontend));

@@ -340,6 +340,6 @@ mod tests {
             size_of::<F>()
         }
         let bytes = future(run) + size_of::<Client>() + size_of::<SessionInfo>();
-        assert!(bytes <= 640, "{bytes} bytes");
+        assert!(bytes <= 672, "{bytes} bytes");
     }
 }

@@ -246,6 +246,19 @@ fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(socket.into())
 }
 
+/// Marks what a connection sends: its type of service (`set-tos`), the firewall's mark
+/// (`set-mark`). What the system does not allow is left as it is.
+pub fn mark(fd: RawFd, tos: Option<u8>, mark: Option<u32>) {
+    if let Some(tos) = tos {
+        let tos = i32::from(tos);
+        let _ = set_int(fd, libc::IPPROTO_IP, libc::IP_TOS, tos);
+        let _ = set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_TCLASS, tos);
+    }
+    if let Some(mark) = mark {
+        let _ = set_int(fd, libc::SOL_SOCKET, libc::SO_MARK, mark as i32);
+    }
+}
+
 fn set_int(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {
     // SAFETY: value and length describe a live integer.
     let rc = unsafe {

@@ -111,7 +111,6 @@ pub async fn serve(
 ) -> Next {
     let generation = worker.generation();
     let frontend = Arc::clone(&client.frontend);
-    client.vars.borrow_mut().refresh();
     client.seat.live.begin(client.requests);
     let mut stream = Stream {
         generation,
@@ -121,7 +120,10 @@ pub async fn serve(
         request_line: Vec::new(),
         response: None,
         request_framing: framing::Request::default(),
-        info: StreamInfo::default(),
+        info: StreamInfo {
+            follows: client.requests > 1,
+            ..StreamInfo::default()
+        },
         times: Times {
             arrival,
             queued: None,

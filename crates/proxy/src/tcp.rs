@@ -128,6 +128,7 @@ async fn inspect(
             req: None,
             res: None,
             req_body: &client.carry,
+            captures: [&[], &[]],
             vars: &client.vars,
             facts: &view,
             log: None,
@@ -136,7 +137,9 @@ async fn inspect(
         let mut effects = Effects::default();
         // Rule by rule: one that cannot be decided yet holds up those after it.
         let this = rules.get(..=from).unwrap_or_default();
-        match run_rules(this, from, &mut cx, &mut effects, &mut NoTrace) {
+        let verdict = run_rules(this, from, &mut cx, &mut effects, &mut NoTrace);
+        crate::socket::mark(client.io.socket().raw(), effects.tos, effects.mark);
+        match verdict {
             Verdict::Reject | Verdict::Deny(_) => {
                 let counters = client.frontend.counters();
                 counters.of(worker.id).dreq.add(1);
@@ -184,6 +187,7 @@ fn switch(worker: &Worker, client: &mut Client) -> Result<Arc<Backend>, Terminat
         req: None,
         res: None,
         req_body: &client.carry,
+        captures: [&[], &[]],
         vars: &client.vars,
         facts: &view,
         log: None,
@@ -297,6 +301,7 @@ fn tls_name(
         req: None,
         res: None,
         req_body: &[],
+        captures: [&[], &[]],
         vars: &client.vars,
         facts: &view,
         log: None,
@@ -553,7 +558,6 @@ fn log(
         srv_conn: server.as_ref().map_or(0, |s| s.sessions.now()),
         retries: session.retries,
         redispatched: session.redispatched,
-        pid: worker.process.pid,
         server_address: server
             .and_then(|s| s.target())
             .and_then(|t| t.socket(client_came_to)),

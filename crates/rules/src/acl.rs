@@ -3,8 +3,8 @@
 use crate::error::ParseError;
 use crate::expr::Expr;
 use crate::fetch;
-use crate::pattern::{Match, Patterns};
-use crate::{Ctx, Type};
+use crate::pattern::{MATCHES, Match, Patterns};
+use crate::{Ctx, Sample, Scope, Type};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -12,121 +12,227 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct AclLine {
     expr: Expr,
-    patterns: Patterns,
+    patterns: Vec<Patterns>,
 }
 
 impl AclLine {
     /// Whether any value of the expression matches.
     pub fn eval(&self, cx: &Ctx<'_>) -> bool {
-        self.expr.any(cx, |sample| self.patterns.matches(sample)).0
+        let matches = |s: &Sample<'_>| self.patterns.iter().any(|p| p.matches(s));
+        self.expr.any(cx, matches).0
     }
 
     /// Reads `criterion [flags] [patterns]`.
-    pub fn parse(
-        words: &[&str],
-        read_file: &dyn Fn(&str) -> Result<Vec<u8>, String>,
-    ) -> Result<AclLine, ParseError> {
+    pub fn parse(words: &[&str], scope: &Scope<'_>) -> Result<AclLine, ParseError> {
         let Some(criterion) = words.first() else {
             return Err(ParseError::at(
                 0,
                 "an ACL wants a criterion, such as path_beg /static",
             ));
         };
-        let (expr, mut how) = parse_criterion(criterion)?;
-        let mut texts: Vec<String> = Vec::new();
-        let mut places: Vec<usize> = Vec::new();
-        let mut fold = false;
-        let mut given = false;
+        let (expr, mut how) = parse_criterion(criterion, scope)?;
+        let mut texts = Texts::default();
+        // A word that a flag takes, by what it is.
+        let value = |at: usize, what: &str| {
+            let word = words.get(at).copied();
+            word.ok_or_else(|| ParseError::at(at - 1, format!("'{}' wants {what}", words[at - 1])))
+        };
+        let (mut as_map, mut given) = (false, false);
         let mut at = 1;
         while let Some(word) = words.get(at) {
             match *word {
-                "-i" => fold = true,
-                "-n" | "-u" | "-M" => {
-                    if *word == "-u" {
-                        at += 1;
+                "-i" => texts.fold = true,
+                // Names are never resolved here.
+                "-n" => {}
+                "-M" => as_map = true,
+                "-u" => {
+                    at += 1;
+                    let id = value(at, "a number")?;
+                    if id.parse::<u32>().is_err() {
+                        return Err(ParseError::at(at, format!("'{id}' is no number for '-u'")));
                     }
+                }
+                "-m" if given => {
+                    return Err(ParseError::at(at, "'-m' stands behind '-f': put it first"));
                 }
                 "-m" => {
                     at += 1;
-                    let name = words.get(at).copied().unwrap_or_default();
-                    how = Match::by_name(name).ok_or_else(|| {
-                        let names = crate::pattern::MATCHES.iter().map(|(n, _)| *n);
-                        ParseError::at(at.min(words.len() - 1), match crate::nearest(name, names) {
-                            Some(near) => format!("unknown match method '{name}': did you mean '{near}'?"),
-                            None => format!("unknown match method '{name}': use found, bool, int, ip, bin, len, str, sub, dir, dom, beg, end or reg"),
-                        })
-                    })?;
+                    how = Some(method(value(at, "a match method")?, at)?);
                 }
                 "-f" => {
                     at += 1;
                     given = true;
-                    let file = words.get(at).copied().unwrap_or_default();
-                    let bytes = read_file(file).map_err(|e| {
-                        ParseError::at(
-                            at.min(words.len() - 1),
-                            format!("cannot read pattern file '{file}': {e}"),
-                        )
-                    })?;
-                    for line in String::from_utf8_lossy(&bytes).lines() {
-                        let line = line.trim();
-                        if !line.is_empty() && !line.starts_with('#') {
-                            texts.push(line.to_string());
-                            places.push(at);
-                        }
-                    }
+                    texts.file(value(at, "a file")?, at, as_map, scope)?;
                 }
                 "--" => {
                     at += 1;
                     break;
+                }
+                flag if flag.len() == 2
+                    && flag.starts_with('-')
+                    && !flag.ends_with(|c: char| c.is_ascii_digit()) =>
+                {
+                    let message =
+                        format!("unknown flag '{flag}': write '--' before patterns that begin so");
+                    return Err(ParseError::at(at, message));
                 }
                 _ => break,
             }
             at += 1;
         }
         for (i, word) in words.iter().enumerate().skip(at) {
-            texts.push((*word).to_string());
-            places.push(i);
+            texts.push(word, i);
         }
-        if texts.is_empty() && !given && !matches!(how, Match::Found | Match::Bool) {
-            // A criterion alone asks whether there is a value, or whether it is not 0.
-            how = if expr.output() == Type::Int {
-                Match::Bool
-            } else {
-                Match::Found
-            };
-        }
+        let how = how.ok_or_else(|| {
+            let kind = expr.output().name();
+            ParseError::at(
+                0,
+                format!(
+                    "{kind} can be matched in more than one way: write '-m' and one, such as -m str"
+                ),
+            )
+        })?;
         if how == Match::Found && !texts.is_empty() {
             return Err(ParseError::at(
                 at.min(words.len() - 1),
                 "'-m found' takes no patterns: remove them, or use another match",
             ));
         }
-        let fold = fold || expr.output() == Type::Method;
-        let patterns = Patterns::compile(how, &texts, fold)
-            .map_err(|(i, message)| ParseError::at(places.get(i).copied().unwrap_or(0), message))?;
+        let patterns = texts.compile(how)?;
         Ok(AclLine { expr, patterns })
     }
 }
 
-/// The expression of a criterion, and the match that goes with it.
-fn parse_criterion(word: &str) -> Result<(Expr, Match), ParseError> {
+/// Pattern texts as they are given, and where.
+#[derive(Default)]
+struct Texts {
+    /// Those whose case counts, and those whose case does not.
+    lists: [(Vec<String>, Vec<usize>); 2],
+    /// Whether the case of what follows does not count.
+    fold: bool,
+}
+
+impl Texts {
+    fn push(&mut self, text: &str, place: usize) {
+        let (texts, places) = &mut self.lists[usize::from(self.fold)];
+        texts.push(text.into());
+        places.push(place);
+    }
+
+    /// Reads a file's lines; of a map's lines, the keys.
+    fn file(
+        &mut self,
+        path: &str,
+        place: usize,
+        as_map: bool,
+        scope: &Scope<'_>,
+    ) -> Result<(), ParseError> {
+        let bytes = (scope.read_file)(path).map_err(|e| {
+            ParseError::at(place, format!("cannot read pattern file '{path}': {e}"))
+        })?;
+        for line in String::from_utf8_lossy(&bytes).lines() {
+            let line = if as_map {
+                crate::map::entry(line).map_or("", |(key, _)| key)
+            } else if line.starts_with('#') {
+                ""
+            } else {
+                line.trim_start_matches([' ', '\t']).trim_end_matches('\r')
+            };
+            if !line.is_empty() {
+                self.push(line, place);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lists.iter().all(|(texts, _)| texts.is_empty())
+    }
+
+    /// The patterns. Where there are none, only what needs none matches.
+    fn compile(self, how: Match) -> Result<Vec<Patterns>, ParseError> {
+        let alone = self.is_empty();
+        let mut all = Vec::new();
+        for ((texts, places), fold) in self.lists.iter().zip([false, true]) {
+            if texts.is_empty() && (fold || !alone) {
+                continue;
+            }
+            let compiled = Patterns::compile(how, texts, fold);
+            all.push(compiled.map_err(|(i, message)| {
+                ParseError::at(places.get(i).copied().unwrap_or(0), message)
+            })?);
+        }
+        Ok(all)
+    }
+}
+
+fn method(name: &str, at: usize) -> Result<Match, ParseError> {
+    Match::by_name(name).ok_or_else(|| {
+        let names = MATCHES.iter().map(|(n, _)| *n);
+        let message = match crate::nearest(name, names.clone()) {
+            Some(near) => format!("unknown match method '{name}': did you mean '{near}'?"),
+            None => {
+                let all: Vec<_> = names.collect();
+                format!(
+                    "unknown match method '{name}': use one of {}",
+                    all.join(", ")
+                )
+            }
+        };
+        ParseError::at(at, message)
+    })
+}
+
+/// The expression of a criterion, and the match that goes with it, if one does.
+fn parse_criterion(word: &str, scope: &Scope<'_>) -> Result<(Expr, Option<Match>), ParseError> {
     let end = word.find(['(', ',']).unwrap_or(word.len());
     let (name, rest) = word.split_at(end);
-    if let Some((fetch, suffix)) = fetch::acl_alias(name)
-        && !fetch::FETCHES.iter().any(|f| f.names.contains(&name))
-    {
-        let expr = Expr::parse(&format!("{fetch}{rest}"))?;
-        return Ok((expr, Match::by_name(suffix).unwrap_or(Match::Str)));
-    }
-    let expr = Expr::parse(word)?;
-    let how = match expr.output() {
-        Type::Bool => Match::Bool,
-        Type::Int => Match::Int,
-        Type::Addr => Match::Ip,
-        Type::Bin => Match::Bin,
-        Type::Str | Type::Method | Type::Any => Match::Str,
+    let usual = |expr: &Expr| match expr.output() {
+        Type::Bool => Some(Match::Bool),
+        Type::Int => Some(Match::Int),
+        Type::Addr => Some(Match::Ip),
+        Type::Bin | Type::Any => None,
+        Type::Str | Type::Method => Some(Match::Str),
     };
+    if let Some((fetch, suffix)) = fetch::acl_alias(name)
+        && !fetch::fetches().any(|f| f.names.contains(&name))
+    {
+        let expr = Expr::parse(&format!("{fetch}{rest}"), scope)?;
+        // Behind converters, their type says how to match.
+        let how = if expr.is_converted() {
+            usual(&expr)
+        } else {
+            Match::by_name(suffix)
+        };
+        return Ok((expr, how));
+    }
+    let expr = Expr::parse(word, scope)?;
+    let how = usual(&expr);
     Ok((expr, how))
+}
+
+/// An ACL that an expression names.
+#[derive(Clone, Debug)]
+pub struct Named {
+    negated: bool,
+    lines: Arc<Vec<AclLine>>,
+}
+
+impl Named {
+    /// Reads a name, `!` before it or not.
+    pub fn parse(text: &str, scope: &Scope<'_>) -> Option<Named> {
+        let (negated, name) = match text.strip_prefix('!') {
+            Some(name) => (true, name),
+            None => (false, text),
+        };
+        let lines = scope.acls.get(name)?;
+        Some(Named { negated, lines })
+    }
+
+    /// Whether it holds.
+    pub fn holds(&self, cx: &Ctx<'_>) -> bool {
+        self.lines.iter().any(|line| line.eval(cx)) != self.negated
+    }
 }
 
 /// The ACLs declared in a proxy, and the predefined ones.
@@ -175,7 +281,11 @@ impl Acls {
                 format!("ACL name '{name}' may have only letters, digits, '-', '_', '.' and ':'");
             return Err(ParseError::at(0, message));
         }
-        let line = AclLine::parse(rest, read_file).map_err(|e| e.shifted(1))?;
+        let scope = Scope {
+            acls: self,
+            read_file,
+        };
+        let line = AclLine::parse(rest, &scope).map_err(|e| e.shifted(1))?;
         let lines = self.by_name.entry((*name).into()).or_default();
         Arc::make_mut(lines).push(line);
         Ok(())
@@ -188,7 +298,7 @@ impl Acls {
         }
         let (_, criterion) = PREDEFINED.iter().find(|(n, _)| *n == name)?;
         let words: Vec<&str> = criterion.split(' ').collect();
-        let line = AclLine::parse(&words, &|_| Err(String::new())).ok()?;
+        let line = AclLine::parse(&words, &Scope::bare()).ok()?;
         Some(Arc::new(vec![line]))
     }
 

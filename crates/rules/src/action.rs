@@ -1,7 +1,10 @@
 //! Actions, and rules made of them (manual section 4.4 of 3.x, `http-request` and so on in 2.6).
 
 mod answer;
+mod normalize;
 mod parse;
+mod table;
+mod words;
 
 pub use answer::{Body, Redirect, Reply};
 
@@ -12,7 +15,8 @@ use crate::error::ParseError;
 use crate::expr::Expr;
 use crate::logformat::LogFormat;
 use crate::trace::Tracer;
-use crate::vars::VarName;
+use crate::vars::{Condition, VarName};
+use normalize::Normalizer;
 use regex::bytes::Regex;
 
 /// Where a rule stands.
@@ -100,9 +104,14 @@ pub(crate) enum Action {
     SetPathq(LogFormat),
     SetQuery(LogFormat),
     SetStatus(u16, Option<Box<[u8]>>),
-    SetVar(VarName, Expr),
-    SetVarFmt(VarName, LogFormat),
+    SetVar(VarName, Vec<Condition>, Expr),
+    SetVarFmt(VarName, Vec<Condition>, LogFormat),
     UnsetVar(VarName),
+    /// With the answer to a target that is broken.
+    Normalize(Normalizer, Box<Reply>),
+    SetTos(u8),
+    SetMark(u32),
+    EarlyHint(Box<[u8]>, LogFormat),
     SetLogLevel(LogLevelChange),
     Capture(Expr, usize),
     CaptureTo(Expr, usize),
@@ -125,10 +134,10 @@ pub struct ActionDef {
     pub args: &'static str,
     /// One line.
     pub doc: &'static str,
-    pub(crate) parse: parse::ParseFn,
+    pub(crate) parse: words::ParseFn,
 }
 
-pub use parse::ACTIONS;
+pub use table::ACTIONS;
 
 /// One rule: an action and when it is taken.
 #[derive(Clone, Debug)]
@@ -200,6 +209,12 @@ pub struct Effects {
     pub log_level: LogLevelChange,
     /// `disable-l7-retry`.
     pub no_retry: bool,
+    /// `set-tos`: for the client's connection.
+    pub tos: Option<u8>,
+    /// `set-mark`: for the client's connection.
+    pub mark: Option<u32>,
+    /// `early-hint`: fields that go ahead of the response.
+    pub early_hints: Vec<(Box<[u8]>, Vec<u8>)>,
     /// `capture`: slot and value.
     pub captures: Vec<(usize, Box<[u8]>)>,
 }
@@ -232,6 +247,15 @@ pub fn run<'r, T: Tracer>(
                 }
             }
             Action::Reject => return Verdict::Reject,
+            Action::Normalize(normalizer, refusal) => {
+                if let Some(head) = cx.req.as_deref_mut() {
+                    match normalizer.apply(head.target()) {
+                        Ok(target) if target != head.target() => head.set_target(&target),
+                        Ok(_) => {}
+                        Err(_) => return Verdict::Deny(refusal),
+                    }
+                }
+            }
             Action::WaitForBody { time_ms, at_least } => {
                 return Verdict::WaitForBody {
                     time_ms: *time_ms,
@@ -279,14 +303,12 @@ fn apply(action: &Action, cx: &mut Ctx<'_>, effects: &mut Effects) {
             let template = render(format, cx);
             if let Some(head) = head(cx) {
                 head.rewrite_values(name, |line| {
-                    let items: Vec<Vec<u8>> = line
-                        .split(|b| *b == b',')
-                        .map(|item| {
-                            let item = item.trim_ascii();
-                            replaced(regex, item, &template).unwrap_or_else(|| item.to_vec())
-                        })
-                        .collect();
-                    Some(items.join(&b", "[..]))
+                    // What does not match keeps the blanks around it.
+                    let items = line.split(|b| *b == b',').map(|item| {
+                        replaced(regex, item.trim_ascii(), &template)
+                            .unwrap_or_else(|| item.to_vec())
+                    });
+                    Some(items.collect::<Vec<_>>().join(&b','))
                 });
             }
         }
@@ -347,7 +369,7 @@ fn apply(action: &Action, cx: &mut Ctx<'_>, effects: &mut Effects) {
             let query = render(format, cx);
             if let Some(head) = cx.req.as_deref_mut() {
                 let mut path = head.path().to_vec();
-                if !query.is_empty() && query.first() != Some(&b'?') {
+                if !query.is_empty() {
                     path.push(b'?');
                 }
                 path.extend_from_slice(&query);
@@ -362,19 +384,25 @@ fn apply(action: &Action, cx: &mut Ctx<'_>, effects: &mut Effects) {
                 head.set_status(*status, reason);
             }
         }
-        Action::SetVar(name, expr) => {
-            let value = expr.eval(cx).map(crate::Sample::into_owned);
-            let mut vars = cx.vars.borrow_mut();
-            match value {
-                Some(value) => vars.set(name, value),
-                None => vars.unset(name),
+        Action::SetVar(name, conditions, expr) => {
+            // Without a value the variable stays as it is.
+            if let Some(value) = expr.eval(cx).map(crate::Sample::into_owned) {
+                cx.set_var(name, value, conditions);
             }
         }
-        Action::SetVarFmt(name, format) => {
-            let value = crate::Sample::owned(render(format, cx));
-            cx.vars.borrow_mut().set(name, value);
+        Action::SetVarFmt(name, conditions, format) => {
+            let mut out = Vec::new();
+            format.render_plain(cx, &mut out);
+            let value = crate::Sample::owned(out);
+            cx.set_var(name, value, conditions);
         }
-        Action::UnsetVar(name) => cx.vars.borrow_mut().unset(name),
+        Action::UnsetVar(name) => cx.unset_var(name),
+        Action::SetTos(tos) => effects.tos = Some(*tos),
+        Action::SetMark(mark) => effects.mark = Some(*mark),
+        Action::EarlyHint(name, format) => {
+            let value = render(format, cx);
+            effects.early_hints.push((name.clone(), value));
+        }
         Action::SetLogLevel(change) => effects.log_level = *change,
         Action::Capture(expr, slot) | Action::CaptureTo(expr, slot) => {
             if let Some(sample) = expr.eval(cx) {
@@ -391,6 +419,7 @@ fn apply(action: &Action, cx: &mut Ctx<'_>, effects: &mut Effects) {
         | Action::Return(_)
         | Action::Redirect(_)
         | Action::Reject
+        | Action::Normalize(..)
         | Action::WaitForBody { .. } => {}
     }
 }
@@ -403,11 +432,13 @@ fn head<'c>(cx: &'c mut Ctx<'_>) -> Option<&'c mut http::Head> {
     }
 }
 
-/// The value with its first match replaced; `None` when nothing matches.
+/// What takes the place of a value: the template with the groups of the match filled in. `None`
+/// when nothing matches.
 fn replaced(regex: &Regex, value: &[u8], template: &[u8]) -> Option<Vec<u8>> {
-    regex
-        .is_match(value)
-        .then(|| crate::convert::substitute(regex, value, template, false))
+    let captures = regex.captures(value)?;
+    let mut out = Vec::new();
+    crate::convert::expand(&captures, template, &mut out);
+    Some(out)
 }
 
 fn delete(head: &mut http::Head, names: &NameMatch) {

@@ -1,6 +1,15 @@
 //! Arguments in parentheses: `name(a,"b c",3)`.
 
+use crate::acl::Named;
+use crate::digest::Digest;
+use crate::map::Map;
+use crate::pattern::Match;
 use crate::vars::VarName;
+use crate::{Scope, Type};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 /// What an argument must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,10 +18,43 @@ pub enum ArgKind {
     Str,
     /// A whole number.
     Int,
+    /// A whole number in a range, both ends included.
+    IntIn(i64, i64),
+    /// A whole number other than 0.
+    IntBut0,
+    /// One of these words.
+    Word(&'static [&'static str]),
     /// `scope.name`.
     Var,
-    /// A regular expression.
-    Regex,
+    /// A number or `scope.name`.
+    IntOrVar,
+    /// Base64 or `scope.name`.
+    KeyOrVar,
+    /// A regular expression; the flags are the argument at this index.
+    Regex(usize),
+    /// An address.
+    Ip(Family),
+    /// The mask of an address: bits, or in the form of an address.
+    Mask(Family),
+    /// The name of a message digest.
+    Digest,
+    /// A field of a protocol buffers message, such as `48.59.1`.
+    Fields,
+    /// A map's file: how keys match, and what its values are.
+    Map(Match, Type),
+    /// An ACL's name, with `!` or without.
+    Acl,
+}
+
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+    /// Both.
+    Any,
 }
 
 /// The arguments of one table entry: kinds in order, of which the first `required` must be given.
@@ -42,9 +84,20 @@ pub const fn args(kinds: &'static [ArgKind], required: usize) -> ArgSpec {
     }
 }
 
+/// `required` of `kinds`, and any number of the last.
+pub const fn repeated(kinds: &'static [ArgKind], required: usize) -> ArgSpec {
+    ArgSpec {
+        kinds,
+        required,
+        repeats: true,
+    }
+}
+
 /// A parsed argument.
 #[derive(Clone, Debug)]
 pub enum Arg {
+    /// Left out, but for its comma.
+    None,
     /// Text.
     Str(Box<[u8]>),
     /// A number.
@@ -53,11 +106,21 @@ pub enum Arg {
     Var(VarName),
     /// A compiled expression.
     Regex(Box<regex::bytes::Regex>),
+    /// An address, or a mask.
+    Ip(IpAddr),
+    /// A message digest.
+    Digest(Digest),
+    /// Numbers of nested fields.
+    Fields(Box<[u64]>),
+    /// A map.
+    Map(Arc<Map>),
+    /// An ACL.
+    Acl(Named),
 }
 
 /// Reading arguments by position; what is not given is `None`.
 pub trait ArgList {
-    /// Text, or a number's text.
+    /// Text.
     fn text(&self, at: usize) -> Option<&[u8]>;
     /// A number.
     fn int(&self, at: usize) -> Option<i64>;
@@ -65,6 +128,8 @@ pub trait ArgList {
     fn var(&self, at: usize) -> Option<&VarName>;
     /// A regular expression.
     fn regex(&self, at: usize) -> Option<&regex::bytes::Regex>;
+    /// An address or a mask.
+    fn ip(&self, at: usize) -> Option<IpAddr>;
 }
 
 impl ArgList for [Arg] {
@@ -92,6 +157,12 @@ impl ArgList for [Arg] {
             _ => None,
         }
     }
+    fn ip(&self, at: usize) -> Option<IpAddr> {
+        match self.get(at)? {
+            Arg::Ip(ip) => Some(*ip),
+            _ => None,
+        }
+    }
 }
 
 /// Splits `(a,'b,c',d)` at the start of `text`; returns the arguments and what follows the
@@ -109,13 +180,17 @@ pub fn split(text: &str) -> Result<(Vec<String>, &str), String> {
             break;
         };
         match (c, quote) {
-            ('\\', None | Some('"')) => match chars.next() {
-                Some((_, c)) if matches!(c, ',' | '(' | ')' | '\\' | '"' | '\'') => current.push(c),
-                Some((_, c)) => {
+            ('\\', None | Some('"')) => match (chars.next().map(|(_, c)| c), quote) {
+                (Some('t'), _) => current.push('\t'),
+                (Some('n'), _) => current.push('\n'),
+                (Some('r'), _) => current.push('\r'),
+                (Some(c @ ('\\' | '"' | '\'' | ' ')), _) => current.push(c),
+                (Some(c @ (',' | '(' | ')')), None) => current.push(c),
+                (Some(c), _) => {
                     current.push('\\');
                     current.push(c);
                 }
-                None => return Err("a backslash at the end protects nothing".into()),
+                (None, _) => return Err("a backslash at the end protects nothing".into()),
             },
             (c, Some(q)) if c == q => quote = None,
             (c, Some(_)) => current.push(c),
@@ -143,7 +218,12 @@ pub fn split(text: &str) -> Result<(Vec<String>, &str), String> {
 }
 
 /// Checks texts against a spec.
-pub fn check(name: &str, spec: &ArgSpec, texts: Vec<String>) -> Result<Box<[Arg]>, String> {
+pub fn check(
+    name: &str,
+    spec: &ArgSpec,
+    texts: &[String],
+    scope: &Scope<'_>,
+) -> Result<Box<[Arg]>, String> {
     if texts.len() < spec.required {
         return Err(format!(
             "'{name}' wants {} argument{}, has {}",
@@ -158,23 +238,95 @@ pub fn check(name: &str, spec: &ArgSpec, texts: Vec<String>) -> Result<Box<[Arg]
             n => format!("'{name}' takes at most {n} arguments, has {}", texts.len()),
         });
     }
-    let kind_at = |i: usize| spec.kinds.get(i).or(spec.kinds.last()).copied();
-    texts
-        .into_iter()
-        .enumerate()
-        .map(|(i, text)| match kind_at(i).unwrap_or(ArgKind::Str) {
-            ArgKind::Str => Ok(Arg::Str(text.into_bytes().into())),
-            // An argument that may be left out may be left empty, too.
-            ArgKind::Var | ArgKind::Int if text.is_empty() && i >= spec.required => {
-                Ok(Arg::Str(Box::default()))
-            }
-            ArgKind::Int => {
-                let n = text.trim().parse();
-                n.map(Arg::Int)
-                    .map_err(|_| format!("'{name}' wants a number, not '{text}'"))
-            }
-            ArgKind::Var => VarName::parse(&text).map(Arg::Var),
-            ArgKind::Regex => crate::pattern::regex(&text, false).map(|r| Arg::Regex(Box::new(r))),
-        })
-        .collect()
+    let kinds = spec
+        .kinds
+        .iter()
+        .chain(spec.kinds.last().into_iter().cycle());
+    let each = texts.iter().zip(kinds).enumerate();
+    each.map(|(i, (text, kind))| match kind {
+        ArgKind::Str => Ok(Arg::Str(text.as_bytes().into())),
+        // An argument that may be left out may be left empty, too.
+        _ if text.is_empty() && i >= spec.required => Ok(Arg::None),
+        ArgKind::Regex(flags) => {
+            let fold = texts.get(*flags).is_some_and(|f| f.contains('i'));
+            crate::pattern::regex(text, fold).map(|r| Arg::Regex(Box::new(r)))
+        }
+        _ => one(*kind, text, scope)
+            .map_err(|wanted| format!("'{name}' wants {wanted}, not '{text}'")),
+    })
+    .collect()
+}
+
+/// Reads one argument; an error says what it should have been.
+fn one(kind: ArgKind, text: &str, scope: &Scope<'_>) -> Result<Arg, String> {
+    let int = || text.parse::<i64>().map_err(|_| "a number".to_string());
+    let ip = || text.parse::<IpAddr>().ok();
+    match kind {
+        ArgKind::Str | ArgKind::Regex(_) => Ok(Arg::Str(text.as_bytes().into())),
+        ArgKind::Int => int().map(Arg::Int),
+        ArgKind::IntIn(low, high) => match int()? {
+            n if (low..=high).contains(&n) => Ok(Arg::Int(n)),
+            _ if high == i64::MAX => Err(format!("a number from {low} on")),
+            _ => Err(format!("a number from {low} to {high}")),
+        },
+        ArgKind::IntBut0 => match int()? {
+            0 => Err("a number other than 0".into()),
+            n => Ok(Arg::Int(n)),
+        },
+        ArgKind::Word(words) if words.contains(&text) => Ok(Arg::Str(text.as_bytes().into())),
+        ArgKind::Word(words) => Err(format!("one of {}", words.join(", "))),
+        ArgKind::Var => VarName::parse(text).map(Arg::Var).map_err(variable),
+        ArgKind::IntOrVar => int().map(Arg::Int).or_else(|_| {
+            let name = VarName::parse(text).map(Arg::Var);
+            name.map_err(|_| "a number or a variable such as txn.name".into())
+        }),
+        ArgKind::KeyOrVar => VarName::parse(text).map(Arg::Var).or_else(|_| {
+            let key = STANDARD.decode(text).map(|k| Arg::Str(k.into()));
+            key.map_err(|_| "base64 or a variable such as txn.name".into())
+        }),
+        ArgKind::Ip(family) => match (family, ip()) {
+            (Family::V4, Some(ip @ IpAddr::V4(_)))
+            | (Family::V6, Some(ip @ IpAddr::V6(_)))
+            | (Family::Any, Some(ip)) => Ok(Arg::Ip(ip)),
+            (Family::Any, None) => Err("an address".into()),
+            (Family::V4, _) => Err("an IPv4 address".into()),
+            (Family::V6, _) => Err("an IPv6 address".into()),
+        },
+        ArgKind::Mask(family) => {
+            let bits = text.parse::<u32>().ok();
+            let mask = match (family, bits, ip()) {
+                (Family::V4, Some(n @ 0..=32), _) => {
+                    Some(IpAddr::V4(u32::MAX.checked_shl(32 - n).unwrap_or(0).into()))
+                }
+                (Family::V6, Some(n @ 0..=128), _) => Some(IpAddr::V6(
+                    u128::MAX.checked_shl(128 - n).unwrap_or(0).into(),
+                )),
+                (Family::V4, None, Some(ip @ IpAddr::V4(_)))
+                | (Family::V6, None, Some(ip @ IpAddr::V6(_))) => Some(ip),
+                _ => None,
+            };
+            mask.map(Arg::Ip).ok_or_else(|| "a mask such as 24".into())
+        }
+        ArgKind::Digest => Digest::by_name(text).map(Arg::Digest).ok_or_else(|| {
+            let names: Vec<_> = Digest::NAMES.iter().map(|(n, _)| *n).collect();
+            format!("one of {}", names.join(", "))
+        }),
+        ArgKind::Fields => {
+            let fields = text.split('.').map(|n| n.parse().ok().filter(|n| *n > 0));
+            let fields: Option<Box<[u64]>> = fields.collect();
+            fields
+                .map(Arg::Fields)
+                .ok_or_else(|| "a field's number such as 48.59.1".into())
+        }
+        ArgKind::Map(how, output) => Map::load(text, how, output, scope)
+            .map(|map| Arg::Map(Arc::new(map)))
+            .map_err(|e| format!("a map that can be read ({e})")),
+        ArgKind::Acl => Named::parse(text, scope)
+            .map(Arg::Acl)
+            .ok_or_else(|| "an ACL declared above".into()),
+    }
+}
+
+fn variable(reason: String) -> String {
+    format!("a variable such as txn.name ({reason})")
 }

@@ -62,8 +62,7 @@ impl Cond {
                             ParseError::at(at, "this '{' has no ' }' (spaces around both)")
                         })?;
                     let inner = words.get(at + 1..at + close).unwrap_or_default();
-                    let line =
-                        AclLine::parse(inner, scope.read_file).map_err(|e| e.shifted(at + 1))?;
+                    let line = AclLine::parse(inner, scope).map_err(|e| e.shifted(at + 1))?;
                     let term = Term {
                         negated: std::mem::take(&mut negated),
                         name: inner.join(" ").into(),

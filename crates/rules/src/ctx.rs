@@ -1,10 +1,12 @@
 //! What the rules may see and change.
 
-use crate::Vars;
+use crate::date::Zone;
+use crate::vars::{Condition, VarName, VarScope};
+use crate::{Sample, Vars};
 use http::Head;
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A moment by the calendar: Unix time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub struct SessionInfo {
     pub listener: Arc<str>,
     /// The listener's number.
     pub listener_id: u32,
+    /// The number of the worker that serves it, from 0.
+    pub worker: u32,
     /// When it was accepted.
     pub accepted: Wall,
     /// What TLS agreed on, if there is TLS.
@@ -68,6 +72,8 @@ pub struct StreamInfo {
     pub server: Option<Arc<str>>,
     /// The server's number.
     pub server_id: u32,
+    /// Whether the session had a request before this one.
+    pub follows: bool,
     /// `unique-id-format`, rendered.
     pub unique_id: Option<Box<[u8]>>,
     /// Whether more bytes may come before the rules have to decide.
@@ -93,40 +99,132 @@ impl Inspection {
     }
 }
 
+/// A time that a configuration sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // names of the manual
+pub enum Timeout {
+    Client,
+    Connect,
+    Queue,
+    Server,
+    Tarpit,
+    Tunnel,
+}
+
 /// The running system, as far as rules ask for it. Names that do not exist give `None`.
 pub trait Facts {
     /// Usable servers of a backend.
-    fn nbsrv(&self, backend: &str) -> Option<i64>;
+    fn nbsrv(&self, _backend: &str) -> Option<i64> {
+        None
+    }
     /// Sessions of a backend.
-    fn be_conn(&self, backend: &str) -> Option<i64>;
+    fn be_conn(&self, _backend: &str) -> Option<i64> {
+        None
+    }
+    /// Places that a backend's usable servers have free; -1 when one has no limit.
+    fn be_conn_free(&self, _backend: &str) -> Option<i64> {
+        None
+    }
     /// Sessions of a frontend.
-    fn fe_conn(&self, frontend: &str) -> Option<i64>;
+    fn fe_conn(&self, _frontend: &str) -> Option<i64> {
+        None
+    }
+    /// A frontend's default backend.
+    fn fe_defbe(&self, _frontend: &str) -> Option<String> {
+        None
+    }
     /// Requests waiting in a backend, its servers' queues included.
-    fn queue(&self, backend: &str) -> Option<i64>;
-    /// Free places of a backend's servers; -1 when one has no limit.
-    fn connslots(&self, backend: &str) -> Option<i64>;
+    fn queue(&self, _backend: &str) -> Option<i64> {
+        None
+    }
+    /// Free places of a backend's servers and their queues; -1 when one has no limit.
+    fn connslots(&self, _backend: &str) -> Option<i64> {
+        None
+    }
     /// New sessions of a backend in the last second.
-    fn be_sess_rate(&self, backend: &str) -> Option<i64>;
+    fn be_sess_rate(&self, _backend: &str) -> Option<i64> {
+        None
+    }
     /// New sessions of a frontend in the last second.
-    fn fe_sess_rate(&self, frontend: &str) -> Option<i64>;
+    fn fe_sess_rate(&self, _frontend: &str) -> Option<i64> {
+        None
+    }
     /// Requests of a frontend in the last second.
-    fn fe_req_rate(&self, frontend: &str) -> Option<i64>;
+    fn fe_req_rate(&self, _frontend: &str) -> Option<i64> {
+        None
+    }
+    /// A time of a proxy in milliseconds; 0 where none is set.
+    fn timeout(&self, _proxy: &str, _which: Timeout) -> Option<i64> {
+        None
+    }
     /// Sessions of a server.
-    fn srv_conn(&self, backend: &str, server: &str) -> Option<i64>;
+    fn srv_conn(&self, _backend: &str, _server: &str) -> Option<i64> {
+        None
+    }
+    /// Places that a server has free; -1 without a limit.
+    fn srv_conn_free(&self, _backend: &str, _server: &str) -> Option<i64> {
+        None
+    }
     /// Whether a server is usable.
-    fn srv_is_up(&self, backend: &str, server: &str) -> Option<bool>;
+    fn srv_is_up(&self, _backend: &str, _server: &str) -> Option<bool> {
+        None
+    }
     /// Requests waiting for a server.
-    fn srv_queue(&self, backend: &str, server: &str) -> Option<i64>;
+    fn srv_queue(&self, _backend: &str, _server: &str) -> Option<i64> {
+        None
+    }
+    /// New sessions of a server in the last second.
+    fn srv_sess_rate(&self, _backend: &str, _server: &str) -> Option<i64> {
+        None
+    }
     /// A server's weight now.
-    fn srv_weight(&self, backend: &str, server: &str) -> Option<i64>;
+    fn srv_weight(&self, _backend: &str, _server: &str) -> Option<i64> {
+        None
+    }
+    /// A server's weight in the configuration.
+    fn srv_iweight(&self, _backend: &str, _server: &str) -> Option<i64> {
+        None
+    }
     /// Connections of the process.
-    fn act_conn(&self) -> i64;
+    fn act_conn(&self) -> i64 {
+        0
+    }
     /// An environment variable.
-    fn env(&self, name: &str) -> Option<String>;
+    fn env(&self, _name: &str) -> Option<String> {
+        None
+    }
     /// This machine's name.
-    fn hostname(&self) -> &str;
+    fn hostname(&self) -> &str {
+        "localhost"
+    }
+    /// Whether an address is one of this machine.
+    fn is_local(&self, _ip: IpAddr) -> bool {
+        false
+    }
+    /// The local time zone at a moment (Unix seconds).
+    fn local_zone(&self, secs: i64) -> Zone {
+        Zone::utc(secs)
+    }
     /// Number of workers.
-    fn nbthread(&self) -> i64;
+    fn nbthread(&self) -> i64 {
+        1
+    }
+    /// The variables of the process, shared by all sessions.
+    fn vars(&self) -> Option<&Mutex<Vars>> {
+        None
+    }
+    /// The process's number.
+    fn pid(&self) -> u32 {
+        1
+    }
+    /// Whether the process is stopping.
+    fn stopping(&self) -> bool {
+        false
+    }
+    /// Seconds since the process started.
+    fn uptime(&self) -> i64 {
+        0
+    }
     /// The groups of the user whom these credentials prove in a userlist; `None` when they prove
     /// nobody.
     fn groups(&self, _list: &str, _user: &[u8], _password: &[u8]) -> Option<&[Arc<str>]> {
@@ -137,56 +235,7 @@ pub trait Facts {
 /// Facts of a system that does not run.
 pub struct NoFacts;
 
-impl Facts for NoFacts {
-    fn nbsrv(&self, _: &str) -> Option<i64> {
-        None
-    }
-    fn be_conn(&self, _: &str) -> Option<i64> {
-        None
-    }
-    fn fe_conn(&self, _: &str) -> Option<i64> {
-        None
-    }
-    fn queue(&self, _: &str) -> Option<i64> {
-        None
-    }
-    fn connslots(&self, _: &str) -> Option<i64> {
-        None
-    }
-    fn be_sess_rate(&self, _: &str) -> Option<i64> {
-        None
-    }
-    fn fe_sess_rate(&self, _: &str) -> Option<i64> {
-        None
-    }
-    fn fe_req_rate(&self, _: &str) -> Option<i64> {
-        None
-    }
-    fn srv_conn(&self, _: &str, _: &str) -> Option<i64> {
-        None
-    }
-    fn srv_is_up(&self, _: &str, _: &str) -> Option<bool> {
-        None
-    }
-    fn srv_queue(&self, _: &str, _: &str) -> Option<i64> {
-        None
-    }
-    fn srv_weight(&self, _: &str, _: &str) -> Option<i64> {
-        None
-    }
-    fn act_conn(&self) -> i64 {
-        0
-    }
-    fn env(&self, _: &str) -> Option<String> {
-        None
-    }
-    fn hostname(&self) -> &str {
-        "localhost"
-    }
-    fn nbthread(&self) -> i64 {
-        1
-    }
-}
+impl Facts for NoFacts {}
 
 /// The times of one session in milliseconds; -1 is not reached (manual section 8.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,6 +250,24 @@ pub struct Timers {
     pub td: i64,
     pub ta: i64,
     pub tt: i64,
+}
+
+impl Timers {
+    /// Handshake, idle and request time together (`%Tq`).
+    pub fn tq(&self) -> i64 {
+        match self.tr_request {
+            -1 => -1,
+            request => self.th.max(0) + self.ti.max(0) + request,
+        }
+    }
+
+    /// The total time without the idle time (`%Tu`).
+    pub fn tu(&self) -> i64 {
+        match self.tt {
+            -1 => -1,
+            total => total - self.ti.max(0),
+        }
+    }
 }
 
 /// What log tags show that only the engine knows.
@@ -224,12 +291,9 @@ pub struct LogFacts<'a> {
     pub backend_queue: u32,
     /// The request line as received; empty when there was none that could be read.
     pub request_line: &'a [u8],
-    pub request_captures: &'a [Option<Box<[u8]>>],
-    pub response_captures: &'a [Option<Box<[u8]>>],
     /// `name=value` that `capture cookie` found in the request and in the response.
     pub cookie_captures: [Option<&'a [u8]>; 2],
     pub request_counter: u64,
-    pub pid: u32,
     pub server_address: Option<SocketAddr>,
     pub backend_source: Option<SocketAddr>,
     /// Whether the line says "+" at numbers that still grow (`option logasap`).
@@ -237,6 +301,9 @@ pub struct LogFacts<'a> {
     /// Whether the frontend speaks TLS (the tilde after its name).
     pub tls: bool,
 }
+
+/// Slots of captures; those with nothing in them are `None`.
+pub type Captured<'a> = &'a [Option<Box<[u8]>>];
 
 /// What the rules may see and change while one request is handled.
 pub struct Ctx<'a> {
@@ -252,7 +319,9 @@ pub struct Ctx<'a> {
     pub res: Option<&'a mut Head>,
     /// The request's body as far as it was waited for.
     pub req_body: &'a [u8],
-    /// Variables.
+    /// What was captured of the request and of the response before these rules.
+    pub captures: [Captured<'a>; 2],
+    /// Variables of the session and the request.
     pub vars: &'a RefCell<Vars>,
     /// The running system.
     pub facts: &'a dyn Facts,
@@ -271,6 +340,32 @@ impl Ctx<'_> {
     /// The response, to look at.
     pub fn response(&self) -> Option<&Head> {
         self.res.as_deref()
+    }
+
+    /// A variable's value, if it was set.
+    pub fn var(&self, name: &VarName) -> Option<Sample<'static>> {
+        self.vars_of(name, |vars| vars.get(name).cloned())
+    }
+
+    /// Sets a variable where all conditions hold and there is room; whether it did.
+    pub fn set_var(&self, name: &VarName, value: Sample<'static>, when: &[Condition]) -> bool {
+        self.vars_of(name, |vars| vars.set_if(name, value, when))
+    }
+
+    /// Forgets a variable.
+    pub fn unset_var(&self, name: &VarName) {
+        self.vars_of(name, |vars| vars.unset(name));
+    }
+
+    /// The variables that a name belongs to: the process's, or the session's.
+    fn vars_of<T>(&self, name: &VarName, f: impl FnOnce(&mut Vars) -> T) -> T {
+        match self.facts.vars() {
+            Some(shared) if name.scope == VarScope::Proc => {
+                // Who panicked while setting one left it as it was.
+                f(&mut shared.lock().unwrap_or_else(PoisonError::into_inner))
+            }
+            _ => f(&mut self.vars.borrow_mut()),
+        }
     }
 
     /// The next random number (xorshift64*, Vigna 2016).

@@ -1,10 +1,10 @@
 //! Expressions: a fetch and the converters behind it.
 
 use crate::args::{self, Arg};
-use crate::convert::{CONVERTERS, ConvertDef};
+use crate::convert::{ConvertDef, converters};
 use crate::error::{ParseError, nearest};
-use crate::fetch::{FETCHES, FetchDef};
-use crate::{Ctx, Sample, Type};
+use crate::fetch::{FetchDef, fetches};
+use crate::{Ctx, Sample, Scope, Type};
 
 /// `fetch(args),converter(args),…`.
 #[derive(Clone, Debug)]
@@ -12,34 +12,36 @@ pub struct Expr {
     fetch: &'static FetchDef,
     args: Box<[Arg]>,
     converters: Vec<(&'static ConvertDef, Box<[Arg]>)>,
+    output: Type,
 }
 
 impl Expr {
     /// Reads one word.
-    pub fn parse(word: &str) -> Result<Expr, ParseError> {
+    pub fn parse(word: &str, scope: &Scope<'_>) -> Result<Expr, ParseError> {
         let (name, rest) = split_name(word);
-        let fetch = FETCHES
-            .iter()
+        let fail = |message: String| ParseError::at(0, message);
+        let fetch = fetches()
             .find(|f| f.names.contains(&name))
-            .ok_or_else(|| {
-                ParseError::at(
-                    0,
-                    unknown("fetch", name, FETCHES.iter().flat_map(|f| f.names)),
-                )
-            })?;
-        let (texts, rest) = args::split(rest).map_err(|m| ParseError::at(0, m))?;
-        let args = args::check(name, &fetch.args, texts).map_err(|m| ParseError::at(0, m))?;
+            .ok_or_else(|| fail(unknown("fetch", name, fetches().flat_map(|f| f.names))))?;
+        let (texts, rest) = args::split(rest).map_err(fail)?;
+        let args = args::check(name, &fetch.args, &texts, scope).map_err(fail)?;
         let mut expr = Expr {
             fetch,
             args,
             converters: Vec::new(),
+            output: fetch.output,
         };
-        expr.parse_converters(word, rest)?;
+        expr.parse_converters(word, rest, scope)?;
         Ok(expr)
     }
 
     /// Reads `,converter(args),…` behind an expression.
-    pub(crate) fn parse_converters(&mut self, word: &str, rest: &str) -> Result<(), ParseError> {
+    fn parse_converters(
+        &mut self,
+        word: &str,
+        rest: &str,
+        scope: &Scope<'_>,
+    ) -> Result<(), ParseError> {
         let mut rest = rest;
         while !rest.is_empty() {
             let offset = word.len() - rest.len();
@@ -54,16 +56,22 @@ impl Expr {
                 )));
             };
             let (name, after) = split_name(after.trim_start());
-            let converter = CONVERTERS.iter().find(|c| c.name == name).ok_or_else(|| {
-                fail(unknown(
-                    "converter",
-                    name,
-                    CONVERTERS.iter().map(|c| &c.name),
-                ))
-            })?;
+            let converter = converters()
+                .find(|c| c.name == name)
+                .ok_or_else(|| fail(unknown("converter", name, converters().map(|c| &c.name))))?;
+            if !self.output.casts_to(converter.input) {
+                return Err(fail(format!(
+                    "'{name}' takes {}, and before it stands {}",
+                    converter.input.name(),
+                    self.output.name()
+                )));
+            }
             let (texts, after) = args::split(after).map_err(fail)?;
-            let args = args::check(name, &converter.args, texts).map_err(fail)?;
+            let args = args::check(name, &converter.args, &texts, scope).map_err(fail)?;
             self.converters.push((converter, args));
+            if converter.input != Type::Any || converter.output != Type::Any {
+                self.output = converter.output;
+            }
             rest = after;
         }
         Ok(())
@@ -71,9 +79,12 @@ impl Expr {
 
     /// The type it ends in, as far as the tables know.
     pub fn output(&self) -> Type {
-        self.converters
-            .last()
-            .map_or(self.fetch.output, |(c, _)| c.output)
+        self.output
+    }
+
+    /// Whether converters change what the fetch gives.
+    pub(crate) fn is_converted(&self) -> bool {
+        !self.converters.is_empty()
     }
 
     /// The value; `None` where there is none.
@@ -107,7 +118,7 @@ impl Expr {
 
     fn convert<'s>(&'s self, mut sample: Sample<'s>, cx: &'s Ctx<'_>) -> Option<Sample<'s>> {
         for (converter, args) in &self.converters {
-            sample = (converter.eval)(args, sample, cx)?;
+            sample = (converter.eval)(args, sample.cast(converter.input)?, cx)?;
         }
         Some(sample)
     }

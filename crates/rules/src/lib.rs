@@ -10,11 +10,14 @@ mod args;
 mod condition;
 mod convert;
 mod ctx;
+mod date;
+mod digest;
 mod error;
 mod expr;
 mod fetch;
-mod hello;
+mod json;
 mod logformat;
+mod map;
 mod pattern;
 mod sample;
 mod tags;
@@ -26,16 +29,19 @@ pub use acl::Acls;
 pub use action::{LogLevelChange, Redirect, Reply, Rule, RuleSet, Verdict, run};
 pub use condition::Cond;
 pub use ctx::{
-    Ctx, Facts, Inspection, LogFacts, NoFacts, SessionInfo, StreamInfo, Timers, TlsInfo, Wall,
+    Ctx, Facts, Inspection, LogFacts, NoFacts, SessionInfo, StreamInfo, Timeout, Timers, TlsInfo,
+    Wall,
 };
+pub use date::{Zone, log_date, strftime};
 pub use error::{ParseError, nearest};
 pub use expr::Expr;
 pub use logformat::LogFormat;
 pub use pattern::{contains as network_contains, network, unhex};
 pub use sample::{Sample, Type};
-pub use tags::{log_date, strftime};
 pub use trace::{NoTrace, Tracer};
-pub use vars::{ProcVars, VarName, VarScope, Vars};
+pub use vars::{VarLimits, VarName, VarScope, Vars};
+
+use std::sync::LazyLock;
 
 /// Whether a regular expression can be used here; if not, why.
 pub fn check_regex(text: &str) -> Result<(), String> {
@@ -55,11 +61,27 @@ pub struct Scope<'a> {
     pub read_file: &'a dyn Fn(&str) -> Result<Vec<u8>, String>,
 }
 
+impl Scope<'_> {
+    /// What a text may look at that stands in no file: the predefined ACLs only.
+    pub fn bare() -> Scope<'static> {
+        static NO_ACLS: LazyLock<Acls> = LazyLock::new(Acls::default);
+        Scope {
+            acls: &NO_ACLS,
+            read_file: &|path| Err(format!("'{path}' cannot be read from here")),
+        }
+    }
+}
+
+/// The hashes that `hash-type` shares with converters.
+pub mod hash {
+    pub use crate::convert::{avalanche, crc32, djb2, sdbm};
+}
+
 /// The tables that the language is made of, for documentation and for "did you mean".
 pub mod table {
     pub use crate::action::ACTIONS;
-    pub use crate::convert::CONVERTERS;
-    pub use crate::fetch::{FETCHES, acl_names};
+    pub use crate::convert::converters;
+    pub use crate::fetch::{acl_names, fetches};
     pub use crate::tags::TAGS;
 }
 

@@ -2,8 +2,9 @@
 
 use crate::error::ParseError;
 use crate::expr::Expr;
+use crate::sample::hex;
 use crate::tags::{self, TagDef};
-use crate::{Ctx, Type};
+use crate::{Ctx, Scope};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Flags {
@@ -30,7 +31,7 @@ pub struct LogFormat {
 
 impl LogFormat {
     /// Reads a format; an error's offset points into the text.
-    pub fn parse(text: &str) -> Result<LogFormat, ParseError> {
+    pub fn parse(text: &str, scope: &Scope<'_>) -> Result<LogFormat, ParseError> {
         let mut parts = Vec::new();
         let mut literal = Vec::new();
         let mut global = Flags::default();
@@ -78,7 +79,7 @@ impl LogFormat {
                 let rest = text.get(at + 1..).unwrap_or_default();
                 let end = closing(rest).ok_or_else(|| fail("'%[' has no ']'".into()))?;
                 let inner = rest.get(..end).unwrap_or_default().trim();
-                let expr = Expr::parse(inner).map_err(|e| ParseError {
+                let expr = Expr::parse(inner, scope).map_err(|e| ParseError {
                     word: 0,
                     offset: at + 1 + e.offset,
                     message: e.message,
@@ -127,6 +128,19 @@ impl LogFormat {
         Ok(LogFormat { parts })
     }
 
+    /// Reads the format of a log line or a unique ID: of several spaces one stays.
+    pub fn parse_line(text: &str, scope: &Scope<'_>) -> Result<LogFormat, ParseError> {
+        let mut format = LogFormat::parse(text, scope)?;
+        for part in &mut format.parts {
+            if let Part::Text(text) = part {
+                let mut merged = text.to_vec();
+                merged.dedup_by(|b, a| *a == b' ' && *b == b' ');
+                *text = merged.into();
+            }
+        }
+        Ok(format)
+    }
+
     /// Whether it is fixed text; then rendering always gives this.
     pub fn fixed(&self) -> Option<&[u8]> {
         match self.parts.as_slice() {
@@ -145,19 +159,46 @@ impl LogFormat {
                 Part::Expr(expr, flags) => {
                     let sample = expr.eval(cx);
                     let text = sample.as_ref().map(|s| s.to_text());
-                    let hex = flags.hex && expr.output() == Type::Int;
-                    match (hex, sample.as_ref().and_then(|s| s.to_int())) {
-                        (true, Some(n)) => tags::quoted(format!("{n:X}").as_bytes(), *flags, out),
-                        _ => tags::quoted(text.as_deref().unwrap_or_default(), *flags, out),
-                    }
+                    log_text(text.as_deref().unwrap_or_default(), *flags, out);
                 }
             }
         }
     }
 
-    /// Appends the text as headers and targets want it: nothing for empty values, bytes as they
-    /// are.
+    /// Appends the text as headers, targets and bodies want it: nothing for empty values, control
+    /// characters as `%XX`, so that no value can begin a new line.
     pub fn render(&self, cx: &Ctx<'_>, out: &mut Vec<u8>) {
+        self.render_with(cx, out, |text, flags, out| {
+            for b in text {
+                match b {
+                    b'"' | b'\\' | b']' if flags.escape => out.extend_from_slice(&[b'\\', *b]),
+                    b'\t' => out.push(*b),
+                    0..=0x1f | 0x7f => {
+                        out.push(b'%');
+                        out.extend_from_slice(&hex(&[*b]));
+                    }
+                    _ => out.push(*b),
+                }
+            }
+        });
+    }
+
+    /// Appends the text as variables want it: bytes as they are.
+    pub fn render_plain(&self, cx: &Ctx<'_>, out: &mut Vec<u8>) {
+        self.render_with(cx, out, |text, flags, out| {
+            let quote: &[u8] = if flags.quote { b"\"" } else { b"" };
+            out.extend_from_slice(quote);
+            out.extend_from_slice(text);
+            out.extend_from_slice(quote);
+        });
+    }
+
+    fn render_with(
+        &self,
+        cx: &Ctx<'_>,
+        out: &mut Vec<u8>,
+        show: impl Fn(&[u8], Flags, &mut Vec<u8>),
+    ) {
         for part in &self.parts {
             match part {
                 Part::Text(text) => out.extend_from_slice(text),
@@ -170,17 +211,33 @@ impl LogFormat {
                 }
                 Part::Expr(expr, flags) => {
                     if let Some(sample) = expr.eval(cx) {
-                        let text = sample.to_text();
-                        if flags.quote {
-                            tags::quoted(&text, *flags, out);
-                        } else {
-                            out.extend_from_slice(&text);
-                        }
+                        show(&sample.to_text(), *flags, out);
                     }
                 }
             }
         }
     }
+}
+
+/// Appends a value as a log line shows it: only what would break the line is escaped (`#XX`).
+fn log_text(text: &[u8], flags: Flags, out: &mut Vec<u8>) {
+    if text.is_empty() && !flags.quote {
+        out.push(b'-');
+        return;
+    }
+    let quote: &[u8] = if flags.quote { b"\"" } else { b"" };
+    out.extend_from_slice(quote);
+    for b in text {
+        match b {
+            b'"' | b'\\' | b']' if flags.escape => out.extend_from_slice(&[b'\\', *b]),
+            0..=0x1f | 0x7f => {
+                out.push(b'#');
+                out.extend_from_slice(&hex(&[*b]));
+            }
+            _ => out.push(*b),
+        }
+    }
+    out.extend_from_slice(quote);
 }
 
 fn apply_flags(text: &str, flags: &mut Flags) -> Result<(), String> {

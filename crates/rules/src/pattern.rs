@@ -3,7 +3,7 @@
 use crate::Sample;
 use regex::bytes::{Regex, RegexBuilder};
 use std::collections::HashSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// How a sample is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,15 +95,8 @@ impl Patterns {
         let each = |i: usize, m: String| (i, m);
         Ok(match how {
             Match::Found => Patterns::Found,
-            Match::Bool if texts.is_empty() => Patterns::True,
-            Match::Bool => {
-                let ranges = texts.iter().enumerate().map(|(i, t)| match t.as_str() {
-                    "true" | "1" => Ok((1, 1)),
-                    "false" | "0" => Ok((0, 0)),
-                    _ => Err(each(i, format!("'{t}' is no boolean: write true or false"))),
-                });
-                Patterns::Ints(ranges.collect::<Result<_, _>>()?)
-            }
+            // What is true matches, whatever the patterns say.
+            Match::Bool => Patterns::True,
             Match::Int | Match::Len => {
                 let ranges = int_ranges(texts)?;
                 if how == Match::Len {
@@ -308,7 +301,10 @@ pub fn network(text: &str) -> Option<(IpAddr, u8)> {
         None => (text, None),
         Some((ip, len)) => (ip, Some(len)),
     };
-    let ip: IpAddr = ip.parse().ok()?;
+    let ip: IpAddr = match ip.parse() {
+        Ok(ip) => ip,
+        Err(_) => IpAddr::V4(short_ip4(ip)?),
+    };
     let max = if ip.is_ipv4() { 32 } else { 128 };
     let len = match len {
         None => max,
@@ -316,7 +312,7 @@ pub fn network(text: &str) -> Option<(IpAddr, u8)> {
             Ok(len) if len <= max => len,
             Ok(_) => return None,
             Err(_) => {
-                let mask = u32::from(len.parse::<std::net::Ipv4Addr>().ok()?);
+                let mask = u32::from(len.parse::<Ipv4Addr>().ok()?);
                 (mask.leading_ones() + mask.trailing_zeros() == 32 || mask == 0)
                     .then(|| mask.leading_ones() as u8)?
             }
@@ -325,9 +321,38 @@ pub fn network(text: &str) -> Option<(IpAddr, u8)> {
     Some((ip, len))
 }
 
-/// Whether a network holds an address; an IPv4 address in IPv6 clothes counts as IPv4.
+/// `127.1` and the like: what is left out between the first numbers and the last is 0.
+fn short_ip4(text: &str) -> Option<Ipv4Addr> {
+    let mut octets = [0u8; 4];
+    let numbers: Option<Vec<u8>> = text.split('.').map(|n| n.parse().ok()).collect();
+    let (last, first) = numbers.as_deref()?.split_last()?;
+    octets
+        .get_mut(..first.len())
+        .filter(|o| o.len() < 4)?
+        .copy_from_slice(first);
+    octets[3] = *last;
+    Some(octets.into())
+}
+
+/// The IPv4 address in an IPv6 one: `::ffff:a.b.c.d`, `::a.b.c.d` or `2002:` and it (6to4).
+fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+    let s = ip.segments();
+    let pair = match s {
+        [0x2002, high, low, ..] => [high, low],
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] => [high, low],
+        _ => return None,
+    };
+    Some((u32::from(pair[0]) << 16 | u32::from(pair[1])).into())
+}
+
+/// Whether a network holds an address. Where one is of IPv4 and the other of IPv6, the address is
+/// taken as one of the network's family.
 pub fn contains(net: IpAddr, len: u8, ip: IpAddr) -> bool {
-    match (net, ip.to_canonical()) {
+    match (net, ip) {
+        (IpAddr::V4(_), IpAddr::V6(ip)) => {
+            embedded(ip).is_some_and(|ip| contains(net, len, ip.into()))
+        }
+        (IpAddr::V6(_), IpAddr::V4(ip)) => contains(net, len, ip.to_ipv6_mapped().into()),
         (IpAddr::V4(net), IpAddr::V4(ip)) => {
             let shift = 32 - u32::from(len.min(32));
             u32::from(net).checked_shr(shift).unwrap_or(0)
@@ -338,7 +363,6 @@ pub fn contains(net: IpAddr, len: u8, ip: IpAddr) -> bool {
             u128::from(net).checked_shr(shift).unwrap_or(0)
                 == u128::from(ip).checked_shr(shift).unwrap_or(0)
         }
-        _ => false,
     }
 }
 

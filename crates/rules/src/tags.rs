@@ -1,7 +1,8 @@
 //! The table of log tags (manual section 8.2.6), and how values look in a log line.
 
 use crate::Ctx;
-use crate::ctx::{LogFacts, Timers, Wall};
+use crate::ctx::{LogFacts, Timers};
+use crate::date::{Zone, clf_date, log_date};
 use crate::logformat::Flags;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -47,16 +48,16 @@ pub static TAGS: &[TagDef] = &[
     )),
     tag!("H", "this machine's name", |cx, _, _, o| o
         .extend_from_slice(cx.facts.hostname().as_bytes())),
-    tag!("HM", "the request's method", |_, l, f, o| quoted(
-        request_part(l, 0),
+    tag!("HM", "the request's method", |cx, l, f, o| quoted(
+        request_part(cx, l, 0),
         f,
         o
     )),
     tag!(
         "HP",
         "the request's path, with what precedes it",
-        |_, l, f, o| {
-            let target = request_part(l, 1);
+        |cx, l, f, o| {
+            let target = request_part(cx, l, 1);
             quoted(
                 target.split(|b| *b == b'?').next().unwrap_or_default(),
                 f,
@@ -64,23 +65,23 @@ pub static TAGS: &[TagDef] = &[
             );
         }
     ),
-    tag!("HPO", "the request's path only", |_, l, f, o| quoted(
-        http::uri::path(request_part(l, 1)),
+    tag!("HPO", "the request's path only", |cx, l, f, o| quoted(
+        http::uri::path(request_part(cx, l, 1)),
         f,
         o
     )),
-    tag!("HQ", "the query, with its question mark", |_, l, f, o| {
-        let target = request_part(l, 1);
+    tag!("HQ", "the query, with its question mark", |cx, l, f, o| {
+        let target = request_part(cx, l, 1);
         let at = target.iter().position(|b| *b == b'?');
         quoted(at.and_then(|at| target.get(at..)).unwrap_or_default(), f, o);
     }),
-    tag!("HU", "the request's target", |_, l, f, o| quoted(
-        request_part(l, 1),
+    tag!("HU", "the request's target", |cx, l, f, o| quoted(
+        request_part(cx, l, 1),
         f,
         o
     )),
-    tag!("HV", "the request's version", |_, l, f, o| quoted(
-        request_part(l, 2),
+    tag!("HV", "the request's version", |cx, l, f, o| quoted(
+        request_part(cx, l, 2),
         f,
         o
     )),
@@ -93,8 +94,11 @@ pub static TAGS: &[TagDef] = &[
         l.status.map_or(-1, i64::from),
         o
     )),
-    tag!("T", "the date of the line, GMT", |_, l, _, o| o
-        .extend_from_slice(&clf_date(l.end.secs))),
+    tag!("T", "the date of the line, GMT", |_, l, _, o| clf_date(
+        l.end.secs,
+        &Zone::utc(0),
+        o
+    )),
     tag!("Ta", "active time of the request, ms", |_, l, _, o| time(
         l,
         |t| t.ta,
@@ -125,23 +129,15 @@ pub static TAGS: &[TagDef] = &[
         false,
         o
     )),
-    tag!("Tl", "the date of the line, local", |_, l, _, o| o
-        .extend_from_slice(&clf_date(l.end.secs))),
+    tag!("Tl", "the date of the line, local", |cx, l, _, o| clf_date(
+        l.end.secs,
+        &cx.facts.local_zone(l.end.secs),
+        o
+    )),
     tag!(
         "Tq",
         "handshake, idle and request time, ms",
-        |_, l, _, o| time(
-            l,
-            |t| {
-                if t.tr_request < 0 {
-                    -1
-                } else {
-                    t.th.max(0) + t.ti.max(0) + t.tr_request
-                }
-            },
-            false,
-            o
-        )
+        |_, l, _, o| time(l, Timers::tq, false, o)
     ),
     tag!("TR", "time to receive the request, ms", |_, l, _, o| time(
         l,
@@ -168,7 +164,7 @@ pub static TAGS: &[TagDef] = &[
     )),
     tag!("Tu", "total time seen by the user, ms", |_, l, _, o| time(
         l,
-        |t| { if t.tt < 0 { -1 } else { t.tt - t.ti.max(0) } },
+        Timers::tu,
         true,
         o
     )),
@@ -251,8 +247,8 @@ pub static TAGS: &[TagDef] = &[
             quoted(&name, f, o);
         }
     ),
-    tag!("hr", "captured request headers", |_, l, f, o| captures(
-        l.request_captures,
+    tag!("hr", "captured request headers", |cx, _, f, o| captures(
+        cx.captures[0],
         f,
         o,
         false
@@ -260,10 +256,10 @@ pub static TAGS: &[TagDef] = &[
     tag!(
         "hrl",
         "captured request headers, a field each",
-        |_, l, f, o| captures(l.request_captures, f, o, true)
+        |cx, _, f, o| captures(cx.captures[0], f, o, true)
     ),
-    tag!("hs", "captured response headers", |_, l, f, o| captures(
-        l.response_captures,
+    tag!("hs", "captured response headers", |cx, _, f, o| captures(
+        cx.captures[1],
         f,
         o,
         false
@@ -271,7 +267,7 @@ pub static TAGS: &[TagDef] = &[
     tag!(
         "hsl",
         "captured response headers, a field each",
-        |_, l, f, o| captures(l.response_captures, f, o, true)
+        |cx, _, f, o| captures(cx.captures[1], f, o, true)
     ),
     tag!("lc", "line counter", |_, l, f, o| base(
         l.request_counter as i64,
@@ -286,18 +282,13 @@ pub static TAGS: &[TagDef] = &[
             write!(o, "{ms:03}")
         };
     }),
-    tag!("pid", "the process's number", |_, l, f, o| base(
-        l.pid.into(),
+    tag!("pid", "the process's number", |cx, _, f, o| base(
+        cx.facts.pid().into(),
         f,
         o
     )),
-    tag!("r", "the request line", |_, l, f, o| {
-        let line = if l.request_line.is_empty() {
-            b"<BADREQ>"
-        } else {
-            l.request_line
-        };
-        quoted(line, f, o);
+    tag!("r", "the request line", |cx, l, f, o| {
+        quoted(request_line(cx, l), f, o);
     }),
     tag!(
         "rc",
@@ -357,17 +348,24 @@ pub static TAGS: &[TagDef] = &[
         o
     )),
     tag!("t", "the accept date with milliseconds", |cx, _, _, o| {
-        log_date(cx.session.accepted, o)
+        let at = cx.session.accepted;
+        log_date(at, &cx.facts.local_zone(at.secs), o)
     }),
     tag!(
         "tr",
         "the request's date with milliseconds",
-        |_, l, _, o| log_date(l.request, o)
+        |cx, l, _, o| log_date(l.request, &cx.facts.local_zone(l.request.secs), o)
     ),
-    tag!("trg", "the request's date, GMT", |_, l, _, o| o
-        .extend_from_slice(&clf_date(l.request.secs))),
-    tag!("trl", "the request's date, local", |_, l, _, o| o
-        .extend_from_slice(&clf_date(l.request.secs))),
+    tag!("trg", "the request's date, GMT", |_, l, _, o| clf_date(
+        l.request.secs,
+        &Zone::utc(0),
+        o
+    )),
+    tag!("trl", "the request's date, local", |cx, l, _, o| clf_date(
+        l.request.secs,
+        &cx.facts.local_zone(l.request.secs),
+        o
+    )),
     tag!("ts", "the two termination flags", |_, l, _, o| o
         .extend_from_slice(
             l.termination.get(..2).unwrap_or_default()
@@ -384,11 +382,19 @@ pub fn find(name: &str) -> Option<&'static TagDef> {
     TAGS.iter().find(|t| t.name == name)
 }
 
-/// Appends a tag's value.
+/// Appends a tag's value; outside of logs, of what is known by then.
 pub(crate) fn write(tag: &TagDef, flags: Flags, cx: &Ctx<'_>, out: &mut Vec<u8>) {
     match cx.log {
         Some(facts) => (tag.show)(cx, facts, flags, out),
-        None => (tag.show)(cx, &LogFacts::default(), flags, out),
+        None => {
+            let facts = LogFacts {
+                request: cx.now,
+                end: cx.now,
+                termination: *b"----",
+                ..LogFacts::default()
+            };
+            (tag.show)(cx, &facts, flags, out);
+        }
     }
 }
 
@@ -473,16 +479,19 @@ fn port(address: Option<SocketAddr>, flags: Flags, out: &mut Vec<u8>) {
     }
 }
 
-/// Method, target or version of the request line.
-fn request_part<'a>(facts: &LogFacts<'a>, part: usize) -> &'a [u8] {
-    if facts.request_line.is_empty() {
-        return b"<BADREQ>";
+/// The request line: as it was received, or, while rules run, as it is.
+fn request_line<'a>(cx: &'a Ctx<'_>, facts: &LogFacts<'a>) -> &'a [u8] {
+    match (facts.request_line, cx.request()) {
+        (b"", Some(head)) => head.start_line(),
+        (b"", None) => b"<BADREQ>",
+        (line, _) => line,
     }
-    facts
-        .request_line
-        .splitn(3, |b| *b == b' ')
-        .nth(part)
-        .unwrap_or_default()
+}
+
+/// Method, target or version of the request line.
+fn request_part<'a>(cx: &'a Ctx<'_>, facts: &LogFacts<'a>, part: usize) -> &'a [u8] {
+    let mut parts = request_line(cx, facts).splitn(3, |b| *b == b' ');
+    parts.nth(part).unwrap_or_default()
 }
 
 fn captures(slots: &[Option<Box<[u8]>>], flags: Flags, out: &mut Vec<u8>, separate: bool) {
@@ -513,149 +522,4 @@ fn captures(slots: &[Option<Box<[u8]>>], flags: Flags, out: &mut Vec<u8>, separa
     }
     joined.push(b'}');
     quoted(&joined, flags, out);
-}
-
-/// Days since 1970 to year, month (from 1) and day (Hinnant's civil_from_days).
-fn civil(days: i64) -> (i64, usize, i64) {
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let doe = z.rem_euclid(146_097);
-    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    (
-        yoe + era * 400 + i64::from(month <= 2),
-        month as usize,
-        doy - (153 * mp + 2) / 5 + 1,
-    )
-}
-
-const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
-const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-
-struct Broken {
-    year: i64,
-    month: usize,
-    day: i64,
-    hour: i64,
-    minute: i64,
-    second: i64,
-    weekday: &'static str,
-}
-
-impl Broken {
-    fn down(secs: i64) -> Broken {
-        let days = secs.div_euclid(86_400);
-        let rest = secs.rem_euclid(86_400);
-        let (year, month, day) = civil(days);
-        let weekday = DAYS[days.rem_euclid(7) as usize];
-        Broken {
-            year,
-            month,
-            day,
-            hour: rest / 3600,
-            minute: rest / 60 % 60,
-            second: rest % 60,
-            weekday,
-        }
-    }
-
-    fn month_name(&self) -> &'static str {
-        MONTHS
-            .get(self.month.wrapping_sub(1))
-            .copied()
-            .unwrap_or("Jan")
-    }
-}
-
-/// `09/Dec/2013:12:59:46.633`.
-/// `06/Feb/2009:12:14:14.655`, local time: the date of log lines.
-pub fn log_date(at: Wall, out: &mut Vec<u8>) {
-    let d = Broken::down(at.secs);
-    let _ = write!(
-        out,
-        "{:02}/{}/{:04}:{:02}:{:02}:{:02}.{:03}",
-        d.day,
-        d.month_name(),
-        d.year,
-        d.hour,
-        d.minute,
-        d.second,
-        at.micros / 1000
-    );
-}
-
-/// `09/Dec/2013:12:59:46 +0000`.
-fn clf_date(secs: i64) -> Vec<u8> {
-    let d = Broken::down(secs);
-    format!(
-        "{:02}/{}/{:04}:{:02}:{:02}:{:02} +0000",
-        d.day,
-        d.month_name(),
-        d.year,
-        d.hour,
-        d.minute,
-        d.second
-    )
-    .into_bytes()
-}
-
-/// `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 section 5.6.7).
-pub fn http_date(secs: i64) -> Vec<u8> {
-    let d = Broken::down(secs);
-    format!(
-        "{}, {:02} {} {:04} {:02}:{:02}:{:02} GMT",
-        d.weekday,
-        d.day,
-        d.month_name(),
-        d.year,
-        d.hour,
-        d.minute,
-        d.second
-    )
-    .into_bytes()
-}
-
-/// The usual letters of strftime(3), in UTC.
-pub fn strftime(format: &[u8], secs: i64) -> Vec<u8> {
-    let d = Broken::down(secs);
-    let mut out = Vec::new();
-    let mut bytes = format.iter();
-    while let Some(b) = bytes.next() {
-        if *b != b'%' {
-            out.push(*b);
-            continue;
-        }
-        let _ = match bytes.next() {
-            Some(b'Y') => write!(out, "{:04}", d.year),
-            Some(b'y') => write!(out, "{:02}", d.year.rem_euclid(100)),
-            Some(b'm') => write!(out, "{:02}", d.month),
-            Some(b'd') => write!(out, "{:02}", d.day),
-            Some(b'e') => write!(out, "{:2}", d.day),
-            Some(b'H') => write!(out, "{:02}", d.hour),
-            Some(b'M') => write!(out, "{:02}", d.minute),
-            Some(b'S') => write!(out, "{:02}", d.second),
-            Some(b'b' | b'h') => write!(out, "{}", d.month_name()),
-            Some(b'a') => write!(out, "{}", d.weekday),
-            Some(b'F') => write!(out, "{:04}-{:02}-{:02}", d.year, d.month, d.day),
-            Some(b'T') => write!(out, "{:02}:{:02}:{:02}", d.hour, d.minute, d.second),
-            Some(b'D') => write!(
-                out,
-                "{:02}/{:02}/{:02}",
-                d.month,
-                d.day,
-                d.year.rem_euclid(100)
-            ),
-            Some(b's') => write!(out, "{secs}"),
-            Some(b'Z') => write!(out, "UTC"),
-            Some(b'z') => write!(out, "+0000"),
-            Some(b'%') => write!(out, "%"),
-            Some(other) => write!(out, "%{}", char::from(*other)),
-            None => write!(out, "%"),
-        };
-    }
-    out
 }

@@ -1,8 +1,6 @@
 //! Variables, by scope and name (manual section 2.8).
 
 use crate::Sample;
-use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How long a variable lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,38 +55,73 @@ impl VarName {
     }
 }
 
-/// The variables of the `proc` scope, which every session shares.
-///
-/// A session works with the set it saw when its request began ([`Vars::refresh`]); what it sets
-/// itself it sees at once.
-#[derive(Debug, Default)]
-pub struct ProcVars {
-    version: AtomicU64,
-    values: Mutex<Values>,
+/// How many bytes variables may take (`tune.vars.…-max-size`); 0 is without limit. What a
+/// transaction holds counts for its session, too, and a request's or response's for both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)] // names of the manual
+pub struct VarLimits {
+    pub all: usize,
+    pub proc: usize,
+    pub sess: usize,
+    pub txn: usize,
+    pub reqres: usize,
 }
 
-type Values = Arc<Vec<(VarName, Sample<'static>)>>;
+/// What a variable takes besides its content, bytes: its name and its place.
+const OVERHEAD: usize = size_of::<(VarName, Sample<'static>)>();
 
-impl ProcVars {
-    fn values(&self) -> MutexGuard<'_, Values> {
-        self.values.lock().unwrap_or_else(PoisonError::into_inner)
+/// When a variable may be set, by what it holds and what it is to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// It was set, or not.
+    Set(bool),
+    /// What it is to hold is empty, or not; numbers and addresses never are.
+    Empty(bool),
+    /// It is greater than what it is to hold, if both are numbers.
+    Greater,
+    /// It is less.
+    Less,
+}
+
+impl Condition {
+    /// Each name.
+    pub const NAMES: &'static [&'static str] = &[
+        "ifexists",
+        "ifnotexists",
+        "ifempty",
+        "ifnotempty",
+        "ifset",
+        "ifnotset",
+        "ifgt",
+        "iflt",
+    ];
+
+    /// By its name.
+    pub fn by_name(name: &str) -> Option<Condition> {
+        Some(match name {
+            "ifexists" | "ifset" => Condition::Set(true),
+            "ifnotexists" | "ifnotset" => Condition::Set(false),
+            "ifempty" => Condition::Empty(true),
+            "ifnotempty" => Condition::Empty(false),
+            "ifgt" => Condition::Greater,
+            "iflt" => Condition::Less,
+            _ => return None,
+        })
     }
 
-    /// The value, if it was set.
-    pub fn get(&self, name: &VarName) -> Option<Sample<'static>> {
-        let values = self.values();
-        let found = values.iter().find(|(n, _)| n == name);
-        found.map(|(_, value)| value.clone())
-    }
-
-    /// Sets, replaces or, with `None`, forgets.
-    pub fn set(&self, name: &VarName, value: Option<Sample<'static>>) {
-        let mut values = self.values();
-        let mut next = Vec::clone(&values);
-        next.retain(|(n, _)| n != name);
-        next.extend(value.map(|v| (name.clone(), v)));
-        *values = Arc::new(next);
-        self.version.fetch_add(1, Release);
+    fn holds(self, old: Option<&Sample<'_>>, new: &Sample<'_>) -> bool {
+        let compared = match (old, new) {
+            (Some(Sample::Int(old)), Sample::Int(new)) => Some(old.cmp(new)),
+            _ => None,
+        };
+        match self {
+            Condition::Set(set) => old.is_some() == set,
+            Condition::Empty(wanted) => {
+                matches!(new, Sample::Str(b) | Sample::Bin(b) if b.is_empty()) == wanted
+            }
+            Condition::Greater => compared.is_none_or(|c| c.is_gt()),
+            Condition::Less => compared.is_none_or(|c| c.is_lt()),
+        }
     }
 }
 
@@ -96,66 +129,73 @@ impl ProcVars {
 #[derive(Clone, Debug, Default)]
 pub struct Vars {
     entries: Vec<(VarName, Sample<'static>)>,
-    shared: Option<Arc<ProcVars>>,
-    /// The shared ones as last seen; `None` while there are none.
-    seen: Option<(u64, Values)>,
+    limits: VarLimits,
 }
 
 impl Vars {
-    /// Those of a session in a process with these shared ones.
-    pub fn sharing(shared: &Arc<ProcVars>) -> Vars {
-        let mut vars = Vars {
-            shared: Some(Arc::clone(shared)),
-            ..Vars::default()
-        };
-        vars.refresh();
-        vars
-    }
-
-    /// Looks at the shared variables anew.
-    pub fn refresh(&mut self) {
-        let Some(shared) = &self.shared else { return };
-        let version = shared.version.load(Acquire);
-        if self.seen.as_ref().map_or(0, |(seen, _)| *seen) != version {
-            self.seen = Some((version, Arc::clone(&shared.values())));
+    /// None yet, and no more than these limits allow later.
+    pub fn limited(limits: VarLimits) -> Vars {
+        Vars {
+            entries: Vec::new(),
+            limits,
         }
     }
 
     /// The value, if it was set.
     pub fn get(&self, name: &VarName) -> Option<&Sample<'static>> {
-        let entries = match (&self.shared, name.scope) {
-            (Some(_), VarScope::Proc) => self.seen.as_ref().map(|(_, values)| &**values)?,
-            _ => &self.entries,
-        };
-        entries.iter().find(|(n, _)| n == name).map(|(_, v)| v)
+        self.entries.iter().find(|(n, _)| n == name).map(|(_, v)| v)
     }
 
-    /// Sets or replaces.
-    pub fn set(&mut self, name: &VarName, value: Sample<'static>) {
-        if let (Some(shared), VarScope::Proc) = (&self.shared, name.scope) {
-            shared.set(name, Some(value));
-            self.refresh();
-            return;
+    /// Sets or replaces; whether there was room. Without room the variable stays as it was.
+    pub fn set(&mut self, name: &VarName, value: Sample<'static>) -> bool {
+        if self.limits != VarLimits::default() && !self.has_room(name, &value) {
+            return false;
         }
         match self.entries.iter_mut().find(|(n, _)| n == name) {
             Some((_, slot)) => *slot = value,
             None => self.entries.push((name.clone(), value)),
         }
+        true
+    }
+
+    /// Sets or replaces where all conditions hold and there is room; whether it did.
+    pub fn set_if(
+        &mut self,
+        name: &VarName,
+        value: Sample<'static>,
+        conditions: &[Condition],
+    ) -> bool {
+        let old = self.get(name);
+        conditions.iter().all(|c| c.holds(old, &value)) && self.set(name, value)
+    }
+
+    fn has_room(&self, name: &VarName, value: &Sample<'_>) -> bool {
+        use VarScope::{Check, Proc, Req, Res, Sess, Txn};
+        let others = |scopes: &[VarScope]| {
+            let counted = self.entries.iter();
+            let counted = counted.filter(|(n, _)| n != name && scopes.contains(&n.scope));
+            counted.map(|(_, v)| OVERHEAD + content(v)).sum::<usize>()
+        };
+        let fits = |limit: usize, scopes: &[VarScope]| {
+            limit == 0
+                || !scopes.contains(&name.scope)
+                || others(scopes) + OVERHEAD + content(value) <= limit
+        };
+        fits(self.limits.reqres, &[Req, Res])
+            && fits(self.limits.txn, &[Req, Res, Txn])
+            && fits(self.limits.sess, &[Req, Res, Txn, Sess])
+            && fits(self.limits.proc, &[Proc])
+            && fits(self.limits.all, &[Req, Res, Txn, Sess, Proc, Check])
     }
 
     /// Forgets.
     pub fn unset(&mut self, name: &VarName) {
-        if let (Some(shared), VarScope::Proc) = (&self.shared, name.scope) {
-            shared.set(name, None);
-            self.refresh();
-            return;
-        }
         self.entries.retain(|(n, _)| n != name);
     }
 
-    /// Forgets all of one scope.
-    pub fn clear(&mut self, scope: VarScope) {
-        self.entries.retain(|(n, _)| n.scope != scope);
+    /// Forgets what lives no longer than the request is processed.
+    pub fn begin_response(&mut self) {
+        self.entries.retain(|(n, _)| n.scope != VarScope::Req);
     }
 
     /// Forgets what lives no longer than a request; what lives as long as the session stays.
@@ -165,22 +205,10 @@ impl Vars {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_variable_of_the_process_is_seen_by_every_session_that_looks_anew() {
-        let shared = Arc::new(ProcVars::default());
-        let name = VarName::parse("proc.n").expect("a name");
-        let (mut one, mut two) = (Vars::sharing(&shared), Vars::sharing(&shared));
-        one.set(&name, Sample::Int(3));
-        assert_eq!(one.get(&name), Some(&Sample::Int(3)));
-        assert_eq!(two.get(&name), None, "not in the middle of a request");
-        two.refresh();
-        assert_eq!(two.get(&name), Some(&Sample::Int(3)));
-        two.unset(&name);
-        one.refresh();
-        assert_eq!((one.get(&name), shared.get(&name)), (None, None));
+/// The bytes of a text; numbers have room in the variable itself.
+fn content(value: &Sample<'_>) -> usize {
+    match value {
+        Sample::Str(b) | Sample::Bin(b) | Sample::Method(b) => b.len(),
+        _ => 0,
     }
 }

@@ -4,8 +4,9 @@ use crate::backend::Backend;
 use crate::generation::Generation;
 use crate::process::Process;
 use crate::server::Server;
-use rules::Facts;
-use std::sync::Arc;
+use rules::{Facts, Timeout, Zone};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// A process and the generation a request began with.
@@ -101,6 +102,43 @@ impl Facts for View<'_> {
     fn srv_weight(&self, backend: &str, server: &str) -> Option<i64> {
         Some(self.server(backend, server)?.weight().into())
     }
+    fn be_conn_free(&self, backend: &str) -> Option<i64> {
+        let servers = self.backend(backend)?.servers().iter();
+        let free = servers.filter(|s| s.usable()).map(free_places);
+        Some(free.reduce(joined).unwrap_or(0))
+    }
+    fn fe_defbe(&self, frontend: &str) -> Option<String> {
+        let frontend = self.generation.frontend(frontend)?;
+        frontend
+            .side()
+            .default_backend
+            .as_deref()
+            .map(str::to_string)
+    }
+    fn timeout(&self, proxy: &str, which: Timeout) -> Option<i64> {
+        let front = || self.generation.frontend(proxy).map(|f| f.proxy());
+        let proxy = self.backend(proxy).map(|b| b.proxy()).or_else(front)?;
+        let set = match which {
+            Timeout::Client => proxy.timeouts.client,
+            Timeout::Connect => proxy.timeouts.connect,
+            Timeout::Queue => proxy.timeouts.queue,
+            Timeout::Server => proxy.timeouts.server,
+            Timeout::Tarpit => proxy.timeouts.tarpit,
+            Timeout::Tunnel => proxy.timeouts.tunnel,
+        };
+        Some(set.map_or(0, |t| t.as_millis() as i64))
+    }
+    fn srv_conn_free(&self, backend: &str, server: &str) -> Option<i64> {
+        Some(free_places(self.server(backend, server)?))
+    }
+    fn srv_sess_rate(&self, backend: &str, server: &str) -> Option<i64> {
+        let now = self.process.millis(self.now);
+        let counters = &self.server(backend, server)?.counters;
+        Some(counters.rate(now, |c| &c.sess_rate) as i64)
+    }
+    fn srv_iweight(&self, backend: &str, server: &str) -> Option<i64> {
+        Some(self.server(backend, server)?.settings().weight.into())
+    }
     fn act_conn(&self) -> i64 {
         self.process.connections.now() as i64
     }
@@ -108,13 +146,46 @@ impl Facts for View<'_> {
         let mut set = self.generation.config.global.environment.iter().rev();
         match set.find(|(n, _)| &**n == name) {
             Some((_, value)) => value.as_deref().map(str::to_string),
-            None => None,
+            None => self.process.machine.environment.get(name).cloned(),
         }
     }
+    fn is_local(&self, ip: IpAddr) -> bool {
+        (self.process.machine.is_local)(ip)
+    }
+    fn local_zone(&self, secs: i64) -> Zone {
+        (self.process.machine.local_zone)(secs)
+    }
+    fn vars(&self) -> Option<&Mutex<rules::Vars>> {
+        Some(&self.process.vars)
+    }
+    fn pid(&self) -> u32 {
+        self.process.pid
+    }
+    fn stopping(&self) -> bool {
+        self.process.is_stopping()
+    }
+    fn uptime(&self) -> i64 {
+        self.now
+            .saturating_duration_since(self.process.start)
+            .as_secs() as i64
+    }
     fn hostname(&self) -> &str {
-        &self.process.hostname
+        &self.process.machine.hostname
     }
     fn nbthread(&self) -> i64 {
         self.process.workers as i64
     }
+}
+
+/// Places that a server has free; -1 without a limit.
+fn free_places(server: &Arc<Server>) -> i64 {
+    match server.maxconn() {
+        0 => -1,
+        most => (i64::from(most) - server.sessions.now() as i64).max(0),
+    }
+}
+
+/// Places of two servers together; without a limit where one has none.
+fn joined(a: i64, b: i64) -> i64 {
+    if a < 0 || b < 0 { -1 } else { a + b }
 }

@@ -27,6 +27,6 @@ pub use errors::{Captured, Errors};
 pub use facts::View;
 pub use frontend::{Frontend, SessionGuard};
 pub use generation::Generation;
-pub use process::{Process, ProcessCounters, RateLimit};
+pub use process::{Machine, Process, ProcessCounters, RateLimit};
 pub use server::{Admin, Server, Target};
 pub use sessions::{NoSessions, SessionFacts, Sessions, Stage, Which};

@@ -4,9 +4,11 @@ use crate::counters::{Counter, Gauge, PerWorker, Rate};
 use crate::errors::Errors;
 use crate::generation::Generation;
 use arc_swap::ArcSwap;
-use rules::{ProcVars, Wall};
-use std::sync::Arc;
+use rules::Wall;
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// What one worker counts for the process.
@@ -33,6 +35,29 @@ pub enum RateLimit {
     SslSessions,
 }
 
+/// What the process is told of its machine when it starts.
+pub struct Machine {
+    /// The machine's name.
+    pub hostname: String,
+    /// The environment, as it was found.
+    pub environment: HashMap<String, String>,
+    /// The local time zone at a moment (Unix seconds).
+    pub local_zone: fn(i64) -> rules::Zone,
+    /// Whether an address is one of the machine.
+    pub is_local: fn(IpAddr) -> bool,
+}
+
+impl Default for Machine {
+    fn default() -> Machine {
+        Machine {
+            hostname: "localhost".into(),
+            environment: HashMap::new(),
+            local_zone: rules::Zone::utc,
+            is_local: |ip| ip.is_loopback(),
+        }
+    }
+}
+
 /// The process.
 pub struct Process {
     /// Number of workers.
@@ -43,8 +68,8 @@ pub struct Process {
     pub start: Instant,
     /// Its number.
     pub pid: u32,
-    /// This machine's name.
-    pub hostname: String,
+    /// This machine.
+    pub machine: Machine,
     /// The name of this node in the statistics.
     pub node: String,
     /// The most connections.
@@ -61,7 +86,7 @@ pub struct Process {
     /// The last malformed messages.
     pub errors: Errors,
     /// Variables of the `proc` scope.
-    pub vars: Arc<ProcVars>,
+    pub vars: Mutex<rules::Vars>,
     rate_limits: [AtomicU32; 3],
     stopping: AtomicBool,
     next_uid: AtomicU32,
@@ -77,7 +102,7 @@ impl Process {
         max_descriptors: u64,
         started: Wall,
         start: Instant,
-        hostname: String,
+        machine: Machine,
     ) -> Arc<Process> {
         let rates = [config.global.maxconnrate, config.global.maxsessrate, None];
         let process = Process {
@@ -89,9 +114,9 @@ impl Process {
                 .global
                 .node
                 .as_deref()
-                .unwrap_or(&hostname)
+                .unwrap_or(&machine.hostname)
                 .to_string(),
-            hostname,
+            machine,
             maxconn: AtomicU32::new(maxconn),
             hard_maxconn: maxconn,
             max_descriptors,
@@ -99,7 +124,7 @@ impl Process {
             counters: PerWorker::new(workers),
             generation: ArcSwap::from_pointee(Generation::default()),
             errors: Errors::default(),
-            vars: Arc::default(),
+            vars: Mutex::new(rules::Vars::limited(config.global.tuning.vars)),
             rate_limits: rates.map(|rate| AtomicU32::new(rate.unwrap_or(0))),
             stopping: AtomicBool::new(false),
             next_uid: AtomicU32::new(0),

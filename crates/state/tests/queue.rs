@@ -84,7 +84,7 @@ fn process_with(side: model::Backend) -> Arc<Process> {
         1000,
         wall,
         Instant::now(),
-        "host".into(),
+        state::Machine::default(),
     )
 }
 

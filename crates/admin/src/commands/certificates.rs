@@ -159,5 +159,7 @@ fn hex(bytes: &[u8]) -> String {
 
 /// `Nov 21 07:01:28 2026 GMT`.
 fn date(unix: i64) -> String {
-    String::from_utf8_lossy(&rules::strftime(b"%b %e %H:%M:%S %Y GMT", unix)).into_owned()
+    let zone = rules::Zone::utc(unix);
+    let date = rules::strftime(b"%b %e %H:%M:%S %Y GMT", unix, (0, 0), &zone);
+    String::from_utf8_lossy(&date).into_owned()
 }

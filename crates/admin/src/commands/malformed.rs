@@ -4,7 +4,7 @@ use super::Command;
 use crate::cli::{Cli, Said, World};
 use crate::time::stamp;
 use model::CliLevel;
-use state::Captured;
+use state::{Captured, Process};
 use std::fmt::Write;
 
 pub(super) static COMMANDS: &[Command] = &[Command::new(
@@ -39,20 +39,20 @@ fn show_errors(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
     let (events, all) = w.process.errors.list();
     let mut out = format!(
         "Total events captured on [{}] : {events}\n",
-        stamp(w.wall, 3)
+        stamp(w.wall, w.process, 3)
     );
     for captured in all {
         let concerns = wanted.is_none_or(|id| {
             captured.proxy.0 == id || captured.other.as_ref().is_some_and(|o| o.0 == id)
         });
         if concerns && direction.is_none_or(|d| d == captured.response) {
-            dump(&captured, &mut out);
+            dump(w.process, &captured, &mut out);
         }
     }
     Said::data(out)
 }
 
-fn dump(c: &Captured, out: &mut String) {
+fn dump(process: &Process, c: &Captured, out: &mut String) {
     let name = |n: &Option<(u32, std::sync::Arc<str>)>| match n {
         Some((id, name)) => format!("{name} (#{id})"),
         None => "<NONE> (#-1)".into(),
@@ -67,7 +67,7 @@ fn dump(c: &Captured, out: &mut String) {
         out,
         " \n[{}] {side} {} (#{}): invalid {what}\n  {other} {}, server {}, event #{}, src {source}\n  \
          len {}, error at position {}:\n  ",
-        stamp(c.when, 3),
+        stamp(c.when, process, 3),
         c.proxy.1,
         c.proxy.0,
         name(&c.other),

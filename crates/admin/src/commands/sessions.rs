@@ -153,7 +153,7 @@ fn whole(w: &World<'_>, s: &Shown, out: &mut String) {
         out,
         "{:#x}: [{}] id={} proto={proto} source={src}",
         s.facts.id,
-        stamp(earlier(w.wall, since), 6),
+        stamp(earlier(w.wall, since), w.process, 6),
         s.facts.id & 0xFFFF_FFFF,
     );
     let _ = writeln!(

@@ -3,8 +3,11 @@
 use super::Command;
 use crate::cli::{Cli, Said, World};
 use model::CliLevel;
-use rules::{Ctx, Expr, LogFormat, Sample, SessionInfo, StreamInfo, Type, VarName, VarScope, Vars};
+use rules::{
+    Ctx, Expr, LogFormat, Sample, Scope, SessionInfo, StreamInfo, Type, VarName, VarScope, Vars,
+};
 use std::cell::{Cell, RefCell};
+use std::sync::{MutexGuard, PoisonError};
 
 pub(super) static COMMANDS: &[Command] = &[
     Command::new(
@@ -24,16 +27,22 @@ pub(super) static COMMANDS: &[Command] = &[
     .experimental(),
 ];
 
+/// The variables of the process.
+fn variables<'a>(w: &'a World<'_>) -> MutexGuard<'a, Vars> {
+    let vars = &w.process.vars;
+    vars.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn get_var(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
     let Some(text) = args.first() else {
         return Said::fault("Missing process-wide variable identifier.");
     };
     let name = VarName::parse(text).ok();
     match name.filter(|n| n.scope == VarScope::Proc) {
-        Some(name) => match w.process.vars.get(&name) {
+        Some(name) => match variables(w).get(&name) {
             Some(value) => Said::data(format!(
                 "{text}: type={} value=<{}>",
-                kind(&value),
+                kind(value),
                 String::from_utf8_lossy(&value.to_text())
             )),
             None => Said::fault("Variable not found."),
@@ -76,7 +85,7 @@ fn set_var(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
         }
         Err(message) => return Said::close_fault(message),
     };
-    let (vars, rng) = (RefCell::new(Vars::sharing(&w.process.vars)), Cell::new(1));
+    let (vars, rng) = (RefCell::new(Vars::default()), Cell::new(1));
     let (session, stream) = (SessionInfo::default(), StreamInfo::default());
     let view = state::View {
         process: w.process,
@@ -90,23 +99,31 @@ fn set_var(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
         req: None,
         res: None,
         req_body: &[],
+        captures: [&[], &[]],
         vars: &vars,
         facts: &view,
         log: None,
         rng: &rng,
     };
+    let scope = Scope::bare();
     let value = if how == "fmt" {
-        LogFormat::parse(value).map(|format| {
+        LogFormat::parse(value, &scope).map(|format| {
             let mut out = Vec::new();
             format.render(&cx, &mut out);
             Some(Sample::owned(out))
         })
     } else {
-        Expr::parse(value).map(|expr| expr.eval(&cx).map(Sample::into_owned))
+        Expr::parse(value, &scope).map(|expr| expr.eval(&cx).map(Sample::into_owned))
     };
     match value {
         Ok(value) => {
-            w.process.vars.set(&name, value);
+            match value {
+                Some(value) => {
+                    // Without room it stays as it was (`tune.vars.proc-max-size`).
+                    let _ = variables(w).set(&name, value);
+                }
+                None => variables(w).unset(&name),
+            }
             Said::nothing()
         }
         Err(e) => Said::close_fault(e.message),

@@ -5,7 +5,6 @@ use crate::diag::Fault;
 use crate::draft::{Draft, Line};
 use crate::units;
 use model::Balance;
-use std::sync::Arc;
 
 /// `balance ALGORITHM [ARGUMENTS]`.
 pub(super) fn balance(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
@@ -89,10 +88,7 @@ pub(super) fn balance(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
             },
             _ => return l.fail(0, "'balance hdr' wants a header's name, such as hdr(host)"),
         },
-        "hash" => {
-            let expr = rules::Expr::parse(l.arg(1)).map_err(|e| Fault::rule(e, l.skip + 1))?;
-            Balance::Hash(Arc::new(expr))
-        }
+        "hash" => Balance::Hash(l.expression(1)?),
         "rdp-cookie" | "log-hash" | "sticky" => {
             return l.fail(
                 0,

@@ -102,7 +102,7 @@ pub(super) static CHECK_KEYWORDS: &[Keyword] = &[
 
 fn fixed(text: &str) -> Arc<LogFormat> {
     // A fixed text has its percent signs doubled, so that it parses to itself.
-    Arc::new(LogFormat::parse(&text.replace('%', "%%")).unwrap_or_default())
+    Arc::new(LogFormat::parse(&text.replace('%', "%%"), &rules::Scope::bare()).unwrap_or_default())
 }
 
 /// What a check sends when nothing is said.

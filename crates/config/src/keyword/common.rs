@@ -107,7 +107,7 @@ pub(super) static COMMON: &[Keyword] = &[
         "the line for each request",
         |d, l| {
             l.exactly(1, "a format")?;
-            d.front.log_format = model::LogFormatSpec::Custom(l.format(0)?);
+            d.front.log_format = model::LogFormatSpec::Custom(l.line_format(0, &d.acls)?);
             Ok(())
         }
     ),

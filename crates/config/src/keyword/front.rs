@@ -48,7 +48,7 @@ pub(super) static FRONT_KEYWORDS: &[Keyword] = &[
         "the line for what never became a request",
         |d, l| {
             l.exactly(1, "a format")?;
-            d.front.error_log_format = Some(l.format(0)?);
+            d.front.error_log_format = Some(l.line_format(0, &d.acls)?);
             Ok(())
         }
     ),
@@ -207,7 +207,7 @@ pub(super) static FRONT_KEYWORDS: &[Keyword] = &[
         "what a request is named by",
         |d, l| {
             l.exactly(1, "a format")?;
-            d.front.unique_id_format = Some(l.format(0)?);
+            d.front.unique_id_format = Some(l.line_format(0, &d.acls)?);
             Ok(())
         }
     ),

@@ -242,7 +242,8 @@ pub(super) fn http_error(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
 
 /// A format that is the same for every request.
 fn fixed(l: &Line<'_>, at: usize, text: &str) -> Result<Vec<u8>, Fault> {
-    let format = LogFormat::parse(text).or_else(|e| l.fail(at, e.message))?;
+    let format =
+        LogFormat::parse(text, &rules::Scope::bare()).or_else(|e| l.fail(at, e.message))?;
     match format.fixed() {
         Some(fixed) => Ok(fixed.to_vec()),
         None => l.fail(

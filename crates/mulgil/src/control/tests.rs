@@ -61,7 +61,10 @@ fn process() -> Arc<Process> {
         1000,
         Wall::default(),
         Instant::now(),
-        "host".into(),
+        state::Machine {
+            hostname: "host".into(),
+            ..state::Machine::default()
+        },
     )
 }
 

@@ -1,0 +1,447 @@
+//! The table of actions: name, where it may stand, its words, a line, how they are read.
+
+use super::RuleSet::{self, *};
+use super::normalize::Normalizer;
+use super::words::{bad_request, bytes, challenge, millis, redirect, reply, variable};
+use super::{Action, ActionDef, LogLevelChange, NameMatch};
+use crate::pattern;
+
+/// Every set of rules.
+const EVERYWHERE: [RuleSet; 7] = [
+    HttpRequest,
+    HttpResponse,
+    HttpAfterResponse,
+    TcpRequestConnection,
+    TcpRequestSession,
+    TcpRequestContent,
+    TcpResponseContent,
+];
+/// Those that see a message of HTTP.
+const HTTP: [RuleSet; 3] = [HttpRequest, HttpResponse, HttpAfterResponse];
+
+const LEVELS: [&str; 8] = [
+    "emerg", "alert", "crit", "err", "warning", "notice", "info", "debug",
+];
+
+macro_rules! action {
+    ($name:literal, $sets:expr, $args:literal, $doc:literal, $parse:expr) => {
+        ActionDef {
+            name: $name,
+            sets: &$sets,
+            args: $args,
+            doc: $doc,
+            parse: $parse,
+        }
+    };
+}
+
+/// All actions.
+pub static ACTIONS: &[ActionDef] = &[
+    action!(
+        "accept",
+        [
+            TcpRequestConnection,
+            TcpRequestSession,
+            TcpRequestContent,
+            TcpResponseContent
+        ],
+        "",
+        "no further rules",
+        |_, _| Ok(Action::Allow)
+    ),
+    action!("allow", HTTP, "", "no further rules", |_, _| Ok(
+        Action::Allow
+    )),
+    action!(
+        "reject",
+        [
+            TcpRequestConnection,
+            TcpRequestSession,
+            TcpRequestContent,
+            TcpResponseContent,
+            HttpRequest
+        ],
+        "",
+        "close without an answer",
+        |_, _| Ok(Action::Reject)
+    ),
+    action!(
+        "deny",
+        [HttpRequest, HttpResponse],
+        "[deny_status N | status N] [content-type T] [string S | lf-string F | file P | lf-file P | errorfile P | errorfiles N | default-errorfiles] [hdr NAME FMT]*",
+        "answer with an error",
+        |w, set| Ok(Action::Deny(Box::new(reply(
+            w,
+            if set.on_response() { 502 } else { 403 },
+            true
+        )?)))
+    ),
+    action!(
+        "tarpit",
+        [HttpRequest],
+        "as deny",
+        "hold the request for `timeout tarpit`, then answer with an error",
+        |w, _| Ok(Action::Tarpit(Box::new(reply(w, 500, true)?)))
+    ),
+    action!(
+        "auth",
+        [HttpRequest],
+        "[realm TEXT]",
+        "ask for a user and a password",
+        |w, _| Ok(Action::Return(Box::new(challenge(w)?)))
+    ),
+    action!(
+        "return",
+        [HttpRequest, HttpResponse],
+        "[status N] [content-type T] [string S | lf-string F | file P | lf-file P | errorfile P | errorfiles N | default-errorfiles] [hdr NAME FMT]*",
+        "answer",
+        |w, _| Ok(Action::Return(Box::new(reply(w, 200, false)?)))
+    ),
+    action!(
+        "redirect",
+        [HttpRequest, HttpResponse],
+        "location|prefix|scheme FMT [code N] [option]*",
+        "send the client elsewhere",
+        |w, _| Ok(Action::Redirect(Box::new(redirect(w)?)))
+    ),
+    action!(
+        "set-header",
+        HTTP,
+        "NAME FMT",
+        "replace all headers of that name",
+        |w, _| Ok(Action::SetHeader(w.header_name()?, w.format("a value")?))
+    ),
+    action!("add-header", HTTP, "NAME FMT", "add a header", |w, _| Ok(
+        Action::AddHeader(w.header_name()?, w.format("a value")?)
+    )),
+    action!(
+        "del-header",
+        HTTP,
+        "NAME [-m str|beg|end|sub|reg]",
+        "remove headers",
+        |w, _| {
+            let name = w.expect("a header name")?;
+            let bytes: Box<[u8]> = name.as_bytes().into();
+            Ok(Action::DelHeader(match w.next() {
+                None => NameMatch::Exact(bytes),
+                Some("-m") => match w.expect("a match method")? {
+                    "str" => NameMatch::Exact(bytes),
+                    "beg" => NameMatch::Begins(bytes),
+                    "end" => NameMatch::Ends(bytes),
+                    "sub" => NameMatch::Contains(bytes),
+                    "reg" => NameMatch::Regex(pattern::regex(name, true).or_else(|m| w.fail(m))?),
+                    other => {
+                        return w.fail(format!(
+                            "unknown match method '{other}': use str, beg, end, sub or reg"
+                        ));
+                    }
+                },
+                Some(other) => {
+                    return w.fail(format!(
+                        "'{other}' stands where '-m' or the condition should"
+                    ));
+                }
+            }))
+        }
+    ),
+    action!(
+        "replace-header",
+        HTTP,
+        "NAME REGEX FMT",
+        "replace in whole header lines",
+        |w, _| Ok(Action::ReplaceHeader(
+            w.header_name()?,
+            w.regex()?,
+            w.format("a replacement")?
+        ))
+    ),
+    action!(
+        "replace-value",
+        HTTP,
+        "NAME REGEX FMT",
+        "replace in each comma-separated value",
+        |w, _| Ok(Action::ReplaceValue(
+            w.header_name()?,
+            w.regex()?,
+            w.format("a replacement")?
+        ))
+    ),
+    action!(
+        "replace-uri",
+        [HttpRequest],
+        "REGEX FMT",
+        "replace in the target",
+        |w, _| Ok(Action::ReplaceUri(w.regex()?, w.format("a replacement")?))
+    ),
+    action!(
+        "replace-path",
+        [HttpRequest],
+        "REGEX FMT",
+        "replace in the path",
+        |w, _| Ok(Action::ReplacePath(w.regex()?, w.format("a replacement")?))
+    ),
+    action!(
+        "replace-pathq",
+        [HttpRequest],
+        "REGEX FMT",
+        "replace in path and query",
+        |w, _| Ok(Action::ReplacePathq(w.regex()?, w.format("a replacement")?))
+    ),
+    action!(
+        "set-method",
+        [HttpRequest],
+        "FMT",
+        "change the method",
+        |w, _| Ok(Action::SetMethod(w.format("a method")?))
+    ),
+    action!(
+        "set-uri",
+        [HttpRequest],
+        "FMT",
+        "change the target",
+        |w, _| Ok(Action::SetUri(w.format("a target")?))
+    ),
+    action!(
+        "set-path",
+        [HttpRequest],
+        "FMT",
+        "change the path",
+        |w, _| Ok(Action::SetPath(w.format("a path")?))
+    ),
+    action!(
+        "set-pathq",
+        [HttpRequest],
+        "FMT",
+        "change path and query",
+        |w, _| Ok(Action::SetPathq(w.format("a path")?))
+    ),
+    action!(
+        "set-query",
+        [HttpRequest],
+        "FMT",
+        "change the query",
+        |w, _| Ok(Action::SetQuery(w.format("a query")?))
+    ),
+    action!(
+        "set-status",
+        [HttpResponse, HttpAfterResponse],
+        "N [reason STR]",
+        "change the status",
+        |w, _| {
+            let text = w.expect("a status code")?;
+            let status = match text.parse::<u16>() {
+                Ok(s) if (100..=999).contains(&s) => s,
+                _ => return w.fail(format!("'{text}' is no status code from 100 to 999")),
+            };
+            let reason = match w.next() {
+                None => None,
+                Some("reason") => Some(w.expect("a reason")?.as_bytes().into()),
+                Some(other) => return w.fail(format!("'{other}' stands where 'reason' should")),
+            };
+            Ok(Action::SetStatus(status, reason))
+        }
+    ),
+    action!(
+        "set-var",
+        EVERYWHERE,
+        "(NAME[,CONDITION]*) EXPR",
+        "set a variable",
+        |w, _| {
+            let (name, conditions) = variable(w)?;
+            Ok(Action::SetVar(name, conditions, w.rest_expr()?))
+        }
+    ),
+    action!(
+        "set-var-fmt",
+        EVERYWHERE,
+        "(NAME[,CONDITION]*) FMT",
+        "set a variable from a format",
+        |w, _| {
+            let (name, conditions) = variable(w)?;
+            Ok(Action::SetVarFmt(name, conditions, w.format("a format")?))
+        }
+    ),
+    action!(
+        "unset-var",
+        EVERYWHERE,
+        "(NAME)",
+        "forget a variable",
+        |w, _| match variable(w)? {
+            (name, conditions) if conditions.is_empty() => Ok(Action::UnsetVar(name)),
+            _ => w.fail("'unset-var' takes a name and no conditions"),
+        }
+    ),
+    action!(
+        "normalize-uri",
+        [HttpRequest],
+        "NORMALIZER [full|strict]",
+        "spell the target as others that mean the same",
+        |w, _| {
+            let name = w.expect("a normalizer")?;
+            let option = w.next();
+            match Normalizer::by_name(name, option) {
+                Some(normalizer) => Ok(Action::Normalize(normalizer, Box::new(bad_request()))),
+                None => w.fail(format!(
+                    "unknown normalizer '{name} {}': use fragment-encode, fragment-strip, \
+                     path-merge-slashes, path-strip-dot, path-strip-dotdot [full], \
+                     percent-decode-unreserved [strict], percent-to-uppercase [strict] or \
+                     query-sort-by-name",
+                    option.unwrap_or_default()
+                )),
+            }
+        }
+    ),
+    action!(
+        "set-tos",
+        [HttpRequest, HttpResponse, TcpRequestContent],
+        "N",
+        "the type of service of what is sent to the client",
+        |w, _| Ok(Action::SetTos(w.number(255)? as u8))
+    ),
+    action!(
+        "set-fc-tos",
+        [HttpRequest, HttpResponse, TcpRequestContent],
+        "N",
+        "the type of service of what is sent to the client",
+        |w, _| Ok(Action::SetTos(w.number(255)? as u8))
+    ),
+    action!(
+        "set-mark",
+        [HttpRequest, HttpResponse, TcpRequestContent],
+        "N",
+        "the firewall's mark of what is sent to the client",
+        |w, _| Ok(Action::SetMark(w.number(u32::MAX)?))
+    ),
+    action!(
+        "set-fc-mark",
+        [HttpRequest, HttpResponse, TcpRequestContent],
+        "N",
+        "the firewall's mark of what is sent to the client",
+        |w, _| Ok(Action::SetMark(w.number(u32::MAX)?))
+    ),
+    action!(
+        "early-hint",
+        [HttpRequest],
+        "NAME FMT",
+        "send a header ahead of the response (103, RFC 8297)",
+        |w, _| Ok(Action::EarlyHint(w.header_name()?, w.format("a value")?))
+    ),
+    action!(
+        "set-log-level",
+        [
+            HttpRequest,
+            HttpResponse,
+            HttpAfterResponse,
+            TcpRequestContent,
+            TcpResponseContent
+        ],
+        "LEVEL|silent",
+        "change the severity of the log line",
+        |w, _| {
+            let text = w.expect("a level")?;
+            let level = LEVELS.iter().position(|l| *l == text);
+            match (text, level) {
+                ("silent", _) => Ok(Action::SetLogLevel(LogLevelChange::Silent)),
+                (_, Some(level)) => Ok(Action::SetLogLevel(LogLevelChange::Level(level as u8))),
+                _ => w.fail(format!(
+                    "unknown level '{text}': use silent, {}",
+                    LEVELS.join(", ")
+                )),
+            }
+        }
+    ),
+    action!(
+        "set-nice",
+        [
+            HttpRequest,
+            HttpResponse,
+            TcpRequestContent,
+            TcpResponseContent
+        ],
+        "N",
+        "accepted: every request has the same share of a worker",
+        |w, _| {
+            let text = w.expect("a number")?;
+            match text.parse::<i32>() {
+                Ok(_) => Ok(Action::Nothing),
+                Err(_) => w.fail(format!("'{text}' is no number from -1024 to 1024")),
+            }
+        }
+    ),
+    action!(
+        "strict-mode",
+        HTTP,
+        "on|off",
+        "accepted: a rewrite here never fails for want of room",
+        |w, _| match w.expect("on or off")? {
+            "on" | "off" => Ok(Action::Nothing),
+            other => w.fail(format!("'{other}' is neither on nor off")),
+        }
+    ),
+    action!(
+        "disable-l7-retry",
+        [HttpRequest],
+        "",
+        "send this request once only",
+        |_, _| Ok(Action::DisableL7Retry)
+    ),
+    action!(
+        "capture",
+        [
+            HttpRequest,
+            HttpResponse,
+            HttpAfterResponse,
+            TcpRequestContent
+        ],
+        "EXPR len N | EXPR id N",
+        "keep a value for the log",
+        |w, _| {
+            let expr = w.rest_expr()?;
+            let how = w.expect("'len' or 'id'")?;
+            let text = w.expect("a number")?;
+            let Ok(n) = text.parse::<usize>() else {
+                return w.fail(format!("'{text}' is no number"));
+            };
+            match how {
+                "len" => {
+                    w.capture_len = Some(n);
+                    Ok(Action::Capture(expr, 0))
+                }
+                "id" => Ok(Action::CaptureTo(expr, n)),
+                other => w.fail(format!("'{other}' stands where 'len' or 'id' should")),
+            }
+        }
+    ),
+    action!(
+        "wait-for-body",
+        [HttpRequest],
+        "time T [at-least N]",
+        "read the body before going on",
+        |w, _| {
+            let mut time = None;
+            let mut at_least = None;
+            while let Some(word) = w.next() {
+                let text = w.expect("a value")?;
+                match word {
+                    "time" => match millis(text) {
+                        Some(ms) => time = Some(ms),
+                        None => return w.fail(format!("'{text}' is no time, such as 500ms or 2s")),
+                    },
+                    "at-least" => match bytes(text) {
+                        Some(n) => at_least = Some(n),
+                        None => return w.fail(format!("'{text}' is no number of bytes")),
+                    },
+                    other => {
+                        return w.fail(format!(
+                            "'{other}' stands where 'time' or 'at-least' should"
+                        ));
+                    }
+                }
+            }
+            match time {
+                Some(time_ms) => Ok(Action::WaitForBody { time_ms, at_least }),
+                None => w.fail("'wait-for-body' wants a time, such as time 1s"),
+            }
+        }
+    ),
+];

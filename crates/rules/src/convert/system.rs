@@ -1,0 +1,57 @@
+//! What the running system knows of a name, and variables.
+
+use super::{ConvertDef, convert, int};
+use crate::args::{ArgKind, ArgKind::*, ArgList, NONE, args};
+use crate::vars::Condition;
+use crate::{Ctx, Sample};
+
+const CONDITION: ArgKind = Word(Condition::NAMES);
+
+pub static TABLE: &[ConvertDef] = &[
+    convert! { "fe_exists", NONE, Str => Bool, "whether there is a frontend of that name",
+        "str(none),fe_exists" => "0",
+        |_, s, cx| Some(Sample::Bool(cx.facts.fe_conn(&name(&s)).is_some()))
+    },
+    convert! { "nbsrv", NONE, Str => Int, "usable servers of the backend of that name",
+        "str(none),nbsrv" => "", |_, s, cx| cx.facts.nbsrv(&name(&s)).and_then(int)
+    },
+    convert! { "set-var", args(&[Var, CONDITION, CONDITION, CONDITION, CONDITION], 1), Any => Any,
+        "itself, kept in a variable; no value where a condition does not hold",
+        "str(x),set-var(txn.v),upper,concat(-,txn.v)" => "X-x", |a, s, cx| {
+            let s = s.into_owned();
+            let names = (1..5).filter_map(|i| std::str::from_utf8(a.text(i)?).ok());
+            let conditions: Vec<_> = names.filter_map(Condition::by_name).collect();
+            cx.set_var(a.var(0)?, s.clone(), &conditions).then_some(s)
+        }
+    },
+    convert! { "srv_is_up", NONE, Str => Bool, "whether the server [backend/]name is usable",
+        "str(b/none),srv_is_up" => "", |_, s, cx| {
+            let (backend, server) = server(&s, cx)?;
+            cx.facts.srv_is_up(&backend, &server).map(Sample::Bool)
+        }
+    },
+    convert! { "srv_queue", NONE, Str => Int, "requests waiting for the server [backend/]name",
+        "str(b/none),srv_queue" => "", |_, s, cx| {
+            let (backend, server) = server(&s, cx)?;
+            cx.facts.srv_queue(&backend, &server).and_then(int)
+        }
+    },
+    convert! { "unset-var", args(&[Var], 1), Any => Any, "itself; the variable is forgotten",
+        "str(x),set-var(txn.u),unset-var(txn.u),concat(-,txn.u)" => "x-", |a, s, cx| {
+            cx.unset_var(a.var(0)?);
+            Some(s)
+        }
+    },
+];
+
+fn name(sample: &Sample<'_>) -> String {
+    String::from_utf8_lossy(&sample.to_bytes()).into_owned()
+}
+
+fn server(sample: &Sample<'_>, cx: &Ctx<'_>) -> Option<(String, String)> {
+    let name = name(sample);
+    match name.split_once('/') {
+        Some((backend, server)) => Some((backend.into(), server.into())),
+        None => Some((cx.stream.backend.as_deref()?.into(), name)),
+    }
+}
