@@ -3,6 +3,7 @@
 
 use lab::{Client, Folder, LogSink, Program, Proxy, Server, each, port};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 const TIMES: &str = "defaults\n    mode http\n    timeout client 5s\n    timeout server 5s\n    timeout connect 2s\n";
 
@@ -308,6 +309,38 @@ fn clients_prove_who_they_are() {
             program.name
         );
     });
+}
+
+#[test]
+fn what_a_client_certificate_says_is_there_for_rules() {
+    let answers: Vec<String> = [Program::haproxy(), Some(Program::mulgil())]
+        .into_iter()
+        .flatten()
+        .map(|program| {
+            // The same certificates for both.
+            static FOLDER: OnceLock<(Folder, [String; 3])> = OnceLock::new();
+            let (_, [one, authority, client]) = FOLDER.get_or_init(|| {
+                let folder = Folder::new();
+                let one = certificate(&folder, "one.pem", EC, "one.example", "");
+                let (authority, client) = signed(&folder, "client.pem", "client.example");
+                (folder, [one, authority, client])
+            });
+            let port = port();
+            let fetches = "%[ssl_c_s_dn] %[ssl_c_s_dn(CN)] %[ssl_c_s_dn(O,-1)] %[ssl_c_s_dn(XX)] %[ssl_c_s_dn(,0,rfc2253)] %[ssl_c_i_dn] %[ssl_c_serial,hex] %[ssl_c_sha1,hex] %[ssl_c_notbefore] %[ssl_c_notafter] %[ssl_c_key_alg] %[ssl_c_sig_alg] %[ssl_c_version] %[ssl_c_err] %[ssl_c_used] %[ssl_fc_has_crt] %[ssl_fc_alg_keysize] %[ssl_c_der,sha1,hex]";
+            let text = format!(
+                "{TIMES}frontend f\n    bind 127.0.0.1:{port} ssl crt {one} ca-file {authority} verify required\n    http-request return status 200 content-type text/plain lf-string \"{fetches}\"\n"
+            );
+            let _proxy = Proxy::start(&program, &text);
+            let (status, body) = curl(port, "one.example", "/", &["--cert", client]);
+            assert_eq!(status, 0, "{}", program.name);
+            body
+        })
+        .collect();
+    assert!(
+        answers[0].starts_with("/O=Lab/CN=client.example client.example Lab "),
+        "{answers:?}"
+    );
+    assert!(answers.windows(2).all(|w| w[0] == w[1]), "{answers:#?}");
 }
 
 #[test]
