@@ -71,17 +71,20 @@ impl Default for Defaults {
 const SESSIONS: usize = 20_000;
 
 impl Defaults {
-    /// Warnings about names that there are not; each name is warned about once.
-    fn unknown(&self, names: Vec<String>, at: usize) -> Vec<Fault> {
+    /// A warning about the names that there are not; each name is warned about once.
+    fn unknown(&self, names: Vec<String>, at: usize) -> Option<Fault> {
         let mut warned = self.warned.borrow_mut();
         let new = names.into_iter().filter(|n| warned.insert(n.clone()));
-        new.map(|name| {
-            let message = format!(
-                "'{name}' is not among the ciphers and curves that are built in: it is left out"
-            );
-            Fault::warning(at, message)
-        })
-        .collect()
+        let new: Vec<String> = new.map(|n| format!("'{n}'")).collect();
+        let (last, rest) = new.split_last()?;
+        let (all, verb, them) = match rest {
+            [] => (last.clone(), "is", "it is"),
+            rest => (format!("{} and {last}", rest.join(", ")), "are", "they are"),
+        };
+        let message = format!(
+            "{all} {verb} not among the ciphers and curves that are built in: {them} left out"
+        );
+        Some(Fault::warning(at, message))
     }
 }
 
