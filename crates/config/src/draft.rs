@@ -1,6 +1,7 @@
 //! A proxy while its section is being read, and the defaults it starts from.
 
 use crate::diag::Fault;
+use crate::fingerprint::Fingerprint;
 use crate::lexer::Word;
 use crate::source::{DefaultPath, Source};
 use model::{Backend, Frontend, HttpOptions, LogSetting, Mode, ProxyKind, StatsPage, Timeouts};
@@ -40,6 +41,8 @@ pub struct Draft {
     /// `file:line` of its first line.
     pub origin: Arc<str>,
     pub id: Option<u32>,
+    /// Of all that it was read from so far.
+    pub fingerprint: Fingerprint,
     pub mode: Mode,
     pub disabled: bool,
     pub description: Option<Arc<str>>,
@@ -137,6 +140,7 @@ impl Draft {
             origin: place.origin(),
             place,
             id: None,
+            fingerprint: Fingerprint::default(),
             mode: Mode::Tcp,
             disabled: false,
             description: None,

@@ -8,6 +8,7 @@ mod bind;
 pub mod condition;
 mod diag;
 mod draft;
+mod fingerprint;
 mod global;
 mod keyword;
 mod lexer;

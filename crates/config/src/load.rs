@@ -8,6 +8,7 @@ mod users;
 
 use crate::diag::{Diagnostic, Fault, Report, Severity};
 use crate::draft::{Bases, Draft, Line, Place};
+use crate::fingerprint::{Fingerprint, Remembering};
 use crate::global::{self, Reading};
 use crate::keyword;
 use crate::lexer::{self, Variables, Word};
@@ -16,6 +17,7 @@ use blocks::Block;
 use model::Config;
 use section::Section;
 pub(crate) use section::check_name;
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -53,6 +55,7 @@ pub fn load(request: &LoadRequest, source: &dyn Source) -> Loaded {
         drafts: Vec::new(),
         frontends: HashMap::new(),
         backends: HashMap::new(),
+        common: Fingerprint::default(),
     };
     let mut files = Vec::new();
     for path in &request.paths {
@@ -99,6 +102,8 @@ struct Loader<'a> {
     drafts: Vec<Draft>,
     frontends: HashMap<Arc<str>, Arc<str>>,
     backends: HashMap<Arc<str>, Arc<str>>,
+    /// Of all sections that are no proxies.
+    common: Fingerprint,
 }
 
 /// A line as it stands in its file, with its words.
@@ -253,9 +258,13 @@ impl Loader<'_> {
         let negated = name == "no" && here.words.len() > 1;
         let defaulted = name == "default" && here.words.len() > 1;
         let shift = usize::from(negated || defaulted);
-        let source = Within {
+        let within = Within {
             source: self.source,
             folder: self.bases.default_path.folder(here.file),
+        };
+        let source = Remembering {
+            source: &within,
+            said: Cell::default(),
         };
         // Lines of `global` change what all other lines only read: they read a copy.
         let (env, bases) = if matches!(self.section, Section::Global) {
@@ -293,6 +302,12 @@ impl Loader<'_> {
             Section::Proxy(draft) => keyword::line(draft, &mut line),
         };
         let warnings = std::mem::take(&mut line.warnings);
+        let fingerprint = match &mut self.section {
+            Section::Proxy(draft) => &mut draft.fingerprint,
+            _ => &mut self.common,
+        };
+        fingerprint.mix_line(here.words);
+        fingerprint.mix(source.said.get().0);
         if !matches!(self.section, Section::Global) {
             (self.env, self.bases) = (env, bases);
         }

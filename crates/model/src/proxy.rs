@@ -11,7 +11,7 @@ use std::time::Duration;
 pub use crate::ReuseStrategy as HttpReuse;
 
 /// Which section header made this proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum ProxyKind {
     Frontend,
@@ -37,6 +37,9 @@ pub struct Proxy {
     pub id: u32,
     /// The section.
     pub kind: ProxyKind,
+    /// Of all that the proxy was read from: its lines and those of its defaults and of `global`,
+    /// the files they name, the addresses that names had.
+    pub fingerprint: u64,
     /// Where its section starts, `file:line`.
     pub origin: Arc<str>,
     /// `mode`.

@@ -112,9 +112,10 @@ impl Life {
             world::notify("READY=1\n");
         }
         match result {
-            Ok(said) => {
-                eprintln!("notice: the new configuration is in force");
-                Ok(format!("{said}notice: the new configuration is in force"))
+            Ok((said, changes)) => {
+                let line = format!("notice: the new configuration is in force: {changes}");
+                eprintln!("{line}");
+                Ok(said + &line)
             }
             Err(said) => {
                 eprintln!("error: the configuration stays as it was");
@@ -129,7 +130,7 @@ impl Life {
         }
     }
 
-    fn try_reload(&self) -> Result<String, String> {
+    fn try_reload(&self) -> Result<(String, model::Diff), String> {
         let read = match &self.keeper {
             Some(keeper) => {
                 let source = keeper.source().map_err(|e| {
@@ -168,6 +169,7 @@ impl Life {
         }
         self.take_limits(&mut config);
         let config = Arc::new(config);
+        let changes = model::diff(&self.config(), &config);
         let generation = self.process.apply(Arc::clone(&config));
         // What an operator shut down begins again with the configuration that is read.
         generation.frontends.iter().for_each(|f| f.set_shut(false));
@@ -175,7 +177,7 @@ impl Life {
         *self.env.borrow_mut() = read.env;
         *self.listeners.borrow_mut() = Arc::clone(&sockets);
         self.engine(|engine| engine.listen(&sockets));
-        Ok(said)
+        Ok((said, changes))
     }
 
     /// Has the sockets of a frontend take connections, refuse them, or closes them.

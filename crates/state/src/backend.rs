@@ -190,6 +190,11 @@ impl Backend {
         &self.live
     }
 
+    /// Sessions at which limits that grow have grown to the full.
+    pub(crate) fn fullconn(&self) -> u64 {
+        self.fullconn
+    }
+
     /// The proxy's settings.
     pub fn proxy(&self) -> &Arc<Proxy> {
         &self.proxy

@@ -4,7 +4,7 @@ use crate::backend::Backend;
 use crate::frontend::Frontend;
 use crate::process::Process;
 use crate::server::Server;
-use model::Config;
+use model::{Config, Proxy};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -22,58 +22,77 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// The generation of `config` that follows this one. What keeps its name keeps its life: a
-    /// server its weight, state and counters, a proxy its counters and gauges.
+    /// The generation of `config` that follows this one. A proxy of which nothing was changed goes
+    /// on as it is. What keeps its name keeps its life: a server its weight, state and counters, a
+    /// proxy its counters and gauges.
     pub(crate) fn next(&self, config: Arc<Config>, process: &Process) -> Generation {
         let mut next = Generation {
             config: Arc::clone(&config),
             ..Generation::default()
         };
+        let before = self.config.proxies.iter();
+        let before: HashMap<_, _> = before
+            .map(|p| ((&*p.name, p.kind), p.fingerprint))
+            .collect();
         for proxy in &config.proxies {
+            let unchanged = before.get(&(&*proxy.name, proxy.kind)) == Some(&proxy.fingerprint);
             if proxy.frontend.is_some() {
-                let live = self.frontend(&proxy.name).map(|f| Arc::clone(f.live()));
-                let frontend =
-                    Frontend::new(Arc::clone(proxy), live, process.workers, process.maxconn());
+                let same = self.frontend(&proxy.name).filter(|_| unchanged).cloned();
+                let frontend = same.unwrap_or_else(|| self.frontend_of(proxy, process));
                 next.frontend_names
                     .insert(Arc::clone(&proxy.name), next.frontends.len());
                 next.frontends.push(frontend);
             }
             if let Some(side) = &proxy.backend {
-                let old = self.backend(&proxy.name);
-                let by_name: HashMap<&str, &Arc<Server>> = old
-                    .iter()
-                    .flat_map(|b| b.servers())
-                    .map(|s| (&*s.name, s))
-                    .collect();
-                let servers =
-                    side.servers
-                        .iter()
-                        .map(|settings| match by_name.get(&*settings.name) {
-                            Some(server) => {
-                                server.reconfigure(settings);
-                                Arc::clone(server)
-                            }
-                            None => Arc::new(Server::new(
-                                process.uid(),
-                                &proxy.name,
-                                settings,
-                                process.workers,
-                            )),
-                        });
-                let live = old.map(|b| Arc::clone(b.live()));
                 let fullconn = side.fullconn.filter(|n| *n > 0).map_or_else(
                     || usual_fullconn(&config, &proxy.name, process.maxconn()),
                     u64::from,
                 );
-                let servers = servers.collect();
+                let same = self.backend(&proxy.name).filter(|_| unchanged);
+                let same = same.filter(|b| b.fullconn() == fullconn).cloned();
                 let backend =
-                    Backend::new(Arc::clone(proxy), servers, live, process.workers, fullconn);
+                    same.unwrap_or_else(|| self.backend_of(proxy, side, fullconn, process));
                 next.backend_names
                     .insert(Arc::clone(&proxy.name), next.backends.len());
                 next.backends.push(backend);
             }
         }
         next
+    }
+
+    /// A frontend that is new or was changed.
+    fn frontend_of(&self, proxy: &Arc<Proxy>, process: &Process) -> Arc<Frontend> {
+        let live = self.frontend(&proxy.name).map(|f| Arc::clone(f.live()));
+        Frontend::new(Arc::clone(proxy), live, process.workers, process.maxconn())
+    }
+
+    /// A backend that is new or was changed.
+    fn backend_of(
+        &self,
+        proxy: &Arc<Proxy>,
+        side: &model::Backend,
+        fullconn: u64,
+        process: &Process,
+    ) -> Arc<Backend> {
+        let old = self.backend(&proxy.name);
+        let by_name: HashMap<&str, &Arc<Server>> = old
+            .iter()
+            .flat_map(|b| b.servers())
+            .map(|s| (&*s.name, s))
+            .collect();
+        let server = |settings: &model::Server| match by_name.get(&*settings.name) {
+            Some(server) => {
+                server.reconfigure(settings);
+                Arc::clone(server)
+            }
+            None => {
+                let uid = process.uid();
+                Arc::new(Server::new(uid, &proxy.name, settings, process.workers))
+            }
+        };
+        let servers = side.servers.iter().map(server).collect();
+        let live = old.map(|b| Arc::clone(b.live()));
+        Backend::new(Arc::clone(proxy), servers, live, process.workers, fullconn)
     }
 
     /// A backend by name.

@@ -50,6 +50,7 @@ fn process(servers: Vec<Server>) -> Arc<Process> {
 
 fn process_with(side: model::Backend) -> Arc<Process> {
     let proxy = Proxy {
+        fingerprint: 0,
         name: "b".into(),
         id: 2,
         kind: ProxyKind::Backend,

@@ -230,6 +230,8 @@ fn change_servers(w: &World<'_>, backend: &str, change: impl FnOnce(&mut Vec<mod
             if let Some(side) = &mut proxy.backend {
                 change(&mut side.servers);
             }
+            // It is no longer what any file says.
+            proxy.fingerprint = proxy.fingerprint.wrapping_add(1);
             *slot = Arc::new(proxy);
             break;
         }

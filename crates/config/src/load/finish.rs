@@ -306,7 +306,20 @@ impl Loader<'_> {
         made
     }
 
+    /// Of all that a proxy was read from. TLS towards servers hangs on this configuration's own
+    /// certificates, which the control socket changes: it is never the same as before.
+    fn fingerprint(&self, draft: &Draft) -> u64 {
+        let mut fingerprint = draft.fingerprint;
+        fingerprint.mix((self.common.0, draft.id, draft.section, draft.has_front()));
+        let servers = &draft.back.servers;
+        if servers.iter().any(|s| s.tls.is_some()) {
+            fingerprint.mix(Arc::as_ptr(&self.bases.tls.store) as usize);
+        }
+        fingerprint.0
+    }
+
     fn proxy(&mut self, mut draft: Draft) -> Proxy {
+        let fingerprint = self.fingerprint(&draft);
         let kind = draft.kind();
         let (has_front, has_back) = (draft.has_front(), draft.has_back());
         let mut logs = std::mem::take(&mut draft.logs);
@@ -321,6 +334,7 @@ impl Loader<'_> {
         draft.back.servers.shrink_to_fit();
         let errors = self.error_pages(std::mem::take(&mut draft.errors));
         Proxy {
+            fingerprint,
             name: draft.name,
             id: draft.id.unwrap_or(0),
             kind,
