@@ -17,8 +17,14 @@ use std::sync::Mutex;
 /// Cases run on so many frontends at a time.
 const LANES: usize = 16;
 
-/// The outcome of each case, by its name.
-fn run(program: &Program, cases: &[Case], sending: Sending) -> BTreeMap<String, String> {
+/// The outcome of each case, by its name. One that is not as expected may be the fault of a busy
+/// machine: it is tried a second time.
+fn run(
+    program: &Program,
+    cases: &[Case],
+    sending: Sending,
+    expected: impl Fn(&Case, &str) -> bool + Sync,
+) -> BTreeMap<String, String> {
     let lanes: Vec<Lane> = (0..LANES).map(|_| Lane::new()).collect();
     let proxy = Proxy::start(program, &config(&lanes));
     let outcomes = Mutex::new(BTreeMap::new());
@@ -30,7 +36,10 @@ fn run(program: &Program, cases: &[Case], sending: Sending) -> BTreeMap<String, 
                     let Some(case) = next.lock().expect("unpoisoned").next() else {
                         return;
                     };
-                    let outcome = lane.run(case, sending);
+                    let mut outcome = lane.run(case, sending);
+                    if !expected(case, &outcome) {
+                        outcome = lane.run(case, sending);
+                    }
                     let mut all = outcomes.lock().expect("unpoisoned");
                     all.insert(case.name.clone(), outcome);
                 }
@@ -47,8 +56,10 @@ fn run(program: &Program, cases: &[Case], sending: Sending) -> BTreeMap<String, 
 
 fn compare(file: &str) {
     let corpus = Corpus::read(file);
-    let oracle = Program::haproxy().map(|p| run(&p, &corpus.cases, Sending::Whole));
-    let ours = run(&Program::mulgil(), &corpus.cases, Sending::Whole);
+    let theirs = |case: &Case, found: &str| found == case.oracle || found == case.oracle_or;
+    let oracle = Program::haproxy().map(|p| run(&p, &corpus.cases, Sending::Whole, theirs));
+    let as_is = |case: &Case, found: &str| found == case.ours;
+    let ours = run(&Program::mulgil(), &corpus.cases, Sending::Whole, as_is);
     if std::env::var_os("LAB_WRITE").is_some() {
         corpus.write(file, oracle.as_ref(), &ours);
         return;
@@ -56,8 +67,7 @@ fn compare(file: &str) {
     let mut wrong = String::new();
     for case in &corpus.cases {
         let mut check = |program: &str, found: Option<&String>, wanted: &str| {
-            // Where the oracle's answer depends on how its reads fall, each of its answers is named.
-            if let Some(found) = found.filter(|f| wanted.split(" or ").all(|w| w != *f)) {
+            if let Some(found) = found.filter(|f| *f != wanted) {
                 wrong += &format!(
                     "\n# {} ({program})\n  wanted {wanted}\n   found {found}\n",
                     case.name
@@ -100,14 +110,19 @@ fn timeless(outcome: &str) -> String {
     answer
 }
 
+/// Whether an outcome is the same but for what depends on how the bytes come.
+fn as_whole(case: &Case, found: &str) -> bool {
+    timeless(found) == timeless(&case.ours)
+}
+
 #[test]
 fn requests_are_read_the_same_however_the_bytes_are_cut() {
     let corpus = Corpus::read("requests.txt");
-    let found = run(&Program::mulgil(), &corpus.cases, Sending::Cut);
+    let found = run(&Program::mulgil(), &corpus.cases, Sending::Cut, as_whole);
     let mut wrong = String::new();
     for case in &corpus.cases {
         let found = found.get(&case.name).map_or("", String::as_str);
-        if timeless(found) != timeless(&case.ours) {
+        if !as_whole(case, found) {
             wrong += &format!(
                 "\n# {}\n  wanted {}\n   found {found}\n",
                 case.name, case.ours
@@ -126,11 +141,16 @@ fn an_odd_answer_is_never_taken_for_the_next_requests() {
         let (asked, then) = c.asked.unwrap_or((Asked::Connect, Then::Stall));
         matches!(asked, Asked::Get | Asked::Head) && then != Then::Stall
     });
-    let found = run(&Program::mulgil(), &corpus.cases, Sending::Pipelined);
+    let found = run(
+        &Program::mulgil(),
+        &corpus.cases,
+        Sending::Pipelined,
+        as_whole,
+    );
     let mut wrong = String::new();
     for case in &corpus.cases {
         let found = found.get(&case.name).map_or("", String::as_str);
-        if timeless(found) != timeless(&case.ours) {
+        if !as_whole(case, found) {
             wrong += &format!(
                 "\n# {}\n  wanted {}\n   found {found}\n",
                 case.name, case.ours
