@@ -45,7 +45,12 @@ pub(crate) fn address(server: &Server) -> (String, i32) {
             port: PortSpec::Offset(offset),
         }) => (ip.to_string(), *offset),
         Some(Target::Tcp { ip, .. }) => (ip.to_string(), 0),
-        _ => ("-".into(), 0),
+        Some(_) => ("-".into(), 0),
+        None => match server.port() {
+            PortSpec::Fixed(port) => ("-".into(), i32::from(port)),
+            PortSpec::Offset(offset) => ("-".into(), offset),
+            _ => ("-".into(), 0),
+        },
     }
 }
 
@@ -53,16 +58,25 @@ pub(crate) fn address(server: &Server) -> (String, i32) {
 /// enables it.
 fn admin_bits(server: &Server) -> u8 {
     let admin = server.admin();
-    let maintenance = match admin.in_maintenance() {
+    let unresolved = admin.0 & Admin::UNRESOLVED;
+    let others = Admin(admin.0 & !Admin::UNRESOLVED);
+    let maintenance = match others.in_maintenance() {
         true => Admin::FORCED_MAINT,
         false => 0,
+    };
+    let named = match server.given() {
+        Some(_) => NAMED_WHILE_RUNNING,
+        None => 0,
     };
     let configured = match server.settings().disabled {
         true => Admin::CONFIGURED_MAINT,
         false => 0,
     };
-    maintenance | configured | admin.0 & Admin::FORCED_DRAIN
+    maintenance | configured | unresolved | named | admin.0 & Admin::FORCED_DRAIN
 }
+
+/// The bit of a name that the file does not have.
+const NAMED_WHILE_RUNNING: u8 = 1 << 6;
 
 /// The dump of all backends, or of one.
 pub(crate) fn dump(
@@ -119,7 +133,7 @@ fn line(process: &Process, backend: &Backend, server: &Server, now: Instant, out
     let check = settings.check.as_deref();
     let _ = writeln!(
         out,
-        "{} {} {} {} {ip} {operational} {} {} {} {since} {} {result} {value} {check_state} 0 0 0 {} {port} - {} {} {} - 0",
+        "{} {} {} {} {ip} {operational} {} {} {} {since} {} {result} {value} {check_state} 0 0 0 {} {port} {} {} {} {} - 0",
         backend.id,
         backend.name,
         server.id,
@@ -132,7 +146,8 @@ fn line(process: &Process, backend: &Backend, server: &Server, now: Instant, out
         } else {
             1
         },
-        settings.hostname.as_deref().unwrap_or("-"),
+        server.hostname().as_deref().unwrap_or("-"),
+        server.service().as_deref().unwrap_or("-"),
         u8::from(settings.tls.is_some()),
         check.and_then(|c| c.port).unwrap_or(0),
         match check.and_then(|c| c.addr.as_ref()) {

@@ -3,7 +3,7 @@
 use crate::stat_fields::{self, FIELDS};
 use crate::typed::{self, Field};
 use model::{Balance, Mode};
-use state::{Backend, Frontend, Generation, PerWorker, Process, ProxyCounters, Server};
+use state::{Admin, Backend, Frontend, Generation, PerWorker, Process, ProxyCounters, Server};
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::time::Instant;
@@ -288,7 +288,11 @@ fn frontend_row(process: &Process, frontend: &Frontend, now: Instant) -> Row {
 pub fn status_of(server: &Server) -> String {
     let health = server.health();
     let (at, of) = health.progress();
-    if server.admin().in_maintenance() {
+    let admin = server.admin();
+    if admin.0 & Admin::UNRESOLVED != 0 && !Admin(admin.0 & !Admin::UNRESOLVED).in_maintenance() {
+        return "MAINT (resolution)".into();
+    }
+    if admin.in_maintenance() {
         return "MAINT".into();
     }
     if server.settings().check.is_none() {

@@ -69,6 +69,7 @@ pub struct Draft {
     pub references: Vec<Reference>,
     /// Names of userlists that must exist.
     pub userlist_references: Vec<Reference>,
+    pub resolvers_references: Vec<Reference>,
     /// Names of servers that must exist here.
     pub server_references: Vec<Reference>,
     /// The first line of each keyword that has no effect without something said elsewhere.
@@ -166,6 +167,7 @@ impl Draft {
             check: CheckDraft::default(),
             references: Vec::new(),
             userlist_references: Vec::new(),
+            resolvers_references: Vec::new(),
             server_references: Vec::new(),
             marks: BTreeMap::new(),
             refused: BTreeSet::new(),

@@ -2,6 +2,7 @@
 
 mod blocks;
 mod finish;
+mod resolvers;
 mod section;
 mod servers;
 mod users;
@@ -15,6 +16,7 @@ use crate::lexer::{self, Variables, Word};
 use crate::source::{Source, Within};
 use blocks::Block;
 use model::Config;
+pub(crate) use resolvers::Unnamed;
 use section::Section;
 pub(crate) use section::check_name;
 use std::cell::Cell;
@@ -300,6 +302,7 @@ impl Loader<'_> {
             }
             Section::Errors(_, pages) => section::error_page(pages, &line),
             Section::Users(_, users) => users.line(here),
+            Section::Resolvers(resolvers, _) => resolvers::line(resolvers, &mut line),
             Section::Proxy(draft) => keyword::line(draft, &mut line),
         };
         let warnings = std::mem::take(&mut line.warnings);

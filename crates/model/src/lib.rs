@@ -14,6 +14,7 @@ mod global;
 mod log;
 mod persistence;
 mod proxy;
+mod resolvers;
 mod server;
 mod timeouts;
 mod tls;
@@ -34,6 +35,7 @@ pub use proxy::{
     HashMethod, HttpOptions, HttpReuse, InitAddr, LoadState, Mode, OriginalTo, Proxy, ProxyKind,
     Redispatch, RestrictNames, RetryOn, StatsPage, SwitchRule, SwitchTarget,
 };
+pub use resolvers::{Family, Hold, Nameserver, Resolution, Resolvers, names_service};
 pub use server::{MarkedDown, Observe, OnError, SendProxy, Server, SourceAddress};
 pub use timeouts::Timeouts;
 
@@ -51,6 +53,8 @@ pub struct Config {
     pub proxies: Vec<Arc<Proxy>>,
     /// `http-errors` sections by name.
     pub http_errors: BTreeMap<Arc<str>, Arc<ErrorPages>>,
+    /// `resolvers` sections by name.
+    pub resolvers: BTreeMap<Arc<str>, Arc<Resolvers>>,
     /// `userlist` sections by name.
     pub userlists: BTreeMap<Arc<str>, UserList>,
 }

@@ -3,6 +3,7 @@
 use crate::cli::{Grave, Said, World};
 use model::{Address, Check, Host, PortSpec, SocketKind};
 use state::health::Change;
+use state::names::Given;
 use state::{Admin, Backend, Server, Target};
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -139,11 +140,7 @@ pub(super) fn set_server(
         "fqdn" if value.is_empty() => {
             return Said::fault("set server <b>/<s> fqdn requires a FQDN.");
         }
-        "fqdn" => {
-            return Said::fault(
-                "set server <b>/<s> fqdn failed because no resolution is configured.",
-            );
-        }
+        "fqdn" => return set_hostname(server, backend, value),
         "ssl" => {
             return Said::fault(
                 "'set server <srv> ssl' cannot be set.  default-server should define ssl settings",
@@ -231,14 +228,47 @@ fn shown(port: PortSpec) -> String {
     }
 }
 
+const BY: &str = "by 'stats socket command'";
+
+/// `set server … fqdn`: another name, which is resolved from now on.
+fn set_hostname(server: &Server, backend: &Backend, name: &str) -> Said {
+    if server.settings().resolution.is_none() {
+        return Said::fault("set server <b>/<s> fqdn failed because no resolution is configured.");
+    }
+    if server.service().is_some() {
+        return Said::fault("set server <b>/<s> fqdn failed because SRV resolution is configured.");
+    }
+    let old = server.hostname();
+    server.pin(false);
+    if old.as_deref() == Some(name) {
+        return Said::message(
+            Grave::Warning,
+            format_args!("no need to change the FDQN {BY}"),
+        );
+    }
+    server.give(Some(Given {
+        host: name.into(),
+        port: None,
+        addressed: false,
+    }));
+    Said::message(
+        Grave::Warning,
+        format_args!(
+            "{}/{} changed its FQDN from {} to {name} {BY}",
+            backend.name,
+            server.name,
+            old.as_deref().unwrap_or("(null)")
+        ),
+    )
+}
+
 fn set_address(server: &Server, backend: &Arc<Backend>, text: &str, rest: &[&str]) -> Said {
-    const BY: &str = "by 'stats socket command'";
     let Ok(ip) = text.parse::<IpAddr>() else {
         return Said::fault(format_args!("Invalid addr '{text}' {BY}"));
     };
     let (old_ip, old_port) = match server.target().as_deref() {
         Some(Target::Tcp { ip, port }) => (Some(*ip), *port),
-        _ => (None, PortSpec::None),
+        _ => (None, server.port()),
     };
     let mut out = match old_ip {
         Some(old) if old == ip => "no need to change the addr".to_string(),
@@ -263,7 +293,9 @@ fn set_address(server: &Server, backend: &Arc<Backend>, text: &str, rest: &[&str
         }
     }
     if old_ip != Some(ip) || port != old_port {
+        server.pin(true);
         server.set_target(Target::Tcp { ip, port });
+        server.change_admin(Admin::UNRESOLVED, false);
         backend.refresh();
     }
     Said::message(Grave::Warning, format_args!("{out} {BY}"))

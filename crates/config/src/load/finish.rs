@@ -5,7 +5,7 @@ use super::servers::{self, Finding};
 use crate::diag::Severity;
 use crate::draft::{Draft, ErrorLine, sections};
 use crate::load::Loaded;
-use model::{Balance, CheckKind, Config, HttpCheckStep, LogFormatSpec, Mode, Proxy};
+use model::{Balance, CheckKind, Config, HttpCheckStep, LogFormatSpec, Mode, Proxy, Resolvers};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -33,6 +33,7 @@ impl Loader<'_> {
             .map(|d| (Arc::clone(&d.name), (d.mode, Arc::clone(&d.origin))))
             .collect();
         self.check_ids(&drafts);
+        self.machines_resolvers();
         let tracked = servers::tracked(&drafts);
         let mut ids: Vec<u32> = drafts.iter().map(|d| d.id.unwrap_or(0)).collect();
         number(ids.iter_mut(), 2);
@@ -67,6 +68,22 @@ impl Loader<'_> {
             config,
             report: self.report,
             env: self.env,
+        }
+    }
+
+    /// The section `default` is there without being written: the machine's own name servers.
+    fn machines_resolvers(&mut self) {
+        let name: Arc<str> = "default".into();
+        if self.config.resolvers.contains_key(&name) {
+            return;
+        }
+        let nameservers = super::resolvers::of_machine(self.source).unwrap_or_default();
+        if !nameservers.is_empty() {
+            let section = Resolvers {
+                nameservers,
+                ..Resolvers::named(Arc::clone(&name))
+            };
+            self.config.resolvers.insert(name, Arc::new(section));
         }
     }
 
@@ -120,6 +137,18 @@ impl Loader<'_> {
             };
             self.at(&reference.place, Severity::Error, message);
         }
+        for reference in &draft.resolvers_references {
+            let name = &reference.name;
+            let known = &self.config.resolvers;
+            if known.contains_key(name) {
+                continue;
+            }
+            let message = match rules::nearest(name, known.keys().map(|k| &**k)) {
+                Some(near) => format!("no 'resolvers {name}' to ask: did you mean '{near}'?"),
+                None => format!("no 'resolvers {name}' to ask: add that section"),
+            };
+            self.at(&reference.place, Severity::Error, message);
+        }
         let servers = ["server", "server-template"];
         if draft.server_references.is_empty() || servers.iter().any(|s| draft.refused.contains(s)) {
             return;
@@ -139,7 +168,7 @@ impl Loader<'_> {
     }
 
     fn check_servers(&mut self, draft: &Draft, tracked: &servers::Tracked) {
-        let findings = servers::findings(draft, tracked);
+        let findings = servers::findings(draft, tracked, &self.config.resolvers);
         if findings.is_empty() {
             return;
         }

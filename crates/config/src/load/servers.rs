@@ -3,7 +3,7 @@
 
 use crate::draft::{Draft, Place};
 use crate::lexer::{self, Variables};
-use model::{Address, PortSpec, Server, TcpCheckStep};
+use model::{Address, PortSpec, Resolvers, Server, TcpCheckStep};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -25,6 +25,7 @@ enum What {
     BothChecksAndTrack(Arc<str>),
     TracksUnchecked(Arc<str>),
     TracksNobody(Arc<str>),
+    NoResolvers(Arc<str>),
 }
 
 impl Finding {
@@ -46,6 +47,9 @@ impl Finding {
             }
             What::TracksUnchecked(wanted) => {
                 format!("server '{wanted}' has no checks to track: give it 'check'")
+            }
+            What::NoResolvers(wanted) => {
+                format!("no 'resolvers {wanted}' for the name of '{name}': add that section")
             }
             What::TracksNobody(wanted) => {
                 format!("no server '{wanted}' to track: name one that is there")
@@ -92,7 +96,11 @@ fn wrong_track(draft: &Draft, server: &Server, tracked: &Tracked) -> Option<What
 }
 
 /// All that is wrong with the servers of a proxy.
-pub(super) fn findings(draft: &Draft, tracked: &Tracked) -> Vec<Finding> {
+pub(super) fn findings(
+    draft: &Draft,
+    tracked: &Tracked,
+    resolvers: &BTreeMap<Arc<str>, Arc<Resolvers>>,
+) -> Vec<Finding> {
     let servers = &draft.back.servers;
     let mut names: HashMap<&str, usize> = HashMap::with_capacity(servers.len());
     let mut ids: HashMap<u32, &Server> = HashMap::new();
@@ -120,6 +128,11 @@ pub(super) fn findings(draft: &Draft, tracked: &Tracked) -> Vec<Finding> {
         }
         if let Some(what) = wrong_track(draft, server, tracked) {
             push(what);
+        }
+        if let Some(resolution) = &server.resolution
+            && !resolvers.contains_key(&resolution.resolvers)
+        {
+            push(What::NoResolvers(Arc::clone(&resolution.resolvers)));
         }
         *nth += 1;
         if found.len() > ENOUGH {

@@ -2,6 +2,7 @@
 
 use super::RuleSet::{self, *};
 use super::normalize::Normalizer;
+use super::resolve;
 use super::words::{bad_request, bytes, challenge, millis, redirect, reply, variable};
 use super::{Action, ActionDef, LogLevelChange, NameMatch};
 use crate::pattern;
@@ -411,6 +412,13 @@ pub static ACTIONS: &[ActionDef] = &[
                 other => w.fail(format!("'{other}' stands where 'len' or 'id' should")),
             }
         }
+    ),
+    action!(
+        "do-resolve",
+        [HttpRequest, TcpRequestContent],
+        "(VAR,RESOLVERS[,ipv4|ipv6]) EXPR",
+        "ask name servers for an address",
+        |w, _| Ok(Action::Resolve(Box::new(resolve::parse(w)?)))
     ),
     action!(
         "wait-for-body",
