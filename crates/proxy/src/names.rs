@@ -82,7 +82,8 @@ impl Names {
                 tokio::time::sleep(rest.min(LOOK)).await;
                 // Servers that wish for it since then do not have to wait for the next answer.
                 if !known.addresses.is_empty() {
-                    let turned = |b: &Arc<Backend>| b.take_addresses(&wish, &known.addresses);
+                    let turned =
+                        |b: &Arc<Backend>| b.take_addresses(&wish, &known.addresses, false);
                     self.tell(&self.worker.generation(), turned, "DNS cache");
                 }
             }
@@ -162,9 +163,16 @@ impl Names {
             let addresses = known
                 .hosts
                 .learn(answer.addresses, same, hold.obsolete, now);
+            let sorted = |list: &[IpAddr]| {
+                let mut list = list.to_vec();
+                list.sort();
+                list
+            };
+            let other = sorted(&addresses) != sorted(&known.addresses);
             known.addresses = addresses;
             let addresses = &known.addresses;
-            self.tell(&generation, |b| b.take_addresses(wish, addresses), &by)
+            let change = |b: &Arc<Backend>| b.take_addresses(wish, addresses, other);
+            self.tell(&generation, change, &by)
         };
         if let Some(counters) = section.counters.get(at) {
             counters.update.fetch_add(moved, Relaxed);

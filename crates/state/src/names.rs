@@ -175,7 +175,7 @@ impl Server {
         };
         let resolution = settings.resolution.as_ref();
         let service = resolution.and_then(|r| Some(wish(self.service()?, r, None)));
-        let asks = !self.is_pinned() && !self.given().is_some_and(|g| g.addressed);
+        let asks = !self.given().is_some_and(|g| g.addressed);
         let host = resolution.filter(|_| asks);
         let host = host.and_then(|r| Some(wish(self.hostname()?, r, Some(r.prefer))));
         service.into_iter().chain(host)
@@ -303,14 +303,24 @@ fn weight_of(record: u16) -> u32 {
 }
 
 impl Backend {
-    /// Gives the addresses of a host to the servers that wish for them.
-    pub fn take_addresses(self: &Arc<Self>, wish: &Wish, addresses: &[IpAddr]) -> Vec<Turned> {
-        let mine: Vec<&Arc<Server>> = self.wishing(wish).collect();
+    /// Gives the addresses of a host to the servers that wish for them. Who was moved by an operator
+    /// stays there until there are `other` addresses than before.
+    pub fn take_addresses(
+        self: &Arc<Self>,
+        wish: &Wish,
+        addresses: &[IpAddr],
+        other: bool,
+    ) -> Vec<Turned> {
+        let mine: Vec<&Arc<Server>> = self
+            .wishing(wish)
+            .filter(|s| other || !s.is_pinned())
+            .collect();
         let seats: Vec<Seat> = mine.iter().map(|s| s.seat()).collect();
         let turned = mine
             .into_iter()
             .zip(addresses_for(&seats, addresses))
             .filter_map(|(server, ip)| {
+                server.pin(false);
                 let turn = match ip {
                     Some(ip) => server.move_to(ip),
                     None => server.lose(Loss::NoAddress),
@@ -357,7 +367,8 @@ impl Backend {
                 server.set_weight(weight);
                 reweighted = true;
             }
-            if let Some(ip) = place.address.filter(|_| !server.is_pinned()) {
+            if let Some(ip) = place.address.filter(|_| !(stays && server.is_pinned())) {
+                server.pin(false);
                 server.move_to(ip).into_iter().for_each(&mut push);
             }
         }

@@ -138,7 +138,7 @@ pub struct Server {
     target: ArcSwapOption<Target>,
     /// The name that it was given while running, by a service or an operator.
     given: ArcSwapOption<Given>,
-    /// Whether an operator moved it: what its name resolves to counts no more.
+    /// Whether an operator moved it: what its name resolved to before counts no more.
     pinned: AtomicBool,
     weight: AtomicU32,
     maxconn: AtomicU32,
@@ -272,7 +272,7 @@ impl Server {
         self.pinned.load(Relaxed)
     }
 
-    /// Takes the address of an operator for good, or its name's again.
+    /// Notes that it was moved by an operator, or that its name has the word again.
     pub fn pin(&self, on: bool) {
         self.pinned.store(on, Relaxed);
     }
