@@ -14,6 +14,7 @@ mod keyword;
 mod lexer;
 mod load;
 mod log;
+mod removed;
 mod server;
 mod source;
 mod tls;

@@ -598,37 +598,52 @@ pub fn source(
 }
 
 /// Reads the words from argument `at` on, over what `from` says.
-fn words(line: &Line<'_>, mut at: usize, from: &Reading) -> Result<Reading, Fault> {
+fn words(line: &mut Line<'_>, mut at: usize, from: &Reading) -> Result<Reading, Fault> {
     let mut reading = from.clone();
+    let mut faults = Vec::new();
     while at < line.args().len() {
-        let name = line.arg(at);
-        if let Some(taken) = ServerDraft::word(&mut reading.tls, line, at)? {
-            at += taken;
-            continue;
-        }
-        let Some(word) = SERVER_WORDS.iter().find(|w| w.name == name) else {
-            let known = include_str!("known/server.txt");
-            let names = SERVER_WORDS.iter().map(|w| w.name);
-            let names = names.chain(SERVER_TLS_WORDS.iter().map(|w| w.name));
-            return line.fail(
-                at,
-                crate::keyword::unknown_word("server", name, known, names),
-            );
-        };
-        if !word.args.is_empty() && line.arg(at + 1).is_empty() {
-            return line.fail(at, format!("'{name}' wants {} after it", word.args));
-        }
-        (word.parse)(&mut reading, line, at + 1)?;
-        at = match name {
-            "source" => source(line, at + 1, true)?.1,
-            _ => at + 1 + usize::from(!word.args.is_empty()),
+        at = match word(&mut reading, line, at) {
+            Ok(next) => next,
+            Err(fault) => line.pass(at, fault, &mut faults, |w| {
+                names().chain(KNOWN.lines()).any(|k| k == w)
+            }),
         };
     }
+    line.faults(faults)?;
     Ok(reading)
 }
 
+/// Reads the word at `at`; returns where the next one stands.
+fn word(reading: &mut Reading, line: &Line<'_>, at: usize) -> Result<usize, Fault> {
+    let name = line.arg(at);
+    if let Some(taken) = ServerDraft::word(&mut reading.tls, line, at)? {
+        return Ok(at + taken);
+    }
+    let Some(word) = SERVER_WORDS.iter().find(|w| w.name == name) else {
+        let message = crate::keyword::unknown_word("server", name, KNOWN, names());
+        return line.fail(at, message);
+    };
+    if !word.args.is_empty() && line.arg(at + 1).is_empty() {
+        return line.fail(at, format!("'{name}' wants {} after it", word.args));
+    }
+    (word.parse)(reading, line, at + 1)?;
+    match name {
+        "source" => source(line, at + 1, true).map(|(_, end)| end),
+        _ => Ok(at + 1 + usize::from(!word.args.is_empty())),
+    }
+}
+
+/// Words of HAProxy's `server` lines, whether we have them or not.
+const KNOWN: &str = include_str!("known/server.txt");
+
+/// The words that we have.
+fn names() -> impl Iterator<Item = &'static str> {
+    let names = SERVER_WORDS.iter().map(|w| w.name);
+    names.chain(SERVER_TLS_WORDS.iter().map(|w| w.name))
+}
+
 /// Reads a `default-server` line.
-pub fn default_server(line: &Line<'_>, from: &Reading) -> Result<Reading, Fault> {
+pub fn default_server(line: &mut Line<'_>, from: &Reading) -> Result<Reading, Fault> {
     if let Some(at) = line.texts(0).iter().position(|w| *w == "id") {
         return line.fail(at, "'id' is of one server only: put it on a server line");
     }

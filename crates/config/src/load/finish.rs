@@ -120,7 +120,8 @@ impl Loader<'_> {
             };
             self.at(&reference.place, Severity::Error, message);
         }
-        if draft.server_references.is_empty() {
+        let servers = ["server", "server-template"];
+        if draft.server_references.is_empty() || servers.iter().any(|s| draft.refused.contains(s)) {
             return;
         }
         let names: HashSet<&str> = draft.back.servers.iter().map(|s| &*s.name).collect();
@@ -168,7 +169,7 @@ impl Loader<'_> {
                 missing.push("server");
             }
         }
-        if !missing.is_empty() {
+        if !missing.is_empty() && !draft.refused.contains("timeout") {
             let message = format!(
                 "'{}' has no timeout for {}: dead peers would hold their connections for ever; set 'timeout {}'",
                 draft.name,
@@ -177,7 +178,8 @@ impl Loader<'_> {
             );
             self.at(&draft.place, Severity::Warning, message);
         }
-        if draft.has_front() && draft.front.binds.is_empty() && !draft.disabled {
+        let reachable = !draft.front.binds.is_empty() || draft.refused.contains("bind");
+        if draft.has_front() && !reachable && !draft.disabled {
             let message = format!(
                 "'{}' has no 'bind' line, so nobody can reach it: add one, or make it a backend",
                 draft.name
