@@ -65,6 +65,9 @@ fn read(text: &str) -> Exposed {
 /// to servers belong to their workers.
 const NOT_OURS: [&str; 2] = ["_idle_time_percent", "_connections_current{"];
 
+/// Status, content type, and what is in it.
+type Scrape = (u16, Option<String>, Exposed);
+
 const QUERIES: [&str; 9] = [
     "",
     "?scope=global",
@@ -79,7 +82,7 @@ const QUERIES: [&str; 9] = [
 
 #[test]
 fn the_exporter_has_the_metrics_and_labels_of_the_oracle() {
-    let seen: RefCell<Vec<Vec<(u16, Option<String>, Exposed)>>> = RefCell::default();
+    let seen: RefCell<Vec<Vec<Scrape>>> = RefCell::default();
     each(|program| {
         let (metrics, web, tcp, dead) = (port(), port(), port(), port());
         let proxy = Proxy::start(
