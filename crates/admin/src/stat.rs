@@ -354,22 +354,25 @@ fn server_row(process: &Process, backend: &Backend, server: &Server, now: Instan
             row.set("downtime", health.downtime.as_secs() + down_now);
             row.set("chkfail", health.failed);
             row.set("chkdown", health.went_down);
-            row.set("check_status", health.status.code());
-            row.set(
-                "check_code",
-                health.status_code.map_or(String::new(), |c| c.to_string()),
-            );
-            row.set("check_duration", health.duration.as_millis());
-            row.set("check_desc", health.status.describe());
-            row.set("check_rise", check.rise);
-            row.set("check_fall", check.fall);
-            let (at, _) = health.progress();
-            let value = if health.is_up() {
-                check.rise + at - 1
-            } else {
-                at
-            };
-            row.set("check_health", value);
+            // In maintenance nothing is checked.
+            if !server.admin().in_maintenance() {
+                row.set("check_status", health.status.code());
+                row.set(
+                    "check_code",
+                    health.status_code.map_or(String::new(), |c| c.to_string()),
+                );
+                row.set("check_duration", health.duration.as_millis());
+                row.set("check_desc", health.status.describe());
+                row.set("check_rise", check.rise);
+                row.set("check_fall", check.fall);
+                let (at, _) = health.progress();
+                let value = if health.is_up() {
+                    check.rise + at - 1
+                } else {
+                    at
+                };
+                row.set("check_health", value);
+            }
         }
     }
     let port = None;

@@ -62,7 +62,7 @@ pub use listen::{Listeners, Wanted, bind_all};
 pub use log::{Logger, Tag};
 pub use reply::Answer;
 pub use roster::Rosters;
-pub use service::{Services, StatsPages, StatsRequest};
+pub use service::{NamedServices, ServiceRequest, Services, StatsPages, StatsRequest};
 pub use socket::listen as listen_socket;
 pub use worker::{Engine, WorkerSetup, start_workers};
 

@@ -3,7 +3,7 @@
 use crate::account;
 use crate::malformed;
 use crate::reply::{self, Answer};
-use crate::service::StatsRequest;
+use crate::service::{ServiceRequest, StatsRequest};
 use crate::socket;
 use crate::stream::{Halt, Stream};
 use crate::termination::{Cause, Phase, Termination};
@@ -11,7 +11,7 @@ use http::Version;
 use http::framing::{self, Body};
 use model::{ConnectionMode, Proxy, RestrictNames};
 use rules::action::{Effects, run};
-use rules::{NoTrace, Rule, Verdict};
+use rules::{NoTrace, Rule, Service, Verdict};
 use std::future::poll_fn;
 use std::io::Write;
 use std::sync::Arc;
@@ -165,6 +165,9 @@ impl Stream<'_> {
                     account::denied(self);
                     return Err(Halt::Silent(refused));
                 }
+                Verdict::Service(service) => {
+                    return Err(Halt::Answer(self.serve(service), local));
+                }
                 Verdict::WaitForBody {
                     time_ms,
                     at_least,
@@ -227,6 +230,21 @@ impl Stream<'_> {
         } else {
             Halt::Answer(answer, ended)
         }
+    }
+
+    /// What a service that a rule names answers.
+    fn serve(&mut self, service: Service) -> Answer {
+        let label = match service {
+            Service::PrometheusExporter => "<PROMEX>",
+        };
+        self.info.server = Some(label.into());
+        self.worker.services.named.serve(&ServiceRequest {
+            service,
+            request: &self.request,
+            process: &self.worker.process,
+            generation: &self.generation,
+            now: self.times.arrival.complete,
+        })
     }
 
     /// The statistics page, where this proxy has one and the request is for it.

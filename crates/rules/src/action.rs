@@ -70,6 +70,25 @@ pub enum NameMatch {
     Regex(Regex),
 }
 
+/// What answers requests inside the proxy (`use-service`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// The statistics in the text format of Prometheus.
+    PrometheusExporter,
+}
+
+impl Service {
+    /// All of them.
+    pub const ALL: [Service; 1] = [Service::PrometheusExporter];
+
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Service::PrometheusExporter => "prometheus-exporter",
+        }
+    }
+}
+
 /// A change of the log level by a rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogLevelChange {
@@ -90,6 +109,7 @@ pub(crate) enum Action {
     Return(Box<Reply>),
     Redirect(Box<Redirect>),
     Reject,
+    UseService(Service),
     SetHeader(Box<[u8]>, LogFormat),
     AddHeader(Box<[u8]>, LogFormat),
     DelHeader(NameMatch),
@@ -191,6 +211,8 @@ pub enum Verdict<'r> {
     Redirect(&'r Redirect),
     /// Close without a word.
     Reject,
+    /// Have this service answer.
+    Service(Service),
     /// Wait for the body, then go on at the rule of this index.
     WaitForBody {
         /// Milliseconds at most.
@@ -247,6 +269,7 @@ pub fn run<'r, T: Tracer>(
                 }
             }
             Action::Reject => return Verdict::Reject,
+            Action::UseService(service) => return Verdict::Service(*service),
             Action::Normalize(normalizer, refusal) => {
                 if let Some(head) = cx.req.as_deref_mut() {
                     match normalizer.apply(head.target()) {
@@ -419,6 +442,7 @@ fn apply(action: &Action, cx: &mut Ctx<'_>, effects: &mut Effects) {
         | Action::Return(_)
         | Action::Redirect(_)
         | Action::Reject
+        | Action::UseService(_)
         | Action::Normalize(..)
         | Action::WaitForBody { .. } => {}
     }
