@@ -353,3 +353,50 @@ fn what_an_agent_changes_is_logged_word_for_word() {
         assert_eq!(oracle, ours);
     }
 }
+
+#[test]
+fn our_agent_speaks_the_protocol_to_both_programs() {
+    each(|program| {
+        let (_server, port) = idle();
+        let agent_port = lab::port();
+        let folder = lab::Folder::new();
+        let words = folder.file("words", b"drain\n");
+        let mut agent = lab::Program::mulgil()
+            .command()
+            .args(["agent", "--listen", &format!("127.0.0.1:{agent_port}")])
+            .args(["--interval", "20ms", "--floor", "40", "--words", &words])
+            .spawn()
+            .expect("the agent starts");
+        let proxy = Proxy::start(
+            program,
+            &format!(
+                "{TIMES}backend b\n    server s 127.0.0.1:{port} weight 100 agent-check agent-port {agent_port} agent-inter 30 agent-send \"hello\\n\"\n"
+            ),
+        );
+        wait(
+            &proxy,
+            "status agent_status last_agt",
+            &["DRAIN (agent)", "CHECKED", ""],
+            program.name,
+        );
+        let weight: u32 = proxy.stat("b", "s", "weight").parse().expect("a number");
+        folder.file("words", b"ready down # deploying\n");
+        let reason = "via agent : down (deploying)";
+        wait(
+            &proxy,
+            "status last_agt",
+            &["DOWN (agent)", reason],
+            program.name,
+        );
+        folder.file("words", b"up\n");
+        wait(
+            &proxy,
+            "status agent_status",
+            &["no check", "L7OK"],
+            program.name,
+        );
+        let _ = agent.kill();
+        let _ = agent.wait();
+        assert!((40..=100).contains(&weight), "{}: {weight}", program.name);
+    });
+}
