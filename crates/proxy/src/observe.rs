@@ -3,9 +3,7 @@
 use crate::check;
 use crate::stream::Stream;
 use model::{Observe, OnError};
-use state::health::CheckStatus;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// A connection was made, or could not be.
 pub fn connection(stream: &Stream<'_>, ok: bool) {
@@ -42,12 +40,5 @@ fn note(stream: &Stream<'_>, layer: Observe, ok: bool) {
         OnError::FailCheck => {}
     }
     let backend = Arc::clone(backend);
-    check::settle(
-        stream.worker,
-        &backend,
-        server,
-        CheckStatus::Analysis,
-        None,
-        Instant::now(),
-    );
+    check::observed(stream.worker, &backend, server);
 }

@@ -217,6 +217,15 @@ impl Backend {
         self.servers.iter().find(|s| &*s.name == name)
     }
 
+    /// Whether this very server is one of them.
+    pub fn holds(&self, server: &Arc<Server>) -> bool {
+        // Numbers run from 1 unless the file says otherwise: then its place is known.
+        let likely = (server.id as usize).checked_sub(1);
+        let likely = likely.and_then(|at| self.servers.get(at));
+        likely.is_some_and(|s| Arc::ptr_eq(s, server))
+            || self.servers.iter().any(|s| Arc::ptr_eq(s, server))
+    }
+
     /// The value that names a server in the persistence cookie: its own, or with `dynamic` a hash
     /// of the key, its address and its port, the same on every balancer with that key.
     pub fn cookie_of(&self, server: &Server) -> Option<Arc<str>> {

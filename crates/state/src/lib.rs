@@ -12,6 +12,7 @@ mod frontend;
 mod generation;
 pub mod hash;
 pub mod health;
+pub mod news;
 mod process;
 mod queue;
 mod ring;

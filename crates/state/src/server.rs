@@ -107,6 +107,8 @@ impl Admin {
     pub const CONFIGURED_MAINT: u8 = 1 << 2;
     /// Drain asked for at run time.
     pub const FORCED_DRAIN: u8 = 1 << 3;
+    /// The server it tracks drains.
+    pub const INHERITED_DRAIN: u8 = 1 << 4;
 
     /// Whether it is in maintenance.
     pub fn in_maintenance(self) -> bool {
@@ -115,7 +117,7 @@ impl Admin {
 
     /// Whether it drains.
     pub fn draining(self) -> bool {
-        self.0 & Admin::FORCED_DRAIN != 0
+        self.0 & (Admin::FORCED_DRAIN | Admin::INHERITED_DRAIN) != 0
     }
 }
 
@@ -155,6 +157,8 @@ pub struct Server {
     health: Mutex<Health>,
     /// Whether active checks run (`enable|disable health`).
     pub checks_enabled: AtomicBool,
+    /// Whether its agent is asked (`enable|disable agent`).
+    pub agent_enabled: AtomicBool,
     /// What the workers counted.
     pub counters: PerWorker<ServerCounters>,
 }
@@ -188,6 +192,7 @@ impl Server {
             queued: Gauge::default(),
             health: Mutex::new(Health::new(rise, fall)),
             checks_enabled: AtomicBool::new(true),
+            agent_enabled: AtomicBool::new(true),
             counters: PerWorker::new(workers),
             settings: ArcSwap::from_pointee(settings.clone()),
         }
@@ -211,8 +216,11 @@ impl Server {
                 .store(Target::of(&settings.address).map(Arc::new));
             let (rise, fall) = settings.check.as_ref().map_or((2, 3), |c| (c.rise, c.fall));
             *self.health() = Health::new(rise, fall);
-            self.mirror_health();
         }
+        if settings.agent.is_none() {
+            self.health().drop_agent();
+        }
+        self.mirror_health();
     }
 
     /// The settings in force.
@@ -273,7 +281,40 @@ impl Server {
         }
     }
 
-    /// Whether its checks say that it is up.
+    /// The same at `now`, as an operator or the agent has it: maintenance counts as time down, and
+    /// after it the server begins anew.
+    pub fn administer(&self, flag: u8, on: bool, now: std::time::Instant) {
+        let before = self.admin().in_maintenance();
+        self.change_admin(flag, on);
+        match (before, self.admin().in_maintenance()) {
+            (false, true) => self.health().suspend(now),
+            (true, false) => self.health().resume(now),
+            _ => {}
+        }
+    }
+
+    /// Ends maintenance and drain (`set server … state ready`).
+    pub fn make_ready(&self, now: std::time::Instant) {
+        for flag in [
+            Admin::FORCED_MAINT,
+            Admin::CONFIGURED_MAINT,
+            Admin::FORCED_DRAIN,
+        ] {
+            self.administer(flag, false, now);
+        }
+    }
+
+    /// Whether its agent is asked.
+    pub fn has_agent(&self) -> bool {
+        self.settings().agent.is_some() && self.agent_enabled.load(Relaxed)
+    }
+
+    /// Whether its health is checked.
+    pub fn has_check(&self) -> bool {
+        self.settings().check.is_some() && self.checks_enabled.load(Relaxed)
+    }
+
+    /// Whether its checks and its agent say that it is up.
     pub fn is_up(&self) -> bool {
         self.up.load(Relaxed)
     }
@@ -375,7 +416,13 @@ impl Server {
             self.health().force(change, now);
             self.mirror_health();
         }
-        self.change_admin(Admin::INHERITED_MAINT, tracked.admin().in_maintenance());
+        let drains = tracked.admin().draining();
+        self.administer(
+            Admin::INHERITED_MAINT,
+            tracked.admin().in_maintenance(),
+            now,
+        );
+        self.change_admin(Admin::INHERITED_DRAIN, drains);
         before != (self.is_up(), self.is_stopping(), self.admin())
     }
 
