@@ -10,7 +10,7 @@ use crate::draft::Line;
 use crate::tls::{SERVER_TLS_WORDS, ServerDraft};
 use crate::units;
 use model::{
-    Address, Check, Host, MarkedDown, Observe, OnError, PortSpec, SendProxy, Server, SourceAddress,
+    Address, Check, HashKey, Host, MarkedDown, Observe, OnError, PortSpec, SendProxy, Server, SourceAddress,
 };
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -46,6 +46,8 @@ fn blank() -> Server {
         address: Address::Fd(-1),
         hostname: None,
         weight: 1,
+        priority: 1,
+        hash_key: HashKey::default(),
         backup: false,
         disabled: false,
         maxconn: 0,
@@ -209,6 +211,24 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         "between checks while in doubt",
         |r, l, at| {
             r.check.fastinter = Some(time(l, at)?);
+            Ok(())
+        }
+    ),
+    word!(
+        "hash-key",
+        "KEY",
+        "addr-port",
+        "what its places on the ring follow from",
+        |r, l, at| {
+            r.server.hash_key = match l.arg(at) {
+                "id" => HashKey::Id,
+                "addr" => HashKey::Addr,
+                "addr-port" => HashKey::AddrPort,
+                other => {
+                    let names = ["id", "addr", "addr-port"];
+                    return l.fail(at, crate::keyword::near("hash key", other, &names));
+                }
+            };
             Ok(())
         }
     ),
@@ -405,6 +425,16 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         r.check.port = Some(num(l, at, 1, 65535)? as u16);
         Ok(())
     }),
+    word!(
+        "priority",
+        "N",
+        "2",
+        "its level with 'balance priority': 1 serves first",
+        |r, l, at| {
+            r.server.priority = num(l, at, 1, 256)? as u16;
+            Ok(())
+        }
+    ),
     word!(
         "redir",
         "PREFIX",

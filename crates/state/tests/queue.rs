@@ -15,6 +15,8 @@ fn server(id: u32, maxconn: u32) -> Server {
         address: Address::from_socket(SocketAddr::from(([127, 0, 0, 1], 1000))),
         hostname: None,
         weight: 1,
+        priority: 1,
+        hash_key: model::HashKey::default(),
         backup: false,
         disabled: false,
         maxconn,
