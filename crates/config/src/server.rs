@@ -10,7 +10,8 @@ use crate::draft::Line;
 use crate::tls::{SERVER_TLS_WORDS, ServerDraft};
 use crate::units;
 use model::{
-    Address, Check, HashKey, Host, MarkedDown, Observe, OnError, PortSpec, SendProxy, Server, SourceAddress,
+    Address, Check, HashKey, Host, MarkedDown, Observe, OnError, PortSpec, SendProxy, Server,
+    SourceAddress,
 };
 use std::net::IpAddr;
 use std::sync::Arc;

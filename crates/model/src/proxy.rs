@@ -434,6 +434,8 @@ pub struct Backend {
     pub dynamic_cookie_key: Option<Arc<str>>,
     /// `force-persist` and `ignore-persist`, in order.
     pub persist_rules: Vec<crate::PersistRule>,
+    /// `persist rdp-cookie`, the cookie's name.
+    pub rdp_cookie: Option<Arc<str>>,
     /// `option persist`: a cookie counts even while its server is down.
     pub persist: bool,
     /// `fullconn`.
@@ -479,6 +481,7 @@ impl Default for Backend {
             cookie: None,
             dynamic_cookie_key: None,
             persist_rules: Vec::new(),
+            rdp_cookie: None,
             persist: false,
             fullconn: None,
             check: Arc::default(),

@@ -130,6 +130,9 @@ pub fn settle(
     let now = Instant::now();
     let took = now.saturating_duration_since(begin);
     let change = server.health().on_result(status, code, took, now);
+    if status != CheckStatus::Analysis && server.is_up() {
+        backend.checked(server, took);
+    }
     let Some(change) = change else { return };
     server.mirror_health();
     backend.refresh();

@@ -1,7 +1,7 @@
 //! One backend: its servers, who is next, and who waits.
 
 use crate::counters::{Gauge, PerWorker, ProxyCounters};
-use crate::queue::{Queue, Waiter};
+use crate::queue::{Priority, Queue, Rank, Waiter};
 use crate::server::Server;
 use arc_swap::ArcSwap;
 use choose::Active;
@@ -103,9 +103,12 @@ impl Slot {
         self.server.failed(now);
     }
 
-    /// So many bytes have passed, in either direction.
-    pub fn moved(&self, bytes: u64, now: u64) {
-        self.moved.set(self.moved.get() + bytes);
+    /// So many bytes have passed in all, in both directions together.
+    pub fn carried(&self, all: u64, now: u64) {
+        let bytes = all.saturating_sub(self.moved.replace(all));
+        if bytes == 0 {
+            return;
+        }
         let ahead = self.ahead.get();
         self.ahead.set(ahead.saturating_sub(bytes));
         self.server.moved(bytes.saturating_sub(ahead), now);
@@ -133,7 +136,7 @@ impl Drop for Slot {
 /// A place in the queue. Dropping it leaves the queue.
 pub struct Ticket {
     waiter: Arc<Waiter>,
-    key: (i32, u64),
+    key: Rank,
     position: usize,
     wanted: Option<Arc<Server>>,
     backend: Arc<Backend>,
@@ -369,8 +372,8 @@ impl Backend {
         }
     }
 
-    /// Joins the queue for a server, or for any. Lower `priority` values go first.
-    pub fn enqueue(self: &Arc<Self>, wanted: Option<&Arc<Server>>, priority: i32) -> Ticket {
+    /// Joins the queue for a server, or for any.
+    pub fn enqueue(self: &Arc<Self>, wanted: Option<&Arc<Server>>, priority: Priority) -> Ticket {
         let waiter = Arc::new(Waiter::default());
         let uid = wanted.map(|s| s.uid);
         self.live.queued.enter();

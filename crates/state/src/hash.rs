@@ -156,7 +156,16 @@ mod tests {
         };
         assert_eq!(bytes(b"hello", spread), 2_061_535_398);
         assert_eq!(hash(HashKind::None, false), 123_456_789);
-        assert_eq!(bytes(b"x", HashFunction { kind: HashKind::None, avalanche: false }), 0);
+        assert_eq!(
+            bytes(
+                b"x",
+                HashFunction {
+                    kind: HashKind::None,
+                    avalanche: false
+                }
+            ),
+            0
+        );
     }
 
     #[test]

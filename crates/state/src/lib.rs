@@ -32,5 +32,6 @@ pub use frontend::{Frontend, SessionGuard};
 pub use generation::Generation;
 pub use maglev::{ENTRIES as MAGLEV_ENTRIES, Maglev};
 pub use process::{Machine, Process, ProcessCounters, RateLimit};
+pub use queue::Priority;
 pub use server::{Admin, Server, Target};
 pub use sessions::{NoSessions, SessionFacts, Sessions, Stage, Which};

@@ -53,7 +53,8 @@ impl Pace {
     pub(crate) fn failed(&self, loads: &Loads, now: u64) {
         let usual = u32::try_from(loads.usual()).unwrap_or(u32::MAX).max(1);
         let old = self.answer.load(Relaxed);
-        self.answer.store(old.max(usual.saturating_add(FAILURE)), Relaxed);
+        self.answer
+            .store(old.max(usual.saturating_add(FAILURE)), Relaxed);
         self.at.store(now, Relaxed);
     }
 
@@ -73,7 +74,12 @@ impl Pace {
     fn fade_bytes(&self, now: u64) {
         let passed = now.saturating_sub(self.at.swap(now, Relaxed));
         if passed > 0 {
-            let left = |all: u64| Some((u128::from(all) * u128::from(BYTES_MEMORY) / u128::from(BYTES_MEMORY + passed)) as u64);
+            let left = |all: u64| {
+                Some(
+                    (u128::from(all) * u128::from(BYTES_MEMORY) / u128::from(BYTES_MEMORY + passed))
+                        as u64,
+                )
+            };
             let _ = self.bytes.fetch_update(Relaxed, Relaxed, left);
         }
     }
@@ -91,7 +97,8 @@ impl Pace {
         let passed = now.saturating_sub(self.at.swap(now, Relaxed));
         let apart = i64::from(answer) - usual as i64;
         let left = apart - apart / SWEEP_MEMORY;
-        let left = left.saturating_mul(MEMORY as i64) / (MEMORY as i64).saturating_add(passed as i64);
+        let left =
+            left.saturating_mul(MEMORY as i64) / (MEMORY as i64).saturating_add(passed as i64);
         let faded = (usual as i64 + left).clamp(1, i64::from(u32::MAX));
         self.answer.store(faded as u32, Relaxed);
     }
@@ -120,7 +127,12 @@ impl Pace {
     pub(crate) fn checked(&self, took: Duration) -> bool {
         let sample = u32::try_from(took.as_micros()).unwrap_or(u32::MAX).max(1);
         let old = self.check.load(Relaxed);
-        let new = if old == 0 { sample } else { old - old / 4 + sample / 4 }.max(1);
+        let new = if old == 0 {
+            sample
+        } else {
+            old - old / 4 + sample / 4
+        }
+        .max(1);
         self.check.store(new, Relaxed);
         let used = self.check_used.load(Relaxed);
         new.abs_diff(used) > used / 8

@@ -424,10 +424,7 @@ impl Server {
         let Some(seat) = &*self.seat.load() else {
             return;
         };
-        if matches!(
-            seat.loads.measure,
-            Measure::ResponseTime | Measure::Fastest
-        ) {
+        if matches!(seat.loads.measure, Measure::ResponseTime | Measure::Fastest) {
             self.pace.answered(took, &seat.loads, now);
             self.weigh();
         }
@@ -438,10 +435,7 @@ impl Server {
         let Some(seat) = &*self.seat.load() else {
             return;
         };
-        if matches!(
-            seat.loads.measure,
-            Measure::ResponseTime | Measure::Fastest
-        ) {
+        if matches!(seat.loads.measure, Measure::ResponseTime | Measure::Fastest) {
             self.pace.failed(&seat.loads, now);
             self.weigh();
         }

@@ -119,7 +119,11 @@ fn behind_most(weights: &[(u32, u64)], total: u64) -> Vec<u32> {
             };
             *lag += 1;
             order.push((*lag, Reverse(at)));
-            due.push(Reverse((((turn + 1) * total).div_ceil(*weight) - 1, at, turn + 1)));
+            due.push(Reverse((
+                ((turn + 1) * total).div_ceil(*weight) - 1,
+                at,
+                turn + 1,
+            )));
         }
         while let Some((lag, Reverse(at))) = order.pop() {
             let Some(now) = behind.get_mut(at).filter(|now| **now == lag) else {
@@ -185,7 +189,9 @@ mod tests {
         assert_eq!(map(&[4, 3, 2, 1]), [0, 1, 0, 1, 2, 0, 1, 0, 2, 3]);
         assert_eq!(
             map(&[12, 7, 7]),
-            [0, 1, 0, 2, 0, 1, 0, 2, 0, 1, 0, 2, 0, 1, 2, 0, 1, 0, 2, 0, 1, 0, 2, 0, 1, 2]
+            [
+                0, 1, 0, 2, 0, 1, 0, 2, 0, 1, 0, 2, 0, 1, 2, 0, 1, 0, 2, 0, 1, 0, 2, 0, 1, 2
+            ]
         );
     }
 

@@ -1,3 +1,4 @@
 //! Formats of bytes between machines, read and written without I/O.
 
 pub mod proxy;
+pub mod rdp;

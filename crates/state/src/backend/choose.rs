@@ -157,7 +157,9 @@ impl Backend {
             _ if is_static(side) => Wheel::map(&shares),
             _ => Wheel::new(&shares),
         };
-        let weights = shares.iter().filter_map(|(i, _)| self.servers.get(*i as usize));
+        let weights = shares
+            .iter()
+            .filter_map(|(i, _)| self.servers.get(*i as usize));
         Active {
             wheel,
             way,
