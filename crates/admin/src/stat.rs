@@ -430,6 +430,7 @@ pub fn algorithm(balance: &Balance) -> &'static str {
         Balance::StaticRr => "static-rr",
         Balance::LeastConn => "leastconn",
         Balance::First => "first",
+        Balance::Sticky => "sticky",
         Balance::Source => "source",
         Balance::Uri { .. } => "uri",
         Balance::UrlParam { .. } => "url_param",
@@ -437,6 +438,12 @@ pub fn algorithm(balance: &Balance) -> &'static str {
         Balance::Random { .. } => "random",
         Balance::RdpCookie { .. } => "rdp-cookie",
         Balance::Hash(_) => "hash",
+        Balance::Maglev(_) => "maglev",
+        Balance::ResponseTime => "response-time",
+        Balance::Fastest => "fastest",
+        Balance::WeightedResponseTime => "weighted-response-time",
+        Balance::Agent => "agent",
+        Balance::Bandwidth => "bandwidth",
     }
 }
 

@@ -23,7 +23,7 @@ use crate::diag::Fault;
 use crate::draft::Line;
 use crate::tls::{SERVER_TLS_WORDS, ServerDraft};
 use crate::units;
-use model::{Address, Check, Host, OnError, PortSpec, SendProxy, Server, SourceAddress};
+use model::{Address, Check, HashKey, Host, OnError, PortSpec, SendProxy, Server, SourceAddress};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +69,8 @@ fn blank() -> Server {
         address: Address::Fd(-1),
         hostname: None,
         weight: 1,
+        priority: 1,
+        hash_key: HashKey::default(),
         backup: false,
         disabled: false,
         maxconn: 0,
@@ -180,6 +182,24 @@ pub static SERVER_WORDS: &[ServerWord] = &[
             Ok(())
         }
     ),
+    word!(
+        "hash-key",
+        "KEY",
+        "addr-port",
+        "what its places on the ring follow from",
+        |r, l, at| {
+            r.server.hash_key = match l.arg(at) {
+                "id" => HashKey::Id,
+                "addr" => HashKey::Addr,
+                "addr-port" => HashKey::AddrPort,
+                other => {
+                    let names = ["id", "addr", "addr-port"];
+                    return l.fail(at, crate::keyword::near("hash key", other, &names));
+                }
+            };
+            Ok(())
+        }
+    ),
     word!("id", "N", "7", "its number in the backend", |r, l, at| {
         r.server.id = num(l, at, 1, u32::MAX.into())?;
         Ok(())
@@ -278,6 +298,16 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         "how long idle connections are kept",
         |r, l, at| {
             r.server.pool_purge_delay = l.map(at, units::time(l.arg(at), 1_000))?;
+            Ok(())
+        }
+    ),
+    word!(
+        "priority",
+        "N",
+        "2",
+        "its level with 'balance priority': 1 serves first",
+        |r, l, at| {
+            r.server.priority = num(l, at, 1, 256)? as u16;
             Ok(())
         }
     ),

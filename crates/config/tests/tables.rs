@@ -53,9 +53,13 @@ fn in_proxy(site: &Site, line: &str) -> Vec<String> {
         Some("tcp-check") => " option tcp-check\n",
         _ => "",
     };
+    let mode = match line.starts_with("persist rdp-cookie") {
+        true => "tcp",
+        false => "http",
+    };
     let text = format!(
         "global\n log 127.0.0.1:514 local0\nhttp-errors pages\n errorfile 503 sorry.http\n\
-         {}\n mode http\n log global\n{}{checks}{server} {line}\n\
+         {}\n mode {mode}\n log global\n{}{checks}{server} {line}\n\
          defaults\n mode http\n{TIMES}backend app\n server one 127.0.0.1:8080 check\n",
         site.header, site.beside
     );

@@ -40,6 +40,7 @@ mod log;
 mod malformed;
 mod observe;
 mod persistence;
+mod place;
 mod pool;
 mod prelude;
 mod reply;

@@ -9,9 +9,10 @@ use crate::stream::{Halt, Stream};
 use crate::termination::{Cause, Phase, Termination};
 use http::Version;
 use http::framing::{self, Body};
-use model::{ConnectionMode, Proxy, RestrictNames};
+use model::{Balance, ConnectionMode, Proxy, RestrictNames};
 use rules::action::{Effects, run};
 use rules::{NoTrace, Rule, Service, Verdict};
+use state::Backend;
 use std::future::poll_fn;
 use std::io::Write;
 use std::sync::Arc;
@@ -200,6 +201,7 @@ impl Stream<'_> {
             self.log_level = effects.log_level;
         }
         self.retry_forbidden |= effects.no_retry;
+        self.info.prioritise(&effects);
         socket::mark(self.client.io.socket().raw(), effects.tos, effects.mark);
         for (slot, value) in effects.captures {
             self.captures
@@ -277,6 +279,24 @@ impl Stream<'_> {
         });
         let ended = Termination::new(Cause::Local, Phase::Request);
         Err(Halt::Answer(answer, ended))
+    }
+
+    /// `balance url_param … check_post`: the body is waited for where the parameter may be in it.
+    pub(crate) async fn read_posted_key(&mut self, backend: &Backend) -> Result<(), Halt> {
+        let Balance::UrlParam {
+            name,
+            check_post: true,
+        } = &backend.side().balance
+        else {
+            return Ok(());
+        };
+        let query = self.request.query().unwrap_or_default();
+        let in_query = http::uri::query_param(query, name.as_bytes()).is_some();
+        let posted = self.request.method() == b"POST" && self.body.is_empty();
+        if in_query || !posted || self.request.get(b"expect").is_some() {
+            return Ok(());
+        }
+        self.wait_for_body(None, None).await
     }
 
     /// Reads the body into memory until it is complete, long enough, or a buffer is full.

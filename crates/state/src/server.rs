@@ -3,6 +3,8 @@
 use crate::counters::{Gauge, PerWorker, ServerCounters};
 use crate::cut::Cuts;
 use crate::health::Health;
+use crate::loads::{Loads, Measure, Seat};
+use crate::pace::Pace;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use model::{Address, Host, PortSpec};
 use std::net::{IpAddr, SocketAddr};
@@ -161,6 +163,10 @@ pub struct Server {
     pub agent_enabled: AtomicBool,
     /// What the workers counted.
     pub counters: PerWorker<ServerCounters>,
+    /// What is measured of it, for schedulers that look at that.
+    pub(crate) pace: Pace,
+    /// Its place among the loads that are compared, while it may be chosen by load.
+    pub(crate) seat: ArcSwapOption<Seat>,
 }
 
 impl Server {
@@ -194,6 +200,8 @@ impl Server {
             checks_enabled: AtomicBool::new(true),
             agent_enabled: AtomicBool::new(true),
             counters: PerWorker::new(workers),
+            pace: Pace::default(),
+            seat: ArcSwapOption::empty(),
             settings: ArcSwap::from_pointee(settings.clone()),
         }
     }
@@ -216,6 +224,7 @@ impl Server {
                 .store(Target::of(&settings.address).map(Arc::new));
             let (rise, fall) = settings.check.as_ref().map_or((2, 3), |c| (c.rise, c.fall));
             *self.health() = Health::new(rise, fall);
+            self.pace.forget();
         }
         if settings.agent.is_none() {
             self.health().drop_agent();
@@ -265,6 +274,7 @@ impl Server {
     /// Changes it (`set maxconn server`).
     pub fn set_maxconn(&self, maxconn: u32) {
         self.maxconn.store(maxconn, Relaxed);
+        self.weigh();
     }
 
     /// What keeps it out.
@@ -435,5 +445,69 @@ impl Server {
             }
             limit => self.sessions.try_enter(limit.into()),
         }
+    }
+
+    /// Its load as `loads` measures it, with so many sessions and waiting requests.
+    pub(crate) fn load(&self, loads: &Loads, sessions: u64) -> u32 {
+        let handicap = self.seat.load().as_ref().map_or(0, |seat| seat.handicap);
+        self.pace.load(loads, handicap, sessions)
+    }
+
+    /// Tells the scheduler its load, if that goes by load.
+    pub(crate) fn weigh(&self) {
+        let Some(seat) = &*self.seat.load() else {
+            return;
+        };
+        let sessions = self.sessions.now();
+        let limit = u64::from(self.ramped(self.maxconn()));
+        let room = limit == 0 || sessions < limit;
+        let busy = sessions + self.queued.now();
+        let load = room.then(|| self.pace.load(&seat.loads, seat.handicap, busy));
+        seat.loads.set(seat.at, load);
+    }
+
+    /// An answer of it has begun.
+    pub(crate) fn answered(&self, took: std::time::Duration, now: u64) {
+        let Some(seat) = &*self.seat.load() else {
+            return;
+        };
+        if matches!(seat.loads.measure, Measure::ResponseTime | Measure::Fastest) {
+            self.pace.answered(took, &seat.loads, now);
+            self.weigh();
+        }
+    }
+
+    /// It could not be reached, or did not answer.
+    pub(crate) fn failed(&self, now: u64) {
+        let Some(seat) = &*self.seat.load() else {
+            return;
+        };
+        if matches!(seat.loads.measure, Measure::ResponseTime | Measure::Fastest) {
+            self.pace.failed(&seat.loads, now);
+            self.weigh();
+        }
+    }
+
+    /// Bytes have passed.
+    pub(crate) fn moved(&self, bytes: u64, now: u64) {
+        let Some(seat) = &*self.seat.load() else {
+            return;
+        };
+        if bytes > 0 && seat.loads.measure == Measure::Bandwidth {
+            self.pace.moved(bytes, now);
+            self.weigh();
+        }
+    }
+
+    /// A session has left it, which moved so many bytes; `ahead` were counted and did not come.
+    pub(crate) fn left(&self, ahead: u64, moved: u64) {
+        let Some(seat) = &*self.seat.load() else {
+            return;
+        };
+        if seat.loads.measure == Measure::Bandwidth {
+            self.pace.unmoved(ahead);
+            seat.loads.learn(moved);
+        }
+        self.weigh();
     }
 }

@@ -10,7 +10,11 @@ use std::time::Instant;
 
 /// A check of a server's health came to this.
 pub fn health(worker: &Worker, backend: &Arc<Backend>, server: &Server, found: Finding) {
+    let took = (found.status != CheckStatus::Analysis).then_some(found.took);
     take(worker, backend, server, found, false);
+    if let Some(took) = took.filter(|_| server.is_up()) {
+        backend.checked(server, took);
+    }
 }
 
 /// Its agent said this.
