@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &["http", "rules", "model", "tls"]),
     ("proxy", &["http", "rules", "model", "state", "tls", "wire"]),
     ("admin", &["http", "rules", "model", "state", "tls"]),
+    ("failover", &["model", "wire"]),
     (
         "mulgil",
         &[

@@ -155,10 +155,16 @@ fn find(line: &Line<'_>) -> Option<(&'static Keyword, usize)> {
     let word = |at: usize| line.words.get(at).map_or("", |w| w.text.as_str());
     let fits = keywords().filter(|k| {
         let mut parts = k.name.split(' ').enumerate();
-        parts.all(|(i, part)| word(i) == part)
+        parts.all(|(i, part)| word(i) == part || (i > 0 && called(word(i), part)))
     });
     fits.map(|k| (k, k.name.split(' ').count()))
         .max_by_key(|(_, n)| *n)
+}
+
+/// Whether a word is a name with an argument in parentheses.
+fn called(word: &str, name: &str) -> bool {
+    let argument = word.strip_prefix(name);
+    argument.is_some_and(|a| a.starts_with('(') && a.ends_with(')'))
 }
 
 /// Whether a keyword may not stand in defaults without a name.

@@ -1,8 +1,22 @@
 //! The words of a `server` line.
 
+macro_rules! word {
+    ($name:literal, $args:literal, $example:literal, $doc:literal, $parse:expr) => {
+        ServerWord {
+            name: $name,
+            args: $args,
+            example: $example,
+            doc: $doc,
+            parse: $parse,
+        }
+    };
+}
+
+mod check;
 mod line;
 mod names;
 
+pub use check::SERVER_CHECK_WORDS;
 pub use line::{from_words, server, template};
 
 use crate::address::{self, Purpose};
@@ -11,8 +25,8 @@ use crate::draft::Line;
 use crate::tls::{SERVER_TLS_WORDS, ServerDraft};
 use crate::units;
 use model::{
-    Address, Check, Family, Host, MarkedDown, Observe, OnError, PortSpec, Resolution, SendProxy,
-    Server, SourceAddress,
+    Address, Check, Family, HashKey, Host, OnError, PortSpec, Resolution, SendProxy, Server,
+    SourceAddress,
 };
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,6 +38,7 @@ impl Default for Reading {
             server: blank(),
             check: Check::default(),
             checked: false,
+            agent: AgentDraft::default(),
             init_addr: None,
             resolution: None,
             tls: None,
@@ -33,6 +48,16 @@ impl Default for Reading {
             shared_check: None,
         }
     }
+}
+
+/// What is said of an agent; `agent-check` turns it on.
+#[derive(Clone, Default)]
+struct AgentDraft {
+    wanted: bool,
+    port: Option<u16>,
+    addr: Option<Address>,
+    inter: Option<Duration>,
+    send: Option<Arc<str>>,
 }
 
 /// The binary header without extensions.
@@ -50,6 +75,8 @@ fn blank() -> Server {
         hostname: None,
         resolution: None,
         weight: 1,
+        priority: 1,
+        hash_key: HashKey::default(),
         backup: false,
         disabled: false,
         maxconn: 0,
@@ -82,6 +109,7 @@ pub struct Reading {
     server: Server,
     check: Check,
     checked: bool,
+    agent: AgentDraft,
     init_addr: Option<Vec<model::InitAddr>>,
     /// Words of name resolution, of which `resolvers` is what turns it on.
     resolution: Option<Box<Resolution>>,
@@ -113,18 +141,6 @@ pub struct ServerWord {
     parse: fn(&mut Reading, &Line<'_>, usize) -> Result<(), Fault>,
 }
 
-macro_rules! word {
-    ($name:literal, $args:literal, $example:literal, $doc:literal, $parse:expr) => {
-        ServerWord {
-            name: $name,
-            args: $args,
-            example: $example,
-            doc: $doc,
-            parse: $parse,
-        }
-    };
-}
-
 fn num(line: &Line<'_>, at: usize, least: u64, most: u64) -> Result<u32, Fault> {
     line.map(at, units::number(line.arg(at), least, most))
         .map(|n| n as u32)
@@ -138,24 +154,8 @@ fn time(line: &Line<'_>, at: usize) -> Result<Duration, Fault> {
     Ok(time.max(Duration::from_millis(1)))
 }
 
-/// All words that `server` understands. The place given to a function is that of its argument.
+/// What `server` understands besides TLS and checks. The place given to a function is that of its argument.
 pub static SERVER_WORDS: &[ServerWord] = &[
-    word!(
-        "addr",
-        "ADDRESS",
-        "127.0.0.1",
-        "where checks go",
-        |r, l, at| {
-            r.check.addr = Some(
-                l.map(
-                    at,
-                    address::parse(l.arg(at), Purpose::Connect, None, l.source),
-                )?
-                .0,
-            );
-            Ok(())
-        }
-    ),
     word!(
         "backup",
         "",
@@ -166,10 +166,6 @@ pub static SERVER_WORDS: &[ServerWord] = &[
             Ok(())
         }
     ),
-    word!("check", "", "", "check its health", |r, _, _| {
-        r.checked = true;
-        Ok(())
-    }),
     word!(
         "cookie",
         "VALUE",
@@ -185,16 +181,6 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         Ok(())
     }),
     word!(
-        "downinter",
-        "TIME",
-        "5s",
-        "between checks while down",
-        |r, l, at| {
-            r.check.downinter = Some(time(l, at)?);
-            Ok(())
-        }
-    ),
-    word!(
         "enabled",
         "",
         "",
@@ -204,17 +190,21 @@ pub static SERVER_WORDS: &[ServerWord] = &[
             Ok(())
         }
     ),
-    word!("fall", "N", "3", "bad checks until down", |r, l, at| {
-        r.check.fall = num(l, at, 1, 1 << 20)?;
-        Ok(())
-    }),
     word!(
-        "fastinter",
-        "TIME",
-        "500ms",
-        "between checks while in doubt",
+        "hash-key",
+        "KEY",
+        "addr-port",
+        "what its places on the ring follow from",
         |r, l, at| {
-            r.check.fastinter = Some(time(l, at)?);
+            r.server.hash_key = match l.arg(at) {
+                "id" => HashKey::Id,
+                "addr" => HashKey::Addr,
+                "addr-port" => HashKey::AddrPort,
+                other => {
+                    let names = ["id", "addr", "addr-port"];
+                    return l.fail(at, crate::keyword::near("hash key", other, &names));
+                }
+            };
             Ok(())
         }
     ),
@@ -240,10 +230,6 @@ pub static SERVER_WORDS: &[ServerWord] = &[
             Ok(())
         }
     ),
-    word!("inter", "TIME", "2s", "between checks", |r, l, at| {
-        r.check.inter = time(l, at)?;
-        Ok(())
-    }),
     word!(
         "max-reuse",
         "N",
@@ -268,10 +254,6 @@ pub static SERVER_WORDS: &[ServerWord] = &[
             Ok(())
         }
     ),
-    word!("no-check", "", "", "do not check its health", |r, _, _| {
-        r.checked = false;
-        Ok(())
-    }),
     word!(
         "maxqueue",
         "N",
@@ -296,86 +278,6 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         r.server.backup = false;
         Ok(())
     }),
-    word!(
-        "observe",
-        "LAYER",
-        "layer7",
-        "learn from traffic",
-        |r, l, at| {
-            r.server.observe = Some(match l.arg(at) {
-                "layer4" => Observe::Layer4,
-                "layer7" => Observe::Layer7,
-                other => {
-                    return l.fail(
-                        at,
-                        crate::keyword::near("layer", other, &["layer4", "layer7"]),
-                    );
-                }
-            });
-            Ok(())
-        }
-    ),
-    word!(
-        "error-limit",
-        "N",
-        "10",
-        "errors in a row until on-error",
-        |r, l, at| {
-            r.server.error_limit = num(l, at, 1, 1 << 30)?;
-            Ok(())
-        }
-    ),
-    word!(
-        "on-error",
-        "ACTION",
-        "mark-down",
-        "what error-limit brings about",
-        |r, l, at| {
-            r.server.on_error = match l.arg(at) {
-                "fastinter" => OnError::FastInter,
-                "fail-check" => OnError::FailCheck,
-                "sudden-death" => OnError::SuddenDeath,
-                "mark-down" => OnError::MarkDown,
-                other => {
-                    let names = ["fastinter", "fail-check", "sudden-death", "mark-down"];
-                    return l.fail(at, crate::keyword::near("action", other, &names));
-                }
-            };
-            Ok(())
-        }
-    ),
-    word!(
-        "on-marked-down",
-        "ACTION",
-        "shutdown-sessions",
-        "shutdown-sessions: what is on it ends when it goes down",
-        |r, l, at| {
-            r.server.on_marked_down = match l.arg(at) {
-                "shutdown-sessions" => Some(MarkedDown::ShutdownSessions),
-                other => {
-                    let names = ["shutdown-sessions"];
-                    return l.fail(at, crate::keyword::near("action", other, &names));
-                }
-            };
-            Ok(())
-        }
-    ),
-    word!(
-        "on-marked-up",
-        "ACTION",
-        "shutdown-backup-sessions",
-        "shutdown-backup-sessions: what is on backups ends when it comes up",
-        |r, l, at| {
-            match l.arg(at) {
-                "shutdown-backup-sessions" => r.server.shutdown_backup_sessions = true,
-                other => {
-                    let names = ["shutdown-backup-sessions"];
-                    return l.fail(at, crate::keyword::near("action", other, &names));
-                }
-            }
-            Ok(())
-        }
-    ),
     word!(
         "pool-low-conn",
         "N",
@@ -407,10 +309,16 @@ pub static SERVER_WORDS: &[ServerWord] = &[
             Ok(())
         }
     ),
-    word!("port", "N", "8081", "the port checks go to", |r, l, at| {
-        r.check.port = Some(num(l, at, 1, 65535)? as u16);
-        Ok(())
-    }),
+    word!(
+        "priority",
+        "N",
+        "2",
+        "its level with 'balance priority': 1 serves first",
+        |r, l, at| {
+            r.server.priority = num(l, at, 1, 256)? as u16;
+            Ok(())
+        }
+    ),
     word!(
         "redir",
         "PREFIX",
@@ -418,26 +326,6 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         "send GET and HEAD there by a 302",
         |r, l, at| {
             r.server.redir = Some(l.arg(at).into());
-            Ok(())
-        }
-    ),
-    word!(
-        "check-send-proxy",
-        "",
-        "",
-        "checks begin with a PROXY header, too",
-        |r, _, _| {
-            r.check_send_proxy = true;
-            Ok(())
-        }
-    ),
-    word!(
-        "no-check-send-proxy",
-        "",
-        "",
-        "checks begin with a PROXY header where the traffic does",
-        |r, _, _| {
-            r.check_send_proxy = false;
             Ok(())
         }
     ),
@@ -557,10 +445,6 @@ pub static SERVER_WORDS: &[ServerWord] = &[
             Ok(())
         }
     ),
-    word!("rise", "N", "2", "good checks until up", |r, l, at| {
-        r.check.rise = num(l, at, 1, 1 << 20)?;
-        Ok(())
-    }),
     word!(
         "slowstart",
         "TIME",
@@ -585,16 +469,6 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         r.server.tcp_user_timeout = l.map(at, units::timeout(l.arg(at)))?;
         Ok(())
     }),
-    word!(
-        "track",
-        "[BACKEND/]SERVER",
-        "app/one",
-        "its state is that server's",
-        |r, l, at| {
-            r.server.track = Some(l.arg(at).into());
-            Ok(())
-        }
-    ),
     word!("weight", "N", "20", "its share, 0 to 256", |r, l, at| {
         r.server.weight = num(l, at, 0, 256)? as u16;
         Ok(())
@@ -683,7 +557,8 @@ fn word(reading: &mut Reading, line: &Line<'_>, at: usize) -> Result<usize, Faul
     if let Some(taken) = ServerDraft::word(&mut reading.tls, line, at)? {
         return Ok(at + taken);
     }
-    let Some(word) = SERVER_WORDS.iter().find(|w| w.name == name) else {
+    let mut all = SERVER_WORDS.iter().chain(SERVER_CHECK_WORDS);
+    let Some(word) = all.find(|w| w.name == name) else {
         let message = crate::keyword::unknown_word("server", name, KNOWN, names());
         return line.fail(at, message);
     };
@@ -702,7 +577,8 @@ const KNOWN: &str = include_str!("known/server.txt");
 
 /// The words that we have.
 fn names() -> impl Iterator<Item = &'static str> {
-    let names = SERVER_WORDS.iter().map(|w| w.name);
+    let all = SERVER_WORDS.iter().chain(SERVER_CHECK_WORDS);
+    let names = all.map(|w| w.name);
     names.chain(SERVER_TLS_WORDS.iter().map(|w| w.name))
 }
 

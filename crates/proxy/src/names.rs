@@ -5,7 +5,7 @@ use crate::resolve::{self, Failure};
 use crate::worker::Worker;
 use model::{LogLevel, names_service};
 use state::health::CheckStatus;
-use state::names::{Known, Loss, Place, Turn, Turned, Wish};
+use state::names::{self, Known, Loss, Place, Turn, Turned, Wish};
 use state::{Backend, Generation, Resolvers};
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -82,8 +82,9 @@ impl Names {
                 tokio::time::sleep(rest.min(LOOK)).await;
                 // Servers that wish for it since then do not have to wait for the next answer.
                 if !known.addresses.is_empty() {
-                    let turned =
-                        |b: &Arc<Backend>| b.take_addresses(&wish, &known.addresses, false);
+                    let turned = |b: &Arc<Backend>| {
+                        b.take_addresses(&wish, &known.addresses, false, Instant::now())
+                    };
                     self.tell(&self.worker.generation(), turned, "DNS cache");
                 }
             }
@@ -104,8 +105,9 @@ impl Names {
     fn is_lost(&self, wish: &Wish) -> bool {
         let generation = self.worker.generation();
         let mut servers = named(&generation).flat_map(|b| b.servers());
-        servers
-            .any(|s| s.health().status == CheckStatus::L4TimeOut && s.wishes().any(|w| w == *wish))
+        servers.any(|s| {
+            s.health().last.status == CheckStatus::L4TimeOut && s.wishes().any(|w| w == *wish)
+        })
     }
 
     fn take(
@@ -135,7 +137,7 @@ impl Names {
                     known.hosts.forget();
                     known.places.forget();
                     known.addresses.clear();
-                    self.tell(&generation, |b| b.lose(wish, loss), "");
+                    self.tell(&generation, |b| b.lose(wish, loss, now), "");
                 }
                 return;
             }
@@ -154,7 +156,7 @@ impl Names {
             let places = known
                 .places
                 .learn(places.collect(), same, hold.obsolete, now);
-            let moved = self.tell(&generation, |b| b.take_places(wish, &places), &by);
+            let moved = self.tell(&generation, |b| b.take_places(wish, &places, now), &by);
             // Hosts of places that are new are asked for at once.
             self.begin();
             moved
@@ -171,7 +173,7 @@ impl Names {
             let other = sorted(&addresses) != sorted(&known.addresses);
             known.addresses = addresses;
             let addresses = &known.addresses;
-            let change = |b: &Arc<Backend>| b.take_addresses(wish, addresses, other);
+            let change = |b: &Arc<Backend>| b.take_addresses(wish, addresses, other, now);
             self.tell(&generation, change, &by)
         };
         if let Some(counters) = section.counters.get(at) {
@@ -188,69 +190,20 @@ impl Names {
     ) -> u64 {
         let mut moved = 0;
         for backend in named(generation) {
+            let choices = backend.usable();
+            let news = |level, text| self.worker.process.news.tell(backend.proxy(), level, text);
             for turned in change(backend) {
                 moved += u64::from(matches!(turned.1, Turn::Moved { .. }));
-                self.log(backend, &turned, by);
+                for (level, text) in names::lines(backend, &turned, by) {
+                    news(level, text);
+                }
+            }
+            if choices > 0 && backend.usable() == 0 {
+                let line = format!("backend {} has no server available!", backend.name);
+                news(LogLevel::Emerg, line);
             }
         }
         moved
-    }
-
-    fn log(&self, backend: &Backend, (server, turn): &Turned, by: &str) {
-        let name = format!("{}/{}", backend.name, server.name);
-        let none = |text: Option<String>, word: &str| text.unwrap_or_else(|| word.to_string());
-        let mut lines = Vec::new();
-        match turn {
-            Turn::Moved { from, to, back } => {
-                if *from != Some(*to) {
-                    let from = none(from.map(|ip| ip.to_string()), "(none)");
-                    lines.push(format!(
-                        "{name} changed its IP from {from} to {to} by {by}."
-                    ));
-                }
-                if *back {
-                    let host = server.hostname().unwrap_or_default();
-                    lines.push(format!(
-                        "Server {name} ('{host}') is UP/READY (resolves again)."
-                    ));
-                    lines.push(format!(
-                        "Server {name} administratively READY thanks to valid DNS answer."
-                    ));
-                }
-            }
-            Turn::Named { from, to } => {
-                let from = none(from.as_deref().map(Into::into), "(null)");
-                lines.push(format!(
-                    "{name} changed its FQDN from {from} to {to} by 'SRV record'"
-                ));
-            }
-            Turn::Lost(loss) => {
-                let left = |backup: bool| {
-                    let servers = backend.servers().iter();
-                    let servers = servers.filter(|s| s.settings().backup == backup);
-                    servers.filter(|s| s.usable()).count()
-                };
-                lines.push(format!(
-                    "Server {name} is going DOWN for maintenance ({loss}). {} active and {} backup servers left. {} sessions active, 0 requeued, {} remaining in queue.",
-                    left(false),
-                    left(true),
-                    server.sessions.now(),
-                    server.queued.now(),
-                ));
-            }
-        }
-        let level = match turn {
-            Turn::Lost(_) => LogLevel::Alert,
-            _ => LogLevel::Notice,
-        };
-        let proxy = backend.proxy();
-        let wall = self.worker.wall(Instant::now());
-        for line in lines {
-            let tag = proxy.log_tag.as_deref();
-            self.worker
-                .logs
-                .send(&proxy.logs, tag, level, wall, line.as_bytes());
-        }
     }
 }
 

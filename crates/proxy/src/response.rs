@@ -76,6 +76,7 @@ fn response_rules(stream: &mut Stream<'_>, rules: &[Rule]) -> Result<(), Halt> {
         | Verdict::Tarpit(_)
         | Verdict::Reject
         | Verdict::Resolve { .. }
+        | Verdict::Service(_)
         | Verdict::WaitForBody { .. } => Ok(()),
     }
 }

@@ -1,8 +1,9 @@
 //! Servers that are known by name: what name servers said, and which server it moves where.
 
 use crate::backend::Backend;
+use crate::news;
 use crate::server::{Admin, Server, Target};
-use model::{Address, Family, PortSpec, Resolution};
+use model::{Address, Family, LogLevel, PortSpec, Resolution};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -209,7 +210,7 @@ impl Server {
     }
 
     /// Goes to this address; says if that is another than before.
-    fn move_to(&self, ip: IpAddr) -> Option<Turn> {
+    fn move_to(&self, ip: IpAddr, now: Instant) -> Option<Turn> {
         let target = Target::Tcp {
             ip,
             port: self.port(),
@@ -219,7 +220,7 @@ impl Server {
         if before.as_deref() != Some(&target) {
             self.set_target(target);
         }
-        self.change_admin(Admin::UNRESOLVED, false);
+        self.administer(Admin::UNRESOLVED, false, now);
         let from = match before.as_deref() {
             Some(Target::Tcp { ip, .. }) => Some(*ip),
             _ => None,
@@ -227,9 +228,9 @@ impl Server {
         (back || from != Some(ip)).then_some(Turn::Moved { from, to: ip, back })
     }
 
-    fn lose(&self, loss: Loss) -> Option<Turn> {
+    fn lose(&self, loss: Loss, now: Instant) -> Option<Turn> {
         let before = self.admin().0 & Admin::UNRESOLVED != 0;
-        self.change_admin(Admin::UNRESOLVED, true);
+        self.administer(Admin::UNRESOLVED, true, now);
         self.clear_target();
         (!before).then_some(Turn::Lost(loss))
     }
@@ -302,6 +303,47 @@ fn weight_of(record: u16) -> u32 {
     u32::from(record).div_ceil(256)
 }
 
+/// What log lines say of it, word for word as HAProxy says it; `by` is who brought the address.
+pub fn lines(backend: &Backend, turned: &Turned, by: &str) -> Vec<(LogLevel, String)> {
+    let (server, turn) = turned;
+    let name = format!("{}/{}", backend.name, server.name);
+    let mut lines = Vec::new();
+    match turn {
+        Turn::Moved { from, to, back } => {
+            if *from != Some(*to) {
+                let from = from.map_or("(none)".into(), |ip| ip.to_string());
+                lines.push(format!(
+                    "{name} changed its IP from {from} to {to} by {by}."
+                ));
+            }
+            if *back {
+                let host = server.hostname().unwrap_or_default();
+                lines.push(format!(
+                    "Server {name} ('{host}') is UP/READY (resolves again)."
+                ));
+                lines.push(format!(
+                    "Server {name} administratively READY thanks to valid DNS answer."
+                ));
+            }
+        }
+        Turn::Named { from, to } => {
+            let from = from.as_deref().unwrap_or("(null)");
+            lines.push(format!(
+                "{name} changed its FQDN from {from} to {to} by 'SRV record'"
+            ));
+        }
+        Turn::Lost(loss) => lines.push(format!(
+            "Server {name} is going DOWN for maintenance ({loss}). {}",
+            news::left(backend, server)
+        )),
+    }
+    let level = match turn {
+        Turn::Lost(_) => LogLevel::Alert,
+        _ => LogLevel::Notice,
+    };
+    lines.into_iter().map(|line| (level, line)).collect()
+}
+
 impl Backend {
     /// Gives the addresses of a host to the servers that wish for them. Who was moved by an operator
     /// stays there until there are `other` addresses than before.
@@ -310,6 +352,7 @@ impl Backend {
         wish: &Wish,
         addresses: &[IpAddr],
         other: bool,
+        now: Instant,
     ) -> Vec<Turned> {
         let mine: Vec<&Arc<Server>> = self
             .wishing(wish)
@@ -322,8 +365,8 @@ impl Backend {
             .filter_map(|(server, ip)| {
                 server.pin(false);
                 let turn = match ip {
-                    Some(ip) => server.move_to(ip),
-                    None => server.lose(Loss::NoAddress),
+                    Some(ip) => server.move_to(ip, now),
+                    None => server.lose(Loss::NoAddress, now),
                 };
                 turn.map(|t| (Arc::clone(server), t))
             });
@@ -332,7 +375,12 @@ impl Backend {
     }
 
     /// Gives the places of a service to its servers.
-    pub fn take_places(self: &Arc<Self>, wish: &Wish, places: &[Place]) -> Vec<Turned> {
+    pub fn take_places(
+        self: &Arc<Self>,
+        wish: &Wish,
+        places: &[Place],
+        now: Instant,
+    ) -> Vec<Turned> {
         let mine: Vec<&Arc<Server>> = self.wishing(wish).collect();
         let given: Vec<_> = mine.iter().map(|s| s.given()).collect();
         let had: Vec<_> = given
@@ -347,7 +395,10 @@ impl Backend {
             let stays = place.is_some_and(|p| *old == Some((&p.host, p.port)));
             if old.is_some() && !stays {
                 server.give(None);
-                server.lose(Loss::Removed).into_iter().for_each(&mut push);
+                server
+                    .lose(Loss::Removed, now)
+                    .into_iter()
+                    .for_each(&mut push);
             }
             let Some(place) = place else { continue };
             if !stays {
@@ -369,7 +420,7 @@ impl Backend {
             }
             if let Some(ip) = place.address.filter(|_| !(stays && server.is_pinned())) {
                 server.pin(false);
-                server.move_to(ip).into_iter().for_each(&mut push);
+                server.move_to(ip, now).into_iter().for_each(&mut push);
             }
         }
         if reweighted && turned.is_empty() {
@@ -379,12 +430,12 @@ impl Backend {
     }
 
     /// Takes the servers out that wish for what cannot be had.
-    pub fn lose(self: &Arc<Self>, wish: &Wish, loss: Loss) -> Vec<Turned> {
+    pub fn lose(self: &Arc<Self>, wish: &Wish, loss: Loss, now: Instant) -> Vec<Turned> {
         let turned = self.wishing(wish).filter_map(|server| {
             if wish.prefer.is_none() {
                 server.give(None);
             }
-            server.lose(loss).map(|t| (Arc::clone(server), t))
+            server.lose(loss, now).map(|t| (Arc::clone(server), t))
         });
         let turned = turned.collect();
         self.after(turned)

@@ -16,6 +16,8 @@ fn server(id: u32, maxconn: u32) -> Server {
         hostname: None,
         resolution: None,
         weight: 1,
+        priority: 1,
+        hash_key: model::HashKey::default(),
         backup: false,
         disabled: false,
         maxconn,
@@ -98,13 +100,20 @@ impl Wake for Unpark {
     }
 }
 
+fn class(class: i32) -> state::Priority {
+    state::Priority {
+        class,
+        ..state::Priority::default()
+    }
+}
+
 /// A place, waited for in the queue when all are taken.
 fn place(backend: &Arc<Backend>) -> Slot {
     match backend.pick(PickKey::default(), None) {
         Pick::Server(slot) => slot,
         Pick::None => panic!("the servers are usable"),
         Pick::Full(wanted) => {
-            let mut ticket = backend.enqueue(wanted.as_ref(), 0);
+            let mut ticket = backend.enqueue(wanted.as_ref(), class(0));
             let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
             let end = Instant::now() + Duration::from_secs(20);
             loop {
@@ -164,8 +173,8 @@ fn who_leaves_the_queue_passes_the_place_on() {
         .expect("the backend")
         .clone();
     let held = place(&backend);
-    let gone = backend.enqueue(None, 0);
-    let mut stays = backend.enqueue(None, 0);
+    let gone = backend.enqueue(None, class(0));
+    let mut stays = backend.enqueue(None, class(0));
     assert_eq!((gone.position(), stays.position()), (0, 1));
     drop(held);
     // The first has been granted the place and leaves without taking it.
@@ -183,8 +192,8 @@ fn a_lower_priority_value_goes_first() {
         .expect("the backend")
         .clone();
     let held = place(&backend);
-    let mut late = backend.enqueue(None, 5);
-    let mut urgent = backend.enqueue(None, -5);
+    let mut late = backend.enqueue(None, class(5));
+    let mut urgent = backend.enqueue(None, class(-5));
     drop(held);
     assert!(late.poll(Waker::noop()).is_pending() && urgent.poll(Waker::noop()).is_ready());
 }

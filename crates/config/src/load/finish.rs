@@ -254,14 +254,8 @@ impl Loader<'_> {
             let place = draft.marks.get("log-format").unwrap_or(&draft.place);
             self.at(place, Severity::Warning, message);
         }
-        let balance = &mut draft.back.balance;
-        if draft.section != sections::F
-            && matches!(
-                balance,
-                Balance::Uri { .. } | Balance::UrlParam { .. } | Balance::Header { .. }
-            )
-        {
-            *balance = Balance::RoundRobin;
+        if draft.section != sections::F && needs_http(&draft.back.balance) {
+            draft.back.balance = Balance::RoundRobin;
             let message = format!(
                 "'{}' is in 'mode tcp', where nothing of HTTP can be hashed: 'balance roundrobin' is used",
                 draft.name
@@ -283,6 +277,17 @@ impl Loader<'_> {
                 "'{}' writes no log, so its format has no effect: add a 'log' line",
                 draft.name
             );
+            self.at(place, Severity::Warning, message);
+        }
+        let rdp = matches!(draft.back.balance, Balance::RdpCookie { .. });
+        if draft.has_back() && draft.mode == Mode::Http && (rdp || draft.back.rdp_cookie.is_some())
+        {
+            let message = format!(
+                "'{}' is in 'mode http', where there are no RDP cookies: they are looked for in 'mode tcp' only",
+                draft.name
+            );
+            let place = draft.marks.get("balance").filter(|_| rdp);
+            let place = place.unwrap_or(&draft.place);
             self.at(place, Severity::Warning, message);
         }
         for (kind, on) in [
@@ -389,6 +394,14 @@ impl Loader<'_> {
             backend: has_back.then(|| Box::new(draft.back)),
         }
     }
+}
+
+/// Whether a way to balance looks at requests of HTTP.
+fn needs_http(balance: &Balance) -> bool {
+    matches!(
+        balance,
+        Balance::Uri { .. } | Balance::UrlParam { .. } | Balance::Header { .. }
+    )
 }
 
 /// Numbers those that have none (0): the next free one at or above a counter, which starts at

@@ -3,7 +3,7 @@
 
 use crate::draft::{Draft, Place};
 use crate::lexer::{self, Variables};
-use model::{Address, PortSpec, Resolvers, Server, TcpCheckStep};
+use model::{Address, Balance, PortSpec, Resolvers, Server, TcpCheckStep};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -26,6 +26,7 @@ enum What {
     TracksUnchecked(Arc<str>),
     TracksNobody(Arc<str>),
     NoResolvers(Arc<str>),
+    NoAgent,
 }
 
 impl Finding {
@@ -51,6 +52,9 @@ impl Finding {
             What::NoResolvers(wanted) => {
                 format!("no 'resolvers {wanted}' for the name of '{name}': add that section")
             }
+            What::NoAgent => format!(
+                "server '{name}' has no agent to take its weight from: add 'agent-check', or choose another 'balance'"
+            ),
             What::TracksNobody(wanted) => {
                 format!("no server '{wanted}' to track: name one that is there")
             }
@@ -125,6 +129,9 @@ pub(super) fn findings(
         }
         if !own_port && lacks_check_port(server) {
             push(What::NoCheckPort);
+        }
+        if matches!(draft.back.balance, Balance::Agent) && server.agent.is_none() {
+            push(What::NoAgent);
         }
         if let Some(what) = wrong_track(draft, server, tracked) {
             push(what);
