@@ -74,6 +74,15 @@ pub fn load(request: &LoadRequest, source: &dyn Source) -> Loaded {
     loader
         .env
         .insert("HAPROXY_CFGFILES".into(), files.join(";"));
+    for (name, format) in [
+        ("HTTP", rules::formats::HTTP),
+        ("HTTP_CLF", rules::formats::HTTP_CLF),
+        ("HTTPS", rules::formats::HTTPS),
+        ("TCP", rules::formats::TCP),
+    ] {
+        let name = format!("HAPROXY_{name}_LOG_FMT");
+        loader.env.insert(name, format.into());
+    }
     for file in &files {
         match source.read(file) {
             Ok(bytes) => loader.file(file, &bytes),

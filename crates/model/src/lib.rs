@@ -60,6 +60,14 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether anything would be listened on: a proxy, or the control socket.
+    pub fn listens(&self) -> bool {
+        let open = |p: &Arc<Proxy>| {
+            !p.disabled && p.frontend.as_ref().is_some_and(|f| !f.binds.is_empty())
+        };
+        !self.global.stats_sockets.is_empty() || self.proxies.iter().any(open)
+    }
+
     /// The proxy of that name which has a backend side.
     pub fn backend(&self, name: &str) -> Option<&Arc<Proxy>> {
         self.proxies

@@ -51,12 +51,6 @@ impl Loader<'_> {
             let proxy = self.proxy(draft);
             self.config.proxies.push(Arc::new(proxy));
         }
-        if self.config.proxies.is_empty() && self.report.errors() == 0 {
-            self.report.general(
-                Severity::Error,
-                "there is no frontend, backend or listen section: nothing could be served",
-            );
-        }
         let environment = self
             .env
             .iter()

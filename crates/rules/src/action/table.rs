@@ -114,6 +114,9 @@ pub static ACTIONS: &[ActionDef] = &[
             let name = w.expect("a service")?;
             match Service::ALL.into_iter().find(|s| s.name() == name) {
                 Some(service) => Ok(Action::UseService(service)),
+                None if name.starts_with("lua.") => w.fail(format!(
+                    "'{name}' is written in Lua, which is something of HAProxy that mulgil does not have yet"
+                )),
                 None => {
                     let names = Service::ALL.map(Service::name).join(", ");
                     w.fail(format!("unknown service '{name}': there is {names}"))
