@@ -144,6 +144,10 @@ pub struct HttpOptions {
     pub no_delay: bool,
     /// `option http-ignore-probes`.
     pub ignore_probes: bool,
+    /// `option h1-case-adjust-bogus-client`.
+    pub recase_to_client: bool,
+    /// `option h1-case-adjust-bogus-server`.
+    pub recase_to_server: bool,
     /// `option http-use-proxy-header`.
     pub use_proxy_header: bool,
     /// `compression …`.

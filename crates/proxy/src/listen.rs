@@ -301,13 +301,11 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
 /// Waits until the frontend and the process have room for one more session.
 async fn room(worker: &Worker, frontend: &Frontend, tls: bool) {
     // Rates fall by themselves: nobody tells when.
-    while worker.process.is_at_rate_limit(Instant::now(), tls) {
+    let process = &worker.process;
+    while process.is_at_rate_limit(Instant::now(), tls) || tls && process.is_full_of_tls() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let free = || {
-        let process = &worker.process;
-        process.connections.now() < u64::from(process.maxconn()) && frontend.has_room()
-    };
+    let free = || process.connections.now() < u64::from(process.maxconn()) && frontend.has_room();
     while !free() {
         let mut told = false;
         poll_fn(|cx| {
@@ -428,7 +426,7 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     let descriptor = fd.as_raw_fd();
     let io = Io::new(fd);
     let live = worker.roster.add(peer, frontend.id, at, descriptor);
-    let seat = Seat::take(worker, doors, live);
+    let seat = Seat::take(worker, doors, live, options.tls.is_some());
     let client = Client {
         io: match &options.tls {
             None => Transport::Plain(io),
@@ -508,17 +506,23 @@ fn leave(doors: &[Door], worker: usize) {
 pub struct Seat {
     worker: Rc<Worker>,
     doors: Arc<Vec<Door>>,
+    /// Whether it takes a place among those that begin with TLS.
+    tls: bool,
     /// What others may see of the session.
     pub live: Rc<Live>,
 }
 
 impl Seat {
-    fn take(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, live: Rc<Live>) -> Seat {
+    fn take(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, live: Rc<Live>, tls: bool) -> Seat {
+        if tls {
+            worker.process.tls_connections.enter();
+        }
         worker.sessions.set(worker.sessions.get() + 1);
         worker.process.connections.enter();
         Seat {
             worker: Rc::clone(worker),
             doors: Arc::clone(doors),
+            tls,
             live,
         }
     }
@@ -529,6 +533,9 @@ impl Drop for Seat {
         self.worker.roster.remove(&self.live);
         self.worker.sessions.set(self.worker.sessions.get() - 1);
         self.worker.process.connections.leave();
+        if self.tls {
+            self.worker.process.tls_connections.leave();
+        }
         leave(&self.doors, self.worker.id);
     }
 }

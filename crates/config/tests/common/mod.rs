@@ -51,6 +51,7 @@ impl Files {
             ("site.pem".to_string(), SITE.to_string()),
             ("revoked.pem".to_string(), REVOKED.to_string()),
             ("list.txt".to_string(), "site.pem www.example\n".to_string()),
+            ("case.txt".to_string(), "# names\nx-foo X-FOO\n".to_string()),
         ]))
     }
 
