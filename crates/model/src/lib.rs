@@ -12,6 +12,7 @@ mod diff;
 mod error_pages;
 mod global;
 mod log;
+mod mail;
 mod persistence;
 mod proxy;
 mod resolvers;
@@ -29,6 +30,7 @@ pub use diff::{Diff, diff};
 pub use error_pages::{ErrorLocation, ErrorPage, ErrorPages};
 pub use global::{CliLevel, Global, ReuseStrategy, StatsSocket, Tuning};
 pub use log::{LogFacility, LogFormatKind, LogFormatSpec, LogLevel, LogSetting, LogTarget};
+pub use mail::{EmailAlert, Mailers};
 pub use persistence::{CookieMode, PersistRule, PersistenceCookie};
 pub use proxy::{
     Backend, Balance, ConnectionMode, ForwardFor, Frontend, HashBalance, HashFunction, HashKind,
@@ -53,6 +55,8 @@ pub struct Config {
     pub proxies: Vec<Arc<Proxy>>,
     /// `http-errors` sections by name.
     pub http_errors: BTreeMap<Arc<str>, Arc<ErrorPages>>,
+    /// `mailers` sections by name.
+    pub mailers: BTreeMap<Arc<str>, Arc<Mailers>>,
     /// `resolvers` sections by name.
     pub resolvers: BTreeMap<Arc<str>, Arc<Resolvers>>,
     /// `userlist` sections by name.

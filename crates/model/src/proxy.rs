@@ -401,6 +401,8 @@ impl Default for RetryOn {
 /// The side that faces servers.
 #[derive(Clone, Debug)]
 pub struct Backend {
+    /// `email-alert`, where it is complete.
+    pub email: Option<Arc<crate::EmailAlert>>,
     /// `balance`.
     pub balance: Balance,
     /// `hash-type` method.
@@ -467,6 +469,7 @@ pub struct Backend {
 impl Default for Backend {
     fn default() -> Self {
         Backend {
+            email: None,
             balance: Balance::default(),
             hash_method: HashMethod::default(),
             hash_function: HashFunction::default(),

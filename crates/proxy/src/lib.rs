@@ -37,6 +37,7 @@ mod flow;
 mod io;
 mod listen;
 mod log;
+mod mail;
 mod malformed;
 mod names;
 mod observe;

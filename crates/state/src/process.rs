@@ -228,7 +228,14 @@ impl Process {
     ) {
         server.mirror_health();
         backend.refresh();
-        for (level, text) in news::lines(backend, server, before, cause) {
+        let mail = Standing::of(backend, server).is_worth_a_mail(before);
+        for (at, (level, text)) in news::lines(backend, server, before, cause)
+            .into_iter()
+            .enumerate()
+        {
+            if mail && at == 0 {
+                self.news.mail(backend.proxy(), level, &text);
+            }
             self.news.tell(backend.proxy(), level, text);
         }
     }
