@@ -16,10 +16,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("proxy", &["http", "rules", "model", "state", "tls", "wire"]),
     ("admin", &["http", "rules", "model", "state", "tls"]),
     ("failover", &["model", "wire"]),
+    ("packet", &["model", "state"]),
     (
         "mulgil",
         &[
-            "http", "rules", "model", "state", "config", "proxy", "admin", "tls",
+            "http", "rules", "model", "state", "config", "proxy", "admin", "tls", "packet",
         ],
     ),
     ("lab", &[]),
