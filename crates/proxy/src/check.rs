@@ -225,10 +225,14 @@ async fn connect(server: &Server, check: &Check, port: Option<u16>) -> Result<Tr
                 .or(fixed)
                 .or(served)
                 .ok_or((CheckStatus::SockErr, None))?;
+            let settings = server.settings();
             let options = Outgoing {
-                source: None,
+                source: settings.source.as_deref(),
                 keepalive: None,
-                user_timeout: None,
+                user_timeout: settings.tcp_user_timeout,
+                fast_open: false,
+                congestion: settings.congestion.as_deref(),
+                namespace: settings.namespace.as_deref(),
             };
             socket::connect_tcp((*ip, port).into(), &options)
         }

@@ -1,8 +1,9 @@
 //! `mode tcp`: bytes in both directions.
 
 use crate::connect::{self, ConnectFailure};
-use crate::flow::{Broken, Flow, Progress};
+use crate::flow::Flow;
 use crate::pool::ServerConn;
+use crate::relay;
 use crate::report;
 use crate::session::Client;
 use crate::termination::{Cause, Phase, Termination};
@@ -63,7 +64,24 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
                         let so_far = Termination::default();
                         log(worker, client, Some(&backend), &session, so_far, true);
                     }
-                    relay(worker, client, &backend, &mut session, &mut server).await
+                    let ended = relay::run(
+                        worker,
+                        client,
+                        &backend,
+                        relay::Between {
+                            up: &mut session.up,
+                            down: &mut session.down,
+                            slot: session.slot.as_ref(),
+                            server: &mut server,
+                        },
+                    )
+                    .await;
+                    // What it goes on sending has nowhere to go.
+                    client.unread = ended.cause == Cause::ServerAbort;
+                    if backend.side().nolinger {
+                        server.io.socket().close_at_once();
+                    }
+                    ended
                 }
             }
         }
@@ -251,6 +269,11 @@ async fn reach(
             Err(ConnectFailure::ClientGone) => {
                 return Err(Termination::new(Cause::ClientAbort, Phase::Connect));
             }
+            // It was there, and may have understood that somebody came: not for another try.
+            Err(ConnectFailure::Reset) => {
+                session.connected = Some(worker.now());
+                return Err(Termination::new(Cause::ServerAbort, Phase::Data));
+            }
             Err(failure) => {
                 counters.econ.add(1);
                 backend.counters().of(worker.id).econ.add(1);
@@ -346,137 +369,6 @@ async fn place(
             .await
         }
     }
-}
-
-/// Moves bytes until both directions have ended, one has failed, or both are silent too long.
-async fn relay(
-    worker: &Worker,
-    client: &mut Client,
-    backend: &Backend,
-    session: &mut Session,
-    server: &mut ServerConn,
-) -> Termination {
-    session.up.progress = Progress::UntilClose;
-    session.down.progress = Progress::UntilClose;
-    let front = client.frontend.proxy().timeouts;
-    let back = backend.proxy().timeouts;
-    let (mut up_over, mut down_over) = (false, false);
-    let mut client_active = worker.now();
-    let mut server_active = client_active;
-    let mut cut = None;
-    let mut inspected = std::mem::take(&mut client.carry);
-    poll_fn(|cx| {
-        if !inspected.is_empty() {
-            // What the rules looked at goes first.
-            let fed = session.up.feed(worker, cx, &mut server.io, &[], &inspected);
-            worker.recycle(std::mem::take(&mut inspected));
-            if fed.is_err() {
-                return Poll::Ready(Termination::new(Cause::ServerAbort, Phase::Data));
-            }
-        }
-        if let Some(slot) = &session.slot {
-            let watch = cut.get_or_insert_with(|| slot.watch_cuts(cx.waker()));
-            if watch.as_ref().is_some_and(state::cut::Watch::is_cut) {
-                return Poll::Ready(Termination::cut(slot.server(), Phase::Data));
-            }
-        }
-        let before = (
-            session.up.received,
-            session.up.sent,
-            session.down.received,
-            session.down.sent,
-        );
-        let mut surplus = Vec::new();
-        if !up_over {
-            match session
-                .up
-                .poll(worker, cx, &mut client.io, &mut server.io, &mut surplus)
-            {
-                Poll::Pending => {}
-                Poll::Ready(Ok(())) => {
-                    up_over = true;
-                    server.io.shutdown_write();
-                }
-                Poll::Ready(Err(broken)) => {
-                    let cause = match broken {
-                        Broken::ReceiverFailed => Cause::ServerAbort,
-                        _ => Cause::ClientAbort,
-                    };
-                    return Poll::Ready(Termination::new(cause, Phase::Data));
-                }
-            }
-        }
-        if !down_over {
-            match session
-                .down
-                .poll(worker, cx, &mut server.io, &mut client.io, &mut surplus)
-            {
-                Poll::Pending => {}
-                Poll::Ready(Ok(())) => {
-                    down_over = true;
-                    client.io.shutdown_write();
-                }
-                Poll::Ready(Err(broken)) => {
-                    let cause = match broken {
-                        Broken::ReceiverFailed => Cause::ClientAbort,
-                        _ => Cause::ServerAbort,
-                    };
-                    return Poll::Ready(Termination::new(cause, Phase::Data));
-                }
-            }
-        }
-        if up_over && down_over {
-            return Poll::Ready(Termination::default());
-        }
-        let after = (
-            session.up.received,
-            session.up.sent,
-            session.down.received,
-            session.down.sent,
-        );
-        if before != after {
-            let now = worker.now();
-            if before.0 != after.0 || before.3 != after.3 {
-                client_active = now;
-            }
-            if before.1 != after.1 || before.2 != after.2 {
-                server_active = now;
-            }
-        }
-        let tunnel = back
-            .tunnel
-            .filter(|_| session.down.received > 0 && session.up.received > 0);
-        let client_limit = tunnel.or(front.client);
-        let server_limit = tunnel.or(back.server);
-        let client_limit = if down_over {
-            front.client_fin.or(client_limit)
-        } else {
-            client_limit
-        };
-        let server_limit = if up_over {
-            back.server_fin.or(server_limit)
-        } else {
-            server_limit
-        };
-        // Each side's own silence counts while bytes are still expected from it.
-        let client_deadline = client_limit
-            .filter(|_| !up_over)
-            .map(|t| client_active.max(server_active) + t);
-        let server_deadline = server_limit
-            .filter(|_| !down_over)
-            .map(|t| client_active.max(server_active) + t);
-        let (deadline, cause) = match (client_deadline, server_deadline) {
-            (Some(c), Some(s)) if s < c => (Some(s), Cause::ServerTimeout),
-            (Some(c), _) => (Some(c), Cause::ClientTimeout),
-            (None, s) => (s, Cause::ServerTimeout),
-        };
-        client.timer.arm(deadline);
-        if client.timer.poll_expired(cx).is_ready() {
-            return Poll::Ready(Termination::new(cause, Phase::Data));
-        }
-        Poll::Pending
-    })
-    .await
 }
 
 fn finish(
