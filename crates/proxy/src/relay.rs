@@ -11,20 +11,24 @@ use crate::termination::{Cause, Phase, Termination};
 use crate::transport::Transport;
 use crate::worker::Worker;
 use state::{Backend, Slot};
-use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-/// What stands between a client and its server.
-pub struct Between<'a> {
+/// What passes between a client and its server. It is all that an idle session of TCP needs
+/// besides its connections, so it is kept small.
+pub struct Relay {
     /// From the client to the server.
-    pub up: &'a mut Flow,
+    pub up: Flow,
     /// From the server to the client.
-    pub down: &'a mut Flow,
-    /// The place on the server.
-    pub slot: Option<&'a Slot>,
-    /// The server.
-    pub server: &'a mut ServerConn,
+    pub down: Flow,
+    up_open: bool,
+    down_open: bool,
+    of_client: Activity,
+    of_server: Activity,
+    /// Ends the session because of its server, once that is watched for.
+    cut: Option<Option<state::cut::Watch>>,
+    /// What the first direction that broke broke by.
+    failed: Option<Cause>,
 }
 
 /// When something last happened at one peer.
@@ -36,31 +40,50 @@ struct Activity {
     written: Instant,
 }
 
-/// What a direction is measured by: bytes read, bytes written, whether some wait.
-fn measure(flow: &Flow) -> (u64, u64, bool) {
-    (flow.received, flow.sent, flow.drained())
+/// What a direction is measured by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Measure {
+    received: u64,
+    sent: u64,
+    drained: bool,
+}
+
+impl Measure {
+    fn of(flow: &Flow) -> Measure {
+        Measure {
+            received: flow.received,
+            sent: flow.sent,
+            drained: flow.drained(),
+        }
+    }
+}
+
+/// Whose turn it is: to say something, to take what waits.
+struct Turn {
+    reading: bool,
+    writing: bool,
 }
 
 impl Activity {
+    fn begins(now: Instant) -> Activity {
+        Activity {
+            read: now,
+            written: now,
+        }
+    }
+
     /// Notes what has moved: in the flow that this peer feeds, and in the one that feeds it.
-    fn note(&mut self, now: Instant, from: [(u64, u64, bool); 2], to: [(u64, u64, bool); 2]) {
-        if from[0].0 != from[1].0 {
+    fn note(&mut self, now: Instant, from: (Measure, Measure), to: (Measure, Measure)) {
+        if from.0.received != from.1.received {
             self.read = now;
         }
-        if to[0].1 != to[1].1 || (to[0].2 && !to[1].2) {
+        if to.0.sent != to.1.sent || (to.0.drained && !to.1.drained) {
             self.written = now;
         }
     }
 
-    /// When this peer has been silent for too long, as far as it is its turn: to say something, or
-    /// to take what waits for it.
-    fn deadline(
-        &self,
-        limit: Option<Duration>,
-        independent: bool,
-        reading: bool,
-        writing: bool,
-    ) -> Option<Instant> {
+    /// When this peer has been silent for too long in its turn.
+    fn deadline(&self, limit: Option<Duration>, independent: bool, turn: &Turn) -> Option<Instant> {
         let limit = limit?;
         // What is sent to a peer counts as its life, unless `option independent-streams` is set.
         let read = if independent {
@@ -68,126 +91,154 @@ impl Activity {
         } else {
             self.read.max(self.written)
         };
-        let reading = reading.then(|| read + limit);
-        let writing = writing.then(|| self.written + limit);
+        let reading = turn.reading.then(|| read + limit);
+        let writing = turn.writing.then(|| self.written + limit);
         reading.into_iter().chain(writing).min()
     }
 }
 
-/// One direction's state.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Open,
-    Ended,
-}
+impl Relay {
+    /// Nothing has passed yet.
+    pub fn new(now: Instant) -> Relay {
+        Relay {
+            up: Flow::idle(),
+            down: Flow::idle(),
+            up_open: true,
+            down_open: true,
+            of_client: Activity::begins(now),
+            of_server: Activity::begins(now),
+            cut: None,
+            failed: None,
+        }
+    }
 
-/// Moves bytes until both directions have ended, or one side is silent too long.
-pub async fn run(
-    worker: &Worker,
-    client: &mut Client,
-    backend: &Backend,
-    between: Between<'_>,
-) -> Termination {
-    let Between {
-        up,
-        down,
-        slot,
-        server,
-    } = between;
-    up.progress = Progress::UntilClose;
-    down.progress = Progress::UntilClose;
-    let front = client.frontend.proxy().timeouts;
-    let back = backend.proxy().timeouts;
-    let independent = (
-        client.frontend.proxy().independent_streams,
-        backend.proxy().independent_streams,
-    );
-    let (mut up_way, mut down_way) = (Way::Open, Way::Open);
-    let now = worker.now();
-    let mut of_client = Activity {
-        read: now,
-        written: now,
-    };
-    let mut of_server = of_client;
-    let mut cut = None;
-    let mut failed = None;
-    let mut inspected = std::mem::take(&mut client.carry);
-    poll_fn(|cx| {
-        if !inspected.is_empty() {
+    /// The server is there: from now on bytes may pass.
+    pub fn begin(&mut self, now: Instant) {
+        self.up.progress = Progress::UntilClose;
+        self.down.progress = Progress::UntilClose;
+        self.of_client = Activity::begins(now);
+        self.of_server = Activity::begins(now);
+    }
+
+    /// Moves what can be moved; ready when both directions have ended, or one side is silent too
+    /// long.
+    pub fn poll(
+        &mut self,
+        worker: &Worker,
+        cx: &mut Context<'_>,
+        (client, server): (&mut Client, &mut ServerConn),
+        (backend, slot): (&Backend, Option<&Slot>),
+    ) -> Poll<Termination> {
+        if !client.carry.is_empty() {
             // What the rules looked at goes first.
-            let fed = up.feed(worker, cx, &mut server.io, &[], &inspected);
-            worker.recycle(std::mem::take(&mut inspected));
+            let inspected = std::mem::take(&mut client.carry);
+            let fed = self.up.feed(worker, cx, &mut server.io, &[], &inspected);
+            worker.recycle(inspected);
             if fed.is_err() {
                 return Poll::Ready(Termination::new(Cause::ServerAbort, Phase::Data));
             }
         }
         if let Some(slot) = slot {
-            let watch = cut.get_or_insert_with(|| slot.watch_cuts(cx.waker()));
+            let watch = self.cut.get_or_insert_with(|| slot.watch_cuts(cx.waker()));
             if watch.as_ref().is_some_and(state::cut::Watch::is_cut) {
                 return Poll::Ready(Termination::cut(slot.server(), Phase::Data));
             }
         }
-        let before = (measure(up), measure(down));
-        if up_way == Way::Open {
-            let moved = pass(worker, cx, up, &mut client.io, &mut server.io, &mut up_way);
-            if let Err(broken) = moved {
-                failed.get_or_insert(match broken {
-                    Broken::ReceiverFailed => Cause::ServerAbort,
-                    _ => Cause::ClientAbort,
-                });
-                if broken != Broken::ReceiverFailed {
-                    return Poll::Ready(ended(failed));
-                }
-            }
-        }
-        if down_way == Way::Open {
+        let before = (Measure::of(&self.up), Measure::of(&self.down));
+        if self.up_open {
+            let io = (&mut client.io, &mut server.io);
             let moved = pass(
                 worker,
                 cx,
-                down,
-                &mut server.io,
-                &mut client.io,
-                &mut down_way,
+                &mut self.up,
+                io,
+                &mut self.up_open,
+                self.down_open,
             );
-            if let Err(broken) = moved {
-                failed.get_or_insert(match broken {
-                    Broken::ReceiverFailed => Cause::ClientAbort,
-                    _ => Cause::ServerAbort,
-                });
-                if broken != Broken::ReceiverFailed {
-                    return Poll::Ready(ended(failed));
-                }
+            let causes = (Cause::ClientAbort, Cause::ServerAbort);
+            if self.breaks(moved, causes) {
+                return Poll::Ready(self.end());
             }
         }
-        if up_way == Way::Ended && down_way == Way::Ended {
-            return Poll::Ready(ended(failed));
+        if self.down_open {
+            let io = (&mut server.io, &mut client.io);
+            let moved = pass(
+                worker,
+                cx,
+                &mut self.down,
+                io,
+                &mut self.down_open,
+                self.up_open,
+            );
+            let causes = (Cause::ServerAbort, Cause::ClientAbort);
+            if self.breaks(moved, causes) {
+                return Poll::Ready(self.end());
+            }
         }
-        let after = (measure(up), measure(down));
+        if !self.up_open && !self.down_open {
+            return Poll::Ready(self.end());
+        }
+        let after = (Measure::of(&self.up), Measure::of(&self.down));
         if before != after {
             let now = worker.now();
-            of_client.note(now, [before.0, after.0], [before.1, after.1]);
-            of_server.note(now, [before.1, after.1], [before.0, after.0]);
+            let (up, down) = ((before.0, after.0), (before.1, after.1));
+            self.of_client.note(now, up, down);
+            self.of_server.note(now, down, up);
         }
-        let fin = |way: Way, fin: Option<Duration>, else_: Option<Duration>| match way {
-            Way::Ended => fin.or(else_),
-            Way::Open => else_,
-        };
+        self.poll_patience(cx, client, backend)
+    }
+
+    /// Notes whether a direction broke, by its sender or its receiver; whether that ends both.
+    fn breaks(&mut self, moved: Result<(), Broken>, (sender, receiver): (Cause, Cause)) -> bool {
+        match moved {
+            Ok(()) => false,
+            Err(Broken::ReceiverFailed) => {
+                self.failed.get_or_insert(receiver);
+                false
+            }
+            Err(_) => {
+                self.failed.get_or_insert(sender);
+                true
+            }
+        }
+    }
+
+    fn end(&self) -> Termination {
+        match self.failed {
+            Some(cause) => Termination::new(cause, Phase::Data),
+            None => Termination::default(),
+        }
+    }
+
+    fn poll_patience(
+        &self,
+        cx: &mut Context<'_>,
+        client: &Client,
+        backend: &Backend,
+    ) -> Poll<Termination> {
+        let (proxy, behind) = (client.frontend.proxy(), backend.proxy());
+        let (front, back) = (&proxy.timeouts, &behind.timeouts);
         // A side is half closed once what is said to it has ended.
-        let client_limit = fin(down_way, front.client_fin, back.tunnel.or(front.client));
-        let server_limit = fin(up_way, back.server_fin, back.tunnel.or(back.server));
-        let (up_open, down_open) = (up_way == Way::Open, down_way == Way::Open);
-        let (up_waits, down_waits) = (!up.drained(), !down.drained());
-        let client_deadline = of_client.deadline(
-            client_limit,
-            independent.0,
-            up_open && !up_waits,
-            down_open && down_waits,
+        let fin = |open: bool, fin: Option<Duration>, usual: Option<Duration>| match open {
+            true => back.tunnel.or(usual),
+            false => fin.or(back.tunnel).or(usual),
+        };
+        let (up_waits, down_waits) = (!self.up.drained(), !self.down.drained());
+        let client_deadline = self.of_client.deadline(
+            fin(self.down_open, front.client_fin, front.client),
+            proxy.independent_streams,
+            &Turn {
+                reading: self.up_open && !up_waits,
+                writing: self.down_open && down_waits,
+            },
         );
-        let server_deadline = of_server.deadline(
-            server_limit,
-            independent.1,
-            down_open && !down_waits,
-            up_open && up_waits,
+        let server_deadline = self.of_server.deadline(
+            fin(self.up_open, back.server_fin, back.server),
+            behind.independent_streams,
+            &Turn {
+                reading: self.down_open && !down_waits,
+                writing: self.up_open && up_waits,
+            },
         );
         let (deadline, cause) = match (client_deadline, server_deadline) {
             (Some(c), Some(s)) if s < c => (Some(s), Cause::ServerTimeout),
@@ -195,40 +246,35 @@ pub async fn run(
             (None, s) => (s, Cause::ServerTimeout),
         };
         client.timer.arm(deadline);
-        if client.timer.poll_expired(cx).is_ready() {
-            return Poll::Ready(Termination::new(cause, Phase::Data));
-        }
-        Poll::Pending
-    })
-    .await
-}
-
-fn ended(failed: Option<Cause>) -> Termination {
-    match failed {
-        Some(cause) => Termination::new(cause, Phase::Data),
-        None => Termination::default(),
+        client
+            .timer
+            .poll_expired(cx)
+            .map(|()| Termination::new(cause, Phase::Data))
     }
 }
 
-/// Moves what can be moved in one direction, and passes its end on.
+/// Moves what can be moved in one direction, and passes its end on. Where the `other` direction is
+/// over already, the connections are closed right away, which says so as well.
 fn pass(
     worker: &Worker,
     cx: &mut Context<'_>,
     flow: &mut Flow,
-    from: &mut Transport,
-    to: &mut Transport,
-    way: &mut Way,
+    (from, to): (&mut Transport, &mut Transport),
+    open: &mut bool,
+    other: bool,
 ) -> Result<(), Broken> {
     // Everything belongs to the stream: nothing can be left over.
     match flow.poll(worker, cx, from, to, &mut Vec::new()) {
         Poll::Pending => Ok(()),
         Poll::Ready(Ok(())) => {
-            *way = Way::Ended;
-            to.shutdown_write();
+            *open = false;
+            if other || to.plain().is_none() {
+                to.shutdown_write();
+            }
             Ok(())
         }
         Poll::Ready(Err(broken)) => {
-            *way = Way::Ended;
+            *open = false;
             flow.restart(worker);
             Err(broken)
         }
