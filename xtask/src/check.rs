@@ -15,10 +15,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &["http", "rules", "model", "tls"]),
     ("proxy", &["http", "rules", "model", "state", "tls", "wire"]),
     ("admin", &["http", "rules", "model", "state", "tls"]),
+    ("failover", &["model", "wire"]),
+    ("packet", &["model", "state"]),
     (
         "mulgil",
         &[
-            "http", "rules", "model", "state", "config", "proxy", "admin", "tls",
+            "http", "rules", "model", "state", "config", "proxy", "admin", "tls", "packet",
         ],
     ),
     ("lab", &[]),

@@ -1,6 +1,7 @@
-//! `cargo xtask bench | check | coverage [--check] | profile LOAD`: what no compiler checks.
+//! `cargo xtask bench | bpf [--check] | check | coverage [--check] | profile LOAD`: what no compiler checks.
 
 mod bench;
+mod bpf;
 mod check;
 mod coverage;
 mod profile;
@@ -12,12 +13,14 @@ fn main() {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["bench", rest @ ..] => bench::run(rest),
+        ["bpf"] => bpf::run(false),
+        ["bpf", "--check"] => bpf::run(true),
         ["check"] => check::run(),
         ["coverage"] => coverage::run(false),
         ["coverage", "--check"] => coverage::run(true),
         ["profile", load] => profile::run(load),
         _ => Err(vec![
-            "usage: cargo xtask bench [...] | check | coverage [--check] | profile LOAD"
+            "usage: cargo xtask bench [...] | bpf [--check] | check | coverage [--check] | profile LOAD"
                 .to_string(),
         ]),
     };

@@ -357,34 +357,49 @@ pub fn options(line: &mut Line<'_>, mut at: usize) -> Result<(BindOptions, Optio
     let mut options = BindOptions::default();
     let mut tls = BindDraft::new(line);
     let mut id = None;
+    let mut faults = Vec::new();
     while at < line.args().len() {
-        let name = line.arg(at);
-        if let Some(taken) = tls.word(line, at)? {
-            at += taken;
-            continue;
-        }
-        let Some(word) = BIND_WORDS.iter().find(|w| w.name == name) else {
-            return line.fail(
-                at,
-                crate::keyword::unknown_word(
-                    "bind",
-                    name,
-                    include_str!("known/bind.txt"),
-                    BIND_WORDS
-                        .iter()
-                        .map(|w| w.name)
-                        .chain(BIND_TLS_WORDS.iter().map(|w| w.name)),
-                ),
-            );
-        };
-        (word.parse)(&mut options, line, at + 1)?;
-        if name == "id" {
+        if line.arg(at) == "id" {
             id = line.arg(at + 1).parse().ok();
         }
-        at += 1 + usize::from(!word.args.is_empty());
+        at = match word(&mut options, &mut tls, line, at) {
+            Ok(next) => next,
+            Err(fault) => line.pass(at, fault, &mut faults, |w| {
+                names().chain(KNOWN.lines()).any(|k| k == w)
+            }),
+        };
     }
+    line.faults(faults)?;
     options.tls = tls.finish(line)?;
     Ok((options, id))
+}
+
+/// Reads the word at `at`; returns where the next one stands.
+fn word(
+    options: &mut BindOptions,
+    tls: &mut BindDraft,
+    line: &Line<'_>,
+    at: usize,
+) -> Result<usize, Fault> {
+    let name = line.arg(at);
+    if let Some(taken) = tls.word(line, at)? {
+        return Ok(at + taken);
+    }
+    let Some(word) = BIND_WORDS.iter().find(|w| w.name == name) else {
+        let message = crate::keyword::unknown_word("bind", name, KNOWN, names());
+        return line.fail(at, message);
+    };
+    (word.parse)(options, line, at + 1)?;
+    Ok(at + 1 + usize::from(!word.args.is_empty()))
+}
+
+/// Words of HAProxy's `bind` lines, whether we have them or not.
+const KNOWN: &str = include_str!("known/bind.txt");
+
+/// The words that we have.
+fn names() -> impl Iterator<Item = &'static str> {
+    let names = BIND_WORDS.iter().map(|w| w.name);
+    names.chain(BIND_TLS_WORDS.iter().map(|w| w.name))
 }
 
 /// Reads `bind ADDRESS[,ADDRESS]* [words]`; a range becomes one bind a port. The first has the `id`
@@ -442,11 +457,11 @@ pub fn stats_socket_from_words(
     words: &[&str],
     source: &dyn Source,
 ) -> Result<model::StatsSocket, String> {
-    loose_line("stats socket", words, source, |line| stats_socket(line))
+    loose_line("stats socket", words, source, stats_socket)
 }
 
 /// Reads `stats socket ADDRESS [words] [level L] [expose-fd listeners]`.
-pub fn stats_socket(line: &Line<'_>) -> Result<model::StatsSocket, Fault> {
+pub fn stats_socket(line: &mut Line<'_>) -> Result<model::StatsSocket, Fault> {
     let (address, _) = line.map(
         0,
         address::parse(line.arg(0), Purpose::Listen, None, line.source),
@@ -487,7 +502,9 @@ pub fn stats_socket(line: &Line<'_>) -> Result<model::StatsSocket, Fault> {
         warnings: Vec::new(),
         ..*line
     };
-    let (options, _) = options(&mut rest, 1)?;
+    let read = options(&mut rest, 1);
+    line.warnings = rest.warnings;
+    let (options, _) = read?;
     Ok(model::StatsSocket {
         address,
         options: Arc::new(options),

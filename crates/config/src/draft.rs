@@ -1,12 +1,12 @@
 //! A proxy while its section is being read, and the defaults it starts from.
 
-use crate::diag::Fault;
+use crate::diag::{Fault, Severity};
 use crate::fingerprint::Fingerprint;
 use crate::lexer::Word;
 use crate::source::{DefaultPath, Source};
 use model::{Backend, Frontend, HttpOptions, LogSetting, Mode, ProxyKind, StatsPage, Timeouts};
 use rules::{Acls, Rule, Scope};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Sections a proxy keyword may stand in, as bits.
@@ -74,6 +74,8 @@ pub struct Draft {
     pub server_references: Vec<Reference>,
     /// The first line of each keyword that has no effect without something said elsewhere.
     pub marks: BTreeMap<&'static str, Place>,
+    /// Keywords of lines that were refused: what they would have set is not missing, too.
+    pub refused: BTreeSet<&'static str>,
     pub clitcpka: (bool, model_keepalive::Numbers),
     pub srvtcpka: (bool, model_keepalive::Numbers),
 }
@@ -168,6 +170,7 @@ impl Draft {
             userlist_references: Vec::new(),
             server_references: Vec::new(),
             marks: BTreeMap::new(),
+            refused: BTreeSet::new(),
             clitcpka: Default::default(),
             srvtcpka: Default::default(),
         }
@@ -260,7 +263,7 @@ pub struct Line<'a> {
     #[allow(dead_code)]
     // what `ca-base` and `crt-base` say is for words with files of certificates
     pub bases: &'a Bases,
-    /// Warnings about this line.
+    /// Warnings about this line, and the errors of its words but the last one's.
     pub warnings: Vec<Fault>,
 }
 
@@ -335,6 +338,35 @@ impl<'a> Line<'a> {
             "'{extra}' is one word too many for '{}': {remedy}",
             self.keyword()
         )
+    }
+
+    /// Notes what is wrong with the word at `at`, and tells where reading goes on: at the next that
+    /// is a word of this line, for its mistakes. What stands between may be arguments.
+    pub fn pass(
+        &self,
+        at: usize,
+        fault: Fault,
+        faults: &mut Vec<Fault>,
+        is_word: impl Fn(&str) -> bool,
+    ) -> usize {
+        let comment = self.arg(at).starts_with("//") || self.arg(at).starts_with(';');
+        faults.push(fault);
+        let next = self
+            .args()
+            .iter()
+            .skip(at + 1)
+            .position(|w| is_word(&w.text));
+        match next {
+            Some(n) if !comment => at + 1 + n,
+            _ => self.args().len(),
+        }
+    }
+
+    /// The faults of the words of this line: the last is its error, those before are kept beside.
+    pub fn faults(&mut self, mut faults: Vec<Fault>) -> Result<(), Fault> {
+        let last = faults.pop();
+        self.warnings.append(&mut faults);
+        last.map_or(Ok(()), Err)
     }
 
     /// Runs a parser of an argument's text and gives its error that argument's place.
@@ -443,5 +475,13 @@ pub fn loose_line<T>(
         bases: &Bases::default(),
         warnings: Vec::new(),
     };
-    read(&mut line).map_err(|fault| fault.message)
+    let made = read(&mut line);
+    let first = line
+        .warnings
+        .into_iter()
+        .find(|f| f.severity == Severity::Error);
+    match (first, made) {
+        (Some(fault), _) | (None, Err(fault)) => Err(fault.message),
+        (None, Ok(made)) => Ok(made),
+    }
 }

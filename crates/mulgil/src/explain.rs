@@ -222,6 +222,7 @@ impl Walk<'_> {
                     )
                 }
                 Verdict::Reject => "closed without a word".into(),
+                Verdict::Service(service) => format!("answered by {}", service.name()),
             };
             self.out.push_str(&format!("\nthe request is {answered}\n"));
             return Way::Ends;

@@ -335,6 +335,7 @@ pub fn serve(
         process: Arc::clone(&process),
         services: Arc::new(Services {
             stats: Box::new(Pages),
+            named: Box::new(Pages),
         }),
         tag,
         cpus: cpus.collect(),

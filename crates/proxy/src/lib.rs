@@ -41,6 +41,7 @@ mod malformed;
 mod netns;
 mod observe;
 mod persistence;
+mod place;
 mod pool;
 mod prelude;
 mod relay;
@@ -64,7 +65,7 @@ pub use listen::{Listeners, Wanted, bind_all};
 pub use log::{Logger, Tag};
 pub use reply::Answer;
 pub use roster::Rosters;
-pub use service::{Services, StatsPages, StatsRequest};
+pub use service::{NamedServices, ServiceRequest, Services, StatsPages, StatsRequest};
 pub use socket::listen as listen_socket;
 pub use worker::{Engine, WorkerSetup, start_workers};
 

@@ -181,6 +181,10 @@ impl Relay {
         let after = (Measure::of(&self.up), Measure::of(&self.down));
         if before != after {
             let now = worker.now();
+            if let Some(slot) = slot {
+                let carried = self.up.sent + self.down.received;
+                slot.carried(carried, worker.process.millis(now));
+            }
             let (up, down) = ((before.0, after.0), (before.1, after.1));
             self.of_client.note(now, up, down);
             self.of_server.note(now, down, up);

@@ -75,6 +75,7 @@ fn response_rules(stream: &mut Stream<'_>, rules: &[Rule]) -> Result<(), Halt> {
         | Verdict::Allow
         | Verdict::Tarpit(_)
         | Verdict::Reject
+        | Verdict::Service(_)
         | Verdict::WaitForBody { .. } => Ok(()),
     }
 }

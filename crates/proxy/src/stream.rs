@@ -191,6 +191,7 @@ impl Stream<'_> {
         self.backend_rules().await?;
         if let Some(backend) = self.backend.clone() {
             persistence::read(self, &backend);
+            self.read_posted_key(&backend).await?;
         }
         compress::read_request(self);
         self.prepare_request();
@@ -353,6 +354,7 @@ impl Stream<'_> {
 
     fn before_retry(&mut self) {
         self.retries += 1;
+        observe::failed(self);
         account::retried(self, true);
         let failed = self.slot.take();
         choose::avoid(self, failed.as_ref());

@@ -1,6 +1,7 @@
 //! `mode tcp`: bytes in both directions.
 
 use crate::connect::{self, ConnectFailure};
+use crate::place;
 use crate::pool::ServerConn;
 use crate::relay::Relay;
 use crate::report;
@@ -10,7 +11,7 @@ use crate::worker::Worker;
 use model::SwitchTarget;
 use rules::action::{Effects, run as run_rules};
 use rules::{Ctx, LogFacts, NoTrace, StreamInfo, Timers, Verdict};
-use state::{Backend, Pick, PickKey, Slot};
+use state::{Backend, Slot};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -79,11 +80,9 @@ async fn prepare(
     client: &mut Client,
     session: &mut Session,
 ) -> Result<(Arc<Backend>, ServerConn), Termination> {
-    let backend = choose_backend(worker, client).await?;
+    let backend = choose_backend(worker, client, &mut session.info).await?;
     backend.sessions().enter();
     backend.counters().of(worker.id).stot.add(1);
-    session.info.backend = Some(Arc::clone(&backend.name));
-    session.info.backend_id = backend.id;
     client.seat.live.enter(backend.id);
     session.backend = Some(Arc::clone(&backend));
     let server = reach(worker, client, &backend, session).await?;
@@ -95,12 +94,18 @@ async fn prepare(
 }
 
 /// The frontend's rules for content, the choice of a backend, and its rules.
-async fn choose_backend(worker: &Worker, client: &mut Client) -> Result<Arc<Backend>, Termination> {
+async fn choose_backend(
+    worker: &Worker,
+    client: &mut Client,
+    info: &mut StreamInfo,
+) -> Result<Arc<Backend>, Termination> {
     let frontend = Arc::clone(&client.frontend);
-    inspect(worker, client, frontend.proxy(), None).await?;
-    let backend = switch(worker, client)?;
+    inspect(worker, client, frontend.proxy(), info).await?;
+    let backend = switch(worker, client, info)?;
+    info.backend = Some(Arc::clone(&backend.name));
+    info.backend_id = backend.id;
     if !Arc::ptr_eq(backend.proxy(), frontend.proxy()) {
-        inspect(worker, client, backend.proxy(), Some(&backend)).await?;
+        inspect(worker, client, backend.proxy(), info).await?;
     }
     Ok(backend)
 }
@@ -111,7 +116,7 @@ async fn inspect(
     worker: &Worker,
     client: &mut Client,
     proxy: &model::Proxy,
-    backend: Option<&Backend>,
+    info: &mut StreamInfo,
 ) -> Result<(), Termination> {
     let rules = &proxy.tcp_request_content;
     if rules.is_empty() {
@@ -121,11 +126,6 @@ async fn inspect(
     let longest = generation.config.global.tuning.bufsize;
     let end = proxy.inspect_delay.map(|delay| Instant::now() + delay);
     client.timer.arm(end);
-    let mut info = StreamInfo::default();
-    if let Some(backend) = backend {
-        info.backend = Some(Arc::clone(&backend.name));
-        info.backend_id = backend.id;
-    }
     let mut over = end.is_none();
     let mut from = 0;
     while from < rules.len() {
@@ -139,7 +139,7 @@ async fn inspect(
         };
         let mut cx = Ctx {
             session: &client.info,
-            stream: &info,
+            stream: info,
             now: worker.wall(now),
             req: None,
             res: None,
@@ -155,6 +155,7 @@ async fn inspect(
         let this = rules.get(..=from).unwrap_or_default();
         let verdict = run_rules(this, from, &mut cx, &mut effects, &mut NoTrace);
         crate::socket::mark(client.io.socket().raw(), effects.tos, effects.mark);
+        info.prioritise(&effects);
         match verdict {
             Verdict::Reject | Verdict::Deny(_) => {
                 let counters = client.frontend.counters();
@@ -186,52 +187,33 @@ async fn inspect(
     Ok(())
 }
 
-fn switch(worker: &Worker, client: &mut Client) -> Result<Arc<Backend>, Termination> {
+fn switch(
+    worker: &Worker,
+    client: &Client,
+    info: &StreamInfo,
+) -> Result<Arc<Backend>, Termination> {
     let generation = worker.generation();
     let frontend = Arc::clone(&client.frontend);
-    let none = StreamInfo::default();
-    let now = worker.now();
-    let view = state::View {
-        process: &worker.process,
-        generation: &generation,
-        now,
-    };
-    let cx = Ctx {
-        session: &client.info,
-        stream: &none,
-        now: worker.wall(now),
-        req: None,
-        res: None,
-        req_body: &client.carry,
-        captures: [&[], &[]],
-        vars: &client.vars,
-        facts: &view,
-        log: None,
-        rng: &worker.rng,
-    };
     let side = frontend.side();
-    for switch in &side.switches {
-        let matched = switch
-            .condition
-            .as_ref()
-            .is_none_or(|c| c.eval(&cx, &mut NoTrace));
-        if !matched {
-            continue;
-        }
-        let backend = match &switch.target {
+    let chosen = place::with_ctx(worker, client, info, |cx| {
+        let matches = |switch: &&model::SwitchRule| {
+            let condition = switch.condition.as_ref();
+            condition.is_none_or(|c| c.eval(cx, &mut NoTrace))
+        };
+        let backend = match &side.switches.iter().find(matches)?.target {
             SwitchTarget::Name(name) => generation.backend(name),
             SwitchTarget::Format(format) => {
                 let mut name = Vec::new();
-                format.render(&cx, &mut name);
+                format.render(cx, &mut name);
                 std::str::from_utf8(&name)
                     .ok()
                     .and_then(|n| generation.backend(n))
             }
         };
-        if let Some(backend) = backend {
-            return Ok(Arc::clone(backend));
-        }
-        break;
+        backend.cloned()
+    });
+    if let Some(backend) = chosen {
+        return Ok(backend);
     }
     let name = side.default_backend.as_deref().unwrap_or(&frontend.name);
     let nobody = Termination::new(Cause::ServerAbort, Phase::Connect);
@@ -247,7 +229,7 @@ async fn reach(
 ) -> Result<ServerConn, Termination> {
     let mut avoid = None;
     loop {
-        let slot = place(worker, client, backend, avoid).await?;
+        let slot = place::take(worker, client, backend, &session.info, avoid).await?;
         session.queued.get_or_insert_with(|| worker.now());
         let server = Arc::clone(slot.server());
         session.info.server = Some(Arc::clone(&server.name));
@@ -261,7 +243,12 @@ async fn reach(
         let name = tls_name(worker, client, &session.info, &server);
         match connect::open(worker, client, backend, &server, name).await {
             Ok(connection) => {
-                session.connected = Some(worker.now());
+                let now = worker.now();
+                session.connected = Some(now);
+                if let (Some(slot), Some(began)) = (&session.slot, session.queued) {
+                    let took = now.saturating_duration_since(began);
+                    slot.answered(took, worker.process.millis(now));
+                }
                 return Ok(connection);
             }
             Err(ConnectFailure::ClientGone) => {
@@ -273,6 +260,9 @@ async fn reach(
                 return Err(Termination::new(Cause::ServerAbort, Phase::Data));
             }
             Err(failure) => {
+                if let Some(slot) = &session.slot {
+                    slot.failed(worker.process.millis(worker.now()));
+                }
                 counters.econ.add(1);
                 backend.counters().of(worker.id).econ.add(1);
                 let side = backend.side();
@@ -308,65 +298,7 @@ fn tls_name(
     server: &state::Server,
 ) -> Option<Box<str>> {
     server.settings().tls.as_ref()?;
-    let generation = worker.generation();
-    let now = worker.now();
-    let view = state::View {
-        process: &worker.process,
-        generation: &generation,
-        now,
-    };
-    let cx = Ctx {
-        session: &client.info,
-        stream: info,
-        now: worker.wall(now),
-        req: None,
-        res: None,
-        req_body: &[],
-        captures: [&[], &[]],
-        vars: &client.vars,
-        facts: &view,
-        log: None,
-        rng: &worker.rng,
-    };
-    connect::server_name(server, &cx)
-}
-
-async fn place(
-    worker: &Worker,
-    client: &mut Client,
-    backend: &Arc<Backend>,
-    avoid: Option<u32>,
-) -> Result<Slot, Termination> {
-    let hash = match &backend.side().balance {
-        model::Balance::Source => client
-            .info
-            .src
-            .map(|a| crate::choose::source_hash(a.ip(), backend.side().hash_function)),
-        _ => None,
-    };
-    match backend.pick(PickKey { hash }, avoid) {
-        Pick::Server(slot) => Ok(slot),
-        Pick::None => Err(Termination::new(Cause::ServerAbort, Phase::Connect)),
-        Pick::Full(wanted) => {
-            let timeouts = &backend.proxy().timeouts;
-            let patience = timeouts.queue.or(timeouts.connect);
-            client.timer.arm(patience.map(|t| worker.now() + t));
-            let mut ticket = backend.enqueue(wanted.as_ref(), 0);
-            poll_fn(|cx| {
-                if let Poll::Ready(slot) = ticket.poll(cx.waker()) {
-                    return Poll::Ready(Ok(slot));
-                }
-                if client.timer.poll_expired(cx).is_ready() {
-                    return Poll::Ready(Err(Termination::new(Cause::ServerTimeout, Phase::Queue)));
-                }
-                if client.poll_gone(cx, true) {
-                    return Poll::Ready(Err(Termination::new(Cause::ClientAbort, Phase::Queue)));
-                }
-                Poll::Pending
-            })
-            .await
-        }
-    }
+    place::with_ctx(worker, client, info, |cx| connect::server_name(server, cx))
 }
 
 fn finish(worker: &Worker, client: &mut Client, session: &Session, ended: Termination) {

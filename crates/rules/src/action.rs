@@ -70,6 +70,25 @@ pub enum NameMatch {
     Regex(Regex),
 }
 
+/// What answers requests inside the proxy (`use-service`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// The statistics in the text format of Prometheus.
+    PrometheusExporter,
+}
+
+impl Service {
+    /// All of them.
+    pub const ALL: [Service; 1] = [Service::PrometheusExporter];
+
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Service::PrometheusExporter => "prometheus-exporter",
+        }
+    }
+}
+
 /// A change of the log level by a rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogLevelChange {
@@ -90,6 +109,7 @@ pub(crate) enum Action {
     Return(Box<Reply>),
     Redirect(Box<Redirect>),
     Reject,
+    UseService(Service),
     SetHeader(Box<[u8]>, LogFormat),
     AddHeader(Box<[u8]>, LogFormat),
     DelHeader(NameMatch),
@@ -116,6 +136,8 @@ pub(crate) enum Action {
     Capture(Expr, usize),
     CaptureTo(Expr, usize),
     DisableL7Retry,
+    SetPriorityClass(Expr),
+    SetPriorityOffset(Expr),
     WaitForBody {
         time_ms: u64,
         at_least: Option<u64>,
@@ -191,6 +213,8 @@ pub enum Verdict<'r> {
     Redirect(&'r Redirect),
     /// Close without a word.
     Reject,
+    /// Have this service answer.
+    Service(Service),
     /// Wait for the body, then go on at the rule of this index.
     WaitForBody {
         /// Milliseconds at most.
@@ -213,6 +237,10 @@ pub struct Effects {
     pub tos: Option<u8>,
     /// `set-mark`: for the client's connection.
     pub mark: Option<u32>,
+    /// `set-priority-class`.
+    pub priority_class: Option<i32>,
+    /// `set-priority-offset`, milliseconds.
+    pub priority_offset: Option<i32>,
     /// `early-hint`: fields that go ahead of the response.
     pub early_hints: Vec<(Box<[u8]>, Vec<u8>)>,
     /// `capture`: slot and value.
@@ -247,6 +275,7 @@ pub fn run<'r, T: Tracer>(
                 }
             }
             Action::Reject => return Verdict::Reject,
+            Action::UseService(service) => return Verdict::Service(*service),
             Action::Normalize(normalizer, refusal) => {
                 if let Some(head) = cx.req.as_deref_mut() {
                     match normalizer.apply(head.target()) {
@@ -412,6 +441,14 @@ fn apply(action: &Action, cx: &mut Ctx<'_>, effects: &mut Effects) {
             }
         }
         Action::DisableL7Retry => effects.no_retry = true,
+        Action::SetPriorityClass(expr) => {
+            let class = expr.eval(cx).and_then(|sample| sample.to_int());
+            effects.priority_class = class.map(|n| n.clamp(-2047, 2047) as i32);
+        }
+        Action::SetPriorityOffset(expr) => {
+            let offset = expr.eval(cx).and_then(|sample| sample.to_int());
+            effects.priority_offset = offset.map(|n| n.clamp(-524_287, 524_287) as i32);
+        }
         Action::Nothing
         | Action::Allow
         | Action::Deny(_)
@@ -419,6 +456,7 @@ fn apply(action: &Action, cx: &mut Ctx<'_>, effects: &mut Effects) {
         | Action::Return(_)
         | Action::Redirect(_)
         | Action::Reject
+        | Action::UseService(_)
         | Action::Normalize(..)
         | Action::WaitForBody { .. } => {}
     }

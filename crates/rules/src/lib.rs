@@ -12,6 +12,7 @@ mod convert;
 mod ctx;
 mod date;
 mod digest;
+pub mod digits;
 mod error;
 mod expr;
 mod fetch;
@@ -26,7 +27,7 @@ mod userlist;
 mod vars;
 
 pub use acl::Acls;
-pub use action::{LogLevelChange, Redirect, Reply, Rule, RuleSet, Verdict, run};
+pub use action::{LogLevelChange, Redirect, Reply, Rule, RuleSet, Service, Verdict, run};
 pub use condition::Cond;
 pub use ctx::{
     Ctx, Facts, Inspection, LogFacts, NoFacts, SessionInfo, StreamInfo, Timeout, Timers, TlsInfo,

@@ -336,7 +336,7 @@ fn mistakes_name_the_word_and_what_was_probably_meant() {
         (&["deny", "if", "nosuch"], 2, "no ACL 'nosuch'"),
         (&["deny", "if", "{", "path_beg", "/x"], 2, "no ' }'"),
         (&["deny", "statsu", "403"], 1, "did you mean 'status'"),
-        (&["lua.x"], 0, "unknown action"),
+        (&["lua.x"], 0, "written in Lua"),
         (&["track-sc0", "src"], 0, "does not have yet"),
         (&["set-status", "200"], 0, "no action of 'http-request'"),
     ] {

@@ -2,40 +2,23 @@
 
 use model::{HashFunction, HashKind};
 
-/// Hashes a key as `hash-type` says.
+/// Hashes a key as `hash-type` says. With `none` the key is a number in decimal digits, of which the
+/// lower 32 bits count; anything else is 0.
 pub fn bytes(key: &[u8], function: HashFunction) -> u32 {
     let hash = match function.kind {
-        HashKind::Sdbm => key.iter().fold(0u32, |h, b| {
-            u32::from(*b)
-                .wrapping_add(h << 6)
-                .wrapping_add(h << 16)
-                .wrapping_sub(h)
-        }),
-        HashKind::Djb2 => key.iter().fold(5381u32, |h, b| {
-            h.wrapping_mul(33).wrapping_add(u32::from(*b))
-        }),
-        HashKind::Crc32 => !key.iter().fold(!0u32, |crc, b| {
-            (0..8).fold(crc ^ u32::from(*b), |c, _| {
-                (c >> 1) ^ (0xedb8_8320 & 0u32.wrapping_sub(c & 1))
-            })
-        }),
+        HashKind::Sdbm => rules::hash::sdbm(key),
+        HashKind::Djb2 => rules::hash::djb2(key),
+        HashKind::Crc32 => rules::hash::crc32(key),
+        HashKind::None => std::str::from_utf8(key)
+            .ok()
+            .and_then(|text| text.trim().parse::<i64>().ok())
+            .map_or(0, |number| number as u32),
     };
     if function.avalanche {
-        avalanche(hash)
+        rules::hash::avalanche(hash)
     } else {
         hash
     }
-}
-
-/// Spreads a hash over all 32 bits, so that neighbours end up far apart (`avalanche`): the
-/// finaliser of MurmurHash3, which is in the public domain.
-pub fn avalanche(hash: u32) -> u32 {
-    let mut h = hash;
-    h ^= h >> 16;
-    h = h.wrapping_mul(0x85eb_ca6b);
-    h ^= h >> 13;
-    h = h.wrapping_mul(0xc2b2_ae35);
-    h ^ (h >> 16)
 }
 
 /// The part of a request target that `balance uri` hashes.
@@ -159,22 +142,30 @@ mod tests {
     }
 
     #[test]
-    fn the_other_functions_give_their_known_values() {
+    fn the_functions_give_the_values_of_the_converters_of_their_names() {
         let hash = |kind, avalanche| bytes(b"123456789", HashFunction { kind, avalanche });
         assert_eq!(hash(HashKind::Crc32, false), 0xcbf4_3926);
-        let djb2 = b"a".iter().fold(5381u32, |h, b| h * 33 + u32::from(*b));
-        let kind = HashKind::Djb2;
+        let djb2 = b"123456789".iter().fold(5381u32, |h, b| {
+            h.wrapping_mul(33).wrapping_add(u32::from(*b))
+        });
+        assert_eq!(hash(HashKind::Djb2, false), djb2);
+        // What haproxy says of `str(hello),sdbm(1)`.
+        let spread = HashFunction {
+            kind: HashKind::Sdbm,
+            avalanche: true,
+        };
+        assert_eq!(bytes(b"hello", spread), 2_061_535_398);
+        assert_eq!(hash(HashKind::None, false), 123_456_789);
         assert_eq!(
             bytes(
-                b"a",
+                b"x",
                 HashFunction {
-                    kind,
+                    kind: HashKind::None,
                     avalanche: false
                 }
             ),
-            djb2
+            0
         );
-        assert_eq!(hash(kind, true), avalanche(hash(kind, false)));
     }
 
     #[test]

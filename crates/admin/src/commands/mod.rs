@@ -12,7 +12,7 @@ mod set_server;
 mod statistics;
 mod variables;
 
-pub(crate) use set_server::{ready, set_admin};
+pub(crate) use set_server::{change, drain, maintain, ready};
 
 use crate::cli::{Cli, Said, World};
 use model::CliLevel;

@@ -3,7 +3,7 @@
 use super::RuleSet::{self, *};
 use super::normalize::Normalizer;
 use super::words::{bad_request, bytes, challenge, millis, redirect, reply, variable};
-use super::{Action, ActionDef, LogLevelChange, NameMatch};
+use super::{Action, ActionDef, LogLevelChange, NameMatch, Service};
 use crate::pattern;
 
 /// Every set of rules.
@@ -103,6 +103,22 @@ pub static ACTIONS: &[ActionDef] = &[
         "location|prefix|scheme FMT [code N] [option]*",
         "send the client elsewhere",
         |w, _| Ok(Action::Redirect(Box::new(redirect(w)?)))
+    ),
+    action!(
+        "use-service",
+        [HttpRequest],
+        "prometheus-exporter",
+        "have the proxy itself answer, here with its statistics for Prometheus",
+        |w, _| {
+            let name = w.expect("a service")?;
+            match Service::ALL.into_iter().find(|s| s.name() == name) {
+                Some(service) => Ok(Action::UseService(service)),
+                None => {
+                    let names = Service::ALL.map(Service::name).join(", ");
+                    w.fail(format!("unknown service '{name}': there is {names}"))
+                }
+            }
+        }
     ),
     action!(
         "set-header",
@@ -384,6 +400,20 @@ pub static ACTIONS: &[ActionDef] = &[
         "",
         "send this request once only",
         |_, _| Ok(Action::DisableL7Retry)
+    ),
+    action!(
+        "set-priority-class",
+        [HttpRequest, TcpRequestContent],
+        "EXPR",
+        "the class of this request in a queue, -2047 (first) to 2047",
+        |w, _| Ok(Action::SetPriorityClass(w.rest_expr()?))
+    ),
+    action!(
+        "set-priority-offset",
+        [HttpRequest, TcpRequestContent],
+        "EXPR",
+        "by how many milliseconds this request counts as later in a queue",
+        |w, _| Ok(Action::SetPriorityOffset(w.rest_expr()?))
     ),
     action!(
         "capture",
