@@ -336,6 +336,17 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         }
     ),
     keyword!(
+        "nosplice",
+        "",
+        "",
+        "copy bodies and streams instead of passing them through a kernel pipe",
+        |r, l| {
+            l.exactly(0, "nothing")?;
+            r.global.nosplice = true;
+            Ok(())
+        }
+    ),
+    keyword!(
         "pidfile",
         "FILE",
         "/run/mulgil.pid",
@@ -674,7 +685,6 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
 pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
     "busy-polling",
     "close-spread-time",
-    "nosplice",
     "spread-checks",
     "tune.rcvbuf.client",
     "tune.rcvbuf.server",

@@ -94,6 +94,9 @@ fn blank() -> Server {
         shutdown_backup_sessions: false,
         redir: None,
         tcp_user_timeout: None,
+        tfo: false,
+        congestion: None,
+        namespace: None,
     }
 }
 
@@ -155,6 +158,16 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         "used only when all others are out",
         |r, _, _| {
             r.server.backup = true;
+            Ok(())
+        }
+    ),
+    word!(
+        "cc",
+        "NAME",
+        "reno",
+        "the congestion control of its connections",
+        |r, l, at| {
+            r.server.congestion = Some(crate::bind::congestion(l, at)?);
             Ok(())
         }
     ),
@@ -243,6 +256,16 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         "sessions at a time; others wait",
         |r, l, at| {
             r.server.maxconn = num(l, at, 0, 1 << 30)?;
+            Ok(())
+        }
+    ),
+    word!(
+        "namespace",
+        "NAME",
+        "blue",
+        "connect from this network namespace",
+        |r, l, at| {
+            r.server.namespace = Some(crate::bind::namespace(l, at)?);
             Ok(())
         }
     ),
@@ -401,6 +424,20 @@ pub static SERVER_WORDS: &[ServerWord] = &[
     ),
     word!("tcp-ut", "TIME", "30s", "TCP user timeout", |r, l, at| {
         r.server.tcp_user_timeout = l.map(at, units::timeout(l.arg(at)))?;
+        Ok(())
+    }),
+    word!(
+        "tfo",
+        "",
+        "",
+        "TCP fast open: the first bytes go with the first packet",
+        |r, _, _| {
+            r.server.tfo = true;
+            Ok(())
+        }
+    ),
+    word!("no-tfo", "", "", "no TCP fast open", |r, _, _| {
+        r.server.tfo = false;
         Ok(())
     }),
     word!("weight", "N", "20", "its share, 0 to 256", |r, l, at| {

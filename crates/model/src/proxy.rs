@@ -70,6 +70,8 @@ pub struct Proxy {
     pub tcp_request_content: Vec<rules::Rule>,
     /// `tcp-response content` rules.
     pub tcp_response_content: Vec<rules::Rule>,
+    /// `option independent-streams`: what is sent to a peer is no sign of its life.
+    pub independent_streams: bool,
     /// `tcp-request inspect-delay`.
     pub inspect_delay: Option<Duration>,
     /// The side that faces clients.

@@ -184,8 +184,11 @@ impl Worker {
         }
     }
 
-    /// An empty pipe, unless the system has none left.
+    /// An empty pipe, unless the system has none left or `nosplice` is set.
     pub fn pipe(&self) -> Option<crate::io::Pipe> {
+        if self.process.generation.load().config.global.nosplice {
+            return None;
+        }
         self.pipes
             .borrow_mut()
             .pop()

@@ -40,6 +40,9 @@ fn server(id: u32, maxconn: u32) -> Server {
         shutdown_backup_sessions: false,
         redir: None,
         tcp_user_timeout: None,
+        tfo: false,
+        congestion: None,
+        namespace: None,
     }
 }
 
@@ -71,6 +74,7 @@ fn process_with(side: model::Backend) -> Arc<Process> {
         http_after_response: Vec::new(),
         tcp_request_content: Vec::new(),
         tcp_response_content: Vec::new(),
+        independent_streams: false,
         inspect_delay: None,
         frontend: None,
         backend: Some(Box::new(side)),
