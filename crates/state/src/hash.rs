@@ -138,16 +138,8 @@ pub fn xxh64(bytes: &[u8]) -> u64 {
 pub fn domain(host: &[u8]) -> &[u8] {
     let end = host.iter().position(|b| *b == b':').unwrap_or(host.len());
     let name = host.get(..end).unwrap_or_default();
-    let dot = |name: &[u8]| name.iter().rposition(|b| *b == b'.').filter(|at| *at > 0);
-    let Some(last) = dot(name) else {
-        return name;
-    };
-    let before = name.get(..last - 1).unwrap_or_default();
-    let start = before
-        .iter()
-        .rposition(|b| *b == b'.')
-        .map_or(0, |at| at + 1);
-    name.get(start..last).unwrap_or_default()
+    let mut parts = name.rsplit(|b| *b == b'.').skip(1);
+    parts.next().unwrap_or(name)
 }
 
 #[cfg(test)]
