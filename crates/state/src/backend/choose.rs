@@ -336,7 +336,7 @@ impl Backend {
             if next.sessions.now() == 0 {
                 next.pace.fade(loads, now);
             }
-            next.weigh();
+            next.weigh_again();
         }
         let chosen = loads.least().and_then(|at| Some((at, server(at)?)));
         if let Some((at, server)) = chosen.filter(|(_, s)| avoid != Some(s.uid)) {
