@@ -25,7 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("lab", &[]),
     ("bench", &[]),
-    ("xtask", &["rules", "config", "admin"]),
+    ("xtask", &["rules", "model", "state", "config", "admin"]),
 ];
 
 /// Licences that may be linked.
