@@ -15,11 +15,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &["http", "rules", "model", "tls"]),
     ("proxy", &["http", "rules", "model", "state", "tls", "wire"]),
     ("admin", &["http", "rules", "model", "state", "tls"]),
-    ("failover", &["model", "wire"]),
+    ("failover", &["model", "state", "wire"]),
     (
         "mulgil",
         &[
-            "http", "rules", "model", "state", "config", "proxy", "admin", "tls",
+            "http", "rules", "model", "state", "config", "proxy", "admin", "tls", "failover",
         ],
     ),
     ("lab", &[]),

@@ -13,6 +13,7 @@ mod master;
 mod pages;
 mod run;
 mod version;
+mod vrrp;
 mod world;
 
 use args::Args;

@@ -17,6 +17,7 @@ mod queue;
 mod ring;
 mod server;
 mod sessions;
+mod vrrp;
 mod wheel;
 
 pub use backend::{Backend, Pick, PickKey, Slot, Ticket};
@@ -30,3 +31,4 @@ pub use generation::Generation;
 pub use process::{Machine, Process, ProcessCounters, RateLimit};
 pub use server::{Admin, Server, Target};
 pub use sessions::{NoSessions, SessionFacts, Sessions, Stage, Which};
+pub use vrrp::{VirtualRouters, VrrpStatus};
