@@ -13,6 +13,7 @@ use crate::global::{self, Reading};
 use crate::keyword;
 use crate::lexer::{self, Variables, Word};
 use crate::source::{Source, Within};
+use crate::vrrp::VrrpDraft;
 use blocks::Block;
 use model::Config;
 use section::Section;
@@ -56,6 +57,7 @@ pub fn load(request: &LoadRequest, source: &dyn Source) -> Loaded {
         frontends: HashMap::new(),
         backends: HashMap::new(),
         common: Fingerprint::default(),
+        vrrp: Vec::new(),
     };
     let mut files = Vec::new();
     for path in &request.paths {
@@ -104,6 +106,8 @@ struct Loader<'a> {
     backends: HashMap<Arc<str>, Arc<str>>,
     /// Of all sections that are no proxies.
     common: Fingerprint,
+    /// `vrrp` sections by name.
+    vrrp: Vec<(Arc<str>, VrrpDraft)>,
 }
 
 /// A line as it stands in its file, with its words.
@@ -300,11 +304,13 @@ impl Loader<'_> {
             }
             Section::Errors(_, pages) => section::error_page(pages, &line),
             Section::Users(_, users) => users.line(here),
+            Section::Vrrp(draft) => draft.line(&mut line),
             Section::Proxy(draft) => keyword::line(draft, &mut line),
         };
         let warnings = std::mem::take(&mut line.warnings);
         let fingerprint = match &mut self.section {
             Section::Proxy(draft) => &mut draft.fingerprint,
+            Section::Vrrp(draft) => &mut draft.fingerprint,
             _ => &mut self.common,
         };
         fingerprint.mix_line(here.words);

@@ -271,6 +271,11 @@ impl Machine {
         self.health
     }
 
+    /// Whether it was started and not stopped.
+    pub fn is_running(&self) -> bool {
+        self.running
+    }
+
     /// Whether an operator released it.
     pub fn is_released(&self) -> bool {
         self.released
@@ -598,7 +603,8 @@ impl Machine {
         // We were silent for so long that we counted as gone: whoever speaks took over, and
         // packets that waited are older than what we would say now.
         let gone = self.active_down_interval();
-        let stalled = self.timer.is_some_and(|t| now > t + gone);
+        let silent = self.settings.interval * 3;
+        let stalled = self.last_advert.is_some_and(|t| now > t + silent);
         if better || stalled {
             let cause = if better {
                 Cause::Better

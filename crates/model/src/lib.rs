@@ -18,6 +18,7 @@ mod server;
 mod timeouts;
 mod tls;
 mod users;
+mod vrrp;
 
 pub use crate::tls::{CheckTls, ServerTls};
 pub use address::{Address, Host, PortSpec, SocketKind};
@@ -38,6 +39,7 @@ pub use server::{HashKey, MarkedDown, Observe, OnError, SendProxy, Server, Sourc
 pub use timeouts::Timeouts;
 
 pub use users::{Password, User, UserList};
+pub use vrrp::{PeerKey, Script, Track, Tracked, VirtualAddress, Vrrp};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,6 +55,8 @@ pub struct Config {
     pub http_errors: BTreeMap<Arc<str>, Arc<ErrorPages>>,
     /// `userlist` sections by name.
     pub userlists: BTreeMap<Arc<str>, UserList>,
+    /// `vrrp` sections, in the order of the files.
+    pub vrrp: Vec<Arc<Vrrp>>,
 }
 
 impl Config {

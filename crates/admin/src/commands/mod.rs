@@ -11,6 +11,7 @@ mod sessions;
 mod set_server;
 mod statistics;
 mod variables;
+mod vrrp;
 
 pub(crate) use set_server::{change, drain, maintain, ready};
 
@@ -70,6 +71,7 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         sessions::COMMANDS,
         statistics::COMMANDS,
         variables::COMMANDS,
+        vrrp::COMMANDS,
     ]
     .into_iter()
     .flatten()
