@@ -406,6 +406,6 @@ mod tests {
             size_of::<F>()
         }
         let bytes = future(run);
-        assert!(bytes <= 672, "{bytes} bytes");
+        assert!(bytes <= 688, "{bytes} bytes");
     }
 }
