@@ -5,8 +5,9 @@ use lab::{Folder, Program, port};
 /// Lines of a `listen` section in HTTP mode; capital words stand for files.
 const LINES: &str = include_str!("verdicts/lines.txt");
 
-/// Where our verdict is another, and why.
 const RDP: &str = "in 'mode http' there is none: what has no effect is said";
+
+/// Where our verdict is another, and why.
 const DIFFERS: [(&str, &str); 30] = [
     (
         "option http-use-htx",
