@@ -348,3 +348,45 @@ fn a_group_moves_as_one() {
     first.wait_for("inside", "state", "active");
     second.wait_for("inside", "state", "backup");
 }
+
+#[test]
+fn no_claim_while_the_peer_says_over_the_second_path_that_it_is_active() {
+    if !possible() {
+        return;
+    }
+    let folder = Folder::new();
+    let key = folder.file("key", b"0123456789abcdef0123456789abcdef");
+    let other = folder.file("other", b"fedcba9876543210fedcba9876543210");
+    let secured = |name: &str, priority, peer: &str, key: &str| {
+        config(
+            name,
+            priority,
+            &format!("    peer {peer}\n    peer-key {key}\n"),
+        )
+    };
+    let net = Net::new(2);
+    let first = Router::start(&net, 1, &secured("first", 200, "10.9.0.2", &key));
+    let second = Router::start(&net, 2, &secured("second", 100, "10.9.0.1", &key));
+    net.wait_for_holder(1, VIP);
+    until("the peer answers", || {
+        second.count("public", "peer_answers") > 3
+    });
+    // The link falls silent, but the peer still serves.
+    let args = ["link", "set", "dev", "eth0r2", "mcast_flood", "off"];
+    assert!(net.exec(&net.client(), "bridge", &args).0);
+    second.wait_for("public", "blocked_by_peer", "yes");
+    second.wait_for_output("says over the second path that it is active");
+    let answers = second.count("public", "peer_answers");
+    until("it goes on saying so", || {
+        second.count("public", "peer_answers") > answers + 20
+    });
+    assert_eq!(net.holder(VIP), Some(1));
+    // A dead peer says nothing, and silence blocks nobody.
+    first.kill();
+    second.wait_for("public", "state", "active");
+    // Another key is no word at all, and said loudly.
+    let first = Router::start(&net, 1, &secured("first", 50, "10.9.0.2", &other));
+    second.wait_for_output("is not sealed with our key");
+    assert!(second.count("public", "peer_refused") > 0);
+    first.wait_for_output("is not sealed with our key");
+}

@@ -161,6 +161,16 @@ impl VrrpDraft {
                 other.name, v.vrid, v.interface
             ));
         }
+        let confused = |o: &&Arc<Vrrp>| {
+            let shared = o.peers.iter().any(|p| v.peers.contains(p));
+            shared && o.vrid == v.vrid && o.is_ipv6() == wide
+        };
+        if let Some(other) = others.iter().find(confused) {
+            say(format!(
+                "'vrrp {}' has virtual-router-id {} and the same peer: what it says could be about either, so give this one another number",
+                other.name, v.vrid
+            ));
+        }
         let mut at = |message: String| {
             wrong.push((interval.clone().unwrap_or_else(|| place.clone()), message));
         };

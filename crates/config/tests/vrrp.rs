@@ -92,6 +92,11 @@ fn what_is_missing_or_does_not_fit_is_named_with_its_remedy() {
         &format!("{WHOLE}{twin}"),
         "has virtual-router-id 51 on eth0 already",
     );
+    let twin = format!("{} peer 10.9.0.2\n", twin.replace("eth0", "eth1"));
+    refused(
+        &format!("{WHOLE} peer 10.9.0.2\n{twin}"),
+        "and the same peer",
+    );
     refused(
         &format!("{WHOLE} address 2001:db8::1\n"),
         "is of another family",

@@ -3,6 +3,7 @@
 use crate::check::Refusal;
 use crate::link::{Link, Netlink};
 use crate::machine::{Cause, Settings, State, Version};
+use crate::peer::Peer;
 use crate::socket::{Frames, Mouth};
 use model::{VirtualAddress, Vrrp};
 use std::net::{IpAddr, Ipv4Addr};
@@ -86,6 +87,8 @@ pub struct Instance {
     pub sum: Sum,
     /// Addresses that this process has added and not removed.
     pub added: Vec<VirtualAddress>,
+    /// The same router over second paths.
+    pub peers: Vec<Peer>,
     /// Since when, and why, it is in its state.
     pub since: (Instant, Cause),
     /// The router heard last, its priority, and when.
@@ -101,17 +104,31 @@ pub struct Instance {
 impl Instance {
     /// Not on any interface yet.
     pub fn new(vrrp: Arc<Vrrp>, now: Instant) -> Instance {
-        Instance {
+        let mut instance = Instance {
             vrrp,
             link: None,
             mouth: None,
             sum: Sum::default(),
             added: Vec::new(),
+            peers: Vec::new(),
             since: (now, Cause::Started),
             heard: None,
             fault: None,
             counters: Counters::default(),
             said: Vec::new(),
+        };
+        instance.follow_peers(now);
+        instance
+    }
+
+    /// Asks those that the section names; what is known of the others stays.
+    pub fn follow_peers(&mut self, now: Instant) {
+        let wanted = &self.vrrp.peers;
+        self.peers.retain(|p| wanted.contains(&p.address));
+        for address in wanted {
+            if !self.peers.iter().any(|p| p.address == *address) {
+                self.peers.push(Peer::new(*address, now));
+            }
         }
     }
 

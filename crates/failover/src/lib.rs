@@ -9,6 +9,7 @@ mod instance;
 mod link;
 pub mod machine;
 mod notify;
+mod peer;
 pub mod router;
 mod running;
 mod service;

@@ -1,6 +1,9 @@
 //! The loop: waits for packets, changes of links, orders and time; tells the machines; does what
 //! they say.
 
+mod orders;
+mod peers;
+
 use crate::check::{Refusal, check};
 use crate::instance::Instance;
 use crate::link::{Link, Netlink};
@@ -11,7 +14,6 @@ use crate::service::{Command, Say};
 use crate::socket::{Ear, Frames, Heard};
 use crate::track::{Tracker, Watch, weigh};
 use model::Vrrp;
-use state::VrrpStatus;
 use std::io::Read;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -31,6 +33,7 @@ pub struct Running {
     frames: Frames,
     links: Vec<Link>,
     ears: Vec<Ear>,
+    paths: Vec<peers::Path>,
     router: Router,
     /// Beside each member of the router.
     instances: Vec<Instance>,
@@ -62,6 +65,7 @@ impl Running {
             frames,
             links,
             ears: Vec::new(),
+            paths: Vec::new(),
             router: Router::default(),
             instances: Vec::new(),
             trackers: Vec::new(),
@@ -128,6 +132,7 @@ impl Running {
     /// Brings sockets and health in line with the links as they are.
     fn follow_links(&mut self, now: Instant) {
         self.open_ears();
+        self.open_paths();
         self.look(now);
         // Those that are new begin when it is known how they are.
         for member in &mut self.router.members {
@@ -261,6 +266,7 @@ impl Running {
             let now = Instant::now();
             // Packets first: who was stopped for a while must see who took over meanwhile.
             self.hear(now);
+            self.hear_peers(now);
             if ready.contains(&self.netlink.changes()) && self.netlink.changed() {
                 self.refresh_links();
                 self.follow_links(now);
@@ -274,6 +280,9 @@ impl Running {
             }
             if self.look_due().is_some_and(|at| at <= now) {
                 self.look(now);
+            }
+            if self.ask_due().is_some_and(|at| at <= now) {
+                self.ask_peers(now);
             }
             self.router.tick(now);
             self.act(now);
@@ -293,11 +302,14 @@ impl Running {
         let deadlines = [
             self.router.deadline(),
             self.look_due(),
+            self.ask_due(),
             self.calls.deadline(now),
         ];
         let next = deadlines.into_iter().flatten().min();
         let fds = [woken.as_raw_fd(), self.netlink.changes()];
+        let paths = self.paths.iter().map(|p| p.socket.as_raw_fd());
         let fds = fds.into_iter().chain(self.ears.iter().map(Ear::fd));
+        let fds = fds.chain(paths);
         let mut polled: Vec<libc::pollfd> = fds
             .map(|fd| libc::pollfd {
                 fd,
@@ -467,143 +479,12 @@ impl Running {
         instance.announce(&self.frames);
     }
 
-    /// Does what was ordered; whether that is to stop.
-    fn obey(&mut self, orders: &Receiver<Command>, now: Instant) -> bool {
-        while let Ok(order) = orders.try_recv() {
-            // Whoever asked may have lost patience: then nobody hears the answer.
-            match order {
-                Command::Reload(sections, answer) => {
-                    self.reload(sections, now);
-                    let _ = answer.send(Vec::new());
-                }
-                Command::Status(answer) => {
-                    self.refresh_links();
-                    let all = (0..self.instances.len()).map(|at| self.status(at, now));
-                    let _ = answer.send(all.collect());
-                }
-                Command::Release(name, released, answer) => {
-                    let _ = answer.send(self.release(name.as_deref(), released, now));
-                }
-                Command::Stop => return true,
-            }
-        }
-        false
-    }
-
-    fn release(&mut self, name: Option<&str>, released: bool, now: Instant) -> Result<(), String> {
-        let mut any = false;
-        for (member, instance) in self.router.members.iter_mut().zip(&self.instances) {
-            if name.is_some_and(|n| n != &*instance.vrrp.name) {
-                continue;
-            }
-            any = true;
-            if released {
-                member.machine.release(now);
-            } else {
-                member.machine.resume(now);
-            }
-        }
-        self.router.settle(now);
-        match (any, name) {
-            (true, _) => Ok(()),
-            (false, Some(name)) => Err(format!("there is no vrrp section '{name}'")),
-            (false, None) => Err("there is no vrrp section".into()),
-        }
-    }
-
-    /// Sections that are the same virtual router keep their state; what is new begins, what is no
-    /// more leaves gracefully.
-    fn reload(&mut self, sections: Vec<Arc<Vrrp>>, now: Instant) {
-        let kept = |i: &Instance| sections.iter().any(|s| i.is_same(s));
-        for at in (0..self.instances.len()).rev() {
-            if !kept(&self.instances[at]) {
-                self.router.members[at].machine.stop(now);
-                self.act(now);
-                self.instances.remove(at);
-                self.router.members.remove(at);
-                self.trackers.remove(at);
-            }
-        }
-        for section in sections {
-            match self.instances.iter().position(|i| i.is_same(&section)) {
-                Some(at) => self.replace(at, section, now),
-                None => self.add(section, now),
-            }
-        }
-        self.refresh_links();
-        self.follow_links(now);
-    }
-
-    fn replace(&mut self, at: usize, section: Arc<Vrrp>, now: Instant) {
-        let instance = &mut self.instances[at];
-        if instance.vrrp == section {
-            return;
-        }
-        let old = std::mem::replace(&mut instance.vrrp, section);
-        let new = Arc::clone(&instance.vrrp);
-        let keep = |a: &model::VirtualAddress| new.addresses.contains(a);
-        for wrong in instance.remove_addresses(&mut self.netlink, keep) {
-            (self.say)(&format!("error: vrrp {}: {wrong}", new.name));
-        }
-        // What is still watched keeps what is known of it.
-        let mut before = std::mem::take(&mut self.trackers[at]);
-        self.trackers[at] = new
-            .tracks
-            .iter()
-            .map(|t| match before.iter().position(|b| b.track() == t) {
-                Some(known) => before.swap_remove(known),
-                None => Tracker::new(t.clone(), now),
-            })
-            .collect();
-        let settings = instance.settings();
-        let member = &mut self.router.members[at];
-        member.group.clone_from(&new.group);
-        member.machine.reconfigure(settings, now);
-        if member.machine.state() == State::Active && old.addresses != new.addresses {
-            self.claim(at);
-        }
-    }
-
     fn leave(&mut self, now: Instant) {
         for member in &mut self.router.members {
             member.machine.stop(now);
         }
         self.act(now);
         self.calls.finish(LAST_WORDS);
-    }
-
-    fn status(&self, at: usize, now: Instant) -> VrrpStatus {
-        let (instance, machine) = (&self.instances[at], &self.router.members[at].machine);
-        let vrrp = &instance.vrrp;
-        let link = self.links.iter().find(|l| *l.name == *vrrp.interface);
-        let there = |ip| link.is_some_and(|l| l.addresses.iter().any(|a| a.ip == ip));
-        let addresses = vrrp.addresses.iter();
-        let tracks = self.trackers[at].iter();
-        VrrpStatus {
-            name: Arc::clone(&vrrp.name),
-            interface: Arc::clone(&vrrp.interface),
-            vrid: vrrp.vrid,
-            version: vrrp.version,
-            group: vrrp.group.clone(),
-            state: machine.state().name(),
-            cause: instance.since.1.words(),
-            since: now.saturating_duration_since(instance.since.0),
-            priority: machine.priority(),
-            configured: vrrp.priority,
-            interval: vrrp.interval,
-            source: instance.own(),
-            addresses: addresses
-                .map(|a| (a.to_string(), there(a.ip), instance.added.contains(a)))
-                .collect(),
-            heard: instance
-                .heard
-                .map(|(ip, p, at)| (ip, p, now.saturating_duration_since(at))),
-            released: machine.is_released(),
-            blocked: machine.is_blocked(),
-            tracks: tracks.map(|t| (t.name(), t.up)).collect(),
-            fault: instance.fault.clone(),
-            counters: instance.counters.list(),
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What virtual routers show of themselves, and what can be asked of them: plain data between who
 //! runs them and who shows them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +40,8 @@ pub struct VrrpStatus {
     pub released: bool,
     /// The second path keeps it from claiming.
     pub blocked: bool,
+    /// The same router over second paths: its state as it said last, and how long ago.
+    pub peers: Vec<(SocketAddr, Option<(&'static str, Duration)>)>,
     /// What is tracked, and whether it is up.
     pub tracks: Vec<(String, bool)>,
     /// Why it takes no part.

@@ -82,6 +82,15 @@ fn describe(out: &mut String, v: &VrrpStatus) {
     }
     line("released", &yes(v.released));
     line("blocked_by_peer", &yes(v.blocked));
+    for (address, said) in &v.peers {
+        match said {
+            Some((state, ago)) => {
+                let ago = ago.as_millis();
+                line("peer", &format_args!("{address} {state} ago_ms {ago}"));
+            }
+            None => line("peer", &format_args!("{address} never answered")),
+        }
+    }
     for (what, up) in &v.tracks {
         line(
             "track",
