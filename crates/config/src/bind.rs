@@ -416,6 +416,7 @@ pub fn stats_socket(line: &Line<'_>) -> Result<model::StatsSocket, Fault> {
     let mut rest = Line {
         words: &kept,
         warnings: Vec::new(),
+        table_uses: Default::default(),
         ..*line
     };
     let (options, _) = options(&mut rest, 1)?;

@@ -15,6 +15,7 @@ mod log;
 mod persistence;
 mod proxy;
 mod server;
+mod stick;
 mod timeouts;
 mod tls;
 mod users;
@@ -35,6 +36,7 @@ pub use proxy::{
     Redispatch, RestrictNames, RetryOn, StatsPage, SwitchRule, SwitchTarget,
 };
 pub use server::{MarkedDown, Observe, OnError, SendProxy, Server, SourceAddress};
+pub use stick::{ServerKey, StickRule, StickStore, StickTable, Stored};
 pub use timeouts::Timeouts;
 
 pub use users::{Password, User, UserList};
@@ -53,6 +55,8 @@ pub struct Config {
     pub http_errors: BTreeMap<Arc<str>, Arc<ErrorPages>>,
     /// `userlist` sections by name.
     pub userlists: BTreeMap<Arc<str>, UserList>,
+    /// All stick tables; the names differ.
+    pub tables: Vec<Arc<StickTable>>,
 }
 
 impl Config {

@@ -403,6 +403,8 @@ pub struct Backend {
     pub persist_rules: Vec<crate::PersistRule>,
     /// `option persist`: a cookie counts even while its server is down.
     pub persist: bool,
+    /// `stick` rules, in order.
+    pub stick_rules: Vec<crate::StickRule>,
     /// `fullconn`.
     pub fullconn: Option<u32>,
     /// What checks do.
@@ -445,6 +447,7 @@ impl Default for Backend {
             dynamic_cookie_key: None,
             persist_rules: Vec::new(),
             persist: false,
+            stick_rules: Vec::new(),
             fullconn: None,
             check: Arc::default(),
             disable_on_404: false,

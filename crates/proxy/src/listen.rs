@@ -13,6 +13,7 @@ use crate::worker::{Door, Worker, spawn_session};
 use model::{Address, Bind, Config};
 use rules::action::{Effects, run};
 use rules::{Ctx, NoTrace, Rule, SessionInfo, StreamInfo, Vars, Verdict};
+use state::stick::Tracked;
 use state::{Frontend, SessionGuard};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -412,15 +413,21 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     process.conn_rate.event(now);
     let vars = RefCell::new(Vars::limited(worker.generation().config.global.tuning.vars));
     let side = frontend.side();
-    let mut rejected = rejects(worker, &side.tcp_request_connection, &info, &vars, at);
+    let tracked = Tracked::default();
+    let rejects = |rules| rejects(worker, rules, &info, &vars, &tracked, at);
+    let mut rejected = rejects(&side.tcp_request_connection);
     // Where something comes before the session, its rules come after that.
-    if !options.accept_proxy && options.tls.is_none() {
-        rejected |= rejects(worker, &side.tcp_request_session, &info, &vars, at);
+    let at_once = !options.accept_proxy && options.tls.is_none();
+    if at_once && !rejected {
+        rejected = rejects(&side.tcp_request_session);
     }
     if rejected {
         counters.dreq.add(1);
         leave(doors, worker.id);
         return;
+    }
+    if at_once {
+        tracked.session(now);
     }
     counters.stot.add(1);
     counters.sess_rate.event(now);
@@ -446,6 +453,7 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         handshake: Duration::ZERO,
         private: None,
         vars,
+        tracked,
         _guard: guard,
         seat,
     };
@@ -455,9 +463,12 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
 /// Whether the `tcp-request session` rules refuse a connection whose prelude is over.
 pub fn session_rejected(worker: &Worker, client: &Client) -> bool {
     let rules = &client.frontend.side().tcp_request_session;
-    let rejected = rejects(worker, rules, &client.info, &client.vars, worker.now());
+    let (vars, tracked, now) = (&client.vars, &client.tracked, worker.now());
+    let rejected = rejects(worker, rules, &client.info, vars, tracked, now);
     if rejected {
         client.frontend.counters().of(worker.id).dreq.add(1);
+    } else {
+        tracked.session(worker.process.millis(now));
     }
     rejected
 }
@@ -468,6 +479,7 @@ fn rejects(
     rules: &[Rule],
     info: &SessionInfo,
     vars: &RefCell<Vars>,
+    tracked: &Tracked,
     at: Instant,
 ) -> bool {
     if rules.is_empty() {
@@ -478,6 +490,7 @@ fn rejects(
         process: &worker.process,
         generation: &generation,
         now: at,
+        tracked: Some(tracked),
     };
     let stream = StreamInfo::default();
     let mut cx = Ctx {

@@ -124,6 +124,7 @@ fn with_facts(
         process: &s.worker.process,
         generation: &s.generation,
         now: end,
+        tracked: Some(&s.client.tracked),
     };
     let cx = Ctx {
         session: &s.client.info,
@@ -196,6 +197,7 @@ pub fn log_session(
         process: &worker.process,
         generation: &generation,
         now: end,
+        tracked: Some(&client.tracked),
     };
     let none = rules::StreamInfo::default();
     let cx = Ctx {

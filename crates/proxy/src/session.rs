@@ -11,6 +11,7 @@ use crate::worker::Worker;
 use crate::{malformed, pool::ServerConn, prelude, reply, tcp};
 use http::{Head, h1};
 use rules::{SessionInfo, Vars};
+use state::stick::Tracked;
 use state::{Frontend, SessionGuard};
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -48,6 +49,8 @@ pub struct Client {
     pub private: Option<Box<(u32, ServerConn)>>,
     /// Variables of the session, and of its request while there is one.
     pub vars: RefCell<Vars>,
+    /// Entries of stick tables that the session and its request hold.
+    pub tracked: Tracked,
     /// The place in the frontend's limits; held for its drop.
     pub _guard: SessionGuard,
     /// The place in the worker's load and roster.

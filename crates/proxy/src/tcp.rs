@@ -120,6 +120,7 @@ async fn inspect(
             process: &worker.process,
             generation: &generation,
             now,
+            tracked: Some(&client.tracked),
         };
         let mut cx = Ctx {
             session: &client.info,
@@ -179,6 +180,7 @@ fn switch(worker: &Worker, client: &mut Client) -> Result<Arc<Backend>, Terminat
         process: &worker.process,
         generation: &generation,
         now,
+        tracked: Some(&client.tracked),
     };
     let cx = Ctx {
         session: &client.info,
@@ -293,6 +295,7 @@ fn tls_name(
         process: &worker.process,
         generation: &generation,
         now,
+        tracked: Some(&client.tracked),
     };
     let cx = Ctx {
         session: &client.info,
@@ -504,6 +507,8 @@ fn finish(
         }
     }
     worker.process.counters.of(worker.id).bytes_out.add(sent);
+    let now = worker.process.millis(worker.now());
+    client.tracked.bytes(received, sent, now);
     if let Some(backend) = &backend {
         backend.sessions().leave();
     }

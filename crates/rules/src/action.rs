@@ -3,6 +3,7 @@
 mod answer;
 mod normalize;
 mod parse;
+mod stick;
 mod table;
 mod words;
 
@@ -14,6 +15,7 @@ use crate::ctx::Ctx;
 use crate::error::ParseError;
 use crate::expr::Expr;
 use crate::logformat::LogFormat;
+use crate::stick::{Change, Counter, Entry, Lasts, TableName};
 use crate::trace::Tracer;
 use crate::vars::{Condition, VarName};
 use normalize::Normalizer;
@@ -140,8 +142,41 @@ pub(crate) enum Action {
         time_ms: u64,
         at_least: Option<u64>,
     },
+    /// `track-sc0` and so on.
+    Track(Box<Tracking>),
+    /// `sc-inc-gpc0`, `sc-add-gpc` and so on: what is tracked under a number, a counter, by how
+    /// much it grows.
+    Count(usize, Counter, Amount),
+    /// `sc-set-gpt0` and `sc-set-gpt`.
+    Tag(usize, Counter, Amount),
     /// Accepted for what it means to others; nothing to do here.
     Nothing,
+}
+
+/// What a rule tracks.
+#[derive(Clone, Debug)]
+pub(crate) struct Tracking {
+    number: usize,
+    key: Expr,
+    table: TableName,
+    /// As long as the connection lasts.
+    session: bool,
+}
+
+/// A number, or where it comes from.
+#[derive(Clone, Debug)]
+pub(crate) enum Amount {
+    Fixed(u32),
+    Of(Box<Expr>),
+}
+
+impl Amount {
+    fn of(&self, cx: &Ctx<'_>) -> Option<u32> {
+        match self {
+            Amount::Fixed(n) => Some(*n),
+            Amount::Of(expr) => Some(expr.eval(cx)?.to_int()? as u32),
+        }
+    }
 }
 
 /// One action of the language.
@@ -435,6 +470,35 @@ fn apply(action: &Action, cx: &mut Ctx<'_>, effects: &mut Effects) {
             }
         }
         Action::DisableL7Retry => effects.no_retry = true,
+        Action::Track(tracking) => {
+            let Tracking {
+                number,
+                key,
+                table,
+                session,
+            } = &**tracking;
+            let lasts = match session {
+                true => Lasts::Session,
+                false => Lasts::Stream {
+                    request: cx.req.is_some(),
+                },
+            };
+            if let (Some(tables), Some(key)) = (cx.facts.tables(), key.eval(cx)) {
+                tables.track(*number, table, &key, lasts);
+            }
+        }
+        Action::Count(number, counter, amount) => {
+            if let (Some(tables), Some(by)) = (cx.facts.tables(), amount.of(cx)) {
+                let entry = Entry::Tracked(*number, None);
+                tables.change(entry, Change::Count(*counter, by));
+            }
+        }
+        Action::Tag(number, tag, value) => {
+            if let (Some(tables), Some(value)) = (cx.facts.tables(), value.of(cx)) {
+                let entry = Entry::Tracked(*number, None);
+                tables.change(entry, Change::Tag(*tag, value));
+            }
+        }
         Action::Nothing
         | Action::Allow
         | Action::Deny(_)

@@ -17,6 +17,7 @@ mod queue;
 mod ring;
 mod server;
 mod sessions;
+pub mod stick;
 mod wheel;
 
 pub use backend::{Backend, Pick, PickKey, Slot, Ticket};

@@ -10,6 +10,7 @@ mod servers;
 mod sessions;
 mod set_server;
 mod statistics;
+mod tables;
 mod variables;
 
 pub(crate) use set_server::{ready, set_admin};
@@ -69,6 +70,7 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         servers::COMMANDS,
         sessions::COMMANDS,
         statistics::COMMANDS,
+        tables::COMMANDS,
         variables::COMMANDS,
     ]
     .into_iter()
