@@ -68,6 +68,7 @@ fn blank() -> Server {
         on_marked_down: None,
         shutdown_backup_sessions: false,
         redir: None,
+        non_stick: false,
         tcp_user_timeout: None,
     }
 }
@@ -405,6 +406,16 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         r.check.port = Some(num(l, at, 1, 65535)? as u16);
         Ok(())
     }),
+    word!(
+        "non-stick",
+        "",
+        "",
+        "no `stick` rule remembers it",
+        |r, _, _| {
+            r.server.non_stick = true;
+            Ok(())
+        }
+    ),
     word!(
         "redir",
         "PREFIX",

@@ -114,6 +114,8 @@ pub struct Server {
     pub shutdown_backup_sessions: bool,
     /// `redir PREFIX`.
     pub redir: Option<Arc<str>>,
+    /// `non-stick`: no `stick` rule remembers it.
+    pub non_stick: bool,
     /// `tcp-ut`.
     pub tcp_user_timeout: Option<Duration>,
 }

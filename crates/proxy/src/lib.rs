@@ -51,6 +51,7 @@ mod roster;
 mod service;
 mod session;
 mod socket;
+mod stick;
 mod stream;
 mod tcp;
 mod termination;

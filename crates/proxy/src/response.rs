@@ -41,6 +41,7 @@ pub fn judge(stream: &mut Stream<'_>, framed: &framing::Response) -> Result<(), 
     if !same {
         response_rules(stream, &frontend.http_response)?;
     }
+    crate::stick::response(stream);
     crate::persistence::write(stream);
     after_response(stream);
     stream.down.encoder = crate::compress::begin(stream, framed.body);

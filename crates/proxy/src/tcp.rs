@@ -5,9 +5,10 @@ use crate::flow::{Broken, Flow, Progress};
 use crate::pool::ServerConn;
 use crate::report;
 use crate::session::Client;
+use crate::stick::{self, Sticking};
 use crate::termination::{Cause, Phase, Termination};
 use crate::worker::Worker;
-use model::SwitchTarget;
+use model::{StickStore, SwitchTarget};
 use rules::action::{Effects, run as run_rules};
 use rules::{Ctx, LogFacts, NoTrace, StreamInfo, Timers, Verdict};
 use state::{Backend, Pick, PickKey, Slot};
@@ -232,8 +233,10 @@ async fn reach(
     session: &mut Session,
 ) -> Result<ServerConn, Termination> {
     let mut avoid = None;
+    let mut sticking = sticking(worker, client, backend, &session.info);
     loop {
-        let slot = place(worker, client, backend, avoid).await?;
+        let sticky = sticking.server.take();
+        let slot = place(worker, client, backend, avoid, sticky).await?;
         session.queued.get_or_insert_with(|| worker.now());
         let server = Arc::clone(slot.server());
         session.info.server = Some(Arc::clone(&server.name));
@@ -248,6 +251,7 @@ async fn reach(
         match connect::open(worker, client, backend, &server, name).await {
             Ok(connection) => {
                 session.connected = Some(worker.now());
+                sticking.store(&server, worker.process.millis(worker.now()));
                 return Ok(connection);
             }
             Err(ConnectFailure::ClientGone) => {
@@ -279,6 +283,40 @@ async fn reach(
             }
         }
     }
+}
+
+/// What the `stick` rules find, those for responses included: of a connection nothing more is
+/// known later.
+fn sticking(worker: &Worker, client: &Client, backend: &Backend, info: &StreamInfo) -> Sticking {
+    if backend.side().stick_rules.is_empty() {
+        return Sticking::default();
+    }
+    let generation = worker.generation();
+    let now = worker.now();
+    let view = state::View {
+        process: &worker.process,
+        generation: &generation,
+        now,
+        tracked: Some(&client.tracked),
+    };
+    let cx = Ctx {
+        session: &client.info,
+        stream: info,
+        now: worker.wall(now),
+        req: None,
+        res: None,
+        req_body: &client.carry,
+        captures: [&[], &[]],
+        vars: &client.vars,
+        facts: &view,
+        log: None,
+        rng: &worker.rng,
+    };
+    let now_ms = worker.process.millis(now);
+    let read = |when| stick::read(backend, &generation, &cx, now_ms, when, false);
+    let mut found = read(StickStore::Request);
+    found.join(read(StickStore::Response));
+    found
 }
 
 /// The name that a TLS connection to this server asks for.
@@ -318,6 +356,7 @@ async fn place(
     client: &mut Client,
     backend: &Arc<Backend>,
     avoid: Option<u32>,
+    sticky: Option<Arc<state::Server>>,
 ) -> Result<Slot, Termination> {
     let hash = match &backend.side().balance {
         model::Balance::Source => client
@@ -326,7 +365,11 @@ async fn place(
             .map(|a| crate::choose::source_hash(a.ip(), backend.side().hash_function)),
         _ => None,
     };
-    match backend.pick(PickKey { hash }, avoid) {
+    let pick = match sticky {
+        Some(server) => backend.reserve(&server),
+        None => backend.pick(PickKey { hash }, avoid),
+    };
+    match pick {
         Pick::Server(slot) => Ok(slot),
         Pick::None => Err(Termination::new(Cause::ServerAbort, Phase::Connect)),
         Pick::Full(wanted) => {

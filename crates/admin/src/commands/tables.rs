@@ -147,6 +147,10 @@ fn set(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
         if !table.stored().any(|s| s.data == data) {
             return Said::fault("Data type not stored in this table");
         }
+        // HAProxy takes these words, and does nothing.
+        if data.is_array() || data == Data::ServerKey {
+            return Said::fault(format_args!("Data type '{named}' cannot be set"));
+        }
         match pair.get(1).map(|v| v.parse::<u64>()) {
             Some(Ok(value)) => values.push((data, value)),
             _ => return Said::fault("Require a valid integer value to store"),
@@ -155,10 +159,7 @@ fn set(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
     let now = w.process.millis(w.now);
     let done = table.with(&key, now, Touch::Create, |entry| {
         for (data, value) in values {
-            // Names of servers and arrays cannot be set by a number.
-            if data != Data::ServerKey && !data.is_array() {
-                entry.set(data, 0, value);
-            }
+            entry.set(data, 0, value);
         }
     });
     match done {

@@ -23,7 +23,7 @@ pub(super) static STICK_KEYWORDS: &[Keyword] = &[
         "stick on",
         L | B,
         "KEY [table TABLE] [if|unless CONDITION]",
-        "src table web if { src 127.0.0.1 }",
+        "src table clients if { src 127.0.0.1 }",
         "send a client to the server it had, and remember that server",
         |d, l| rule(d, l, true, StickStore::Request)
     ),
@@ -31,7 +31,7 @@ pub(super) static STICK_KEYWORDS: &[Keyword] = &[
         "stick match",
         L | B,
         "KEY [table TABLE] [if|unless CONDITION]",
-        "src table web",
+        "src table clients",
         "send a client to the server that the table has",
         |d, l| rule(d, l, true, StickStore::Never)
     ),
@@ -39,7 +39,7 @@ pub(super) static STICK_KEYWORDS: &[Keyword] = &[
         "stick store-request",
         L | B,
         "KEY [table TABLE] [if|unless CONDITION]",
-        "src table web",
+        "src table clients",
         "remember the server by something of the request",
         |d, l| rule(d, l, false, StickStore::Request)
     ),
@@ -47,7 +47,7 @@ pub(super) static STICK_KEYWORDS: &[Keyword] = &[
         "stick store-response",
         L | B,
         "KEY [table TABLE] [if|unless CONDITION]",
-        "res.cook(sid) table web",
+        "res.cook(sid) table clients",
         "remember the server by something of the response",
         |d, l| rule(d, l, false, StickStore::Response)
     ),
