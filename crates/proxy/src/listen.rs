@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -414,7 +414,8 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     let vars = RefCell::new(Vars::limited(worker.generation().config.global.tuning.vars));
     let side = frontend.side();
     let tracked = Tracked::default();
-    let rejects = |rules| rejects(worker, rules, &info, &vars, &tracked, at);
+    let descriptor = fd.as_raw_fd();
+    let rejects = |rules| rejects(worker, rules, &info, &vars, &tracked, (at, descriptor));
     let mut rejected = rejects(&side.tcp_request_connection);
     // Where something comes before the session, its rules come after that.
     let at_once = !options.accept_proxy && options.tls.is_none();
@@ -432,7 +433,6 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     counters.stot.add(1);
     counters.sess_rate.event(now);
     process.sess_rate.event(now);
-    let descriptor = fd.as_raw_fd();
     let io = Io::new(fd);
     let live = worker.roster.add(peer, frontend.id, at, descriptor);
     let seat = Seat::take(worker, doors, live);
@@ -464,7 +464,8 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
 pub fn session_rejected(worker: &Worker, client: &Client) -> bool {
     let rules = &client.frontend.side().tcp_request_session;
     let (vars, tracked, now) = (&client.vars, &client.tracked, worker.now());
-    let rejected = rejects(worker, rules, &client.info, vars, tracked, now);
+    let at = (now, client.io.socket().raw());
+    let rejected = rejects(worker, rules, &client.info, vars, tracked, at);
     if rejected {
         client.frontend.counters().of(worker.id).dreq.add(1);
     } else {
@@ -473,14 +474,14 @@ pub fn session_rejected(worker: &Worker, client: &Client) -> bool {
     rejected
 }
 
-/// Whether rules refuse a connection that has brought no request yet.
+/// Whether rules refuse a connection that has brought no request yet; now, and its descriptor.
 fn rejects(
     worker: &Worker,
     rules: &[Rule],
     info: &SessionInfo,
     vars: &RefCell<Vars>,
     tracked: &Tracked,
-    at: Instant,
+    (at, descriptor): (Instant, RawFd),
 ) -> bool {
     if rules.is_empty() {
         return false;
@@ -508,7 +509,11 @@ fn rejects(
     };
     let mut effects = Effects::default();
     let verdict = run(rules, 0, &mut cx, &mut effects, &mut NoTrace);
-    matches!(verdict, Verdict::Reject)
+    let rejected = matches!(verdict, Verdict::Reject);
+    if let Some(silence) = effects.silence {
+        socket::silence(descriptor, silence);
+    }
+    rejected
 }
 
 fn leave(doors: &[Door], worker: usize) {

@@ -73,10 +73,13 @@ fn response_rules(stream: &mut Stream<'_>, rules: &[Rule]) -> Result<(), Halt> {
                 ended,
             ))
         }
+        Verdict::Reject => {
+            account::response_denied(stream);
+            Err(Halt::Silent(ended))
+        }
         Verdict::Continue
         | Verdict::Allow
         | Verdict::Tarpit(_)
-        | Verdict::Reject
         | Verdict::Service(_)
         | Verdict::WaitForBody { .. } => Ok(()),
     }

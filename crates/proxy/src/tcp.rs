@@ -140,7 +140,11 @@ async fn inspect(
         // Rule by rule: one that cannot be decided yet holds up those after it.
         let this = rules.get(..=from).unwrap_or_default();
         let verdict = run_rules(this, from, &mut cx, &mut effects, &mut NoTrace);
-        crate::socket::mark(client.io.socket().raw(), effects.tos, effects.mark);
+        let fd = client.io.socket().raw();
+        crate::socket::mark(fd, effects.tos, effects.mark);
+        if let Some(silence) = effects.silence {
+            crate::socket::silence(fd, silence);
+        }
         match verdict {
             Verdict::Reject | Verdict::Deny(_) => {
                 let counters = client.frontend.counters();

@@ -91,6 +91,15 @@ impl Service {
     }
 }
 
+/// How a connection is dropped without the client's being told (`silent-drop`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// Nothing is sent at all, where the system allows it.
+    Complete,
+    /// A reset is sent that passes so many routers.
+    Reset(u8),
+}
+
 /// A change of the log level by a rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogLevelChange {
@@ -111,6 +120,7 @@ pub(crate) enum Action {
     Return(Box<Reply>),
     Redirect(Box<Redirect>),
     Reject,
+    SilentDrop(Silence),
     UseService(Service),
     SetHeader(Box<[u8]>, LogFormat),
     AddHeader(Box<[u8]>, LogFormat),
@@ -270,6 +280,8 @@ pub struct Effects {
     pub tos: Option<u8>,
     /// `set-mark`: for the client's connection.
     pub mark: Option<u32>,
+    /// `silent-drop`: how the connection ends, which rules have rejected.
+    pub silence: Option<Silence>,
     /// `early-hint`: fields that go ahead of the response.
     pub early_hints: Vec<(Box<[u8]>, Vec<u8>)>,
     /// `capture`: slot and value.
@@ -304,6 +316,10 @@ pub fn run<'r, T: Tracer>(
                 }
             }
             Action::Reject => return Verdict::Reject,
+            Action::SilentDrop(silence) => {
+                effects.silence = Some(*silence);
+                return Verdict::Reject;
+            }
             Action::UseService(service) => return Verdict::Service(*service),
             Action::Normalize(normalizer, refusal) => {
                 if let Some(head) = cx.req.as_deref_mut() {
@@ -506,6 +522,7 @@ fn apply(action: &Action, cx: &mut Ctx<'_>, effects: &mut Effects) {
         | Action::Return(_)
         | Action::Redirect(_)
         | Action::Reject
+        | Action::SilentDrop(_)
         | Action::UseService(_)
         | Action::Normalize(..)
         | Action::WaitForBody { .. } => {}

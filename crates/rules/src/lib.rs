@@ -27,7 +27,7 @@ mod userlist;
 mod vars;
 
 pub use acl::Acls;
-pub use action::{LogLevelChange, Redirect, Reply, Rule, RuleSet, Service, Verdict, run};
+pub use action::{LogLevelChange, Redirect, Reply, Rule, RuleSet, Service, Silence, Verdict, run};
 pub use condition::Cond;
 pub use ctx::{
     Ctx, Facts, Inspection, LogFacts, NoFacts, SessionInfo, StreamInfo, Timeout, Timers, TlsInfo,

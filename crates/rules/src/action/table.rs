@@ -4,7 +4,7 @@ use super::RuleSet::{self, *};
 use super::normalize::Normalizer;
 use super::stick;
 use super::words::{bad_request, bytes, challenge, millis, redirect, reply, variable};
-use super::{Action, ActionDef, LogLevelChange, NameMatch, Service};
+use super::{Action, ActionDef, LogLevelChange, NameMatch, Service, Silence};
 use crate::pattern;
 
 /// Every set of rules.
@@ -112,6 +112,28 @@ pub static ACTIONS: &[ActionDef] = &[
         "location|prefix|scheme FMT [code N] [option]*",
         "send the client elsewhere",
         |w, _| Ok(Action::Redirect(Box::new(redirect(w)?)))
+    ),
+    action!(
+        "silent-drop",
+        [
+            TcpRequestConnection,
+            TcpRequestSession,
+            TcpRequestContent,
+            HttpRequest,
+            HttpResponse
+        ],
+        "[rst-ttl N]",
+        "forget the connection without telling the client, or with a reset that dies on its way",
+        |w, _| match w.next() {
+            None => Ok(Action::SilentDrop(Silence::Complete)),
+            Some("rst-ttl") => match w.number(255)? {
+                0 => w.fail("'rst-ttl' is a number from 1 to 255"),
+                ttl => Ok(Action::SilentDrop(Silence::Reset(ttl as u8))),
+            },
+            Some(other) => w.fail(format!(
+                "'{other}' stands where 'rst-ttl' or the condition should"
+            )),
+        }
     ),
     action!(
         "use-service",
