@@ -1,6 +1,6 @@
 //! A proxy while its section is being read, and the defaults it starts from.
 
-use crate::diag::Fault;
+use crate::diag::{Fault, Severity};
 use crate::fingerprint::Fingerprint;
 use crate::lexer::Word;
 use crate::source::{DefaultPath, Source};
@@ -8,7 +8,7 @@ use model::{Backend, Frontend, HttpOptions, LogSetting, Mode, ProxyKind, StatsPa
 use rules::stick::TableUse;
 use rules::{Acls, Rule, Scope};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Sections a proxy keyword may stand in, as bits.
@@ -62,6 +62,7 @@ pub struct Draft {
     pub tcp_request_content: Vec<Rule>,
     pub tcp_response_content: Vec<Rule>,
     pub inspect_delay: Option<std::time::Duration>,
+    pub independent_streams: bool,
     pub front: Frontend,
     pub back: Backend,
     pub acls: Acls,
@@ -79,6 +80,8 @@ pub struct Draft {
     pub table_uses: Vec<(TableUse, Place)>,
     /// The first line of each keyword that has no effect without something said elsewhere.
     pub marks: BTreeMap<&'static str, Place>,
+    /// Keywords of lines that were refused: what they would have set is not missing, too.
+    pub refused: BTreeSet<&'static str>,
     pub clitcpka: (bool, model_keepalive::Numbers),
     pub srvtcpka: (bool, model_keepalive::Numbers),
 }
@@ -163,6 +166,7 @@ impl Draft {
             tcp_request_content: Vec::new(),
             tcp_response_content: Vec::new(),
             inspect_delay: None,
+            independent_streams: false,
             front: Frontend::default(),
             back: Backend::default(),
             acls: Acls::default(),
@@ -174,6 +178,7 @@ impl Draft {
             stick_table: None,
             table_uses: Vec::new(),
             marks: BTreeMap::new(),
+            refused: BTreeSet::new(),
             clitcpka: Default::default(),
             srvtcpka: Default::default(),
         }
@@ -268,7 +273,7 @@ pub struct Line<'a> {
     pub bases: &'a Bases,
     /// The proxy it stands in; empty where there is none.
     pub proxy: &'a str,
-    /// Warnings about this line.
+    /// Warnings about this line, and the errors of its words but the last one's.
     pub warnings: Vec<Fault>,
     /// Stick tables that it names.
     pub table_uses: RefCell<Vec<TableUse>>,
@@ -346,6 +351,35 @@ impl<'a> Line<'a> {
             "'{extra}' is one word too many for '{}': {remedy}",
             self.keyword()
         )
+    }
+
+    /// Notes what is wrong with the word at `at`, and tells where reading goes on: at the next that
+    /// is a word of this line, for its mistakes. What stands between may be arguments.
+    pub fn pass(
+        &self,
+        at: usize,
+        fault: Fault,
+        faults: &mut Vec<Fault>,
+        is_word: impl Fn(&str) -> bool,
+    ) -> usize {
+        let comment = self.arg(at).starts_with("//") || self.arg(at).starts_with(';');
+        faults.push(fault);
+        let next = self
+            .args()
+            .iter()
+            .skip(at + 1)
+            .position(|w| is_word(&w.text));
+        match next {
+            Some(n) if !comment => at + 1 + n,
+            _ => self.args().len(),
+        }
+    }
+
+    /// The faults of the words of this line: the last is its error, those before are kept beside.
+    pub fn faults(&mut self, mut faults: Vec<Fault>) -> Result<(), Fault> {
+        let last = faults.pop();
+        self.warnings.append(&mut faults);
+        last.map_or(Ok(()), Err)
     }
 
     /// Runs a parser of an argument's text and gives its error that argument's place.
@@ -465,5 +499,13 @@ pub fn loose_line<T>(
         warnings: Vec::new(),
         table_uses: RefCell::default(),
     };
-    read(&mut line).map_err(|fault| fault.message)
+    let made = read(&mut line);
+    let first = line
+        .warnings
+        .into_iter()
+        .find(|f| f.severity == Severity::Error);
+    match (first, made) {
+        (Some(fault), _) | (None, Err(fault)) => Err(fault.message),
+        (None, Ok(made)) => Ok(made),
+    }
 }

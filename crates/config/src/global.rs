@@ -3,6 +3,7 @@
 use crate::bind;
 use crate::diag::Fault;
 use crate::draft::{Bases, Line};
+use crate::removed;
 use crate::source::DefaultPath;
 use crate::units;
 use model::Global;
@@ -309,13 +310,6 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         r.global.maxconn = Some(num(l, 0, 1 << 30)? as u32).filter(|n| *n > 0);
         Ok(())
     }),
-    keyword!("nbproc", "1", "1", "one process", |_, l| match l.arg(0) {
-        "1" => l.exactly(1, "1"),
-        _ => l.fail(
-            0,
-            "more than one process is gone from the language: use nbthread"
-        ),
-    }),
     keyword!("nbthread", "N", "4", "workers", |r, l| {
         r.global.nbthread = Some(num(l, 1, 1024)? as u32);
         Ok(())
@@ -338,6 +332,17 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         |r, l| {
             l.exactly(0, "nothing")?;
             r.global.noreuseport = true;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "nosplice",
+        "",
+        "",
+        "copy bodies and streams instead of passing them through a kernel pipe",
+        |r, l| {
+            l.exactly(0, "nothing")?;
+            r.global.nosplice = true;
             Ok(())
         }
     ),
@@ -489,7 +494,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "control sockets",
         |r, l| match l.arg(0) {
             "socket" => {
-                let inner = Line {
+                let mut inner = Line {
                     skip: l.skip + 1,
                     warnings: Vec::new(),
                     table_uses: Default::default(),
@@ -501,7 +506,9 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
                         "'stats socket' wants an address, such as /run/mulgil.sock",
                     );
                 }
-                r.global.stats_sockets.push(bind::stats_socket(&inner)?);
+                let socket = bind::stats_socket(&mut inner);
+                l.warnings = inner.warnings;
+                r.global.stats_sockets.push(socket?);
                 Ok(())
             }
             "timeout" => {
@@ -689,7 +696,6 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
 pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
     "busy-polling",
     "close-spread-time",
-    "nosplice",
     "spread-checks",
     "tune.rcvbuf.client",
     "tune.rcvbuf.server",
@@ -764,6 +770,9 @@ pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
 /// Reads one line of `global`.
 pub fn line(reading: &mut Reading<'_>, l: &mut Line<'_>) -> Result<(), Fault> {
     let name = l.words.first().map_or("", |w| w.text.as_str());
+    if let Some(fault) = removed::of_global(l) {
+        return Err(fault);
+    }
     if let Some(keyword) = GLOBAL_KEYWORDS.iter().find(|k| k.name == name) {
         match (name, l.negated) {
             ("insecure-fork-wanted", true) => reading.global.insecure_fork = false,

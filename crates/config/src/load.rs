@@ -259,14 +259,6 @@ impl Loader<'_> {
         let negated = name == "no" && here.words.len() > 1;
         let defaulted = name == "default" && here.words.len() > 1;
         let shift = usize::from(negated || defaulted);
-        let within = Within {
-            source: self.source,
-            folder: self.bases.default_path.folder(here.file),
-        };
-        let source = Remembering {
-            source: &within,
-            said: Cell::default(),
-        };
         // Lines of `global` change what all other lines only read: they read a copy.
         let (env, bases) = if matches!(self.section, Section::Global) {
             (self.env.clone(), self.bases.clone())
@@ -279,6 +271,15 @@ impl Loader<'_> {
         let proxy = match &self.section {
             Section::Proxy(draft) if draft.section != sections::D => Arc::clone(&draft.name),
             _ => "".into(),
+        };
+        let within = Within {
+            source: self.source,
+            folder: bases.default_path.folder(here.file),
+            env: &env,
+        };
+        let source = Remembering {
+            source: &within,
+            said: Cell::default(),
         };
         let mut line = Line {
             words: here.words.get(shift..).unwrap_or_default(),

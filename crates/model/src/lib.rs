@@ -32,10 +32,10 @@ pub use log::{LogFacility, LogFormatKind, LogFormatSpec, LogLevel, LogSetting, L
 pub use persistence::{CookieMode, PersistRule, PersistenceCookie};
 pub use proxy::{
     Backend, Balance, ConnectionMode, ForwardFor, Frontend, HashBalance, HashFunction, HashKind,
-    HashMethod, HttpOptions, HttpReuse, InitAddr, LoadState, Mode, OriginalTo, Proxy, ProxyKind,
-    Redispatch, RestrictNames, RetryOn, StatsPage, SwitchRule, SwitchTarget,
+    HashMethod, HttpOptions, HttpReuse, InitAddr, LoadState, Mode, OriginalTo, PreserveAffinity,
+    Proxy, ProxyKind, Redispatch, RestrictNames, RetryOn, StatsPage, SwitchRule, SwitchTarget,
 };
-pub use server::{MarkedDown, Observe, OnError, SendProxy, Server, SourceAddress};
+pub use server::{HashKey, MarkedDown, Observe, OnError, SendProxy, Server, SourceAddress};
 pub use stick::{ServerKey, StickRule, StickStore, StickTable, Stored};
 pub use timeouts::Timeouts;
 

@@ -137,6 +137,7 @@ usage: mulgil -f FILE|DIR [-f …] [-c] [-V] [-q] [-d|-db|-D] [-W|-Ws] [-dW] [-n
        mulgil -cc CONDITION   evaluate a condition
        mulgil -v | -vv        show the version
        mulgil explain -f FILE URL…          which rules a request would meet, and why
+       mulgil agent [OPTIONS]               tells balancers how much work this machine can take
        mulgil ctl [-s SOCKET] COMMAND…      a command to a running process
        mulgil demo [--bind ADDRESS] [--load]
                               three web servers, the proxy and its statistics page on this machine

@@ -1,5 +1,6 @@
 //! The mulgil binary: arguments, the process's life, and the wiring of the crates.
 
+mod agent;
 mod args;
 mod control;
 mod ctl;
@@ -29,6 +30,7 @@ fn main() {
     let rest = all.get(1..).unwrap_or_default();
     let after = rest.get(1..).unwrap_or_default();
     match rest.first().map(String::as_str) {
+        Some("agent") => exit(agent::main(after)),
         Some("demo") => exit(demo::main(after)),
         Some("ctl") => exit(ctl::main(after)),
         Some("explain") => exit(explain::main(after)),

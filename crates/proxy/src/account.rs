@@ -297,9 +297,10 @@ pub fn finished(s: &mut Stream<'_>) {
             _ => None,
         };
         let t = &s.times;
-        let total = end
-            .saturating_duration_since(t.arrival.complete)
-            .as_millis() as u64;
+        let queued = ms(Some(t.arrival.complete), t.queued);
+        let connected = ms(t.queued, t.connected);
+        let responded = ms(t.connected, t.responded);
+        let total = ms(Some(t.arrival.complete), Some(end)).unwrap_or_default();
         let counters = [Some(front(s)), back(s), server(s)];
         for (i, c) in counters.into_iter().enumerate() {
             let Some(c) = c else { continue };
@@ -316,13 +317,13 @@ pub fn finished(s: &mut Stream<'_>) {
                 Cause::ServerAbort if s.ended.phase == Phase::Data => c.srv_abrt.add(1),
                 _ => {}
             }
-            if let Some(queued) = ms(Some(t.arrival.complete), t.queued) {
+            if let Some(queued) = queued {
                 c.qtime.event(queued);
             }
-            if let Some(connected) = ms(t.queued, t.connected) {
+            if let Some(connected) = connected {
                 c.ctime.event(connected);
             }
-            if let Some(responded) = ms(t.connected, t.responded) {
+            if let Some(responded) = responded {
                 c.rtime.event(responded);
             }
             c.ttime.event(total);

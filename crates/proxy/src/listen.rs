@@ -14,7 +14,7 @@ use model::{Address, Bind, Config};
 use rules::action::{Effects, run};
 use rules::{Ctx, NoTrace, Rule, SessionInfo, StreamInfo, Vars, Verdict};
 use state::stick::Tracked;
-use state::{Frontend, SessionGuard};
+use state::{Frontend, Gauge, SessionGuard};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -38,6 +38,28 @@ pub struct Listener {
     backlog: u32,
     /// The address, where it is one and the same for every connection.
     local: Option<SocketAddr>,
+    /// Connections that came in here.
+    sessions: Arc<Gauge>,
+}
+
+impl Listener {
+    /// The most connections at a time.
+    fn most(&self) -> u64 {
+        self.bind.options.maxconn.map_or(u64::MAX, u64::from)
+    }
+}
+
+/// A connection's place in its listener and its frontend. The listener's is freed first, because
+/// who waits for either is told by the frontend's.
+pub struct Places {
+    listener: Arc<Gauge>,
+    _frontend: SessionGuard,
+}
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        self.listener.leave();
+    }
 }
 
 /// All listening sockets of a configuration.
@@ -163,8 +185,10 @@ pub fn bind_all(
         let mut binds = (0..).map_while(|index| Wanted::at(config, at, index));
         while let Some(wanted) = binds.next().filter(|_| !proxy.disabled) {
             let bind = wanted.bind;
+            let mut sessions = Arc::default();
             let socket = match kept.remove(&bind.address) {
                 Some(listener) => {
+                    sessions = Arc::clone(&listener.sessions);
                     if let (Some(new), Some(old)) = (&bind.options.tls, &listener.bind.options.tls)
                     {
                         new.adopt(old);
@@ -183,6 +207,7 @@ pub fn bind_all(
                         socket,
                         backlog: wanted.backlog,
                         local,
+                        sessions,
                     };
                     all.push(Arc::new(listener));
                 }
@@ -228,7 +253,7 @@ pub struct Accepted {
     peer: Option<SocketAddr>,
     listener: Arc<Listener>,
     frontend: Arc<Frontend>,
-    guard: SessionGuard,
+    guard: Places,
     at: Instant,
 }
 
@@ -260,7 +285,7 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
             return;
         };
         drop(generation);
-        room(&worker, &frontend, listener.bind.options.tls.is_some()).await;
+        room(&worker, &frontend, &listener).await;
         let Ok(mut ready) = socket.readable().await else {
             return;
         };
@@ -268,7 +293,14 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
         while let Some(pause) = frontend.pause(age()) {
             tokio::time::sleep(pause).await;
         }
+        // Another worker may have taken the last place meanwhile.
+        if !listener.sessions.try_enter(listener.most()) {
+            continue;
+        }
         let accepted = ready.try_io(|fd| accept_one(fd.as_raw_fd()));
+        if !matches!(accepted, Ok(Ok(_))) {
+            listener.sessions.leave();
+        }
         match accepted {
             Err(_would_block) => {}
             Ok(Err(e)) => {
@@ -283,7 +315,10 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
             Ok(Ok((fd, peer))) => {
                 let at = Instant::now();
                 let listener = Arc::clone(&listener);
-                let guard = frontend.enter();
+                let guard = Places {
+                    listener: Arc::clone(&listener.sessions),
+                    _frontend: frontend.enter(),
+                };
                 frontend.pace(age());
                 let accepted = Accepted {
                     fd,
@@ -299,15 +334,18 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
     }
 }
 
-/// Waits until the frontend and the process have room for one more session.
-async fn room(worker: &Worker, frontend: &Frontend, tls: bool) {
+/// Waits until the listener, the frontend and the process have room for one more session.
+async fn room(worker: &Worker, frontend: &Frontend, listener: &Listener) {
+    let tls = listener.bind.options.tls.is_some();
     // Rates fall by themselves: nobody tells when.
     while worker.process.is_at_rate_limit(Instant::now(), tls) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let free = || {
         let process = &worker.process;
-        process.connections.now() < u64::from(process.maxconn()) && frontend.has_room()
+        process.connections.now() < u64::from(process.maxconn())
+            && frontend.has_room()
+            && listener.sessions.now() < listener.most()
     };
     while !free() {
         let mut told = false;

@@ -9,9 +9,10 @@ use crate::stream::{Halt, Stream};
 use crate::termination::{Cause, Phase, Termination};
 use http::Version;
 use http::framing::{self, Body};
-use model::{ConnectionMode, Proxy, RestrictNames};
+use model::{Balance, ConnectionMode, Proxy, RestrictNames};
 use rules::action::{Effects, run};
 use rules::{NoTrace, Rule, Service, Verdict};
+use state::Backend;
 use std::future::poll_fn;
 use std::io::Write;
 use std::sync::Arc;
@@ -200,6 +201,7 @@ impl Stream<'_> {
             self.log_level = effects.log_level;
         }
         self.retry_forbidden |= effects.no_retry;
+        self.info.prioritise(&effects);
         let fd = self.client.io.socket().raw();
         socket::mark(fd, effects.tos, effects.mark);
         if let Some(silence) = effects.silence {
@@ -281,6 +283,24 @@ impl Stream<'_> {
         });
         let ended = Termination::new(Cause::Local, Phase::Request);
         Err(Halt::Answer(answer, ended))
+    }
+
+    /// `balance url_param … check_post`: the body is waited for where the parameter may be in it.
+    pub(crate) async fn read_posted_key(&mut self, backend: &Backend) -> Result<(), Halt> {
+        let Balance::UrlParam {
+            name,
+            check_post: true,
+        } = &backend.side().balance
+        else {
+            return Ok(());
+        };
+        let query = self.request.query().unwrap_or_default();
+        let in_query = http::uri::query_param(query, name.as_bytes()).is_some();
+        let posted = self.request.method() == b"POST" && self.body.is_empty();
+        if in_query || !posted || self.request.get(b"expect").is_some() {
+            return Ok(());
+        }
+        self.wait_for_body(None, None).await
     }
 
     /// Reads the body into memory until it is complete, long enough, or a buffer is full.
@@ -371,10 +391,7 @@ impl Stream<'_> {
             Arc::clone(self.frontend.proxy()),
             Arc::clone(backend.proxy()),
         );
-        let mut text = TextBuffer {
-            bytes: [0; 64],
-            len: 0,
-        };
+        let mut text = self.worker.buffer();
         if let Some(src) = self.client.info.src {
             // The frontend's setting counts, else the backend's (manual, `option forwardfor`).
             if let Some(option) = front
@@ -394,17 +411,19 @@ impl Stream<'_> {
                     .map_or(&option.header, |b| &b.header);
                 let present = option.if_none && self.request.get(name.as_bytes()).is_some();
                 if !except && !present {
-                    let _ = write!(text, "{ip}");
-                    self.request.append(name.as_bytes(), text.bytes());
+                    rules::digits::address(ip, &mut text);
+                    self.request.append(name.as_bytes(), &text);
                 }
             }
             if front.http.forwarded || back.http.forwarded {
                 text.clear();
+                let tls = self.client.info.tls.is_some();
+                let scheme = if tls { "https" } else { "http" };
                 let _ = match src.ip().to_canonical() {
-                    std::net::IpAddr::V4(ip) => write!(text, "proto=http;for={ip}"),
-                    std::net::IpAddr::V6(ip) => write!(text, "proto=http;for=\"[{ip}]\""),
+                    std::net::IpAddr::V4(ip) => write!(text, "proto={scheme};for={ip}"),
+                    std::net::IpAddr::V6(ip) => write!(text, "proto={scheme};for=\"[{ip}]\""),
                 };
-                self.request.append(b"forwarded", text.bytes());
+                self.request.append(b"forwarded", &text);
             }
         }
         if let Some(option) = front
@@ -420,10 +439,11 @@ impl Stream<'_> {
                 .is_some_and(|(n, l)| rules::network_contains(n, l, ip))
             {
                 text.clear();
-                let _ = write!(text, "{ip}");
-                self.request.append(option.header.as_bytes(), text.bytes());
+                rules::digits::address(ip, &mut text);
+                self.request.append(option.header.as_bytes(), &text);
             }
         }
+        self.worker.recycle(text);
         let strict = front.http.connection.max_with(back.http.connection);
         if self.request_framing.upgrade {
             self.request.append(b"Connection", b"upgrade");
@@ -463,37 +483,5 @@ impl Stricter for ConnectionMode {
             }
             _ => ConnectionMode::KeepAlive,
         }
-    }
-}
-
-/// Room for an address as text, without an allocation.
-struct TextBuffer {
-    bytes: [u8; 64],
-    len: usize,
-}
-
-impl TextBuffer {
-    fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
-    }
-
-    fn clear(&mut self) {
-        self.len = 0;
-    }
-}
-
-impl Write for TextBuffer {
-    fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
-        let room = self.bytes.get_mut(self.len..).unwrap_or_default();
-        let n = room.len().min(data.len());
-        if let (Some(to), Some(from)) = (room.get_mut(..n), data.get(..n)) {
-            to.copy_from_slice(from);
-        }
-        self.len += n;
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! Making sockets: listening, connecting, accepting.
 
+use crate::netns;
 use model::{Address, Bind, Host, PortSpec, SourceAddress};
 use rules::Silence;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
@@ -20,12 +21,32 @@ pub struct Outgoing<'a> {
     pub keepalive: Option<KeepAlive>,
     /// `tcp-ut`.
     pub user_timeout: Option<Duration>,
+    /// `tfo`, where the client's bytes are there to go with the first packet.
+    pub fast_open: bool,
+    /// `cc`.
+    pub congestion: Option<&'a str>,
+    /// `namespace`.
+    pub namespace: Option<&'a str>,
 }
 
 /// Starts a TCP connection; it is made, refused or still under way when this returns.
 pub fn connect_tcp(addr: SocketAddr, options: &Outgoing<'_>) -> io::Result<OwnedFd> {
-    let socket = new_stream(Domain::for_address(addr), Some(Protocol::TCP))?;
+    let socket = netns::within(options.namespace, || {
+        new_stream(Domain::for_address(addr), Some(Protocol::TCP))
+    })?;
     socket.set_tcp_nodelay(true)?;
+    if let Some(name) = options.congestion {
+        socket.set_tcp_congestion(name.as_bytes())?;
+    }
+    if options.fast_open {
+        // Where the system does not have it, the connection opens as usual.
+        let _ = set_int(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_FASTOPEN_CONNECT,
+            1,
+        );
+    }
     if let Some(keepalive) = options.keepalive {
         set_keepalive(&socket, keepalive)?;
     }
@@ -135,7 +156,9 @@ pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool) -> io::Result<OwnedFd
                 Host::Name(_) => return Err(io::ErrorKind::AddrNotAvailable.into()),
             };
             let domain = Domain::for_address(addr);
-            let socket = new_stream(domain, Some(Protocol::TCP))?;
+            let socket = netns::within(options.namespace.as_deref(), || {
+                new_stream(domain, Some(Protocol::TCP))
+            })?;
             if addr.is_ipv6() {
                 socket.set_only_v6(options.v6only || !options.v4v6)?;
             }
@@ -155,6 +178,9 @@ pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool) -> io::Result<OwnedFd
             }
             if let Some(mss) = options.mss.filter(|m| *m > 0) {
                 socket.set_tcp_mss(mss.unsigned_abs())?;
+            }
+            if let Some(name) = &options.congestion {
+                socket.set_tcp_congestion(name.as_bytes())?;
             }
             if let Some(timeout) = options.tcp_user_timeout {
                 socket.set_tcp_user_timeout(Some(timeout))?;

@@ -196,6 +196,7 @@ impl Stream<'_> {
         if let Some(backend) = self.backend.clone() {
             persistence::read(self, &backend);
             stick::request(self, &backend);
+            self.read_posted_key(&backend).await?;
         }
         compress::read_request(self);
         self.prepare_request();
@@ -359,6 +360,7 @@ impl Stream<'_> {
 
     fn before_retry(&mut self) {
         self.retries += 1;
+        observe::failed(self);
         account::retried(self, true);
         let failed = self.slot.take();
         choose::avoid(self, failed.as_ref());

@@ -20,7 +20,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Bytes that one read may bring at most.
 pub const SCRATCH: usize = 128 * 1024;
@@ -184,8 +184,11 @@ impl Worker {
         }
     }
 
-    /// An empty pipe, unless the system has none left.
+    /// An empty pipe, unless the system has none left or `nosplice` is set.
     pub fn pipe(&self) -> Option<crate::io::Pipe> {
+        if self.process.generation.load().config.global.nosplice {
+            return None;
+        }
         self.pipes
             .borrow_mut()
             .pop()
@@ -389,7 +392,7 @@ async fn run(
 
 /// What is due every second: the clock, and idle connections.
 async fn tend(worker: Rc<Worker>) {
-    let mut tick = tokio::time::interval(std::time::Duration::from_secs(1));
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {
         tick.tick().await;
         let now = Instant::now();

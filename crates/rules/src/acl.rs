@@ -282,9 +282,10 @@ impl Acls {
             acls: self,
             ..*around
         };
-        let line = AclLine::parse(rest, &scope).map_err(|e| e.shifted(1))?;
+        let line = AclLine::parse(rest, &scope);
+        // The name of a line that cannot be read is declared all the same: what uses it is right.
         let lines = self.by_name.entry((*name).into()).or_default();
-        Arc::make_mut(lines).push(line);
+        Arc::make_mut(lines).push(line.map_err(|e| e.shifted(1))?);
         Ok(())
     }
 

@@ -148,6 +148,8 @@ pub(crate) enum Action {
     Capture(Expr, usize),
     CaptureTo(Expr, usize),
     DisableL7Retry,
+    SetPriorityClass(Expr),
+    SetPriorityOffset(Expr),
     WaitForBody {
         time_ms: u64,
         at_least: Option<u64>,
@@ -282,6 +284,10 @@ pub struct Effects {
     pub mark: Option<u32>,
     /// `silent-drop`: how the connection ends, which rules have rejected.
     pub silence: Option<Silence>,
+    /// `set-priority-class`.
+    pub priority_class: Option<i32>,
+    /// `set-priority-offset`, milliseconds.
+    pub priority_offset: Option<i32>,
     /// `early-hint`: fields that go ahead of the response.
     pub early_hints: Vec<(Box<[u8]>, Vec<u8>)>,
     /// `capture`: slot and value.
@@ -514,6 +520,14 @@ fn apply(action: &Action, cx: &mut Ctx<'_>, effects: &mut Effects) {
                 let entry = Entry::Tracked(*number, None);
                 tables.change(entry, Change::Tag(*tag, value));
             }
+        }
+        Action::SetPriorityClass(expr) => {
+            let class = expr.eval(cx).and_then(|sample| sample.to_int());
+            effects.priority_class = class.map(|n| n.clamp(-2047, 2047) as i32);
+        }
+        Action::SetPriorityOffset(expr) => {
+            let offset = expr.eval(cx).and_then(|sample| sample.to_int());
+            effects.priority_offset = offset.map(|n| n.clamp(-524_287, 524_287) as i32);
         }
         Action::Nothing
         | Action::Allow

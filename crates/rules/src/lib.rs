@@ -12,6 +12,7 @@ mod convert;
 mod ctx;
 mod date;
 mod digest;
+pub mod digits;
 mod error;
 mod expr;
 mod fetch;

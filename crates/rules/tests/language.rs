@@ -341,13 +341,13 @@ fn mistakes_name_the_word_and_what_was_probably_meant() {
         (&["deny", "if", "nosuch"], 2, "no ACL 'nosuch'"),
         (&["deny", "if", "{", "path_beg", "/x"], 2, "no ' }'"),
         (&["deny", "statsu", "403"], 1, "did you mean 'status'"),
-        (&["lua.x"], 0, "unknown action"),
         (&["track-sc0", "src"], 1, "name of a stick table"),
         (&["track-sc3", "src", "table", "t"], 0, "below 3"),
         (&["track-sc0", "src", "tabel", "t"], 2, "'table' should"),
         (&["sc-inc-gpc0"], 0, "such as (0)"),
         (&["sc-inc-gpc(100,0)"], 0, "from 0 to 99"),
         (&["sc-set-gpt0(0)"], 0, "a number or an expression"),
+        (&["lua.x"], 0, "written in Lua"),
         (&["set-status", "200"], 0, "no action of 'http-request'"),
     ] {
         let error = rule(words).expect_err("a mistake");

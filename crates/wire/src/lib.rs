@@ -1,3 +1,7 @@
 //! Formats of bytes between machines, read and written without I/O.
 
+pub mod agent;
+pub mod announce;
 pub mod proxy;
+pub mod rdp;
+pub mod vrrp;

@@ -13,7 +13,7 @@ mod statistics;
 mod tables;
 mod variables;
 
-pub(crate) use set_server::{ready, set_admin};
+pub(crate) use set_server::{change, drain, maintain, ready};
 
 use crate::cli::{Cli, Said, World};
 use model::CliLevel;

@@ -121,7 +121,8 @@ impl Loader<'_> {
             };
             self.at(&reference.place, Severity::Error, message);
         }
-        if draft.server_references.is_empty() {
+        let servers = ["server", "server-template"];
+        if draft.server_references.is_empty() || servers.iter().any(|s| draft.refused.contains(s)) {
             return;
         }
         let names: HashSet<&str> = draft.back.servers.iter().map(|s| &*s.name).collect();
@@ -169,7 +170,7 @@ impl Loader<'_> {
                 missing.push("server");
             }
         }
-        if !missing.is_empty() {
+        if !missing.is_empty() && !draft.refused.contains("timeout") {
             let message = format!(
                 "'{}' has no timeout for {}: dead peers would hold their connections for ever; set 'timeout {}'",
                 draft.name,
@@ -178,7 +179,8 @@ impl Loader<'_> {
             );
             self.at(&draft.place, Severity::Warning, message);
         }
-        if draft.has_front() && draft.front.binds.is_empty() && !draft.disabled {
+        let reachable = !draft.front.binds.is_empty() || draft.refused.contains("bind");
+        if draft.has_front() && !reachable && !draft.disabled {
             let message = format!(
                 "'{}' has no 'bind' line, so nobody can reach it: add one, or make it a backend",
                 draft.name
@@ -224,14 +226,8 @@ impl Loader<'_> {
             let place = draft.marks.get("log-format").unwrap_or(&draft.place);
             self.at(place, Severity::Warning, message);
         }
-        let balance = &mut draft.back.balance;
-        if draft.section != sections::F
-            && matches!(
-                balance,
-                Balance::Uri { .. } | Balance::UrlParam { .. } | Balance::Header { .. }
-            )
-        {
-            *balance = Balance::RoundRobin;
+        if draft.section != sections::F && needs_http(&draft.back.balance) {
+            draft.back.balance = Balance::RoundRobin;
             let message = format!(
                 "'{}' is in 'mode tcp', where nothing of HTTP can be hashed: 'balance roundrobin' is used",
                 draft.name
@@ -253,6 +249,17 @@ impl Loader<'_> {
                 "'{}' writes no log, so its format has no effect: add a 'log' line",
                 draft.name
             );
+            self.at(place, Severity::Warning, message);
+        }
+        let rdp = matches!(draft.back.balance, Balance::RdpCookie { .. });
+        if draft.has_back() && draft.mode == Mode::Http && (rdp || draft.back.rdp_cookie.is_some())
+        {
+            let message = format!(
+                "'{}' is in 'mode http', where there are no RDP cookies: they are looked for in 'mode tcp' only",
+                draft.name
+            );
+            let place = draft.marks.get("balance").filter(|_| rdp);
+            let place = place.unwrap_or(&draft.place);
             self.at(place, Severity::Warning, message);
         }
         for (kind, on) in [
@@ -355,10 +362,19 @@ impl Loader<'_> {
             tcp_request_content: draft.tcp_request_content,
             tcp_response_content: draft.tcp_response_content,
             inspect_delay: draft.inspect_delay,
+            independent_streams: draft.independent_streams,
             frontend: has_front.then(|| Box::new(draft.front)),
             backend: has_back.then(|| Box::new(draft.back)),
         }
     }
+}
+
+/// Whether a way to balance looks at requests of HTTP.
+fn needs_http(balance: &Balance) -> bool {
+    matches!(
+        balance,
+        Balance::Uri { .. } | Balance::UrlParam { .. } | Balance::Header { .. }
+    )
 }
 
 /// Numbers those that have none (0): the next free one at or above a counter, which starts at

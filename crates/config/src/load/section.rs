@@ -107,11 +107,13 @@ impl Loader<'_> {
                 return Err(Fault::at(0, message));
             }
         };
+        let mut address_in_header = false;
         let (name, from) = match (word(1), word(2)) {
             ("from", base) if section == sections::D && !base.is_empty() => ("", Some(2)),
             (name, "from") => (name, Some(3)),
             (name, "") => (name, None),
             (name, other) => {
+                address_in_header = true;
                 let extra = format!("'{other}' is one word too many after '{kind} {name}'");
                 self.word_fault(
                     here,
@@ -147,7 +149,7 @@ impl Loader<'_> {
             None if section == sections::D => None,
             None => self.last_defaults.clone(),
         };
-        let draft = match base {
+        let mut draft = match base {
             Some(base) => {
                 if let Some(message) = base.cannot_serve(section) {
                     self.word_fault(here, Fault::at(0, message));
@@ -156,6 +158,9 @@ impl Loader<'_> {
             }
             None => Draft::new(name, section, place),
         };
+        if address_in_header {
+            draft.refused.insert("bind");
+        }
         if section != sections::D {
             self.claim(here, &draft);
         }

@@ -3,7 +3,7 @@
 
 use crate::draft::{Draft, Place};
 use crate::lexer::{self, Variables};
-use model::{Address, PortSpec, Server, TcpCheckStep};
+use model::{Address, Balance, PortSpec, Server, TcpCheckStep};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -25,6 +25,7 @@ enum What {
     BothChecksAndTrack(Arc<str>),
     TracksUnchecked(Arc<str>),
     TracksNobody(Arc<str>),
+    NoAgent,
 }
 
 impl Finding {
@@ -47,6 +48,9 @@ impl Finding {
             What::TracksUnchecked(wanted) => {
                 format!("server '{wanted}' has no checks to track: give it 'check'")
             }
+            What::NoAgent => format!(
+                "server '{name}' has no agent to take its weight from: add 'agent-check', or choose another 'balance'"
+            ),
             What::TracksNobody(wanted) => {
                 format!("no server '{wanted}' to track: name one that is there")
             }
@@ -117,6 +121,9 @@ pub(super) fn findings(draft: &Draft, tracked: &Tracked) -> Vec<Finding> {
         }
         if !own_port && lacks_check_port(server) {
             push(What::NoCheckPort);
+        }
+        if matches!(draft.back.balance, Balance::Agent) && server.agent.is_none() {
+            push(What::NoAgent);
         }
         if let Some(what) = wrong_track(draft, server, tracked) {
             push(what);

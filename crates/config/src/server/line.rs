@@ -1,13 +1,14 @@
 //! `server` and `server-template` lines, from their words to servers.
 
-use super::{Reading, words};
+use super::{AgentDraft, Reading, words};
 use crate::address::{self, Purpose};
 use crate::diag::Fault;
 use crate::draft::{Line, loose_line};
 use crate::load::check_name;
 use crate::source::Source;
-use model::{Address, Host, SendProxy, Server};
+use model::{Address, AgentCheck, Host, SendProxy, Server};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Reads a `server` line. Without `id` its number is 0, which means none yet.
 pub fn server(line: &mut Line<'_>, from: &Reading) -> Result<Server, Fault> {
@@ -89,11 +90,32 @@ fn named(line: &mut Line<'_>, name: &str, at: usize, from: &Reading) -> Result<S
     if let Some(tls) = &reading.tls {
         (server.tls, reading.check.tls) = tls.finish(line, own_place)?;
     }
+    server.agent = agent(line, &reading.agent)?;
     server.check = reading.checked.then(|| match &from.shared_check {
         Some(shared) if **shared == reading.check => Arc::clone(shared),
         _ => Arc::new(reading.check),
     });
     Ok(server)
+}
+
+/// The agent that is to be asked, if any.
+fn agent(line: &Line<'_>, draft: &AgentDraft) -> Result<Option<Arc<AgentCheck>>, Fault> {
+    if !draft.wanted {
+        return Ok(None);
+    }
+    let Some(port) = draft.port else {
+        let at = line.texts(0).iter().position(|w| *w == "agent-check");
+        return line.fail(
+            at.unwrap_or(0),
+            "'agent-check' does not know where the agent listens: add agent-port, such as agent-port 9777",
+        );
+    };
+    Ok(Some(Arc::new(AgentCheck {
+        port,
+        addr: draft.addr.clone(),
+        inter: draft.inter.unwrap_or(Duration::from_secs(2)),
+        send: draft.send.clone(),
+    })))
 }
 
 /// Reads the words of a `server` line that stands in no file, its name first (`add server` of the

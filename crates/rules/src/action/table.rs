@@ -433,6 +433,20 @@ pub static ACTIONS: &[ActionDef] = &[
         |_, _| Ok(Action::DisableL7Retry)
     ),
     action!(
+        "set-priority-class",
+        [HttpRequest, TcpRequestContent],
+        "EXPR",
+        "the class of this request in a queue, -2047 (first) to 2047",
+        |w, _| Ok(Action::SetPriorityClass(w.rest_expr()?))
+    ),
+    action!(
+        "set-priority-offset",
+        [HttpRequest, TcpRequestContent],
+        "EXPR",
+        "by how many milliseconds this request counts as later in a queue",
+        |w, _| Ok(Action::SetPriorityOffset(w.rest_expr()?))
+    ),
+    action!(
         "capture",
         [
             HttpRequest,
