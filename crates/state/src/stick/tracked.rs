@@ -85,9 +85,14 @@ impl Drop for Held {
     }
 }
 
-/// What one session tracks, by number.
+/// What one session tracks, by number. Most sessions track nothing, and have two words for that.
 #[derive(Debug, Default)]
-pub struct Tracked(RefCell<Vec<Tracking>>);
+pub struct Tracked(RefCell<Option<Box<List>>>);
+
+#[derive(Debug, Default)]
+struct List {
+    all: Vec<Tracking>,
+}
 
 #[derive(Debug)]
 struct Tracking {
@@ -109,27 +114,24 @@ impl Tracked {
         if lasts == (Lasts::Stream { request: true }) {
             held.with(now_ms, |e| e.add(REQUESTS, 1));
         }
-        self.0.borrow_mut().push(Tracking {
+        let tracking = Tracking {
             number,
             lasts,
             held,
-        });
+        };
+        let mut list = self.0.borrow_mut();
+        list.get_or_insert_default().all.push(tracking);
     }
 
     /// Does something with what is tracked under a number.
     pub fn find<T>(&self, number: usize, f: impl FnOnce(&Held) -> T) -> Option<T> {
-        let all = self.0.borrow();
-        let found = all.iter().find(|t| t.number == number)?;
+        let list = self.0.borrow();
+        let found = list.as_ref()?.all.iter().find(|t| t.number == number)?;
         Some(f(&found.held))
     }
 
-    /// Whether nothing is tracked.
-    pub fn is_empty(&self) -> bool {
-        self.0.borrow().is_empty()
-    }
-
     fn each(&self, now_ms: u64, f: impl Fn(&mut Entry<'_>)) {
-        for tracking in self.0.borrow().iter() {
+        for tracking in self.0.borrow().iter().flat_map(|list| &list.all) {
             tracking.held.with(now_ms, &f);
         }
     }
@@ -175,8 +177,9 @@ impl Tracked {
 
     /// The request is over: what was tracked for it is let go.
     pub fn end_stream(&self) {
-        let mut all = self.0.borrow_mut();
-        all.retain(|t| t.lasts == Lasts::Session);
+        if let Some(list) = self.0.borrow_mut().as_mut() {
+            list.all.retain(|t| t.lasts == Lasts::Session);
+        }
     }
 }
 
