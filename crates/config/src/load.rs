@@ -4,10 +4,11 @@ mod blocks;
 mod finish;
 mod section;
 mod servers;
+mod tables;
 mod users;
 
 use crate::diag::{Diagnostic, Fault, Report, Severity};
-use crate::draft::{Bases, Draft, Line, Place};
+use crate::draft::{Bases, Draft, Line, Place, sections};
 use crate::fingerprint::{Fingerprint, Remembering};
 use crate::global::{self, Reading};
 use crate::keyword;
@@ -271,6 +272,10 @@ impl Loader<'_> {
                 std::mem::take(&mut self.bases),
             )
         };
+        let proxy = match &self.section {
+            Section::Proxy(draft) if draft.section != sections::D => Arc::clone(&draft.name),
+            _ => "".into(),
+        };
         let within = Within {
             source: self.source,
             folder: bases.default_path.folder(here.file),
@@ -289,7 +294,9 @@ impl Loader<'_> {
             text: here.text,
             source: &source,
             bases: &bases,
+            proxy: &proxy,
             warnings: Vec::new(),
+            table_uses: Default::default(),
         };
         let result = match &mut self.section {
             Section::None => Err(section::no_section(name)),

@@ -15,6 +15,7 @@ mod log;
 mod persistence;
 mod proxy;
 mod server;
+mod stick;
 mod timeouts;
 mod tls;
 mod users;
@@ -36,6 +37,7 @@ pub use proxy::{
     Proxy, ProxyKind, Redispatch, RestrictNames, RetryOn, StatsPage, SwitchRule, SwitchTarget,
 };
 pub use server::{HashKey, MarkedDown, Observe, OnError, SendProxy, Server, SourceAddress};
+pub use stick::{ServerKey, StickRule, StickStore, StickTable, Stored};
 pub use timeouts::Timeouts;
 
 pub use users::{Password, User, UserList};
@@ -57,6 +59,8 @@ pub struct Config {
     pub userlists: BTreeMap<Arc<str>, UserList>,
     /// `vrrp` sections, in the order of the files.
     pub vrrp: Vec<Arc<Vrrp>>,
+    /// All stick tables; the names differ.
+    pub tables: Vec<Arc<StickTable>>,
 }
 
 impl Config {

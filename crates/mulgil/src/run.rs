@@ -214,6 +214,7 @@ pub fn set_variables(process: &Arc<Process>, config: &Config, wall: Wall) {
         process,
         generation: &generation,
         now: Instant::now(),
+        tracked: None,
     };
     for rule in &config.global.set_vars {
         let mut cx = Ctx {

@@ -21,6 +21,7 @@ mod queue;
 mod ring;
 mod server;
 mod sessions;
+pub mod stick;
 mod vrrp;
 mod wheel;
 

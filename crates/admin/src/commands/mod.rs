@@ -10,6 +10,7 @@ mod servers;
 mod sessions;
 mod set_server;
 mod statistics;
+mod tables;
 mod variables;
 mod vrrp;
 
@@ -70,6 +71,7 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         servers::COMMANDS,
         sessions::COMMANDS,
         statistics::COMMANDS,
+        tables::COMMANDS,
         variables::COMMANDS,
         vrrp::COMMANDS,
     ]

@@ -34,6 +34,7 @@ impl Loader<'_> {
             .map(|d| (Arc::clone(&d.name), (d.mode, Arc::clone(&d.origin))))
             .collect();
         self.check_ids(&drafts);
+        self.tables(&drafts);
         let tracked = servers::tracked(&drafts);
         let mut ids: Vec<u32> = drafts.iter().map(|d| d.id.unwrap_or(0)).collect();
         number(ids.iter_mut(), 2);
