@@ -14,6 +14,7 @@ mod global;
 mod log;
 mod persistence;
 mod proxy;
+mod resolvers;
 mod server;
 mod stick;
 mod timeouts;
@@ -36,6 +37,7 @@ pub use proxy::{
     HashMethod, HttpOptions, HttpReuse, InitAddr, LoadState, Mode, OriginalTo, PreserveAffinity,
     Proxy, ProxyKind, Redispatch, RestrictNames, RetryOn, StatsPage, SwitchRule, SwitchTarget,
 };
+pub use resolvers::{Family, Hold, Nameserver, Resolution, Resolvers, names_service};
 pub use server::{HashKey, MarkedDown, Observe, OnError, SendProxy, Server, SourceAddress};
 pub use stick::{ServerKey, StickRule, StickStore, StickTable, Stored};
 pub use timeouts::Timeouts;
@@ -55,6 +57,8 @@ pub struct Config {
     pub proxies: Vec<Arc<Proxy>>,
     /// `http-errors` sections by name.
     pub http_errors: BTreeMap<Arc<str>, Arc<ErrorPages>>,
+    /// `resolvers` sections by name.
+    pub resolvers: BTreeMap<Arc<str>, Arc<Resolvers>>,
     /// `userlist` sections by name.
     pub userlists: BTreeMap<Arc<str>, UserList>,
     /// `vrrp` sections, in the order of the files.
@@ -64,6 +68,14 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether anything would be listened on: a proxy, or the control socket.
+    pub fn listens(&self) -> bool {
+        let open = |p: &Arc<Proxy>| {
+            !p.disabled && p.frontend.as_ref().is_some_and(|f| !f.binds.is_empty())
+        };
+        !self.global.stats_sockets.is_empty() || self.proxies.iter().any(open)
+    }
+
     /// The proxy of that name which has a backend side.
     pub fn backend(&self, name: &str) -> Option<&Arc<Proxy>> {
         self.proxies
