@@ -395,6 +395,17 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         }
     ),
     keyword!(
+        "nosplice",
+        "",
+        "",
+        "copy bodies and streams instead of passing them through a kernel pipe",
+        |r, l| {
+            l.exactly(0, "nothing")?;
+            r.global.nosplice = true;
+            Ok(())
+        }
+    ),
+    keyword!(
         "pidfile",
         "FILE",
         "/run/mulgil.pid",
@@ -545,6 +556,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
                 let mut inner = Line {
                     skip: l.skip + 1,
                     warnings: Vec::new(),
+                    table_uses: Default::default(),
                     ..*l
                 };
                 if inner.args().is_empty() {
@@ -657,6 +669,16 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         }
     ),
     keyword!(
+        "tune.stick-counters",
+        "N",
+        "3",
+        "how many entries of stick tables a session may track at once",
+        |r, l| {
+            r.bases.stick_counters = Some(num(l, 0, 100)? as usize);
+            Ok(())
+        }
+    ),
+    keyword!(
         "tune.vars.global-max-size",
         "BYTES",
         "65536",
@@ -760,7 +782,6 @@ pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
     "nokqueue",
     "noktls",
     "nopoll",
-    "nosplice",
     "numa-cpu-mapping",
     "ocsp-update.disable",
     "ocsp-update.httpproxy",

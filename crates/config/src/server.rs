@@ -99,7 +99,11 @@ fn blank() -> Server {
         on_marked_down: None,
         shutdown_backup_sessions: false,
         redir: None,
+        non_stick: false,
         tcp_user_timeout: None,
+        tfo: false,
+        congestion: None,
+        namespace: None,
     }
 }
 
@@ -163,6 +167,16 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         "used only when all others are out",
         |r, _, _| {
             r.server.backup = true;
+            Ok(())
+        }
+    ),
+    word!(
+        "cc",
+        "NAME",
+        "reno",
+        "the congestion control of its connections",
+        |r, l, at| {
+            r.server.congestion = Some(crate::bind::congestion(l, at)?);
             Ok(())
         }
     ),
@@ -255,6 +269,16 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         }
     ),
     word!(
+        "namespace",
+        "NAME",
+        "blue",
+        "connect from this network namespace",
+        |r, l, at| {
+            r.server.namespace = Some(crate::bind::namespace(l, at)?);
+            Ok(())
+        }
+    ),
+    word!(
         "maxqueue",
         "N",
         "100",
@@ -316,6 +340,16 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         "its level with 'balance priority': 1 serves first",
         |r, l, at| {
             r.server.priority = num(l, at, 1, 256)? as u16;
+            Ok(())
+        }
+    ),
+    word!(
+        "non-stick",
+        "",
+        "",
+        "no `stick` rule remembers it",
+        |r, _, _| {
+            r.server.non_stick = true;
             Ok(())
         }
     ),
@@ -467,6 +501,20 @@ pub static SERVER_WORDS: &[ServerWord] = &[
     ),
     word!("tcp-ut", "TIME", "30s", "TCP user timeout", |r, l, at| {
         r.server.tcp_user_timeout = l.map(at, units::timeout(l.arg(at)))?;
+        Ok(())
+    }),
+    word!(
+        "tfo",
+        "",
+        "",
+        "TCP fast open: the first bytes go with the first packet",
+        |r, _, _| {
+            r.server.tfo = true;
+            Ok(())
+        }
+    ),
+    word!("no-tfo", "", "", "no TCP fast open", |r, _, _| {
+        r.server.tfo = false;
         Ok(())
     }),
     word!("weight", "N", "20", "its share, 0 to 256", |r, l, at| {

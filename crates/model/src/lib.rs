@@ -17,9 +17,11 @@ mod persistence;
 mod proxy;
 mod resolvers;
 mod server;
+mod stick;
 mod timeouts;
 mod tls;
 mod users;
+mod vrrp;
 
 pub use crate::tls::{CheckTls, ServerTls};
 pub use address::{Address, Host, PortSpec, SocketKind};
@@ -39,9 +41,11 @@ pub use proxy::{
 };
 pub use resolvers::{Family, Hold, Nameserver, Resolution, Resolvers, names_service};
 pub use server::{HashKey, MarkedDown, Observe, OnError, SendProxy, Server, SourceAddress};
+pub use stick::{ServerKey, StickRule, StickStore, StickTable, Stored};
 pub use timeouts::Timeouts;
 
 pub use users::{Password, User, UserList};
+pub use vrrp::{PeerKey, Script, Track, Tracked, VirtualAddress, Vrrp};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -61,15 +65,22 @@ pub struct Config {
     pub resolvers: BTreeMap<Arc<str>, Arc<Resolvers>>,
     /// `userlist` sections by name.
     pub userlists: BTreeMap<Arc<str>, UserList>,
+    /// `vrrp` sections, in the order of the files.
+    pub vrrp: Vec<Arc<Vrrp>>,
+    /// All stick tables; the names differ.
+    pub tables: Vec<Arc<StickTable>>,
 }
 
 impl Config {
-    /// Whether anything would be listened on: a proxy, or the control socket.
+    /// Whether anything would be listened on or answered for: a proxy, the control socket, virtual
+    /// addresses.
     pub fn listens(&self) -> bool {
         let open = |p: &Arc<Proxy>| {
             !p.disabled && p.frontend.as_ref().is_some_and(|f| !f.binds.is_empty())
         };
-        !self.global.stats_sockets.is_empty() || self.proxies.iter().any(open)
+        !self.global.stats_sockets.is_empty()
+            || !self.vrrp.is_empty()
+            || self.proxies.iter().any(open)
     }
 
     /// The proxy of that name which has a backend side.

@@ -132,6 +132,14 @@ pub struct Server {
     pub shutdown_backup_sessions: bool,
     /// `redir PREFIX`.
     pub redir: Option<Arc<str>>,
+    /// `non-stick`: no `stick` rule remembers it.
+    pub non_stick: bool,
     /// `tcp-ut`.
     pub tcp_user_timeout: Option<Duration>,
+    /// `tfo`: the first bytes go with the packet that opens the connection (RFC 7413).
+    pub tfo: bool,
+    /// `cc`: the congestion control of TCP, by the system's name.
+    pub congestion: Option<Arc<str>>,
+    /// `namespace`: the network namespace to connect from.
+    pub namespace: Option<Arc<str>>,
 }

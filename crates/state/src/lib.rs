@@ -23,6 +23,8 @@ mod resolvers;
 mod ring;
 mod server;
 mod sessions;
+pub mod stick;
+mod vrrp;
 mod wheel;
 
 pub use backend::{Backend, Pick, PickKey, Slot, Ticket};
@@ -39,3 +41,4 @@ pub use queue::Priority;
 pub use resolvers::{NameserverCounters, Resolvers};
 pub use server::{Admin, Server, Target};
 pub use sessions::{NoSessions, SessionFacts, Sessions, Stage, Which};
+pub use vrrp::{VirtualRouters, VrrpStatus};

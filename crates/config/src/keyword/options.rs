@@ -358,8 +358,11 @@ pub static OPTIONS: &[OptionDef] = &[
         no "independent-streams",
         ALL,
         "", "",
-        "accepted: each direction has its own patience already",
-        |_, _| Ok(())
+        "what is sent to a peer does not count as its life",
+        |d, l| {
+            d.independent_streams = !l.negated;
+            Ok(())
+        }
     ),
     option!(
         no "log-health-checks",

@@ -5,8 +5,11 @@ use super::servers::{self, Finding};
 use crate::diag::Severity;
 use crate::draft::{Draft, ErrorLine, sections};
 use crate::load::Loaded;
-use model::{Balance, CheckKind, Config, HttpCheckStep, LogFormatSpec, Mode, Proxy, Resolvers};
+use model::{
+    Address, Balance, CheckKind, Config, Host, HttpCheckStep, LogFormatSpec, Mode, Proxy, Resolvers,
+};
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Keywords that mean something in HTTP mode only.
@@ -33,6 +36,7 @@ impl Loader<'_> {
             .map(|d| (Arc::clone(&d.name), (d.mode, Arc::clone(&d.origin))))
             .collect();
         self.check_ids(&drafts);
+        self.tables(&drafts);
         self.machines_resolvers();
         let tracked = servers::tracked(&drafts);
         let mut ids: Vec<u32> = drafts.iter().map(|d| d.id.unwrap_or(0)).collect();
@@ -47,6 +51,7 @@ impl Loader<'_> {
             number(draft.back.servers.iter_mut().map(|s| &mut s.id), 1);
             draft.id = Some(id);
         }
+        self.finish_vrrp(&mut drafts);
         for draft in drafts {
             let proxy = self.proxy(draft);
             self.config.proxies.push(Arc::new(proxy));
@@ -62,6 +67,35 @@ impl Loader<'_> {
             config,
             report: self.report,
             env: self.env,
+        }
+    }
+
+    fn finish_vrrp(&mut self, drafts: &mut [Draft]) {
+        for (_, draft) in std::mem::take(&mut self.vrrp) {
+            let (vrrp, wrong) = draft.finish(
+                |name| self.frontends.contains_key(name),
+                |name| self.backends.contains_key(name),
+                &self.config.vrrp,
+            );
+            for (place, message) in wrong {
+                self.at(&place, Severity::Error, message);
+            }
+            self.config.vrrp.push(Arc::new(vrrp));
+        }
+        let virtuals: HashSet<IpAddr> = self
+            .config
+            .vrrp
+            .iter()
+            .flat_map(|v| v.addresses.iter().map(|a| a.ip))
+            .collect();
+        for bind in drafts.iter_mut().flat_map(|d| &mut d.front.binds) {
+            if let Address::Inet {
+                host: Host::Ip(ip), ..
+            } = &bind.address
+                && virtuals.contains(ip)
+            {
+                Arc::make_mut(&mut bind.options).moves = true;
+            }
         }
     }
 
@@ -385,6 +419,7 @@ impl Loader<'_> {
             tcp_request_content: draft.tcp_request_content,
             tcp_response_content: draft.tcp_response_content,
             inspect_delay: draft.inspect_delay,
+            independent_streams: draft.independent_streams,
             frontend: has_front.then(|| Box::new(draft.front)),
             backend: has_back.then(|| Box::new(draft.back)),
         }

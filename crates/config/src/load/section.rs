@@ -4,6 +4,7 @@ use super::users::UsersDraft;
 use super::{Here, Loader};
 use crate::diag::{Fault, Severity};
 use crate::draft::{Draft, Line, Place, sections};
+use crate::vrrp::VrrpDraft;
 use model::{ErrorPages, Mailers, Resolvers};
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ pub(super) enum Section {
     Proxy(Box<Draft>),
     Errors(Arc<str>, ErrorPages),
     Users(Arc<str>, UsersDraft),
+    Vrrp(Box<VrrpDraft>),
     Resolvers(Box<Resolvers>, Place),
     Mailers(Arc<str>, Mailers),
     /// Not ours yet: the header has been reported, the lines are not read.
@@ -21,8 +23,9 @@ pub(super) enum Section {
 }
 
 /// All sections of the language.
-pub(super) fn known() -> std::str::Lines<'static> {
-    include_str!("../known/sections.txt").lines()
+pub(super) fn known() -> impl Iterator<Item = &'static str> {
+    let ours = ["vrrp"];
+    include_str!("../known/sections.txt").lines().chain(ours)
 }
 
 /// What is wrong with a line that stands in no section.
@@ -97,6 +100,10 @@ impl Loader<'_> {
                     self.word_fault(here, Fault::at(2, message));
                 }
                 self.section = Section::Users(name, UsersDraft::default());
+                return Ok(());
+            }
+            "vrrp" => {
+                self.vrrp_header(here);
                 return Ok(());
             }
             "resolvers" => return self.resolvers_header(here),
@@ -175,6 +182,24 @@ impl Loader<'_> {
         }
         self.section = Section::Proxy(Box::new(draft));
         Ok(())
+    }
+
+    fn vrrp_header(&mut self, here: Here<'_>) {
+        let name: Arc<str> = here.word(1).into();
+        if name.is_empty() {
+            let message = "'vrrp' wants a name, such as 'vrrp public'";
+            self.word_fault(here, Fault::at(0, message));
+        } else if let Err(message) = check_name("name", &name) {
+            self.word_fault(here, Fault::at(1, message));
+        } else if self.vrrp.iter().any(|(other, _)| *other == name) {
+            let message = format!("there is a 'vrrp {name}' already: give this one another name");
+            self.word_fault(here, Fault::at(1, message));
+        }
+        if here.words.len() > 2 {
+            let message = format!("'{}' is one word too many: remove it", here.word(2));
+            self.word_fault(here, Fault::at(2, message));
+        }
+        self.section = Section::Vrrp(Box::new(VrrpDraft::new(name, here.place(0))));
     }
 
     /// Judges the header of a section that has a name of its own kind.
@@ -275,6 +300,7 @@ impl Loader<'_> {
                 }
                 self.config.userlists.entry(name).or_insert(users);
             }
+            Section::Vrrp(draft) => self.vrrp.push((draft.name(), *draft)),
             Section::Resolvers(section, place) => {
                 if section.nameservers.is_empty() {
                     let message = format!(
