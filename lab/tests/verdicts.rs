@@ -6,12 +6,25 @@ use lab::{Folder, Program, port};
 const LINES: &str = include_str!("verdicts/lines.txt");
 
 /// Where our verdict is another, and why.
-const DIFFERS: [(&str, &str); 27] = [
+const DIFFERS: [(&str, &str); 34] = [
     (
         "tcp-request content accept if { req.len gt 5 }",
         "content is looked at in both modes here",
     ),
     ("balance roundrobin x", WORD),
+    ("balance source x", WORD),
+    (
+        "balance hash src src_port",
+        "more than one expression is ours",
+    ),
+    ("balance rdp-cookie", RDP),
+    ("balance rdp-cookie(x)", RDP),
+    ("persist rdp-cookie", RDP),
+    ("persist rdp-cookie(x)", RDP),
+    (
+        "cookie SRV rewrite maxidle 1h",
+        "the word has no effect there, and is not passed over in silence",
+    ),
     ("clitcpka-cnt 3 4", WORD),
     ("errorloc 400 /x y", WORD),
     ("log-tag a b", WORD),
@@ -51,6 +64,7 @@ const DIFFERS: [(&str, &str); 27] = [
     ("stats auth x", "a user without password could never log in"),
 ];
 
+const RDP: &str = "requests of HTTP have no RDP cookies: the oracle does not say so";
 const WORD: &str = "the oracle passes over a word too many in silence; we say so";
 const NUMBER: &str = "the oracle reads what is no number as 0";
 const CONDITION: &str = "the condition ends where an ACL should stand";
