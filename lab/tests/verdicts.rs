@@ -5,8 +5,14 @@ use lab::{Folder, Program, port};
 /// Lines of a `listen` section in HTTP mode; capital words stand for files.
 const LINES: &str = include_str!("verdicts/lines.txt");
 
+const RDP: &str = "in 'mode http' there is none: what has no effect is said";
+
 /// Where our verdict is another, and why.
-const DIFFERS: [(&str, &str); 34] = [
+const DIFFERS: [(&str, &str); 35] = [
+    (
+        "option http-use-htx",
+        "gone from the language, and so is what it could turn off: a warning",
+    ),
     (
         "tcp-request content accept if { req.len gt 5 }",
         "content is looked at in both modes here",
@@ -64,7 +70,6 @@ const DIFFERS: [(&str, &str); 34] = [
     ("stats auth x", "a user without password could never log in"),
 ];
 
-const RDP: &str = "requests of HTTP have no RDP cookies: the oracle does not say so";
 const WORD: &str = "the oracle passes over a word too many in silence; we say so";
 const NUMBER: &str = "the oracle reads what is no number as 0";
 const CONDITION: &str = "the condition ends where an ACL should stand";

@@ -1,7 +1,8 @@
-//! `cargo xtask bench | check | coverage [--check] | profile LOAD | schedulers [--check|--time]`: what no
-//! compiler checks.
+//! `cargo xtask bench | bpf [--check] | check | coverage [--check] | profile LOAD |
+//! schedulers [--check|--time]`: what no compiler checks.
 
 mod bench;
+mod bpf;
 mod check;
 mod choosing;
 mod coverage;
@@ -16,6 +17,8 @@ fn main() {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["bench", rest @ ..] => bench::run(rest),
+        ["bpf"] => bpf::run(false),
+        ["bpf", "--check"] => bpf::run(true),
         ["check"] => check::run(),
         ["coverage"] => coverage::run(false),
         ["coverage", "--check"] => coverage::run(true),
@@ -24,7 +27,7 @@ fn main() {
         ["schedulers", "--time"] => choosing::run(),
         ["schedulers", "--check"] => schedulers::run(true),
         _ => Err(vec![
-            "usage: cargo xtask bench [...] | check | coverage [--check] | profile LOAD | schedulers [--check|--time]"
+            "usage: cargo xtask bench [...] | bpf [--check] | check | coverage [--check] | profile LOAD | schedulers [--check|--time]"
                 .to_string(),
         ]),
     };

@@ -15,35 +15,29 @@ use std::task::Poll;
 pub fn backend(stream: &mut Stream<'_>) -> Result<Arc<Backend>, Halt> {
     let frontend = Arc::clone(&stream.frontend);
     let side = frontend.side();
-    for switch in &side.switches {
-        let matched = match &switch.condition {
-            Some(condition) => condition.eval(&ctx!(stream), &mut NoTrace),
-            None => true,
-        };
-        if !matched {
-            continue;
+    let matching = {
+        let cx = ctx!(stream);
+        let holds = |c: &rules::Cond| c.eval(&cx, &mut NoTrace);
+        let mut switches = side.switches.iter();
+        switches.find(|s| s.condition.as_ref().is_none_or(holds))
+    };
+    let found = match matching.map(|s| &s.target) {
+        Some(SwitchTarget::Name(name)) => stream.generation.backend(name).cloned(),
+        // A name that no backend has: the default backend serves (manual, use_backend).
+        Some(SwitchTarget::Format(format)) => {
+            let mut name = stream.worker.buffer();
+            format.render(&ctx!(stream), &mut name);
+            let found = std::str::from_utf8(&name)
+                .ok()
+                .and_then(|n| stream.generation.backend(n));
+            let found = found.cloned();
+            stream.worker.recycle(name);
+            found
         }
-        match &switch.target {
-            SwitchTarget::Name(name) => {
-                if let Some(backend) = stream.generation.backend(name) {
-                    return Ok(Arc::clone(backend));
-                }
-            }
-            SwitchTarget::Format(format) => {
-                let mut name = stream.worker.buffer();
-                format.render(&ctx!(stream), &mut name);
-                let found = std::str::from_utf8(&name)
-                    .ok()
-                    .and_then(|n| stream.generation.backend(n));
-                let found = found.cloned();
-                stream.worker.recycle(name);
-                if let Some(backend) = found {
-                    return Ok(backend);
-                }
-                // A name that no backend has: the default backend serves (manual, use_backend).
-                break;
-            }
-        }
+        None => None,
+    };
+    if let Some(backend) = found {
+        return Ok(backend);
     }
     let name = side.default_backend.as_deref().unwrap_or(&frontend.name);
     match stream.generation.backend(name) {

@@ -3,9 +3,7 @@
 use crate::check;
 use crate::stream::Stream;
 use model::{Balance, Observe, OnError};
-use state::health::CheckStatus;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// The response has begun: what a server's time to first byte is to the schedulers.
 pub fn answered(stream: &Stream<'_>) {
@@ -75,12 +73,5 @@ fn note(stream: &Stream<'_>, layer: Observe, ok: bool) {
         OnError::FailCheck => {}
     }
     let backend = Arc::clone(backend);
-    check::settle(
-        stream.worker,
-        &backend,
-        server,
-        CheckStatus::Analysis,
-        None,
-        Instant::now(),
-    );
+    check::observed(stream.worker, &backend, server);
 }

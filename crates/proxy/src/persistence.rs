@@ -149,6 +149,13 @@ impl Persistence {
         self.force && self.server.is_some()
     }
 
+    /// A table remembers the server.
+    pub fn stick_to(&mut self, server: Arc<Server>) {
+        if self.server.is_none() && !self.ignored {
+            self.server = Some(server);
+        }
+    }
+
     /// A rule chose the server.
     pub fn overrule(&mut self) {
         if self.flags[0] != b'-' {

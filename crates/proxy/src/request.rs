@@ -3,7 +3,7 @@
 use crate::account;
 use crate::malformed;
 use crate::reply::{self, Answer};
-use crate::service::StatsRequest;
+use crate::service::{ServiceRequest, StatsRequest};
 use crate::socket;
 use crate::stream::{Halt, Stream};
 use crate::termination::{Cause, Phase, Termination};
@@ -11,7 +11,7 @@ use http::Version;
 use http::framing::{self, Body};
 use model::{Balance, ConnectionMode, Proxy, RestrictNames};
 use rules::action::{Effects, run};
-use rules::{NoTrace, Rule, Verdict};
+use rules::{NoTrace, Rule, Service, Verdict};
 use state::Backend;
 use std::future::poll_fn;
 use std::io::Write;
@@ -87,7 +87,7 @@ impl Stream<'_> {
             return Err(Halt::Answer(Answer::error(status), ended));
         }
         let proxy = Arc::clone(frontend.proxy());
-        self.content_rules(&proxy)?;
+        self.content_rules(&proxy).await?;
         if proxy.http.buffer_request {
             self.wait_for_body(None, None).await?;
         }
@@ -96,21 +96,29 @@ impl Stream<'_> {
     }
 
     /// `tcp-request content` rules. The request is there, so that nothing has to be waited for.
-    fn content_rules(&mut self, proxy: &Arc<Proxy>) -> Result<(), Halt> {
+    async fn content_rules(&mut self, proxy: &Arc<Proxy>) -> Result<(), Halt> {
         let rules: &[Rule] = &proxy.tcp_request_content;
         if rules.is_empty() {
             return Ok(());
         }
-        let mut effects = Effects::default();
-        let verdict = run(rules, 0, &mut ctx!(self), &mut effects, &mut NoTrace);
-        let refused = matches!(verdict, Verdict::Reject | Verdict::Deny(_));
-        self.take_effects(effects, false);
-        if refused {
-            account::denied(self);
-            let ended = Termination::new(Cause::Proxy, Phase::Request);
-            return Err(Halt::Silent(ended));
+        let mut from = 0;
+        loop {
+            let mut effects = Effects::default();
+            let verdict = run(rules, from, &mut ctx!(self), &mut effects, &mut NoTrace);
+            self.take_effects(effects, false);
+            match verdict {
+                Verdict::Reject | Verdict::Deny(_) => {
+                    account::denied(self);
+                    let ended = Termination::new(Cause::Proxy, Phase::Request);
+                    return Err(Halt::Silent(ended));
+                }
+                Verdict::Resolve { rule, name, resume } => {
+                    self.resolve(rule, &name).await;
+                    from = resume;
+                }
+                _ => return Ok(()),
+            }
         }
-        Ok(())
     }
 
     /// The backend's rules, unless they have run as the frontend's of the same `listen`.
@@ -125,7 +133,7 @@ impl Stream<'_> {
         if Arc::ptr_eq(&proxy, self.frontend.proxy()) {
             return Ok(());
         }
-        self.content_rules(&proxy)?;
+        self.content_rules(&proxy).await?;
         if proxy.http.buffer_request && !self.frontend.proxy().http.buffer_request {
             self.wait_for_body(None, None).await?;
         }
@@ -166,6 +174,9 @@ impl Stream<'_> {
                     account::denied(self);
                     return Err(Halt::Silent(refused));
                 }
+                Verdict::Service(service) => {
+                    return Err(Halt::Answer(self.serve(service), local));
+                }
                 Verdict::WaitForBody {
                     time_ms,
                     at_least,
@@ -175,7 +186,18 @@ impl Stream<'_> {
                         .await?;
                     from = resume;
                 }
+                Verdict::Resolve { rule, name, resume } => {
+                    self.resolve(rule, &name).await;
+                    from = resume;
+                }
             }
+        }
+    }
+
+    /// `do-resolve`: without an answer the variable stays as it is.
+    async fn resolve(&mut self, rule: &rules::action::Resolve, name: &str) {
+        if let Some(address) = crate::resolve::for_rule(&self.generation, rule, name).await {
+            ctx!(self).set_var(&rule.variable, address, &[]);
         }
     }
 
@@ -199,7 +221,11 @@ impl Stream<'_> {
         }
         self.retry_forbidden |= effects.no_retry;
         self.info.prioritise(&effects);
-        socket::mark(self.client.io.socket().raw(), effects.tos, effects.mark);
+        let fd = self.client.io.socket().raw();
+        socket::mark(fd, effects.tos, effects.mark);
+        if let Some(silence) = effects.silence {
+            socket::silence(fd, silence);
+        }
         for (slot, value) in effects.captures {
             self.captures
                 .put(response, slot, &value, self.frontend.side());
@@ -229,6 +255,21 @@ impl Stream<'_> {
         } else {
             Halt::Answer(answer, ended)
         }
+    }
+
+    /// What a service that a rule names answers.
+    fn serve(&mut self, service: Service) -> Answer {
+        let label = match service {
+            Service::PrometheusExporter => "<PROMEX>",
+        };
+        self.info.server = Some(label.into());
+        self.worker.services.named.serve(&ServiceRequest {
+            service,
+            request: &self.request,
+            process: &self.worker.process,
+            generation: &self.generation,
+            now: self.times.arrival.complete,
+        })
     }
 
     /// The statistics page, where this proxy has one and the request is for it.
@@ -369,10 +410,7 @@ impl Stream<'_> {
             Arc::clone(self.frontend.proxy()),
             Arc::clone(backend.proxy()),
         );
-        let mut text = TextBuffer {
-            bytes: [0; 64],
-            len: 0,
-        };
+        let mut text = self.worker.buffer();
         if let Some(src) = self.client.info.src {
             // The frontend's setting counts, else the backend's (manual, `option forwardfor`).
             if let Some(option) = front
@@ -392,17 +430,19 @@ impl Stream<'_> {
                     .map_or(&option.header, |b| &b.header);
                 let present = option.if_none && self.request.get(name.as_bytes()).is_some();
                 if !except && !present {
-                    let _ = write!(text, "{ip}");
-                    self.request.append(name.as_bytes(), text.bytes());
+                    rules::digits::address(ip, &mut text);
+                    self.request.append(name.as_bytes(), &text);
                 }
             }
             if front.http.forwarded || back.http.forwarded {
                 text.clear();
+                let tls = self.client.info.tls.is_some();
+                let scheme = if tls { "https" } else { "http" };
                 let _ = match src.ip().to_canonical() {
-                    std::net::IpAddr::V4(ip) => write!(text, "proto=http;for={ip}"),
-                    std::net::IpAddr::V6(ip) => write!(text, "proto=http;for=\"[{ip}]\""),
+                    std::net::IpAddr::V4(ip) => write!(text, "proto={scheme};for={ip}"),
+                    std::net::IpAddr::V6(ip) => write!(text, "proto={scheme};for=\"[{ip}]\""),
                 };
-                self.request.append(b"forwarded", text.bytes());
+                self.request.append(b"forwarded", &text);
             }
         }
         if let Some(option) = front
@@ -418,10 +458,11 @@ impl Stream<'_> {
                 .is_some_and(|(n, l)| rules::network_contains(n, l, ip))
             {
                 text.clear();
-                let _ = write!(text, "{ip}");
-                self.request.append(option.header.as_bytes(), text.bytes());
+                rules::digits::address(ip, &mut text);
+                self.request.append(option.header.as_bytes(), &text);
             }
         }
+        self.worker.recycle(text);
         let strict = front.http.connection.max_with(back.http.connection);
         if self.request_framing.upgrade {
             self.request.append(b"Connection", b"upgrade");
@@ -461,37 +502,5 @@ impl Stricter for ConnectionMode {
             }
             _ => ConnectionMode::KeepAlive,
         }
-    }
-}
-
-/// Room for an address as text, without an allocation.
-struct TextBuffer {
-    bytes: [u8; 64],
-    len: usize,
-}
-
-impl TextBuffer {
-    fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
-    }
-
-    fn clear(&mut self) {
-        self.len = 0;
-    }
-}
-
-impl Write for TextBuffer {
-    fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
-        let room = self.bytes.get_mut(self.len..).unwrap_or_default();
-        let n = room.len().min(data.len());
-        if let (Some(to), Some(from)) = (room.get_mut(..n), data.get(..n)) {
-            to.copy_from_slice(from);
-        }
-        self.len += n;
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }

@@ -47,6 +47,7 @@ pub struct Backend {
     cookies: HashMap<Arc<str>, Vec<u32>>,
     /// Sessions in it at which servers with `minconn` reach their `maxconn`.
     fullconn: u64,
+    resolves_names: bool,
 }
 
 /// What the scheduler says.
@@ -198,7 +199,11 @@ impl Backend {
                 }
             }
         }
+        let mut settings = servers.iter().map(|s| s.settings());
+        let resolves_names = settings.any(|s| s.resolution.is_some());
+        drop(settings);
         let backend = Arc::new(Backend {
+            resolves_names,
             cookies,
             fullconn,
             name: Arc::clone(&proxy.name),
@@ -238,9 +243,23 @@ impl Backend {
         &self.servers
     }
 
+    /// Whether some of its servers' names are resolved while it runs.
+    pub fn resolves_names(&self) -> bool {
+        self.resolves_names
+    }
+
     /// A server by name.
     pub fn server(&self, name: &str) -> Option<&Arc<Server>> {
         self.servers.iter().find(|s| &*s.name == name)
+    }
+
+    /// Whether this very server is one of them.
+    pub fn holds(&self, server: &Arc<Server>) -> bool {
+        // Numbers run from 1 unless the file says otherwise: then its place is known.
+        let likely = (server.id as usize).checked_sub(1);
+        let likely = likely.and_then(|at| self.servers.get(at));
+        likely.is_some_and(|s| Arc::ptr_eq(s, server))
+            || self.servers.iter().any(|s| Arc::ptr_eq(s, server))
     }
 
     /// The value that names a server in the persistence cookie: its own, or with `dynamic` a hash

@@ -209,7 +209,7 @@ pub(super) static BACK_KEYWORDS: &[Keyword] = &[
         "attempts after the first",
         |d, l| {
             l.exactly(1, "a number")?;
-            d.back.retries = num(l, 0, 0, 100)?;
+            d.back.retries = num(l, 0, 0, 1 << 31)?;
             Ok(())
         }
     ),
