@@ -346,6 +346,12 @@ impl<'a> Line<'a> {
         }
     }
 
+    /// Warns of the argument at `at`.
+    pub fn warn(&mut self, at: usize, message: impl Into<String>) {
+        let warning = Fault::warning(self.skip + at, message);
+        self.warnings.push(warning);
+    }
+
     fn too_many(&self, n: usize, remedy: &str) -> String {
         let extra = self.arg(n);
         if extra.starts_with("//") {
