@@ -2,7 +2,7 @@
 //!
 //! [`machine`] is VRRP's election without sockets or clock, [`router`] binds several of them into
 //! groups that move together. [`Service`] is the thread that runs them: raw sockets, netlink,
-//! announcements, tracking.
+//! announcements, tracking. [`sync`] keeps a table alike on two machines.
 
 mod check;
 mod instance;
@@ -14,6 +14,7 @@ pub mod router;
 mod running;
 mod service;
 mod socket;
+pub mod sync;
 mod track;
 
 pub use service::{Say, Service};
