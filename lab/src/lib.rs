@@ -386,6 +386,17 @@ impl Client {
         Client::connect_to(([127, 0, 0, 1], port).into())
     }
 
+    /// Connects to a port of the loopback from an address of it.
+    pub fn connect_from(source: [u8; 4], port: u16) -> Client {
+        let kind = (socket2::Domain::IPV4, socket2::Type::STREAM);
+        let socket = socket2::Socket::new(kind.0, kind.1, None).expect("a socket");
+        let from = SocketAddr::from((source, 0));
+        socket.bind(&from.into()).expect("an address");
+        let to = SocketAddr::from(([127, 0, 0, 1], port));
+        socket.connect(&to.into()).expect("it listens");
+        Client::of(socket.into())
+    }
+
     /// Connects to an address.
     pub fn connect_to(addr: SocketAddr) -> Client {
         Client::of(TcpStream::connect(addr).expect("it listens"))

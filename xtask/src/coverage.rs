@@ -82,6 +82,7 @@ fn document() -> String {
             known: include_str!("../../crates/config/src/known/server.txt"),
             ours: config::table::SERVER_WORDS
                 .iter()
+                .chain(config::table::SERVER_CHECK_WORDS)
                 .map(|k| owned(k.name, k.doc))
                 .chain(
                     config::table::SERVER_TLS_WORDS

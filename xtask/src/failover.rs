@@ -234,12 +234,15 @@ impl Pair {
         let config = self.folder.join(format!("config{router}"));
         let text = self.peer.config(self.ms, priority);
         std::fs::write(config, text).map_err(|e| e.to_string())?;
+        let log = File::create(self.folder.join(format!("log{router}")));
+        let log = log.map_err(|e| e.to_string())?;
+        let copy = log.try_clone().map_err(|e| e.to_string())?;
         Command::new("ip")
             .args(["netns", "exec", &self.router(router)])
             .args(self.peer.command(&self.folder, router))
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stdout(log)
+            .stderr(copy)
             .spawn()
             .map_err(|e| format!("{} does not start: {e}", self.peer.name()))
     }
@@ -255,6 +258,10 @@ impl Pair {
             unsafe { libc::kill(vrrp, libc::SIGKILL) };
         }
         let _ = child.wait();
+        // keepalived takes the number of its dead child for a living one.
+        for name in ["pid", "vrrp"] {
+            let _ = std::fs::remove_file(self.folder.join(format!("{name}{router}")));
+        }
     }
 
     fn wait_for(&self, router: usize, there: bool) -> Result<(), String> {
@@ -262,7 +269,13 @@ impl Pair {
         let shown = format!("-n {} -o addr show dev eth0", self.router(router));
         while ip(&shown)?.contains(&format!(" {VIP}/")) != there {
             if Instant::now() > end {
-                return Err(format!("{}: the address does not move", self.peer.name()));
+                let said = |r| std::fs::read_to_string(self.folder.join(format!("log{r}")));
+                return Err(format!(
+                    "{}: the address does not move:\n{}\n{}",
+                    self.peer.name(),
+                    said(1).unwrap_or_default(),
+                    said(2).unwrap_or_default()
+                ));
             }
             std::thread::sleep(Duration::from_millis(10));
         }

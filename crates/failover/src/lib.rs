@@ -5,11 +5,13 @@
 //! announcements, tracking. [`sync`] keeps a table alike on two machines.
 
 mod check;
+mod door;
 mod instance;
 mod link;
 pub mod machine;
 mod notify;
 mod peer;
+mod rights;
 pub mod router;
 mod running;
 mod service;
@@ -17,5 +19,5 @@ mod socket;
 pub mod sync;
 mod track;
 
-pub use service::{Say, Service};
+pub use service::{Say, Service, Start};
 pub use track::Watch;

@@ -29,6 +29,15 @@ pub enum Command {
     Stop,
 }
 
+/// How to begin.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Start {
+    /// Another process of this machine is to be replaced: its virtual routers are asked for.
+    pub replaces: bool,
+    /// The process is about to give up its privileges: the thread keeps those that it needs.
+    pub keep_rights: bool,
+}
+
 /// The virtual routers of this process.
 pub struct Service {
     commands: Sender<Command>,
@@ -39,6 +48,7 @@ pub struct Service {
 impl Service {
     /// Opens what it needs, with the privileges that takes, and starts the thread.
     pub fn start(
+        how: Start,
         sections: Vec<Arc<Vrrp>>,
         watch: Box<dyn Watch>,
         say: Say,
@@ -47,10 +57,17 @@ impl Service {
         let (wake, woken) = UnixStream::pair().map_err(failed)?;
         woken.set_nonblocking(true).map_err(failed)?;
         let (commands, orders) = mpsc::channel();
-        let mut running = Running::open(sections, watch, say)?;
+        let mut running = Running::open(how.replaces, sections, watch, say)?;
         let thread = std::thread::Builder::new().name("vrrp".into());
-        let work = move || running.run(&orders, &woken);
+        let (ready, is_ready) = mpsc::channel();
+        let work = move || {
+            running.begin(how.keep_rights);
+            let _ = ready.send(());
+            running.run(&orders, &woken);
+        };
         let thread = thread.spawn(work).map_err(failed)?;
+        // Its rights are settled before the process gives up its own.
+        let _ = is_ready.recv_timeout(PATIENCE);
         Ok(Service {
             commands,
             wake,
@@ -77,7 +94,11 @@ impl Service {
     }
 
     /// Leaves gracefully: others take over at once.
-    pub fn stop(mut self) {
+    pub fn stop(self) {}
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
         self.order(Command::Stop);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

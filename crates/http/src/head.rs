@@ -67,9 +67,11 @@ impl Known {
             17 => &[(b"transfer-encoding", Known::TransferEncoding)],
             _ => &[],
         };
+        // Nearly all names differ in the first letter from those of their length.
+        let first = name.first().map(u8::to_ascii_lowercase);
         let found = candidates
             .iter()
-            .find(|(known, _)| name.eq_ignore_ascii_case(known));
+            .find(|(known, _)| known.first().copied() == first && name.eq_ignore_ascii_case(known));
         found.map_or(Known::Other, |(_, known)| *known)
     }
 }

@@ -1,5 +1,6 @@
 //! The mulgil binary: arguments, the process's life, and the wiring of the crates.
 
+mod agent;
 mod args;
 mod control;
 mod ctl;
@@ -30,6 +31,7 @@ fn main() {
     let rest = all.get(1..).unwrap_or_default();
     let after = rest.get(1..).unwrap_or_default();
     match rest.first().map(String::as_str) {
+        Some("agent") => exit(agent::main(after)),
         Some("demo") => exit(demo::main(after)),
         Some("ctl") => exit(ctl::main(after)),
         Some("explain") => exit(explain::main(after)),
@@ -75,6 +77,9 @@ fn with_args(mut args: Args, program: &str) -> i32 {
     let Some(config) = read.config.take() else {
         return 1;
     };
+    if !config.listens() {
+        return run::nothing_to_listen_on(args.check);
+    }
     if args.check {
         if args.verbose || !args.quiet {
             println!("Configuration file is valid");

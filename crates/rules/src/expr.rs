@@ -142,7 +142,13 @@ pub(crate) fn unknown<'a>(
         _ => "",
     };
     if known.lines().any(|k| k == name) {
-        return format!("'{name}' is a {what} of HAProxy that mulgil does not have yet");
+        let article = if what == "action" { "an" } else { "a" };
+        return format!("'{name}' is {article} {what} of HAProxy that mulgil does not have yet");
+    }
+    if name.starts_with("lua.") {
+        return format!(
+            "'{name}' is written in Lua, which is something of HAProxy that mulgil does not have yet"
+        );
     }
     match nearest(name, names.into_iter().copied()) {
         Some(near) => format!("unknown {what} '{name}': did you mean '{near}'?"),

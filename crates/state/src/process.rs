@@ -3,6 +3,8 @@
 use crate::counters::{Counter, Gauge, PerWorker, Rate};
 use crate::errors::Errors;
 use crate::generation::Generation;
+use crate::news::{self, Cause, News, Standing};
+use crate::{Backend, Server};
 use arc_swap::ArcSwap;
 use rules::Wall;
 use std::collections::HashMap;
@@ -83,6 +85,8 @@ pub struct Process {
     pub counters: PerWorker<ProcessCounters>,
     /// The configuration in force.
     pub generation: ArcSwap<Generation>,
+    /// What the logs shall tell of servers.
+    pub news: News,
     /// The last malformed messages.
     pub errors: Errors,
     /// Variables of the `proc` scope.
@@ -123,6 +127,7 @@ impl Process {
             connections: Gauge::default(),
             counters: PerWorker::new(workers),
             generation: ArcSwap::from_pointee(Generation::default()),
+            news: News::default(),
             errors: Errors::default(),
             vars: Mutex::new(rules::Vars::limited(config.global.tuning.vars)),
             rate_limits: rates.map(|rate| AtomicU32::new(rate.unwrap_or(0))),
@@ -198,6 +203,21 @@ impl Process {
     /// Begins the soft end.
     pub fn stop(&self) {
         self.stopping.store(true, Relaxed);
+    }
+
+    /// A server's state has changed since `before`: the schedulers and the logs are told.
+    pub fn changed(
+        &self,
+        backend: &Arc<Backend>,
+        server: &Server,
+        before: Standing,
+        cause: Cause<'_>,
+    ) {
+        server.mirror_health();
+        backend.refresh();
+        for (level, text) in news::lines(backend, server, before, cause) {
+            self.news.tell(backend.proxy(), level, text);
+        }
     }
 
     /// Milliseconds since the start, the clock of the rates.

@@ -14,7 +14,10 @@ fn server(id: u32, maxconn: u32) -> Server {
         id,
         address: Address::from_socket(SocketAddr::from(([127, 0, 0, 1], 1000))),
         hostname: None,
+        resolution: None,
         weight: 1,
+        priority: 1,
+        hash_key: model::HashKey::default(),
         backup: false,
         disabled: false,
         maxconn,
@@ -37,7 +40,11 @@ fn server(id: u32, maxconn: u32) -> Server {
         on_marked_down: None,
         shutdown_backup_sessions: false,
         redir: None,
+        non_stick: false,
         tcp_user_timeout: None,
+        tfo: false,
+        congestion: None,
+        namespace: None,
     }
 }
 
@@ -69,6 +76,7 @@ fn process_with(side: model::Backend) -> Arc<Process> {
         http_after_response: Vec::new(),
         tcp_request_content: Vec::new(),
         tcp_response_content: Vec::new(),
+        independent_streams: false,
         inspect_delay: None,
         frontend: None,
         backend: Some(Box::new(side)),
@@ -97,13 +105,20 @@ impl Wake for Unpark {
     }
 }
 
+fn class(class: i32) -> state::Priority {
+    state::Priority {
+        class,
+        ..state::Priority::default()
+    }
+}
+
 /// A place, waited for in the queue when all are taken.
 fn place(backend: &Arc<Backend>) -> Slot {
     match backend.pick(PickKey::default(), None) {
         Pick::Server(slot) => slot,
         Pick::None => panic!("the servers are usable"),
         Pick::Full(wanted) => {
-            let mut ticket = backend.enqueue(wanted.as_ref(), 0);
+            let mut ticket = backend.enqueue(wanted.as_ref(), class(0));
             let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
             let end = Instant::now() + Duration::from_secs(20);
             loop {
@@ -163,8 +178,8 @@ fn who_leaves_the_queue_passes_the_place_on() {
         .expect("the backend")
         .clone();
     let held = place(&backend);
-    let gone = backend.enqueue(None, 0);
-    let mut stays = backend.enqueue(None, 0);
+    let gone = backend.enqueue(None, class(0));
+    let mut stays = backend.enqueue(None, class(0));
     assert_eq!((gone.position(), stays.position()), (0, 1));
     drop(held);
     // The first has been granted the place and leaves without taking it.
@@ -182,8 +197,8 @@ fn a_lower_priority_value_goes_first() {
         .expect("the backend")
         .clone();
     let held = place(&backend);
-    let mut late = backend.enqueue(None, 5);
-    let mut urgent = backend.enqueue(None, -5);
+    let mut late = backend.enqueue(None, class(5));
+    let mut urgent = backend.enqueue(None, class(-5));
     drop(held);
     assert!(late.poll(Waker::noop()).is_pending() && urgent.poll(Waker::noop()).is_ready());
 }

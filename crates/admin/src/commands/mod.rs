@@ -6,14 +6,16 @@ mod conversation;
 mod limits;
 mod malformed;
 mod process;
+mod resolvers;
 mod servers;
 mod sessions;
 mod set_server;
 mod statistics;
+mod tables;
 mod variables;
 mod vrrp;
 
-pub(crate) use set_server::{ready, set_admin};
+pub(crate) use set_server::{change, drain, maintain, ready};
 
 use crate::cli::{Cli, Said, World};
 use model::CliLevel;
@@ -67,9 +69,11 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         limits::COMMANDS,
         malformed::COMMANDS,
         process::COMMANDS,
+        resolvers::COMMANDS,
         servers::COMMANDS,
         sessions::COMMANDS,
         statistics::COMMANDS,
+        tables::COMMANDS,
         variables::COMMANDS,
         vrrp::COMMANDS,
     ]

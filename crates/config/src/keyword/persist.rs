@@ -85,6 +85,15 @@ fn seconds(l: &Line<'_>, at: usize) -> Result<Option<Duration>, Fault> {
     Ok(time.filter(|t| t.as_secs() > 0))
 }
 
+/// `persist rdp-cookie` or `persist rdp-cookie(NAME)`.
+pub fn rdp_cookie(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
+    l.exactly(0, "nothing after it")?;
+    let keyword = l.keyword();
+    let name = keyword.split_once('(').map_or("msts", |(_, name)| name);
+    d.back.rdp_cookie = Some(name.trim_end_matches(')').into());
+    Ok(())
+}
+
 /// `force-persist` and `ignore-persist`: the first that matches counts.
 pub fn rule(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
     if !matches!(l.arg(0), "if" | "unless") {

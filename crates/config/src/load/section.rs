@@ -3,9 +3,9 @@
 use super::users::UsersDraft;
 use super::{Here, Loader};
 use crate::diag::{Fault, Severity};
-use crate::draft::{Draft, Line, sections};
+use crate::draft::{Draft, Line, Place, sections};
 use crate::vrrp::VrrpDraft;
-use model::ErrorPages;
+use model::{ErrorPages, Resolvers};
 use std::sync::Arc;
 
 /// The section being read.
@@ -16,6 +16,7 @@ pub(super) enum Section {
     Errors(Arc<str>, ErrorPages),
     Users(Arc<str>, UsersDraft),
     Vrrp(Box<VrrpDraft>),
+    Resolvers(Box<Resolvers>, Place),
     /// Not ours yet: the header has been reported, the lines are not read.
     Skipped,
 }
@@ -104,6 +105,7 @@ impl Loader<'_> {
                 self.vrrp_header(here);
                 return Ok(());
             }
+            "resolvers" => return self.resolvers_header(here),
             "defaults" => sections::D,
             "frontend" => sections::F,
             "backend" => sections::B,
@@ -114,11 +116,13 @@ impl Loader<'_> {
                 return Err(Fault::at(0, message));
             }
         };
+        let mut address_in_header = false;
         let (name, from) = match (word(1), word(2)) {
             ("from", base) if section == sections::D && !base.is_empty() => ("", Some(2)),
             (name, "from") => (name, Some(3)),
             (name, "") => (name, None),
             (name, other) => {
+                address_in_header = true;
                 let extra = format!("'{other}' is one word too many after '{kind} {name}'");
                 self.word_fault(
                     here,
@@ -154,7 +158,7 @@ impl Loader<'_> {
             None if section == sections::D => None,
             None => self.last_defaults.clone(),
         };
-        let draft = match base {
+        let mut draft = match base {
             Some(base) => {
                 if let Some(message) = base.cannot_serve(section) {
                     self.word_fault(here, Fault::at(0, message));
@@ -163,6 +167,9 @@ impl Loader<'_> {
             }
             None => Draft::new(name, section, place),
         };
+        if address_in_header {
+            draft.refused.insert("bind");
+        }
         if section != sections::D {
             self.claim(here, &draft);
         }
@@ -186,6 +193,27 @@ impl Loader<'_> {
             self.word_fault(here, Fault::at(2, message));
         }
         self.section = Section::Vrrp(Box::new(VrrpDraft::new(name, here.place(0))));
+    }
+
+    fn resolvers_header(&mut self, here: Here<'_>) -> Result<(), Fault> {
+        let name = here.word(1);
+        if name.is_empty() {
+            self.word_fault(here, Fault::at(0, "'resolvers' wants a name"));
+        } else if self.config.resolvers.contains_key(name) {
+            let message =
+                format!("there is a 'resolvers {name}' already: give this one another name");
+            self.word_fault(here, Fault::at(1, message));
+        }
+        if let Err(message) = check_name("name", name) {
+            self.word_fault(here, Fault::at(1, message));
+        }
+        if here.words.len() > 2 {
+            let message = format!("'{}' is one word too many: it is not read", here.word(2));
+            self.word_fault(here, Fault::warning(2, message));
+        }
+        let section = Box::new(Resolvers::named(name.into()));
+        self.section = Section::Resolvers(section, here.place(1));
+        Ok(())
     }
 
     /// The defaults section of a name.
@@ -261,6 +289,17 @@ impl Loader<'_> {
                 self.config.userlists.entry(name).or_insert(users);
             }
             Section::Vrrp(draft) => self.vrrp.push((draft.name(), *draft)),
+            Section::Resolvers(section, place) => {
+                if section.nameservers.is_empty() {
+                    let message = format!(
+                        "'resolvers {}' has no name server to ask: add a 'nameserver' line",
+                        section.name
+                    );
+                    self.at(&place, Severity::Warning, message);
+                }
+                let name = Arc::clone(&section.name);
+                self.config.resolvers.insert(name, Arc::new(*section));
+            }
             Section::Global | Section::None | Section::Skipped => {}
         }
     }
