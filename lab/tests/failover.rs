@@ -36,6 +36,9 @@ fn the_address_follows_a_crash_and_comes_back() {
     assert_eq!(net.get(VIP), "first");
     first.kill();
     second.wait_for("public", "state", "active");
+    // Its guardian said farewell for it, and took its address away.
+    net.wait_for_holder(2, VIP);
+    assert_eq!(second.vrrp("public", "reason"), "the active router left");
     until("the client reaches the second", || net.get(VIP) == "second");
     let first = Router::start(&net, 1, &config("first", 200, ""));
     net.wait_for_holder(1, VIP);

@@ -6,6 +6,7 @@
 
 mod check;
 mod door;
+pub mod guardian;
 mod instance;
 mod link;
 pub mod machine;

@@ -25,9 +25,19 @@ struct Set {
     inheritable: u32,
 }
 
-/// Reduces the calling thread's rights to those that failover needs, and keeps them when the
-/// process changes its user. Programs that the thread starts get none of them.
+/// Has the calling thread keep its rights when the process changes its user. All of them, at
+/// first: the C library changes the user of every thread, and ends the process if one cannot.
 pub fn keep() -> io::Result<()> {
+    // SAFETY: plain call, for the calling thread only.
+    match unsafe { libc::prctl(libc::PR_SET_SECUREBITS, NO_SETUID_FIXUP, 0, 0, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Reduces the calling thread's rights to those that failover needs, for good. Programs that it
+/// starts get none of them.
+pub fn reduce() -> io::Result<()> {
     let header = Header {
         version: VERSION_3,
         pid: 0,
@@ -39,15 +49,10 @@ pub fn keep() -> io::Result<()> {
     }; 2];
     sets[0].effective = KEPT;
     sets[0].permitted = KEPT;
-    // SAFETY: the first call takes no pointer; the second reads a header and two sets, as its
-    // version says. Both change the calling thread only.
-    let done = unsafe {
-        libc::prctl(libc::PR_SET_SECUREBITS, NO_SETUID_FIXUP, 0, 0, 0) == 0
-            && libc::syscall(libc::SYS_capset, &raw const header, &raw const sets) == 0
-    };
-    if done {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
+    // SAFETY: it reads a header and two sets, as the version says, and changes the calling thread
+    // only.
+    match unsafe { libc::syscall(libc::SYS_capset, &raw const header, &raw const sets) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }

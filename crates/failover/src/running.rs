@@ -6,6 +6,7 @@ mod peers;
 
 use crate::check::{Refusal, check};
 use crate::door::{Door, Inheritance, others};
+use crate::guardian::{Guardian, Will};
 use crate::instance::Instance;
 use crate::link::{Link, Netlink};
 use crate::machine::{Action, Advert, LEAVING, Machine, State};
@@ -42,6 +43,7 @@ pub struct Running {
     doors: Vec<Option<Door>>,
     looked: Instant,
     calls: Calls,
+    guardian: Option<Guardian>,
     watch: Box<dyn Watch>,
     say: Say,
 }
@@ -75,8 +77,18 @@ impl Running {
             doors: Vec::new(),
             looked: Instant::now(),
             calls: Calls::default(),
+            guardian: None,
             watch,
             say,
+        };
+        running.guardian = match Guardian::start() {
+            Ok(guardian) => Some(guardian),
+            Err(e) => {
+                (running.say)(&format!(
+                    "warning: vrrp: no guardian can be started: {e}; after a crash addresses stay until the next start"
+                ));
+                None
+            }
         };
         let inherited = running.inherit(replaces, &sections)?;
         running.clean(&sections, &inherited);
@@ -348,6 +360,7 @@ impl Running {
             }
             self.router.tick(now);
             self.act(now);
+            self.make_will();
             if let Some(wrong) = self.calls.step(now) {
                 (self.say)(&format!("warning: vrrp: {wrong}"));
             }
@@ -481,6 +494,23 @@ impl Running {
         });
     }
 
+    /// What is to be done if this process dies.
+    fn make_will(&mut self) {
+        let mut will = Will::default();
+        for (instance, member) in self.instances.iter().zip(&self.router.members) {
+            if let Some(link) = &instance.link {
+                let added = instance.added.iter();
+                will.addresses.extend(added.map(|a| (link.index, *a)));
+            }
+            if member.machine.state() == State::Active {
+                will.farewells.extend(instance.farewells());
+            }
+        }
+        if let Some(guardian) = &mut self.guardian {
+            guardian.tell(will);
+        }
+    }
+
     /// Does what the machines want done.
     fn act(&mut self, now: Instant) {
         for at in 0..self.instances.len() {
@@ -547,6 +577,7 @@ impl Running {
             member.machine.stop(now);
         }
         self.act(now);
+        self.make_will();
         self.calls.finish(LAST_WORDS);
     }
 }

@@ -25,6 +25,8 @@ pub enum Command {
     Status(Sender<Vec<VrrpStatus>>),
     /// An operator wants another router to be active, or no longer.
     Release(Option<String>, bool, Sender<Result<(), String>>),
+    /// The process has given up its privileges.
+    Reduce,
     /// The process ends: farewells, and addresses are removed.
     Stop,
 }
@@ -84,6 +86,12 @@ impl Service {
         let (answer, answered): (Sender<T>, Receiver<T>) = mpsc::channel();
         self.order(command(answer))?;
         answered.recv_timeout(PATIENCE).ok()
+    }
+
+    /// To be called when the process has given up its privileges: the thread keeps only what it
+    /// needs.
+    pub fn reduce_rights(&self) {
+        self.order(Command::Reduce);
     }
 
     /// Puts other sections into force; the state of those that are the same virtual router stays.

@@ -346,6 +346,9 @@ pub fn serve(
     };
     let vrrp = VirtualAddresses::start(&config, &process, how)?;
     world::drop_privileges(&config.global)?;
+    if how.keep_rights {
+        vrrp.reduce_rights();
+    }
     let tag = Tag {
         name: config
             .global

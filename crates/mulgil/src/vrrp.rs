@@ -55,6 +55,13 @@ impl VirtualAddresses {
         Ok(())
     }
 
+    /// The process has given up its privileges.
+    pub fn reduce_rights(&self) {
+        if let Some(service) = &*self.service.borrow() {
+            service.reduce_rights();
+        }
+    }
+
     /// Follows another configuration; says what it could not do.
     pub fn reload(&self, config: &Config) -> Vec<String> {
         if let Some(service) = &*self.service.borrow() {

@@ -31,6 +31,11 @@ impl Running {
                 Command::Release(name, released, answer) => {
                     let _ = answer.send(self.release(name.as_deref(), released, now));
                 }
+                Command::Reduce => {
+                    if let Err(e) = crate::rights::reduce() {
+                        (self.say)(&format!("warning: vrrp: rights cannot be reduced: {e}"));
+                    }
+                }
                 Command::Stop => return true,
             }
         }
