@@ -1,11 +1,12 @@
-//! `cargo xtask bench | bpf [--check] | check | coverage [--check] | profile LOAD |
-//! schedulers [--check|--time]`: what no compiler checks.
+//! `cargo xtask bench | bpf [--check] | check | coverage [--check] | failover [KILLS] |
+//! profile LOAD | schedulers [--check|--time]`: what no compiler checks.
 
 mod bench;
 mod bpf;
 mod check;
 mod choosing;
 mod coverage;
+mod failover;
 mod profile;
 mod schedulers;
 mod simulation;
@@ -19,6 +20,7 @@ fn main() {
         ["bench", rest @ ..] => bench::run(rest),
         ["bpf"] => bpf::run(false),
         ["bpf", "--check"] => bpf::run(true),
+        ["failover", rest @ ..] => failover::run(rest),
         ["check"] => check::run(),
         ["coverage"] => coverage::run(false),
         ["coverage", "--check"] => coverage::run(true),
@@ -27,7 +29,7 @@ fn main() {
         ["schedulers", "--time"] => choosing::run(),
         ["schedulers", "--check"] => schedulers::run(true),
         _ => Err(vec![
-            "usage: cargo xtask bench [...] | bpf [--check] | check | coverage [--check] | profile LOAD | schedulers [--check|--time]"
+            "usage: cargo xtask bench [...] | bpf [--check] | check | coverage [--check] | failover [KILLS] | profile LOAD | schedulers [--check|--time]"
                 .to_string(),
         ]),
     };
