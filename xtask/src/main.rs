@@ -1,5 +1,5 @@
 //! `cargo xtask bench | bpf [--check] | check | coverage [--check] | profile LOAD |
-//! schedulers [--check|--time]`: what no compiler checks.
+//! schedulers [--check|--time] | tables`: what no compiler checks.
 
 mod bench;
 mod bpf;
@@ -9,6 +9,7 @@ mod coverage;
 mod profile;
 mod schedulers;
 mod simulation;
+mod tables;
 
 use std::process::exit;
 
@@ -26,8 +27,9 @@ fn main() {
         ["schedulers"] => schedulers::run(false),
         ["schedulers", "--time"] => choosing::run(),
         ["schedulers", "--check"] => schedulers::run(true),
+        ["tables"] => tables::run(),
         _ => Err(vec![
-            "usage: cargo xtask bench [...] | bpf [--check] | check | coverage [--check] | profile LOAD | schedulers [--check|--time]"
+            "usage: cargo xtask bench [...] | bpf [--check] | check | coverage [--check] | profile LOAD | schedulers [--check|--time] | tables"
                 .to_string(),
         ]),
     };
