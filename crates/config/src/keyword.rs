@@ -5,6 +5,7 @@ mod balance;
 mod check;
 mod common;
 mod compression;
+mod datagram;
 mod front;
 mod options;
 mod pages;
@@ -75,6 +76,7 @@ pub fn keywords() -> impl Iterator<Item = &'static Keyword> {
         front::FRONT_KEYWORDS,
         back::BACK_KEYWORDS,
         check::CHECK_KEYWORDS,
+        datagram::DATAGRAM_KEYWORDS,
         ruleset::RULE_KEYWORDS,
     ]
     .into_iter()
@@ -235,6 +237,7 @@ fn mark(name: &'static str) -> Option<&'static str> {
         _ if RULE_ORDER.contains(&name) => Some(name),
         _ if name.starts_with("http-check ") => Some("http-check"),
         _ if name.starts_with("tcp-check ") => Some("tcp-check"),
+        _ if name.starts_with("udp-check ") => Some("udp-check"),
         _ => None,
     }
 }

@@ -4,6 +4,7 @@ mod blocks;
 mod finish;
 mod section;
 mod servers;
+mod sockets;
 mod users;
 
 use crate::diag::{Diagnostic, Fault, Report, Severity};

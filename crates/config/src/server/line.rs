@@ -65,7 +65,7 @@ const MOST_OF_A_TEMPLATE: u32 = 100_000;
 fn named(line: &mut Line<'_>, name: &str, at: usize, from: &Reading) -> Result<Server, Fault> {
     let (address, hostname) = line.map(
         at,
-        address::parse(line.arg(at), Purpose::Connect, None, line.source),
+        address::parse_any(line.arg(at), Purpose::Connect, None, line.source),
     )?;
     let mut reading = words(line, at + 1, from)?;
     let mut server = reading.server;
