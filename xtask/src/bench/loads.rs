@@ -13,16 +13,19 @@ pub enum Section {
     Tls,
     /// TCP mode.
     Tcp,
+    /// UDP mode.
+    Udp,
 }
 
 impl Section {
     /// In the order of the page.
-    pub const ALL: [Section; 5] = [
+    pub const ALL: [Section; 6] = [
         Section::Http,
         Section::Memory,
         Section::Workers,
         Section::Tls,
         Section::Tcp,
+        Section::Udp,
     ];
 
     /// As the command line and the markers in the page name it.
@@ -33,6 +36,7 @@ impl Section {
             Section::Workers => "workers",
             Section::Tls => "tls",
             Section::Tcp => "tcp",
+            Section::Udp => "udp",
         }
     }
 }
@@ -215,6 +219,21 @@ pub const LOADS: &[Load] = &[
         tcp: true,
         ..PLAIN
     },
+    Load {
+        key: "udp",
+        name: "64 clients, 64 bytes there and back",
+        section: Section::Udp,
+        path: "",
+        ..PLAIN
+    },
+    Load {
+        key: "udp-close",
+        name: "a new client for each 64 bytes",
+        section: Section::Udp,
+        path: "",
+        close: true,
+        ..PLAIN
+    },
 ];
 
 impl Load {
@@ -228,7 +247,12 @@ impl Load {
 
     /// Whether it only moves bytes, with the load generator at both ends.
     pub fn is_transfer(&self) -> bool {
-        self.path.is_empty()
+        self.section == Section::Tcp && self.path.is_empty()
+    }
+
+    /// Whether it is of datagrams, with the load generator at both ends.
+    pub fn is_datagrams(&self) -> bool {
+        self.section == Section::Udp
     }
 
     /// Its idle connections, as far as descriptors go: a proxy wants two for each, and the hard
