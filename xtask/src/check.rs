@@ -15,17 +15,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &["http", "rules", "model", "tls"]),
     ("proxy", &["http", "rules", "model", "state", "tls", "wire"]),
     ("admin", &["http", "rules", "model", "state", "tls"]),
-    ("failover", &["model", "wire"]),
+    ("failover", &["model", "state", "wire"]),
     ("packet", &["model", "state"]),
     (
         "mulgil",
         &[
-            "http", "rules", "model", "state", "config", "proxy", "admin", "tls", "packet",
+            "http", "rules", "model", "state", "config", "proxy", "admin", "tls", "failover",
+            "packet",
         ],
     ),
     ("lab", &[]),
     ("bench", &[]),
-    ("xtask", &["rules", "config", "admin"]),
+    ("xtask", &["rules", "model", "state", "config", "admin"]),
 ];
 
 /// Licences that may be linked.

@@ -503,6 +503,7 @@ pub fn stats_socket(line: &mut Line<'_>) -> Result<model::StatsSocket, Fault> {
     let mut rest = Line {
         words: &kept,
         warnings: Vec::new(),
+        table_uses: Default::default(),
         ..*line
     };
     let read = options(&mut rest, 1);

@@ -5,7 +5,9 @@ use crate::fingerprint::Fingerprint;
 use crate::lexer::Word;
 use crate::source::{DefaultPath, Source};
 use model::{Backend, Frontend, HttpOptions, LogSetting, Mode, ProxyKind, StatsPage, Timeouts};
+use rules::stick::TableUse;
 use rules::{Acls, Rule, Scope};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -72,6 +74,10 @@ pub struct Draft {
     pub userlist_references: Vec<Reference>,
     /// Names of servers that must exist here.
     pub server_references: Vec<Reference>,
+    /// `stick-table`.
+    pub stick_table: Option<(model::StickTable, Place)>,
+    /// Stick tables that rules use.
+    pub table_uses: Vec<(TableUse, Place)>,
     /// The first line of each keyword that has no effect without something said elsewhere.
     pub marks: BTreeMap<&'static str, Place>,
     /// Keywords of lines that were refused: what they would have set is not missing, too.
@@ -170,6 +176,8 @@ impl Draft {
             references: Vec::new(),
             userlist_references: Vec::new(),
             server_references: Vec::new(),
+            stick_table: None,
+            table_uses: Vec::new(),
             marks: BTreeMap::new(),
             refused: BTreeSet::new(),
             clitcpka: Default::default(),
@@ -264,8 +272,12 @@ pub struct Line<'a> {
     #[allow(dead_code)]
     // what `ca-base` and `crt-base` say is for words with files of certificates
     pub bases: &'a Bases,
+    /// The proxy it stands in; empty where there is none.
+    pub proxy: &'a str,
     /// Warnings about this line, and the errors of its words but the last one's.
     pub warnings: Vec<Fault>,
+    /// Stick tables that it names.
+    pub table_uses: RefCell<Vec<TableUse>>,
 }
 
 /// What `global` says about reading other things.
@@ -275,6 +287,7 @@ pub struct Bases {
     pub ca_base: Option<String>,
     pub crt_base: Option<String>,
     pub tls: crate::tls::Defaults,
+    pub stick_counters: Option<usize>,
 }
 
 impl<'a> Line<'a> {
@@ -392,11 +405,20 @@ impl<'a> Line<'a> {
         parse: impl FnOnce(&[&str], &Scope<'_>) -> Result<T, rules::ParseError>,
     ) -> Result<T, Fault> {
         let read = |path: &str| self.source.read(path);
+        let uses_table = |used| self.uses_table(used);
         let scope = Scope {
             acls,
             read_file: &read,
+            proxy: self.proxy,
+            stick_counters: self.bases.stick_counters.unwrap_or(rules::STICK_COUNTERS),
+            uses_table: &uses_table,
         };
         parse(&self.texts(at), &scope).map_err(|e| Fault::rule(e, self.skip + at))
+    }
+
+    /// Notes a stick table that the line names.
+    pub fn uses_table(&self, used: TableUse) {
+        self.table_uses.borrow_mut().push(used);
     }
 
     /// The format of a line in the argument at `at`.
@@ -474,7 +496,9 @@ pub fn loose_line<T>(
         text: "",
         source,
         bases: &Bases::default(),
+        proxy: "",
         warnings: Vec::new(),
+        table_uses: RefCell::default(),
     };
     let made = read(&mut line);
     let first = line

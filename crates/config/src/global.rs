@@ -497,6 +497,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
                 let mut inner = Line {
                     skip: l.skip + 1,
                     warnings: Vec::new(),
+                    table_uses: Default::default(),
                     ..*l
                 };
                 if inner.args().is_empty() {
@@ -605,6 +606,16 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "the part of it kept for rewriting",
         |r, l| {
             r.global.tuning.maxrewrite = size(l, 0, 1 << 27)?;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tune.stick-counters",
+        "N",
+        "3",
+        "how many entries of stick tables a session may track at once",
+        |r, l| {
+            r.bases.stick_counters = Some(num(l, 0, 100)? as usize);
             Ok(())
         }
     ),

@@ -5,15 +5,17 @@ mod finish;
 mod section;
 mod servers;
 mod sockets;
+mod tables;
 mod users;
 
 use crate::diag::{Diagnostic, Fault, Report, Severity};
-use crate::draft::{Bases, Draft, Line, Place};
+use crate::draft::{Bases, Draft, Line, Place, sections};
 use crate::fingerprint::{Fingerprint, Remembering};
 use crate::global::{self, Reading};
 use crate::keyword;
 use crate::lexer::{self, Variables, Word};
 use crate::source::{Source, Within};
+use crate::vrrp::VrrpDraft;
 use blocks::Block;
 use model::Config;
 use section::Section;
@@ -57,6 +59,7 @@ pub fn load(request: &LoadRequest, source: &dyn Source) -> Loaded {
         frontends: HashMap::new(),
         backends: HashMap::new(),
         common: Fingerprint::default(),
+        vrrp: Vec::new(),
     };
     let mut files = Vec::new();
     for path in &request.paths {
@@ -105,6 +108,8 @@ struct Loader<'a> {
     backends: HashMap<Arc<str>, Arc<str>>,
     /// Of all sections that are no proxies.
     common: Fingerprint,
+    /// `vrrp` sections by name.
+    vrrp: Vec<(Arc<str>, VrrpDraft)>,
 }
 
 /// A line as it stands in its file, with its words.
@@ -268,6 +273,10 @@ impl Loader<'_> {
                 std::mem::take(&mut self.bases),
             )
         };
+        let proxy = match &self.section {
+            Section::Proxy(draft) if draft.section != sections::D => Arc::clone(&draft.name),
+            _ => "".into(),
+        };
         let within = Within {
             source: self.source,
             folder: bases.default_path.folder(here.file),
@@ -286,7 +295,9 @@ impl Loader<'_> {
             text: here.text,
             source: &source,
             bases: &bases,
+            proxy: &proxy,
             warnings: Vec::new(),
+            table_uses: Default::default(),
         };
         let result = match &mut self.section {
             Section::None => Err(section::no_section(name)),
@@ -301,11 +312,13 @@ impl Loader<'_> {
             }
             Section::Errors(_, pages) => section::error_page(pages, &line),
             Section::Users(_, users) => users.line(here),
+            Section::Vrrp(draft) => draft.line(&mut line),
             Section::Proxy(draft) => keyword::line(draft, &mut line),
         };
         let warnings = std::mem::take(&mut line.warnings);
         let fingerprint = match &mut self.section {
             Section::Proxy(draft) => &mut draft.fingerprint,
+            Section::Vrrp(draft) => &mut draft.fingerprint,
             _ => &mut self.common,
         };
         fingerprint.mix_line(here.words);

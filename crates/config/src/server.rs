@@ -93,6 +93,7 @@ fn blank() -> Server {
         on_marked_down: None,
         shutdown_backup_sessions: false,
         redir: None,
+        non_stick: false,
         tcp_user_timeout: None,
         tfo: false,
         congestion: None,
@@ -331,6 +332,16 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         "its level with 'balance priority': 1 serves first",
         |r, l, at| {
             r.server.priority = num(l, at, 1, 256)? as u16;
+            Ok(())
+        }
+    ),
+    word!(
+        "non-stick",
+        "",
+        "",
+        "no `stick` rule remembers it",
+        |r, _, _| {
+            r.server.non_stick = true;
             Ok(())
         }
     ),

@@ -15,9 +15,11 @@ mod log;
 mod persistence;
 mod proxy;
 mod server;
+mod stick;
 mod timeouts;
 mod tls;
 mod users;
+mod vrrp;
 
 pub use crate::tls::{CheckTls, ServerTls};
 pub use address::{Address, Host, PortSpec, SocketKind};
@@ -35,9 +37,11 @@ pub use proxy::{
     Proxy, ProxyKind, Redispatch, RestrictNames, RetryOn, StatsPage, SwitchRule, SwitchTarget,
 };
 pub use server::{HashKey, MarkedDown, Observe, OnError, SendProxy, Server, SourceAddress};
+pub use stick::{ServerKey, StickRule, StickStore, StickTable, Stored};
 pub use timeouts::Timeouts;
 
 pub use users::{Password, User, UserList};
+pub use vrrp::{PeerKey, Script, Track, Tracked, VirtualAddress, Vrrp};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,6 +57,10 @@ pub struct Config {
     pub http_errors: BTreeMap<Arc<str>, Arc<ErrorPages>>,
     /// `userlist` sections by name.
     pub userlists: BTreeMap<Arc<str>, UserList>,
+    /// `vrrp` sections, in the order of the files.
+    pub vrrp: Vec<Arc<Vrrp>>,
+    /// All stick tables; the names differ.
+    pub tables: Vec<Arc<StickTable>>,
 }
 
 impl Config {

@@ -452,6 +452,8 @@ pub struct Backend {
     pub rdp_cookie: Option<Arc<str>>,
     /// `option persist`: a cookie counts even while its server is down.
     pub persist: bool,
+    /// `stick` rules, in order.
+    pub stick_rules: Vec<crate::StickRule>,
     /// `fullconn`.
     pub fullconn: Option<u32>,
     /// What checks do.
@@ -500,6 +502,7 @@ impl Default for Backend {
             persist_rules: Vec::new(),
             rdp_cookie: None,
             persist: false,
+            stick_rules: Vec::new(),
             fullconn: None,
             check: Arc::default(),
             disable_on_404: false,

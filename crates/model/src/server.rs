@@ -130,6 +130,8 @@ pub struct Server {
     pub shutdown_backup_sessions: bool,
     /// `redir PREFIX`.
     pub redir: Option<Arc<str>>,
+    /// `non-stick`: no `stick` rule remembers it.
+    pub non_stick: bool,
     /// `tcp-ut`.
     pub tcp_user_timeout: Option<Duration>,
     /// `tfo`: the first bytes go with the packet that opens the connection (RFC 7413).

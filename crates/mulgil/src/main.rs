@@ -14,6 +14,7 @@ mod master;
 mod pages;
 mod run;
 mod version;
+mod vrrp;
 mod world;
 
 use args::Args;

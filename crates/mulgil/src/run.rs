@@ -6,6 +6,7 @@ use crate::handover;
 use crate::keeper::{self, Keeper};
 use crate::life::{Life, Signals};
 use crate::pages::Pages;
+use crate::vrrp::VirtualAddresses;
 use crate::world::{self, wall_now};
 use config::{LoadRequest, Severity, Source};
 use model::Config;
@@ -213,6 +214,7 @@ pub fn set_variables(process: &Arc<Process>, config: &Config, wall: Wall) {
         process,
         generation: &generation,
         now: Instant::now(),
+        tracked: None,
     };
     for rule in &config.global.set_vars {
         let mut cx = Ctx {
@@ -291,7 +293,6 @@ pub fn serve(
     } = prepared;
     // The zone is read once, while its file can be reached.
     let _ = world::local_zone(0);
-    world::drop_privileges(&config.global)?;
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     let workers = config.global.nbthread.map_or(cores, |n| n as usize);
     let hostname = world::hostname();
@@ -311,6 +312,8 @@ pub fn serve(
             Arc::clone(name)
         }
     });
+    let vrrp = VirtualAddresses::start(&config, &process)?;
+    world::drop_privileges(&config.global)?;
     let tag = Tag {
         name: config
             .global
@@ -364,6 +367,7 @@ pub fn serve(
         env: RefCell::new(env),
         engine: RefCell::new(Some(engine)),
         listeners: RefCell::new(listeners),
+        vrrp,
         stop_by: Cell::new(None),
     });
     let conversations = Rc::new(Control {
@@ -397,6 +401,7 @@ pub fn serve(
             () = orphaned => Ok(Ended::Signal(libc::SIGTERM)),
         }
     });
+    life.vrrp.stop();
     if let Some(engine) = life.engine.take() {
         engine.quit();
     }

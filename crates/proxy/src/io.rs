@@ -267,20 +267,7 @@ impl Io {
     /// Closing will reset the connection instead of ending it in four packets and a minute of
     /// waiting. For connections on which both sides have said all they had to say.
     pub fn close_at_once(&self) {
-        let linger = libc::linger {
-            l_onoff: 1,
-            l_linger: 0,
-        };
-        // SAFETY: value and length describe `linger`.
-        unsafe {
-            libc::setsockopt(
-                self.raw(),
-                libc::SOL_SOCKET,
-                libc::SO_LINGER,
-                (&raw const linger).cast(),
-                size_of::<libc::linger>() as libc::socklen_t,
-            )
-        };
+        crate::socket::close_at_once(self.raw());
     }
 
     /// Ends our direction of the stream; an error means that the peer is gone already.

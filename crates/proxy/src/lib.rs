@@ -20,6 +20,7 @@ macro_rules! ctx {
                 process: &$stream.worker.process,
                 generation: &$stream.generation,
                 now: $stream.times.arrival.complete,
+                tracked: Some(&$stream.client.tracked),
             },
             log: None,
             rng: &$stream.worker.rng,
@@ -53,6 +54,7 @@ mod roster;
 mod service;
 mod session;
 mod socket;
+mod stick;
 mod stream;
 mod tcp;
 mod termination;

@@ -14,13 +14,14 @@ use crate::worker::{Door, Worker, spawn_session};
 use model::{Address, Bind, Config};
 use rules::action::{Effects, run};
 use rules::{Ctx, NoTrace, Rule, SessionInfo, StreamInfo, Vars, Verdict};
+use state::stick::Tracked;
 use state::{Frontend, Gauge, SessionGuard};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -471,20 +472,26 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     process.conn_rate.event(now);
     let vars = RefCell::new(Vars::limited(worker.generation().config.global.tuning.vars));
     let side = frontend.side();
-    let mut rejected = rejects(worker, &side.tcp_request_connection, &info, &vars, at);
+    let tracked = Tracked::default();
+    let descriptor = fd.as_raw_fd();
+    let rejects = |rules| rejects(worker, rules, &info, &vars, &tracked, (at, descriptor));
+    let mut rejected = rejects(&side.tcp_request_connection);
     // Where something comes before the session, its rules come after that.
-    if !options.accept_proxy && options.tls.is_none() {
-        rejected |= rejects(worker, &side.tcp_request_session, &info, &vars, at);
+    let at_once = !options.accept_proxy && options.tls.is_none();
+    if at_once && !rejected {
+        rejected = rejects(&side.tcp_request_session);
     }
     if rejected {
         counters.dreq.add(1);
         leave(doors, worker.id);
         return;
     }
+    if at_once {
+        tracked.session(now);
+    }
     counters.stot.add(1);
     counters.sess_rate.event(now);
     process.sess_rate.event(now);
-    let descriptor = fd.as_raw_fd();
     let io = Io::new(fd);
     let live = worker.roster.add(peer, frontend.id, at, descriptor);
     let seat = Seat::take(worker, doors, live);
@@ -505,6 +512,7 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         handshake: Duration::ZERO,
         private: None,
         vars,
+        tracked,
         _guard: guard,
         seat,
     };
@@ -514,20 +522,25 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
 /// Whether the `tcp-request session` rules refuse a connection whose prelude is over.
 pub fn session_rejected(worker: &Worker, client: &Client) -> bool {
     let rules = &client.frontend.side().tcp_request_session;
-    let rejected = rejects(worker, rules, &client.info, &client.vars, worker.now());
+    let (vars, tracked, now) = (&client.vars, &client.tracked, worker.now());
+    let at = (now, client.io.socket().raw());
+    let rejected = rejects(worker, rules, &client.info, vars, tracked, at);
     if rejected {
         client.frontend.counters().of(worker.id).dreq.add(1);
+    } else {
+        tracked.session(worker.process.millis(now));
     }
     rejected
 }
 
-/// Whether rules refuse a connection that has brought no request yet.
+/// Whether rules refuse a connection that has brought no request yet; now, and its descriptor.
 fn rejects(
     worker: &Worker,
     rules: &[Rule],
     info: &SessionInfo,
     vars: &RefCell<Vars>,
-    at: Instant,
+    tracked: &Tracked,
+    (at, descriptor): (Instant, RawFd),
 ) -> bool {
     if rules.is_empty() {
         return false;
@@ -537,6 +550,7 @@ fn rejects(
         process: &worker.process,
         generation: &generation,
         now: at,
+        tracked: Some(tracked),
     };
     let stream = StreamInfo::default();
     let mut cx = Ctx {
@@ -554,7 +568,11 @@ fn rejects(
     };
     let mut effects = Effects::default();
     let verdict = run(rules, 0, &mut cx, &mut effects, &mut NoTrace);
-    matches!(verdict, Verdict::Reject)
+    let rejected = matches!(verdict, Verdict::Reject);
+    if let Some(silence) = effects.silence {
+        socket::silence(descriptor, silence);
+    }
+    rejected
 }
 
 /// What a session of datagrams begins with.
@@ -567,6 +585,8 @@ pub struct OpenedDatagrams {
     pub info: Box<SessionInfo>,
     /// Its variables.
     pub vars: RefCell<Vars>,
+    /// What it tracks in stick tables.
+    pub tracked: Tracked,
     /// When its first datagram came.
     pub at: Instant,
     /// Its place in the worker's load and roster.
@@ -599,7 +619,13 @@ pub fn open_datagrams(
         _frontend: frontend.enter(),
     };
     frontend.pace(Duration::from_millis(millis));
-    let port = socket::local_address(listener.socket.as_raw_fd()).map(|a| a.port());
+    let port = match &listener.bind.address {
+        Address::Inet {
+            port: model::PortSpec::Fixed(port),
+            ..
+        } => Some(*port),
+        _ => None,
+    };
     let info = Box::new(SessionInfo {
         src: Some(peer),
         dst: listener.local.or(local.zip(port).map(SocketAddr::from)),
@@ -620,12 +646,14 @@ pub fn open_datagrams(
     counters.conn_rate.event(millis);
     let vars = RefCell::new(Vars::limited(generation.config.global.tuning.vars));
     let side = frontend.side();
-    if rejects(worker, &side.tcp_request_connection, &info, &vars, at)
-        || rejects(worker, &side.tcp_request_session, &info, &vars, at)
-    {
+    let tracked = Tracked::default();
+    // There is no connection of its own that could be silenced: its datagram is lost all the same.
+    let rejects = |rules| rejects(worker, rules, &info, &vars, &tracked, (at, -1));
+    if rejects(&side.tcp_request_connection) || rejects(&side.tcp_request_session) {
         counters.dreq.add(1);
         return None;
     }
+    tracked.session(millis);
     counters.stot.add(1);
     counters.sess_rate.event(millis);
     let descriptor = listener.socket.as_raw_fd();
@@ -641,6 +669,7 @@ pub fn open_datagrams(
         frontend,
         info,
         vars,
+        tracked,
         at,
         _places: places,
     })

@@ -125,6 +125,7 @@ fn with_facts(
         process: &s.worker.process,
         generation: &s.generation,
         now: end,
+        tracked: Some(&s.client.tracked),
     };
     let cx = Ctx {
         session: &s.client.info,
@@ -189,6 +190,8 @@ pub struct Told<'a> {
     pub session: &'a rules::SessionInfo,
     /// Its variables.
     pub vars: &'a std::cell::RefCell<rules::Vars>,
+    /// What it tracks.
+    pub tracked: &'a state::stick::Tracked,
     /// What was decided of it.
     pub stream: &'a rules::StreamInfo,
 }
@@ -207,6 +210,7 @@ pub fn write(
         process: &worker.process,
         generation: &generation,
         now: end,
+        tracked: Some(told.tracked),
     };
     let cx = Ctx {
         session: told.session,
@@ -244,6 +248,7 @@ pub fn log_session(
         proxy: client.frontend.proxy(),
         session: &client.info,
         vars: &client.vars,
+        tracked: &client.tracked,
         stream: info.unwrap_or(&none),
     };
     write(worker, &told, facts, format, level, end);

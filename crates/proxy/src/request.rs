@@ -202,7 +202,11 @@ impl Stream<'_> {
         }
         self.retry_forbidden |= effects.no_retry;
         self.info.prioritise(&effects);
-        socket::mark(self.client.io.socket().raw(), effects.tos, effects.mark);
+        let fd = self.client.io.socket().raw();
+        socket::mark(fd, effects.tos, effects.mark);
+        if let Some(silence) = effects.silence {
+            socket::silence(fd, silence);
+        }
         for (slot, value) in effects.captures {
             self.captures
                 .put(response, slot, &value, self.frontend.side());

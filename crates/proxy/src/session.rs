@@ -12,6 +12,7 @@ use crate::{malformed, pool::ServerConn, prelude, reply, tcp};
 use http::{Head, h1};
 use rules::{SessionInfo, Vars};
 use state::Frontend;
+use state::stick::Tracked;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -48,6 +49,8 @@ pub struct Client {
     pub private: Option<Box<(u32, ServerConn)>>,
     /// Variables of the session, and of its request while there is one.
     pub vars: RefCell<Vars>,
+    /// Entries of stick tables that the session and its request hold.
+    pub tracked: Tracked,
     /// The place in the limits of frontend and listener; held for its drop.
     pub _guard: crate::listen::Places,
     /// The place in the worker's load and roster.

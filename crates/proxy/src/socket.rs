@@ -2,6 +2,7 @@
 
 use crate::netns;
 use model::{Address, Bind, Host, PortSpec, SocketKind, SourceAddress};
+use rules::Silence;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -26,6 +27,8 @@ pub struct Outgoing<'a> {
     pub congestion: Option<&'a str>,
     /// `namespace`.
     pub namespace: Option<&'a str>,
+    /// Many datagrams in a row may come: worth a call that lets the kernel join them.
+    pub many: bool,
 }
 
 /// Starts a TCP connection; it is made, refused or still under way when this returns.
@@ -73,7 +76,9 @@ pub fn connect_udp(addr: SocketAddr, options: &Outgoing<'_>) -> io::Result<Owned
         }
         bind_source(&socket, source)?;
     }
-    join_datagrams(&socket);
+    if options.many {
+        join_datagrams(&socket);
+    }
     socket.connect(&addr.into())?;
     Ok(socket.into())
 }
@@ -241,6 +246,13 @@ pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool) -> io::Result<OwnedFd
             if options.transparent {
                 set_transparent(&socket, addr)?;
             }
+            if options.moves {
+                if addr.is_ipv4() {
+                    socket.set_freebind_v4(true)?;
+                } else {
+                    socket.set_freebind_v6(true)?;
+                }
+            }
             if let Some(interface) = &options.interface {
                 socket.bind_device(Some(interface.as_bytes()))?;
             }
@@ -352,6 +364,42 @@ pub fn mark(fd: RawFd, tos: Option<u8>, mark: Option<u32>) {
     if let Some(mark) = mark {
         let _ = set_int(fd, libc::SOL_SOCKET, libc::SO_MARK, mark as i32);
     }
+}
+
+/// Has a connection end without the client's hearing of it when it is closed: in repair mode the
+/// kernel sends nothing, which needs CAP_NET_ADMIN; else a reset that passes no router.
+pub fn silence(fd: RawFd, how: Silence) {
+    let quiet =
+        how == Silence::Complete && set_int(fd, libc::IPPROTO_TCP, libc::TCP_REPAIR, 1).is_ok();
+    if quiet {
+        return;
+    }
+    let ttl = match how {
+        Silence::Complete => 1,
+        Silence::Reset(ttl) => i32::from(ttl),
+    };
+    // Those of the other family are refused, and so is all of this where there is no IP.
+    let _ = set_int(fd, libc::IPPROTO_IP, libc::IP_TTL, ttl);
+    let _ = set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, ttl);
+    close_at_once(fd);
+}
+
+/// Has a connection end with a reset when it is closed.
+pub fn close_at_once(fd: RawFd) {
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    // SAFETY: value and length describe `linger`.
+    unsafe {
+        libc::setsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            size_of::<libc::linger>() as libc::socklen_t,
+        )
+    };
 }
 
 fn set_int(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {

@@ -7,8 +7,10 @@ use crate::pool::ServerConn;
 use crate::relay::Relay;
 use crate::report;
 use crate::session::Client;
+use crate::stick::{self, Sticking};
 use crate::termination::{Cause, Phase, Termination};
 use crate::worker::Worker;
+use model::StickStore;
 use rules::action::{Effects, run as run_rules};
 use rules::{Ctx, LogFacts, NoTrace, StreamInfo, Timers, Verdict};
 use state::{Backend, Slot};
@@ -136,6 +138,7 @@ async fn inspect(
             process: &worker.process,
             generation: &generation,
             now,
+            tracked: Some(&client.tracked),
         };
         let mut cx = Ctx {
             session: &client.info,
@@ -154,7 +157,11 @@ async fn inspect(
         // Rule by rule: one that cannot be decided yet holds up those after it.
         let this = rules.get(..=from).unwrap_or_default();
         let verdict = run_rules(this, from, &mut cx, &mut effects, &mut NoTrace);
-        crate::socket::mark(client.io.socket().raw(), effects.tos, effects.mark);
+        let fd = client.io.socket().raw();
+        crate::socket::mark(fd, effects.tos, effects.mark);
+        if let Some(silence) = effects.silence {
+            crate::socket::silence(fd, silence);
+        }
         info.prioritise(&effects);
         match verdict {
             Verdict::Reject | Verdict::Deny(_) => {
@@ -208,8 +215,10 @@ async fn reach(
     session: &mut Session,
 ) -> Result<ServerConn, Termination> {
     let mut avoid = None;
+    let mut sticking = sticking(worker, client, backend, &session.info);
     loop {
-        let slot = place::take(worker, client, backend, &session.info, avoid).await?;
+        let sticky = sticking.server.take();
+        let slot = place::take(worker, client, backend, &session.info, avoid, sticky).await?;
         session.queued.get_or_insert_with(|| worker.now());
         let server = Arc::clone(slot.server());
         session.info.server = Some(Arc::clone(&server.name));
@@ -224,6 +233,7 @@ async fn reach(
         match connect::open(worker, client, backend, &server, name).await {
             Ok(connection) => {
                 let now = worker.now();
+                sticking.store(&server, worker.process.millis(now));
                 session.connected = Some(now);
                 if let (Some(slot), Some(began)) = (&session.slot, session.queued) {
                     let took = now.saturating_duration_since(began);
@@ -270,6 +280,22 @@ async fn reach(
     }
 }
 
+/// What the `stick` rules find, those for responses included: of a connection nothing more is
+/// known later.
+fn sticking(worker: &Worker, client: &Client, backend: &Backend, info: &StreamInfo) -> Sticking {
+    if backend.side().stick_rules.is_empty() {
+        return Sticking::default();
+    }
+    let generation = worker.generation();
+    let now_ms = worker.process.millis(worker.now());
+    place::with_ctx(worker, client, info, |cx| {
+        let read = |when| stick::read(backend, &generation, cx, now_ms, when, false);
+        let mut found = read(StickStore::Request);
+        found.join(read(StickStore::Response));
+        found
+    })
+}
+
 /// The name that a TLS connection to this server asks for.
 fn tls_name(
     worker: &Worker,
@@ -301,6 +327,8 @@ fn finish(worker: &Worker, client: &mut Client, session: &Session, ended: Termin
         }
     }
     worker.process.counters.of(worker.id).bytes_out.add(sent);
+    let now = worker.process.millis(worker.now());
+    client.tracked.bytes(received, sent, now);
     if let Some(backend) = backend {
         backend.sessions().leave();
     }
@@ -386,6 +414,6 @@ mod tests {
             size_of::<F>()
         }
         let bytes = future(run);
-        assert!(bytes <= 704, "{bytes} bytes");
+        assert!(bytes <= 720, "{bytes} bytes");
     }
 }

@@ -407,6 +407,21 @@ async fn tend(worker: Rc<Worker>) {
         worker.clock.set((now, wall_now()));
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         worker.pools.purge(&mut cx, now);
+        if worker.id == 0 {
+            purge_tables(&worker).await;
+        }
+    }
+}
+
+/// Removes what is over from the stick tables, a few entries at a time: sessions go on between.
+async fn purge_tables(worker: &Worker) {
+    let generation = worker.generation();
+    for table in &generation.tables {
+        let mut part = Some(0);
+        while let Some(at) = part {
+            part = table.purge(at, worker.process.millis(Instant::now()));
+            tokio::task::yield_now().await;
+        }
     }
 }
 

@@ -4,7 +4,8 @@ use crate::backend::Backend;
 use crate::frontend::Frontend;
 use crate::process::Process;
 use crate::server::Server;
-use model::{Config, Proxy};
+use crate::stick::Table;
+use model::{Config, Proxy, StickTable};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -17,6 +18,8 @@ pub struct Generation {
     pub frontends: Vec<Arc<Frontend>>,
     /// In the order of the files.
     pub backends: Vec<Arc<Backend>>,
+    /// Stick tables, in the order of the configuration.
+    pub tables: Vec<Arc<Table>>,
     frontend_names: HashMap<Arc<str>, usize>,
     backend_names: HashMap<Arc<str>, usize>,
 }
@@ -27,6 +30,7 @@ impl Generation {
     /// proxy its counters and gauges.
     pub(crate) fn next(&self, config: Arc<Config>, process: &Process) -> Generation {
         let mut next = Generation {
+            tables: config.tables.iter().map(|t| self.table_of(t)).collect(),
             config: Arc::clone(&config),
             ..Generation::default()
         };
@@ -58,6 +62,22 @@ impl Generation {
             }
         }
         next
+    }
+
+    /// A stick table: the one there was, where its entries can stay.
+    fn table_of(&self, settings: &StickTable) -> Arc<Table> {
+        match self.table(&settings.name).filter(|t| t.fits(settings)) {
+            Some(table) => {
+                table.reconfigure(settings);
+                Arc::clone(table)
+            }
+            None => Arc::new(Table::new(settings)),
+        }
+    }
+
+    /// A stick table by name.
+    pub fn table(&self, name: &str) -> Option<&Arc<Table>> {
+        self.tables.iter().find(|t| *t.name == *name)
     }
 
     /// A frontend that is new or was changed.

@@ -21,6 +21,8 @@ mod queue;
 mod ring;
 mod server;
 mod sessions;
+pub mod stick;
+mod vrrp;
 mod wheel;
 
 pub use backend::{Backend, Pick, PickKey, Slot, Ticket};
@@ -36,3 +38,4 @@ pub use process::{Machine, Process, ProcessCounters, RateLimit};
 pub use queue::Priority;
 pub use server::{Admin, Server, Target};
 pub use sessions::{NoSessions, SessionFacts, Sessions, Stage, Which};
+pub use vrrp::{VirtualRouters, VrrpStatus};

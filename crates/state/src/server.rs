@@ -455,6 +455,15 @@ impl Server {
 
     /// Tells the scheduler its load, if that goes by load.
     pub(crate) fn weigh(&self) {
+        self.tell(false);
+    }
+
+    /// The same, and puts right what went stale on the way.
+    pub(crate) fn weigh_again(&self) {
+        self.tell(true);
+    }
+
+    fn tell(&self, all: bool) {
         let Some(seat) = &*self.seat.load() else {
             return;
         };
@@ -463,7 +472,7 @@ impl Server {
         let room = limit == 0 || sessions < limit;
         let busy = sessions + self.queued.now();
         let load = room.then(|| self.pace.load(&seat.loads, seat.handicap, busy));
-        seat.loads.set(seat.at, load);
+        seat.loads.set(seat.at, load, all);
     }
 
     /// An answer of it has begun.

@@ -39,6 +39,7 @@ fn server(id: u32, maxconn: u32) -> Server {
         on_marked_down: None,
         shutdown_backup_sessions: false,
         redir: None,
+        non_stick: false,
         tcp_user_timeout: None,
         tfo: false,
         congestion: None,

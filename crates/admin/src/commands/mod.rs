@@ -10,7 +10,9 @@ mod servers;
 mod sessions;
 mod set_server;
 mod statistics;
+mod tables;
 mod variables;
+mod vrrp;
 
 pub(crate) use set_server::{change, drain, maintain, ready};
 
@@ -69,7 +71,9 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         servers::COMMANDS,
         sessions::COMMANDS,
         statistics::COMMANDS,
+        tables::COMMANDS,
         variables::COMMANDS,
+        vrrp::COMMANDS,
     ]
     .into_iter()
     .flatten()

@@ -5,8 +5,9 @@ use super::servers::{self, Finding};
 use crate::diag::Severity;
 use crate::draft::{Draft, ErrorLine, sections};
 use crate::load::Loaded;
-use model::{Balance, CheckKind, Config, HttpCheckStep, LogFormatSpec, Mode, Proxy};
+use model::{Address, Balance, CheckKind, Config, Host, HttpCheckStep, LogFormatSpec, Mode, Proxy};
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Keywords that mean something in HTTP mode only.
@@ -33,6 +34,7 @@ impl Loader<'_> {
             .map(|d| (Arc::clone(&d.name), (d.mode, Arc::clone(&d.origin))))
             .collect();
         self.check_ids(&drafts);
+        self.tables(&drafts);
         let tracked = servers::tracked(&drafts);
         let mut ids: Vec<u32> = drafts.iter().map(|d| d.id.unwrap_or(0)).collect();
         number(ids.iter_mut(), 2);
@@ -47,11 +49,13 @@ impl Loader<'_> {
             number(draft.back.servers.iter_mut().map(|s| &mut s.id), 1);
             draft.id = Some(id);
         }
+        self.finish_vrrp(&mut drafts);
         for draft in drafts {
             let proxy = self.proxy(draft);
             self.config.proxies.push(Arc::new(proxy));
         }
-        if self.config.proxies.is_empty() && self.report.errors() == 0 {
+        let empty = self.config.proxies.is_empty() && self.config.vrrp.is_empty();
+        if empty && self.report.errors() == 0 {
             self.report.general(
                 Severity::Error,
                 "there is no frontend, backend or listen section: nothing could be served",
@@ -68,6 +72,35 @@ impl Loader<'_> {
             config,
             report: self.report,
             env: self.env,
+        }
+    }
+
+    fn finish_vrrp(&mut self, drafts: &mut [Draft]) {
+        for (_, draft) in std::mem::take(&mut self.vrrp) {
+            let (vrrp, wrong) = draft.finish(
+                |name| self.frontends.contains_key(name),
+                |name| self.backends.contains_key(name),
+                &self.config.vrrp,
+            );
+            for (place, message) in wrong {
+                self.at(&place, Severity::Error, message);
+            }
+            self.config.vrrp.push(Arc::new(vrrp));
+        }
+        let virtuals: HashSet<IpAddr> = self
+            .config
+            .vrrp
+            .iter()
+            .flat_map(|v| v.addresses.iter().map(|a| a.ip))
+            .collect();
+        for bind in drafts.iter_mut().flat_map(|d| &mut d.front.binds) {
+            if let Address::Inet {
+                host: Host::Ip(ip), ..
+            } = &bind.address
+                && virtuals.contains(ip)
+            {
+                Arc::make_mut(&mut bind.options).moves = true;
+            }
         }
     }
 

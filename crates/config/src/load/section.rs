@@ -4,6 +4,7 @@ use super::users::UsersDraft;
 use super::{Here, Loader};
 use crate::diag::{Fault, Severity};
 use crate::draft::{Draft, Line, sections};
+use crate::vrrp::VrrpDraft;
 use model::ErrorPages;
 use std::sync::Arc;
 
@@ -14,13 +15,15 @@ pub(super) enum Section {
     Proxy(Box<Draft>),
     Errors(Arc<str>, ErrorPages),
     Users(Arc<str>, UsersDraft),
+    Vrrp(Box<VrrpDraft>),
     /// Not ours yet: the header has been reported, the lines are not read.
     Skipped,
 }
 
 /// All sections of the language.
-pub(super) fn known() -> std::str::Lines<'static> {
-    include_str!("../known/sections.txt").lines()
+pub(super) fn known() -> impl Iterator<Item = &'static str> {
+    let ours = ["vrrp"];
+    include_str!("../known/sections.txt").lines().chain(ours)
 }
 
 /// What is wrong with a line that stands in no section.
@@ -97,6 +100,10 @@ impl Loader<'_> {
                 self.section = Section::Users(name, UsersDraft::default());
                 return Ok(());
             }
+            "vrrp" => {
+                self.vrrp_header(here);
+                return Ok(());
+            }
             "defaults" => sections::D,
             "frontend" => sections::F,
             "backend" => sections::B,
@@ -166,6 +173,24 @@ impl Loader<'_> {
         }
         self.section = Section::Proxy(Box::new(draft));
         Ok(())
+    }
+
+    fn vrrp_header(&mut self, here: Here<'_>) {
+        let name: Arc<str> = here.word(1).into();
+        if name.is_empty() {
+            let message = "'vrrp' wants a name, such as 'vrrp public'";
+            self.word_fault(here, Fault::at(0, message));
+        } else if let Err(message) = check_name("name", &name) {
+            self.word_fault(here, Fault::at(1, message));
+        } else if self.vrrp.iter().any(|(other, _)| *other == name) {
+            let message = format!("there is a 'vrrp {name}' already: give this one another name");
+            self.word_fault(here, Fault::at(1, message));
+        }
+        if here.words.len() > 2 {
+            let message = format!("'{}' is one word too many: remove it", here.word(2));
+            self.word_fault(here, Fault::at(2, message));
+        }
+        self.section = Section::Vrrp(Box::new(VrrpDraft::new(name, here.place(0))));
     }
 
     /// The defaults section of a name.
@@ -240,6 +265,7 @@ impl Loader<'_> {
                 }
                 self.config.userlists.entry(name).or_insert(users);
             }
+            Section::Vrrp(draft) => self.vrrp.push((draft.name(), *draft)),
             Section::Global | Section::None | Section::Skipped => {}
         }
     }

@@ -195,10 +195,10 @@ pub struct Route<'a> {
 /// datagrams are; the first other error ends it.
 pub fn send(route: &Route<'_>, datagrams: &[Datagram<'_>]) -> io::Result<()> {
     let plain = route.prefix.is_empty();
-    if let ([one], None, true) = (datagrams, route.to, plain)
+    if let ([one], None, true) = (datagrams, route.from, plain)
         && one.count() == 1
     {
-        return send_one(route.fd, one.bytes);
+        return send_one(route, one.bytes);
     }
     let mut pieces: Vec<(&[u8], Option<u16>)> = Vec::with_capacity(datagrams.len());
     for datagram in datagrams {
@@ -244,10 +244,15 @@ fn is_lost(e: &io::Error) -> bool {
     )
 }
 
-fn send_one(fd: RawFd, bytes: &[u8]) -> io::Result<()> {
+fn send_one(route: &Route<'_>, bytes: &[u8]) -> io::Result<()> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    // SAFETY: pointer and length describe `bytes`.
-    let n = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) };
+    let (to, len) = match route.to {
+        Some(to) => (to.as_ptr().cast(), to.len()),
+        None => (std::ptr::null(), 0),
+    };
+    // SAFETY: pointer and length describe `bytes`; the address is null with length 0, or one that
+    // outlives the call with its true length.
+    let n = unsafe { libc::sendto(route.fd, bytes.as_ptr().cast(), bytes.len(), flags, to, len) };
     match n {
         0.. => Ok(()),
         _ => Err(io::Error::last_os_error()).or_else(|e| if is_lost(&e) { Ok(()) } else { Err(e) }),

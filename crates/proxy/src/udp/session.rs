@@ -267,6 +267,7 @@ impl Session {
             fast_open: false,
             congestion: None,
             namespace: settings.namespace.as_deref(),
+            many: self.backend.side().udp_responses.is_none(),
         };
         let fd = socket::connect_udp(address, &options)?;
         // SAFETY: the `OwnedFd` is open, and stays open and the same until the `AsyncFd` that owns
@@ -489,6 +490,9 @@ impl Session {
     /// Gives back what it held, and writes its line.
     fn finish(&self, worker: &Worker, ended: Termination) {
         self.backend.sessions().leave();
+        let millis = worker.process.millis(worker.now());
+        let (received, sent) = (self.counts.received.get(), self.counts.sent.get());
+        self.opened.tracked.bytes(received, sent, millis);
         let route = self.route.borrow_mut().take();
         let server = route.as_ref().map(|r| Arc::clone(r.slot.server()));
         if let (Some(server), Cause::ServerTimeout) = (&server, ended.cause) {
@@ -535,6 +539,7 @@ impl Session {
             proxy,
             session: &self.opened.info,
             vars: &self.opened.vars,
+            tracked: &self.opened.tracked,
             stream: &stream,
         };
         let format = worker.format_of(&side.log_format);
@@ -588,6 +593,7 @@ fn with_ctx<R>(
         process: &worker.process,
         generation: &generation,
         now,
+        tracked: Some(&opened.tracked),
     };
     f(&mut Ctx {
         session: &opened.info,
