@@ -103,6 +103,7 @@ pub mod model_keepalive {
 pub struct CheckDraft {
     pub http: bool,
     pub tcp: bool,
+    pub udp: bool,
     /// Words of `option httpchk`.
     pub send: Option<model::HttpCheckSend>,
     pub steps: Vec<model::HttpCheckStep>,
@@ -344,6 +345,12 @@ impl<'a> Line<'a> {
             let message = self.too_many(n, "it is not read");
             self.warnings.push(Fault::warning(self.skip + n, message));
         }
+    }
+
+    /// Warns of the argument at `at`.
+    pub fn warn(&mut self, at: usize, message: impl Into<String>) {
+        let warning = Fault::warning(self.skip + at, message);
+        self.warnings.push(warning);
     }
 
     fn too_many(&self, n: usize, remedy: &str) -> String {

@@ -56,7 +56,9 @@ pub async fn server(stream: &mut Stream<'_>) -> Result<Slot, Halt> {
     };
     let avoid = stream.avoid.take();
     let mut pick = match stream.insist.take() {
-        Some(server) if server.usable() => backend.reserve(&server),
+        Some(server) if server.usable() || stream.persistence.is_forced() => {
+            backend.reserve(&server)
+        }
         _ => match wanted(stream, &backend) {
             Some(server) if avoid != Some(server.uid) => backend.reserve(&server),
             _ => match last_server(stream, &backend, avoid) {
@@ -75,7 +77,8 @@ pub async fn server(stream: &mut Stream<'_>) -> Result<Slot, Halt> {
                 .persistence
                 .server()
                 .is_some_and(|s| s.uid == wanted.uid);
-            if insists && backend.side().redispatch.is_none() {
+            let stays = stream.persistence.is_forced() || backend.side().redispatch.is_none();
+            if insists && stays {
                 stream.info.server = Some(Arc::clone(&wanted.name));
                 let ended = Termination::new(Cause::ServerAbort, Phase::Queue);
                 return Err(Halt::Answer(Answer::error(503), ended));
@@ -130,6 +133,34 @@ fn wanted(stream: &mut Stream<'_>, backend: &Backend) -> Option<Arc<Server>> {
         return Some(server);
     }
     stream.persistence.server().cloned()
+}
+
+/// The backend that `use_backend` and `default_backend` lead a session of bytes to.
+pub fn switch(
+    frontend: &state::Frontend,
+    generation: &state::Generation,
+    cx: &Ctx<'_>,
+) -> Option<Arc<Backend>> {
+    let side = frontend.side();
+    let matches = |switch: &&model::SwitchRule| {
+        let condition = switch.condition.as_ref();
+        condition.is_none_or(|c| c.eval(cx, &mut NoTrace))
+    };
+    let chosen = side
+        .switches
+        .iter()
+        .find(matches)
+        .and_then(|switch| match &switch.target {
+            SwitchTarget::Name(name) => generation.backend(name),
+            SwitchTarget::Format(format) => {
+                let mut name = Vec::new();
+                format.render(cx, &mut name);
+                let name = std::str::from_utf8(&name).ok()?;
+                generation.backend(name)
+            }
+        });
+    let name = side.default_backend.as_deref().unwrap_or(&frontend.name);
+    chosen.or_else(|| generation.backend(name)).cloned()
 }
 
 /// A place on the server of the client's request before, with `option prefer-last-server` and where
