@@ -25,7 +25,7 @@ const MEMORY: u64 = 10_000;
 /// The same for bytes.
 const BYTES_MEMORY: u64 = 5_000;
 /// A server that was passed over in a whole sweep forgets one part in so many of what sets it apart.
-const SWEEP_MEMORY: i64 = 16;
+const SWEEP_MEMORY: i64 = 12;
 /// Added to each time, microseconds: what is far less than a millisecond is noise, such as that of a
 /// server whose caches are warm because it was asked last.
 const NOISE: u64 = 1_000;
