@@ -52,6 +52,7 @@ pub struct Draft {
     pub logs: Vec<Arc<LogSetting>>,
     pub log_global: bool,
     pub log_tag: Option<Arc<str>>,
+    pub email: crate::load::EmailDraft,
     /// What answers instead of built-in pages; later lines win.
     pub errors: Vec<ErrorLine>,
     pub http: HttpOptions,
@@ -102,6 +103,7 @@ pub mod model_keepalive {
 pub struct CheckDraft {
     pub http: bool,
     pub tcp: bool,
+    pub udp: bool,
     /// Words of `option httpchk`.
     pub send: Option<model::HttpCheckSend>,
     pub steps: Vec<model::HttpCheckStep>,
@@ -158,6 +160,7 @@ impl Draft {
             logs: Vec::new(),
             log_global: false,
             log_tag: None,
+            email: Default::default(),
             errors: Vec::new(),
             http: HttpOptions::default(),
             stats: None,

@@ -26,6 +26,18 @@ pub enum Mode {
     #[default]
     Tcp,
     Http,
+    Udp,
+}
+
+impl Mode {
+    /// As the language and the statistics write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Tcp => "tcp",
+            Mode::Http => "http",
+            Mode::Udp => "udp",
+        }
+    }
 }
 
 /// One proxy. `listen` has both sides.
@@ -146,6 +158,10 @@ pub struct HttpOptions {
     pub no_delay: bool,
     /// `option http-ignore-probes`.
     pub ignore_probes: bool,
+    /// `option h1-case-adjust-bogus-client`.
+    pub recase_to_client: bool,
+    /// `option h1-case-adjust-bogus-server`.
+    pub recase_to_server: bool,
     /// `option http-use-proxy-header`.
     pub use_proxy_header: bool,
     /// `compression …`.
@@ -399,6 +415,8 @@ impl Default for RetryOn {
 /// The side that faces servers.
 #[derive(Clone, Debug)]
 pub struct Backend {
+    /// `email-alert`, where it is complete.
+    pub email: Option<Arc<crate::EmailAlert>>,
     /// `balance`.
     pub balance: Balance,
     /// `hash-type` method.
@@ -458,6 +476,9 @@ pub struct Backend {
     pub keepalive: Option<(Option<u32>, Option<Duration>, Option<Duration>)>,
     /// `option nolinger`.
     pub nolinger: bool,
+    /// `udp-responses`: answers to each datagram after which a session is over; `None`: it lasts
+    /// until it is idle.
+    pub udp_responses: Option<u32>,
     /// `load-server-state-from-file`.
     pub load_state: LoadState,
     /// `server-state-file-name`; the proxy's own name where it is not set.
@@ -467,6 +488,7 @@ pub struct Backend {
 impl Default for Backend {
     fn default() -> Self {
         Backend {
+            email: None,
             balance: Balance::default(),
             hash_method: HashMethod::default(),
             hash_function: HashFunction::default(),
@@ -496,6 +518,7 @@ impl Default for Backend {
             source: None,
             keepalive: None,
             nolinger: false,
+            udp_responses: None,
             load_state: LoadState::default(),
             state_file: None,
         }

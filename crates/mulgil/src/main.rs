@@ -32,6 +32,7 @@ fn main() {
     let after = rest.get(1..).unwrap_or_default();
     match rest.first().map(String::as_str) {
         Some("agent") => exit(agent::main(after)),
+        Some(failover::guardian::WORD) => return failover::guardian::guard(),
         Some("demo") => exit(demo::main(after)),
         Some("ctl") => exit(ctl::main(after)),
         Some("explain") => exit(explain::main(after)),

@@ -340,8 +340,15 @@ pub fn serve(
             Arc::clone(name)
         }
     });
-    let vrrp = VirtualAddresses::start(&config, &process)?;
+    let how = failover::Start {
+        replaces: !args.finish.is_empty() || !args.terminate.is_empty(),
+        keep_rights: world::gives_up_privileges(&config.global),
+    };
+    let vrrp = VirtualAddresses::start(&config, &process, how)?;
     world::drop_privileges(&config.global)?;
+    if how.keep_rights {
+        vrrp.reduce_rights();
+    }
     let tag = Tag {
         name: config
             .global

@@ -38,6 +38,7 @@ mod flow;
 mod io;
 mod listen;
 mod log;
+mod mail;
 mod malformed;
 mod names;
 mod netns;
@@ -63,6 +64,7 @@ mod termination;
 mod timer;
 mod tls;
 mod transport;
+mod udp;
 mod worker;
 
 pub use listen::{Listeners, Wanted, bind_all};
