@@ -1,6 +1,7 @@
 //! Lesser words of the language, each with its effect.
 
-use lab::{Folder, LogSink, Program, Proxy, each, port};
+use lab::{Client, Folder, LogSink, Program, Proxy, Server, each, port};
+use std::io::Write;
 
 const TIMES: &str =
     "    mode http\n    timeout client 5s\n    timeout server 5s\n    timeout connect 2s\n";
@@ -77,4 +78,107 @@ fn the_usual_formats_of_log_lines_stand_in_variables() {
     assert_eq!(lab::get(web, "/x").status, 204);
     let line = sink.line("web/<NOSRV>");
     assert!(line.ends_with("\"GET /x HTTP/1.1\" and /x"), "{line}");
+}
+
+/// A server that says what header names it saw, and answers with some.
+fn echo() -> Server {
+    Server::start(|request, stream| {
+        let names: Vec<&str> = request
+            .lines()
+            .skip(1)
+            .filter_map(|l| l.split_once(':').map(|(n, _)| n))
+            .collect();
+        let body = names.join(",");
+        let text = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nx-foo: 1\r\nX-Foo: 2\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(text.as_bytes()).is_ok()
+    })
+}
+
+#[test]
+fn header_names_are_written_as_bogus_peers_want_them() {
+    each(|program| {
+        let (server, web, plain) = (echo(), port(), port());
+        let folder = Folder::new();
+        let names = folder.file("case.txt", b"# names\n\n  x-foo\tX-FOO \n");
+        let text = format!(
+            "global\n    h1-case-adjust content-length Content-LENGTH\n    h1-case-adjust host HOST\n    \
+             h1-case-adjust-file {names}\ndefaults\n{TIMES}frontend web\n    bind 127.0.0.1:{web}\n    \
+             option h1-case-adjust-bogus-client\n    http-request return status 204 hdr x-foo 3 if {{ path /own }}\n    \
+             default_backend app\nfrontend plain\n    bind 127.0.0.1:{plain}\n    default_backend usual\n\
+             backend app\n    option h1-case-adjust-bogus-server\n    server s {0}\n\
+             backend usual\n    server s {0}\n",
+            server.addr
+        );
+        let _proxy = Proxy::start(program, &text);
+        let ask = |at, path: &str| {
+            Client::connect(at).ask(&format!(
+                "GET {path} HTTP/1.1\r\nhost: a\r\nX-foo: b\r\nConnection: close\r\n\r\n"
+            ))
+        };
+        let answer = ask(web, "/");
+        assert_eq!(
+            answer.body.split(',').take(2).collect::<Vec<_>>(),
+            ["HOST", "X-FOO"],
+            "{}",
+            program.name
+        );
+        assert!(
+            answer.head.contains("\r\nContent-LENGTH: "),
+            "{}: {}",
+            program.name,
+            answer.head
+        );
+        assert_eq!(
+            answer.head.matches("\r\nX-FOO: ").count(),
+            2,
+            "{}: {}",
+            program.name,
+            answer.head
+        );
+        assert!(
+            ask(web, "/own").head.contains("\r\nX-FOO: 3"),
+            "{}",
+            program.name
+        );
+        let answer = ask(plain, "/");
+        assert!(
+            !answer.body.contains("HOST"),
+            "{}: {}",
+            program.name,
+            answer.body
+        );
+        assert!(
+            !answer.head.contains("X-FOO"),
+            "{}: {}",
+            program.name,
+            answer.head
+        );
+    });
+}
+
+#[test]
+fn slips_in_header_cases_are_refused() {
+    each(|program| {
+        let folder = Folder::new();
+        let bad = folder.file("bad.txt", b"x-foo\n");
+        for lines in [
+            "h1-case-adjust host HOTS".to_string(),
+            "h1-case-adjust host".to_string(),
+            "h1-case-adjust host HOST\n h1-case-adjust host Host".to_string(),
+            format!("h1-case-adjust-file {bad}"),
+            format!("h1-case-adjust-file {}", folder.path("absent")),
+        ] {
+            let text = format!("global\n {lines}\nlisten a\n bind 127.0.0.1:1\n");
+            let file = folder.file("case.cfg", text.as_bytes());
+            assert_eq!(
+                program.run(&["-c", "-f", &file]).0,
+                1,
+                "{} {lines}",
+                program.name
+            );
+        }
+    });
 }

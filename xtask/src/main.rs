@@ -1,5 +1,10 @@
+<<<<<<< HEAD
 //! `cargo xtask bench | bpf [--check] | check | coverage [--check] | failover [KILLS] |
 //! profile LOAD | schedulers [--check|--time]`: what no compiler checks.
+=======
+//! `cargo xtask bench | bpf [--check] | check | coverage [--check] | profile LOAD |
+//! schedulers [--check|--time] | tables`: what no compiler checks.
+>>>>>>> tables
 
 mod bench;
 mod bpf;
@@ -10,6 +15,7 @@ mod failover;
 mod profile;
 mod schedulers;
 mod simulation;
+mod tables;
 
 use std::process::exit;
 
@@ -28,8 +34,13 @@ fn main() {
         ["schedulers"] => schedulers::run(false),
         ["schedulers", "--time"] => choosing::run(),
         ["schedulers", "--check"] => schedulers::run(true),
+        ["tables"] => tables::run(),
         _ => Err(vec![
+<<<<<<< HEAD
             "usage: cargo xtask bench [...] | bpf [--check] | check | coverage [--check] | failover [KILLS] | profile LOAD | schedulers [--check|--time]"
+=======
+            "usage: cargo xtask bench [...] | bpf [--check] | check | coverage [--check] | profile LOAD | schedulers [--check|--time] | tables"
+>>>>>>> tables
                 .to_string(),
         ]),
     };

@@ -52,6 +52,7 @@ pub struct Draft {
     pub logs: Vec<Arc<LogSetting>>,
     pub log_global: bool,
     pub log_tag: Option<Arc<str>>,
+    pub email: crate::load::EmailDraft,
     /// What answers instead of built-in pages; later lines win.
     pub errors: Vec<ErrorLine>,
     pub http: HttpOptions,
@@ -158,6 +159,7 @@ impl Draft {
             logs: Vec::new(),
             log_global: false,
             log_tag: None,
+            email: Default::default(),
             errors: Vec::new(),
             http: HttpOptions::default(),
             stats: None,
@@ -342,6 +344,12 @@ impl<'a> Line<'a> {
             let message = self.too_many(n, "it is not read");
             self.warnings.push(Fault::warning(self.skip + n, message));
         }
+    }
+
+    /// Warns of the argument at `at`.
+    pub fn warn(&mut self, at: usize, message: impl Into<String>) {
+        let warning = Fault::warning(self.skip + at, message);
+        self.warnings.push(warning);
     }
 
     fn too_many(&self, n: usize, remedy: &str) -> String {

@@ -184,6 +184,26 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         }
     ),
     keyword!(
+        "maxsslconn",
+        "N",
+        "1000",
+        "connections of TLS at most",
+        |r, l| {
+            r.global.maxsslconn = Some(num(l, 0, 1 << 30)? as u32).filter(|n| *n > 0);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "maxsslrate",
+        "N",
+        "1000",
+        "sessions of TLS a second at most",
+        |r, l| {
+            r.global.maxsslrate = Some(num(l, 0, u32::MAX.into())? as u32);
+            Ok(())
+        }
+    ),
+    keyword!(
         "maxsessrate",
         "N",
         "1000",
@@ -226,6 +246,45 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "proc.site seoul-%[nbthread]",
         "a variable of the process, as text",
         |r, l| set_var(r, l, "set-var-fmt")
+    ),
+    keyword!(
+        "h1-case-adjust",
+        "NAME NAME",
+        "content-length Content-Length",
+        "how a header name is written to whom the options h1-case-adjust-bogus-… name",
+        |r, l| {
+            l.exactly(2, "a name, and the same as it is to be written")?;
+            let pair = l.map(1, header_case(l.arg(0), l.arg(1)))?;
+            l.map(0, add_case(&mut r.global.header_case, pair))
+        }
+    ),
+    keyword!(
+        "h1-case-adjust-file",
+        "FILE",
+        "case.txt",
+        "the same from a file, two names a line",
+        |r, l| {
+            let path = text(l, "a file")?;
+            let bytes = l.map(
+                0,
+                l.source
+                    .read(&path)
+                    .map_err(|e| format!("cannot read '{path}': {e}")),
+            )?;
+            for (at, line) in String::from_utf8_lossy(&bytes).lines().enumerate() {
+                let mut words = line.split_ascii_whitespace();
+                let Some(from) = words.next().filter(|w| !w.starts_with('#')) else {
+                    continue;
+                };
+                let pair = header_case(from, words.next().unwrap_or_default());
+                let added = pair.and_then(|pair| add_case(&mut r.global.header_case, pair));
+                l.map(
+                    0,
+                    added.map_err(|e| format!("line {} of '{path}': {e}", at + 1)),
+                )?;
+            }
+            Ok(())
+        }
     ),
     keyword!(
         "hard-stop-after",
@@ -918,6 +977,29 @@ pub fn line(reading: &mut Reading<'_>, l: &mut Line<'_>) -> Result<(), Fault> {
             None => format!("unknown keyword '{name}' in 'global'"),
         },
     ))
+}
+
+/// A header name in lower case, and how it is to be written.
+type Case = (Box<[u8]>, Box<[u8]>);
+
+fn header_case(from: &str, to: &str) -> Result<Case, String> {
+    if from.is_empty() || !from.eq_ignore_ascii_case(to) {
+        return Err(format!("'{to}' must be '{from}' but for its case"));
+    }
+    Ok((
+        from.to_ascii_lowercase().as_bytes().into(),
+        to.as_bytes().into(),
+    ))
+}
+
+fn add_case(known: &mut BTreeMap<Box<[u8]>, Box<[u8]>>, pair: Case) -> Result<(), String> {
+    let name = String::from_utf8_lossy(&pair.0).into_owned();
+    match known.insert(pair.0, pair.1) {
+        None => Ok(()),
+        Some(_) => Err(format!(
+            "'{name}' is written in another way already: remove one"
+        )),
+    }
 }
 
 fn not_negatable(name: &str) -> Fault {

@@ -6,6 +6,7 @@ mod check;
 mod common;
 mod compression;
 mod front;
+mod mail;
 mod options;
 mod pages;
 mod persist;
@@ -76,6 +77,7 @@ pub fn keywords() -> impl Iterator<Item = &'static Keyword> {
         front::FRONT_KEYWORDS,
         back::BACK_KEYWORDS,
         check::CHECK_KEYWORDS,
+        mail::MAIL_KEYWORDS,
         ruleset::RULE_KEYWORDS,
         stick::STICK_KEYWORDS,
     ]
@@ -237,6 +239,7 @@ fn mark(name: &'static str) -> Option<&'static str> {
         "http-check disable-on-404" | "http-check send-state" => None,
         "id" | "balance" | "stats" | "redirect" | "monitor-uri" | "log-format" => Some(name),
         "http-request" | "http-response" | "http-after-response" => Some(name),
+        _ if name.starts_with("email-alert ") => Some("email-alert"),
         _ if RULE_ORDER.contains(&name) => Some(name),
         _ if name.starts_with("http-check ") => Some("http-check"),
         _ if name.starts_with("tcp-check ") => Some("tcp-check"),

@@ -2,6 +2,7 @@
 
 mod blocks;
 mod finish;
+mod mailers;
 mod resolvers;
 mod section;
 mod servers;
@@ -17,6 +18,7 @@ use crate::lexer::{self, Variables, Word};
 use crate::source::{Source, Within};
 use crate::vrrp::VrrpDraft;
 use blocks::Block;
+pub(crate) use mailers::EmailDraft;
 use model::Config;
 pub(crate) use resolvers::Unnamed;
 use section::Section;
@@ -322,6 +324,7 @@ impl Loader<'_> {
             }
             Section::Errors(_, pages) => section::error_page(pages, &line),
             Section::Users(_, users) => users.line(here),
+            Section::Mailers(_, mailers) => mailers::line(mailers, &mut line),
             Section::Vrrp(draft) => draft.line(&mut line),
             Section::Resolvers(resolvers, _) => resolvers::line(resolvers, &mut line),
             Section::Proxy(draft) => keyword::line(draft, &mut line),

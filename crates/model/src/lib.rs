@@ -12,6 +12,7 @@ mod diff;
 mod error_pages;
 mod global;
 mod log;
+mod mail;
 mod persistence;
 mod proxy;
 mod resolvers;
@@ -31,6 +32,7 @@ pub use diff::{Diff, diff};
 pub use error_pages::{ErrorLocation, ErrorPage, ErrorPages};
 pub use global::{CliLevel, Global, ReuseStrategy, StatsSocket, Tuning};
 pub use log::{LogFacility, LogFormatKind, LogFormatSpec, LogLevel, LogSetting, LogTarget};
+pub use mail::{EmailAlert, Mailers};
 pub use persistence::{CookieMode, PersistRule, PersistenceCookie};
 pub use proxy::{
     Backend, Balance, ConnectionMode, ForwardFor, Frontend, HashBalance, HashFunction, HashKind,
@@ -57,6 +59,8 @@ pub struct Config {
     pub proxies: Vec<Arc<Proxy>>,
     /// `http-errors` sections by name.
     pub http_errors: BTreeMap<Arc<str>, Arc<ErrorPages>>,
+    /// `mailers` sections by name.
+    pub mailers: BTreeMap<Arc<str>, Arc<Mailers>>,
     /// `resolvers` sections by name.
     pub resolvers: BTreeMap<Arc<str>, Arc<Resolvers>>,
     /// `userlist` sections by name.
@@ -68,12 +72,15 @@ pub struct Config {
 }
 
 impl Config {
-    /// Whether anything would be listened on: a proxy, or the control socket.
+    /// Whether anything would be listened on or answered for: a proxy, the control socket, virtual
+    /// addresses.
     pub fn listens(&self) -> bool {
         let open = |p: &Arc<Proxy>| {
             !p.disabled && p.frontend.as_ref().is_some_and(|f| !f.binds.is_empty())
         };
-        !self.global.stats_sockets.is_empty() || self.proxies.iter().any(open)
+        !self.global.stats_sockets.is_empty()
+            || !self.vrrp.is_empty()
+            || self.proxies.iter().any(open)
     }
 
     /// The proxy of that name which has a backend side.

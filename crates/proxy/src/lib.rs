@@ -38,6 +38,7 @@ mod flow;
 mod io;
 mod listen;
 mod log;
+mod mail;
 mod malformed;
 mod names;
 mod netns;

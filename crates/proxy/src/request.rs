@@ -485,7 +485,16 @@ impl Stream<'_> {
             self.request
                 .set(header.as_bytes(), slot.server().name.as_bytes());
         }
+        if backend.proxy().http.recase_to_server {
+            recase(&mut self.request, &self.generation.config);
+        }
     }
+}
+
+/// Writes header names as `h1-case-adjust` says.
+pub(crate) fn recase(head: &mut http::Head, config: &model::Config) {
+    let known = &config.global.header_case;
+    head.recase(|name| known.get(&*name.to_ascii_lowercase()).map(|to| &**to));
 }
 
 /// The stricter of two connection modes.

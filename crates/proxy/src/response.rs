@@ -117,6 +117,9 @@ pub fn finish_head(stream: &mut Stream<'_>) {
     } else if client_is_old || head.version() == Version::Http10 {
         head.append(b"Connection", b"keep-alive");
     }
+    if stream.frontend.proxy().http.recase_to_client {
+        crate::request::recase(head, &stream.generation.config);
+    }
 }
 
 /// Removes the fields that concern one connection only (RFC 9110 section 7.6.1), and those that

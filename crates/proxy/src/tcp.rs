@@ -356,7 +356,7 @@ fn finish(worker: &Worker, client: &mut Client, session: &Session, ended: Termin
     }
     worker.process.counters.of(worker.id).bytes_out.add(sent);
     let now = worker.process.millis(worker.now());
-    client.tracked.bytes(received, sent, now);
+    client.tracked.passed(received, sent, now);
     if let Some(backend) = backend {
         backend.sessions().leave();
     }

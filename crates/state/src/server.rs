@@ -497,8 +497,8 @@ impl Server {
 
     /// Its load as `loads` measures it, with so many sessions and waiting requests.
     pub(crate) fn load(&self, loads: &Loads, sessions: u64) -> u32 {
-        let handicap = self.seat.load().as_ref().map_or(0, |seat| seat.handicap);
-        self.pace.load(loads, handicap, sessions)
+        let lighter = self.seat.load().as_ref().map_or(1.0, |seat| seat.lighter);
+        self.pace.load(loads, lighter, sessions)
     }
 
     /// Tells the scheduler its load, if that goes by load.
@@ -519,7 +519,7 @@ impl Server {
         let limit = u64::from(self.ramped(self.maxconn()));
         let room = limit == 0 || sessions < limit;
         let busy = sessions + self.queued.now();
-        let load = room.then(|| self.pace.load(&seat.loads, seat.handicap, busy));
+        let load = room.then(|| self.pace.load(&seat.loads, seat.lighter, busy));
         seat.loads.set(seat.at, load, all);
     }
 

@@ -13,16 +13,19 @@ pub enum Section {
     Tls,
     /// TCP mode.
     Tcp,
+    /// The choice among many servers.
+    Choosing,
 }
 
 impl Section {
     /// In the order of the page.
-    pub const ALL: [Section; 5] = [
+    pub const ALL: [Section; 6] = [
         Section::Http,
         Section::Memory,
         Section::Workers,
         Section::Tls,
         Section::Tcp,
+        Section::Choosing,
     ];
 
     /// As the command line and the markers in the page name it.
@@ -33,6 +36,7 @@ impl Section {
             Section::Workers => "workers",
             Section::Tls => "tls",
             Section::Tcp => "tcp",
+            Section::Choosing => "choosing",
         }
     }
 }
@@ -64,6 +68,9 @@ pub struct Load {
     pub close: bool,
     /// Access rules, header edits and a log.
     pub rules: bool,
+    /// Servers to choose among by `leastconn`; the proxy sends the client to the chosen one, so that
+    /// the choice is nearly all the work there is. 0: one server, which is asked.
+    pub servers: u32,
     /// TLS to the client.
     pub tls: Option<Key>,
     /// `mode tcp`.
@@ -80,8 +87,18 @@ const PLAIN: Load = Load {
     path: "/1k",
     close: false,
     rules: false,
+    servers: 0,
     tls: None,
     tcp: false,
+};
+
+/// What loads that measure the choice of a server have in common. HAProxy closes the connection when
+/// it sends a client elsewhere.
+const CHOOSING: Load = Load {
+    section: Section::Choosing,
+    path: "/",
+    close: true,
+    ..PLAIN
 };
 
 /// The path that the proxy answers itself (`monitor-uri`), so that a handshake is nearly all the
@@ -190,6 +207,24 @@ pub const LOADS: &[Load] = &[
         path: "/64k",
         tls: Some(Key::P256),
         ..PLAIN
+    },
+    Load {
+        key: "choose-1",
+        name: "one server",
+        servers: 1,
+        ..CHOOSING
+    },
+    Load {
+        key: "choose-1k",
+        name: "1,000 servers, leastconn",
+        servers: 1_000,
+        ..CHOOSING
+    },
+    Load {
+        key: "choose-10k",
+        name: "10,000 servers, leastconn",
+        servers: 10_000,
+        ..CHOOSING
     },
     Load {
         key: "tcp",

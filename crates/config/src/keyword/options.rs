@@ -212,6 +212,26 @@ pub static OPTIONS: &[OptionDef] = &[
         }
     ),
     option!(
+        no "h1-case-adjust-bogus-client",
+        FRONT,
+        "", "",
+        "header names go to clients as h1-case-adjust writes them",
+        |d, l| {
+            d.http.recase_to_client = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        no "h1-case-adjust-bogus-server",
+        BACK,
+        "", "",
+        "header names go to servers as h1-case-adjust writes them",
+        |d, l| {
+            d.http.recase_to_server = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
         no "http-buffer-request",
         ALL,
         "", "",

@@ -395,6 +395,7 @@ impl Loader<'_> {
         draft.front.keepalive = keepalive(&draft.clitcpka);
         draft.back.keepalive = keepalive(&draft.srvtcpka);
         draft.back.check = Arc::new(check_kind(&mut draft));
+        draft.back.email = self.email_alert(&draft);
         draft.back.servers.shrink_to_fit();
         let errors = self.error_pages(std::mem::take(&mut draft.errors));
         Proxy {

@@ -5,7 +5,7 @@ use super::{Here, Loader};
 use crate::diag::{Fault, Severity};
 use crate::draft::{Draft, Line, Place, sections};
 use crate::vrrp::VrrpDraft;
-use model::{ErrorPages, Resolvers};
+use model::{ErrorPages, Mailers, Resolvers};
 use std::sync::Arc;
 
 /// The section being read.
@@ -17,6 +17,7 @@ pub(super) enum Section {
     Users(Arc<str>, UsersDraft),
     Vrrp(Box<VrrpDraft>),
     Resolvers(Box<Resolvers>, Place),
+    Mailers(Arc<str>, Mailers),
     /// Not ours yet: the header has been reported, the lines are not read.
     Skipped,
 }
@@ -106,6 +107,12 @@ impl Loader<'_> {
                 return Ok(());
             }
             "resolvers" => return self.resolvers_header(here),
+            "mailers" => {
+                let name: Arc<str> = word(1).into();
+                self.own_header(here, self.config.mailers.contains_key(&name));
+                self.section = Section::Mailers(name, Mailers::default());
+                return Ok(());
+            }
             "defaults" => sections::D,
             "frontend" => sections::F,
             "backend" => sections::B,
@@ -195,13 +202,13 @@ impl Loader<'_> {
         self.section = Section::Vrrp(Box::new(VrrpDraft::new(name, here.place(0))));
     }
 
-    fn resolvers_header(&mut self, here: Here<'_>) -> Result<(), Fault> {
-        let name = here.word(1);
+    /// Judges the header of a section that has a name of its own kind.
+    fn own_header(&mut self, here: Here<'_>, known: bool) {
+        let (kind, name) = (here.word(0), here.word(1));
         if name.is_empty() {
-            self.word_fault(here, Fault::at(0, "'resolvers' wants a name"));
-        } else if self.config.resolvers.contains_key(name) {
-            let message =
-                format!("there is a 'resolvers {name}' already: give this one another name");
+            self.word_fault(here, Fault::at(0, format!("'{kind}' wants a name")));
+        } else if known {
+            let message = format!("there is a '{kind} {name}' already: give this one another name");
             self.word_fault(here, Fault::at(1, message));
         }
         if let Err(message) = check_name("name", name) {
@@ -211,6 +218,11 @@ impl Loader<'_> {
             let message = format!("'{}' is one word too many: it is not read", here.word(2));
             self.word_fault(here, Fault::warning(2, message));
         }
+    }
+
+    fn resolvers_header(&mut self, here: Here<'_>) -> Result<(), Fault> {
+        let name = here.word(1);
+        self.own_header(here, self.config.resolvers.contains_key(name));
         let section = Box::new(Resolvers::named(name.into()));
         self.section = Section::Resolvers(section, here.place(1));
         Ok(())
@@ -299,6 +311,9 @@ impl Loader<'_> {
                 }
                 let name = Arc::clone(&section.name);
                 self.config.resolvers.insert(name, Arc::new(*section));
+            }
+            Section::Mailers(name, mailers) => {
+                self.config.mailers.insert(name, Arc::new(mailers));
             }
             Section::Global | Section::None | Section::Skipped => {}
         }
