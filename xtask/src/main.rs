@@ -1,10 +1,5 @@
-<<<<<<< HEAD
-//! `cargo xtask bench | bpf [--check] | check | coverage [--check] | failover [KILLS] |
-//! profile LOAD | schedulers [--check|--time]`: what no compiler checks.
-=======
-//! `cargo xtask bench | bpf [--check] | check | coverage [--check] | profile LOAD |
+//! `cargo xtask bench | bpf [--check] | check | coverage [--check] | failover [KILLS] | profile LOAD |
 //! schedulers [--check|--time] | tables`: what no compiler checks.
->>>>>>> tables
 
 mod bench;
 mod bpf;
@@ -36,11 +31,7 @@ fn main() {
         ["schedulers", "--check"] => schedulers::run(true),
         ["tables"] => tables::run(),
         _ => Err(vec![
-<<<<<<< HEAD
-            "usage: cargo xtask bench [...] | bpf [--check] | check | coverage [--check] | failover [KILLS] | profile LOAD | schedulers [--check|--time]"
-=======
-            "usage: cargo xtask bench [...] | bpf [--check] | check | coverage [--check] | profile LOAD | schedulers [--check|--time] | tables"
->>>>>>> tables
+            "usage: cargo xtask bench [...] | bpf [--check] | check | coverage [--check] | failover [KILLS] | profile LOAD | schedulers [--check|--time] | tables"
                 .to_string(),
         ]),
     };

@@ -163,7 +163,7 @@ fn new_row(kind: RowKind, iid: u32, sid: u32, proxy: &str, name: &str, mode: Mod
     row.set("iid", iid);
     row.set("sid", sid);
     row.set("type", kind as u32);
-    row.set("mode", if mode == Mode::Http { "http" } else { "tcp" });
+    row.set("mode", mode.name());
     row
 }
 

@@ -18,8 +18,25 @@ pub enum Purpose {
 }
 
 /// Reads one address. A port that is missing becomes `default_port` if there is one. Variables are
-/// replaced even where no double quotes stand around them, as nowhere else in the language.
+/// replaced even where no double quotes stand around them, as nowhere else in the language. It must
+/// not be for datagrams, unless that is its purpose.
 pub fn parse(
+    text: &str,
+    purpose: Purpose,
+    default_port: Option<u16>,
+    source: &dyn Source,
+) -> Result<(Address, Option<String>), String> {
+    let read = parse_any(text, purpose, default_port, source)?;
+    if purpose != Purpose::Datagram && read.0.is_datagram() {
+        return Err(format!(
+            "'{text}' is for datagrams, which nothing here takes: name a stream address, such as tcp@"
+        ));
+    }
+    Ok(read)
+}
+
+/// Reads one address that may be for datagrams, where the proxy's mode has the last word.
+pub fn parse_any(
     text: &str,
     purpose: Purpose,
     default_port: Option<u16>,
@@ -137,11 +154,6 @@ fn plain(
             _ => {}
         }
         rest = after;
-    }
-    if purpose != Purpose::Datagram && kind == SocketKind::Datagram {
-        return Err(format!(
-            "'{text}' is for datagrams, which nothing here takes: name a stream address, such as tcp@"
-        ));
     }
     if path || rest.starts_with('/') {
         return unix(rest, kind);

@@ -413,7 +413,10 @@ pub fn parse(line: &mut Line<'_>) -> Result<Vec<Bind>, Fault> {
     let options = Arc::new(options);
     let mut binds = Vec::new();
     for text in list.split(',') {
-        let (address, _) = line.map(0, address::parse(text, Purpose::Listen, None, line.source))?;
+        let (address, _) = line.map(
+            0,
+            address::parse_any(text, Purpose::Listen, None, line.source),
+        )?;
         let mut push = |address: Address| {
             let id = id.filter(|_| binds.is_empty()).unwrap_or(0);
             binds.push(Bind {

@@ -103,6 +103,7 @@ pub mod model_keepalive {
 pub struct CheckDraft {
     pub http: bool,
     pub tcp: bool,
+    pub udp: bool,
     /// Words of `option httpchk`.
     pub send: Option<model::HttpCheckSend>,
     pub steps: Vec<model::HttpCheckStep>,

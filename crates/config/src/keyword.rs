@@ -5,6 +5,7 @@ mod balance;
 mod check;
 mod common;
 mod compression;
+mod datagram;
 mod front;
 mod mail;
 mod options;
@@ -78,6 +79,7 @@ pub fn keywords() -> impl Iterator<Item = &'static Keyword> {
         back::BACK_KEYWORDS,
         check::CHECK_KEYWORDS,
         mail::MAIL_KEYWORDS,
+        datagram::DATAGRAM_KEYWORDS,
         ruleset::RULE_KEYWORDS,
         stick::STICK_KEYWORDS,
     ]
@@ -243,6 +245,7 @@ fn mark(name: &'static str) -> Option<&'static str> {
         _ if RULE_ORDER.contains(&name) => Some(name),
         _ if name.starts_with("http-check ") => Some("http-check"),
         _ if name.starts_with("tcp-check ") => Some("tcp-check"),
+        _ if name.starts_with("udp-check ") => Some("udp-check"),
         _ => None,
     }
 }

@@ -6,6 +6,7 @@ mod mailers;
 mod resolvers;
 mod section;
 mod servers;
+mod sockets;
 mod tables;
 mod users;
 

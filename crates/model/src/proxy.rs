@@ -26,6 +26,18 @@ pub enum Mode {
     #[default]
     Tcp,
     Http,
+    Udp,
+}
+
+impl Mode {
+    /// As the language and the statistics write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Tcp => "tcp",
+            Mode::Http => "http",
+            Mode::Udp => "udp",
+        }
+    }
 }
 
 /// One proxy. `listen` has both sides.
@@ -464,6 +476,9 @@ pub struct Backend {
     pub keepalive: Option<(Option<u32>, Option<Duration>, Option<Duration>)>,
     /// `option nolinger`.
     pub nolinger: bool,
+    /// `udp-responses`: answers to each datagram after which a session is over; `None`: it lasts
+    /// until it is idle.
+    pub udp_responses: Option<u32>,
     /// `load-server-state-from-file`.
     pub load_state: LoadState,
     /// `server-state-file-name`; the proxy's own name where it is not set.
@@ -503,6 +518,7 @@ impl Default for Backend {
             source: None,
             keepalive: None,
             nolinger: false,
+            udp_responses: None,
             load_state: LoadState::default(),
             state_file: None,
         }

@@ -135,6 +135,34 @@ fn wanted(stream: &mut Stream<'_>, backend: &Backend) -> Option<Arc<Server>> {
     stream.persistence.server().cloned()
 }
 
+/// The backend that `use_backend` and `default_backend` lead a session of bytes to.
+pub fn switch(
+    frontend: &state::Frontend,
+    generation: &state::Generation,
+    cx: &Ctx<'_>,
+) -> Option<Arc<Backend>> {
+    let side = frontend.side();
+    let matches = |switch: &&model::SwitchRule| {
+        let condition = switch.condition.as_ref();
+        condition.is_none_or(|c| c.eval(cx, &mut NoTrace))
+    };
+    let chosen = side
+        .switches
+        .iter()
+        .find(matches)
+        .and_then(|switch| match &switch.target {
+            SwitchTarget::Name(name) => generation.backend(name),
+            SwitchTarget::Format(format) => {
+                let mut name = Vec::new();
+                format.render(cx, &mut name);
+                let name = std::str::from_utf8(&name).ok()?;
+                generation.backend(name)
+            }
+        });
+    let name = side.default_backend.as_deref().unwrap_or(&frontend.name);
+    chosen.or_else(|| generation.backend(name)).cloned()
+}
+
 /// A place on the server of the client's request before, with `option prefer-last-server` and where
 /// the choice does not follow from the request itself.
 fn last_server(

@@ -233,6 +233,7 @@ fn begin(
                 fast_open: settings.tfo && early,
                 congestion: settings.congestion.as_deref(),
                 namespace: settings.namespace.as_deref(),
+                many: false,
             };
             socket::connect_tcp(addr, &options)?
         }

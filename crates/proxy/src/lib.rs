@@ -64,6 +64,7 @@ mod termination;
 mod timer;
 mod tls;
 mod transport;
+mod udp;
 mod worker;
 
 pub use listen::{Listeners, Wanted, bind_all};

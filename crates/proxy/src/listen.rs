@@ -9,6 +9,7 @@ use crate::session::Client;
 use crate::socket;
 use crate::tls::TlsStream;
 use crate::transport::Transport;
+use crate::udp;
 use crate::worker::{Door, Worker, spawn_session};
 use model::{Address, Bind, Config};
 use rules::action::{Effects, run};
@@ -43,6 +44,16 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// The socket.
+    pub fn socket(&self) -> &OwnedFd {
+        &self.socket
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &Address {
+        &self.bind.address
+    }
+
     /// The most connections at a time.
     fn most(&self) -> u64 {
         self.bind.options.maxconn.map_or(u64::MAX, u64::from)
@@ -232,7 +243,11 @@ fn shown(address: &Address) -> String {
         Address::Unix { path, .. } => path.to_string(),
         Address::Abstract { name, .. } => format!("abns@{name}"),
         Address::Fd(fd) => format!("fd@{fd}"),
-        Address::Inet { host, port, .. } => {
+        Address::Inet { host, port, kind } => {
+            let kind = match kind {
+                model::SocketKind::Stream => "",
+                model::SocketKind::Datagram => "udp@",
+            };
             let host = match host {
                 model::Host::Any => "*".to_string(),
                 model::Host::Any6 => "[::]".to_string(),
@@ -240,8 +255,8 @@ fn shown(address: &Address) -> String {
                 model::Host::Name(name) => name.to_string(),
             };
             match port {
-                model::PortSpec::Fixed(port) => format!("{host}:{port}"),
-                _ => host,
+                model::PortSpec::Fixed(port) => format!("{kind}{host}:{port}"),
+                _ => format!("{kind}{host}"),
             }
         }
     }
@@ -263,11 +278,17 @@ pub fn accept_all(
     doors: &Arc<Vec<Door>>,
     listeners: &Arc<Listeners>,
 ) -> Vec<JoinHandle<()>> {
-    let start = |listener: &Arc<Listener>| {
-        let task = accept(Rc::clone(worker), Arc::clone(doors), Arc::clone(listener));
-        tokio::task::spawn_local(task)
+    let start = |(at, listener): (usize, &Arc<Listener>)| {
+        let (worker, doors) = (Rc::clone(worker), Arc::clone(doors));
+        let listener = Arc::clone(listener);
+        if !listener.bind.address.is_datagram() {
+            return Some(tokio::task::spawn_local(accept(worker, doors, listener)));
+        }
+        // One worker serves all sessions of a socket: they are told apart by what they send.
+        let ours = at % worker.process.workers.max(1) == worker.id;
+        ours.then(|| tokio::task::spawn_local(udp::serve(worker, doors, listener)))
     };
-    listeners.all.iter().map(start).collect()
+    listeners.all.iter().enumerate().filter_map(start).collect()
 }
 
 async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listener>) {
@@ -552,6 +573,106 @@ fn rejects(
         socket::silence(descriptor, silence);
     }
     rejected
+}
+
+/// What a session of datagrams begins with.
+pub struct OpenedDatagrams {
+    /// The frontend.
+    pub frontend: Arc<Frontend>,
+    /// The listening socket.
+    pub socket: Arc<OwnedFd>,
+    /// What rules and logs may know of it.
+    pub info: Box<SessionInfo>,
+    /// Its variables.
+    pub vars: RefCell<Vars>,
+    /// What it tracks in stick tables.
+    pub tracked: Tracked,
+    /// When its first datagram came.
+    pub at: Instant,
+    /// Its place in the worker's load and roster.
+    pub seat: Seat,
+    _places: Places,
+}
+
+/// A session for a client of datagrams, unless a limit or a rule for connections refuses it.
+pub fn open_datagrams(
+    worker: &Rc<Worker>,
+    doors: &Arc<Vec<Door>>,
+    listener: &Arc<Listener>,
+    (peer, local): udp::Key,
+) -> Option<OpenedDatagrams> {
+    let generation = worker.generation();
+    let frontend = Arc::clone(generation.frontend(&listener.frontend)?);
+    let at = worker.now();
+    let millis = worker.process.millis(at);
+    let counters = frontend.counters().of(worker.id);
+    let process = &worker.process;
+    let room = process.connections.now() < u64::from(process.maxconn()) && frontend.has_room();
+    let paced = frontend.pause(Duration::from_millis(millis)).is_none();
+    // Nobody waits: a datagram that finds no room is lost, and its client asks again.
+    if !room || !paced || !listener.sessions.try_enter(listener.most()) {
+        counters.dreq.add(1);
+        return None;
+    }
+    let places = Places {
+        listener: Arc::clone(&listener.sessions),
+        _frontend: frontend.enter(),
+    };
+    frontend.pace(Duration::from_millis(millis));
+    let port = match &listener.bind.address {
+        Address::Inet {
+            port: model::PortSpec::Fixed(port),
+            ..
+        } => Some(*port),
+        _ => None,
+    };
+    let info = Box::new(SessionInfo {
+        src: Some(peer),
+        dst: listener.local.or(local.zip(port).map(SocketAddr::from)),
+        frontend: Arc::clone(&frontend.name),
+        frontend_id: frontend.id,
+        listener: listener
+            .bind
+            .options
+            .name
+            .clone()
+            .unwrap_or_else(|| worker.no_name()),
+        listener_id: listener.bind.id,
+        worker: worker.id as u32,
+        accepted: worker.wall(at),
+        tls: None,
+    });
+    counters.conn_tot.add(1);
+    counters.conn_rate.event(millis);
+    let vars = RefCell::new(Vars::limited(generation.config.global.tuning.vars));
+    let side = frontend.side();
+    let tracked = Tracked::default();
+    // There is no connection of its own that could be silenced: its datagram is lost all the same.
+    let rejects = |rules| rejects(worker, rules, &info, &vars, &tracked, (at, -1));
+    if rejects(&side.tcp_request_connection) || rejects(&side.tcp_request_session) {
+        counters.dreq.add(1);
+        return None;
+    }
+    tracked.session(millis);
+    counters.stot.add(1);
+    counters.sess_rate.event(millis);
+    let descriptor = listener.socket.as_raw_fd();
+    let live = worker
+        .roster
+        .add_shared(Some(peer), frontend.id, at, descriptor);
+    if let Some(door) = doors.get(worker.id) {
+        door.load.fetch_add(1, Relaxed);
+    }
+    Some(OpenedDatagrams {
+        socket: Arc::clone(&listener.socket),
+        seat: Seat::take(worker, doors, live, false),
+        frontend,
+        info,
+        vars,
+        tracked,
+        at,
+        _places: places,
+    })
 }
 
 fn leave(doors: &[Door], worker: usize) {

@@ -1,7 +1,7 @@
 //! Making sockets: listening, connecting, accepting.
 
 use crate::netns;
-use model::{Address, Bind, Host, PortSpec, SourceAddress};
+use model::{Address, Bind, Host, PortSpec, SocketKind, SourceAddress};
 use rules::Silence;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use std::io;
@@ -27,6 +27,8 @@ pub struct Outgoing<'a> {
     pub congestion: Option<&'a str>,
     /// `namespace`.
     pub namespace: Option<&'a str>,
+    /// Many datagrams in a row may come: worth a call that lets the kernel join them.
+    pub many: bool,
 }
 
 /// Starts a TCP connection; it is made, refused or still under way when this returns.
@@ -61,6 +63,78 @@ pub fn connect_tcp(addr: SocketAddr, options: &Outgoing<'_>) -> io::Result<Owned
         bind_source(&socket, source)?;
     }
     start(socket, &addr.into())
+}
+
+/// A socket that sends datagrams to one address, and takes them from there only.
+pub fn connect_udp(addr: SocketAddr, options: &Outgoing<'_>) -> io::Result<OwnedFd> {
+    let socket = netns::within(options.namespace, || {
+        new_datagram(Domain::for_address(addr))
+    })?;
+    if let Some(source) = options.source {
+        if let Some(interface) = &source.interface {
+            socket.bind_device(Some(interface.as_bytes()))?;
+        }
+        bind_source(&socket, source)?;
+    }
+    if options.many {
+        join_datagrams(&socket);
+    }
+    socket.connect(&addr.into())?;
+    Ok(socket.into())
+}
+
+fn new_datagram(domain: Domain) -> io::Result<Socket> {
+    Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))
+}
+
+/// Lets the kernel join datagrams of one sender, where it can.
+fn join_datagrams(socket: &Socket) {
+    let _ = set_int(socket.as_raw_fd(), libc::SOL_UDP, libc::UDP_GRO, 1);
+}
+
+/// A socket for the datagrams of many clients. On an unspecified address it tells of each which
+/// address of ours it came to.
+fn listen_datagrams(
+    addr: SocketAddr,
+    options: &model::BindOptions,
+    reuse_port: bool,
+) -> io::Result<OwnedFd> {
+    let domain = Domain::for_address(addr);
+    let socket = netns::within(options.namespace.as_deref(), || new_datagram(domain))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(options.v6only || !options.v4v6)?;
+    }
+    if reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    if options.transparent {
+        set_transparent(&socket, addr)?;
+    }
+    if let Some(interface) = &options.interface {
+        socket.bind_device(Some(interface.as_bytes()))?;
+    }
+    if addr.ip().is_unspecified() {
+        let (level, name) = match addr {
+            SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_PKTINFO),
+            SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
+        };
+        set_int(socket.as_raw_fd(), level, name, 1)?;
+    }
+    join_datagrams(&socket);
+    // A burst may be longer than the usual room; less is what the system allows.
+    let _ = socket.set_recv_buffer_size(BURST);
+    socket.bind(&addr.into())?;
+    Ok(socket.into())
+}
+
+/// Room for datagrams that have not been read yet, bytes.
+const BURST: usize = 1 << 20;
+
+fn set_transparent(socket: &Socket, addr: SocketAddr) -> io::Result<()> {
+    match addr {
+        SocketAddr::V4(_) => socket.set_ip_transparent_v4(true),
+        SocketAddr::V6(_) => set_transparent_v6(socket),
+    }
 }
 
 fn bind_source(socket: &Socket, source: &SourceAddress) -> io::Result<()> {
@@ -147,7 +221,7 @@ pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool) -> io::Result<OwnedFd
         Address::Inet {
             host,
             port: PortSpec::Fixed(port),
-            ..
+            kind,
         } => {
             let addr = match host {
                 Host::Any => SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, *port)),
@@ -155,6 +229,9 @@ pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool) -> io::Result<OwnedFd
                 Host::Ip(ip) => SocketAddr::new(*ip, *port),
                 Host::Name(_) => return Err(io::ErrorKind::AddrNotAvailable.into()),
             };
+            if *kind == SocketKind::Datagram {
+                return listen_datagrams(addr, options, reuse_port);
+            }
             let domain = Domain::for_address(addr);
             let socket = netns::within(options.namespace.as_deref(), || {
                 new_stream(domain, Some(Protocol::TCP))
@@ -167,11 +244,7 @@ pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool) -> io::Result<OwnedFd
                 socket.set_reuse_port(true)?;
             }
             if options.transparent {
-                if addr.is_ipv4() {
-                    socket.set_ip_transparent_v4(true)?;
-                } else {
-                    set_transparent_v6(&socket)?;
-                }
+                set_transparent(&socket, addr)?;
             }
             if options.moves {
                 if addr.is_ipv4() {

@@ -49,6 +49,8 @@ pub struct Worker {
     pub sessions: Cell<usize>,
     /// The same one by one.
     pub roster: Roster,
+    /// What sessions of datagrams share.
+    pub datagrams: crate::udp::Shared,
     /// State of the random generator that `rand` and `random` draw from.
     pub rng: Cell<u64>,
     /// The time of this poll, once it has been asked for.
@@ -102,6 +104,7 @@ impl Worker {
             services,
             sessions: Cell::new(0),
             roster: Roster::default(),
+            datagrams: crate::udp::Shared::default(),
             rng: Cell::new(seed | 1),
             clock: Cell::new((now, wall_now())),
             formats: Formats::default(),
@@ -128,6 +131,11 @@ impl Worker {
                 now
             }
         }
+    }
+
+    /// A poll begins: the time is asked for anew.
+    pub fn new_poll(&self) {
+        self.now.set(None);
     }
 
     /// An instant by the calendar.
@@ -428,7 +436,7 @@ pub fn spawn_session(worker: &Rc<Worker>, client: session::Client) {
     tokio::task::spawn_local(async move {
         let mut session = pin!(session::run(&worker, &mut client));
         poll_fn(|cx| {
-            worker.now.set(None);
+            worker.new_poll();
             session.as_mut().poll(cx)
         })
         .await;

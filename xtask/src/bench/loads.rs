@@ -15,17 +15,20 @@ pub enum Section {
     Tcp,
     /// The choice among many servers.
     Choosing,
+    /// UDP mode.
+    Udp,
 }
 
 impl Section {
     /// In the order of the page.
-    pub const ALL: [Section; 6] = [
+    pub const ALL: [Section; 7] = [
         Section::Http,
         Section::Memory,
         Section::Workers,
         Section::Tls,
         Section::Tcp,
         Section::Choosing,
+        Section::Udp,
     ];
 
     /// As the command line and the markers in the page name it.
@@ -37,6 +40,7 @@ impl Section {
             Section::Tls => "tls",
             Section::Tcp => "tcp",
             Section::Choosing => "choosing",
+            Section::Udp => "udp",
         }
     }
 }
@@ -250,6 +254,21 @@ pub const LOADS: &[Load] = &[
         tcp: true,
         ..PLAIN
     },
+    Load {
+        key: "udp",
+        name: "64 clients, 64 bytes there and back",
+        section: Section::Udp,
+        path: "",
+        ..PLAIN
+    },
+    Load {
+        key: "udp-close",
+        name: "a new client for each 64 bytes",
+        section: Section::Udp,
+        path: "",
+        close: true,
+        ..PLAIN
+    },
 ];
 
 impl Load {
@@ -263,7 +282,12 @@ impl Load {
 
     /// Whether it only moves bytes, with the load generator at both ends.
     pub fn is_transfer(&self) -> bool {
-        self.path.is_empty()
+        self.section == Section::Tcp && self.path.is_empty()
+    }
+
+    /// Whether it is of datagrams, with the load generator at both ends.
+    pub fn is_datagrams(&self) -> bool {
+        self.section == Section::Udp
     }
 
     /// Its idle connections, as far as descriptors go: a proxy wants two for each, and the hard

@@ -112,8 +112,8 @@ impl Stage {
         let sink = sink.map_err(|e| format!("UDP port {}: {e}", arena::SINK))?;
         let bench = &programs.bench;
         let awake = Running::start(arena::PROXY_CORE, bench, &["awake"])?;
-        // In a transfer the load generator is its own origin.
-        let origin = if load.is_transfer() {
+        // In a transfer, and for datagrams, the load generator is its own origin.
+        let origin = if load.is_transfer() || load.is_datagrams() {
             None
         } else {
             let listen = address(arena::ORIGIN);
@@ -130,7 +130,9 @@ impl Stage {
             arena::PROXY_CORE
         };
         let proxy = Running::start(cores, &peer.program(programs), &arguments)?;
-        arena::wait_for(arena::FRONT)?;
+        if !load.is_datagrams() {
+            arena::wait_for(arena::FRONT)?;
+        }
         // Until the first health check has passed.
         std::thread::sleep(Duration::from_millis(300));
         Ok(Stage {
@@ -170,6 +172,9 @@ impl Stage {
                 "--seconds",
                 "60",
             ]);
+        } else if load.is_datagrams() {
+            command.args(["udp", "--listen", &address(arena::ORIGIN)]);
+            command.args(["--seconds", &seconds]);
         } else {
             command.args(["load", "--path", load.path, "--seconds", &seconds]);
             command.args(["--idle", &load.affordable_idle().to_string()]);

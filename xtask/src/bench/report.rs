@@ -74,6 +74,7 @@ pub fn table(section: Section, rows: &[Row<'_>]) -> String {
         Section::Workers => workers(rows),
         Section::Tls | Section::Choosing => per_request(rows),
         Section::Tcp => tcp(rows),
+        Section::Udp => udp(rows),
     }
 }
 
@@ -163,6 +164,28 @@ fn per_request(rows: &[Row<'_>]) -> String {
             row.ratio(OURS, us),
             shown(row.median(Peer::Mulgil, 1, per_second), 0),
             shown(row.median(Peer::Haproxy, 1, per_second), 0),
+        );
+    }
+    out
+}
+
+fn udp(rows: &[Row<'_>]) -> String {
+    let mut out = String::from(
+        "| datagrams | mulgil µs | nginx µs | mulgil / nginx (rounds) | mulgil /s | nginx /s |\n\
+         |---|---|---|---|---|---|\n",
+    );
+    for row in rows {
+        let us = |s: &Sample| s.cpu / 1000.0;
+        let rate = |s: &Sample| s.per_second;
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} | {} | {} | {} |",
+            row.load.title(),
+            shown(row.median(Peer::Mulgil, 1, us), 2),
+            shown(row.median(Peer::Nginx, 1, us), 2),
+            row.ratio(((Peer::Mulgil, 1), (Peer::Nginx, 1)), us),
+            shown(row.median(Peer::Mulgil, 1, rate), 0),
+            shown(row.median(Peer::Nginx, 1, rate), 0),
         );
     }
     out

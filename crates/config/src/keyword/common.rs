@@ -138,12 +138,18 @@ pub(super) static COMMON: &[Keyword] = &[
         }
         Ok(())
     }),
-    keyword!("mode", ALL, "http|tcp", "http", "what is spoken", |d, l| {
-        l.exactly(1, "http or tcp")?;
-        d.mode =
-            match l.arg(0) {
+    keyword!(
+        "mode",
+        ALL,
+        "http|tcp|udp",
+        "http",
+        "what is spoken",
+        |d, l| {
+            l.exactly(1, "http, tcp or udp")?;
+            d.mode = match l.arg(0) {
                 "http" => Mode::Http,
                 "tcp" => Mode::Tcp,
+                "udp" => Mode::Udp,
                 "health" => return l.fail(
                     0,
                     "'mode health' is gone from the language: use 'http-request return status 200'",
@@ -157,10 +163,11 @@ pub(super) static COMMON: &[Keyword] = &[
                         ),
                     );
                 }
-                other => return l.fail(0, near("mode", other, &["http", "tcp"])),
+                other => return l.fail(0, near("mode", other, &["http", "tcp", "udp"])),
             };
-        Ok(())
-    }),
+            Ok(())
+        }
+    ),
     keyword!(no "option", ALL, "NAME [ARGUMENTS]", "http-no-delay", "a behaviour", options::option),
     keyword!(
         "stats",

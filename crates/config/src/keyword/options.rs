@@ -544,6 +544,19 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
+    option!(
+        "udp-check",
+        BACK,
+        "",
+        "",
+        "check health by datagrams: see udp-check",
+        |d, _| {
+            d.check.udp = true;
+            d.check.tcp = false;
+            d.check.http = false;
+            Ok(())
+        }
+    ),
 ];
 
 /// `option NAME …`.

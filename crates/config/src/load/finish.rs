@@ -46,6 +46,7 @@ impl Loader<'_> {
             self.check_servers(draft, &tracked);
             self.check_timeouts(draft);
             self.fit_mode(draft);
+            self.fit_sockets(draft);
             self.check_effects(draft);
             number(draft.front.binds.iter_mut().map(|b| &mut b.id), 1);
             number(draft.back.servers.iter_mut().map(|s| &mut s.id), 1);
@@ -145,10 +146,17 @@ impl Loader<'_> {
                 Some(_) if *name == draft.name && draft.has_back() => {
                     format!("'{keyword}' leads '{name}' to itself: name another backend")
                 }
-                Some((Mode::Tcp, origin)) if draft.mode == Mode::Http => format!(
-                    "'{}' is in 'mode http', but backend '{name}' at {origin} is in 'mode tcp': give both the same mode",
-                    draft.name
-                ),
+                // Bytes of HTTP may be passed on as bytes, but nothing else mixes.
+                Some((mode, origin))
+                    if *mode != draft.mode && !(draft.mode == Mode::Tcp && *mode == Mode::Http) =>
+                {
+                    format!(
+                        "'{}' is in 'mode {}', but backend '{name}' at {origin} is in 'mode {}': give both the same mode",
+                        draft.name,
+                        draft.mode.name(),
+                        mode.name()
+                    )
+                }
                 Some(_) => continue,
             };
             self.at(&reference.place, Severity::Error, message);
@@ -219,7 +227,7 @@ impl Loader<'_> {
             missing.push("client");
         }
         if draft.has_back() && !draft.back.servers.is_empty() {
-            if t.connect.is_none() {
+            if t.connect.is_none() && draft.mode != Mode::Udp {
                 missing.push("connect");
             }
             if t.server.is_none() {
@@ -245,9 +253,10 @@ impl Loader<'_> {
         }
     }
 
-    /// Takes out of a proxy in TCP mode what only HTTP can do, and says so.
+    /// Takes out of a proxy in another mode what only HTTP can do, and says so.
     fn fit_mode(&mut self, draft: &mut Draft) {
-        if draft.mode != Mode::Tcp {
+        let mode = draft.mode.name();
+        if draft.mode == Mode::Http {
             return;
         }
         for keyword in NEEDS_HTTP {
@@ -255,7 +264,7 @@ impl Loader<'_> {
                 && (keyword != "monitor-uri" || draft.has_front())
             {
                 let message = format!(
-                    "'{keyword}' has no effect in '{}', which is in 'mode tcp': set 'mode http', or remove it",
+                    "'{keyword}' has no effect in '{}', which is in 'mode {mode}': set 'mode http', or remove it",
                     draft.name
                 );
                 self.at(place, Severity::Warning, message);
@@ -276,7 +285,7 @@ impl Loader<'_> {
         {
             *log = LogFormatSpec::Tcp;
             let message = format!(
-                "'{}' is in 'mode tcp', so its log lines are those of 'option tcplog': say that instead",
+                "'{}' is in 'mode {mode}', so its log lines are those of 'option tcplog': say that instead",
                 draft.name
             );
             let place = draft.marks.get("log-format").unwrap_or(&draft.place);
@@ -285,7 +294,7 @@ impl Loader<'_> {
         if draft.section != sections::F && needs_http(&draft.back.balance) {
             draft.back.balance = Balance::RoundRobin;
             let message = format!(
-                "'{}' is in 'mode tcp', where nothing of HTTP can be hashed: 'balance roundrobin' is used",
+                "'{}' is in 'mode {mode}', where nothing of HTTP can be hashed: 'balance roundrobin' is used",
                 draft.name
             );
             let place = draft.marks.get("balance").unwrap_or(&draft.place);
@@ -321,12 +330,17 @@ impl Loader<'_> {
         for (kind, on) in [
             ("http-check", draft.check.http),
             ("tcp-check", draft.check.tcp),
+            ("udp-check", draft.check.udp),
         ] {
             if draft.has_back()
                 && !on
                 && let Some(place) = draft.marks.get(kind)
             {
-                let option = if kind == "tcp-check" { kind } else { "httpchk" };
+                let option = if kind == "http-check" {
+                    "httpchk"
+                } else {
+                    kind
+                };
                 let message = format!("'{kind}' has no effect without 'option {option}': add it");
                 self.at(place, Severity::Warning, message);
             }
@@ -464,6 +478,9 @@ fn check_kind(draft: &mut Draft) -> CheckKind {
             steps.insert(at, HttpCheckStep::Send(send));
         }
         return CheckKind::Http(steps);
+    }
+    if check.udp {
+        return CheckKind::Udp(check.script);
     }
     if check.tcp && !check.script.is_empty() {
         return CheckKind::TcpScript(check.script);

@@ -69,7 +69,7 @@ fn named(line: &mut Line<'_>, name: &str, at: usize, from: &Reading) -> Result<S
     let source = if looked_up { line.source } else { &unnamed };
     let address = line.map(
         at,
-        address::parse(line.arg(at), Purpose::Connect, None, source),
+        address::parse_any(line.arg(at), Purpose::Connect, None, source),
     );
     let (mut reading, (address, hostname)) = match (read, address) {
         (Ok(reading), Ok(address)) => (reading, address),

@@ -71,6 +71,7 @@ pub async fn connect(
                 fast_open: false,
                 congestion: settings.congestion.as_deref(),
                 namespace: settings.namespace.as_deref(),
+                many: false,
             };
             socket::connect_tcp((*ip, port).into(), &options)
         }

@@ -5,6 +5,7 @@
 
 mod agent;
 mod clock;
+mod datagram;
 mod dial;
 mod probe;
 mod settle;

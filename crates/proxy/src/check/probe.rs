@@ -26,6 +26,9 @@ pub async fn health(backend: &Backend, server: &Server, check: &Check, clock: &C
             .await
             .map(|_| Finding::of(reached(check))),
         CheckKind::TcpScript(steps) => script(&dialer, steps).await,
+        CheckKind::Udp(steps) => {
+            super::datagram::script(backend, server, check, steps, clock).await
+        }
         CheckKind::Http(steps) => http_check(&dialer, steps).await,
     };
     outcome.unwrap_or_else(|found| found)
@@ -111,7 +114,7 @@ async fn script(dialer: &Dialer<'_>, steps: &[TcpCheckStep]) -> Result<Finding, 
     Ok(Finding::of(CheckStatus::L7Ok))
 }
 
-fn negated(expect: &Expect) -> bool {
+pub(super) fn negated(expect: &Expect) -> bool {
     match expect {
         Expect::Status { negated, .. }
         | Expect::StatusRegex { negated, .. }
@@ -122,7 +125,7 @@ fn negated(expect: &Expect) -> bool {
 }
 
 /// Whether bytes hold what is expected, without regard to negation.
-fn holds(expect: &Expect, bytes: &[u8]) -> bool {
+pub(super) fn holds(expect: &Expect, bytes: &[u8]) -> bool {
     match expect {
         Expect::String { needle, .. } | Expect::Binary { needle, .. } => {
             needle.is_empty() || bytes.windows(needle.len()).any(|w| w == &**needle)
