@@ -3,6 +3,8 @@
 //! The same scenario runs against `mulgil` and, where it is installed, against Debian's `haproxy`,
 //! which is the oracle. Everything is on the loopback, bounded in time, and ended by its pid.
 
+pub mod net;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
@@ -54,6 +56,11 @@ impl Program {
             name: "haproxy",
             path,
         })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> String {
+        self.path.to_string_lossy().into_owned()
     }
 
     /// A command that starts it.

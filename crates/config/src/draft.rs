@@ -72,6 +72,7 @@ pub struct Draft {
     pub references: Vec<Reference>,
     /// Names of userlists that must exist.
     pub userlist_references: Vec<Reference>,
+    pub resolvers_references: Vec<Reference>,
     /// Names of servers that must exist here.
     pub server_references: Vec<Reference>,
     /// `stick-table`.
@@ -174,6 +175,7 @@ impl Draft {
             check: CheckDraft::default(),
             references: Vec::new(),
             userlist_references: Vec::new(),
+            resolvers_references: Vec::new(),
             server_references: Vec::new(),
             stick_table: None,
             table_uses: Vec::new(),

@@ -14,6 +14,7 @@ macro_rules! word {
 
 mod check;
 mod line;
+mod names;
 
 pub use check::SERVER_CHECK_WORDS;
 pub use line::{from_words, server, template};
@@ -23,7 +24,10 @@ use crate::diag::Fault;
 use crate::draft::Line;
 use crate::tls::{SERVER_TLS_WORDS, ServerDraft};
 use crate::units;
-use model::{Address, Check, HashKey, Host, OnError, PortSpec, SendProxy, Server, SourceAddress};
+use model::{
+    Address, Check, Family, HashKey, Host, OnError, PortSpec, Resolution, SendProxy, Server,
+    SourceAddress,
+};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +40,7 @@ impl Default for Reading {
             checked: false,
             agent: AgentDraft::default(),
             init_addr: None,
+            resolution: None,
             tls: None,
             check_send_proxy: false,
             proxy_crc32c: false,
@@ -68,6 +73,7 @@ fn blank() -> Server {
         id: 0,
         address: Address::Fd(-1),
         hostname: None,
+        resolution: None,
         weight: 1,
         priority: 1,
         hash_key: HashKey::default(),
@@ -109,6 +115,8 @@ pub struct Reading {
     checked: bool,
     agent: AgentDraft,
     init_addr: Option<Vec<model::InitAddr>>,
+    /// Words of name resolution, of which `resolvers` is what turns it on.
+    resolution: Option<Box<Resolution>>,
     tls: Option<Box<ServerDraft>>,
     check_send_proxy: bool,
     proxy_crc32c: bool,
@@ -413,6 +421,64 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         r.server.send_proxy = None;
         Ok(())
     }),
+    word!(
+        "resolve-net",
+        "NETWORK[,NETWORK]*",
+        "10.0.0.0/8,192.168.0.0/16",
+        "addresses in these networks are taken before others",
+        |r, l, at| {
+            let nets = l.arg(at).split(',').map(names::network);
+            r.resolution().nets = l.map(at, nets.collect())?;
+            Ok(())
+        }
+    ),
+    word!(
+        "resolve-opts",
+        "OPTION[,OPTION]*",
+        "allow-dup-ip,ignore-weight",
+        "allow-dup-ip, prevent-dup-ip: whether servers of one name may share an address; ignore-weight: that of SRV records",
+        |r, l, at| {
+            for option in l.arg(at).split(',') {
+                match option {
+                    "allow-dup-ip" => r.resolution().same_address = true,
+                    "prevent-dup-ip" => r.resolution().same_address = false,
+                    "ignore-weight" => r.resolution().ignore_weight = true,
+                    other => {
+                        let known = ["allow-dup-ip", "ignore-weight", "prevent-dup-ip"];
+                        return l.fail(at, crate::keyword::near("option", other, &known));
+                    }
+                }
+            }
+            Ok(())
+        }
+    ),
+    word!(
+        "resolve-prefer",
+        "ipv4|ipv6",
+        "ipv4",
+        "the kind of address that is asked for first",
+        |r, l, at| {
+            r.resolution().prefer = match l.arg(at) {
+                "ipv4" => Family::V4,
+                "ipv6" => Family::V6,
+                other => {
+                    let known = ["ipv4", "ipv6"];
+                    return l.fail(at, crate::keyword::near("family", other, &known));
+                }
+            };
+            Ok(())
+        }
+    ),
+    word!(
+        "resolvers",
+        "SECTION",
+        "dns",
+        "who resolves its name while the process runs",
+        |r, l, at| {
+            r.resolution().resolvers = l.arg(at).into();
+            Ok(())
+        }
+    ),
     word!(
         "slowstart",
         "TIME",

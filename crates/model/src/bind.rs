@@ -36,6 +36,8 @@ pub struct BindOptions {
     pub v6only: bool,
     /// `transparent`.
     pub transparent: bool,
+    /// The address is one of a `vrrp` section: it is listened on while another machine has it.
+    pub moves: bool,
     /// `accept-proxy`.
     pub accept_proxy: bool,
     /// `defer-accept`.

@@ -80,6 +80,7 @@ fn response_rules(stream: &mut Stream<'_>, rules: &[Rule]) -> Result<(), Halt> {
         Verdict::Continue
         | Verdict::Allow
         | Verdict::Tarpit(_)
+        | Verdict::Resolve { .. }
         | Verdict::Service(_)
         | Verdict::WaitForBody { .. } => Ok(()),
     }

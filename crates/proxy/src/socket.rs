@@ -173,6 +173,13 @@ pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool) -> io::Result<OwnedFd
                     set_transparent_v6(&socket)?;
                 }
             }
+            if options.moves {
+                if addr.is_ipv4() {
+                    socket.set_freebind_v4(true)?;
+                } else {
+                    socket.set_freebind_v6(true)?;
+                }
+            }
             if let Some(interface) = &options.interface {
                 socket.bind_device(Some(interface.as_bytes()))?;
             }

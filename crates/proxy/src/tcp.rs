@@ -169,6 +169,15 @@ async fn inspect(
                 return Err(Termination::new(Cause::Proxy, Phase::Request));
             }
             Verdict::Allow => return Ok(()),
+            Verdict::Resolve { rule, name, .. } if !info.inspection.undecided.get() => {
+                let address = crate::resolve::for_rule(&generation, rule, &name).await;
+                if let Some(address) = address {
+                    let mut vars = client.vars.borrow_mut();
+                    vars.set_if(&rule.variable, address, &[]);
+                }
+                from += 1;
+                continue;
+            }
             _ if !info.inspection.undecided.get() => {
                 from += 1;
                 continue;
@@ -433,6 +442,6 @@ mod tests {
             size_of::<F>()
         }
         let bytes = future(run);
-        assert!(bytes <= 672, "{bytes} bytes");
+        assert!(bytes <= 688, "{bytes} bytes");
     }
 }

@@ -14,6 +14,7 @@ fn server(id: u32, maxconn: u32) -> Server {
         id,
         address: Address::from_socket(SocketAddr::from(([127, 0, 0, 1], 1000))),
         hostname: None,
+        resolution: None,
         weight: 1,
         priority: 1,
         hash_key: model::HashKey::default(),

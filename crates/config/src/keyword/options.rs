@@ -130,6 +130,13 @@ pub static OPTIONS: &[OptionDef] = &[
         |_, _| Ok(())
     ),
     option!(
+        no "disable-h2-upgrade",
+        FRONT,
+        "", "",
+        "accepted: a connection never changes to HTTP/2 here",
+        |_, _| Ok(())
+    ),
+    option!(
         no "dontlog-normal",
         FRONT,
         "", "",
