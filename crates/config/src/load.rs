@@ -2,6 +2,7 @@
 
 mod blocks;
 mod finish;
+mod peers;
 mod resolvers;
 mod section;
 mod servers;
@@ -57,6 +58,7 @@ pub fn load(request: &LoadRequest, source: &dyn Source) -> Loaded {
         section: Section::None,
         section_name: String::new(),
         drafts: Vec::new(),
+        peers: Vec::new(),
         frontends: HashMap::new(),
         backends: HashMap::new(),
         common: Fingerprint::default(),
@@ -114,6 +116,7 @@ struct Loader<'a> {
     /// What `.SECTION` stands for.
     section_name: String,
     drafts: Vec<Draft>,
+    peers: Vec<peers::PeersDraft>,
     frontends: HashMap<Arc<str>, Arc<str>>,
     backends: HashMap<Arc<str>, Arc<str>>,
     /// Of all sections that are no proxies.
@@ -324,6 +327,7 @@ impl Loader<'_> {
             Section::Users(_, users) => users.line(here),
             Section::Vrrp(draft) => draft.line(&mut line),
             Section::Resolvers(resolvers, _) => resolvers::line(resolvers, &mut line),
+            Section::Peers(draft) => draft.line(&mut line),
             Section::Proxy(draft) => keyword::line(draft, &mut line),
         };
         let warnings = std::mem::take(&mut line.warnings);

@@ -1,5 +1,6 @@
 //! Section headers, and what becomes of a section at its end.
 
+use super::peers::PeersDraft;
 use super::users::UsersDraft;
 use super::{Here, Loader};
 use crate::diag::{Fault, Severity};
@@ -17,6 +18,7 @@ pub(super) enum Section {
     Users(Arc<str>, UsersDraft),
     Vrrp(Box<VrrpDraft>),
     Resolvers(Box<Resolvers>, Place),
+    Peers(Box<PeersDraft>),
     /// Not ours yet: the header has been reported, the lines are not read.
     Skipped,
 }
@@ -106,6 +108,26 @@ impl Loader<'_> {
                 return Ok(());
             }
             "resolvers" => return self.resolvers_header(here),
+            "peers" => {
+                let name = word(1);
+                if name.is_empty() {
+                    self.word_fault(here, Fault::at(0, "'peers' wants a name"));
+                } else if self.peers.iter().any(|p| *p.name == *name) {
+                    let message =
+                        format!("there is a 'peers {name}' already: give this one another name");
+                    self.word_fault(here, Fault::at(1, message));
+                }
+                if let Err(message) = check_name("name", name) {
+                    self.word_fault(here, Fault::at(1, message));
+                }
+                if here.words.len() > 2 {
+                    let message = format!("'{}' is one word too many: remove it", word(2));
+                    self.word_fault(here, Fault::at(2, message));
+                }
+                let draft = PeersDraft::new(name.into(), here.place(1));
+                self.section = Section::Peers(Box::new(draft));
+                return Ok(());
+            }
             "defaults" => sections::D,
             "frontend" => sections::F,
             "backend" => sections::B,
@@ -288,6 +310,7 @@ impl Loader<'_> {
                 }
                 self.config.userlists.entry(name).or_insert(users);
             }
+            Section::Peers(draft) => self.peers.push(*draft),
             Section::Vrrp(draft) => self.vrrp.push((draft.name(), *draft)),
             Section::Resolvers(section, place) => {
                 if section.nameservers.is_empty() {
