@@ -25,8 +25,8 @@ use crate::draft::Line;
 use crate::tls::{SERVER_TLS_WORDS, ServerDraft};
 use crate::units;
 use model::{
-    Address, Check, Family, HashKey, Host, OnError, PortSpec, Resolution, SendProxy, Server,
-    SourceAddress,
+    Address, Check, Family, HashKey, Host, OnError, PortSpec, ProxyOptions, Resolution, SendProxy,
+    Server, SourceAddress,
 };
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -43,8 +43,7 @@ impl Default for Reading {
             resolution: None,
             tls: None,
             check_send_proxy: false,
-            proxy_crc32c: false,
-            proxy_authority: false,
+            proxy_options: ProxyOptions::default(),
             shared_check: None,
         }
     }
@@ -59,12 +58,6 @@ struct AgentDraft {
     inter: Option<Duration>,
     send: Option<Arc<str>>,
 }
-
-/// The binary header without extensions.
-const PLAIN_V2: SendProxy = SendProxy::V2 {
-    crc32c: false,
-    authority: false,
-};
 
 /// A server before anything is said of it.
 fn blank() -> Server {
@@ -119,8 +112,7 @@ pub struct Reading {
     resolution: Option<Box<Resolution>>,
     tls: Option<Box<ServerDraft>>,
     check_send_proxy: bool,
-    proxy_crc32c: bool,
-    proxy_authority: bool,
+    proxy_options: ProxyOptions,
     /// The check settings of the servers before, shared by those that have the same.
     shared_check: Option<Arc<Check>>,
 }
@@ -365,16 +357,20 @@ pub static SERVER_WORDS: &[ServerWord] = &[
     ),
     word!(
         "proxy-v2-options",
-        "crc32c|authority[,…]",
-        "crc32c",
-        "what the header of version 2 holds",
+        "OPTION[,OPTION]*",
+        "ssl,cert-cn,crc32c",
+        "what the header of version 2 holds: ssl, cert-cn, ssl-cipher, authority, crc32c, unique-id",
         |r, l, at| {
-            let known = "ssl cert-cn ssl-cipher cert-sig cert-key unique-id";
+            let options = &mut r.proxy_options;
             for option in l.arg(at).split(',') {
                 match option {
-                    "crc32c" => r.proxy_crc32c = true,
-                    "authority" => r.proxy_authority = true,
-                    other if known.split(' ').any(|k| k == other) => {
+                    "crc32c" => options.crc32c = true,
+                    "authority" => options.authority = true,
+                    "ssl" => options.ssl = true,
+                    "cert-cn" => (options.ssl, options.cert_cn) = (true, true),
+                    "ssl-cipher" => (options.ssl, options.ssl_cipher) = (true, true),
+                    "unique-id" => options.unique_id = true,
+                    other @ ("cert-sig" | "cert-key") => {
                         return l.fail(
                             at,
                             format!(
@@ -383,13 +379,62 @@ pub static SERVER_WORDS: &[ServerWord] = &[
                         );
                     }
                     other => {
-                        return l.fail(
-                            at,
-                            format!("unknown option '{other}': use crc32c or authority"),
-                        );
+                        let known = [
+                            "ssl",
+                            "cert-cn",
+                            "ssl-cipher",
+                            "authority",
+                            "crc32c",
+                            "unique-id",
+                        ];
+                        return l.fail(at, crate::keyword::near("option", other, &known));
                     }
                 }
             }
+            Ok(())
+        }
+    ),
+    word!(
+        "send-proxy-v2-ssl",
+        "",
+        "",
+        "connections begin with a binary PROXY header that says what is known of TLS",
+        |r, _, _| {
+            r.proxy_options.ssl = true;
+            r.server.send_proxy = Some(SendProxy::V2(ProxyOptions::default()));
+            Ok(())
+        }
+    ),
+    word!(
+        "send-proxy-v2-ssl-cn",
+        "",
+        "",
+        "the same, with the common name of the client's certificate",
+        |r, _, _| {
+            (r.proxy_options.ssl, r.proxy_options.cert_cn) = (true, true);
+            r.server.send_proxy = Some(SendProxy::V2(ProxyOptions::default()));
+            Ok(())
+        }
+    ),
+    word!(
+        "no-send-proxy-v2-ssl",
+        "",
+        "",
+        "no PROXY header, and nothing of TLS in it",
+        |r, _, _| {
+            r.proxy_options.ssl = false;
+            r.server.send_proxy = None;
+            Ok(())
+        }
+    ),
+    word!(
+        "no-send-proxy-v2-ssl-cn",
+        "",
+        "",
+        "no PROXY header, and no common name in it",
+        |r, _, _| {
+            r.proxy_options.cert_cn = false;
+            r.server.send_proxy = None;
             Ok(())
         }
     ),
@@ -413,7 +458,7 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         "",
         "connections begin with a binary PROXY header",
         |r, _, _| {
-            r.server.send_proxy = Some(PLAIN_V2);
+            r.server.send_proxy = Some(SendProxy::V2(ProxyOptions::default()));
             Ok(())
         }
     ),
