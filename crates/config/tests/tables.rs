@@ -51,14 +51,17 @@ fn in_proxy(site: &Site, line: &str) -> Vec<String> {
     let checks = match line.split(' ').next() {
         Some("http-check") => " option httpchk\n",
         Some("tcp-check") => " option tcp-check\n",
+        Some("udp-check") => " option udp-check\n",
         Some("email-alert") => {
             " email-alert mailers post\n email-alert from a@b\n email-alert to c@d\n"
         }
         _ => "",
     };
-    let mode = match line.starts_with("persist rdp-cookie") {
-        true => "tcp",
-        false => "http",
+    let mode = match line.split(' ').next() {
+        Some("persist") if line.starts_with("persist rdp-cookie") => "tcp",
+        Some("udp-responses" | "udp-check") => "udp",
+        Some("option") if line.starts_with("option udp-check") => "udp",
+        _ => "http",
     };
     let text = format!(
         "global\n log 127.0.0.1:514 local0\nmailers post\n mailer one 127.0.0.1:25\nhttp-errors pages\n errorfile 503 sorry.http\n\
