@@ -25,8 +25,8 @@ use crate::draft::Line;
 use crate::tls::{SERVER_TLS_WORDS, ServerDraft};
 use crate::units;
 use model::{
-    Address, Check, Family, HashKey, Host, OnError, PortSpec, ProxyOptions, Resolution, SendProxy,
-    Server, SourceAddress,
+    Address, Check, Family, HashKey, Host, OnError, PortSpec, Resolution, SendProxy, Server,
+    SourceAddress,
 };
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -43,7 +43,8 @@ impl Default for Reading {
             resolution: None,
             tls: None,
             check_send_proxy: false,
-            proxy_options: ProxyOptions::default(),
+            proxy_crc32c: false,
+            proxy_authority: false,
             shared_check: None,
         }
     }
@@ -58,6 +59,12 @@ struct AgentDraft {
     inter: Option<Duration>,
     send: Option<Arc<str>>,
 }
+
+/// The binary header without extensions.
+const PLAIN_V2: SendProxy = SendProxy::V2 {
+    crc32c: false,
+    authority: false,
+};
 
 /// A server before anything is said of it.
 fn blank() -> Server {
@@ -112,7 +119,8 @@ pub struct Reading {
     resolution: Option<Box<Resolution>>,
     tls: Option<Box<ServerDraft>>,
     check_send_proxy: bool,
-    proxy_options: ProxyOptions,
+    proxy_crc32c: bool,
+    proxy_authority: bool,
     /// The check settings of the servers before, shared by those that have the same.
     shared_check: Option<Arc<Check>>,
 }
@@ -357,20 +365,16 @@ pub static SERVER_WORDS: &[ServerWord] = &[
     ),
     word!(
         "proxy-v2-options",
-        "OPTION[,OPTION]*",
-        "ssl,cert-cn,crc32c",
-        "what the header of version 2 holds: ssl, cert-cn, ssl-cipher, authority, crc32c, unique-id",
+        "crc32c|authority[,…]",
+        "crc32c",
+        "what the header of version 2 holds",
         |r, l, at| {
-            let options = &mut r.proxy_options;
+            let known = "ssl cert-cn ssl-cipher cert-sig cert-key unique-id";
             for option in l.arg(at).split(',') {
                 match option {
-                    "crc32c" => options.crc32c = true,
-                    "authority" => options.authority = true,
-                    "ssl" => options.ssl = true,
-                    "cert-cn" => (options.ssl, options.cert_cn) = (true, true),
-                    "ssl-cipher" => (options.ssl, options.ssl_cipher) = (true, true),
-                    "unique-id" => options.unique_id = true,
-                    other @ ("cert-sig" | "cert-key") => {
+                    "crc32c" => r.proxy_crc32c = true,
+                    "authority" => r.proxy_authority = true,
+                    other if known.split(' ').any(|k| k == other) => {
                         return l.fail(
                             at,
                             format!(
@@ -379,62 +383,13 @@ pub static SERVER_WORDS: &[ServerWord] = &[
                         );
                     }
                     other => {
-                        let known = [
-                            "ssl",
-                            "cert-cn",
-                            "ssl-cipher",
-                            "authority",
-                            "crc32c",
-                            "unique-id",
-                        ];
-                        return l.fail(at, crate::keyword::near("option", other, &known));
+                        return l.fail(
+                            at,
+                            format!("unknown option '{other}': use crc32c or authority"),
+                        );
                     }
                 }
             }
-            Ok(())
-        }
-    ),
-    word!(
-        "send-proxy-v2-ssl",
-        "",
-        "",
-        "connections begin with a binary PROXY header that says what is known of TLS",
-        |r, _, _| {
-            r.proxy_options.ssl = true;
-            r.server.send_proxy = Some(SendProxy::V2(ProxyOptions::default()));
-            Ok(())
-        }
-    ),
-    word!(
-        "send-proxy-v2-ssl-cn",
-        "",
-        "",
-        "the same, with the common name of the client's certificate",
-        |r, _, _| {
-            (r.proxy_options.ssl, r.proxy_options.cert_cn) = (true, true);
-            r.server.send_proxy = Some(SendProxy::V2(ProxyOptions::default()));
-            Ok(())
-        }
-    ),
-    word!(
-        "no-send-proxy-v2-ssl",
-        "",
-        "",
-        "no PROXY header, and nothing of TLS in it",
-        |r, _, _| {
-            r.proxy_options.ssl = false;
-            r.server.send_proxy = None;
-            Ok(())
-        }
-    ),
-    word!(
-        "no-send-proxy-v2-ssl-cn",
-        "",
-        "",
-        "no PROXY header, and no common name in it",
-        |r, _, _| {
-            r.proxy_options.cert_cn = false;
-            r.server.send_proxy = None;
             Ok(())
         }
     ),
@@ -458,7 +413,7 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         "",
         "connections begin with a binary PROXY header",
         |r, _, _| {
-            r.server.send_proxy = Some(SendProxy::V2(ProxyOptions::default()));
+            r.server.send_proxy = Some(PLAIN_V2);
             Ok(())
         }
     ),

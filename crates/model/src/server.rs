@@ -38,24 +38,12 @@ pub enum SendProxy {
     /// A line of text.
     V1,
     /// A binary header, with what `proxy-v2-options` adds.
-    V2(ProxyOptions),
-}
-
-/// What a binary PROXY header holds beside the addresses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ProxyOptions {
-    /// `crc32c`.
-    pub crc32c: bool,
-    /// `authority`: the name the client asked for by SNI.
-    pub authority: bool,
-    /// `ssl`: whether the client speaks TLS, its version, and what came of its certificate.
-    pub ssl: bool,
-    /// `cert-cn`: the common name of its certificate, in `ssl`.
-    pub cert_cn: bool,
-    /// `ssl-cipher`: the cipher suite, in `ssl`.
-    pub ssl_cipher: bool,
-    /// `unique-id`: what `unique-id-format` makes.
-    pub unique_id: bool,
+    V2 {
+        /// `crc32c`.
+        crc32c: bool,
+        /// `authority`: the name the client asked for by SNI.
+        authority: bool,
+    },
 }
 
 /// `source` (of a server or a backend).

@@ -8,7 +8,7 @@ use crate::stream::Stream;
 use crate::termination::Cause;
 use crate::transport::Transport;
 use crate::worker::Worker;
-use model::{HttpReuse, ProxyOptions, SendProxy};
+use model::{HttpReuse, SendProxy};
 use state::{Backend, Server, Target};
 use std::future::poll_fn;
 use std::io;
@@ -71,8 +71,7 @@ pub async fn to_server(stream: &mut Stream<'_>) -> Result<ServerConn, ConnectFai
         crate::account::reused(stream, &server);
         return Ok(kept);
     }
-    let id = stream.info.unique_id.clone();
-    open(stream.worker, stream.client, &backend, &server, name, id).await
+    open(stream.worker, stream.client, &backend, &server, name).await
 }
 
 /// Where the server is for this client: connections are kept under what this says, so that none
@@ -134,7 +133,6 @@ pub async fn open(
     backend: &Backend,
     server: &Server,
     sni: Option<Box<str>>,
-    unique_id: Option<Box<[u8]>>,
 ) -> Result<ServerConn, ConnectFailure> {
     let Some(target) = target_for(client, server) else {
         return Err(ConnectFailure::Unusable);
@@ -160,7 +158,7 @@ pub async fn open(
         Some(settings) => Transport::to_server(io, &settings.connector, sni.as_deref(), &target)
             .map_err(|_| ConnectFailure::Unusable)?,
     };
-    let mut first = proxy_header(server.settings().send_proxy, client, unique_id.as_deref());
+    let mut first = proxy_header(server.settings().send_proxy, client);
     poll_fn(|cx| {
         match io.poll_established(cx, &mut first) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
@@ -194,49 +192,21 @@ pub async fn open(
 }
 
 /// The PROXY header that tells a server of this client.
-fn proxy_header(kind: Option<SendProxy>, client: &mut Client, unique_id: Option<&[u8]>) -> Vec<u8> {
+fn proxy_header(kind: Option<SendProxy>, client: &mut Client) -> Vec<u8> {
     let Some(kind) = kind else { return Vec::new() };
     let addresses = client.info.src.zip(client.destination());
     match kind {
         SendProxy::V1 => wire::proxy::line(addresses),
-        SendProxy::V2(options) => {
+        SendProxy::V2 { crc32c, authority } => {
             let tls = client.info.tls.as_deref();
-            let authority = tls
-                .and_then(|t| t.sni.as_deref())
-                .filter(|_| options.authority);
-            let ssl = options.ssl.then(|| match tls {
-                Some(tls) => ssl_facts(tls, options),
-                None => wire::proxy::NO_SSL.to_vec(),
-            });
-            let unique_id = unique_id.filter(|_| options.unique_id);
-            let extensions: Vec<(u8, &[u8])> = [
-                authority.map(|name| (wire::proxy::AUTHORITY, name.as_bytes())),
-                unique_id.map(|id| (wire::proxy::UNIQUE_ID, id)),
-                ssl.as_deref().map(|facts| (wire::proxy::SSL, facts)),
-            ]
-            .into_iter()
-            .flatten()
-            .collect();
-            wire::proxy::header(addresses, &extensions, options.crc32c)
+            let name = tls.and_then(|t| t.sni.as_deref()).filter(|_| authority);
+            let extensions: Vec<_> = name
+                .map(|n| (wire::proxy::AUTHORITY, n.as_bytes()))
+                .into_iter()
+                .collect();
+            wire::proxy::header(addresses, &extensions, crc32c)
         }
     }
-}
-
-/// What is known of the client's TLS, as the header holds it.
-fn ssl_facts(tls: &rules::TlsInfo, options: ProxyOptions) -> Vec<u8> {
-    let certificate = tls.peer_certificate.as_deref();
-    let facts = certificate.filter(|_| options.cert_cn).and_then(tls::facts);
-    let names = facts.as_ref().map_or(&[][..], |f| &f.subject);
-    let common_name = names.iter().find(|(key, _)| key == "CN");
-    wire::proxy::Ssl {
-        certificate: certificate.is_some() && !tls.resumed,
-        session_certificate: certificate.is_some(),
-        verify: tls.verify,
-        version: tls.version,
-        common_name: common_name.map(|(_, name)| name.as_str()),
-        cipher: options.ssl_cipher.then_some(tls.cipher),
-    }
-    .bytes()
 }
 
 fn begin(

@@ -182,43 +182,6 @@ pub fn unborn(worker: &Worker, client: &Client, message: &str, empty: bool) {
         .send(&proxy.logs, proxy.log_tag.as_deref(), level, now, &line);
 }
 
-/// What `unique-id-format` makes of a connection.
-pub fn unique_id(worker: &Worker, client: &mut Client) -> Option<Box<[u8]>> {
-    let frontend = Arc::clone(&client.frontend);
-    let format = frontend.side().unique_id_format.as_ref()?;
-    client.destination();
-    let now = worker.now();
-    let generation = worker.generation();
-    let view = state::View {
-        process: &worker.process,
-        generation: &generation,
-        now,
-        tracked: None,
-    };
-    let facts = LogFacts {
-        request: client.info.accepted,
-        end: worker.wall(now),
-        tls: client.info.tls.is_some(),
-        ..LogFacts::default()
-    };
-    let cx = Ctx {
-        session: &client.info,
-        stream: &rules::StreamInfo::default(),
-        now: worker.wall(now),
-        req: None,
-        res: None,
-        req_body: &[],
-        captures: [&[], &[]],
-        vars: &client.vars,
-        facts: &view,
-        log: Some(&facts),
-        rng: &worker.rng,
-    };
-    let mut id = Vec::new();
-    format.render(&cx, &mut id);
-    Some(id.into())
-}
-
 /// What a line about a session without a request is about.
 pub struct Told<'a> {
     /// The frontend's settings.

@@ -10,7 +10,7 @@ use crate::session::Client;
 use crate::stick::{self, Sticking};
 use crate::termination::{Cause, Phase, Termination};
 use crate::worker::Worker;
-use model::{SendProxy, StickStore};
+use model::StickStore;
 use rules::action::{Effects, run as run_rules};
 use rules::{Ctx, LogFacts, NoTrace, StreamInfo, Timers, Verdict};
 use state::{Backend, Slot};
@@ -239,13 +239,7 @@ async fn reach(
         counters.lbtot.add(1);
         backend.counters().of(worker.id).lbtot.add(1);
         let name = tls_name(worker, client, &session.info, &server);
-        if matches!(server.settings().send_proxy, Some(SendProxy::V2(o)) if o.unique_id)
-            && session.info.unique_id.is_none()
-        {
-            session.info.unique_id = report::unique_id(worker, client);
-        }
-        let id = session.info.unique_id.clone();
-        match connect::open(worker, client, backend, &server, name, id).await {
+        match connect::open(worker, client, backend, &server, name).await {
             Ok(connection) => {
                 let now = worker.now();
                 sticking.store(&server, worker.process.millis(now));

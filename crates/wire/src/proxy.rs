@@ -41,54 +41,6 @@ pub const UNIQUE_ID: u8 = 0x05;
 /// Extension: what is known of TLS.
 pub const SSL: u8 = 0x20;
 
-/// What the extension [`SSL`] says of a client that speaks TLS.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Ssl<'a> {
-    /// It showed a certificate on this connection.
-    pub certificate: bool,
-    /// It showed one in this session, maybe on an earlier connection.
-    pub session_certificate: bool,
-    /// What came of checking it; 0 is good.
-    pub verify: u32,
-    /// `TLSv1.3` and so on.
-    pub version: &'a str,
-    /// The common name in the certificate.
-    pub common_name: Option<&'a str>,
-    /// The cipher suite.
-    pub cipher: Option<&'a str>,
-}
-
-impl Ssl<'_> {
-    /// The extension's value (proxy-protocol.txt section 2.2.6).
-    pub fn bytes(&self) -> Vec<u8> {
-        let shown = u8::from(self.certificate) << 1 | u8::from(self.session_certificate) << 2;
-        let mut out = vec![1 | shown];
-        out.extend_from_slice(&self.verify.to_be_bytes());
-        let parts = [
-            (SSL_VERSION, Some(self.version)),
-            (SSL_CN, self.common_name),
-            (SSL_CIPHER, self.cipher),
-        ];
-        for (kind, value) in parts {
-            if let Some(value) = value
-                && let Ok(length) = u16::try_from(value.len())
-            {
-                out.push(kind);
-                out.extend_from_slice(&length.to_be_bytes());
-                out.extend_from_slice(value.as_bytes());
-            }
-        }
-        out
-    }
-}
-
-/// The value of [`SSL`] of a client that does not speak TLS.
-pub const NO_SSL: [u8; 5] = [0; 5];
-
-const SSL_VERSION: u8 = 0x21;
-const SSL_CN: u8 = 0x22;
-const SSL_CIPHER: u8 = 0x23;
-
 /// Reads a header from the start of what has come.
 pub fn read(bytes: &[u8]) -> Read {
     if bytes.len() >= SIGNATURE.len() && bytes.starts_with(SIGNATURE) {

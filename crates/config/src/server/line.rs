@@ -90,8 +90,11 @@ fn named(line: &mut Line<'_>, name: &str, at: usize, from: &Reading) -> Result<S
     server.resolution = resolution
         .filter(|_| server.hostname.is_some())
         .map(Arc::from);
-    if let Some(SendProxy::V2(options)) = &mut server.send_proxy {
-        *options = reading.proxy_options;
+    if let Some(SendProxy::V2 { .. }) = server.send_proxy {
+        server.send_proxy = Some(SendProxy::V2 {
+            crc32c: reading.proxy_crc32c,
+            authority: reading.proxy_authority,
+        });
     }
     let own_place = reading.check.addr.is_some() || reading.check.port.is_some();
     // Checks that go elsewhere do as told, others as the traffic does (manual, `check-send-proxy`).

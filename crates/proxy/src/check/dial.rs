@@ -94,7 +94,7 @@ pub async fn connect(
     let mut first = match route.send_proxy {
         None => Vec::new(),
         Some(SendProxy::V1) => wire::proxy::line(None),
-        Some(SendProxy::V2(options)) => wire::proxy::header(None, &[], options.crc32c),
+        Some(SendProxy::V2 { crc32c, .. }) => wire::proxy::header(None, &[], crc32c),
     };
     poll_fn(|cx| io.poll_established(cx, &mut first))
         .await

@@ -279,8 +279,8 @@ impl Session {
     fn prefix(&self, server: &state::Server) -> Vec<u8> {
         let addresses = self.opened.info.src.zip(self.opened.info.dst);
         match server.settings().send_proxy {
-            Some(SendProxy::V2(options)) => {
-                wire::proxy::datagram_header(addresses, &[], options.crc32c)
+            Some(SendProxy::V2 { crc32c, .. }) => {
+                wire::proxy::datagram_header(addresses, &[], crc32c)
             }
             Some(SendProxy::V1) | None => Vec::new(),
         }
