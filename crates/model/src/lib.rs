@@ -36,7 +36,9 @@ pub use proxy::{
     HashMethod, HttpOptions, HttpReuse, InitAddr, LoadState, Mode, OriginalTo, PreserveAffinity,
     Proxy, ProxyKind, Redispatch, RestrictNames, RetryOn, StatsPage, SwitchRule, SwitchTarget,
 };
-pub use server::{HashKey, MarkedDown, Observe, OnError, SendProxy, Server, SourceAddress};
+pub use server::{
+    HashKey, MarkedDown, Observe, OnError, SendProxy, Server, SourceAddress, UseSource,
+};
 pub use stick::{ServerKey, StickRule, StickStore, StickTable, Stored};
 pub use timeouts::Timeouts;
 

@@ -462,6 +462,7 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         worker: worker.id as u32,
         accepted: worker.wall(at),
         tls: None,
+        proxy_header: None,
     });
     let now = worker.process.millis(at);
     let counters = frontend.counters().of(worker.id);
@@ -474,12 +475,13 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     let side = frontend.side();
     let tracked = Tracked::default();
     let descriptor = fd.as_raw_fd();
-    let rejects = |rules| rejects(worker, rules, &info, &vars, &tracked, (at, descriptor));
-    let mut rejected = rejects(&side.tcp_request_connection);
+    let judge = |rules| judge(worker, rules, &info, &vars, &tracked, (at, descriptor));
+    let (mut rejected, effects) = judge(&side.tcp_request_connection);
+    let accept_proxy = options.accept_proxy || effects.expect_proxy;
     // Where something comes before the session, its rules come after that.
-    let at_once = !options.accept_proxy && options.tls.is_none();
+    let at_once = !accept_proxy && options.tls.is_none();
     if at_once && !rejected {
-        rejected = rejects(&side.tcp_request_session);
+        rejected = judge(&side.tcp_request_session).0;
     }
     if rejected {
         counters.dreq.add(1);
@@ -505,7 +507,7 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         info,
         frontend,
         requests: 0,
-        accept_proxy: options.accept_proxy,
+        accept_proxy,
         unread: false,
         last_server: None,
         accepted: at,
@@ -524,7 +526,7 @@ pub fn session_rejected(worker: &Worker, client: &Client) -> bool {
     let rules = &client.frontend.side().tcp_request_session;
     let (vars, tracked, now) = (&client.vars, &client.tracked, worker.now());
     let at = (now, client.io.socket().raw());
-    let rejected = rejects(worker, rules, &client.info, vars, tracked, at);
+    let (rejected, _) = judge(worker, rules, &client.info, vars, tracked, at);
     if rejected {
         client.frontend.counters().of(worker.id).dreq.add(1);
     } else {
@@ -533,17 +535,19 @@ pub fn session_rejected(worker: &Worker, client: &Client) -> bool {
     rejected
 }
 
-/// Whether rules refuse a connection that has brought no request yet; now, and its descriptor.
-fn rejects(
+/// Whether rules refuse a connection that has brought no request yet, and what else they want of
+/// it; now, and its descriptor.
+fn judge(
     worker: &Worker,
     rules: &[Rule],
     info: &SessionInfo,
     vars: &RefCell<Vars>,
     tracked: &Tracked,
     (at, descriptor): (Instant, RawFd),
-) -> bool {
+) -> (bool, Effects) {
+    let mut effects = Effects::default();
     if rules.is_empty() {
-        return false;
+        return (false, effects);
     }
     let generation = worker.generation();
     let view = state::View {
@@ -566,13 +570,12 @@ fn rejects(
         log: None,
         rng: &worker.rng,
     };
-    let mut effects = Effects::default();
     let verdict = run(rules, 0, &mut cx, &mut effects, &mut NoTrace);
     let rejected = matches!(verdict, Verdict::Reject);
     if let Some(silence) = effects.silence {
         socket::silence(descriptor, silence);
     }
-    rejected
+    (rejected, effects)
 }
 
 /// What a session of datagrams begins with.
@@ -641,6 +644,7 @@ pub fn open_datagrams(
         worker: worker.id as u32,
         accepted: worker.wall(at),
         tls: None,
+        proxy_header: None,
     });
     counters.conn_tot.add(1);
     counters.conn_rate.event(millis);
@@ -648,7 +652,7 @@ pub fn open_datagrams(
     let side = frontend.side();
     let tracked = Tracked::default();
     // There is no connection of its own that could be silenced: its datagram is lost all the same.
-    let rejects = |rules| rejects(worker, rules, &info, &vars, &tracked, (at, -1));
+    let rejects = |rules| judge(worker, rules, &info, &vars, &tracked, (at, -1)).0;
     if rejects(&side.tcp_request_connection) || rejects(&side.tcp_request_session) {
         counters.dreq.add(1);
         return None;

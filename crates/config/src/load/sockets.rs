@@ -54,6 +54,19 @@ impl Loader<'_> {
                 );
             }
         }
+        if udp
+            && draft
+                .front
+                .tcp_request_connection
+                .iter()
+                .any(|r| r.expects_proxy())
+        {
+            errors.push(unfit(
+                "tcp-request connection",
+                "expect-proxy",
+                draft.name.clone(),
+            ));
+        }
         if udp && draft.check.udp && draft.has_back() {
             let script = &draft.check.script;
             if !script.iter().any(|s| matches!(s, TcpCheckStep::Send(_)))

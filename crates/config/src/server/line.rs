@@ -74,10 +74,16 @@ fn named(line: &mut Line<'_>, name: &str, at: usize, from: &Reading) -> Result<S
     server.name = name.into();
     server.hostname = hostname.map(Into::into);
     server.address = start_address(line, at, address, reading.init_addr.as_deref())?;
+    let said = |option: &str| reading.proxy_options.contains(&option);
     if let Some(SendProxy::V2 { .. }) = server.send_proxy {
         server.send_proxy = Some(SendProxy::V2 {
-            crc32c: reading.proxy_crc32c,
-            authority: reading.proxy_authority,
+            crc32c: said("crc32c"),
+            authority: said("authority"),
+            unique_id: said("unique-id"),
+            // Each part of what is known of TLS stands inside that.
+            ssl: said("ssl") || said("cert-cn") || said("ssl-cipher"),
+            cert_cn: said("cert-cn"),
+            ssl_cipher: said("ssl-cipher"),
         });
     }
     let own_place = reading.check.addr.is_some() || reading.check.port.is_some();
