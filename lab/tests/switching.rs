@@ -193,10 +193,7 @@ fn sources_paths_and_headers_are_refused() {
             ("BLOCKED", blocked),
         ];
         let text = example("block.cfg", &set);
-        let _proxy = Proxy::start(
-            program,
-            &format!("    expose-experimental-directives\n{text}"),
-        );
+        let _proxy = Proxy::start(program, &text);
         for (line, fields, wanted) in [
             ("GET /", "", 200),
             ("GET /x/..//.git/config", "", 404),
