@@ -199,17 +199,22 @@ pub struct Router {
 impl Router {
     /// Starts it with a configuration, to which a control socket is added; ready when that answers.
     pub fn start(net: &Net, number: usize, config: &str) -> Router {
-        Router::start_in(net, number, config, Folder::new())
+        Router::start_with(net, number, config, &[])
     }
 
-    /// The same with files in a folder that is there.
-    pub fn start_in(net: &Net, number: usize, config: &str, folder: Folder) -> Router {
+    /// Starts one that replaces a process of the same router, by its number.
+    pub fn replace(net: &Net, number: usize, config: &str, old: &str) -> Router {
+        Router::start_with(net, number, config, &["-sf", old])
+    }
+
+    fn start_with(net: &Net, number: usize, config: &str, more: &[&str]) -> Router {
+        let folder = Folder::new();
         let path = folder.file("test.cfg", Router::text(&folder, config).as_bytes());
         let program = Program::mulgil();
         let child = net.spawn(
             &net.router(number),
             &program.path(),
-            &["-f", &path, "-db"],
+            &[&["-f", &path, "-db"], more].concat(),
             &folder.path("output"),
         );
         let router = Router {

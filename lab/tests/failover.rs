@@ -36,6 +36,9 @@ fn the_address_follows_a_crash_and_comes_back() {
     assert_eq!(net.get(VIP), "first");
     first.kill();
     second.wait_for("public", "state", "active");
+    // Its guardian said farewell for it, and took its address away.
+    net.wait_for_holder(2, VIP);
+    assert_eq!(second.vrrp("public", "reason"), "the active router left");
     until("the client reaches the second", || net.get(VIP) == "second");
     let first = Router::start(&net, 1, &config("first", 200, ""));
     net.wait_for_holder(1, VIP);
@@ -389,4 +392,56 @@ fn no_claim_while_the_peer_says_over_the_second_path_that_it_is_active() {
     second.wait_for_output("is not sealed with our key");
     assert!(second.count("public", "peer_refused") > 0);
     first.wait_for_output("is not sealed with our key");
+}
+
+#[test]
+fn a_process_that_replaces_another_has_its_addresses_without_an_election() {
+    if !possible() {
+        return;
+    }
+    let (net, first, second) = pair("");
+    let old = first.child.id().to_string();
+    let new = Router::replace(&net, 1, &config("third", 200, ""), &old);
+    assert_eq!(new.vrrp("public", "state"), "active");
+    first.wait_for_output("handed over to another process of this machine");
+    until("the client reaches the new one", || net.get(VIP) == "third");
+    assert!(net.has(1, VIP));
+    assert_eq!(second.count("public", "became_active"), 0);
+    assert_eq!(second.count("public", "farewells_received"), 0);
+    // One that does not replace it may not stand beside it.
+    let folder = Folder::new();
+    let file = folder.file("test.cfg", config("fourth", 200, "").as_bytes());
+    let (started, said) = net.exec(
+        &net.router(1),
+        &lab::Program::mulgil().path(),
+        &["-f", &file, "-db"],
+    );
+    assert!(
+        !started && said.contains("another process runs virtual router 51 on eth0"),
+        "{said}"
+    );
+    new.stop();
+    net.wait_for_holder(2, VIP);
+}
+
+#[test]
+fn addresses_move_after_privileges_are_given_up() {
+    if !possible() {
+        return;
+    }
+    let unprivileged = |name: &str, priority: u8| {
+        format!("global\n    user nobody\n{}", config(name, priority, ""))
+    };
+    let net = Net::new(2);
+    let first = Router::start(&net, 1, &unprivileged("first", 200));
+    let second = Router::start(&net, 2, &unprivileged("second", 100));
+    net.wait_for_holder(1, VIP);
+    second.wait_for("public", "state", "backup");
+    net.ip(&net.client(), "link set eth0r1 down");
+    second.wait_for("public", "state", "active");
+    assert!(net.has(2, VIP) && !net.has(1, VIP));
+    net.ip(&net.client(), "link set eth0r1 up");
+    net.wait_for_holder(1, VIP);
+    first.stop();
+    net.wait_for_holder(2, VIP);
 }

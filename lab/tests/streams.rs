@@ -74,8 +74,13 @@ fn every_byte_arrives_in_both_directions_at_once() {
     each(|program| {
         let (origin, addr) = listener();
         let (port, sink) = (port(), LogSink::new());
-        let more =
-            "    option splice-auto\n    option splice-request\n    option splice-response\n";
+        // HAProxy 2.6 now and then loses the end of such a stream when it splices.
+        let more = match program.name {
+            "mulgil" => {
+                "    option splice-auto\n    option splice-request\n    option splice-response\n"
+            }
+            _ => "",
+        };
         let _proxy = Proxy::start(program, &config(port, &sink, &addr, more));
         let bytes = pattern(20_000_000);
         let (mut client, mut server) = (connect(port), accept(&origin));
@@ -90,11 +95,16 @@ fn every_byte_arrives_in_both_directions_at_once() {
                 stream.shutdown(Shutdown::Write).expect("shut");
             })
         });
-        let other = {
-            let bytes = bytes.clone();
-            std::thread::spawn(move || assert!(rest(&mut server).0 == bytes, "not what was sent"))
+        let check = move |stream: &mut TcpStream, name: &str| {
+            let (got, end) = rest(stream);
+            let wrong = got.iter().zip(&bytes).position(|(a, b)| a != b);
+            assert_eq!((got.len(), wrong), (bytes.len(), None), "{name}: {end:?}");
         };
-        assert!(rest(&mut client).0 == bytes, "not what was sent");
+        let other = {
+            let (check, name) = (check.clone(), program.name);
+            std::thread::spawn(move || check(&mut server, name))
+        };
+        check(&mut client, program.name);
         other.join().expect("the server got all");
         for thread in threads {
             thread.join().expect("all was taken");

@@ -193,6 +193,41 @@ fn bytes_are_counted_once_they_have_passed() {
     );
 }
 
+/// A long transfer is counted while it goes on, not when it is over.
+#[test]
+fn a_transfer_is_counted_while_it_lasts() {
+    let server = Server::start(|_, stream| {
+        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n";
+        let begun = stream
+            .write_all(head)
+            .and_then(|()| stream.write_all(&[b'x'; 5000]));
+        // The rest does not come before the test is over.
+        std::thread::sleep(lab::PATIENCE);
+        begun.is_ok()
+    });
+    for mode in ["http", "tcp"] {
+        let web = port();
+        let proxy = Proxy::start(
+            &Program::mulgil(),
+            &format!(
+                "{TIMES}listen l\n    mode {mode}\n    bind 127.0.0.1:{web}\n    stick-table type ip size 10 store bytes_out_cnt\n    tcp-request content track-sc0 src\n    server s {}\n",
+                server.addr
+            ),
+        );
+        let mut client = Client::connect(web);
+        client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        let end = Instant::now() + lab::PATIENCE;
+        while control(&proxy, "show table l data.bytes_out_cnt ge 5000").len() < 3 {
+            assert!(
+                Instant::now() < end,
+                "{mode}: {}",
+                proxy.control("show table l")
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
 #[test]
 fn rules_read_and_change_what_the_oracles_do() {
     const READ: [&str; 44] = [

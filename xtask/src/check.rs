@@ -46,10 +46,16 @@ const LICENCES: &[&str] = &[
 ];
 
 /// Crates that may be there in two versions, and why.
-const DOUBLES: &[(&str, &str)] = &[(
-    "syn",
-    "procedural macros of two generations, at build time only",
-)];
+const DOUBLES: &[(&str, &str)] = &[
+    (
+        "syn",
+        "procedural macros of two generations, at build time only",
+    ),
+    (
+        "synstructure",
+        "procedural macros of two generations, at build time only",
+    ),
+];
 
 /// Files that may have more than [`LONGEST`] lines, and why.
 const LONG_FILES: &[(&str, &str)] = &[

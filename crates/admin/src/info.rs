@@ -148,9 +148,21 @@ pub(crate) fn fields(
             "MMP",
             "u32",
             "TLS connections at most, 0 for any number",
-            none(),
+            n(p.generation
+                .load()
+                .config
+                .global
+                .maxsslconn
+                .unwrap_or(0)
+                .into()),
         ),
-        ("CurrSslConns", "MGP", "u32", "TLS connections", none()),
+        (
+            "CurrSslConns",
+            "MGP",
+            "u32",
+            "TLS connections",
+            n(p.tls_connections.now()),
+        ),
         (
             "CumSslConns",
             "MCP",

@@ -52,6 +52,7 @@ pub struct Draft {
     pub logs: Vec<Arc<LogSetting>>,
     pub log_global: bool,
     pub log_tag: Option<Arc<str>>,
+    pub email: crate::load::EmailDraft,
     /// What answers instead of built-in pages; later lines win.
     pub errors: Vec<ErrorLine>,
     pub http: HttpOptions,
@@ -72,6 +73,7 @@ pub struct Draft {
     pub references: Vec<Reference>,
     /// Names of userlists that must exist.
     pub userlist_references: Vec<Reference>,
+    pub resolvers_references: Vec<Reference>,
     /// Names of servers that must exist here.
     pub server_references: Vec<Reference>,
     /// `stick-table`.
@@ -158,6 +160,7 @@ impl Draft {
             logs: Vec::new(),
             log_global: false,
             log_tag: None,
+            email: Default::default(),
             errors: Vec::new(),
             http: HttpOptions::default(),
             stats: None,
@@ -175,6 +178,7 @@ impl Draft {
             check: CheckDraft::default(),
             references: Vec::new(),
             userlist_references: Vec::new(),
+            resolvers_references: Vec::new(),
             server_references: Vec::new(),
             stick_table: None,
             table_uses: Vec::new(),
@@ -341,6 +345,12 @@ impl<'a> Line<'a> {
             let message = self.too_many(n, "it is not read");
             self.warnings.push(Fault::warning(self.skip + n, message));
         }
+    }
+
+    /// Warns of the argument at `at`.
+    pub fn warn(&mut self, at: usize, message: impl Into<String>) {
+        let warning = Fault::warning(self.skip + at, message);
+        self.warnings.push(warning);
     }
 
     fn too_many(&self, n: usize, remedy: &str) -> String {

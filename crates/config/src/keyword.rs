@@ -7,6 +7,7 @@ mod common;
 mod compression;
 mod datagram;
 mod front;
+mod mail;
 mod options;
 mod pages;
 mod persist;
@@ -77,6 +78,7 @@ pub fn keywords() -> impl Iterator<Item = &'static Keyword> {
         front::FRONT_KEYWORDS,
         back::BACK_KEYWORDS,
         check::CHECK_KEYWORDS,
+        mail::MAIL_KEYWORDS,
         datagram::DATAGRAM_KEYWORDS,
         ruleset::RULE_KEYWORDS,
         stick::STICK_KEYWORDS,
@@ -239,6 +241,7 @@ fn mark(name: &'static str) -> Option<&'static str> {
         "http-check disable-on-404" | "http-check send-state" => None,
         "id" | "balance" | "stats" | "redirect" | "monitor-uri" | "log-format" => Some(name),
         "http-request" | "http-response" | "http-after-response" => Some(name),
+        _ if name.starts_with("email-alert ") => Some("email-alert"),
         _ if RULE_ORDER.contains(&name) => Some(name),
         _ if name.starts_with("http-check ") => Some("http-check"),
         _ if name.starts_with("tcp-check ") => Some("tcp-check"),

@@ -2,11 +2,15 @@
 
 mod blocks;
 mod finish;
+mod mailers;
+mod resolvers;
 mod section;
 mod servers;
 mod sockets;
 mod tables;
 mod users;
+
+pub(crate) use sockets::{DATAGRAM_BIND, DATAGRAM_SERVER};
 
 use crate::diag::{Diagnostic, Fault, Report, Severity};
 use crate::draft::{Bases, Draft, Line, Place, sections};
@@ -17,7 +21,9 @@ use crate::lexer::{self, Variables, Word};
 use crate::source::{Source, Within};
 use crate::vrrp::VrrpDraft;
 use blocks::Block;
+pub(crate) use mailers::EmailDraft;
 use model::Config;
+pub(crate) use resolvers::Unnamed;
 use section::Section;
 pub(crate) use section::check_name;
 use std::cell::Cell;
@@ -76,6 +82,15 @@ pub fn load(request: &LoadRequest, source: &dyn Source) -> Loaded {
     loader
         .env
         .insert("HAPROXY_CFGFILES".into(), files.join(";"));
+    for (name, format) in [
+        ("HTTP", rules::formats::HTTP),
+        ("HTTP_CLF", rules::formats::HTTP_CLF),
+        ("HTTPS", rules::formats::HTTPS),
+        ("TCP", rules::formats::TCP),
+    ] {
+        let name = format!("HAPROXY_{name}_LOG_FMT");
+        loader.env.insert(name, format.into());
+    }
     for file in &files {
         match source.read(file) {
             Ok(bytes) => loader.file(file, &bytes),
@@ -312,7 +327,9 @@ impl Loader<'_> {
             }
             Section::Errors(_, pages) => section::error_page(pages, &line),
             Section::Users(_, users) => users.line(here),
+            Section::Mailers(_, mailers) => mailers::line(mailers, &mut line),
             Section::Vrrp(draft) => draft.line(&mut line),
+            Section::Resolvers(resolvers, _) => resolvers::line(resolvers, &mut line),
             Section::Proxy(draft) => keyword::line(draft, &mut line),
         };
         let warnings = std::mem::take(&mut line.warnings);

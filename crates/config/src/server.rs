@@ -14,6 +14,7 @@ macro_rules! word {
 
 mod check;
 mod line;
+mod names;
 mod proxy;
 mod source;
 
@@ -26,7 +27,7 @@ use crate::diag::Fault;
 use crate::draft::Line;
 use crate::tls::{SERVER_TLS_WORDS, ServerDraft};
 use crate::units;
-use model::{Address, Check, HashKey, OnError, Server};
+use model::{Address, Check, Family, HashKey, OnError, Resolution, Server};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ impl Default for Reading {
             checked: false,
             agent: AgentDraft::default(),
             init_addr: None,
+            resolution: None,
             tls: None,
             check_send_proxy: false,
             proxy_options: Vec::new(),
@@ -63,6 +65,7 @@ fn blank() -> Server {
         id: 0,
         address: Address::Fd(-1),
         hostname: None,
+        resolution: None,
         weight: 1,
         priority: 1,
         hash_key: HashKey::default(),
@@ -105,6 +108,8 @@ pub struct Reading {
     checked: bool,
     agent: AgentDraft,
     init_addr: Option<Vec<model::InitAddr>>,
+    /// Words of name resolution, of which `resolvers` is what turns it on.
+    resolution: Option<Box<Resolution>>,
     tls: Option<Box<ServerDraft>>,
     check_send_proxy: bool,
     /// Words of `proxy-v2-options`.
@@ -348,6 +353,64 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         "send GET and HEAD there by a 302",
         |r, l, at| {
             r.server.redir = Some(l.arg(at).into());
+            Ok(())
+        }
+    ),
+    word!(
+        "resolve-net",
+        "NETWORK[,NETWORK]*",
+        "10.0.0.0/8,192.168.0.0/16",
+        "addresses in these networks are taken before others",
+        |r, l, at| {
+            let nets = l.arg(at).split(',').map(names::network);
+            r.resolution().nets = l.map(at, nets.collect())?;
+            Ok(())
+        }
+    ),
+    word!(
+        "resolve-opts",
+        "OPTION[,OPTION]*",
+        "allow-dup-ip,ignore-weight",
+        "allow-dup-ip, prevent-dup-ip: whether servers of one name may share an address; ignore-weight: that of SRV records",
+        |r, l, at| {
+            for option in l.arg(at).split(',') {
+                match option {
+                    "allow-dup-ip" => r.resolution().same_address = true,
+                    "prevent-dup-ip" => r.resolution().same_address = false,
+                    "ignore-weight" => r.resolution().ignore_weight = true,
+                    other => {
+                        let known = ["allow-dup-ip", "ignore-weight", "prevent-dup-ip"];
+                        return l.fail(at, crate::keyword::near("option", other, &known));
+                    }
+                }
+            }
+            Ok(())
+        }
+    ),
+    word!(
+        "resolve-prefer",
+        "ipv4|ipv6",
+        "ipv4",
+        "the kind of address that is asked for first",
+        |r, l, at| {
+            r.resolution().prefer = match l.arg(at) {
+                "ipv4" => Family::V4,
+                "ipv6" => Family::V6,
+                other => {
+                    let known = ["ipv4", "ipv6"];
+                    return l.fail(at, crate::keyword::near("family", other, &known));
+                }
+            };
+            Ok(())
+        }
+    ),
+    word!(
+        "resolvers",
+        "SECTION",
+        "dns",
+        "who resolves its name while the process runs",
+        |r, l, at| {
+            r.resolution().resolvers = l.arg(at).into();
             Ok(())
         }
     ),

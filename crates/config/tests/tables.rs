@@ -51,6 +51,9 @@ fn in_proxy(site: &Site, line: &str) -> Vec<String> {
     let checks = match line.split(' ').next() {
         Some("http-check") => " option httpchk\n",
         Some("tcp-check") => " option tcp-check\n",
+        Some("email-alert") => {
+            " email-alert mailers post\n email-alert from a@b\n email-alert to c@d\n"
+        }
         _ => "",
     };
     let mode = match line.starts_with("persist rdp-cookie") {
@@ -58,7 +61,7 @@ fn in_proxy(site: &Site, line: &str) -> Vec<String> {
         false => "http",
     };
     let text = format!(
-        "global\n log 127.0.0.1:514 local0\nhttp-errors pages\n errorfile 503 sorry.http\n\
+        "global\n log 127.0.0.1:514 local0\nmailers post\n mailer one 127.0.0.1:25\nhttp-errors pages\n errorfile 503 sorry.http\n\
          {}\n mode {mode}\n log global\n{}{checks}{server} {line}\n\
          defaults\n mode http\n{TIMES}backend app\n server one 127.0.0.1:8080 check\n\
          backend clients\n stick-table type string size 100\n",

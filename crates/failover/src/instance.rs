@@ -203,6 +203,17 @@ impl Instance {
             self.counters.unsent += 1;
             return;
         };
+        for (to, bytes) in self.adverts(mouth.source, priority) {
+            match mouth.say(&bytes, to) {
+                Ok(()) => self.counters.sent += 1,
+                Err(_) => self.counters.unsent += 1,
+            }
+        }
+        self.counters.farewells.0 += u64::from(priority == 0);
+    }
+
+    /// An advertisement as bytes, for each that it goes to.
+    fn adverts(&self, source: IpAddr, priority: u8) -> Vec<(IpAddr, Vec<u8>)> {
         let advert = Advert {
             version: self.vrrp.version,
             vrid: self.vrrp.vrid,
@@ -210,7 +221,7 @@ impl Instance {
             interval: self.vrrp.interval,
             addresses: self.vrrp.addresses.iter().map(|a| a.ip).collect(),
         };
-        let group: IpAddr = match mouth.source {
+        let group: IpAddr = match source {
             IpAddr::V4(_) => GROUP_V4.into(),
             IpAddr::V6(_) => GROUP_V6.into(),
         };
@@ -219,14 +230,20 @@ impl Instance {
             true => &group,
             false => &self.vrrp.unicast,
         };
-        for to in to {
-            let bytes = advert.encode(mouth.source, *to, self.sum);
-            match mouth.say(&bytes, *to) {
-                Ok(()) => self.counters.sent += 1,
-                Err(_) => self.counters.unsent += 1,
-            }
-        }
-        self.counters.farewells.0 += u64::from(priority == 0);
+        let to = to.iter();
+        to.map(|to| (*to, advert.encode(source, *to, self.sum)))
+            .collect()
+    }
+
+    /// What somebody else would send to say that we are gone: interface, source, destination,
+    /// bytes.
+    pub fn farewells(&self) -> Vec<(u32, IpAddr, IpAddr, Vec<u8>)> {
+        let Some(mouth) = &self.mouth else {
+            return Vec::new();
+        };
+        let all = self.adverts(mouth.source, 0).into_iter();
+        all.map(|(to, bytes)| (mouth.link, mouth.source, to, bytes))
+            .collect()
     }
 
     /// Puts the addresses on the interface, but for those that are there already, and says what

@@ -203,6 +203,15 @@ impl Machine {
         }
     }
 
+    /// Leaves without a word: another process of this machine goes on in its place, with the
+    /// addresses where they are.
+    pub fn hand_over(&mut self) {
+        self.running = false;
+        self.state = State::Initialize;
+        (self.timer, self.announce) = (None, None);
+        self.actions.clear();
+    }
+
     /// Leaves gracefully: the backup need not wait until we count as gone.
     pub fn stop(&mut self, now: Instant) {
         self.running = false;

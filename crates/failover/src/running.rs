@@ -5,6 +5,8 @@ mod orders;
 mod peers;
 
 use crate::check::{Refusal, check};
+use crate::door::{Door, Inheritance, others};
+use crate::guardian::{Guardian, Will};
 use crate::instance::Instance;
 use crate::link::{Link, Netlink};
 use crate::machine::{Action, Advert, LEAVING, Machine, State};
@@ -38,8 +40,10 @@ pub struct Running {
     /// Beside each member of the router.
     instances: Vec<Instance>,
     trackers: Vec<Vec<Tracker>>,
+    doors: Vec<Option<Door>>,
     looked: Instant,
     calls: Calls,
+    guardian: Option<Guardian>,
     watch: Box<dyn Watch>,
     say: Say,
 }
@@ -48,6 +52,7 @@ impl Running {
     /// Opens the sockets, removes what a process before this one left behind, and starts every
     /// section's election.
     pub fn open(
+        replaces: bool,
         sections: Vec<Arc<Vrrp>>,
         watch: Box<dyn Watch>,
         say: Say,
@@ -69,15 +74,27 @@ impl Running {
             router: Router::default(),
             instances: Vec::new(),
             trackers: Vec::new(),
+            doors: Vec::new(),
             looked: Instant::now(),
             calls: Calls::default(),
+            guardian: None,
             watch,
             say,
         };
-        running.clean(&sections);
+        running.guardian = match Guardian::start() {
+            Ok(guardian) => Some(guardian),
+            Err(e) => {
+                (running.say)(&format!(
+                    "warning: vrrp: no guardian can be started: {e}; after a crash addresses stay until the next start"
+                ));
+                None
+            }
+        };
+        let inherited = running.inherit(replaces, &sections)?;
+        running.clean(&sections, &inherited);
         let now = Instant::now();
-        for section in sections {
-            running.add(section, now);
+        for (section, inherited) in sections.into_iter().zip(inherited) {
+            running.add(section, inherited, now);
         }
         running.follow_links(now);
         Ok(running)
@@ -85,12 +102,23 @@ impl Running {
 
     /// Takes addresses with our mark from the interfaces of these sections: whoever added them is
     /// gone, and another router may have them.
-    fn clean(&mut self, sections: &[Arc<Vrrp>]) {
+    fn clean(&mut self, sections: &[Arc<Vrrp>], inherited: &[Option<Inheritance>]) {
+        let kept = inherited.iter().flatten().flat_map(|i| &i.added);
+        let kept: Vec<_> = kept.map(|a| a.ip).collect();
+        // Addresses that no section names are those of another process, while there is one.
+        let alone = !others();
+        let named = |ip| {
+            sections
+                .iter()
+                .any(|s| s.addresses.iter().any(|a| a.ip == ip))
+        };
         for link in &self.links {
             if !sections.iter().any(|s| *s.interface == *link.name) {
                 continue;
             }
-            for address in link.addresses.iter().filter(|a| a.ours) {
+            let stale = link.addresses.iter().filter(|a| a.ours);
+            let stale = stale.filter(|a| !kept.contains(&a.ip) && (alone || named(a.ip)));
+            for address in stale {
                 let stale = model::VirtualAddress {
                     ip: address.ip,
                     prefix: address.prefix,
@@ -118,13 +146,49 @@ impl Running {
         }
     }
 
-    fn add(&mut self, section: Arc<Vrrp>, now: Instant) {
+    /// What a process that is to be replaced hands over, section by section. Without one to
+    /// replace nobody else may run the same virtual router here.
+    fn inherit(
+        &mut self,
+        replaces: bool,
+        sections: &[Arc<Vrrp>],
+    ) -> Result<Vec<Option<Inheritance>>, String> {
+        let mut all = Vec::new();
+        for section in sections {
+            let (one, door) = match replaces {
+                true => (Inheritance::ask(section), open_door(section)),
+                false => (None, Door::open(section)),
+            };
+            all.push(one);
+            match door {
+                Ok(_) => {}
+                Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => {
+                    return Err(format!(
+                        "another process runs virtual router {} on {} already: stop it, or replace it with -sf",
+                        section.vrid, section.interface
+                    ));
+                }
+                Err(e) => return Err(format!("vrrp needs a UNIX socket: {e}")),
+            }
+        }
+        Ok(all)
+    }
+
+    fn add(&mut self, section: Arc<Vrrp>, inherited: Option<Inheritance>, now: Instant) {
         let trackers = section.tracks.iter();
         self.trackers
             .push(trackers.map(|t| Tracker::new(t.clone(), now)).collect());
         let group = section.group.clone();
-        let instance = Instance::new(section, now);
-        let machine = Machine::new(instance.settings());
+        let mut instance = Instance::new(section, now);
+        // It was free just now; without it another process cannot take over, but all else works.
+        self.doors.push(Door::open(&instance.vrrp).ok());
+        let mut machine = Machine::new(instance.settings());
+        if let Some(inherited) = inherited {
+            instance.added = inherited.added;
+            if inherited.active {
+                machine.inherit(now);
+            }
+        }
         self.instances.push(instance);
         self.router.members.push(Member { group, machine });
     }
@@ -257,9 +321,18 @@ impl Running {
         self.claim(at);
     }
 
+    /// What the thread does first, as long as the process has all its rights.
+    pub fn begin(&mut self, keep_rights: bool) {
+        hurry();
+        if keep_rights && let Err(e) = crate::rights::keep() {
+            (self.say)(&format!(
+                "error: vrrp: cannot keep the right to move addresses: {e}"
+            ));
+        }
+    }
+
     /// Serves until told to stop.
     pub fn run(&mut self, orders: &Receiver<Command>, woken: &UnixStream) {
-        hurry();
         loop {
             let now = Instant::now();
             let ready = self.wait(woken, now);
@@ -271,6 +344,7 @@ impl Running {
                 self.refresh_links();
                 self.follow_links(now);
             }
+            self.answer_doors(&ready);
             if ready.contains(&woken.as_raw_fd()) {
                 let mut bytes = [0; 64];
                 let gone = matches!((&*woken).read(&mut bytes), Ok(0));
@@ -286,6 +360,7 @@ impl Running {
             }
             self.router.tick(now);
             self.act(now);
+            self.make_will();
             if let Some(wrong) = self.calls.step(now) {
                 (self.say)(&format!("warning: vrrp: {wrong}"));
             }
@@ -310,6 +385,7 @@ impl Running {
         let paths = self.paths.iter().map(|p| p.socket.as_raw_fd());
         let fds = fds.into_iter().chain(self.ears.iter().map(Ear::fd));
         let fds = fds.chain(paths);
+        let fds = fds.chain(self.doors.iter().flatten().map(Door::fd));
         let mut polled: Vec<libc::pollfd> = fds
             .map(|fd| libc::pollfd {
                 fd,
@@ -418,6 +494,23 @@ impl Running {
         });
     }
 
+    /// What is to be done if this process dies.
+    fn make_will(&mut self) {
+        let mut will = Will::default();
+        for (instance, member) in self.instances.iter().zip(&self.router.members) {
+            if let Some(link) = &instance.link {
+                let added = instance.added.iter();
+                will.addresses.extend(added.map(|a| (link.index, *a)));
+            }
+            if member.machine.state() == State::Active {
+                will.farewells.extend(instance.farewells());
+            }
+        }
+        if let Some(guardian) = &mut self.guardian {
+            guardian.tell(will);
+        }
+    }
+
     /// Does what the machines want done.
     fn act(&mut self, now: Instant) {
         for at in 0..self.instances.len() {
@@ -484,7 +577,22 @@ impl Running {
             member.machine.stop(now);
         }
         self.act(now);
+        self.make_will();
         self.calls.finish(LAST_WORDS);
+    }
+}
+
+/// The door of a virtual router that another process has just handed over: it closes its own a
+/// moment later.
+fn open_door(vrrp: &Vrrp) -> std::io::Result<Door> {
+    let end = Instant::now() + Duration::from_millis(500);
+    loop {
+        match Door::open(vrrp) {
+            Err(e) if e.kind() == std::io::ErrorKind::AddrInUse && Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            door => return door,
+        }
     }
 }
 

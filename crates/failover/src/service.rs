@@ -25,8 +25,19 @@ pub enum Command {
     Status(Sender<Vec<VrrpStatus>>),
     /// An operator wants another router to be active, or no longer.
     Release(Option<String>, bool, Sender<Result<(), String>>),
+    /// The process has given up its privileges.
+    Reduce,
     /// The process ends: farewells, and addresses are removed.
     Stop,
+}
+
+/// How to begin.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Start {
+    /// Another process of this machine is to be replaced: its virtual routers are asked for.
+    pub replaces: bool,
+    /// The process is about to give up its privileges: the thread keeps those that it needs.
+    pub keep_rights: bool,
 }
 
 /// The virtual routers of this process.
@@ -39,6 +50,7 @@ pub struct Service {
 impl Service {
     /// Opens what it needs, with the privileges that takes, and starts the thread.
     pub fn start(
+        how: Start,
         sections: Vec<Arc<Vrrp>>,
         watch: Box<dyn Watch>,
         say: Say,
@@ -47,10 +59,17 @@ impl Service {
         let (wake, woken) = UnixStream::pair().map_err(failed)?;
         woken.set_nonblocking(true).map_err(failed)?;
         let (commands, orders) = mpsc::channel();
-        let mut running = Running::open(sections, watch, say)?;
+        let mut running = Running::open(how.replaces, sections, watch, say)?;
         let thread = std::thread::Builder::new().name("vrrp".into());
-        let work = move || running.run(&orders, &woken);
+        let (ready, is_ready) = mpsc::channel();
+        let work = move || {
+            running.begin(how.keep_rights);
+            let _ = ready.send(());
+            running.run(&orders, &woken);
+        };
         let thread = thread.spawn(work).map_err(failed)?;
+        // Its rights are settled before the process gives up its own.
+        let _ = is_ready.recv_timeout(PATIENCE);
         Ok(Service {
             commands,
             wake,
@@ -69,6 +88,12 @@ impl Service {
         answered.recv_timeout(PATIENCE).ok()
     }
 
+    /// To be called when the process has given up its privileges: the thread keeps only what it
+    /// needs.
+    pub fn reduce_rights(&self) {
+        self.order(Command::Reduce);
+    }
+
     /// Puts other sections into force; the state of those that are the same virtual router stays.
     /// Says what could not be done.
     pub fn reload(&self, sections: Vec<Arc<Vrrp>>) -> Vec<String> {
@@ -77,7 +102,11 @@ impl Service {
     }
 
     /// Leaves gracefully: others take over at once.
-    pub fn stop(mut self) {
+    pub fn stop(self) {}
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
         self.order(Command::Stop);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

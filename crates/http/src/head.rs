@@ -302,6 +302,19 @@ impl Head {
             .retain(|f| keep(f.name.of(arena), f.value.of(arena)));
     }
 
+    /// Writes names otherwise, letter by letter: `other` says how a name is to be written, in as many
+    /// bytes; anything longer or shorter leaves it.
+    pub fn recase<'n>(&mut self, other: impl Fn(&[u8]) -> Option<&'n [u8]>) {
+        for field in &self.fields {
+            let name = field.name;
+            let place = self.arena.get_mut(name.start as usize..name.end() as usize);
+            let Some(place) = place else { continue };
+            if let Some(new) = other(place).filter(|n| n.eq_ignore_ascii_case(place)) {
+                place.copy_from_slice(new);
+            }
+        }
+    }
+
     /// Gives each line of that name the value that `change` returns; `None` leaves it.
     pub fn rewrite_values(
         &mut self,

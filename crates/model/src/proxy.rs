@@ -158,6 +158,10 @@ pub struct HttpOptions {
     pub no_delay: bool,
     /// `option http-ignore-probes`.
     pub ignore_probes: bool,
+    /// `option h1-case-adjust-bogus-client`.
+    pub recase_to_client: bool,
+    /// `option h1-case-adjust-bogus-server`.
+    pub recase_to_server: bool,
     /// `option http-use-proxy-header`.
     pub use_proxy_header: bool,
     /// `compression …`.
@@ -411,6 +415,8 @@ impl Default for RetryOn {
 /// The side that faces servers.
 #[derive(Clone, Debug)]
 pub struct Backend {
+    /// `email-alert`, where it is complete.
+    pub email: Option<Arc<crate::EmailAlert>>,
     /// `balance`.
     pub balance: Balance,
     /// `hash-type` method.
@@ -482,6 +488,7 @@ pub struct Backend {
 impl Default for Backend {
     fn default() -> Self {
         Backend {
+            email: None,
             balance: Balance::default(),
             hash_method: HashMethod::default(),
             hash_function: HashFunction::default(),

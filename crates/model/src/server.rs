@@ -1,6 +1,6 @@
 //! `server` lines, with `default-server` already merged in.
 
-use crate::{Address, AgentCheck, Check, ServerTls};
+use crate::{Address, AgentCheck, Check, Resolution, ServerTls};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,6 +108,8 @@ pub struct Server {
     pub address: Address,
     /// The host as written when it was a name, else `None` (shown as the fqdn).
     pub hostname: Option<Arc<str>>,
+    /// `resolvers` and its like: how that name is resolved while the process runs.
+    pub resolution: Option<Arc<Resolution>>,
     /// `weight`, 0 to 256.
     pub weight: u16,
     /// `priority`, its level with `balance priority`: 1, served first, to 256.

@@ -213,6 +213,12 @@ impl Walk<'_> {
                     from = resume;
                     continue;
                 }
+                Verdict::Resolve { name, resume, .. } => {
+                    let line = format!("      asks name servers for '{name}', and goes on\n");
+                    self.out.push_str(&line);
+                    from = resume;
+                    continue;
+                }
                 Verdict::Deny(reply) => format!("refused with {}", reply.status),
                 Verdict::Tarpit(reply) => format!("held, then refused with {}", reply.status),
                 Verdict::Return(reply) => format!("answered with {}", reply.status),

@@ -148,6 +148,10 @@ impl Life {
         let Some(mut config) = read.config else {
             return Err(read.said);
         };
+        if !config.listens() {
+            run::nothing_to_listen_on(false);
+            return Err(format!("{}error: {}\n", read.said, run::NO_LISTENER));
+        }
         if self.args.maxconn.is_some() {
             config.global.maxconn = self.args.maxconn;
         }

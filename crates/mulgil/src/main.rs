@@ -33,6 +33,7 @@ fn main() {
     let after = rest.get(1..).unwrap_or_default();
     match rest.first().map(String::as_str) {
         Some("agent") => exit(agent::main(after)),
+        Some(failover::guardian::WORD) => return failover::guardian::guard(),
         Some("demo") => exit(demo::main(after)),
         Some("ctl") => exit(ctl::main(after)),
         Some("doctor") => exit(doctor::main(after)),
@@ -79,6 +80,9 @@ fn with_args(mut args: Args, program: &str) -> i32 {
     let Some(config) = read.config.take() else {
         return 1;
     };
+    if !config.listens() {
+        return run::nothing_to_listen_on(args.check);
+    }
     if args.check {
         if args.verbose || !args.quiet {
             println!("Configuration file is valid");

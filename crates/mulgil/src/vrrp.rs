@@ -1,6 +1,6 @@
 //! Addresses shared with other machines: the failover service in the life of the process.
 
-use failover::{Service, Watch};
+use failover::{Service, Start, Watch};
 use model::Config;
 use state::{Process, VirtualRouters, VrrpStatus};
 use std::cell::RefCell;
@@ -32,23 +32,34 @@ impl Watch for Proxy {
 
 impl VirtualAddresses {
     /// Starts the service where there are sections for it; before privileges are given up.
-    pub fn start(config: &Config, process: &Arc<Process>) -> Result<VirtualAddresses, String> {
+    pub fn start(
+        config: &Config,
+        process: &Arc<Process>,
+        how: Start,
+    ) -> Result<VirtualAddresses, String> {
         let all = VirtualAddresses {
             service: RefCell::default(),
             process: Arc::clone(process),
         };
         if !config.vrrp.is_empty() {
-            all.begin(config)?;
+            all.begin(config, how)?;
         }
         Ok(all)
     }
 
-    fn begin(&self, config: &Config) -> Result<(), String> {
+    fn begin(&self, config: &Config, how: Start) -> Result<(), String> {
         let watch = Box::new(Proxy(Arc::clone(&self.process)));
         let say = Box::new(|line: &str| eprintln!("{line}"));
-        let service = Service::start(config.vrrp.clone(), watch, say)?;
+        let service = Service::start(how, config.vrrp.clone(), watch, say)?;
         self.service.replace(Some(service));
         Ok(())
+    }
+
+    /// The process has given up its privileges.
+    pub fn reduce_rights(&self) {
+        if let Some(service) = &*self.service.borrow() {
+            service.reduce_rights();
+        }
     }
 
     /// Follows another configuration; says what it could not do.
@@ -59,7 +70,7 @@ impl VirtualAddresses {
         if config.vrrp.is_empty() || self.process.is_stopping() {
             return Vec::new();
         }
-        match self.begin(config) {
+        match self.begin(config, Start::default()) {
             Ok(()) => Vec::new(),
             Err(why) => vec![format!("error: {why}")],
         }

@@ -165,6 +165,13 @@ pub fn response_judged(s: &Stream<'_>, status: u16) {
     }
 }
 
+/// Bytes of the body may have passed, for what tracks the request.
+pub fn passing(s: &Stream<'_>) {
+    let now = s.worker.process.millis(s.worker.now());
+    let received = s.request_head_len + s.up.received;
+    s.client.tracked.passed(received, s.down.sent, now);
+}
+
 fn server_failure(s: &Stream<'_>) {
     let now = s.worker.process.millis(s.worker.now());
     s.client.tracked.failure(now);
@@ -339,7 +346,7 @@ pub fn finished(s: &mut Stream<'_>) {
         backend.sessions().leave();
     }
     let now = s.worker.process.millis(end);
-    s.client.tracked.bytes(received, sent, now);
+    s.client.tracked.passed(received, sent, now);
     // The place is free before the line is written: its counts are those after this request.
     let server = s.slot.take().map(|slot| Arc::clone(slot.server()));
     if !std::mem::take(&mut s.logged_early) {

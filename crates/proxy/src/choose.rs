@@ -56,7 +56,9 @@ pub async fn server(stream: &mut Stream<'_>) -> Result<Slot, Halt> {
     };
     let avoid = stream.avoid.take();
     let mut pick = match stream.insist.take() {
-        Some(server) if server.usable() => backend.reserve(&server),
+        Some(server) if server.usable() || stream.persistence.is_forced() => {
+            backend.reserve(&server)
+        }
         _ => match wanted(stream, &backend) {
             Some(server) if avoid != Some(server.uid) => backend.reserve(&server),
             _ => match last_server(stream, &backend, avoid) {
@@ -75,7 +77,8 @@ pub async fn server(stream: &mut Stream<'_>) -> Result<Slot, Halt> {
                 .persistence
                 .server()
                 .is_some_and(|s| s.uid == wanted.uid);
-            if insists && backend.side().redispatch.is_none() {
+            let stays = stream.persistence.is_forced() || backend.side().redispatch.is_none();
+            if insists && stays {
                 stream.info.server = Some(Arc::clone(&wanted.name));
                 let ended = Termination::new(Cause::ServerAbort, Phase::Queue);
                 return Err(Halt::Answer(Answer::error(503), ended));

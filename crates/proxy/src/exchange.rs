@@ -98,6 +98,7 @@ impl Stream<'_> {
             }
             let polled = self.poll_exchange(cx, &mut attempt, &mut connection);
             observe::carried(self);
+            account::passing(self);
             polled
         })
         .await;

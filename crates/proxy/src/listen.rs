@@ -359,11 +359,11 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
 async fn room(worker: &Worker, frontend: &Frontend, listener: &Listener) {
     let tls = listener.bind.options.tls.is_some();
     // Rates fall by themselves: nobody tells when.
-    while worker.process.is_at_rate_limit(Instant::now(), tls) {
+    let process = &worker.process;
+    while process.is_at_rate_limit(Instant::now(), tls) || tls && process.is_full_of_tls() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let free = || {
-        let process = &worker.process;
         process.connections.now() < u64::from(process.maxconn())
             && frontend.has_room()
             && listener.sessions.now() < listener.most()
@@ -496,7 +496,7 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     process.sess_rate.event(now);
     let io = Io::new(fd);
     let live = worker.roster.add(peer, frontend.id, at, descriptor);
-    let seat = Seat::take(worker, doors, live);
+    let seat = Seat::take(worker, doors, live, options.tls.is_some());
     let client = Client {
         io: match &options.tls {
             None => Transport::Plain(io),
@@ -669,7 +669,7 @@ pub fn open_datagrams(
     }
     Some(OpenedDatagrams {
         socket: Arc::clone(&listener.socket),
-        seat: Seat::take(worker, doors, live),
+        seat: Seat::take(worker, doors, live, false),
         frontend,
         info,
         vars,
@@ -689,17 +689,23 @@ fn leave(doors: &[Door], worker: usize) {
 pub struct Seat {
     worker: Rc<Worker>,
     doors: Arc<Vec<Door>>,
+    /// Whether it takes a place among those that begin with TLS.
+    tls: bool,
     /// What others may see of the session.
     pub live: Rc<Live>,
 }
 
 impl Seat {
-    fn take(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, live: Rc<Live>) -> Seat {
+    fn take(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, live: Rc<Live>, tls: bool) -> Seat {
+        if tls {
+            worker.process.tls_connections.enter();
+        }
         worker.sessions.set(worker.sessions.get() + 1);
         worker.process.connections.enter();
         Seat {
             worker: Rc::clone(worker),
             doors: Arc::clone(doors),
+            tls,
             live,
         }
     }
@@ -710,6 +716,9 @@ impl Drop for Seat {
         self.worker.roster.remove(&self.live);
         self.worker.sessions.set(self.worker.sessions.get() - 1);
         self.worker.process.connections.leave();
+        if self.tls {
+            self.worker.process.tls_connections.leave();
+        }
         leave(&self.doors, self.worker.id);
     }
 }

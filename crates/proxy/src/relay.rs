@@ -181,9 +181,12 @@ impl Relay {
         let after = (Measure::of(&self.up), Measure::of(&self.down));
         if before != after {
             let now = worker.now();
+            let now_ms = worker.process.millis(now);
+            let (received, sent) = (self.up.received, self.down.sent);
+            client.tracked.passed(received, sent, now_ms);
             if let Some(slot) = slot {
                 let carried = self.up.sent + self.down.received;
-                slot.carried(carried, worker.process.millis(now));
+                slot.carried(carried, now_ms);
             }
             let (up, down) = ((before.0, after.0), (before.1, after.1));
             self.of_client.note(now, up, down);

@@ -80,6 +80,7 @@ fn response_rules(stream: &mut Stream<'_>, rules: &[Rule]) -> Result<(), Halt> {
         Verdict::Continue
         | Verdict::Allow
         | Verdict::Tarpit(_)
+        | Verdict::Resolve { .. }
         | Verdict::Service(_)
         | Verdict::WaitForBody { .. } => Ok(()),
     }
@@ -115,6 +116,9 @@ pub fn finish_head(stream: &mut Stream<'_>) {
         head.append(b"Connection", b"close");
     } else if client_is_old || head.version() == Version::Http10 {
         head.append(b"Connection", b"keep-alive");
+    }
+    if stream.frontend.proxy().http.recase_to_client {
+        crate::request::recase(head, &stream.generation.config);
     }
 }
 

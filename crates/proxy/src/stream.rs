@@ -310,14 +310,16 @@ impl Stream<'_> {
             ));
         }
         self.retries += 1;
-        let redispatch = side.redispatch.is_some_and(|r| {
-            if r.interval > 0 {
-                self.retries.is_multiple_of(r.interval.unsigned_abs())
-            } else {
-                // Counted from the end: -1 is the last retry.
-                side.retries + 1 - self.retries.min(side.retries) == r.interval.unsigned_abs()
-            }
-        });
+        let forced = self.persistence.is_forced();
+        let redispatch = !forced
+            && side.redispatch.is_some_and(|r| {
+                if r.interval > 0 {
+                    self.retries.is_multiple_of(r.interval.unsigned_abs())
+                } else {
+                    // Counted from the end: -1 is the last retry.
+                    side.retries + 1 - self.retries.min(side.retries) == r.interval.unsigned_abs()
+                }
+            });
         account::retried(self, redispatch);
         let failed = self.slot.take();
         if redispatch {

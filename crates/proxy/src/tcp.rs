@@ -171,6 +171,15 @@ async fn inspect(
                 return Err(Termination::new(Cause::Proxy, Phase::Request));
             }
             Verdict::Allow => return Ok(()),
+            Verdict::Resolve { rule, name, .. } if !info.inspection.undecided.get() => {
+                let address = crate::resolve::for_rule(&generation, rule, &name).await;
+                if let Some(address) = address {
+                    let mut vars = client.vars.borrow_mut();
+                    vars.set_if(&rule.variable, address, &[]);
+                }
+                from += 1;
+                continue;
+            }
             _ if !info.inspection.undecided.get() => {
                 from += 1;
                 continue;
@@ -336,7 +345,7 @@ fn finish(worker: &Worker, client: &mut Client, session: &Session, ended: Termin
     }
     worker.process.counters.of(worker.id).bytes_out.add(sent);
     let now = worker.process.millis(worker.now());
-    client.tracked.bytes(received, sent, now);
+    client.tracked.passed(received, sent, now);
     if let Some(backend) = backend {
         backend.sessions().leave();
     }

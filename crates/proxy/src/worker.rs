@@ -10,7 +10,7 @@ use crate::report::Formats;
 use crate::roster::{Roster, Rosters};
 use crate::service::Services;
 use crate::timer::Timers;
-use crate::{check, session};
+use crate::{check, names, session};
 use http::Head;
 use rules::Wall;
 use state::{Generation, Process, SessionFacts, Which};
@@ -366,6 +366,9 @@ async fn run(
     tokio::task::spawn_local(Rc::clone(&worker.timers).drive());
     tokio::task::spawn_local(tend(Rc::clone(&worker)));
     tokio::task::spawn_local(check::run(Rc::clone(&worker)));
+    if id == 0 {
+        tokio::task::spawn_local(names::run(Rc::clone(&worker)));
+    }
     let mut accepting = listen::accept_all(&worker, &doors, &listeners);
     // Kept here, a socket that is taken away later would stay open.
     drop(listeners);

@@ -3,11 +3,13 @@
 mod answer;
 mod normalize;
 mod parse;
+mod resolve;
 mod stick;
 mod table;
 mod words;
 
 pub use answer::{Body, Redirect, Reply};
+pub use resolve::Resolve;
 
 use crate::Scope;
 use crate::condition::Cond;
@@ -162,6 +164,7 @@ pub(crate) enum Action {
     Count(usize, Counter, Amount),
     /// `sc-set-gpt0` and `sc-set-gpt`.
     Tag(usize, Counter, Amount),
+    Resolve(Box<Resolve>),
     /// Accepted for what it means to others; nothing to do here.
     Nothing,
 }
@@ -241,6 +244,14 @@ impl Rule {
         }
     }
 
+    /// The `resolvers` section that it asks.
+    pub fn resolvers(&self) -> Option<&str> {
+        match &self.action {
+            Action::Resolve(rule) => Some(&rule.resolvers),
+            _ => None,
+        }
+    }
+
     /// Whether it needs the request's body.
     pub fn waits_for_body(&self) -> bool {
         matches!(self.action, Action::WaitForBody { .. })
@@ -272,6 +283,15 @@ pub enum Verdict<'r> {
         time_ms: u64,
         /// Bytes that suffice.
         at_least: Option<u64>,
+        /// Where to go on.
+        resume: usize,
+    },
+    /// Ask name servers, set the variable, then go on at the rule of this index.
+    Resolve {
+        /// What is asked, of whom, and for which variable.
+        rule: &'r Resolve,
+        /// The name.
+        name: Box<str>,
         /// Where to go on.
         resume: usize,
     },
@@ -350,6 +370,16 @@ pub fn run<'r, T: Tracer>(
                     at_least: *at_least,
                     resume: index + 1,
                 };
+            }
+            Action::Resolve(rule) => {
+                let name = rule.name.eval(cx).map(|name| name.to_text().into_owned());
+                if let Some(name) = name.and_then(|n| String::from_utf8(n).ok()) {
+                    return Verdict::Resolve {
+                        rule,
+                        name: name.into(),
+                        resume: index + 1,
+                    };
+                }
             }
             action => apply(action, cx, effects),
         }
@@ -548,6 +578,7 @@ fn apply(action: &Action, cx: &mut Ctx<'_>, effects: &mut Effects) {
         | Action::SilentDrop(_)
         | Action::UseService(_)
         | Action::Normalize(..)
+        | Action::Resolve(_)
         | Action::WaitForBody { .. } => {}
     }
 }

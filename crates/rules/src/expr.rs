@@ -3,7 +3,7 @@
 use crate::args::{self, Arg};
 use crate::convert::{ConvertDef, converters};
 use crate::error::{ParseError, nearest};
-use crate::fetch::{FetchDef, fetches};
+use crate::fetch::{FetchDef, Layer, fetches};
 use crate::{Ctx, Sample, Scope, Type};
 
 /// `fetch(args),converter(args),…`.
@@ -80,6 +80,16 @@ impl Expr {
     /// The type it ends in, as far as the tables know.
     pub fn output(&self) -> Type {
         self.output
+    }
+
+    /// Whether its value comes from the head of a request, which is not kept for the response.
+    pub fn is_of_request(&self) -> bool {
+        self.fetch.layer == Layer::Request
+    }
+
+    /// Whether its value comes from the head of a response.
+    pub fn is_of_response(&self) -> bool {
+        self.fetch.layer == Layer::Response
     }
 
     /// Whether converters change what the fetch gives.

@@ -3,10 +3,11 @@
 use crate::backend::Backend;
 use crate::frontend::Frontend;
 use crate::process::Process;
+use crate::resolvers::Resolvers;
 use crate::server::Server;
 use crate::stick::Table;
 use model::{Config, Proxy, StickTable};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// A configuration in force.
@@ -20,6 +21,8 @@ pub struct Generation {
     pub backends: Vec<Arc<Backend>>,
     /// Stick tables, in the order of the configuration.
     pub tables: Vec<Arc<Table>>,
+    /// `resolvers` sections by name.
+    pub resolvers: BTreeMap<Arc<str>, Arc<Resolvers>>,
     frontend_names: HashMap<Arc<str>, usize>,
     backend_names: HashMap<Arc<str>, usize>,
 }
@@ -34,6 +37,12 @@ impl Generation {
             config: Arc::clone(&config),
             ..Generation::default()
         };
+        for (name, settings) in &config.resolvers {
+            let old = self.resolvers.get(name);
+            let same = old.filter(|r| r.settings == *settings).cloned();
+            let live = same.unwrap_or_else(|| Arc::new(Resolvers::new(Arc::clone(settings))));
+            next.resolvers.insert(Arc::clone(name), live);
+        }
         let before = self.config.proxies.iter();
         let before: HashMap<_, _> = before
             .map(|p| ((&*p.name, p.kind), p.fingerprint))

@@ -50,8 +50,8 @@ pub(crate) struct Loads {
 pub(crate) struct Seat {
     pub loads: Arc<Loads>,
     pub at: usize,
-    /// By how many octaves (in 65,536ths) its weight is less than the heaviest server's.
-    pub handicap: u32,
+    /// How many times its weight the heaviest server's is.
+    pub lighter: f64,
 }
 
 /// Children of a node: their keys fill a line of the processor's cache.
@@ -65,9 +65,9 @@ const FULL: u64 = u64::MAX;
 /// The largest load.
 const MOST: u32 = (1 << (64 - TURN_BITS)) - 2;
 
-/// `log2(n)` in 65,536ths.
-pub(crate) fn octaves(n: u64) -> u32 {
-    ((n.max(1) as f64).log2() * 65_536.0) as u32
+/// `log2(n)` in 65,536ths; 0 for what is less than 1.
+pub(crate) fn octaves(n: f64) -> u32 {
+    (n.max(1.0).log2() * 65_536.0) as u32
 }
 
 impl Loads {

@@ -36,7 +36,7 @@ impl Pace {
     /// slowly both ways.
     pub(crate) fn answered(&self, took: Duration, loads: &Loads, now: u64) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let sample = octaves(micros).max(1);
+        let sample = octaves(micros as f64).max(1);
         let old = self.answer.load(Relaxed);
         let peak = loads.measure == Measure::ResponseTime;
         let new = match old {
@@ -61,7 +61,9 @@ impl Pace {
     /// Counts bytes.
     pub(crate) fn moved(&self, bytes: u64, now: u64) {
         self.fade_bytes(now);
-        self.bytes.fetch_add(bytes, Relaxed);
+        let more = |all: u64| Some(all.saturating_add(bytes));
+        // The closure never refuses.
+        let _ = self.bytes.fetch_update(Relaxed, Relaxed, more);
     }
 
     /// The bytes of the last seconds.
@@ -113,25 +115,28 @@ impl Pace {
         self.answer.store(faded as u32, Relaxed);
     }
 
-    /// The load that `loads` compares, for so many sessions and waiting requests.
-    pub(crate) fn load(&self, loads: &Loads, handicap: u32, sessions: u64) -> u32 {
+    /// The load that `loads` compares, for so many sessions and waiting requests on a server that is
+    /// so many times lighter than the heaviest. Of idle servers weights decide by turns alone, so that
+    /// one request after the other does not always go to the heaviest.
+    pub(crate) fn load(&self, loads: &Loads, lighter: f64, sessions: u64) -> u32 {
         let coarse = |octaves: u32| octaves / GRAIN * GRAIN;
         let answer = || match self.answer.load(Relaxed) {
             0 => coarse(u32::try_from(loads.usual()).unwrap_or(u32::MAX)),
             known => coarse(known),
         };
+        let busy = sessions as f64 * lighter;
         // Sessions count a little where something else decides, so that those who come before it shows
-        // in what is measured do not all go the same way: sixteen count as twice the time, or bytes.
-        let crowd = octaves(sessions + 1) / 4;
+        // in what is measured do not all go the same way: fifteen count as twice the time, or bytes.
+        let crowd = || octaves(busy + 1.0) / 4;
         match loads.measure {
             Measure::Order => 0,
             Measure::Connections if sessions == 0 => 0,
-            Measure::Connections => 1 + octaves(sessions) + handicap,
-            Measure::ResponseTime => answer() + octaves(sessions + 1) + handicap,
-            Measure::Fastest => answer() + crowd + handicap,
+            Measure::Connections => 1 + octaves(busy),
+            Measure::ResponseTime => answer() + octaves(busy + 1.0),
+            Measure::Fastest => answer() + crowd(),
             Measure::Bandwidth => match self.bytes.load(Relaxed) {
                 0 => 0,
-                bytes => coarse(octaves(bytes)) + crowd + handicap,
+                bytes => coarse(octaves(bytes as f64 * lighter)) + crowd(),
             },
         }
     }

@@ -10,6 +10,9 @@ pub struct Wheel {
     turns: Vec<u32>,
 }
 
+/// Puts the turns of servers of these weights in order; the second is the sum of the weights.
+type Order = fn(&[(u32, u64)], u64) -> Vec<u32>;
+
 /// Longest sequence; larger weight sums are scaled down.
 const LONGEST: u64 = 1 << 18;
 
@@ -25,7 +28,7 @@ impl Wheel {
         Wheel::with(weights, behind_most)
     }
 
-    fn with(weights: &[(u32, u32)], order: fn(&[(u32, u64)], u64) -> Vec<u32>) -> Wheel {
+    fn with(weights: &[(u32, u32)], order: Order) -> Wheel {
         let usable: Vec<(u32, u64)> = weights
             .iter()
             .filter(|(_, w)| *w > 0)

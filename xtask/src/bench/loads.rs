@@ -13,18 +13,21 @@ pub enum Section {
     Tls,
     /// TCP mode.
     Tcp,
+    /// The choice among many servers.
+    Choosing,
     /// UDP mode.
     Udp,
 }
 
 impl Section {
     /// In the order of the page.
-    pub const ALL: [Section; 6] = [
+    pub const ALL: [Section; 7] = [
         Section::Http,
         Section::Memory,
         Section::Workers,
         Section::Tls,
         Section::Tcp,
+        Section::Choosing,
         Section::Udp,
     ];
 
@@ -36,6 +39,7 @@ impl Section {
             Section::Workers => "workers",
             Section::Tls => "tls",
             Section::Tcp => "tcp",
+            Section::Choosing => "choosing",
             Section::Udp => "udp",
         }
     }
@@ -68,6 +72,9 @@ pub struct Load {
     pub close: bool,
     /// Access rules, header edits and a log.
     pub rules: bool,
+    /// Servers to choose among by `leastconn`; the proxy sends the client to the chosen one, so that
+    /// the choice is nearly all the work there is. 0: one server, which is asked.
+    pub servers: u32,
     /// TLS to the client.
     pub tls: Option<Key>,
     /// `mode tcp`.
@@ -84,8 +91,18 @@ const PLAIN: Load = Load {
     path: "/1k",
     close: false,
     rules: false,
+    servers: 0,
     tls: None,
     tcp: false,
+};
+
+/// What loads that measure the choice of a server have in common. HAProxy closes the connection when
+/// it sends a client elsewhere.
+const CHOOSING: Load = Load {
+    section: Section::Choosing,
+    path: "/",
+    close: true,
+    ..PLAIN
 };
 
 /// The path that the proxy answers itself (`monitor-uri`), so that a handshake is nearly all the
@@ -194,6 +211,24 @@ pub const LOADS: &[Load] = &[
         path: "/64k",
         tls: Some(Key::P256),
         ..PLAIN
+    },
+    Load {
+        key: "choose-1",
+        name: "one server",
+        servers: 1,
+        ..CHOOSING
+    },
+    Load {
+        key: "choose-1k",
+        name: "1,000 servers, leastconn",
+        servers: 1_000,
+        ..CHOOSING
+    },
+    Load {
+        key: "choose-10k",
+        name: "10,000 servers, leastconn",
+        servers: 10_000,
+        ..CHOOSING
     },
     Load {
         key: "tcp",

@@ -120,6 +120,14 @@ pub fn config(load: &Load, threads: u32, crt: Option<&str>) -> String {
         );
     }
     out.push_str("    default_backend b\nbackend b\n");
+    if load.servers > 0 {
+        out.push_str("    balance leastconn\n    http-after-response set-status 200\n");
+        for n in 1..=load.servers {
+            let (a, b, c) = (n >> 16, (n >> 8) & 255, n & 255);
+            let _ = writeln!(out, "    server s{n} 10.{a}.{b}.{c}:80 redir http://x");
+        }
+        return out;
+    }
     let check = if mode == "http" {
         out.push_str("    option httpchk\n    http-check expect status 200\n");
         " check"
@@ -221,8 +229,8 @@ mod tests {
         for load in LOADS.iter().filter(|l| l.tls.is_none()) {
             let text = config(load, 1, None);
             assert!(text.contains("nbthread 1"), "{}", load.key);
-            let http = !load.tcp && !load.is_datagrams();
-            assert_eq!(text.contains("httpchk"), http);
+            let asked = !load.tcp && !load.is_datagrams() && load.servers == 0;
+            assert_eq!(text.contains("httpchk"), asked);
             assert_eq!(
                 text.matches("use_backend").count(),
                 if load.rules { 10 } else { 0 }

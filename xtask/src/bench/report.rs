@@ -72,7 +72,7 @@ pub fn table(section: Section, rows: &[Row<'_>]) -> String {
         Section::Http => http(rows),
         Section::Memory => memory(rows),
         Section::Workers => workers(rows),
-        Section::Tls => tls(rows),
+        Section::Tls | Section::Choosing => per_request(rows),
         Section::Tcp => tcp(rows),
         Section::Udp => udp(rows),
     }
@@ -147,7 +147,7 @@ fn workers(rows: &[Row<'_>]) -> String {
     out
 }
 
-fn tls(rows: &[Row<'_>]) -> String {
+fn per_request(rows: &[Row<'_>]) -> String {
     let mut out = String::from(
         "| load | mulgil µs | haproxy µs | mulgil / haproxy (rounds) | mulgil per CPU second \
          | haproxy per CPU second |\n|---|---|---|---|---|---|\n",

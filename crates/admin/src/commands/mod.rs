@@ -6,6 +6,7 @@ mod conversation;
 mod limits;
 mod malformed;
 mod process;
+mod resolvers;
 mod servers;
 mod sessions;
 mod set_server;
@@ -68,6 +69,7 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         limits::COMMANDS,
         malformed::COMMANDS,
         process::COMMANDS,
+        resolvers::COMMANDS,
         servers::COMMANDS,
         sessions::COMMANDS,
         statistics::COMMANDS,

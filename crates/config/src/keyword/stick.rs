@@ -257,6 +257,12 @@ fn rule(d: &mut Draft, l: &mut Line<'_>, matches: bool, store: StickStore) -> Re
         return l.fail(0, format!("'{}' wants a key, such as src", l.keyword()));
     }
     let key = l.expression(0)?;
+    if store == StickStore::Response && key.is_of_request() {
+        return l.fail(0, "what is of the request is not there any more when the response is: use 'stick store-request'");
+    }
+    if store != StickStore::Response && key.is_of_response() {
+        return l.fail(0, "what is of the response is not there yet when the request is: use 'stick store-response'");
+    }
     let mut at = 1;
     let table = if l.arg(at) == "table" {
         at += 2;

@@ -5,7 +5,9 @@ use super::servers::{self, Finding};
 use crate::diag::Severity;
 use crate::draft::{Draft, ErrorLine, sections};
 use crate::load::Loaded;
-use model::{Address, Balance, CheckKind, Config, Host, HttpCheckStep, LogFormatSpec, Mode, Proxy};
+use model::{
+    Address, Balance, CheckKind, Config, Host, HttpCheckStep, LogFormatSpec, Mode, Proxy, Resolvers,
+};
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -35,6 +37,7 @@ impl Loader<'_> {
             .collect();
         self.check_ids(&drafts);
         self.tables(&drafts);
+        self.machines_resolvers();
         let tracked = servers::tracked(&drafts);
         let mut ids: Vec<u32> = drafts.iter().map(|d| d.id.unwrap_or(0)).collect();
         number(ids.iter_mut(), 2);
@@ -53,13 +56,6 @@ impl Loader<'_> {
         for draft in drafts {
             let proxy = self.proxy(draft);
             self.config.proxies.push(Arc::new(proxy));
-        }
-        let empty = self.config.proxies.is_empty() && self.config.vrrp.is_empty();
-        if empty && self.report.errors() == 0 {
-            self.report.general(
-                Severity::Error,
-                "there is no frontend, backend or listen section: nothing could be served",
-            );
         }
         let environment = self
             .env
@@ -101,6 +97,22 @@ impl Loader<'_> {
             {
                 Arc::make_mut(&mut bind.options).moves = true;
             }
+        }
+    }
+
+    /// The section `default` is there without being written: the machine's own name servers.
+    fn machines_resolvers(&mut self) {
+        let name: Arc<str> = "default".into();
+        if self.config.resolvers.contains_key(&name) {
+            return;
+        }
+        let nameservers = super::resolvers::of_machine(self.source).unwrap_or_default();
+        if !nameservers.is_empty() {
+            let section = Resolvers {
+                nameservers,
+                ..Resolvers::named(Arc::clone(&name))
+            };
+            self.config.resolvers.insert(name, Arc::new(section));
         }
     }
 
@@ -161,6 +173,18 @@ impl Loader<'_> {
             };
             self.at(&reference.place, Severity::Error, message);
         }
+        for reference in &draft.resolvers_references {
+            let name = &reference.name;
+            let known = &self.config.resolvers;
+            if known.contains_key(name) {
+                continue;
+            }
+            let message = match rules::nearest(name, known.keys().map(|k| &**k)) {
+                Some(near) => format!("no 'resolvers {name}' to ask: did you mean '{near}'?"),
+                None => format!("no 'resolvers {name}' to ask: add that section"),
+            };
+            self.at(&reference.place, Severity::Error, message);
+        }
         let servers = ["server", "server-template"];
         if draft.server_references.is_empty() || servers.iter().any(|s| draft.refused.contains(s)) {
             return;
@@ -180,7 +204,7 @@ impl Loader<'_> {
     }
 
     fn check_servers(&mut self, draft: &Draft, tracked: &servers::Tracked) {
-        let findings = servers::findings(draft, tracked);
+        let findings = servers::findings(draft, tracked, &self.config.resolvers);
         if findings.is_empty() {
             return;
         }
@@ -385,6 +409,7 @@ impl Loader<'_> {
         draft.front.keepalive = keepalive(&draft.clitcpka);
         draft.back.keepalive = keepalive(&draft.srvtcpka);
         draft.back.check = Arc::new(check_kind(&mut draft));
+        draft.back.email = self.email_alert(&draft);
         draft.back.servers.shrink_to_fit();
         let errors = self.error_pages(std::mem::take(&mut draft.errors));
         Proxy {

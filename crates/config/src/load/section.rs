@@ -3,9 +3,9 @@
 use super::users::UsersDraft;
 use super::{Here, Loader};
 use crate::diag::{Fault, Severity};
-use crate::draft::{Draft, Line, sections};
+use crate::draft::{Draft, Line, Place, sections};
 use crate::vrrp::VrrpDraft;
-use model::ErrorPages;
+use model::{ErrorPages, Mailers, Resolvers};
 use std::sync::Arc;
 
 /// The section being read.
@@ -16,6 +16,8 @@ pub(super) enum Section {
     Errors(Arc<str>, ErrorPages),
     Users(Arc<str>, UsersDraft),
     Vrrp(Box<VrrpDraft>),
+    Resolvers(Box<Resolvers>, Place),
+    Mailers(Arc<str>, Mailers),
     /// Not ours yet: the header has been reported, the lines are not read.
     Skipped,
 }
@@ -102,6 +104,13 @@ impl Loader<'_> {
             }
             "vrrp" => {
                 self.vrrp_header(here);
+                return Ok(());
+            }
+            "resolvers" => return self.resolvers_header(here),
+            "mailers" => {
+                let name: Arc<str> = word(1).into();
+                self.own_header(here, self.config.mailers.contains_key(&name));
+                self.section = Section::Mailers(name, Mailers::default());
                 return Ok(());
             }
             "defaults" => sections::D,
@@ -193,6 +202,32 @@ impl Loader<'_> {
         self.section = Section::Vrrp(Box::new(VrrpDraft::new(name, here.place(0))));
     }
 
+    /// Judges the header of a section that has a name of its own kind.
+    fn own_header(&mut self, here: Here<'_>, known: bool) {
+        let (kind, name) = (here.word(0), here.word(1));
+        if name.is_empty() {
+            self.word_fault(here, Fault::at(0, format!("'{kind}' wants a name")));
+        } else if known {
+            let message = format!("there is a '{kind} {name}' already: give this one another name");
+            self.word_fault(here, Fault::at(1, message));
+        }
+        if let Err(message) = check_name("name", name) {
+            self.word_fault(here, Fault::at(1, message));
+        }
+        if here.words.len() > 2 {
+            let message = format!("'{}' is one word too many: it is not read", here.word(2));
+            self.word_fault(here, Fault::warning(2, message));
+        }
+    }
+
+    fn resolvers_header(&mut self, here: Here<'_>) -> Result<(), Fault> {
+        let name = here.word(1);
+        self.own_header(here, self.config.resolvers.contains_key(name));
+        let section = Box::new(Resolvers::named(name.into()));
+        self.section = Section::Resolvers(section, here.place(1));
+        Ok(())
+    }
+
     /// The defaults section of a name.
     fn base(&self, from: &str) -> Result<Draft, String> {
         if from.is_empty() {
@@ -266,6 +301,20 @@ impl Loader<'_> {
                 self.config.userlists.entry(name).or_insert(users);
             }
             Section::Vrrp(draft) => self.vrrp.push((draft.name(), *draft)),
+            Section::Resolvers(section, place) => {
+                if section.nameservers.is_empty() {
+                    let message = format!(
+                        "'resolvers {}' has no name server to ask: add a 'nameserver' line",
+                        section.name
+                    );
+                    self.at(&place, Severity::Warning, message);
+                }
+                let name = Arc::clone(&section.name);
+                self.config.resolvers.insert(name, Arc::new(*section));
+            }
+            Section::Mailers(name, mailers) => {
+                self.config.mailers.insert(name, Arc::new(mailers));
+            }
             Section::Global | Section::None | Section::Skipped => {}
         }
     }

@@ -56,6 +56,7 @@ impl Files {
                 "reno cubic\n".to_string(),
             ),
             ("list.txt".to_string(), "site.pem www.example\n".to_string()),
+            ("case.txt".to_string(), "# names\nx-foo X-FOO\n".to_string()),
         ]))
     }
 

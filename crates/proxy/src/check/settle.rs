@@ -44,10 +44,9 @@ fn take(worker: &Worker, backend: &Arc<Backend>, server: &Server, found: Finding
         && backend.side().log_health_checks
         && let Some(line) = news::check_line(backend, server, agent)
     {
-        worker
-            .process
-            .news
-            .tell(backend.proxy(), LogLevel::Notice, line);
+        let news = &worker.process.news;
+        news.mail(backend.proxy(), LogLevel::Info, &line);
+        news.tell(backend.proxy(), LogLevel::Notice, line);
     }
     if let Some(found) = cause {
         let cause = Cause::Found(&found);

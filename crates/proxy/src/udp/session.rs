@@ -504,7 +504,7 @@ impl Session {
         self.backend.sessions().leave();
         let millis = worker.process.millis(worker.now());
         let (received, sent) = (self.counts.received.get(), self.counts.sent.get());
-        self.opened.tracked.bytes(received, sent, millis);
+        self.opened.tracked.passed(received, sent, millis);
         let route = self.route.borrow_mut().take();
         let server = route.as_ref().map(|r| Arc::clone(r.slot.server()));
         if let (Some(server), Cause::ServerTimeout) = (&server, ended.cause) {

@@ -2,6 +2,7 @@
 
 use super::RuleSet::{self, *};
 use super::normalize::Normalizer;
+use super::resolve;
 use super::stick;
 use super::words::{bad_request, bytes, challenge, millis, redirect, reply, variable};
 use super::{Action, ActionDef, LogLevelChange, NameMatch, Service, Silence};
@@ -144,6 +145,9 @@ pub static ACTIONS: &[ActionDef] = &[
             let name = w.expect("a service")?;
             match Service::ALL.into_iter().find(|s| s.name() == name) {
                 Some(service) => Ok(Action::UseService(service)),
+                None if name.starts_with("lua.") => w.fail(format!(
+                    "'{name}' is written in Lua, which is something of HAProxy that mulgil does not have yet"
+                )),
                 None => {
                     let names = Service::ALL.map(Service::name).join(", ");
                     w.fail(format!("unknown service '{name}': there is {names}"))
@@ -545,6 +549,13 @@ pub static ACTIONS: &[ActionDef] = &[
         "(INDEX,N) NUMBER|EXPR",
         "set a tag of what is tracked",
         |w, _| stick::tag(w)
+    ),
+    action!(
+        "do-resolve",
+        [HttpRequest, TcpRequestContent],
+        "(VAR,RESOLVERS[,ipv4|ipv6]) EXPR",
+        "ask name servers for an address",
+        |w, _| Ok(Action::Resolve(Box::new(resolve::parse(w)?)))
     ),
     action!(
         "wait-for-body",

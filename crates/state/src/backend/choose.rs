@@ -1,7 +1,7 @@
 //! The scheduler's choice: `balance`, over the servers that may be chosen now.
 
 use super::{Backend, Pick, Slot};
-use crate::loads::{Loads, Measure, Seat, octaves};
+use crate::loads::{Loads, Measure, Seat};
 use crate::maglev::Maglev;
 use crate::ring::Ring;
 use crate::server::Server;
@@ -208,12 +208,12 @@ impl Backend {
         let heaviest = only.iter().copied().max().unwrap_or(1);
         let mut seats: Vec<Option<Arc<Seat>>> = self.servers.iter().map(|_| None).collect();
         for (at, ((index, _), share)) in shares.iter().zip(&only).enumerate() {
-            let handicap = octaves(heaviest.into()) - octaves((*share).into());
+            let lighter = f64::from(heaviest) / f64::from((*share).max(1));
             if let Some(seat) = seats.get_mut(*index as usize) {
                 *seat = Some(Arc::new(Seat {
                     loads: Arc::clone(&loads),
                     at,
-                    handicap,
+                    lighter,
                 }));
             }
         }
@@ -221,7 +221,9 @@ impl Backend {
             .iter()
             .filter_map(|(i, _)| self.servers.get(*i as usize));
         let old = old.filter(|s| s.seat.load().is_some());
-        let (sum, count) = old.fold((0, 0), |(sum, n), s| (sum + s.pace.bytes(), n + 1));
+        let (sum, count) = old.fold((0u64, 0), |(sum, n), s| {
+            (sum.saturating_add(s.pace.bytes()), n + 1)
+        });
         let usual = sum / u64::max(count, 1);
         for (server, seat) in self.servers.iter().zip(seats) {
             if seat.is_some() && server.seat.load().is_none() {

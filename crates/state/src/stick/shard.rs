@@ -14,8 +14,18 @@ const NEWER: usize = 8;
 const EXPIRES: usize = 12;
 const USES: usize = 16;
 
-/// Entries in a chunk. Chunks are never moved, so that growing copies nothing.
+/// Entries in the first chunk. Each further one doubles what there is, and none is ever moved: growing
+/// copies nothing, the kernel gives pages as they are used, and finding an entry's chunk stays in the
+/// nearest cache.
 const CHUNK: u32 = 64;
+
+/// The chunk of an entry, and its place there.
+fn chunk_of(at: u32) -> (usize, usize) {
+    match (at / CHUNK).checked_ilog2() {
+        None => (0, at as usize),
+        Some(doubled) => (doubled as usize + 1, (at - (CHUNK << doubled)) as usize),
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Shard {
@@ -53,18 +63,20 @@ fn reached(moment: u32, now: u32) -> bool {
 impl Shard {
     /// The bytes of an entry; empty for one that there is not.
     pub fn entry(&self, l: &Layout, at: u32) -> &[u8] {
-        let chunk = self.chunks.get((at / CHUNK) as usize);
-        let from = (at % CHUNK) as usize * l.stride;
-        chunk
+        let (chunk, place) = chunk_of(at);
+        let from = place * l.stride;
+        self.chunks
+            .get(chunk)
             .and_then(|c| c.get(from..from + l.stride))
             .unwrap_or_default()
     }
 
     /// The same, to change.
     pub fn entry_mut(&mut self, l: &Layout, at: u32) -> &mut [u8] {
-        let chunk = self.chunks.get_mut((at / CHUNK) as usize);
-        let from = (at % CHUNK) as usize * l.stride;
-        chunk
+        let (chunk, place) = chunk_of(at);
+        let from = place * l.stride;
+        self.chunks
+            .get_mut(chunk)
             .and_then(|c| c.get_mut(from..from + l.stride))
             .unwrap_or_default()
     }
@@ -141,9 +153,10 @@ impl Shard {
             self.free = number(self.entry(l, at), NEXT);
             return at;
         }
-        if self.fresh.is_multiple_of(CHUNK) {
-            let bytes = CHUNK as usize * l.stride;
-            self.chunks.push(vec![0; bytes].into_boxed_slice());
+        if chunk_of(self.fresh).0 == self.chunks.len() {
+            let entries = self.fresh.max(CHUNK) as usize;
+            self.chunks
+                .push(vec![0; entries * l.stride].into_boxed_slice());
         }
         self.fresh += 1;
         self.fresh - 1
@@ -301,4 +314,21 @@ pub(super) fn trimmed<'k>(l: &Layout, stored: &'k [u8]) -> &'k [u8] {
     }
     let end = stored.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
     stored.get(..end).unwrap_or(stored)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_entry_has_a_place_of_its_own() {
+        let mut next = (0, 0);
+        for at in 0..5000 {
+            let (chunk, place) = chunk_of(at);
+            if (chunk, place) != next {
+                assert_eq!((chunk, place), (next.0 + 1, 0), "{at}");
+            }
+            next = (chunk, place + 1);
+        }
+    }
 }

@@ -128,7 +128,8 @@ fn tracking_counts_for_as_long_as_it_lasts() {
     session.request(0);
     session.track(1, &t, &key, Lasts::Stream { request: true }, 0);
     session.track(1, &t, &[0; 4], Lasts::Session, 0);
-    session.bytes(5, 0, 0);
+    session.passed(3, 0, 0);
+    session.passed(5, 0, 0);
     assert_eq!(all(&session, 0), Some([2, 2, 2, 1, 10]));
     session.end_stream();
     assert_eq!(all(&session, 1), None);

@@ -92,6 +92,8 @@ pub struct Tracked(RefCell<Option<Box<List>>>);
 #[derive(Debug, Default)]
 struct List {
     all: Vec<Tracking>,
+    /// Bytes from the client and to it that have been counted.
+    passed: (u64, u64),
 }
 
 #[derive(Debug)]
@@ -164,21 +166,34 @@ impl Tracked {
         });
     }
 
-    /// Bytes went from the client and to it.
-    pub fn bytes(&self, received: u64, sent: u64, now_ms: u64) {
-        if received + sent == 0 {
-            return;
+    /// So many bytes have gone from the client and to it, all in all since the request began, or
+    /// the connection in TCP mode. What is new of them is counted.
+    pub fn passed(&self, received: u64, sent: u64, now_ms: u64) {
+        let new = match self.0.borrow_mut().as_mut() {
+            None => return,
+            Some(list) => {
+                let (all_in, all_out) = &mut list.passed;
+                let new = (
+                    received.saturating_sub(*all_in),
+                    sent.saturating_sub(*all_out),
+                );
+                (*all_in, *all_out) = (received.max(*all_in), sent.max(*all_out));
+                new
+            }
+        };
+        if new != (0, 0) {
+            self.each(now_ms, |e| {
+                e.add(&[Data::BytesInCnt, Data::BytesInRate], new.0);
+                e.add(&[Data::BytesOutCnt, Data::BytesOutRate], new.1);
+            });
         }
-        self.each(now_ms, |e| {
-            e.add(&[Data::BytesInCnt, Data::BytesInRate], received);
-            e.add(&[Data::BytesOutCnt, Data::BytesOutRate], sent);
-        });
     }
 
     /// The request is over: what was tracked for it is let go.
     pub fn end_stream(&self) {
         if let Some(list) = self.0.borrow_mut().as_mut() {
             list.all.retain(|t| t.lasts == Lasts::Session);
+            list.passed = (0, 0);
         }
     }
 }
