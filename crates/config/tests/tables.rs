@@ -51,14 +51,22 @@ fn in_proxy(site: &Site, line: &str) -> Vec<String> {
     let checks = match line.split(' ').next() {
         Some("http-check") => " option httpchk\n",
         Some("tcp-check") => " option tcp-check\n",
+        // A script asks and expects: each line finds the other one here.
+        Some("udp-check") => " option udp-check\n udp-check send x\n udp-check expect string y\n",
         Some("email-alert") => {
             " email-alert mailers post\n email-alert from a@b\n email-alert to c@d\n"
         }
         _ => "",
     };
-    let mode = match line.starts_with("persist rdp-cookie") {
-        true => "tcp",
-        false => "http",
+    let mode = match line.split(' ').next() {
+        Some("udp-responses" | "udp-check") => "udp",
+        _ if line.starts_with("option udp-check") => "udp",
+        _ if line.starts_with("persist rdp-cookie") => "tcp",
+        _ => "http",
+    };
+    let checks = match line.starts_with("option udp-check") {
+        true => " udp-check send x\n udp-check expect string y\n",
+        false => checks,
     };
     let text = format!(
         "global\n log 127.0.0.1:514 local0\nmailers post\n mailer one 127.0.0.1:25\nhttp-errors pages\n errorfile 503 sorry.http\n\

@@ -33,25 +33,23 @@ use tokio::task::JoinHandle;
 
 /// One listening socket.
 pub struct Listener {
-    frontend: Arc<str>,
-    bind: Bind,
-    socket: Arc<OwnedFd>,
+    pub(crate) frontend: Arc<str>,
+    pub(crate) bind: Bind,
+    pub(crate) socket: Arc<OwnedFd>,
     backlog: u32,
     /// The address, where it is one and the same for every connection.
-    local: Option<SocketAddr>,
+    pub(crate) local: Option<SocketAddr>,
     /// Connections that came in here.
     sessions: Arc<Gauge>,
 }
 
 impl Listener {
-    /// The socket.
-    pub fn socket(&self) -> &OwnedFd {
-        &self.socket
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> &Address {
-        &self.bind.address
+    /// A place for one more session, unless there are too many.
+    pub(crate) fn place(&self, frontend: &Frontend) -> Option<Places> {
+        self.sessions.try_enter(self.most()).then(|| Places {
+            listener: Arc::clone(&self.sessions),
+            _frontend: frontend.enter(),
+        })
     }
 
     /// The most connections at a time.
@@ -537,7 +535,7 @@ pub fn session_rejected(worker: &Worker, client: &Client) -> bool {
 
 /// Whether rules refuse a connection that has brought no request yet, and what else they want of
 /// it; now, and its descriptor.
-fn judge(
+pub(crate) fn judge(
     worker: &Worker,
     rules: &[Rule],
     info: &SessionInfo,
@@ -578,107 +576,6 @@ fn judge(
     (rejected, effects)
 }
 
-/// What a session of datagrams begins with.
-pub struct OpenedDatagrams {
-    /// The frontend.
-    pub frontend: Arc<Frontend>,
-    /// The listening socket.
-    pub socket: Arc<OwnedFd>,
-    /// What rules and logs may know of it.
-    pub info: Box<SessionInfo>,
-    /// Its variables.
-    pub vars: RefCell<Vars>,
-    /// What it tracks in stick tables.
-    pub tracked: Tracked,
-    /// When its first datagram came.
-    pub at: Instant,
-    /// Its place in the worker's load and roster.
-    pub seat: Seat,
-    _places: Places,
-}
-
-/// A session for a client of datagrams, unless a limit or a rule for connections refuses it.
-pub fn open_datagrams(
-    worker: &Rc<Worker>,
-    doors: &Arc<Vec<Door>>,
-    listener: &Arc<Listener>,
-    (peer, local): udp::Key,
-) -> Option<OpenedDatagrams> {
-    let generation = worker.generation();
-    let frontend = Arc::clone(generation.frontend(&listener.frontend)?);
-    let at = worker.now();
-    let millis = worker.process.millis(at);
-    let counters = frontend.counters().of(worker.id);
-    let process = &worker.process;
-    let room = process.connections.now() < u64::from(process.maxconn()) && frontend.has_room();
-    let paced = frontend.pause(Duration::from_millis(millis)).is_none();
-    // Nobody waits: a datagram that finds no room is lost, and its client asks again.
-    if !room || !paced || !listener.sessions.try_enter(listener.most()) {
-        counters.dreq.add(1);
-        return None;
-    }
-    let places = Places {
-        listener: Arc::clone(&listener.sessions),
-        _frontend: frontend.enter(),
-    };
-    frontend.pace(Duration::from_millis(millis));
-    let port = match &listener.bind.address {
-        Address::Inet {
-            port: model::PortSpec::Fixed(port),
-            ..
-        } => Some(*port),
-        _ => None,
-    };
-    let info = Box::new(SessionInfo {
-        src: Some(peer),
-        dst: listener.local.or(local.zip(port).map(SocketAddr::from)),
-        frontend: Arc::clone(&frontend.name),
-        frontend_id: frontend.id,
-        listener: listener
-            .bind
-            .options
-            .name
-            .clone()
-            .unwrap_or_else(|| worker.no_name()),
-        listener_id: listener.bind.id,
-        worker: worker.id as u32,
-        accepted: worker.wall(at),
-        tls: None,
-        proxy_header: None,
-    });
-    counters.conn_tot.add(1);
-    counters.conn_rate.event(millis);
-    let vars = RefCell::new(Vars::limited(generation.config.global.tuning.vars));
-    let side = frontend.side();
-    let tracked = Tracked::default();
-    // There is no connection of its own that could be silenced: its datagram is lost all the same.
-    let rejects = |rules| judge(worker, rules, &info, &vars, &tracked, (at, -1)).0;
-    if rejects(&side.tcp_request_connection) || rejects(&side.tcp_request_session) {
-        counters.dreq.add(1);
-        return None;
-    }
-    tracked.session(millis);
-    counters.stot.add(1);
-    counters.sess_rate.event(millis);
-    let descriptor = listener.socket.as_raw_fd();
-    let live = worker
-        .roster
-        .add_shared(Some(peer), frontend.id, at, descriptor);
-    if let Some(door) = doors.get(worker.id) {
-        door.load.fetch_add(1, Relaxed);
-    }
-    Some(OpenedDatagrams {
-        socket: Arc::clone(&listener.socket),
-        seat: Seat::take(worker, doors, live, false),
-        frontend,
-        info,
-        vars,
-        tracked,
-        at,
-        _places: places,
-    })
-}
-
 fn leave(doors: &[Door], worker: usize) {
     if let Some(door) = doors.get(worker) {
         door.load.fetch_sub(1, Relaxed);
@@ -696,6 +593,18 @@ pub struct Seat {
 }
 
 impl Seat {
+    /// For a session of datagrams, which nobody has accepted: its worker's load counts it from here.
+    pub(crate) fn of_datagrams(
+        worker: &Rc<Worker>,
+        doors: &Arc<Vec<Door>>,
+        live: Rc<Live>,
+    ) -> Seat {
+        if let Some(door) = doors.get(worker.id) {
+            door.load.fetch_add(1, Relaxed);
+        }
+        Seat::take(worker, doors, live, false)
+    }
+
     fn take(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, live: Rc<Live>, tls: bool) -> Seat {
         if tls {
             worker.process.tls_connections.enter();

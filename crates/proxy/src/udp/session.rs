@@ -2,8 +2,9 @@
 
 use super::Key;
 use super::batch::{self, Datagram};
+use super::open::{OpenedDatagrams, allowed, with_ctx};
 use crate::choose;
-use crate::listen::OpenedDatagrams;
+
 use crate::present;
 use crate::report;
 use crate::socket::{self, Outgoing};
@@ -11,8 +12,7 @@ use crate::termination::{Cause, Phase, Termination};
 use crate::timer::Timer;
 use crate::worker::Worker;
 use model::SendProxy;
-use rules::action::{Effects, run as run_rules};
-use rules::{Ctx, LogFacts, NoTrace, StreamInfo, Timers, Verdict};
+use rules::{LogFacts, StreamInfo, Timers};
 use state::{Backend, Pick, Slot};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -570,54 +570,4 @@ fn add(cell: &Cell<u64>, n: u64) {
 
 fn add32(cell: &Cell<u32>) {
     cell.set(cell.get().saturating_add(1));
-}
-
-/// Whether the content rules of a proxy let a session begin with this datagram.
-fn allowed(
-    worker: &Worker,
-    opened: &OpenedDatagrams,
-    proxy: &model::Proxy,
-    stream: &StreamInfo,
-    first: &[u8],
-) -> bool {
-    let rules = &proxy.tcp_request_content;
-    if rules.is_empty() {
-        return true;
-    }
-    with_ctx(worker, opened, stream, first, |cx| {
-        let mut effects = Effects::default();
-        let verdict = run_rules(rules, 0, cx, &mut effects, &mut NoTrace);
-        !matches!(verdict, Verdict::Reject | Verdict::Deny(_))
-    })
-}
-
-/// Calls `f` with what expressions may see of a session whose client sent `payload`.
-fn with_ctx<R>(
-    worker: &Worker,
-    opened: &OpenedDatagrams,
-    stream: &StreamInfo,
-    payload: &[u8],
-    f: impl FnOnce(&mut Ctx<'_>) -> R,
-) -> R {
-    let generation = worker.generation();
-    let now = worker.now();
-    let view = state::View {
-        process: &worker.process,
-        generation: &generation,
-        now,
-        tracked: Some(&opened.tracked),
-    };
-    f(&mut Ctx {
-        session: &opened.info,
-        stream,
-        now: worker.wall(now),
-        req: None,
-        res: None,
-        req_body: payload,
-        captures: [&[], &[]],
-        vars: &opened.vars,
-        facts: &view,
-        log: None,
-        rng: &worker.rng,
-    })
 }
