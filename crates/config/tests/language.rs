@@ -393,7 +393,7 @@ fn addresses_are_those_that_each_place_takes() {
         "source 127.0.0.1:100-200",
         "source 127.0.0.1 x",
         "source 127.0.0.1 interface",
-        "source 127.0.0.1 usesrc client",
+        "source 127.0.0.1 usesrc",
     ] {
         let said = said(&listen(&format!(" {line}")));
         assert!(

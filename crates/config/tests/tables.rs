@@ -4,8 +4,8 @@ mod common;
 
 use common::{Files, said};
 use config::table::{
-    BIND_TLS_WORDS, BIND_WORDS, GLOBAL_KEYWORDS, OPTIONS, SERVER_CHECK_WORDS, SERVER_TLS_WORDS,
-    SERVER_WORDS, keywords,
+    BIND_TLS_WORDS, BIND_WORDS, GLOBAL_KEYWORDS, OPTIONS, SERVER_CHECK_WORDS, SERVER_PROXY_WORDS,
+    SERVER_TLS_WORDS, SERVER_WORDS, keywords,
 };
 
 const TIMES: &str = " timeout client 1s\n timeout server 1s\n timeout connect 1s\n";
@@ -91,10 +91,14 @@ fn lines_of_proxies() -> Vec<(u8, String, &'static str, &'static str)> {
         let name = format!("bind 127.0.0.1:8080 {}", b.name);
         (2 | 4, name, b.args, b.example)
     });
-    let servers = SERVER_WORDS.iter().chain(SERVER_CHECK_WORDS).map(|s| {
-        let name = format!("server s 127.0.0.1:8080 agent-port 9777 {}", s.name);
-        (4 | 8, name, s.args, s.example)
-    });
+    let servers = SERVER_WORDS
+        .iter()
+        .chain(SERVER_CHECK_WORDS)
+        .chain(SERVER_PROXY_WORDS)
+        .map(|s| {
+            let name = format!("server s 127.0.0.1:8080 agent-port 9777 {}", s.name);
+            (4 | 8, name, s.args, s.example)
+        });
     let binds_tls = BIND_TLS_WORDS.iter().map(|b| {
         let name = format!("bind 127.0.0.1:8080 ssl crt site.pem {}", b.name);
         (2 | 4, name, b.args, b.example)
