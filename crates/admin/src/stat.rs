@@ -162,7 +162,7 @@ fn new_row(kind: RowKind, iid: u32, sid: u32, proxy: &str, name: &str, mode: Mod
     row.set("iid", iid);
     row.set("sid", sid);
     row.set("type", kind as u32);
-    row.set("mode", if mode == Mode::Http { "http" } else { "tcp" });
+    row.set("mode", mode.name());
     row
 }
 
@@ -393,6 +393,7 @@ pub fn algorithm(balance: &Balance) -> &'static str {
         Balance::Random { .. } => "random",
         Balance::RdpCookie { .. } => "rdp-cookie",
         Balance::Hash(_) => "hash",
+        Balance::Maglev => "maglev",
     }
 }
 

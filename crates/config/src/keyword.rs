@@ -7,6 +7,7 @@ mod common;
 mod compression;
 mod front;
 mod options;
+mod packet;
 mod pages;
 mod persist;
 mod ruleset;
@@ -74,6 +75,7 @@ pub fn keywords() -> impl Iterator<Item = &'static Keyword> {
         front::FRONT_KEYWORDS,
         back::BACK_KEYWORDS,
         check::CHECK_KEYWORDS,
+        packet::PACKET_KEYWORDS,
         ruleset::RULE_KEYWORDS,
     ]
     .into_iter()
@@ -174,7 +176,8 @@ fn userlists(draft: &mut Draft, line: &Line<'_>) {
 fn mark(name: &'static str) -> Option<&'static str> {
     match name {
         "http-check disable-on-404" | "http-check send-state" => None,
-        "id" | "balance" | "stats" | "redirect" | "monitor-uri" | "log-format" => Some(name),
+        "id" | "balance" | "forward" | "no-flow" | "stats" | "redirect" | "monitor-uri"
+        | "log-format" => Some(name),
         "http-request" | "http-response" | "http-after-response" => Some(name),
         _ if name.starts_with("http-check ") => Some("http-check"),
         _ if name.starts_with("tcp-check ") => Some("tcp-check"),

@@ -2,6 +2,7 @@
 
 mod blocks;
 mod finish;
+mod packet;
 mod section;
 mod servers;
 mod users;

@@ -12,6 +12,7 @@ mod diff;
 mod error_pages;
 mod global;
 mod log;
+mod packet;
 mod persistence;
 mod proxy;
 mod server;
@@ -28,6 +29,7 @@ pub use diff::{Diff, diff};
 pub use error_pages::{ErrorLocation, ErrorPage, ErrorPages};
 pub use global::{CliLevel, Global, ReuseStrategy, StatsSocket, Tuning};
 pub use log::{LogFacility, LogFormatKind, LogFormatSpec, LogLevel, LogSetting, LogTarget};
+pub use packet::{Forward, NoFlow, Packets, Pool, SessionTimeouts, Transport};
 pub use persistence::{CookieMode, PersistRule, PersistenceCookie};
 pub use proxy::{
     Backend, Balance, ConnectionMode, ForwardFor, Frontend, HashBalance, HashFunction, HashKind,

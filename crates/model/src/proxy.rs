@@ -26,6 +26,19 @@ pub enum Mode {
     #[default]
     Tcp,
     Http,
+    /// In the kernel: no connection ends here.
+    Packet,
+}
+
+impl Mode {
+    /// Its word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Tcp => "tcp",
+            Mode::Http => "http",
+            Mode::Packet => "packet",
+        }
+    }
 }
 
 /// One proxy. `listen` has both sides.
@@ -300,6 +313,8 @@ pub enum Balance {
         name: Arc<str>,
     },
     Hash(Arc<rules::Expr>),
+    /// A table of consistent hashing (Eisenbud and others, "Maglev", NSDI 2016).
+    Maglev,
 }
 
 /// `init-addr` method, in order.
@@ -423,6 +438,8 @@ pub struct Backend {
     pub load_state: LoadState,
     /// `server-state-file-name`; the proxy's own name where it is not set.
     pub state_file: Option<Arc<str>>,
+    /// What `mode packet` does with packets.
+    pub packets: crate::Packets,
 }
 
 impl Default for Backend {
@@ -455,6 +472,7 @@ impl Default for Backend {
             nolinger: false,
             load_state: LoadState::default(),
             state_file: None,
+            packets: crate::Packets::default(),
         }
     }
 }

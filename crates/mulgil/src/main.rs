@@ -31,6 +31,7 @@ fn main() {
     match rest.first().map(String::as_str) {
         Some("demo") => exit(demo::main(after)),
         Some("ctl") => exit(ctl::main(after)),
+        Some("packet") => exit(detach(after)),
         Some("explain") => exit(explain::main(after)),
         _ => {}
     }
@@ -46,6 +47,23 @@ fn main() {
             exit(1);
         }
     }
+}
+
+/// `mulgil packet detach`.
+fn detach(args: &[String]) -> i32 {
+    if args != ["detach"] {
+        eprintln!("usage: mulgil packet detach");
+        return 1;
+    }
+    match packet::detach() {
+        Ok(0) => println!("nothing was attached in this network namespace"),
+        Ok(_) => println!("programs, tables and sessions are removed"),
+        Err(e) => {
+            eprintln!("error: {e}");
+            return 1;
+        }
+    }
+    0
 }
 
 fn with_args(mut args: Args, program: &str) -> i32 {

@@ -149,6 +149,8 @@ inline_always int goes_on(const struct packet *p, struct flow *f, const struct s
 		return 0;
 	if (likely(server->flags & SERVER_TAKES))
 		return 1;
+	if (server->flags & SERVER_KEEPS && p->key.proto == PROTO_TCP && !begins)
+		return 1;
 	uncount(f);
 	if (p->key.proto != PROTO_TCP || begins)
 		return 0;

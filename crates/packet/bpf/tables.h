@@ -120,8 +120,7 @@ struct server {
 
 enum {
 	SERVER_TAKES = 1, /* sessions that are there go on */
-	SERVER_RESETS = 2, /* TCP sessions are reset */
-	/* a UDP session moves when its server has neither */
+	SERVER_KEEPS = 2, /* at least those of TCP do */
 };
 
 /* What a server's sessions have brought; one per processor. */

@@ -229,7 +229,7 @@ pub struct Server {
 #[allow(missing_docs)] // see tables.h
 pub mod server {
     pub const TAKES: u32 = 1;
-    pub const RESETS: u32 = 2;
+    pub const KEEPS: u32 = 2;
 }
 
 /// `struct traffic`.

@@ -1,10 +1,11 @@
 //! The programs and tables in the kernel.
 
 use crate::abi::{Flow, FlowKey, Server, Service, ServiceKey, Settings, Traffic};
-use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// The programs, built from `bpf/` by `cargo xtask bpf`.
@@ -125,6 +126,18 @@ impl Kernel {
             table.set(i, server, 0).map_err(failed)?;
         }
         self.tables()?.set(at, &table, 0).map_err(failed)
+    }
+
+    /// A table's descriptor.
+    pub(crate) fn descriptor(&self, name: &str) -> Result<OwnedFd, Error> {
+        let map = self.ebpf.map(name);
+        let map = map.ok_or_else(|| Error(format!("the program has no table '{name}'")))?;
+        let data = match map {
+            Map::Array(data) | Map::HashMap(data) => data,
+            _ => return Err(Error(format!("table '{name}' is of another kind"))),
+        };
+        let fd = data.fd().as_fd().try_clone_to_owned();
+        fd.map_err(|e| because(format!("table '{name}'"), &e))
     }
 
     /// A counter of events, over all processors.

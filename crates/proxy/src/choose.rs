@@ -204,6 +204,7 @@ fn key(stream: &mut Stream<'_>, backend: &Backend) -> PickKey {
         | Balance::RoundRobin
         | Balance::StaticRr
         | Balance::LeastConn
+        | Balance::Maglev
         | Balance::First => None,
     };
     PickKey { hash }

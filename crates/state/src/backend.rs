@@ -275,6 +275,18 @@ impl Backend {
         self.active.load().members.len()
     }
 
+    /// Those servers in the order of their turns, one round of it: indices of [`Backend::servers`].
+    pub fn turns(&self) -> Vec<u32> {
+        let active = self.active.load();
+        let round = active.wheel.len() as u64;
+        (0..round).filter_map(|n| active.wheel.at(n)).collect()
+    }
+
+    /// The same servers in the order of the configuration.
+    pub fn members(&self) -> Vec<u32> {
+        self.active.load().members.clone()
+    }
+
     /// The sum of their weights.
     pub fn total_weight(&self) -> u64 {
         self.active.load().total_weight
@@ -442,7 +454,7 @@ impl Backend {
         Pick::Full(None)
     }
 
-    fn members<'a>(&'a self, active: &'a Active) -> impl Iterator<Item = &'a Arc<Server>> {
+    fn each<'a>(&'a self, active: &'a Active) -> impl Iterator<Item = &'a Arc<Server>> {
         active
             .members
             .iter()
@@ -466,7 +478,7 @@ impl Backend {
     }
 
     fn first_with_room(&self, active: &Active, avoid: Option<u32>) -> Option<Arc<Server>> {
-        self.members(active)
+        self.each(active)
             .find(|s| avoid != Some(s.uid) && self.has_room(s))
             .cloned()
     }

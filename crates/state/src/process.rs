@@ -200,6 +200,16 @@ impl Process {
         self.stopping.store(true, Relaxed);
     }
 
+    /// Who may count: the workers, and whoever reads what the kernel counted.
+    pub(crate) fn writers(&self) -> usize {
+        self.workers + 1
+    }
+
+    /// The place in [`PerWorker`] of what the kernel counted.
+    pub fn kernel_writer(&self) -> usize {
+        self.workers
+    }
+
     /// Milliseconds since the start, the clock of the rates.
     pub fn millis(&self, now: Instant) -> u64 {
         now.saturating_duration_since(self.start).as_millis() as u64

@@ -5,6 +5,7 @@ mod certificates;
 mod conversation;
 mod limits;
 mod malformed;
+mod packets;
 mod process;
 mod servers;
 mod sessions;
@@ -65,6 +66,7 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         conversation::COMMANDS,
         limits::COMMANDS,
         malformed::COMMANDS,
+        packets::COMMANDS,
         process::COMMANDS,
         servers::COMMANDS,
         sessions::COMMANDS,

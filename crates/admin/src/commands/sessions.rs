@@ -148,7 +148,7 @@ fn line(w: &World<'_>, s: &Shown, out: &mut String) {
 fn whole(w: &World<'_>, s: &Shown, out: &mut String) {
     let (proto, src) = source(&s.facts);
     let since = w.now.saturating_duration_since(s.facts.accepted);
-    let mode = if s.mode == Mode::Http { "http" } else { "tcp" };
+    let mode = s.mode.name();
     let _ = writeln!(
         out,
         "{:#x}: [{}] id={} proto={proto} source={src}",

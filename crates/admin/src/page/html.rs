@@ -93,10 +93,7 @@ fn legend(visit: &Visit<'_>, out: &mut String) {
         if !listed {
             continue;
         }
-        let mode = match proxy.mode {
-            model::Mode::Http => "http",
-            model::Mode::Tcp => "tcp",
-        };
+        let mode = proxy.mode.name();
         let _ = write!(out, "<li>{} (id {}, {mode}", escape(&proxy.name), proxy.id);
         for bind in proxy.frontend.iter().flat_map(|f| &f.binds) {
             let _ = write!(out, ", listens on {}", escape(&crate::shown(&bind.address)));

@@ -14,7 +14,7 @@ pub(super) fn balance(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
     let argument = argument.strip_prefix('(').and_then(|a| a.strip_suffix(')'));
     if matches!(
         bare,
-        "roundrobin" | "static-rr" | "leastconn" | "first" | "source" | "random"
+        "roundrobin" | "static-rr" | "leastconn" | "first" | "source" | "random" | "maglev"
     ) {
         l.surplus(1);
     }
@@ -24,6 +24,7 @@ pub(super) fn balance(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         "leastconn" => Balance::LeastConn,
         "first" => Balance::First,
         "source" => Balance::Source,
+        "maglev" => Balance::Maglev,
         "random" => {
             let draws = match argument {
                 None => 2,
@@ -108,6 +109,7 @@ pub(super) fn balance(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
                 "hdr",
                 "random",
                 "hash",
+                "maglev",
             ];
             return l.fail(0, near("algorithm", other, &names));
         }

@@ -139,12 +139,18 @@ pub(super) static COMMON: &[Keyword] = &[
         }
         Ok(())
     }),
-    keyword!("mode", ALL, "http|tcp", "http", "what is spoken", |d, l| {
-        l.exactly(1, "http or tcp")?;
-        d.mode =
-            match l.arg(0) {
+    keyword!(
+        "mode",
+        ALL,
+        "http|tcp|packet",
+        "http",
+        "what is spoken, or packets in the kernel",
+        |d, l| {
+            l.exactly(1, "http, tcp or packet")?;
+            d.mode = match l.arg(0) {
                 "http" => Mode::Http,
                 "tcp" => Mode::Tcp,
+                "packet" => Mode::Packet,
                 "health" => return l.fail(
                     0,
                     "'mode health' is gone from the language: use 'http-request return status 200'",
@@ -158,10 +164,11 @@ pub(super) static COMMON: &[Keyword] = &[
                         ),
                     );
                 }
-                other => return l.fail(0, near("mode", other, &["http", "tcp"])),
+                other => return l.fail(0, near("mode", other, &["http", "tcp", "packet"])),
             };
-        Ok(())
-    }),
+            Ok(())
+        }
+    ),
     keyword!(no "option", ALL, "NAME [ARGUMENTS]", "http-no-delay", "a behaviour", options::option),
     keyword!(
         "stats",
@@ -182,7 +189,7 @@ pub(super) static COMMON: &[Keyword] = &[
 ];
 
 /// Timeouts and where they mean something.
-const TIMEOUTS: [(&str, u8); 12] = [
+const TIMEOUTS: [(&str, u8); 16] = [
     ("timeout check", BACK),
     ("timeout client", FRONT),
     ("timeout client-fin", FRONT),
@@ -191,6 +198,10 @@ const TIMEOUTS: [(&str, u8); 12] = [
     ("timeout http-keep-alive", ALL),
     ("timeout http-request", ALL),
     ("timeout queue", BACK),
+    ("timeout session", BACK),
+    ("timeout session-fin", BACK),
+    ("timeout session-syn", BACK),
+    ("timeout session-udp", BACK),
     ("timeout server", BACK),
     ("timeout server-fin", BACK),
     ("timeout tarpit", ALL),
@@ -237,6 +248,10 @@ fn timeout_value(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         "queue" => &mut t.queue,
         "server" => &mut t.server,
         "server-fin" => &mut t.server_fin,
+        "session" => &mut t.session,
+        "session-fin" => &mut t.session_fin,
+        "session-syn" => &mut t.session_syn,
+        "session-udp" => &mut t.session_udp,
         "tarpit" => &mut t.tarpit,
         _ => &mut t.tunnel,
     };

@@ -1,6 +1,7 @@
 //! What must hold in the end, and drafts into proxies.
 
 use super::Loader;
+use super::packet;
 use super::servers::{self, Finding};
 use crate::diag::Severity;
 use crate::draft::{Draft, ErrorLine, sections};
@@ -32,6 +33,7 @@ impl Loader<'_> {
             .filter(|d| d.has_back())
             .map(|d| (Arc::clone(&d.name), (d.mode, Arc::clone(&d.origin))))
             .collect();
+        let families = packet::families(&drafts);
         self.check_ids(&drafts);
         let tracked = servers::tracked(&drafts);
         let mut ids: Vec<u32> = drafts.iter().map(|d| d.id.unwrap_or(0)).collect();
@@ -39,7 +41,12 @@ impl Loader<'_> {
         for (draft, id) in drafts.iter_mut().zip(ids) {
             self.check_references(draft, &modes);
             self.check_servers(draft, &tracked);
-            self.check_timeouts(draft);
+            if draft.mode == Mode::Packet {
+                self.fit_packets(draft, &families);
+            } else {
+                self.check_timeouts(draft);
+                self.refuse_packet_words(draft);
+            }
             self.fit_mode(draft);
             self.check_effects(draft);
             number(draft.front.binds.iter_mut().map(|b| &mut b.id), 1);
@@ -99,6 +106,12 @@ impl Loader<'_> {
                 },
                 Some(_) if *name == draft.name && draft.has_back() => {
                     format!("'{keyword}' leads '{name}' to itself: name another backend")
+                }
+                Some((mode, origin)) if (*mode == Mode::Packet) != (draft.mode == Mode::Packet) => {
+                    format!(
+                        "'{}' and backend '{name}' at {origin} are not both in 'mode packet': give both the same mode",
+                        draft.name
+                    )
                 }
                 Some((Mode::Tcp, origin)) if draft.mode == Mode::Http => format!(
                     "'{}' is in 'mode http', but backend '{name}' at {origin} is in 'mode tcp': give both the same mode",

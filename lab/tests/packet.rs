@@ -1,0 +1,153 @@
+//! `mode packet` as its users see it: real clients and servers in namespaces, Mulgil between them.
+
+#[path = "packet/balancer.rs"]
+mod balancer;
+#[path = "packet/ends.rs"]
+mod ends;
+#[path = "packet/net.rs"]
+mod net;
+
+use balancer::{Balancer, detach};
+use ends::{MUCH, ask, serve_tcp, serve_udp, talk, udp};
+use net::{Net, possible, wait_until};
+use std::net::SocketAddr;
+
+fn at(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
+
+/// client – balancer – switch – two servers; the servers' gateway is the balancer.
+fn two_arms() -> Net {
+    let net = Net::new(&["c", "l", "w", "s1", "s2"]);
+    net.cable("c:e0", "l:front");
+    net.cable("w:trunk", "l:back");
+    net.ip("w", "link add name switch type bridge");
+    net.ip("w", "link set dev switch up");
+    net.ip("w", "link set dev trunk master switch");
+    for n in 1..=2 {
+        net.cable(&format!("w:p{n}"), &format!("s{n}:e0"));
+        net.ip("w", &format!("link set dev p{n} master switch"));
+        net.ip(&format!("s{n}"), &format!("addr add 10.0.0.1{n}/24 dev e0"));
+        net.ip(
+            &format!("s{n}"),
+            &format!("addr add fd00::1{n}/64 dev e0 nodad"),
+        );
+        net.ip(&format!("s{n}"), "route add default via 10.0.0.1");
+        net.ip(&format!("s{n}"), "route add default via fd00::1");
+    }
+    net.ip("c", "addr add 198.51.100.2/24 dev e0");
+    net.ip("c", "addr add 2001:db8:1::2/64 dev e0 nodad");
+    net.ip("l", "addr add 198.51.100.1/24 dev front");
+    net.ip("l", "addr add 2001:db8:1::1/64 dev front nodad");
+    net.ip("l", "addr add 10.0.0.1/24 dev back");
+    net.ip("l", "addr add fd00::1/64 dev back nodad");
+    net.exec(
+        "l",
+        "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1",
+    );
+    net.open_for_programs("c", "e0");
+    net.open_for_programs("w", "trunk");
+    for (host, name) in [("s1", "one"), ("s2", "two")] {
+        let n = &host[1..];
+        let four = format!("10.0.0.1{n}:8080");
+        let six = format!("[fd00::1{n}]:8080");
+        net.within(host, move || {
+            for address in [four, six] {
+                serve_tcp(at(&address), name);
+                serve_udp(at(&address), name);
+            }
+        });
+    }
+    net
+}
+
+const NAT: &str = "
+frontend web
+    mode packet
+    bind 198.51.100.80:80
+    default_backend web
+frontend dns
+    mode packet
+    bind 198.51.100.80:53 proto udp
+    default_backend web
+frontend six
+    mode packet
+    bind [2001:db8:1::80]:80,[2001:db8:1::81]:443
+    default_backend six
+backend web
+    mode packet
+    forward nat
+    balance roundrobin
+    server one 10.0.0.11:8080 check inter 200ms fall 2 rise 1
+    server two 10.0.0.12:8080 check inter 200ms fall 2 rise 1
+backend six
+    mode packet
+    forward nat
+    server one [fd00::11]:8080
+    server two [fd00::12]:8080
+";
+
+#[test]
+fn nat_carries_whole_conversations_of_both_families() {
+    if !possible() {
+        return;
+    }
+    let net = two_arms();
+    let balancer = Balancer::start(&net, "l", NAT);
+    for vip in [
+        "198.51.100.80:80",
+        "[2001:db8:1::80]:80",
+        "[2001:db8:1::81]:443",
+    ] {
+        let mut names = Vec::new();
+        for bytes in [MUCH, 1] {
+            let heard = net.within("c", move || talk(at(vip), bytes));
+            let heard = heard.unwrap_or_else(|e| {
+                panic!(
+                    "{vip}: {e}\n{}\n{}",
+                    balancer.output(),
+                    balancer.control("show packets").unwrap_or_default()
+                )
+            });
+            let client = if vip.starts_with('[') {
+                "2001:db8:1::2"
+            } else {
+                "198.51.100.2"
+            };
+            assert_eq!(
+                heard.client.ip().to_string(),
+                client,
+                "the server sees the client"
+            );
+            names.push(heard.name);
+        }
+        names.sort();
+        assert_eq!(names, ["one", "two"], "in turns");
+    }
+    let answers = net.within("c", || {
+        let socket = udp(at("198.51.100.2:5353"), at("198.51.100.80:53"));
+        (0..3)
+            .map(|i| ask(&socket, &[i; 700]).expect("an answer"))
+            .collect::<Vec<_>>()
+    });
+    assert!(
+        answers.windows(2).all(|p| p[0] == p[1]),
+        "a session stays: {answers:?}"
+    );
+    assert!(
+        balancer
+            .control("show flows")
+            .expect("answers")
+            .contains("proto=udp src=198.51.100.2:5353")
+    );
+    wait_until("counters", || {
+        balancer.stat("web", "FRONTEND", "stot") == "2"
+    });
+    let bytes: u64 = balancer
+        .stat("web", "FRONTEND", "bin")
+        .parse()
+        .expect("a number");
+    assert!(bytes > MUCH as u64);
+    assert_eq!(balancer.stat("web", "FRONTEND", "mode"), "packet");
+    detach(&net, "l");
+}
