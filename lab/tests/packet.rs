@@ -10,7 +10,9 @@ mod net;
 use balancer::{Balancer, detach};
 use ends::{MUCH, ask, serve_tcp, serve_udp, talk, udp};
 use net::{Net, possible, wait_until};
-use std::net::SocketAddr;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
 fn at(text: &str) -> SocketAddr {
     text.parse().expect("an address")
@@ -150,4 +152,121 @@ fn nat_carries_whole_conversations_of_both_families() {
     assert!(bytes > MUCH as u64);
     assert_eq!(balancer.stat("web", "FRONTEND", "mode"), "packet");
     detach(&net, "l");
+}
+
+/// Starts conversations in turns until one has been with this server.
+fn reaches(net: &Net, vip: &'static str, name: &'static str) -> bool {
+    net.within("c", move || {
+        (0..4).any(|_| talk(at(vip), 10).is_ok_and(|heard| heard.name == name))
+    })
+}
+
+#[test]
+fn a_dead_server_gets_no_more_sessions_and_comes_back() {
+    if !possible() {
+        return;
+    }
+    let net = two_arms();
+    let balancer = Balancer::start(&net, "l", NAT);
+    let vip = "198.51.100.80:80";
+    assert!(reaches(&net, vip, "one") && reaches(&net, vip, "two"));
+    let socket = net.within("c", || udp(at("198.51.100.2:5353"), at("198.51.100.80:53")));
+    let first = ask(&socket, b"first").expect("an answer");
+    let (host, other) = if first == "one" {
+        ("s1", "two")
+    } else {
+        ("s2", "one")
+    };
+    // Open connections to both servers.
+    let open: Vec<TcpStream> = net.within("c", move || {
+        let one = || TcpStream::connect(at(vip)).expect("connects");
+        (0..2).map(|_| one()).collect()
+    });
+    net.ip(host, "link set dev e0 down");
+    wait_until("it is down", || {
+        balancer.stat("web", &first, "status").starts_with("DOWN")
+    });
+    let heard = net.within("c", move || {
+        (0..4).map(|_| talk(at(vip), 10)).collect::<Vec<_>>()
+    });
+    for heard in heard {
+        assert_eq!(heard.expect("the others serve").name, other);
+    }
+    // Datagrams move at once; of the connections only those of the dead server are reset.
+    assert_eq!(ask(&socket, b"next").expect("an answer"), other);
+    let ended = |mut stream: TcpStream| {
+        stream
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .expect("a timeout");
+        stream.write_all(b"x").expect("room");
+        let _ = stream.shutdown(Shutdown::Write);
+        stream.read_to_end(&mut Vec::new()).map_err(|e| e.kind())
+    };
+    let results: Vec<_> = open.into_iter().map(ended).collect();
+    let reset = Err(ErrorKind::ConnectionReset);
+    assert_eq!(
+        results.iter().filter(|r| **r == reset).count(),
+        1,
+        "{results:?}"
+    );
+    assert_eq!(
+        results.iter().filter(|r| r.is_ok()).count(),
+        1,
+        "{results:?}"
+    );
+    net.ip(host, "link set dev e0 up");
+    // Taking the interface down took its default route.
+    net.ip(host, "route replace default via 10.0.0.1");
+    wait_until("it is up", || {
+        balancer.stat("web", &first, "status").starts_with("UP")
+    });
+    let name = if first == "one" { "one" } else { "two" };
+    wait_until("it serves", || reaches(&net, vip, name));
+    detach(&net, "l");
+}
+
+#[test]
+fn traffic_goes_on_without_the_process_and_the_next_one_takes_over() {
+    if !possible() {
+        return;
+    }
+    let net = two_arms();
+    let balancer = Balancer::start(&net, "l", NAT);
+    let vip = "198.51.100.80:80";
+    let mut stream = net.within("c", move || TcpStream::connect(at(vip)).expect("connects"));
+    stream
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .expect("a timeout");
+    stream.write_all(b"before").expect("room");
+    balancer.kill();
+    stream.write_all(b"meanwhile").expect("room");
+    assert!(
+        reaches(&net, vip, "one") && reaches(&net, vip, "two"),
+        "new sessions, too"
+    );
+    let balancer = Balancer::start(&net, "l", NAT);
+    assert!(
+        balancer
+            .control("show flows tcp ESTABLISHED")
+            .expect("answers")
+            .contains("src=198.51.100.2:")
+    );
+    stream.write_all(b"after").expect("room");
+    stream.shutdown(Shutdown::Write).expect("ends");
+    let mut back = Vec::new();
+    stream.read_to_end(&mut back).expect("an answer");
+    assert!(
+        String::from_utf8_lossy(&back).contains(" 20 "),
+        "all bytes came"
+    );
+    assert!(reaches(&net, vip, "one") && reaches(&net, vip, "two"));
+    // A session ends where its server leaves the file; the rest of the file goes on.
+    balancer.reload(&NAT.replace(
+        "server two 10.0.0.12:8080 check inter 200ms fall 2 rise 1",
+        "",
+    ));
+    assert!(!reaches(&net, vip, "two") && reaches(&net, vip, "one"));
+    drop(balancer);
+    detach(&net, "l");
+    assert!(!reaches(&net, vip, "one"), "nothing is left");
 }

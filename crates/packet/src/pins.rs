@@ -1,6 +1,6 @@
 //! Where programs and tables outlive the process: a BPF file system of our own.
 //!
-//! It is mounted in the namespace of the first process, because a mount made under `ip netns exec`
+//! It is mounted where the machine's own processes look, because a mount made under `ip netns exec`
 //! would go with whoever made it. Within it each network namespace has a folder, named by a number
 //! that the kernel gives to no other until the machine restarts.
 
@@ -99,8 +99,28 @@ fn netns_cookie() -> io::Result<u64> {
     }
 }
 
-/// The root of the file system. A thread of its own goes to the first process's mounts and looks
-/// from there; the descriptor that it opens is good for the whole process.
+/// Processes that are likely to outlive us, the likeliest first: the first one; the kernel's own,
+/// where that can be seen, because the first may be better guarded than we are; our ancestors.
+fn elders() -> Vec<u32> {
+    let stat = |pid: u32| {
+        let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name in brackets may hold anything; the state and the parent follow it.
+        let (name, rest) = text.rsplit_once(')')?;
+        let parent = rest.split_whitespace().nth(1)?.parse::<u32>().ok()?;
+        Some((name.contains("(kthreadd"), parent))
+    };
+    let mut ancestors = Vec::new();
+    let mut at = std::process::id();
+    while let Some((_, parent)) = stat(at).filter(|(_, parent)| *parent > 1) {
+        ancestors.insert(0, parent);
+        at = parent;
+    }
+    let kernel = stat(2).filter(|(kernel, _)| *kernel).map(|_| 2);
+    std::iter::once(1).chain(kernel).chain(ancestors).collect()
+}
+
+/// The root of the file system. A thread of its own goes to the mounts of an elder and looks from
+/// there; the descriptor that it opens is good for the whole process.
 fn mounted() -> io::Result<OwnedFd> {
     let thread = std::thread::Builder::new().name("bpffs".into()).spawn(|| {
         // SAFETY: plain calls on descriptors that live; what `unshare` and `setns` change are this
@@ -109,9 +129,13 @@ fn mounted() -> io::Result<OwnedFd> {
             if libc::unshare(libc::CLONE_FS) != 0 {
                 return Err(io::Error::last_os_error());
             }
-            // Where that is not allowed this process's own mounts have to do.
-            if let Ok(first) = fs::File::open("/proc/1/ns/mnt") {
-                libc::setns(first.as_raw_fd(), libc::CLONE_NEWNS);
+            // Where none of them lets us in, our own mounts have to do.
+            for pid in elders() {
+                if let Ok(mounts) = fs::File::open(format!("/proc/{pid}/ns/mnt"))
+                    && libc::setns(mounts.as_raw_fd(), libc::CLONE_NEWNS) == 0
+                {
+                    break;
+                }
             }
         }
         mount_here()
