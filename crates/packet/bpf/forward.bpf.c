@@ -1,6 +1,7 @@
 /* The way of a packet: parse, session, service, server, rewrite, out. */
 #include "flow.h"
 #include "answer.h"
+#include "encap.h"
 #include "icmp.h"
 
 char licence[] SEC("license") = "Dual MIT/GPL";
@@ -51,7 +52,9 @@ inline_always int deliver(struct xdp_md *ctx, const struct packet *p, struct flo
 			t->packets_in += 1;
 			t->bytes_in += bytes;
 		}
-		if (rewrite(ctx, p, f))
+		if (f->steps & STEP_ENCAP && server->hop.ifindex)
+			return encapsulate(ctx, p, server);
+		if (f->steps && rewrite(ctx, p, f))
 			return refuse(EVENT_FAILED);
 		if (likely(server->hop.ifindex))
 			return leave(ctx, &server->hop);
