@@ -7,7 +7,7 @@ mod ends;
 #[path = "packet/net.rs"]
 mod net;
 
-use balancer::{Balancer, detach};
+use balancer::{Balancer, detach, mulgil};
 use ends::{MUCH, ask, serve_tcp, serve_udp, talk, udp};
 use net::{Net, possible, wait_until};
 use std::io::{ErrorKind, Read, Write};
@@ -268,5 +268,166 @@ fn traffic_goes_on_without_the_process_and_the_next_one_takes_over() {
     assert!(!reaches(&net, vip, "two") && reaches(&net, vip, "one"));
     drop(balancer);
     detach(&net, "l");
-    assert!(!reaches(&net, vip, "one"), "nothing is left");
+    // The kernel lets go of a program when nobody runs it any more.
+    wait_until("nothing is left", || !reaches(&net, vip, "one"));
+}
+
+/// client – router – one network with the balancer and two servers, which answer clients themselves.
+fn one_arm(setup: &str) -> Net {
+    let net = Net::new(&["c", "r", "w", "l", "s1", "s2"]);
+    net.cable("c:e0", "r:out");
+    net.ip("c", "addr add 198.51.100.2/24 dev e0");
+    net.ip("c", "route add default via 198.51.100.1");
+    net.ip("r", "addr add 198.51.100.1/24 dev out");
+    net.ip("w", "link add name switch type bridge");
+    net.ip("w", "link set switch up");
+    for (host, port, address) in [
+        ("r", "p0", 1),
+        ("l", "p1", 2),
+        ("s1", "p2", 11),
+        ("s2", "p3", 12),
+    ] {
+        net.cable(&format!("w:{port}"), &format!("{host}:e0x"));
+        net.ip("w", &format!("link set dev {port} master switch"));
+        net.ip(host, "link set e0x down");
+        net.ip(host, "link set e0x name lan");
+        net.ip(host, "link set lan up");
+        net.ip(host, &format!("addr add 203.0.113.{address}/24 dev lan"));
+        if host != "r" {
+            net.ip(host, "route add default via 203.0.113.1");
+        }
+    }
+    net.exec("r", "sysctl -qw net.ipv4.ip_forward=1");
+    net.open_for_programs("w", "p1");
+    for (host, name) in [("s1", "one"), ("s2", "two")] {
+        let has_vip = !setup.is_empty();
+        if has_vip {
+            mulgil(&net, host, &format!("server-setup {setup}"));
+        }
+        net.within(host, move || {
+            serve_tcp(at("0.0.0.0:80"), name);
+            if has_vip {
+                serve_udp(at("203.0.113.100:53"), name);
+            }
+        });
+    }
+    net
+}
+
+/// A configuration with one address in this way.
+fn direct(forward: &str) -> String {
+    format!(
+        "
+frontend web
+    mode packet
+    bind 203.0.113.100:80
+    default_backend web
+frontend dns
+    mode packet
+    bind 203.0.113.100:53 proto udp
+    default_backend web
+backend web
+    mode packet
+    forward {forward}
+    server one 203.0.113.11 check port 80 inter 200ms fall 2 rise 1
+    server two 203.0.113.12 check port 80 inter 200ms fall 2 rise 1
+"
+    )
+}
+
+/// Real conversations of 5 MB each way and datagrams in this way to forward; servers answer past the
+/// balancer, so that it sees bytes in one direction only.
+fn carries_directly(forward: &str, setup: &str) {
+    if !possible() {
+        return;
+    }
+    let net = one_arm(setup);
+    let balancer = Balancer::start(&net, "l", &direct(forward));
+    let vip = "203.0.113.100:80";
+    let mut names = Vec::new();
+    for bytes in [MUCH, 100] {
+        let heard = net.within("c", move || talk(at(vip), bytes));
+        let events = balancer.control("show packets").unwrap_or_default();
+        let heard =
+            heard.unwrap_or_else(|e| panic!("{forward}: {e}\n{}\n{events}", balancer.output()));
+        assert_eq!(heard.client.ip().to_string(), "198.51.100.2");
+        names.push(heard.name);
+    }
+    names.sort();
+    assert_eq!(names, ["one", "two"], "in turns");
+    let answer = net.within("c", || {
+        ask(
+            &udp(at("198.51.100.2:5353"), at("203.0.113.100:53")),
+            &[7; 1000],
+        )
+    });
+    answer.expect("an answer");
+    // A client in the servers' own network.
+    let near = net.within("r", move || talk(at(vip), 1000));
+    near.expect("a near client is served");
+    wait_until("counters", || {
+        balancer.stat("web", "BACKEND", "stot") == "4"
+    });
+    assert_eq!(
+        balancer.stat("web", "BACKEND", "bout"),
+        "0",
+        "answers go their own way"
+    );
+    for host in ["s1", "s2"] {
+        mulgil(&net, host, &format!("server-setup {setup} --undo"));
+        assert!(
+            !net.exec(host, "ip addr show dev lo")
+                .contains("203.0.113.100")
+        );
+        assert_eq!(
+            net.exec(host, "sysctl -n net.ipv4.conf.all.arp_ignore")
+                .trim(),
+            "0"
+        );
+    }
+    detach(&net, "l");
+}
+
+#[test]
+fn dsr_leads_to_servers_that_answer_themselves() {
+    carries_directly("dsr", "dsr --vip 203.0.113.100");
+}
+
+#[test]
+fn tunnels_work_at_an_mtu_of_1500() {
+    carries_directly("tunnel ipip", "tunnel --vip 203.0.113.100");
+}
+
+#[test]
+fn dscp_leads_to_servers_that_know_the_address_by_it() {
+    carries_directly("dscp 10", "dscp --dscp 10 --vip 203.0.113.100");
+}
+
+#[test]
+fn full_nat_needs_nothing_of_servers_and_serves_their_own_network() {
+    if !possible() {
+        return;
+    }
+    let net = one_arm("");
+    let config = direct("nat source 203.0.113.200-203.0.113.203")
+        .replace("frontend dns", "frontend other")
+        .replace(":53 proto udp", ":81");
+    let balancer = Balancer::start(&net, "l", &config);
+    for host in ["c", "r", "s1"] {
+        for bytes in [MUCH, 10] {
+            let heard = net.within(host, move || talk(at("203.0.113.100:80"), bytes));
+            let heard = heard.unwrap_or_else(|e| {
+                panic!(
+                    "{host}: {e}\n{}",
+                    balancer.control("show packets").unwrap_or_default()
+                )
+            });
+            let client = heard.client.ip().to_string();
+            assert!(
+                (200..204).any(|n| client == format!("203.0.113.{n}")),
+                "{client}"
+            );
+        }
+    }
+    detach(&net, "l");
 }

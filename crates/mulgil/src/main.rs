@@ -12,6 +12,7 @@ mod life;
 mod master;
 mod pages;
 mod run;
+mod server_setup;
 mod version;
 mod world;
 
@@ -31,6 +32,7 @@ fn main() {
     match rest.first().map(String::as_str) {
         Some("demo") => exit(demo::main(after)),
         Some("ctl") => exit(ctl::main(after)),
+        Some("server-setup") => exit(server_setup::main(after)),
         Some("packet") => exit(detach(after)),
         Some("explain") => exit(explain::main(after)),
         _ => {}

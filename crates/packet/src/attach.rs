@@ -1,11 +1,11 @@
 //! Programs on interfaces. Links are pinned: they stay when the process ends, and the next one
 //! replaces the program in them under traffic.
 
-use crate::kernel::{Error, Kernel, because};
+use crate::kernel::{Error, because};
 use crate::pins::Pins;
-use aya::programs::XdpMode;
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::XdpLink;
+use aya::programs::{Xdp, XdpMode};
 use std::collections::BTreeSet;
 use std::fs;
 
@@ -23,10 +23,11 @@ fn pinned(pins: &Pins) -> BTreeSet<u32> {
     numbers.collect()
 }
 
-/// Attaches to these interfaces and to no others. Links that are there get the program of `kernel`.
-/// `name` gives an interface's name for messages. Returns what did not work.
+/// Attaches to these interfaces and to no others, in the first of `modes` that one can. Links that
+/// are there get this program. `name` gives an interface's name for messages. Returns what did not work.
 pub fn attach(
-    kernel: &mut Kernel,
+    program: &mut Xdp,
+    modes: &[XdpMode],
     pins: &Pins,
     wanted: &BTreeSet<u32>,
     name: impl Fn(u32) -> String,
@@ -44,51 +45,47 @@ pub fn attach(
     }
     for ifindex in wanted {
         let result = if have.contains(ifindex) {
-            replace(kernel, pins, *ifindex).or_else(|_| {
+            replace(program, pins, *ifindex).or_else(|_| {
                 // Its interface is gone and the number is another's now.
                 let _ = fs::remove_file(pins.path().join(pin_of(*ifindex)));
-                begin(kernel, pins, *ifindex, &name)
+                begin(program, pins, *ifindex, modes)
             })
         } else {
-            begin(kernel, pins, *ifindex, &name)
+            begin(program, pins, *ifindex, modes)
         };
-        faults.extend(result.err());
+        faults.extend(
+            result
+                .err()
+                .map(|e| Error(format!("interface '{}': {e}", name(*ifindex)))),
+        );
     }
     faults
 }
 
-fn replace(kernel: &mut Kernel, pins: &Pins, ifindex: u32) -> Result<(), Error> {
-    let failed =
-        |e: &dyn std::error::Error| because("the program of an interface cannot be replaced", e);
+fn replace(program: &mut Xdp, pins: &Pins, ifindex: u32) -> Result<(), Error> {
+    let failed = |e: &dyn std::error::Error| because("its program cannot be replaced", e);
     let path = pins.path().join(pin_of(ifindex));
     let link: FdLink = PinnedLink::from_pin(path).map_err(|e| failed(&e))?.into();
     let link = XdpLink::try_from(link).map_err(|e| failed(&e))?;
-    let program = kernel.program()?;
     let id = program.attach_to_link(link).map_err(|e| failed(&e))?;
     // What we hold ourselves may go: the pin keeps it attached.
     program.take_link(id).map(drop).map_err(|e| failed(&e))
 }
 
-fn begin(
-    kernel: &mut Kernel,
-    pins: &Pins,
-    ifindex: u32,
-    name: &impl Fn(u32) -> String,
-) -> Result<(), Error> {
+fn begin(program: &mut Xdp, pins: &Pins, ifindex: u32, modes: &[XdpMode]) -> Result<(), Error> {
     let failed = |e: &dyn std::error::Error| {
-        because(
-            format!(
-                "packets of interface '{}' cannot be handled in its driver (native XDP)",
-                name(ifindex)
-            ),
-            e,
-        )
+        because("its driver takes no program for packets (native XDP)", e)
     };
-    let program = kernel.program()?;
-    let id = program
-        .attach_to_if_index(ifindex, XdpMode::Driver)
-        .map_err(|e| failed(&e))?;
-    let link = program.take_link(id).map_err(|e| failed(&e))?;
+    let mut result = Err(Error("no way to attach was named".into()));
+    for mode in modes {
+        result = program
+            .attach_to_if_index(ifindex, *mode)
+            .map_err(|e| failed(&e));
+        if result.is_ok() {
+            break;
+        }
+    }
+    let link = program.take_link(result?).map_err(|e| failed(&e))?;
     let link: FdLink = link.try_into().map_err(|e| failed(&e))?;
     link.pin(pins.path().join(pin_of(ifindex)))
         .map(drop)

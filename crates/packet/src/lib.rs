@@ -11,6 +11,7 @@ mod netlink;
 mod pins;
 mod plan;
 mod plane;
+pub mod realserver;
 mod ring;
 mod sessions;
 mod table;

@@ -53,6 +53,8 @@ const NUD_NOARP: u16 = 0x40;
 const NUD_PERMANENT: u16 = 0x80;
 
 const RTM_GETLINK: u16 = 18;
+const RTM_NEWADDR: u16 = 20;
+const RTM_DELADDR: u16 = 21;
 const RTM_GETADDR: u16 = 22;
 const RTM_GETROUTE: u16 = 26;
 const RTM_NEWNEIGH: u16 = 28;
@@ -63,7 +65,10 @@ const NLMSG_DONE: u16 = 3;
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
 const NLM_F_DUMP: u16 = 0x300;
+const NLM_F_REPLACE: u16 = 0x100;
 const NLM_F_CREATE: u16 = 0x400;
+/// An address is used at once, without asking whether another has it.
+const IFA_F_NODAD: u8 = 2;
 
 /// Bytes of a message's header.
 const HEADER: usize = 16;
@@ -248,6 +253,21 @@ impl Netlink {
             source: attributes.get(&7).and_then(|a| ip(a)),
             local: body.get(7) == Some(&2),
         }))
+    }
+
+    /// Gives an interface an address, or takes it away.
+    pub fn set_address(&mut self, ifindex: u32, address: IpAddr, there: bool) -> io::Result<()> {
+        let octets = octets(address);
+        let mut body = vec![family(address), (octets.len() * 8) as u8, IFA_F_NODAD, 0];
+        body.extend(ifindex.to_ne_bytes());
+        push(&mut body, 2, &octets);
+        push(&mut body, 1, &octets);
+        let (kind, flags) = if there {
+            (RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE)
+        } else {
+            (RTM_DELADDR, 0)
+        };
+        self.ask(kind, NLM_F_ACK | flags, &body).map(|_| ())
     }
 
     /// Has the kernel find out a neighbour's address on the link, or whether it is still true.

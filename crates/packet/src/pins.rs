@@ -27,14 +27,19 @@ pub struct Pins {
 }
 
 impl Pins {
-    /// Opens it; makes what is missing.
+    /// Opens the balancer's; makes what is missing.
     pub fn open() -> Result<Pins, Error> {
+        Pins::of("balancer")
+    }
+
+    /// Opens one for this part.
+    pub fn of(part: &str) -> Result<Pins, Error> {
         let root = mounted().map_err(|e| because(format!("no BPF file system at {MOUNT}"), &e))?;
         let cookie =
             netns_cookie().map_err(|e| because("the network namespace has no number", &e))?;
         let pins = Pins {
             root,
-            name: format!("{cookie}-v{ABI}"),
+            name: format!("{cookie}-{part}-v{ABI}"),
         };
         match fs::create_dir(pins.path()) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
@@ -73,7 +78,8 @@ impl Pins {
     }
 }
 
-fn netns_cookie() -> io::Result<u64> {
+/// A number of this network namespace that no other has until the machine restarts.
+pub fn netns_cookie() -> io::Result<u64> {
     let mut cookie = 0u64;
     let mut size = size_of::<u64>() as u32;
     // SAFETY: the descriptor is ours and closed at the end; the pointers are to live values.

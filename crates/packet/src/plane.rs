@@ -9,6 +9,7 @@ use crate::plan::{Plan, Target};
 use crate::sessions;
 use crate::table::{Shared, Walk};
 use crate::ways::Ways;
+use aya::programs::XdpMode;
 use model::{Mode, SessionTimeouts};
 use state::{Generation, Process, ProxyCounters};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -166,7 +167,13 @@ impl Plane {
                     .get(&i)
                     .map_or_else(|| format!("#{i}"), |l| l.name.clone())
             };
-            let failed = attach::attach(&mut self.kernel, &self.pins, &wanted, name);
+            let failed = attach::attach(
+                self.kernel.program()?,
+                &[XdpMode::Driver],
+                &self.pins,
+                &wanted,
+                name,
+            );
             faults.extend(failed.into_iter().map(|e| e.0));
             self.attached = wanted;
         }

@@ -101,13 +101,20 @@ impl Drop for Balancer {
     }
 }
 
-/// Takes everything out of the kernel.
-pub fn detach(net: &Net, host: &str) -> String {
+/// Runs Mulgil's program on a host with these arguments; what it wrote.
+#[track_caller]
+pub fn mulgil(net: &Net, host: &str, args: &str) -> String {
     let program = Program::mulgil();
     let path = program
         .command()
         .get_program()
         .to_string_lossy()
         .into_owned();
-    net.exec(host, &format!("{path} packet detach"))
+    net.exec(host, &format!("{path} {args}"))
+}
+
+/// Takes everything out of the kernel.
+#[track_caller]
+pub fn detach(net: &Net, host: &str) -> String {
+    mulgil(net, host, "packet detach")
 }
