@@ -395,7 +395,9 @@ fn dsr_leads_to_servers_that_answer_themselves() {
 
 #[test]
 fn tunnels_work_at_an_mtu_of_1500() {
-    carries_directly("tunnel ipip", "tunnel --vip 203.0.113.100");
+    for kind in ["ipip", "gre", "gue"] {
+        carries_directly(&format!("tunnel {kind}"), "tunnel --vip 203.0.113.100");
+    }
 }
 
 #[test]

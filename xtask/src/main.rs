@@ -12,6 +12,7 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
+        ["bench", "packet"] => bpf::bench(),
         ["bench", rest @ ..] => bench::run(rest),
         ["bpf"] => bpf::run(false),
         ["bpf", "--check"] => bpf::run(true),
@@ -20,7 +21,7 @@ fn main() {
         ["coverage", "--check"] => coverage::run(true),
         ["profile", load] => profile::run(load),
         _ => Err(vec![
-            "usage: cargo xtask bench [...] | bpf [--check] | check | coverage [--check] | profile LOAD"
+            "usage: cargo xtask bench [...] | bench packet | bpf [--check] | check | coverage [--check] | profile LOAD"
                 .to_string(),
         ]),
     };

@@ -31,6 +31,10 @@ pub enum Forward {
     Dsr,
     /// Nothing: the packet goes inside another, IP in IP (RFC 2003, RFC 2473).
     Ipip,
+    /// The same inside GRE (RFC 2784).
+    Gre,
+    /// The same inside UDP to this port (generic UDP encapsulation, variant 0).
+    Gue(u16),
     /// The destination, and this code point from which the server knows the virtual address.
     Dscp(u8),
 }

@@ -4,7 +4,7 @@ use packet::realserver::{Kind, set_up, undo};
 use std::net::IpAddr;
 
 const USAGE: &str = "\
-usage: mulgil server-setup dsr|tunnel|dscp --vip ADDRESS [--vip ADDRESS]* [--dscp N] [--undo]
+usage: mulgil server-setup dsr|tunnel|dscp --vip ADDRESS [--vip ADDRESS]* [--dscp N] [--port N] [--undo]
        mulgil server-setup dsr|tunnel|dscp --vip ADDRESS --print windows
 ";
 
@@ -46,7 +46,7 @@ pub fn main(args: &[String]) -> i32 {
 fn parse(args: &[String]) -> Result<Wanted, String> {
     let mut args = args.iter();
     let kind = args.next().map_or("", String::as_str);
-    let mut point = None;
+    let (mut point, mut port) = (None, None);
     let mut wanted = Wanted {
         kind: Kind::Dsr,
         vips: Vec::new(),
@@ -71,6 +71,11 @@ fn parse(args: &[String]) -> Result<Wanted, String> {
                 let n = text.parse::<u8>().ok().filter(|n| (1..64).contains(n));
                 point = Some(n.ok_or_else(|| format!("'{text}' is no code point from 1 to 63"))?);
             }
+            "--port" => {
+                let text = value("a UDP port")?;
+                let n = text.parse::<u16>().ok().filter(|n| *n > 0);
+                port = Some(n.ok_or_else(|| format!("'{text}' is no port from 1 to 65535"))?);
+            }
             "--undo" => wanted.undo = true,
             "--print" => match value("'windows'")?.as_str() {
                 "windows" => wanted.print = true,
@@ -79,9 +84,12 @@ fn parse(args: &[String]) -> Result<Wanted, String> {
             other => return Err(format!("unknown argument '{other}'")),
         }
     }
+    if port.is_some() && kind != "tunnel" {
+        return Err(format!("'--port' is for 'tunnel', not for '{kind}'"));
+    }
     wanted.kind = match (kind, point) {
         ("dsr", None) => Kind::Dsr,
-        ("tunnel", None) => Kind::Tunnel,
+        ("tunnel", None) => Kind::Tunnel(port.unwrap_or(6080)),
         ("dscp", Some(point)) => Kind::Dscp(point),
         ("dscp", None) => {
             return Err(

@@ -1,6 +1,8 @@
-/* Packets inside packets: IP in IP (RFC 2003, RFC 2473), and word to whoever sends too large ones. */
+/* Packets inside packets: IP in IP (RFC 2003, RFC 2473), GRE (RFC 2784), GUE; and word to whoever sends
+ * too large ones. */
 #pragma once
 #include "rewrite.h"
+#include "schedule.h"
 
 /* What is quoted of a packet that is too large: its header and the ports. */
 #define QUOTED4 (sizeof(struct ipv4) + 8)
@@ -98,10 +100,14 @@ out_of_line int answer_too_big(struct xdp_md *ctx, const struct packet *p, u32 m
 }
 
 /* Puts a packet inside another, to the server. A verdict; the frame leaves by the server's hop. */
-out_of_line int encapsulate(struct xdp_md *ctx, const struct packet *p, const struct server *server)
+out_of_line int encapsulate(struct xdp_md *ctx, const struct packet *p, const struct flow *f,
+			    const struct server *server)
 {
 	int outer4 = is_ipv4(server->address);
-	u32 header = outer4 ? sizeof(struct ipv4) : sizeof(struct ipv6);
+	/* What stands between the two IP headers. */
+	u32 shim = f->steps & STEP_GRE ? sizeof(struct gre) :
+		   f->steps & STEP_GUE ? sizeof(struct udp) + sizeof(struct gue) : 0;
+	u32 header = (outer4 ? sizeof(struct ipv4) : sizeof(struct ipv6)) + shim;
 	u32 l3 = bounded(p->l3);
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	/* What IP says it is: the frame may be padded. */
@@ -129,7 +135,30 @@ out_of_line int encapsulate(struct xdp_md *ctx, const struct packet *p, const st
 	struct eth *eth = data;
 	if ((void *)(eth + 1) > end)
 		return XDP_DROP;
-	u8 proto = p->family == 4 ? PROTO_IPIP : PROTO_IPV6;
+	u8 inner_proto = p->family == 4 ? PROTO_IPIP : PROTO_IPV6;
+	u8 proto = f->steps & STEP_GRE ? PROTO_GRE : f->steps & STEP_GUE ? PROTO_UDP : inner_proto;
+	void *after = (void *)(eth + 1) + (outer4 ? sizeof(struct ipv4) : sizeof(struct ipv6));
+	if (f->steps & STEP_GRE) {
+		struct gre *gre = after;
+		if ((void *)(gre + 1) > end)
+			return XDP_DROP;
+		gre->flags = 0;
+		gre->type = be16(p->family == 4 ? ETH_IPV4 : ETH_IPV6);
+	} else if (f->steps & STEP_GUE) {
+		struct udp *udp = after;
+		struct gue *gue = (void *)(udp + 1);
+		if ((void *)(gue + 1) > end)
+			return XDP_DROP;
+		/* The source port spreads sessions over paths and queues. No sum: the inner packet has
+		 * its own (RFC 6935). */
+		udp->src = be16(0xc000 | (hash_flow(&p->key) & 0x3fff));
+		udp->dst = f->dport;
+		udp->len = be16((u16)(inner + shim));
+		udp->check = 0;
+		gue->control = 0;
+		gue->proto = inner_proto;
+		gue->flags = 0;
+	}
 	if (outer4) {
 		struct ipv4 *ip = (void *)(eth + 1);
 		if ((void *)(ip + 1) > end)
@@ -152,7 +181,7 @@ out_of_line int encapsulate(struct xdp_md *ctx, const struct packet *p, const st
 			return XDP_DROP;
 		eth->type = be16(ETH_IPV6);
 		ip->version_class_flow = be32(6u << 28 | (u32)p->tos << 20);
-		ip->payload = be16((u16)inner);
+		ip->payload = be16((u16)(inner + shim));
 		ip->next = proto;
 		ip->hops = 64;
 		copy16(ip->src, server->local);

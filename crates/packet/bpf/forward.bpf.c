@@ -53,7 +53,7 @@ inline_always int deliver(struct xdp_md *ctx, const struct packet *p, struct flo
 			t->bytes_in += bytes;
 		}
 		if (f->steps & STEP_ENCAP && server->hop.ifindex)
-			return encapsulate(ctx, p, server);
+			return encapsulate(ctx, p, f, server);
 		if (f->steps && rewrite(ctx, p, f))
 			return refuse(EVENT_FAILED);
 		if (likely(server->hop.ifindex))
@@ -165,7 +165,7 @@ inline_always int goes_on(const struct packet *p, struct flow *f, const struct s
 	return RESET;
 }
 
-SEC("xdp") int mulgil(struct xdp_md *ctx)
+inline_always int forward(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct packet p = {};
@@ -215,4 +215,9 @@ SEC("xdp") int mulgil(struct xdp_md *ctx)
 	if (verdict != RESET)
 		return verdict;
 	return p.key.proto == PROTO_TCP ? answer_reset(ctx, &p) : XDP_DROP;
+}
+
+SEC("xdp") int mulgil(struct xdp_md *ctx)
+{
+	return forward(ctx);
 }

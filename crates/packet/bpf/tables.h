@@ -43,7 +43,6 @@ struct {
 struct {
 	map_uint(type, MAP_HASH);
 	map_uint(max_entries, 2097152);
-	map_uint(map_flags, MAP_NO_PREALLOC);
 	map_type(key, struct flow_key);
 	map_type(value, struct flow);
 } flows SEC(".maps");

@@ -53,6 +53,8 @@ enum {
 	STEP_TTL = 1 << 1,	  /* one hop less to live */
 	STEP_DSCP = 1 << 2,
 	STEP_ENCAP = 1 << 3,
+	STEP_GRE = 1 << 4, /* inside GRE, */
+	STEP_GUE = 1 << 5, /* or inside GUE to the port in `dport` */
 };
 
 struct service_key {
@@ -69,7 +71,7 @@ struct service {
 	u32 ifindex; /* only what comes in here; 0: anywhere */
 	u32 pool_first[4];
 	u32 pool_size; /* addresses; 0: the client's stays */
-	u16 port_first, port_last; /* of the pool; in our own order */
+	u16 port_first, port_last; /* of the pool; in our own order. The first is that of GUE, too */
 	u8 forward; /* FORWARD_… */
 	u8 schedule; /* SCHEDULE_… */
 	u8 no_flow; /* NO_FLOW_… */
@@ -81,6 +83,8 @@ enum {
 	FORWARD_DSR,
 	FORWARD_IPIP,
 	FORWARD_DSCP,
+	FORWARD_GRE,
+	FORWARD_GUE,
 };
 
 enum {

@@ -150,7 +150,7 @@ pub struct Service {
     pub pool_first: Address,
     /// How many; 0: the client's address stays.
     pub pool_size: u32,
-    /// First port of the pool, in our own byte order.
+    /// First port of the pool, or the port of GUE, in our own byte order.
     pub port_first: u16,
     /// Last port of the pool, likewise.
     pub port_last: u16,
@@ -171,6 +171,8 @@ pub mod forward {
     pub const DSR: u8 = 1;
     pub const IPIP: u8 = 2;
     pub const DSCP: u8 = 3;
+    pub const GRE: u8 = 4;
+    pub const GUE: u8 = 5;
 }
 
 /// [`Service::schedule`].

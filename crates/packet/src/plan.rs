@@ -246,6 +246,11 @@ fn service(backend: &Backend, size: u32) -> Service {
         }
         Forward::Dsr => service.forward = abi::forward::DSR,
         Forward::Ipip => service.forward = abi::forward::IPIP,
+        Forward::Gre => service.forward = abi::forward::GRE,
+        Forward::Gue(port) => {
+            service.forward = abi::forward::GUE;
+            service.port_first = port;
+        }
         Forward::Dscp(point) => {
             service.forward = abi::forward::DSCP;
             service.dscp = point;

@@ -23,8 +23,8 @@ static SERVER: &[u8] = aya::include_bytes_aligned!("../bpf/server.bpf.o");
 pub enum Kind {
     /// As they are (`forward dsr`).
     Dsr,
-    /// Inside others (`forward tunnel`).
-    Tunnel,
+    /// Inside others (`forward tunnel`); the port is that of GUE.
+    Tunnel(u16),
     /// Marked with this code point (`forward dscp`).
     Dscp(u8),
 }
@@ -97,7 +97,7 @@ impl Notes {
 fn word(kind: Kind) -> String {
     match kind {
         Kind::Dsr => "dsr".into(),
-        Kind::Tunnel => "tunnel".into(),
+        Kind::Tunnel(_) => "tunnel".into(),
         Kind::Dscp(point) => format!("dscp{point}"),
     }
 }
@@ -115,7 +115,7 @@ pub fn set_up(kind: Kind, vip: IpAddr) -> Result<(), Error> {
             .unwrap_or_default()
             .trim()
             .to_string();
-        let enough = now >= value.to_string() || name.ends_with("rp_filter") && now == "0";
+        let enough = now.as_str() >= value || name.ends_with("rp_filter") && now == "0";
         if !enough {
             fs::write(setting(name), value)
                 .map_err(|e| because(format!("cannot set {name}"), &e))?;
@@ -190,7 +190,7 @@ impl Program {
         let pins = Pins::of("server")?;
         let folder = pins.path();
         let mut loader = EbpfLoader::new();
-        for name in ["tunnelled", "marked"] {
+        for name in ["tunnelled", "marked", "gue_ports"] {
             loader.map_pin_path(name, folder.join(name));
         }
         let ebpf = loader
@@ -230,6 +230,11 @@ impl Program {
                 table.remove(&key)
             }
             .map_err(failed);
+        }
+        if let (Kind::Tunnel(port), true) = (kind, there) {
+            let table = self.ebpf.map_mut("gue_ports").ok_or_else(lost)?;
+            let mut table: HashMap<_, u32, u32> = HashMap::try_from(table).map_err(failed)?;
+            table.insert(u32::from(port), 1, 0).map_err(failed)?;
         }
         let table = self.ebpf.map_mut("tunnelled").ok_or_else(lost)?;
         let mut table: HashMap<_, [u8; 16], u32> = HashMap::try_from(table).map_err(failed)?;

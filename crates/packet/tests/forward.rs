@@ -151,6 +151,67 @@ fn tunnels_of_all_four_pairings() {
     }
 }
 
+#[test]
+fn gre_and_gue_have_their_headers_between() {
+    let Some(mut bench) = bench() else { return };
+    let gue = Service {
+        port_first: 6080,
+        ..way(forward::GUE)
+    };
+    for (client, vip, kind, inner_proto) in
+        [(CLIENT, VIP, [8, 0], 4), (CLIENT6, VIP6, [0x86, 0xdd], 41)]
+    {
+        let (server, ours) = ("10.0.0.11:0", "10.0.0.1:0");
+        for service in [way(forward::GRE), gue] {
+            let mut inner = tcp(client, vip, SYN, b"x");
+            inner.src.set_port(40000 + u16::from(service.forward));
+            bench.service(at(vip), TCP, service, &[at(server)]);
+            let index = bench
+                .0
+                .services()
+                .expect("services")
+                .iter()
+                .flatten()
+                .find(|(k, _)| k.address == abi::address(at(vip).ip()))
+                .map(|(_, s)| s.table)
+                .expect("there");
+            bench.change(index, |s| s.local = abi::address(at(ours).ip()));
+            let out = bench.expect(&inner.bytes(), XDP_REDIRECT);
+            let data = inner.packet();
+            let (proto, shim) = if service.forward == forward::GRE {
+                (47, vec![0, 0, kind[0], kind[1]])
+            } else {
+                let len = (data.len() as u16 + 12).to_be_bytes();
+                let source = [out[34], out[35]];
+                assert!(source[0] >= 0xc0, "a port of those that are nobody's");
+                (
+                    17,
+                    [
+                        &source[..],
+                        &6080u16.to_be_bytes(),
+                        &len,
+                        &[0, 0],
+                        &[0, inner_proto, 0, 0],
+                    ]
+                    .concat(),
+                )
+            };
+            let outer = Frame {
+                src: at(ours),
+                dst: at(server),
+                id: 0,
+                ttl: 64,
+                load: Load::Raw {
+                    proto,
+                    data: [shim, data].concat(),
+                },
+                ..linked(&inner)
+            };
+            same(&out, &outer.bytes(), "tunnel");
+        }
+    }
+}
+
 fn key_of(src: &str, dst: &str) -> abi::FlowKey {
     abi::FlowKey {
         src: abi::address(at(src).ip()),

@@ -19,7 +19,7 @@ impl Balancer {
     pub fn start(net: &Net, host: &str, config: &str) -> Balancer {
         let folder = Folder::new();
         let text = format!(
-            "global\n    nbthread 1\n    stats socket {} level admin\n{config}",
+            "global\n    nbthread 1\n    tune.packet.flows 10000\n    stats socket {} level admin\n{config}",
             folder.path("control")
         );
         let file = folder.file("test.cfg", text.as_bytes());
@@ -72,7 +72,7 @@ impl Balancer {
     /// Writes another configuration and has it read.
     pub fn reload(&self, config: &str) {
         let text = format!(
-            "global\n    nbthread 1\n    stats socket {} level admin\n{config}",
+            "global\n    nbthread 1\n    tune.packet.flows 10000\n    stats socket {} level admin\n{config}",
             self.folder.path("control")
         );
         self.folder.file("test.cfg", text.as_bytes());

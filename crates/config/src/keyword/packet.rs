@@ -13,7 +13,7 @@ pub(super) static PACKET_KEYWORDS: &[Keyword] = &[
     keyword!(
         "forward",
         BACK,
-        "nat [source ADDRESS[-ADDRESS]] | dsr | tunnel ipip | dscp N",
+        "nat [source ADDRESS[-ADDRESS]] | dsr | tunnel ipip|gre|gue [port N] | dscp N",
         "nat",
         "what is changed in packets on their way to a server",
         forward
@@ -37,6 +37,9 @@ pub(super) static PACKET_KEYWORDS: &[Keyword] = &[
     ),
 ];
 
+/// The registered port of generic UDP encapsulation.
+const GUE_PORT: u16 = 6080;
+
 fn forward(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
     let (forward, words) = match (l.arg(0), l.arg(1)) {
         ("nat", "") => (Forward::Nat(None), 1),
@@ -47,8 +50,16 @@ fn forward(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         ("nat", other) => return l.fail(1, near("word after 'nat'", other, &["source"])),
         ("dsr", _) => (Forward::Dsr, 1),
         ("tunnel", "ipip") => (Forward::Ipip, 2),
-        ("tunnel", "") => return l.fail(0, "'tunnel' wants its kind after it: ipip"),
-        ("tunnel", other) => return l.fail(1, near("tunnel", other, &["ipip"])),
+        ("tunnel", "gre") => (Forward::Gre, 2),
+        ("tunnel", "gue") if l.arg(2) == "port" => {
+            let port = l.map(3, units::number(l.arg(3), 1, 65535))?;
+            (Forward::Gue(port as u16), 4)
+        }
+        ("tunnel", "gue") => (Forward::Gue(GUE_PORT), 2),
+        ("tunnel", "") => {
+            return l.fail(0, "'tunnel' wants its kind after it: ipip, gre or gue");
+        }
+        ("tunnel", other) => return l.fail(1, near("tunnel", other, &["ipip", "gre", "gue"])),
         ("dscp", _) => {
             let point = l.map(1, units::number(l.arg(1), 1, 63))?;
             (Forward::Dscp(point as u8), 2)

@@ -23,7 +23,7 @@ pub(super) fn families(drafts: &[Draft]) -> Families {
 fn family_of(draft: &Draft) -> Option<bool> {
     match draft.back.packets.forward {
         // The packet inside may be of another family, and who only changes links sees none.
-        Forward::Ipip | Forward::Dsr => None,
+        Forward::Ipip | Forward::Gre | Forward::Gue(_) | Forward::Dsr => None,
         Forward::Nat(_) | Forward::Dscp(_) => {
             draft.back.servers.iter().find_map(|s| is_ipv6(&s.address))
         }
