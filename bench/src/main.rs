@@ -1,6 +1,6 @@
 //! The two ends of a benchmark, made to cost less than what stands between them.
 //!
-//! `origin` is a server that answers from static buffers; `load` and `tcp` are clients that check
+//! `origin` is a server that answers from static buffers; `load`, `tcp` and `udp` are clients that check
 //! what they get and read the proxy's CPU time at the very moments between which they count;
 //! `awake` keeps a core from falling asleep. Each has one thread and ends by itself after
 //! `--seconds`. The results are lines `name=value` for a program to read.
@@ -14,6 +14,7 @@ mod net;
 mod origin;
 mod tcp;
 mod tls;
+mod udp;
 mod watch;
 
 use std::process::exit;
@@ -28,6 +29,7 @@ fn main() {
         "origin" => origin::run(rest),
         "load" => load::run(rest),
         "tcp" => tcp::run(rest),
+        "udp" => udp::run(rest),
         "awake" => net::awake(rest),
         _ => Err(USAGE.to_string()),
     };
@@ -43,4 +45,6 @@ usage: bench origin --listen ADDR [--seconds S]
                   [--tls 1.2|1.3 [--resume]] [--requests N] [--seconds S] [--warm-up MS]
                   [--watch PID]...
        bench tcp --to ADDR --listen ADDR [--bytes N] [--connections N] [--seconds S] [--watch PID]...
+       bench udp --to ADDR --listen ADDR [--length BYTES] [--connections N] [--close] [--requests N]
+                 [--seconds S] [--watch PID]...
        bench awake [--seconds S]";

@@ -49,6 +49,14 @@ fn document() -> String {
                 .collect(),
         },
         Part {
+            title: "Keywords of `vrrp` sections, which HAProxy does not have",
+            known: "",
+            ours: config::table::VRRP_KEYWORDS
+                .iter()
+                .map(|k| owned(k.name, k.doc))
+                .collect(),
+        },
+        Part {
             title: "Options",
             known: include_str!("../../crates/config/src/known/options.txt"),
             ours: config::table::OPTIONS
@@ -74,6 +82,7 @@ fn document() -> String {
             known: include_str!("../../crates/config/src/known/server.txt"),
             ours: config::table::SERVER_WORDS
                 .iter()
+                .chain(config::table::SERVER_CHECK_WORDS)
                 .map(|k| owned(k.name, k.doc))
                 .chain(
                     config::table::SERVER_TLS_WORDS

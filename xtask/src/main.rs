@@ -1,10 +1,16 @@
-//! `cargo xtask bench | bpf [--check] | check | coverage [--check] | profile LOAD`: what no compiler checks.
+//! `cargo xtask bench | bpf [--check] | check | coverage [--check] | failover [KILLS] | profile LOAD |
+//! schedulers [--check|--time] | tables`: what no compiler checks.
 
 mod bench;
 mod bpf;
 mod check;
+mod choosing;
 mod coverage;
+mod failover;
 mod profile;
+mod schedulers;
+mod simulation;
+mod tables;
 
 use std::process::exit;
 
@@ -16,12 +22,17 @@ fn main() {
         ["bench", rest @ ..] => bench::run(rest),
         ["bpf"] => bpf::run(false),
         ["bpf", "--check"] => bpf::run(true),
+        ["failover", rest @ ..] => failover::run(rest),
         ["check"] => check::run(),
         ["coverage"] => coverage::run(false),
         ["coverage", "--check"] => coverage::run(true),
         ["profile", load] => profile::run(load),
+        ["schedulers"] => schedulers::run(false),
+        ["schedulers", "--time"] => choosing::run(),
+        ["schedulers", "--check"] => schedulers::run(true),
+        ["tables"] => tables::run(),
         _ => Err(vec![
-            "usage: cargo xtask bench [...] | bench packet | bpf [--check] | check | coverage [--check] | profile LOAD"
+            "usage: cargo xtask bench [...] | bench packet | bpf [--check] | check | coverage [--check] | failover [KILLS] | profile LOAD | schedulers [--check|--time] | tables"
                 .to_string(),
         ]),
     };

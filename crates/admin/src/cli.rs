@@ -3,7 +3,7 @@
 use crate::commands::{self, Command};
 use model::CliLevel;
 use rules::Wall;
-use state::{Generation, Process, Sessions};
+use state::{Generation, Process, Sessions, VirtualRouters};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,7 @@ pub enum Packets {
 }
 
 /// What only the program itself can do.
-pub trait System {
+pub trait System: VirtualRouters {
     /// Asks the packet plane; `None` where there is none.
     fn packets(&self, what: Packets) -> Option<String>;
 

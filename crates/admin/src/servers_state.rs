@@ -2,7 +2,7 @@
 //! (management.txt, `show servers state`; configuration.txt, `load-server-state-from-file`).
 
 use model::PortSpec;
-use state::health::{Change, CheckStatus};
+use state::health::{Change, CheckStatus, Outcome};
 use state::{Admin, Backend, Generation, Process, Server, Target};
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -12,11 +12,18 @@ use std::time::Instant;
 
 const FIELDS: &str = "be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port";
 
+/// Bits of `srv_check_state` and `srv_agent_state`.
+const CONFIGURED: u8 = 2;
+const ENABLED: u8 = 4;
+const PAUSED: u8 = 8;
+const AGENT: u8 = 16;
+
 /// The numbers of check results.
 fn check_number(status: CheckStatus) -> u32 {
     match status {
         CheckStatus::Unknown => 0,
         CheckStatus::Init => 1,
+        CheckStatus::Checked => 3,
         CheckStatus::Analysis => 4,
         CheckStatus::SockErr => 5,
         CheckStatus::L4Ok => 6,
@@ -30,6 +37,9 @@ fn check_number(status: CheckStatus) -> u32 {
         CheckStatus::L7Ok => 15,
         CheckStatus::L7OkCond => 16,
         CheckStatus::L7Status => 17,
+        CheckStatus::ProcErr => 18,
+        CheckStatus::ProcTimeOut => 19,
+        CheckStatus::ProcOk => 20,
     }
 }
 
@@ -45,7 +55,12 @@ pub(crate) fn address(server: &Server) -> (String, i32) {
             port: PortSpec::Offset(offset),
         }) => (ip.to_string(), *offset),
         Some(Target::Tcp { ip, .. }) => (ip.to_string(), 0),
-        _ => ("-".into(), 0),
+        Some(_) => ("-".into(), 0),
+        None => match server.port() {
+            PortSpec::Fixed(port) => ("-".into(), i32::from(port)),
+            PortSpec::Offset(offset) => ("-".into(), offset),
+            _ => ("-".into(), 0),
+        },
     }
 }
 
@@ -53,16 +68,22 @@ pub(crate) fn address(server: &Server) -> (String, i32) {
 /// enables it.
 fn admin_bits(server: &Server) -> u8 {
     let admin = server.admin();
-    let maintenance = match admin.in_maintenance() {
-        true => Admin::FORCED_MAINT,
-        false => 0,
+    let inherited = admin.0 & (Admin::INHERITED_MAINT | Admin::INHERITED_DRAIN | Admin::UNRESOLVED);
+    let forced = admin.0 & (Admin::FORCED_MAINT | Admin::CONFIGURED_MAINT) != 0;
+    let maintenance = if forced { Admin::FORCED_MAINT } else { 0 };
+    let named = match server.given() {
+        Some(_) => NAMED_WHILE_RUNNING,
+        None => 0,
     };
     let configured = match server.settings().disabled {
         true => Admin::CONFIGURED_MAINT,
         false => 0,
     };
-    maintenance | configured | admin.0 & Admin::FORCED_DRAIN
+    maintenance | configured | inherited | named | admin.0 & Admin::FORCED_DRAIN
 }
+
+/// The bit of a name that the file does not have.
+const NAMED_WHILE_RUNNING: u8 = 1 << 6;
 
 /// The dump of all backends, or of one.
 pub(crate) fn dump(
@@ -95,31 +116,31 @@ fn line(process: &Process, backend: &Backend, server: &Server, now: Instant, out
     };
     let since = health.changed.unwrap_or(process.start);
     let since = now.saturating_duration_since(since).as_secs();
-    let result = match health.status {
+    let result = match health.last.status.outcome() {
         _ if settings.check.is_none() => 0,
-        CheckStatus::Unknown | CheckStatus::Init => 0,
-        CheckStatus::L4Ok | CheckStatus::L6Ok | CheckStatus::L7Ok => 3,
-        CheckStatus::L7OkCond => 4,
-        _ => 2,
+        Outcome::Neutral => 0,
+        Outcome::Passed => 3,
+        Outcome::Conditional => 4,
+        Outcome::Failed => 2,
     };
-    let (at, _) = health.progress();
     let value = match &settings.check {
-        Some(check) if health.is_up() => check.rise + at - 1,
-        Some(_) => at,
+        Some(_) => health.counter(),
         None if operational == 0 => 0,
         None => 2,
     };
     let checking = settings.check.is_some();
-    let check_state = match checking {
-        true if server.admin().in_maintenance() => 14,
-        true => 6,
-        false if server.admin().in_maintenance() => 8,
+    let maintained = server.admin().in_maintenance();
+    let bit = |bit: u8, on: bool| if on { bit } else { 0 };
+    let check_state =
+        bit(CONFIGURED, checking) | bit(ENABLED, server.has_check()) | bit(PAUSED, maintained);
+    let agent_state = match settings.agent.is_some() {
+        true => CONFIGURED | AGENT | bit(ENABLED, server.has_agent()),
         false => 0,
     };
     let check = settings.check.as_deref();
     let _ = writeln!(
         out,
-        "{} {} {} {} {ip} {operational} {} {} {} {since} {} {result} {value} {check_state} 0 0 0 {} {port} - {} {} {} - 0",
+        "{} {} {} {} {ip} {operational} {} {} {} {since} {} {result} {value} {check_state} {agent_state} 0 0 {} {port} {} {} {} {} {} {}",
         backend.id,
         backend.name,
         server.id,
@@ -128,21 +149,29 @@ fn line(process: &Process, backend: &Backend, server: &Server, now: Instant, out
         server.weight(),
         settings.weight,
         if checking {
-            check_number(health.status)
+            check_number(health.last.status)
         } else {
             1
         },
-        settings.hostname.as_deref().unwrap_or("-"),
+        server.hostname().as_deref().unwrap_or("-"),
+        server.service().as_deref().unwrap_or("-"),
         u8::from(settings.tls.is_some()),
         check.and_then(|c| c.port).unwrap_or(0),
-        match check.and_then(|c| c.addr.as_ref()) {
-            Some(model::Address::Inet {
-                host: model::Host::Ip(ip),
-                ..
-            }) => ip.to_string(),
-            _ => "-".into(),
-        },
+        ip_of(check.and_then(|c| c.addr.as_ref())),
+        ip_of(settings.agent.as_ref().and_then(|a| a.addr.as_ref())),
+        settings.agent.as_ref().map_or(0, |a| a.port),
     );
+}
+
+/// The IP address of a check, `-` where it has none of its own.
+fn ip_of(address: Option<&model::Address>) -> String {
+    match address {
+        Some(model::Address::Inet {
+            host: model::Host::Ip(ip),
+            ..
+        }) => ip.to_string(),
+        _ => "-".into(),
+    }
 }
 
 /// Takes what a state file says of the servers of these backends. Lines of what is not there (any

@@ -3,7 +3,8 @@
 use crate::stat_fields::{self, FIELDS};
 use crate::typed::{self, Field};
 use model::{Balance, Mode};
-use state::{Backend, Frontend, Generation, PerWorker, Process, ProxyCounters, Server};
+use state::health::Finding;
+use state::{Admin, Backend, Frontend, Generation, PerWorker, Process, ProxyCounters, Server};
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::time::Instant;
@@ -57,7 +58,7 @@ pub fn rows(process: &Process, generation: &Generation, now: Instant) -> Vec<Row
         }
         if let Some(backend) = generation.backend(&proxy.name) {
             for server in backend.servers() {
-                rows.push(server_row(process, backend, server, now));
+                rows.push(server_row(process, generation, backend, server, now));
             }
             rows.push(backend_row(process, backend, now));
         }
@@ -284,38 +285,55 @@ fn frontend_row(process: &Process, frontend: &Frontend, now: Instant) -> Row {
     row
 }
 
-/// `UP`, `DOWN 1/2`, `MAINT`, `DRAIN`, `no check`, as the statistics say it.
-pub fn status_of(server: &Server) -> String {
-    let health = server.health();
-    let (at, of) = health.progress();
-    if server.admin().in_maintenance() {
-        return "MAINT".into();
+/// `UP`, `DOWN 1/2`, `MAINT`, `DRAIN (agent)`, `no check`, as the statistics say it. A server that
+/// tracks another is as that one.
+pub fn status_of(server: &Server, tracked: Option<&Server>) -> String {
+    let admin = server.admin();
+    if admin.0 & Admin::UNRESOLVED != 0 && !Admin(admin.0 & !Admin::UNRESOLVED).in_maintenance() {
+        return "MAINT (resolution)".into();
     }
-    if server.settings().check.is_none() {
-        return if !health.is_up() {
-            "DOWN".into()
-        } else if server.admin().draining() {
-            "DRAIN".into()
-        } else {
-            "no check".into()
+    if admin.in_maintenance() {
+        return match tracked.filter(|_| admin.0 & Admin::INHERITED_MAINT != 0) {
+            Some(t) => format!("MAINT (via {}/{})", t.backend, t.name),
+            None => "MAINT".into(),
         };
     }
-    let doubt = health.in_doubt() && at != of;
-    match (
-        health.is_up(),
-        health.is_stopping(),
-        server.admin().draining(),
-    ) {
-        (false, ..) if doubt && at > 0 => format!("DOWN {at}/{of}"),
-        (false, ..) => "DOWN".into(),
-        (true, true, _) => "NOLB".into(),
-        (true, _, true) => "DRAIN".into(),
-        (true, ..) if doubt => format!("UP {at}/{of}"),
-        (true, ..) => "UP".into(),
+    let judged = tracked.unwrap_or(server);
+    let health = judged.health();
+    let agent = judged.has_agent();
+    if agent && health.agent_down() && health.passes() {
+        return "DOWN (agent)".into();
+    }
+    let drain = if agent { "DRAIN (agent)" } else { "DRAIN" };
+    if !judged.has_check() {
+        return match (health.is_up(), admin.draining()) {
+            (false, _) => "DOWN".into(),
+            (true, true) => drain.into(),
+            (true, false) => "no check".into(),
+        };
+    }
+    let (at, of) = health.progress();
+    let word = match (health.passes(), health.is_stopping(), admin.draining()) {
+        (false, ..) => "DOWN",
+        (true, true, _) => return "NOLB".into(),
+        (true, _, true) if agent => return drain.into(),
+        (true, _, true) => drain,
+        (true, ..) => "UP",
+    };
+    let doubt = health.in_doubt() && at != of && (health.passes() || at > 0);
+    match doubt {
+        true => format!("{word} {at}/{of}"),
+        false => word.into(),
     }
 }
 
-fn server_row(process: &Process, backend: &Backend, server: &Server, now: Instant) -> Row {
+fn server_row(
+    process: &Process,
+    generation: &Generation,
+    backend: &Backend,
+    server: &Server,
+    now: Instant,
+) -> Row {
     let mode = backend.proxy().mode;
     let now_ms = process.millis(now);
     let mut row = new_row(
@@ -339,7 +357,12 @@ fn server_row(process: &Process, backend: &Backend, server: &Server, now: Instan
     if settings.maxqueue > 0 {
         row.set("qlimit", settings.maxqueue);
     }
-    row.set("status", status_of(server));
+    let tracked = settings.track.as_ref().and_then(|track| {
+        let (of, name) = track.split_once('/').unwrap_or((&backend.name, track));
+        row.set("tracked", format!("{of}/{name}"));
+        generation.backend(of)?.server(name)
+    });
+    row.set("status", status_of(server, tracked.map(|t| &**t)));
     row.set("weight", server.weight());
     row.set("uweight", server.weight());
     row.set("act", u8::from(!settings.backup));
@@ -349,27 +372,26 @@ fn server_row(process: &Process, backend: &Backend, server: &Server, now: Instan
         let since = health.changed.map_or(process.start, |c| c);
         let lastchg = now.saturating_duration_since(since).as_secs();
         row.set("lastchg", lastchg);
-        if let Some(check) = &settings.check {
-            let down_now = if health.is_up() { 0 } else { lastchg };
+        let maintained = server.admin().in_maintenance();
+        let checked = settings.check.as_ref().filter(|_| server.has_check());
+        if let Some(check) = checked {
+            let down = !health.is_up() || maintained;
+            let down_now = if down { lastchg } else { 0 };
             row.set("downtime", health.downtime.as_secs() + down_now);
             row.set("chkfail", health.failed);
             row.set("chkdown", health.went_down);
-            row.set("check_status", health.status.code());
-            row.set(
-                "check_code",
-                health.status_code.map_or(String::new(), |c| c.to_string()),
-            );
-            row.set("check_duration", health.duration.as_millis());
-            row.set("check_desc", health.status.describe());
-            row.set("check_rise", check.rise);
-            row.set("check_fall", check.fall);
-            let (at, _) = health.progress();
-            let value = if health.is_up() {
-                check.rise + at - 1
-            } else {
-                at
-            };
-            row.set("check_health", value);
+            if !maintained {
+                found(&mut row, &health.last, CHECK);
+                row.set("check_rise", check.rise);
+                row.set("check_fall", check.fall);
+                row.set("check_health", health.counter());
+            }
+        }
+        if let Some(agent) = health.agent().filter(|_| server.has_agent()) {
+            found(&mut row, &agent.last, AGENT);
+            row.set("agent_rise", 1);
+            row.set("agent_fall", 1);
+            row.set("agent_health", u8::from(!agent.down));
         }
     }
     let port = None;
@@ -379,6 +401,31 @@ fn server_row(process: &Process, backend: &Backend, server: &Server, now: Instan
     row
 }
 
+/// The fields of a check's result: status, code, duration, description, text.
+type Names = [&'static str; 5];
+const CHECK: Names = [
+    "check_status",
+    "check_code",
+    "check_duration",
+    "check_desc",
+    "last_chk",
+];
+const AGENT: Names = [
+    "agent_status",
+    "agent_code",
+    "agent_duration",
+    "agent_desc",
+    "last_agt",
+];
+
+fn found(row: &mut Row, found: &Finding, [status, code, duration, desc, info]: Names) {
+    row.set(status, found.status.code());
+    row.set(code, found.code.map_or(String::new(), |c| c.to_string()));
+    row.set(duration, found.took.as_millis());
+    row.set(desc, found.status.describe());
+    row.set(info, &found.info);
+}
+
 /// The name of a kind of `balance`.
 pub fn algorithm(balance: &Balance) -> &'static str {
     match balance {
@@ -386,6 +433,7 @@ pub fn algorithm(balance: &Balance) -> &'static str {
         Balance::StaticRr => "static-rr",
         Balance::LeastConn => "leastconn",
         Balance::First => "first",
+        Balance::Sticky => "sticky",
         Balance::Source => "source",
         Balance::Uri { .. } => "uri",
         Balance::UrlParam { .. } => "url_param",
@@ -393,7 +441,12 @@ pub fn algorithm(balance: &Balance) -> &'static str {
         Balance::Random { .. } => "random",
         Balance::RdpCookie { .. } => "rdp-cookie",
         Balance::Hash(_) => "hash",
-        Balance::Maglev => "maglev",
+        Balance::Maglev(_) => "maglev",
+        Balance::ResponseTime => "response-time",
+        Balance::Fastest => "fastest",
+        Balance::WeightedResponseTime => "weighted-response-time",
+        Balance::Agent => "agent",
+        Balance::Bandwidth => "bandwidth",
     }
 }
 
@@ -427,7 +480,7 @@ fn backend_row(process: &Process, backend: &Backend, now: Instant) -> Row {
     row.set("uweight", backend.total_weight());
     let up = |backup: bool| {
         let all = backend.servers().iter();
-        all.filter(|s| s.usable() && s.settings().backup == backup)
+        all.filter(|s| s.schedulable() && s.settings().backup == backup)
             .count()
     };
     row.set("act", up(false));

@@ -14,10 +14,12 @@ mod keyword;
 mod lexer;
 mod load;
 mod log;
+mod removed;
 mod server;
 mod source;
 mod tls;
 mod units;
+mod vrrp;
 
 pub use bind::stats_socket_from_words;
 pub use diag::{Diagnostic, Report, Severity};
@@ -25,11 +27,18 @@ pub use load::{LoadRequest, Loaded, load};
 pub use server::from_words as server_from_words;
 pub use source::Source;
 
+/// Reads a time as the configuration writes it, such as `500ms` or `5s`; a plain number is
+/// milliseconds.
+pub fn time(text: &str) -> Result<std::time::Duration, String> {
+    units::time(text, 1_000)
+}
+
 /// The tables, for documentation.
 pub mod table {
     pub use crate::bind::BIND_WORDS;
     pub use crate::global::{GLOBAL_KEYWORDS, TUNES_WITHOUT_EFFECT};
     pub use crate::keyword::{OPTIONS, keywords};
-    pub use crate::server::SERVER_WORDS;
+    pub use crate::server::{SERVER_CHECK_WORDS, SERVER_WORDS};
     pub use crate::tls::{BIND_TLS_WORDS, SERVER_TLS_WORDS};
+    pub use crate::vrrp::VRRP_KEYWORDS;
 }

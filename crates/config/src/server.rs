@@ -1,7 +1,22 @@
 //! The words of a `server` line.
 
-mod line;
+macro_rules! word {
+    ($name:literal, $args:literal, $example:literal, $doc:literal, $parse:expr) => {
+        ServerWord {
+            name: $name,
+            args: $args,
+            example: $example,
+            doc: $doc,
+            parse: $parse,
+        }
+    };
+}
 
+mod check;
+mod line;
+mod names;
+
+pub use check::SERVER_CHECK_WORDS;
 pub use line::{from_words, server, template};
 
 use crate::address::{self, Purpose};
@@ -10,7 +25,8 @@ use crate::draft::Line;
 use crate::tls::{SERVER_TLS_WORDS, ServerDraft};
 use crate::units;
 use model::{
-    Address, Check, Host, MarkedDown, Observe, OnError, PortSpec, SendProxy, Server, SourceAddress,
+    Address, Check, Family, HashKey, Host, OnError, PortSpec, Resolution, SendProxy, Server,
+    SourceAddress,
 };
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,7 +38,9 @@ impl Default for Reading {
             server: blank(),
             check: Check::default(),
             checked: false,
+            agent: AgentDraft::default(),
             init_addr: None,
+            resolution: None,
             tls: None,
             check_send_proxy: false,
             proxy_crc32c: false,
@@ -30,6 +48,16 @@ impl Default for Reading {
             shared_check: None,
         }
     }
+}
+
+/// What is said of an agent; `agent-check` turns it on.
+#[derive(Clone, Default)]
+struct AgentDraft {
+    wanted: bool,
+    port: Option<u16>,
+    addr: Option<Address>,
+    inter: Option<Duration>,
+    send: Option<Arc<str>>,
 }
 
 /// The binary header without extensions.
@@ -45,7 +73,10 @@ fn blank() -> Server {
         id: 0,
         address: Address::Fd(-1),
         hostname: None,
+        resolution: None,
         weight: 1,
+        priority: 1,
+        hash_key: HashKey::default(),
         backup: false,
         disabled: false,
         maxconn: 0,
@@ -68,7 +99,11 @@ fn blank() -> Server {
         on_marked_down: None,
         shutdown_backup_sessions: false,
         redir: None,
+        non_stick: false,
         tcp_user_timeout: None,
+        tfo: false,
+        congestion: None,
+        namespace: None,
     }
 }
 
@@ -78,7 +113,10 @@ pub struct Reading {
     server: Server,
     check: Check,
     checked: bool,
+    agent: AgentDraft,
     init_addr: Option<Vec<model::InitAddr>>,
+    /// Words of name resolution, of which `resolvers` is what turns it on.
+    resolution: Option<Box<Resolution>>,
     tls: Option<Box<ServerDraft>>,
     check_send_proxy: bool,
     proxy_crc32c: bool,
@@ -107,18 +145,6 @@ pub struct ServerWord {
     parse: fn(&mut Reading, &Line<'_>, usize) -> Result<(), Fault>,
 }
 
-macro_rules! word {
-    ($name:literal, $args:literal, $example:literal, $doc:literal, $parse:expr) => {
-        ServerWord {
-            name: $name,
-            args: $args,
-            example: $example,
-            doc: $doc,
-            parse: $parse,
-        }
-    };
-}
-
 fn num(line: &Line<'_>, at: usize, least: u64, most: u64) -> Result<u32, Fault> {
     line.map(at, units::number(line.arg(at), least, most))
         .map(|n| n as u32)
@@ -132,24 +158,8 @@ fn time(line: &Line<'_>, at: usize) -> Result<Duration, Fault> {
     Ok(time.max(Duration::from_millis(1)))
 }
 
-/// All words that `server` understands. The place given to a function is that of its argument.
+/// What `server` understands besides TLS and checks. The place given to a function is that of its argument.
 pub static SERVER_WORDS: &[ServerWord] = &[
-    word!(
-        "addr",
-        "ADDRESS",
-        "127.0.0.1",
-        "where checks go",
-        |r, l, at| {
-            r.check.addr = Some(
-                l.map(
-                    at,
-                    address::parse(l.arg(at), Purpose::Connect, None, l.source),
-                )?
-                .0,
-            );
-            Ok(())
-        }
-    ),
     word!(
         "backup",
         "",
@@ -160,10 +170,16 @@ pub static SERVER_WORDS: &[ServerWord] = &[
             Ok(())
         }
     ),
-    word!("check", "", "", "check its health", |r, _, _| {
-        r.checked = true;
-        Ok(())
-    }),
+    word!(
+        "cc",
+        "NAME",
+        "reno",
+        "the congestion control of its connections",
+        |r, l, at| {
+            r.server.congestion = Some(crate::bind::congestion(l, at)?);
+            Ok(())
+        }
+    ),
     word!(
         "cookie",
         "VALUE",
@@ -179,16 +195,6 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         Ok(())
     }),
     word!(
-        "downinter",
-        "TIME",
-        "5s",
-        "between checks while down",
-        |r, l, at| {
-            r.check.downinter = Some(time(l, at)?);
-            Ok(())
-        }
-    ),
-    word!(
         "enabled",
         "",
         "",
@@ -198,17 +204,21 @@ pub static SERVER_WORDS: &[ServerWord] = &[
             Ok(())
         }
     ),
-    word!("fall", "N", "3", "bad checks until down", |r, l, at| {
-        r.check.fall = num(l, at, 1, 1 << 20)?;
-        Ok(())
-    }),
     word!(
-        "fastinter",
-        "TIME",
-        "500ms",
-        "between checks while in doubt",
+        "hash-key",
+        "KEY",
+        "addr-port",
+        "what its places on the ring follow from",
         |r, l, at| {
-            r.check.fastinter = Some(time(l, at)?);
+            r.server.hash_key = match l.arg(at) {
+                "id" => HashKey::Id,
+                "addr" => HashKey::Addr,
+                "addr-port" => HashKey::AddrPort,
+                other => {
+                    let names = ["id", "addr", "addr-port"];
+                    return l.fail(at, crate::keyword::near("hash key", other, &names));
+                }
+            };
             Ok(())
         }
     ),
@@ -234,10 +244,6 @@ pub static SERVER_WORDS: &[ServerWord] = &[
             Ok(())
         }
     ),
-    word!("inter", "TIME", "2s", "between checks", |r, l, at| {
-        r.check.inter = time(l, at)?;
-        Ok(())
-    }),
     word!(
         "max-reuse",
         "N",
@@ -262,10 +268,16 @@ pub static SERVER_WORDS: &[ServerWord] = &[
             Ok(())
         }
     ),
-    word!("no-check", "", "", "do not check its health", |r, _, _| {
-        r.checked = false;
-        Ok(())
-    }),
+    word!(
+        "namespace",
+        "NAME",
+        "blue",
+        "connect from this network namespace",
+        |r, l, at| {
+            r.server.namespace = Some(crate::bind::namespace(l, at)?);
+            Ok(())
+        }
+    ),
     word!(
         "maxqueue",
         "N",
@@ -290,86 +302,6 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         r.server.backup = false;
         Ok(())
     }),
-    word!(
-        "observe",
-        "LAYER",
-        "layer7",
-        "learn from traffic",
-        |r, l, at| {
-            r.server.observe = Some(match l.arg(at) {
-                "layer4" => Observe::Layer4,
-                "layer7" => Observe::Layer7,
-                other => {
-                    return l.fail(
-                        at,
-                        crate::keyword::near("layer", other, &["layer4", "layer7"]),
-                    );
-                }
-            });
-            Ok(())
-        }
-    ),
-    word!(
-        "error-limit",
-        "N",
-        "10",
-        "errors in a row until on-error",
-        |r, l, at| {
-            r.server.error_limit = num(l, at, 1, 1 << 30)?;
-            Ok(())
-        }
-    ),
-    word!(
-        "on-error",
-        "ACTION",
-        "mark-down",
-        "what error-limit brings about",
-        |r, l, at| {
-            r.server.on_error = match l.arg(at) {
-                "fastinter" => OnError::FastInter,
-                "fail-check" => OnError::FailCheck,
-                "sudden-death" => OnError::SuddenDeath,
-                "mark-down" => OnError::MarkDown,
-                other => {
-                    let names = ["fastinter", "fail-check", "sudden-death", "mark-down"];
-                    return l.fail(at, crate::keyword::near("action", other, &names));
-                }
-            };
-            Ok(())
-        }
-    ),
-    word!(
-        "on-marked-down",
-        "ACTION",
-        "shutdown-sessions",
-        "shutdown-sessions: what is on it ends when it goes down",
-        |r, l, at| {
-            r.server.on_marked_down = match l.arg(at) {
-                "shutdown-sessions" => Some(MarkedDown::ShutdownSessions),
-                other => {
-                    let names = ["shutdown-sessions"];
-                    return l.fail(at, crate::keyword::near("action", other, &names));
-                }
-            };
-            Ok(())
-        }
-    ),
-    word!(
-        "on-marked-up",
-        "ACTION",
-        "shutdown-backup-sessions",
-        "shutdown-backup-sessions: what is on backups ends when it comes up",
-        |r, l, at| {
-            match l.arg(at) {
-                "shutdown-backup-sessions" => r.server.shutdown_backup_sessions = true,
-                other => {
-                    let names = ["shutdown-backup-sessions"];
-                    return l.fail(at, crate::keyword::near("action", other, &names));
-                }
-            }
-            Ok(())
-        }
-    ),
     word!(
         "pool-low-conn",
         "N",
@@ -401,10 +333,26 @@ pub static SERVER_WORDS: &[ServerWord] = &[
             Ok(())
         }
     ),
-    word!("port", "N", "8081", "the port checks go to", |r, l, at| {
-        r.check.port = Some(num(l, at, 1, 65535)? as u16);
-        Ok(())
-    }),
+    word!(
+        "priority",
+        "N",
+        "2",
+        "its level with 'balance priority': 1 serves first",
+        |r, l, at| {
+            r.server.priority = num(l, at, 1, 256)? as u16;
+            Ok(())
+        }
+    ),
+    word!(
+        "non-stick",
+        "",
+        "",
+        "no `stick` rule remembers it",
+        |r, _, _| {
+            r.server.non_stick = true;
+            Ok(())
+        }
+    ),
     word!(
         "redir",
         "PREFIX",
@@ -412,26 +360,6 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         "send GET and HEAD there by a 302",
         |r, l, at| {
             r.server.redir = Some(l.arg(at).into());
-            Ok(())
-        }
-    ),
-    word!(
-        "check-send-proxy",
-        "",
-        "",
-        "checks begin with a PROXY header, too",
-        |r, _, _| {
-            r.check_send_proxy = true;
-            Ok(())
-        }
-    ),
-    word!(
-        "no-check-send-proxy",
-        "",
-        "",
-        "checks begin with a PROXY header where the traffic does",
-        |r, _, _| {
-            r.check_send_proxy = false;
             Ok(())
         }
     ),
@@ -493,10 +421,64 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         r.server.send_proxy = None;
         Ok(())
     }),
-    word!("rise", "N", "2", "good checks until up", |r, l, at| {
-        r.check.rise = num(l, at, 1, 1 << 20)?;
-        Ok(())
-    }),
+    word!(
+        "resolve-net",
+        "NETWORK[,NETWORK]*",
+        "10.0.0.0/8,192.168.0.0/16",
+        "addresses in these networks are taken before others",
+        |r, l, at| {
+            let nets = l.arg(at).split(',').map(names::network);
+            r.resolution().nets = l.map(at, nets.collect())?;
+            Ok(())
+        }
+    ),
+    word!(
+        "resolve-opts",
+        "OPTION[,OPTION]*",
+        "allow-dup-ip,ignore-weight",
+        "allow-dup-ip, prevent-dup-ip: whether servers of one name may share an address; ignore-weight: that of SRV records",
+        |r, l, at| {
+            for option in l.arg(at).split(',') {
+                match option {
+                    "allow-dup-ip" => r.resolution().same_address = true,
+                    "prevent-dup-ip" => r.resolution().same_address = false,
+                    "ignore-weight" => r.resolution().ignore_weight = true,
+                    other => {
+                        let known = ["allow-dup-ip", "ignore-weight", "prevent-dup-ip"];
+                        return l.fail(at, crate::keyword::near("option", other, &known));
+                    }
+                }
+            }
+            Ok(())
+        }
+    ),
+    word!(
+        "resolve-prefer",
+        "ipv4|ipv6",
+        "ipv4",
+        "the kind of address that is asked for first",
+        |r, l, at| {
+            r.resolution().prefer = match l.arg(at) {
+                "ipv4" => Family::V4,
+                "ipv6" => Family::V6,
+                other => {
+                    let known = ["ipv4", "ipv6"];
+                    return l.fail(at, crate::keyword::near("family", other, &known));
+                }
+            };
+            Ok(())
+        }
+    ),
+    word!(
+        "resolvers",
+        "SECTION",
+        "dns",
+        "who resolves its name while the process runs",
+        |r, l, at| {
+            r.resolution().resolvers = l.arg(at).into();
+            Ok(())
+        }
+    ),
     word!(
         "slowstart",
         "TIME",
@@ -522,15 +504,19 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         Ok(())
     }),
     word!(
-        "track",
-        "[BACKEND/]SERVER",
-        "app/one",
-        "its state is that server's",
-        |r, l, at| {
-            r.server.track = Some(l.arg(at).into());
+        "tfo",
+        "",
+        "",
+        "TCP fast open: the first bytes go with the first packet",
+        |r, _, _| {
+            r.server.tfo = true;
             Ok(())
         }
     ),
+    word!("no-tfo", "", "", "no TCP fast open", |r, _, _| {
+        r.server.tfo = false;
+        Ok(())
+    }),
     word!("weight", "N", "20", "its share, 0 to 256", |r, l, at| {
         r.server.weight = num(l, at, 0, 256)? as u16;
         Ok(())
@@ -598,37 +584,54 @@ pub fn source(
 }
 
 /// Reads the words from argument `at` on, over what `from` says.
-fn words(line: &Line<'_>, mut at: usize, from: &Reading) -> Result<Reading, Fault> {
+fn words(line: &mut Line<'_>, mut at: usize, from: &Reading) -> Result<Reading, Fault> {
     let mut reading = from.clone();
+    let mut faults = Vec::new();
     while at < line.args().len() {
-        let name = line.arg(at);
-        if let Some(taken) = ServerDraft::word(&mut reading.tls, line, at)? {
-            at += taken;
-            continue;
-        }
-        let Some(word) = SERVER_WORDS.iter().find(|w| w.name == name) else {
-            let known = include_str!("known/server.txt");
-            let names = SERVER_WORDS.iter().map(|w| w.name);
-            let names = names.chain(SERVER_TLS_WORDS.iter().map(|w| w.name));
-            return line.fail(
-                at,
-                crate::keyword::unknown_word("server", name, known, names),
-            );
-        };
-        if !word.args.is_empty() && line.arg(at + 1).is_empty() {
-            return line.fail(at, format!("'{name}' wants {} after it", word.args));
-        }
-        (word.parse)(&mut reading, line, at + 1)?;
-        at = match name {
-            "source" => source(line, at + 1, true)?.1,
-            _ => at + 1 + usize::from(!word.args.is_empty()),
+        at = match word(&mut reading, line, at) {
+            Ok(next) => next,
+            Err(fault) => line.pass(at, fault, &mut faults, |w| {
+                names().chain(KNOWN.lines()).any(|k| k == w)
+            }),
         };
     }
+    line.faults(faults)?;
     Ok(reading)
 }
 
+/// Reads the word at `at`; returns where the next one stands.
+fn word(reading: &mut Reading, line: &Line<'_>, at: usize) -> Result<usize, Fault> {
+    let name = line.arg(at);
+    if let Some(taken) = ServerDraft::word(&mut reading.tls, line, at)? {
+        return Ok(at + taken);
+    }
+    let mut all = SERVER_WORDS.iter().chain(SERVER_CHECK_WORDS);
+    let Some(word) = all.find(|w| w.name == name) else {
+        let message = crate::keyword::unknown_word("server", name, KNOWN, names());
+        return line.fail(at, message);
+    };
+    if !word.args.is_empty() && line.arg(at + 1).is_empty() {
+        return line.fail(at, format!("'{name}' wants {} after it", word.args));
+    }
+    (word.parse)(reading, line, at + 1)?;
+    match name {
+        "source" => source(line, at + 1, true).map(|(_, end)| end),
+        _ => Ok(at + 1 + usize::from(!word.args.is_empty())),
+    }
+}
+
+/// Words of HAProxy's `server` lines, whether we have them or not.
+const KNOWN: &str = include_str!("known/server.txt");
+
+/// The words that we have.
+fn names() -> impl Iterator<Item = &'static str> {
+    let all = SERVER_WORDS.iter().chain(SERVER_CHECK_WORDS);
+    let names = all.map(|w| w.name);
+    names.chain(SERVER_TLS_WORDS.iter().map(|w| w.name))
+}
+
 /// Reads a `default-server` line.
-pub fn default_server(line: &Line<'_>, from: &Reading) -> Result<Reading, Fault> {
+pub fn default_server(line: &mut Line<'_>, from: &Reading) -> Result<Reading, Fault> {
     if let Some(at) = line.texts(0).iter().position(|w| *w == "id") {
         return line.fail(at, "'id' is of one server only: put it on a server line");
     }

@@ -4,7 +4,8 @@ mod common;
 
 use common::{Files, said};
 use config::table::{
-    BIND_TLS_WORDS, BIND_WORDS, GLOBAL_KEYWORDS, OPTIONS, SERVER_TLS_WORDS, SERVER_WORDS, keywords,
+    BIND_TLS_WORDS, BIND_WORDS, GLOBAL_KEYWORDS, OPTIONS, SERVER_CHECK_WORDS, SERVER_TLS_WORDS,
+    SERVER_WORDS, keywords,
 };
 
 const TIMES: &str = " timeout client 1s\n timeout server 1s\n timeout connect 1s\n";
@@ -50,12 +51,20 @@ fn in_proxy(site: &Site, line: &str) -> Vec<String> {
     let checks = match line.split(' ').next() {
         Some("http-check") => " option httpchk\n",
         Some("tcp-check") => " option tcp-check\n",
+        Some("email-alert") => {
+            " email-alert mailers post\n email-alert from a@b\n email-alert to c@d\n"
+        }
         _ => "",
     };
+    let mode = match line.starts_with("persist rdp-cookie") {
+        true => "tcp",
+        false => "http",
+    };
     let text = format!(
-        "global\n log 127.0.0.1:514 local0\nhttp-errors pages\n errorfile 503 sorry.http\n\
-         {}\n mode http\n log global\n{}{checks}{server} {line}\n\
-         defaults\n mode http\n{TIMES}backend app\n server one 127.0.0.1:8080 check\n",
+        "global\n log 127.0.0.1:514 local0\nmailers post\n mailer one 127.0.0.1:25\nhttp-errors pages\n errorfile 503 sorry.http\n\
+         {}\n mode {mode}\n log global\n{}{checks}{server} {line}\n\
+         defaults\n mode http\n{TIMES}backend app\n server one 127.0.0.1:8080 check\n\
+         backend clients\n stick-table type string size 100\n",
         site.header, site.beside
     );
     said(&Files::with(&text).load(&["a.cfg"]))
@@ -75,8 +84,8 @@ fn lines_of_proxies() -> Vec<(u8, String, &'static str, &'static str)> {
         let name = format!("bind 127.0.0.1:8080 {}", b.name);
         (2 | 4, name, b.args, b.example)
     });
-    let servers = SERVER_WORDS.iter().map(|s| {
-        let name = format!("server s 127.0.0.1:8080 {}", s.name);
+    let servers = SERVER_WORDS.iter().chain(SERVER_CHECK_WORDS).map(|s| {
+        let name = format!("server s 127.0.0.1:8080 agent-port 9777 {}", s.name);
         (4 | 8, name, s.args, s.example)
     });
     let binds_tls = BIND_TLS_WORDS.iter().map(|b| {

@@ -79,6 +79,16 @@ impl Address {
         }
     }
 
+    /// Whether it is for datagrams.
+    pub fn is_datagram(&self) -> bool {
+        match self {
+            Address::Inet { kind, .. } | Address::Unix { kind, .. } => {
+                *kind == SocketKind::Datagram
+            }
+            Address::Abstract { .. } | Address::Fd(_) => false,
+        }
+    }
+
     /// The socket address, when host and port are both fixed.
     pub fn socket(&self) -> Option<SocketAddr> {
         match self {

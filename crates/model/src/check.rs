@@ -64,6 +64,8 @@ pub enum CheckKind {
     Tcp,
     /// `option tcp-check` with its script.
     TcpScript(Vec<TcpCheckStep>),
+    /// `option udp-check` with its script: datagrams sent and expected.
+    Udp(Vec<TcpCheckStep>),
     /// `option httpchk` with `http-check` lines; never empty of a send step.
     Http(Vec<HttpCheckStep>),
 }

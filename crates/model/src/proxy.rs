@@ -26,17 +26,19 @@ pub enum Mode {
     #[default]
     Tcp,
     Http,
+    Udp,
     /// In the kernel: no connection ends here.
     Packet,
 }
 
 impl Mode {
-    /// Its word.
+    /// As the language and the statistics write it.
     pub fn name(self) -> &'static str {
         match self {
             Mode::Tcp => "tcp",
             Mode::Http => "http",
             Mode::Packet => "packet",
+            Mode::Udp => "udp",
         }
     }
 }
@@ -83,6 +85,8 @@ pub struct Proxy {
     pub tcp_request_content: Vec<rules::Rule>,
     /// `tcp-response content` rules.
     pub tcp_response_content: Vec<rules::Rule>,
+    /// `option independent-streams`: what is sent to a peer is no sign of its life.
+    pub independent_streams: bool,
     /// `tcp-request inspect-delay`.
     pub inspect_delay: Option<Duration>,
     /// The side that faces clients.
@@ -157,6 +161,10 @@ pub struct HttpOptions {
     pub no_delay: bool,
     /// `option http-ignore-probes`.
     pub ignore_probes: bool,
+    /// `option h1-case-adjust-bogus-client`.
+    pub recase_to_client: bool,
+    /// `option h1-case-adjust-bogus-server`.
+    pub recase_to_server: bool,
     /// `option http-use-proxy-header`.
     pub use_proxy_header: bool,
     /// `compression …`.
@@ -267,6 +275,20 @@ pub enum HashKind {
     Sdbm,
     Djb2,
     Crc32,
+    /// The key is the hash already: a number in decimal digits.
+    None,
+}
+
+/// `hash-preserve-affinity`: when a hash leads elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum PreserveAffinity {
+    /// Never: a request waits for its server.
+    #[default]
+    Always,
+    /// When its server is at its `maxconn`.
+    Maxconn,
+    /// When its server's queue is at its `maxqueue`.
+    Maxqueue,
 }
 
 /// `hash-type` function and modifier.
@@ -291,6 +313,7 @@ pub enum Balance {
     StaticRr,
     LeastConn,
     First,
+    Sticky,
     Source,
     Uri {
         len: Option<u32>,
@@ -300,7 +323,7 @@ pub enum Balance {
     },
     UrlParam {
         name: Arc<str>,
-        check_post: Option<u32>,
+        check_post: bool,
     },
     Header {
         name: Arc<str>,
@@ -312,9 +335,20 @@ pub enum Balance {
     RdpCookie {
         name: Arc<str>,
     },
-    Hash(Arc<rules::Expr>),
-    /// A table of consistent hashing (Eisenbud and others, "Maglev", NSDI 2016).
-    Maglev,
+    /// The values of all expressions together are hashed.
+    Hash(Arc<[Arc<rules::Expr>]>),
+    /// The same by a Maglev table; without an expression by the source address.
+    Maglev(Arc<[Arc<rules::Expr>]>),
+    /// Least sessions times time to first byte.
+    ResponseTime,
+    /// Least time to first byte.
+    Fastest,
+    /// In turn, by weights that follow the times of checks.
+    WeightedResponseTime,
+    /// In turn, by weights that agents give.
+    Agent,
+    /// Fewest bytes a second.
+    Bandwidth,
 }
 
 /// `init-addr` method, in order.
@@ -384,6 +418,8 @@ impl Default for RetryOn {
 /// The side that faces servers.
 #[derive(Clone, Debug)]
 pub struct Backend {
+    /// `email-alert`, where it is complete.
+    pub email: Option<Arc<crate::EmailAlert>>,
     /// `balance`.
     pub balance: Balance,
     /// `hash-type` method.
@@ -392,6 +428,11 @@ pub struct Backend {
     pub hash_function: HashFunction,
     /// `hash-balance-factor`.
     pub hash_balance: HashBalance,
+    /// `hash-preserve-affinity`.
+    pub preserve_affinity: PreserveAffinity,
+    /// `balance priority`: servers of the next level serve, too, while fewer than this many can be
+    /// chosen of the levels before.
+    pub min_active: Option<u32>,
     /// `server` lines in order (`server-template` expanded).
     pub servers: Vec<Server>,
     /// `use-server` rules.
@@ -416,8 +457,12 @@ pub struct Backend {
     pub dynamic_cookie_key: Option<Arc<str>>,
     /// `force-persist` and `ignore-persist`, in order.
     pub persist_rules: Vec<crate::PersistRule>,
+    /// `persist rdp-cookie`, the cookie's name.
+    pub rdp_cookie: Option<Arc<str>>,
     /// `option persist`: a cookie counts even while its server is down.
     pub persist: bool,
+    /// `stick` rules, in order.
+    pub stick_rules: Vec<crate::StickRule>,
     /// `fullconn`.
     pub fullconn: Option<u32>,
     /// What checks do.
@@ -434,6 +479,9 @@ pub struct Backend {
     pub keepalive: Option<(Option<u32>, Option<Duration>, Option<Duration>)>,
     /// `option nolinger`.
     pub nolinger: bool,
+    /// `udp-responses`: answers to each datagram after which a session is over; `None`: it lasts
+    /// until it is idle.
+    pub udp_responses: Option<u32>,
     /// `load-server-state-from-file`.
     pub load_state: LoadState,
     /// `server-state-file-name`; the proxy's own name where it is not set.
@@ -445,10 +493,13 @@ pub struct Backend {
 impl Default for Backend {
     fn default() -> Self {
         Backend {
+            email: None,
             balance: Balance::default(),
             hash_method: HashMethod::default(),
             hash_function: HashFunction::default(),
             hash_balance: HashBalance::default(),
+            preserve_affinity: PreserveAffinity::default(),
+            min_active: None,
             servers: Vec::new(),
             use_server: Vec::new(),
             retries: 3,
@@ -461,7 +512,9 @@ impl Default for Backend {
             cookie: None,
             dynamic_cookie_key: None,
             persist_rules: Vec::new(),
+            rdp_cookie: None,
             persist: false,
+            stick_rules: Vec::new(),
             fullconn: None,
             check: Arc::default(),
             disable_on_404: false,
@@ -470,6 +523,7 @@ impl Default for Backend {
             source: None,
             keepalive: None,
             nolinger: false,
+            udp_responses: None,
             load_state: LoadState::default(),
             state_file: None,
             packets: crate::Packets::default(),

@@ -31,6 +31,8 @@ pub struct Args {
     pub take_from: Option<String>,
     /// `-p`.
     pub pidfile: Option<String>,
+    /// `-L`: this machine's name among peers.
+    pub peer: Option<String>,
     /// `-C`.
     pub directory: Option<String>,
     /// `-sf`.
@@ -87,9 +89,10 @@ pub fn parse(args: &[String]) -> Result<Args, String> {
             }
             "-x" => out.take_from = Some(value("a control socket")?),
             "-S" => out.master_socket = Some(value("an address")?),
-            "-m" | "-L" => {
+            "-m" => {
                 value("a value")?;
             }
+            "-L" => out.peer = Some(value("a name")?),
             "-p" => out.pidfile = Some(value("a file")?),
             "-C" => out.directory = Some(value("a directory")?),
             "-cc" => out.condition = Some(value("a condition")?),
@@ -137,6 +140,7 @@ usage: mulgil -f FILE|DIR [-f …] [-c] [-V] [-q] [-d|-db|-D] [-W|-Ws] [-dW] [-n
        mulgil -cc CONDITION   evaluate a condition
        mulgil -v | -vv        show the version
        mulgil explain -f FILE URL…          which rules a request would meet, and why
+       mulgil agent [OPTIONS]               tells balancers how much work this machine can take
        mulgil ctl [-s SOCKET] COMMAND…      a command to a running process
        mulgil server-setup dsr|tunnel|dscp --vip ADDRESS [--dscp N] [--undo]
                               a real server for packet mode

@@ -1,5 +1,6 @@
 //! The mulgil binary: arguments, the process's life, and the wiring of the crates.
 
+mod agent;
 mod args;
 mod control;
 mod ctl;
@@ -14,6 +15,7 @@ mod pages;
 mod run;
 mod server_setup;
 mod version;
+mod vrrp;
 mod world;
 
 use args::Args;
@@ -30,6 +32,8 @@ fn main() {
     let rest = all.get(1..).unwrap_or_default();
     let after = rest.get(1..).unwrap_or_default();
     match rest.first().map(String::as_str) {
+        Some("agent") => exit(agent::main(after)),
+        Some(failover::guardian::WORD) => return failover::guardian::guard(),
         Some("demo") => exit(demo::main(after)),
         Some("ctl") => exit(ctl::main(after)),
         Some("server-setup") => exit(server_setup::main(after)),
@@ -94,6 +98,9 @@ fn with_args(mut args: Args, program: &str) -> i32 {
     let Some(config) = read.config.take() else {
         return 1;
     };
+    if !config.listens() {
+        return run::nothing_to_listen_on(args.check);
+    }
     if args.check {
         if args.verbose || !args.quiet {
             println!("Configuration file is valid");

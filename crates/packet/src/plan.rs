@@ -199,10 +199,10 @@ fn turns(backend: &Backend) -> Vec<u32> {
     let side = backend.side();
     let consistent = side.hash_method == model::HashMethod::Consistent;
     match &side.balance {
-        Balance::LeastConn | Balance::First => backend.members(),
+        Balance::LeastConn | Balance::First => backend.choosable(),
         Balance::Source if !consistent => backend.turns(),
-        Balance::Source | Balance::Maglev => {
-            let members = backend.members();
+        Balance::Source | Balance::Maglev(_) => {
+            let members = backend.choosable();
             let weight =
                 |i: u32, s: &state::Server| if members.contains(&i) { s.share() } else { 0 };
             let servers = (0..).zip(backend.servers());
@@ -224,7 +224,7 @@ fn service(backend: &Backend, size: u32) -> Service {
             Balance::LeastConn => abi::schedule::LEAST,
             Balance::First => abi::schedule::FIRST,
             Balance::Source => abi::schedule::SOURCE,
-            Balance::Maglev => abi::schedule::FLOW,
+            Balance::Maglev(_) => abi::schedule::FLOW,
             Balance::Random { .. } => abi::schedule::RANDOM,
             _ => abi::schedule::TURN,
         },

@@ -9,17 +9,19 @@ use crate::session::Client;
 use crate::socket;
 use crate::tls::TlsStream;
 use crate::transport::Transport;
+use crate::udp;
 use crate::worker::{Door, Worker, spawn_session};
 use model::{Address, Bind, Config, Mode};
 use rules::action::{Effects, run};
 use rules::{Ctx, NoTrace, Rule, SessionInfo, StreamInfo, Vars, Verdict};
-use state::{Frontend, SessionGuard};
+use state::stick::Tracked;
+use state::{Frontend, Gauge, SessionGuard};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -37,6 +39,38 @@ pub struct Listener {
     backlog: u32,
     /// The address, where it is one and the same for every connection.
     local: Option<SocketAddr>,
+    /// Connections that came in here.
+    sessions: Arc<Gauge>,
+}
+
+impl Listener {
+    /// The socket.
+    pub fn socket(&self) -> &OwnedFd {
+        &self.socket
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &Address {
+        &self.bind.address
+    }
+
+    /// The most connections at a time.
+    fn most(&self) -> u64 {
+        self.bind.options.maxconn.map_or(u64::MAX, u64::from)
+    }
+}
+
+/// A connection's place in its listener and its frontend. The listener's is freed first, because
+/// who waits for either is told by the frontend's.
+pub struct Places {
+    listener: Arc<Gauge>,
+    _frontend: SessionGuard,
+}
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        self.listener.leave();
+    }
 }
 
 /// All listening sockets of a configuration.
@@ -163,8 +197,10 @@ pub fn bind_all(
         let here = !proxy.disabled && proxy.mode != Mode::Packet;
         while let Some(wanted) = binds.next().filter(|_| here) {
             let bind = wanted.bind;
+            let mut sessions = Arc::default();
             let socket = match kept.remove(&bind.address) {
                 Some(listener) => {
+                    sessions = Arc::clone(&listener.sessions);
                     if let (Some(new), Some(old)) = (&bind.options.tls, &listener.bind.options.tls)
                     {
                         new.adopt(old);
@@ -183,6 +219,7 @@ pub fn bind_all(
                         socket,
                         backlog: wanted.backlog,
                         local,
+                        sessions,
                     };
                     all.push(Arc::new(listener));
                 }
@@ -207,7 +244,11 @@ fn shown(address: &Address) -> String {
         Address::Unix { path, .. } => path.to_string(),
         Address::Abstract { name, .. } => format!("abns@{name}"),
         Address::Fd(fd) => format!("fd@{fd}"),
-        Address::Inet { host, port, .. } => {
+        Address::Inet { host, port, kind } => {
+            let kind = match kind {
+                model::SocketKind::Stream => "",
+                model::SocketKind::Datagram => "udp@",
+            };
             let host = match host {
                 model::Host::Any => "*".to_string(),
                 model::Host::Any6 => "[::]".to_string(),
@@ -215,8 +256,8 @@ fn shown(address: &Address) -> String {
                 model::Host::Name(name) => name.to_string(),
             };
             match port {
-                model::PortSpec::Fixed(port) => format!("{host}:{port}"),
-                _ => host,
+                model::PortSpec::Fixed(port) => format!("{kind}{host}:{port}"),
+                _ => format!("{kind}{host}"),
             }
         }
     }
@@ -228,7 +269,7 @@ pub struct Accepted {
     peer: Option<SocketAddr>,
     listener: Arc<Listener>,
     frontend: Arc<Frontend>,
-    guard: SessionGuard,
+    guard: Places,
     at: Instant,
 }
 
@@ -238,11 +279,17 @@ pub fn accept_all(
     doors: &Arc<Vec<Door>>,
     listeners: &Arc<Listeners>,
 ) -> Vec<JoinHandle<()>> {
-    let start = |listener: &Arc<Listener>| {
-        let task = accept(Rc::clone(worker), Arc::clone(doors), Arc::clone(listener));
-        tokio::task::spawn_local(task)
+    let start = |(at, listener): (usize, &Arc<Listener>)| {
+        let (worker, doors) = (Rc::clone(worker), Arc::clone(doors));
+        let listener = Arc::clone(listener);
+        if !listener.bind.address.is_datagram() {
+            return Some(tokio::task::spawn_local(accept(worker, doors, listener)));
+        }
+        // One worker serves all sessions of a socket: they are told apart by what they send.
+        let ours = at % worker.process.workers.max(1) == worker.id;
+        ours.then(|| tokio::task::spawn_local(udp::serve(worker, doors, listener)))
     };
-    listeners.all.iter().map(start).collect()
+    listeners.all.iter().enumerate().filter_map(start).collect()
 }
 
 async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listener>) {
@@ -260,7 +307,7 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
             return;
         };
         drop(generation);
-        room(&worker, &frontend, listener.bind.options.tls.is_some()).await;
+        room(&worker, &frontend, &listener).await;
         let Ok(mut ready) = socket.readable().await else {
             return;
         };
@@ -268,7 +315,14 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
         while let Some(pause) = frontend.pause(age()) {
             tokio::time::sleep(pause).await;
         }
+        // Another worker may have taken the last place meanwhile.
+        if !listener.sessions.try_enter(listener.most()) {
+            continue;
+        }
         let accepted = ready.try_io(|fd| accept_one(fd.as_raw_fd()));
+        if !matches!(accepted, Ok(Ok(_))) {
+            listener.sessions.leave();
+        }
         match accepted {
             Err(_would_block) => {}
             Ok(Err(e)) => {
@@ -283,7 +337,10 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
             Ok(Ok((fd, peer))) => {
                 let at = Instant::now();
                 let listener = Arc::clone(&listener);
-                let guard = frontend.enter();
+                let guard = Places {
+                    listener: Arc::clone(&listener.sessions),
+                    _frontend: frontend.enter(),
+                };
                 frontend.pace(age());
                 let accepted = Accepted {
                     fd,
@@ -299,15 +356,18 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
     }
 }
 
-/// Waits until the frontend and the process have room for one more session.
-async fn room(worker: &Worker, frontend: &Frontend, tls: bool) {
+/// Waits until the listener, the frontend and the process have room for one more session.
+async fn room(worker: &Worker, frontend: &Frontend, listener: &Listener) {
+    let tls = listener.bind.options.tls.is_some();
     // Rates fall by themselves: nobody tells when.
-    while worker.process.is_at_rate_limit(Instant::now(), tls) {
+    let process = &worker.process;
+    while process.is_at_rate_limit(Instant::now(), tls) || tls && process.is_full_of_tls() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let free = || {
-        let process = &worker.process;
-        process.connections.now() < u64::from(process.maxconn()) && frontend.has_room()
+        process.connections.now() < u64::from(process.maxconn())
+            && frontend.has_room()
+            && listener.sessions.now() < listener.most()
     };
     while !free() {
         let mut told = false;
@@ -413,23 +473,29 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     process.conn_rate.event(now);
     let vars = RefCell::new(Vars::limited(worker.generation().config.global.tuning.vars));
     let side = frontend.side();
-    let mut rejected = rejects(worker, &side.tcp_request_connection, &info, &vars, at);
+    let tracked = Tracked::default();
+    let descriptor = fd.as_raw_fd();
+    let rejects = |rules| rejects(worker, rules, &info, &vars, &tracked, (at, descriptor));
+    let mut rejected = rejects(&side.tcp_request_connection);
     // Where something comes before the session, its rules come after that.
-    if !options.accept_proxy && options.tls.is_none() {
-        rejected |= rejects(worker, &side.tcp_request_session, &info, &vars, at);
+    let at_once = !options.accept_proxy && options.tls.is_none();
+    if at_once && !rejected {
+        rejected = rejects(&side.tcp_request_session);
     }
     if rejected {
         counters.dreq.add(1);
         leave(doors, worker.id);
         return;
     }
+    if at_once {
+        tracked.session(now);
+    }
     counters.stot.add(1);
     counters.sess_rate.event(now);
     process.sess_rate.event(now);
-    let descriptor = fd.as_raw_fd();
     let io = Io::new(fd);
     let live = worker.roster.add(peer, frontend.id, at, descriptor);
-    let seat = Seat::take(worker, doors, live);
+    let seat = Seat::take(worker, doors, live, options.tls.is_some());
     let client = Client {
         io: match &options.tls {
             None => Transport::Plain(io),
@@ -447,6 +513,7 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         handshake: Duration::ZERO,
         private: None,
         vars,
+        tracked,
         _guard: guard,
         seat,
     };
@@ -456,20 +523,25 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
 /// Whether the `tcp-request session` rules refuse a connection whose prelude is over.
 pub fn session_rejected(worker: &Worker, client: &Client) -> bool {
     let rules = &client.frontend.side().tcp_request_session;
-    let rejected = rejects(worker, rules, &client.info, &client.vars, worker.now());
+    let (vars, tracked, now) = (&client.vars, &client.tracked, worker.now());
+    let at = (now, client.io.socket().raw());
+    let rejected = rejects(worker, rules, &client.info, vars, tracked, at);
     if rejected {
         client.frontend.counters().of(worker.id).dreq.add(1);
+    } else {
+        tracked.session(worker.process.millis(now));
     }
     rejected
 }
 
-/// Whether rules refuse a connection that has brought no request yet.
+/// Whether rules refuse a connection that has brought no request yet; now, and its descriptor.
 fn rejects(
     worker: &Worker,
     rules: &[Rule],
     info: &SessionInfo,
     vars: &RefCell<Vars>,
-    at: Instant,
+    tracked: &Tracked,
+    (at, descriptor): (Instant, RawFd),
 ) -> bool {
     if rules.is_empty() {
         return false;
@@ -479,6 +551,7 @@ fn rejects(
         process: &worker.process,
         generation: &generation,
         now: at,
+        tracked: Some(tracked),
     };
     let stream = StreamInfo::default();
     let mut cx = Ctx {
@@ -496,7 +569,111 @@ fn rejects(
     };
     let mut effects = Effects::default();
     let verdict = run(rules, 0, &mut cx, &mut effects, &mut NoTrace);
-    matches!(verdict, Verdict::Reject)
+    let rejected = matches!(verdict, Verdict::Reject);
+    if let Some(silence) = effects.silence {
+        socket::silence(descriptor, silence);
+    }
+    rejected
+}
+
+/// What a session of datagrams begins with.
+pub struct OpenedDatagrams {
+    /// The frontend.
+    pub frontend: Arc<Frontend>,
+    /// The listening socket.
+    pub socket: Arc<OwnedFd>,
+    /// What rules and logs may know of it.
+    pub info: Box<SessionInfo>,
+    /// Its variables.
+    pub vars: RefCell<Vars>,
+    /// What it tracks in stick tables.
+    pub tracked: Tracked,
+    /// When its first datagram came.
+    pub at: Instant,
+    /// Its place in the worker's load and roster.
+    pub seat: Seat,
+    _places: Places,
+}
+
+/// A session for a client of datagrams, unless a limit or a rule for connections refuses it.
+pub fn open_datagrams(
+    worker: &Rc<Worker>,
+    doors: &Arc<Vec<Door>>,
+    listener: &Arc<Listener>,
+    (peer, local): udp::Key,
+) -> Option<OpenedDatagrams> {
+    let generation = worker.generation();
+    let frontend = Arc::clone(generation.frontend(&listener.frontend)?);
+    let at = worker.now();
+    let millis = worker.process.millis(at);
+    let counters = frontend.counters().of(worker.id);
+    let process = &worker.process;
+    let room = process.connections.now() < u64::from(process.maxconn()) && frontend.has_room();
+    let paced = frontend.pause(Duration::from_millis(millis)).is_none();
+    // Nobody waits: a datagram that finds no room is lost, and its client asks again.
+    if !room || !paced || !listener.sessions.try_enter(listener.most()) {
+        counters.dreq.add(1);
+        return None;
+    }
+    let places = Places {
+        listener: Arc::clone(&listener.sessions),
+        _frontend: frontend.enter(),
+    };
+    frontend.pace(Duration::from_millis(millis));
+    let port = match &listener.bind.address {
+        Address::Inet {
+            port: model::PortSpec::Fixed(port),
+            ..
+        } => Some(*port),
+        _ => None,
+    };
+    let info = Box::new(SessionInfo {
+        src: Some(peer),
+        dst: listener.local.or(local.zip(port).map(SocketAddr::from)),
+        frontend: Arc::clone(&frontend.name),
+        frontend_id: frontend.id,
+        listener: listener
+            .bind
+            .options
+            .name
+            .clone()
+            .unwrap_or_else(|| worker.no_name()),
+        listener_id: listener.bind.id,
+        worker: worker.id as u32,
+        accepted: worker.wall(at),
+        tls: None,
+    });
+    counters.conn_tot.add(1);
+    counters.conn_rate.event(millis);
+    let vars = RefCell::new(Vars::limited(generation.config.global.tuning.vars));
+    let side = frontend.side();
+    let tracked = Tracked::default();
+    // There is no connection of its own that could be silenced: its datagram is lost all the same.
+    let rejects = |rules| rejects(worker, rules, &info, &vars, &tracked, (at, -1));
+    if rejects(&side.tcp_request_connection) || rejects(&side.tcp_request_session) {
+        counters.dreq.add(1);
+        return None;
+    }
+    tracked.session(millis);
+    counters.stot.add(1);
+    counters.sess_rate.event(millis);
+    let descriptor = listener.socket.as_raw_fd();
+    let live = worker
+        .roster
+        .add_shared(Some(peer), frontend.id, at, descriptor);
+    if let Some(door) = doors.get(worker.id) {
+        door.load.fetch_add(1, Relaxed);
+    }
+    Some(OpenedDatagrams {
+        socket: Arc::clone(&listener.socket),
+        seat: Seat::take(worker, doors, live, false),
+        frontend,
+        info,
+        vars,
+        tracked,
+        at,
+        _places: places,
+    })
 }
 
 fn leave(doors: &[Door], worker: usize) {
@@ -509,17 +686,23 @@ fn leave(doors: &[Door], worker: usize) {
 pub struct Seat {
     worker: Rc<Worker>,
     doors: Arc<Vec<Door>>,
+    /// Whether it takes a place among those that begin with TLS.
+    tls: bool,
     /// What others may see of the session.
     pub live: Rc<Live>,
 }
 
 impl Seat {
-    fn take(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, live: Rc<Live>) -> Seat {
+    fn take(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, live: Rc<Live>, tls: bool) -> Seat {
+        if tls {
+            worker.process.tls_connections.enter();
+        }
         worker.sessions.set(worker.sessions.get() + 1);
         worker.process.connections.enter();
         Seat {
             worker: Rc::clone(worker),
             doors: Arc::clone(doors),
+            tls,
             live,
         }
     }
@@ -530,6 +713,9 @@ impl Drop for Seat {
         self.worker.roster.remove(&self.live);
         self.worker.sessions.set(self.worker.sessions.get() - 1);
         self.worker.process.connections.leave();
+        if self.tls {
+            self.worker.process.tls_connections.leave();
+        }
         leave(&self.doors, self.worker.id);
     }
 }

@@ -91,9 +91,10 @@ fn with_facts(
         tt: ms(end.saturating_duration_since(a.idle_since)),
     };
     let client = s.client.info.dst;
+    let now = s.worker.wall(end);
     let facts = LogFacts {
         request: s.worker.wall(a.first_byte),
-        end: s.worker.wall(end),
+        end: now,
         timers: Some(timers),
         termination: s.ended.flags(s.persistence.flags),
         status: s.status,
@@ -124,11 +125,12 @@ fn with_facts(
         process: &s.worker.process,
         generation: &s.generation,
         now: end,
+        tracked: Some(&s.client.tracked),
     };
     let cx = Ctx {
         session: &s.client.info,
         stream: &s.info,
-        now: s.worker.wall(end),
+        now,
         req: Some(&mut s.request),
         res: s.response.as_deref_mut(),
         req_body: &s.body,
@@ -180,7 +182,58 @@ pub fn unborn(worker: &Worker, client: &Client, message: &str, empty: bool) {
         .send(&proxy.logs, proxy.log_tag.as_deref(), level, now, &line);
 }
 
-/// Writes a line about a session without a request.
+/// What a line about a session without a request is about.
+pub struct Told<'a> {
+    /// The frontend's settings.
+    pub proxy: &'a model::Proxy,
+    /// The session.
+    pub session: &'a rules::SessionInfo,
+    /// Its variables.
+    pub vars: &'a std::cell::RefCell<rules::Vars>,
+    /// What it tracks.
+    pub tracked: &'a state::stick::Tracked,
+    /// What was decided of it.
+    pub stream: &'a rules::StreamInfo,
+}
+
+/// Writes such a line.
+pub fn write(
+    worker: &Worker,
+    told: &Told<'_>,
+    facts: &LogFacts<'_>,
+    format: &rules::LogFormat,
+    level: LogLevel,
+    end: Instant,
+) {
+    let generation = worker.generation();
+    let view = state::View {
+        process: &worker.process,
+        generation: &generation,
+        now: end,
+        tracked: Some(told.tracked),
+    };
+    let cx = Ctx {
+        session: told.session,
+        stream: told.stream,
+        now: worker.wall(end),
+        req: None,
+        res: None,
+        req_body: &[],
+        captures: [&[], &[]],
+        vars: told.vars,
+        facts: &view,
+        log: Some(facts),
+        rng: &worker.rng,
+    };
+    let mut line = worker.buffer();
+    format.render_log(&cx, &mut line);
+    let (proxy, now) = (told.proxy, worker.wall(end));
+    let tag = proxy.log_tag.as_deref();
+    worker.logs.send(&proxy.logs, tag, level, now, &line);
+    worker.recycle(line);
+}
+
+/// Writes a line about a client's session without a request.
 pub fn log_session(
     worker: &Worker,
     client: &Client,
@@ -190,37 +243,15 @@ pub fn log_session(
     level: LogLevel,
     end: Instant,
 ) {
-    let proxy = client.frontend.proxy();
-    let generation = worker.generation();
-    let view = state::View {
-        process: &worker.process,
-        generation: &generation,
-        now: end,
-    };
     let none = rules::StreamInfo::default();
-    let cx = Ctx {
+    let told = Told {
+        proxy: client.frontend.proxy(),
         session: &client.info,
-        stream: info.unwrap_or(&none),
-        now: worker.wall(end),
-        req: None,
-        res: None,
-        req_body: &[],
-        captures: [&[], &[]],
         vars: &client.vars,
-        facts: &view,
-        log: Some(facts),
-        rng: &worker.rng,
+        tracked: &client.tracked,
+        stream: info.unwrap_or(&none),
     };
-    let mut line = worker.buffer();
-    format.render_log(&cx, &mut line);
-    worker.logs.send(
-        &proxy.logs,
-        proxy.log_tag.as_deref(),
-        level,
-        worker.wall(end),
-        &line,
-    );
-    worker.recycle(line);
+    write(worker, &told, facts, format, level, end);
 }
 
 /// The formats that options name, parsed once.

@@ -25,6 +25,9 @@ pub struct Live {
     requests: Cell<u32>,
     stage: Cell<Stage>,
     killed: Cell<bool>,
+    /// The descriptor is not the session's own, which finds out by itself that it is to end.
+    shared: bool,
+    waker: RefCell<Option<std::task::Waker>>,
 }
 
 impl Live {
@@ -32,6 +35,11 @@ impl Live {
     pub fn begin(&self, requests: u32) {
         self.requests.set(requests);
         self.stage.set(Stage::Busy);
+    }
+
+    /// Whom to wake when the session is to end, where closing a descriptor does not tell it.
+    pub fn wake_by(&self, waker: &std::task::Waker) {
+        *self.waker.borrow_mut() = Some(waker.clone());
     }
 
     /// The backend is chosen.
@@ -74,6 +82,28 @@ impl Roster {
         accepted: Instant,
         descriptor: i32,
     ) -> Rc<Live> {
+        self.put(source, frontend, accepted, descriptor, false)
+    }
+
+    /// The same of a session of datagrams, whose descriptor is that of the listening socket.
+    pub fn add_shared(
+        &self,
+        source: Option<SocketAddr>,
+        frontend: u32,
+        accepted: Instant,
+        descriptor: i32,
+    ) -> Rc<Live> {
+        self.put(source, frontend, accepted, descriptor, true)
+    }
+
+    fn put(
+        &self,
+        source: Option<SocketAddr>,
+        frontend: u32,
+        accepted: Instant,
+        descriptor: i32,
+        shared: bool,
+    ) -> Rc<Live> {
         let mut places = self.places.borrow_mut();
         let place = self.free.borrow_mut().pop().unwrap_or(places.len());
         let number = self.count.get().wrapping_add(1);
@@ -90,6 +120,8 @@ impl Roster {
             requests: Cell::new(0),
             stage: Cell::new(Stage::Idle),
             killed: Cell::new(false),
+            shared,
+            waker: RefCell::default(),
         });
         match places.get_mut(place) {
             Some(slot) => *slot = Some(Rc::clone(&live)),
@@ -121,6 +153,12 @@ impl Roster {
         meant
             .map(|live| {
                 live.killed.set(true);
+                if live.shared {
+                    if let Some(waker) = &*live.waker.borrow() {
+                        waker.wake_by_ref();
+                    }
+                    return;
+                }
                 // SAFETY: plain call; the descriptor is open, because a session leaves the roster
                 // in the same step in which it closes it, on this very thread.
                 unsafe { libc::shutdown(live.descriptor, libc::SHUT_RDWR) };

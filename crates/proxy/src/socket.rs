@@ -1,6 +1,8 @@
 //! Making sockets: listening, connecting, accepting.
 
-use model::{Address, Bind, Host, PortSpec, SourceAddress};
+use crate::netns;
+use model::{Address, Bind, Host, PortSpec, SocketKind, SourceAddress};
+use rules::Silence;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -19,12 +21,34 @@ pub struct Outgoing<'a> {
     pub keepalive: Option<KeepAlive>,
     /// `tcp-ut`.
     pub user_timeout: Option<Duration>,
+    /// `tfo`, where the client's bytes are there to go with the first packet.
+    pub fast_open: bool,
+    /// `cc`.
+    pub congestion: Option<&'a str>,
+    /// `namespace`.
+    pub namespace: Option<&'a str>,
+    /// Many datagrams in a row may come: worth a call that lets the kernel join them.
+    pub many: bool,
 }
 
 /// Starts a TCP connection; it is made, refused or still under way when this returns.
 pub fn connect_tcp(addr: SocketAddr, options: &Outgoing<'_>) -> io::Result<OwnedFd> {
-    let socket = new_stream(Domain::for_address(addr), Some(Protocol::TCP))?;
+    let socket = netns::within(options.namespace, || {
+        new_stream(Domain::for_address(addr), Some(Protocol::TCP))
+    })?;
     socket.set_tcp_nodelay(true)?;
+    if let Some(name) = options.congestion {
+        socket.set_tcp_congestion(name.as_bytes())?;
+    }
+    if options.fast_open {
+        // Where the system does not have it, the connection opens as usual.
+        let _ = set_int(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_FASTOPEN_CONNECT,
+            1,
+        );
+    }
     if let Some(keepalive) = options.keepalive {
         set_keepalive(&socket, keepalive)?;
     }
@@ -39,6 +63,78 @@ pub fn connect_tcp(addr: SocketAddr, options: &Outgoing<'_>) -> io::Result<Owned
         bind_source(&socket, source)?;
     }
     start(socket, &addr.into())
+}
+
+/// A socket that sends datagrams to one address, and takes them from there only.
+pub fn connect_udp(addr: SocketAddr, options: &Outgoing<'_>) -> io::Result<OwnedFd> {
+    let socket = netns::within(options.namespace, || {
+        new_datagram(Domain::for_address(addr))
+    })?;
+    if let Some(source) = options.source {
+        if let Some(interface) = &source.interface {
+            socket.bind_device(Some(interface.as_bytes()))?;
+        }
+        bind_source(&socket, source)?;
+    }
+    if options.many {
+        join_datagrams(&socket);
+    }
+    socket.connect(&addr.into())?;
+    Ok(socket.into())
+}
+
+fn new_datagram(domain: Domain) -> io::Result<Socket> {
+    Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))
+}
+
+/// Lets the kernel join datagrams of one sender, where it can.
+fn join_datagrams(socket: &Socket) {
+    let _ = set_int(socket.as_raw_fd(), libc::SOL_UDP, libc::UDP_GRO, 1);
+}
+
+/// A socket for the datagrams of many clients. On an unspecified address it tells of each which
+/// address of ours it came to.
+fn listen_datagrams(
+    addr: SocketAddr,
+    options: &model::BindOptions,
+    reuse_port: bool,
+) -> io::Result<OwnedFd> {
+    let domain = Domain::for_address(addr);
+    let socket = netns::within(options.namespace.as_deref(), || new_datagram(domain))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(options.v6only || !options.v4v6)?;
+    }
+    if reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    if options.transparent {
+        set_transparent(&socket, addr)?;
+    }
+    if let Some(interface) = &options.interface {
+        socket.bind_device(Some(interface.as_bytes()))?;
+    }
+    if addr.ip().is_unspecified() {
+        let (level, name) = match addr {
+            SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_PKTINFO),
+            SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
+        };
+        set_int(socket.as_raw_fd(), level, name, 1)?;
+    }
+    join_datagrams(&socket);
+    // A burst may be longer than the usual room; less is what the system allows.
+    let _ = socket.set_recv_buffer_size(BURST);
+    socket.bind(&addr.into())?;
+    Ok(socket.into())
+}
+
+/// Room for datagrams that have not been read yet, bytes.
+const BURST: usize = 1 << 20;
+
+fn set_transparent(socket: &Socket, addr: SocketAddr) -> io::Result<()> {
+    match addr {
+        SocketAddr::V4(_) => socket.set_ip_transparent_v4(true),
+        SocketAddr::V6(_) => set_transparent_v6(socket),
+    }
 }
 
 fn bind_source(socket: &Socket, source: &SourceAddress) -> io::Result<()> {
@@ -125,7 +221,7 @@ pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool) -> io::Result<OwnedFd
         Address::Inet {
             host,
             port: PortSpec::Fixed(port),
-            ..
+            kind,
         } => {
             let addr = match host {
                 Host::Any => SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, *port)),
@@ -133,8 +229,13 @@ pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool) -> io::Result<OwnedFd
                 Host::Ip(ip) => SocketAddr::new(*ip, *port),
                 Host::Name(_) => return Err(io::ErrorKind::AddrNotAvailable.into()),
             };
+            if *kind == SocketKind::Datagram {
+                return listen_datagrams(addr, options, reuse_port);
+            }
             let domain = Domain::for_address(addr);
-            let socket = new_stream(domain, Some(Protocol::TCP))?;
+            let socket = netns::within(options.namespace.as_deref(), || {
+                new_stream(domain, Some(Protocol::TCP))
+            })?;
             if addr.is_ipv6() {
                 socket.set_only_v6(options.v6only || !options.v4v6)?;
             }
@@ -143,10 +244,13 @@ pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool) -> io::Result<OwnedFd
                 socket.set_reuse_port(true)?;
             }
             if options.transparent {
+                set_transparent(&socket, addr)?;
+            }
+            if options.moves {
                 if addr.is_ipv4() {
-                    socket.set_ip_transparent_v4(true)?;
+                    socket.set_freebind_v4(true)?;
                 } else {
-                    set_transparent_v6(&socket)?;
+                    socket.set_freebind_v6(true)?;
                 }
             }
             if let Some(interface) = &options.interface {
@@ -154,6 +258,9 @@ pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool) -> io::Result<OwnedFd
             }
             if let Some(mss) = options.mss.filter(|m| *m > 0) {
                 socket.set_tcp_mss(mss.unsigned_abs())?;
+            }
+            if let Some(name) = &options.congestion {
+                socket.set_tcp_congestion(name.as_bytes())?;
             }
             if let Some(timeout) = options.tcp_user_timeout {
                 socket.set_tcp_user_timeout(Some(timeout))?;
@@ -257,6 +364,42 @@ pub fn mark(fd: RawFd, tos: Option<u8>, mark: Option<u32>) {
     if let Some(mark) = mark {
         let _ = set_int(fd, libc::SOL_SOCKET, libc::SO_MARK, mark as i32);
     }
+}
+
+/// Has a connection end without the client's hearing of it when it is closed: in repair mode the
+/// kernel sends nothing, which needs CAP_NET_ADMIN; else a reset that passes no router.
+pub fn silence(fd: RawFd, how: Silence) {
+    let quiet =
+        how == Silence::Complete && set_int(fd, libc::IPPROTO_TCP, libc::TCP_REPAIR, 1).is_ok();
+    if quiet {
+        return;
+    }
+    let ttl = match how {
+        Silence::Complete => 1,
+        Silence::Reset(ttl) => i32::from(ttl),
+    };
+    // Those of the other family are refused, and so is all of this where there is no IP.
+    let _ = set_int(fd, libc::IPPROTO_IP, libc::IP_TTL, ttl);
+    let _ = set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, ttl);
+    close_at_once(fd);
+}
+
+/// Has a connection end with a reset when it is closed.
+pub fn close_at_once(fd: RawFd) {
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    // SAFETY: value and length describe `linger`.
+    unsafe {
+        libc::setsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            size_of::<libc::linger>() as libc::socklen_t,
+        )
+    };
 }
 
 fn set_int(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {

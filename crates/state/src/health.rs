@@ -3,87 +3,11 @@
 //! A counter from 0 to `rise + fall - 1`; from `rise` on the server is up. A good check of a
 //! server that is up jumps to the top; a bad one at `rise` falls to 0.
 
+mod status;
+
+pub use status::{CheckStatus, Finding, Outcome};
+
 use std::time::{Duration, Instant};
-
-/// What one check came to, with HAProxy's names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum CheckStatus {
-    Unknown,
-    Init,
-    Analysis,
-    SockErr,
-    L4Ok,
-    L4TimeOut,
-    L4Con,
-    L6Ok,
-    L6TimeOut,
-    L6Response,
-    L7Ok,
-    L7OkCond,
-    L7TimeOut,
-    L7Response,
-    L7Status,
-}
-
-impl CheckStatus {
-    /// The code in the statistics.
-    pub fn code(self) -> &'static str {
-        match self {
-            CheckStatus::Unknown => "UNK",
-            CheckStatus::Init => "INI",
-            CheckStatus::Analysis => "HANA",
-            CheckStatus::SockErr => "SOCKERR",
-            CheckStatus::L4Ok => "L4OK",
-            CheckStatus::L4TimeOut => "L4TOUT",
-            CheckStatus::L4Con => "L4CON",
-            CheckStatus::L6Ok => "L6OK",
-            CheckStatus::L6TimeOut => "L6TOUT",
-            CheckStatus::L6Response => "L6RSP",
-            CheckStatus::L7Ok => "L7OK",
-            CheckStatus::L7OkCond => "L7OKC",
-            CheckStatus::L7TimeOut => "L7TOUT",
-            CheckStatus::L7Response => "L7RSP",
-            CheckStatus::L7Status => "L7STS",
-        }
-    }
-
-    /// In words.
-    pub fn describe(self) -> &'static str {
-        match self {
-            CheckStatus::Unknown => "Unknown",
-            CheckStatus::Init => "Initializing",
-            CheckStatus::Analysis => "Health analyze",
-            CheckStatus::SockErr => "Socket error",
-            CheckStatus::L4Ok => "Layer4 check passed",
-            CheckStatus::L4TimeOut => "Layer4 timeout",
-            CheckStatus::L4Con => "Layer4 connection problem",
-            CheckStatus::L6Ok => "Layer6 check passed",
-            CheckStatus::L6TimeOut => "Layer6 timeout",
-            CheckStatus::L6Response => "Layer6 invalid response",
-            CheckStatus::L7Ok => "Layer7 check passed",
-            CheckStatus::L7OkCond => "Layer7 check conditionally passed",
-            CheckStatus::L7TimeOut => "Layer7 timeout",
-            CheckStatus::L7Response => "Layer7 invalid response",
-            CheckStatus::L7Status => "Layer7 wrong status",
-        }
-    }
-
-    fn outcome(self) -> Outcome {
-        match self {
-            CheckStatus::L4Ok | CheckStatus::L6Ok | CheckStatus::L7Ok => Outcome::Passed,
-            CheckStatus::L7OkCond => Outcome::Conditional,
-            _ => Outcome::Failed,
-        }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Outcome {
-    Passed,
-    Conditional,
-    Failed,
-}
 
 /// What a change of state is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +21,25 @@ pub enum Change {
     Running,
 }
 
-/// A server's health.
+/// What a look at a server brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Noted {
+    /// The change of state, if it changed.
+    pub change: Option<Change>,
+    /// Whether the result or the count differs from the last, which `option log-health-checks` logs.
+    pub news: bool,
+}
+
+/// What a server's agent said last (manual section 5.2, `agent-check`).
+#[derive(Clone, Debug)]
+pub struct Agent {
+    /// The last result.
+    pub last: Finding,
+    /// Whether it keeps the server down.
+    pub down: bool,
+}
+
+/// A server's health: what its checks found, and whether its agent agrees.
 #[derive(Clone, Debug)]
 pub struct Health {
     rise: u32,
@@ -105,12 +47,10 @@ pub struct Health {
     counter: u32,
     stopping: bool,
     /// The last result.
-    pub status: CheckStatus,
-    /// Its HTTP status, if it has one.
-    pub status_code: Option<u16>,
-    /// How long it took.
-    pub duration: Duration,
-    /// Failed checks so far.
+    pub last: Finding,
+    /// Its agent, once there was one.
+    agent: Option<Box<Agent>>,
+    /// Failed checks so far, while it was up.
     pub failed: u64,
     /// Times it went down.
     pub went_down: u64,
@@ -129,9 +69,8 @@ impl Health {
             fall: fall.max(1),
             counter: rise,
             stopping: false,
-            status: CheckStatus::Unknown,
-            status_code: None,
-            duration: Duration::ZERO,
+            last: Finding::of(CheckStatus::Unknown),
+            agent: None,
             failed: 0,
             went_down: 0,
             changed: None,
@@ -143,9 +82,24 @@ impl Health {
         self.rise + self.fall - 1
     }
 
-    /// Whether it is up.
-    pub fn is_up(&self) -> bool {
+    /// Whether its checks pass.
+    pub fn passes(&self) -> bool {
         self.counter >= self.rise
+    }
+
+    /// What its agent said last.
+    pub fn agent(&self) -> Option<&Agent> {
+        self.agent.as_deref()
+    }
+
+    /// Whether its agent keeps it down.
+    pub fn agent_down(&self) -> bool {
+        self.agent.as_ref().is_some_and(|a| a.down)
+    }
+
+    /// Whether it is up: both its checks and its agent say so.
+    pub fn is_up(&self) -> bool {
+        self.passes() && !self.agent_down()
     }
 
     /// Whether it is up but takes no new sessions.
@@ -155,11 +109,16 @@ impl Health {
 
     /// (checks towards the change, checks that the change takes), as `2/3` in the statistics.
     pub fn progress(&self) -> (u32, u32) {
-        if self.is_up() {
+        if self.passes() {
             (self.counter - self.rise + 1, self.fall)
         } else {
             (self.counter, self.rise)
         }
+    }
+
+    /// The counter, from 0 to `rise + fall - 1`.
+    pub fn counter(&self) -> u32 {
+        self.counter
     }
 
     /// Whether the counter stands between sure states.
@@ -168,58 +127,105 @@ impl Health {
     }
 
     /// Takes one check's result at `now`.
-    pub fn on_result(
-        &mut self,
-        status: CheckStatus,
-        code: Option<u16>,
-        took: Duration,
-        now: Instant,
-    ) -> Option<Change> {
-        (self.status, self.status_code, self.duration) = (status, code, took);
-        let was_up = self.is_up();
-        match status.outcome() {
+    pub fn on_result(&mut self, found: Finding, now: Instant) -> Noted {
+        let before = (self.last.status, self.counter);
+        let (was_up, was_stopping) = (self.is_up(), self.is_stopping());
+        let outcome = found.status.outcome();
+        self.last = found;
+        match outcome {
+            Outcome::Neutral => return Noted::default(),
             Outcome::Failed => {
-                self.failed += 1;
+                self.failed += u64::from(self.passes());
                 if self.counter > self.rise {
                     self.counter -= 1;
-                    return None;
-                }
-                self.counter = 0;
-                if !was_up {
-                    return None;
-                }
-                self.stopping = false;
-                self.went_down += 1;
-                self.note(now, was_up);
-                Some(Change::Down)
-            }
-            outcome => {
-                if was_up {
-                    self.counter = self.top();
                 } else {
-                    self.counter += 1;
+                    (self.counter, self.stopping) = (0, false);
                 }
-                let stopping = outcome == Outcome::Conditional;
-                let turned = stopping != self.stopping;
-                if !self.is_up() {
-                    return None;
-                }
-                self.counter = self.top();
-                self.stopping = stopping;
-                match (was_up, turned) {
-                    (false, _) => {
-                        self.note(now, was_up);
-                        Some(Change::Up)
-                    }
-                    (true, true) => Some(if stopping {
-                        Change::Stopping
-                    } else {
-                        Change::Running
-                    }),
-                    (true, false) => None,
+            }
+            Outcome::Passed | Outcome::Conditional => {
+                self.counter = (self.counter + 1).min(self.top());
+                if self.passes() {
+                    self.counter = self.top();
+                    self.stopping = outcome == Outcome::Conditional;
                 }
             }
         }
+        Noted {
+            change: self.compare(was_up, was_stopping, now),
+            news: before != (self.last.status, self.counter),
+        }
+    }
+
+    /// Takes what the agent answered at `now`. A result that says nothing of the server, such as
+    /// an agent that cannot be reached, leaves the state as it is.
+    pub fn on_agent(&mut self, found: Finding, now: Instant) -> Noted {
+        let (was_up, was_stopping) = (self.is_up(), self.is_stopping());
+        let agent = self.agent.get_or_insert_with(|| {
+            Box::new(Agent {
+                last: Finding::of(CheckStatus::Init),
+                down: false,
+            })
+        });
+        let before = (agent.last.status, agent.down);
+        match found.status {
+            CheckStatus::L7Ok => agent.down = false,
+            CheckStatus::L7Status => agent.down = true,
+            _ => {}
+        }
+        let news = found.status != CheckStatus::Checked && before != (found.status, agent.down);
+        agent.last = found;
+        Noted {
+            change: self.compare(was_up, was_stopping, now),
+            news,
+        }
+    }
+
+    /// Sets what the agent says by hand (`set server … agent`).
+    pub fn force_agent(&mut self, down: bool, now: Instant) -> Option<Change> {
+        let (was_up, was_stopping) = (self.is_up(), self.is_stopping());
+        if let Some(agent) = &mut self.agent {
+            agent.down = down;
+        } else if down {
+            let last = Finding::of(CheckStatus::Init);
+            self.agent = Some(Box::new(Agent { last, down }));
+        }
+        self.compare(was_up, was_stopping, now)
+    }
+
+    /// Forgets the agent, because there is none any more.
+    pub fn drop_agent(&mut self) {
+        self.agent = None;
+    }
+
+    /// Maintenance begins: for the statistics it goes down.
+    pub fn suspend(&mut self, now: Instant) {
+        if self.is_up() {
+            self.went_down += 1;
+            self.note(now, true);
+        }
+    }
+
+    /// Maintenance is over: it is as at the start.
+    pub fn resume(&mut self, now: Instant) {
+        (self.counter, self.stopping) = (self.rise, false);
+        self.note(now, false);
+    }
+
+    /// What changed since, noted with its time.
+    fn compare(&mut self, was_up: bool, was_stopping: bool, now: Instant) -> Option<Change> {
+        let change = match (was_up, self.is_up()) {
+            (true, false) => Change::Down,
+            (false, true) => Change::Up,
+            (false, false) => return None,
+            (true, true) => match (was_stopping, self.is_stopping()) {
+                (false, true) => return Some(Change::Stopping),
+                (true, false) => return Some(Change::Running),
+                _ => return None,
+            },
+        };
+        self.went_down += u64::from(change == Change::Down);
+        self.note(now, was_up);
+        Some(change)
     }
 
     /// Leaves the sure state, so that the next check comes after `fastinter` (`on-error fastinter`).
@@ -235,16 +241,14 @@ impl Health {
     }
 
     /// Sets the state by hand (`set server … health`).
-    pub fn force(&mut self, change: Change, now: Instant) {
-        let was_up = self.is_up();
+    pub fn force(&mut self, change: Change, now: Instant) -> Option<Change> {
+        let (was_up, was_stopping) = (self.is_up(), self.is_stopping());
         (self.counter, self.stopping) = match change {
             Change::Down => (0, false),
             Change::Stopping => (self.top(), true),
             Change::Up | Change::Running => (self.top(), false),
         };
-        if was_up != self.is_up() {
-            self.note(now, was_up);
-        }
+        self.compare(was_up, was_stopping, now)
     }
 
     fn note(&mut self, now: Instant, was_up: bool) {
@@ -275,7 +279,7 @@ mod tests {
         let now = Instant::now();
         results
             .iter()
-            .map(|r| health.on_result(*r, None, Duration::ZERO, now))
+            .map(|r| health.on_result(Finding::of(*r), now).change)
             .collect()
     }
 

@@ -3,6 +3,8 @@
 use crate::counters::{Counter, Gauge, PerWorker, Rate};
 use crate::errors::Errors;
 use crate::generation::Generation;
+use crate::news::{self, Cause, News, Standing};
+use crate::{Backend, Server};
 use arc_swap::ArcSwap;
 use rules::Wall;
 use std::collections::HashMap;
@@ -79,10 +81,14 @@ pub struct Process {
     pub max_descriptors: u64,
     /// Connections now.
     pub connections: Gauge,
+    /// Those of them that begin with TLS.
+    pub tls_connections: Gauge,
     /// What the workers counted.
     pub counters: PerWorker<ProcessCounters>,
     /// The configuration in force.
     pub generation: ArcSwap<Generation>,
+    /// What the logs shall tell of servers.
+    pub news: News,
     /// The last malformed messages.
     pub errors: Errors,
     /// Variables of the `proc` scope.
@@ -104,7 +110,11 @@ impl Process {
         start: Instant,
         machine: Machine,
     ) -> Arc<Process> {
-        let rates = [config.global.maxconnrate, config.global.maxsessrate, None];
+        let rates = [
+            config.global.maxconnrate,
+            config.global.maxsessrate,
+            config.global.maxsslrate,
+        ];
         let process = Process {
             workers,
             started,
@@ -121,8 +131,10 @@ impl Process {
             hard_maxconn: maxconn,
             max_descriptors,
             connections: Gauge::default(),
+            tls_connections: Gauge::default(),
             counters: PerWorker::new(workers),
             generation: ArcSwap::from_pointee(Generation::default()),
+            news: News::default(),
             errors: Errors::default(),
             vars: Mutex::new(rules::Vars::limited(config.global.tuning.vars)),
             rate_limits: rates.map(|rate| AtomicU32::new(rate.unwrap_or(0))),
@@ -190,6 +202,12 @@ impl Process {
             || tls && reached(RateLimit::SslSessions, |c| &c.ssl_rate)
     }
 
+    /// Whether there are as many connections of TLS as `maxsslconn` allows.
+    pub fn is_full_of_tls(&self) -> bool {
+        let most = self.generation.load().config.global.maxsslconn;
+        most.is_some_and(|most| self.tls_connections.now() >= u64::from(most))
+    }
+
     /// Whether it is ending softly: no new connections, kept ones close after their request.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Relaxed)
@@ -208,6 +226,28 @@ impl Process {
     /// The place in [`PerWorker`] of what the kernel counted.
     pub fn kernel_writer(&self) -> usize {
         self.workers
+    }
+
+    /// A server's state has changed since `before`: the schedulers and the logs are told.
+    pub fn changed(
+        &self,
+        backend: &Arc<Backend>,
+        server: &Server,
+        before: Standing,
+        cause: Cause<'_>,
+    ) {
+        server.mirror_health();
+        backend.refresh();
+        let mail = Standing::of(backend, server).is_worth_a_mail(before);
+        for (at, (level, text)) in news::lines(backend, server, before, cause)
+            .into_iter()
+            .enumerate()
+        {
+            if mail && at == 0 {
+                self.news.mail(backend.proxy(), level, &text);
+            }
+            self.news.tell(backend.proxy(), level, text);
+        }
     }
 
     /// Milliseconds since the start, the clock of the rates.

@@ -3,6 +3,9 @@
 use crate::counters::{Gauge, PerWorker, ServerCounters};
 use crate::cut::Cuts;
 use crate::health::Health;
+use crate::loads::{Loads, Measure, Seat};
+use crate::names::Given;
+use crate::pace::Pace;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use model::{Address, Host, PortSpec};
 use std::net::{IpAddr, SocketAddr};
@@ -107,15 +110,20 @@ impl Admin {
     pub const CONFIGURED_MAINT: u8 = 1 << 2;
     /// Drain asked for at run time.
     pub const FORCED_DRAIN: u8 = 1 << 3;
+    /// The server it tracks drains.
+    pub const INHERITED_DRAIN: u8 = 1 << 4;
+    /// Its name has no address.
+    pub const UNRESOLVED: u8 = 1 << 5;
 
     /// Whether it is in maintenance.
     pub fn in_maintenance(self) -> bool {
-        self.0 & (Admin::FORCED_MAINT | Admin::INHERITED_MAINT | Admin::CONFIGURED_MAINT) != 0
+        let maintenance = Admin::FORCED_MAINT | Admin::INHERITED_MAINT | Admin::CONFIGURED_MAINT;
+        self.0 & (maintenance | Admin::UNRESOLVED) != 0
     }
 
     /// Whether it drains.
     pub fn draining(self) -> bool {
-        self.0 & Admin::FORCED_DRAIN != 0
+        self.0 & (Admin::FORCED_DRAIN | Admin::INHERITED_DRAIN) != 0
     }
 }
 
@@ -132,6 +140,10 @@ pub struct Server {
     pub backend: Arc<str>,
     settings: ArcSwap<model::Server>,
     target: ArcSwapOption<Target>,
+    /// The name that it was given while running, by a service or an operator.
+    given: ArcSwapOption<Given>,
+    /// Whether an operator moved it: what its name resolved to before counts no more.
+    pinned: AtomicBool,
     weight: AtomicU32,
     maxconn: AtomicU32,
     admin: AtomicU8,
@@ -155,25 +167,40 @@ pub struct Server {
     health: Mutex<Health>,
     /// Whether active checks run (`enable|disable health`).
     pub checks_enabled: AtomicBool,
+    /// Whether its agent is asked (`enable|disable agent`).
+    pub agent_enabled: AtomicBool,
     /// What the workers counted.
     pub counters: PerWorker<ServerCounters>,
+    /// What is measured of it, for schedulers that look at that.
+    pub(crate) pace: Pace,
+    /// Its place among the loads that are compared, while it may be chosen by load.
+    pub(crate) seat: ArcSwapOption<Seat>,
+}
+
+/// [`Admin::UNRESOLVED`] where a server starts with a name that has no address yet.
+fn unresolved(settings: &model::Server) -> u8 {
+    match Target::of(&settings.address) {
+        None if settings.hostname.is_some() => Admin::UNRESOLVED,
+        _ => 0,
+    }
 }
 
 impl Server {
     /// A server as configured.
     pub fn new(uid: u32, backend: &Arc<str>, settings: &model::Server, workers: usize) -> Server {
         let (rise, fall) = settings.check.as_ref().map_or((2, 3), |c| (c.rise, c.fall));
-        let admin = if settings.disabled {
-            Admin::CONFIGURED_MAINT
-        } else {
-            0
-        };
+        let mut admin = unresolved(settings);
+        if settings.disabled {
+            admin |= Admin::CONFIGURED_MAINT;
+        }
         Server {
             uid,
             id: settings.id,
             name: Arc::clone(&settings.name),
             backend: Arc::clone(backend),
             target: ArcSwapOption::from(Target::of(&settings.address).map(Arc::new)),
+            given: ArcSwapOption::empty(),
+            pinned: AtomicBool::new(false),
             weight: AtomicU32::new(settings.weight.into()),
             maxconn: AtomicU32::new(settings.maxconn),
             admin: AtomicU8::new(admin),
@@ -188,7 +215,10 @@ impl Server {
             queued: Gauge::default(),
             health: Mutex::new(Health::new(rise, fall)),
             checks_enabled: AtomicBool::new(true),
+            agent_enabled: AtomicBool::new(true),
             counters: PerWorker::new(workers),
+            pace: Pace::default(),
+            seat: ArcSwapOption::empty(),
             settings: ArcSwap::from_pointee(settings.clone()),
         }
     }
@@ -206,13 +236,23 @@ impl Server {
         if old.disabled != settings.disabled {
             self.change_admin(Admin::CONFIGURED_MAINT, settings.disabled);
         }
-        if old.address != settings.address {
+        // An address that was resolved meanwhile is better than the one of the start.
+        let follows = |s: &model::Server| (s.hostname.clone(), s.resolution.clone());
+        let resolved = settings.resolution.is_some() && follows(&old) == follows(settings);
+        if old.address != settings.address && !resolved {
+            self.give(None);
+            self.pin(false);
+            self.change_admin(Admin::UNRESOLVED, unresolved(settings) != 0);
             self.target
                 .store(Target::of(&settings.address).map(Arc::new));
             let (rise, fall) = settings.check.as_ref().map_or((2, 3), |c| (c.rise, c.fall));
             *self.health() = Health::new(rise, fall);
-            self.mirror_health();
+            self.pace.forget();
         }
+        if settings.agent.is_none() {
+            self.health().drop_agent();
+        }
+        self.mirror_health();
     }
 
     /// The settings in force.
@@ -232,6 +272,31 @@ impl Server {
     /// Where it is; `None` while its name has no address.
     pub fn target(&self) -> Option<Arc<Target>> {
         self.target.load_full()
+    }
+
+    /// The name that it was given while running.
+    pub fn given(&self) -> Option<Arc<Given>> {
+        self.given.load_full()
+    }
+
+    /// Gives it a name, or takes it back.
+    pub fn give(&self, name: Option<Given>) {
+        self.given.store(name.map(Arc::new));
+    }
+
+    /// Whether an operator moved it by its address.
+    pub fn is_pinned(&self) -> bool {
+        self.pinned.load(Relaxed)
+    }
+
+    /// Notes that it was moved by an operator, or that its name has the word again.
+    pub fn pin(&self, on: bool) {
+        self.pinned.store(on, Relaxed);
+    }
+
+    /// Leaves it without an address.
+    pub fn clear_target(&self) {
+        self.target.store(None);
     }
 
     /// Moves it (`set server … addr`).
@@ -257,6 +322,7 @@ impl Server {
     /// Changes it (`set maxconn server`).
     pub fn set_maxconn(&self, maxconn: u32) {
         self.maxconn.store(maxconn, Relaxed);
+        self.weigh();
     }
 
     /// What keeps it out.
@@ -273,7 +339,40 @@ impl Server {
         }
     }
 
-    /// Whether its checks say that it is up.
+    /// The same at `now`, as an operator or the agent has it: maintenance counts as time down, and
+    /// after it the server begins anew.
+    pub fn administer(&self, flag: u8, on: bool, now: std::time::Instant) {
+        let before = self.admin().in_maintenance();
+        self.change_admin(flag, on);
+        match (before, self.admin().in_maintenance()) {
+            (false, true) => self.health().suspend(now),
+            (true, false) => self.health().resume(now),
+            _ => {}
+        }
+    }
+
+    /// Ends maintenance and drain (`set server … state ready`).
+    pub fn make_ready(&self, now: std::time::Instant) {
+        for flag in [
+            Admin::FORCED_MAINT,
+            Admin::CONFIGURED_MAINT,
+            Admin::FORCED_DRAIN,
+        ] {
+            self.administer(flag, false, now);
+        }
+    }
+
+    /// Whether its agent is asked.
+    pub fn has_agent(&self) -> bool {
+        self.settings().agent.is_some() && self.agent_enabled.load(Relaxed)
+    }
+
+    /// Whether its health is checked.
+    pub fn has_check(&self) -> bool {
+        self.settings().check.is_some() && self.checks_enabled.load(Relaxed)
+    }
+
+    /// Whether its checks and its agent say that it is up.
     pub fn is_up(&self) -> bool {
         self.up.load(Relaxed)
     }
@@ -375,7 +474,13 @@ impl Server {
             self.health().force(change, now);
             self.mirror_health();
         }
-        self.change_admin(Admin::INHERITED_MAINT, tracked.admin().in_maintenance());
+        let drains = tracked.admin().draining();
+        self.administer(
+            Admin::INHERITED_MAINT,
+            tracked.admin().in_maintenance(),
+            now,
+        );
+        self.change_admin(Admin::INHERITED_DRAIN, drains);
         before != (self.is_up(), self.is_stopping(), self.admin())
     }
 
@@ -388,5 +493,78 @@ impl Server {
             }
             limit => self.sessions.try_enter(limit.into()),
         }
+    }
+
+    /// Its load as `loads` measures it, with so many sessions and waiting requests.
+    pub(crate) fn load(&self, loads: &Loads, sessions: u64) -> u32 {
+        let lighter = self.seat.load().as_ref().map_or(1.0, |seat| seat.lighter);
+        self.pace.load(loads, lighter, sessions)
+    }
+
+    /// Tells the scheduler its load, if that goes by load.
+    pub(crate) fn weigh(&self) {
+        self.tell(false);
+    }
+
+    /// The same, and puts right what went stale on the way.
+    pub(crate) fn weigh_again(&self) {
+        self.tell(true);
+    }
+
+    fn tell(&self, all: bool) {
+        let Some(seat) = &*self.seat.load() else {
+            return;
+        };
+        let sessions = self.sessions.now();
+        let limit = u64::from(self.ramped(self.maxconn()));
+        let room = limit == 0 || sessions < limit;
+        let busy = sessions + self.queued.now();
+        let load = room.then(|| self.pace.load(&seat.loads, seat.lighter, busy));
+        seat.loads.set(seat.at, load, all);
+    }
+
+    /// An answer of it has begun.
+    pub(crate) fn answered(&self, took: std::time::Duration, now: u64) {
+        let Some(seat) = &*self.seat.load() else {
+            return;
+        };
+        if matches!(seat.loads.measure, Measure::ResponseTime | Measure::Fastest) {
+            self.pace.answered(took, &seat.loads, now);
+            self.weigh();
+        }
+    }
+
+    /// It could not be reached, or did not answer.
+    pub(crate) fn failed(&self, now: u64) {
+        let Some(seat) = &*self.seat.load() else {
+            return;
+        };
+        if matches!(seat.loads.measure, Measure::ResponseTime | Measure::Fastest) {
+            self.pace.failed(&seat.loads, now);
+            self.weigh();
+        }
+    }
+
+    /// Bytes have passed.
+    pub(crate) fn moved(&self, bytes: u64, now: u64) {
+        let Some(seat) = &*self.seat.load() else {
+            return;
+        };
+        if bytes > 0 && seat.loads.measure == Measure::Bandwidth {
+            self.pace.moved(bytes, now);
+            self.weigh();
+        }
+    }
+
+    /// A session has left it, which moved so many bytes; `ahead` were counted and did not come.
+    pub(crate) fn left(&self, ahead: u64, moved: u64) {
+        let Some(seat) = &*self.seat.load() else {
+            return;
+        };
+        if seat.loads.measure == Measure::Bandwidth {
+            self.pace.unmoved(ahead);
+            seat.loads.learn(moved);
+        }
+        self.weigh();
     }
 }

@@ -1,3 +1,8 @@
 //! Formats of bytes between machines, read and written without I/O.
 
+pub mod agent;
+pub mod announce;
+pub mod dns;
 pub mod proxy;
+pub mod rdp;
+pub mod vrrp;

@@ -258,6 +258,29 @@ pub fn header(
     extensions: &[(u8, &[u8])],
     checked: bool,
 ) -> Vec<u8> {
+    build(addresses, extensions, checked, STREAM)
+}
+
+/// The header of version 2 that a datagram begins with.
+pub fn datagram_header(
+    addresses: Option<(SocketAddr, SocketAddr)>,
+    extensions: &[(u8, &[u8])],
+    checked: bool,
+) -> Vec<u8> {
+    build(addresses, extensions, checked, DATAGRAM)
+}
+
+/// Transport of the addresses: a byte stream.
+const STREAM: u8 = 1;
+/// Transport of the addresses: datagrams.
+const DATAGRAM: u8 = 2;
+
+fn build(
+    addresses: Option<(SocketAddr, SocketAddr)>,
+    extensions: &[(u8, &[u8])],
+    checked: bool,
+    transport: u8,
+) -> Vec<u8> {
     let mut out = SIGNATURE.to_vec();
     let mut content = Vec::new();
     let (command, family) = match addresses.map(alike) {
@@ -266,14 +289,14 @@ pub fn header(
             content.extend_from_slice(&to.ip().octets());
             content.extend_from_slice(&from.port().to_be_bytes());
             content.extend_from_slice(&to.port().to_be_bytes());
-            (0x21, 0x11)
+            (0x21, 0x10 | transport)
         }
         Some((SocketAddr::V6(from), SocketAddr::V6(to))) => {
             content.extend_from_slice(&from.ip().octets());
             content.extend_from_slice(&to.ip().octets());
             content.extend_from_slice(&from.port().to_be_bytes());
             content.extend_from_slice(&to.port().to_be_bytes());
-            (0x21, 0x21)
+            (0x21, 0x20 | transport)
         }
         _ => (0x20, 0x00),
     };

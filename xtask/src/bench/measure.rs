@@ -1,7 +1,7 @@
 //! One measurement: a fresh network, an origin, a proxy, a load; and what they report.
 
 use super::arena::{self, Folder, Programs, Running};
-use super::loads::{Load, Section};
+use super::loads::Load;
 use super::peers::Peer;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -112,8 +112,8 @@ impl Stage {
         let sink = sink.map_err(|e| format!("UDP port {}: {e}", arena::SINK))?;
         let bench = &programs.bench;
         let awake = Running::start(arena::PROXY_CORE, bench, &["awake"])?;
-        // In TCP mode the load generator is its own origin.
-        let origin = if load.section == Section::Tcp {
+        // In a transfer, and for datagrams, the load generator is its own origin.
+        let origin = if load.is_transfer() || load.is_datagrams() {
             None
         } else {
             let listen = address(arena::ORIGIN);
@@ -130,7 +130,9 @@ impl Stage {
             arena::PROXY_CORE
         };
         let proxy = Running::start(cores, &peer.program(programs), &arguments)?;
-        arena::wait_for(arena::FRONT)?;
+        if !load.is_datagrams() {
+            arena::wait_for(arena::FRONT)?;
+        }
         // Until the first health check has passed.
         std::thread::sleep(Duration::from_millis(300));
         Ok(Stage {
@@ -162,7 +164,7 @@ impl Stage {
         };
         let (seconds, pid) = (seconds.to_string(), self.pid().to_string());
         let connections = load.connections.to_string();
-        if load.section == Section::Tcp {
+        if load.is_transfer() {
             command.args([
                 "tcp",
                 "--listen",
@@ -170,6 +172,9 @@ impl Stage {
                 "--seconds",
                 "60",
             ]);
+        } else if load.is_datagrams() {
+            command.args(["udp", "--listen", &address(arena::ORIGIN)]);
+            command.args(["--seconds", &seconds]);
         } else {
             command.args(["load", "--path", load.path, "--seconds", &seconds]);
             command.args(["--idle", &load.affordable_idle().to_string()]);
@@ -179,7 +184,7 @@ impl Stage {
         if let Some(origin) = &self.origin {
             command.args(["--beside", &origin.pid().to_string()]);
         }
-        if let Some(requests) = requests.filter(|_| load.section != Section::Tcp) {
+        if let Some(requests) = requests.filter(|_| !load.is_transfer()) {
             command.args(["--requests", &requests]);
         }
         if let Some(length) = load.length() {

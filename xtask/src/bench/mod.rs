@@ -64,7 +64,7 @@ fn number(word: &str) -> Result<u64, String> {
 }
 
 const USAGE: &str = "usage: cargo xtask bench [--only LOAD|SECTION]... [--rounds N] [--seconds S] \
-    [--write]; sections are http, memory, workers, tls and tcp";
+    [--write]; sections are http, memory, workers, tls, tcp and udp";
 
 /// Runs what is asked for and prints tables; with `--write` they go into docs/performance.md.
 pub fn run(words: &[&str]) -> Result<(), Vec<String>> {
@@ -125,7 +125,11 @@ fn measure_load<'l>(
         .collect();
     // How many requests a round has is what haproxy answers in the time that is wanted.
     let one = Contestant {
-        peer: Peer::Haproxy,
+        peer: if Peer::Haproxy.can(load, programs) {
+            Peer::Haproxy
+        } else {
+            Peer::Mulgil
+        },
         threads: 1,
     };
     let trial = once(load, one, Extent::Seconds(wanted.seconds), programs, folder)?;

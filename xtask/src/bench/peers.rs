@@ -38,8 +38,9 @@ impl Peer {
     /// Whether it can take part in a load.
     pub fn can(self, load: &Load, programs: &Programs) -> bool {
         match self {
-            Peer::Haproxy => true,
+            Peer::Haproxy => !load.is_datagrams(),
             Peer::Mulgil => load.tls.is_none() || speaks_tls(&programs.mulgil),
+            Peer::Nginx if load.is_datagrams() => Path::new(NGINX_STREAM).exists(),
             Peer::Nginx => load.section == Section::Http && !load.rules,
         }
     }
@@ -52,7 +53,11 @@ impl Peer {
         folder: &Folder,
     ) -> Result<Vec<String>, String> {
         if self == Peer::Nginx {
-            let file = folder.file("nginx.conf", &nginx_config(folder))?;
+            let text = match load.is_datagrams() {
+                true => nginx_stream_config(load, folder),
+                false => nginx_config(folder),
+            };
+            let file = folder.file("nginx.conf", &text)?;
             return Ok(vec!["-c".into(), file]);
         }
         let crt = match load.tls {
@@ -79,10 +84,10 @@ pub fn config(load: &Load, threads: u32, crt: Option<&str>) -> String {
         0 => 4_000,
         idle => idle + 100,
     };
-    let mode = if load.section == Section::Tcp {
-        "tcp"
-    } else {
-        "http"
+    let mode = match (load.tcp, load.is_datagrams()) {
+        (_, true) => "udp",
+        (true, false) => "tcp",
+        (false, false) => "http",
     };
     let ssl = crt.map_or(String::new(), |crt| format!(" ssl crt {crt}"));
     let mut out = format!(
@@ -115,6 +120,14 @@ pub fn config(load: &Load, threads: u32, crt: Option<&str>) -> String {
         );
     }
     out.push_str("    default_backend b\nbackend b\n");
+    if load.servers > 0 {
+        out.push_str("    balance leastconn\n    http-after-response set-status 200\n");
+        for n in 1..=load.servers {
+            let (a, b, c) = (n >> 16, (n >> 8) & 255, n & 255);
+            let _ = writeln!(out, "    server s{n} 10.{a}.{b}.{c}:80 redir http://x");
+        }
+        return out;
+    }
     let check = if mode == "http" {
         out.push_str("    option httpchk\n    http-check expect status 200\n");
         " check"
@@ -129,7 +142,13 @@ pub fn config(load: &Load, threads: u32, crt: Option<&str>) -> String {
 /// quarter less than with `splice-auto`, which seldom decides for it. Where connections are many,
 /// the pipes would want descriptors that these need.
 fn splicing(load: &Load) -> &'static str {
-    let large = matches!(load.path, "/64k" | "/1m") || load.section == Section::Tcp;
+    if load.is_datagrams() {
+        return match load.close {
+            true => "    udp-responses 1\n",
+            false => "",
+        };
+    }
+    let large = matches!(load.path, "/64k" | "/1m") || load.is_transfer();
     match (large && load.tls.is_none(), load.idle > 0) {
         (_, true) => "",
         (true, _) => "    option splice-response\n",
@@ -149,6 +168,21 @@ fn nginx_config(folder: &Folder) -> String {
          server {{ listen 127.0.0.1:{FRONT} backlog=4096;\n\
          location / {{ proxy_pass http://o; proxy_http_version 1.1;\n\
          proxy_set_header Connection \"\"; proxy_set_header X-Forwarded-For $remote_addr; }} }} }}\n"
+    )
+}
+
+/// Debian's module for streams and datagrams (libnginx-mod-stream).
+const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
+
+fn nginx_stream_config(load: &Load, folder: &Folder) -> String {
+    let dir = folder.0.display();
+    let responses = if load.close { "proxy_responses 1;" } else { "" };
+    format!(
+        "load_module {NGINX_STREAM};\n\
+         worker_processes 1; pid {dir}/nginx.pid; error_log {dir}/nginx.err; daemon off; user root;\n\
+         worker_rlimit_nofile 30000; events {{ worker_connections 20000; }}\n\
+         stream {{ server {{ listen 127.0.0.1:{FRONT} udp; proxy_pass 127.0.0.1:{ORIGIN};\n\
+         proxy_timeout 60s; {responses} }} }}\n"
     )
 }
 
@@ -195,7 +229,8 @@ mod tests {
         for load in LOADS.iter().filter(|l| l.tls.is_none()) {
             let text = config(load, 1, None);
             assert!(text.contains("nbthread 1"), "{}", load.key);
-            assert_eq!(text.contains("httpchk"), load.section != Section::Tcp);
+            let asked = !load.tcp && !load.is_datagrams() && load.servers == 0;
+            assert_eq!(text.contains("httpchk"), asked);
             assert_eq!(
                 text.matches("use_backend").count(),
                 if load.rules { 10 } else { 0 }

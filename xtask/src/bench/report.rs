@@ -72,8 +72,9 @@ pub fn table(section: Section, rows: &[Row<'_>]) -> String {
         Section::Http => http(rows),
         Section::Memory => memory(rows),
         Section::Workers => workers(rows),
-        Section::Tls => tls(rows),
+        Section::Tls | Section::Choosing => per_request(rows),
         Section::Tcp => tcp(rows),
+        Section::Udp => udp(rows),
     }
 }
 
@@ -146,7 +147,7 @@ fn workers(rows: &[Row<'_>]) -> String {
     out
 }
 
-fn tls(rows: &[Row<'_>]) -> String {
+fn per_request(rows: &[Row<'_>]) -> String {
     let mut out = String::from(
         "| load | mulgil µs | haproxy µs | mulgil / haproxy (rounds) | mulgil per CPU second \
          | haproxy per CPU second |\n|---|---|---|---|---|---|\n",
@@ -168,15 +169,38 @@ fn tls(rows: &[Row<'_>]) -> String {
     out
 }
 
+fn udp(rows: &[Row<'_>]) -> String {
+    let mut out = String::from(
+        "| datagrams | mulgil µs | nginx µs | mulgil / nginx (rounds) | mulgil /s | nginx /s |\n\
+         |---|---|---|---|---|---|\n",
+    );
+    for row in rows {
+        let us = |s: &Sample| s.cpu / 1000.0;
+        let rate = |s: &Sample| s.per_second;
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} | {} | {} | {} |",
+            row.load.title(),
+            shown(row.median(Peer::Mulgil, 1, us), 2),
+            shown(row.median(Peer::Nginx, 1, us), 2),
+            row.ratio(((Peer::Mulgil, 1), (Peer::Nginx, 1)), us),
+            shown(row.median(Peer::Mulgil, 1, rate), 0),
+            shown(row.median(Peer::Nginx, 1, rate), 0),
+        );
+    }
+    out
+}
+
 fn tcp(rows: &[Row<'_>]) -> String {
     let mut out = String::from(
         "| TCP mode | mulgil CPU s | haproxy CPU s | mulgil / haproxy (rounds) \
-         | mulgil GiB/s | haproxy GiB/s |\n|---|---|---|---|---|---|\n",
+         | mulgil /s | haproxy /s |\n|---|---|---|---|---|---|\n",
     );
     const GIB: f64 = (1u64 << 30) as f64;
     for row in rows {
-        let seconds = |s: &Sample| s.cpu * GIB / 1e9;
-        let rate = |s: &Sample| s.per_second / GIB;
+        let unit = if row.load.is_transfer() { GIB } else { 1000.0 };
+        let seconds = |s: &Sample| s.cpu * unit / 1e9;
+        let rate = |s: &Sample| s.per_second / unit;
         let _ = writeln!(
             out,
             "| {} | {} | {} | {} | {} | {} |",

@@ -7,13 +7,16 @@ mod limits;
 mod malformed;
 mod packets;
 mod process;
+mod resolvers;
 mod servers;
 mod sessions;
 mod set_server;
 mod statistics;
+mod tables;
 mod variables;
+mod vrrp;
 
-pub(crate) use set_server::{ready, set_admin};
+pub(crate) use set_server::{change, drain, maintain, ready};
 
 use crate::cli::{Cli, Said, World};
 use model::CliLevel;
@@ -68,10 +71,13 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         malformed::COMMANDS,
         packets::COMMANDS,
         process::COMMANDS,
+        resolvers::COMMANDS,
         servers::COMMANDS,
         sessions::COMMANDS,
         statistics::COMMANDS,
+        tables::COMMANDS,
         variables::COMMANDS,
+        vrrp::COMMANDS,
     ]
     .into_iter()
     .flatten()

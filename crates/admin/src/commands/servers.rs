@@ -1,11 +1,10 @@
 //! Servers: maintenance, weights, checks, their lists, and those that come and go at run time.
 
-use super::set_server::{ready, set_admin, set_server, set_weight};
+use super::set_server::{maintain, ready, set_server, set_weight};
 use super::{Command, backend_of, with_server};
 use crate::cli::{Cli, Grave, Said, World};
 use crate::servers_state;
 use model::{CliLevel, Config, Proxy};
-use state::Admin;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -30,7 +29,12 @@ pub(super) static COMMANDS: &[Command] = &[
         "disable agent",
         "disable agent checks",
         CliLevel::Admin,
-        |_, w, a, _| with_server(w, a, |_, _| Said::nothing()),
+        |_, w, a, _| {
+            with_server(w, a, |_, s| {
+                s.agent_enabled.store(false, Relaxed);
+                Said::nothing()
+            })
+        },
     ),
     Command::new(
         &["disable", "health"],
@@ -51,7 +55,7 @@ pub(super) static COMMANDS: &[Command] = &[
         CliLevel::Admin,
         |_, w, a, _| {
             with_server(w, a, |b, s| {
-                set_admin(b, s, Admin::FORCED_MAINT, true);
+                maintain(w.process, b, s, w.now);
                 Said::nothing()
             })
         },
@@ -63,7 +67,10 @@ pub(super) static COMMANDS: &[Command] = &[
         CliLevel::Admin,
         |_, w, a, _| {
             with_server(w, a, |_, s| match s.settings().agent {
-                Some(_) => Said::nothing(),
+                Some(_) => {
+                    s.agent_enabled.store(true, Relaxed);
+                    Said::nothing()
+                }
                 None => Said::fault("Agent was not configured on this server, cannot enable."),
             })
         },
@@ -92,7 +99,7 @@ pub(super) static COMMANDS: &[Command] = &[
         CliLevel::Admin,
         |_, w, a, _| {
             with_server(w, a, |b, s| {
-                ready(b, s);
+                ready(w.process, b, s, w.now);
                 Said::nothing()
             })
         },
@@ -147,7 +154,7 @@ pub(super) static COMMANDS: &[Command] = &[
         CliLevel::Admin,
         |_, w, a, _| {
             with_server(w, a, |b, s| {
-                set_weight(b, s, a.get(1).copied().unwrap_or_default())
+                set_weight(w, b, s, a.get(1).copied().unwrap_or_default())
             })
         },
     ),

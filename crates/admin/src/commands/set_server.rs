@@ -1,27 +1,47 @@
 //! `set server` and what shares its parts.
 
 use crate::cli::{Grave, Said, World};
-use model::{Address, Check, Host, PortSpec, SocketKind};
+use model::{Address, AgentCheck, Check, Host, PortSpec, SocketKind};
 use state::health::Change;
-use state::{Admin, Backend, Server, Target};
+use state::names::Given;
+use state::news::{Cause, Standing};
+use state::{Admin, Backend, Process, Server, Target};
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
-pub(crate) fn set_admin(backend: &Arc<Backend>, server: &Server, flag: u8, on: bool) {
-    server.change_admin(flag, on);
-    backend.refresh();
+/// Changes a server as an operator says, and has it told.
+pub(crate) fn change(
+    process: &Process,
+    backend: &Arc<Backend>,
+    server: &Server,
+    change: impl FnOnce(&Server),
+) {
+    let before = Standing::of(backend, server);
+    change(server);
+    process.changed(backend, server, before, Cause::Cli);
 }
 
-pub(crate) fn ready(backend: &Arc<Backend>, server: &Server) {
-    for flag in [
-        Admin::FORCED_MAINT,
-        Admin::CONFIGURED_MAINT,
-        Admin::FORCED_DRAIN,
-    ] {
-        server.change_admin(flag, false);
-    }
-    backend.refresh();
+/// Maintenance (`set server … state maint`).
+pub(crate) fn maintain(process: &Process, backend: &Arc<Backend>, server: &Server, now: Instant) {
+    change(process, backend, server, |s| {
+        s.administer(Admin::FORCED_DRAIN, false, now);
+        s.administer(Admin::FORCED_MAINT, true, now);
+    });
+}
+
+/// No new sessions (`set server … state drain`).
+pub(crate) fn drain(process: &Process, backend: &Arc<Backend>, server: &Server, now: Instant) {
+    change(process, backend, server, |s| {
+        s.make_ready(now);
+        s.administer(Admin::FORCED_DRAIN, true, now);
+    });
+}
+
+/// Neither (`set server … state ready`).
+pub(crate) fn ready(process: &Process, backend: &Arc<Backend>, server: &Server, now: Instant) {
+    change(process, backend, server, |s| s.make_ready(now));
 }
 
 /// The weight that `text` means for a server of this initial weight.
@@ -61,11 +81,15 @@ fn weight(text: &str, initial: u32) -> Result<u32, Said> {
         .ok_or_else(absolute)
 }
 
-pub(super) fn set_weight(backend: &Arc<Backend>, server: &Server, text: &str) -> Said {
+pub(super) fn set_weight(
+    w: &World<'_>,
+    backend: &Arc<Backend>,
+    server: &Server,
+    text: &str,
+) -> Said {
     match weight(text, server.settings().weight.into()) {
         Ok(value) => {
-            server.set_weight(value);
-            backend.refresh();
+            change(w.process, backend, server, |s| s.set_weight(value));
             Said::nothing()
         }
         Err(fault) => fault,
@@ -84,11 +108,11 @@ pub(super) fn set_server(
     let value = args.get(1).copied().unwrap_or_default();
     let rest = args.get(2..).unwrap_or_default();
     match args.first().copied().unwrap_or_default() {
-        "weight" => return set_weight(backend, server, value),
+        "weight" => return set_weight(w, backend, server, value),
         "state" => match value {
-            "ready" => ready(backend, server),
-            "drain" => set_admin(backend, server, Admin::FORCED_DRAIN, true),
-            "maint" => set_admin(backend, server, Admin::FORCED_MAINT, true),
+            "ready" => ready(w.process, backend, server, w.now),
+            "drain" => drain(w.process, backend, server, w.now),
+            "maint" => maintain(w.process, backend, server, w.now),
             _ => {
                 return Said::fault(
                     "'set server <srv> state' expects 'ready', 'drain' and 'maint'.",
@@ -96,7 +120,7 @@ pub(super) fn set_server(
             }
         },
         "health" => {
-            let change = match value {
+            let to = match value {
                 "up" => Change::Up,
                 "down" => Change::Down,
                 "stopping" => Change::Stopping,
@@ -106,16 +130,16 @@ pub(super) fn set_server(
                     );
                 }
             };
-            server.health().force(change, w.now);
-            server.mirror_health();
-            backend.refresh();
+            change(w.process, backend, server, |s| {
+                s.health().force(to, w.now);
+            });
         }
         "addr" if value.is_empty() => {
             return Said::fault(
                 "set server <b>/<s> addr requires an address and optionally a port.",
             );
         }
-        "addr" => return set_address(server, backend, value, rest),
+        "addr" => return set_address(server, backend, value, rest, w.now),
         "check-addr" if value.is_empty() => {
             return Said::fault(
                 "set server <b>/<s> check-addr requires an address and optionally a port.",
@@ -126,7 +150,21 @@ pub(super) fn set_server(
             return Said::fault("set server <b>/<s> check-port requires a port.");
         }
         "check-port" => return set_check_port(server, value),
-        "agent" | "agent-send" => return no_agent(true),
+        "agent" => {
+            let down = match value {
+                "up" => false,
+                "down" => true,
+                _ => return Said::fault("'set server <srv> agent' expects 'up' or 'down'."),
+            };
+            if !server.has_agent() {
+                return no_agent(true);
+            }
+            change(w.process, backend, server, |s| {
+                s.health().force_agent(down, w.now);
+            });
+        }
+        "agent-send" if !server.has_agent() => return no_agent(true),
+        "agent-send" => change_agent(server, |agent| agent.send = Some(value.into())),
         "agent-addr" if value.is_empty() => {
             return Said::fault(
                 "set server <b>/<s> agent-addr requires an address and optionally a port.",
@@ -135,15 +173,16 @@ pub(super) fn set_server(
         "agent-port" if value.is_empty() => {
             return Said::fault("set server <b>/<s> agent-port requires a port.");
         }
-        "agent-addr" | "agent-port" => return no_agent(false),
+        "agent-addr" | "agent-port" if !server.has_agent() => return no_agent(false),
+        "agent-addr" => return set_agent_address(server, value, rest),
+        "agent-port" => match check_port(value) {
+            Ok(port) => change_agent(server, |agent| agent.port = port),
+            Err(fault) => return fault,
+        },
         "fqdn" if value.is_empty() => {
             return Said::fault("set server <b>/<s> fqdn requires a FQDN.");
         }
-        "fqdn" => {
-            return Said::fault(
-                "set server <b>/<s> fqdn failed because no resolution is configured.",
-            );
-        }
+        "fqdn" => return set_hostname(server, backend, value),
         "ssl" => {
             return Said::fault(
                 "'set server <srv> ssl' cannot be set.  default-server should define ssl settings",
@@ -160,6 +199,27 @@ fn no_agent(stop: bool) -> Said {
     } else {
         Said::close_fault("agent checks are not enabled on this server")
     }
+}
+
+/// Changes how a server's agent is asked.
+fn change_agent(server: &Server, change: impl Fn(&mut AgentCheck)) {
+    server.change_settings(|settings| {
+        if let Some(agent) = &mut settings.agent {
+            change(Arc::make_mut(agent));
+        }
+    });
+}
+
+fn set_agent_address(server: &Server, text: &str, rest: &[&str]) -> Said {
+    let (address, port) = match new_place(text, rest) {
+        Ok(place) => place,
+        Err(fault) => return fault,
+    };
+    change_agent(server, |agent| {
+        agent.addr = Some(address.clone());
+        agent.port = port.unwrap_or(agent.port);
+    });
+    Said::nothing()
 }
 
 /// Changes a server's check, or says that there is none.
@@ -192,25 +252,31 @@ fn set_check_port(server: &Server, text: &str) -> Said {
     }
 }
 
-fn set_check_address(server: &Server, text: &str, rest: &[&str]) -> Said {
-    let Ok(ip) = text.parse::<IpAddr>() else {
-        return Said::close_fault(format!("invalid addr '{text}'"));
-    };
+/// `ADDRESS [port PORT]`.
+fn new_place(text: &str, rest: &[&str]) -> Result<(Address, Option<u16>), Said> {
+    let ip: IpAddr = text
+        .parse()
+        .map_err(|_| Said::close_fault(format!("invalid addr '{text}'")))?;
     let port = match rest {
-        ["port", text, ..] => match check_port(text) {
-            Ok(port) => Some(port),
-            Err(fault) => return fault,
-        },
+        ["port", text, ..] => Some(check_port(text)?),
         _ => None,
     };
-    change_check(server, |check| {
-        check.addr = Some(Address::Inet {
-            host: Host::Ip(ip),
-            port: PortSpec::None,
-            kind: SocketKind::Stream,
-        });
-        check.port = port.or(check.port);
-    })
+    let address = Address::Inet {
+        host: Host::Ip(ip),
+        port: PortSpec::None,
+        kind: SocketKind::Stream,
+    };
+    Ok((address, port))
+}
+
+fn set_check_address(server: &Server, text: &str, rest: &[&str]) -> Said {
+    match new_place(text, rest) {
+        Ok((address, port)) => change_check(server, |check| {
+            check.addr = Some(address.clone());
+            check.port = port.or(check.port);
+        }),
+        Err(fault) => fault,
+    }
 }
 
 /// A port as `server` lines write it: a number, or one added to the client's.
@@ -231,14 +297,53 @@ fn shown(port: PortSpec) -> String {
     }
 }
 
-fn set_address(server: &Server, backend: &Arc<Backend>, text: &str, rest: &[&str]) -> Said {
-    const BY: &str = "by 'stats socket command'";
+const BY: &str = "by 'stats socket command'";
+
+/// `set server … fqdn`: another name, which is resolved from now on.
+fn set_hostname(server: &Server, backend: &Backend, name: &str) -> Said {
+    if server.settings().resolution.is_none() {
+        return Said::fault("set server <b>/<s> fqdn failed because no resolution is configured.");
+    }
+    if server.service().is_some() {
+        return Said::fault("set server <b>/<s> fqdn failed because SRV resolution is configured.");
+    }
+    let old = server.hostname();
+    server.pin(false);
+    if old.as_deref() == Some(name) {
+        return Said::message(
+            Grave::Warning,
+            format_args!("no need to change the FDQN {BY}"),
+        );
+    }
+    server.give(Some(Given {
+        host: name.into(),
+        port: None,
+        addressed: false,
+    }));
+    Said::message(
+        Grave::Warning,
+        format_args!(
+            "{}/{} changed its FQDN from {} to {name} {BY}",
+            backend.name,
+            server.name,
+            old.as_deref().unwrap_or("(null)")
+        ),
+    )
+}
+
+fn set_address(
+    server: &Server,
+    backend: &Arc<Backend>,
+    text: &str,
+    rest: &[&str],
+    now: Instant,
+) -> Said {
     let Ok(ip) = text.parse::<IpAddr>() else {
         return Said::fault(format_args!("Invalid addr '{text}' {BY}"));
     };
     let (old_ip, old_port) = match server.target().as_deref() {
         Some(Target::Tcp { ip, port }) => (Some(*ip), *port),
-        _ => (None, PortSpec::None),
+        _ => (None, server.port()),
     };
     let mut out = match old_ip {
         Some(old) if old == ip => "no need to change the addr".to_string(),
@@ -263,7 +368,9 @@ fn set_address(server: &Server, backend: &Arc<Backend>, text: &str, rest: &[&str
         }
     }
     if old_ip != Some(ip) || port != old_port {
+        server.pin(true);
         server.set_target(Target::Tcp { ip, port });
+        server.administer(Admin::UNRESOLVED, false, now);
         backend.refresh();
     }
     Said::message(Grave::Warning, format_args!("{out} {BY}"))

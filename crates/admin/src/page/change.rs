@@ -1,9 +1,9 @@
 //! What a form that is sent from the page changes (`stats admin`).
 
 use super::Visit;
-use crate::commands::{ready, set_admin};
+use crate::commands::{self, drain, maintain, ready};
 use state::health::Change;
-use state::{Admin, Backend, Server};
+use state::{Backend, Process, Server};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -58,23 +58,44 @@ pub(super) const CHANGES: &[(&str, &str)] = &[
     ("hrunn", "health: up"),
     ("hnolb", "health: up, nothing new"),
     ("hdown", "health: down"),
+    ("dagent", "agent: off"),
+    ("eagent", "agent: on"),
+    ("arunn", "agent: up"),
+    ("adown", "agent: down"),
 ];
 
 /// Makes one change; whether it could be made.
-fn change(backend: &Arc<Backend>, server: &Server, action: &str, now: Instant) -> bool {
-    let force = |change| {
-        server.health().force(change, now);
-        server.mirror_health();
-        backend.refresh();
+fn change(
+    process: &Process,
+    backend: &Arc<Backend>,
+    server: &Server,
+    action: &str,
+    now: Instant,
+) -> bool {
+    let force = |to| {
+        commands::change(process, backend, server, |s| {
+            s.health().force(to, now);
+        });
+    };
+    let agent = |down| {
+        commands::change(process, backend, server, |s| {
+            s.health().force_agent(down, now);
+        });
     };
     let checked = server.settings().check.is_some();
+    let asked = server.settings().agent.is_some();
     match action {
-        "ready" => ready(backend, server),
-        "drain" => set_admin(backend, server, Admin::FORCED_DRAIN, true),
-        "maint" => set_admin(backend, server, Admin::FORCED_MAINT, true),
+        "ready" => ready(process, backend, server, now),
+        "drain" => drain(process, backend, server, now),
+        "maint" => maintain(process, backend, server, now),
         "dhlth" | "ehlth" if checked => {
             server.checks_enabled.store(action == "ehlth", Relaxed);
         }
+        "dagent" | "eagent" if asked => {
+            server.agent_enabled.store(action == "eagent", Relaxed);
+        }
+        "arunn" if server.has_agent() => agent(false),
+        "adown" if server.has_agent() => agent(true),
         "hrunn" => force(Change::Up),
         "hnolb" => force(Change::Stopping),
         "hdown" => force(Change::Down),
@@ -123,7 +144,7 @@ pub(super) fn apply(visit: &Visit<'_>, form: &[u8]) -> Outcome {
     }
     let changed = found
         .iter()
-        .filter(|s| change(backend, s, action, visit.now))
+        .filter(|s| change(visit.process, backend, s, action, visit.now))
         .count();
     match changed {
         0 => Outcome::Nothing,

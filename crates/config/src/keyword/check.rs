@@ -136,6 +136,10 @@ pub fn httpchk(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
     let version = l.arg(3);
     if !version.is_empty() {
         let mut parts = version.split("\r\n");
+        if version.contains("\r\n") {
+            let message = "headers behind the version are an old way to name them: use 'http-check send hdr NAME VALUE'";
+            l.warnings.push(Fault::warning(l.skip + 3, message));
+        }
         send.version = parts.next().unwrap_or("HTTP/1.0").into();
         for header in parts {
             if let Some((name, value)) = header.split_once(':') {
@@ -164,16 +168,7 @@ pub fn http_connect(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
                 at += 1;
             }
             "default" | "linger" => {}
-            other => {
-                return l.fail(
-                    at,
-                    near(
-                        "http-check connect word",
-                        other,
-                        &["port", "default", "linger"],
-                    ),
-                );
-            }
+            other => return l.fail(at, connect_word("http-check", other)),
         }
         at += 1;
     }
@@ -309,6 +304,27 @@ fn regex(l: &Line<'_>, at: usize) -> Result<Arc<str>, Fault> {
     Ok(text.into())
 }
 
+/// The sentence for a word of `connect` that we do not have.
+fn connect_word(kind: &str, word: &str) -> String {
+    let known = [
+        "addr",
+        "send-proxy",
+        "via-socks4",
+        "ssl",
+        "sni",
+        "alpn",
+        "proto",
+        "comment",
+    ];
+    if known.contains(&word) {
+        return format!(
+            "'{kind} connect {word}' is something of HAProxy that mulgil does not have yet"
+        );
+    }
+    let what = format!("{kind} connect word");
+    near(&what, word, &["port", "linger", "default"])
+}
+
 pub fn tcp_connect(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
     let (mut port, mut linger) = (None, false);
     let mut at = 0;
@@ -320,16 +336,7 @@ pub fn tcp_connect(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
             }
             "linger" => linger = true,
             "default" => {}
-            other => {
-                return l.fail(
-                    at,
-                    near(
-                        "tcp-check connect word",
-                        other,
-                        &["port", "linger", "default"],
-                    ),
-                );
-            }
+            other => return l.fail(at, connect_word("tcp-check", other)),
         }
         at += 1;
     }

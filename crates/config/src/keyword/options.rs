@@ -130,6 +130,13 @@ pub static OPTIONS: &[OptionDef] = &[
         |_, _| Ok(())
     ),
     option!(
+        no "disable-h2-upgrade",
+        FRONT,
+        "", "",
+        "accepted: a connection never changes to HTTP/2 here",
+        |_, _| Ok(())
+    ),
+    option!(
         no "dontlog-normal",
         FRONT,
         "", "",
@@ -201,6 +208,26 @@ pub static OPTIONS: &[OptionDef] = &[
                 at += 1;
             }
             d.http.forwardfor = Some(Arc::new(made));
+            Ok(())
+        }
+    ),
+    option!(
+        no "h1-case-adjust-bogus-client",
+        FRONT,
+        "", "",
+        "header names go to clients as h1-case-adjust writes them",
+        |d, l| {
+            d.http.recase_to_client = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        no "h1-case-adjust-bogus-server",
+        BACK,
+        "", "",
+        "header names go to servers as h1-case-adjust writes them",
+        |d, l| {
+            d.http.recase_to_server = !l.negated;
             Ok(())
         }
     ),
@@ -331,8 +358,11 @@ pub static OPTIONS: &[OptionDef] = &[
         no "independent-streams",
         ALL,
         "", "",
-        "accepted: each direction has its own patience already",
-        |_, _| Ok(())
+        "what is sent to a peer does not count as its life",
+        |d, l| {
+            d.independent_streams = !l.negated;
+            Ok(())
+        }
     ),
     option!(
         no "log-health-checks",
@@ -511,6 +541,19 @@ pub static OPTIONS: &[OptionDef] = &[
         "a log line for each connection",
         |d, _| {
             d.front.log_format = LogFormatSpec::Tcp;
+            Ok(())
+        }
+    ),
+    option!(
+        "udp-check",
+        BACK,
+        "",
+        "",
+        "check health by datagrams: see udp-check",
+        |d, _| {
+            d.check.udp = true;
+            d.check.tcp = false;
+            d.check.http = false;
             Ok(())
         }
     ),

@@ -6,8 +6,11 @@ use super::servers::{self, Finding};
 use crate::diag::Severity;
 use crate::draft::{Draft, ErrorLine, sections};
 use crate::load::Loaded;
-use model::{Balance, CheckKind, Config, HttpCheckStep, LogFormatSpec, Mode, Proxy};
+use model::{
+    Address, Balance, CheckKind, Config, Host, HttpCheckStep, LogFormatSpec, Mode, Proxy, Resolvers,
+};
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Keywords that mean something in HTTP mode only.
@@ -35,6 +38,8 @@ impl Loader<'_> {
             .collect();
         let families = packet::families(&drafts);
         self.check_ids(&drafts);
+        self.tables(&drafts);
+        self.machines_resolvers();
         let tracked = servers::tracked(&drafts);
         let mut ids: Vec<u32> = drafts.iter().map(|d| d.id.unwrap_or(0)).collect();
         number(ids.iter_mut(), 2);
@@ -48,20 +53,16 @@ impl Loader<'_> {
                 self.refuse_packet_words(draft);
             }
             self.fit_mode(draft);
+            self.fit_sockets(draft);
             self.check_effects(draft);
             number(draft.front.binds.iter_mut().map(|b| &mut b.id), 1);
             number(draft.back.servers.iter_mut().map(|s| &mut s.id), 1);
             draft.id = Some(id);
         }
+        self.finish_vrrp(&mut drafts);
         for draft in drafts {
             let proxy = self.proxy(draft);
             self.config.proxies.push(Arc::new(proxy));
-        }
-        if self.config.proxies.is_empty() && self.report.errors() == 0 {
-            self.report.general(
-                Severity::Error,
-                "there is no frontend, backend or listen section: nothing could be served",
-            );
         }
         let environment = self
             .env
@@ -74,6 +75,51 @@ impl Loader<'_> {
             config,
             report: self.report,
             env: self.env,
+        }
+    }
+
+    fn finish_vrrp(&mut self, drafts: &mut [Draft]) {
+        for (_, draft) in std::mem::take(&mut self.vrrp) {
+            let (vrrp, wrong) = draft.finish(
+                |name| self.frontends.contains_key(name),
+                |name| self.backends.contains_key(name),
+                &self.config.vrrp,
+            );
+            for (place, message) in wrong {
+                self.at(&place, Severity::Error, message);
+            }
+            self.config.vrrp.push(Arc::new(vrrp));
+        }
+        let virtuals: HashSet<IpAddr> = self
+            .config
+            .vrrp
+            .iter()
+            .flat_map(|v| v.addresses.iter().map(|a| a.ip))
+            .collect();
+        for bind in drafts.iter_mut().flat_map(|d| &mut d.front.binds) {
+            if let Address::Inet {
+                host: Host::Ip(ip), ..
+            } = &bind.address
+                && virtuals.contains(ip)
+            {
+                Arc::make_mut(&mut bind.options).moves = true;
+            }
+        }
+    }
+
+    /// The section `default` is there without being written: the machine's own name servers.
+    fn machines_resolvers(&mut self) {
+        let name: Arc<str> = "default".into();
+        if self.config.resolvers.contains_key(&name) {
+            return;
+        }
+        let nameservers = super::resolvers::of_machine(self.source).unwrap_or_default();
+        if !nameservers.is_empty() {
+            let section = Resolvers {
+                nameservers,
+                ..Resolvers::named(Arc::clone(&name))
+            };
+            self.config.resolvers.insert(name, Arc::new(section));
         }
     }
 
@@ -107,16 +153,17 @@ impl Loader<'_> {
                 Some(_) if *name == draft.name && draft.has_back() => {
                     format!("'{keyword}' leads '{name}' to itself: name another backend")
                 }
-                Some((mode, origin)) if (*mode == Mode::Packet) != (draft.mode == Mode::Packet) => {
+                // Bytes of HTTP may be passed on as bytes, but nothing else mixes.
+                Some((mode, origin))
+                    if *mode != draft.mode && !(draft.mode == Mode::Tcp && *mode == Mode::Http) =>
+                {
                     format!(
-                        "'{}' and backend '{name}' at {origin} are not both in 'mode packet': give both the same mode",
-                        draft.name
+                        "'{}' is in 'mode {}', but backend '{name}' at {origin} is in 'mode {}': give both the same mode",
+                        draft.name,
+                        draft.mode.name(),
+                        mode.name()
                     )
                 }
-                Some((Mode::Tcp, origin)) if draft.mode == Mode::Http => format!(
-                    "'{}' is in 'mode http', but backend '{name}' at {origin} is in 'mode tcp': give both the same mode",
-                    draft.name
-                ),
                 Some(_) => continue,
             };
             self.at(&reference.place, Severity::Error, message);
@@ -133,7 +180,20 @@ impl Loader<'_> {
             };
             self.at(&reference.place, Severity::Error, message);
         }
-        if draft.server_references.is_empty() {
+        for reference in &draft.resolvers_references {
+            let name = &reference.name;
+            let known = &self.config.resolvers;
+            if known.contains_key(name) {
+                continue;
+            }
+            let message = match rules::nearest(name, known.keys().map(|k| &**k)) {
+                Some(near) => format!("no 'resolvers {name}' to ask: did you mean '{near}'?"),
+                None => format!("no 'resolvers {name}' to ask: add that section"),
+            };
+            self.at(&reference.place, Severity::Error, message);
+        }
+        let servers = ["server", "server-template"];
+        if draft.server_references.is_empty() || servers.iter().any(|s| draft.refused.contains(s)) {
             return;
         }
         let names: HashSet<&str> = draft.back.servers.iter().map(|s| &*s.name).collect();
@@ -151,7 +211,7 @@ impl Loader<'_> {
     }
 
     fn check_servers(&mut self, draft: &Draft, tracked: &servers::Tracked) {
-        let findings = servers::findings(draft, tracked);
+        let findings = servers::findings(draft, tracked, &self.config.resolvers);
         if findings.is_empty() {
             return;
         }
@@ -174,14 +234,14 @@ impl Loader<'_> {
             missing.push("client");
         }
         if draft.has_back() && !draft.back.servers.is_empty() {
-            if t.connect.is_none() {
+            if t.connect.is_none() && draft.mode != Mode::Udp {
                 missing.push("connect");
             }
             if t.server.is_none() {
                 missing.push("server");
             }
         }
-        if !missing.is_empty() {
+        if !missing.is_empty() && !draft.refused.contains("timeout") {
             let message = format!(
                 "'{}' has no timeout for {}: dead peers would hold their connections for ever; set 'timeout {}'",
                 draft.name,
@@ -190,7 +250,8 @@ impl Loader<'_> {
             );
             self.at(&draft.place, Severity::Warning, message);
         }
-        if draft.has_front() && draft.front.binds.is_empty() && !draft.disabled {
+        let reachable = !draft.front.binds.is_empty() || draft.refused.contains("bind");
+        if draft.has_front() && !reachable && !draft.disabled {
             let message = format!(
                 "'{}' has no 'bind' line, so nobody can reach it: add one, or make it a backend",
                 draft.name
@@ -199,9 +260,10 @@ impl Loader<'_> {
         }
     }
 
-    /// Takes out of a proxy in TCP mode what only HTTP can do, and says so.
+    /// Takes out of a proxy in another mode what only HTTP can do, and says so.
     fn fit_mode(&mut self, draft: &mut Draft) {
-        if draft.mode != Mode::Tcp {
+        let mode = draft.mode.name();
+        if draft.mode == Mode::Http {
             return;
         }
         for keyword in NEEDS_HTTP {
@@ -209,7 +271,7 @@ impl Loader<'_> {
                 && (keyword != "monitor-uri" || draft.has_front())
             {
                 let message = format!(
-                    "'{keyword}' has no effect in '{}', which is in 'mode tcp': set 'mode http', or remove it",
+                    "'{keyword}' has no effect in '{}', which is in 'mode {mode}': set 'mode http', or remove it",
                     draft.name
                 );
                 self.at(place, Severity::Warning, message);
@@ -230,22 +292,16 @@ impl Loader<'_> {
         {
             *log = LogFormatSpec::Tcp;
             let message = format!(
-                "'{}' is in 'mode tcp', so its log lines are those of 'option tcplog': say that instead",
+                "'{}' is in 'mode {mode}', so its log lines are those of 'option tcplog': say that instead",
                 draft.name
             );
             let place = draft.marks.get("log-format").unwrap_or(&draft.place);
             self.at(place, Severity::Warning, message);
         }
-        let balance = &mut draft.back.balance;
-        if draft.section != sections::F
-            && matches!(
-                balance,
-                Balance::Uri { .. } | Balance::UrlParam { .. } | Balance::Header { .. }
-            )
-        {
-            *balance = Balance::RoundRobin;
+        if draft.section != sections::F && needs_http(&draft.back.balance) {
+            draft.back.balance = Balance::RoundRobin;
             let message = format!(
-                "'{}' is in 'mode tcp', where nothing of HTTP can be hashed: 'balance roundrobin' is used",
+                "'{}' is in 'mode {mode}', where nothing of HTTP can be hashed: 'balance roundrobin' is used",
                 draft.name
             );
             let place = draft.marks.get("balance").unwrap_or(&draft.place);
@@ -267,15 +323,31 @@ impl Loader<'_> {
             );
             self.at(place, Severity::Warning, message);
         }
+        let rdp = matches!(draft.back.balance, Balance::RdpCookie { .. });
+        if draft.has_back() && draft.mode == Mode::Http && (rdp || draft.back.rdp_cookie.is_some())
+        {
+            let message = format!(
+                "'{}' is in 'mode http', where there are no RDP cookies: they are looked for in 'mode tcp' only",
+                draft.name
+            );
+            let place = draft.marks.get("balance").filter(|_| rdp);
+            let place = place.unwrap_or(&draft.place);
+            self.at(place, Severity::Warning, message);
+        }
         for (kind, on) in [
             ("http-check", draft.check.http),
             ("tcp-check", draft.check.tcp),
+            ("udp-check", draft.check.udp),
         ] {
             if draft.has_back()
                 && !on
                 && let Some(place) = draft.marks.get(kind)
             {
-                let option = if kind == "tcp-check" { kind } else { "httpchk" };
+                let option = if kind == "http-check" {
+                    "httpchk"
+                } else {
+                    kind
+                };
                 let message = format!("'{kind}' has no effect without 'option {option}': add it");
                 self.at(place, Severity::Warning, message);
             }
@@ -344,6 +416,7 @@ impl Loader<'_> {
         draft.front.keepalive = keepalive(&draft.clitcpka);
         draft.back.keepalive = keepalive(&draft.srvtcpka);
         draft.back.check = Arc::new(check_kind(&mut draft));
+        draft.back.email = self.email_alert(&draft);
         draft.back.servers.shrink_to_fit();
         let errors = self.error_pages(std::mem::take(&mut draft.errors));
         Proxy {
@@ -367,10 +440,19 @@ impl Loader<'_> {
             tcp_request_content: draft.tcp_request_content,
             tcp_response_content: draft.tcp_response_content,
             inspect_delay: draft.inspect_delay,
+            independent_streams: draft.independent_streams,
             frontend: has_front.then(|| Box::new(draft.front)),
             backend: has_back.then(|| Box::new(draft.back)),
         }
     }
+}
+
+/// Whether a way to balance looks at requests of HTTP.
+fn needs_http(balance: &Balance) -> bool {
+    matches!(
+        balance,
+        Balance::Uri { .. } | Balance::UrlParam { .. } | Balance::Header { .. }
+    )
 }
 
 /// Numbers those that have none (0): the next free one at or above a counter, which starts at
@@ -403,6 +485,9 @@ fn check_kind(draft: &mut Draft) -> CheckKind {
             steps.insert(at, HttpCheckStep::Send(send));
         }
         return CheckKind::Http(steps);
+    }
+    if check.udp {
+        return CheckKind::Udp(check.script);
     }
     if check.tcp && !check.script.is_empty() {
         return CheckKind::TcpScript(check.script);

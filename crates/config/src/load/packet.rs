@@ -73,15 +73,10 @@ impl Loader<'_> {
                 self.at(place, Severity::Error, message);
             }
         }
-        if matches!(draft.back.balance, Balance::Maglev) {
-            let message = format!(
-                "'balance maglev' is for 'mode packet', which '{}' is not in: use 'hash-type consistent'",
-                draft.name
-            );
-            let place = draft.marks.get("balance").unwrap_or(&draft.place);
-            self.at(place, Severity::Error, message);
-        }
-        let packets = |t| matches!(t, Some(Transport::Udp | Transport::Any));
+        let packets = |t| {
+            matches!(t, Some(Transport::Any))
+                || draft.mode != Mode::Udp && matches!(t, Some(Transport::Udp))
+        };
         let mut binds = draft.front.binds.iter();
         if let Some(bind) = binds.find(|b| packets(b.options.transport)) {
             let message = format!(
@@ -173,11 +168,16 @@ impl Loader<'_> {
             Balance::Header { .. } => Some("hdr"),
             Balance::RdpCookie { .. } => Some("rdp-cookie"),
             Balance::Hash(_) => Some("hash"),
+            Balance::Maglev(by) if !by.is_empty() => Some("maglev with expressions"),
+            Balance::Sticky => Some("sticky"),
+            Balance::ResponseTime => Some("response-time"),
+            Balance::Fastest => Some("fastest"),
+            Balance::Bandwidth => Some("bandwidth"),
             _ => None,
         };
         if let Some(kind) = readable {
             let message = format!(
-                "'balance {kind}' reads what connections carry, which 'mode packet' of '{name}' does not: use roundrobin, leastconn, source, maglev, random or first"
+                "'balance {kind}' needs what connections carry or how long they take, which 'mode packet' of '{name}' does not see: use roundrobin, leastconn, source, maglev, random or first"
             );
             let place = draft.marks.get("balance").unwrap_or(&draft.place);
             self.at(place, Severity::Error, message);

@@ -1,0 +1,132 @@
+//! Sockets that fit a proxy's mode, and words that fit their sockets.
+
+use super::Loader;
+use crate::diag::Severity;
+use crate::draft::Draft;
+use model::{Address, BindOptions, Mode, SendProxy, Server, SocketKind, TcpCheckStep};
+use std::sync::Arc;
+
+impl Loader<'_> {
+    /// Makes the sockets of a proxy in UDP mode those for datagrams, and refuses what does not fit.
+    pub(super) fn fit_sockets(&mut self, draft: &mut Draft) {
+        let udp = draft.mode == Mode::Udp;
+        let mut errors = Vec::new();
+        for bind in &mut draft.front.binds {
+            match (udp, &mut bind.address) {
+                (true, Address::Inet { kind, .. }) => *kind = SocketKind::Datagram,
+                (true, other) => {
+                    errors.push(format!(
+                        "{} cannot take datagrams for '{}', which is in 'mode udp': name an address and a port",
+                        written(other), draft.name
+                    ));
+                }
+                (false, address) if address.is_datagram() => errors.push(format!(
+                    "{} is for datagrams, but '{}' is in 'mode {}': write tcp@, or set 'mode udp'",
+                    written(address),
+                    draft.name,
+                    draft.mode.name()
+                )),
+                (false, _) => {}
+            }
+            if udp {
+                errors.extend(
+                    stream_words(&bind.options).map(|word| unfit("bind", word, draft.name.clone())),
+                );
+            }
+        }
+        for server in &mut draft.back.servers {
+            match (udp, &mut server.address) {
+                (true, Address::Inet { kind, .. }) => *kind = SocketKind::Datagram,
+                (true, _) => errors.push(format!(
+                    "server '{}' of '{}', which is in 'mode udp', is no Internet address: name an address and a port",
+                    server.name, draft.name
+                )),
+                (false, address) if address.is_datagram() => errors.push(format!(
+                    "server '{}' is for datagrams, but '{}' is in 'mode {}': write tcp@, or set 'mode udp'",
+                    server.name, draft.name, draft.mode.name()
+                )),
+                (false, _) => {}
+            }
+            if udp {
+                errors.extend(
+                    stream_server_words(server)
+                        .map(|word| unfit("server", word, draft.name.clone())),
+                );
+            }
+        }
+        if udp && draft.check.udp && draft.has_back() {
+            let script = &draft.check.script;
+            if !script.iter().any(|s| matches!(s, TcpCheckStep::Send(_)))
+                || !script.iter().any(|s| matches!(s, TcpCheckStep::Expect(_)))
+            {
+                errors.push(format!(
+                    "'option udp-check' of '{}' does not say what is asked and answered, and silence proves nothing: add 'udp-check send' and 'udp-check expect'",
+                    draft.name
+                ));
+            }
+        }
+        if !udp && draft.has_back() {
+            for (keyword, said) in [
+                ("option udp-check", draft.check.udp),
+                ("udp-responses", draft.back.udp_responses.is_some()),
+            ] {
+                if said {
+                    errors.push(format!(
+                        "'{keyword}' is for datagrams, but '{}' is in 'mode {}': remove it, or set 'mode udp'",
+                        draft.name, draft.mode.name()
+                    ));
+                }
+            }
+        }
+        // One line may make many sockets.
+        errors.dedup();
+        for message in errors {
+            self.at(&draft.place, Severity::Error, message);
+        }
+    }
+}
+
+/// An address as a `bind` line has it.
+fn written(address: &Address) -> String {
+    match address {
+        Address::Unix { path, .. } => format!("'{path}'"),
+        Address::Abstract { name, .. } => format!("'abns@{name}'"),
+        Address::Fd(fd) => format!("'fd@{fd}'"),
+        Address::Inet { .. } => match address.socket() {
+            Some(socket) => format!("'udp@{socket}'"),
+            None => "'udp@…'".into(),
+        },
+    }
+}
+
+fn unfit(line: &str, word: &str, proxy: Arc<str>) -> String {
+    format!("'{line} … {word}' is for streams, but '{proxy}' is in 'mode udp': remove '{word}'")
+}
+
+/// Words of a `bind` line that mean nothing to datagrams.
+fn stream_words(o: &BindOptions) -> impl Iterator<Item = &'static str> {
+    [
+        ("ssl", o.tls.is_some()),
+        ("accept-proxy", o.accept_proxy),
+        ("defer-accept", o.defer_accept),
+        ("tfo", o.tfo),
+        ("mss", o.mss.is_some()),
+        ("tcp-ut", o.tcp_user_timeout.is_some()),
+        ("cc", o.congestion.is_some()),
+    ]
+    .into_iter()
+    .filter_map(|(word, said)| said.then_some(word))
+}
+
+/// Words of a `server` line that mean nothing to datagrams.
+fn stream_server_words(s: &Server) -> impl Iterator<Item = &'static str> {
+    [
+        ("ssl", s.tls.is_some()),
+        ("send-proxy", matches!(s.send_proxy, Some(SendProxy::V1))),
+        ("tfo", s.tfo),
+        ("tcp-ut", s.tcp_user_timeout.is_some()),
+        ("cc", s.congestion.is_some()),
+    ]
+    .into_iter()
+    .filter_map(|(word, said)| said.then_some(word))
+}

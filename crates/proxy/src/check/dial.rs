@@ -1,0 +1,124 @@
+//! Connections that checks make.
+
+use super::clock::{Clock, Phase};
+use crate::io::Io;
+use crate::socket::{self, Outgoing};
+use crate::transport::Transport;
+use model::{CheckTls, PortSpec, SendProxy};
+use state::health::{CheckStatus, Finding};
+use state::{Backend, Server, Target};
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+
+/// Where and how to connect.
+pub struct Route<'a> {
+    /// The address; its port counts when none is given here.
+    pub target: Target,
+    /// The port.
+    pub port: Option<u16>,
+    /// TLS, if any.
+    pub tls: Option<&'a CheckTls>,
+    /// How the PROXY protocol says that this is a check, if it does.
+    pub send_proxy: Option<SendProxy>,
+}
+
+/// What the system says of an error, without its number.
+pub fn said(e: &io::Error) -> String {
+    let text = e.to_string();
+    match text.split_once(" (os error") {
+        Some((said, _)) => said.to_string(),
+        None => text,
+    }
+}
+
+/// The server's port, if it does not depend on clients.
+pub fn served_port(server: &Server) -> Option<u16> {
+    match server.target().as_deref() {
+        Some(Target::Tcp {
+            port: PortSpec::Fixed(port),
+            ..
+        }) => Some(*port),
+        _ => None,
+    }
+}
+
+/// Makes a connection, TLS and PROXY header included.
+pub async fn connect(
+    backend: &Backend,
+    server: &Server,
+    route: &Route<'_>,
+    clock: &Clock,
+) -> Result<Transport, Finding> {
+    clock.enter(Phase::Connect);
+    let settings = server.settings();
+    let source = settings
+        .source
+        .as_deref()
+        .or(backend.side().source.as_deref());
+    let fd = match &route.target {
+        Target::Tcp { ip, port } => {
+            let own = match port {
+                PortSpec::Fixed(port) => Some(*port),
+                _ => None,
+            };
+            let Some(port) = route.port.or(own).or_else(|| served_port(server)) else {
+                return Err(Finding::of(CheckStatus::SockErr).because("no port to check"));
+            };
+            let options = Outgoing {
+                source,
+                keepalive: None,
+                user_timeout: settings.tcp_user_timeout,
+                fast_open: false,
+                congestion: settings.congestion.as_deref(),
+                namespace: settings.namespace.as_deref(),
+                many: false,
+            };
+            socket::connect_tcp((*ip, port).into(), &options)
+        }
+        Target::Unix(path) => socket::connect_unix(path),
+        Target::Abstract { name, padded } => socket::connect_abstract(name, *padded),
+    };
+    let refused = |e: io::Error| Finding::of(CheckStatus::L4Con).because(said(&e));
+    let io = fd.map(Io::new).map_err(refused)?;
+    poll_fn(|cx| io.poll_connected(cx)).await.map_err(refused)?;
+    let failed = |e: &str| Finding::of(CheckStatus::L6Response).because(e);
+    let mut io = match route.tls {
+        None => Transport::Plain(io),
+        Some(tls) => {
+            clock.enter(Phase::Handshake);
+            Transport::to_server(io, &tls.connector, tls.sni.as_deref(), &route.target)
+                .map_err(|e| failed(e.message()))?
+        }
+    };
+    // A check speaks for itself: there is no client to tell of.
+    let mut first = match route.send_proxy {
+        None => Vec::new(),
+        Some(SendProxy::V1) => wire::proxy::line(None),
+        Some(SendProxy::V2 { crc32c, .. }) => wire::proxy::header(None, &[], crc32c),
+    };
+    poll_fn(|cx| io.poll_established(cx, &mut first))
+        .await
+        .map_err(|e| failed(&said(&e)))?;
+    clock.enter(Phase::Answer);
+    Ok(io)
+}
+
+/// Sends all of it.
+pub async fn send(io: &mut Transport, bytes: &[u8]) -> Result<(), Finding> {
+    let failed = |e: io::Error| Finding::of(CheckStatus::L7Response).because(said(&e));
+    let mut at = 0;
+    while let Some(rest) = bytes.get(at..).filter(|r| !r.is_empty()) {
+        let n = poll_fn(|cx| io.poll_write(cx, &[IoSlice::new(rest)])).await;
+        at += n.map_err(failed)?;
+    }
+    poll_fn(|cx| io.poll_flush(cx)).await.map_err(failed)
+}
+
+/// Appends what comes next; whether that was anything.
+pub async fn receive(io: &mut Transport, into: &mut Vec<u8>) -> bool {
+    let mut chunk = [0; 4096];
+    let read = poll_fn(|cx| io.poll_read(cx, &mut chunk)).await;
+    let n = read.unwrap_or(0);
+    into.extend_from_slice(chunk.get(..n).unwrap_or_default());
+    n > 0
+}

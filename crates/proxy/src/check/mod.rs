@@ -1,0 +1,180 @@
+//! Active checks on the wire: who is asked when, and what becomes of the answers.
+//!
+//! Each worker keeps one task per check of its share of the servers. What a check does stands in
+//! the modules below; what its result means is decided by `state::health`.
+
+mod agent;
+mod clock;
+mod datagram;
+mod dial;
+mod probe;
+mod settle;
+
+pub use settle::observed;
+
+use crate::worker::Worker;
+use clock::Clock;
+use state::{Backend, Generation, Server};
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Keeps one task per check of this worker's share, whatever configuration is in force.
+pub async fn run(worker: Rc<Worker>) {
+    if worker.id == 0 {
+        tokio::task::spawn_local(write_news(Rc::clone(&worker)));
+    }
+    let watched = Rc::new(RefCell::new(HashSet::new()));
+    loop {
+        let generation = worker.generation();
+        for backend in &generation.backends {
+            for server in backend.servers() {
+                if server.uid as usize % worker.process.workers != worker.id {
+                    continue;
+                }
+                keep_up(&worker, &generation, backend, server);
+                let settings = server.settings();
+                for (kind, wanted) in [
+                    (Kind::Health, settings.check.is_some()),
+                    (Kind::Agent, settings.agent.is_some()),
+                ] {
+                    if wanted && watched.borrow_mut().insert((server.uid, kind)) {
+                        let watch = Watch {
+                            worker: Rc::clone(&worker),
+                            backend: Arc::clone(&backend.name),
+                            server: Arc::clone(server),
+                            kind,
+                        };
+                        let watched = Rc::clone(&watched);
+                        tokio::task::spawn_local(async move {
+                            watch.run().await;
+                            watched.borrow_mut().remove(&(watch.server.uid, kind));
+                        });
+                    }
+                }
+            }
+        }
+        drop(generation);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// Writes what is told of servers into the logs.
+async fn write_news(worker: Rc<Worker>) {
+    loop {
+        let line = poll_fn(|cx| worker.process.news.poll_next(cx.waker())).await;
+        if line.mail {
+            crate::mail::send(&worker, &line);
+            continue;
+        }
+        worker.logs.send(
+            &line.proxy.logs,
+            line.proxy.log_tag.as_deref(),
+            line.level,
+            worker.wall(Instant::now()),
+            line.text.as_bytes(),
+        );
+    }
+}
+
+/// Moves a slow start on, and follows the server that is tracked.
+fn keep_up(worker: &Worker, generation: &Generation, backend: &Arc<Backend>, server: &Server) {
+    let now = Instant::now();
+    if server.advance_start(worker.process.millis(now)) {
+        backend.refresh();
+    }
+    if let Some(track) = &server.settings().track {
+        let (of, name) = track.split_once('/').unwrap_or((&backend.name, track));
+        let tracked = generation.backend(of).and_then(|b| b.server(name));
+        if let Some(tracked) = tracked {
+            settle::follow(worker, backend, server, tracked, now);
+        }
+    }
+}
+
+/// Which of a server's two checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Health,
+    Agent,
+}
+
+/// One check of one server, again and again.
+struct Watch {
+    worker: Rc<Worker>,
+    backend: Arc<str>,
+    server: Arc<Server>,
+    kind: Kind,
+}
+
+impl Watch {
+    /// Until the configuration has no such check any more.
+    async fn run(&self) {
+        tokio::time::sleep(self.first_delay()).await;
+        while let Some(backend) = self.current() {
+            let begin = Instant::now();
+            let Some(interval) = self.once(&backend, begin).await else {
+                return;
+            };
+            drop(backend);
+            tokio::time::sleep(interval.saturating_sub(begin.elapsed())).await;
+        }
+    }
+
+    /// The first checks are spread over an interval of at most a second, so that a thousand
+    /// servers are not asked in one instant.
+    fn first_delay(&self) -> Duration {
+        let settings = self.server.settings();
+        let interval = match self.kind {
+            Kind::Health => settings.check.as_ref().map(|c| c.inter),
+            Kind::Agent => settings.agent.as_ref().map(|a| a.inter),
+        };
+        let generation = self.worker.generation();
+        let backend = generation.backend(&self.backend);
+        let servers = backend.map_or(1, |b| b.servers().len().max(1));
+        let place = (self.server.id as usize).saturating_sub(1) % servers;
+        interval.unwrap_or_default().min(Duration::from_secs(1)) * place as u32 / servers as u32
+    }
+
+    /// The backend of now, if the server is still one of it.
+    fn current(&self) -> Option<Arc<Backend>> {
+        let generation = self.worker.generation();
+        let backend = generation.backend(&self.backend)?;
+        backend.holds(&self.server).then(|| Arc::clone(backend))
+    }
+
+    /// One check; how long from its beginning to the next, or `None` when there is none any more.
+    async fn once(&self, backend: &Arc<Backend>, begin: Instant) -> Option<Duration> {
+        let maintained = self.server.admin().in_maintenance();
+        match self.kind {
+            Kind::Health => {
+                let check = self.server.settings().check.clone()?;
+                if self.server.has_check() && !maintained {
+                    let timeouts = &backend.proxy().timeouts;
+                    let clock = Clock::new(begin, check.inter, timeouts);
+                    let probing = probe::health(backend, &self.server, &check, &clock);
+                    let found = clock.bound(probing).await;
+                    settle::health(&self.worker, backend, &self.server, found);
+                }
+                Some(self.server.health().interval(&check))
+            }
+            Kind::Agent => {
+                let settings = self.server.settings().agent.clone()?;
+                // Only the agent can end what it began: it is asked in maintenance, too.
+                if self.server.has_agent() {
+                    let timeouts = &backend.proxy().timeouts;
+                    let clock = Clock::new(begin, settings.inter, timeouts);
+                    let asking = agent::ask(backend, &self.server, &settings, &clock);
+                    let answer = clock.bound_bytes(asking).await;
+                    if self.server.has_agent() {
+                        agent::take(&self.worker, backend, &self.server, answer, begin);
+                    }
+                }
+                Some(settings.inter)
+            }
+        }
+    }
+}

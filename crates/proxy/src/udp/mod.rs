@@ -1,0 +1,165 @@
+//! `mode udp`: datagrams between clients and servers.
+//!
+//! A session is a client's address and port at one listening socket. It has one server and one
+//! socket towards it, whose answers are the client's. The worker that reads a listening socket
+//! serves all of its sessions, so that no datagram changes threads: what comes from clients is read
+//! and passed on here, what comes from a server by the session's own task.
+
+pub mod batch;
+mod session;
+
+pub use session::Session;
+
+use crate::listen::{self, Listener};
+use crate::worker::{Door, Worker};
+use batch::{Batch, Datagram};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Who a session belongs to: the client, and the address of ours it speaks to, where the listening
+/// socket has several.
+pub type Key = (SocketAddr, Option<IpAddr>);
+
+/// The sessions of one listening socket. They outlive a configuration.
+pub type Sessions = RefCell<HashMap<Key, Rc<Session>>>;
+
+/// Calls for datagrams before others have their turn.
+const READS_AT_ONCE: u32 = 16;
+
+/// Passes on what comes to a listening socket, until the task is dropped.
+pub async fn serve(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listener>) {
+    let Ok(fd) = listener.socket().try_clone() else {
+        return;
+    };
+    // SAFETY: the `OwnedFd` is open, and stays open and the same until the `AsyncFd` that owns it
+    // is dropped: nothing takes it out.
+    let socket = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
+    let Ok(socket) = socket else { return };
+    let sessions = worker.datagrams.sessions(listener.address());
+    let place = Place {
+        worker,
+        doors,
+        listener,
+        sessions,
+    };
+    poll_fn(|cx| place.poll(cx, &socket)).await
+}
+
+/// A listening socket and all that its sessions are made from.
+struct Place {
+    worker: Rc<Worker>,
+    doors: Arc<Vec<Door>>,
+    listener: Arc<Listener>,
+    sessions: Rc<Sessions>,
+}
+
+impl Place {
+    fn poll(&self, cx: &mut Context<'_>, socket: &AsyncFd<OwnedFd>) -> Poll<()> {
+        self.worker.new_poll();
+        for _ in 0..READS_AT_ONCE {
+            let Ok(mut ready) = ready!(socket.poll_read_ready(cx)) else {
+                return Poll::Ready(());
+            };
+            let mut batch = self.worker.datagrams.batch();
+            match batch.receive(socket.as_raw_fd()) {
+                Ok(drained) => {
+                    if drained {
+                        ready.clear_ready();
+                    }
+                    self.pass_on(&batch);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                // What an earlier datagram met on its way to a client is told here; it is lost.
+                Err(_) => {}
+            }
+        }
+        // Others want to be served, too.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Gives each session what is its own, as many datagrams at a time as came in a row.
+    fn pass_on(&self, batch: &Batch) {
+        let mut at = 0;
+        let mut run = Vec::with_capacity(batch.len());
+        while let Some(first) = batch.get(at) {
+            at += 1;
+            let Some(from) = first.from else { continue };
+            let key = (from, first.to);
+            run.clear();
+            run.push(first);
+            while let Some(next) = batch
+                .get(at)
+                .filter(|d| d.from.map(|f| (f, d.to)) == Some(key))
+            {
+                run.push(next);
+                at += 1;
+            }
+            self.deliver(key, &run);
+        }
+    }
+
+    fn deliver(&self, key: Key, run: &[Datagram<'_>]) {
+        let known = self.sessions.borrow().get(&key).cloned();
+        let session = match known {
+            Some(session) if !session.is_over() => session,
+            _ => {
+                let first = run.first().map(|d| d.bytes).unwrap_or_default();
+                let Some(opened) = self.open(key, first) else {
+                    return;
+                };
+                opened
+            }
+        };
+        session.from_client(&self.worker, run);
+    }
+
+    /// A new session for a client, unless a limit or a rule refuses it.
+    fn open(&self, key: Key, first: &[u8]) -> Option<Rc<Session>> {
+        let opening = listen::open_datagrams(&self.worker, &self.doors, &self.listener, key)?;
+        let session = Session::begin(&self.worker, opening, key, first)?;
+        let session = Rc::new(session);
+        self.sessions.borrow_mut().insert(key, Rc::clone(&session));
+        let (worker, sessions) = (Rc::clone(&self.worker), Rc::clone(&self.sessions));
+        let kept = Rc::clone(&session);
+        tokio::task::spawn_local(async move {
+            kept.run(&worker).await;
+            // A new one may have taken its place already.
+            let mut all = sessions.borrow_mut();
+            if all.get(&key).is_some_and(|now| Rc::ptr_eq(now, &kept)) {
+                all.remove(&key);
+            }
+        });
+        Some(session)
+    }
+}
+
+/// What the sessions of datagrams of one worker share.
+#[derive(Default)]
+pub struct Shared {
+    sessions: RefCell<HashMap<model::Address, Rc<Sessions>>>,
+    batch: RefCell<Option<Batch>>,
+}
+
+impl Shared {
+    /// The sessions of the listening socket of this address.
+    fn sessions(&self, address: &model::Address) -> Rc<Sessions> {
+        let mut all = self.sessions.borrow_mut();
+        Rc::clone(all.entry(address.clone()).or_default())
+    }
+
+    /// Where datagrams are received; only for the time of one poll.
+    pub fn batch(&self) -> std::cell::RefMut<'_, Batch> {
+        let batch = self.batch.borrow_mut();
+        std::cell::RefMut::map(batch, |b| b.get_or_insert_with(Batch::new))
+    }
+}

@@ -1,0 +1,439 @@
+//! `mode udp`, which the oracle does not have: a small server of names, its clients, and what goes
+//! wrong between them.
+
+use lab::{LogSink, PATIENCE, Program, Proxy};
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// A free port for datagrams.
+fn port() -> u16 {
+    socket().local_addr().expect("an address").port()
+}
+
+fn socket() -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    socket
+        .set_read_timeout(Some(Duration::from_millis(500)))
+        .expect("a timeout");
+    socket
+}
+
+/// A server of names: answers a question with the same bytes, the response bit set (RFC 1035,
+/// section 4.1.1), and its own name at the end. It notes who asked what.
+struct Names {
+    addr: SocketAddr,
+    seen: Arc<Mutex<Vec<(SocketAddr, Vec<u8>)>>>,
+    silent: Arc<AtomicBool>,
+    over: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Names {
+    fn start(name: &'static str) -> Names {
+        Names::at(name, socket(), 1)
+    }
+
+    /// On a socket, with so many answers to each question.
+    fn at(name: &'static str, socket: UdpSocket, answers: u32) -> Names {
+        let addr = socket.local_addr().expect("an address");
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (silent, over) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicBool::new(false)),
+        );
+        let (kept, quiet, end) = (Arc::clone(&seen), Arc::clone(&silent), Arc::clone(&over));
+        socket
+            .set_read_timeout(Some(Duration::from_millis(20)))
+            .expect("a timeout");
+        let thread = std::thread::spawn(move || {
+            let mut buffer = [0; 65536];
+            while !end.load(Ordering::Relaxed) {
+                let Ok((n, from)) = socket.recv_from(&mut buffer) else {
+                    continue;
+                };
+                kept.lock()
+                    .expect("unpoisoned")
+                    .push((from, buffer[..n].to_vec()));
+                if quiet.load(Ordering::Relaxed) {
+                    continue;
+                }
+                let mut answer = buffer[..n].to_vec();
+                if let Some(flags) = answer.get_mut(2) {
+                    *flags |= 0x80;
+                }
+                answer.extend_from_slice(name.as_bytes());
+                for _ in 0..answers {
+                    let _ = socket.send_to(&answer, from);
+                }
+            }
+        });
+        Names {
+            addr,
+            seen,
+            silent,
+            over,
+            thread: Some(thread),
+        }
+    }
+
+    fn questions(&self) -> Vec<(SocketAddr, Vec<u8>)> {
+        self.seen.lock().expect("unpoisoned").clone()
+    }
+
+    /// Closes its socket: who asks now is told that nobody listens.
+    fn stop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("it ends");
+        }
+    }
+}
+
+impl Drop for Names {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A question for the address of a name (RFC 1035, section 4.1).
+fn question(id: u16, name: &str) -> Vec<u8> {
+    let mut bytes = id.to_be_bytes().to_vec();
+    bytes.extend_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+    for label in name.split('.') {
+        bytes.push(label.len() as u8);
+        bytes.extend_from_slice(label.as_bytes());
+    }
+    bytes.extend_from_slice(&[0, 0, 1, 0, 1]);
+    bytes
+}
+
+/// Asks and returns who answered; `None` when nobody does.
+fn ask(client: &UdpSocket, port: u16, question: &[u8]) -> Option<String> {
+    client.send_to(question, ("127.0.0.1", port)).expect("sent");
+    answer(client, port, question)
+}
+
+fn answer(client: &UdpSocket, port: u16, question: &[u8]) -> Option<String> {
+    let mut buffer = [0; 65536];
+    let (n, from) = client.recv_from(&mut buffer).ok()?;
+    assert_eq!(from.port(), port, "the answer comes from where was asked");
+    assert_eq!(
+        &buffer[..2],
+        &question[..2],
+        "it is the answer to this question"
+    );
+    assert_eq!(buffer[2] & 0x80, 0x80);
+    Some(String::from_utf8_lossy(&buffer[question.len()..n]).into_owned())
+}
+
+fn wait(what: &str, holds: impl Fn() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+const TIMES: &str =
+    "defaults\n    mode udp\n    timeout client 5s\n    timeout server 5s\n    option tcplog\n";
+
+#[test]
+fn questions_go_to_the_servers_in_turn_and_a_client_stays_with_its_own() {
+    let (a, b, port) = (Names::start("a"), Names::start("b"), port());
+    let text = format!(
+        "{TIMES}listen dns\n    bind 127.0.0.1:{port}\n    server a {}\n    server b udp@{}\n",
+        a.addr, b.addr
+    );
+    let proxy = Proxy::start(&Program::mulgil(), &text);
+    let clients: Vec<UdpSocket> = (0..4).map(|_| socket()).collect();
+    let mut first = Vec::new();
+    for client in &clients {
+        first.push(ask(client, port, &question(7, "www.example")).expect("an answer"));
+    }
+    assert_eq!(first, ["a", "b", "a", "b"]);
+    for (client, server) in clients.iter().zip(&first) {
+        let again = ask(client, port, &question(8, "mail.example"));
+        assert_eq!(again.as_ref(), Some(server));
+    }
+    let ports: Vec<SocketAddr> = a.questions().iter().map(|q| q.0).collect();
+    assert_eq!(
+        (ports[0], ports[1]),
+        (ports[2], ports[3]),
+        "one socket for each client"
+    );
+    assert_eq!(proxy.stat("dns", "FRONTEND", "stot"), "4");
+    assert_eq!(proxy.stat("dns", "FRONTEND", "scur"), "4");
+    assert_eq!(proxy.stat("dns", "FRONTEND", "mode"), "udp");
+    assert_eq!(proxy.stat("dns", "a", "stot"), "2");
+    let asked = 4 * (question(0, "www.example").len() + question(0, "mail.example").len());
+    assert_eq!(proxy.stat("dns", "BACKEND", "bin"), asked.to_string());
+    assert_eq!(
+        proxy.stat("dns", "BACKEND", "bout"),
+        (asked + 8).to_string()
+    );
+    // Sessions can be seen and ended.
+    assert_eq!(proxy.control("show sess").matches("fe=dns").count(), 4);
+    proxy.control("shutdown sessions server dns/a");
+    proxy.wait_for("dns", "FRONTEND", "scur", "2");
+}
+
+#[test]
+fn a_session_ends_after_its_answers_or_when_it_is_idle_and_is_logged() {
+    let names = Names::at("s", socket(), 2);
+    let (counted, idle, unanswered, sink) = (port(), port(), port(), LogSink::new());
+    let text = format!(
+        "{TIMES}    log 127.0.0.1:{} local0\n\
+         listen counted\n    bind 127.0.0.1:{counted}\n    udp-responses 2\n    server s {addr}\n\
+         listen idle\n    bind 127.0.0.1:{idle}\n    timeout client 200ms\n    server s {addr}\n\
+         listen unanswered\n    bind 127.0.0.1:{unanswered}\n    timeout server 200ms\n    server s {addr}\n",
+        sink.port,
+        addr = names.addr
+    );
+    let proxy = Proxy::start(&Program::mulgil(), &text);
+    let asked = question(1, "x.example");
+    for (frontend, port) in [("counted", counted), ("idle", idle)] {
+        let client = socket();
+        assert_eq!(ask(&client, port, &asked).as_deref(), Some("s"));
+        assert_eq!(answer(&client, port, &asked).as_deref(), Some("s"));
+        let line = sink.line(frontend);
+        let wanted = format!("{frontend} {frontend}/s ");
+        assert!(line.contains(&wanted) && line.contains(" -- "), "{line}");
+        let sent = 2 * (asked.len() + 1);
+        assert!(line.contains(&format!(" {sent} -- ")), "{line}");
+        proxy.wait_for(frontend, "FRONTEND", "scur", "0");
+    }
+    names.silent.store(true, Ordering::Relaxed);
+    assert_eq!(ask(&socket(), unanswered, &asked), None);
+    let line = sink.line("unanswered");
+    assert!(line.contains(" sD "), "{line}");
+}
+
+#[test]
+fn a_server_that_is_gone_is_left_at_once_and_its_question_asked_elsewhere() {
+    let (mut a, b, port, sink) = (Names::start("a"), Names::start("b"), port(), LogSink::new());
+    let text = format!(
+        "{TIMES}    log 127.0.0.1:{} local0\nlisten dns\n    bind 127.0.0.1:{port}\n    balance first\n    server a {}\n    server b {}\n",
+        sink.port, a.addr, b.addr
+    );
+    let proxy = Proxy::start(&Program::mulgil(), &text);
+    let client = socket();
+    assert_eq!(
+        ask(&client, port, &question(1, "x.example")).as_deref(),
+        Some("a")
+    );
+    a.stop();
+    // The refusal comes back after the question, which then is asked again.
+    assert_eq!(
+        ask(&client, port, &question(2, "x.example")).as_deref(),
+        Some("b")
+    );
+    assert_eq!(
+        ask(&client, port, &question(3, "x.example")).as_deref(),
+        Some("b")
+    );
+    assert_eq!(proxy.stat("dns", "a", "econ"), "1");
+    assert_eq!(b.questions().len(), 2);
+    // An operator's word counts for sessions that are there, too.
+    let other = Names::at("a", UdpSocket::bind(a.addr).expect("free again"), 1);
+    proxy.control("disable server dns/b");
+    assert_eq!(
+        ask(&client, port, &question(4, "x.example")).as_deref(),
+        Some("a")
+    );
+    assert_eq!(other.questions().len(), 1);
+}
+
+#[test]
+fn checks_by_datagrams_take_servers_out_and_in() {
+    let (a, b, port) = (Names::start("a"), Names::start("b"), port());
+    let text = format!(
+        "{TIMES}listen dns\n    bind 127.0.0.1:{port}\n    option udp-check\n    udp-check send-binary 0001010000010000000000000000020001\n    udp-check expect binary 000181\n    default-server check inter 50ms fall 2 rise 1\n    server a {}\n    server b {}\n",
+        a.addr, b.addr
+    );
+    let proxy = Proxy::start(&Program::mulgil(), &text);
+    proxy.wait_for("dns", "a", "check_status", "L7OK");
+    let client = socket();
+    a.silent.store(true, Ordering::Relaxed);
+    proxy.wait_for("dns", "a", "status", "DOWN");
+    let answers = (0..4).map(|i| ask(&socket(), port, &question(i, "x.example")));
+    assert!(answers.flatten().all(|name| name == "b"));
+    a.silent.store(false, Ordering::Relaxed);
+    proxy.wait_for("dns", "a", "status", "UP");
+    assert!(ask(&client, port, &question(9, "x.example")).is_some());
+}
+
+#[test]
+fn rules_see_the_first_datagram_and_choose_by_it() {
+    let (a, b, port) = (Names::start("a"), Names::start("b"), port());
+    let text = format!(
+        "{TIMES}frontend dns\n    bind 127.0.0.1:{port}\n    tcp-request content reject if {{ req.payload(0,0) -m sub forbidden }}\n    tcp-request connection reject if {{ src 192.0.2.1 }}\n    use_backend inside if {{ req.payload(0,0) -m sub corp }}\n    default_backend outside\n\
+         backend inside\n    server a {}\nbackend outside\n    balance hash src\n    server b {}\n",
+        a.addr, b.addr
+    );
+    let proxy = Proxy::start(&Program::mulgil(), &text);
+    let inside = ask(&socket(), port, &question(1, "www.corp"));
+    let outside = ask(&socket(), port, &question(1, "www.example"));
+    assert_eq!(
+        (inside.as_deref(), outside.as_deref()),
+        (Some("a"), Some("b"))
+    );
+    assert_eq!(
+        ask(&socket(), port, &question(1, "forbidden.example")),
+        None
+    );
+    assert_eq!(proxy.stat("dns", "FRONTEND", "dreq"), "1");
+    assert_eq!(proxy.stat("dns", "FRONTEND", "scur"), "2");
+}
+
+#[test]
+fn each_datagram_begins_with_a_header_where_servers_want_it() {
+    let (names, port) = (Names::start(""), port());
+    let text = format!(
+        "{TIMES}listen dns\n    bind 127.0.0.1:{port}\n    server s {} send-proxy-v2\n",
+        names.addr
+    );
+    let _proxy = Proxy::start(&Program::mulgil(), &text);
+    let client = socket();
+    for text in [&b"one"[..], b"two"] {
+        client.send_to(text, ("127.0.0.1", port)).expect("sent");
+    }
+    wait("both arrive", || names.questions().len() == 2);
+    let mut wanted = b"\r\n\r\n\0\r\nQUIT\n\x21\x12\x00\x0c\x7f\0\0\x01\x7f\0\0\x01".to_vec();
+    let own = client.local_addr().expect("an address").port();
+    wanted.extend_from_slice(&own.to_be_bytes());
+    wanted.extend_from_slice(&port.to_be_bytes());
+    for ((_, seen), text) in names.questions().iter().zip([&b"one"[..], b"two"]) {
+        assert_eq!(seen, &[&wanted, text].concat());
+    }
+}
+
+#[test]
+fn every_size_passes_and_answers_come_from_the_address_that_was_asked() {
+    let names = Names::start("");
+    let port = port();
+    let text = format!(
+        "{TIMES}listen any\n    bind *:{port}\n    server s {}\n",
+        names.addr
+    );
+    let _proxy = Proxy::start(&Program::mulgil(), &text);
+    let client = socket();
+    // Two addresses of this machine behind one socket.
+    for to in ["127.0.0.1", "127.0.0.2"] {
+        for size in [0, 1, 3, 512, 1472, 9000, 60_000] {
+            let sent: Vec<u8> = (0..size).map(|i| (i % 100) as u8).collect();
+            client.send_to(&sent, (to, port)).expect("sent");
+            let mut buffer = vec![0; 65536];
+            let (n, from) = client.recv_from(&mut buffer).expect("an answer");
+            assert_eq!((n, from.to_string()), (size, format!("{to}:{port}")));
+            if size > 3 {
+                assert_eq!(&buffer[3..n], &sent[3..]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_burst_of_many_clients_is_answered() {
+    let (a, b, port) = (Names::start("a"), Names::start("b"), port());
+    let text = format!(
+        "{TIMES}listen dns\n    bind 127.0.0.1:{port}\n    udp-responses 1\n    server a {}\n    server b {}\n",
+        a.addr, b.addr
+    );
+    let proxy = Proxy::start(&Program::mulgil(), &text);
+    let answered = Arc::new(AtomicU32::new(0));
+    let threads: Vec<_> = (0..4)
+        .map(|t| {
+            let answered = Arc::clone(&answered);
+            std::thread::spawn(move || {
+                for i in 0..250 {
+                    // Each question from a port of its own, as resolvers do.
+                    if ask(&socket(), port, &question(t * 1000 + i, "x.example")).is_some() {
+                        answered.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().expect("it ends");
+    }
+    assert_eq!(answered.load(Ordering::Relaxed), 1000);
+    proxy.wait_for("dns", "FRONTEND", "scur", "0");
+    proxy.wait_for("dns", "BACKEND", "stot", "1000");
+}
+
+#[test]
+fn a_reload_keeps_sessions() {
+    let (names, port) = (Names::start("s"), port());
+    let text = |more: &str| {
+        format!(
+            "{TIMES}listen dns\n    bind 127.0.0.1:{port}\n{more}    server s {}\n",
+            names.addr
+        )
+    };
+    let proxy = Proxy::start(&Program::mulgil(), &text(""));
+    let client = socket();
+    assert!(ask(&client, port, &question(1, "x.example")).is_some());
+    let file = std::fs::read_to_string(&proxy.file).expect("readable");
+    let file = file.replace("    server s", "    maxconn 100\n    server s");
+    std::fs::write(&proxy.file, file).expect("written");
+    proxy.signal("-HUP");
+    proxy.wait_for("dns", "FRONTEND", "slim", "100");
+    assert!(ask(&client, port, &question(2, "x.example")).is_some());
+    let asked = names.questions();
+    assert_eq!(asked[0].0, asked[1].0, "the same socket asks");
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_its_reason() {
+    let cases = [
+        ("bind 127.0.0.1:1 ssl crt /x", "mode udp", "ssl"),
+        (
+            "bind 127.0.0.1:1 accept-proxy",
+            "mode udp",
+            "'bind … accept-proxy' is for streams",
+        ),
+        ("bind /tmp/x", "mode udp", "cannot take datagrams"),
+        (
+            "bind udp@127.0.0.1:1",
+            "mode tcp",
+            "is for datagrams, but 'l' is in 'mode tcp'",
+        ),
+        (
+            "bind 127.0.0.1:1\n    server s udp@127.0.0.1:2",
+            "mode tcp",
+            "server 's' is for datagrams",
+        ),
+        (
+            "bind 127.0.0.1:1\n    server s 127.0.0.1:2 send-proxy",
+            "mode udp",
+            "'server … send-proxy' is for streams",
+        ),
+        (
+            "bind 127.0.0.1:1\n    option udp-check\n    server s 127.0.0.1:2",
+            "mode udp",
+            "silence proves nothing",
+        ),
+        (
+            "bind 127.0.0.1:1\n    udp-responses 1\n    server s 127.0.0.1:2",
+            "mode tcp",
+            "'udp-responses' is for datagrams",
+        ),
+        (
+            "bind 127.0.0.1:1\n    use_backend b if { src 192.0.2.1 }",
+            "mode udp",
+            "backend 'b' at",
+        ),
+    ];
+    let folder = lab::Folder::new();
+    for (lines, mode, wanted) in cases {
+        let text = format!(
+            "listen l\n    {mode}\n    timeout client 1s\n    timeout server 1s\n    timeout connect 1s\n    {lines}\nbackend b\n    mode tcp\n"
+        );
+        let file = folder.file("a.cfg", text.as_bytes());
+        let (status, said) = Program::mulgil().run(&["-c", "-f", &file]);
+        assert!(status != 0 && said.contains(wanted), "{lines}: {said}");
+    }
+}
