@@ -3,6 +3,7 @@
 mod blocks;
 mod finish;
 mod mailers;
+mod packet;
 mod peers;
 mod resolvers;
 mod section;

@@ -24,7 +24,7 @@ pub struct PickKey {
 pub(super) struct Active {
     way: Way,
     /// Whose turn it is, also where a hash has nothing to go by.
-    wheel: Wheel,
+    pub(super) wheel: Wheel,
     /// Indices of schedulable servers.
     pub(super) members: Vec<u32>,
     pub(super) total_weight: u64,
