@@ -12,7 +12,7 @@ mod persist;
 mod ruleset;
 mod stats;
 
-pub use check::default_send;
+pub use check::finish as check_kind;
 pub use options::OPTIONS;
 pub use pages::error_file;
 
@@ -138,9 +138,17 @@ pub fn line(draft: &mut Draft, line: &mut Line<'_>) -> Result<(), Fault> {
 /// The keyword of a line, and how many words it has: the longest that fits.
 fn find(line: &Line<'_>) -> Option<(&'static Keyword, usize)> {
     let word = |at: usize| line.words.get(at).map_or("", |w| w.text.as_str());
+    // Variables are named within the keyword: `tcp-check set-var(check.x)`.
+    let named = |text: &str, part: &str| {
+        let variable = part.ends_with("set-var") || part.ends_with("set-var-fmt");
+        variable
+            && text
+                .strip_prefix(part)
+                .is_some_and(|rest| rest.starts_with('('))
+    };
     let fits = keywords().filter(|k| {
         let mut parts = k.name.split(' ').enumerate();
-        parts.all(|(i, part)| word(i) == part)
+        parts.all(|(i, part)| word(i) == part || named(word(i), part))
     });
     fits.map(|k| (k, k.name.split(' ').count()))
         .max_by_key(|(_, n)| *n)

@@ -92,6 +92,14 @@ fn lines_of_proxies() -> Vec<(u8, String, &'static str, &'static str)> {
     all.chain(servers).chain(servers_tls).collect()
 }
 
+/// A keyword with its arguments; a variable's name stands right behind it.
+fn joined(name: &str, arguments: &str) -> String {
+    match arguments.starts_with('(') {
+        true => format!("{name}{arguments}"),
+        false => format!("{name} {arguments}"),
+    }
+}
+
 fn none(wrong: &[String]) {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
@@ -101,7 +109,7 @@ fn every_example_loads_in_every_section_it_is_for() {
     let mut wrong: Vec<String> = Vec::new();
     for (sections, name, _, example) in lines_of_proxies() {
         for site in SITES.iter().filter(|s| sections & s.section != 0) {
-            let line = format!("{name} {example}");
+            let line = joined(&name, example);
             let said = in_proxy(site, line.trim());
             if !said.is_empty() {
                 wrong.push(format!("{} / {line}: {said:?}", site.header));

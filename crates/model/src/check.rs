@@ -1,5 +1,14 @@
 //! Active health checks: what is sent and what is expected.
 
+mod script;
+mod status;
+
+pub use script::{
+    CheckAction, CheckConnect, CheckExpect, CheckPayload, CheckPort, CheckStep, CheckVar,
+    HeaderMatch, HttpCheckSend, Match, Script, TextHow, TextMatch, TextPattern, VarValue,
+};
+pub use status::{CheckStatus, Outcome};
+
 use crate::{Address, CheckTls, SendProxy};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +32,8 @@ pub struct Check {
     pub port: Option<u16>,
     /// Whether checks speak TLS, and how.
     pub tls: Option<CheckTls>,
+    /// How connections of rules speak TLS that ask for it (`connect … ssl`).
+    pub script_tls: Option<CheckTls>,
     /// How checks speak the PROXY protocol, if they do.
     pub send_proxy: Option<SendProxy>,
 }
@@ -38,6 +49,7 @@ impl Default for Check {
             addr: None,
             port: None,
             tls: None,
+            script_tls: None,
             send_proxy: None,
         }
     }
@@ -59,75 +71,9 @@ pub struct AgentCheck {
 /// What a backend's checks do on the wire.
 #[derive(Clone, Debug, Default)]
 pub enum CheckKind {
-    /// Connect; with `tcp-check` lines, the script.
+    /// Connect.
     #[default]
     Tcp,
-    /// `option tcp-check` with its script.
-    TcpScript(Vec<TcpCheckStep>),
-    /// `option httpchk` with `http-check` lines; never empty of a send step.
-    Http(Vec<HttpCheckStep>),
-}
-
-/// One line of a `tcp-check` script.
-#[derive(Clone, Debug)]
-#[allow(missing_docs)] // manual section 4.2, `tcp-check`
-pub enum TcpCheckStep {
-    Connect {
-        port: Option<u16>,
-        ssl: bool,
-        send_proxy: bool,
-        linger: bool,
-    },
-    Send(Arc<[u8]>),
-    SendFormat(Arc<rules::LogFormat>),
-    Expect(Expect),
-    Comment(Arc<str>),
-}
-
-/// One step of an HTTP check.
-#[derive(Clone, Debug)]
-#[allow(missing_docs)] // manual section 4.2, `http-check`
-pub enum HttpCheckStep {
-    Connect {
-        port: Option<u16>,
-        ssl: Option<bool>,
-        sni: Option<Arc<str>>,
-        send_proxy: bool,
-    },
-    Send(HttpCheckSend),
-    Expect(Expect),
-}
-
-/// `http-check send`, or the words of `option httpchk`.
-#[derive(Clone, Debug)]
-pub struct HttpCheckSend {
-    /// `meth`; `OPTIONS` when not set.
-    pub method: Arc<str>,
-    /// `uri` or `uri-lf`; `/` when not set.
-    pub uri: Arc<rules::LogFormat>,
-    /// `ver`: `HTTP/1.0` when not set.
-    pub version: Arc<str>,
-    /// `hdr NAME FMT`, in order.
-    pub headers: Vec<(Arc<str>, Arc<rules::LogFormat>)>,
-    /// `body` or `body-lf`.
-    pub body: Option<Arc<rules::LogFormat>>,
-}
-
-/// What an answer must be; `negated` turns the result round.
-#[derive(Clone, Debug)]
-#[allow(missing_docs)] // manual section 4.2, `http-check expect`, `tcp-check expect`
-pub enum Expect {
-    /// Status codes and ranges, for example 200-399.
-    Status {
-        negated: bool,
-        ranges: Vec<(u16, u16)>,
-    },
-    /// The status line's code as text matches the expression.
-    StatusRegex { negated: bool, regex: Arc<str> },
-    /// The body holds this.
-    String { negated: bool, needle: Arc<[u8]> },
-    /// The body matches.
-    Regex { negated: bool, regex: Arc<str> },
-    /// The stream holds these bytes (`binary`).
-    Binary { negated: bool, needle: Arc<[u8]> },
+    /// `option tcp-check` or `option httpchk` with their rules.
+    Script(Script),
 }

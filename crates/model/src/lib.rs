@@ -22,7 +22,11 @@ mod users;
 pub use crate::tls::{CheckTls, ServerTls};
 pub use address::{Address, Host, PortSpec, SocketKind};
 pub use bind::{Bind, BindOptions};
-pub use check::{AgentCheck, Check, CheckKind, Expect, HttpCheckSend, HttpCheckStep, TcpCheckStep};
+pub use check::{
+    AgentCheck, Check, CheckAction, CheckConnect, CheckExpect, CheckKind, CheckPayload, CheckPort,
+    CheckStatus, CheckStep, CheckVar, HeaderMatch, HttpCheckSend, Match, Outcome, Script, TextHow,
+    TextMatch, TextPattern, VarValue,
+};
 pub use compression::{Compression, CompressionAlgo};
 pub use diff::{Diff, diff};
 pub use error_pages::{ErrorLocation, ErrorPage, ErrorPages};

@@ -3,9 +3,10 @@
 //! A counter from 0 to `rise + fall - 1`; from `rise` on the server is up. A good check of a
 //! server that is up jumps to the top; a bad one at `rise` falls to 0.
 
-mod status;
+mod finding;
 
-pub use status::{CheckStatus, Finding, Outcome};
+pub use finding::Finding;
+pub use model::{CheckStatus, Outcome};
 
 use std::time::{Duration, Instant};
 

@@ -3,7 +3,7 @@
 use super::check;
 use crate::diag::Fault;
 use crate::draft::sections::*;
-use crate::draft::{Draft, Line};
+use crate::draft::{CheckChoice, Draft, Line};
 use model::{ConnectionMode, ForwardFor, LogFormatSpec, OriginalTo, Redispatch, RestrictNames};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -472,8 +472,7 @@ pub static OPTIONS: &[OptionDef] = &[
         "",
         "check health by a script",
         |d, _| {
-            d.check.tcp = true;
-            d.check.http = false;
+            d.check.choice = Some(CheckChoice::Tcp);
             Ok(())
         }
     ),

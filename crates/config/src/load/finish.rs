@@ -3,9 +3,11 @@
 use super::Loader;
 use super::servers::{self, Finding};
 use crate::diag::Severity;
+use crate::draft::CheckChoice;
 use crate::draft::{Draft, ErrorLine, sections};
+use crate::keyword::check_kind;
 use crate::load::Loaded;
-use model::{Balance, CheckKind, Config, HttpCheckStep, LogFormatSpec, Mode, Proxy};
+use model::{Balance, Config, LogFormatSpec, Mode, Proxy};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -39,6 +41,7 @@ impl Loader<'_> {
         for (draft, id) in drafts.iter_mut().zip(ids) {
             self.check_references(draft, &modes);
             self.check_servers(draft, &tracked);
+            self.trust_in_checks(draft);
             self.check_timeouts(draft);
             self.fit_mode(draft);
             self.check_effects(draft);
@@ -154,6 +157,33 @@ impl Loader<'_> {
         }
     }
 
+    /// Rules of checks that speak TLS need to know whom to trust; what a server line does not say,
+    /// `global` may.
+    fn trust_in_checks(&mut self, draft: &mut Draft) {
+        let Some(place) = draft.check.tls.clone() else {
+            return;
+        };
+        let mut default = None;
+        for server in &mut draft.back.servers {
+            let Some(check) = server.check.as_mut().filter(|c| c.script_tls.is_none()) else {
+                continue;
+            };
+            let default = default
+                .get_or_insert_with(|| crate::tls::for_rules(None, &self.bases, self.source));
+            match default {
+                Some(tls) => Arc::make_mut(check).script_tls = Some(tls.clone()),
+                None => {
+                    let message = format!(
+                        "this connects by TLS, but server '{}' does not say whom to trust: add 'ca-file FILE' or 'verify none' there",
+                        server.name
+                    );
+                    self.at(&place, Severity::Error, message);
+                    return;
+                }
+            }
+        }
+    }
+
     fn check_timeouts(&mut self, draft: &Draft) {
         let t = &draft.timeouts;
         let mut missing = Vec::new();
@@ -255,8 +285,14 @@ impl Loader<'_> {
             self.at(place, Severity::Warning, message);
         }
         for (kind, on) in [
-            ("http-check", draft.check.http),
-            ("tcp-check", draft.check.tcp),
+            (
+                "http-check",
+                matches!(draft.check.choice, Some(CheckChoice::Http)),
+            ),
+            (
+                "tcp-check",
+                matches!(draft.check.choice, Some(CheckChoice::Tcp)),
+            ),
         ] {
             if draft.has_back()
                 && !on
@@ -330,7 +366,7 @@ impl Loader<'_> {
             |(on, numbers): &(bool, crate::draft::model_keepalive::Numbers)| on.then_some(*numbers);
         draft.front.keepalive = keepalive(&draft.clitcpka);
         draft.back.keepalive = keepalive(&draft.srvtcpka);
-        draft.back.check = Arc::new(check_kind(&mut draft));
+        draft.back.check = Arc::new(check_kind(std::mem::take(&mut draft.check)));
         draft.back.servers.shrink_to_fit();
         let errors = self.error_pages(std::mem::take(&mut draft.errors));
         Proxy {
@@ -374,27 +410,6 @@ fn number<'a>(ids: impl Iterator<Item = &'a mut u32>, mut next: u32) {
         }
         next = next.saturating_add(1);
     }
-}
-
-/// What the check settings amount to.
-fn check_kind(draft: &mut Draft) -> CheckKind {
-    let check = std::mem::take(&mut draft.check);
-    if check.http {
-        let mut steps = check.steps;
-        if !steps.iter().any(|s| matches!(s, HttpCheckStep::Send(_))) {
-            let send = check.send.unwrap_or_else(crate::keyword::default_send);
-            let at = steps
-                .iter()
-                .position(|s| !matches!(s, HttpCheckStep::Connect { .. }))
-                .unwrap_or(steps.len());
-            steps.insert(at, HttpCheckStep::Send(send));
-        }
-        return CheckKind::Http(steps);
-    }
-    if check.tcp && !check.script.is_empty() {
-        return CheckKind::TcpScript(check.script);
-    }
-    CheckKind::Tcp
 }
 
 #[cfg(test)]

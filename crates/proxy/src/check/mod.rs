@@ -4,9 +4,13 @@
 //! the modules below; what its result means is decided by `state::health`.
 
 mod agent;
+mod answer;
 mod clock;
 mod dial;
+mod judge;
 mod probe;
+mod scene;
+mod script;
 mod settle;
 
 pub use settle::observed;
@@ -150,7 +154,8 @@ impl Watch {
                 if self.server.has_check() && !maintained {
                     let timeouts = &backend.proxy().timeouts;
                     let clock = Clock::new(begin, check.inter, timeouts);
-                    let probing = probe::health(backend, &self.server, &check, &clock);
+                    let probing =
+                        probe::health(&self.worker, backend, &self.server, &check, &clock);
                     let found = clock.bound(probing).await;
                     settle::health(&self.worker, backend, &self.server, found);
                 }
