@@ -100,6 +100,12 @@ pub struct CheckDraft {
     pub tcp: CheckRules,
     /// The first rule that connects by TLS.
     pub tls: Option<Place>,
+    /// Where `option external-check` stands.
+    pub external: Option<Place>,
+    /// `external-check command`.
+    pub command: Option<Arc<str>>,
+    /// `external-check path`.
+    pub path: Option<Arc<str>>,
 }
 
 /// What checks do, as options say it.
@@ -109,6 +115,8 @@ pub enum CheckChoice {
     Http,
     /// `option tcp-check`.
     Tcp,
+    /// `option external-check`.
+    External,
     /// An option that says all.
     Kind(model::CheckKind),
 }

@@ -238,10 +238,21 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         }
     ),
     keyword!(
+        "external-check",
+        "",
+        "",
+        "programs may check servers",
+        |r, l| {
+            l.exactly(0, "nothing")?;
+            r.global.external_check = true;
+            Ok(())
+        }
+    ),
+    keyword!(
         "insecure-fork-wanted",
         "",
         "",
-        "accepted: for external checks",
+        "programs may be started, for external checks",
         |r, l| {
             l.exactly(0, "nothing")?;
             r.global.insecure_fork = true;

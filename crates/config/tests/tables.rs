@@ -51,10 +51,13 @@ fn in_proxy(site: &Site, line: &str) -> Vec<String> {
     let checks = match line.split(' ').next() {
         Some("http-check") => " option httpchk\n",
         Some("tcp-check") => " option tcp-check\n",
+        _ if line == "option external-check" && site.section & (4 | 8) != 0 => {
+            " external-check command /bin/true\n"
+        }
         _ => "",
     };
     let text = format!(
-        "global\n log 127.0.0.1:514 local0\nhttp-errors pages\n errorfile 503 sorry.http\n\
+        "global\n log 127.0.0.1:514 local0\n external-check\nhttp-errors pages\n errorfile 503 sorry.http\n\
          {}\n mode http\n log global\n{}{checks}{server} {line}\n\
          defaults\n mode http\n{TIMES}backend app\n server one 127.0.0.1:8080 check\n",
         site.header, site.beside

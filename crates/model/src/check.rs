@@ -76,4 +76,41 @@ pub enum CheckKind {
     Tcp,
     /// `option tcp-check` or `option httpchk` with their rules.
     Script(Script),
+    /// A conversation in a protocol that is known.
+    Probe(Probe),
+    /// A program that is run (`option external-check`).
+    External(External),
+}
+
+/// Protocols that checks speak themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// `option redis-check`.
+    Redis,
+    /// `option smtpchk`: the command after the greeting.
+    Smtp(Arc<str>),
+    /// `option mysql-check`.
+    MySql {
+        /// `user`.
+        user: Option<Arc<str>>,
+        /// `pre-41`.
+        old: bool,
+    },
+    /// `option pgsql-check user`.
+    PgSql(Arc<str>),
+    /// `option ldap-check`.
+    Ldap,
+    /// `option ssl-hello-chk`.
+    TlsHello,
+}
+
+/// A program that checks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct External {
+    /// `external-check command`.
+    pub command: Arc<str>,
+    /// `external-check path`.
+    pub path: Option<Arc<str>>,
+    /// The first address of the section that has one, and its port.
+    pub proxy: Option<(Arc<str>, Option<u16>)>,
 }

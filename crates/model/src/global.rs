@@ -168,6 +168,8 @@ pub struct Global {
     pub noreuseport: bool,
     /// `insecure-fork-wanted`, needed by external checks.
     pub insecure_fork: bool,
+    /// `external-check`.
+    pub external_check: bool,
     /// `tune.*`.
     pub tuning: Tuning,
 }

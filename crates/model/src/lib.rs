@@ -24,8 +24,8 @@ pub use address::{Address, Host, PortSpec, SocketKind};
 pub use bind::{Bind, BindOptions};
 pub use check::{
     AgentCheck, Check, CheckAction, CheckConnect, CheckExpect, CheckKind, CheckPayload, CheckPort,
-    CheckStatus, CheckStep, CheckVar, HeaderMatch, HttpCheckSend, Match, Outcome, Script, TextHow,
-    TextMatch, TextPattern, VarValue,
+    CheckStatus, CheckStep, CheckVar, External, HeaderMatch, HttpCheckSend, Match, Outcome, Probe,
+    Script, TextHow, TextMatch, TextPattern, VarValue,
 };
 pub use compression::{Compression, CompressionAlgo};
 pub use diff::{Diff, diff};

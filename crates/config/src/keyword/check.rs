@@ -3,10 +3,12 @@
 mod connect;
 mod expect;
 mod finish;
+mod probe;
 mod send;
 mod vars;
 
 pub use finish::finish;
+pub use probe::{external_check, mysql_check, pgsql_check, plain, smtpchk};
 pub use send::httpchk;
 
 use super::{Keyword, keyword, near};
@@ -47,6 +49,30 @@ impl Kind {
 
 /// Keywords of checks.
 pub(super) static CHECK_KEYWORDS: &[Keyword] = &[
+    keyword!(
+        "external-check command",
+        BACK,
+        "PROGRAM",
+        "/bin/true",
+        "the program that checks a server",
+        |d, l| {
+            l.exactly(1, "a program")?;
+            d.check.command = Some(l.arg(0).into());
+            Ok(())
+        }
+    ),
+    keyword!(
+        "external-check path",
+        BACK,
+        "PATH",
+        "/usr/bin:/bin",
+        "where that program looks for others",
+        |d, l| {
+            l.exactly(1, "a path")?;
+            d.check.path = Some(l.arg(0).into());
+            Ok(())
+        }
+    ),
     keyword!(
         "http-check comment",
         BACK,

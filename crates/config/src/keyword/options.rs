@@ -4,7 +4,9 @@ use super::check;
 use crate::diag::Fault;
 use crate::draft::sections::*;
 use crate::draft::{CheckChoice, Draft, Line};
-use model::{ConnectionMode, ForwardFor, LogFormatSpec, OriginalTo, Redispatch, RestrictNames};
+use model::{
+    ConnectionMode, ForwardFor, LogFormatSpec, OriginalTo, Probe, Redispatch, RestrictNames,
+};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -52,6 +54,62 @@ macro_rules! option {
 
 /// All options.
 pub static OPTIONS: &[OptionDef] = &[
+    option!(
+        "external-check",
+        BACK,
+        "",
+        "",
+        "check health by a program",
+        check::external_check
+    ),
+    option!(
+        "ldap-check",
+        BACK,
+        "",
+        "",
+        "check health by an LDAPv3 bind",
+        |d, l| check::plain(d, l, Probe::Ldap)
+    ),
+    option!(
+        "mysql-check",
+        BACK,
+        "[user NAME [post-41|pre-41]]",
+        "user check",
+        "check health by MySQL's greeting, or a login",
+        check::mysql_check
+    ),
+    option!(
+        "pgsql-check",
+        BACK,
+        "user NAME",
+        "user check",
+        "check health by PostgreSQL's start",
+        check::pgsql_check
+    ),
+    option!(
+        "redis-check",
+        BACK,
+        "",
+        "",
+        "check health by Redis's PING",
+        |d, l| check::plain(d, l, Probe::Redis)
+    ),
+    option!(
+        "smtpchk",
+        BACK,
+        "[HELO|EHLO DOMAIN]",
+        "EHLO check.example",
+        "check health by SMTP's greeting",
+        check::smtpchk
+    ),
+    option!(
+        "ssl-hello-chk",
+        BACK,
+        "",
+        "",
+        "check health by the hello of TLS",
+        |d, l| check::plain(d, l, Probe::TlsHello)
+    ),
     option!(
         no "abortonclose",
         BACK,

@@ -42,6 +42,7 @@ impl Loader<'_> {
             self.check_references(draft, &modes);
             self.check_servers(draft, &tracked);
             self.trust_in_checks(draft);
+            self.allow_external(draft);
             self.check_timeouts(draft);
             self.fit_mode(draft);
             self.check_effects(draft);
@@ -182,6 +183,22 @@ impl Loader<'_> {
                 }
             }
         }
+    }
+
+    /// Programs are run only where `global` allows it, for they can do what they like.
+    fn allow_external(&mut self, draft: &Draft) {
+        let Some(place) = &draft.check.external else {
+            return;
+        };
+        if !draft.has_back() || !matches!(draft.check.choice, Some(CheckChoice::External)) {
+            return;
+        }
+        let missing = match (&draft.check.command, self.config.global.external_check) {
+            (None, _) => "'option external-check' names no program: add 'external-check command'",
+            (_, false) => "programs may not be run by default: add 'external-check' to 'global'",
+            _ => return,
+        };
+        self.at(place, Severity::Error, missing.to_string());
     }
 
     fn check_timeouts(&mut self, draft: &Draft) {
@@ -366,7 +383,10 @@ impl Loader<'_> {
             |(on, numbers): &(bool, crate::draft::model_keepalive::Numbers)| on.then_some(*numbers);
         draft.front.keepalive = keepalive(&draft.clitcpka);
         draft.back.keepalive = keepalive(&draft.srvtcpka);
-        draft.back.check = Arc::new(check_kind(std::mem::take(&mut draft.check)));
+        draft.back.check = Arc::new(check_kind(
+            std::mem::take(&mut draft.check),
+            &draft.front.binds,
+        ));
         draft.back.servers.shrink_to_fit();
         let errors = self.error_pages(std::mem::take(&mut draft.errors));
         Proxy {

@@ -106,7 +106,11 @@ impl Clock {
             Phase::Answer => step.status.unwrap_or(CheckStatus::L7TimeOut),
             Phase::Program => CheckStatus::ProcTimeOut,
         };
-        Finding::of(status).because(step.info.as_str())
+        let mut found = Finding::of(status).because(step.info.as_str());
+        if status == CheckStatus::ProcTimeOut {
+            found = found.with_code(0u32);
+        }
+        found
     }
 
     async fn within<T>(&self, work: impl Future<Output = T>) -> Option<T> {

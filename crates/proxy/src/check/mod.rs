@@ -6,7 +6,9 @@
 mod agent;
 mod answer;
 mod clock;
+mod converse;
 mod dial;
+mod external;
 mod judge;
 mod probe;
 mod scene;

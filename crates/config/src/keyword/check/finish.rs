@@ -2,9 +2,10 @@
 
 use crate::draft::{CheckChoice, CheckDraft, RequestDraft};
 use model::{
-    CheckAction, CheckConnect, CheckExpect, CheckKind, CheckStatus, CheckStep, HttpCheckSend,
-    Match, Script,
+    Address, Bind, CheckAction, CheckConnect, CheckExpect, CheckKind, CheckStatus, CheckStep,
+    External, Host, HttpCheckSend, Match, PortSpec, Script,
 };
+use std::sync::Arc;
 
 impl RequestDraft {
     /// The request that this says, and for the rest `base`, and for the rest the manual.
@@ -31,7 +32,9 @@ impl RequestDraft {
 }
 
 /// What the check settings amount to.
-pub fn finish(check: CheckDraft) -> CheckKind {
+///
+/// `binds` are those of the section, for programs that are told of the first.
+pub fn finish(check: CheckDraft, binds: &[Bind]) -> CheckKind {
     let implicit = |action| CheckStep {
         action,
         comment: None,
@@ -46,6 +49,12 @@ pub fn finish(check: CheckDraft) -> CheckKind {
     match check.choice {
         None => CheckKind::Tcp,
         Some(CheckChoice::Kind(kind)) => kind,
+        // Without a command it has been reported by now.
+        Some(CheckChoice::External) => CheckKind::External(External {
+            command: check.command.unwrap_or_else(|| "".into()),
+            path: check.path,
+            proxy: binds.iter().find_map(|b| place(&b.address)),
+        }),
         Some(CheckChoice::Tcp) => {
             let mut steps = check.tcp.steps;
             if steps.is_empty() {
@@ -78,6 +87,24 @@ pub fn finish(check: CheckDraft) -> CheckKind {
             }
             CheckKind::Script(Script { http: true, steps })
         }
+    }
+}
+
+/// An address as a program is told of it.
+fn place(address: &Address) -> Option<(Arc<str>, Option<u16>)> {
+    let ip = |host: &Host| match host {
+        Host::Ip(ip) => ip.to_string(),
+        Host::Any | Host::Name(_) => "0.0.0.0".into(),
+        Host::Any6 => "::".into(),
+    };
+    match address {
+        Address::Inet {
+            host,
+            port: PortSpec::Fixed(port) | PortSpec::Range(port, _),
+            ..
+        } => Some((ip(host).into(), Some(*port))),
+        Address::Unix { path, .. } => Some((Arc::clone(path), None)),
+        _ => None,
     }
 }
 
