@@ -38,7 +38,7 @@ fn converse(mut stream: TcpStream, first: &[u8], replies: &[&[u8]]) {
 /// A greeting of MySQL 5.7.
 const MYSQL: &[u8] = b"\x49\0\0\0\x0a5.7.1\0\x07\0\0\0abcdefgh\0\xff\xf7\x21\x02\0\x00\x80\x15\0\0\0\0\0\0\0\0\0\0ijklmnopqrst\0mysql_native_password\0";
 const MYSQL_OK: &[u8] = b"\x07\0\0\x02\0\0\0\x02\0\0\0";
-const MYSQL_DENIED: &[u8] = b"\x1e\0\0\x02\xff\x15\x04#28000Access denied for user";
+const MYSQL_DENIED: &[u8] = b"\x1f\0\0\x02\xff\x15\x04#28000Access denied for user";
 
 /// Option, what the peer says, and the fields status, check_status, check_code and last_chk.
 type Case = (

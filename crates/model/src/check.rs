@@ -26,6 +26,8 @@ pub struct Check {
     pub rise: u32,
     /// `fall`: bad checks in a row until it is down; 3 when not set.
     pub fall: u32,
+    /// `check-deadline`: so long without a good check, and it is down whatever `fall` says.
+    pub deadline: Option<Duration>,
     /// `addr`.
     pub addr: Option<Address>,
     /// `port`.
@@ -46,6 +48,7 @@ impl Default for Check {
             downinter: None,
             rise: 2,
             fall: 3,
+            deadline: None,
             addr: None,
             port: None,
             tls: None,
@@ -78,6 +81,10 @@ pub enum CheckKind {
     Script(Script),
     /// A conversation in a protocol that is known.
     Probe(Probe),
+    /// An ICMP echo (`option icmp-check`).
+    Echo,
+    /// A handshake that is not finished (`option half-open-check`).
+    HalfOpen,
     /// A program that is run (`option external-check`).
     External(External),
 }

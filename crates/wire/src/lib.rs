@@ -1,5 +1,7 @@
 //! Formats of bytes between machines, read and written without I/O.
 
 pub mod agent;
+pub mod icmp;
 pub mod probe;
 pub mod proxy;
+pub mod syn;

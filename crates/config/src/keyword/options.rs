@@ -5,7 +5,8 @@ use crate::diag::Fault;
 use crate::draft::sections::*;
 use crate::draft::{CheckChoice, Draft, Line};
 use model::{
-    ConnectionMode, ForwardFor, LogFormatSpec, OriginalTo, Probe, Redispatch, RestrictNames,
+    CheckKind, ConnectionMode, ForwardFor, LogFormatSpec, OriginalTo, Probe, Redispatch,
+    RestrictNames,
 };
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -63,12 +64,28 @@ pub static OPTIONS: &[OptionDef] = &[
         check::external_check
     ),
     option!(
+        "half-open-check",
+        BACK,
+        "",
+        "",
+        "check health by a TCP handshake that is not finished",
+        |d, l| check::of_kind(d, l, CheckKind::HalfOpen)
+    ),
+    option!(
+        "icmp-check",
+        BACK,
+        "",
+        "",
+        "check health by an ICMP echo",
+        |d, l| check::of_kind(d, l, CheckKind::Echo)
+    ),
+    option!(
         "ldap-check",
         BACK,
         "",
         "",
         "check health by an LDAPv3 bind",
-        |d, l| check::plain(d, l, Probe::Ldap)
+        |d, l| check::of_probe(d, l, Probe::Ldap)
     ),
     option!(
         "mysql-check",
@@ -92,7 +109,7 @@ pub static OPTIONS: &[OptionDef] = &[
         "",
         "",
         "check health by Redis's PING",
-        |d, l| check::plain(d, l, Probe::Redis)
+        |d, l| check::of_probe(d, l, Probe::Redis)
     ),
     option!(
         "smtpchk",
@@ -108,7 +125,7 @@ pub static OPTIONS: &[OptionDef] = &[
         "",
         "",
         "check health by the hello of TLS",
-        |d, l| check::plain(d, l, Probe::TlsHello)
+        |d, l| check::of_probe(d, l, Probe::TlsHello)
     ),
     option!(
         no "abortonclose",

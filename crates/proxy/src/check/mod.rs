@@ -11,6 +11,7 @@ mod dial;
 mod external;
 mod judge;
 mod probe;
+mod raw;
 mod scene;
 mod script;
 mod settle;
@@ -155,13 +156,24 @@ impl Watch {
                 let check = self.server.settings().check.clone()?;
                 if self.server.has_check() && !maintained {
                     let timeouts = &backend.proxy().timeouts;
-                    let clock = Clock::new(begin, check.inter, timeouts);
+                    let mut clock = Clock::new(begin, check.inter, timeouts);
+                    let silent = self.server.health().silent_at(&check);
+                    // Where the silence is too long already, this one check is its last chance.
+                    clock.at_latest(silent.filter(|at| *at > begin));
                     let probing =
                         probe::health(&self.worker, backend, &self.server, &check, &clock);
                     let found = clock.bound(probing).await;
                     settle::health(&self.worker, backend, &self.server, found);
                 }
-                Some(self.server.health().interval(&check))
+                let health = self.server.health();
+                let interval = health.interval(&check);
+                let silent = health.silent_at(&check);
+                let silent = silent.map(|at| at.saturating_duration_since(begin));
+                Some(
+                    silent
+                        .filter(|s| !s.is_zero())
+                        .map_or(interval, |s| s.min(interval)),
+                )
             }
             Kind::Agent => {
                 let settings = self.server.settings().agent.clone()?;

@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use super::scene::Scene;
-use super::{converse, external, script};
+use super::{converse, external, raw, script};
 use crate::worker::Worker;
 use model::{Check, CheckKind};
 use state::health::{CheckStatus, Finding};
@@ -23,6 +23,8 @@ pub async fn health(
         CheckKind::Tcp => scene.connect().await.map(|_| reached(check)),
         CheckKind::Script(script) => script::run(&scene, script).await,
         CheckKind::Probe(probe) => converse::run(&scene, probe).await,
+        CheckKind::Echo => raw::echo(&scene).await,
+        CheckKind::HalfOpen => raw::half_open(&scene).await,
         CheckKind::External(external) => external::run(&scene, external).await,
     };
     outcome.unwrap_or_else(|found| found)

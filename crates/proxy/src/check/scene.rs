@@ -103,6 +103,11 @@ impl<'a> Scene<'a> {
         self.with(answer, |cx| expr.eval(cx).map(Sample::into_owned))
     }
 
+    /// A number that nobody can guess from the one before.
+    pub fn random(&self) -> u64 {
+        self.with(None, |cx| cx.random())
+    }
+
     /// Where checks of this server go when nothing else is said.
     pub fn target(&self) -> Result<Target, Finding> {
         let own = self.check.addr.as_ref().and_then(Target::of);

@@ -46,8 +46,10 @@ fn opened(bytes: &[u8], tag: u8) -> Result<Option<&[u8]>, ()> {
     Ok(head(bytes, tag)?.map(|(_, rest)| rest))
 }
 
-/// An element's content and what follows it.
-fn element(bytes: &[u8], tag: u8) -> Result<Option<(&[u8], &[u8])>, ()> {
+/// Content and what follows it; `None` while it has not come, an error where it is another element.
+type Part<'a> = Result<Option<(&'a [u8], &'a [u8])>, ()>;
+
+fn element(bytes: &[u8], tag: u8) -> Part<'_> {
     let Some((length, rest)) = head(bytes, tag)? else {
         return Ok(None);
     };

@@ -6,15 +6,20 @@ use crate::draft::{CheckChoice, Draft, Line};
 use model::{CheckKind, Probe};
 use std::sync::Arc;
 
-fn choose(d: &mut Draft, probe: Probe) {
-    d.check.choice = Some(CheckChoice::Kind(CheckKind::Probe(probe)));
+fn choose(d: &mut Draft, kind: CheckKind) {
+    d.check.choice = Some(CheckChoice::Kind(kind));
 }
 
-/// An option without arguments.
-pub fn plain(d: &mut Draft, l: &mut Line<'_>, probe: Probe) -> Result<(), Fault> {
+/// An option without arguments that means this kind of check.
+pub fn of_kind(d: &mut Draft, l: &mut Line<'_>, kind: CheckKind) -> Result<(), Fault> {
     l.surplus(1);
-    choose(d, probe);
+    choose(d, kind);
     Ok(())
+}
+
+/// The same for a conversation.
+pub fn of_probe(d: &mut Draft, l: &mut Line<'_>, probe: Probe) -> Result<(), Fault> {
+    of_kind(d, l, CheckKind::Probe(probe))
 }
 
 /// `option smtpchk [HELO|EHLO DOMAIN]`.
@@ -30,7 +35,7 @@ pub fn smtpchk(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
     if hello.bytes().any(|b| b.is_ascii_control()) {
         return l.fail(2, "a domain has no control characters: write a host name");
     }
-    choose(d, Probe::Smtp(hello));
+    choose(d, CheckKind::Probe(Probe::Smtp(hello)));
     Ok(())
 }
 
@@ -59,7 +64,7 @@ pub fn mysql_check(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         other => return l.fail(1, near("mysql-check word", other, &["user"])),
     }
     l.surplus(4);
-    choose(d, Probe::MySql { user: name, old });
+    choose(d, CheckKind::Probe(Probe::MySql { user: name, old }));
     Ok(())
 }
 
@@ -69,7 +74,7 @@ pub fn pgsql_check(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         "user" => {
             l.surplus(3);
             let user = user(l, 2)?;
-            choose(d, Probe::PgSql(user));
+            choose(d, CheckKind::Probe(Probe::PgSql(user)));
             Ok(())
         }
         "" => l.fail(0, "'pgsql-check' wants 'user' and a name"),
