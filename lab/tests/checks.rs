@@ -4,7 +4,7 @@
 #[path = "checks/table.rs"]
 mod table;
 
-use lab::{LogSink, PATIENCE, Proxy, each};
+use lab::{LogSink, PATIENCE, Proxy, each, refusing};
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -42,18 +42,22 @@ struct Listening {
 }
 
 fn serve(peer: Peer) -> Listening {
+    if let Peer::Refusing(_) = peer {
+        return Listening {
+            port: refusing(),
+            heard: Arc::default(),
+        };
+    }
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let heard = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&heard);
-    if !matches!(peer, Peer::Refusing(_)) {
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let kept = Arc::clone(&kept);
-                std::thread::spawn(move || answer(stream, peer, &kept));
-            }
-        });
-    }
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let kept = Arc::clone(&kept);
+            std::thread::spawn(move || answer(stream, peer, &kept));
+        }
+    });
     Listening { port, heard }
 }
 

@@ -53,7 +53,7 @@ fn an_unfinished_handshake_finds_a_listener_that_never_hears_of_it() {
     let port6 = listener6
         .as_ref()
         .map_or(1, |l| l.local_addr().expect("an address").port());
-    let free = lab::port();
+    let free = lab::refusing();
     let proxy = Proxy::start(
         &Program::mulgil(),
         &format!(

@@ -613,6 +613,42 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         }
     ),
     keyword!(
+        "max-spread-checks",
+        "TIME",
+        "2s",
+        "the first checks are spread over no more than this",
+        |r, l| {
+            l.exactly(1, "a time")?;
+            let time = l.map(0, crate::units::time(l.arg(0), 1_000))?;
+            r.global.tuning.max_spread_checks = Some(time);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "spread-checks",
+        "PERCENT",
+        "5",
+        "intervals of checks vary by so much, 0 to 50",
+        |r, l| {
+            l.exactly(1, "a percentage")?;
+            let percent = l.map(0, crate::units::number(l.arg(0), 0, 50))?;
+            r.global.tuning.spread_checks = percent as u32;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tune.max-checks-per-thread",
+        "N",
+        "100",
+        "checks that a worker has under way at a time; 0 is no limit",
+        |r, l| {
+            l.exactly(1, "a number")?;
+            let most = l.map(0, crate::units::number(l.arg(0), 0, 65_535))?;
+            r.global.tuning.max_checks = most as u32;
+            Ok(())
+        }
+    ),
+    keyword!(
         "tune.vars.global-max-size",
         "BYTES",
         "65536",
@@ -690,14 +726,12 @@ pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
     "busy-polling",
     "close-spread-time",
     "nosplice",
-    "spread-checks",
     "tune.rcvbuf.client",
     "tune.rcvbuf.server",
     "tune.sndbuf.client",
     "tune.sndbuf.server",
     "expose-deprecated-directives",
     "expose-experimental-directives",
-    "max-spread-checks",
     "maxpipes",
     "noepoll",
     "nokqueue",
@@ -730,7 +764,6 @@ pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
     "tune.idletimer",
     "tune.listener.default-shards",
     "tune.listener.multi-queue",
-    "tune.max-checks-per-thread",
     "tune.maxaccept",
     "tune.maxpollevents",
     "tune.memory.hot-size",

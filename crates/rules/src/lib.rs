@@ -30,7 +30,7 @@ pub use action::{LogLevelChange, Redirect, Reply, Rule, RuleSet, Verdict, run};
 pub use condition::Cond;
 pub use ctx::{
     Ctx, Facts, Inspection, LogFacts, NoFacts, SessionInfo, StreamInfo, Timeout, Timers, TlsInfo,
-    Wall,
+    Wall, random,
 };
 pub use date::{Zone, log_date, strftime};
 pub use error::{ParseError, nearest};

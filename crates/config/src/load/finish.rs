@@ -44,6 +44,7 @@ impl Loader<'_> {
             self.trust_in_checks(draft);
             self.allow_external(draft);
             self.check_timeouts(draft);
+            self.check_intervals(draft);
             self.fit_mode(draft);
             self.check_effects(draft);
             number(draft.front.binds.iter_mut().map(|b| &mut b.id), 1);
@@ -199,6 +200,23 @@ impl Loader<'_> {
             _ => return,
         };
         self.at(place, Severity::Error, missing.to_string());
+    }
+
+    /// A check that may take as long as the interval is still under way when the next is due.
+    fn check_intervals(&mut self, draft: &Draft) {
+        let Some(patience) = draft.timeouts.check else {
+            return;
+        };
+        let slow = draft.back.servers.iter().find_map(|s| {
+            let check = s.check.as_ref()?;
+            (check.inter <= patience).then(|| (&s.name, check.inter))
+        });
+        if let Some((name, inter)) = slow {
+            let message = format!(
+                "'timeout check' of {patience:?} is not below the interval of {inter:?} between the checks of server '{name}': shorten it, or lengthen 'inter'"
+            );
+            self.at(&draft.place, Severity::Warning, message);
+        }
     }
 
     fn check_timeouts(&mut self, draft: &Draft) {

@@ -7,7 +7,7 @@ use super::clock::Phase;
 use super::dial::{said, served_port};
 use super::scene::Scene;
 use model::PortSpec;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use state::Target;
 use state::health::{CheckStatus, Finding};
 use std::io;
@@ -118,6 +118,9 @@ pub async fn half_open(scene: &Scene<'_>) -> Result<Finding, Finding> {
         return Err(Finding::of(CheckStatus::SockErr).because("no port to check from"));
     };
     let socket = raw(ip, Protocol::TCP).map_err(broken)?;
+    socket
+        .attach_filter(&to_port(ip.is_ipv6(), from.port()))
+        .map_err(broken)?;
     // The port of a raw socket's address is none of TCP.
     socket
         .connect(&SocketAddr::new(ip, 0).into())
@@ -131,6 +134,31 @@ pub async fn half_open(scene: &Scene<'_>) -> Result<Finding, Finding> {
         syn::Answer::Listening => Ok(Finding::of(CheckStatus::L4Ok)),
         syn::Answer::Refused => Err(Finding::of(CheckStatus::L4Con).because("Connection refused")),
     }
+}
+
+/// A filter that keeps the segments to one port (kernel, `networking/filter.rst`): a raw socket is
+/// given a copy of every segment that the server sends us.
+fn to_port(v6: bool, port: u16) -> Vec<SockFilter> {
+    // Where the TCP header begins goes to the index register; then its second half word.
+    let start = match v6 {
+        true => SockFilter::new((libc::BPF_LDX | libc::BPF_IMM) as u16, 0, 0, 0),
+        false => SockFilter::new(
+            (libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH) as u16,
+            0,
+            0,
+            0,
+        ),
+    };
+    let load = (libc::BPF_LD | libc::BPF_H | libc::BPF_IND) as u16;
+    let equal = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    let give = (libc::BPF_RET | libc::BPF_K) as u16;
+    vec![
+        start,
+        SockFilter::new(load, 0, 0, 2),
+        SockFilter::new(equal, 0, 1, port.into()),
+        SockFilter::new(give, 0, 0, u32::MAX),
+        SockFilter::new(give, 0, 0, 0),
+    ]
 }
 
 /// Our address on the way to another: connecting a UDP socket asks the routes and sends nothing.
