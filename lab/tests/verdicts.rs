@@ -5,13 +5,32 @@ use lab::{Folder, Program, port};
 /// Lines of a `listen` section in HTTP mode; capital words stand for files.
 const LINES: &str = include_str!("verdicts/lines.txt");
 
+const RDP: &str = "in 'mode http' there is none: what has no effect is said";
+
 /// Where our verdict is another, and why.
-const DIFFERS: [(&str, &str); 27] = [
+const DIFFERS: [(&str, &str); 35] = [
+    (
+        "option http-use-htx",
+        "gone from the language, and so is what it could turn off: a warning",
+    ),
     (
         "tcp-request content accept if { req.len gt 5 }",
         "content is looked at in both modes here",
     ),
     ("balance roundrobin x", WORD),
+    ("balance source x", WORD),
+    (
+        "balance hash src src_port",
+        "more than one expression is ours",
+    ),
+    ("balance rdp-cookie", RDP),
+    ("balance rdp-cookie(x)", RDP),
+    ("persist rdp-cookie", RDP),
+    ("persist rdp-cookie(x)", RDP),
+    (
+        "cookie SRV rewrite maxidle 1h",
+        "the word has no effect there, and is not passed over in silence",
+    ),
     ("clitcpka-cnt 3 4", WORD),
     ("errorloc 400 /x y", WORD),
     ("log-tag a b", WORD),

@@ -1,9 +1,16 @@
-//! `cargo xtask bench | check | coverage [--check] | profile LOAD`: what no compiler checks.
+//! `cargo xtask bench | bpf [--check] | check | coverage [--check] | failover [KILLS] | profile LOAD |
+//! schedulers [--check|--time] | tables`: what no compiler checks.
 
 mod bench;
+mod bpf;
 mod check;
+mod choosing;
 mod coverage;
+mod failover;
 mod profile;
+mod schedulers;
+mod simulation;
+mod tables;
 
 use std::process::exit;
 
@@ -12,12 +19,19 @@ fn main() {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["bench", rest @ ..] => bench::run(rest),
+        ["bpf"] => bpf::run(false),
+        ["bpf", "--check"] => bpf::run(true),
+        ["failover", rest @ ..] => failover::run(rest),
         ["check"] => check::run(),
         ["coverage"] => coverage::run(false),
         ["coverage", "--check"] => coverage::run(true),
         ["profile", load] => profile::run(load),
+        ["schedulers"] => schedulers::run(false),
+        ["schedulers", "--time"] => choosing::run(),
+        ["schedulers", "--check"] => schedulers::run(true),
+        ["tables"] => tables::run(),
         _ => Err(vec![
-            "usage: cargo xtask bench [...] | check | coverage [--check] | profile LOAD"
+            "usage: cargo xtask bench [...] | bpf [--check] | check | coverage [--check] | failover [KILLS] | profile LOAD | schedulers [--check|--time] | tables"
                 .to_string(),
         ]),
     };

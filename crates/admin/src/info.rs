@@ -1,19 +1,23 @@
 //! `show info`: what is known of the whole process.
 
-use crate::cli::World;
 use crate::typed::{self, Field};
-use state::RateLimit;
+use state::{Generation, Process, RateLimit};
 use std::fmt::Write;
+use std::time::Instant;
 
 /// A field with its value; `None` is not shown, but keeps its place.
 pub(crate) type Known = (Field, Option<String>);
 
 /// All fields in their order.
-pub(crate) fn fields(w: &World<'_>, float: bool) -> Vec<Known> {
-    let p = w.process;
-    let up = w.now.saturating_duration_since(p.start);
+pub(crate) fn fields(
+    p: &Process,
+    generation: &Generation,
+    now: Instant,
+    float: bool,
+) -> Vec<Known> {
+    let up = now.saturating_duration_since(p.start);
     let seconds = up.as_secs();
-    let now = p.millis(w.now);
+    let now = p.millis(now);
     let c = &p.counters;
     let uptime = format!(
         "{}d {}h{:02}m{:02}s",
@@ -30,12 +34,12 @@ pub(crate) fn fields(w: &World<'_>, float: bool) -> Vec<Known> {
     } else {
         (seconds.to_string(), p.started.secs.to_string())
     };
-    let proxies = || w.generation.config.proxies.iter();
+    let proxies = || generation.config.proxies.iter();
     let listeners: usize = proxies()
         .filter_map(|p| p.frontend.as_ref())
         .map(|f| f.binds.len())
         .sum();
-    let sockets = w.generation.config.global.stats_sockets.len();
+    let sockets = generation.config.global.stats_sockets.len();
     let connections = p.connections.now();
     let n = |n: u64| Some(n.to_string());
     let none = || Some("0".to_string());
@@ -144,9 +148,21 @@ pub(crate) fn fields(w: &World<'_>, float: bool) -> Vec<Known> {
             "MMP",
             "u32",
             "TLS connections at most, 0 for any number",
-            none(),
+            n(p.generation
+                .load()
+                .config
+                .global
+                .maxsslconn
+                .unwrap_or(0)
+                .into()),
         ),
-        ("CurrSslConns", "MGP", "u32", "TLS connections", none()),
+        (
+            "CurrSslConns",
+            "MGP",
+            "u32",
+            "TLS connections",
+            n(p.tls_connections.now()),
+        ),
         (
             "CumSslConns",
             "MCP",
@@ -325,7 +341,7 @@ pub(crate) fn fields(w: &World<'_>, float: bool) -> Vec<Known> {
             "COS",
             "str",
             "as configured",
-            w.generation
+            generation
                 .config
                 .global
                 .description

@@ -8,6 +8,7 @@ mod cli;
 mod commands;
 mod info;
 mod page;
+mod prometheus;
 mod servers_state;
 mod stat;
 mod stat_fields;
@@ -18,6 +19,7 @@ pub use address::shown;
 pub use cli::{Cli, Listen, Output, System, World, split, split_words};
 pub use commands::{Command, all as commands};
 pub use page::{Page, Visit, serve};
+pub use prometheus::metrics;
 pub use servers_state::restore;
 pub use stat::{algorithm, csv};
 

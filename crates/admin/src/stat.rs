@@ -289,6 +289,9 @@ fn frontend_row(process: &Process, frontend: &Frontend, now: Instant) -> Row {
 /// tracks another is as that one.
 pub fn status_of(server: &Server, tracked: Option<&Server>) -> String {
     let admin = server.admin();
+    if admin.0 & Admin::UNRESOLVED != 0 && !Admin(admin.0 & !Admin::UNRESOLVED).in_maintenance() {
+        return "MAINT (resolution)".into();
+    }
     if admin.in_maintenance() {
         return match tracked.filter(|_| admin.0 & Admin::INHERITED_MAINT != 0) {
             Some(t) => format!("MAINT (via {}/{})", t.backend, t.name),
@@ -430,6 +433,7 @@ pub fn algorithm(balance: &Balance) -> &'static str {
         Balance::StaticRr => "static-rr",
         Balance::LeastConn => "leastconn",
         Balance::First => "first",
+        Balance::Sticky => "sticky",
         Balance::Source => "source",
         Balance::Uri { .. } => "uri",
         Balance::UrlParam { .. } => "url_param",
@@ -437,6 +441,12 @@ pub fn algorithm(balance: &Balance) -> &'static str {
         Balance::Random { .. } => "random",
         Balance::RdpCookie { .. } => "rdp-cookie",
         Balance::Hash(_) => "hash",
+        Balance::Maglev(_) => "maglev",
+        Balance::ResponseTime => "response-time",
+        Balance::Fastest => "fastest",
+        Balance::WeightedResponseTime => "weighted-response-time",
+        Balance::Agent => "agent",
+        Balance::Bandwidth => "bandwidth",
     }
 }
 

@@ -17,8 +17,57 @@ pub enum Purpose {
     Datagram,
 }
 
-/// Reads one address. A port that is missing becomes `default_port` if there is one.
+/// Reads one address. A port that is missing becomes `default_port` if there is one. Variables are
+/// replaced even where no double quotes stand around them, as nowhere else in the language.
 pub fn parse(
+    text: &str,
+    purpose: Purpose,
+    default_port: Option<u16>,
+    source: &dyn Source,
+) -> Result<(Address, Option<String>), String> {
+    if !text.contains('$') {
+        return plain(text, purpose, default_port, source);
+    }
+    let value = expand(text, source)?;
+    if value.is_empty() {
+        return Err(format!(
+            "'{text}' comes to an empty address: set its variable"
+        ));
+    }
+    plain(&value, purpose, default_port, source)
+        .map_err(|message| format!("{message} (this is what '{text}' comes to)"))
+}
+
+/// `$NAME` and `${NAME}` replaced by their values; one that is not set is empty.
+fn expand(text: &str, source: &dyn Source) -> Result<String, String> {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        out.push_str(before);
+        let inner = after.strip_prefix('{').unwrap_or(after);
+        let braced = inner.len() < after.len();
+        let letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let (name, behind) = inner.split_at(inner.find(|c| !letter(c)).unwrap_or(inner.len()));
+        if name.is_empty() {
+            return Err(format!("no variable name follows a '$' in '{text}'"));
+        }
+        rest = match behind.strip_prefix('}') {
+            Some(behind) if braced => behind,
+            _ if braced => {
+                return Err(format!(
+                    "'${{{name}' in '{text}' has no '}}' behind its name: close it, or put double quotes around a variable with more than a name"
+                ));
+            }
+            _ => behind,
+        };
+        out.push_str(&source.variable(name).unwrap_or_default());
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// Reads an address without variables.
+fn plain(
     text: &str,
     purpose: Purpose,
     default_port: Option<u16>,

@@ -49,6 +49,44 @@ fn text(line: &Line<'_>, at: usize, what: &str) -> Result<Arc<str>, Fault> {
     }
 }
 
+/// The name of a network namespace, which must be there.
+pub fn namespace(line: &Line<'_>, at: usize) -> Result<Arc<str>, Fault> {
+    let name = text(line, at, "the name of a network namespace")?;
+    let folders = ["/run/netns", "/var/run/netns"];
+    let mut names = folders
+        .iter()
+        .filter_map(|f| line.source.list(f))
+        .flatten()
+        .filter_map(|path| path.rsplit('/').next().map(str::to_string));
+    if names.any(|n| n == *name) {
+        return Ok(name);
+    }
+    line.fail(
+        at,
+        format!("there is no network namespace '{name}' on this machine: make it by 'ip netns add {name}'"),
+    )
+}
+
+/// The name of a congestion control that this machine has.
+pub fn congestion(line: &Line<'_>, at: usize) -> Result<Arc<str>, Fault> {
+    const AVAILABLE: &str = "/proc/sys/net/ipv4/tcp_available_congestion_control";
+    let name = text(line, at, "the name of a congestion control")?;
+    let Ok(list) = line.source.read(AVAILABLE) else {
+        return line.fail(
+            at,
+            format!("'cc {name}' cannot be checked: {AVAILABLE} is not there"),
+        );
+    };
+    let list = String::from_utf8_lossy(&list).trim().to_string();
+    if list.split_whitespace().any(|n| n == &*name) {
+        return Ok(name);
+    }
+    line.fail(
+        at,
+        format!("this machine has no congestion control '{name}': use one of {list}"),
+    )
+}
+
 /// All words that `bind` understands. The place given to a function is that of its argument.
 pub static BIND_WORDS: &[BindWord] = &[
     word!(
@@ -68,6 +106,16 @@ pub static BIND_WORDS: &[BindWord] = &[
         "connections that may wait to be accepted",
         |o, l, at| {
             o.backlog = Some(num(l, at, 1, 1 << 30)?);
+            Ok(())
+        }
+    ),
+    word!(
+        "cc",
+        "NAME",
+        "reno",
+        "the congestion control of its connections",
+        |o, l, at| {
+            o.congestion = Some(congestion(l, at)?);
             Ok(())
         }
     ),
@@ -127,6 +175,17 @@ pub static BIND_WORDS: &[BindWord] = &[
         }
     ),
     word!(
+        "maxconn",
+        "N",
+        "500",
+        "connections at a time that came in here",
+        |o, l, at| {
+            let most = num(l, at, 0, 1 << 30)?;
+            o.maxconn = (most > 0).then_some(most);
+            Ok(())
+        }
+    ),
+    word!(
         "mode",
         "OCTAL",
         "660",
@@ -158,6 +217,16 @@ pub static BIND_WORDS: &[BindWord] = &[
         o.name = Some(text(l, at, "a name")?);
         Ok(())
     }),
+    word!(
+        "namespace",
+        "NAME",
+        "blue",
+        "listen in this network namespace",
+        |o, l, at| {
+            o.namespace = Some(namespace(l, at)?);
+            Ok(())
+        }
+    ),
     word!(
         "nice",
         "N",
@@ -288,34 +357,49 @@ pub fn options(line: &mut Line<'_>, mut at: usize) -> Result<(BindOptions, Optio
     let mut options = BindOptions::default();
     let mut tls = BindDraft::new(line);
     let mut id = None;
+    let mut faults = Vec::new();
     while at < line.args().len() {
-        let name = line.arg(at);
-        if let Some(taken) = tls.word(line, at)? {
-            at += taken;
-            continue;
-        }
-        let Some(word) = BIND_WORDS.iter().find(|w| w.name == name) else {
-            return line.fail(
-                at,
-                crate::keyword::unknown_word(
-                    "bind",
-                    name,
-                    include_str!("known/bind.txt"),
-                    BIND_WORDS
-                        .iter()
-                        .map(|w| w.name)
-                        .chain(BIND_TLS_WORDS.iter().map(|w| w.name)),
-                ),
-            );
-        };
-        (word.parse)(&mut options, line, at + 1)?;
-        if name == "id" {
+        if line.arg(at) == "id" {
             id = line.arg(at + 1).parse().ok();
         }
-        at += 1 + usize::from(!word.args.is_empty());
+        at = match word(&mut options, &mut tls, line, at) {
+            Ok(next) => next,
+            Err(fault) => line.pass(at, fault, &mut faults, |w| {
+                names().chain(KNOWN.lines()).any(|k| k == w)
+            }),
+        };
     }
+    line.faults(faults)?;
     options.tls = tls.finish(line)?;
     Ok((options, id))
+}
+
+/// Reads the word at `at`; returns where the next one stands.
+fn word(
+    options: &mut BindOptions,
+    tls: &mut BindDraft,
+    line: &Line<'_>,
+    at: usize,
+) -> Result<usize, Fault> {
+    let name = line.arg(at);
+    if let Some(taken) = tls.word(line, at)? {
+        return Ok(at + taken);
+    }
+    let Some(word) = BIND_WORDS.iter().find(|w| w.name == name) else {
+        let message = crate::keyword::unknown_word("bind", name, KNOWN, names());
+        return line.fail(at, message);
+    };
+    (word.parse)(options, line, at + 1)?;
+    Ok(at + 1 + usize::from(!word.args.is_empty()))
+}
+
+/// Words of HAProxy's `bind` lines, whether we have them or not.
+const KNOWN: &str = include_str!("known/bind.txt");
+
+/// The words that we have.
+fn names() -> impl Iterator<Item = &'static str> {
+    let names = BIND_WORDS.iter().map(|w| w.name);
+    names.chain(BIND_TLS_WORDS.iter().map(|w| w.name))
 }
 
 /// Reads `bind ADDRESS[,ADDRESS]* [words]`; a range becomes one bind a port. The first has the `id`
@@ -373,11 +457,11 @@ pub fn stats_socket_from_words(
     words: &[&str],
     source: &dyn Source,
 ) -> Result<model::StatsSocket, String> {
-    loose_line("stats socket", words, source, |line| stats_socket(line))
+    loose_line("stats socket", words, source, stats_socket)
 }
 
 /// Reads `stats socket ADDRESS [words] [level L] [expose-fd listeners]`.
-pub fn stats_socket(line: &Line<'_>) -> Result<model::StatsSocket, Fault> {
+pub fn stats_socket(line: &mut Line<'_>) -> Result<model::StatsSocket, Fault> {
     let (address, _) = line.map(
         0,
         address::parse(line.arg(0), Purpose::Listen, None, line.source),
@@ -416,9 +500,12 @@ pub fn stats_socket(line: &Line<'_>) -> Result<model::StatsSocket, Fault> {
     let mut rest = Line {
         words: &kept,
         warnings: Vec::new(),
+        table_uses: Default::default(),
         ..*line
     };
-    let (options, _) = options(&mut rest, 1)?;
+    let read = options(&mut rest, 1);
+    line.warnings = rest.warnings;
+    let (options, _) = read?;
     Ok(model::StatsSocket {
         address,
         options: Arc::new(options),

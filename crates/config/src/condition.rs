@@ -5,23 +5,25 @@ use std::collections::BTreeMap;
 /// The level of HAProxy's language that this program speaks.
 pub const LANGUAGE_LEVEL: (u32, u32, u32) = (3, 0, 0);
 
-/// Features that `feature(…)` affirms, with HAProxy's names.
-const FEATURES: &[&str] = &[
-    "OPENSSL",
-    "OPENSSL_AWSLC",
+/// Features that `feature(…)` affirms and `-vv` lists, with HAProxy's names.
+pub const FEATURES: &[&str] = &[
+    "ACCEPT4",
+    "BACKTRACE",
+    "CPU_AFFINITY",
+    "CRYPT_H",
     "EPOLL",
-    "THREAD",
+    "GETADDRINFO",
     "LINUX_SPLICE",
     "LINUX_TPROXY",
-    "TFO",
-    "NS",
-    "GETADDRINFO",
-    "ACCEPT4",
-    "PRCTL",
-    "CRYPT_H",
+    "OPENSSL",
+    "OPENSSL_AWSLC",
     "POLL",
-    "BACKTRACE",
+    "PRCTL",
     "SLZ",
+    "SYSTEMD",
+    "TFO",
+    "THREAD",
+    "TPROXY",
 ];
 
 /// Whether an expression holds. An error says where (bytes) and why.

@@ -1,12 +1,14 @@
 //! A proxy while its section is being read, and the defaults it starts from.
 
-use crate::diag::Fault;
+use crate::diag::{Fault, Severity};
 use crate::fingerprint::Fingerprint;
 use crate::lexer::Word;
 use crate::source::{DefaultPath, Source};
 use model::{Backend, Frontend, HttpOptions, LogSetting, Mode, ProxyKind, StatsPage, Timeouts};
+use rules::stick::TableUse;
 use rules::{Acls, Rule, Scope};
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Sections a proxy keyword may stand in, as bits.
@@ -50,6 +52,7 @@ pub struct Draft {
     pub logs: Vec<Arc<LogSetting>>,
     pub log_global: bool,
     pub log_tag: Option<Arc<str>>,
+    pub email: crate::load::EmailDraft,
     /// What answers instead of built-in pages; later lines win.
     pub errors: Vec<ErrorLine>,
     pub http: HttpOptions,
@@ -60,6 +63,7 @@ pub struct Draft {
     pub tcp_request_content: Vec<Rule>,
     pub tcp_response_content: Vec<Rule>,
     pub inspect_delay: Option<std::time::Duration>,
+    pub independent_streams: bool,
     pub front: Frontend,
     pub back: Backend,
     pub acls: Acls,
@@ -69,10 +73,17 @@ pub struct Draft {
     pub references: Vec<Reference>,
     /// Names of userlists that must exist.
     pub userlist_references: Vec<Reference>,
+    pub resolvers_references: Vec<Reference>,
     /// Names of servers that must exist here.
     pub server_references: Vec<Reference>,
+    /// `stick-table`.
+    pub stick_table: Option<(model::StickTable, Place)>,
+    /// Stick tables that rules use.
+    pub table_uses: Vec<(TableUse, Place)>,
     /// The first line of each keyword that has no effect without something said elsewhere.
     pub marks: BTreeMap<&'static str, Place>,
+    /// Keywords of lines that were refused: what they would have set is not missing, too.
+    pub refused: BTreeSet<&'static str>,
     pub clitcpka: (bool, model_keepalive::Numbers),
     pub srvtcpka: (bool, model_keepalive::Numbers),
 }
@@ -194,6 +205,7 @@ impl Draft {
             logs: Vec::new(),
             log_global: false,
             log_tag: None,
+            email: Default::default(),
             errors: Vec::new(),
             http: HttpOptions::default(),
             stats: None,
@@ -203,6 +215,7 @@ impl Draft {
             tcp_request_content: Vec::new(),
             tcp_response_content: Vec::new(),
             inspect_delay: None,
+            independent_streams: false,
             front: Frontend::default(),
             back: Backend::default(),
             acls: Acls::default(),
@@ -210,8 +223,12 @@ impl Draft {
             check: CheckDraft::default(),
             references: Vec::new(),
             userlist_references: Vec::new(),
+            resolvers_references: Vec::new(),
             server_references: Vec::new(),
+            stick_table: None,
+            table_uses: Vec::new(),
             marks: BTreeMap::new(),
+            refused: BTreeSet::new(),
             clitcpka: Default::default(),
             srvtcpka: Default::default(),
         }
@@ -306,8 +323,12 @@ pub struct Line<'a> {
     #[allow(dead_code)]
     // what `ca-base` and `crt-base` say is for words with files of certificates
     pub bases: &'a Bases,
-    /// Warnings about this line.
+    /// The proxy it stands in; empty where there is none.
+    pub proxy: &'a str,
+    /// Warnings about this line, and the errors of its words but the last one's.
     pub warnings: Vec<Fault>,
+    /// Stick tables that it names.
+    pub table_uses: RefCell<Vec<TableUse>>,
 }
 
 /// What `global` says about reading other things.
@@ -317,6 +338,7 @@ pub struct Bases {
     pub ca_base: Option<String>,
     pub crt_base: Option<String>,
     pub tls: crate::tls::Defaults,
+    pub stick_counters: Option<usize>,
 }
 
 impl<'a> Line<'a> {
@@ -372,6 +394,12 @@ impl<'a> Line<'a> {
         }
     }
 
+    /// Warns of the argument at `at`.
+    pub fn warn(&mut self, at: usize, message: impl Into<String>) {
+        let warning = Fault::warning(self.skip + at, message);
+        self.warnings.push(warning);
+    }
+
     fn too_many(&self, n: usize, remedy: &str) -> String {
         let extra = self.arg(n);
         if extra.starts_with("//") {
@@ -381,6 +409,35 @@ impl<'a> Line<'a> {
             "'{extra}' is one word too many for '{}': {remedy}",
             self.keyword()
         )
+    }
+
+    /// Notes what is wrong with the word at `at`, and tells where reading goes on: at the next that
+    /// is a word of this line, for its mistakes. What stands between may be arguments.
+    pub fn pass(
+        &self,
+        at: usize,
+        fault: Fault,
+        faults: &mut Vec<Fault>,
+        is_word: impl Fn(&str) -> bool,
+    ) -> usize {
+        let comment = self.arg(at).starts_with("//") || self.arg(at).starts_with(';');
+        faults.push(fault);
+        let next = self
+            .args()
+            .iter()
+            .skip(at + 1)
+            .position(|w| is_word(&w.text));
+        match next {
+            Some(n) if !comment => at + 1 + n,
+            _ => self.args().len(),
+        }
+    }
+
+    /// The faults of the words of this line: the last is its error, those before are kept beside.
+    pub fn faults(&mut self, mut faults: Vec<Fault>) -> Result<(), Fault> {
+        let last = faults.pop();
+        self.warnings.append(&mut faults);
+        last.map_or(Ok(()), Err)
     }
 
     /// Runs a parser of an argument's text and gives its error that argument's place.
@@ -405,11 +462,20 @@ impl<'a> Line<'a> {
         parse: impl FnOnce(&[&str], &Scope<'_>) -> Result<T, rules::ParseError>,
     ) -> Result<T, Fault> {
         let read = |path: &str| self.source.read(path);
+        let uses_table = |used| self.uses_table(used);
         let scope = Scope {
             acls,
             read_file: &read,
+            proxy: self.proxy,
+            stick_counters: self.bases.stick_counters.unwrap_or(rules::STICK_COUNTERS),
+            uses_table: &uses_table,
         };
         parse(&self.texts(at), &scope).map_err(|e| Fault::rule(e, self.skip + at))
+    }
+
+    /// Notes a stick table that the line names.
+    pub fn uses_table(&self, used: TableUse) {
+        self.table_uses.borrow_mut().push(used);
     }
 
     /// The format of a line in the argument at `at`.
@@ -487,7 +553,17 @@ pub fn loose_line<T>(
         text: "",
         source,
         bases: &Bases::default(),
+        proxy: "",
         warnings: Vec::new(),
+        table_uses: RefCell::default(),
     };
-    read(&mut line).map_err(|fault| fault.message)
+    let made = read(&mut line);
+    let first = line
+        .warnings
+        .into_iter()
+        .find(|f| f.severity == Severity::Error);
+    match (first, made) {
+        (Some(fault), _) | (None, Err(fault)) => Err(fault.message),
+        (None, Ok(made)) => Ok(made),
+    }
 }

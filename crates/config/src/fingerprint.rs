@@ -61,4 +61,7 @@ impl Source for Remembering<'_> {
     fn group(&self, name: &str) -> Option<u32> {
         self.note(self.source.group(name))
     }
+    fn variable(&self, name: &str) -> Option<String> {
+        self.note(self.source.variable(name))
+    }
 }

@@ -3,6 +3,7 @@
 use crate::bind;
 use crate::diag::Fault;
 use crate::draft::{Bases, Line};
+use crate::removed;
 use crate::source::DefaultPath;
 use crate::units;
 use model::Global;
@@ -183,6 +184,26 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         }
     ),
     keyword!(
+        "maxsslconn",
+        "N",
+        "1000",
+        "connections of TLS at most",
+        |r, l| {
+            r.global.maxsslconn = Some(num(l, 0, 1 << 30)? as u32).filter(|n| *n > 0);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "maxsslrate",
+        "N",
+        "1000",
+        "sessions of TLS a second at most",
+        |r, l| {
+            r.global.maxsslrate = Some(num(l, 0, u32::MAX.into())? as u32);
+            Ok(())
+        }
+    ),
+    keyword!(
         "maxsessrate",
         "N",
         "1000",
@@ -225,6 +246,45 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "proc.site seoul-%[nbthread]",
         "a variable of the process, as text",
         |r, l| set_var(r, l, "set-var-fmt")
+    ),
+    keyword!(
+        "h1-case-adjust",
+        "NAME NAME",
+        "content-length Content-Length",
+        "how a header name is written to whom the options h1-case-adjust-bogus-… name",
+        |r, l| {
+            l.exactly(2, "a name, and the same as it is to be written")?;
+            let pair = l.map(1, header_case(l.arg(0), l.arg(1)))?;
+            l.map(0, add_case(&mut r.global.header_case, pair))
+        }
+    ),
+    keyword!(
+        "h1-case-adjust-file",
+        "FILE",
+        "case.txt",
+        "the same from a file, two names a line",
+        |r, l| {
+            let path = text(l, "a file")?;
+            let bytes = l.map(
+                0,
+                l.source
+                    .read(&path)
+                    .map_err(|e| format!("cannot read '{path}': {e}")),
+            )?;
+            for (at, line) in String::from_utf8_lossy(&bytes).lines().enumerate() {
+                let mut words = line.split_ascii_whitespace();
+                let Some(from) = words.next().filter(|w| !w.starts_with('#')) else {
+                    continue;
+                };
+                let pair = header_case(from, words.next().unwrap_or_default());
+                let added = pair.and_then(|pair| add_case(&mut r.global.header_case, pair));
+                l.map(
+                    0,
+                    added.map_err(|e| format!("line {} of '{path}': {e}", at + 1)),
+                )?;
+            }
+            Ok(())
+        }
     ),
     keyword!(
         "hard-stop-after",
@@ -320,13 +380,6 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         r.global.maxconn = Some(num(l, 0, 1 << 30)? as u32).filter(|n| *n > 0);
         Ok(())
     }),
-    keyword!("nbproc", "1", "1", "one process", |_, l| match l.arg(0) {
-        "1" => l.exactly(1, "1"),
-        _ => l.fail(
-            0,
-            "more than one process is gone from the language: use nbthread"
-        ),
-    }),
     keyword!("nbthread", "N", "4", "workers", |r, l| {
         r.global.nbthread = Some(num(l, 1, 1024)? as u32);
         Ok(())
@@ -349,6 +402,17 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         |r, l| {
             l.exactly(0, "nothing")?;
             r.global.noreuseport = true;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "nosplice",
+        "",
+        "",
+        "copy bodies and streams instead of passing them through a kernel pipe",
+        |r, l| {
+            l.exactly(0, "nothing")?;
+            r.global.nosplice = true;
             Ok(())
         }
     ),
@@ -500,9 +564,10 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "control sockets",
         |r, l| match l.arg(0) {
             "socket" => {
-                let inner = Line {
+                let mut inner = Line {
                     skip: l.skip + 1,
                     warnings: Vec::new(),
+                    table_uses: Default::default(),
                     ..*l
                 };
                 if inner.args().is_empty() {
@@ -511,7 +576,9 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
                         "'stats socket' wants an address, such as /run/mulgil.sock",
                     );
                 }
-                r.global.stats_sockets.push(bind::stats_socket(&inner)?);
+                let socket = bind::stats_socket(&mut inner);
+                l.warnings = inner.warnings;
+                r.global.stats_sockets.push(socket?);
                 Ok(())
             }
             "timeout" => {
@@ -649,6 +716,16 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         }
     ),
     keyword!(
+        "tune.stick-counters",
+        "N",
+        "3",
+        "how many entries of stick tables a session may track at once",
+        |r, l| {
+            r.bases.stick_counters = Some(num(l, 0, 100)? as usize);
+            Ok(())
+        }
+    ),
+    keyword!(
         "tune.vars.global-max-size",
         "BYTES",
         "65536",
@@ -725,45 +802,101 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
 pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
     "busy-polling",
     "close-spread-time",
-    "nosplice",
-    "tune.rcvbuf.client",
-    "tune.rcvbuf.server",
-    "tune.sndbuf.client",
-    "tune.sndbuf.server",
+    "cpu-policy",
+    "debug.counters",
     "expose-deprecated-directives",
     "expose-experimental-directives",
+    "force-cfg-parser-pause",
+    "h2-workaround-bogus-websocket-clients",
+    "httpclient.resolvers.disabled",
+    "httpclient.resolvers.id",
+    "httpclient.resolvers.prefer",
+    "httpclient.retries",
+    "httpclient.ssl.ca-file",
+    "httpclient.ssl.verify",
+    "httpclient.timeout.connect",
+    "insecure-setuid-wanted",
+    "limited-quic",
+    "max-threads-per-group",
     "maxpipes",
+    "maxzlibmem",
+    "mworker-max-reloads",
+    "no-memory-trimming",
     "noepoll",
-    "nokqueue",
-    "nopoll",
     "noevports",
     "nogetaddrinfo",
+    "nokqueue",
+    "noktls",
+    "nopoll",
     "numa-cpu-mapping",
-    "cpu-policy",
+    "ocsp-update.disable",
+    "ocsp-update.httpproxy",
+    "ocsp-update.maxdelay",
+    "ocsp-update.mindelay",
     "prealloc-fd",
-    "profiling.tasks",
     "profiling.memory",
+    "profiling.tasks",
     "set-dumpable",
+    "ssl-dh-param-file",
     "ssl-engine",
     "ssl-mode-async",
-    "ssl-dh-param-file",
-    "strict-limits",
+    "ssl-propquery",
+    "ssl-provider",
+    "ssl-provider-path",
     "stats-file",
+    "strict-limits",
+    "thread-group",
     "tune.applet.zero-copy-forwarding",
     "tune.buffers.limit",
     "tune.buffers.reserve",
+    "tune.bufsize.large",
+    "tune.bufsize.small",
+    "tune.cli.max-payload-size",
     "tune.comp.maxlevel",
+    "tune.defaults.purge",
     "tune.disable-fast-forward",
     "tune.disable-zero-copy-forwarding",
+    "tune.epoll.mask-events",
     "tune.events.max-events-at-once",
     "tune.fail-alloc",
     "tune.fd.edge-triggered",
+    "tune.fd.tables",
+    "tune.h1.be.glitches-threshold",
+    "tune.h1.fe.glitches-threshold",
     "tune.h1.zero-copy-fwd-recv",
     "tune.h1.zero-copy-fwd-send",
+    "tune.h2.be.glitches-threshold",
+    "tune.h2.be.initial-window-size",
+    "tune.h2.be.max-concurrent-streams",
+    "tune.h2.be.max-frames-at-once",
+    "tune.h2.be.rxbuf",
+    "tune.h2.fe.glitches-threshold",
+    "tune.h2.fe.initial-window-size",
+    "tune.h2.fe.max-concurrent-streams",
+    "tune.h2.fe.max-frames-at-once",
+    "tune.h2.fe.max-rst-at-once",
+    "tune.h2.fe.max-total-streams",
+    "tune.h2.fe.rxbuf",
+    "tune.h2.header-table-size",
+    "tune.h2.initial-window-size",
+    "tune.h2.max-concurrent-streams",
+    "tune.h2.max-frame-size",
+    "tune.h2.zero-copy-fwd-send",
     "tune.idle-pool.shared",
     "tune.idletimer",
     "tune.listener.default-shards",
     "tune.listener.multi-queue",
+    "tune.lua.bool-sample-conversion",
+    "tune.lua.burst-timeout",
+    "tune.lua.forced-yield",
+    "tune.lua.log.loggers",
+    "tune.lua.log.stderr",
+    "tune.lua.maxmem",
+    "tune.lua.openlibs",
+    "tune.lua.service-timeout",
+    "tune.lua.session-timeout",
+    "tune.lua.task-timeout",
+    "tune.max-rules-at-once",
     "tune.maxaccept",
     "tune.maxpollevents",
     "tune.memory.hot-size",
@@ -773,30 +906,76 @@ pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
     "tune.pool-high-fd-ratio",
     "tune.pool-low-fd-ratio",
     "tune.pt.zero-copy-forwarding",
+    "tune.quic.be.cc.cubic-min-losses",
+    "tune.quic.be.cc.hystart",
+    "tune.quic.be.cc.max-frame-loss",
+    "tune.quic.be.cc.max-win-size",
+    "tune.quic.be.cc.reorder-ratio",
+    "tune.quic.be.max-idle-timeout",
+    "tune.quic.be.sec.glitches-threshold",
+    "tune.quic.be.stream.data-ratio",
+    "tune.quic.be.stream.max-concurrent",
+    "tune.quic.be.stream.rxbuf",
+    "tune.quic.be.tx.pacing",
+    "tune.quic.be.tx.udp-gso",
+    "tune.quic.fe.cc.cubic-min-losses",
+    "tune.quic.fe.cc.hystart",
+    "tune.quic.fe.cc.max-frame-loss",
+    "tune.quic.fe.cc.max-win-size",
+    "tune.quic.fe.cc.reorder-ratio",
+    "tune.quic.fe.max-idle-timeout",
+    "tune.quic.fe.sec.glitches-threshold",
+    "tune.quic.fe.sec.retry-threshold",
+    "tune.quic.fe.sock-per-conn",
+    "tune.quic.fe.stream.data-ratio",
+    "tune.quic.fe.stream.max-concurrent",
+    "tune.quic.fe.stream.max-total",
+    "tune.quic.fe.stream.rxbuf",
+    "tune.quic.fe.tx.pacing",
+    "tune.quic.fe.tx.udp-gso",
+    "tune.quic.listen",
+    "tune.quic.mem.tx-max",
+    "tune.quic.zero-copy-fwd-send",
     "tune.rcvbuf.backend",
+    "tune.rcvbuf.client",
     "tune.rcvbuf.frontend",
+    "tune.rcvbuf.server",
     "tune.recv_enough",
+    "tune.renice.runtime",
+    "tune.renice.startup",
+    "tune.ring.queues",
     "tune.runqueue-depth",
     "tune.sched.low-latency",
     "tune.sndbuf.backend",
+    "tune.sndbuf.client",
     "tune.sndbuf.frontend",
-    "tune.takeover-other-tg-connections",
+    "tune.sndbuf.server",
     "tune.ssl.capture-buffer-size",
     "tune.ssl.capture-cipherlist-size",
+    "tune.ssl.certificate-compression",
     "tune.ssl.default-dh-param",
     "tune.ssl.force-private-cache",
     "tune.ssl.hard-maxrecord",
     "tune.ssl.keylog",
+    "tune.ssl.keyupdate-rate-limit",
     "tune.ssl.lifetime",
     "tune.ssl.maxrecord",
+    "tune.ssl.ocsp-update.maxdelay",
+    "tune.ssl.ocsp-update.mindelay",
     "tune.ssl.ssl-ctx-cache-size",
+    "tune.streams-elasticity",
+    "tune.takeover-other-tg-connections",
     "tune.zlib.memlevel",
     "tune.zlib.windowsize",
+    "warn-blocked-traffic-after",
 ];
 
 /// Reads one line of `global`.
 pub fn line(reading: &mut Reading<'_>, l: &mut Line<'_>) -> Result<(), Fault> {
     let name = l.words.first().map_or("", |w| w.text.as_str());
+    if let Some(fault) = removed::of_global(l) {
+        return Err(fault);
+    }
     if let Some(keyword) = GLOBAL_KEYWORDS.iter().find(|k| k.name == name) {
         match (name, l.negated) {
             ("insecure-fork-wanted", true) => reading.global.insecure_fork = false,
@@ -812,6 +991,7 @@ pub fn line(reading: &mut Reading<'_>, l: &mut Line<'_>) -> Result<(), Fault> {
     if TUNES_WITHOUT_EFFECT.contains(&name) {
         let negatable = [
             "busy-polling",
+            "h2-workaround-bogus-websocket-clients",
             "set-dumpable",
             "strict-limits",
             "numa-cpu-mapping",
@@ -841,6 +1021,29 @@ pub fn line(reading: &mut Reading<'_>, l: &mut Line<'_>) -> Result<(), Fault> {
             None => format!("unknown keyword '{name}' in 'global'"),
         },
     ))
+}
+
+/// A header name in lower case, and how it is to be written.
+type Case = (Box<[u8]>, Box<[u8]>);
+
+fn header_case(from: &str, to: &str) -> Result<Case, String> {
+    if from.is_empty() || !from.eq_ignore_ascii_case(to) {
+        return Err(format!("'{to}' must be '{from}' but for its case"));
+    }
+    Ok((
+        from.to_ascii_lowercase().as_bytes().into(),
+        to.as_bytes().into(),
+    ))
+}
+
+fn add_case(known: &mut BTreeMap<Box<[u8]>, Box<[u8]>>, pair: Case) -> Result<(), String> {
+    let name = String::from_utf8_lossy(&pair.0).into_owned();
+    match known.insert(pair.0, pair.1) {
+        None => Ok(()),
+        Some(_) => Err(format!(
+            "'{name}' is written in another way already: remove one"
+        )),
+    }
 }
 
 fn not_negatable(name: &str) -> Fault {

@@ -6,11 +6,13 @@ mod check;
 mod common;
 mod compression;
 mod front;
+mod mail;
 mod options;
 mod pages;
 mod persist;
 mod ruleset;
 mod stats;
+mod stick;
 
 pub use check::finish as check_kind;
 pub use options::OPTIONS;
@@ -19,6 +21,7 @@ pub use pages::error_file;
 use crate::diag::Fault;
 use crate::draft::sections::{self, *};
 use crate::draft::{Draft, Line, Reference};
+use crate::removed;
 use crate::units;
 use model::{SwitchRule, SwitchTarget};
 use std::sync::Arc;
@@ -74,7 +77,9 @@ pub fn keywords() -> impl Iterator<Item = &'static Keyword> {
         front::FRONT_KEYWORDS,
         back::BACK_KEYWORDS,
         check::CHECK_KEYWORDS,
+        mail::MAIL_KEYWORDS,
         ruleset::RULE_KEYWORDS,
+        stick::STICK_KEYWORDS,
     ]
     .into_iter()
     .flatten()
@@ -96,6 +101,16 @@ const STRICT: [&str; 9] = [
 
 /// Reads a line of a proxy section.
 pub fn line(draft: &mut Draft, line: &mut Line<'_>) -> Result<(), Fault> {
+    if let Some(fault) = removed::of_proxy(line) {
+        if line
+            .words
+            .first()
+            .is_some_and(|w| w.text.ends_with("timeout"))
+        {
+            draft.refused.insert("timeout");
+        }
+        return Err(fault);
+    }
     let Some((keyword, parts)) = find(line) else {
         return Err(Fault::at(0, unknown_keyword(line)));
     };
@@ -127,8 +142,15 @@ pub fn line(draft: &mut Draft, line: &mut Line<'_>) -> Result<(), Fault> {
             ),
         ));
     }
-    (keyword.parse)(draft, line)?;
+    if let Err(fault) = (keyword.parse)(draft, line) {
+        draft.refused.insert(keyword.name);
+        return Err(fault);
+    }
     userlists(draft, line);
+    let place = line.place_of_keyword();
+    let uses = line.table_uses.take().into_iter();
+    draft.table_uses.extend(uses.map(|u| (u, place.clone())));
+    order(draft, line, keyword.name);
     if let Some(mark) = mark(keyword.name) {
         draft.marks.insert(mark, line.place_of_keyword());
     }
@@ -138,20 +160,18 @@ pub fn line(draft: &mut Draft, line: &mut Line<'_>) -> Result<(), Fault> {
 /// The keyword of a line, and how many words it has: the longest that fits.
 fn find(line: &Line<'_>) -> Option<(&'static Keyword, usize)> {
     let word = |at: usize| line.words.get(at).map_or("", |w| w.text.as_str());
-    // Variables are named within the keyword: `tcp-check set-var(check.x)`.
-    let named = |text: &str, part: &str| {
-        let variable = part.ends_with("set-var") || part.ends_with("set-var-fmt");
-        variable
-            && text
-                .strip_prefix(part)
-                .is_some_and(|rest| rest.starts_with('('))
-    };
     let fits = keywords().filter(|k| {
         let mut parts = k.name.split(' ').enumerate();
-        parts.all(|(i, part)| word(i) == part || named(word(i), part))
+        parts.all(|(i, part)| word(i) == part || (i > 0 && called(word(i), part)))
     });
     fits.map(|k| (k, k.name.split(' ').count()))
         .max_by_key(|(_, n)| *n)
+}
+
+/// Whether a word is a name with an argument in parentheses.
+fn called(word: &str, name: &str) -> bool {
+    let argument = word.strip_prefix(name);
+    argument.is_some_and(|a| a.starts_with('(') && a.ends_with(')'))
 }
 
 /// Whether a keyword may not stand in defaults without a name.
@@ -178,12 +198,49 @@ fn userlists(draft: &mut Draft, line: &Line<'_>) {
     }
 }
 
+/// Rules in the order in which their kinds are taken, wherever they stand.
+const RULE_ORDER: [&str; 8] = [
+    "tcp-request connection",
+    "tcp-request session",
+    "tcp-request content",
+    "monitor fail",
+    "http-request",
+    "redirect",
+    "use_backend",
+    "use-server",
+];
+
+/// Warns of a rule that stands behind one of a kind that is taken later.
+fn order(draft: &Draft, line: &mut Line<'_>, name: &str) {
+    let Some(rank) = RULE_ORDER.iter().position(|k| *k == name) else {
+        return;
+    };
+    // The last two choose for different sides: neither is before the other.
+    if rank + 2 >= RULE_ORDER.len() {
+        return;
+    }
+    let here = |place: &crate::draft::Place| {
+        place.file == draft.place.file && place.line >= draft.place.line
+    };
+    let later = RULE_ORDER.iter().skip(rank + 1);
+    let mut later = later.filter_map(|k| Some((k, draft.marks.get(k).filter(|p| here(p))?)));
+    if let Some((kind, place)) = later.next() {
+        let message = format!(
+            "'{name}' stands behind the '{kind}' of line {}, but is still taken before it: move it above",
+            place.line
+        );
+        line.warnings.push(Fault::warning(0, message));
+    }
+}
+
 /// What a later check wants to know the line of.
 fn mark(name: &'static str) -> Option<&'static str> {
     match name {
         "http-check disable-on-404" | "http-check send-state" => None,
         "id" | "balance" | "stats" | "redirect" | "monitor-uri" | "log-format" => Some(name),
         "http-request" | "http-response" | "http-after-response" => Some(name),
+        _ if name.starts_with("email-alert ") => Some("email-alert"),
+        _ if RULE_ORDER.contains(&name) => Some(name),
         _ if name.starts_with("http-check ") => Some("http-check"),
         _ if name.starts_with("tcp-check ") => Some("tcp-check"),
         _ => None,

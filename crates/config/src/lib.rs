@@ -14,10 +14,12 @@ mod keyword;
 mod lexer;
 mod load;
 mod log;
+mod removed;
 mod server;
 mod source;
 mod tls;
 mod units;
+mod vrrp;
 
 pub use bind::stats_socket_from_words;
 pub use diag::{Diagnostic, Report, Severity};
@@ -38,4 +40,5 @@ pub mod table {
     pub use crate::keyword::{OPTIONS, keywords};
     pub use crate::server::{SERVER_CHECK_WORDS, SERVER_WORDS};
     pub use crate::tls::{BIND_TLS_WORDS, SERVER_TLS_WORDS};
+    pub use crate::vrrp::VRRP_KEYWORDS;
 }

@@ -2,19 +2,25 @@
 
 mod blocks;
 mod finish;
+mod mailers;
+mod resolvers;
 mod section;
 mod servers;
+mod tables;
 mod users;
 
 use crate::diag::{Diagnostic, Fault, Report, Severity};
-use crate::draft::{Bases, Draft, Line, Place};
+use crate::draft::{Bases, Draft, Line, Place, sections};
 use crate::fingerprint::{Fingerprint, Remembering};
 use crate::global::{self, Reading};
 use crate::keyword;
 use crate::lexer::{self, Variables, Word};
 use crate::source::{Source, Within};
+use crate::vrrp::VrrpDraft;
 use blocks::Block;
+pub(crate) use mailers::EmailDraft;
 use model::Config;
+pub(crate) use resolvers::Unnamed;
 use section::Section;
 pub(crate) use section::check_name;
 use std::cell::Cell;
@@ -56,6 +62,7 @@ pub fn load(request: &LoadRequest, source: &dyn Source) -> Loaded {
         frontends: HashMap::new(),
         backends: HashMap::new(),
         common: Fingerprint::default(),
+        vrrp: Vec::new(),
     };
     let mut files = Vec::new();
     for path in &request.paths {
@@ -72,6 +79,15 @@ pub fn load(request: &LoadRequest, source: &dyn Source) -> Loaded {
     loader
         .env
         .insert("HAPROXY_CFGFILES".into(), files.join(";"));
+    for (name, format) in [
+        ("HTTP", rules::formats::HTTP),
+        ("HTTP_CLF", rules::formats::HTTP_CLF),
+        ("HTTPS", rules::formats::HTTPS),
+        ("TCP", rules::formats::TCP),
+    ] {
+        let name = format!("HAPROXY_{name}_LOG_FMT");
+        loader.env.insert(name, format.into());
+    }
     for file in &files {
         match source.read(file) {
             Ok(bytes) => loader.file(file, &bytes),
@@ -104,6 +120,8 @@ struct Loader<'a> {
     backends: HashMap<Arc<str>, Arc<str>>,
     /// Of all sections that are no proxies.
     common: Fingerprint,
+    /// `vrrp` sections by name.
+    vrrp: Vec<(Arc<str>, VrrpDraft)>,
 }
 
 /// A line as it stands in its file, with its words.
@@ -258,14 +276,6 @@ impl Loader<'_> {
         let negated = name == "no" && here.words.len() > 1;
         let defaulted = name == "default" && here.words.len() > 1;
         let shift = usize::from(negated || defaulted);
-        let within = Within {
-            source: self.source,
-            folder: self.bases.default_path.folder(here.file),
-        };
-        let source = Remembering {
-            source: &within,
-            said: Cell::default(),
-        };
         // Lines of `global` change what all other lines only read: they read a copy.
         let (env, bases) = if matches!(self.section, Section::Global) {
             (self.env.clone(), self.bases.clone())
@@ -274,6 +284,19 @@ impl Loader<'_> {
                 std::mem::take(&mut self.env),
                 std::mem::take(&mut self.bases),
             )
+        };
+        let proxy = match &self.section {
+            Section::Proxy(draft) if draft.section != sections::D => Arc::clone(&draft.name),
+            _ => "".into(),
+        };
+        let within = Within {
+            source: self.source,
+            folder: bases.default_path.folder(here.file),
+            env: &env,
+        };
+        let source = Remembering {
+            source: &within,
+            said: Cell::default(),
         };
         let mut line = Line {
             words: here.words.get(shift..).unwrap_or_default(),
@@ -284,7 +307,9 @@ impl Loader<'_> {
             text: here.text,
             source: &source,
             bases: &bases,
+            proxy: &proxy,
             warnings: Vec::new(),
+            table_uses: Default::default(),
         };
         let result = match &mut self.section {
             Section::None => Err(section::no_section(name)),
@@ -299,11 +324,15 @@ impl Loader<'_> {
             }
             Section::Errors(_, pages) => section::error_page(pages, &line),
             Section::Users(_, users) => users.line(here),
+            Section::Mailers(_, mailers) => mailers::line(mailers, &mut line),
+            Section::Vrrp(draft) => draft.line(&mut line),
+            Section::Resolvers(resolvers, _) => resolvers::line(resolvers, &mut line),
             Section::Proxy(draft) => keyword::line(draft, &mut line),
         };
         let warnings = std::mem::take(&mut line.warnings);
         let fingerprint = match &mut self.section {
             Section::Proxy(draft) => &mut draft.fingerprint,
+            Section::Vrrp(draft) => &mut draft.fingerprint,
             _ => &mut self.common,
         };
         fingerprint.mix_line(here.words);

@@ -143,7 +143,7 @@ pub fn parse(line: &Line<'_>) -> Result<Arc<LogSetting>, Fault> {
     Ok(Arc::new(setting))
 }
 
-fn level(line: &Line<'_>, at: usize) -> Result<LogLevel, Fault> {
+pub(crate) fn level(line: &Line<'_>, at: usize) -> Result<LogLevel, Fault> {
     let name = line.arg(at);
     match LEVELS.iter().find(|(n, _)| *n == name) {
         Some((_, level)) => Ok(*level),

@@ -14,6 +14,7 @@ macro_rules! word {
 
 mod check;
 mod line;
+mod names;
 
 pub use check::SERVER_CHECK_WORDS;
 pub use line::{from_words, server, template};
@@ -23,7 +24,10 @@ use crate::diag::Fault;
 use crate::draft::Line;
 use crate::tls::{SERVER_TLS_WORDS, ServerDraft};
 use crate::units;
-use model::{Address, Check, Host, OnError, PortSpec, SendProxy, Server, SourceAddress};
+use model::{
+    Address, Check, Family, HashKey, Host, OnError, PortSpec, Resolution, SendProxy, Server,
+    SourceAddress,
+};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +40,7 @@ impl Default for Reading {
             checked: false,
             agent: AgentDraft::default(),
             init_addr: None,
+            resolution: None,
             tls: None,
             check_send_proxy: false,
             proxy_crc32c: false,
@@ -68,7 +73,10 @@ fn blank() -> Server {
         id: 0,
         address: Address::Fd(-1),
         hostname: None,
+        resolution: None,
         weight: 1,
+        priority: 1,
+        hash_key: HashKey::default(),
         backup: false,
         disabled: false,
         maxconn: 0,
@@ -91,7 +99,11 @@ fn blank() -> Server {
         on_marked_down: None,
         shutdown_backup_sessions: false,
         redir: None,
+        non_stick: false,
         tcp_user_timeout: None,
+        tfo: false,
+        congestion: None,
+        namespace: None,
     }
 }
 
@@ -103,6 +115,8 @@ pub struct Reading {
     checked: bool,
     agent: AgentDraft,
     init_addr: Option<Vec<model::InitAddr>>,
+    /// Words of name resolution, of which `resolvers` is what turns it on.
+    resolution: Option<Box<Resolution>>,
     tls: Option<Box<ServerDraft>>,
     check_send_proxy: bool,
     proxy_crc32c: bool,
@@ -157,6 +171,16 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         }
     ),
     word!(
+        "cc",
+        "NAME",
+        "reno",
+        "the congestion control of its connections",
+        |r, l, at| {
+            r.server.congestion = Some(crate::bind::congestion(l, at)?);
+            Ok(())
+        }
+    ),
+    word!(
         "cookie",
         "VALUE",
         "s1",
@@ -177,6 +201,24 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         "does not start in maintenance",
         |r, _, _| {
             r.server.disabled = false;
+            Ok(())
+        }
+    ),
+    word!(
+        "hash-key",
+        "KEY",
+        "addr-port",
+        "what its places on the ring follow from",
+        |r, l, at| {
+            r.server.hash_key = match l.arg(at) {
+                "id" => HashKey::Id,
+                "addr" => HashKey::Addr,
+                "addr-port" => HashKey::AddrPort,
+                other => {
+                    let names = ["id", "addr", "addr-port"];
+                    return l.fail(at, crate::keyword::near("hash key", other, &names));
+                }
+            };
             Ok(())
         }
     ),
@@ -223,6 +265,16 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         "sessions at a time; others wait",
         |r, l, at| {
             r.server.maxconn = num(l, at, 0, 1 << 30)?;
+            Ok(())
+        }
+    ),
+    word!(
+        "namespace",
+        "NAME",
+        "blue",
+        "connect from this network namespace",
+        |r, l, at| {
+            r.server.namespace = Some(crate::bind::namespace(l, at)?);
             Ok(())
         }
     ),
@@ -278,6 +330,26 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         "how long idle connections are kept",
         |r, l, at| {
             r.server.pool_purge_delay = l.map(at, units::time(l.arg(at), 1_000))?;
+            Ok(())
+        }
+    ),
+    word!(
+        "priority",
+        "N",
+        "2",
+        "its level with 'balance priority': 1 serves first",
+        |r, l, at| {
+            r.server.priority = num(l, at, 1, 256)? as u16;
+            Ok(())
+        }
+    ),
+    word!(
+        "non-stick",
+        "",
+        "",
+        "no `stick` rule remembers it",
+        |r, _, _| {
+            r.server.non_stick = true;
             Ok(())
         }
     ),
@@ -350,6 +422,64 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         Ok(())
     }),
     word!(
+        "resolve-net",
+        "NETWORK[,NETWORK]*",
+        "10.0.0.0/8,192.168.0.0/16",
+        "addresses in these networks are taken before others",
+        |r, l, at| {
+            let nets = l.arg(at).split(',').map(names::network);
+            r.resolution().nets = l.map(at, nets.collect())?;
+            Ok(())
+        }
+    ),
+    word!(
+        "resolve-opts",
+        "OPTION[,OPTION]*",
+        "allow-dup-ip,ignore-weight",
+        "allow-dup-ip, prevent-dup-ip: whether servers of one name may share an address; ignore-weight: that of SRV records",
+        |r, l, at| {
+            for option in l.arg(at).split(',') {
+                match option {
+                    "allow-dup-ip" => r.resolution().same_address = true,
+                    "prevent-dup-ip" => r.resolution().same_address = false,
+                    "ignore-weight" => r.resolution().ignore_weight = true,
+                    other => {
+                        let known = ["allow-dup-ip", "ignore-weight", "prevent-dup-ip"];
+                        return l.fail(at, crate::keyword::near("option", other, &known));
+                    }
+                }
+            }
+            Ok(())
+        }
+    ),
+    word!(
+        "resolve-prefer",
+        "ipv4|ipv6",
+        "ipv4",
+        "the kind of address that is asked for first",
+        |r, l, at| {
+            r.resolution().prefer = match l.arg(at) {
+                "ipv4" => Family::V4,
+                "ipv6" => Family::V6,
+                other => {
+                    let known = ["ipv4", "ipv6"];
+                    return l.fail(at, crate::keyword::near("family", other, &known));
+                }
+            };
+            Ok(())
+        }
+    ),
+    word!(
+        "resolvers",
+        "SECTION",
+        "dns",
+        "who resolves its name while the process runs",
+        |r, l, at| {
+            r.resolution().resolvers = l.arg(at).into();
+            Ok(())
+        }
+    ),
+    word!(
         "slowstart",
         "TIME",
         "10s",
@@ -371,6 +501,20 @@ pub static SERVER_WORDS: &[ServerWord] = &[
     ),
     word!("tcp-ut", "TIME", "30s", "TCP user timeout", |r, l, at| {
         r.server.tcp_user_timeout = l.map(at, units::timeout(l.arg(at)))?;
+        Ok(())
+    }),
+    word!(
+        "tfo",
+        "",
+        "",
+        "TCP fast open: the first bytes go with the first packet",
+        |r, _, _| {
+            r.server.tfo = true;
+            Ok(())
+        }
+    ),
+    word!("no-tfo", "", "", "no TCP fast open", |r, _, _| {
+        r.server.tfo = false;
         Ok(())
     }),
     word!("weight", "N", "20", "its share, 0 to 256", |r, l, at| {
@@ -440,39 +584,54 @@ pub fn source(
 }
 
 /// Reads the words from argument `at` on, over what `from` says.
-fn words(line: &Line<'_>, mut at: usize, from: &Reading) -> Result<Reading, Fault> {
+fn words(line: &mut Line<'_>, mut at: usize, from: &Reading) -> Result<Reading, Fault> {
     let mut reading = from.clone();
+    let mut faults = Vec::new();
     while at < line.args().len() {
-        let name = line.arg(at);
-        if let Some(taken) = ServerDraft::word(&mut reading.tls, line, at)? {
-            at += taken;
-            continue;
-        }
-        let mut all = SERVER_WORDS.iter().chain(SERVER_CHECK_WORDS);
-        let Some(word) = all.find(|w| w.name == name) else {
-            let known = include_str!("known/server.txt");
-            let names = SERVER_WORDS.iter().chain(SERVER_CHECK_WORDS);
-            let names = names.map(|w| w.name);
-            let names = names.chain(SERVER_TLS_WORDS.iter().map(|w| w.name));
-            return line.fail(
-                at,
-                crate::keyword::unknown_word("server", name, known, names),
-            );
-        };
-        if !word.args.is_empty() && line.arg(at + 1).is_empty() {
-            return line.fail(at, format!("'{name}' wants {} after it", word.args));
-        }
-        (word.parse)(&mut reading, line, at + 1)?;
-        at = match name {
-            "source" => source(line, at + 1, true)?.1,
-            _ => at + 1 + usize::from(!word.args.is_empty()),
+        at = match word(&mut reading, line, at) {
+            Ok(next) => next,
+            Err(fault) => line.pass(at, fault, &mut faults, |w| {
+                names().chain(KNOWN.lines()).any(|k| k == w)
+            }),
         };
     }
+    line.faults(faults)?;
     Ok(reading)
 }
 
+/// Reads the word at `at`; returns where the next one stands.
+fn word(reading: &mut Reading, line: &Line<'_>, at: usize) -> Result<usize, Fault> {
+    let name = line.arg(at);
+    if let Some(taken) = ServerDraft::word(&mut reading.tls, line, at)? {
+        return Ok(at + taken);
+    }
+    let mut all = SERVER_WORDS.iter().chain(SERVER_CHECK_WORDS);
+    let Some(word) = all.find(|w| w.name == name) else {
+        let message = crate::keyword::unknown_word("server", name, KNOWN, names());
+        return line.fail(at, message);
+    };
+    if !word.args.is_empty() && line.arg(at + 1).is_empty() {
+        return line.fail(at, format!("'{name}' wants {} after it", word.args));
+    }
+    (word.parse)(reading, line, at + 1)?;
+    match name {
+        "source" => source(line, at + 1, true).map(|(_, end)| end),
+        _ => Ok(at + 1 + usize::from(!word.args.is_empty())),
+    }
+}
+
+/// Words of HAProxy's `server` lines, whether we have them or not.
+const KNOWN: &str = include_str!("known/server.txt");
+
+/// The words that we have.
+fn names() -> impl Iterator<Item = &'static str> {
+    let all = SERVER_WORDS.iter().chain(SERVER_CHECK_WORDS);
+    let names = all.map(|w| w.name);
+    names.chain(SERVER_TLS_WORDS.iter().map(|w| w.name))
+}
+
 /// Reads a `default-server` line.
-pub fn default_server(line: &Line<'_>, from: &Reading) -> Result<Reading, Fault> {
+pub fn default_server(line: &mut Line<'_>, from: &Reading) -> Result<Reading, Fault> {
     if let Some(at) = line.texts(0).iter().position(|w| *w == "id") {
         return line.fail(at, "'id' is of one server only: put it on a server line");
     }

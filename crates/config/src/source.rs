@@ -1,5 +1,6 @@
 //! What loading asks of the world.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// `default-path`: where files with relative names are looked for.
@@ -35,6 +36,8 @@ pub struct Within<'a> {
     pub source: &'a dyn Source,
     /// The folder; `None` leaves names as they are.
     pub folder: Option<String>,
+    /// What variables stand for.
+    pub env: &'a BTreeMap<String, String>,
 }
 
 impl Within<'_> {
@@ -62,6 +65,9 @@ impl Source for Within<'_> {
     fn group(&self, name: &str) -> Option<u32> {
         self.source.group(name)
     }
+    fn variable(&self, name: &str) -> Option<String> {
+        self.env.get(name).cloned()
+    }
 }
 
 /// Files, names and users.
@@ -76,4 +82,8 @@ pub trait Source {
     fn user(&self, name: &str) -> Option<u32>;
     /// A group's number.
     fn group(&self, name: &str) -> Option<u32>;
+    /// The value of an environment variable. Words that stand in no file see none.
+    fn variable(&self, _name: &str) -> Option<String> {
+        None
+    }
 }

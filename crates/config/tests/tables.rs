@@ -54,12 +54,20 @@ fn in_proxy(site: &Site, line: &str) -> Vec<String> {
         _ if line == "option external-check" && site.section & (4 | 8) != 0 => {
             " external-check command /bin/true\n"
         }
+        Some("email-alert") => {
+            " email-alert mailers post\n email-alert from a@b\n email-alert to c@d\n"
+        }
         _ => "",
     };
+    let mode = match line.starts_with("persist rdp-cookie") {
+        true => "tcp",
+        false => "http",
+    };
     let text = format!(
-        "global\n log 127.0.0.1:514 local0\n external-check\nhttp-errors pages\n errorfile 503 sorry.http\n\
-         {}\n mode http\n log global\n{}{checks}{server} {line}\n\
-         defaults\n mode http\n{TIMES}backend app\n server one 127.0.0.1:8080 check\n",
+        "global\n log 127.0.0.1:514 local0\n external-check\nmailers post\n mailer one 127.0.0.1:25\nhttp-errors pages\n errorfile 503 sorry.http\n\
+         {}\n mode {mode}\n log global\n{}{checks}{server} {line}\n\
+         defaults\n mode http\n{TIMES}backend app\n server one 127.0.0.1:8080 check\n\
+         backend clients\n stick-table type string size 100\n",
         site.header, site.beside
     );
     said(&Files::with(&text).load(&["a.cfg"]))

@@ -67,9 +67,11 @@ impl Known {
             17 => &[(b"transfer-encoding", Known::TransferEncoding)],
             _ => &[],
         };
+        // Nearly all names differ in the first letter from those of their length.
+        let first = name.first().map(u8::to_ascii_lowercase);
         let found = candidates
             .iter()
-            .find(|(known, _)| name.eq_ignore_ascii_case(known));
+            .find(|(known, _)| known.first().copied() == first && name.eq_ignore_ascii_case(known));
         found.map_or(Known::Other, |(_, known)| *known)
     }
 }
@@ -298,6 +300,19 @@ impl Head {
         let arena = &self.arena;
         self.fields
             .retain(|f| keep(f.name.of(arena), f.value.of(arena)));
+    }
+
+    /// Writes names otherwise, letter by letter: `other` says how a name is to be written, in as many
+    /// bytes; anything longer or shorter leaves it.
+    pub fn recase<'n>(&mut self, other: impl Fn(&[u8]) -> Option<&'n [u8]>) {
+        for field in &self.fields {
+            let name = field.name;
+            let place = self.arena.get_mut(name.start as usize..name.end() as usize);
+            let Some(place) = place else { continue };
+            if let Some(new) = other(place).filter(|n| n.eq_ignore_ascii_case(place)) {
+                place.copy_from_slice(new);
+            }
+        }
     }
 
     /// Gives each line of that name the value that `change` returns; `None` leaves it.

@@ -4,8 +4,8 @@ mod script;
 mod status;
 
 pub use script::{
-    CheckAction, CheckConnect, CheckExpect, CheckPayload, CheckPort, CheckStep, CheckVar,
-    HeaderMatch, HttpCheckSend, Match, Script, TextHow, TextMatch, TextPattern, VarValue,
+    CheckAction, CheckConnect, CheckExpect, CheckPayload, CheckPort, CheckScript, CheckStep,
+    CheckVar, HeaderMatch, HttpCheckSend, Match, TextHow, TextMatch, TextPattern, VarValue,
 };
 pub use status::{CheckStatus, Outcome};
 
@@ -78,7 +78,7 @@ pub enum CheckKind {
     #[default]
     Tcp,
     /// `option tcp-check` or `option httpchk` with their rules.
-    Script(Script),
+    Script(CheckScript),
     /// A conversation in a protocol that is known.
     Probe(Probe),
     /// An ICMP echo (`option icmp-check`).

@@ -1,6 +1,7 @@
 //! The `global` section.
 
 use crate::{Address, BindOptions, LogSetting};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,6 +112,10 @@ pub struct Global {
     pub maxconnrate: Option<u32>,
     /// `maxsessrate`, per second.
     pub maxsessrate: Option<u32>,
+    /// `maxsslrate`, per second.
+    pub maxsslrate: Option<u32>,
+    /// `h1-case-adjust` and its file: names in lower case, and how they are written to whom wants it.
+    pub header_case: BTreeMap<Box<[u8]>, Box<[u8]>>,
     /// `maxsslconn`.
     pub maxsslconn: Option<u32>,
     /// `ulimit-n`.

@@ -12,36 +12,44 @@ mod diff;
 mod error_pages;
 mod global;
 mod log;
+mod mail;
 mod persistence;
 mod proxy;
+mod resolvers;
 mod server;
+mod stick;
 mod timeouts;
 mod tls;
 mod users;
+mod vrrp;
 
 pub use crate::tls::{CheckTls, ServerTls};
 pub use address::{Address, Host, PortSpec, SocketKind};
 pub use bind::{Bind, BindOptions};
 pub use check::{
     AgentCheck, Check, CheckAction, CheckConnect, CheckExpect, CheckKind, CheckPayload, CheckPort,
-    CheckStatus, CheckStep, CheckVar, External, HeaderMatch, HttpCheckSend, Match, Outcome, Probe,
-    Script, TextHow, TextMatch, TextPattern, VarValue,
+    CheckScript, CheckStatus, CheckStep, CheckVar, External, HeaderMatch, HttpCheckSend, Match,
+    Outcome, Probe, TextHow, TextMatch, TextPattern, VarValue,
 };
 pub use compression::{Compression, CompressionAlgo};
 pub use diff::{Diff, diff};
 pub use error_pages::{ErrorLocation, ErrorPage, ErrorPages};
 pub use global::{CliLevel, Global, ReuseStrategy, StatsSocket, Tuning};
 pub use log::{LogFacility, LogFormatKind, LogFormatSpec, LogLevel, LogSetting, LogTarget};
+pub use mail::{EmailAlert, Mailers};
 pub use persistence::{CookieMode, PersistRule, PersistenceCookie};
 pub use proxy::{
     Backend, Balance, ConnectionMode, ForwardFor, Frontend, HashBalance, HashFunction, HashKind,
-    HashMethod, HttpOptions, HttpReuse, InitAddr, LoadState, Mode, OriginalTo, Proxy, ProxyKind,
-    Redispatch, RestrictNames, RetryOn, StatsPage, SwitchRule, SwitchTarget,
+    HashMethod, HttpOptions, HttpReuse, InitAddr, LoadState, Mode, OriginalTo, PreserveAffinity,
+    Proxy, ProxyKind, Redispatch, RestrictNames, RetryOn, StatsPage, SwitchRule, SwitchTarget,
 };
-pub use server::{MarkedDown, Observe, OnError, SendProxy, Server, SourceAddress};
+pub use resolvers::{Family, Hold, Nameserver, Resolution, Resolvers, names_service};
+pub use server::{HashKey, MarkedDown, Observe, OnError, SendProxy, Server, SourceAddress};
+pub use stick::{ServerKey, StickRule, StickStore, StickTable, Stored};
 pub use timeouts::Timeouts;
 
 pub use users::{Password, User, UserList};
+pub use vrrp::{PeerKey, Script, Track, Tracked, VirtualAddress, Vrrp};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -55,11 +63,30 @@ pub struct Config {
     pub proxies: Vec<Arc<Proxy>>,
     /// `http-errors` sections by name.
     pub http_errors: BTreeMap<Arc<str>, Arc<ErrorPages>>,
+    /// `mailers` sections by name.
+    pub mailers: BTreeMap<Arc<str>, Arc<Mailers>>,
+    /// `resolvers` sections by name.
+    pub resolvers: BTreeMap<Arc<str>, Arc<Resolvers>>,
     /// `userlist` sections by name.
     pub userlists: BTreeMap<Arc<str>, UserList>,
+    /// `vrrp` sections, in the order of the files.
+    pub vrrp: Vec<Arc<Vrrp>>,
+    /// All stick tables; the names differ.
+    pub tables: Vec<Arc<StickTable>>,
 }
 
 impl Config {
+    /// Whether anything would be listened on or answered for: a proxy, the control socket, virtual
+    /// addresses.
+    pub fn listens(&self) -> bool {
+        let open = |p: &Arc<Proxy>| {
+            !p.disabled && p.frontend.as_ref().is_some_and(|f| !f.binds.is_empty())
+        };
+        !self.global.stats_sockets.is_empty()
+            || !self.vrrp.is_empty()
+            || self.proxies.iter().any(open)
+    }
+
     /// The proxy of that name which has a backend side.
     pub fn backend(&self, name: &str) -> Option<&Arc<Proxy>> {
         self.proxies

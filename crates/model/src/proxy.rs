@@ -70,6 +70,8 @@ pub struct Proxy {
     pub tcp_request_content: Vec<rules::Rule>,
     /// `tcp-response content` rules.
     pub tcp_response_content: Vec<rules::Rule>,
+    /// `option independent-streams`: what is sent to a peer is no sign of its life.
+    pub independent_streams: bool,
     /// `tcp-request inspect-delay`.
     pub inspect_delay: Option<Duration>,
     /// The side that faces clients.
@@ -144,6 +146,10 @@ pub struct HttpOptions {
     pub no_delay: bool,
     /// `option http-ignore-probes`.
     pub ignore_probes: bool,
+    /// `option h1-case-adjust-bogus-client`.
+    pub recase_to_client: bool,
+    /// `option h1-case-adjust-bogus-server`.
+    pub recase_to_server: bool,
     /// `option http-use-proxy-header`.
     pub use_proxy_header: bool,
     /// `compression …`.
@@ -254,6 +260,20 @@ pub enum HashKind {
     Sdbm,
     Djb2,
     Crc32,
+    /// The key is the hash already: a number in decimal digits.
+    None,
+}
+
+/// `hash-preserve-affinity`: when a hash leads elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum PreserveAffinity {
+    /// Never: a request waits for its server.
+    #[default]
+    Always,
+    /// When its server is at its `maxconn`.
+    Maxconn,
+    /// When its server's queue is at its `maxqueue`.
+    Maxqueue,
 }
 
 /// `hash-type` function and modifier.
@@ -278,6 +298,7 @@ pub enum Balance {
     StaticRr,
     LeastConn,
     First,
+    Sticky,
     Source,
     Uri {
         len: Option<u32>,
@@ -287,7 +308,7 @@ pub enum Balance {
     },
     UrlParam {
         name: Arc<str>,
-        check_post: Option<u32>,
+        check_post: bool,
     },
     Header {
         name: Arc<str>,
@@ -299,7 +320,20 @@ pub enum Balance {
     RdpCookie {
         name: Arc<str>,
     },
-    Hash(Arc<rules::Expr>),
+    /// The values of all expressions together are hashed.
+    Hash(Arc<[Arc<rules::Expr>]>),
+    /// The same by a Maglev table; without an expression by the source address.
+    Maglev(Arc<[Arc<rules::Expr>]>),
+    /// Least sessions times time to first byte.
+    ResponseTime,
+    /// Least time to first byte.
+    Fastest,
+    /// In turn, by weights that follow the times of checks.
+    WeightedResponseTime,
+    /// In turn, by weights that agents give.
+    Agent,
+    /// Fewest bytes a second.
+    Bandwidth,
 }
 
 /// `init-addr` method, in order.
@@ -369,6 +403,8 @@ impl Default for RetryOn {
 /// The side that faces servers.
 #[derive(Clone, Debug)]
 pub struct Backend {
+    /// `email-alert`, where it is complete.
+    pub email: Option<Arc<crate::EmailAlert>>,
     /// `balance`.
     pub balance: Balance,
     /// `hash-type` method.
@@ -377,6 +413,11 @@ pub struct Backend {
     pub hash_function: HashFunction,
     /// `hash-balance-factor`.
     pub hash_balance: HashBalance,
+    /// `hash-preserve-affinity`.
+    pub preserve_affinity: PreserveAffinity,
+    /// `balance priority`: servers of the next level serve, too, while fewer than this many can be
+    /// chosen of the levels before.
+    pub min_active: Option<u32>,
     /// `server` lines in order (`server-template` expanded).
     pub servers: Vec<Server>,
     /// `use-server` rules.
@@ -401,8 +442,12 @@ pub struct Backend {
     pub dynamic_cookie_key: Option<Arc<str>>,
     /// `force-persist` and `ignore-persist`, in order.
     pub persist_rules: Vec<crate::PersistRule>,
+    /// `persist rdp-cookie`, the cookie's name.
+    pub rdp_cookie: Option<Arc<str>>,
     /// `option persist`: a cookie counts even while its server is down.
     pub persist: bool,
+    /// `stick` rules, in order.
+    pub stick_rules: Vec<crate::StickRule>,
     /// `fullconn`.
     pub fullconn: Option<u32>,
     /// What checks do.
@@ -428,10 +473,13 @@ pub struct Backend {
 impl Default for Backend {
     fn default() -> Self {
         Backend {
+            email: None,
             balance: Balance::default(),
             hash_method: HashMethod::default(),
             hash_function: HashFunction::default(),
             hash_balance: HashBalance::default(),
+            preserve_affinity: PreserveAffinity::default(),
+            min_active: None,
             servers: Vec::new(),
             use_server: Vec::new(),
             retries: 3,
@@ -444,7 +492,9 @@ impl Default for Backend {
             cookie: None,
             dynamic_cookie_key: None,
             persist_rules: Vec::new(),
+            rdp_cookie: None,
             persist: false,
+            stick_rules: Vec::new(),
             fullconn: None,
             check: Arc::default(),
             disable_on_404: false,

@@ -8,6 +8,7 @@ use http::{Head, Version};
 use model::{Config, Mode, Proxy, SwitchRule, SwitchTarget};
 use rules::action::Effects;
 use rules::{Ctx, Rule, SessionInfo, StreamInfo, Tracer, Vars, Verdict};
+use state::stick::Tracked;
 use state::{Generation, Process};
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -147,6 +148,7 @@ struct Walk<'a> {
     stream: StreamInfo,
     request: Head,
     vars: RefCell<Vars>,
+    tracked: Tracked,
     rng: Cell<u64>,
     now: Instant,
     out: String,
@@ -166,6 +168,7 @@ impl Walk<'_> {
             process: self.process,
             generation: self.generation,
             now: self.now,
+            tracked: Some(&self.tracked),
         };
         f(&mut Ctx {
             session: &self.session,
@@ -210,6 +213,12 @@ impl Walk<'_> {
                     from = resume;
                     continue;
                 }
+                Verdict::Resolve { name, resume, .. } => {
+                    let line = format!("      asks name servers for '{name}', and goes on\n");
+                    self.out.push_str(&line);
+                    from = resume;
+                    continue;
+                }
                 Verdict::Deny(reply) => format!("refused with {}", reply.status),
                 Verdict::Tarpit(reply) => format!("held, then refused with {}", reply.status),
                 Verdict::Return(reply) => format!("answered with {}", reply.status),
@@ -222,6 +231,7 @@ impl Walk<'_> {
                     )
                 }
                 Verdict::Reject => "closed without a word".into(),
+                Verdict::Service(service) => format!("answered by {}", service.name()),
             };
             self.out.push_str(&format!("\nthe request is {answered}\n"));
             return Way::Ends;
@@ -342,6 +352,7 @@ fn explain(question: &Question, config: Arc<Config>) -> Result<String, String> {
         stream: StreamInfo::default(),
         request: request(question)?,
         vars: RefCell::new(Vars::limited(generation.config.global.tuning.vars)),
+        tracked: Tracked::default(),
         rng: Cell::new(1),
         now,
         out: String::new(),

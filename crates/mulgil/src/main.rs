@@ -14,6 +14,7 @@ mod master;
 mod pages;
 mod run;
 mod version;
+mod vrrp;
 mod world;
 
 use args::Args;
@@ -31,6 +32,7 @@ fn main() {
     let after = rest.get(1..).unwrap_or_default();
     match rest.first().map(String::as_str) {
         Some("agent") => exit(agent::main(after)),
+        Some(failover::guardian::WORD) => return failover::guardian::guard(),
         Some("demo") => exit(demo::main(after)),
         Some("ctl") => exit(ctl::main(after)),
         Some("explain") => exit(explain::main(after)),
@@ -76,6 +78,9 @@ fn with_args(mut args: Args, program: &str) -> i32 {
     let Some(config) = read.config.take() else {
         return 1;
     };
+    if !config.listens() {
+        return run::nothing_to_listen_on(args.check);
+    }
     if args.check {
         if args.verbose || !args.quiet {
             println!("Configuration file is valid");

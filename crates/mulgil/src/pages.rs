@@ -1,9 +1,10 @@
-//! The statistics page as the engine wants it.
+//! The statistics page, and the services that rules name, as the engine wants them.
 
-use admin::Visit;
-use proxy::{Answer, StatsPages, StatsRequest};
+use admin::{Page, Visit};
+use proxy::{Answer, NamedServices, ServiceRequest, StatsPages, StatsRequest};
+use rules::Service;
 
-/// What answers for the page.
+/// What answers for the page and the services.
 pub struct Pages;
 
 impl StatsPages for Pages {
@@ -13,7 +14,7 @@ impl StatsPages for Pages {
             .request
             .get(b"authorization")
             .and_then(|a| std::str::from_utf8(a).ok());
-        let page = admin::serve(&Visit {
+        answer(admin::serve(&Visit {
             page: request.page,
             proxy: request.proxy,
             target: &target,
@@ -23,15 +24,31 @@ impl StatsPages for Pages {
             process: request.process,
             generation: request.generation,
             now: request.now,
-        });
-        let mut answer = Answer::error(page.status);
-        answer
-            .headers
-            .push((b"content-type".to_vec(), page.content_type.into()));
-        for (name, value) in page.headers {
-            answer.headers.push((name.into(), value.into_bytes()));
-        }
-        answer.body = Some(page.body.into_bytes());
-        answer
+        }))
     }
+}
+
+impl NamedServices for Pages {
+    fn serve(&self, request: &ServiceRequest<'_>) -> Answer {
+        match request.service {
+            Service::PrometheusExporter => answer(admin::metrics(
+                request.request.target(),
+                request.process,
+                request.generation,
+                request.now,
+            )),
+        }
+    }
+}
+
+fn answer(page: Page) -> Answer {
+    let mut answer = Answer::error(page.status);
+    answer
+        .headers
+        .push((b"content-type".to_vec(), page.content_type.into()));
+    for (name, value) in page.headers {
+        answer.headers.push((name.into(), value.into_bytes()));
+    }
+    answer.body = Some(page.body.into_bytes());
+    answer
 }

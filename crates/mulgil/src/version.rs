@@ -1,20 +1,5 @@
 //! `-v` and `-vv`: what this program is and has.
 
-/// What it can do on the wire, by name.
-const FEATURES: &[&str] = &[
-    "ACCEPT4",
-    "CPU_AFFINITY",
-    "CRYPT_H",
-    "EPOLL",
-    "GETADDRINFO",
-    "LINUX_SPLICE",
-    "LINUX_TPROXY",
-    "SYSTEMD",
-    "TFO",
-    "THREAD",
-    "TPROXY",
-];
-
 /// How it waits for events.
 pub const POLLERS: &str = "Available polling systems :\n      epoll : pref=300,  test result OK\n\
                            Total: 1 (1 usable), will use epoll.\n";
@@ -34,7 +19,10 @@ pub fn text(detail: u8) -> String {
     if detail < 2 {
         return out;
     }
-    let features: Vec<String> = FEATURES.iter().map(|f| format!("+{f}")).collect();
+    let features: Vec<String> = config::condition::FEATURES
+        .iter()
+        .map(|f| format!("+{f}"))
+        .collect();
     let tuning = model::Tuning::default();
     let workers = std::thread::available_parallelism().map_or(1, |n| n.get());
     out.push_str(&format!(

@@ -1,6 +1,7 @@
 //! The machine as loading a configuration sees it: files, names, users.
 
 use config::Source;
+use std::cell::RefCell;
 use std::ffi::CString;
 use std::net::{IpAddr, ToSocketAddrs};
 
@@ -45,18 +46,35 @@ impl Source for Machine {
 
 /// The local time zone (TZ, or the machine's) at a moment in Unix seconds.
 pub fn local_zone(secs: i64) -> rules::Zone {
+    /// Zones change at full quarters of an hour at most, and log lines ask again and again.
+    const QUARTER: i64 = 15 * 60;
+    thread_local! {
+        static LAST: RefCell<Option<(i64, rules::Zone)>> = const { RefCell::new(None) };
+    }
+    let quarter = secs.div_euclid(QUARTER);
+    LAST.with_borrow_mut(|last| match last {
+        Some((of, zone)) if *of == quarter => zone.clone(),
+        _ => {
+            let zone = ask_local_zone(secs);
+            *last = Some((quarter, zone.clone()));
+            zone
+        }
+    })
+}
+
+fn ask_local_zone(secs: i64) -> rules::Zone {
     // SAFETY: a tm of zeros is one; localtime_r only writes into it, and its zone's name is null
     // or a text of the C library that is never freed.
-    unsafe {
+    let (offset, name): (i64, &'static std::ffi::CStr) = unsafe {
         let mut tm: libc::tm = std::mem::zeroed();
         if libc::localtime_r(&secs, &mut tm).is_null() || tm.tm_zone.is_null() {
             return rules::Zone::utc(secs);
         }
-        let name = std::ffi::CStr::from_ptr(tm.tm_zone).to_string_lossy();
-        rules::Zone {
-            offset: tm.tm_gmtoff as i32,
-            name: name.into_owned().into(),
-        }
+        (tm.tm_gmtoff, std::ffi::CStr::from_ptr(tm.tm_zone))
+    };
+    rules::Zone {
+        offset: offset as i32,
+        name: name.to_string_lossy(),
     }
 }
 

@@ -4,9 +4,10 @@ use crate::reply::Answer;
 use crate::stream::{Halt, Stream};
 use crate::termination::{Cause, Phase, Termination};
 use model::{Balance, SwitchTarget};
-use rules::NoTrace;
+use rules::{Ctx, Expr, NoTrace, Sample};
 use state::{Backend, Pick, PickKey, Server, Slot};
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -14,35 +15,29 @@ use std::task::Poll;
 pub fn backend(stream: &mut Stream<'_>) -> Result<Arc<Backend>, Halt> {
     let frontend = Arc::clone(&stream.frontend);
     let side = frontend.side();
-    for switch in &side.switches {
-        let matched = match &switch.condition {
-            Some(condition) => condition.eval(&ctx!(stream), &mut NoTrace),
-            None => true,
-        };
-        if !matched {
-            continue;
+    let matching = {
+        let cx = ctx!(stream);
+        let holds = |c: &rules::Cond| c.eval(&cx, &mut NoTrace);
+        let mut switches = side.switches.iter();
+        switches.find(|s| s.condition.as_ref().is_none_or(holds))
+    };
+    let found = match matching.map(|s| &s.target) {
+        Some(SwitchTarget::Name(name)) => stream.generation.backend(name).cloned(),
+        // A name that no backend has: the default backend serves (manual, use_backend).
+        Some(SwitchTarget::Format(format)) => {
+            let mut name = stream.worker.buffer();
+            format.render(&ctx!(stream), &mut name);
+            let found = std::str::from_utf8(&name)
+                .ok()
+                .and_then(|n| stream.generation.backend(n));
+            let found = found.cloned();
+            stream.worker.recycle(name);
+            found
         }
-        match &switch.target {
-            SwitchTarget::Name(name) => {
-                if let Some(backend) = stream.generation.backend(name) {
-                    return Ok(Arc::clone(backend));
-                }
-            }
-            SwitchTarget::Format(format) => {
-                let mut name = stream.worker.buffer();
-                format.render(&ctx!(stream), &mut name);
-                let found = std::str::from_utf8(&name)
-                    .ok()
-                    .and_then(|n| stream.generation.backend(n));
-                let found = found.cloned();
-                stream.worker.recycle(name);
-                if let Some(backend) = found {
-                    return Ok(backend);
-                }
-                // A name that no backend has: the default backend serves (manual, use_backend).
-                break;
-            }
-        }
+        None => None,
+    };
+    if let Some(backend) = found {
+        return Ok(backend);
     }
     let name = side.default_backend.as_deref().unwrap_or(&frontend.name);
     match stream.generation.backend(name) {
@@ -61,17 +56,19 @@ pub async fn server(stream: &mut Stream<'_>) -> Result<Slot, Halt> {
     };
     let avoid = stream.avoid.take();
     let mut pick = match stream.insist.take() {
-        Some(server) if server.usable() => backend.reserve(&server),
-        _ => match use_server(stream, &backend).or_else(|| stream.persistence.server().cloned()) {
+        Some(server) if server.usable() || stream.persistence.is_forced() => {
+            backend.reserve(&server)
+        }
+        _ => match wanted(stream, &backend) {
             Some(server) if avoid != Some(server.uid) => backend.reserve(&server),
             _ => match last_server(stream, &backend, avoid) {
                 Some(slot) => Pick::Server(slot),
-                None => backend.pick(key(stream, &backend), avoid),
+                None => backend.pick(stream_key(stream, &backend), avoid),
             },
         },
     };
     if matches!(pick, Pick::None) && avoid.is_some() {
-        pick = backend.pick(key(stream, &backend), None);
+        pick = backend.pick(stream_key(stream, &backend), None);
     }
     if let Pick::Full(Some(wanted)) = &pick {
         let most = u64::from(wanted.settings().maxqueue);
@@ -80,14 +77,15 @@ pub async fn server(stream: &mut Stream<'_>) -> Result<Slot, Halt> {
                 .persistence
                 .server()
                 .is_some_and(|s| s.uid == wanted.uid);
-            if insists && backend.side().redispatch.is_none() {
+            let stays = stream.persistence.is_forced() || backend.side().redispatch.is_none();
+            if insists && stays {
                 stream.info.server = Some(Arc::clone(&wanted.name));
                 let ended = Termination::new(Cause::ServerAbort, Phase::Queue);
                 return Err(Halt::Answer(Answer::error(503), ended));
             }
             // Its queue is full: better another server than none.
             stream.persistence.redispatched();
-            pick = match backend.pick(key(stream, &backend), Some(wanted.uid)) {
+            pick = match backend.pick(stream_key(stream, &backend), Some(wanted.uid)) {
                 Pick::None => Pick::Full(None),
                 Pick::Full(_) => Pick::Full(None),
                 pick => pick,
@@ -102,32 +100,39 @@ pub async fn server(stream: &mut Stream<'_>) -> Result<Slot, Halt> {
 }
 
 /// The server that a `use-server` rule names, when it can be used.
-fn use_server(stream: &mut Stream<'_>, backend: &Arc<Backend>) -> Option<Arc<Server>> {
+pub fn use_server(backend: &Backend, cx: &Ctx<'_>) -> Option<Arc<Server>> {
     for rule in &backend.side().use_server {
         let matched = match &rule.condition {
-            Some(condition) => condition.eval(&ctx!(stream), &mut NoTrace),
+            Some(condition) => condition.eval(cx, &mut NoTrace),
             None => true,
         };
         if !matched {
             continue;
         }
-        let mut name = stream.worker.buffer();
-        match &rule.target {
-            SwitchTarget::Name(fixed) => name.extend_from_slice(fixed.as_bytes()),
-            SwitchTarget::Format(format) => format.render(&ctx!(stream), &mut name),
-        }
-        let server = backend
-            .servers()
-            .iter()
-            .find(|s| s.name.as_bytes() == name.as_slice());
-        stream.worker.recycle(name);
-        let server = server.filter(|s| s.usable()).cloned();
-        if server.is_some() {
-            stream.persistence.overrule();
-        }
-        return server;
+        let mut name = Vec::new();
+        let name = match &rule.target {
+            SwitchTarget::Name(fixed) => fixed.as_bytes(),
+            SwitchTarget::Format(format) => {
+                format.render(cx, &mut name);
+                &name
+            }
+        };
+        let mut servers = backend.servers().iter();
+        let server = servers.find(|s| s.name.as_bytes() == name);
+        return server.filter(|s| s.usable()).cloned();
     }
     None
+}
+
+/// The server that a rule or the cookie wants.
+fn wanted(stream: &mut Stream<'_>, backend: &Backend) -> Option<Arc<Server>> {
+    if !backend.side().use_server.is_empty()
+        && let Some(server) = use_server(backend, &ctx!(stream))
+    {
+        stream.persistence.overrule();
+        return Some(server);
+    }
+    stream.persistence.server().cloned()
 }
 
 /// A place on the server of the client's request before, with `option prefer-last-server` and where
@@ -144,6 +149,11 @@ fn last_server(
             | Balance::LeastConn
             | Balance::First
             | Balance::Random { .. }
+            | Balance::ResponseTime
+            | Balance::Fastest
+            | Balance::WeightedResponseTime
+            | Balance::Agent
+            | Balance::Bandwidth
     );
     if !backend.side().prefer_last_server || !free {
         return None;
@@ -159,13 +169,27 @@ fn last_server(
     }
 }
 
-/// What the scheduler hashes.
-fn key(stream: &mut Stream<'_>, backend: &Backend) -> PickKey {
-    let function = backend.side().hash_function;
-    let hash = match &backend.side().balance {
+fn stream_key(stream: &mut Stream<'_>, backend: &Backend) -> PickKey {
+    let now = stream.worker.process.millis(stream.worker.now());
+    key(backend.side(), &ctx!(stream), now)
+}
+
+/// What the scheduler goes by.
+pub fn key(side: &model::Backend, cx: &Ctx<'_>, now: u64) -> PickKey {
+    PickKey {
+        hash: hash(side, cx),
+        now,
+    }
+}
+
+/// The hash that `balance` asks for; the number that chance gives for `random`.
+fn hash(side: &model::Backend, cx: &Ctx<'_>) -> Option<u32> {
+    let function = side.hash_function;
+    let of = |bytes: &[u8]| state::hash::bytes(bytes, function);
+    match &side.balance {
         Balance::Source => {
-            let src = stream.client.info.src;
-            src.map(|src| source_hash(src.ip(), function))
+            let src = cx.session.src?;
+            Some(state::hash::address(src.ip(), function))
         }
         Balance::Uri {
             len,
@@ -173,47 +197,92 @@ fn key(stream: &mut Stream<'_>, backend: &Backend) -> PickKey {
             whole,
             path_only,
         } => {
-            let target = stream.request.target();
+            let target = cx.req.as_ref()?.target();
             let part = state::hash::uri_part(target, *len, *depth, *whole, *path_only);
-            Some(state::hash::bytes(part, function))
+            Some(of(part))
         }
-        Balance::UrlParam { name, .. } => {
-            let query = stream.request.query().unwrap_or_default();
-            http::uri::query_param(query, name.as_bytes()).map(|v| state::hash::bytes(&v, function))
+        Balance::UrlParam { name, check_post } => {
+            let request = cx.req.as_ref()?;
+            let query = request.query().unwrap_or_default();
+            let value = parameter(query, name.as_bytes());
+            let posted = || {
+                let body = cx.req_body;
+                let post = *check_post && request.method() == b"POST";
+                post.then(|| parameter(body, name.as_bytes()))?
+            };
+            value.or_else(posted).map(of)
         }
         Balance::Header {
             name,
             use_domain_only,
         } => {
-            let value = stream.request.get(name.as_bytes());
-            value.map(|v| {
-                if *use_domain_only {
-                    state::hash::bytes(state::hash::domain(v), function)
-                } else {
-                    state::hash::bytes(v, function)
-                }
+            let value = cx.req.as_ref()?.get(name.as_bytes());
+            let value = value.filter(|v| !v.is_empty())?;
+            Some(match *use_domain_only {
+                true => of(state::hash::domain(value)),
+                false => of(value),
             })
         }
-        Balance::Hash(expr) => {
-            let cx = ctx!(stream);
-            expr.eval(&cx)
-                .map(|sample| state::hash::bytes(&sample.to_bytes(), function))
+        Balance::RdpCookie { name } => wire::rdp::cookie(cx.req_body, name.as_bytes()).map(of),
+        Balance::Hash(exprs) => values(exprs, cx).map(|v| of(&v)),
+        Balance::Maglev(exprs) if exprs.is_empty() => {
+            cx.session.src.map(|src| table_hash(&address(src.ip())))
         }
-        Balance::Random { .. } => Some((ctx!(stream).random() >> 32) as u32),
-        Balance::RdpCookie { .. }
-        | Balance::RoundRobin
+        Balance::Maglev(exprs) => values(exprs, cx).map(|v| table_hash(&v)),
+        Balance::Random { .. } => Some((cx.random() >> 32) as u32),
+        Balance::RoundRobin
         | Balance::StaticRr
         | Balance::LeastConn
-        | Balance::First => None,
-    };
-    PickKey { hash }
+        | Balance::First
+        | Balance::Sticky
+        | Balance::ResponseTime
+        | Balance::Fastest
+        | Balance::WeightedResponseTime
+        | Balance::Agent
+        | Balance::Bandwidth => None,
+    }
 }
 
-/// The hash of a client's address.
-pub fn source_hash(ip: std::net::IpAddr, function: model::HashFunction) -> u32 {
+/// The value of a parameter, as it is written; without `=` there is none.
+fn parameter<'a>(query: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let mut pairs = query.split(|b| *b == b'&');
+    pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix(b"="))
+}
+
+/// Maglev's own hash: `hash-type` is for maps and rings.
+fn table_hash(bytes: &[u8]) -> u32 {
+    (state::hash::xxh64(bytes) >> 32) as u32
+}
+
+/// The values of expressions, one after the other; `None` when none of them has one.
+fn values(exprs: &[Arc<Expr>], cx: &Ctx<'_>) -> Option<Vec<u8>> {
+    let mut all = Vec::new();
+    let mut found = false;
+    for (at, expr) in exprs.iter().enumerate() {
+        if at > 0 {
+            // So that ("ab", "c") is not ("a", "bc").
+            all.push(0);
+        }
+        let Some(sample) = expr.eval(cx) else {
+            continue;
+        };
+        found = true;
+        match sample {
+            Sample::Ip4(ip) => all.extend_from_slice(&ip.octets()),
+            Sample::Ip6(ip) => all.extend_from_slice(&ip.octets()),
+            Sample::Int(n) => all.extend_from_slice(&n.to_be_bytes()),
+            Sample::Bool(b) => all.extend_from_slice(&i64::from(b).to_be_bytes()),
+            other => all.extend_from_slice(&other.to_bytes()),
+        }
+    }
+    found.then_some(all)
+}
+
+/// The bytes of an address.
+fn address(ip: IpAddr) -> Vec<u8> {
     match ip.to_canonical() {
-        std::net::IpAddr::V4(ip) => state::hash::bytes(&ip.octets(), function),
-        std::net::IpAddr::V6(ip) => state::hash::bytes(&ip.octets(), function),
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
     }
 }
 
@@ -229,7 +298,12 @@ async fn queue(
         .client
         .timer
         .arm(patience.map(|t| stream.worker.now() + t));
-    let mut ticket = backend.enqueue(wanted.as_ref(), 0);
+    let priority = state::Priority {
+        class: stream.info.priority_class,
+        offset: stream.info.priority_offset,
+        now: stream.worker.process.millis(stream.worker.now()),
+    };
+    let mut ticket = backend.enqueue(wanted.as_ref(), priority);
     let position = ticket.position() as u32;
     if wanted.is_some() {
         stream.queue_positions.0 = position;

@@ -6,6 +6,7 @@
 use crate::account;
 use crate::flow::{Broken, Progress};
 use crate::malformed;
+use crate::observe;
 use crate::pool::ServerConn;
 use crate::reply::Answer;
 use crate::response;
@@ -95,7 +96,10 @@ impl Stream<'_> {
                 attempt.cut = self.slot.as_ref().and_then(|s| s.watch_cuts(cx.waker()));
                 self.send_request(cx, &mut attempt, &mut connection);
             }
-            self.poll_exchange(cx, &mut attempt, &mut connection)
+            let polled = self.poll_exchange(cx, &mut attempt, &mut connection);
+            observe::carried(self);
+            account::passing(self);
+            polled
         })
         .await;
         let reusable = matches!(outcome, Exchanged::Done(_))
@@ -341,6 +345,7 @@ impl Stream<'_> {
                 return Err(self.junk(a));
             }
             self.times.responded = Some(a.server_active);
+            observe::answered(self);
             if self.retry_on_status(a, status) {
                 return Err(Exchanged::Retry);
             }

@@ -20,6 +20,7 @@ macro_rules! ctx {
                 process: &$stream.worker.process,
                 generation: &$stream.generation,
                 now: $stream.times.arrival.complete,
+                tracked: Some(&$stream.client.tracked),
             },
             log: None,
             rng: &$stream.worker.rng,
@@ -37,19 +38,26 @@ mod flow;
 mod io;
 mod listen;
 mod log;
+mod mail;
 mod malformed;
+mod names;
+mod netns;
 mod observe;
 mod persistence;
+mod place;
 mod pool;
 mod prelude;
+mod relay;
 mod reply;
 mod report;
 mod request;
+mod resolve;
 mod response;
 mod roster;
 mod service;
 mod session;
 mod socket;
+mod stick;
 mod stream;
 mod tcp;
 mod termination;
@@ -62,7 +70,7 @@ pub use listen::{Listeners, Wanted, bind_all};
 pub use log::{Logger, Tag};
 pub use reply::Answer;
 pub use roster::Rosters;
-pub use service::{Services, StatsPages, StatsRequest};
+pub use service::{NamedServices, ServiceRequest, Services, StatsPages, StatsRequest};
 pub use socket::listen as listen_socket;
 pub use worker::{Engine, WorkerSetup, start_workers};
 

@@ -2,6 +2,7 @@
 
 use model::{Address, LogFormatKind, LogLevel, LogSetting, LogTarget};
 use rules::Wall;
+use rules::digits::decimal;
 use std::cell::RefCell;
 use std::io::Write;
 use std::net::{SocketAddr, UdpSocket};
@@ -42,6 +43,8 @@ pub struct Logger {
     tag: Tag,
     sinks: RefCell<Vec<Open>>,
     line: RefCell<Vec<u8>>,
+    /// A second and what RFC 3164 calls it.
+    stamp: RefCell<(i64, Vec<u8>)>,
     counter: std::cell::Cell<u32>,
 }
 
@@ -55,6 +58,7 @@ impl Logger {
             tag,
             sinks: RefCell::default(),
             line: RefCell::default(),
+            stamp: RefCell::new((i64::MIN, Vec::new())),
             counter: std::cell::Cell::new(0),
         }
     }
@@ -107,15 +111,12 @@ impl Logger {
         let severity = level as u32;
         let priority = u32::from(setting.facility.0) * 8 + severity;
         let pid = self.tag.pid;
-        let zone = (self.tag.zone)(now.secs);
-        let date = |format: &[u8]| {
-            let micros = (i64::from(now.micros), 1_000_000);
-            let date = rules::strftime(format, now.secs, micros, &zone);
-            String::from_utf8_lossy(&date).into_owned()
-        };
         // RFC 5424 wants a colon in the offset.
         let precise = || {
-            let mut date = date(b"%FT%T.%N%z");
+            let zone = (self.tag.zone)(now.secs);
+            let micros = (i64::from(now.micros), 1_000_000);
+            let date = rules::strftime(b"%FT%T.%N%z", now.secs, micros, &zone);
+            let mut date = String::from_utf8_lossy(&date).into_owned();
             date.insert(date.len() - 2, ':');
             date
         };
@@ -132,14 +133,31 @@ impl Logger {
                 self.tag.own_hostname,
             ),
             LogFormatKind::Rfc3164 | LogFormatKind::Local => {
-                let _ = write!(out, "<{priority}>");
-                out.extend_from_slice(date(b"%b %e %T ").as_bytes());
+                out.push(b'<');
+                decimal(priority, out);
+                out.push(b'>');
+                self.stamp(now.secs, out);
                 if let (Some(host), LogFormatKind::Rfc3164) = (&self.tag.hostname, setting.format) {
-                    let _ = write!(out, "{host} ");
+                    out.extend_from_slice(host.as_bytes());
+                    out.push(b' ');
                 }
-                write!(out, "{tag}[{pid}]: ")
+                out.extend_from_slice(tag.as_bytes());
+                out.push(b'[');
+                decimal(pid, out);
+                out.extend_from_slice(b"]: ");
+                Ok(())
             }
         };
+    }
+
+    /// Appends the date as RFC 3164 has it, and a space. It is the same for a whole second.
+    fn stamp(&self, secs: i64, out: &mut Vec<u8>) {
+        let mut stamp = self.stamp.borrow_mut();
+        if stamp.0 != secs {
+            let zone = (self.tag.zone)(secs);
+            *stamp = (secs, rules::strftime(b"%b %e %T ", secs, (0, 1), &zone));
+        }
+        out.extend_from_slice(&stamp.1);
     }
 
     fn write(&self, target: &LogTarget, line: &[u8]) {

@@ -21,8 +21,10 @@ pub struct Persistence {
     first: Option<u32>,
     /// A down server is good enough.
     force: bool,
-    /// Another way of choosing came first: nothing is inserted.
+    /// A rule chose the server: nothing is inserted, though a date is kept young.
     overruled: bool,
+    /// `ignore-persist`: nothing is inserted.
+    ignored: bool,
 }
 
 impl Default for Persistence {
@@ -34,6 +36,7 @@ impl Default for Persistence {
             first: None,
             force: false,
             overruled: false,
+            ignored: false,
         }
     }
 }
@@ -55,8 +58,8 @@ pub fn read(stream: &mut Stream<'_>, backend: &Arc<Backend>) {
         .iter()
         .find(|r| r.condition.eval(&ctx!(stream), &mut NoTrace));
     state.force = rule.is_some_and(|r| r.force);
-    state.overruled = rule.is_some_and(|r| !r.force);
-    let active = settings.mode != CookieMode::Passive;
+    state.ignored = rule.is_some_and(|r| !r.force);
+    let active = settings.mode != CookieMode::Passive || settings.indirect;
     if active {
         state.flags = *b"NN";
     }
@@ -70,9 +73,9 @@ pub fn read(stream: &mut Stream<'_>, backend: &Arc<Backend>) {
     if let Some(value) = found {
         let flag = state.judge(&settings, backend, &value, stream.worker);
         if active {
-            state.flags[0] = if state.overruled { b'U' } else { flag };
+            state.flags[0] = if state.ignored { b'U' } else { flag };
         }
-        if state.overruled {
+        if state.ignored {
             state.server = None;
         }
         hide(&mut stream.request, &settings);
@@ -141,11 +144,24 @@ impl Persistence {
         self.server.as_ref()
     }
 
+    /// Whether only this server will do, whatever its state (`force-persist`).
+    pub fn is_forced(&self) -> bool {
+        self.force && self.server.is_some()
+    }
+
+    /// A table remembers the server.
+    pub fn stick_to(&mut self, server: Arc<Server>) {
+        if self.server.is_none() && !self.ignored {
+            self.server = Some(server);
+        }
+    }
+
     /// A rule chose the server.
     pub fn overrule(&mut self) {
         if self.flags[0] != b'-' {
             self.overruled = true;
-            if self.flags[0] != b'N' {
+            // A cookie that is too old, or none, is told of all the same.
+            if !matches!(self.flags[0], b'N' | b'E' | b'O') {
                 self.flags[0] = b'U';
             }
         }
@@ -199,32 +215,33 @@ pub fn write(stream: &mut Stream<'_>) {
     let Some(head) = stream.response.as_mut() else {
         return;
     };
-    if settings.mode == CookieMode::Passive {
+    if settings.mode == CookieMode::Passive && !settings.indirect {
         return;
     }
     let server = slot.server();
     let id = backend.cookie_of(server);
     let state = &mut stream.persistence;
-    let given = set_by_server(head, settings, id.as_deref());
+    let back = state.server.as_ref().is_some_and(|s| s.uid == server.uid);
+    let given = set_by_server(head, settings, id.as_deref(), back);
     if given != b'N' {
         state.flags[1] = given;
     }
     let post = stream.request.method() == b"POST";
     if settings.mode != CookieMode::Insert
-        || state.overruled
+        || state.ignored
         || (settings.postonly && !post)
         || given == b'P'
     {
         return;
     }
-    let back = state.server.as_ref().is_some_and(|s| s.uid == server.uid);
     // Rounded up, as HAProxy does, so that both give the same cookie in a cluster.
     let now = ((stream.worker.wall(std::time::Instant::now()).secs + 3) / 4) as u32;
-    if back {
+    if back || state.overruled {
         let (idle, life) = (settings.max_idle.is_some(), settings.max_life.is_some());
         let stale = (idle || state.last.is_some()) && state.last != Some(now);
-        let dateless = life && state.first.is_none();
-        if !(stale || dateless) {
+        // A date that nobody asks for goes, one that is missing comes.
+        let misdated = life != state.first.is_some();
+        if !(stale || misdated) {
             return;
         }
     }
@@ -247,21 +264,30 @@ pub fn write(stream: &mut Stream<'_>) {
     line.extend_from_slice(settings.attributes.as_bytes());
     let cached = settings.nocache && cacheable(stream.request.method(), head);
     head.append(b"set-cookie", &line);
-    state.flags[1] = if back { b'U' } else { b'I' };
+    state.flags[1] = if back || state.overruled { b'U' } else { b'I' };
     if cached {
         head.append(b"cache-control", b"private");
     }
 }
 
-/// What becomes of a cookie of that name that the server sets itself; the second flag.
-fn set_by_server(head: &mut Head, settings: &PersistenceCookie, id: Option<&str>) -> u8 {
+/// What becomes of a cookie of that name that the server sets itself, for a client that was led `back`
+/// to it or not; the second flag.
+fn set_by_server(
+    head: &mut Head,
+    settings: &PersistenceCookie,
+    id: Option<&str>,
+    back: bool,
+) -> u8 {
     let name = settings.name.as_bytes();
     let ours = |line: &[u8]| cookie::set_pair(line).is_some_and(|(n, _)| n == name);
     if !head.known(Known::SetCookie).any(ours) {
         return b'N';
     }
-    let dropped = settings.mode == CookieMode::Insert || settings.indirect;
-    if dropped && !settings.preserve {
+    let dropped = settings.mode == CookieMode::Insert || (settings.indirect && back);
+    if settings.preserve {
+        return b'P';
+    }
+    if dropped {
         head.retain(|n, value| !(n.eq_ignore_ascii_case(b"set-cookie") && ours(value)));
         return b'D';
     }

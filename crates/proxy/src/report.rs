@@ -91,9 +91,10 @@ fn with_facts(
         tt: ms(end.saturating_duration_since(a.idle_since)),
     };
     let client = s.client.info.dst;
+    let now = s.worker.wall(end);
     let facts = LogFacts {
         request: s.worker.wall(a.first_byte),
-        end: s.worker.wall(end),
+        end: now,
         timers: Some(timers),
         termination: s.ended.flags(s.persistence.flags),
         status: s.status,
@@ -124,11 +125,12 @@ fn with_facts(
         process: &s.worker.process,
         generation: &s.generation,
         now: end,
+        tracked: Some(&s.client.tracked),
     };
     let cx = Ctx {
         session: &s.client.info,
         stream: &s.info,
-        now: s.worker.wall(end),
+        now,
         req: Some(&mut s.request),
         res: s.response.as_deref_mut(),
         req_body: &s.body,
@@ -196,6 +198,7 @@ pub fn log_session(
         process: &worker.process,
         generation: &generation,
         now: end,
+        tracked: Some(&client.tracked),
     };
     let none = rules::StreamInfo::default();
     let cx = Ctx {

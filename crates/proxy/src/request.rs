@@ -3,15 +3,16 @@
 use crate::account;
 use crate::malformed;
 use crate::reply::{self, Answer};
-use crate::service::StatsRequest;
+use crate::service::{ServiceRequest, StatsRequest};
 use crate::socket;
 use crate::stream::{Halt, Stream};
 use crate::termination::{Cause, Phase, Termination};
 use http::Version;
 use http::framing::{self, Body};
-use model::{ConnectionMode, Proxy, RestrictNames};
+use model::{Balance, ConnectionMode, Proxy, RestrictNames};
 use rules::action::{Effects, run};
-use rules::{NoTrace, Rule, Verdict};
+use rules::{NoTrace, Rule, Service, Verdict};
+use state::Backend;
 use std::future::poll_fn;
 use std::io::Write;
 use std::sync::Arc;
@@ -86,7 +87,7 @@ impl Stream<'_> {
             return Err(Halt::Answer(Answer::error(status), ended));
         }
         let proxy = Arc::clone(frontend.proxy());
-        self.content_rules(&proxy)?;
+        self.content_rules(&proxy).await?;
         if proxy.http.buffer_request {
             self.wait_for_body(None, None).await?;
         }
@@ -95,21 +96,29 @@ impl Stream<'_> {
     }
 
     /// `tcp-request content` rules. The request is there, so that nothing has to be waited for.
-    fn content_rules(&mut self, proxy: &Arc<Proxy>) -> Result<(), Halt> {
+    async fn content_rules(&mut self, proxy: &Arc<Proxy>) -> Result<(), Halt> {
         let rules: &[Rule] = &proxy.tcp_request_content;
         if rules.is_empty() {
             return Ok(());
         }
-        let mut effects = Effects::default();
-        let verdict = run(rules, 0, &mut ctx!(self), &mut effects, &mut NoTrace);
-        let refused = matches!(verdict, Verdict::Reject | Verdict::Deny(_));
-        self.take_effects(effects, false);
-        if refused {
-            account::denied(self);
-            let ended = Termination::new(Cause::Proxy, Phase::Request);
-            return Err(Halt::Silent(ended));
+        let mut from = 0;
+        loop {
+            let mut effects = Effects::default();
+            let verdict = run(rules, from, &mut ctx!(self), &mut effects, &mut NoTrace);
+            self.take_effects(effects, false);
+            match verdict {
+                Verdict::Reject | Verdict::Deny(_) => {
+                    account::denied(self);
+                    let ended = Termination::new(Cause::Proxy, Phase::Request);
+                    return Err(Halt::Silent(ended));
+                }
+                Verdict::Resolve { rule, name, resume } => {
+                    self.resolve(rule, &name).await;
+                    from = resume;
+                }
+                _ => return Ok(()),
+            }
         }
-        Ok(())
     }
 
     /// The backend's rules, unless they have run as the frontend's of the same `listen`.
@@ -124,7 +133,7 @@ impl Stream<'_> {
         if Arc::ptr_eq(&proxy, self.frontend.proxy()) {
             return Ok(());
         }
-        self.content_rules(&proxy)?;
+        self.content_rules(&proxy).await?;
         if proxy.http.buffer_request && !self.frontend.proxy().http.buffer_request {
             self.wait_for_body(None, None).await?;
         }
@@ -165,6 +174,9 @@ impl Stream<'_> {
                     account::denied(self);
                     return Err(Halt::Silent(refused));
                 }
+                Verdict::Service(service) => {
+                    return Err(Halt::Answer(self.serve(service), local));
+                }
                 Verdict::WaitForBody {
                     time_ms,
                     at_least,
@@ -174,7 +186,18 @@ impl Stream<'_> {
                         .await?;
                     from = resume;
                 }
+                Verdict::Resolve { rule, name, resume } => {
+                    self.resolve(rule, &name).await;
+                    from = resume;
+                }
             }
+        }
+    }
+
+    /// `do-resolve`: without an answer the variable stays as it is.
+    async fn resolve(&mut self, rule: &rules::action::Resolve, name: &str) {
+        if let Some(address) = crate::resolve::for_rule(&self.generation, rule, name).await {
+            ctx!(self).set_var(&rule.variable, address, &[]);
         }
     }
 
@@ -197,7 +220,12 @@ impl Stream<'_> {
             self.log_level = effects.log_level;
         }
         self.retry_forbidden |= effects.no_retry;
-        socket::mark(self.client.io.socket().raw(), effects.tos, effects.mark);
+        self.info.prioritise(&effects);
+        let fd = self.client.io.socket().raw();
+        socket::mark(fd, effects.tos, effects.mark);
+        if let Some(silence) = effects.silence {
+            socket::silence(fd, silence);
+        }
         for (slot, value) in effects.captures {
             self.captures
                 .put(response, slot, &value, self.frontend.side());
@@ -227,6 +255,21 @@ impl Stream<'_> {
         } else {
             Halt::Answer(answer, ended)
         }
+    }
+
+    /// What a service that a rule names answers.
+    fn serve(&mut self, service: Service) -> Answer {
+        let label = match service {
+            Service::PrometheusExporter => "<PROMEX>",
+        };
+        self.info.server = Some(label.into());
+        self.worker.services.named.serve(&ServiceRequest {
+            service,
+            request: &self.request,
+            process: &self.worker.process,
+            generation: &self.generation,
+            now: self.times.arrival.complete,
+        })
     }
 
     /// The statistics page, where this proxy has one and the request is for it.
@@ -259,6 +302,24 @@ impl Stream<'_> {
         });
         let ended = Termination::new(Cause::Local, Phase::Request);
         Err(Halt::Answer(answer, ended))
+    }
+
+    /// `balance url_param … check_post`: the body is waited for where the parameter may be in it.
+    pub(crate) async fn read_posted_key(&mut self, backend: &Backend) -> Result<(), Halt> {
+        let Balance::UrlParam {
+            name,
+            check_post: true,
+        } = &backend.side().balance
+        else {
+            return Ok(());
+        };
+        let query = self.request.query().unwrap_or_default();
+        let in_query = http::uri::query_param(query, name.as_bytes()).is_some();
+        let posted = self.request.method() == b"POST" && self.body.is_empty();
+        if in_query || !posted || self.request.get(b"expect").is_some() {
+            return Ok(());
+        }
+        self.wait_for_body(None, None).await
     }
 
     /// Reads the body into memory until it is complete, long enough, or a buffer is full.
@@ -349,10 +410,7 @@ impl Stream<'_> {
             Arc::clone(self.frontend.proxy()),
             Arc::clone(backend.proxy()),
         );
-        let mut text = TextBuffer {
-            bytes: [0; 64],
-            len: 0,
-        };
+        let mut text = self.worker.buffer();
         if let Some(src) = self.client.info.src {
             // The frontend's setting counts, else the backend's (manual, `option forwardfor`).
             if let Some(option) = front
@@ -372,17 +430,19 @@ impl Stream<'_> {
                     .map_or(&option.header, |b| &b.header);
                 let present = option.if_none && self.request.get(name.as_bytes()).is_some();
                 if !except && !present {
-                    let _ = write!(text, "{ip}");
-                    self.request.append(name.as_bytes(), text.bytes());
+                    rules::digits::address(ip, &mut text);
+                    self.request.append(name.as_bytes(), &text);
                 }
             }
             if front.http.forwarded || back.http.forwarded {
                 text.clear();
+                let tls = self.client.info.tls.is_some();
+                let scheme = if tls { "https" } else { "http" };
                 let _ = match src.ip().to_canonical() {
-                    std::net::IpAddr::V4(ip) => write!(text, "proto=http;for={ip}"),
-                    std::net::IpAddr::V6(ip) => write!(text, "proto=http;for=\"[{ip}]\""),
+                    std::net::IpAddr::V4(ip) => write!(text, "proto={scheme};for={ip}"),
+                    std::net::IpAddr::V6(ip) => write!(text, "proto={scheme};for=\"[{ip}]\""),
                 };
-                self.request.append(b"forwarded", text.bytes());
+                self.request.append(b"forwarded", &text);
             }
         }
         if let Some(option) = front
@@ -398,10 +458,11 @@ impl Stream<'_> {
                 .is_some_and(|(n, l)| rules::network_contains(n, l, ip))
             {
                 text.clear();
-                let _ = write!(text, "{ip}");
-                self.request.append(option.header.as_bytes(), text.bytes());
+                rules::digits::address(ip, &mut text);
+                self.request.append(option.header.as_bytes(), &text);
             }
         }
+        self.worker.recycle(text);
         let strict = front.http.connection.max_with(back.http.connection);
         if self.request_framing.upgrade {
             self.request.append(b"Connection", b"upgrade");
@@ -424,7 +485,16 @@ impl Stream<'_> {
             self.request
                 .set(header.as_bytes(), slot.server().name.as_bytes());
         }
+        if backend.proxy().http.recase_to_server {
+            recase(&mut self.request, &self.generation.config);
+        }
     }
+}
+
+/// Writes header names as `h1-case-adjust` says.
+pub(crate) fn recase(head: &mut http::Head, config: &model::Config) {
+    let known = &config.global.header_case;
+    head.recase(|name| known.get(&*name.to_ascii_lowercase()).map(|to| &**to));
 }
 
 /// The stricter of two connection modes.
@@ -441,37 +511,5 @@ impl Stricter for ConnectionMode {
             }
             _ => ConnectionMode::KeepAlive,
         }
-    }
-}
-
-/// Room for an address as text, without an allocation.
-struct TextBuffer {
-    bytes: [u8; 64],
-    len: usize,
-}
-
-impl TextBuffer {
-    fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
-    }
-
-    fn clear(&mut self) {
-        self.len = 0;
-    }
-}
-
-impl Write for TextBuffer {
-    fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
-        let room = self.bytes.get_mut(self.len..).unwrap_or_default();
-        let n = room.len().min(data.len());
-        if let (Some(to), Some(from)) = (room.get_mut(..n), data.get(..n)) {
-            to.copy_from_slice(from);
-        }
-        self.len += n;
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use crate::reply::Answer;
 use http::Head;
 use model::StatsPage;
+use rules::Service;
 use state::{Generation, Process};
 use std::time::Instant;
 
@@ -32,8 +33,30 @@ pub trait StatsPages: Send + Sync {
     fn serve(&self, request: &StatsRequest<'_>) -> Answer;
 }
 
+/// A request that a rule gives to a service (`use-service`).
+pub struct ServiceRequest<'a> {
+    /// The service.
+    pub service: Service,
+    /// The request.
+    pub request: &'a Head,
+    /// The process.
+    pub process: &'a Process,
+    /// The configuration that the request began with.
+    pub generation: &'a Generation,
+    /// Now.
+    pub now: Instant,
+}
+
+/// The services that rules name.
+pub trait NamedServices: Send + Sync {
+    /// The answer.
+    fn serve(&self, request: &ServiceRequest<'_>) -> Answer;
+}
+
 /// All inner services.
 pub struct Services {
     /// The statistics page.
     pub stats: Box<dyn StatsPages>,
+    /// Those that rules name.
+    pub named: Box<dyn NamedServices>,
 }

@@ -9,6 +9,7 @@ use crate::persistence::{self, Persistence};
 use crate::pool::{Limits, ServerConn};
 use crate::reply::Answer;
 use crate::session::{Arrival, Client};
+use crate::stick::{self, Sticking};
 use crate::termination::{Cause, Phase, Termination};
 use crate::worker::Worker;
 use crate::{account, choose, compress, observe};
@@ -80,6 +81,8 @@ pub struct Stream<'c> {
     pub(crate) log_level: LogLevelChange,
     pub(crate) captures: account::Captures,
     pub(crate) persistence: Persistence,
+    /// What `stick` rules found, where there are any.
+    pub(crate) sticking: Option<Box<Sticking>>,
     /// How the client wants its response compressed.
     pub(crate) compression: Option<model::CompressionAlgo>,
     pub(crate) retry_forbidden: bool,
@@ -142,6 +145,7 @@ pub async fn serve(
         log_level: LogLevelChange::default(),
         captures: account::Captures::default(),
         persistence: Persistence::default(),
+        sticking: None,
         compression: None,
         retry_forbidden: false,
         head_request: request.method() == b"HEAD",
@@ -151,7 +155,7 @@ pub async fn serve(
         server_close: false,
         avoid: None,
         insist: None,
-        request_head_len: request.arena_len() as u64 + 2,
+        request_head_len: request.arena_len() as u64,
         response_head_len: 0,
         worker,
         client,
@@ -191,6 +195,8 @@ impl Stream<'_> {
         self.backend_rules().await?;
         if let Some(backend) = self.backend.clone() {
             persistence::read(self, &backend);
+            stick::request(self, &backend);
+            self.read_posted_key(&backend).await?;
         }
         compress::read_request(self);
         self.prepare_request();
@@ -269,6 +275,7 @@ impl Stream<'_> {
         self.times.connected = Some(self.worker.now());
         self.server = Some(connection);
         observe::connection(self, true);
+        stick::connected(self);
         Ok(())
     }
 
@@ -303,14 +310,16 @@ impl Stream<'_> {
             ));
         }
         self.retries += 1;
-        let redispatch = side.redispatch.is_some_and(|r| {
-            if r.interval > 0 {
-                self.retries.is_multiple_of(r.interval.unsigned_abs())
-            } else {
-                // Counted from the end: -1 is the last retry.
-                side.retries + 1 - self.retries.min(side.retries) == r.interval.unsigned_abs()
-            }
-        });
+        let forced = self.persistence.is_forced();
+        let redispatch = !forced
+            && side.redispatch.is_some_and(|r| {
+                if r.interval > 0 {
+                    self.retries.is_multiple_of(r.interval.unsigned_abs())
+                } else {
+                    // Counted from the end: -1 is the last retry.
+                    side.retries + 1 - self.retries.min(side.retries) == r.interval.unsigned_abs()
+                }
+            });
         account::retried(self, redispatch);
         let failed = self.slot.take();
         if redispatch {
@@ -353,6 +362,7 @@ impl Stream<'_> {
 
     fn before_retry(&mut self) {
         self.retries += 1;
+        observe::failed(self);
         account::retried(self, true);
         let failed = self.slot.take();
         choose::avoid(self, failed.as_ref());

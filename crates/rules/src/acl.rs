@@ -267,11 +267,8 @@ pub const PREDEFINED: &[(&str, &str)] = &[
 
 impl Acls {
     /// Reads the words after `acl`: `NAME criterion [flags] [patterns]`. Lines of one name add up.
-    pub fn add(
-        &mut self,
-        words: &[&str],
-        read_file: &dyn Fn(&str) -> Result<Vec<u8>, String>,
-    ) -> Result<(), ParseError> {
+    /// Of `around` all counts but the ACLs.
+    pub fn add(&mut self, words: &[&str], around: &Scope<'_>) -> Result<(), ParseError> {
         let Some((name, rest)) = words.split_first() else {
             return Err(ParseError::at(0, "'acl' wants a name and a criterion"));
         };
@@ -283,11 +280,12 @@ impl Acls {
         }
         let scope = Scope {
             acls: self,
-            read_file,
+            ..*around
         };
-        let line = AclLine::parse(rest, &scope).map_err(|e| e.shifted(1))?;
+        let line = AclLine::parse(rest, &scope);
+        // The name of a line that cannot be read is declared all the same: what uses it is right.
         let lines = self.by_name.entry((*name).into()).or_default();
-        Arc::make_mut(lines).push(line);
+        Arc::make_mut(lines).push(line.map_err(|e| e.shifted(1))?);
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! What the rules may see and change.
 
 use crate::date::Zone;
+use crate::stick::Tables;
 use crate::vars::{Condition, VarName, VarScope};
 use crate::{Sample, Vars};
 use http::Head;
@@ -74,10 +75,22 @@ pub struct StreamInfo {
     pub server_id: u32,
     /// Whether the session had a request before this one.
     pub follows: bool,
+    /// `set-priority-class`, -2047 to 2047.
+    pub priority_class: i32,
+    /// `set-priority-offset`, milliseconds, -524287 to 524287.
+    pub priority_offset: i32,
     /// `unique-id-format`, rendered.
     pub unique_id: Option<Box<[u8]>>,
     /// Whether more bytes may come before the rules have to decide.
     pub inspection: Inspection,
+}
+
+impl StreamInfo {
+    /// Takes what rules said of the rank in a queue.
+    pub fn prioritise(&mut self, effects: &crate::action::Effects) {
+        self.priority_class = effects.priority_class.unwrap_or(self.priority_class);
+        self.priority_offset = effects.priority_offset.unwrap_or(self.priority_offset);
+    }
 }
 
 /// The wait of `tcp-request inspect-delay`.
@@ -211,6 +224,10 @@ pub trait Facts {
     }
     /// The variables of the process, shared by all sessions.
     fn vars(&self) -> Option<&Mutex<Vars>> {
+        None
+    }
+    /// The stick tables.
+    fn tables(&self) -> Option<&dyn Tables> {
         None
     }
     /// The process's number.

@@ -1,6 +1,7 @@
 //! Dates as texts (RFC 9110 section 5.6.7, strftime(3) in the C locale).
 
 use crate::Wall;
+use crate::digits::{decimal, three, two};
 use std::borrow::Cow;
 use std::io::Write;
 
@@ -151,22 +152,22 @@ fn first_day(year: i64) -> i64 {
 /// `09/Dec/2013:12:59:46`, what both forms of logs begin with.
 fn log_second(secs: i64, zone: &Zone, out: &mut Vec<u8>) {
     let d = Broken::down(secs + i64::from(zone.offset));
-    let _ = write!(
-        out,
-        "{:02}/{}/{:04}:{:02}:{:02}:{:02}",
-        d.day,
-        short(d.month_name()),
-        d.year,
-        d.hour,
-        d.minute,
-        d.second
-    );
+    two(d.day, out);
+    out.push(b'/');
+    out.extend_from_slice(short(d.month_name()).as_bytes());
+    out.push(b'/');
+    decimal(d.year, out);
+    for part in [d.hour, d.minute, d.second] {
+        out.push(b':');
+        two(part, out);
+    }
 }
 
 /// `09/Dec/2013:12:59:46.633`, by the clock of a zone.
 pub fn log_date(at: Wall, zone: &Zone, out: &mut Vec<u8>) {
     log_second(at.secs, zone, out);
-    let _ = write!(out, ".{:03}", at.micros / 1000);
+    out.push(b'.');
+    three((at.micros / 1000).into(), out);
 }
 
 /// `09/Dec/2013:12:59:46 +0000`.
@@ -249,6 +250,10 @@ fn field(
         };
         let width = style.width.unwrap_or(width);
         let _ = match fill {
+            b'0' if width == 2 && (0..100).contains(&n) => {
+                two(n, out);
+                Ok(())
+            }
             b'-' => write!(out, "{n}"),
             b'_' => write!(out, "{n:width$}"),
             _ => write!(out, "{n:0width$}"),

@@ -3,7 +3,7 @@
 use crate::args::{self, Arg};
 use crate::convert::{ConvertDef, converters};
 use crate::error::{ParseError, nearest};
-use crate::fetch::{FetchDef, fetches};
+use crate::fetch::{FetchDef, Layer, fetches};
 use crate::{Ctx, Sample, Scope, Type};
 
 /// `fetch(args),converter(args),…`.
@@ -82,6 +82,16 @@ impl Expr {
         self.output
     }
 
+    /// Whether its value comes from the head of a request, which is not kept for the response.
+    pub fn is_of_request(&self) -> bool {
+        self.fetch.layer == Layer::Request
+    }
+
+    /// Whether its value comes from the head of a response.
+    pub fn is_of_response(&self) -> bool {
+        self.fetch.layer == Layer::Response
+    }
+
     /// Whether converters change what the fetch gives.
     pub(crate) fn is_converted(&self) -> bool {
         !self.converters.is_empty()
@@ -142,7 +152,13 @@ pub(crate) fn unknown<'a>(
         _ => "",
     };
     if known.lines().any(|k| k == name) {
-        return format!("'{name}' is a {what} of HAProxy that mulgil does not have yet");
+        let article = if what == "action" { "an" } else { "a" };
+        return format!("'{name}' is {article} {what} of HAProxy that mulgil does not have yet");
+    }
+    if name.starts_with("lua.") {
+        return format!(
+            "'{name}' is written in Lua, which is something of HAProxy that mulgil does not have yet"
+        );
     }
     match nearest(name, names.into_iter().copied()) {
         Some(near) => format!("unknown {what} '{name}': did you mean '{near}'?"),

@@ -12,6 +12,7 @@ mod convert;
 mod ctx;
 mod date;
 mod digest;
+pub mod digits;
 mod error;
 mod expr;
 mod fetch;
@@ -20,13 +21,14 @@ mod logformat;
 mod map;
 mod pattern;
 mod sample;
+pub mod stick;
 mod tags;
 mod trace;
 mod userlist;
 mod vars;
 
 pub use acl::Acls;
-pub use action::{LogLevelChange, Redirect, Reply, Rule, RuleSet, Verdict, run};
+pub use action::{LogLevelChange, Redirect, Reply, Rule, RuleSet, Service, Silence, Verdict, run};
 pub use condition::Cond;
 pub use ctx::{
     Ctx, Facts, Inspection, LogFacts, NoFacts, SessionInfo, StreamInfo, Timeout, Timers, TlsInfo,
@@ -60,11 +62,18 @@ impl Regex {
 }
 
 /// What parsing may look at.
+#[derive(Clone, Copy)]
 pub struct Scope<'a> {
     /// The ACLs declared so far in this proxy.
     pub acls: &'a Acls,
     /// Reads a file that a pattern list or an answer's body comes from.
     pub read_file: &'a dyn Fn(&str) -> Result<Vec<u8>, String>,
+    /// The proxy whose stick table is meant where none is named; empty where there is none.
+    pub proxy: &'a str,
+    /// How many entries of stick tables may be tracked at once (`tune.stick-counters`).
+    pub stick_counters: usize,
+    /// Is told each stick table that is named.
+    pub uses_table: &'a dyn Fn(stick::TableUse),
 }
 
 impl Scope<'_> {
@@ -74,9 +83,15 @@ impl Scope<'_> {
         Scope {
             acls: &NO_ACLS,
             read_file: &|path| Err(format!("'{path}' cannot be read from here")),
+            proxy: "",
+            stick_counters: STICK_COUNTERS,
+            uses_table: &|_| {},
         }
     }
 }
+
+/// `tune.stick-counters` where it is not set.
+pub const STICK_COUNTERS: usize = 3;
 
 /// The hashes that `hash-type` shares with converters.
 pub mod hash {

@@ -3,6 +3,7 @@
 use crate::Ctx;
 use crate::ctx::{LogFacts, Timers};
 use crate::date::{Zone, clf_date, log_date};
+use crate::digits::{self, decimal, three};
 use crate::logformat::Flags;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -276,11 +277,11 @@ pub static TAGS: &[TagDef] = &[
     )),
     tag!("ms", "milliseconds of the accept date", |cx, _, f, o| {
         let ms = cx.session.accepted.micros / 1000;
-        let _ = if f.hex {
-            write!(o, "{ms:02X}")
+        if f.hex {
+            let _ = write!(o, "{ms:02X}");
         } else {
-            write!(o, "{ms:03}")
-        };
+            three(ms.into(), o);
+        }
     }),
     tag!("pid", "the process's number", |cx, _, f, o| base(
         cx.facts.pid().into(),
@@ -407,6 +408,19 @@ pub(crate) fn quoted(text: &[u8], flags: Flags, out: &mut Vec<u8>) {
     if flags.quote {
         out.push(b'"');
     }
+    // Nearly always all of it stays as it is.
+    let plain = |b: &u8| !matches!(b, b'"' | b'\\' | b']' | b'#' | 0..=0x1f | 0x7f..);
+    if text.iter().all(plain) {
+        out.extend_from_slice(text);
+    } else {
+        escaped(text, flags, out);
+    }
+    if flags.quote {
+        out.push(b'"');
+    }
+}
+
+fn escaped(text: &[u8], flags: Flags, out: &mut Vec<u8>) {
     for b in text {
         match b {
             b'"' | b'\\' | b']' if flags.escape => out.extend_from_slice(&[b'\\', *b]),
@@ -419,21 +433,18 @@ pub(crate) fn quoted(text: &[u8], flags: Flags, out: &mut Vec<u8>) {
             _ => out.push(*b),
         }
     }
-    if flags.quote {
-        out.push(b'"');
-    }
 }
 
 fn number(n: i64, out: &mut Vec<u8>) {
-    let _ = write!(out, "{n}");
+    decimal(n, out);
 }
 
 fn base(n: i64, flags: Flags, out: &mut Vec<u8>) {
-    let _ = if flags.hex {
-        write!(out, "{n:04X}")
+    if flags.hex {
+        let _ = write!(out, "{n:04X}");
     } else {
-        write!(out, "{n}")
-    };
+        number(n, out);
+    }
 }
 
 /// A number that still grows shows so.
@@ -468,7 +479,10 @@ fn address(address: Option<SocketAddr>, flags: Flags, out: &mut Vec<u8>) {
         (std::net::IpAddr::V4(ip), true) => write!(out, "{:08X}", u32::from(ip)),
         (std::net::IpAddr::V6(ip), true) => write!(out, "{:032X}", u128::from(ip)),
         (ip, false) if flags.quote => write!(out, "\"{ip}\""),
-        (ip, false) => write!(out, "{ip}"),
+        (ip, false) => {
+            digits::address(ip, out);
+            Ok(())
+        }
     };
 }
 

@@ -1,27 +1,21 @@
 //! One backend: its servers, who is next, and who waits.
 
 use crate::counters::{Gauge, PerWorker, ProxyCounters};
-use crate::queue::{Queue, Waiter};
-use crate::ring::Ring;
+use crate::queue::{Priority, Queue, Rank, Waiter};
 use crate::server::Server;
-use crate::wheel::Wheel;
 use arc_swap::ArcSwap;
-use model::{Balance, HashMethod, MarkedDown, Proxy};
+use choose::Active;
+use model::{MarkedDown, Proxy};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
-/// Who may be chosen now; replaced whole when a state or weight changes.
-#[derive(Debug, Default)]
-struct Active {
-    wheel: Wheel,
-    /// With `hash-type consistent`.
-    ring: Option<Ring>,
-    /// Indices of schedulable servers.
-    members: Vec<u32>,
-    total_weight: u64,
-}
+mod choose;
+
+pub use choose::PickKey;
 
 /// What a backend counts and limits: outlives a configuration.
 #[derive(Debug)]
@@ -33,6 +27,8 @@ pub struct BackendLive {
     /// Requests waiting.
     pub queued: Gauge,
     cursor: AtomicU64,
+    /// The server that `balance sticky` stays with, by its uid and one; 0 is none yet.
+    sticky: AtomicU32,
     queue: Queue,
 }
 
@@ -51,13 +47,7 @@ pub struct Backend {
     cookies: HashMap<Arc<str>, Vec<u32>>,
     /// Sessions in it at which servers with `minconn` reach their `maxconn`.
     fullconn: u64,
-}
-
-/// A key to schedule by.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct PickKey {
-    /// The hash for the kinds of `balance` that have one; the random number for `random`.
-    pub hash: Option<u32>,
+    resolves_names: bool,
 }
 
 /// What the scheduler says.
@@ -75,6 +65,10 @@ pub enum Pick {
 pub struct Slot {
     server: Arc<Server>,
     backend: Arc<Backend>,
+    /// Bytes that were counted before they came.
+    ahead: Cell<u64>,
+    /// Bytes that came.
+    moved: Cell<u64>,
 }
 
 impl std::fmt::Debug for Slot {
@@ -84,13 +78,43 @@ impl std::fmt::Debug for Slot {
 }
 
 impl Slot {
+    /// The place that `server` has just been entered for.
+    fn new(server: &Arc<Server>, backend: &Arc<Backend>) -> Slot {
+        server.weigh();
+        Slot {
+            server: Arc::clone(server),
+            backend: Arc::clone(backend),
+            ahead: Cell::new(0),
+            moved: Cell::new(0),
+        }
+    }
+
     /// The server.
     pub fn server(&self) -> &Arc<Server> {
         &self.server
     }
-}
 
-impl Slot {
+    /// Its answer has begun, `took` after it was asked; `now` is in milliseconds of the process.
+    pub fn answered(&self, took: Duration, now: u64) {
+        self.server.answered(took, now);
+    }
+
+    /// It did not answer.
+    pub fn failed(&self, now: u64) {
+        self.server.failed(now);
+    }
+
+    /// So many bytes have passed in all, in both directions together.
+    pub fn carried(&self, all: u64, now: u64) {
+        let bytes = all.saturating_sub(self.moved.replace(all));
+        if bytes == 0 {
+            return;
+        }
+        let ahead = self.ahead.get();
+        self.ahead.set(ahead.saturating_sub(bytes));
+        self.server.moved(bytes.saturating_sub(ahead), now);
+    }
+
     /// For a session that may be ended because of its server: where the configuration says so, and
     /// on backup servers.
     pub fn watch_cuts(&self, waker: &Waker) -> Option<crate::cut::Watch> {
@@ -103,6 +127,7 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.server.sessions.leave();
+        self.server.left(self.ahead.get(), self.moved.get());
         if self.backend.live.queue.len() > 0 {
             self.backend.serve_queue(&self.server);
         }
@@ -112,7 +137,7 @@ impl Drop for Slot {
 /// A place in the queue. Dropping it leaves the queue.
 pub struct Ticket {
     waiter: Arc<Waiter>,
-    key: (i32, u64),
+    key: Rank,
     position: usize,
     wanted: Option<Arc<Server>>,
     backend: Arc<Backend>,
@@ -138,6 +163,7 @@ impl Drop for Ticket {
         self.backend.live.queued.leave();
         if let Some(server) = &self.wanted {
             server.queued.leave();
+            server.weigh();
         }
         if !self.backend.live.queue.leave(self.key) {
             // Granted but not taken: the place goes on to the next.
@@ -161,6 +187,7 @@ impl Backend {
                 counters: PerWorker::new(workers),
                 queued: Gauge::default(),
                 cursor: AtomicU64::new(0),
+                sticky: AtomicU32::new(0),
                 queue: Queue::default(),
             })
         });
@@ -172,7 +199,11 @@ impl Backend {
                 }
             }
         }
+        let mut settings = servers.iter().map(|s| s.settings());
+        let resolves_names = settings.any(|s| s.resolution.is_some());
+        drop(settings);
         let backend = Arc::new(Backend {
+            resolves_names,
             cookies,
             fullconn,
             name: Arc::clone(&proxy.name),
@@ -210,6 +241,11 @@ impl Backend {
     /// All servers in the order of the configuration.
     pub fn servers(&self) -> &[Arc<Server>] {
         &self.servers
+    }
+
+    /// Whether some of its servers' names are resolved while it runs.
+    pub fn resolves_names(&self) -> bool {
+        self.resolves_names
     }
 
     /// A server by name.
@@ -292,45 +328,7 @@ impl Backend {
     /// Recomputes who may be chosen. To be called after any change of a server's state or weight.
     pub fn refresh(self: &Arc<Self>) {
         self.end_sessions();
-        let choose = |backup: bool| {
-            let all = self.servers.iter().enumerate();
-            let all = all.filter(|(_, s)| s.settings().backup == backup && s.schedulable());
-            all.map(|(i, s)| (i as u32, s.share())).collect::<Vec<_>>()
-        };
-        let mut weights = choose(false);
-        if weights.is_empty() {
-            weights = choose(true);
-            if !self.side().allbackups {
-                weights.truncate(1);
-            }
-        }
-        let turns = match self.side().balance {
-            // These look at every member or at the first with room; turns only break ties.
-            Balance::LeastConn | Balance::First => {
-                weights.iter().map(|(i, _)| (*i, 1)).collect::<Vec<_>>()
-            }
-            _ => weights.clone(),
-        };
-        let consistent = self.side().hash_method == HashMethod::Consistent;
-        let ring = consistent.then(|| {
-            let id = |i: u32| self.servers.get(i as usize).map_or(0, |s| s.id);
-            let weight = |share: u32| share.div_ceil(100);
-            let servers: Vec<_> = weights
-                .iter()
-                .map(|(i, share)| (*i, id(*i), weight(*share)))
-                .collect();
-            Ring::new(&servers)
-        });
-        self.active.store(Arc::new(Active {
-            ring,
-            wheel: Wheel::new(&turns),
-            members: weights.iter().map(|(i, _)| *i).collect(),
-            total_weight: weights
-                .iter()
-                .filter_map(|(i, _)| self.servers.get(*i as usize))
-                .map(|s| u64::from(s.weight()))
-                .sum(),
-        }));
+        self.active.store(Arc::new(self.active()));
         for server in &self.servers {
             if self.live.queue.len() == 0 {
                 break;
@@ -357,41 +355,6 @@ impl Backend {
             let backups = self.servers.iter().filter(|s| s.settings().backup);
             backups.for_each(|s| s.cuts.cut());
         }
-    }
-
-    /// The scheduler's choice. `avoid` is passed over while there is another.
-    pub fn pick(self: &Arc<Self>, key: PickKey, avoid: Option<u32>) -> Pick {
-        let active = self.active.load();
-        if active.members.is_empty() {
-            return Pick::None;
-        }
-        let chosen = match (&self.side().balance, key.hash) {
-            (Balance::LeastConn, _) => self.least_connected(&active, avoid),
-            (Balance::First, _) => self.first_with_room(&active, avoid),
-            (Balance::Random { draws }, Some(random)) => {
-                self.random(&active, random, *draws, avoid)
-            }
-            (Balance::RoundRobin | Balance::StaticRr | Balance::Random { .. }, _) | (_, None) => {
-                return self.in_turn(&active, avoid);
-            }
-            (_, Some(hash)) => self.hashed(&active, hash, avoid),
-        };
-        match chosen {
-            Some(server) => match self.reserve(&server) {
-                // Where the choice is by load, a full choice means that all are full.
-                Pick::Full(_) if self.by_load() => Pick::Full(None),
-                pick => pick,
-            },
-            None if avoid.is_some() => self.pick(key, None),
-            None => Pick::Full(None),
-        }
-    }
-
-    fn by_load(&self) -> bool {
-        matches!(
-            self.side().balance,
-            Balance::LeastConn | Balance::First | Balance::Random { .. }
-        )
     }
 
     /// The most sessions `server` may have now; 0 is no limit. With `minconn` it grows from that to
@@ -422,127 +385,20 @@ impl Backend {
             while self.has_room(server) && self.serve_queue(server) {}
         }
         if server.try_enter(self.limit(server)) {
-            Pick::Server(Slot {
-                server: Arc::clone(server),
-                backend: Arc::clone(self),
-            })
+            Pick::Server(Slot::new(server, self))
         } else {
             Pick::Full(Some(Arc::clone(server)))
         }
     }
 
-    fn in_turn(self: &Arc<Self>, active: &Active, avoid: Option<u32>) -> Pick {
-        for _ in 0..active.wheel.len() {
-            let turn = self.live.cursor.fetch_add(1, Relaxed);
-            let Some(server) = active
-                .wheel
-                .at(turn)
-                .and_then(|i| self.servers.get(i as usize))
-            else {
-                return Pick::None;
-            };
-            if avoid == Some(server.uid) && active.members.len() > 1 {
-                continue;
-            }
-            if let pick @ Pick::Server(_) = self.reserve(server) {
-                return pick;
-            }
-        }
-        Pick::Full(None)
-    }
-
-    fn members<'a>(&'a self, active: &'a Active) -> impl Iterator<Item = &'a Arc<Server>> {
-        active
-            .members
-            .iter()
-            .filter_map(|i| self.servers.get(*i as usize))
-    }
-
-    fn least_connected(&self, active: &Active, avoid: Option<u32>) -> Option<Arc<Server>> {
-        // Start at another member each time, so that equals take turns.
-        let count = active.members.len();
-        let start = self.live.cursor.fetch_add(1, Relaxed) as usize % count.max(1);
-        let (tail, head) = active.members.split_at_checked(start)?;
-        let load = |s: &Arc<Server>| {
-            (s.sessions.now() + s.queued.now()) * 25_600 / u64::from(s.share().max(1))
-        };
-        head.iter()
-            .chain(tail)
-            .filter_map(|i| self.servers.get(*i as usize))
-            .filter(|s| avoid != Some(s.uid) && self.has_room(s))
-            .min_by_key(|s| load(s))
-            .cloned()
-    }
-
-    fn first_with_room(&self, active: &Active, avoid: Option<u32>) -> Option<Arc<Server>> {
-        self.members(active)
-            .find(|s| avoid != Some(s.uid) && self.has_room(s))
-            .cloned()
-    }
-
-    fn random(
-        &self,
-        active: &Active,
-        random: u32,
-        draws: u32,
-        avoid: Option<u32>,
-    ) -> Option<Arc<Server>> {
-        let mut number = u64::from(random);
-        let mut best: Option<&Arc<Server>> = None;
-        for _ in 0..draws.max(1) {
-            number = number
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            let server = self.servers.get(active.wheel.at(number >> 32)? as usize)?;
-            if avoid == Some(server.uid) {
-                continue;
-            }
-            if best.is_none_or(|b| server.sessions.now() < b.sessions.now()) {
-                best = Some(server);
-            }
-        }
-        best.cloned()
-    }
-
-    fn hashed(&self, active: &Active, hash: u32, avoid: Option<u32>) -> Option<Arc<Server>> {
-        if let Some(ring) = &active.ring {
-            let mut servers = ring
-                .from(hash)
-                .filter_map(|i| self.servers.get(i as usize))
-                .filter(|s| avoid != Some(s.uid));
-            let first = servers.next()?;
-            let mut all = std::iter::once(first).chain(servers);
-            return all
-                .find(|s| self.within_balance(active, s))
-                .or(Some(first))
-                .cloned();
-        }
-        let len = active.wheel.len() as u64;
-        (0..len)
-            .filter_map(|step| active.wheel.at(u64::from(hash) + step))
-            .filter_map(|i| self.servers.get(i as usize))
-            .find(|s| avoid != Some(s.uid))
-            .cloned()
-    }
-
-    /// Whether one more session leaves the server within `hash-balance-factor` of its share.
-    fn within_balance(&self, active: &Active, server: &Server) -> bool {
-        let factor = u64::from(self.side().hash_balance.0);
-        if factor == 0 {
-            return true;
-        }
-        let all = self.live.sessions.now() + 1;
-        let share = factor * all * u64::from(server.weight());
-        server.sessions.now() < share.div_ceil(100 * active.total_weight.max(1))
-    }
-
-    /// Joins the queue for a server, or for any. Lower `priority` values go first.
-    pub fn enqueue(self: &Arc<Self>, wanted: Option<&Arc<Server>>, priority: i32) -> Ticket {
+    /// Joins the queue for a server, or for any.
+    pub fn enqueue(self: &Arc<Self>, wanted: Option<&Arc<Server>>, priority: Priority) -> Ticket {
         let waiter = Arc::new(Waiter::default());
         let uid = wanted.map(|s| s.uid);
         self.live.queued.enter();
         if let Some(server) = wanted {
             server.queued.enter();
+            server.weigh();
         }
         let (key, position) = self.live.queue.join(Arc::clone(&waiter), uid, priority);
         let ticket = Ticket {
@@ -572,10 +428,7 @@ impl Backend {
         }
         self.live.queue.serve(server.uid, || {
             let entered = server.try_enter(self.limit(server));
-            entered.then(|| Slot {
-                server: Arc::clone(server),
-                backend: Arc::clone(self),
-            })
+            entered.then(|| Slot::new(server, self))
         })
     }
 }

@@ -1,41 +1,43 @@
 //! Keys of the hashing schedulers, 32 bits, and the 64-bit hash of computed cookies.
 
 use model::{HashFunction, HashKind};
+use std::net::IpAddr;
 
-/// Hashes a key as `hash-type` says.
+/// Hashes a key as `hash-type` says. With `none` the lower 32 bits of the key are its hash: of a number
+/// where the key is one in decimal digits, otherwise of its last bytes.
 pub fn bytes(key: &[u8], function: HashFunction) -> u32 {
     let hash = match function.kind {
-        HashKind::Sdbm => key.iter().fold(0u32, |h, b| {
-            u32::from(*b)
-                .wrapping_add(h << 6)
-                .wrapping_add(h << 16)
-                .wrapping_sub(h)
-        }),
-        HashKind::Djb2 => key.iter().fold(5381u32, |h, b| {
-            h.wrapping_mul(33).wrapping_add(u32::from(*b))
-        }),
-        HashKind::Crc32 => !key.iter().fold(!0u32, |crc, b| {
-            (0..8).fold(crc ^ u32::from(*b), |c, _| {
-                (c >> 1) ^ (0xedb8_8320 & 0u32.wrapping_sub(c & 1))
-            })
-        }),
+        HashKind::Sdbm => rules::hash::sdbm(key),
+        HashKind::Djb2 => rules::hash::djb2(key),
+        HashKind::Crc32 => rules::hash::crc32(key),
+        HashKind::None => std::str::from_utf8(key)
+            .ok()
+            .and_then(|text| text.trim().parse::<i64>().ok())
+            .map_or_else(|| last_bytes(key), |number| number as u32),
     };
     if function.avalanche {
-        avalanche(hash)
+        rules::hash::avalanche(hash)
     } else {
         hash
     }
 }
 
-/// Spreads a hash over all 32 bits, so that neighbours end up far apart (`avalanche`): the
-/// finaliser of MurmurHash3, which is in the public domain.
-pub fn avalanche(hash: u32) -> u32 {
-    let mut h = hash;
-    h ^= h >> 16;
-    h = h.wrapping_mul(0x85eb_ca6b);
-    h ^= h >> 13;
-    h = h.wrapping_mul(0xc2b2_ae35);
-    h ^ (h >> 16)
+/// The hash of a client's address: its 32-bit words put together by exclusive or. It is a number already,
+/// so that of `hash-type` only `avalanche` counts, as for HAProxy.
+pub fn address(ip: IpAddr, function: HashFunction) -> u32 {
+    let number = match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.to_bits(),
+        IpAddr::V6(ip) => (0..4).fold(0, |n, word| n ^ (ip.to_bits() >> (32 * word)) as u32),
+    };
+    match function.avalanche {
+        true => rules::hash::avalanche(number),
+        false => number,
+    }
+}
+
+/// The number that the last four bytes are, the highest first.
+fn last_bytes(key: &[u8]) -> u32 {
+    key.iter().fold(0, |n, byte| (n << 8) | u32::from(*byte))
 }
 
 /// The part of a request target that `balance uri` hashes.
@@ -130,19 +132,14 @@ pub fn xxh64(bytes: &[u8]) -> u64 {
     hash ^ (hash >> 32)
 }
 
-/// The main part of a host name, for `use_domain_only`: of `haproxy.1wt.eu` only `1wt`. A
-/// port is cut off, and a name without a dot is taken as it is.
+/// The main part of a host name, for `use_domain_only`: of `haproxy.1wt.eu` only `1wt`. A port is cut
+/// off, and a name without a dot is taken as it is. Where a part of the name is empty HAProxy's answer
+/// changes from request to request.
 pub fn domain(host: &[u8]) -> &[u8] {
     let end = host.iter().position(|b| *b == b':').unwrap_or(host.len());
     let name = host.get(..end).unwrap_or_default();
-    let Some(last) = name.iter().rposition(|b| *b == b'.') else {
-        return name;
-    };
-    let before = name.get(..last).unwrap_or_default();
-    match before.iter().rposition(|b| *b == b'.') {
-        Some(dot) => before.get(dot + 1..).unwrap_or_default(),
-        None => before,
-    }
+    let mut parts = name.rsplit(|b| *b == b'.').skip(1);
+    parts.next().unwrap_or(name)
 }
 
 #[cfg(test)]
@@ -159,22 +156,31 @@ mod tests {
     }
 
     #[test]
-    fn the_other_functions_give_their_known_values() {
+    fn the_functions_give_the_values_of_the_converters_of_their_names() {
         let hash = |kind, avalanche| bytes(b"123456789", HashFunction { kind, avalanche });
         assert_eq!(hash(HashKind::Crc32, false), 0xcbf4_3926);
-        let djb2 = b"a".iter().fold(5381u32, |h, b| h * 33 + u32::from(*b));
-        let kind = HashKind::Djb2;
-        assert_eq!(
+        let djb2 = b"123456789".iter().fold(5381u32, |h, b| {
+            h.wrapping_mul(33).wrapping_add(u32::from(*b))
+        });
+        assert_eq!(hash(HashKind::Djb2, false), djb2);
+        // What haproxy says of `str(hello),sdbm(1)`.
+        let spread = HashFunction {
+            kind: HashKind::Sdbm,
+            avalanche: true,
+        };
+        assert_eq!(bytes(b"hello", spread), 2_061_535_398);
+        let none = |key: &[u8]| {
+            let kind = HashKind::None;
             bytes(
-                b"a",
+                key,
                 HashFunction {
                     kind,
-                    avalanche: false
-                }
-            ),
-            djb2
-        );
-        assert_eq!(hash(kind, true), avalanche(hash(kind, false)));
+                    avalanche: false,
+                },
+            )
+        };
+        assert_eq!(none(b"123456789"), 123_456_789);
+        assert_eq!(none(&1_234_567_890_123u64.to_be_bytes()), 1_912_276_171);
     }
 
     #[test]

@@ -8,9 +8,11 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 
-/// A line for the logs of a proxy.
+/// A line for the logs of a proxy, or for its mails.
 #[derive(Debug)]
 pub struct Line {
+    /// Whether it goes by mail.
+    pub mail: bool,
     /// Whose logs it is for.
     pub proxy: Arc<Proxy>,
     /// How grave it is.
@@ -28,11 +30,24 @@ pub struct News {
 impl News {
     /// Hands a line over.
     pub fn tell(&self, proxy: &Arc<Proxy>, level: LogLevel, text: String) {
-        if proxy.logs.is_empty() {
-            return;
+        if !proxy.logs.is_empty() {
+            self.hand_over(proxy, level, text, false);
         }
+    }
+
+    /// Hands a line over that goes by mail, where the proxy wants mails of such gravity.
+    pub fn mail(&self, proxy: &Arc<Proxy>, level: LogLevel, text: &str) {
+        let email = proxy.backend.as_ref().and_then(|b| b.email.as_ref());
+        if email.is_some_and(|e| level <= e.level) {
+            let text = text.strip_suffix('.').unwrap_or(text);
+            self.hand_over(proxy, level, text.to_string(), true);
+        }
+    }
+
+    fn hand_over(&self, proxy: &Arc<Proxy>, level: LogLevel, text: String, mail: bool) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.0.push_back(Line {
+            mail,
             proxy: Arc::clone(proxy),
             level,
             text,
@@ -85,6 +100,15 @@ impl Standing {
             admin: server.admin(),
             choices: backend.usable(),
         }
+    }
+
+    /// Whether what came of it since `before` is worth a mail: up, down and drain are, maintenance
+    /// is not (manual, `email-alert level`).
+    pub fn is_worth_a_mail(&self, before: Standing) -> bool {
+        let maintained = before.admin.in_maintenance() || self.admin.in_maintenance();
+        let drains = !before.admin.draining() && self.admin.draining();
+        let turned = (before.up, before.stopping) != (self.up, self.stopping);
+        !maintained && (drains || turned)
     }
 }
 
@@ -231,7 +255,7 @@ fn on_backup(active: usize, backup: usize) -> &'static str {
     }
 }
 
-fn left(backend: &Backend, server: &Server) -> String {
+pub(crate) fn left(backend: &Backend, server: &Server) -> String {
     let (active, backup) = counts(backend);
     format!(
         "{active} active and {backup} backup servers left.{} {} sessions active, 0 requeued, {} remaining in queue.",

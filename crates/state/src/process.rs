@@ -81,6 +81,8 @@ pub struct Process {
     pub max_descriptors: u64,
     /// Connections now.
     pub connections: Gauge,
+    /// Those of them that begin with TLS.
+    pub tls_connections: Gauge,
     /// What the workers counted.
     pub counters: PerWorker<ProcessCounters>,
     /// The configuration in force.
@@ -108,7 +110,11 @@ impl Process {
         start: Instant,
         machine: Machine,
     ) -> Arc<Process> {
-        let rates = [config.global.maxconnrate, config.global.maxsessrate, None];
+        let rates = [
+            config.global.maxconnrate,
+            config.global.maxsessrate,
+            config.global.maxsslrate,
+        ];
         let process = Process {
             workers,
             started,
@@ -125,6 +131,7 @@ impl Process {
             hard_maxconn: maxconn,
             max_descriptors,
             connections: Gauge::default(),
+            tls_connections: Gauge::default(),
             counters: PerWorker::new(workers),
             generation: ArcSwap::from_pointee(Generation::default()),
             news: News::default(),
@@ -195,6 +202,12 @@ impl Process {
             || tls && reached(RateLimit::SslSessions, |c| &c.ssl_rate)
     }
 
+    /// Whether there are as many connections of TLS as `maxsslconn` allows.
+    pub fn is_full_of_tls(&self) -> bool {
+        let most = self.generation.load().config.global.maxsslconn;
+        most.is_some_and(|most| self.tls_connections.now() >= u64::from(most))
+    }
+
     /// Whether it is ending softly: no new connections, kept ones close after their request.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Relaxed)
@@ -215,7 +228,14 @@ impl Process {
     ) {
         server.mirror_health();
         backend.refresh();
-        for (level, text) in news::lines(backend, server, before, cause) {
+        let mail = Standing::of(backend, server).is_worth_a_mail(before);
+        for (at, (level, text)) in news::lines(backend, server, before, cause)
+            .into_iter()
+            .enumerate()
+        {
+            if mail && at == 0 {
+                self.news.mail(backend.proxy(), level, &text);
+            }
             self.news.tell(backend.proxy(), level, text);
         }
     }

@@ -57,10 +57,24 @@ struct Entry {
     wanted: Option<u32>,
 }
 
+/// A request's rank in a queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Priority {
+    /// Lower classes go first (`set-priority-class`).
+    pub class: i32,
+    /// Within a class, by how many milliseconds it counts as later than it is (`set-priority-offset`).
+    pub offset: i32,
+    /// When it joins, milliseconds of the process.
+    pub now: u64,
+}
+
+/// Class, time as it counts, number of arrival.
+pub(crate) type Rank = (i32, i64, u64);
+
 /// The queue of one backend, in order of priority and arrival.
 #[derive(Default)]
 pub(crate) struct Queue {
-    entries: Mutex<BTreeMap<(i32, u64), Entry>>,
+    entries: Mutex<BTreeMap<Rank, Entry>>,
     len: AtomicUsize,
     arrivals: AtomicU64,
 }
@@ -72,7 +86,7 @@ impl std::fmt::Debug for Queue {
 }
 
 impl Queue {
-    fn entries(&self) -> MutexGuard<'_, BTreeMap<(i32, u64), Entry>> {
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<Rank, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -86,9 +100,10 @@ impl Queue {
         &self,
         waiter: Arc<Waiter>,
         wanted: Option<u32>,
-        priority: i32,
-    ) -> ((i32, u64), usize) {
-        let key = (priority, self.arrivals.fetch_add(1, SeqCst));
+        priority: Priority,
+    ) -> (Rank, usize) {
+        let when = (priority.now as i64).saturating_add(priority.offset.into());
+        let key = (priority.class, when, self.arrivals.fetch_add(1, SeqCst));
         let mut entries = self.entries();
         let before = entries.range(..key).count();
         entries.insert(key, Entry { waiter, wanted });
@@ -97,7 +112,7 @@ impl Queue {
     }
 
     /// Leaves; false when it was not there any more (a place has been granted).
-    pub(crate) fn leave(&self, key: (i32, u64)) -> bool {
+    pub(crate) fn leave(&self, key: Rank) -> bool {
         let mut entries = self.entries();
         let was = entries.remove(&key).is_some();
         self.len.store(entries.len(), SeqCst);

@@ -1,7 +1,7 @@
 //! Consistent hashing: each server stands at many points of a circle, and a hash belongs to the next
 //! point. When a server comes or goes only what belonged to its points moves.
 
-use crate::hash::avalanche;
+use rules::hash::avalanche;
 
 /// The points, sorted. Shared and never changed: a new one is made when weights change.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -16,8 +16,8 @@ const POINTS: u64 = 16;
 const MOST: u64 = 1 << 19;
 
 impl Ring {
-    /// The ring of (server index, server number, weight). The places follow from the number alone,
-    /// so that balancers whose servers have the same numbers agree.
+    /// The ring of (server index, key, weight). The places follow from the key alone, so that
+    /// balancers whose servers have the same numbers, or addresses, agree.
     pub fn new(servers: &[(u32, u32, u32)]) -> Ring {
         let total: u64 = servers.iter().map(|(_, _, w)| u64::from(*w) * POINTS).sum();
         let scale = total.div_ceil(MOST).max(1);

@@ -3,6 +3,9 @@
 use crate::counters::{Gauge, PerWorker, ServerCounters};
 use crate::cut::Cuts;
 use crate::health::Health;
+use crate::loads::{Loads, Measure, Seat};
+use crate::names::Given;
+use crate::pace::Pace;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use model::{Address, Host, PortSpec};
 use std::net::{IpAddr, SocketAddr};
@@ -109,10 +112,13 @@ impl Admin {
     pub const FORCED_DRAIN: u8 = 1 << 3;
     /// The server it tracks drains.
     pub const INHERITED_DRAIN: u8 = 1 << 4;
+    /// Its name has no address.
+    pub const UNRESOLVED: u8 = 1 << 5;
 
     /// Whether it is in maintenance.
     pub fn in_maintenance(self) -> bool {
-        self.0 & (Admin::FORCED_MAINT | Admin::INHERITED_MAINT | Admin::CONFIGURED_MAINT) != 0
+        let maintenance = Admin::FORCED_MAINT | Admin::INHERITED_MAINT | Admin::CONFIGURED_MAINT;
+        self.0 & (maintenance | Admin::UNRESOLVED) != 0
     }
 
     /// Whether it drains.
@@ -134,6 +140,10 @@ pub struct Server {
     pub backend: Arc<str>,
     settings: ArcSwap<model::Server>,
     target: ArcSwapOption<Target>,
+    /// The name that it was given while running, by a service or an operator.
+    given: ArcSwapOption<Given>,
+    /// Whether an operator moved it: what its name resolved to before counts no more.
+    pinned: AtomicBool,
     weight: AtomicU32,
     maxconn: AtomicU32,
     admin: AtomicU8,
@@ -161,23 +171,36 @@ pub struct Server {
     pub agent_enabled: AtomicBool,
     /// What the workers counted.
     pub counters: PerWorker<ServerCounters>,
+    /// What is measured of it, for schedulers that look at that.
+    pub(crate) pace: Pace,
+    /// Its place among the loads that are compared, while it may be chosen by load.
+    pub(crate) seat: ArcSwapOption<Seat>,
+}
+
+/// [`Admin::UNRESOLVED`] where a server starts with a name that has no address yet.
+fn unresolved(settings: &model::Server) -> u8 {
+    match Target::of(&settings.address) {
+        None if settings.hostname.is_some() => Admin::UNRESOLVED,
+        _ => 0,
+    }
 }
 
 impl Server {
     /// A server as configured.
     pub fn new(uid: u32, backend: &Arc<str>, settings: &model::Server, workers: usize) -> Server {
         let (rise, fall) = settings.check.as_ref().map_or((2, 3), |c| (c.rise, c.fall));
-        let admin = if settings.disabled {
-            Admin::CONFIGURED_MAINT
-        } else {
-            0
-        };
+        let mut admin = unresolved(settings);
+        if settings.disabled {
+            admin |= Admin::CONFIGURED_MAINT;
+        }
         Server {
             uid,
             id: settings.id,
             name: Arc::clone(&settings.name),
             backend: Arc::clone(backend),
             target: ArcSwapOption::from(Target::of(&settings.address).map(Arc::new)),
+            given: ArcSwapOption::empty(),
+            pinned: AtomicBool::new(false),
             weight: AtomicU32::new(settings.weight.into()),
             maxconn: AtomicU32::new(settings.maxconn),
             admin: AtomicU8::new(admin),
@@ -194,6 +217,8 @@ impl Server {
             checks_enabled: AtomicBool::new(true),
             agent_enabled: AtomicBool::new(true),
             counters: PerWorker::new(workers),
+            pace: Pace::default(),
+            seat: ArcSwapOption::empty(),
             settings: ArcSwap::from_pointee(settings.clone()),
         }
     }
@@ -211,11 +236,18 @@ impl Server {
         if old.disabled != settings.disabled {
             self.change_admin(Admin::CONFIGURED_MAINT, settings.disabled);
         }
-        if old.address != settings.address {
+        // An address that was resolved meanwhile is better than the one of the start.
+        let follows = |s: &model::Server| (s.hostname.clone(), s.resolution.clone());
+        let resolved = settings.resolution.is_some() && follows(&old) == follows(settings);
+        if old.address != settings.address && !resolved {
+            self.give(None);
+            self.pin(false);
+            self.change_admin(Admin::UNRESOLVED, unresolved(settings) != 0);
             self.target
                 .store(Target::of(&settings.address).map(Arc::new));
             let (rise, fall) = settings.check.as_ref().map_or((2, 3), |c| (c.rise, c.fall));
             *self.health() = Health::new(rise, fall);
+            self.pace.forget();
         }
         if settings.agent.is_none() {
             self.health().drop_agent();
@@ -242,6 +274,31 @@ impl Server {
         self.target.load_full()
     }
 
+    /// The name that it was given while running.
+    pub fn given(&self) -> Option<Arc<Given>> {
+        self.given.load_full()
+    }
+
+    /// Gives it a name, or takes it back.
+    pub fn give(&self, name: Option<Given>) {
+        self.given.store(name.map(Arc::new));
+    }
+
+    /// Whether an operator moved it by its address.
+    pub fn is_pinned(&self) -> bool {
+        self.pinned.load(Relaxed)
+    }
+
+    /// Notes that it was moved by an operator, or that its name has the word again.
+    pub fn pin(&self, on: bool) {
+        self.pinned.store(on, Relaxed);
+    }
+
+    /// Leaves it without an address.
+    pub fn clear_target(&self) {
+        self.target.store(None);
+    }
+
     /// Moves it (`set server … addr`).
     pub fn set_target(&self, target: Target) {
         self.target.store(Some(Arc::new(target)));
@@ -265,6 +322,7 @@ impl Server {
     /// Changes it (`set maxconn server`).
     pub fn set_maxconn(&self, maxconn: u32) {
         self.maxconn.store(maxconn, Relaxed);
+        self.weigh();
     }
 
     /// What keeps it out.
@@ -435,5 +493,78 @@ impl Server {
             }
             limit => self.sessions.try_enter(limit.into()),
         }
+    }
+
+    /// Its load as `loads` measures it, with so many sessions and waiting requests.
+    pub(crate) fn load(&self, loads: &Loads, sessions: u64) -> u32 {
+        let lighter = self.seat.load().as_ref().map_or(1.0, |seat| seat.lighter);
+        self.pace.load(loads, lighter, sessions)
+    }
+
+    /// Tells the scheduler its load, if that goes by load.
+    pub(crate) fn weigh(&self) {
+        self.tell(false);
+    }
+
+    /// The same, and puts right what went stale on the way.
+    pub(crate) fn weigh_again(&self) {
+        self.tell(true);
+    }
+
+    fn tell(&self, all: bool) {
+        let Some(seat) = &*self.seat.load() else {
+            return;
+        };
+        let sessions = self.sessions.now();
+        let limit = u64::from(self.ramped(self.maxconn()));
+        let room = limit == 0 || sessions < limit;
+        let busy = sessions + self.queued.now();
+        let load = room.then(|| self.pace.load(&seat.loads, seat.lighter, busy));
+        seat.loads.set(seat.at, load, all);
+    }
+
+    /// An answer of it has begun.
+    pub(crate) fn answered(&self, took: std::time::Duration, now: u64) {
+        let Some(seat) = &*self.seat.load() else {
+            return;
+        };
+        if matches!(seat.loads.measure, Measure::ResponseTime | Measure::Fastest) {
+            self.pace.answered(took, &seat.loads, now);
+            self.weigh();
+        }
+    }
+
+    /// It could not be reached, or did not answer.
+    pub(crate) fn failed(&self, now: u64) {
+        let Some(seat) = &*self.seat.load() else {
+            return;
+        };
+        if matches!(seat.loads.measure, Measure::ResponseTime | Measure::Fastest) {
+            self.pace.failed(&seat.loads, now);
+            self.weigh();
+        }
+    }
+
+    /// Bytes have passed.
+    pub(crate) fn moved(&self, bytes: u64, now: u64) {
+        let Some(seat) = &*self.seat.load() else {
+            return;
+        };
+        if bytes > 0 && seat.loads.measure == Measure::Bandwidth {
+            self.pace.moved(bytes, now);
+            self.weigh();
+        }
+    }
+
+    /// A session has left it, which moved so many bytes; `ahead` were counted and did not come.
+    pub(crate) fn left(&self, ahead: u64, moved: u64) {
+        let Some(seat) = &*self.seat.load() else {
+            return;
+        };
+        if seat.loads.measure == Measure::Bandwidth {
+            self.pace.unmoved(ahead);
+            seat.loads.learn(moved);
+        }
+        self.weigh();
     }
 }

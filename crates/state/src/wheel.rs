@@ -10,12 +10,25 @@ pub struct Wheel {
     turns: Vec<u32>,
 }
 
+/// Puts the turns of servers of these weights in order; the second is the sum of the weights.
+type Order = fn(&[(u32, u64)], u64) -> Vec<u32>;
+
 /// Longest sequence; larger weight sums are scaled down.
 const LONGEST: u64 = 1 << 18;
 
 impl Wheel {
     /// The wheel of (server index, weight) pairs; weight 0 gets no turn.
     pub fn new(weights: &[(u32, u32)]) -> Wheel {
+        Wheel::with(weights, spread)
+    }
+
+    /// The same as the map of `hash-type map-based` and `static-rr`: a hash leads to the server that
+    /// HAProxy's map has at that place.
+    pub fn map(weights: &[(u32, u32)]) -> Wheel {
+        Wheel::with(weights, behind_most)
+    }
+
+    fn with(weights: &[(u32, u32)], order: Order) -> Wheel {
         let usable: Vec<(u32, u64)> = weights
             .iter()
             .filter(|(_, w)| *w > 0)
@@ -37,7 +50,7 @@ impl Wheel {
             total = usable.iter().map(|(_, w)| w).sum();
         }
         Wheel {
-            turns: spread(&usable, total),
+            turns: order(&usable, total),
         }
     }
 
@@ -86,6 +99,48 @@ fn spread(weights: &[(u32, u64)], total: u64) -> Vec<u32> {
     turns
 }
 
+/// Gives place `t` (from 0) of `T` to the server that is furthest behind in whole turns,
+/// `⌊w(t+1)/T⌋` less those it had; among equals to the first. Found from the answers of the oracle.
+fn behind_most(weights: &[(u32, u64)], total: u64) -> Vec<u32> {
+    let mut turns = Vec::with_capacity(total as usize);
+    // At which place each server's next turn falls due, and how far behind each is now.
+    let mut due: BinaryHeap<Reverse<(u64, usize, u64)>> = BinaryHeap::new();
+    let mut behind: Vec<i64> = weights.iter().map(|_| 0).collect();
+    // An entry is out of date when its server is not that far behind any more.
+    let mut order: BinaryHeap<(i64, Reverse<usize>)> = BinaryHeap::new();
+    for (at, (_, weight)) in weights.iter().enumerate() {
+        due.push(Reverse((total.div_ceil(*weight) - 1, at, 1)));
+        order.push((0, Reverse(at)));
+    }
+    for place in 0..total {
+        while let Some(Reverse((when, at, turn))) = due.peek().copied()
+            && when <= place
+        {
+            due.pop();
+            let (Some(lag), Some((_, weight))) = (behind.get_mut(at), weights.get(at)) else {
+                continue;
+            };
+            *lag += 1;
+            order.push((*lag, Reverse(at)));
+            due.push(Reverse((
+                ((turn + 1) * total).div_ceil(*weight) - 1,
+                at,
+                turn + 1,
+            )));
+        }
+        while let Some((lag, Reverse(at))) = order.pop() {
+            let Some(now) = behind.get_mut(at).filter(|now| **now == lag) else {
+                continue;
+            };
+            *now -= 1;
+            order.push((*now, Reverse(at)));
+            turns.extend(weights.get(at).map(|(index, _)| *index));
+            break;
+        }
+    }
+    turns
+}
+
 fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
@@ -99,11 +154,12 @@ mod tests {
         #[test]
         fn in_one_round_each_server_has_its_weight_of_turns(weights in prop::collection::vec(0u32..20, 1..10)) {
             let pairs: Vec<_> = weights.iter().enumerate().map(|(i, w)| (i as u32, *w)).collect();
-            let wheel = Wheel::new(&pairs);
+            for wheel in [Wheel::new(&pairs), Wheel::map(&pairs)] {
             let divisor = weights.iter().fold(0, |d, w| gcd(d, u64::from(*w))).max(1);
             for (i, w) in &pairs {
                 let turns = wheel.turns.iter().filter(|t| *t == i).count() as u64;
                 prop_assert_eq!(turns, u64::from(*w) / divisor);
+            }
             }
         }
 
@@ -121,6 +177,25 @@ mod tests {
                 prop_assert!((had - due).abs() <= 1.0, "{} had {} of {}", i, had, due);
             }
         }
+    }
+
+    #[test]
+    fn the_map_is_the_one_that_haproxy_has() {
+        // Read off haproxy 2.6, place by place.
+        let map = |weights: &[u32]| {
+            let pairs: Vec<_> = (0..).zip(weights.iter().copied()).collect();
+            Wheel::map(&pairs).turns
+        };
+        assert_eq!(map(&[1, 1, 1]), [0, 1, 2]);
+        assert_eq!(map(&[5, 1, 1]), [0, 0, 0, 1, 0, 0, 2]);
+        assert_eq!(map(&[1, 5, 1, 3]), [0, 1, 1, 3, 1, 1, 3, 1, 2, 3]);
+        assert_eq!(map(&[4, 3, 2, 1]), [0, 1, 0, 1, 2, 0, 1, 0, 2, 3]);
+        assert_eq!(
+            map(&[12, 7, 7]),
+            [
+                0, 1, 0, 2, 0, 1, 0, 2, 0, 1, 0, 2, 0, 1, 2, 0, 1, 0, 2, 0, 1, 0, 2, 0, 1, 2
+            ]
+        );
     }
 
     #[test]

@@ -1,93 +1,13 @@
 //! Places and the queue under threads: never more sessions than places, nobody forgotten.
 
-use model::{Address, Config, Proxy, ProxyKind, Server, Timeouts};
-use state::{Backend, Pick, PickKey, Process, Slot};
-use std::net::SocketAddr;
+mod common;
+
+use common::{process, process_with, server};
+use state::{Backend, Pick, PickKey, Slot};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Poll, Wake, Waker};
 use std::time::{Duration, Instant};
-
-fn server(id: u32, maxconn: u32) -> Server {
-    Server {
-        name: format!("s{id}").into(),
-        id,
-        address: Address::from_socket(SocketAddr::from(([127, 0, 0, 1], 1000))),
-        hostname: None,
-        weight: 1,
-        backup: false,
-        disabled: false,
-        maxconn,
-        minconn: 0,
-        maxqueue: 0,
-        cookie: None,
-        check: None,
-        agent: None,
-        track: None,
-        tls: None,
-        source: None,
-        slowstart: None,
-        pool_max_conn: None,
-        pool_purge_delay: Duration::ZERO,
-        max_reuse: None,
-        send_proxy: None,
-        observe: None,
-        error_limit: 10,
-        on_error: model::OnError::default(),
-        on_marked_down: None,
-        shutdown_backup_sessions: false,
-        redir: None,
-        tcp_user_timeout: None,
-    }
-}
-
-fn process(servers: Vec<Server>) -> Arc<Process> {
-    process_with(model::Backend {
-        servers,
-        ..model::Backend::default()
-    })
-}
-
-fn process_with(side: model::Backend) -> Arc<Process> {
-    let proxy = Proxy {
-        fingerprint: 0,
-        name: "b".into(),
-        id: 2,
-        kind: ProxyKind::Backend,
-        origin: "".into(),
-        mode: model::Mode::Http,
-        disabled: false,
-        description: None,
-        timeouts: Timeouts::default(),
-        logs: Vec::new(),
-        log_tag: None,
-        errors: Arc::default(),
-        http: model::HttpOptions::default(),
-        stats: None,
-        http_request: Vec::new(),
-        http_response: Vec::new(),
-        http_after_response: Vec::new(),
-        tcp_request_content: Vec::new(),
-        tcp_response_content: Vec::new(),
-        inspect_delay: None,
-        frontend: None,
-        backend: Some(Box::new(side)),
-    };
-    let config = Config {
-        proxies: vec![Arc::new(proxy)],
-        ..Config::default()
-    };
-    let wall = rules::Wall::default();
-    Process::new(
-        Arc::new(config),
-        2,
-        1000,
-        1000,
-        wall,
-        Instant::now(),
-        state::Machine::default(),
-    )
-}
 
 struct Unpark(std::thread::Thread);
 
@@ -97,13 +17,20 @@ impl Wake for Unpark {
     }
 }
 
+fn class(class: i32) -> state::Priority {
+    state::Priority {
+        class,
+        ..state::Priority::default()
+    }
+}
+
 /// A place, waited for in the queue when all are taken.
 fn place(backend: &Arc<Backend>) -> Slot {
     match backend.pick(PickKey::default(), None) {
         Pick::Server(slot) => slot,
         Pick::None => panic!("the servers are usable"),
         Pick::Full(wanted) => {
-            let mut ticket = backend.enqueue(wanted.as_ref(), 0);
+            let mut ticket = backend.enqueue(wanted.as_ref(), class(0));
             let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
             let end = Instant::now() + Duration::from_secs(20);
             loop {
@@ -163,8 +90,8 @@ fn who_leaves_the_queue_passes_the_place_on() {
         .expect("the backend")
         .clone();
     let held = place(&backend);
-    let gone = backend.enqueue(None, 0);
-    let mut stays = backend.enqueue(None, 0);
+    let gone = backend.enqueue(None, class(0));
+    let mut stays = backend.enqueue(None, class(0));
     assert_eq!((gone.position(), stays.position()), (0, 1));
     drop(held);
     // The first has been granted the place and leaves without taking it.
@@ -182,8 +109,8 @@ fn a_lower_priority_value_goes_first() {
         .expect("the backend")
         .clone();
     let held = place(&backend);
-    let mut late = backend.enqueue(None, 5);
-    let mut urgent = backend.enqueue(None, -5);
+    let mut late = backend.enqueue(None, class(5));
+    let mut urgent = backend.enqueue(None, class(-5));
     drop(held);
     assert!(late.poll(Waker::noop()).is_pending() && urgent.poll(Waker::noop()).is_ready());
 }
@@ -232,7 +159,7 @@ fn a_reload_keeps_a_servers_weight_and_state_and_forgets_those_that_left() {
 #[test]
 fn a_computed_cookie_is_the_one_that_haproxy_computes() {
     let mut one = server(1, 0);
-    one.address = Address::from_socket(SocketAddr::from(([127, 0, 0, 1], 28204)));
+    one.address = model::Address::from_socket(std::net::SocketAddr::from(([127, 0, 0, 1], 28204)));
     let mut named = server(2, 0);
     named.cookie = Some("named".into());
     let process = process_with(model::Backend {

@@ -1,7 +1,11 @@
 //! Formats of bytes between machines, read and written without I/O.
 
 pub mod agent;
+pub mod announce;
+pub mod dns;
 pub mod icmp;
 pub mod probe;
 pub mod proxy;
+pub mod rdp;
 pub mod syn;
+pub mod vrrp;

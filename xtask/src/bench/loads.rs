@@ -13,16 +13,19 @@ pub enum Section {
     Tls,
     /// TCP mode.
     Tcp,
+    /// The choice among many servers.
+    Choosing,
 }
 
 impl Section {
     /// In the order of the page.
-    pub const ALL: [Section; 5] = [
+    pub const ALL: [Section; 6] = [
         Section::Http,
         Section::Memory,
         Section::Workers,
         Section::Tls,
         Section::Tcp,
+        Section::Choosing,
     ];
 
     /// As the command line and the markers in the page name it.
@@ -33,6 +36,7 @@ impl Section {
             Section::Workers => "workers",
             Section::Tls => "tls",
             Section::Tcp => "tcp",
+            Section::Choosing => "choosing",
         }
     }
 }
@@ -64,8 +68,13 @@ pub struct Load {
     pub close: bool,
     /// Access rules, header edits and a log.
     pub rules: bool,
+    /// Servers to choose among by `leastconn`; the proxy sends the client to the chosen one, so that
+    /// the choice is nearly all the work there is. 0: one server, which is asked.
+    pub servers: u32,
     /// TLS to the client.
     pub tls: Option<Key>,
+    /// `mode tcp`.
+    pub tcp: bool,
 }
 
 /// What most loads have in common.
@@ -78,7 +87,18 @@ const PLAIN: Load = Load {
     path: "/1k",
     close: false,
     rules: false,
+    servers: 0,
     tls: None,
+    tcp: false,
+};
+
+/// What loads that measure the choice of a server have in common. HAProxy closes the connection when
+/// it sends a client elsewhere.
+const CHOOSING: Load = Load {
+    section: Section::Choosing,
+    path: "/",
+    close: true,
+    ..PLAIN
 };
 
 /// The path that the proxy answers itself (`monitor-uri`), so that a handshake is nearly all the
@@ -140,6 +160,15 @@ pub const LOADS: &[Load] = &[
         ..PLAIN
     },
     Load {
+        key: "tcp-idle10k",
+        name: "10,000 idle connections in TCP mode",
+        section: Section::Memory,
+        connections: 1,
+        idle: 10_000,
+        tcp: true,
+        ..PLAIN
+    },
+    Load {
         key: "workers",
         name: "128 keep-alive connections, 1 KiB",
         section: Section::Workers,
@@ -180,11 +209,45 @@ pub const LOADS: &[Load] = &[
         ..PLAIN
     },
     Load {
+        key: "choose-1",
+        name: "one server",
+        servers: 1,
+        ..CHOOSING
+    },
+    Load {
+        key: "choose-1k",
+        name: "1,000 servers, leastconn",
+        servers: 1_000,
+        ..CHOOSING
+    },
+    Load {
+        key: "choose-10k",
+        name: "10,000 servers, leastconn",
+        servers: 10_000,
+        ..CHOOSING
+    },
+    Load {
         key: "tcp",
         name: "1 GiB over 4 connections",
         section: Section::Tcp,
         connections: 4,
         path: "",
+        tcp: true,
+        ..PLAIN
+    },
+    Load {
+        key: "tcp-close",
+        name: "1,000 new connections, 1 KiB each",
+        section: Section::Tcp,
+        close: true,
+        tcp: true,
+        ..PLAIN
+    },
+    Load {
+        key: "tcp-keep",
+        name: "1,000 exchanges of 1 KiB on 64 kept connections",
+        section: Section::Tcp,
+        tcp: true,
         ..PLAIN
     },
 ];
@@ -196,6 +259,11 @@ impl Load {
             || only
                 .iter()
                 .any(|o| o == self.key || o == self.section.name())
+    }
+
+    /// Whether it only moves bytes, with the load generator at both ends.
+    pub fn is_transfer(&self) -> bool {
+        self.path.is_empty()
     }
 
     /// Its idle connections, as far as descriptors go: a proxy wants two for each, and the hard
@@ -258,7 +326,7 @@ mod tests {
         };
         assert_eq!(
             (meant("close"), meant("memory"), meant("nothing")),
-            (1, 2, 0)
+            (1, 3, 0)
         );
     }
 }

@@ -70,7 +70,7 @@ fn clear_counters(cli: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said 
 
 fn show_info(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
     let asked = |word: &str| args.contains(&word);
-    let fields = info::fields(w, asked("float"));
+    let fields = info::fields(w.process, &w.generation, w.now, asked("float"));
     Said::data(if asked("json") {
         info::json(&fields)
     } else {

@@ -4,7 +4,7 @@ use super::{Keyword, balance, compression, keyword, near, num, persist, time};
 use crate::diag::Fault;
 use crate::draft::sections::*;
 use crate::draft::{Draft, Line, Reference};
-use model::{HashFunction, HashKind, HashMethod, LoadState, SwitchTarget};
+use model::{LoadState, SwitchTarget};
 use std::sync::Arc;
 
 /// Keywords of backends.
@@ -82,7 +82,23 @@ pub(super) static BACK_KEYWORDS: &[Keyword] = &[
         "METHOD [FUNCTION [MODIFIER]]",
         "map-based",
         "how hashes choose servers",
-        hash_type
+        balance::hash_type
+    ),
+    keyword!(
+        "hash-preserve-affinity",
+        BACK,
+        "always|maxconn|maxqueue",
+        "maxconn",
+        "when a hash may lead to another server",
+        balance::preserve_affinity
+    ),
+    keyword!(
+        "persist rdp-cookie",
+        BACK,
+        "",
+        "",
+        "a cookie of RDP that leads clients back to their server",
+        persist::rdp_cookie
     ),
     keyword!(
         "compression",
@@ -193,7 +209,7 @@ pub(super) static BACK_KEYWORDS: &[Keyword] = &[
         "attempts after the first",
         |d, l| {
             l.exactly(1, "a number")?;
-            d.back.retries = num(l, 0, 0, 100)?;
+            d.back.retries = num(l, 0, 0, 1 << 31)?;
             Ok(())
         }
     ),
@@ -358,32 +374,5 @@ fn retry_on(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         };
     }
     d.back.retry_on = RetryOn(bits);
-    Ok(())
-}
-
-fn hash_type(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
-    l.surplus(3);
-    d.back.hash_method = match l.arg(0) {
-        "map-based" => HashMethod::MapBased,
-        "consistent" => HashMethod::Consistent,
-        other => return l.fail(0, near("hash method", other, &["map-based", "consistent"])),
-    };
-    let kind = match l.arg(1) {
-        "" | "sdbm" => HashKind::Sdbm,
-        "djb2" => HashKind::Djb2,
-        "crc32" => HashKind::Crc32,
-        "wt6" => {
-            let message = "'wt6' is a hash function of HAProxy that mulgil does not have yet";
-            return l.fail(1, message);
-        }
-        other => return l.fail(1, near("hash function", other, &["sdbm", "djb2", "crc32"])),
-    };
-    let avalanche = match l.arg(2) {
-        // Consistent hashing without a function named is sdbm with avalanche (manual).
-        "" => l.arg(1).is_empty() && d.back.hash_method == HashMethod::Consistent,
-        "avalanche" => true,
-        other => return l.fail(2, near("hash modifier", other, &["avalanche"])),
-    };
-    d.back.hash_function = HashFunction { kind, avalanche };
     Ok(())
 }

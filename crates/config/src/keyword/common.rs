@@ -6,7 +6,6 @@ use crate::draft::sections::*;
 use crate::draft::{Draft, Line};
 use crate::units;
 use model::Mode;
-use std::time::Duration;
 
 /// Keywords that stand on either side.
 pub(super) static COMMON: &[Keyword] = &[
@@ -17,9 +16,9 @@ pub(super) static COMMON: &[Keyword] = &[
         "is_static path_beg /static",
         "declare an ACL",
         |d, l| {
-            let read = |path: &str| l.source.read(path);
-            let result = d.acls.add(&l.texts(0), &read);
-            result.map_err(|e| Fault::rule(e, l.skip))
+            l.rules(0, &rules::Acls::default(), |words, scope| {
+                d.acls.add(words, scope)
+            })
         }
     ),
     keyword!(
@@ -240,10 +239,7 @@ fn timeout_value(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         "tarpit" => &mut t.tarpit,
         _ => &mut t.tunnel,
     };
-    let value = l
-        .exactly(2, "a name and a time, such as 'timeout client 30s'")
-        .and_then(|()| l.map(1, units::timeout(l.arg(1))));
-    // One that cannot be read is not missing, too.
-    *slot = value.as_ref().map_or(Some(Duration::MAX), |v| *v);
-    value.map(|_| ())
+    l.exactly(2, "a name and a time, such as 'timeout client 30s'")?;
+    *slot = l.map(1, units::timeout(l.arg(1)))?;
+    Ok(())
 }

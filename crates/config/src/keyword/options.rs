@@ -205,6 +205,13 @@ pub static OPTIONS: &[OptionDef] = &[
         |_, _| Ok(())
     ),
     option!(
+        no "disable-h2-upgrade",
+        FRONT,
+        "", "",
+        "accepted: a connection never changes to HTTP/2 here",
+        |_, _| Ok(())
+    ),
+    option!(
         no "dontlog-normal",
         FRONT,
         "", "",
@@ -276,6 +283,26 @@ pub static OPTIONS: &[OptionDef] = &[
                 at += 1;
             }
             d.http.forwardfor = Some(Arc::new(made));
+            Ok(())
+        }
+    ),
+    option!(
+        no "h1-case-adjust-bogus-client",
+        FRONT,
+        "", "",
+        "header names go to clients as h1-case-adjust writes them",
+        |d, l| {
+            d.http.recase_to_client = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        no "h1-case-adjust-bogus-server",
+        BACK,
+        "", "",
+        "header names go to servers as h1-case-adjust writes them",
+        |d, l| {
+            d.http.recase_to_server = !l.negated;
             Ok(())
         }
     ),
@@ -406,8 +433,11 @@ pub static OPTIONS: &[OptionDef] = &[
         no "independent-streams",
         ALL,
         "", "",
-        "accepted: each direction has its own patience already",
-        |_, _| Ok(())
+        "what is sent to a peer does not count as its life",
+        |d, l| {
+            d.independent_streams = !l.negated;
+            Ok(())
+        }
     ),
     option!(
         no "log-health-checks",

@@ -12,6 +12,11 @@ const WORDS: [&str; 14] = [
     "secure", "domain", "maxidle", "maxlife", "dynamic", "attr",
 ];
 
+/// Those that are about a cookie that is inserted.
+const INSERT_ONLY: [&str; 8] = [
+    "nocache", "postonly", "httponly", "secure", "domain", "maxidle", "maxlife", "attr",
+];
+
 pub fn cookie(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
     let name = l.arg(0);
     if name.is_empty() {
@@ -51,7 +56,16 @@ pub fn cookie(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
             "preserve" => cookie.preserve = true,
             "httponly" => httponly = "; HttpOnly",
             "secure" => secure = "; Secure",
-            "domain" => domains += &format!("; domain={value}"),
+            "domain" => {
+                // A name that begins with a dot has to have another one (RFC 6265 section 5.2.3).
+                if !value.get(1..).is_some_and(|rest| rest.contains('.')) {
+                    let message = format!(
+                        "'{value}' is no domain that browsers take: write one with a dot within, such as .example.com"
+                    );
+                    l.warn(at + 1, message);
+                }
+                domains += &format!("; domain={value}");
+            }
             "attr" => {
                 if value.contains(|c: char| c.is_control() || c == ';') {
                     return l.fail(at + 1, "an attribute has no ';' and no control characters");
@@ -64,6 +78,21 @@ pub fn cookie(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
             other => return l.fail(at, super::near("word of 'cookie'", other, &WORDS)),
         }
         at += 1 + usize::from(takes_value);
+    }
+    if cookie.mode != CookieMode::Insert {
+        let idle = (1..l.args().len()).find(|at| INSERT_ONLY.contains(&l.arg(*at)));
+        if let Some(at) = idle {
+            let message = format!(
+                "'{}' has an effect with 'insert' only: remove it",
+                l.arg(at)
+            );
+            l.warn(at, message);
+        }
+    }
+    if cookie.mode == CookieMode::Rewrite && cookie.indirect {
+        let message =
+            "'rewrite' and 'indirect' exclude each other: the client has to see the cookie";
+        return l.fail(0, message);
     }
     if cookie.preserve && cookie.mode != CookieMode::Insert && !cookie.indirect {
         return l.fail(0, "'preserve' needs 'insert' or 'indirect'");
@@ -79,10 +108,22 @@ fn seconds(l: &Line<'_>, at: usize) -> Result<Option<Duration>, Fault> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     // The unit alone may be longer than a timer can be: a cookie may live for months.
+    let Ok(number) = units::number(number, 0, u32::MAX.into()) else {
+        let message = format!("'{text}' is no time: write a number and a unit, such as 30m");
+        return l.fail(at, message);
+    };
     let one = l.map(at, units::time(&format!("1{unit}"), 1_000_000))?;
-    let number = l.map(at, units::number(number, 0, u32::MAX.into()))?;
     let time = one.checked_mul(number as u32);
     Ok(time.filter(|t| t.as_secs() > 0))
+}
+
+/// `persist rdp-cookie` or `persist rdp-cookie(NAME)`.
+pub fn rdp_cookie(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
+    l.exactly(0, "nothing after it")?;
+    let keyword = l.keyword();
+    let name = keyword.split_once('(').map_or("msts", |(_, name)| name);
+    d.back.rdp_cookie = Some(name.trim_end_matches(')').into());
+    Ok(())
 }
 
 /// `force-persist` and `ignore-persist`: the first that matches counts.

@@ -3,7 +3,7 @@
 use super::{Keyword, keyword};
 use crate::diag::Fault;
 use crate::draft::sections::*;
-use crate::draft::{Draft, Line};
+use crate::draft::{Draft, Line, Reference};
 use rules::{Rule, RuleSet};
 
 /// Keywords of rules.
@@ -83,6 +83,16 @@ pub(super) static RULE_KEYWORDS: &[Keyword] = &[
     ),
 ];
 
+/// Actions whose first argument is a header's name.
+const HEADER_ACTIONS: [&str; 6] = [
+    "add-header",
+    "del-header",
+    "early-hint",
+    "replace-header",
+    "replace-value",
+    "set-header",
+];
+
 /// `http-request …` and its like, by the keyword of the line.
 fn rule(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
     let set = match l.keyword().as_str() {
@@ -96,6 +106,20 @@ fn rule(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
     };
     let mut rule = l.rules(0, &d.acls, |words, scope| Rule::parse(set, words, scope))?;
     rule.line = l.written();
+    if let Some(name) = rule.resolvers() {
+        d.resolvers_references.push(Reference {
+            name: name.into(),
+            keyword: "do-resolve",
+            place: l.place(0),
+        });
+    }
+    if HEADER_ACTIONS.contains(&l.arg(0)) && l.arg(1).ends_with(':') {
+        let message = format!(
+            "'{}' names a header, and no colon is part of that: it is left out",
+            l.arg(1)
+        );
+        l.warnings.push(Fault::warning(l.skip + 1, message));
+    }
     if let Some(len) = rule.capture_len {
         if d.section == B {
             return l.fail(0, "a backend has no captures of its own: use 'capture … id N' and 'declare capture' in the frontend");

@@ -7,8 +7,9 @@ use crate::draft::CheckChoice;
 use crate::draft::{Draft, ErrorLine, sections};
 use crate::keyword::check_kind;
 use crate::load::Loaded;
-use model::{Balance, Config, LogFormatSpec, Mode, Proxy};
+use model::{Address, Balance, Config, Host, LogFormatSpec, Mode, Proxy, Resolvers};
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Keywords that mean something in HTTP mode only.
@@ -35,6 +36,8 @@ impl Loader<'_> {
             .map(|d| (Arc::clone(&d.name), (d.mode, Arc::clone(&d.origin))))
             .collect();
         self.check_ids(&drafts);
+        self.tables(&drafts);
+        self.machines_resolvers();
         let tracked = servers::tracked(&drafts);
         let mut ids: Vec<u32> = drafts.iter().map(|d| d.id.unwrap_or(0)).collect();
         number(ids.iter_mut(), 2);
@@ -51,15 +54,10 @@ impl Loader<'_> {
             number(draft.back.servers.iter_mut().map(|s| &mut s.id), 1);
             draft.id = Some(id);
         }
+        self.finish_vrrp(&mut drafts);
         for draft in drafts {
             let proxy = self.proxy(draft);
             self.config.proxies.push(Arc::new(proxy));
-        }
-        if self.config.proxies.is_empty() && self.report.errors() == 0 {
-            self.report.general(
-                Severity::Error,
-                "there is no frontend, backend or listen section: nothing could be served",
-            );
         }
         let environment = self
             .env
@@ -72,6 +70,51 @@ impl Loader<'_> {
             config,
             report: self.report,
             env: self.env,
+        }
+    }
+
+    fn finish_vrrp(&mut self, drafts: &mut [Draft]) {
+        for (_, draft) in std::mem::take(&mut self.vrrp) {
+            let (vrrp, wrong) = draft.finish(
+                |name| self.frontends.contains_key(name),
+                |name| self.backends.contains_key(name),
+                &self.config.vrrp,
+            );
+            for (place, message) in wrong {
+                self.at(&place, Severity::Error, message);
+            }
+            self.config.vrrp.push(Arc::new(vrrp));
+        }
+        let virtuals: HashSet<IpAddr> = self
+            .config
+            .vrrp
+            .iter()
+            .flat_map(|v| v.addresses.iter().map(|a| a.ip))
+            .collect();
+        for bind in drafts.iter_mut().flat_map(|d| &mut d.front.binds) {
+            if let Address::Inet {
+                host: Host::Ip(ip), ..
+            } = &bind.address
+                && virtuals.contains(ip)
+            {
+                Arc::make_mut(&mut bind.options).moves = true;
+            }
+        }
+    }
+
+    /// The section `default` is there without being written: the machine's own name servers.
+    fn machines_resolvers(&mut self) {
+        let name: Arc<str> = "default".into();
+        if self.config.resolvers.contains_key(&name) {
+            return;
+        }
+        let nameservers = super::resolvers::of_machine(self.source).unwrap_or_default();
+        if !nameservers.is_empty() {
+            let section = Resolvers {
+                nameservers,
+                ..Resolvers::named(Arc::clone(&name))
+            };
+            self.config.resolvers.insert(name, Arc::new(section));
         }
     }
 
@@ -125,7 +168,20 @@ impl Loader<'_> {
             };
             self.at(&reference.place, Severity::Error, message);
         }
-        if draft.server_references.is_empty() {
+        for reference in &draft.resolvers_references {
+            let name = &reference.name;
+            let known = &self.config.resolvers;
+            if known.contains_key(name) {
+                continue;
+            }
+            let message = match rules::nearest(name, known.keys().map(|k| &**k)) {
+                Some(near) => format!("no 'resolvers {name}' to ask: did you mean '{near}'?"),
+                None => format!("no 'resolvers {name}' to ask: add that section"),
+            };
+            self.at(&reference.place, Severity::Error, message);
+        }
+        let servers = ["server", "server-template"];
+        if draft.server_references.is_empty() || servers.iter().any(|s| draft.refused.contains(s)) {
             return;
         }
         let names: HashSet<&str> = draft.back.servers.iter().map(|s| &*s.name).collect();
@@ -143,7 +199,7 @@ impl Loader<'_> {
     }
 
     fn check_servers(&mut self, draft: &Draft, tracked: &servers::Tracked) {
-        let findings = servers::findings(draft, tracked);
+        let findings = servers::findings(draft, tracked, &self.config.resolvers);
         if findings.is_empty() {
             return;
         }
@@ -233,7 +289,7 @@ impl Loader<'_> {
                 missing.push("server");
             }
         }
-        if !missing.is_empty() {
+        if !missing.is_empty() && !draft.refused.contains("timeout") {
             let message = format!(
                 "'{}' has no timeout for {}: dead peers would hold their connections for ever; set 'timeout {}'",
                 draft.name,
@@ -242,7 +298,8 @@ impl Loader<'_> {
             );
             self.at(&draft.place, Severity::Warning, message);
         }
-        if draft.has_front() && draft.front.binds.is_empty() && !draft.disabled {
+        let reachable = !draft.front.binds.is_empty() || draft.refused.contains("bind");
+        if draft.has_front() && !reachable && !draft.disabled {
             let message = format!(
                 "'{}' has no 'bind' line, so nobody can reach it: add one, or make it a backend",
                 draft.name
@@ -288,14 +345,8 @@ impl Loader<'_> {
             let place = draft.marks.get("log-format").unwrap_or(&draft.place);
             self.at(place, Severity::Warning, message);
         }
-        let balance = &mut draft.back.balance;
-        if draft.section != sections::F
-            && matches!(
-                balance,
-                Balance::Uri { .. } | Balance::UrlParam { .. } | Balance::Header { .. }
-            )
-        {
-            *balance = Balance::RoundRobin;
+        if draft.section != sections::F && needs_http(&draft.back.balance) {
+            draft.back.balance = Balance::RoundRobin;
             let message = format!(
                 "'{}' is in 'mode tcp', where nothing of HTTP can be hashed: 'balance roundrobin' is used",
                 draft.name
@@ -317,6 +368,17 @@ impl Loader<'_> {
                 "'{}' writes no log, so its format has no effect: add a 'log' line",
                 draft.name
             );
+            self.at(place, Severity::Warning, message);
+        }
+        let rdp = matches!(draft.back.balance, Balance::RdpCookie { .. });
+        if draft.has_back() && draft.mode == Mode::Http && (rdp || draft.back.rdp_cookie.is_some())
+        {
+            let message = format!(
+                "'{}' is in 'mode http', where there are no RDP cookies: they are looked for in 'mode tcp' only",
+                draft.name
+            );
+            let place = draft.marks.get("balance").filter(|_| rdp);
+            let place = place.unwrap_or(&draft.place);
             self.at(place, Severity::Warning, message);
         }
         for (kind, on) in [
@@ -405,6 +467,7 @@ impl Loader<'_> {
             std::mem::take(&mut draft.check),
             &draft.front.binds,
         ));
+        draft.back.email = self.email_alert(&draft);
         draft.back.servers.shrink_to_fit();
         let errors = self.error_pages(std::mem::take(&mut draft.errors));
         Proxy {
@@ -428,10 +491,19 @@ impl Loader<'_> {
             tcp_request_content: draft.tcp_request_content,
             tcp_response_content: draft.tcp_response_content,
             inspect_delay: draft.inspect_delay,
+            independent_streams: draft.independent_streams,
             frontend: has_front.then(|| Box::new(draft.front)),
             backend: has_back.then(|| Box::new(draft.back)),
         }
     }
+}
+
+/// Whether a way to balance looks at requests of HTTP.
+fn needs_http(balance: &Balance) -> bool {
+    matches!(
+        balance,
+        Balance::Uri { .. } | Balance::UrlParam { .. } | Balance::Header { .. }
+    )
 }
 
 /// Numbers those that have none (0): the next free one at or above a counter, which starts at

@@ -4,7 +4,7 @@
 use crate::draft::CheckChoice;
 use crate::draft::{Draft, Place};
 use crate::lexer::{self, Variables};
-use model::{Address, CheckAction, PortSpec, Server};
+use model::{Address, Balance, CheckAction, PortSpec, Resolvers, Server};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -26,6 +26,8 @@ enum What {
     BothChecksAndTrack(Arc<str>),
     TracksUnchecked(Arc<str>),
     TracksNobody(Arc<str>),
+    NoResolvers(Arc<str>),
+    NoAgent,
 }
 
 impl Finding {
@@ -48,6 +50,12 @@ impl Finding {
             What::TracksUnchecked(wanted) => {
                 format!("server '{wanted}' has no checks to track: give it 'check'")
             }
+            What::NoResolvers(wanted) => {
+                format!("no 'resolvers {wanted}' for the name of '{name}': add that section")
+            }
+            What::NoAgent => format!(
+                "server '{name}' has no agent to take its weight from: add 'agent-check', or choose another 'balance'"
+            ),
             What::TracksNobody(wanted) => {
                 format!("no server '{wanted}' to track: name one that is there")
             }
@@ -93,7 +101,11 @@ fn wrong_track(draft: &Draft, server: &Server, tracked: &Tracked) -> Option<What
 }
 
 /// All that is wrong with the servers of a proxy.
-pub(super) fn findings(draft: &Draft, tracked: &Tracked) -> Vec<Finding> {
+pub(super) fn findings(
+    draft: &Draft,
+    tracked: &Tracked,
+    resolvers: &BTreeMap<Arc<str>, Arc<Resolvers>>,
+) -> Vec<Finding> {
     let servers = &draft.back.servers;
     let mut names: HashMap<&str, usize> = HashMap::with_capacity(servers.len());
     let mut ids: HashMap<u32, &Server> = HashMap::new();
@@ -119,8 +131,16 @@ pub(super) fn findings(draft: &Draft, tracked: &Tracked) -> Vec<Finding> {
         if !own_port && lacks_check_port(server) {
             push(What::NoCheckPort);
         }
+        if matches!(draft.back.balance, Balance::Agent) && server.agent.is_none() {
+            push(What::NoAgent);
+        }
         if let Some(what) = wrong_track(draft, server, tracked) {
             push(what);
+        }
+        if let Some(resolution) = &server.resolution
+            && !resolvers.contains_key(&resolution.resolvers)
+        {
+            push(What::NoResolvers(Arc::clone(&resolution.resolvers)));
         }
         *nth += 1;
         if found.len() > ENOUGH {

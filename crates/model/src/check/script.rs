@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// A sequence of rules.
 #[derive(Clone, Debug)]
-pub struct Script {
+pub struct CheckScript {
     /// Whether they speak HTTP.
     pub http: bool,
     /// The rules in their order; the first connection is among them.

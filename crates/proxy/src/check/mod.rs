@@ -76,6 +76,10 @@ pub async fn run(worker: Rc<Worker>) {
 async fn write_news(worker: Rc<Worker>) {
     loop {
         let line = poll_fn(|cx| worker.process.news.poll_next(cx.waker())).await;
+        if line.mail {
+            crate::mail::send(&worker, &line);
+            continue;
+        }
         worker.logs.send(
             &line.proxy.logs,
             line.proxy.log_tag.as_deref(),

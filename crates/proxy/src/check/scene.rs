@@ -73,6 +73,7 @@ impl<'a> Scene<'a> {
             process: &self.worker.process,
             generation: &self.generation,
             now: std::time::Instant::now(),
+            tracked: None,
         };
         f(&Ctx {
             session: &self.session,

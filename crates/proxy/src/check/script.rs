@@ -7,8 +7,8 @@ use super::judge::{self, Verdict};
 use super::scene::Scene;
 use crate::transport::Transport;
 use model::{
-    CheckAction, CheckConnect, CheckExpect, CheckPayload, CheckPort, CheckStep, CheckTls,
-    HttpCheckSend, Match, Script, SendProxy, VarValue,
+    CheckAction, CheckConnect, CheckExpect, CheckPayload, CheckPort, CheckScript, CheckStep,
+    CheckTls, HttpCheckSend, Match, SendProxy, VarValue,
 };
 use rules::Sample;
 use state::Target;
@@ -29,7 +29,7 @@ struct Line {
 }
 
 /// Runs the rules; what the last one says is the result.
-pub async fn run(scene: &Scene<'_>, script: &Script) -> Result<Finding, Finding> {
+pub async fn run(scene: &Scene<'_>, script: &CheckScript) -> Result<Finding, Finding> {
     let mut line: Option<Line> = None;
     let mut last = Finding::of(CheckStatus::L7Ok);
     for step in &script.steps {
@@ -132,7 +132,7 @@ fn expect_404(scene: &Scene<'_>, line: &Line) -> bool {
 }
 
 /// Where a rule stands, for rules on bytes: HTTP's say what they saw.
-fn place(script: &Script, step: &CheckStep, what: &str) -> String {
+fn place(script: &CheckScript, step: &CheckStep, what: &str) -> String {
     if script.http {
         return String::new();
     }
@@ -147,7 +147,7 @@ fn place(script: &Script, step: &CheckStep, what: &str) -> String {
 }
 
 /// What is told when time runs out in this step.
-fn waiting(script: &Script, step: &CheckStep) -> String {
+fn waiting(script: &CheckScript, step: &CheckStep) -> String {
     let what = match &step.action {
         CheckAction::Connect(rule) => connecting(rule),
         CheckAction::Send(_) | CheckAction::Request(_) => "send".into(),
@@ -172,7 +172,7 @@ fn connecting(rule: &CheckConnect) -> String {
     }
 }
 
-fn located(mut found: Finding, script: &Script, step: &CheckStep) -> Finding {
+fn located(mut found: Finding, script: &CheckScript, step: &CheckStep) -> Finding {
     if let CheckAction::Connect(rule) = &step.action {
         let place = place(script, step, &connecting(rule));
         found.info = format!("{}{place}", found.info).into();

@@ -10,7 +10,11 @@ use std::time::Instant;
 
 /// A check of a server's health came to this.
 pub fn health(worker: &Worker, backend: &Arc<Backend>, server: &Server, found: Finding) {
+    let took = (found.status != CheckStatus::Analysis).then_some(found.took);
     take(worker, backend, server, found, false);
+    if let Some(took) = took.filter(|_| server.is_up()) {
+        backend.checked(server, took);
+    }
 }
 
 /// Its agent said this.
@@ -41,10 +45,9 @@ fn take(worker: &Worker, backend: &Arc<Backend>, server: &Server, found: Finding
         && backend.side().log_health_checks
         && let Some(line) = news::check_line(backend, server, agent)
     {
-        worker
-            .process
-            .news
-            .tell(backend.proxy(), LogLevel::Notice, line);
+        let news = &worker.process.news;
+        news.mail(backend.proxy(), LogLevel::Info, &line);
+        news.tell(backend.proxy(), LogLevel::Notice, line);
     }
     if let Some(found) = cause {
         let cause = Cause::Found(&found);

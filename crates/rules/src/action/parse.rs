@@ -24,9 +24,12 @@ pub(super) fn rule(set: RuleSet, words: &[&str], scope: &Scope<'_>) -> Result<Ru
         scope,
         capture_len: None,
     };
-    let def = ACTIONS.iter().find(|a| a.name == name).ok_or_else(|| {
-        ParseError::at(0, unknown("action", name, ACTIONS.iter().map(|a| &a.name)))
-    })?;
+    let def = ACTIONS
+        .iter()
+        .find(|a| a.name == super::stick::entry_of(name))
+        .ok_or_else(|| {
+            ParseError::at(0, unknown("action", name, ACTIONS.iter().map(|a| &a.name)))
+        })?;
     if !def.sets.contains(&set) {
         let sets: Vec<_> = def.sets.iter().map(|s| s.keyword()).collect();
         let message = format!(

@@ -46,10 +46,12 @@ impl<'w> Words<'w> {
     pub fn header_name(&mut self) -> Result<Box<[u8]>, ParseError> {
         let name = self.expect("a header name")?;
         let valid = |b: u8| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?={}".contains(&b);
-        if name.is_empty() || !name.bytes().all(valid) {
+        // Some write the colon that stands behind a name on the wire.
+        let bare = name.strip_suffix(':').unwrap_or(name);
+        if bare.is_empty() || !bare.bytes().all(valid) {
             return self.fail(format!("'{name}' is no header name"));
         }
-        Ok(name.as_bytes().into())
+        Ok(bare.as_bytes().into())
     }
 
     pub fn regex(&mut self) -> Result<regex::bytes::Regex, ParseError> {

@@ -105,6 +105,12 @@ pub static TABLE: &[FetchDef] = &[
     fetch! { ["pid"], NONE, Int, Internal, "the process's number",
         "pid" => "1", |_, cx| int(cx.facts.pid())
     },
+    fetch! { ["prio_class"], NONE, Int, Internal, "the request's class in a queue",
+        "prio_class" => "0", |_, cx| int(cx.stream.priority_class)
+    },
+    fetch! { ["prio_offset"], NONE, Int, Internal, "by how many ms the request counts as later in a queue",
+        "prio_offset" => "0", |_, cx| int(cx.stream.priority_offset)
+    },
     fetch! { ["queue"], MAYBE_NAME, Int, Internal, "requests waiting in a backend",
         "queue(b)" => "7", |a, cx| cx.facts.queue(backend(a, cx)?).and_then(int)
     },

@@ -2,8 +2,8 @@
 
 use crate::draft::{CheckChoice, CheckDraft, RequestDraft};
 use model::{
-    Address, Bind, CheckAction, CheckConnect, CheckExpect, CheckKind, CheckStatus, CheckStep,
-    External, Host, HttpCheckSend, Match, PortSpec, Script,
+    Address, Bind, CheckAction, CheckConnect, CheckExpect, CheckKind, CheckScript, CheckStatus,
+    CheckStep, External, Host, HttpCheckSend, Match, PortSpec,
 };
 use std::sync::Arc;
 
@@ -63,7 +63,7 @@ pub fn finish(check: CheckDraft, binds: &[Bind]) -> CheckKind {
             if !steps.iter().any(is_connect) {
                 steps.insert(0, connect());
             }
-            CheckKind::Script(Script { http: false, steps })
+            CheckKind::Script(CheckScript { http: false, steps })
         }
         Some(CheckChoice::Http) => {
             let mut steps = check.http.steps;
@@ -85,7 +85,7 @@ pub fn finish(check: CheckDraft, binds: &[Bind]) -> CheckKind {
             if judged.next().is_none() {
                 steps.push(implicit(CheckAction::Expect(Box::new(good_status()))));
             }
-            CheckKind::Script(Script { http: true, steps })
+            CheckKind::Script(CheckScript { http: true, steps })
         }
     }
 }

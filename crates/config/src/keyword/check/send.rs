@@ -23,6 +23,10 @@ pub fn httpchk(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
     // What follows the version is the Host, or header lines joined by `\r\n` in older files.
     let version = l.arg(3);
     if !version.is_empty() {
+        if version.contains("\r\n") {
+            let message = "headers behind the version are an old way to name them: use 'http-check send hdr NAME VALUE'";
+            l.warnings.push(Fault::warning(l.skip + 3, message));
+        }
         let mut parts = version.split("\r\n");
         send.version = parts.next().map(Into::into);
         for header in parts {

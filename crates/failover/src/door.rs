@@ -1,0 +1,158 @@
+//! Handing a virtual router over to another process of this machine, without a farewell and
+//! without touching its addresses: `-sf` and `-st` replace a process that serves.
+//!
+//! Whoever runs a virtual router listens on an abstract UNIX socket named after it; such names
+//! belong to the network namespace, as the router does. Connecting asks for it. The answer is the
+//! state and the addresses that were added; whoever has answered forgets the virtual router.
+
+use model::{VirtualAddress, Vrrp};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::time::Duration;
+
+/// How long the other process may take to answer; one that is stopped never does.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+const PREFIX: &str = "mulgil-vrrp/";
+
+/// Where another process may ask for a virtual router.
+#[derive(Debug)]
+pub struct Door(UnixListener);
+
+/// What another process has handed over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inheritance {
+    /// Whether it was active.
+    pub active: bool,
+    /// The addresses that it had added.
+    pub added: Vec<VirtualAddress>,
+}
+
+fn name(vrrp: &Vrrp) -> io::Result<SocketAddr> {
+    let family = if vrrp.is_ipv6() { 6 } else { 4 };
+    let name = format!("{PREFIX}{}/{}/{family}", vrrp.interface, vrrp.vrid);
+    SocketAddr::from_abstract_name(name)
+}
+
+/// Whether any process of this network namespace runs a virtual router.
+pub fn others() -> bool {
+    // Abstract names are shown with an '@' before them.
+    let sockets = std::fs::read_to_string("/proc/thread-self/net/unix").unwrap_or_default();
+    sockets.contains(&format!("@{PREFIX}"))
+}
+
+impl Door {
+    /// Opens it; fails while another process has it.
+    pub fn open(vrrp: &Vrrp) -> io::Result<Door> {
+        let listener = UnixListener::bind_addr(&name(vrrp)?)?;
+        listener.set_nonblocking(true)?;
+        Ok(Door(listener))
+    }
+
+    /// Readable when somebody asks.
+    pub fn fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// Who asks now, if that is root or our own user.
+    pub fn asked(&self) -> Option<UnixStream> {
+        let (stream, _) = self.0.accept().ok()?;
+        // SAFETY: plain call.
+        let own = unsafe { libc::geteuid() };
+        let user = user_of(&stream)?;
+        (user == 0 || user == own).then_some(stream)
+    }
+}
+
+fn user_of(stream: &UnixStream) -> Option<u32> {
+    let mut peer = libc::ucred {
+        pid: 0,
+        uid: u32::MAX,
+        gid: u32::MAX,
+    };
+    let mut length = size_of_val(&peer) as u32;
+    // SAFETY: pointer and length describe `peer`.
+    let got = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &raw mut length,
+        )
+    };
+    (got == 0).then_some(peer.uid)
+}
+
+impl Inheritance {
+    /// Asks whoever runs a virtual router now for it; `None` when nobody does, or answers.
+    pub fn ask(vrrp: &Vrrp) -> Option<Inheritance> {
+        let mut stream = UnixStream::connect_addr(&name(vrrp).ok()?).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        Inheritance::read(&text)
+    }
+
+    /// Hands it over; whether it went out.
+    pub fn give(&self, mut stream: UnixStream) -> bool {
+        stream.write_all(self.write().as_bytes()).is_ok()
+    }
+
+    fn write(&self) -> String {
+        let state = if self.active { "active" } else { "backup" };
+        let addresses = self.added.iter().map(|a| format!(" {a}"));
+        format!("{state}{}\n", addresses.collect::<String>())
+    }
+
+    fn read(text: &str) -> Option<Inheritance> {
+        let mut words = text.strip_suffix('\n')?.split(' ');
+        let active = match words.next()? {
+            "active" => true,
+            "backup" => false,
+            _ => return None,
+        };
+        let addresses = words.map(|word| {
+            let (ip, prefix) = word.split_once('/')?;
+            Some(VirtualAddress {
+                ip: ip.parse().ok()?,
+                prefix: prefix.parse().ok()?,
+            })
+        });
+        Some(Inheritance {
+            active,
+            added: addresses.collect::<Option<_>>()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_handed_over_is_read_as_it_was_written() {
+        for (active, addresses) in [
+            (true, vec!["203.0.113.10/24", "2001:db8::10/64"]),
+            (false, Vec::new()),
+        ] {
+            let added = addresses.iter().map(|text| {
+                let (ip, prefix) = text.split_once('/').expect("a prefix");
+                VirtualAddress {
+                    ip: ip.parse().expect("an address"),
+                    prefix: prefix.parse().expect("a length"),
+                }
+            });
+            let given = Inheritance {
+                active,
+                added: added.collect(),
+            };
+            assert_eq!(Inheritance::read(&given.write()), Some(given));
+        }
+        for odd in ["", "active", "active x\n", "active 1.2.3.4\n", "master\n"] {
+            assert_eq!(Inheritance::read(odd), None, "{odd}");
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! The bytes between sender and receiver.
+//!
+//! A frame is its length (4 bytes, of what follows), a counter (8 bytes, from 0 in each direction
+//! of a conversation), its kind, its content, and a seal of 32 bytes: HMAC-SHA-256 (RFC 2104) over
+//! direction, both sides' nonces, counter, kind and content. With the nonces in it no frame of
+//! another conversation passes, with the counter none twice or out of order. The first frame of
+//! each side, `Hello`, carries its nonce; the side that answers seals its own with both.
+
+use super::Broken;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+/// The version of the protocol.
+pub const VERSION: u8 = 1;
+
+/// The longest frame, so that no length makes anybody wait for, or hold, more.
+pub const LONGEST: usize = 1 << 20;
+
+const SEAL: usize = 32;
+const HEAD: usize = 4 + 8 + 1;
+
+/// One change of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its number, rising by one.
+    pub number: u64,
+    /// The entry.
+    pub key: Vec<u8>,
+    /// Its value; none: it is no more.
+    pub value: Option<Vec<u8>>,
+}
+
+/// What is said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// First, from both sides.
+    Hello {
+        /// Version of the protocol.
+        version: u8,
+        /// The table's kind and layout.
+        table: (u16, u16),
+        /// Random bytes of this conversation.
+        nonce: [u8; 16],
+        /// Sender: the life of its table, a random number made when it started. Receiver: the life
+        /// of which it has a copy, 0 for none.
+        life: u64,
+        /// Receiver: the last change that it has; it wants to go on after it.
+        last: u64,
+    },
+    /// A snapshot begins; its changes count from `number` on.
+    Begin {
+        /// The number of the last change before the snapshot began.
+        number: u64,
+    },
+    /// Entries of a snapshot.
+    Entries(Vec<(Vec<u8>, Vec<u8>)>),
+    /// The snapshot is over.
+    Complete,
+    /// Changes after the snapshot or the resumption, in order.
+    Changes(Vec<Change>),
+    /// From the receiver: everything up to this change is in its copy.
+    Ack(u64),
+    /// Nothing to say, but alive.
+    Alive,
+}
+
+/// Seals and opens the frames of one conversation.
+#[derive(Clone, Debug)]
+pub struct Channel {
+    key: Vec<u8>,
+    /// Whether this side began the conversation.
+    first: bool,
+    nonces: ([u8; 16], [u8; 16]),
+    sent: u64,
+    heard: u64,
+    input: Vec<u8>,
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend((bytes.len() as u32).to_be_bytes());
+    out.extend(bytes);
+}
+
+fn take<'a>(bytes: &mut &'a [u8], n: usize) -> Option<&'a [u8]> {
+    let (taken, rest) = bytes.split_at_checked(n)?;
+    *bytes = rest;
+    Some(taken)
+}
+
+fn take_array<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    take(bytes, N)?.try_into().ok()
+}
+
+fn take_u64(bytes: &mut &[u8]) -> Option<u64> {
+    take_array(bytes).map(u64::from_be_bytes)
+}
+
+fn take_u16(bytes: &mut &[u8]) -> Option<u16> {
+    take_array(bytes).map(u16::from_be_bytes)
+}
+
+fn take_bytes(bytes: &mut &[u8]) -> Option<Vec<u8>> {
+    let n = u32::from_be_bytes(take_array(bytes)?);
+    take(bytes, n as usize).map(<[u8]>::to_vec)
+}
+
+impl Frame {
+    fn kind(&self) -> u8 {
+        match self {
+            Frame::Hello { .. } => 1,
+            Frame::Begin { .. } => 2,
+            Frame::Entries(_) => 3,
+            Frame::Complete => 4,
+            Frame::Changes(_) => 5,
+            Frame::Ack(_) => 6,
+            Frame::Alive => 7,
+        }
+    }
+
+    fn content(&self, out: &mut Vec<u8>) {
+        match self {
+            Frame::Hello {
+                version,
+                table,
+                nonce,
+                life,
+                last,
+            } => {
+                out.push(*version);
+                out.extend(table.0.to_be_bytes());
+                out.extend(table.1.to_be_bytes());
+                out.extend(nonce);
+                out.extend(life.to_be_bytes());
+                out.extend(last.to_be_bytes());
+            }
+            Frame::Begin { number } | Frame::Ack(number) => out.extend(number.to_be_bytes()),
+            Frame::Entries(entries) => {
+                for (key, value) in entries {
+                    put_bytes(out, key);
+                    put_bytes(out, value);
+                }
+            }
+            Frame::Changes(changes) => {
+                for change in changes {
+                    out.extend(change.number.to_be_bytes());
+                    out.push(u8::from(change.value.is_some()));
+                    put_bytes(out, &change.key);
+                    put_bytes(out, change.value.as_deref().unwrap_or_default());
+                }
+            }
+            Frame::Complete | Frame::Alive => {}
+        }
+    }
+
+    fn read(kind: u8, mut bytes: &[u8]) -> Option<Frame> {
+        let b = &mut bytes;
+        let frame = match kind {
+            1 => {
+                let [version] = take_array(b)?;
+                Frame::Hello {
+                    version,
+                    table: (take_u16(b)?, take_u16(b)?),
+                    nonce: take_array(b)?,
+                    life: take_u64(b)?,
+                    last: take_u64(b)?,
+                }
+            }
+            2 => Frame::Begin {
+                number: take_u64(b)?,
+            },
+            3 => {
+                let mut entries = Vec::new();
+                while !b.is_empty() {
+                    entries.push((take_bytes(b)?, take_bytes(b)?));
+                }
+                Frame::Entries(entries)
+            }
+            4 => Frame::Complete,
+            5 => {
+                let mut changes = Vec::new();
+                while !b.is_empty() {
+                    let number = take_u64(b)?;
+                    let [there] = take_array(b)?;
+                    let (key, value) = (take_bytes(b)?, take_bytes(b)?);
+                    changes.push(Change {
+                        number,
+                        key,
+                        value: (there != 0).then_some(value),
+                    });
+                }
+                Frame::Changes(changes)
+            }
+            6 => Frame::Ack(take_u64(b)?),
+            7 => Frame::Alive,
+            _ => return None,
+        };
+        b.is_empty().then_some(frame)
+    }
+}
+
+impl Channel {
+    /// A conversation that this side begins, or answers. `nonce` is random and never used again.
+    pub fn new(key: &[u8], first: bool, nonce: [u8; 16]) -> Channel {
+        Channel {
+            key: key.to_vec(),
+            first,
+            nonces: (nonce, [0; 16]),
+            sent: 0,
+            heard: 0,
+            input: Vec::new(),
+        }
+    }
+
+    /// Our nonce.
+    pub fn nonce(&self) -> [u8; 16] {
+        self.nonces.0
+    }
+
+    fn seal(&self, from_first: bool, counter: u64, said: &[u8]) -> [u8; SEAL] {
+        let (ours, theirs) = self.nonces;
+        let (first, second) = if self.first {
+            (ours, theirs)
+        } else {
+            (theirs, ours)
+        };
+        // The very first frame is sealed before the other side's nonce is known.
+        let second = if from_first && counter == 0 {
+            [0; 16]
+        } else {
+            second
+        };
+        let mut seal = [0; SEAL];
+        // A key of any length is one (RFC 2104 section 2).
+        if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.key) {
+            mac.update(&[u8::from(from_first)]);
+            mac.update(&first);
+            mac.update(&second);
+            mac.update(said);
+            seal = mac.finalize().into_bytes().into();
+        }
+        seal
+    }
+
+    /// Appends a frame to what is to be sent.
+    pub fn write(&mut self, frame: &Frame, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend([0; 4]);
+        out.extend(self.sent.to_be_bytes());
+        out.push(frame.kind());
+        frame.content(out);
+        let seal = self.seal(
+            self.first,
+            self.sent,
+            out.get(start + 4..).unwrap_or_default(),
+        );
+        out.extend(seal);
+        let length = (out.len() - start - 4) as u32;
+        if let Some(place) = out.get_mut(start..start + 4) {
+            place.copy_from_slice(&length.to_be_bytes());
+        }
+        self.sent += 1;
+    }
+
+    /// Takes bytes as they come, in any pieces.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.input.extend_from_slice(bytes);
+    }
+
+    /// The next whole frame, if there is one.
+    pub fn read(&mut self) -> Result<Option<Frame>, Broken> {
+        let Some(length) = self.input.first_chunk::<4>() else {
+            return Ok(None);
+        };
+        let length = u32::from_be_bytes(*length) as usize;
+        if !(HEAD - 4 + SEAL..=LONGEST).contains(&length) {
+            return Err(Broken::Frame);
+        }
+        let Some(whole) = self.input.get(4..4 + length) else {
+            return Ok(None);
+        };
+        let (said, sealed) = whole.split_at_checked(length - SEAL).ok_or(Broken::Frame)?;
+        let (counter, rest) = said.split_first_chunk::<8>().ok_or(Broken::Frame)?;
+        let (kind, content) = rest.split_first().ok_or(Broken::Frame)?;
+        if u64::from_be_bytes(*counter) != self.heard {
+            return Err(Broken::Frame);
+        }
+        let frame = Frame::read(*kind, content);
+        if self.heard == 0
+            && let Some(Frame::Hello { nonce, version, .. }) = &frame
+        {
+            if *version != VERSION {
+                return Err(Broken::Version(*version));
+            }
+            self.nonces.1 = *nonce;
+        }
+        let right = self.seal(!self.first, self.heard, said);
+        let differing = right.iter().zip(sealed).fold(0, |d, (a, b)| d | (a ^ b));
+        if differing != 0 {
+            return Err(Broken::Key);
+        }
+        self.heard += 1;
+        let frame = frame.ok_or(Broken::Frame)?;
+        self.input.drain(..4 + length);
+        Ok(Some(frame))
+    }
+}

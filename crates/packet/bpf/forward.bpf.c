@@ -1,0 +1,213 @@
+/* The way of a packet: parse, session, service, server, rewrite, out. */
+#include "flow.h"
+#include "answer.h"
+#include "icmp.h"
+
+char licence[] SEC("license") = "Dual MIT/GPL";
+
+inline_always int refuse(u32 event)
+{
+	count(event);
+	return XDP_DROP;
+}
+
+/* Which way an answer goes: as the routes say, found once and again when they change. */
+inline_always void find_way(struct xdp_md *ctx, const struct packet *p, struct flow *f)
+{
+	u32 zero = 0;
+	struct settings *set = map_lookup(&settings, &zero);
+	if (!set || likely(f->epoch == set->epoch))
+		return;
+	struct bpf_fib_lookup fib = {};
+	fib.family = p->family == 4 ? AF_INET : AF_INET6;
+	fib.ifindex = ctx->ingress_ifindex;
+	if (p->family == 4) {
+		fib.src[0] = f->src[3];
+		fib.dst[0] = f->dst[3];
+	} else {
+		copy16(fib.src, f->src);
+		copy16(fib.dst, f->dst);
+	}
+	f->epoch = set->epoch;
+	/* Without an answer the way that the client's packets come stays. */
+	if (fib_lookup(ctx, &fib, sizeof(fib), 0) != 0)
+		return;
+	copy_mac(f->hop.dst, fib.dmac);
+	copy_mac(f->hop.src, fib.smac);
+	f->hop.ifindex = fib.ifindex;
+}
+
+/* A packet of a session. */
+inline_always int deliver(struct xdp_md *ctx, const struct packet *p, struct flow *f, struct server *server)
+{
+	u32 index = f->server;
+	struct traffic *t = map_lookup(&traffic, &index);
+	u32 bytes = p->frame - p->l3;
+
+	if (f->steps & STEP_TTL && unlikely(p->ttl <= 1))
+		return XDP_PASS;
+	if (f->state & FLOW_FORWARD) {
+		if (t) {
+			t->packets_in += 1;
+			t->bytes_in += bytes;
+		}
+		if (rewrite(ctx, p, f))
+			return refuse(EVENT_FAILED);
+		if (likely(server->hop.ifindex))
+			return leave(ctx, &server->hop);
+		count(EVENT_NO_NEIGHBOUR);
+		/* What is routed anyway finds its neighbour in the stack. */
+		return f->steps & STEP_TTL ? XDP_PASS : XDP_DROP;
+	}
+	if (t) {
+		t->packets_out += 1;
+		t->bytes_out += bytes;
+	}
+	find_way(ctx, p, f);
+	if (rewrite(ctx, p, f))
+		return refuse(EVENT_FAILED);
+	return leave(ctx, &f->hop);
+}
+
+/* The service of a destination. */
+inline_always struct service *find_service(const struct packet *p, u32 kinds)
+{
+	struct service_key key;
+	copy16(key.address, p->key.dst);
+	key.port = p->key.dport;
+	key.proto = p->key.proto;
+	key.pad = 0;
+	struct service *service = 0;
+	if (kinds & VIP_PORT)
+		service = map_lookup(&services, &key);
+	if (!service && kinds & VIP_PROTO) {
+		key.port = 0;
+		service = map_lookup(&services, &key);
+	}
+	if (!service && kinds & VIP_ANY) {
+		key.port = 0;
+		key.proto = 0;
+		service = map_lookup(&services, &key);
+	}
+	return service;
+}
+
+/* What is done with a packet that begins no session of its own accord. */
+enum { OPENED = -1, RESET = -2 };
+
+/* A packet of no session: OPENED with the session in `s`, RESET, or a verdict. */
+out_of_line int first_packet(struct xdp_md *ctx, const struct packet *p, struct scratch *s)
+{
+	u32 *kinds = map_lookup(&vips, p->key.dst);
+	if (likely(!kinds))
+		return XDP_PASS;
+	/* Its first piece, which has the ports, may be for any service. */
+	if (p->pieces == PIECE_LATER && !p->key.dport && (p->key.proto == PROTO_TCP || p->key.proto == PROTO_UDP))
+		return refuse(EVENT_FRAGMENT_LOST);
+	struct service *service = find_service(p, *kinds);
+	if (!service || (service->ifindex && service->ifindex != ctx->ingress_ifindex))
+		return XDP_PASS;
+	if (p->key.proto == PROTO_TCP && (p->tcp & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN &&
+	    service->no_flow != NO_FLOW_HASH) {
+		count(EVENT_NO_FLOW);
+		return service->no_flow == NO_FLOW_RESET ? RESET : XDP_DROP;
+	}
+	int event = open_flow(ctx, p, service, s);
+	if (event >= 0) {
+		count(event);
+		return event == EVENT_NO_SERVER ? RESET : XDP_DROP;
+	}
+	return OPENED;
+}
+
+/* Datagrams in pieces: only the first says which ports it is for. */
+inline_always void join_pieces(struct packet *p)
+{
+	struct fragment_key key = {};
+	copy16(key.src, p->key.src);
+	copy16(key.dst, p->key.dst);
+	key.id = p->id;
+	key.proto = p->key.proto;
+	if (p->pieces == PIECE_FIRST) {
+		struct ports ports = { p->key.sport, p->key.dport };
+		map_update(&fragments, &key, &ports, UPDATE_ANY);
+		return;
+	}
+	struct ports *ports = map_lookup(&fragments, &key);
+	if (ports) {
+		p->key.sport = ports->src;
+		p->key.dport = ports->dst;
+	}
+}
+
+/* Whether a session goes on with this packet; otherwise the packet begins another one, or is RESET. */
+inline_always int goes_on(const struct packet *p, struct flow *f, const struct server *server)
+{
+	int begins = (p->tcp & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	/* A client that uses a port again begins anew. */
+	if (unlikely(begins && is_over(f->state)))
+		return 0;
+	if (likely(server->flags & SERVER_TAKES))
+		return 1;
+	uncount(f);
+	if (p->key.proto != PROTO_TCP || begins)
+		return 0;
+	count(EVENT_RESET);
+	struct traffic *t = map_lookup(&traffic, &f->server);
+	if (t)
+		t->resets += 1;
+	map_delete(&flows, &p->key);
+	return RESET;
+}
+
+SEC("xdp") int mulgil(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct packet p = {};
+
+	switch (parse(data, end, end - data, &p)) {
+	case PARSED:
+		break;
+	case PARSED_ERROR:
+		return icmp_error(ctx, &p);
+	case PARSED_ARP:
+		return answer_arp(ctx, &p);
+	case MALFORMED:
+		return refuse(EVENT_MALFORMED);
+	default:
+		return XDP_PASS;
+	}
+	if (unlikely(p.pieces))
+		join_pieces(&p);
+	if (unlikely(p.icmp_type == ND_SOLICIT && p.key.proto == PROTO_ICMP6))
+		return answer_nd(ctx, &p);
+
+	int verdict = 0;
+	struct flow *f = map_lookup(&flows, &p.key);
+	if (likely(f)) {
+		u32 index = f->server;
+		struct server *server = map_lookup(&servers, &index);
+		if (unlikely(!server))
+			return XDP_DROP;
+		verdict = f->state & FLOW_FORWARD ? goes_on(&p, f, server) : 1;
+		if (likely(verdict == 1)) {
+			follow(f, &p);
+			return deliver(ctx, &p, f, server);
+		}
+	}
+	if (likely(verdict == 0)) {
+		u32 zero = 0;
+		struct scratch *s = map_lookup(&scratch, &zero);
+		if (!s)
+			return XDP_DROP;
+		verdict = first_packet(ctx, &p, s);
+		if (verdict == OPENED) {
+			u32 index = s->flow.server;
+			struct server *server = map_lookup(&servers, &index);
+			return server ? deliver(ctx, &p, &s->flow, server) : XDP_DROP;
+		}
+	}
+	if (verdict != RESET)
+		return verdict;
+	return p.key.proto == PROTO_TCP ? answer_reset(ctx, &p) : XDP_DROP;
+}

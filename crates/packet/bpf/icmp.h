@@ -1,0 +1,128 @@
+/* ICMP errors about packets of sessions: they go where the session goes, and what they quote is
+ * turned back into what its sender sent (RFC 5508 section 4). */
+#pragma once
+#include "flow.h"
+
+/* The quoted packet, as the key of the direction that answers it. `at` becomes the place of its
+ * transport header. */
+inline_always int quoted(void *data, void *end, const struct packet *p, struct flow_key *key, u32 *at)
+{
+	u32 l3 = bounded(p->l4) + sizeof(struct icmp);
+	u32 l4;
+	if (p->family == 4) {
+		struct ipv4 *ip = data + bounded(l3);
+		if ((void *)(ip + 1) > end || ip->version_ihl >> 4 != 4 || be16(ip->fragment) & 0x1fff)
+			return -1;
+		map4(key->dst, ip->src);
+		map4(key->src, ip->dst);
+		key->proto = ip->proto;
+		l4 = l3 + (ip->version_ihl & 15) * 4;
+	} else {
+		struct ipv6 *ip = data + bounded(l3);
+		if ((void *)(ip + 1) > end)
+			return -1;
+		copy16(key->dst, ip->src);
+		copy16(key->src, ip->dst);
+		key->proto = ip->next;
+		l4 = l3 + sizeof(*ip);
+	}
+	if (key->proto == PROTO_TCP || key->proto == PROTO_UDP) {
+		struct ports *ports = data + bounded(l4);
+		if ((void *)(ports + 1) > end)
+			return -1;
+		key->dport = ports->src;
+		key->sport = ports->dst;
+	}
+	*at = l4;
+	return 0;
+}
+
+/* Rewrites the outer destination and the quoted packet for `f`, the direction that the error takes.
+ * The sum of the message changes by all that changes in it, and for ICMPv6 by the outer addresses. */
+inline_always int rewrite_quoted(struct xdp_md *ctx, const struct packet *p, const struct flow *f,
+				 const struct flow_key *key, u32 at)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	u32 l3 = bounded(p->l3), l4 = bounded(p->l4);
+	struct icmp *icmp = data + l4;
+	/* An error that the other end itself reports comes from the address that the client knows. */
+	u32 from[4];
+	u32 delta = 0;
+	int own = p->key.src[0] == key->src[0] && p->key.src[1] == key->src[1] &&
+		  p->key.src[2] == key->src[2] && p->key.src[3] == key->src[3];
+	copy16(from, own ? f->src : p->key.src);
+	/* In the quoted packet source and destination are those of `key` the other way around. */
+	u32 addresses = fold(delta_address(key->src, f->src) + delta_address(key->dst, f->dst));
+
+	if ((void *)(icmp + 1) > end)
+		return -1;
+	if (p->family == 4) {
+		struct ipv4 *ip = data + l3, *inner = data + bounded(l4 + sizeof(*icmp));
+		if ((void *)(ip + 1) > end || (void *)(inner + 1) > end)
+			return -1;
+		u32 outer = 0xfffe;
+		u32 to[4];
+		map4(to, ip->dst);
+		outer += delta_address(to, f->dst) + delta_address(p->key.src, from);
+		ip->src = from[3];
+		ip->dst = f->dst[3];
+		ip->ttl--;
+		add_to_sum(&ip->check, fold(outer));
+		inner->src = f->dst[3];
+		inner->dst = f->src[3];
+		u16 old = inner->check;
+		add_to_sum(&inner->check, addresses);
+		delta = addresses + delta16(old, inner->check);
+	} else {
+		struct ipv6 *ip = data + l3, *inner = data + bounded(l4 + sizeof(*icmp));
+		if ((void *)(ip + 1) > end || (void *)(inner + 1) > end)
+			return -1;
+		delta = delta_address(ip->dst, f->dst) + delta_address(p->key.src, from);
+		copy16(ip->src, from);
+		copy16(ip->dst, f->dst);
+		ip->hops--;
+		copy16(inner->src, f->dst);
+		copy16(inner->dst, f->src);
+		delta = fold(delta) + addresses;
+	}
+	if (key->proto == PROTO_TCP || key->proto == PROTO_UDP) {
+		struct ports *ports = data + bounded(at);
+		if ((void *)(ports + 1) > end)
+			return -1;
+		ports->src = f->dport;
+		ports->dst = f->sport;
+		u32 moved = delta16(key->sport, f->sport) + delta16(key->dport, f->dport);
+		delta += moved;
+		/* The transport's own sum is quoted too, if the quotation is long enough. */
+		u16 *check = data + bounded(at + (key->proto == PROTO_TCP ? 16 : 6));
+		if ((void *)(check + 1) <= end && !(key->proto == PROTO_UDP && *check == 0)) {
+			u16 old = *check;
+			add_to_sum(check, fold(addresses + moved));
+			delta += delta16(old, *check);
+		}
+	}
+	add_to_sum(&icmp->check, fold(delta));
+	return 0;
+}
+
+out_of_line int icmp_error(struct xdp_md *ctx, const struct packet *p)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct flow_key key = {};
+	u32 at = 0;
+	if (quoted(data, end, p, &key, &at))
+		return XDP_PASS;
+	struct flow *f = map_lookup(&flows, &key);
+	if (!f || p->ttl <= 1)
+		return XDP_PASS;
+	u32 index = f->server;
+	struct server *server = map_lookup(&servers, &index);
+	if (!server)
+		return XDP_PASS;
+	count(EVENT_ICMP);
+	if (f->steps & STEP_ADDRESSES && rewrite_quoted(ctx, p, f, &key, at))
+		return XDP_DROP;
+	if (!(f->state & FLOW_FORWARD))
+		return leave(ctx, &f->hop);
+	return server->hop.ifindex ? leave(ctx, &server->hop) : XDP_DROP;
+}

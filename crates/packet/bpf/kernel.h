@@ -1,0 +1,144 @@
+/* What we use of the kernel: types, helpers, headers on the wire. Our own small set, because with
+ * `-target bpf` the system's headers pull in the C library. Numbers: include/uapi/linux/bpf.h. */
+#pragma once
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+#define SEC(name) __attribute__((section(name), used))
+#define inline_always static inline __attribute__((always_inline))
+#define out_of_line static __attribute__((noinline))
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+#define be16(x) ((u16)__builtin_bswap16(x))
+#define be32(x) ((u32)__builtin_bswap32(x))
+
+/* BTF-defined maps. */
+#define map_uint(name, value) int(*name)[value]
+#define map_type(name, type) type *name
+
+enum {
+	MAP_HASH = 1,
+	MAP_ARRAY = 2,
+	MAP_PERCPU_ARRAY = 6,
+	MAP_LRU_HASH = 9,
+	MAP_LPM_TRIE = 11,
+	MAP_ARRAY_OF_MAPS = 12,
+
+	MAP_NO_PREALLOC = 1,
+	MAP_MMAPABLE = 1 << 10,
+	MAP_INNER = 1 << 12,
+
+	UPDATE_ANY = 0,
+	UPDATE_NOEXIST = 1,
+};
+
+struct xdp_md {
+	u32 data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex;
+};
+
+enum xdp_verdict { XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT };
+
+struct bpf_fib_lookup {
+	u8 family, l4_protocol;
+	u16 sport, dport, tot_len;
+	u32 ifindex;
+	u32 flowinfo; /* tos for IPv4 */
+	u32 src[4];
+	u32 dst[4];
+	u16 h_vlan_proto, h_vlan_TCI;
+	u8 smac[6], dmac[6];
+};
+
+static void *(*const map_lookup)(void *map, const void *key) = (void *)1;
+static long (*const map_update)(void *map, const void *key, const void *value, u64 flags) = (void *)2;
+static long (*const map_delete)(void *map, const void *key) = (void *)3;
+static u32 (*const random_u32)(void) = (void *)7;
+static long (*const redirect)(u32 ifindex, u64 flags) = (void *)23;
+static long (*const xdp_adjust_head)(struct xdp_md *ctx, int delta) = (void *)44;
+static long (*const xdp_adjust_tail)(struct xdp_md *ctx, int delta) = (void *)65;
+static long (*const fib_lookup)(void *ctx, struct bpf_fib_lookup *params, int size, u32 flags) = (void *)69;
+static u64 (*const ktime_coarse_ns)(void) = (void *)160;
+
+/* Headers on the wire. Fields are in network order. */
+
+enum {
+	ETH_IPV4 = 0x0800,
+	ETH_ARP = 0x0806,
+	ETH_VLAN = 0x8100,
+	ETH_IPV6 = 0x86dd,
+	ETH_QINQ = 0x88a8,
+
+	PROTO_ICMP = 1,
+	PROTO_IPIP = 4,
+	PROTO_TCP = 6,
+	PROTO_UDP = 17,
+	PROTO_IPV6 = 41,
+	PROTO_GRE = 47,
+	PROTO_ICMP6 = 58,
+
+	AF_INET = 2,
+	AF_INET6 = 10,
+
+	TCP_FIN = 1,
+	TCP_SYN = 2,
+	TCP_RST = 4,
+	TCP_ACK = 16,
+};
+
+struct eth {
+	u8 dst[6], src[6];
+	u16 type;
+} __attribute__((packed));
+
+struct vlan {
+	u16 tci, type;
+} __attribute__((packed));
+
+struct arp {
+	u16 hardware, protocol;
+	u8 hardware_len, protocol_len;
+	u16 operation;
+	u8 sender_mac[6];
+	u32 sender;
+	u8 target_mac[6];
+	u32 target;
+} __attribute__((packed));
+
+struct ipv4 {
+	u8 version_ihl, tos;
+	u16 len, id, fragment;
+	u8 ttl, proto;
+	u16 check;
+	u32 src, dst;
+} __attribute__((packed, aligned(2)));
+
+struct ipv6 {
+	u32 version_class_flow;
+	u16 payload;
+	u8 next, hops;
+	u32 src[4], dst[4];
+} __attribute__((packed, aligned(2)));
+
+struct ports {
+	u16 src, dst;
+} __attribute__((packed, aligned(2)));
+
+struct tcp {
+	u16 src, dst;
+	u32 seq, ack;
+	u8 offset, flags;
+	u16 window, check, urgent;
+} __attribute__((packed, aligned(2)));
+
+struct udp {
+	u16 src, dst, len, check;
+} __attribute__((packed, aligned(2)));
+
+struct icmp {
+	u8 type, code;
+	u16 check;
+	u16 id, seq;
+} __attribute__((packed, aligned(2)));

@@ -1,0 +1,180 @@
+/* From a frame to what is known of it. Nothing else reads headers to find out what they are. */
+#pragma once
+#include "tables.h"
+
+struct packet {
+	struct flow_key key;
+	u32 frame;    /* bytes of the frame */
+	u32 id;	      /* of a datagram in pieces */
+	u16 l3, l4;   /* where those headers begin */
+	u16 vlan;
+	u8 family;
+	u8 tcp;	      /* its flags */
+	u8 tos, ttl;
+	u8 pieces;    /* PIECE_… */
+	u8 icmp_type;
+};
+
+enum {
+	PIECE_FIRST = 1,
+	PIECE_LATER = 2,
+};
+
+enum parsed { PARSED, PARSED_ARP, PARSED_ERROR, NOT_IP, MALFORMED };
+
+inline_always void map4(u32 *to, u32 address)
+{
+	to[0] = 0;
+	to[1] = 0;
+	to[2] = be32(0xffff);
+	to[3] = address;
+}
+
+inline_always void copy16(u32 *to, const u32 *from)
+{
+	to[0] = from[0];
+	to[1] = from[1];
+	to[2] = from[2];
+	to[3] = from[3];
+}
+
+/* Destination unreachable, time exceeded, parameter problem; redirects are for routers. */
+inline_always int icmp_is_error(u8 family, u8 type)
+{
+	return family == 4 ? type == 3 || type == 11 || type == 12 : type >= 1 && type <= 4;
+}
+
+/* The header after IP's, when its beginning is in this frame. `rest` is how long IP says it is. */
+inline_always enum parsed parse_l4(void *data, void *end, struct packet *p, u32 rest)
+{
+	void *l4 = data + p->l4;
+	u8 proto = p->key.proto;
+
+	if (proto == PROTO_TCP) {
+		struct tcp *tcp = l4;
+		if ((void *)(tcp + 1) > end || rest < sizeof(*tcp))
+			return MALFORMED;
+		u32 header = (tcp->offset >> 4) * 4;
+		if (header < sizeof(*tcp) || (header > rest && p->pieces == 0))
+			return MALFORMED;
+		p->key.sport = tcp->src;
+		p->key.dport = tcp->dst;
+		p->tcp = tcp->flags;
+	} else if (proto == PROTO_UDP) {
+		struct udp *udp = l4;
+		if ((void *)(udp + 1) > end || rest < sizeof(*udp))
+			return MALFORMED;
+		u32 len = be16(udp->len);
+		if (len < sizeof(*udp) || (len > rest && p->pieces == 0))
+			return MALFORMED;
+		p->key.sport = udp->src;
+		p->key.dport = udp->dst;
+	} else if (proto == (p->family == 4 ? PROTO_ICMP : PROTO_ICMP6)) {
+		struct icmp *icmp = l4;
+		if ((void *)(icmp + 1) > end || rest < sizeof(*icmp))
+			return MALFORMED;
+		p->icmp_type = icmp->type;
+		if (icmp_is_error(p->family, icmp->type) && p->pieces == 0)
+			return PARSED_ERROR;
+	}
+	return PARSED;
+}
+
+inline_always enum parsed parse_ipv4(void *data, void *end, struct packet *p)
+{
+	struct ipv4 *ip = data + p->l3;
+	if ((void *)(ip + 1) > end)
+		return MALFORMED;
+	u32 header = (ip->version_ihl & 15) * 4, len = be16(ip->len);
+	if (ip->version_ihl >> 4 != 4 || header < sizeof(*ip) || len < header ||
+	    len > p->frame - p->l3)
+		return MALFORMED;
+	p->family = 4;
+	map4(p->key.src, ip->src);
+	map4(p->key.dst, ip->dst);
+	p->key.proto = ip->proto;
+	p->tos = ip->tos;
+	p->ttl = ip->ttl;
+	p->l4 = p->l3 + header;
+	u16 fragment = be16(ip->fragment);
+	if (unlikely(fragment & 0x3fff)) {
+		p->id = ip->id;
+		p->pieces = fragment & 0x1fff ? PIECE_LATER : PIECE_FIRST;
+		if (p->pieces == PIECE_LATER)
+			return PARSED;
+	}
+	return parse_l4(data, end, p, len - header);
+}
+
+/* Extension headers that may stand before the transport's (RFC 8200 section 4). */
+#define IPV6_EXTENSIONS 6
+
+inline_always enum parsed parse_ipv6(void *data, void *end, struct packet *p)
+{
+	struct ipv6 *ip = data + p->l3;
+	if ((void *)(ip + 1) > end)
+		return MALFORMED;
+	u32 payload = be16(ip->payload);
+	if ((be32(ip->version_class_flow) >> 28) != 6 ||
+	    payload > p->frame - p->l3 - sizeof(*ip))
+		return MALFORMED;
+	p->family = 6;
+	copy16(p->key.src, ip->src);
+	copy16(p->key.dst, ip->dst);
+	p->tos = be32(ip->version_class_flow) >> 20;
+	p->ttl = ip->hops;
+	u32 at = p->l3 + sizeof(*ip), rest = payload;
+	u8 next = ip->next;
+
+	for (int i = 0; i < IPV6_EXTENSIONS; i++) {
+		if (likely(next != 0 && next != 43 && next != 44 && next != 60))
+			break;
+		u8 *extension = data + at;
+		if ((void *)(extension + 8) > end)
+			return MALFORMED;
+		u32 len = next == 44 ? 8 : 8 + extension[1] * 8;
+		if (len > rest || at > 1024)
+			return MALFORMED;
+		if (next == 44) {
+			u16 offset = be16(*(u16 *)(extension + 2));
+			p->id = *(u32 *)(extension + 4);
+			if (offset & ~7)
+				p->pieces = PIECE_LATER;
+			else if (offset & 1)
+				p->pieces = PIECE_FIRST;
+		}
+		next = extension[0];
+		at += len;
+		rest -= len;
+		if (p->pieces == PIECE_LATER)
+			break;
+	}
+	p->key.proto = next;
+	p->l4 = at;
+	if (p->pieces == PIECE_LATER)
+		return PARSED;
+	return parse_l4(data, end, p, rest);
+}
+
+inline_always enum parsed parse(void *data, void *end, u32 frame, struct packet *p)
+{
+	struct eth *eth = data;
+	if ((void *)(eth + 1) > end)
+		return MALFORMED;
+	u16 type = eth->type;
+	p->frame = frame;
+	p->l3 = sizeof(*eth);
+	if (unlikely(type == be16(ETH_VLAN) || type == be16(ETH_QINQ))) {
+		struct vlan *vlan = (void *)(eth + 1);
+		if ((void *)(vlan + 1) > end)
+			return MALFORMED;
+		p->vlan = be16(vlan->tci) & 0xfff;
+		p->l3 += sizeof(*vlan);
+		type = vlan->type;
+	}
+	if (likely(type == be16(ETH_IPV4)))
+		return parse_ipv4(data, end, p);
+	if (type == be16(ETH_IPV6))
+		return parse_ipv6(data, end, p);
+	return type == be16(ETH_ARP) ? PARSED_ARP : NOT_IP;
+}

@@ -1,0 +1,111 @@
+/* Which server a new session gets. */
+#pragma once
+#include "parse.h"
+
+/* Servers that one choice looks at when it compares them. */
+#define COMPARED 64
+/* Entries that one choice passes over because their servers are full. */
+#define PROBES 16
+
+inline_always u32 mix(u32 hash, u32 word)
+{
+	hash = (hash ^ word) * 0x9e3779b1;
+	return hash ^ hash >> 15;
+}
+
+/* No seed: the choice is the same after a restart and on every balancer with the same servers. */
+inline_always u32 hash_address(u32 hash, const u32 *address)
+{
+	for (int i = 0; i < 4; i++)
+		hash = mix(hash, address[i]);
+	return hash;
+}
+
+inline_always u32 hash_finish(u32 hash)
+{
+	hash = (hash ^ hash >> 16) * 0x85ebca6b;
+	hash = (hash ^ hash >> 13) * 0xc2b2ae35;
+	return hash ^ hash >> 16;
+}
+
+inline_always u32 hash_flow(const struct flow_key *key)
+{
+	u32 hash = hash_address(hash_address(key->proto, key->src), key->dst);
+	return hash_finish(mix(hash, (u32)key->sport << 16 | key->dport));
+}
+
+inline_always u32 live_of(u32 server)
+{
+	u32 *n = map_lookup(&live, &server);
+	return n ? *n : 0;
+}
+
+inline_always int is_full(const struct server *s, u32 index)
+{
+	return s->maxconn && live_of(index) >= s->maxconn;
+}
+
+/* The index of a server, or -1. */
+out_of_line long choose(struct service *service, const struct flow_key *key)
+{
+	u32 id = service->table, size = service->size, start = 0, index = 0;
+	void *table = map_lookup(&tables, &id);
+	if (!table || size == 0)
+		return -1;
+
+	if (service->schedule == SCHEDULE_LEAST || service->schedule == SCHEDULE_FIRST) {
+		long best = -1;
+		u64 least = ~0ull;
+		/* Ties are broken in turn. */
+		if (service->schedule == SCHEDULE_LEAST)
+			start = __sync_fetch_and_add(&service->cursor, 1);
+		for (u32 i = 0; i < COMPARED; i++) {
+			if (i >= size)
+				break;
+			u32 at = (start + i) % size;
+			u32 *entry = map_lookup(table, &at);
+			if (!entry)
+				break;
+			index = *entry;
+			struct server *s = map_lookup(&servers, &index);
+			if (!s || is_full(s, index))
+				continue;
+			if (service->schedule == SCHEDULE_FIRST)
+				return index;
+			u64 load = (u64)live_of(index) * 65536 / (s->weight ? s->weight : 1);
+			if (load < least) {
+				least = load;
+				best = index;
+			}
+		}
+		return best;
+	}
+
+	switch (service->schedule) {
+	case SCHEDULE_TURN:
+		start = __sync_fetch_and_add(&service->cursor, 1);
+		break;
+	case SCHEDULE_SOURCE:
+		start = hash_finish(hash_address(0, key->src));
+		break;
+	case SCHEDULE_RANDOM:
+		start = random_u32();
+		break;
+	default:
+		start = hash_flow(key);
+	}
+	start %= size;
+	for (u32 i = 0; i < PROBES; i++) {
+		u32 at = start + i;
+		if (at >= size)
+			at %= size;
+		u32 *entry = map_lookup(table, &at);
+		if (!entry)
+			return -1;
+		index = *entry;
+		struct server *s = map_lookup(&servers, &index);
+		if (s && !is_full(s, index))
+			return index;
+	}
+	return -1;
+}

@@ -1,0 +1,300 @@
+//! What the programs and we share: `bpf/tables.h` field by field.
+//!
+//! Addresses are 16 bytes in network order, IPv4 as `::ffff:a.b.c.d`; ports are in network order
+//! where a field does not say otherwise. [`ABI`] names this layout: tables of another are not taken
+//! over.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+/// Changes whenever a layout below does: part of the folder's name that tables are pinned in.
+pub const ABI: u32 = 1;
+
+/// An address as the tables have it.
+pub type Address = [u8; 16];
+
+/// Any address as 16 bytes.
+pub fn address(ip: IpAddr) -> Address {
+    match ip {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+/// The address that 16 bytes mean.
+pub fn ip(address: &Address) -> IpAddr {
+    Ipv6Addr::from(*address).to_canonical()
+}
+
+/// `struct flow_key`: a packet's addresses as it came.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // the names say it
+pub struct FlowKey {
+    pub src: Address,
+    pub dst: Address,
+    pub sport: u16,
+    pub dport: u16,
+    pub proto: u8,
+    pub pad: [u8; 3],
+}
+
+impl FlowKey {
+    /// The two ends: where it comes from, where it goes.
+    pub fn ends(&self) -> (std::net::SocketAddr, std::net::SocketAddr) {
+        (
+            (ip(&self.src), u16::from_be(self.sport)).into(),
+            (ip(&self.dst), u16::from_be(self.dport)).into(),
+        )
+    }
+}
+
+/// `struct hop`: where a frame goes on its link.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hop {
+    /// The next one's address on the link.
+    pub dst: [u8; 6],
+    /// The tag, 0 for none.
+    pub vlan: u16,
+    /// Ours.
+    pub src: [u8; 6],
+    /// Bytes that an IP packet may have there.
+    pub mtu: u16,
+    /// 0: not known.
+    pub ifindex: u32,
+}
+
+/// `struct flow`: what is done to packets of one direction of a session.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Source after the rewrite.
+    pub src: Address,
+    /// Destination after the rewrite.
+    pub dst: Address,
+    /// Source port after the rewrite.
+    pub sport: u16,
+    /// Destination port after the rewrite.
+    pub dport: u16,
+    /// Of answers; what goes to servers takes the server's.
+    pub hop: Hop,
+    /// Index in `servers`.
+    pub server: u32,
+    /// Bits of [`flow_state`].
+    pub state: u32,
+    /// Second of the monotonic clock.
+    pub seen: u32,
+    /// When it began, likewise.
+    pub born: u32,
+    /// Of [`Settings`] when `hop` was found.
+    pub epoch: u32,
+    /// What the rewrite adds to the sum of the IPv4 header,
+    pub ip_delta: u16,
+    /// to a pseudo header by its addresses,
+    pub address_delta: u16,
+    /// to TCP and UDP by their ports.
+    pub port_delta: u16,
+    /// What is done, bits of [`step`].
+    pub steps: u8,
+    /// The code point where `steps` sets one.
+    pub dscp: u8,
+}
+
+/// Bits of [`Flow::state`].
+#[allow(missing_docs)] // see tables.h
+pub mod flow_state {
+    pub const FORWARD: u32 = 1;
+    pub const CONFIRMED: u32 = 1 << 1;
+    pub const FIN: u32 = 1 << 2;
+    pub const PEER_FIN: u32 = 1 << 3;
+    pub const RESET: u32 = 1 << 4;
+    pub const COUNTED: u32 = 1 << 5;
+}
+
+/// Bits of [`Flow::steps`].
+#[allow(missing_docs)] // see tables.h
+pub mod step {
+    pub const ADDRESSES: u8 = 1;
+    pub const TTL: u8 = 1 << 1;
+    pub const DSCP: u8 = 1 << 2;
+    pub const ENCAP: u8 = 1 << 3;
+}
+
+/// `struct service_key`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServiceKey {
+    /// The virtual address.
+    pub address: Address,
+    /// 0: all of them.
+    pub port: u16,
+    /// 0: all of them.
+    pub proto: u8,
+    /// Zero.
+    pub pad: u8,
+}
+
+/// `struct service`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// Index in `tables`.
+    pub table: u32,
+    /// Entries of that table.
+    pub size: u32,
+    /// The programs' own.
+    pub cursor: u32,
+    /// Only what comes in here; 0: anywhere.
+    pub ifindex: u32,
+    /// First source address of full NAT.
+    pub pool_first: Address,
+    /// How many; 0: the client's address stays.
+    pub pool_size: u32,
+    /// First port of the pool, in our own byte order.
+    pub port_first: u16,
+    /// Last port of the pool, likewise.
+    pub port_last: u16,
+    /// One of [`forward`].
+    pub forward: u8,
+    /// One of [`schedule`].
+    pub schedule: u8,
+    /// One of [`no_flow`].
+    pub no_flow: u8,
+    /// The code point of `forward dscp`.
+    pub dscp: u8,
+}
+
+/// [`Service::forward`].
+#[allow(missing_docs)] // see tables.h
+pub mod forward {
+    pub const NAT: u8 = 0;
+    pub const DSR: u8 = 1;
+    pub const IPIP: u8 = 2;
+    pub const DSCP: u8 = 3;
+}
+
+/// [`Service::schedule`].
+#[allow(missing_docs)] // see tables.h
+pub mod schedule {
+    pub const TURN: u8 = 0;
+    pub const FLOW: u8 = 1;
+    pub const SOURCE: u8 = 2;
+    pub const LEAST: u8 = 3;
+    pub const FIRST: u8 = 4;
+    pub const RANDOM: u8 = 5;
+}
+
+/// [`Service::no_flow`].
+#[allow(missing_docs)] // see tables.h
+pub mod no_flow {
+    pub const DROP: u8 = 0;
+    pub const RESET: u8 = 1;
+    pub const HASH: u8 = 2;
+}
+
+/// Values of `vips`: which kinds of service an address has.
+#[allow(missing_docs)] // see tables.h
+pub mod vip {
+    pub const PORT: u32 = 1;
+    pub const PROTO: u32 = 2;
+    pub const ANY: u32 = 4;
+    pub const ANSWER: u32 = 8;
+}
+
+/// `struct server`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Server {
+    /// Where it is.
+    pub address: Address,
+    /// Ours towards it: the outer source of tunnels.
+    pub local: Address,
+    /// The way to it.
+    pub hop: Hop,
+    /// Bits of [`server`].
+    pub flags: u32,
+    /// Relative to others of its service, not 0.
+    pub weight: u32,
+    /// Connections at a time; 0: no limit.
+    pub maxconn: u32,
+    /// 0: the client's.
+    pub port: u16,
+    /// Zero.
+    pub pad: [u16; 3],
+    /// Of frontend, backend and server; 0: this place is free.
+    pub identity: u64,
+}
+
+/// Bits of [`Server::flags`].
+#[allow(missing_docs)] // see tables.h
+pub mod server {
+    pub const TAKES: u32 = 1;
+    pub const RESETS: u32 = 2;
+}
+
+/// `struct traffic`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Sessions begun.
+    pub sessions: u64,
+    /// Packets of clients.
+    pub packets_in: u64,
+    /// Bytes of them, from the IP header on.
+    pub bytes_in: u64,
+    /// Packets of servers that came back this way.
+    pub packets_out: u64,
+    /// Bytes of them.
+    pub bytes_out: u64,
+    /// Sessions reset because their server is gone.
+    pub resets: u64,
+    /// Zero.
+    pub refused: u64,
+}
+
+/// `struct settings`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Counts changes of links, routes and neighbours.
+    pub epoch: u32,
+    /// Zero.
+    pub flags: u32,
+}
+
+/// Names of the counters in `events`, in their order.
+pub const EVENTS: [&str; 12] = [
+    "malformed",
+    "no-server",
+    "no-flow",
+    "table-full",
+    "pool-empty",
+    "no-neighbour",
+    "fragment-lost",
+    "too-big",
+    "reset",
+    "icmp-error",
+    "arp",
+    "failed",
+];
+
+// SAFETY: all of these are `repr(C)`, hold integers and arrays of integers only, and their fields
+// fill them without padding (the assertions below add them up), so that any bytes are a value and every
+// byte of a value is set.
+unsafe impl aya::Pod for FlowKey {}
+unsafe impl aya::Pod for Flow {}
+unsafe impl aya::Pod for ServiceKey {}
+unsafe impl aya::Pod for Service {}
+unsafe impl aya::Pod for Server {}
+unsafe impl aya::Pod for Traffic {}
+unsafe impl aya::Pod for Settings {}
+
+const _: () = {
+    assert!(size_of::<Hop>() == 20);
+    assert!(size_of::<FlowKey>() == 40);
+    assert!(size_of::<Flow>() == 36 + 20 + 20 + 8);
+    assert!(size_of::<ServiceKey>() == 20);
+    assert!(size_of::<Service>() == 16 + 16 + 8 + 4);
+    assert!(size_of::<Server>() == 32 + 20 + 12 + 8 + 8);
+    assert!(size_of::<Traffic>() == 56);
+};

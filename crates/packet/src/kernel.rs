@@ -1,0 +1,149 @@
+//! The programs and tables in the kernel.
+
+use crate::abi::{Flow, FlowKey, Server, Service, ServiceKey, Settings, Traffic};
+use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, MapError, PerCpuArray};
+use aya::programs::Xdp;
+use aya::{Ebpf, EbpfLoader};
+use std::fmt;
+use std::path::Path;
+
+/// The programs, built from `bpf/` by `cargo xtask bpf`.
+static FORWARD: &[u8] = aya::include_bytes_aligned!("../bpf/forward.bpf.o");
+
+/// Why something in the kernel did not happen.
+#[derive(Debug)]
+pub struct Error(pub String);
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// A sentence with its cause, down to the last one.
+pub(crate) fn because(what: impl fmt::Display, error: &dyn std::error::Error) -> Error {
+    let mut text = format!("{what}: {error}");
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        text.push_str(&format!(": {deeper}"));
+        cause = deeper.source();
+    }
+    Error(text)
+}
+
+/// How large the tables are.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Entries of the session table; a session takes two where answers come back this way.
+    pub flows: u32,
+}
+
+impl Default for Sizes {
+    fn default() -> Sizes {
+        Sizes { flows: 2 << 20 }
+    }
+}
+
+/// Tables that outlive the process, so that the next one goes on with them.
+const KEPT: [&str; 10] = [
+    "vips", "services", "servers", "tables", "flows", "live", "traffic", "events", "settings",
+    "macs",
+];
+
+/// Loaded programs and their tables.
+pub struct Kernel {
+    ebpf: Ebpf,
+}
+
+macro_rules! table {
+    ($name:ident, $kind:ident<$($arg:ty),+>, $doc:literal) => {
+        #[doc = $doc]
+        pub fn $name(&mut self) -> Result<$kind<&mut MapData, $($arg),+>, Error> {
+            let name = stringify!($name);
+            let map = self.ebpf.map_mut(name).ok_or_else(|| Error(format!("the program has no table '{name}'")))?;
+            $kind::try_from(map).map_err(|e| because(format!("table '{name}'"), &e))
+        }
+    };
+}
+
+impl Kernel {
+    /// Loads the programs. With `pins`, a folder of a BPF file system, the tables that are kept there
+    /// are taken over, and those that are not are put there.
+    pub fn load(sizes: Sizes, pins: Option<&Path>) -> Result<Kernel, Error> {
+        let mut loader = EbpfLoader::new();
+        loader.map_max_entries("flows", sizes.flows);
+        if let Some(folder) = pins {
+            for name in KEPT {
+                loader.map_pin_path(name, folder.join(name));
+            }
+        }
+        let mut ebpf = loader
+            .load(FORWARD)
+            .map_err(|e| because("the packet tables cannot be made", &e))?;
+        program(&mut ebpf)?
+            .load()
+            .map_err(|e| because("the packet program cannot be loaded", &e))?;
+        Ok(Kernel { ebpf })
+    }
+
+    table!(vips, HashMap<[u8; 16], u32>, "Virtual addresses: bits of [`crate::abi::vip`].");
+    table!(services, HashMap<ServiceKey, Service>, "What is served.");
+    table!(servers, Array<Server>, "Where it goes.");
+    table!(
+        tables,
+        ArrayOfMaps<Array<MapData, u32>>,
+        "Turns and hash rings: indices of servers."
+    );
+    table!(flows, HashMap<FlowKey, Flow>, "Sessions.");
+    table!(live, Array<u32>, "Connections by server.");
+    table!(
+        traffic,
+        PerCpuArray<Traffic>,
+        "What servers' sessions brought."
+    );
+    table!(
+        events,
+        PerCpuArray<u64>,
+        "What happened, by [`crate::abi::EVENTS`]."
+    );
+    table!(settings, Array<Settings>, "One entry.");
+    table!(macs, HashMap<u32, u64>, "Addresses of our interfaces on their links.");
+
+    /// The program for interfaces.
+    pub fn program(&mut self) -> Result<&mut Xdp, Error> {
+        program(&mut self.ebpf)
+    }
+
+    /// Puts a ring or a list of turns where new sessions look from now on.
+    pub fn set_table(&mut self, at: u32, entries: &[u32]) -> Result<(), Error> {
+        let failed = |e: MapError| because("a table of servers cannot be made", &e);
+        let size = u32::try_from(entries.len()).unwrap_or(u32::MAX).max(1);
+        let mut table: Array<MapData, u32> = Array::create(size, INNER_MAP).map_err(failed)?;
+        for (i, server) in (0..).zip(entries) {
+            table.set(i, server, 0).map_err(failed)?;
+        }
+        self.tables()?.set(at, &table, 0).map_err(failed)
+    }
+
+    /// A counter of events, over all processors.
+    pub fn event(&mut self, name: &str) -> u64 {
+        let Some(at) = crate::abi::EVENTS.iter().position(|e| *e == name) else {
+            return 0;
+        };
+        let counts = self.events().ok().and_then(|t| t.get(&(at as u32), 0).ok());
+        counts.map_or(0, |c| c.iter().sum())
+    }
+}
+
+/// `BPF_F_INNER_MAP`: tables of one place may differ in size.
+const INNER_MAP: u32 = 1 << 12;
+
+fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, Error> {
+    let program = ebpf.program_mut("mulgil");
+    let program = program.ok_or_else(|| Error("the object has no program".into()))?;
+    program
+        .try_into()
+        .map_err(|e: aya::programs::ProgramError| because("the program", &e))
+}
