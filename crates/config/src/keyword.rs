@@ -243,6 +243,7 @@ fn mark(name: &'static str) -> Option<&'static str> {
         _ if RULE_ORDER.contains(&name) => Some(name),
         _ if name.starts_with("http-check ") => Some("http-check"),
         _ if name.starts_with("tcp-check ") => Some("tcp-check"),
+        _ if name.starts_with("external-check ") => Some("external-check"),
         _ => None,
     }
 }

@@ -51,6 +51,7 @@ fn in_proxy(site: &Site, line: &str) -> Vec<String> {
     let checks = match line.split(' ').next() {
         Some("http-check") => " option httpchk\n",
         Some("tcp-check") => " option tcp-check\n",
+        Some("external-check") => " option external-check\n external-check command /bin/true\n",
         _ if line == "option external-check" && site.section & (4 | 8) != 0 => {
             " external-check command /bin/true\n"
         }

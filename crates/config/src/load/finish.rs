@@ -390,12 +390,19 @@ impl Loader<'_> {
                 "tcp-check",
                 matches!(draft.check.choice, Some(CheckChoice::Tcp)),
             ),
+            (
+                "external-check",
+                matches!(draft.check.choice, Some(CheckChoice::External)),
+            ),
         ] {
             if draft.has_back()
                 && !on
                 && let Some(place) = draft.marks.get(kind)
             {
-                let option = if kind == "tcp-check" { kind } else { "httpchk" };
+                let option = match kind {
+                    "http-check" => "httpchk",
+                    kind => kind,
+                };
                 let message = format!("'{kind}' has no effect without 'option {option}': add it");
                 self.at(place, Severity::Warning, message);
             }
