@@ -137,6 +137,18 @@ pub fn port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
+/// A port of the loopback on which nobody listens, and which nobody else is given: until the test's
+/// end it belongs to a socket that does nothing.
+pub fn refusing() -> u16 {
+    use socket2::{Domain, Socket, Type};
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+    socket.bind(&any.into()).expect("a port");
+    let bound = socket.local_addr().expect("an address");
+    std::mem::forget(socket);
+    bound.as_socket().expect("an IP address").port()
+}
+
 /// A running proxy.
 pub struct Proxy {
     child: Child,

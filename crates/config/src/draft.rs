@@ -103,14 +103,63 @@ pub mod model_keepalive {
 /// Check settings before the kind is sure.
 #[derive(Clone, Default)]
 pub struct CheckDraft {
-    pub http: bool,
-    pub tcp: bool,
-    pub udp: bool,
+    /// The last option that says what checks do.
+    pub choice: Option<CheckChoice>,
     /// Words of `option httpchk`.
-    pub send: Option<model::HttpCheckSend>,
-    pub steps: Vec<model::HttpCheckStep>,
-    pub script: Vec<model::TcpCheckStep>,
-    pub expects: bool,
+    pub option: RequestDraft,
+    /// `http-check` rules.
+    pub http: CheckRules,
+    /// `tcp-check` rules.
+    pub tcp: CheckRules,
+    /// `udp-check` rules.
+    pub udp: CheckRules,
+    /// The first rule that connects by TLS.
+    pub tls: Option<Place>,
+    /// Where `option external-check` stands.
+    pub external: Option<Place>,
+    /// `external-check command`.
+    pub command: Option<Arc<str>>,
+    /// `external-check path`.
+    pub path: Option<Arc<str>>,
+}
+
+/// What checks do, as options say it.
+#[derive(Clone)]
+pub enum CheckChoice {
+    /// `option httpchk`.
+    Http,
+    /// `option tcp-check`.
+    Tcp,
+    /// `option udp-check`.
+    Udp,
+    /// `option external-check`.
+    External,
+    /// An option that says all.
+    Kind(model::CheckKind),
+}
+
+/// Rules of one kind.
+#[derive(Clone, Default)]
+pub struct CheckRules {
+    pub steps: Vec<model::CheckStep>,
+    /// Lines so far, comments included.
+    pub lines: u32,
+    /// Of the line before, for the next rule.
+    pub comment: Option<Arc<str>>,
+    /// Words of the first request.
+    pub first: Option<RequestDraft>,
+    /// They are of the defaults: the first own rule takes their place.
+    pub inherited: bool,
+}
+
+/// A request as far as it is said.
+#[derive(Clone, Default)]
+pub struct RequestDraft {
+    pub method: Option<Arc<str>>,
+    pub uri: Option<Arc<rules::LogFormat>>,
+    pub version: Option<Arc<str>>,
+    pub headers: Vec<(Arc<str>, Arc<rules::LogFormat>)>,
+    pub body: Option<Arc<rules::LogFormat>>,
 }
 
 /// A name that must exist in the end.
@@ -202,6 +251,9 @@ impl Draft {
         draft.id = None;
         // Rules keep the ACLs they were read with; the names are known to their section only.
         draft.acls = Acls::default();
+        draft.check.http.inherited = true;
+        draft.check.tcp.inherited = true;
+        draft.check.udp.inherited = true;
         if section == sections::B {
             // What only a client side has is not for a backend.
             draft.front = Frontend::default();

@@ -298,10 +298,21 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         }
     ),
     keyword!(
+        "external-check",
+        "",
+        "",
+        "programs may check servers",
+        |r, l| {
+            l.exactly(0, "nothing")?;
+            r.global.external_check = true;
+            Ok(())
+        }
+    ),
+    keyword!(
         "insecure-fork-wanted",
         "",
         "",
-        "accepted: for external checks",
+        "programs may be started, for external checks",
         |r, l| {
             l.exactly(0, "nothing")?;
             r.global.insecure_fork = true;
@@ -669,6 +680,42 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         }
     ),
     keyword!(
+        "max-spread-checks",
+        "TIME",
+        "2s",
+        "the first checks are spread over no more than this",
+        |r, l| {
+            l.exactly(1, "a time")?;
+            let time = l.map(0, crate::units::time(l.arg(0), 1_000))?;
+            r.global.tuning.max_spread_checks = Some(time);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "spread-checks",
+        "PERCENT",
+        "5",
+        "intervals of checks vary by so much, 0 to 50",
+        |r, l| {
+            l.exactly(1, "a percentage")?;
+            let percent = l.map(0, crate::units::number(l.arg(0), 0, 50))?;
+            r.global.tuning.spread_checks = percent as u32;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tune.max-checks-per-thread",
+        "N",
+        "100",
+        "checks that a worker has under way at a time; 0 is no limit",
+        |r, l| {
+            l.exactly(1, "a number")?;
+            let most = l.map(0, crate::units::number(l.arg(0), 0, 65_535))?;
+            r.global.tuning.max_checks = most as u32;
+            Ok(())
+        }
+    ),
+    keyword!(
         "tune.stick-counters",
         "N",
         "3",
@@ -780,7 +827,6 @@ pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
     "httpclient.timeout.connect",
     "insecure-setuid-wanted",
     "limited-quic",
-    "max-spread-checks",
     "max-threads-per-group",
     "maxpipes",
     "maxzlibmem",
@@ -801,7 +847,6 @@ pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
     "profiling.memory",
     "profiling.tasks",
     "set-dumpable",
-    "spread-checks",
     "ssl-dh-param-file",
     "ssl-engine",
     "ssl-mode-async",
@@ -861,7 +906,6 @@ pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
     "tune.lua.service-timeout",
     "tune.lua.session-timeout",
     "tune.lua.task-timeout",
-    "tune.max-checks-per-thread",
     "tune.max-rules-at-once",
     "tune.maxaccept",
     "tune.maxpollevents",

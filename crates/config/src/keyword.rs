@@ -16,7 +16,7 @@ mod ruleset;
 mod stats;
 mod stick;
 
-pub use check::default_send;
+pub use check::finish as check_kind;
 pub use options::OPTIONS;
 pub use pages::error_file;
 pub use stick::read_table;
@@ -250,6 +250,7 @@ fn mark(name: &'static str) -> Option<&'static str> {
         _ if name.starts_with("http-check ") => Some("http-check"),
         _ if name.starts_with("tcp-check ") => Some("tcp-check"),
         _ if name.starts_with("udp-check ") => Some("udp-check"),
+        _ if name.starts_with("external-check ") => Some("external-check"),
         _ => None,
     }
 }

@@ -5,7 +5,7 @@ mod bind;
 mod server;
 
 pub use bind::{BIND_TLS_WORDS, BindDraft};
-pub use server::{SERVER_TLS_WORDS, ServerDraft};
+pub use server::{SERVER_TLS_WORDS, ServerDraft, for_rules};
 
 use crate::diag::Fault;
 use crate::draft::Line;

@@ -56,6 +56,10 @@ fn in_proxy(site: &Site, line: &str) -> Vec<String> {
         Some("tcp-check") => " option tcp-check\n",
         Some("udp-check") => ASKS,
         Some("option") if line.starts_with("option udp-check") => ASKS,
+        Some("external-check") => " option external-check\n external-check command /bin/true\n",
+        _ if line == "option external-check" && site.section & (4 | 8) != 0 => {
+            " external-check command /bin/true\n"
+        }
         Some("email-alert") => {
             " email-alert mailers post\n email-alert from a@b\n email-alert to c@d\n"
         }
@@ -68,7 +72,7 @@ fn in_proxy(site: &Site, line: &str) -> Vec<String> {
         _ => "http",
     };
     let text = format!(
-        "global\n log 127.0.0.1:514 local0\nmailers post\n mailer one 127.0.0.1:25\nhttp-errors pages\n errorfile 503 sorry.http\n\
+        "global\n log 127.0.0.1:514 local0\n external-check\nmailers post\n mailer one 127.0.0.1:25\nhttp-errors pages\n errorfile 503 sorry.http\n\
          {}\n mode {mode}\n log global\n{}{checks}{server} {line}\n\
          defaults\n mode http\n{TIMES}backend app\n server one 127.0.0.1:8080 check\n\
          backend clients\n stick-table type string size 100\n",
@@ -111,6 +115,14 @@ fn lines_of_proxies() -> Vec<(u8, String, &'static str, &'static str)> {
     all.chain(servers).chain(servers_tls).collect()
 }
 
+/// A keyword with its arguments; a variable's name stands right behind it.
+fn joined(name: &str, arguments: &str) -> String {
+    match arguments.starts_with('(') {
+        true => format!("{name}{arguments}"),
+        false => format!("{name} {arguments}"),
+    }
+}
+
 fn none(wrong: &[String]) {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
@@ -120,7 +132,7 @@ fn every_example_loads_in_every_section_it_is_for() {
     let mut wrong: Vec<String> = Vec::new();
     for (sections, name, _, example) in lines_of_proxies() {
         for site in SITES.iter().filter(|s| sections & s.section != 0) {
-            let line = format!("{name} {example}");
+            let line = joined(&name, example);
             let said = in_proxy(site, line.trim());
             if !said.is_empty() {
                 wrong.push(format!("{} / {line}: {said:?}", site.header));

@@ -1,5 +1,14 @@
 //! Active health checks: what is sent and what is expected.
 
+mod script;
+mod status;
+
+pub use script::{
+    CheckAction, CheckConnect, CheckExpect, CheckPayload, CheckPort, CheckScript, CheckStep,
+    CheckVar, HeaderMatch, HttpCheckSend, Match, TextHow, TextMatch, TextPattern, VarValue,
+};
+pub use status::{CheckStatus, Outcome};
+
 use crate::{Address, CheckTls, SendProxy};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,12 +26,16 @@ pub struct Check {
     pub rise: u32,
     /// `fall`: bad checks in a row until it is down; 3 when not set.
     pub fall: u32,
+    /// `check-deadline`: so long without a good check, and it is down whatever `fall` says.
+    pub deadline: Option<Duration>,
     /// `addr`.
     pub addr: Option<Address>,
     /// `port`.
     pub port: Option<u16>,
     /// Whether checks speak TLS, and how.
     pub tls: Option<CheckTls>,
+    /// How connections of rules speak TLS that ask for it (`connect … ssl`).
+    pub script_tls: Option<CheckTls>,
     /// How checks speak the PROXY protocol, if they do.
     pub send_proxy: Option<SendProxy>,
 }
@@ -35,9 +48,11 @@ impl Default for Check {
             downinter: None,
             rise: 2,
             fall: 3,
+            deadline: None,
             addr: None,
             port: None,
             tls: None,
+            script_tls: None,
             send_proxy: None,
         }
     }
@@ -59,77 +74,52 @@ pub struct AgentCheck {
 /// What a backend's checks do on the wire.
 #[derive(Clone, Debug, Default)]
 pub enum CheckKind {
-    /// Connect; with `tcp-check` lines, the script.
+    /// Connect.
     #[default]
     Tcp,
-    /// `option tcp-check` with its script.
-    TcpScript(Vec<TcpCheckStep>),
-    /// `option udp-check` with its script: datagrams sent and expected.
-    Udp(Vec<TcpCheckStep>),
-    /// `option httpchk` with `http-check` lines; never empty of a send step.
-    Http(Vec<HttpCheckStep>),
+    /// `option tcp-check` or `option httpchk` with their rules.
+    Script(CheckScript),
+    /// `option udp-check` with its rules: datagrams sent and expected.
+    Udp(CheckScript),
+    /// A conversation in a protocol that is known.
+    Probe(Probe),
+    /// An ICMP echo (`option icmp-check`).
+    Echo,
+    /// A handshake that is not finished (`option half-open-check`).
+    HalfOpen,
+    /// A program that is run (`option external-check`).
+    External(External),
 }
 
-/// One line of a `tcp-check` script.
-#[derive(Clone, Debug)]
-#[allow(missing_docs)] // manual section 4.2, `tcp-check`
-pub enum TcpCheckStep {
-    Connect {
-        port: Option<u16>,
-        ssl: bool,
-        send_proxy: bool,
-        linger: bool,
+/// Protocols that checks speak themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// `option redis-check`.
+    Redis,
+    /// `option smtpchk`: the command after the greeting.
+    Smtp(Arc<str>),
+    /// `option mysql-check`.
+    MySql {
+        /// `user`.
+        user: Option<Arc<str>>,
+        /// `pre-41`.
+        old: bool,
     },
-    Send(Arc<[u8]>),
-    SendFormat(Arc<rules::LogFormat>),
-    Expect(Expect),
-    Comment(Arc<str>),
+    /// `option pgsql-check user`.
+    PgSql(Arc<str>),
+    /// `option ldap-check`.
+    Ldap,
+    /// `option ssl-hello-chk`.
+    TlsHello,
 }
 
-/// One step of an HTTP check.
-#[derive(Clone, Debug)]
-#[allow(missing_docs)] // manual section 4.2, `http-check`
-pub enum HttpCheckStep {
-    Connect {
-        port: Option<u16>,
-        ssl: Option<bool>,
-        sni: Option<Arc<str>>,
-        send_proxy: bool,
-    },
-    Send(HttpCheckSend),
-    Expect(Expect),
-}
-
-/// `http-check send`, or the words of `option httpchk`.
-#[derive(Clone, Debug)]
-pub struct HttpCheckSend {
-    /// `meth`; `OPTIONS` when not set.
-    pub method: Arc<str>,
-    /// `uri` or `uri-lf`; `/` when not set.
-    pub uri: Arc<rules::LogFormat>,
-    /// `ver`: `HTTP/1.0` when not set.
-    pub version: Arc<str>,
-    /// `hdr NAME FMT`, in order.
-    pub headers: Vec<(Arc<str>, Arc<rules::LogFormat>)>,
-    /// `body` or `body-lf`.
-    pub body: Option<Arc<rules::LogFormat>>,
-}
-
-/// What an answer must be; `negated` turns the result round.
-#[derive(Clone, Debug)]
-#[allow(missing_docs)] // manual section 4.2, `http-check expect`, `tcp-check expect`
-pub enum Expect {
-    /// Status codes and ranges, for example 200-399.
-    Status {
-        negated: bool,
-        ranges: Vec<(u16, u16)>,
-    },
-    /// The status line's code as text matches the expression.
-    StatusRegex { negated: bool, regex: Arc<str> },
-    /// The body holds this.
-    String { negated: bool, needle: Arc<[u8]> },
-    /// The body matches.
-    Regex { negated: bool, regex: Arc<str> },
-    /// The stream holds these bytes (`binary`).
-    Binary { negated: bool, needle: Arc<[u8]> },
+/// A program that checks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct External {
+    /// `external-check command`.
+    pub command: Arc<str>,
+    /// `external-check path`.
+    pub path: Option<Arc<str>>,
+    /// The first address of the section that has one, and its port.
+    pub proxy: Option<(Arc<str>, Option<u16>)>,
 }

@@ -54,6 +54,12 @@ pub struct Tuning {
     pub http_maxhdr: usize,
     /// `tune.vars.*-max-size`, bytes.
     pub vars: rules::VarLimits,
+    /// `tune.max-checks-per-thread`; 0 is no limit.
+    pub max_checks: u32,
+    /// `spread-checks`, percent.
+    pub spread_checks: u32,
+    /// `max-spread-checks`.
+    pub max_spread_checks: Option<std::time::Duration>,
     /// `tune.http.logurilen`, bytes.
     pub http_logurilen: usize,
     /// `tune.http.cookielen`, bytes.
@@ -73,6 +79,9 @@ pub struct Tuning {
 impl Default for Tuning {
     fn default() -> Self {
         Tuning {
+            max_checks: 0,
+            spread_checks: 0,
+            max_spread_checks: None,
             bufsize: 16384,
             maxrewrite: 1024,
             packet_flows: 1_000_000,
@@ -176,6 +185,8 @@ pub struct Global {
     pub noreuseport: bool,
     /// `insecure-fork-wanted`, needed by external checks.
     pub insecure_fork: bool,
+    /// `external-check`.
+    pub external_check: bool,
     /// `tune.*`.
     pub tuning: Tuning,
 }

@@ -27,7 +27,11 @@ mod vrrp;
 pub use crate::tls::{CheckTls, ServerTls};
 pub use address::{Address, Host, PortSpec, SocketKind};
 pub use bind::{Bind, BindOptions};
-pub use check::{AgentCheck, Check, CheckKind, Expect, HttpCheckSend, HttpCheckStep, TcpCheckStep};
+pub use check::{
+    AgentCheck, Check, CheckAction, CheckConnect, CheckExpect, CheckKind, CheckPayload, CheckPort,
+    CheckScript, CheckStatus, CheckStep, CheckVar, External, HeaderMatch, HttpCheckSend, Match,
+    Outcome, Probe, TextHow, TextMatch, TextPattern, VarValue,
+};
 pub use compression::{Compression, CompressionAlgo};
 pub use diff::{Diff, diff};
 pub use error_pages::{ErrorLocation, ErrorPage, ErrorPages};

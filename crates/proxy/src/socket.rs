@@ -167,6 +167,15 @@ fn bind_source(
     result
 }
 
+/// The addresses of a connection over IP: ours and the peer's.
+pub fn ends(fd: RawFd) -> Option<(SocketAddr, SocketAddr)> {
+    // SAFETY: whoever asks holds the socket open for the whole call, and nothing here closes it.
+    let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
+    let socket = socket2::SockRef::from(&fd);
+    let (own, peer) = (socket.local_addr().ok()?, socket.peer_addr().ok()?);
+    own.as_socket().zip(peer.as_socket())
+}
+
 /// Starts a connection to a UNIX socket.
 pub fn connect_unix(path: &str) -> io::Result<OwnedFd> {
     start(new_stream(Domain::UNIX, None)?, &SockAddr::unix(path)?)

@@ -388,13 +388,18 @@ impl Ctx<'_> {
         }
     }
 
-    /// The next random number (xorshift64*, Vigna 2016).
+    /// The next random number.
     pub fn random(&self) -> u64 {
-        let mut x = self.rng.get().max(1);
-        x ^= x >> 12;
-        x ^= x << 25;
-        x ^= x >> 27;
-        self.rng.set(x);
-        x.wrapping_mul(0x2545_F491_4F6C_DD1D)
+        random(self.rng)
     }
+}
+
+/// The next random number of a generator with this state (xorshift64*, Vigna 2016).
+pub fn random(state: &Cell<u64>) -> u64 {
+    let mut x = state.get().max(1);
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
+    state.set(x);
+    x.wrapping_mul(0x2545_F491_4F6C_DD1D)
 }

@@ -32,27 +32,33 @@ pub use action::{LogLevelChange, Redirect, Reply, Rule, RuleSet, Service, Silenc
 pub use condition::Cond;
 pub use ctx::{
     Ctx, Facts, Inspection, LogFacts, NoFacts, SessionInfo, StreamInfo, Timeout, Timers, TlsInfo,
-    Wall,
+    Wall, random,
 };
 pub use date::{Zone, log_date, strftime};
 pub use error::{ParseError, nearest};
 pub use expr::Expr;
 pub use logformat::LogFormat;
 pub use pattern::{contains as network_contains, network, unhex};
-pub use sample::{Sample, Type};
+pub use sample::{Sample, Type, hex};
 pub use trace::{NoTrace, Tracer};
-pub use vars::{VarLimits, VarName, VarScope, Vars};
+pub use vars::{Condition as VarCondition, VarLimits, VarName, VarScope, Vars};
 
 use std::sync::LazyLock;
 
-/// Whether a regular expression can be used here; if not, why.
-pub fn check_regex(text: &str) -> Result<(), String> {
-    pattern::regex(text, false).map(|_| ())
-}
+/// A compiled regular expression of the language's own kind: bytes, no backreferences.
+#[derive(Clone, Debug)]
+pub struct Regex(regex::bytes::Regex);
 
-/// Whether bytes match an expression that [`check_regex`] has passed.
-pub fn regex_matches(text: &str, bytes: &[u8]) -> bool {
-    pattern::regex(text, false).is_ok_and(|r| r.is_match(bytes))
+impl Regex {
+    /// Compiles it, `fold`: without regard to case; says why when the engine here cannot have it.
+    pub fn new(text: &str, fold: bool) -> Result<Regex, String> {
+        pattern::regex(text, fold).map(Regex)
+    }
+
+    /// Whether it matches somewhere in these bytes.
+    pub fn is_match(&self, bytes: &[u8]) -> bool {
+        self.0.is_match(bytes)
+    }
 }
 
 /// What parsing may look at.

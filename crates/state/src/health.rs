@@ -3,9 +3,10 @@
 //! A counter from 0 to `rise + fall - 1`; from `rise` on the server is up. A good check of a
 //! server that is up jumps to the top; a bad one at `rise` falls to 0.
 
-mod status;
+mod finding;
 
-pub use status::{CheckStatus, Finding, Outcome};
+pub use finding::Finding;
+pub use model::{CheckStatus, Outcome};
 
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,8 @@ pub struct Health {
     fall: u32,
     counter: u32,
     stopping: bool,
+    /// When a check was last good; before the first, when it was first bad.
+    good: Option<Instant>,
     /// The last result.
     pub last: Finding,
     /// Its agent, once there was one.
@@ -69,6 +72,7 @@ impl Health {
             fall: fall.max(1),
             counter: rise,
             stopping: false,
+            good: None,
             last: Finding::of(CheckStatus::Unknown),
             agent: None,
             failed: 0,
@@ -126,8 +130,16 @@ impl Health {
         self.counter != 0 && self.counter != self.top()
     }
 
-    /// Takes one check's result at `now`.
-    pub fn on_result(&mut self, found: Finding, now: Instant) -> Noted {
+    /// When the silence since the last good check has lasted for `check-deadline`.
+    pub fn silent_at(&self, check: &model::Check) -> Option<Instant> {
+        self.passes()
+            .then(|| self.good?.checked_add(check.deadline?))
+            .flatten()
+    }
+
+    /// Takes one check's result at `now`. With `deadline` a failure ends a silence of that length:
+    /// the server is down, whatever tries are left.
+    pub fn on_result(&mut self, found: Finding, deadline: Option<Duration>, now: Instant) -> Noted {
         let before = (self.last.status, self.counter);
         let (was_up, was_stopping) = (self.is_up(), self.is_stopping());
         let outcome = found.status.outcome();
@@ -136,13 +148,16 @@ impl Health {
             Outcome::Neutral => return Noted::default(),
             Outcome::Failed => {
                 self.failed += u64::from(self.passes());
-                if self.counter > self.rise {
+                let since = *self.good.get_or_insert(now);
+                let silent = deadline.is_some_and(|d| now.saturating_duration_since(since) >= d);
+                if self.counter > self.rise && !silent {
                     self.counter -= 1;
                 } else {
                     (self.counter, self.stopping) = (0, false);
                 }
             }
             Outcome::Passed | Outcome::Conditional => {
+                self.good = Some(now);
                 self.counter = (self.counter + 1).min(self.top());
                 if self.passes() {
                     self.counter = self.top();
@@ -271,70 +286,4 @@ impl Health {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use CheckStatus::{L4Con as Bad, L4Ok as Good, L7OkCond as Cond};
-
-    fn run(health: &mut Health, results: &[CheckStatus]) -> Vec<Option<Change>> {
-        let now = Instant::now();
-        results
-            .iter()
-            .map(|r| health.on_result(Finding::of(*r), now).change)
-            .collect()
-    }
-
-    #[test]
-    fn one_failure_at_the_start_brings_a_server_down() {
-        assert_eq!(run(&mut Health::new(2, 3), &[Bad]), [Some(Change::Down)]);
-    }
-
-    #[test]
-    fn a_server_known_to_be_good_falls_after_fall_failures_in_a_row() {
-        let mut health = Health::new(2, 3);
-        let changes = run(&mut health, &[Good, Bad, Bad, Good, Bad, Bad, Bad]);
-        assert_eq!(
-            changes,
-            [None, None, None, None, None, None, Some(Change::Down)]
-        );
-        assert_eq!((health.failed, health.went_down), (5, 1));
-    }
-
-    #[test]
-    fn a_server_that_is_down_rises_after_rise_successes_in_a_row() {
-        let mut health = Health::new(3, 2);
-        run(&mut health, &[Bad]);
-        let changes = run(&mut health, &[Good, Good, Bad, Good, Good, Good]);
-        assert_eq!(changes, [None, None, None, None, None, Some(Change::Up)]);
-    }
-
-    #[test]
-    fn a_conditional_pass_stops_a_server_and_a_full_one_starts_it_again() {
-        let mut health = Health::new(2, 3);
-        let changes = run(&mut health, &[Good, Cond, Cond, Good]);
-        assert_eq!(
-            changes,
-            [None, Some(Change::Stopping), None, Some(Change::Running)]
-        );
-    }
-
-    #[test]
-    fn intervals_follow_the_state() {
-        let s = Duration::from_secs;
-        let check = model::Check {
-            inter: s(2),
-            fastinter: Some(s(1)),
-            downinter: Some(s(5)),
-            ..model::Check::default()
-        };
-        let mut health = Health::new(2, 3);
-        assert_eq!(health.interval(&check), s(1), "in doubt at the start");
-        run(&mut health, &[Good]);
-        assert_eq!(health.interval(&check), s(2));
-        run(&mut health, &[Bad]);
-        assert_eq!(health.interval(&check), s(1));
-        run(&mut health, &[Bad, Bad]);
-        assert_eq!(health.interval(&check), s(5));
-        run(&mut health, &[Good]);
-        assert_eq!(health.interval(&check), s(1));
-    }
-}
+mod tests;

@@ -86,6 +86,21 @@ impl Connector {
         Ok((connector, unknown))
     }
 
+    /// The same, offering other protocols.
+    pub fn offering(&self, protocols: &[Arc<str>]) -> Connector {
+        let mut config = ClientConfig::clone(&self.config.load());
+        config.alpn_protocols = protocols.iter().map(|p| p.as_bytes().to_vec()).collect();
+        Connector {
+            settings: ConnectorSettings {
+                alpn: protocols.to_vec(),
+                ..self.settings.clone()
+            },
+            provider: Arc::clone(&self.provider),
+            judge: Arc::clone(&self.judge),
+            config: ArcSwap::from_pointee(config),
+        }
+    }
+
     pub(crate) fn settings(&self) -> &ConnectorSettings {
         &self.settings
     }

@@ -3,6 +3,9 @@
 pub mod agent;
 pub mod announce;
 pub mod dns;
+pub mod icmp;
+pub mod probe;
 pub mod proxy;
 pub mod rdp;
+pub mod syn;
 pub mod vrrp;

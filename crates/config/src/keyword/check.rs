@@ -1,38 +1,96 @@
-//! `option httpchk`, `http-check`, `tcp-check`.
+//! `option httpchk`, `http-check`, `tcp-check`: what a backend's checks say and want to hear.
 
-use super::{Keyword, keyword, near, num};
+mod connect;
+mod expect;
+mod finish;
+mod probe;
+mod send;
+mod vars;
+
+pub use finish::finish;
+pub use probe::{external_check, mysql_check, of_kind, of_probe, pgsql_check, smtpchk};
+pub use send::httpchk;
+
+use super::{Keyword, keyword, near};
 use crate::diag::Fault;
 use crate::draft::sections::*;
-use crate::draft::{Draft, Line};
-use model::{Expect, HttpCheckSend, HttpCheckStep, TcpCheckStep};
+use crate::draft::{CheckRules, Draft, Line};
+use model::{CheckAction, CheckStep};
 use rules::LogFormat;
 use std::sync::Arc;
+
+/// Which kind of rules.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Http,
+    Tcp,
+    Udp,
+}
+
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Kind::Http => "http-check",
+            Kind::Tcp => "tcp-check",
+            Kind::Udp => "udp-check",
+        }
+    }
+
+    /// The rules of this kind; the first of a section takes the place of those of its defaults.
+    fn rules(self, d: &mut Draft) -> &mut CheckRules {
+        let rules = match self {
+            Kind::Http => &mut d.check.http,
+            Kind::Tcp => &mut d.check.tcp,
+            Kind::Udp => &mut d.check.udp,
+        };
+        if rules.inherited {
+            *rules = CheckRules::default();
+        }
+        rules
+    }
+}
 
 /// Keywords of checks.
 pub(super) static CHECK_KEYWORDS: &[Keyword] = &[
     keyword!(
-        "http-check expect",
+        "external-check command",
         BACK,
-        "[!] status|string|rstring|rstatus PATTERN",
-        "status 200-399",
-        "what a good answer is",
-        http_expect
+        "PROGRAM",
+        "/bin/true",
+        "the program that checks a server",
+        |d, l| {
+            l.exactly(1, "a program")?;
+            d.check.command = Some(l.arg(0).into());
+            Ok(())
+        }
     ),
     keyword!(
-        "http-check send",
+        "external-check path",
         BACK,
-        "[meth M] [uri U | uri-lf F] [ver V] [hdr NAME FMT]* [body B | body-lf F]",
-        "meth GET uri /status",
-        "what a check asks",
-        http_send
+        "PATH",
+        "/usr/bin:/bin",
+        "where that program looks for others",
+        |d, l| {
+            l.exactly(1, "a path")?;
+            d.check.path = Some(l.arg(0).into());
+            Ok(())
+        }
+    ),
+    keyword!(
+        "http-check comment",
+        BACK,
+        "TEXT",
+        "login",
+        "told when the next rule fails",
+        |d, l| comment(d, l, Kind::Http)
     ),
     keyword!(
         "http-check connect",
         BACK,
-        "[port N]",
-        "port 8080",
+        "[default] [port N|EXPR] [addr IP] [send-proxy] [ssl] [sni NAME] [alpn LIST] [linger] [proto NAME] [comment TEXT]",
+        "port 8080 addr 127.0.0.1 send-proxy linger comment web",
         "a check connects",
-        http_connect
+        |d, l| connect::connect(d, l, Kind::Http)
     ),
     keyword!(
         "http-check disable-on-404",
@@ -47,6 +105,22 @@ pub(super) static CHECK_KEYWORDS: &[Keyword] = &[
         }
     ),
     keyword!(
+        "http-check expect",
+        BACK,
+        "[min-recv N] [comment TEXT] [ok-status ST] [error-status ST] [tout-status ST] [on-success FMT] [on-error FMT] [status-code EXPR] [!] status|rstatus|hdr|fhdr|string|rstring|string-lf PATTERN",
+        "comment page status 200-399",
+        "what a good answer is",
+        |d, l| expect::expect(d, l, Kind::Http)
+    ),
+    keyword!(
+        "http-check send",
+        BACK,
+        "[meth M] [uri U | uri-lf F] [ver V] [hdr NAME FMT]* [body B | body-lf F] [comment TEXT]",
+        "meth GET uri /status",
+        "what a check asks",
+        send::request
+    ),
+    keyword!(
         "http-check send-state",
         BACK,
         "",
@@ -59,352 +133,170 @@ pub(super) static CHECK_KEYWORDS: &[Keyword] = &[
         }
     ),
     keyword!(
-        "tcp-check connect",
+        "http-check set-var",
         BACK,
-        "[port N] [linger]",
-        "port 8080",
-        "a check connects",
-        tcp_connect
+        "(NAME[,COND…]) EXPR",
+        "(check.port) int(8080)",
+        "set a variable of the check",
+        |d, l| vars::set(d, l, Kind::Http, false)
     ),
     keyword!(
-        "tcp-check expect",
+        "http-check set-var-fmt",
         BACK,
-        "[!] string|rstring|binary PATTERN",
-        "string +PONG",
-        "what a good answer holds",
-        tcp_expect
+        "(NAME[,COND…]) FMT",
+        "(check.name) %[srv_name]",
+        "set a variable of the check to a text",
+        |d, l| vars::set(d, l, Kind::Http, true)
     ),
     keyword!(
-        "tcp-check send-binary",
+        "http-check unset-var",
         BACK,
-        "HEX",
-        "50494e470d0a",
-        "a check sends bytes",
-        tcp_send_binary
-    ),
-    keyword!(
-        "tcp-check send",
-        BACK,
-        "TEXT",
-        "PING",
-        "a check sends text",
-        tcp_send
+        "(NAME)",
+        "(check.port)",
+        "forget a variable of the check",
+        |d, l| vars::unset(d, l, Kind::Http)
     ),
     keyword!(
         "tcp-check comment",
         BACK,
         "TEXT",
         "ping",
-        "shown when the next step fails",
-        tcp_comment
+        "told when the next rule fails",
+        |d, l| comment(d, l, Kind::Tcp)
+    ),
+    keyword!(
+        "tcp-check connect",
+        BACK,
+        "[default] [port N|EXPR] [addr IP] [send-proxy] [ssl] [sni NAME] [alpn LIST] [linger] [proto NAME] [comment TEXT]",
+        "port 8080 linger",
+        "a check connects",
+        |d, l| connect::connect(d, l, Kind::Tcp)
+    ),
+    keyword!(
+        "tcp-check expect",
+        BACK,
+        "[min-recv N] [comment TEXT] [ok-status ST] [error-status ST] [tout-status ST] [on-success FMT] [on-error FMT] [status-code EXPR] [!] string|rstring|string-lf|binary|rbinary|binary-lf PATTERN",
+        "string +PONG",
+        "what a good answer holds",
+        |d, l| expect::expect(d, l, Kind::Tcp)
+    ),
+    keyword!(
+        "tcp-check send",
+        BACK,
+        "TEXT [comment TEXT]",
+        "PING",
+        "a check sends text",
+        |d, l| send::bytes(d, l, Kind::Tcp, send::How::Text)
+    ),
+    keyword!(
+        "tcp-check send-binary",
+        BACK,
+        "HEX [comment TEXT]",
+        "50494e470d0a",
+        "a check sends bytes",
+        |d, l| send::bytes(d, l, Kind::Tcp, send::How::Hex)
+    ),
+    keyword!(
+        "tcp-check send-binary-lf",
+        BACK,
+        "HEXFMT [comment TEXT]",
+        "%[srv_name,hex]",
+        "a check sends the bytes that a format gives in hexadecimal",
+        |d, l| send::bytes(d, l, Kind::Tcp, send::How::HexFormat)
+    ),
+    keyword!(
+        "tcp-check send-lf",
+        BACK,
+        "FMT [comment TEXT]",
+        "%[srv_name]",
+        "a check sends what a format gives",
+        |d, l| send::bytes(d, l, Kind::Tcp, send::How::Format)
+    ),
+    keyword!(
+        "tcp-check set-var",
+        BACK,
+        "(NAME[,COND…]) EXPR",
+        "(check.port) int(8080)",
+        "set a variable of the check",
+        |d, l| vars::set(d, l, Kind::Tcp, false)
+    ),
+    keyword!(
+        "tcp-check set-var-fmt",
+        BACK,
+        "(NAME[,COND…]) FMT",
+        "(check.name) %[srv_name]",
+        "set a variable of the check to a text",
+        |d, l| vars::set(d, l, Kind::Tcp, true)
+    ),
+    keyword!(
+        "tcp-check unset-var",
+        BACK,
+        "(NAME)",
+        "(check.port)",
+        "forget a variable of the check",
+        |d, l| vars::unset(d, l, Kind::Tcp)
+    ),
+    keyword!(
+        "udp-check expect",
+        BACK,
+        "[min-recv N] [comment TEXT] … [!] string|rstring|string-lf|binary|rbinary|binary-lf PATTERN",
+        "string pong",
+        "what a good answer holds",
+        |d, l| expect::expect(d, l, Kind::Udp)
+    ),
+    keyword!(
+        "udp-check send",
+        BACK,
+        "TEXT [comment TEXT]",
+        "ping",
+        "a check sends a datagram",
+        |d, l| send::bytes(d, l, Kind::Udp, send::How::Text)
+    ),
+    keyword!(
+        "udp-check send-binary",
+        BACK,
+        "HEX [comment TEXT]",
+        "00ff",
+        "a check sends a datagram of these bytes",
+        |d, l| send::bytes(d, l, Kind::Udp, send::How::Hex)
     ),
 ];
 
+/// Adds a rule; a comment before it is its own unless it has one.
+fn push(d: &mut Draft, kind: Kind, action: CheckAction, comment: Option<Arc<str>>) {
+    let rules = kind.rules(d);
+    rules.lines += 1;
+    let speaks = !matches!(action, CheckAction::SetVar(_) | CheckAction::UnsetVar(_));
+    let before = if speaks { rules.comment.take() } else { None };
+    rules.steps.push(CheckStep {
+        action,
+        comment: comment.or(before),
+        number: rules.lines,
+    });
+}
+
+fn comment(d: &mut Draft, l: &mut Line<'_>, kind: Kind) -> Result<(), Fault> {
+    if l.arg(0).is_empty() {
+        return l.exactly(1, "a text");
+    }
+    l.surplus(1);
+    let rules = kind.rules(d);
+    rules.lines += 1;
+    rules.comment = Some(l.arg(0).into());
+    Ok(())
+}
+
+/// The value after the word at `at`.
+fn value<'a>(l: &Line<'a>, at: usize) -> Result<&'a str, Fault> {
+    match l.arg(at + 1) {
+        "" => l.fail(at, format!("'{}' wants a value after it", l.arg(at))),
+        value => Ok(value),
+    }
+}
+
+/// A text as a format: its percent signs are doubled, so that it parses to itself.
 fn fixed(text: &str) -> Arc<LogFormat> {
-    // A fixed text has its percent signs doubled, so that it parses to itself.
     Arc::new(LogFormat::parse(&text.replace('%', "%%"), &rules::Scope::bare()).unwrap_or_default())
-}
-
-/// What a check sends when nothing is said.
-pub fn default_send() -> HttpCheckSend {
-    HttpCheckSend {
-        method: "OPTIONS".into(),
-        uri: fixed("/"),
-        version: "HTTP/1.0".into(),
-        headers: Vec::new(),
-        body: None,
-    }
-}
-
-/// `option httpchk [URI | METHOD URI [VERSION [HOST]]]`.
-pub fn httpchk(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
-    d.check.http = true;
-    d.check.tcp = false;
-    if !l.arg(5).is_empty() {
-        return l.exactly(5, "a request");
-    }
-    let mut send = default_send();
-    match (l.arg(1), l.arg(2)) {
-        ("", _) => {}
-        (uri, "") => send.uri = fixed(uri),
-        (method, uri) => {
-            send.method = method.into();
-            send.uri = fixed(uri);
-        }
-    }
-    // What follows the version is the Host, or header lines joined by `\r\n` in older files.
-    let version = l.arg(3);
-    if !version.is_empty() {
-        let mut parts = version.split("\r\n");
-        if version.contains("\r\n") {
-            let message = "headers behind the version are an old way to name them: use 'http-check send hdr NAME VALUE'";
-            l.warnings.push(Fault::warning(l.skip + 3, message));
-        }
-        send.version = parts.next().unwrap_or("HTTP/1.0").into();
-        for header in parts {
-            if let Some((name, value)) = header.split_once(':') {
-                send.headers.push((name.trim().into(), fixed(value.trim())));
-            }
-        }
-    }
-    match l.arg(4) {
-        "" => {}
-        host => send.headers.push((
-            "Host".into(),
-            fixed(host.strip_prefix("Host: ").unwrap_or(host)),
-        )),
-    }
-    d.check.send = Some(send);
-    Ok(())
-}
-
-pub fn http_connect(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
-    let mut port = None;
-    let mut at = 0;
-    while !l.arg(at).is_empty() {
-        match l.arg(at) {
-            "port" => {
-                port = Some(num(l, at + 1, 1, 65535)? as u16);
-                at += 1;
-            }
-            "default" | "linger" => {}
-            other => return l.fail(at, connect_word("http-check", other)),
-        }
-        at += 1;
-    }
-    d.check.steps.push(HttpCheckStep::Connect {
-        port,
-        ssl: None,
-        sni: None,
-        send_proxy: false,
-    });
-    Ok(())
-}
-
-pub fn http_send(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
-    let mut send = d.check.send.clone().unwrap_or_else(default_send);
-    send.headers.clear();
-    let explicit = d.check.send.is_none();
-    if explicit {
-        send.method = "GET".into();
-    }
-    let mut at = 0;
-    while !l.arg(at).is_empty() {
-        let value = l.arg(at + 1);
-        match l.arg(at) {
-            "meth" => send.method = value.into(),
-            "uri" => send.uri = fixed(value),
-            "uri-lf" => send.uri = l.format(at + 1)?,
-            "ver" => send.version = value.into(),
-            "hdr" => {
-                send.headers.push((value.into(), l.format(at + 2)?));
-                at += 1;
-            }
-            "body" => send.body = Some(fixed(value)),
-            "body-lf" => send.body = Some(l.format(at + 1)?),
-            "comment" => {}
-            other => {
-                return l.fail(
-                    at,
-                    near(
-                        "http-check send word",
-                        other,
-                        &[
-                            "meth", "uri", "uri-lf", "ver", "hdr", "body", "body-lf", "comment",
-                        ],
-                    ),
-                );
-            }
-        }
-        if value.is_empty() {
-            return l.fail(at, format!("'{}' wants a value after it", l.arg(at)));
-        }
-        at += 2;
-    }
-    d.check.steps.push(HttpCheckStep::Send(send));
-    Ok(())
-}
-
-pub fn http_expect(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
-    let mut at = 0;
-    // Words that change how results are reported stand before the pattern.
-    while matches!(
-        l.arg(at),
-        "min-recv"
-            | "comment"
-            | "ok-status"
-            | "error-status"
-            | "tout-status"
-            | "on-success"
-            | "on-error"
-            | "status-code"
-    ) {
-        at += 2;
-    }
-    let negated = l.arg(at) == "!";
-    at += usize::from(negated);
-    let value = l.arg(at + 1);
-    if value.is_empty() {
-        return l.fail(
-            at,
-            "'http-check expect' wants a kind and a pattern, such as status 200",
-        );
-    }
-    if l.args().len() > at + 2 {
-        return l.exactly(at + 2, "one pattern");
-    }
-    let expect = match l.arg(at) {
-        "status" => {
-            let ranges = value.split(',').map(|r| {
-                let (low, high) = r.split_once('-').unwrap_or((r, r));
-                Some((low.parse::<u16>().ok()?, high.parse::<u16>().ok()?))
-            });
-            match ranges.collect::<Option<Vec<_>>>() {
-                Some(ranges) => Expect::Status { negated, ranges },
-                None => {
-                    return l.fail(
-                        at + 1,
-                        format!("'{value}' is no list of statuses, such as 200-399"),
-                    );
-                }
-            }
-        }
-        "rstatus" => Expect::StatusRegex {
-            negated,
-            regex: regex(l, at + 1)?,
-        },
-        "string" => Expect::String {
-            negated,
-            needle: value.as_bytes().into(),
-        },
-        "rstring" => Expect::Regex {
-            negated,
-            regex: regex(l, at + 1)?,
-        },
-        other => {
-            return l.fail(
-                at,
-                near(
-                    "expectation",
-                    other,
-                    &["status", "rstatus", "string", "rstring"],
-                ),
-            );
-        }
-    };
-    d.check.steps.push(HttpCheckStep::Expect(expect));
-    d.check.expects = true;
-    Ok(())
-}
-
-/// A regular expression that compiles.
-fn regex(l: &Line<'_>, at: usize) -> Result<Arc<str>, Fault> {
-    let text = l.arg(at);
-    rules::check_regex(text).or_else(|m| l.fail(at, m))?;
-    Ok(text.into())
-}
-
-/// The sentence for a word of `connect` that we do not have.
-fn connect_word(kind: &str, word: &str) -> String {
-    let known = [
-        "addr",
-        "send-proxy",
-        "via-socks4",
-        "ssl",
-        "sni",
-        "alpn",
-        "proto",
-        "comment",
-    ];
-    if known.contains(&word) {
-        return format!(
-            "'{kind} connect {word}' is something of HAProxy that mulgil does not have yet"
-        );
-    }
-    let what = format!("{kind} connect word");
-    near(&what, word, &["port", "linger", "default"])
-}
-
-pub fn tcp_connect(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
-    let (mut port, mut linger) = (None, false);
-    let mut at = 0;
-    while !l.arg(at).is_empty() {
-        match l.arg(at) {
-            "port" => {
-                port = Some(num(l, at + 1, 1, 65535)? as u16);
-                at += 1;
-            }
-            "linger" => linger = true,
-            "default" => {}
-            other => return l.fail(at, connect_word("tcp-check", other)),
-        }
-        at += 1;
-    }
-    d.check.script.push(TcpCheckStep::Connect {
-        port,
-        ssl: false,
-        send_proxy: false,
-        linger,
-    });
-    Ok(())
-}
-
-pub fn tcp_send(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
-    l.exactly(1, "a text")?;
-    d.check
-        .script
-        .push(TcpCheckStep::Send(l.arg(0).as_bytes().into()));
-    Ok(())
-}
-
-pub fn tcp_send_binary(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
-    l.exactly(1, "hexadecimal digits")?;
-    let bytes = unhex(l, 0)?;
-    d.check.script.push(TcpCheckStep::Send(bytes));
-    Ok(())
-}
-
-pub fn tcp_comment(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
-    l.exactly(1, "a text")?;
-    d.check.script.push(TcpCheckStep::Comment(l.arg(0).into()));
-    Ok(())
-}
-
-pub fn tcp_expect(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
-    let negated = l.arg(0) == "!";
-    let at = usize::from(negated);
-    let value = l.arg(at + 1);
-    if value.is_empty() {
-        return l.fail(
-            at,
-            "'tcp-check expect' wants a kind and a pattern, such as string +PONG",
-        );
-    }
-    if l.args().len() > at + 2 {
-        return l.exactly(at + 2, "one pattern");
-    }
-    let expect = match l.arg(at) {
-        "string" => Expect::String {
-            negated,
-            needle: value.as_bytes().into(),
-        },
-        "rstring" => Expect::Regex {
-            negated,
-            regex: regex(l, at + 1)?,
-        },
-        "binary" => Expect::Binary {
-            negated,
-            needle: unhex(l, at + 1)?,
-        },
-        other => {
-            return l.fail(
-                at,
-                near("expectation", other, &["string", "rstring", "binary"]),
-            );
-        }
-    };
-    d.check.script.push(TcpCheckStep::Expect(expect));
-    Ok(())
 }
 
 fn unhex(l: &Line<'_>, at: usize) -> Result<Arc<[u8]>, Fault> {

@@ -1,44 +1,18 @@
 //! Keywords of `mode udp`.
 
-use super::{Keyword, check, keyword, num};
+use super::{Keyword, keyword, num};
 use crate::draft::sections::*;
 
 /// What only sessions of datagrams have.
-pub(super) static DATAGRAM_KEYWORDS: &[Keyword] = &[
-    keyword!(
-        "udp-responses",
-        BACK,
-        "N",
-        "1",
-        "answers to each datagram after which a session is over; 0: none is awaited",
-        |d, l| {
-            l.exactly(1, "a number of datagrams")?;
-            d.back.udp_responses = Some(num(l, 0, 0, 1 << 20)?);
-            Ok(())
-        }
-    ),
-    keyword!(
-        "udp-check send-binary",
-        BACK,
-        "HEX",
-        "00ff",
-        "a check sends a datagram of these bytes",
-        check::tcp_send_binary
-    ),
-    keyword!(
-        "udp-check send",
-        BACK,
-        "TEXT",
-        "ping",
-        "a check sends a datagram",
-        check::tcp_send
-    ),
-    keyword!(
-        "udp-check expect",
-        BACK,
-        "[!] string|rstring|binary PATTERN",
-        "string pong",
-        "what a good answer holds",
-        check::tcp_expect
-    ),
-];
+pub(super) static DATAGRAM_KEYWORDS: &[Keyword] = &[keyword!(
+    "udp-responses",
+    BACK,
+    "N",
+    "1",
+    "answers to each datagram after which a session is over; 0: none is awaited",
+    |d, l| {
+        l.exactly(1, "a number of datagrams")?;
+        d.back.udp_responses = Some(num(l, 0, 0, 1 << 20)?);
+        Ok(())
+    }
+)];

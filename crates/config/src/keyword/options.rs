@@ -3,8 +3,11 @@
 use super::check;
 use crate::diag::Fault;
 use crate::draft::sections::*;
-use crate::draft::{Draft, Line};
-use model::{ConnectionMode, ForwardFor, LogFormatSpec, OriginalTo, Redispatch, RestrictNames};
+use crate::draft::{CheckChoice, Draft, Line};
+use model::{
+    CheckKind, ConnectionMode, ForwardFor, LogFormatSpec, OriginalTo, Probe, Redispatch,
+    RestrictNames,
+};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -52,6 +55,78 @@ macro_rules! option {
 
 /// All options.
 pub static OPTIONS: &[OptionDef] = &[
+    option!(
+        "external-check",
+        BACK,
+        "",
+        "",
+        "check health by a program",
+        check::external_check
+    ),
+    option!(
+        "half-open-check",
+        BACK,
+        "",
+        "",
+        "check health by a TCP handshake that is not finished",
+        |d, l| check::of_kind(d, l, CheckKind::HalfOpen)
+    ),
+    option!(
+        "icmp-check",
+        BACK,
+        "",
+        "",
+        "check health by an ICMP echo",
+        |d, l| check::of_kind(d, l, CheckKind::Echo)
+    ),
+    option!(
+        "ldap-check",
+        BACK,
+        "",
+        "",
+        "check health by an LDAPv3 bind",
+        |d, l| check::of_probe(d, l, Probe::Ldap)
+    ),
+    option!(
+        "mysql-check",
+        BACK,
+        "[user NAME [post-41|pre-41]]",
+        "user check",
+        "check health by MySQL's greeting, or a login",
+        check::mysql_check
+    ),
+    option!(
+        "pgsql-check",
+        BACK,
+        "user NAME",
+        "user check",
+        "check health by PostgreSQL's start",
+        check::pgsql_check
+    ),
+    option!(
+        "redis-check",
+        BACK,
+        "",
+        "",
+        "check health by Redis's PING",
+        |d, l| check::of_probe(d, l, Probe::Redis)
+    ),
+    option!(
+        "smtpchk",
+        BACK,
+        "[HELO|EHLO DOMAIN]",
+        "EHLO check.example",
+        "check health by SMTP's greeting",
+        check::smtpchk
+    ),
+    option!(
+        "ssl-hello-chk",
+        BACK,
+        "",
+        "",
+        "check health by the hello of TLS",
+        |d, l| check::of_probe(d, l, Probe::TlsHello)
+    ),
     option!(
         no "abortonclose",
         BACK,
@@ -502,8 +577,7 @@ pub static OPTIONS: &[OptionDef] = &[
         "",
         "check health by a script",
         |d, _| {
-            d.check.tcp = true;
-            d.check.http = false;
+            d.check.choice = Some(CheckChoice::Tcp);
             Ok(())
         }
     ),
@@ -551,9 +625,7 @@ pub static OPTIONS: &[OptionDef] = &[
         "",
         "check health by datagrams: see udp-check",
         |d, _| {
-            d.check.udp = true;
-            d.check.tcp = false;
-            d.check.http = false;
+            d.check.choice = Some(CheckChoice::Udp);
             Ok(())
         }
     ),

@@ -4,11 +4,11 @@ use super::Loader;
 use super::packet;
 use super::servers::{self, Finding};
 use crate::diag::Severity;
+use crate::draft::CheckChoice;
 use crate::draft::{Draft, ErrorLine, sections};
+use crate::keyword::check_kind;
 use crate::load::Loaded;
-use model::{
-    Address, Balance, CheckKind, Config, Host, HttpCheckStep, LogFormatSpec, Mode, Proxy, Resolvers,
-};
+use model::{Address, Balance, Config, Host, LogFormatSpec, Mode, Proxy, Resolvers};
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -52,6 +52,9 @@ impl Loader<'_> {
                 self.check_timeouts(draft);
                 self.refuse_packet_words(draft);
             }
+            self.trust_in_checks(draft);
+            self.allow_external(draft);
+            self.check_intervals(draft);
             self.fit_mode(draft);
             self.fit_sockets(draft);
             self.check_effects(draft);
@@ -227,6 +230,66 @@ impl Loader<'_> {
         }
     }
 
+    /// Rules of checks that speak TLS need to know whom to trust; what a server line does not say,
+    /// `global` may.
+    fn trust_in_checks(&mut self, draft: &mut Draft) {
+        let Some(place) = draft.check.tls.clone() else {
+            return;
+        };
+        let mut default = None;
+        for server in &mut draft.back.servers {
+            let Some(check) = server.check.as_mut().filter(|c| c.script_tls.is_none()) else {
+                continue;
+            };
+            let default = default
+                .get_or_insert_with(|| crate::tls::for_rules(None, &self.bases, self.source));
+            match default {
+                Some(tls) => Arc::make_mut(check).script_tls = Some(tls.clone()),
+                None => {
+                    let message = format!(
+                        "this connects by TLS, but server '{}' does not say whom to trust: add 'ca-file FILE' or 'verify none' there",
+                        server.name
+                    );
+                    self.at(&place, Severity::Error, message);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Programs are run only where `global` allows it, for they can do what they like.
+    fn allow_external(&mut self, draft: &Draft) {
+        let Some(place) = &draft.check.external else {
+            return;
+        };
+        if !draft.has_back() || !matches!(draft.check.choice, Some(CheckChoice::External)) {
+            return;
+        }
+        let missing = match (&draft.check.command, self.config.global.external_check) {
+            (None, _) => "'option external-check' names no program: add 'external-check command'",
+            (_, false) => "programs may not be run by default: add 'external-check' to 'global'",
+            _ => return,
+        };
+        self.at(place, Severity::Error, missing.to_string());
+    }
+
+    /// A check that may take as long as the interval is still under way when the next is due.
+    fn check_intervals(&mut self, draft: &Draft) {
+        let Some(patience) = draft.timeouts.check else {
+            return;
+        };
+        let slow = draft.back.servers.iter().find_map(|s| {
+            let check = s.check.as_ref()?;
+            (check.inter <= patience).then(|| (&s.name, check.inter))
+        });
+        if let Some((name, inter)) = slow {
+            let message = format!(
+                "'timeout check' of {patience:?} is not below the interval of {inter:?} between the checks of server '{name}': shorten it, or lengthen 'inter'"
+            );
+            self.at(&draft.place, Severity::Warning, message);
+        }
+    }
+
     fn check_timeouts(&mut self, draft: &Draft) {
         let t = &draft.timeouts;
         let mut missing = Vec::new();
@@ -335,18 +398,30 @@ impl Loader<'_> {
             self.at(place, Severity::Warning, message);
         }
         for (kind, on) in [
-            ("http-check", draft.check.http),
-            ("tcp-check", draft.check.tcp),
-            ("udp-check", draft.check.udp),
+            (
+                "http-check",
+                matches!(draft.check.choice, Some(CheckChoice::Http)),
+            ),
+            (
+                "tcp-check",
+                matches!(draft.check.choice, Some(CheckChoice::Tcp)),
+            ),
+            (
+                "udp-check",
+                matches!(draft.check.choice, Some(CheckChoice::Udp)),
+            ),
+            (
+                "external-check",
+                matches!(draft.check.choice, Some(CheckChoice::External)),
+            ),
         ] {
             if draft.has_back()
                 && !on
                 && let Some(place) = draft.marks.get(kind)
             {
-                let option = if kind == "http-check" {
-                    "httpchk"
-                } else {
-                    kind
+                let option = match kind {
+                    "http-check" => "httpchk",
+                    kind => kind,
                 };
                 let message = format!("'{kind}' has no effect without 'option {option}': add it");
                 self.at(place, Severity::Warning, message);
@@ -415,7 +490,10 @@ impl Loader<'_> {
             |(on, numbers): &(bool, crate::draft::model_keepalive::Numbers)| on.then_some(*numbers);
         draft.front.keepalive = keepalive(&draft.clitcpka);
         draft.back.keepalive = keepalive(&draft.srvtcpka);
-        draft.back.check = Arc::new(check_kind(&mut draft));
+        draft.back.check = Arc::new(check_kind(
+            std::mem::take(&mut draft.check),
+            &draft.front.binds,
+        ));
         draft.back.email = self.email_alert(&draft);
         draft.back.servers.shrink_to_fit();
         let errors = self.error_pages(std::mem::take(&mut draft.errors));
@@ -469,30 +547,6 @@ fn number<'a>(ids: impl Iterator<Item = &'a mut u32>, mut next: u32) {
         }
         next = next.saturating_add(1);
     }
-}
-
-/// What the check settings amount to.
-fn check_kind(draft: &mut Draft) -> CheckKind {
-    let check = std::mem::take(&mut draft.check);
-    if check.http {
-        let mut steps = check.steps;
-        if !steps.iter().any(|s| matches!(s, HttpCheckStep::Send(_))) {
-            let send = check.send.unwrap_or_else(crate::keyword::default_send);
-            let at = steps
-                .iter()
-                .position(|s| !matches!(s, HttpCheckStep::Connect { .. }))
-                .unwrap_or(steps.len());
-            steps.insert(at, HttpCheckStep::Send(send));
-        }
-        return CheckKind::Http(steps);
-    }
-    if check.udp {
-        return CheckKind::Udp(check.script);
-    }
-    if check.tcp && !check.script.is_empty() {
-        return CheckKind::TcpScript(check.script);
-    }
-    CheckKind::Tcp
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! What is wrong with the servers of a proxy, and where. The places of servers are not kept while
 //! reading, because there may be a million of them: their lines are found again.
 
+use crate::draft::CheckChoice;
 use crate::draft::{Draft, Place};
 use crate::lexer::{self, Variables};
-use model::{Address, Balance, PortSpec, Resolvers, Server, TcpCheckStep};
+use model::{Address, Balance, CheckAction, PortSpec, Resolvers, Server};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -161,17 +162,24 @@ fn lacks_check_port(server: &Server) -> bool {
 }
 
 impl crate::draft::CheckDraft {
-    /// Whether the rules say which port each connection goes to.
+    /// Whether the rules say which port the first connection goes to.
     fn names_port(&self) -> bool {
-        let mut ports = self.script.iter().filter_map(|s| match s {
-            TcpCheckStep::Connect { port, .. } => Some(port.is_some()),
+        let rules = match self.choice {
+            Some(CheckChoice::Http) => &self.http,
+            Some(CheckChoice::Tcp) => &self.tcp,
+            _ => return false,
+        };
+        let mut connects = rules.steps.iter().filter_map(|s| match &s.action {
+            CheckAction::Connect(c) => Some(c),
             _ => None,
         });
-        let mut http = self.steps.iter().filter_map(|s| match s {
-            model::HttpCheckStep::Connect { port, .. } => Some(port.is_some()),
-            _ => None,
-        });
-        ports.next().is_some_and(|p| p) || http.next().is_some_and(|p| p)
+        connects.next().is_some_and(|c| {
+            let own = c.addr.as_ref().map(|a| match a {
+                Address::Inet { port, .. } => matches!(port, PortSpec::Fixed(_)),
+                _ => false,
+            });
+            c.port.is_some() || own == Some(true)
+        })
     }
 }
 

@@ -2,8 +2,9 @@
 
 use super::Loader;
 use crate::diag::Severity;
+use crate::draft::CheckChoice;
 use crate::draft::Draft;
-use model::{Address, BindOptions, Mode, SendProxy, Server, SocketKind, TcpCheckStep};
+use model::{Address, BindOptions, CheckAction, Mode, SendProxy, Server, SocketKind};
 
 /// The mark of the first `bind` line whose address is for datagrams.
 pub(crate) const DATAGRAM_BIND: &str = "bind udp@";
@@ -69,10 +70,15 @@ impl Loader<'_> {
             let line = "tcp-request connection";
             errors.push((line, unfit(line, "expect-proxy", &draft.name)));
         }
-        if udp && draft.check.udp && draft.has_back() {
-            let script = &draft.check.script;
-            if !script.iter().any(|s| matches!(s, TcpCheckStep::Send(_)))
-                || !script.iter().any(|s| matches!(s, TcpCheckStep::Expect(_)))
+        let asks = matches!(draft.check.choice, Some(CheckChoice::Udp));
+        if udp && asks && draft.has_back() {
+            let script = &draft.check.udp.steps;
+            if !script
+                .iter()
+                .any(|s| matches!(s.action, CheckAction::Send(_)))
+                || !script
+                    .iter()
+                    .any(|s| matches!(s.action, CheckAction::Expect(_)))
             {
                 errors.push(("udp-check", format!(
                     "'option udp-check' of '{}' does not say what is asked and answered, and silence proves nothing: add 'udp-check send' and 'udp-check expect'",
@@ -82,7 +88,7 @@ impl Loader<'_> {
         }
         if !udp && draft.has_back() {
             for (keyword, said) in [
-                ("option udp-check", draft.check.udp),
+                ("option udp-check", asks),
                 ("udp-responses", draft.back.udp_responses.is_some()),
             ] {
                 if said {

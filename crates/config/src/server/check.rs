@@ -232,6 +232,16 @@ pub static SERVER_CHECK_WORDS: &[ServerWord] = &[
         Ok(())
     }),
     word!(
+        "check-deadline",
+        "TIME",
+        "30s",
+        "down after so long without a good check, whatever fall says",
+        |r, l, at| {
+            r.check.deadline = Some(time(l, at)?);
+            Ok(())
+        }
+    ),
+    word!(
         "check-send-proxy",
         "",
         "",

@@ -111,6 +111,12 @@ fn named(line: &mut Line<'_>, name: &str, at: usize, from: &Reading) -> Result<S
     };
     if let Some(tls) = &reading.tls {
         (server.tls, reading.check.tls) = tls.finish(line, own_place)?;
+        if reading.checked {
+            reading.check.script_tls = match &reading.check.tls {
+                Some(tls) => Some(tls.clone()),
+                None => crate::tls::for_rules(Some(tls), line.bases, line.source),
+            };
+        }
     }
     server.agent = agent(line, &reading.agent)?;
     server.check = reading.checked.then(|| match &from.shared_check {

@@ -4,7 +4,8 @@ use super::{
     TlsWord, ca_path, crt_path, protocols, read, verify, version, version_word, versions, word,
 };
 use crate::diag::Fault;
-use crate::draft::Line;
+use crate::draft::{Bases, Line};
+use crate::source::Source;
 use model::{CheckTls, ServerTls};
 use std::sync::Arc;
 use tls::{Connector, ConnectorSettings};
@@ -24,11 +25,11 @@ pub type ServerParts = (Option<Arc<ServerTls>>, Option<CheckTls>);
 
 impl ServerDraft {
     /// As `global` says.
-    fn new(line: &Line<'_>) -> ServerDraft {
+    fn new(bases: &Bases) -> ServerDraft {
         ServerDraft {
             settings: ConnectorSettings {
-                verify: line.bases.tls.server_verify,
-                preferences: line.bases.tls.server.clone(),
+                verify: bases.tls.server_verify,
+                preferences: bases.tls.server.clone(),
                 ..ConnectorSettings::default()
             },
             ..ServerDraft::default()
@@ -44,7 +45,7 @@ impl ServerDraft {
         if !SERVER_TLS_WORDS.iter().any(|w| w.name == line.arg(at)) {
             return Ok(None);
         }
-        let draft = draft.get_or_insert_with(|| Box::new(ServerDraft::new(line)));
+        let draft = draft.get_or_insert_with(|| Box::new(ServerDraft::new(line.bases)));
         read(SERVER_TLS_WORDS, draft, line, at)
     }
 
@@ -79,6 +80,22 @@ impl ServerDraft {
         });
         Ok((traffic, check))
     }
+}
+
+/// How rules of checks that ask for TLS speak it to a server with this TLS part, if that or
+/// `global` says whom to trust.
+pub fn for_rules(
+    draft: Option<&ServerDraft>,
+    bases: &Bases,
+    source: &dyn Source,
+) -> Option<CheckTls> {
+    let draft = draft.cloned().unwrap_or_else(|| ServerDraft::new(bases));
+    let read = |path: &str| source.read(path);
+    let made = Connector::new(draft.settings, &bases.tls.store, &read);
+    Some(CheckTls {
+        connector: made.ok()?.0,
+        sni: draft.check_sni,
+    })
 }
 
 /// The TLS words of `server`. The place given to a function is that of its argument.

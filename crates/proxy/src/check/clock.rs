@@ -25,6 +25,7 @@ pub enum Phase {
 pub struct Clock {
     begin: Instant,
     deadline: Cell<Instant>,
+    end: Option<Instant>,
     connect: Option<Duration>,
     answer: Option<Duration>,
     phase: Cell<Phase>,
@@ -50,11 +51,17 @@ impl Clock {
         Clock {
             begin,
             deadline: Cell::new(begin + connect.unwrap_or(inter)),
+            end: None,
             connect,
             answer: timeouts.check,
             phase: Cell::new(Phase::Connect),
             step: RefCell::default(),
         }
+    }
+
+    /// No later than this, whatever else is allowed.
+    pub fn at_latest(&mut self, end: Option<Instant>) {
+        self.end = end;
     }
 
     /// Says what is waited for from now on.
@@ -106,25 +113,31 @@ impl Clock {
             Phase::Answer => step.status.unwrap_or(CheckStatus::L7TimeOut),
             Phase::Program => CheckStatus::ProcTimeOut,
         };
-        Finding::of(status).because(step.info.as_str())
+        let mut found = Finding::of(status).because(step.info.as_str());
+        if status == CheckStatus::ProcTimeOut {
+            found = found.with_code(0u32);
+        }
+        found
     }
 
     async fn within<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
-        let mut sleep = pin!(tokio::time::sleep_until(self.deadline.get().into()));
+        let deadline = || {
+            let deadline = self.deadline.get();
+            self.end.map_or(deadline, |end| deadline.min(end)).into()
+        };
+        let mut sleep = pin!(tokio::time::sleep_until(deadline()));
         poll_fn(|cx| {
             if let std::task::Poll::Ready(result) = work.as_mut().poll(cx) {
                 return std::task::Poll::Ready(Some(result));
             }
             loop {
-                let deadline = self.deadline.get().into();
-                if sleep.deadline() != deadline {
-                    sleep.as_mut().reset(deadline);
-                }
-                std::task::ready!(sleep.as_mut().poll(cx));
-                if sleep.deadline() == self.deadline.get().into() {
+                let until = deadline();
+                if sleep.deadline() == until {
+                    std::task::ready!(sleep.as_mut().poll(cx));
                     return std::task::Poll::Ready(None);
                 }
+                sleep.as_mut().reset(until);
             }
         })
         .await

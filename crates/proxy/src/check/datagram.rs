@@ -1,12 +1,13 @@
 //! Checks by datagrams (`option udp-check`).
 
-use super::clock::{Clock, Phase};
+use super::clock::Phase;
 use super::dial::served_port;
-use super::probe::{holds, negated};
+use super::judge::{self, Verdict};
+use super::scene::Scene;
 use crate::socket::{self, Outgoing};
-use model::{Check, PortSpec, TcpCheckStep};
+use model::{CheckAction, CheckPayload, CheckScript, PortSpec};
+use state::Target;
 use state::health::{CheckStatus, Finding};
-use state::{Backend, Server, Target};
 use std::os::fd::OwnedFd;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -16,46 +17,45 @@ const LONGEST: usize = 65_536;
 
 /// Sends what the script says, and waits for what it expects. What else comes meanwhile is passed
 /// over, as somebody else's answer may be late.
-pub async fn script(
-    backend: &Backend,
-    server: &Server,
-    check: &Check,
-    steps: &[TcpCheckStep],
-    clock: &Clock,
-) -> Result<Finding, Finding> {
-    clock.enter(Phase::Answer);
-    let socket = open(backend, server, check)?;
+pub async fn run(scene: &Scene<'_>, script: &CheckScript) -> Result<Finding, Finding> {
+    scene.clock.enter(Phase::Answer);
+    let socket = open(scene)?;
     let refused = |e: std::io::Error| Finding::of(CheckStatus::L4Con).because(e.to_string());
-    for step in steps {
-        match step {
-            TcpCheckStep::Send(bytes) => {
+    let mut last = Finding::of(CheckStatus::L7Ok);
+    for step in &script.steps {
+        match &step.action {
+            CheckAction::Send(CheckPayload::Bytes(bytes)) => {
                 let sent = socket
                     .async_io(Interest::WRITABLE, |fd| send(fd, bytes))
                     .await;
                 sent.map_err(refused)?;
             }
-            TcpCheckStep::Expect(expect) => loop {
+            CheckAction::Expect(expect) => loop {
                 let mut answer = vec![0; LONGEST];
                 let n = socket
                     .async_io(Interest::READABLE, |fd| receive(fd, &mut answer))
                     .await
                     .map_err(refused)?;
-                let held = holds(expect, answer.get(..n).unwrap_or_default());
-                match (held, negated(expect)) {
-                    (true, false) | (false, true) => break,
-                    (true, true) => return Err(Finding::of(CheckStatus::L7Response)),
-                    (false, false) => {}
+                let holds = judge::bytes(scene, &expect.what, answer.get(..n).unwrap_or_default());
+                if holds || expect.negated {
+                    let verdict = Verdict {
+                        scene,
+                        expect,
+                        step,
+                    };
+                    last = verdict.on_bytes(holds)?;
+                    break;
                 }
             },
-            TcpCheckStep::SendFormat(_)
-            | TcpCheckStep::Comment(_)
-            | TcpCheckStep::Connect { .. } => {}
+            // Nothing else is said of datagrams.
+            _ => {}
         }
     }
-    Ok(Finding::of(CheckStatus::L7Ok))
+    Ok(last)
 }
 
-fn open(backend: &Backend, server: &Server, check: &Check) -> Result<AsyncFd<OwnedFd>, Finding> {
+fn open(scene: &Scene<'_>) -> Result<AsyncFd<OwnedFd>, Finding> {
+    let (backend, server, check) = (scene.backend, scene.server, scene.check);
     let unusable = |why: &'static str| Finding::of(CheckStatus::SockErr).because(why);
     let own = check.addr.as_ref().and_then(Target::of);
     let target = own.or_else(|| server.target().map(|t| (*t).clone()));

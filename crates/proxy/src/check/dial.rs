@@ -91,10 +91,11 @@ pub async fn connect(
                 .map_err(|e| failed(e.message()))?
         }
     };
-    // A check speaks for itself: there is no client to tell of.
+    // There is no client to tell of: version 1 tells of this connection, as HAProxy does, and
+    // version 2 has a command for it.
     let mut first = match route.send_proxy {
         None => Vec::new(),
-        Some(SendProxy::V1) => wire::proxy::line(None),
+        Some(SendProxy::V1) => wire::proxy::line(socket::ends(io.socket().raw())),
         Some(SendProxy::V2 { crc32c, .. }) => wire::proxy::header(None, &[], crc32c),
     };
     poll_fn(|cx| io.poll_established(cx, &mut first))

@@ -4,16 +4,25 @@
 //! the modules below; what its result means is decided by `state::health`.
 
 mod agent;
+mod answer;
 mod clock;
+mod converse;
 mod datagram;
 mod dial;
+mod external;
+mod judge;
+mod pace;
 mod probe;
+mod raw;
+mod scene;
+mod script;
 mod settle;
 
 pub use settle::observed;
 
 use crate::worker::Worker;
 use clock::Clock;
+use pace::Pace;
 use state::{Backend, Generation, Server};
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -28,6 +37,7 @@ pub async fn run(worker: Rc<Worker>) {
         tokio::task::spawn_local(write_news(Rc::clone(&worker)));
     }
     let watched = Rc::new(RefCell::new(HashSet::new()));
+    let pace = Rc::new(Pace::default());
     loop {
         let generation = worker.generation();
         for backend in &generation.backends {
@@ -47,6 +57,7 @@ pub async fn run(worker: Rc<Worker>) {
                             backend: Arc::clone(&backend.name),
                             server: Arc::clone(server),
                             kind,
+                            pace: Rc::clone(&pace),
                         };
                         let watched = Rc::clone(&watched);
                         tokio::task::spawn_local(async move {
@@ -108,6 +119,7 @@ struct Watch {
     backend: Arc<str>,
     server: Arc<Server>,
     kind: Kind,
+    pace: Rc<Pace>,
 }
 
 impl Watch {
@@ -115,28 +127,37 @@ impl Watch {
     async fn run(&self) {
         tokio::time::sleep(self.first_delay()).await;
         while let Some(backend) = self.current() {
+            let running = self.pace.enter(&self.worker).await;
             let begin = Instant::now();
             let Some(interval) = self.once(&backend, begin).await else {
                 return;
             };
-            drop(backend);
+            drop((backend, running));
+            let percent = self.worker.generation().config.global.tuning.spread_checks;
+            let interval = pace::spread(interval, percent, rules::random(&self.worker.rng));
             tokio::time::sleep(interval.saturating_sub(begin.elapsed())).await;
         }
     }
 
-    /// The first checks are spread over an interval of at most a second, so that a thousand
-    /// servers are not asked in one instant.
+    /// The first checks are spread over the interval of the servers, so that a thousand servers
+    /// are not asked in one instant (manual, `max-spread-checks`).
     fn first_delay(&self) -> Duration {
-        let settings = self.server.settings();
-        let interval = match self.kind {
-            Kind::Health => settings.check.as_ref().map(|c| c.inter),
-            Kind::Agent => settings.agent.as_ref().map(|a| a.inter),
+        let interval = |server: &Server| {
+            let settings = server.settings();
+            match self.kind {
+                Kind::Health => settings.check.as_ref().map(|c| c.inter),
+                Kind::Agent => settings.agent.as_ref().map(|a| a.inter),
+            }
         };
         let generation = self.worker.generation();
-        let backend = generation.backend(&self.backend);
-        let servers = backend.map_or(1, |b| b.servers().len().max(1));
-        let place = (self.server.id as usize).saturating_sub(1) % servers;
-        interval.unwrap_or_default().min(Duration::from_secs(1)) * place as u32 / servers as u32
+        let most = generation.config.global.tuning.max_spread_checks;
+        let own = interval(&self.server).unwrap_or_default();
+        let servers = generation
+            .backend(&self.backend)
+            .map_or(1, |b| b.servers().len().max(1)) as u32;
+        let place = self.server.id.saturating_sub(1) % servers;
+        own.min(most.unwrap_or(own))
+            .mul_f64(f64::from(place) / f64::from(servers))
     }
 
     /// The backend of now, if the server is still one of it.
@@ -154,12 +175,24 @@ impl Watch {
                 let check = self.server.settings().check.clone()?;
                 if self.server.has_check() && !maintained {
                     let timeouts = &backend.proxy().timeouts;
-                    let clock = Clock::new(begin, check.inter, timeouts);
-                    let probing = probe::health(backend, &self.server, &check, &clock);
+                    let mut clock = Clock::new(begin, check.inter, timeouts);
+                    let silent = self.server.health().silent_at(&check);
+                    // Where the silence is too long already, this one check is its last chance.
+                    clock.at_latest(silent.filter(|at| *at > begin));
+                    let probing =
+                        probe::health(&self.worker, backend, &self.server, &check, &clock);
                     let found = clock.bound(probing).await;
                     settle::health(&self.worker, backend, &self.server, found);
                 }
-                Some(self.server.health().interval(&check))
+                let health = self.server.health();
+                let interval = health.interval(&check);
+                let silent = health.silent_at(&check);
+                let silent = silent.map(|at| at.saturating_duration_since(begin));
+                Some(
+                    silent
+                        .filter(|s| !s.is_zero())
+                        .map_or(interval, |s| s.min(interval)),
+                )
             }
             Kind::Agent => {
                 let settings = self.server.settings().agent.clone()?;

@@ -30,9 +30,10 @@ pub fn observed(worker: &Worker, backend: &Arc<Backend>, server: &Server) {
 fn take(worker: &Worker, backend: &Arc<Backend>, server: &Server, found: Finding, agent: bool) {
     let now = Instant::now();
     let before = Standing::of(backend, server);
+    let deadline = server.settings().check.as_ref().and_then(|c| c.deadline);
     let mut health = server.health();
     let Noted { change, news } = match agent {
-        false => health.on_result(found, now),
+        false => health.on_result(found, deadline, now),
         true => health.on_agent(found, now),
     };
     let cause = change.and_then(|_| match agent {

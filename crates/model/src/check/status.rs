@@ -1,7 +1,5 @@
 //! What one check came to, with HAProxy's names (management.txt section 9.1, `check_status`).
 
-use std::time::Duration;
-
 /// The result of one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // what each means is said by `describe`
@@ -66,6 +64,16 @@ impl CheckStatus {
         }
     }
 
+    /// By its code.
+    pub fn by_code(code: &str) -> Option<CheckStatus> {
+        use CheckStatus::*;
+        let all = [
+            L4Ok, L4TimeOut, L4Con, L6Ok, L6TimeOut, L6Response, L7Ok, L7OkCond, L7TimeOut,
+            L7Response, L7Status,
+        ];
+        all.into_iter().find(|s| s.code() == code)
+    }
+
     /// In words.
     pub fn describe(self) -> &'static str {
         match self {
@@ -101,53 +109,5 @@ impl CheckStatus {
             CheckStatus::Unknown | CheckStatus::Init | CheckStatus::Checked => Outcome::Neutral,
             _ => Outcome::Failed,
         }
-    }
-}
-
-/// One check's result with all that is told of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// The result.
-    pub status: CheckStatus,
-    /// A code of the protocol: an HTTP status, an exit status.
-    pub code: Option<u32>,
-    /// What the server or the system said, or where a script ended; may be empty.
-    pub info: Box<str>,
-    /// How long the check took.
-    pub took: Duration,
-}
-
-impl Finding {
-    /// A result without code and text.
-    pub fn of(status: CheckStatus) -> Finding {
-        Finding {
-            status,
-            code: None,
-            info: "".into(),
-            took: Duration::ZERO,
-        }
-    }
-
-    /// The same with a code.
-    pub fn with_code(mut self, code: impl Into<u32>) -> Finding {
-        self.code = Some(code.into());
-        self
-    }
-
-    /// The same with a text.
-    pub fn because(mut self, info: impl Into<Box<str>>) -> Finding {
-        self.info = info.into();
-        self
-    }
-
-    /// Why it came to this, as log lines tell it.
-    pub fn reason(&self) -> String {
-        let code = self.code.map_or(String::new(), |c| format!(", code: {c}"));
-        let info = match &*self.info {
-            "" => String::new(),
-            info => format!(", info: \"{info}\""),
-        };
-        let (status, took) = (self.status.describe(), self.took.as_millis());
-        format!("{status}{code}{info}, check duration: {took}ms")
     }
 }

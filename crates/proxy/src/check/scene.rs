@@ -1,0 +1,142 @@
+//! What one check knows, and what its expressions may see: there is no client, but a server, its
+//! backend, and the answer so far.
+
+use super::clock::Clock;
+use super::dial::{self, Route};
+use crate::transport::Transport;
+use crate::worker::{Worker, wall_now};
+use http::Head;
+use model::{Check, CheckTls, SendProxy};
+use rules::{Ctx, Expr, LogFormat, Sample, SessionInfo, StreamInfo, Vars};
+use state::health::{CheckStatus, Finding};
+use state::{Backend, Generation, Server, Target, View};
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+/// One check while it runs.
+pub struct Scene<'a> {
+    /// Who checks.
+    pub worker: &'a Worker,
+    /// The server's backend.
+    pub backend: &'a Backend,
+    /// Who is checked.
+    pub server: &'a Server,
+    /// How.
+    pub check: &'a Check,
+    /// The time that is left.
+    pub clock: &'a Clock,
+    generation: Arc<Generation>,
+    session: SessionInfo,
+    stream: StreamInfo,
+    vars: RefCell<Vars>,
+    rng: Cell<u64>,
+}
+
+impl<'a> Scene<'a> {
+    /// A check that begins.
+    pub fn new(
+        worker: &'a Worker,
+        backend: &'a Backend,
+        server: &'a Server,
+        check: &'a Check,
+        clock: &'a Clock,
+    ) -> Scene<'a> {
+        let generation = worker.generation();
+        let limits = generation.config.global.tuning.vars;
+        Scene {
+            worker,
+            backend,
+            server,
+            check,
+            clock,
+            session: SessionInfo {
+                worker: worker.id as u32,
+                accepted: wall_now(),
+                ..SessionInfo::default()
+            },
+            stream: StreamInfo {
+                backend: Some(Arc::clone(&backend.name)),
+                backend_id: backend.id,
+                server: Some(Arc::clone(&server.name)),
+                server_id: server.id,
+                ..StreamInfo::default()
+            },
+            vars: RefCell::new(Vars::limited(limits)),
+            rng: Cell::new(worker.rng.get() ^ u64::from(server.uid) << 32 | 1),
+            generation,
+        }
+    }
+
+    /// Calls `f` with what expressions may see.
+    pub fn with<T>(&self, answer: Option<&mut Head>, f: impl FnOnce(&Ctx<'_>) -> T) -> T {
+        let view = View {
+            process: &self.worker.process,
+            generation: &self.generation,
+            now: std::time::Instant::now(),
+            tracked: None,
+        };
+        f(&Ctx {
+            session: &self.session,
+            stream: &self.stream,
+            now: wall_now(),
+            req: None,
+            res: answer,
+            req_body: &[],
+            captures: [&[], &[]],
+            vars: &self.vars,
+            facts: &view,
+            log: None,
+            rng: &self.rng,
+        })
+    }
+
+    /// What a format gives.
+    pub fn render(&self, format: &LogFormat, answer: Option<&mut Head>) -> Vec<u8> {
+        self.with(answer, |cx| {
+            let mut out = Vec::new();
+            format.render(cx, &mut out);
+            out
+        })
+    }
+
+    /// What an expression gives.
+    pub fn eval(&self, expr: &Expr, answer: Option<&mut Head>) -> Option<Sample<'static>> {
+        self.with(answer, |cx| expr.eval(cx).map(Sample::into_owned))
+    }
+
+    /// A number that nobody can guess from the one before.
+    pub fn random(&self) -> u64 {
+        self.with(None, |cx| cx.random())
+    }
+
+    /// Where checks of this server go when nothing else is said.
+    pub fn target(&self) -> Result<Target, Finding> {
+        let own = self.check.addr.as_ref().and_then(Target::of);
+        own.or_else(|| self.server.target().map(|t| (*t).clone()))
+            .ok_or_else(|| Finding::of(CheckStatus::SockErr).because("the server has no address"))
+    }
+
+    /// A connection as the server line has it.
+    pub async fn connect(&self) -> Result<Transport, Finding> {
+        let tls = self.check.tls.as_ref();
+        self.connect_to(self.target()?, self.check.port, tls, self.check.send_proxy)
+            .await
+    }
+
+    /// A connection.
+    pub async fn connect_to(
+        &self,
+        target: Target,
+        port: Option<u16>,
+        tls: Option<&CheckTls>,
+        send_proxy: Option<SendProxy>,
+    ) -> Result<Transport, Finding> {
+        let route = Route {
+            target,
+            port,
+            tls,
+            send_proxy,
+        };
+        dial::connect(self.backend, self.server, &route, self.clock).await
+    }
+}

@@ -1,0 +1,390 @@
+//! The rules of `http-check` and `tcp-check`, one after another (manual section 4.2).
+
+use super::answer::{Answer, LIMIT};
+use super::clock::{Phase, Timeout};
+use super::dial::{receive, send};
+use super::judge::{self, Verdict};
+use super::scene::Scene;
+use crate::transport::Transport;
+use model::{
+    CheckAction, CheckConnect, CheckExpect, CheckPayload, CheckPort, CheckScript, CheckStep,
+    CheckTls, HttpCheckSend, Match, SendProxy, VarValue,
+};
+use rules::Sample;
+use state::Target;
+use state::health::{CheckStatus, Finding};
+use std::sync::Arc;
+
+/// The connection of a script and what came on it.
+struct Line {
+    io: Transport,
+    linger: bool,
+    /// What came since the last bytes were sent, not as HTTP.
+    received: Vec<u8>,
+    /// The peer sends no more.
+    ended: bool,
+    /// The method of the request whose answer has not been read yet.
+    asked: Option<Arc<str>>,
+    answer: Option<Answer>,
+}
+
+/// Runs the rules; what the last one says is the result.
+pub async fn run(scene: &Scene<'_>, script: &CheckScript) -> Result<Finding, Finding> {
+    let mut line: Option<Line> = None;
+    let mut last = Finding::of(CheckStatus::L7Ok);
+    for step in &script.steps {
+        scene.clock.step(Timeout {
+            status: None,
+            info: waiting(script, step),
+        });
+        match &step.action {
+            CheckAction::Connect(rule) => {
+                close(line.take());
+                let io = connect(scene, rule).await;
+                let io = io.map_err(|found| located(found, script, step))?;
+                let tls = matches!(io, Transport::Tls(_));
+                line = Some(Line {
+                    io,
+                    linger: rule.linger,
+                    received: Vec::new(),
+                    ended: false,
+                    asked: None,
+                    answer: None,
+                });
+                let status = if tls {
+                    CheckStatus::L6Ok
+                } else {
+                    CheckStatus::L4Ok
+                };
+                last = Finding::of(status);
+            }
+            CheckAction::Send(payload) => {
+                let bytes = payload_of(scene, payload);
+                if let Some(line) = &mut line {
+                    line.received.clear();
+                    send(&mut line.io, &bytes).await?;
+                }
+                last = Finding::of(CheckStatus::L7Ok).with_code(0u32);
+            }
+            CheckAction::Request(request) => {
+                if let Some(line) = &mut line {
+                    line.answer = None;
+                    line.asked = Some(Arc::clone(&request.method));
+                    send(&mut line.io, &request_bytes(scene, request)).await?;
+                }
+            }
+            CheckAction::Expect(expect) => {
+                let Some(line) = &mut line else { continue };
+                scene.clock.enter(Phase::Answer);
+                scene.clock.step(Timeout {
+                    status: Some(expect.timeout),
+                    info: waiting(script, step),
+                });
+                last = match script.http {
+                    true => expect_http(scene, line, expect, step).await?,
+                    false => expect_bytes(scene, line, expect, step).await?,
+                };
+                if last.status == CheckStatus::L7OkCond && script.http && expect_404(scene, line) {
+                    return Ok(last);
+                }
+            }
+            CheckAction::SetVar(rule) => {
+                let answer = line.as_mut().and_then(|l| l.answer.as_mut());
+                let head = answer.map(|a| &mut a.head);
+                let value = match &rule.value {
+                    VarValue::Expr(expr) => scene.eval(expr, head),
+                    VarValue::Format(format) => Some(Sample::owned(scene.render(format, head))),
+                };
+                if let Some(value) = value {
+                    scene.with(None, |cx| cx.set_var(&rule.name, value, &rule.conditions));
+                }
+            }
+            CheckAction::UnsetVar(name) => scene.with(None, |cx| cx.unset_var(name)),
+        }
+    }
+    let sent_last = matches!(
+        script.steps.last().map(|s| &s.action),
+        Some(CheckAction::Send(_))
+    );
+    if !sent_last {
+        close(line.take());
+    }
+    if !script.http && last.info.is_empty() {
+        last.info = "(tcp-check)".into();
+    }
+    Ok(last)
+}
+
+/// Ends a connection on which all is said: by a reset, so that it leaves nothing behind here,
+/// unless the rule wants a clean end.
+fn close(line: Option<Line>) {
+    if let Some(line) = line
+        && !line.linger
+    {
+        line.io.socket().close_at_once();
+    }
+}
+
+/// Whether the answer is the 404 of `http-check disable-on-404`.
+fn expect_404(scene: &Scene<'_>, line: &Line) -> bool {
+    let status = line.answer.as_ref().map(|a| a.head.status());
+    scene.backend.side().disable_on_404 && status == Some(404)
+}
+
+/// Where a rule stands, for rules on bytes: HTTP's say what they saw.
+fn place(script: &CheckScript, step: &CheckStep, what: &str) -> String {
+    if script.http {
+        return String::new();
+    }
+    let comment = step
+        .comment
+        .as_ref()
+        .map_or(String::new(), |c| format!(" comment: '{c}'"));
+    match step.number {
+        0 => " at initial connection step of tcp-check".into(),
+        number => format!(" at step {number} of tcp-check ({what}){comment}"),
+    }
+}
+
+/// What is told when time runs out in this step.
+fn waiting(script: &CheckScript, step: &CheckStep) -> String {
+    let what = match &step.action {
+        CheckAction::Connect(rule) => connecting(rule),
+        CheckAction::Send(_) | CheckAction::Request(_) => "send".into(),
+        CheckAction::Expect(expect) => match &expect.what {
+            Match::Text(text) => format!("expect string '{}'", String::from_utf8_lossy(text)),
+            Match::Binary(bytes) => format!("expect binary '{}'", String::from_utf8_lossy(bytes)),
+            Match::Regex(_) => "expect regex".into(),
+            Match::BinaryRegex(_) => "expect binary regex".into(),
+            Match::TextFormat(_) => "expect log-format string".into(),
+            Match::BinaryFormat(_) => "expect log-format binary".into(),
+            Match::Status(_) | Match::StatusRegex(_) | Match::Header(_) => "expect".into(),
+        },
+        CheckAction::SetVar(_) | CheckAction::UnsetVar(_) => return String::new(),
+    };
+    place(script, step, &what)
+}
+
+fn connecting(rule: &CheckConnect) -> String {
+    match &rule.port {
+        Some(CheckPort::Fixed(port)) => format!("connect port {port}"),
+        _ => "connect".into(),
+    }
+}
+
+fn located(mut found: Finding, script: &CheckScript, step: &CheckStep) -> Finding {
+    if let CheckAction::Connect(rule) = &step.action {
+        let place = place(script, step, &connecting(rule));
+        found.info = format!("{}{place}", found.info).into();
+    }
+    found
+}
+
+async fn connect(scene: &Scene<'_>, rule: &CheckConnect) -> Result<Transport, Finding> {
+    let port = match &rule.port {
+        None => None,
+        Some(CheckPort::Fixed(port)) => Some(*port),
+        Some(CheckPort::Expr(expr)) => {
+            let value = scene.eval(expr, None).and_then(|v| v.to_int());
+            let port = value.and_then(|n| u16::try_from(n).ok()).filter(|p| *p > 0);
+            Some(port.ok_or_else(|| {
+                Finding::of(CheckStatus::SockErr).because("the expression gives no port")
+            })?)
+        }
+    };
+    let own = rule.addr.as_ref().and_then(Target::of);
+    let target = match own {
+        Some(target) => target,
+        None => scene.target()?,
+    };
+    let check = scene.check;
+    let server_tls = check.tls.as_ref().filter(|_| rule.default);
+    let mut tls: Option<CheckTls> = match rule.ssl {
+        true => check.script_tls.clone(),
+        false => server_tls.cloned(),
+    };
+    if let Some(tls) = &mut tls {
+        tls.sni = match (&rule.sni, rule.default) {
+            (Some(name), _) => Some(Arc::clone(name)),
+            (None, true) => tls.sni.take(),
+            (None, false) => None,
+        };
+        if !rule.alpn.is_empty() {
+            tls.connector = Arc::new(tls.connector.offering(&rule.alpn));
+        }
+    }
+    let send_proxy = match (rule.send_proxy, rule.default) {
+        (true, _) => check.send_proxy.or(Some(SendProxy::V1)),
+        (false, true) => check.send_proxy,
+        (false, false) => None,
+    };
+    let port = port.or(check.port);
+    scene
+        .connect_to(target, port, tls.as_ref(), send_proxy)
+        .await
+}
+
+fn payload_of(scene: &Scene<'_>, payload: &CheckPayload) -> Vec<u8> {
+    match payload {
+        CheckPayload::Bytes(bytes) => bytes.to_vec(),
+        CheckPayload::Format(format) => scene.render(format, None),
+        // What is no hexadecimal is nothing that could be sent.
+        CheckPayload::HexFormat(format) => {
+            rules::unhex(&scene.render(format, None)).unwrap_or_default()
+        }
+    }
+}
+
+fn request_bytes(scene: &Scene<'_>, request: &HttpCheckSend) -> Vec<u8> {
+    let body = request.body.as_ref().map(|b| scene.render(b, None));
+    let body = body.unwrap_or_default();
+    let mut out = Vec::new();
+    out.extend_from_slice(request.method.as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(&one_line(scene.render(&request.uri, None)));
+    out.push(b' ');
+    out.extend_from_slice(request.version.as_bytes());
+    out.extend_from_slice(b"\r\n");
+    let mut field = |name: &str, value: &[u8]| {
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value);
+        out.extend_from_slice(b"\r\n");
+    };
+    let mut kept = false;
+    for (name, value) in &request.headers {
+        // How the body is framed is said below.
+        let framing = ["content-length", "transfer-encoding"];
+        if framing.iter().any(|f| name.eq_ignore_ascii_case(f)) {
+            continue;
+        }
+        kept |= name.eq_ignore_ascii_case("connection");
+        field(name, &one_line(scene.render(value, None)));
+    }
+    if scene.backend.side().check_send_state {
+        field("X-Haproxy-Server-State", server_state(scene).as_bytes());
+    }
+    if !body.is_empty() {
+        field("Content-Length", body.len().to_string().as_bytes());
+    }
+    if !kept && &*request.version != "HTTP/1.0" {
+        field("Connection", b"close");
+    }
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(&body);
+    out
+}
+
+/// Without what would end a line of a request.
+fn one_line(mut text: Vec<u8>) -> Vec<u8> {
+    text.retain(|b| !matches!(b, b'\r' | b'\n' | 0));
+    text
+}
+
+/// The value of `X-Haproxy-Server-State` (manual, `http-check send-state`).
+fn server_state(scene: &Scene<'_>) -> String {
+    let (server, backend) = (scene.server, scene.backend);
+    let health = server.health();
+    let (at, of) = health.progress();
+    let word = match (health.passes(), health.is_stopping()) {
+        (true, true) => "NOLB",
+        (true, false) => "UP",
+        (false, _) => "DOWN",
+    };
+    let doubt = match health.in_doubt() && at != of {
+        true => format!(" {at}/{of}"),
+        false => String::new(),
+    };
+    drop(health);
+    let (address, port) = match server.target().as_deref() {
+        Some(target @ Target::Tcp { ip, .. }) => {
+            let port = target.socket(None).map_or(0, |s| s.port());
+            (ip.to_string(), port.to_string())
+        }
+        _ => ("unix".into(), "unix".into()),
+    };
+    let node = &scene.worker.process.node;
+    format!(
+        "{word}{doubt}; address={address}; port={port}; name={}/{}; node={node}; weight={}/{}; scur={}/{}; qcur={}",
+        backend.name,
+        server.name,
+        server.weight(),
+        backend.total_weight(),
+        server.sessions.now(),
+        backend.sessions().now(),
+        server.queued.now(),
+    )
+}
+
+/// An `expect` on bytes as they come.
+async fn expect_bytes(
+    scene: &Scene<'_>,
+    line: &mut Line,
+    expect: &CheckExpect,
+    step: &CheckStep,
+) -> Result<Finding, Finding> {
+    let least = expect.min_recv.unwrap_or(0) as usize;
+    loop {
+        let over = line.ended || line.received.len() >= LIMIT;
+        if !over && (line.received.is_empty() || line.received.len() < least) {
+            line.ended = !receive(&mut line.io, &mut line.received).await;
+            continue;
+        }
+        if line.received.is_empty() {
+            let text = format!("TCPCHK got an empty response at step {}", step.number);
+            let found = Finding::of(CheckStatus::L7Response);
+            return Err(found.because(judge::commented(text, step)));
+        }
+        let holds = judge::bytes(scene, &expect.what, &line.received);
+        // With `min-recv 0` what has come decides; else more may still change it.
+        let sure = over || holds || expect.min_recv == Some(0);
+        if sure {
+            let verdict = Verdict {
+                scene,
+                expect,
+                step,
+            };
+            return verdict.on_bytes(holds);
+        }
+        line.ended = !receive(&mut line.io, &mut line.received).await;
+    }
+}
+
+/// An `expect` on an HTTP answer.
+async fn expect_http(
+    scene: &Scene<'_>,
+    line: &mut Line,
+    expect: &CheckExpect,
+    step: &CheckStep,
+) -> Result<Finding, Finding> {
+    if let Some(method) = line.asked.take() {
+        line.answer = Some(Answer::read(&mut line.io, &method).await?);
+    }
+    let Some(answer) = &mut line.answer else {
+        return Err(Finding::of(CheckStatus::L7Response));
+    };
+    let verdict = Verdict {
+        scene,
+        expect,
+        step,
+    };
+    // A server that is down stays down, whatever it says of its end.
+    if answer.head.status() == 404
+        && scene.backend.side().disable_on_404
+        && scene.server.health().passes()
+    {
+        return Ok(Finding::of(CheckStatus::L7OkCond).with_code(404u32));
+    }
+    if let Some(holds) = judge::head(scene, &expect.what, &mut answer.head) {
+        return verdict.on_answer(holds, answer);
+    }
+    loop {
+        let least = expect.min_recv.unwrap_or(0) as usize;
+        let enough = answer.complete || answer.body.len() >= least;
+        let holds = enough && judge::bytes(scene, &expect.what, &answer.body);
+        if holds || answer.complete || (enough && expect.min_recv == Some(0)) {
+            return verdict.on_answer(holds, answer);
+        }
+        answer.more(&mut line.io).await?;
+    }
+}
