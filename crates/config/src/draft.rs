@@ -272,6 +272,8 @@ pub struct Bases {
     pub ca_base: Option<String>,
     pub crt_base: Option<String>,
     pub tls: crate::tls::Defaults,
+    /// The lists of patterns read so far.
+    pub lists: Arc<rules::PatternLists>,
 }
 
 impl<'a> Line<'a> {
@@ -392,6 +394,7 @@ impl<'a> Line<'a> {
         let scope = Scope {
             acls,
             read_file: &read,
+            lists: Some(&self.bases.lists),
         };
         parse(&self.texts(at), &scope).map_err(|e| Fault::rule(e, self.skip + at))
     }

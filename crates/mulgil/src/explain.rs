@@ -39,7 +39,7 @@ pub fn main(args: &[String]) -> i32 {
             quiet: true,
             ..Args::default()
         };
-        let mut read = run::load(&args, &Machine);
+        let mut read = run::load(&args, &Machine, None);
         match read.config.take() {
             Some(config) => explain(&question, Arc::new(config)),
             None => Err("the configuration cannot be used".into()),

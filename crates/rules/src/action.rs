@@ -1,6 +1,7 @@
 //! Actions, and rules made of them (manual section 4.4 of 3.x, `http-request` and so on in 2.6).
 
 mod answer;
+mod lists;
 mod normalize;
 mod parse;
 mod table;
@@ -142,6 +143,7 @@ pub(crate) enum Action {
         time_ms: u64,
         at_least: Option<u64>,
     },
+    ChangeList(Box<lists::ListChange>),
     /// Accepted for what it means to others; nothing to do here.
     Nothing,
 }
@@ -159,7 +161,10 @@ pub struct ActionDef {
     pub(crate) parse: words::ParseFn,
 }
 
-pub use table::ACTIONS;
+/// All actions.
+pub fn actions() -> impl Iterator<Item = &'static ActionDef> {
+    [table::ACTIONS, lists::ACTIONS].into_iter().flatten()
+}
 
 /// One rule: an action and when it is taken.
 #[derive(Clone, Debug)]
@@ -426,6 +431,7 @@ fn apply(action: &Action, cx: &mut Ctx<'_>, effects: &mut Effects) {
             cx.set_var(name, value, conditions);
         }
         Action::UnsetVar(name) => cx.unset_var(name),
+        Action::ChangeList(change) => change.apply(cx),
         Action::SetTos(tos) => effects.tos = Some(*tos),
         Action::SetMark(mark) => effects.mark = Some(*mark),
         Action::EarlyHint(name, format) => {

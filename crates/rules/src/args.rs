@@ -2,7 +2,7 @@
 
 use crate::acl::Named;
 use crate::digest::Digest;
-use crate::map::Map;
+use crate::lists::Matcher;
 use crate::pattern::Match;
 use crate::vars::VarName;
 use crate::{Scope, Type};
@@ -113,7 +113,7 @@ pub enum Arg {
     /// Numbers of nested fields.
     Fields(Box<[u64]>),
     /// A map.
-    Map(Arc<Map>),
+    Map(Arc<Matcher>),
     /// An ACL.
     Acl(Named),
 }
@@ -318,8 +318,13 @@ fn one(kind: ArgKind, text: &str, scope: &Scope<'_>) -> Result<Arg, String> {
                 .map(Arg::Fields)
                 .ok_or_else(|| "a field's number such as 48.59.1".into())
         }
-        ArgKind::Map(how, output) => Map::load(text, how, output, scope)
-            .map(|map| Arg::Map(Arc::new(map)))
+        ArgKind::Map(how, output) => scope
+            .list(text, true, true)
+            .and_then(|list| {
+                list.matcher(how, false, output)
+                    .map_err(|(at, fault)| format!("entry {}: {fault}", at + 1))
+            })
+            .map(Arg::Map)
             .map_err(|e| format!("a map that can be read ({e})")),
         ArgKind::Acl => Named::parse(text, scope)
             .map(Arg::Acl)

@@ -17,6 +17,7 @@ mod error;
 mod expr;
 mod fetch;
 mod json;
+mod lists;
 mod logformat;
 mod map;
 mod pattern;
@@ -36,13 +37,15 @@ pub use ctx::{
 pub use date::{Zone, log_date, strftime};
 pub use error::{ParseError, nearest};
 pub use expr::Expr;
+pub use lists::{Change, Entry, Listed, Matcher, PatternList, PatternLists};
 pub use logformat::LogFormat;
-pub use pattern::{contains as network_contains, network, unhex};
+pub use pattern::contains as network_contains;
+pub use pattern::{MATCHES, Match, PatternFault, network, unhex};
 pub use sample::{Sample, Type};
 pub use trace::{NoTrace, Tracer};
 pub use vars::{VarLimits, VarName, VarScope, Vars};
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 /// Whether a regular expression can be used here; if not, why.
 pub fn check_regex(text: &str) -> Result<(), String> {
@@ -60,6 +63,8 @@ pub struct Scope<'a> {
     pub acls: &'a Acls,
     /// Reads a file that a pattern list or an answer's body comes from.
     pub read_file: &'a dyn Fn(&str) -> Result<Vec<u8>, String>,
+    /// The lists of patterns, where what is read belongs to a configuration.
+    pub lists: Option<&'a PatternLists>,
 }
 
 impl Scope<'_> {
@@ -69,6 +74,15 @@ impl Scope<'_> {
         Scope {
             acls: &NO_ACLS,
             read_file: &|path| Err(format!("'{path}' cannot be read from here")),
+            lists: None,
+        }
+    }
+
+    /// The list of a file. `map`: its lines have a key and a value; `used`: it is looked up here.
+    fn list(&self, name: &str, map: bool, used: bool) -> Result<Arc<PatternList>, String> {
+        match self.lists {
+            Some(lists) => lists.file(name, map, used, self.read_file),
+            None => PatternLists::default().file(name, map, used, self.read_file),
         }
     }
 }
@@ -80,7 +94,7 @@ pub mod hash {
 
 /// The tables that the language is made of, for documentation and for "did you mean".
 pub mod table {
-    pub use crate::action::ACTIONS;
+    pub use crate::action::actions;
     pub use crate::convert::converters;
     pub use crate::fetch::{acl_names, fetches};
     pub use crate::tags::TAGS;

@@ -121,12 +121,13 @@ fn holds(condition: &str) -> bool {
         "static path_end .css",
         "listed path_beg -i -f list",
     ] {
-        acls.add(&line.split(' ').collect::<Vec<_>>(), &none)
+        acls.add(&line.split(' ').collect::<Vec<_>>(), &none, None)
             .expect("an ACL");
     }
     let scope = Scope {
         acls: &acls,
         read_file: &none,
+        lists: None,
     };
     let words: Vec<&str> = condition.split(' ').collect();
     let cond = Cond::parse(&words, &scope).unwrap_or_else(|e| panic!("{condition}: {}", e.message));
@@ -245,6 +246,7 @@ fn rule(words: &[&str]) -> Result<Rule, rules::ParseError> {
         &Scope {
             acls: &acls,
             read_file: &|_| Ok(b"x".to_vec()),
+            lists: None,
         },
     )
 }
@@ -354,7 +356,7 @@ proptest! {
         let words: Vec<&str> = text.split(' ').collect();
         let _ = rule(&words);
         let acls = Acls::default();
-        let _ = Cond::parse(&words, &Scope { acls: &acls, read_file: &|_| Err(String::new()) });
-        let _ = Acls::default().add(&words, &|_| Err(String::new()));
+        let _ = Cond::parse(&words, &Scope { acls: &acls, read_file: &|_| Err(String::new()), lists: None });
+        let _ = Acls::default().add(&words, &|_| Err(String::new()), None);
     }
 }

@@ -127,6 +127,7 @@ fn value(text: &str) -> Result<String, String> {
     let scope = Scope {
         acls: bare.acls,
         read_file: &|path| Ok(path.as_bytes().to_vec()),
+        lists: None,
     };
     let expr = Expr::parse(text, &scope).map_err(|e| format!("{text}: {}", e.message))?;
     let value = expr.eval(&cx).map(|s| s.to_text().into_owned());

@@ -5,6 +5,7 @@ mod certificates;
 mod conversation;
 mod limits;
 mod malformed;
+mod patterns;
 mod process;
 mod servers;
 mod sessions;
@@ -73,6 +74,7 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
     ]
     .into_iter()
     .flatten()
+    .chain(patterns::commands())
 }
 
 fn with_frontend(w: &World<'_>, args: &[&str], f: impl FnOnce(&Arc<Frontend>) -> Said) -> Said {

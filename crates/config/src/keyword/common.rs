@@ -17,7 +17,7 @@ pub(super) static COMMON: &[Keyword] = &[
         "declare an ACL",
         |d, l| {
             let read = |path: &str| l.source.read(path);
-            let result = d.acls.add(&l.texts(0), &read);
+            let result = d.acls.add(&l.texts(0), &read, Some(&l.bases.lists));
             result.map_err(|e| Fault::rule(e, l.skip))
         }
     ),
