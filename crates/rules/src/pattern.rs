@@ -227,7 +227,8 @@ pub fn int_texts(texts: &[String]) -> Result<Vec<String>, (usize, PatternFault)>
         }
         let bad = || (i, PatternFault::Number(text.clone()));
         let number = || text.trim().parse::<i64>().map_err(|_| bad());
-        ranges.push(match operator {
+        // A range says itself where it begins and ends.
+        ranges.push(match operator.filter(|_| !text.contains(':')) {
             Some("gt") => format!("{}:", number()?.saturating_add(1)),
             Some("ge") => format!("{}:", number()?),
             Some("lt") => format!(":{}", number()?.saturating_sub(1)),
