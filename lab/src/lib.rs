@@ -3,6 +3,8 @@
 //! The same scenario runs against `mulgil` and, where it is installed, against Debian's `haproxy`,
 //! which is the oracle. Everything is on the loopback, bounded in time, and ended by its pid.
 
+pub mod net;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
@@ -54,6 +56,11 @@ impl Program {
             name: "haproxy",
             path,
         })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> String {
+        self.path.to_string_lossy().into_owned()
     }
 
     /// A command that starts it.
@@ -377,6 +384,17 @@ impl Client {
     /// Connects to a port of the loopback.
     pub fn connect(port: u16) -> Client {
         Client::connect_to(([127, 0, 0, 1], port).into())
+    }
+
+    /// Connects to a port of the loopback from an address of it.
+    pub fn connect_from(source: [u8; 4], port: u16) -> Client {
+        let kind = (socket2::Domain::IPV4, socket2::Type::STREAM);
+        let socket = socket2::Socket::new(kind.0, kind.1, None).expect("a socket");
+        let from = SocketAddr::from((source, 0));
+        socket.bind(&from.into()).expect("an address");
+        let to = SocketAddr::from(([127, 0, 0, 1], port));
+        socket.connect(&to.into()).expect("it listens");
+        Client::of(socket.into())
     }
 
     /// Connects to an address.

@@ -5,8 +5,16 @@ use lab::{Folder, Program, port};
 /// Lines of a `listen` section in HTTP mode; capital words stand for files.
 const LINES: &str = include_str!("verdicts/lines.txt");
 
+const RDP: &str = "in 'mode http' there is none: what has no effect is said";
+
 /// Where our verdict is another, and why.
-const DIFFERS: [(&str, &str); 27] = [
+const DIFFERS: [(&str, &str); 30] = [
+    (
+        "option http-use-htx",
+        "gone from the language, and so is what it could turn off: a warning",
+    ),
+    ("balance rdp-cookie", RDP),
+    ("persist rdp-cookie", RDP),
     (
         "tcp-request content accept if { req.len gt 5 }",
         "content is looked at in both modes here",

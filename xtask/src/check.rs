@@ -15,17 +15,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &["http", "rules", "model", "tls"]),
     ("proxy", &["http", "rules", "model", "state", "tls", "wire"]),
     ("admin", &["http", "rules", "model", "state", "tls"]),
-    ("failover", &["model", "wire"]),
+    ("failover", &["model", "state", "wire"]),
     ("packet", &["model", "state"]),
     (
         "mulgil",
         &[
-            "http", "rules", "model", "state", "config", "proxy", "admin", "tls", "packet",
+            "http", "rules", "model", "state", "config", "proxy", "admin", "tls", "failover",
+            "packet",
         ],
     ),
     ("lab", &[]),
     ("bench", &[]),
-    ("xtask", &["rules", "config", "admin"]),
+    ("xtask", &["rules", "model", "state", "config", "admin"]),
 ];
 
 /// Licences that may be linked.
@@ -45,10 +46,16 @@ const LICENCES: &[&str] = &[
 ];
 
 /// Crates that may be there in two versions, and why.
-const DOUBLES: &[(&str, &str)] = &[(
-    "syn",
-    "procedural macros of two generations, at build time only",
-)];
+const DOUBLES: &[(&str, &str)] = &[
+    (
+        "syn",
+        "procedural macros of two generations, at build time only",
+    ),
+    (
+        "synstructure",
+        "procedural macros of two generations, at build time only",
+    ),
+];
 
 /// Files that may have more than [`LONGEST`] lines, and why.
 const LONG_FILES: &[(&str, &str)] = &[

@@ -49,6 +49,14 @@ fn document() -> String {
                 .collect(),
         },
         Part {
+            title: "Keywords of `vrrp` sections, which HAProxy does not have",
+            known: "",
+            ours: config::table::VRRP_KEYWORDS
+                .iter()
+                .map(|k| owned(k.name, k.doc))
+                .collect(),
+        },
+        Part {
             title: "Options",
             known: include_str!("../../crates/config/src/known/options.txt"),
             ours: config::table::OPTIONS

@@ -1,10 +1,14 @@
-//! `cargo xtask bench | bpf [--check] | check | coverage [--check] | profile LOAD`: what no compiler checks.
+//! `cargo xtask bench | bpf [--check] | check | coverage [--check] | profile LOAD |
+//! schedulers [--check|--time]`: what no compiler checks.
 
 mod bench;
 mod bpf;
 mod check;
+mod choosing;
 mod coverage;
 mod profile;
+mod schedulers;
+mod simulation;
 
 use std::process::exit;
 
@@ -19,8 +23,11 @@ fn main() {
         ["coverage"] => coverage::run(false),
         ["coverage", "--check"] => coverage::run(true),
         ["profile", load] => profile::run(load),
+        ["schedulers"] => schedulers::run(false),
+        ["schedulers", "--time"] => choosing::run(),
+        ["schedulers", "--check"] => schedulers::run(true),
         _ => Err(vec![
-            "usage: cargo xtask bench [...] | bpf [--check] | check | coverage [--check] | profile LOAD"
+            "usage: cargo xtask bench [...] | bpf [--check] | check | coverage [--check] | profile LOAD | schedulers [--check|--time]"
                 .to_string(),
         ]),
     };

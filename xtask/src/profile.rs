@@ -2,7 +2,7 @@
 //! many system calls a request costs it and haproxy.
 
 use crate::bench::arena::{Folder, Programs};
-use crate::bench::loads::{LOADS, Load, Section};
+use crate::bench::loads::{LOADS, Load};
 use crate::bench::measure::{Contestant, Extent, Stage};
 use crate::bench::peers::Peer;
 use std::collections::BTreeMap;
@@ -59,9 +59,10 @@ fn profile(load: &Load) -> Result<(), String> {
 
 /// What is counted by: requests, or in TCP mode so many bytes.
 fn unit(load: &Load) -> (&'static str, f64) {
-    match load.section {
-        Section::Tcp => ("MiB", (1 << 20) as f64),
-        _ => ("request", 1.0),
+    if load.is_transfer() {
+        ("MiB", (1 << 20) as f64)
+    } else {
+        ("request", 1.0)
     }
 }
 

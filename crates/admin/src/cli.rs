@@ -3,7 +3,7 @@
 use crate::commands::{self, Command};
 use model::CliLevel;
 use rules::Wall;
-use state::{Generation, Process, Sessions};
+use state::{Generation, Process, Sessions, VirtualRouters};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ pub struct World<'a> {
 }
 
 /// What only the program itself can do.
-pub trait System {
+pub trait System: VirtualRouters {
     /// Reads the words of a `server` line for a backend, its name first.
     fn server(&self, backend: &str, words: &[&str]) -> Result<model::Server, String>;
     /// Has the sockets of a frontend take connections, refuse them, or closes them.

@@ -55,7 +55,12 @@ pub(crate) fn address(server: &Server) -> (String, i32) {
             port: PortSpec::Offset(offset),
         }) => (ip.to_string(), *offset),
         Some(Target::Tcp { ip, .. }) => (ip.to_string(), 0),
-        _ => ("-".into(), 0),
+        Some(_) => ("-".into(), 0),
+        None => match server.port() {
+            PortSpec::Fixed(port) => ("-".into(), i32::from(port)),
+            PortSpec::Offset(offset) => ("-".into(), offset),
+            _ => ("-".into(), 0),
+        },
     }
 }
 
@@ -63,15 +68,22 @@ pub(crate) fn address(server: &Server) -> (String, i32) {
 /// enables it.
 fn admin_bits(server: &Server) -> u8 {
     let admin = server.admin();
-    let inherited = admin.0 & (Admin::INHERITED_MAINT | Admin::INHERITED_DRAIN);
+    let inherited = admin.0 & (Admin::INHERITED_MAINT | Admin::INHERITED_DRAIN | Admin::UNRESOLVED);
     let forced = admin.0 & (Admin::FORCED_MAINT | Admin::CONFIGURED_MAINT) != 0;
     let maintenance = if forced { Admin::FORCED_MAINT } else { 0 };
+    let named = match server.given() {
+        Some(_) => NAMED_WHILE_RUNNING,
+        None => 0,
+    };
     let configured = match server.settings().disabled {
         true => Admin::CONFIGURED_MAINT,
         false => 0,
     };
-    maintenance | configured | inherited | admin.0 & Admin::FORCED_DRAIN
+    maintenance | configured | inherited | named | admin.0 & Admin::FORCED_DRAIN
 }
+
+/// The bit of a name that the file does not have.
+const NAMED_WHILE_RUNNING: u8 = 1 << 6;
 
 /// The dump of all backends, or of one.
 pub(crate) fn dump(
@@ -128,7 +140,7 @@ fn line(process: &Process, backend: &Backend, server: &Server, now: Instant, out
     let check = settings.check.as_deref();
     let _ = writeln!(
         out,
-        "{} {} {} {} {ip} {operational} {} {} {} {since} {} {result} {value} {check_state} {agent_state} 0 0 {} {port} - {} {} {} {} {}",
+        "{} {} {} {} {ip} {operational} {} {} {} {since} {} {result} {value} {check_state} {agent_state} 0 0 {} {port} {} {} {} {} {} {}",
         backend.id,
         backend.name,
         server.id,
@@ -141,7 +153,8 @@ fn line(process: &Process, backend: &Backend, server: &Server, now: Instant, out
         } else {
             1
         },
-        settings.hostname.as_deref().unwrap_or("-"),
+        server.hostname().as_deref().unwrap_or("-"),
+        server.service().as_deref().unwrap_or("-"),
         u8::from(settings.tls.is_some()),
         check.and_then(|c| c.port).unwrap_or(0),
         ip_of(check.and_then(|c| c.addr.as_ref())),

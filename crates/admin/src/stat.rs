@@ -289,6 +289,9 @@ fn frontend_row(process: &Process, frontend: &Frontend, now: Instant) -> Row {
 /// tracks another is as that one.
 pub fn status_of(server: &Server, tracked: Option<&Server>) -> String {
     let admin = server.admin();
+    if admin.0 & Admin::UNRESOLVED != 0 && !Admin(admin.0 & !Admin::UNRESOLVED).in_maintenance() {
+        return "MAINT (resolution)".into();
+    }
     if admin.in_maintenance() {
         return match tracked.filter(|_| admin.0 & Admin::INHERITED_MAINT != 0) {
             Some(t) => format!("MAINT (via {}/{})", t.backend, t.name),

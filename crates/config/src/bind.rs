@@ -49,6 +49,44 @@ fn text(line: &Line<'_>, at: usize, what: &str) -> Result<Arc<str>, Fault> {
     }
 }
 
+/// The name of a network namespace, which must be there.
+pub fn namespace(line: &Line<'_>, at: usize) -> Result<Arc<str>, Fault> {
+    let name = text(line, at, "the name of a network namespace")?;
+    let folders = ["/run/netns", "/var/run/netns"];
+    let mut names = folders
+        .iter()
+        .filter_map(|f| line.source.list(f))
+        .flatten()
+        .filter_map(|path| path.rsplit('/').next().map(str::to_string));
+    if names.any(|n| n == *name) {
+        return Ok(name);
+    }
+    line.fail(
+        at,
+        format!("there is no network namespace '{name}' on this machine: make it by 'ip netns add {name}'"),
+    )
+}
+
+/// The name of a congestion control that this machine has.
+pub fn congestion(line: &Line<'_>, at: usize) -> Result<Arc<str>, Fault> {
+    const AVAILABLE: &str = "/proc/sys/net/ipv4/tcp_available_congestion_control";
+    let name = text(line, at, "the name of a congestion control")?;
+    let Ok(list) = line.source.read(AVAILABLE) else {
+        return line.fail(
+            at,
+            format!("'cc {name}' cannot be checked: {AVAILABLE} is not there"),
+        );
+    };
+    let list = String::from_utf8_lossy(&list).trim().to_string();
+    if list.split_whitespace().any(|n| n == &*name) {
+        return Ok(name);
+    }
+    line.fail(
+        at,
+        format!("this machine has no congestion control '{name}': use one of {list}"),
+    )
+}
+
 /// All words that `bind` understands. The place given to a function is that of its argument.
 pub static BIND_WORDS: &[BindWord] = &[
     word!(
@@ -68,6 +106,16 @@ pub static BIND_WORDS: &[BindWord] = &[
         "connections that may wait to be accepted",
         |o, l, at| {
             o.backlog = Some(num(l, at, 1, 1 << 30)?);
+            Ok(())
+        }
+    ),
+    word!(
+        "cc",
+        "NAME",
+        "reno",
+        "the congestion control of its connections",
+        |o, l, at| {
+            o.congestion = Some(congestion(l, at)?);
             Ok(())
         }
     ),
@@ -127,6 +175,17 @@ pub static BIND_WORDS: &[BindWord] = &[
         }
     ),
     word!(
+        "maxconn",
+        "N",
+        "500",
+        "connections at a time that came in here",
+        |o, l, at| {
+            let most = num(l, at, 0, 1 << 30)?;
+            o.maxconn = (most > 0).then_some(most);
+            Ok(())
+        }
+    ),
+    word!(
         "mode",
         "OCTAL",
         "660",
@@ -158,6 +217,16 @@ pub static BIND_WORDS: &[BindWord] = &[
         o.name = Some(text(l, at, "a name")?);
         Ok(())
     }),
+    word!(
+        "namespace",
+        "NAME",
+        "blue",
+        "listen in this network namespace",
+        |o, l, at| {
+            o.namespace = Some(namespace(l, at)?);
+            Ok(())
+        }
+    ),
     word!(
         "nice",
         "N",
@@ -431,6 +500,7 @@ pub fn stats_socket(line: &mut Line<'_>) -> Result<model::StatsSocket, Fault> {
     let mut rest = Line {
         words: &kept,
         warnings: Vec::new(),
+        table_uses: Default::default(),
         ..*line
     };
     let read = options(&mut rest, 1);

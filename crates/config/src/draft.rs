@@ -5,7 +5,9 @@ use crate::fingerprint::Fingerprint;
 use crate::lexer::Word;
 use crate::source::{DefaultPath, Source};
 use model::{Backend, Frontend, HttpOptions, LogSetting, Mode, ProxyKind, StatsPage, Timeouts};
+use rules::stick::TableUse;
 use rules::{Acls, Rule, Scope};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -60,6 +62,7 @@ pub struct Draft {
     pub tcp_request_content: Vec<Rule>,
     pub tcp_response_content: Vec<Rule>,
     pub inspect_delay: Option<std::time::Duration>,
+    pub independent_streams: bool,
     pub front: Frontend,
     pub back: Backend,
     pub acls: Acls,
@@ -69,8 +72,13 @@ pub struct Draft {
     pub references: Vec<Reference>,
     /// Names of userlists that must exist.
     pub userlist_references: Vec<Reference>,
+    pub resolvers_references: Vec<Reference>,
     /// Names of servers that must exist here.
     pub server_references: Vec<Reference>,
+    /// `stick-table`.
+    pub stick_table: Option<(model::StickTable, Place)>,
+    /// Stick tables that rules use.
+    pub table_uses: Vec<(TableUse, Place)>,
     /// The first line of each keyword that has no effect without something said elsewhere.
     pub marks: BTreeMap<&'static str, Place>,
     /// Keywords of lines that were refused: what they would have set is not missing, too.
@@ -159,6 +167,7 @@ impl Draft {
             tcp_request_content: Vec::new(),
             tcp_response_content: Vec::new(),
             inspect_delay: None,
+            independent_streams: false,
             front: Frontend::default(),
             back: Backend::default(),
             acls: Acls::default(),
@@ -166,7 +175,10 @@ impl Draft {
             check: CheckDraft::default(),
             references: Vec::new(),
             userlist_references: Vec::new(),
+            resolvers_references: Vec::new(),
             server_references: Vec::new(),
+            stick_table: None,
+            table_uses: Vec::new(),
             marks: BTreeMap::new(),
             refused: BTreeSet::new(),
             clitcpka: Default::default(),
@@ -261,8 +273,12 @@ pub struct Line<'a> {
     #[allow(dead_code)]
     // what `ca-base` and `crt-base` say is for words with files of certificates
     pub bases: &'a Bases,
+    /// The proxy it stands in; empty where there is none.
+    pub proxy: &'a str,
     /// Warnings about this line, and the errors of its words but the last one's.
     pub warnings: Vec<Fault>,
+    /// Stick tables that it names.
+    pub table_uses: RefCell<Vec<TableUse>>,
 }
 
 /// What `global` says about reading other things.
@@ -274,6 +290,7 @@ pub struct Bases {
     pub tls: crate::tls::Defaults,
     /// The lists of patterns read so far.
     pub lists: Arc<rules::PatternLists>,
+    pub stick_counters: Option<usize>,
 }
 
 impl<'a> Line<'a> {
@@ -391,12 +408,21 @@ impl<'a> Line<'a> {
         parse: impl FnOnce(&[&str], &Scope<'_>) -> Result<T, rules::ParseError>,
     ) -> Result<T, Fault> {
         let read = |path: &str| self.source.read(path);
+        let uses_table = |used| self.uses_table(used);
         let scope = Scope {
             acls,
             read_file: &read,
             lists: Some(&self.bases.lists),
+            proxy: self.proxy,
+            stick_counters: self.bases.stick_counters.unwrap_or(rules::STICK_COUNTERS),
+            uses_table: &uses_table,
         };
         parse(&self.texts(at), &scope).map_err(|e| Fault::rule(e, self.skip + at))
+    }
+
+    /// Notes a stick table that the line names.
+    pub fn uses_table(&self, used: TableUse) {
+        self.table_uses.borrow_mut().push(used);
     }
 
     /// The format of a line in the argument at `at`.
@@ -474,7 +500,9 @@ pub fn loose_line<T>(
         text: "",
         source,
         bases: &Bases::default(),
+        proxy: "",
         warnings: Vec::new(),
+        table_uses: RefCell::default(),
     };
     let made = read(&mut line);
     let first = line

@@ -11,6 +11,7 @@ mod pages;
 mod persist;
 mod ruleset;
 mod stats;
+mod stick;
 
 pub use check::default_send;
 pub use options::OPTIONS;
@@ -76,6 +77,7 @@ pub fn keywords() -> impl Iterator<Item = &'static Keyword> {
         back::BACK_KEYWORDS,
         check::CHECK_KEYWORDS,
         ruleset::RULE_KEYWORDS,
+        stick::STICK_KEYWORDS,
     ]
     .into_iter()
     .flatten()
@@ -143,6 +145,9 @@ pub fn line(draft: &mut Draft, line: &mut Line<'_>) -> Result<(), Fault> {
         return Err(fault);
     }
     userlists(draft, line);
+    let place = line.place_of_keyword();
+    let uses = line.table_uses.take().into_iter();
+    draft.table_uses.extend(uses.map(|u| (u, place.clone())));
     order(draft, line, keyword.name);
     if let Some(mark) = mark(keyword.name) {
         draft.marks.insert(mark, line.place_of_keyword());

@@ -19,6 +19,7 @@ mod server;
 mod source;
 mod tls;
 mod units;
+mod vrrp;
 
 pub use bind::stats_socket_from_words;
 pub use diag::{Diagnostic, Report, Severity};
@@ -39,4 +40,5 @@ pub mod table {
     pub use crate::keyword::{OPTIONS, keywords};
     pub use crate::server::{SERVER_CHECK_WORDS, SERVER_WORDS};
     pub use crate::tls::{BIND_TLS_WORDS, SERVER_TLS_WORDS};
+    pub use crate::vrrp::VRRP_KEYWORDS;
 }

@@ -2,19 +2,23 @@
 
 mod blocks;
 mod finish;
+mod resolvers;
 mod section;
 mod servers;
+mod tables;
 mod users;
 
 use crate::diag::{Diagnostic, Fault, Report, Severity};
-use crate::draft::{Bases, Draft, Line, Place};
+use crate::draft::{Bases, Draft, Line, Place, sections};
 use crate::fingerprint::{Fingerprint, Remembering};
 use crate::global::{self, Reading};
 use crate::keyword;
 use crate::lexer::{self, Variables, Word};
 use crate::source::{Source, Within};
+use crate::vrrp::VrrpDraft;
 use blocks::Block;
 use model::Config;
+pub(crate) use resolvers::Unnamed;
 use section::Section;
 pub(crate) use section::check_name;
 use std::cell::Cell;
@@ -61,6 +65,7 @@ pub fn load(request: &LoadRequest, source: &dyn Source) -> Loaded {
         frontends: HashMap::new(),
         backends: HashMap::new(),
         common: Fingerprint::default(),
+        vrrp: Vec::new(),
     };
     let mut files = Vec::new();
     for path in &request.paths {
@@ -77,6 +82,15 @@ pub fn load(request: &LoadRequest, source: &dyn Source) -> Loaded {
     loader
         .env
         .insert("HAPROXY_CFGFILES".into(), files.join(";"));
+    for (name, format) in [
+        ("HTTP", rules::formats::HTTP),
+        ("HTTP_CLF", rules::formats::HTTP_CLF),
+        ("HTTPS", rules::formats::HTTPS),
+        ("TCP", rules::formats::TCP),
+    ] {
+        let name = format!("HAPROXY_{name}_LOG_FMT");
+        loader.env.insert(name, format.into());
+    }
     for file in &files {
         match source.read(file) {
             Ok(bytes) => loader.file(file, &bytes),
@@ -109,6 +123,8 @@ struct Loader<'a> {
     backends: HashMap<Arc<str>, Arc<str>>,
     /// Of all sections that are no proxies.
     common: Fingerprint,
+    /// `vrrp` sections by name.
+    vrrp: Vec<(Arc<str>, VrrpDraft)>,
 }
 
 /// A line as it stands in its file, with its words.
@@ -272,6 +288,10 @@ impl Loader<'_> {
                 std::mem::take(&mut self.bases),
             )
         };
+        let proxy = match &self.section {
+            Section::Proxy(draft) if draft.section != sections::D => Arc::clone(&draft.name),
+            _ => "".into(),
+        };
         let within = Within {
             source: self.source,
             folder: bases.default_path.folder(here.file),
@@ -291,7 +311,9 @@ impl Loader<'_> {
             text: here.text,
             source: &source,
             bases: &bases,
+            proxy: &proxy,
             warnings: Vec::new(),
+            table_uses: Default::default(),
         };
         let result = match &mut self.section {
             Section::None => Err(section::no_section(name)),
@@ -306,11 +328,14 @@ impl Loader<'_> {
             }
             Section::Errors(_, pages) => section::error_page(pages, &line),
             Section::Users(_, users) => users.line(here),
+            Section::Vrrp(draft) => draft.line(&mut line),
+            Section::Resolvers(resolvers, _) => resolvers::line(resolvers, &mut line),
             Section::Proxy(draft) => keyword::line(draft, &mut line),
         };
         let warnings = std::mem::take(&mut line.warnings);
         let fingerprint = match &mut self.section {
             Section::Proxy(draft) => &mut draft.fingerprint,
+            Section::Vrrp(draft) => &mut draft.fingerprint,
             _ => &mut self.common,
         };
         fingerprint.mix_line(here.words);

@@ -14,6 +14,7 @@ macro_rules! word {
 
 mod check;
 mod line;
+mod names;
 
 pub use check::SERVER_CHECK_WORDS;
 pub use line::{from_words, server, template};
@@ -23,7 +24,10 @@ use crate::diag::Fault;
 use crate::draft::Line;
 use crate::tls::{SERVER_TLS_WORDS, ServerDraft};
 use crate::units;
-use model::{Address, Check, HashKey, Host, OnError, PortSpec, SendProxy, Server, SourceAddress};
+use model::{
+    Address, Check, Family, HashKey, Host, OnError, PortSpec, Resolution, SendProxy, Server,
+    SourceAddress,
+};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +40,7 @@ impl Default for Reading {
             checked: false,
             agent: AgentDraft::default(),
             init_addr: None,
+            resolution: None,
             tls: None,
             check_send_proxy: false,
             proxy_crc32c: false,
@@ -68,6 +73,7 @@ fn blank() -> Server {
         id: 0,
         address: Address::Fd(-1),
         hostname: None,
+        resolution: None,
         weight: 1,
         priority: 1,
         hash_key: HashKey::default(),
@@ -93,7 +99,11 @@ fn blank() -> Server {
         on_marked_down: None,
         shutdown_backup_sessions: false,
         redir: None,
+        non_stick: false,
         tcp_user_timeout: None,
+        tfo: false,
+        congestion: None,
+        namespace: None,
     }
 }
 
@@ -105,6 +115,8 @@ pub struct Reading {
     checked: bool,
     agent: AgentDraft,
     init_addr: Option<Vec<model::InitAddr>>,
+    /// Words of name resolution, of which `resolvers` is what turns it on.
+    resolution: Option<Box<Resolution>>,
     tls: Option<Box<ServerDraft>>,
     check_send_proxy: bool,
     proxy_crc32c: bool,
@@ -155,6 +167,16 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         "used only when all others are out",
         |r, _, _| {
             r.server.backup = true;
+            Ok(())
+        }
+    ),
+    word!(
+        "cc",
+        "NAME",
+        "reno",
+        "the congestion control of its connections",
+        |r, l, at| {
+            r.server.congestion = Some(crate::bind::congestion(l, at)?);
             Ok(())
         }
     ),
@@ -247,6 +269,16 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         }
     ),
     word!(
+        "namespace",
+        "NAME",
+        "blue",
+        "connect from this network namespace",
+        |r, l, at| {
+            r.server.namespace = Some(crate::bind::namespace(l, at)?);
+            Ok(())
+        }
+    ),
+    word!(
         "maxqueue",
         "N",
         "100",
@@ -308,6 +340,16 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         "its level with 'balance priority': 1 serves first",
         |r, l, at| {
             r.server.priority = num(l, at, 1, 256)? as u16;
+            Ok(())
+        }
+    ),
+    word!(
+        "non-stick",
+        "",
+        "",
+        "no `stick` rule remembers it",
+        |r, _, _| {
+            r.server.non_stick = true;
             Ok(())
         }
     ),
@@ -380,6 +422,64 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         Ok(())
     }),
     word!(
+        "resolve-net",
+        "NETWORK[,NETWORK]*",
+        "10.0.0.0/8,192.168.0.0/16",
+        "addresses in these networks are taken before others",
+        |r, l, at| {
+            let nets = l.arg(at).split(',').map(names::network);
+            r.resolution().nets = l.map(at, nets.collect())?;
+            Ok(())
+        }
+    ),
+    word!(
+        "resolve-opts",
+        "OPTION[,OPTION]*",
+        "allow-dup-ip,ignore-weight",
+        "allow-dup-ip, prevent-dup-ip: whether servers of one name may share an address; ignore-weight: that of SRV records",
+        |r, l, at| {
+            for option in l.arg(at).split(',') {
+                match option {
+                    "allow-dup-ip" => r.resolution().same_address = true,
+                    "prevent-dup-ip" => r.resolution().same_address = false,
+                    "ignore-weight" => r.resolution().ignore_weight = true,
+                    other => {
+                        let known = ["allow-dup-ip", "ignore-weight", "prevent-dup-ip"];
+                        return l.fail(at, crate::keyword::near("option", other, &known));
+                    }
+                }
+            }
+            Ok(())
+        }
+    ),
+    word!(
+        "resolve-prefer",
+        "ipv4|ipv6",
+        "ipv4",
+        "the kind of address that is asked for first",
+        |r, l, at| {
+            r.resolution().prefer = match l.arg(at) {
+                "ipv4" => Family::V4,
+                "ipv6" => Family::V6,
+                other => {
+                    let known = ["ipv4", "ipv6"];
+                    return l.fail(at, crate::keyword::near("family", other, &known));
+                }
+            };
+            Ok(())
+        }
+    ),
+    word!(
+        "resolvers",
+        "SECTION",
+        "dns",
+        "who resolves its name while the process runs",
+        |r, l, at| {
+            r.resolution().resolvers = l.arg(at).into();
+            Ok(())
+        }
+    ),
+    word!(
         "slowstart",
         "TIME",
         "10s",
@@ -401,6 +501,20 @@ pub static SERVER_WORDS: &[ServerWord] = &[
     ),
     word!("tcp-ut", "TIME", "30s", "TCP user timeout", |r, l, at| {
         r.server.tcp_user_timeout = l.map(at, units::timeout(l.arg(at)))?;
+        Ok(())
+    }),
+    word!(
+        "tfo",
+        "",
+        "",
+        "TCP fast open: the first bytes go with the first packet",
+        |r, _, _| {
+            r.server.tfo = true;
+            Ok(())
+        }
+    ),
+    word!("no-tfo", "", "", "no TCP fast open", |r, _, _| {
+        r.server.tfo = false;
         Ok(())
     }),
     word!("weight", "N", "20", "its share, 0 to 256", |r, l, at| {

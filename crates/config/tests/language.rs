@@ -471,7 +471,6 @@ fn pseudo_variables_stand_for_file_line_and_section() {
 fn sections_that_are_not_there_are_refused_once_by_name() {
     for name in [
         "peers",
-        "resolvers",
         "mailers",
         "cache",
         "program",

@@ -60,7 +60,8 @@ fn in_proxy(site: &Site, line: &str) -> Vec<String> {
     let text = format!(
         "global\n log 127.0.0.1:514 local0\nhttp-errors pages\n errorfile 503 sorry.http\n\
          {}\n mode {mode}\n log global\n{}{checks}{server} {line}\n\
-         defaults\n mode http\n{TIMES}backend app\n server one 127.0.0.1:8080 check\n",
+         defaults\n mode http\n{TIMES}backend app\n server one 127.0.0.1:8080 check\n\
+         backend clients\n stick-table type string size 100\n",
         site.header, site.beside
     );
     said(&Files::with(&text).load(&["a.cfg"]))

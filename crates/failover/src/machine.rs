@@ -14,6 +14,10 @@
 //! Packets that wait are handed in before a tick: a process that was stopped for a while then sees
 //! that somebody else took over before it claims anything.
 
+mod types;
+
+pub use types::{Action, Advert, Cause, Health, Settings, State, Version};
+
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -41,156 +45,6 @@ const CALM: Duration = Duration::from_secs(1);
 
 /// Adverts of a contender, one after another, after which it is said loudly.
 const CONTENDED: u32 = 3;
-
-/// The version of the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Version {
-    /// RFC 3768: IPv4, whole seconds.
-    V2,
-    /// RFC 9568: both families, hundredths of seconds.
-    V3,
-}
-
-/// What a machine is told once, and by a reload.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// The protocol's version.
-    pub version: Version,
-    /// 1 to 254, or [`OWNER`].
-    pub priority: u8,
-    /// Between two adverts while active; more than zero.
-    pub interval: Duration,
-    /// Whether a router of higher priority takes over from a lower one that is alive.
-    pub preempt: bool,
-    /// How long it first watches that one.
-    pub preempt_delay: Duration,
-    /// The address adverts come from: it decides between equal priorities.
-    pub own: IpAddr,
-    /// Between two announcements of addresses while active; zero: only after a claim.
-    pub refresh: Duration,
-    /// Whether a group decides when to claim ([`Machine::claim`]).
-    pub grouped: bool,
-}
-
-/// An advertisement that passed all checks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Advert {
-    /// Who sent it.
-    pub from: IpAddr,
-    /// Its priority.
-    pub priority: u8,
-    /// The interval it advertises.
-    pub interval: Duration,
-}
-
-/// RFC 9568 section 6.4.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Takes no part: not started, or at fault.
-    Initialize,
-    /// Watches the active router.
-    Backup,
-    /// Answers for the addresses.
-    Active,
-}
-
-impl State {
-    /// Its name, as statistics show it.
-    pub fn name(self) -> &'static str {
-        match self {
-            State::Initialize => "initialize",
-            State::Backup => "backup",
-            State::Active => "active",
-        }
-    }
-}
-
-/// Why a state was entered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// The machine was started.
-    Started,
-    /// It owns the addresses.
-    Owner,
-    /// The active router fell silent.
-    Silence,
-    /// The active router said that it leaves.
-    Left,
-    /// Our priority is higher than that of the active router.
-    Preempted,
-    /// A better router was heard.
-    Better,
-    /// Somebody else became active while this process did not run.
-    Stalled,
-    /// An operator asked for it.
-    Released,
-    /// Something tracked is at fault.
-    Fault,
-    /// Something tracked is well again.
-    Recovered,
-    /// The rest of the group.
-    Group,
-    /// The machine was stopped.
-    Stopped,
-    /// Taken over from another process of this machine.
-    Inherited,
-}
-
-impl Cause {
-    /// In words, for logs.
-    pub fn words(self) -> &'static str {
-        match self {
-            Cause::Started => "started",
-            Cause::Owner => "it owns the addresses",
-            Cause::Silence => "the active router fell silent",
-            Cause::Left => "the active router left",
-            Cause::Preempted => "its priority is higher than that of the active router",
-            Cause::Better => "a better router is there",
-            Cause::Stalled => "another router took over while this process did not run",
-            Cause::Released => "released by an operator",
-            Cause::Fault => "something tracked is at fault",
-            Cause::Recovered => "everything tracked is well again",
-            Cause::Group => "its group moves together",
-            Cause::Stopped => "stopped",
-            Cause::Inherited => "handed over by the process before",
-        }
-    }
-}
-
-/// What the owner of a machine has to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Send an advertisement of this priority.
-    Advertise(u8),
-    /// Add the addresses and announce them.
-    Claim,
-    /// Remove the addresses.
-    Yield,
-    /// Announce the addresses again.
-    Announce,
-    /// The state changed.
-    Changed {
-        /// From this.
-        from: State,
-        /// To this.
-        to: State,
-        /// For this reason.
-        cause: Cause,
-    },
-    /// Another router goes on advertising although ours is better: it does not hear us.
-    Contended(Advert),
-    /// The active router is silent, but says over the second path that it is active.
-    Blocked,
-}
-
-/// What tracking found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Health {
-    /// Whether something without a weight failed.
-    pub fault: bool,
-    /// The sum of the weights.
-    pub weight: i32,
-}
 
 /// The election of one virtual router.
 #[derive(Clone, Debug)]
@@ -269,6 +123,11 @@ impl Machine {
     /// What it was last told by [`Machine::set_health`].
     pub fn health(&self) -> Health {
         self.health
+    }
+
+    /// Whether it was started and not stopped.
+    pub fn is_running(&self) -> bool {
+        self.running
     }
 
     /// Whether an operator released it.
@@ -598,7 +457,8 @@ impl Machine {
         // We were silent for so long that we counted as gone: whoever speaks took over, and
         // packets that waited are older than what we would say now.
         let gone = self.active_down_interval();
-        let stalled = self.timer.is_some_and(|t| now > t + gone);
+        let silent = self.settings.interval * 3;
+        let stalled = self.last_advert.is_some_and(|t| now > t + silent);
         if better || stalled {
             let cause = if better {
                 Cause::Better

@@ -36,6 +36,8 @@ pub struct BindOptions {
     pub v6only: bool,
     /// `transparent`.
     pub transparent: bool,
+    /// The address is one of a `vrrp` section: it is listened on while another machine has it.
+    pub moves: bool,
     /// `accept-proxy`.
     pub accept_proxy: bool,
     /// `defer-accept`.
@@ -44,6 +46,10 @@ pub struct BindOptions {
     pub tfo: bool,
     /// `mss`; negative values are relative to the advertised one.
     pub mss: Option<i32>,
+    /// `cc`: the congestion control of TCP, by the system's name.
+    pub congestion: Option<Arc<str>>,
+    /// `namespace`: the network namespace to listen in.
+    pub namespace: Option<Arc<str>>,
     /// `tcp-ut`.
     pub tcp_user_timeout: Option<Duration>,
     /// `mode` of a UNIX socket.

@@ -14,10 +14,13 @@ mod global;
 mod log;
 mod persistence;
 mod proxy;
+mod resolvers;
 mod server;
+mod stick;
 mod timeouts;
 mod tls;
 mod users;
+mod vrrp;
 
 pub use crate::tls::{CheckTls, ServerTls};
 pub use address::{Address, Host, PortSpec, SocketKind};
@@ -34,10 +37,13 @@ pub use proxy::{
     HashMethod, HttpOptions, HttpReuse, InitAddr, LoadState, Mode, OriginalTo, PreserveAffinity,
     Proxy, ProxyKind, Redispatch, RestrictNames, RetryOn, StatsPage, SwitchRule, SwitchTarget,
 };
+pub use resolvers::{Family, Hold, Nameserver, Resolution, Resolvers, names_service};
 pub use server::{HashKey, MarkedDown, Observe, OnError, SendProxy, Server, SourceAddress};
+pub use stick::{ServerKey, StickRule, StickStore, StickTable, Stored};
 pub use timeouts::Timeouts;
 
 pub use users::{Password, User, UserList};
+pub use vrrp::{PeerKey, Script, Track, Tracked, VirtualAddress, Vrrp};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,11 +57,25 @@ pub struct Config {
     pub proxies: Vec<Arc<Proxy>>,
     /// `http-errors` sections by name.
     pub http_errors: BTreeMap<Arc<str>, Arc<ErrorPages>>,
+    /// `resolvers` sections by name.
+    pub resolvers: BTreeMap<Arc<str>, Arc<Resolvers>>,
     /// `userlist` sections by name.
     pub userlists: BTreeMap<Arc<str>, UserList>,
+    /// `vrrp` sections, in the order of the files.
+    pub vrrp: Vec<Arc<Vrrp>>,
+    /// All stick tables; the names differ.
+    pub tables: Vec<Arc<StickTable>>,
 }
 
 impl Config {
+    /// Whether anything would be listened on: a proxy, or the control socket.
+    pub fn listens(&self) -> bool {
+        let open = |p: &Arc<Proxy>| {
+            !p.disabled && p.frontend.as_ref().is_some_and(|f| !f.binds.is_empty())
+        };
+        !self.global.stats_sockets.is_empty() || self.proxies.iter().any(open)
+    }
+
     /// The proxy of that name which has a backend side.
     pub fn backend(&self, name: &str) -> Option<&Arc<Proxy>> {
         self.proxies

@@ -70,6 +70,8 @@ pub struct Proxy {
     pub tcp_request_content: Vec<rules::Rule>,
     /// `tcp-response content` rules.
     pub tcp_response_content: Vec<rules::Rule>,
+    /// `option independent-streams`: what is sent to a peer is no sign of its life.
+    pub independent_streams: bool,
     /// `tcp-request inspect-delay`.
     pub inspect_delay: Option<Duration>,
     /// The side that faces clients.
@@ -438,6 +440,8 @@ pub struct Backend {
     pub rdp_cookie: Option<Arc<str>>,
     /// `option persist`: a cookie counts even while its server is down.
     pub persist: bool,
+    /// `stick` rules, in order.
+    pub stick_rules: Vec<crate::StickRule>,
     /// `fullconn`.
     pub fullconn: Option<u32>,
     /// What checks do.
@@ -483,6 +487,7 @@ impl Default for Backend {
             persist_rules: Vec::new(),
             rdp_cookie: None,
             persist: false,
+            stick_rules: Vec::new(),
             fullconn: None,
             check: Arc::default(),
             disable_on_404: false,

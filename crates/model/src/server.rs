@@ -1,6 +1,6 @@
 //! `server` lines, with `default-server` already merged in.
 
-use crate::{Address, AgentCheck, Check, ServerTls};
+use crate::{Address, AgentCheck, Check, Resolution, ServerTls};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,6 +80,8 @@ pub struct Server {
     pub address: Address,
     /// The host as written when it was a name, else `None` (shown as the fqdn).
     pub hostname: Option<Arc<str>>,
+    /// `resolvers` and its like: how that name is resolved while the process runs.
+    pub resolution: Option<Arc<Resolution>>,
     /// `weight`, 0 to 256.
     pub weight: u16,
     /// `priority`, its level with `balance priority`: 1, served first, to 256.
@@ -130,6 +132,14 @@ pub struct Server {
     pub shutdown_backup_sessions: bool,
     /// `redir PREFIX`.
     pub redir: Option<Arc<str>>,
+    /// `non-stick`: no `stick` rule remembers it.
+    pub non_stick: bool,
     /// `tcp-ut`.
     pub tcp_user_timeout: Option<Duration>,
+    /// `tfo`: the first bytes go with the packet that opens the connection (RFC 7413).
+    pub tfo: bool,
+    /// `cc`: the congestion control of TCP, by the system's name.
+    pub congestion: Option<Arc<str>>,
+    /// `namespace`: the network namespace to connect from.
+    pub namespace: Option<Arc<str>>,
 }

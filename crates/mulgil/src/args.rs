@@ -31,6 +31,8 @@ pub struct Args {
     pub take_from: Option<String>,
     /// `-p`.
     pub pidfile: Option<String>,
+    /// `-L`: this machine's name among peers.
+    pub peer: Option<String>,
     /// `-C`.
     pub directory: Option<String>,
     /// `-sf`.
@@ -87,9 +89,10 @@ pub fn parse(args: &[String]) -> Result<Args, String> {
             }
             "-x" => out.take_from = Some(value("a control socket")?),
             "-S" => out.master_socket = Some(value("an address")?),
-            "-m" | "-L" => {
+            "-m" => {
                 value("a value")?;
             }
+            "-L" => out.peer = Some(value("a name")?),
             "-p" => out.pidfile = Some(value("a file")?),
             "-C" => out.directory = Some(value("a directory")?),
             "-cc" => out.condition = Some(value("a condition")?),

@@ -7,6 +7,7 @@ use crate::{args::Args, descriptors};
 use admin::{Cli, Listen, System, World};
 use model::{CliLevel, StatsSocket};
 use proxy::Rosters;
+use state::{VirtualRouters, VrrpStatus};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as PlainStream;
@@ -43,6 +44,16 @@ impl System for Control {
 
     fn reload(&self) -> Result<String, String> {
         self.life.reload()
+    }
+}
+
+impl VirtualRouters for Control {
+    fn status(&self) -> Option<Vec<VrrpStatus>> {
+        self.life.vrrp.status()
+    }
+
+    fn release(&self, name: Option<&str>, released: bool) -> Result<(), String> {
+        self.life.vrrp.release(name, released)
     }
 }
 

@@ -8,6 +8,7 @@ use http::{Head, Version};
 use model::{Config, Mode, Proxy, SwitchRule, SwitchTarget};
 use rules::action::Effects;
 use rules::{Ctx, Rule, SessionInfo, StreamInfo, Tracer, Vars, Verdict};
+use state::stick::Tracked;
 use state::{Generation, Process};
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -147,6 +148,7 @@ struct Walk<'a> {
     stream: StreamInfo,
     request: Head,
     vars: RefCell<Vars>,
+    tracked: Tracked,
     rng: Cell<u64>,
     now: Instant,
     out: String,
@@ -166,6 +168,7 @@ impl Walk<'_> {
             process: self.process,
             generation: self.generation,
             now: self.now,
+            tracked: Some(&self.tracked),
         };
         f(&mut Ctx {
             session: &self.session,
@@ -207,6 +210,12 @@ impl Walk<'_> {
                 }
                 Verdict::WaitForBody { resume, .. } => {
                     self.out.push_str("      waits for the body, and goes on\n");
+                    from = resume;
+                    continue;
+                }
+                Verdict::Resolve { name, resume, .. } => {
+                    let line = format!("      asks name servers for '{name}', and goes on\n");
+                    self.out.push_str(&line);
                     from = resume;
                     continue;
                 }
@@ -343,6 +352,7 @@ fn explain(question: &Question, config: Arc<Config>) -> Result<String, String> {
         stream: StreamInfo::default(),
         request: request(question)?,
         vars: RefCell::new(Vars::limited(generation.config.global.tuning.vars)),
+        tracked: Tracked::default(),
         rng: Cell::new(1),
         now,
         out: String::new(),

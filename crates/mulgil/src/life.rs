@@ -3,6 +3,7 @@
 use crate::args::Args;
 use crate::keeper::{Event, Keeper};
 use crate::run::{self, Ended};
+use crate::vrrp::VirtualAddresses;
 use crate::world::{self, Machine, wall_now};
 use admin::Listen;
 use model::Config;
@@ -30,6 +31,8 @@ pub struct Life {
     pub engine: RefCell<Option<Engine>>,
     /// The listening sockets.
     pub listeners: RefCell<Arc<Listeners>>,
+    /// Addresses shared with other machines.
+    pub vrrp: VirtualAddresses,
     /// When a soft end has to be over.
     pub stop_by: Cell<Option<Instant>>,
 }
@@ -146,6 +149,10 @@ impl Life {
         let Some(mut config) = read.config else {
             return Err(read.said);
         };
+        if !config.listens() {
+            run::nothing_to_listen_on(false);
+            return Err(format!("{}error: {}\n", read.said, run::NO_LISTENER));
+        }
         if self.args.maxconn.is_some() {
             config.global.maxconn = self.args.maxconn;
         }
@@ -178,6 +185,10 @@ impl Life {
         *self.env.borrow_mut() = read.env;
         *self.listeners.borrow_mut() = Arc::clone(&sockets);
         self.engine(|engine| engine.listen(&sockets));
+        for line in self.vrrp.reload(&config) {
+            eprintln!("{line}");
+            said.push_str(&format!("{line}\n"));
+        }
         Ok((said, changes))
     }
 
@@ -245,6 +256,8 @@ impl Life {
     /// No new connections; the end comes when the last one is over.
     fn stop_softly(&self) {
         if !self.process.is_stopping() {
+            // Before nobody listens here any more, the addresses go where somebody does.
+            self.vrrp.stop();
             self.process.stop();
             self.release_listeners();
             let patience = self.config().global.hard_stop_after;

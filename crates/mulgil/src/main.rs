@@ -14,6 +14,7 @@ mod master;
 mod pages;
 mod run;
 mod version;
+mod vrrp;
 mod world;
 
 use args::Args;
@@ -76,6 +77,9 @@ fn with_args(mut args: Args, program: &str) -> i32 {
     let Some(config) = read.config.take() else {
         return 1;
     };
+    if !config.listens() {
+        return run::nothing_to_listen_on(args.check);
+    }
     if args.check {
         if args.verbose || !args.quiet {
             println!("Configuration file is valid");

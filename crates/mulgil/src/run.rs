@@ -6,6 +6,7 @@ use crate::handover;
 use crate::keeper::{self, Keeper};
 use crate::life::{Life, Signals};
 use crate::pages::Pages;
+use crate::vrrp::VirtualAddresses;
 use crate::world::{self, wall_now};
 use config::{LoadRequest, Severity, Source};
 use model::Config;
@@ -13,6 +14,7 @@ use proxy::{Listeners, Services, Tag, WorkerSetup};
 use rules::{Ctx, NoTrace, SessionInfo, StreamInfo, Vars, Wall};
 use state::Process;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,11 +31,38 @@ pub struct Read {
     pub said: String,
 }
 
-/// What the arguments name.
+/// Why a configuration without mistakes is not served.
+pub const NO_LISTENER: &str =
+    "nothing is listened on: add a 'bind' line to a frontend, or a 'stats socket' to global";
+
+/// Says so, and gives the exit status of HAProxy: 2 where the file was only to be checked.
+pub fn nothing_to_listen_on(checked: bool) -> i32 {
+    if checked {
+        println!("Configuration file has no error but will not start (no listener) => exit(2).");
+        return 2;
+    }
+    eprintln!("error: {NO_LISTENER}");
+    1
+}
+
+/// What the arguments name, with the variables that the language promises to files (manual section
+/// 2.3).
 pub fn request(args: &Args) -> LoadRequest {
+    let mut env: BTreeMap<String, String> = std::env::vars().collect();
+    let mut set = |name: &str, value: String| {
+        env.insert(format!("HAPROXY_{name}"), value);
+    };
+    set("STARTUP_VERSION", env!("CARGO_PKG_VERSION").into());
+    set(
+        "LOCALPEER",
+        args.peer.clone().unwrap_or_else(world::hostname),
+    );
+    if args.master {
+        set("MWORKER", "1".into());
+    }
     LoadRequest {
         paths: args.files.clone(),
-        env: std::env::vars().collect(),
+        env,
         lists: None,
     }
 }
@@ -219,6 +248,7 @@ pub fn set_variables(process: &Arc<Process>, config: &Config, wall: Wall) {
         process,
         generation: &generation,
         now: Instant::now(),
+        tracked: None,
     };
     for rule in &config.global.set_vars {
         let mut cx = Ctx {
@@ -297,7 +327,6 @@ pub fn serve(
     } = prepared;
     // The zone is read once, while its file can be reached.
     let _ = world::local_zone(0);
-    world::drop_privileges(&config.global)?;
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     let workers = config.global.nbthread.map_or(cores, |n| n as usize);
     let hostname = world::hostname();
@@ -317,6 +346,8 @@ pub fn serve(
             Arc::clone(name)
         }
     });
+    let vrrp = VirtualAddresses::start(&config, &process)?;
+    world::drop_privileges(&config.global)?;
     let tag = Tag {
         name: config
             .global
@@ -370,6 +401,7 @@ pub fn serve(
         env: RefCell::new(env),
         engine: RefCell::new(Some(engine)),
         listeners: RefCell::new(listeners),
+        vrrp,
         stop_by: Cell::new(None),
     });
     let conversations = Rc::new(Control {
@@ -403,6 +435,7 @@ pub fn serve(
             () = orphaned => Ok(Ended::Signal(libc::SIGTERM)),
         }
     });
+    life.vrrp.stop();
     if let Some(engine) = life.engine.take() {
         engine.quit();
     }

@@ -131,6 +131,7 @@ pub fn request_received(s: &mut Stream<'_>) {
     counters.req_rate.event(now);
     let process = s.worker.process.counters.of(s.worker.id);
     process.requests.add(1);
+    s.client.tracked.request(now);
     if logs_something(s) {
         let mut line = s.worker.buffer();
         line.extend_from_slice(s.request.start_line());
@@ -145,6 +146,28 @@ fn logs_something(s: &Stream<'_>) -> bool {
 /// The request could not be framed.
 pub fn bad_request(s: &mut Stream<'_>) {
     front(s).ereq.add(1);
+    client_error(s);
+}
+
+/// The request is an error of the client, for what tracks it.
+fn client_error(s: &Stream<'_>) {
+    let now = s.worker.process.millis(s.worker.now());
+    s.client.tracked.error(now);
+}
+
+/// Whose fault a server's response is, for what tracks the request: of 4xx the client's; of 5xx
+/// the server's, but for what it does not know how to do (manual, `http_err_cnt`).
+pub fn response_judged(s: &Stream<'_>, status: u16) {
+    match status {
+        400..=499 => client_error(s),
+        500..=599 if status != 501 && status != 505 => server_failure(s),
+        _ => {}
+    }
+}
+
+fn server_failure(s: &Stream<'_>) {
+    let now = s.worker.process.millis(s.worker.now());
+    s.client.tracked.failure(now);
 }
 
 /// A rule refused the request.
@@ -153,6 +176,7 @@ pub fn denied(s: &mut Stream<'_>) {
     if let Some(back) = back(s) {
         back.dreq.add(1);
     }
+    client_error(s);
 }
 
 /// A rule refused the response.
@@ -234,6 +258,11 @@ pub fn response_started(s: &mut Stream<'_>, head_len: usize) {
 
 /// There is no valid response.
 pub fn response_missing(s: &mut Stream<'_>) {
+    server_failure(s);
+    response_lost(s);
+}
+
+fn response_lost(s: &mut Stream<'_>) {
     crate::observe::response(s, None);
     for c in [back(s), server(s)].into_iter().flatten() {
         c.eresp.add(1);
@@ -243,7 +272,7 @@ pub fn response_missing(s: &mut Stream<'_>) {
 /// The response ended before its end.
 pub fn response_broken(s: &mut Stream<'_>, broken: Broken) {
     if broken != Broken::ReceiverFailed {
-        response_missing(s);
+        response_lost(s);
     }
 }
 
@@ -309,13 +338,16 @@ pub fn finished(s: &mut Stream<'_>) {
     if let Some(backend) = &s.backend {
         backend.sessions().leave();
     }
+    let now = s.worker.process.millis(end);
+    s.client.tracked.bytes(received, sent, now);
     // The place is free before the line is written: its counts are those after this request.
     let server = s.slot.take().map(|slot| Arc::clone(slot.server()));
     if !std::mem::take(&mut s.logged_early) {
         report::stream(s, server, end, received, sent);
     }
-    // The line may show what a variable held.
+    // The line may show what a variable held, or a table.
     s.client.vars.borrow_mut().end_request();
+    s.client.tracked.end_stream();
 }
 
 /// A connection that brought no request.
@@ -331,6 +363,9 @@ pub fn refused(
     visible: bool,
 ) {
     let counters = client.frontend.counters().of(worker.id);
+    let now = worker.process.millis(worker.now());
+    client.tracked.request(now);
+    client.tracked.error(now);
     if visible {
         counters.ereq.add(1);
         if sent > 0 {

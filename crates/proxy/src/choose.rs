@@ -184,7 +184,10 @@ fn hash(side: &model::Backend, cx: &Ctx<'_>) -> Option<u32> {
     let function = side.hash_function;
     let of = |bytes: &[u8]| state::hash::bytes(bytes, function);
     match &side.balance {
-        Balance::Source => cx.session.src.map(|src| of(&address(src.ip()))),
+        Balance::Source => {
+            let src = cx.session.src?;
+            Some(state::hash::address(src.ip(), function))
+        }
         Balance::Uri {
             len,
             depth,
@@ -198,13 +201,13 @@ fn hash(side: &model::Backend, cx: &Ctx<'_>) -> Option<u32> {
         Balance::UrlParam { name, check_post } => {
             let request = cx.req.as_ref()?;
             let query = request.query().unwrap_or_default();
-            let value = http::uri::query_param(query, name.as_bytes());
+            let value = parameter(query, name.as_bytes());
             let posted = || {
                 let body = cx.req_body;
                 let post = *check_post && request.method() == b"POST";
-                post.then(|| http::uri::query_param(body, name.as_bytes()))?
+                post.then(|| parameter(body, name.as_bytes()))?
             };
-            value.or_else(posted).map(|v| of(&v))
+            value.or_else(posted).map(of)
         }
         Balance::Header {
             name,
@@ -237,6 +240,12 @@ fn hash(side: &model::Backend, cx: &Ctx<'_>) -> Option<u32> {
     }
 }
 
+/// The value of a parameter, as it is written; without `=` there is none.
+fn parameter<'a>(query: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let mut pairs = query.split(|b| *b == b'&');
+    pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix(b"="))
+}
+
 /// Maglev's own hash: `hash-type` is for maps and rings.
 fn table_hash(bytes: &[u8]) -> u32 {
     (state::hash::xxh64(bytes) >> 32) as u32
@@ -258,6 +267,8 @@ fn values(exprs: &[Arc<Expr>], cx: &Ctx<'_>) -> Option<Vec<u8>> {
         match sample {
             Sample::Ip4(ip) => all.extend_from_slice(&ip.octets()),
             Sample::Ip6(ip) => all.extend_from_slice(&ip.octets()),
+            Sample::Int(n) => all.extend_from_slice(&n.to_be_bytes()),
+            Sample::Bool(b) => all.extend_from_slice(&i64::from(b).to_be_bytes()),
             other => all.extend_from_slice(&other.to_bytes()),
         }
     }

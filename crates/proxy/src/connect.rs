@@ -18,8 +18,10 @@ use std::task::Poll;
 /// Why there is no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectFailure {
-    /// Refused, unreachable or reset.
+    /// Refused or unreachable.
     Refused,
+    /// Made, and ended by the server at once.
+    Reset,
     /// `timeout connect` ran out.
     TimedOut,
     /// The server has no address, or its TLS settings cannot work.
@@ -34,7 +36,9 @@ impl ConnectFailure {
     /// The cause as the log names it.
     pub fn cause(self) -> Cause {
         match self {
-            ConnectFailure::Refused | ConnectFailure::Unusable => Cause::ServerAbort,
+            ConnectFailure::Refused | ConnectFailure::Reset | ConnectFailure::Unusable => {
+                Cause::ServerAbort
+            }
             ConnectFailure::TimedOut => Cause::ServerTimeout,
             ConnectFailure::Exhausted => Cause::Resource,
             ConnectFailure::ClientGone => Cause::ClientAbort,
@@ -133,12 +137,18 @@ pub async fn open(
     let Some(target) = target_for(client, server) else {
         return Err(ConnectFailure::Unusable);
     };
-    let io = begin(&target, client, backend, server).map_err(|e| match e.raw_os_error() {
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS | libc::EADDRNOTAVAIL) => {
-            ConnectFailure::Exhausted
-        }
-        _ => ConnectFailure::Refused,
-    })?;
+    // Whoever waits for the server's first word must not hold back the packet that opens.
+    let early = client.frontend.proxy().mode == model::Mode::Http
+        || !client.carry.is_empty()
+        || server.settings().tls.is_some()
+        || server.settings().send_proxy.is_some();
+    let io =
+        begin(&target, client, backend, server, early).map_err(|e| match e.raw_os_error() {
+            Some(
+                libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS | libc::EADDRNOTAVAIL,
+            ) => ConnectFailure::Exhausted,
+            _ => ConnectFailure::Refused,
+        })?;
     crate::account::connecting(worker, backend, server);
     let deadline = backend.proxy().timeouts.connect.map(|t| worker.now() + t);
     client.timer.arm(deadline);
@@ -152,7 +162,16 @@ pub async fn open(
     poll_fn(|cx| {
         match io.poll_established(cx, &mut first) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
-            Poll::Ready(Err(_)) => return Poll::Ready(Err(ConnectFailure::Refused)),
+            Poll::Ready(Err(e)) => {
+                let made = matches!(
+                    e.kind(),
+                    io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+                );
+                return Poll::Ready(Err(match made {
+                    true => ConnectFailure::Reset,
+                    false => ConnectFailure::Refused,
+                }));
+            }
             Poll::Pending => {}
         }
         if client.timer.poll_expired(cx).is_ready() {
@@ -190,7 +209,13 @@ fn proxy_header(kind: Option<SendProxy>, client: &mut Client) -> Vec<u8> {
     }
 }
 
-fn begin(target: &Target, client: &Client, backend: &Backend, server: &Server) -> io::Result<Io> {
+fn begin(
+    target: &Target,
+    client: &Client,
+    backend: &Backend,
+    server: &Server,
+    early: bool,
+) -> io::Result<Io> {
     let settings = server.settings();
     let source = settings
         .source
@@ -205,6 +230,9 @@ fn begin(target: &Target, client: &Client, backend: &Backend, server: &Server) -
                 source,
                 keepalive: backend.side().keepalive,
                 user_timeout: settings.tcp_user_timeout,
+                fast_open: settings.tfo && early,
+                congestion: settings.congestion.as_deref(),
+                namespace: settings.namespace.as_deref(),
             };
             socket::connect_tcp(addr, &options)?
         }

@@ -16,6 +16,13 @@ use std::task::{Context, Poll};
 /// Splicing starts when at least this many bytes of body remain.
 pub const SPLICE_FROM: u64 = 256 * 1024;
 
+/// A stream of unknown length is spliced from here on: one read brought this many bytes.
+const BULK_FROM: usize = 16 * 1024;
+
+/// ... and no more when a splice brings fewer than this: for so few bytes reading and writing
+/// costs less, because a short read says that the socket is drained and a short splice does not.
+const BULK_UNTIL: usize = 4 * 1024;
+
 /// Up to this many bytes, copying two slices into one is cheaper than a call that takes both.
 const JOINED: usize = 4096;
 
@@ -70,6 +77,8 @@ pub struct Flow {
     pub received: u64,
     /// Whether a flush is due before the flow is finished.
     unflushed: bool,
+    /// A stream of unknown length brings much at a time.
+    bulk: bool,
     /// The receiver does not know chunks: it gets their payload alone.
     pub unchunk: bool,
     /// Compresses the body, and gives it to the receiver in chunks.
@@ -87,6 +96,7 @@ impl Flow {
             sent: 0,
             received: 0,
             unflushed: false,
+            bulk: false,
             unchunk: false,
             encoder: None,
         }
@@ -339,6 +349,7 @@ impl Flow {
                     return Poll::Ready(Err(Broken::SenderClosed));
                 }
                 Poll::Ready(Ok(n)) => {
+                    self.bulk = n >= BULK_FROM;
                     let bytes = &scratch[..n];
                     let used = self.feed(worker, cx, to, &[], bytes)?;
                     surplus.extend_from_slice(&bytes[used..]);
@@ -358,8 +369,8 @@ impl Flow {
         let left = match &self.progress {
             Progress::Length(left) => *left,
             Progress::Chunked(decoder) => decoder.remaining(),
-            Progress::UntilClose => u64::MAX,
-            Progress::Done => 0,
+            Progress::UntilClose if self.bulk => u64::MAX,
+            Progress::UntilClose | Progress::Done => 0,
         };
         if left < SPLICE_FROM || self.encoder.is_some() || to.plain().is_none() {
             return None;
@@ -390,6 +401,7 @@ impl Flow {
             }
             return Some(Poll::Ready(Err(Broken::SenderClosed)));
         }
+        self.bulk = n >= BULK_UNTIL;
         pipe.held = n;
         self.pipe = Some(pipe);
         self.received += n as u64;

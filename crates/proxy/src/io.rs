@@ -5,7 +5,7 @@
 //! takes, never is registered. A read that gives less than was asked for means that the socket is
 //! drained, which saves the call that would say so.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::task::{Context, Poll, ready};
@@ -26,6 +26,8 @@ pub struct Io {
     /// Dropped before the socket, whose number it uses.
     registration: OnceCell<AsyncFd<RawFd>>,
     fd: OwnedFd,
+    /// Before it was registered a read has taken all there was.
+    drained: Cell<bool>,
 }
 
 impl Io {
@@ -34,6 +36,7 @@ impl Io {
         Io {
             registration: OnceCell::new(),
             fd,
+            drained: Cell::new(false),
         }
     }
 
@@ -56,9 +59,14 @@ impl Io {
 
     /// Reads what is there, up to the buffer's length; 0 is the peer's end of stream.
     pub fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        if self.registration.get().is_none() {
+        // What comes between such a read and the registration makes the reactor's first event.
+        if self.registration.get().is_none() && !self.drained.get() {
             match outcome(call::recv(self.raw(), buf, 0)) {
                 Err(e) if is_wait(&e) => {}
+                Ok(n) => {
+                    self.drained.set(n > 0 && n < buf.len());
+                    return Poll::Ready(Ok(n));
+                }
                 other => return Poll::Ready(other),
             }
         }
@@ -259,20 +267,7 @@ impl Io {
     /// Closing will reset the connection instead of ending it in four packets and a minute of
     /// waiting. For connections on which both sides have said all they had to say.
     pub fn close_at_once(&self) {
-        let linger = libc::linger {
-            l_onoff: 1,
-            l_linger: 0,
-        };
-        // SAFETY: value and length describe `linger`.
-        unsafe {
-            libc::setsockopt(
-                self.raw(),
-                libc::SOL_SOCKET,
-                libc::SO_LINGER,
-                (&raw const linger).cast(),
-                size_of::<libc::linger>() as libc::socklen_t,
-            )
-        };
+        crate::socket::close_at_once(self.raw());
     }
 
     /// Ends our direction of the stream; an error means that the peer is gone already.

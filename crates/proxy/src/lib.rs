@@ -20,6 +20,7 @@ macro_rules! ctx {
                 process: &$stream.worker.process,
                 generation: &$stream.generation,
                 now: $stream.times.arrival.complete,
+                tracked: Some(&$stream.client.tracked),
             },
             log: None,
             rng: &$stream.worker.rng,
@@ -38,19 +39,24 @@ mod io;
 mod listen;
 mod log;
 mod malformed;
+mod names;
+mod netns;
 mod observe;
 mod persistence;
 mod place;
 mod pool;
 mod prelude;
+mod relay;
 mod reply;
 mod report;
 mod request;
+mod resolve;
 mod response;
 mod roster;
 mod service;
 mod session;
 mod socket;
+mod stick;
 mod stream;
 mod tcp;
 mod termination;

@@ -13,13 +13,14 @@ use crate::worker::{Door, Worker, spawn_session};
 use model::{Address, Bind, Config};
 use rules::action::{Effects, run};
 use rules::{Ctx, NoTrace, Rule, SessionInfo, StreamInfo, Vars, Verdict};
-use state::{Frontend, SessionGuard};
+use state::stick::Tracked;
+use state::{Frontend, Gauge, SessionGuard};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -37,6 +38,28 @@ pub struct Listener {
     backlog: u32,
     /// The address, where it is one and the same for every connection.
     local: Option<SocketAddr>,
+    /// Connections that came in here.
+    sessions: Arc<Gauge>,
+}
+
+impl Listener {
+    /// The most connections at a time.
+    fn most(&self) -> u64 {
+        self.bind.options.maxconn.map_or(u64::MAX, u64::from)
+    }
+}
+
+/// A connection's place in its listener and its frontend. The listener's is freed first, because
+/// who waits for either is told by the frontend's.
+pub struct Places {
+    listener: Arc<Gauge>,
+    _frontend: SessionGuard,
+}
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        self.listener.leave();
+    }
 }
 
 /// All listening sockets of a configuration.
@@ -162,8 +185,10 @@ pub fn bind_all(
         let mut binds = (0..).map_while(|index| Wanted::at(config, at, index));
         while let Some(wanted) = binds.next().filter(|_| !proxy.disabled) {
             let bind = wanted.bind;
+            let mut sessions = Arc::default();
             let socket = match kept.remove(&bind.address) {
                 Some(listener) => {
+                    sessions = Arc::clone(&listener.sessions);
                     if let (Some(new), Some(old)) = (&bind.options.tls, &listener.bind.options.tls)
                     {
                         new.adopt(old);
@@ -182,6 +207,7 @@ pub fn bind_all(
                         socket,
                         backlog: wanted.backlog,
                         local,
+                        sessions,
                     };
                     all.push(Arc::new(listener));
                 }
@@ -227,7 +253,7 @@ pub struct Accepted {
     peer: Option<SocketAddr>,
     listener: Arc<Listener>,
     frontend: Arc<Frontend>,
-    guard: SessionGuard,
+    guard: Places,
     at: Instant,
 }
 
@@ -259,7 +285,7 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
             return;
         };
         drop(generation);
-        room(&worker, &frontend, listener.bind.options.tls.is_some()).await;
+        room(&worker, &frontend, &listener).await;
         let Ok(mut ready) = socket.readable().await else {
             return;
         };
@@ -267,7 +293,14 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
         while let Some(pause) = frontend.pause(age()) {
             tokio::time::sleep(pause).await;
         }
+        // Another worker may have taken the last place meanwhile.
+        if !listener.sessions.try_enter(listener.most()) {
+            continue;
+        }
         let accepted = ready.try_io(|fd| accept_one(fd.as_raw_fd()));
+        if !matches!(accepted, Ok(Ok(_))) {
+            listener.sessions.leave();
+        }
         match accepted {
             Err(_would_block) => {}
             Ok(Err(e)) => {
@@ -282,7 +315,10 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
             Ok(Ok((fd, peer))) => {
                 let at = Instant::now();
                 let listener = Arc::clone(&listener);
-                let guard = frontend.enter();
+                let guard = Places {
+                    listener: Arc::clone(&listener.sessions),
+                    _frontend: frontend.enter(),
+                };
                 frontend.pace(age());
                 let accepted = Accepted {
                     fd,
@@ -298,15 +334,18 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
     }
 }
 
-/// Waits until the frontend and the process have room for one more session.
-async fn room(worker: &Worker, frontend: &Frontend, tls: bool) {
+/// Waits until the listener, the frontend and the process have room for one more session.
+async fn room(worker: &Worker, frontend: &Frontend, listener: &Listener) {
+    let tls = listener.bind.options.tls.is_some();
     // Rates fall by themselves: nobody tells when.
     while worker.process.is_at_rate_limit(Instant::now(), tls) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let free = || {
         let process = &worker.process;
-        process.connections.now() < u64::from(process.maxconn()) && frontend.has_room()
+        process.connections.now() < u64::from(process.maxconn())
+            && frontend.has_room()
+            && listener.sessions.now() < listener.most()
     };
     while !free() {
         let mut told = false;
@@ -412,20 +451,26 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     process.conn_rate.event(now);
     let vars = RefCell::new(Vars::limited(worker.generation().config.global.tuning.vars));
     let side = frontend.side();
-    let mut rejected = rejects(worker, &side.tcp_request_connection, &info, &vars, at);
+    let tracked = Tracked::default();
+    let descriptor = fd.as_raw_fd();
+    let rejects = |rules| rejects(worker, rules, &info, &vars, &tracked, (at, descriptor));
+    let mut rejected = rejects(&side.tcp_request_connection);
     // Where something comes before the session, its rules come after that.
-    if !options.accept_proxy && options.tls.is_none() {
-        rejected |= rejects(worker, &side.tcp_request_session, &info, &vars, at);
+    let at_once = !options.accept_proxy && options.tls.is_none();
+    if at_once && !rejected {
+        rejected = rejects(&side.tcp_request_session);
     }
     if rejected {
         counters.dreq.add(1);
         leave(doors, worker.id);
         return;
     }
+    if at_once {
+        tracked.session(now);
+    }
     counters.stot.add(1);
     counters.sess_rate.event(now);
     process.sess_rate.event(now);
-    let descriptor = fd.as_raw_fd();
     let io = Io::new(fd);
     let live = worker.roster.add(peer, frontend.id, at, descriptor);
     let seat = Seat::take(worker, doors, live);
@@ -446,6 +491,7 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         handshake: Duration::ZERO,
         private: None,
         vars,
+        tracked,
         _guard: guard,
         seat,
     };
@@ -455,20 +501,25 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
 /// Whether the `tcp-request session` rules refuse a connection whose prelude is over.
 pub fn session_rejected(worker: &Worker, client: &Client) -> bool {
     let rules = &client.frontend.side().tcp_request_session;
-    let rejected = rejects(worker, rules, &client.info, &client.vars, worker.now());
+    let (vars, tracked, now) = (&client.vars, &client.tracked, worker.now());
+    let at = (now, client.io.socket().raw());
+    let rejected = rejects(worker, rules, &client.info, vars, tracked, at);
     if rejected {
         client.frontend.counters().of(worker.id).dreq.add(1);
+    } else {
+        tracked.session(worker.process.millis(now));
     }
     rejected
 }
 
-/// Whether rules refuse a connection that has brought no request yet.
+/// Whether rules refuse a connection that has brought no request yet; now, and its descriptor.
 fn rejects(
     worker: &Worker,
     rules: &[Rule],
     info: &SessionInfo,
     vars: &RefCell<Vars>,
-    at: Instant,
+    tracked: &Tracked,
+    (at, descriptor): (Instant, RawFd),
 ) -> bool {
     if rules.is_empty() {
         return false;
@@ -478,6 +529,7 @@ fn rejects(
         process: &worker.process,
         generation: &generation,
         now: at,
+        tracked: Some(tracked),
     };
     let stream = StreamInfo::default();
     let mut cx = Ctx {
@@ -495,7 +547,11 @@ fn rejects(
     };
     let mut effects = Effects::default();
     let verdict = run(rules, 0, &mut cx, &mut effects, &mut NoTrace);
-    matches!(verdict, Verdict::Reject)
+    let rejected = matches!(verdict, Verdict::Reject);
+    if let Some(silence) = effects.silence {
+        socket::silence(descriptor, silence);
+    }
+    rejected
 }
 
 fn leave(doors: &[Door], worker: usize) {

@@ -141,6 +141,13 @@ impl Persistence {
         self.server.as_ref()
     }
 
+    /// A table remembers the server.
+    pub fn stick_to(&mut self, server: Arc<Server>) {
+        if self.server.is_none() && !self.overruled {
+            self.server = Some(server);
+        }
+    }
+
     /// A rule chose the server.
     pub fn overrule(&mut self) {
         if self.flags[0] != b'-' {

@@ -25,6 +25,7 @@ pub fn with_ctx<R>(
         process: &worker.process,
         generation: &generation,
         now,
+        tracked: Some(&client.tracked),
     };
     f(&Ctx {
         session: &client.info,
@@ -41,19 +42,22 @@ pub fn with_ctx<R>(
     })
 }
 
-/// Takes a place on a server; `avoid` is passed over while there is another.
+/// Takes a place on a server: by rule, by cookie, on the one that a table remembers (`sticky`), or by
+/// the scheduler; `avoid` is passed over while there is another.
 pub async fn take(
     worker: &Worker,
     client: &mut Client,
     backend: &Arc<Backend>,
     info: &StreamInfo,
     avoid: Option<u32>,
+    sticky: Option<Arc<Server>>,
 ) -> Result<Slot, Termination> {
     let now = worker.process.millis(worker.now());
     let (wanted, key) = with_ctx(worker, client, info, |cx| {
         let wanted = choose::use_server(backend, cx).or_else(|| by_cookie(backend, cx));
         (wanted, choose::key(backend.side(), cx, now))
     });
+    let wanted = wanted.or(sticky);
     let mut pick = match wanted.filter(|server| avoid != Some(server.uid)) {
         Some(server) => backend.reserve(&server),
         None => backend.pick(key, avoid),

@@ -125,6 +125,7 @@ fn with_facts(
         process: &s.worker.process,
         generation: &s.generation,
         now: end,
+        tracked: Some(&s.client.tracked),
     };
     let cx = Ctx {
         session: &s.client.info,
@@ -197,6 +198,7 @@ pub fn log_session(
         process: &worker.process,
         generation: &generation,
         now: end,
+        tracked: Some(&client.tracked),
     };
     let none = rules::StreamInfo::default();
     let cx = Ctx {

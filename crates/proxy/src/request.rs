@@ -87,7 +87,7 @@ impl Stream<'_> {
             return Err(Halt::Answer(Answer::error(status), ended));
         }
         let proxy = Arc::clone(frontend.proxy());
-        self.content_rules(&proxy)?;
+        self.content_rules(&proxy).await?;
         if proxy.http.buffer_request {
             self.wait_for_body(None, None).await?;
         }
@@ -96,21 +96,29 @@ impl Stream<'_> {
     }
 
     /// `tcp-request content` rules. The request is there, so that nothing has to be waited for.
-    fn content_rules(&mut self, proxy: &Arc<Proxy>) -> Result<(), Halt> {
+    async fn content_rules(&mut self, proxy: &Arc<Proxy>) -> Result<(), Halt> {
         let rules: &[Rule] = &proxy.tcp_request_content;
         if rules.is_empty() {
             return Ok(());
         }
-        let mut effects = Effects::default();
-        let verdict = run(rules, 0, &mut ctx!(self), &mut effects, &mut NoTrace);
-        let refused = matches!(verdict, Verdict::Reject | Verdict::Deny(_));
-        self.take_effects(effects, false);
-        if refused {
-            account::denied(self);
-            let ended = Termination::new(Cause::Proxy, Phase::Request);
-            return Err(Halt::Silent(ended));
+        let mut from = 0;
+        loop {
+            let mut effects = Effects::default();
+            let verdict = run(rules, from, &mut ctx!(self), &mut effects, &mut NoTrace);
+            self.take_effects(effects, false);
+            match verdict {
+                Verdict::Reject | Verdict::Deny(_) => {
+                    account::denied(self);
+                    let ended = Termination::new(Cause::Proxy, Phase::Request);
+                    return Err(Halt::Silent(ended));
+                }
+                Verdict::Resolve { rule, name, resume } => {
+                    self.resolve(rule, &name).await;
+                    from = resume;
+                }
+                _ => return Ok(()),
+            }
         }
-        Ok(())
     }
 
     /// The backend's rules, unless they have run as the frontend's of the same `listen`.
@@ -125,7 +133,7 @@ impl Stream<'_> {
         if Arc::ptr_eq(&proxy, self.frontend.proxy()) {
             return Ok(());
         }
-        self.content_rules(&proxy)?;
+        self.content_rules(&proxy).await?;
         if proxy.http.buffer_request && !self.frontend.proxy().http.buffer_request {
             self.wait_for_body(None, None).await?;
         }
@@ -178,7 +186,18 @@ impl Stream<'_> {
                         .await?;
                     from = resume;
                 }
+                Verdict::Resolve { rule, name, resume } => {
+                    self.resolve(rule, &name).await;
+                    from = resume;
+                }
             }
+        }
+    }
+
+    /// `do-resolve`: without an answer the variable stays as it is.
+    async fn resolve(&mut self, rule: &rules::action::Resolve, name: &str) {
+        if let Some(address) = crate::resolve::for_rule(&self.generation, rule, name).await {
+            ctx!(self).set_var(&rule.variable, address, &[]);
         }
     }
 
@@ -202,7 +221,11 @@ impl Stream<'_> {
         }
         self.retry_forbidden |= effects.no_retry;
         self.info.prioritise(&effects);
-        socket::mark(self.client.io.socket().raw(), effects.tos, effects.mark);
+        let fd = self.client.io.socket().raw();
+        socket::mark(fd, effects.tos, effects.mark);
+        if let Some(silence) = effects.silence {
+            socket::silence(fd, silence);
+        }
         for (slot, value) in effects.captures {
             self.captures
                 .put(response, slot, &value, self.frontend.side());

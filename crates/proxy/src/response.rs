@@ -29,6 +29,7 @@ pub fn judge(stream: &mut Stream<'_>, framed: &framing::Response) -> Result<(), 
         stream.down.unchunk = true;
     }
     crate::observe::response(stream, Some(status));
+    account::response_judged(stream, status);
     account::capture_response(stream);
     stream.client.vars.borrow_mut().begin_response();
     let backend = stream.backend.as_ref().map(|b| Arc::clone(b.proxy()));
@@ -40,6 +41,7 @@ pub fn judge(stream: &mut Stream<'_>, framed: &framing::Response) -> Result<(), 
     if !same {
         response_rules(stream, &frontend.http_response)?;
     }
+    crate::stick::response(stream);
     crate::persistence::write(stream);
     after_response(stream);
     stream.down.encoder = crate::compress::begin(stream, framed.body);
@@ -71,10 +73,14 @@ fn response_rules(stream: &mut Stream<'_>, rules: &[Rule]) -> Result<(), Halt> {
                 ended,
             ))
         }
+        Verdict::Reject => {
+            account::response_denied(stream);
+            Err(Halt::Silent(ended))
+        }
         Verdict::Continue
         | Verdict::Allow
         | Verdict::Tarpit(_)
-        | Verdict::Reject
+        | Verdict::Resolve { .. }
         | Verdict::Service(_)
         | Verdict::WaitForBody { .. } => Ok(()),
     }

@@ -11,7 +11,8 @@ use crate::worker::Worker;
 use crate::{malformed, pool::ServerConn, prelude, reply, tcp};
 use http::{Head, h1};
 use rules::{SessionInfo, Vars};
-use state::{Frontend, SessionGuard};
+use state::Frontend;
+use state::stick::Tracked;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -48,8 +49,10 @@ pub struct Client {
     pub private: Option<Box<(u32, ServerConn)>>,
     /// Variables of the session, and of its request while there is one.
     pub vars: RefCell<Vars>,
-    /// The place in the frontend's limits; held for its drop.
-    pub _guard: SessionGuard,
+    /// Entries of stick tables that the session and its request hold.
+    pub tracked: Tracked,
+    /// The place in the limits of frontend and listener; held for its drop.
+    pub _guard: crate::listen::Places,
     /// The place in the worker's load and roster.
     pub seat: crate::listen::Seat,
 }
@@ -110,6 +113,9 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
     }
     if client.frontend.proxy().mode == model::Mode::Tcp {
         Box::pin(tcp::run(worker, client)).await;
+        if client.unread && !client.frontend.side().nolinger {
+            linger(worker, client).await;
+        }
     } else {
         http1(worker, client).await;
     }

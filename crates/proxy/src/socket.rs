@@ -1,6 +1,8 @@
 //! Making sockets: listening, connecting, accepting.
 
+use crate::netns;
 use model::{Address, Bind, Host, PortSpec, SourceAddress};
+use rules::Silence;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -19,12 +21,32 @@ pub struct Outgoing<'a> {
     pub keepalive: Option<KeepAlive>,
     /// `tcp-ut`.
     pub user_timeout: Option<Duration>,
+    /// `tfo`, where the client's bytes are there to go with the first packet.
+    pub fast_open: bool,
+    /// `cc`.
+    pub congestion: Option<&'a str>,
+    /// `namespace`.
+    pub namespace: Option<&'a str>,
 }
 
 /// Starts a TCP connection; it is made, refused or still under way when this returns.
 pub fn connect_tcp(addr: SocketAddr, options: &Outgoing<'_>) -> io::Result<OwnedFd> {
-    let socket = new_stream(Domain::for_address(addr), Some(Protocol::TCP))?;
+    let socket = netns::within(options.namespace, || {
+        new_stream(Domain::for_address(addr), Some(Protocol::TCP))
+    })?;
     socket.set_tcp_nodelay(true)?;
+    if let Some(name) = options.congestion {
+        socket.set_tcp_congestion(name.as_bytes())?;
+    }
+    if options.fast_open {
+        // Where the system does not have it, the connection opens as usual.
+        let _ = set_int(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_FASTOPEN_CONNECT,
+            1,
+        );
+    }
     if let Some(keepalive) = options.keepalive {
         set_keepalive(&socket, keepalive)?;
     }
@@ -134,7 +156,9 @@ pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool) -> io::Result<OwnedFd
                 Host::Name(_) => return Err(io::ErrorKind::AddrNotAvailable.into()),
             };
             let domain = Domain::for_address(addr);
-            let socket = new_stream(domain, Some(Protocol::TCP))?;
+            let socket = netns::within(options.namespace.as_deref(), || {
+                new_stream(domain, Some(Protocol::TCP))
+            })?;
             if addr.is_ipv6() {
                 socket.set_only_v6(options.v6only || !options.v4v6)?;
             }
@@ -149,11 +173,21 @@ pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool) -> io::Result<OwnedFd
                     set_transparent_v6(&socket)?;
                 }
             }
+            if options.moves {
+                if addr.is_ipv4() {
+                    socket.set_freebind_v4(true)?;
+                } else {
+                    socket.set_freebind_v6(true)?;
+                }
+            }
             if let Some(interface) = &options.interface {
                 socket.bind_device(Some(interface.as_bytes()))?;
             }
             if let Some(mss) = options.mss.filter(|m| *m > 0) {
                 socket.set_tcp_mss(mss.unsigned_abs())?;
+            }
+            if let Some(name) = &options.congestion {
+                socket.set_tcp_congestion(name.as_bytes())?;
             }
             if let Some(timeout) = options.tcp_user_timeout {
                 socket.set_tcp_user_timeout(Some(timeout))?;
@@ -257,6 +291,42 @@ pub fn mark(fd: RawFd, tos: Option<u8>, mark: Option<u32>) {
     if let Some(mark) = mark {
         let _ = set_int(fd, libc::SOL_SOCKET, libc::SO_MARK, mark as i32);
     }
+}
+
+/// Has a connection end without the client's hearing of it when it is closed: in repair mode the
+/// kernel sends nothing, which needs CAP_NET_ADMIN; else a reset that passes no router.
+pub fn silence(fd: RawFd, how: Silence) {
+    let quiet =
+        how == Silence::Complete && set_int(fd, libc::IPPROTO_TCP, libc::TCP_REPAIR, 1).is_ok();
+    if quiet {
+        return;
+    }
+    let ttl = match how {
+        Silence::Complete => 1,
+        Silence::Reset(ttl) => i32::from(ttl),
+    };
+    // Those of the other family are refused, and so is all of this where there is no IP.
+    let _ = set_int(fd, libc::IPPROTO_IP, libc::IP_TTL, ttl);
+    let _ = set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, ttl);
+    close_at_once(fd);
+}
+
+/// Has a connection end with a reset when it is closed.
+pub fn close_at_once(fd: RawFd) {
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    // SAFETY: value and length describe `linger`.
+    unsafe {
+        libc::setsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            size_of::<libc::linger>() as libc::socklen_t,
+        )
+    };
 }
 
 fn set_int(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {

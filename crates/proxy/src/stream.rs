@@ -9,6 +9,7 @@ use crate::persistence::{self, Persistence};
 use crate::pool::{Limits, ServerConn};
 use crate::reply::Answer;
 use crate::session::{Arrival, Client};
+use crate::stick::{self, Sticking};
 use crate::termination::{Cause, Phase, Termination};
 use crate::worker::Worker;
 use crate::{account, choose, compress, observe};
@@ -80,6 +81,8 @@ pub struct Stream<'c> {
     pub(crate) log_level: LogLevelChange,
     pub(crate) captures: account::Captures,
     pub(crate) persistence: Persistence,
+    /// What `stick` rules found, where there are any.
+    pub(crate) sticking: Option<Box<Sticking>>,
     /// How the client wants its response compressed.
     pub(crate) compression: Option<model::CompressionAlgo>,
     pub(crate) retry_forbidden: bool,
@@ -142,6 +145,7 @@ pub async fn serve(
         log_level: LogLevelChange::default(),
         captures: account::Captures::default(),
         persistence: Persistence::default(),
+        sticking: None,
         compression: None,
         retry_forbidden: false,
         head_request: request.method() == b"HEAD",
@@ -151,7 +155,7 @@ pub async fn serve(
         server_close: false,
         avoid: None,
         insist: None,
-        request_head_len: request.arena_len() as u64 + 2,
+        request_head_len: request.arena_len() as u64,
         response_head_len: 0,
         worker,
         client,
@@ -191,6 +195,7 @@ impl Stream<'_> {
         self.backend_rules().await?;
         if let Some(backend) = self.backend.clone() {
             persistence::read(self, &backend);
+            stick::request(self, &backend);
             self.read_posted_key(&backend).await?;
         }
         compress::read_request(self);
@@ -270,6 +275,7 @@ impl Stream<'_> {
         self.times.connected = Some(self.worker.now());
         self.server = Some(connection);
         observe::connection(self, true);
+        stick::connected(self);
         Ok(())
     }
 

@@ -1,14 +1,15 @@
 //! `mode tcp`: bytes in both directions.
 
 use crate::connect::{self, ConnectFailure};
-use crate::flow::{Broken, Flow, Progress};
 use crate::place;
 use crate::pool::ServerConn;
+use crate::relay::Relay;
 use crate::report;
 use crate::session::Client;
+use crate::stick::{self, Sticking};
 use crate::termination::{Cause, Phase, Termination};
 use crate::worker::Worker;
-use model::SwitchTarget;
+use model::{StickStore, SwitchTarget};
 use rules::action::{Effects, run as run_rules};
 use rules::{Ctx, LogFacts, NoTrace, StreamInfo, Timers, Verdict};
 use state::{Backend, Slot};
@@ -24,11 +25,11 @@ struct Session {
     queued: Option<Instant>,
     connected: Option<Instant>,
     slot: Option<Slot>,
+    backend: Option<Arc<Backend>>,
     retries: u32,
     redispatched: bool,
     logged_early: bool,
-    up: Flow,
-    down: Flow,
+    relay: Relay,
 }
 
 /// Serves one connection to its end.
@@ -38,33 +39,30 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
         queued: None,
         connected: None,
         slot: None,
+        backend: None,
         retries: 0,
         redispatched: false,
         logged_early: false,
-        up: Flow::idle(),
-        down: Flow::idle(),
+        relay: Relay::new(worker.now()),
     };
-    let mut entered = None;
     client.seat.live.begin(0);
-    let ended = match choose_backend(worker, client, &mut session.info).await {
+    // Boxed, because it is over when the long part begins.
+    let ended = match Box::pin(prepare(worker, client, &mut session)).await {
         Err(ended) => ended,
-        Ok(backend) => {
-            backend.sessions().enter();
-            let counters = backend.counters().of(worker.id);
-            counters.stot.add(1);
-            client.seat.live.enter(backend.id);
-            entered = Some(Arc::clone(&backend));
-            match reach(worker, client, &backend, &mut session).await {
-                Err(ended) => ended,
-                Ok(mut server) => {
-                    if client.frontend.side().logasap {
-                        session.logged_early = true;
-                        let so_far = Termination::default();
-                        log(worker, client, Some(&backend), &session, so_far, true);
-                    }
-                    relay(worker, client, &backend, &mut session, &mut server).await
-                }
+        Ok((backend, mut server)) => {
+            session.relay.begin(worker.now());
+            let Session { relay, slot, .. } = &mut session;
+            let ended = poll_fn(|cx| {
+                let ends = (&mut *client, &mut server);
+                relay.poll(worker, cx, ends, (&backend, slot.as_ref()))
+            })
+            .await;
+            // What it goes on sending has nowhere to go.
+            client.unread = ended.cause == Cause::ServerAbort;
+            if backend.side().nolinger {
+                server.io.socket().close_at_once();
             }
+            ended
         }
     };
     let ended = if client.seat.live.was_killed() {
@@ -72,9 +70,28 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
     } else {
         ended
     };
-    finish(worker, client, entered, &session, ended);
-    session.up.recycle(worker);
-    session.down.recycle(worker);
+    finish(worker, client, &session, ended);
+    session.relay.up.recycle(worker);
+    session.relay.down.recycle(worker);
+}
+
+/// From the first rules to a connection to a server.
+async fn prepare(
+    worker: &Rc<Worker>,
+    client: &mut Client,
+    session: &mut Session,
+) -> Result<(Arc<Backend>, ServerConn), Termination> {
+    let backend = choose_backend(worker, client, &mut session.info).await?;
+    backend.sessions().enter();
+    backend.counters().of(worker.id).stot.add(1);
+    client.seat.live.enter(backend.id);
+    session.backend = Some(Arc::clone(&backend));
+    let server = reach(worker, client, &backend, session).await?;
+    if client.frontend.side().logasap {
+        session.logged_early = true;
+        log(worker, client, session, Termination::default(), true);
+    }
+    Ok((backend, server))
 }
 
 /// The frontend's rules for content, the choice of a backend, and its rules.
@@ -120,6 +137,7 @@ async fn inspect(
             process: &worker.process,
             generation: &generation,
             now,
+            tracked: Some(&client.tracked),
         };
         let mut cx = Ctx {
             session: &client.info,
@@ -138,7 +156,11 @@ async fn inspect(
         // Rule by rule: one that cannot be decided yet holds up those after it.
         let this = rules.get(..=from).unwrap_or_default();
         let verdict = run_rules(this, from, &mut cx, &mut effects, &mut NoTrace);
-        crate::socket::mark(client.io.socket().raw(), effects.tos, effects.mark);
+        let fd = client.io.socket().raw();
+        crate::socket::mark(fd, effects.tos, effects.mark);
+        if let Some(silence) = effects.silence {
+            crate::socket::silence(fd, silence);
+        }
         info.prioritise(&effects);
         match verdict {
             Verdict::Reject | Verdict::Deny(_) => {
@@ -147,6 +169,15 @@ async fn inspect(
                 return Err(Termination::new(Cause::Proxy, Phase::Request));
             }
             Verdict::Allow => return Ok(()),
+            Verdict::Resolve { rule, name, .. } if !info.inspection.undecided.get() => {
+                let address = crate::resolve::for_rule(&generation, rule, &name).await;
+                if let Some(address) = address {
+                    let mut vars = client.vars.borrow_mut();
+                    vars.set_if(&rule.variable, address, &[]);
+                }
+                from += 1;
+                continue;
+            }
             _ if !info.inspection.undecided.get() => {
                 from += 1;
                 continue;
@@ -212,8 +243,10 @@ async fn reach(
     session: &mut Session,
 ) -> Result<ServerConn, Termination> {
     let mut avoid = None;
+    let mut sticking = sticking(worker, client, backend, &session.info);
     loop {
-        let slot = place::take(worker, client, backend, &session.info, avoid).await?;
+        let sticky = sticking.server.take();
+        let slot = place::take(worker, client, backend, &session.info, avoid, sticky).await?;
         session.queued.get_or_insert_with(|| worker.now());
         let server = Arc::clone(slot.server());
         session.info.server = Some(Arc::clone(&server.name));
@@ -228,6 +261,7 @@ async fn reach(
         match connect::open(worker, client, backend, &server, name).await {
             Ok(connection) => {
                 let now = worker.now();
+                sticking.store(&server, worker.process.millis(now));
                 session.connected = Some(now);
                 if let (Some(slot), Some(began)) = (&session.slot, session.queued) {
                     let took = now.saturating_duration_since(began);
@@ -237,6 +271,11 @@ async fn reach(
             }
             Err(ConnectFailure::ClientGone) => {
                 return Err(Termination::new(Cause::ClientAbort, Phase::Connect));
+            }
+            // It was there, and may have understood that somebody came: not for another try.
+            Err(ConnectFailure::Reset) => {
+                session.connected = Some(worker.now());
+                return Err(Termination::new(Cause::ServerAbort, Phase::Data));
             }
             Err(failure) => {
                 if let Some(slot) = &session.slot {
@@ -269,6 +308,22 @@ async fn reach(
     }
 }
 
+/// What the `stick` rules find, those for responses included: of a connection nothing more is
+/// known later.
+fn sticking(worker: &Worker, client: &Client, backend: &Backend, info: &StreamInfo) -> Sticking {
+    if backend.side().stick_rules.is_empty() {
+        return Sticking::default();
+    }
+    let generation = worker.generation();
+    let now_ms = worker.process.millis(worker.now());
+    place::with_ctx(worker, client, info, |cx| {
+        let read = |when| stick::read(backend, &generation, cx, now_ms, when, false);
+        let mut found = read(StickStore::Request);
+        found.join(read(StickStore::Response));
+        found
+    })
+}
+
 /// The name that a TLS connection to this server asks for.
 fn tls_name(
     worker: &Worker,
@@ -280,152 +335,13 @@ fn tls_name(
     place::with_ctx(worker, client, info, |cx| connect::server_name(server, cx))
 }
 
-/// Moves bytes until both directions have ended, one has failed, or both are silent too long.
-async fn relay(
-    worker: &Worker,
-    client: &mut Client,
-    backend: &Backend,
-    session: &mut Session,
-    server: &mut ServerConn,
-) -> Termination {
-    session.up.progress = Progress::UntilClose;
-    session.down.progress = Progress::UntilClose;
-    let front = client.frontend.proxy().timeouts;
-    let back = backend.proxy().timeouts;
-    let (mut up_over, mut down_over) = (false, false);
-    let mut client_active = worker.now();
-    let mut server_active = client_active;
-    let mut cut = None;
-    let mut inspected = std::mem::take(&mut client.carry);
-    poll_fn(|cx| {
-        if !inspected.is_empty() {
-            // What the rules looked at goes first.
-            let fed = session.up.feed(worker, cx, &mut server.io, &[], &inspected);
-            worker.recycle(std::mem::take(&mut inspected));
-            if fed.is_err() {
-                return Poll::Ready(Termination::new(Cause::ServerAbort, Phase::Data));
-            }
-        }
-        if let Some(slot) = &session.slot {
-            let watch = cut.get_or_insert_with(|| slot.watch_cuts(cx.waker()));
-            if watch.as_ref().is_some_and(state::cut::Watch::is_cut) {
-                return Poll::Ready(Termination::cut(slot.server(), Phase::Data));
-            }
-        }
-        let before = (
-            session.up.received,
-            session.up.sent,
-            session.down.received,
-            session.down.sent,
-        );
-        let mut surplus = Vec::new();
-        if !up_over {
-            match session
-                .up
-                .poll(worker, cx, &mut client.io, &mut server.io, &mut surplus)
-            {
-                Poll::Pending => {}
-                Poll::Ready(Ok(())) => {
-                    up_over = true;
-                    server.io.shutdown_write();
-                }
-                Poll::Ready(Err(broken)) => {
-                    let cause = match broken {
-                        Broken::ReceiverFailed => Cause::ServerAbort,
-                        _ => Cause::ClientAbort,
-                    };
-                    return Poll::Ready(Termination::new(cause, Phase::Data));
-                }
-            }
-        }
-        if !down_over {
-            match session
-                .down
-                .poll(worker, cx, &mut server.io, &mut client.io, &mut surplus)
-            {
-                Poll::Pending => {}
-                Poll::Ready(Ok(())) => {
-                    down_over = true;
-                    client.io.shutdown_write();
-                }
-                Poll::Ready(Err(broken)) => {
-                    let cause = match broken {
-                        Broken::ReceiverFailed => Cause::ClientAbort,
-                        _ => Cause::ServerAbort,
-                    };
-                    return Poll::Ready(Termination::new(cause, Phase::Data));
-                }
-            }
-        }
-        if up_over && down_over {
-            return Poll::Ready(Termination::default());
-        }
-        let after = (
-            session.up.received,
-            session.up.sent,
-            session.down.received,
-            session.down.sent,
-        );
-        if before != after {
-            let now = worker.now();
-            if let Some(slot) = &session.slot {
-                slot.carried(after.1 + after.2, worker.process.millis(now));
-            }
-            if before.0 != after.0 || before.3 != after.3 {
-                client_active = now;
-            }
-            if before.1 != after.1 || before.2 != after.2 {
-                server_active = now;
-            }
-        }
-        let tunnel = back
-            .tunnel
-            .filter(|_| session.down.received > 0 && session.up.received > 0);
-        let client_limit = tunnel.or(front.client);
-        let server_limit = tunnel.or(back.server);
-        let client_limit = if down_over {
-            front.client_fin.or(client_limit)
-        } else {
-            client_limit
-        };
-        let server_limit = if up_over {
-            back.server_fin.or(server_limit)
-        } else {
-            server_limit
-        };
-        // Each side's own silence counts while bytes are still expected from it.
-        let client_deadline = client_limit
-            .filter(|_| !up_over)
-            .map(|t| client_active.max(server_active) + t);
-        let server_deadline = server_limit
-            .filter(|_| !down_over)
-            .map(|t| client_active.max(server_active) + t);
-        let (deadline, cause) = match (client_deadline, server_deadline) {
-            (Some(c), Some(s)) if s < c => (Some(s), Cause::ServerTimeout),
-            (Some(c), _) => (Some(c), Cause::ClientTimeout),
-            (None, s) => (s, Cause::ServerTimeout),
-        };
-        client.timer.arm(deadline);
-        if client.timer.poll_expired(cx).is_ready() {
-            return Poll::Ready(Termination::new(cause, Phase::Data));
-        }
-        Poll::Pending
-    })
-    .await
-}
-
-fn finish(
-    worker: &Worker,
-    client: &mut Client,
-    backend: Option<Arc<Backend>>,
-    session: &Session,
-    ended: Termination,
-) {
+fn finish(worker: &Worker, client: &mut Client, session: &Session, ended: Termination) {
+    let backend = session.backend.as_ref();
     let server = session.slot.as_ref().map(|s| Arc::clone(s.server()));
-    let (received, sent) = (session.up.received, session.down.sent);
+    let (received, sent) = (session.relay.up.received, session.relay.down.sent);
     let counters = [
         Some(client.frontend.counters().of(worker.id)),
-        backend.as_ref().map(|b| b.counters().of(worker.id)),
+        backend.map(|b| b.counters().of(worker.id)),
         server.as_ref().map(|s| s.counters.of(worker.id)),
     ];
     for (i, c) in counters.into_iter().enumerate() {
@@ -439,11 +355,13 @@ fn finish(
         }
     }
     worker.process.counters.of(worker.id).bytes_out.add(sent);
-    if let Some(backend) = &backend {
+    let now = worker.process.millis(worker.now());
+    client.tracked.bytes(received, sent, now);
+    if let Some(backend) = backend {
         backend.sessions().leave();
     }
     if !session.logged_early {
-        log(worker, client, backend.as_ref(), session, ended, false);
+        log(worker, client, session, ended, false);
     }
 }
 
@@ -451,14 +369,13 @@ fn finish(
 fn log(
     worker: &Worker,
     client: &mut Client,
-    backend: Option<&Arc<Backend>>,
     session: &Session,
     ended: Termination,
     unfinished: bool,
 ) {
     let end = Instant::now();
     let server = session.slot.as_ref().map(|s| Arc::clone(s.server()));
-    let (received, sent) = (session.up.received, session.down.sent);
+    let (received, sent) = (session.relay.up.received, session.relay.down.sent);
     let proxy = client.frontend.proxy();
     let side = client.frontend.side();
     let null = side.dontlognull && received == 0 && sent == 0 && !unfinished;
@@ -489,7 +406,7 @@ fn log(
         bytes_uploaded: received,
         actconn: worker.process.connections.now(),
         feconn: client.frontend.sessions().now(),
-        beconn: backend.as_ref().map_or(0, |b| b.sessions().now()),
+        beconn: session.backend.as_ref().map_or(0, |b| b.sessions().now()),
         srv_conn: server.as_ref().map_or(0, |s| s.sessions.now()),
         retries: session.retries,
         redispatched: session.redispatched,
@@ -512,4 +429,19 @@ fn log(
         model::LogLevel::Info,
         end,
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a session costs while it waits for bytes, besides its client.
+    #[test]
+    fn an_idle_session_is_small() {
+        fn future<'a, F: Future + 'a>(_: impl Fn(&'a Rc<Worker>, &'a mut Client) -> F) -> usize {
+            size_of::<F>()
+        }
+        let bytes = future(run);
+        assert!(bytes <= 688, "{bytes} bytes");
+    }
 }

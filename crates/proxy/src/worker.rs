@@ -10,7 +10,7 @@ use crate::report::Formats;
 use crate::roster::{Roster, Rosters};
 use crate::service::Services;
 use crate::timer::Timers;
-use crate::{check, session};
+use crate::{check, names, session};
 use http::Head;
 use rules::Wall;
 use state::{Generation, Process, SessionFacts, Which};
@@ -184,8 +184,11 @@ impl Worker {
         }
     }
 
-    /// An empty pipe, unless the system has none left.
+    /// An empty pipe, unless the system has none left or `nosplice` is set.
     pub fn pipe(&self) -> Option<crate::io::Pipe> {
+        if self.process.generation.load().config.global.nosplice {
+            return None;
+        }
         self.pipes
             .borrow_mut()
             .pop()
@@ -355,6 +358,9 @@ async fn run(
     tokio::task::spawn_local(Rc::clone(&worker.timers).drive());
     tokio::task::spawn_local(tend(Rc::clone(&worker)));
     tokio::task::spawn_local(check::run(Rc::clone(&worker)));
+    if id == 0 {
+        tokio::task::spawn_local(names::run(Rc::clone(&worker)));
+    }
     let mut accepting = listen::accept_all(&worker, &doors, &listeners);
     // Kept here, a socket that is taken away later would stay open.
     drop(listeners);
@@ -396,6 +402,21 @@ async fn tend(worker: Rc<Worker>) {
         worker.clock.set((now, wall_now()));
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         worker.pools.purge(&mut cx, now);
+        if worker.id == 0 {
+            purge_tables(&worker).await;
+        }
+    }
+}
+
+/// Removes what is over from the stick tables, a few entries at a time: sessions go on between.
+async fn purge_tables(worker: &Worker) {
+    let generation = worker.generation();
+    for table in &generation.tables {
+        let mut part = Some(0);
+        while let Some(at) = part {
+            part = table.purge(at, worker.process.millis(Instant::now()));
+            tokio::task::yield_now().await;
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::error::ParseError;
 use crate::expr::Expr;
 use crate::fetch;
-use crate::lists::{Matcher, PatternList, PatternLists};
+use crate::lists::{Matcher, PatternList};
 use crate::pattern::{MATCHES, Match, PatternFault, int_texts};
 use crate::{Ctx, Sample, Scope, Type};
 use std::collections::HashMap;
@@ -252,12 +252,8 @@ pub const PREDEFINED: &[(&str, &str)] = &[
 
 impl Acls {
     /// Reads the words after `acl`: `NAME criterion [flags] [patterns]`. Lines of one name add up.
-    pub fn add(
-        &mut self,
-        words: &[&str],
-        read_file: &dyn Fn(&str) -> Result<Vec<u8>, String>,
-        lists: Option<&PatternLists>,
-    ) -> Result<(), ParseError> {
+    /// Of `around` all counts but the ACLs.
+    pub fn add(&mut self, words: &[&str], around: &Scope<'_>) -> Result<(), ParseError> {
         let Some((name, rest)) = words.split_first() else {
             return Err(ParseError::at(0, "'acl' wants a name and a criterion"));
         };
@@ -269,8 +265,7 @@ impl Acls {
         }
         let scope = Scope {
             acls: self,
-            read_file,
-            lists,
+            ..*around
         };
         let line = AclLine::parse(rest, &scope);
         // The name of a line that cannot be read is declared all the same: what uses it is right.

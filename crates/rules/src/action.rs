@@ -4,10 +4,13 @@ mod answer;
 mod lists;
 mod normalize;
 mod parse;
+mod resolve;
+mod stick;
 mod table;
 mod words;
 
 pub use answer::{Body, Redirect, Reply};
+pub use resolve::Resolve;
 
 use crate::Scope;
 use crate::condition::Cond;
@@ -15,6 +18,7 @@ use crate::ctx::Ctx;
 use crate::error::ParseError;
 use crate::expr::Expr;
 use crate::logformat::LogFormat;
+use crate::stick::{Change, Counter, Entry, Lasts, TableName};
 use crate::trace::Tracer;
 use crate::vars::{Condition, VarName};
 use normalize::Normalizer;
@@ -90,6 +94,15 @@ impl Service {
     }
 }
 
+/// How a connection is dropped without the client's being told (`silent-drop`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// Nothing is sent at all, where the system allows it.
+    Complete,
+    /// A reset is sent that passes so many routers.
+    Reset(u8),
+}
+
 /// A change of the log level by a rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogLevelChange {
@@ -110,6 +123,7 @@ pub(crate) enum Action {
     Return(Box<Reply>),
     Redirect(Box<Redirect>),
     Reject,
+    SilentDrop(Silence),
     UseService(Service),
     SetHeader(Box<[u8]>, LogFormat),
     AddHeader(Box<[u8]>, LogFormat),
@@ -144,8 +158,42 @@ pub(crate) enum Action {
         at_least: Option<u64>,
     },
     ChangeList(Box<lists::ListChange>),
+    /// `track-sc0` and so on.
+    Track(Box<Tracking>),
+    /// `sc-inc-gpc0`, `sc-add-gpc` and so on: what is tracked under a number, a counter, by how
+    /// much it grows.
+    Count(usize, Counter, Amount),
+    /// `sc-set-gpt0` and `sc-set-gpt`.
+    Tag(usize, Counter, Amount),
+    Resolve(Box<Resolve>),
     /// Accepted for what it means to others; nothing to do here.
     Nothing,
+}
+
+/// What a rule tracks.
+#[derive(Clone, Debug)]
+pub(crate) struct Tracking {
+    number: usize,
+    key: Expr,
+    table: TableName,
+    /// As long as the connection lasts.
+    session: bool,
+}
+
+/// A number, or where it comes from.
+#[derive(Clone, Debug)]
+pub(crate) enum Amount {
+    Fixed(u32),
+    Of(Box<Expr>),
+}
+
+impl Amount {
+    fn of(&self, cx: &Ctx<'_>) -> Option<u32> {
+        match self {
+            Amount::Fixed(n) => Some(*n),
+            Amount::Of(expr) => Some(expr.eval(cx)?.to_int()? as u32),
+        }
+    }
 }
 
 /// One action of the language.
@@ -195,6 +243,14 @@ impl Rule {
         }
     }
 
+    /// The `resolvers` section that it asks.
+    pub fn resolvers(&self) -> Option<&str> {
+        match &self.action {
+            Action::Resolve(rule) => Some(&rule.resolvers),
+            _ => None,
+        }
+    }
+
     /// Whether it needs the request's body.
     pub fn waits_for_body(&self) -> bool {
         matches!(self.action, Action::WaitForBody { .. })
@@ -229,6 +285,15 @@ pub enum Verdict<'r> {
         /// Where to go on.
         resume: usize,
     },
+    /// Ask name servers, set the variable, then go on at the rule of this index.
+    Resolve {
+        /// What is asked, of whom, and for which variable.
+        rule: &'r Resolve,
+        /// The name.
+        name: Box<str>,
+        /// Where to go on.
+        resume: usize,
+    },
 }
 
 /// What rules change besides the message.
@@ -242,6 +307,8 @@ pub struct Effects {
     pub tos: Option<u8>,
     /// `set-mark`: for the client's connection.
     pub mark: Option<u32>,
+    /// `silent-drop`: how the connection ends, which rules have rejected.
+    pub silence: Option<Silence>,
     /// `set-priority-class`.
     pub priority_class: Option<i32>,
     /// `set-priority-offset`, milliseconds.
@@ -280,6 +347,10 @@ pub fn run<'r, T: Tracer>(
                 }
             }
             Action::Reject => return Verdict::Reject,
+            Action::SilentDrop(silence) => {
+                effects.silence = Some(*silence);
+                return Verdict::Reject;
+            }
             Action::UseService(service) => return Verdict::Service(*service),
             Action::Normalize(normalizer, refusal) => {
                 if let Some(head) = cx.req.as_deref_mut() {
@@ -296,6 +367,16 @@ pub fn run<'r, T: Tracer>(
                     at_least: *at_least,
                     resume: index + 1,
                 };
+            }
+            Action::Resolve(rule) => {
+                let name = rule.name.eval(cx).map(|name| name.to_text().into_owned());
+                if let Some(name) = name.and_then(|n| String::from_utf8(n).ok()) {
+                    return Verdict::Resolve {
+                        rule,
+                        name: name.into(),
+                        resume: index + 1,
+                    };
+                }
             }
             action => apply(action, cx, effects),
         }
@@ -447,6 +528,35 @@ fn apply(action: &Action, cx: &mut Ctx<'_>, effects: &mut Effects) {
             }
         }
         Action::DisableL7Retry => effects.no_retry = true,
+        Action::Track(tracking) => {
+            let Tracking {
+                number,
+                key,
+                table,
+                session,
+            } = &**tracking;
+            let lasts = match session {
+                true => Lasts::Session,
+                false => Lasts::Stream {
+                    request: cx.req.is_some(),
+                },
+            };
+            if let (Some(tables), Some(key)) = (cx.facts.tables(), key.eval(cx)) {
+                tables.track(*number, table, &key, lasts);
+            }
+        }
+        Action::Count(number, counter, amount) => {
+            if let (Some(tables), Some(by)) = (cx.facts.tables(), amount.of(cx)) {
+                let entry = Entry::Tracked(*number, None);
+                tables.change(entry, Change::Count(*counter, by));
+            }
+        }
+        Action::Tag(number, tag, value) => {
+            if let (Some(tables), Some(value)) = (cx.facts.tables(), value.of(cx)) {
+                let entry = Entry::Tracked(*number, None);
+                tables.change(entry, Change::Tag(*tag, value));
+            }
+        }
         Action::SetPriorityClass(expr) => {
             let class = expr.eval(cx).and_then(|sample| sample.to_int());
             effects.priority_class = class.map(|n| n.clamp(-2047, 2047) as i32);
@@ -462,8 +572,10 @@ fn apply(action: &Action, cx: &mut Ctx<'_>, effects: &mut Effects) {
         | Action::Return(_)
         | Action::Redirect(_)
         | Action::Reject
+        | Action::SilentDrop(_)
         | Action::UseService(_)
         | Action::Normalize(..)
+        | Action::Resolve(_)
         | Action::WaitForBody { .. } => {}
     }
 }

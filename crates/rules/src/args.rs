@@ -4,6 +4,7 @@ use crate::acl::Named;
 use crate::digest::Digest;
 use crate::lists::Matcher;
 use crate::pattern::Match;
+use crate::stick::{TableName, TableUse};
 use crate::vars::VarName;
 use crate::{Scope, Type};
 use base64::Engine;
@@ -44,6 +45,12 @@ pub enum ArgKind {
     Map(Match, Type),
     /// An ACL's name, with `!` or without.
     Acl,
+    /// A stick table; left out, the proxy's own.
+    Table,
+    /// A stick table that may be left out.
+    MaybeTable,
+    /// The number under which something is tracked.
+    Tracked,
 }
 
 /// A family of addresses.
@@ -116,6 +123,8 @@ pub enum Arg {
     Map(Arc<Matcher>),
     /// An ACL.
     Acl(Named),
+    /// A stick table.
+    Table(TableName),
 }
 
 /// Reading arguments by position; what is not given is `None`.
@@ -130,6 +139,8 @@ pub trait ArgList {
     fn regex(&self, at: usize) -> Option<&regex::bytes::Regex>;
     /// An address or a mask.
     fn ip(&self, at: usize) -> Option<IpAddr>;
+    /// A stick table.
+    fn table(&self, at: usize) -> Option<&TableName>;
 }
 
 impl ArgList for [Arg] {
@@ -160,6 +171,12 @@ impl ArgList for [Arg] {
     fn ip(&self, at: usize) -> Option<IpAddr> {
         match self.get(at)? {
             Arg::Ip(ip) => Some(*ip),
+            _ => None,
+        }
+    }
+    fn table(&self, at: usize) -> Option<&TableName> {
+        match self.get(at)? {
+            Arg::Table(name) => Some(name),
             _ => None,
         }
     }
@@ -243,7 +260,8 @@ pub fn check(
         .iter()
         .chain(spec.kinds.last().into_iter().cycle());
     let each = texts.iter().zip(kinds).enumerate();
-    each.map(|(i, (text, kind))| match kind {
+    let read = each.map(|(i, (text, kind))| match kind {
+        ArgKind::Table if text.is_empty() => own_table(name, scope),
         ArgKind::Str => Ok(Arg::Str(text.as_bytes().into())),
         // An argument that may be left out may be left empty, too.
         _ if text.is_empty() && i >= spec.required => Ok(Arg::None),
@@ -253,8 +271,27 @@ pub fn check(
         }
         _ => one(*kind, text, scope)
             .map_err(|wanted| format!("'{name}' wants {wanted}, not '{text}'")),
-    })
-    .collect()
+    });
+    let left_out = spec.kinds.get(texts.len()) == Some(&ArgKind::Table);
+    let own = left_out.then(|| own_table(name, scope));
+    read.chain(own).collect()
+}
+
+/// The stick table of the proxy that the rule stands in.
+fn own_table(name: &str, scope: &Scope<'_>) -> Result<Arg, String> {
+    if scope.proxy.is_empty() {
+        return Err(format!("'{name}' wants the name of a stick table here"));
+    }
+    Ok(table(scope.proxy, scope))
+}
+
+fn table(name: &str, scope: &Scope<'_>) -> Arg {
+    let table = TableName::new(name);
+    (scope.uses_table)(TableUse {
+        table: Arc::clone(&table.name),
+        key: None,
+    });
+    Arg::Table(table)
 }
 
 /// Reads one argument; an error says what it should have been.
@@ -329,6 +366,14 @@ fn one(kind: ArgKind, text: &str, scope: &Scope<'_>) -> Result<Arg, String> {
         ArgKind::Acl => Named::parse(text, scope)
             .map(Arg::Acl)
             .ok_or_else(|| "an ACL declared above".into()),
+        ArgKind::Table | ArgKind::MaybeTable => Ok(table(text, scope)),
+        ArgKind::Tracked => match int()? {
+            n if usize::try_from(n).is_ok_and(|n| n < scope.stick_counters) => Ok(Arg::Int(n)),
+            _ => Err(format!(
+                "a number below {} ('tune.stick-counters' may allow more)",
+                scope.stick_counters
+            )),
+        },
     }
 }
 

@@ -9,6 +9,7 @@ mod json;
 mod map;
 mod number;
 mod protobuf;
+mod stick;
 mod string;
 mod system;
 
@@ -48,7 +49,7 @@ impl std::fmt::Debug for ConvertDef {
 /// One entry: name, arguments, types, a line of documentation, an example, the function.
 macro_rules! convert {
     ($name:literal, $args:expr, $in:ident => $out:ident, $doc:literal,
-     $example:literal => $value:literal, $eval:expr) => {
+     $example:expr => $value:literal, $eval:expr) => {
         $crate::convert::ConvertDef {
             name: $name,
             args: $args,
@@ -78,6 +79,7 @@ pub fn converters() -> impl Iterator<Item = &'static ConvertDef> {
         system::TABLE,
     ]
     .into_iter()
+    .chain(stick::ALL)
     .flatten()
 }
 

@@ -1,6 +1,7 @@
 //! What the rules may see and change.
 
 use crate::date::Zone;
+use crate::stick::Tables;
 use crate::vars::{Condition, VarName, VarScope};
 use crate::{Sample, Vars};
 use http::Head;
@@ -223,6 +224,10 @@ pub trait Facts {
     }
     /// The variables of the process, shared by all sessions.
     fn vars(&self) -> Option<&Mutex<Vars>> {
+        None
+    }
+    /// The stick tables.
+    fn tables(&self) -> Option<&dyn Tables> {
         None
     }
     /// The process's number.

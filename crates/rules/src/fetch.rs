@@ -7,6 +7,7 @@ mod internal;
 mod message;
 mod request;
 mod response;
+mod stick;
 mod timing;
 mod tls;
 
@@ -95,15 +96,15 @@ pub fn acl_names() -> impl Iterator<Item = String> {
 /// where an ACL looks at several, the n-th value.
 macro_rules! fetch {
     ($names:expr, $args:expr, $out:ident, $layer:ident, $doc:literal,
-     $example:literal => $value:literal, $eval:expr) => {
+     $example:expr => $value:literal, $eval:expr) => {
         fetch! { @ $names, $args, $out, $layer, $doc, $example => $value, $eval, None }
     };
     ($names:expr, $args:expr, $out:ident, $layer:ident, $doc:literal,
-     $example:literal => $value:literal, $eval:expr, $each:expr) => {
+     $example:expr => $value:literal, $eval:expr, $each:expr) => {
         fetch! { @ $names, $args, $out, $layer, $doc, $example => $value, $eval, Some($each) }
     };
     (@ $names:expr, $args:expr, $out:ident, $layer:ident, $doc:literal,
-     $example:literal => $value:literal, $eval:expr, $each:expr) => {
+     $example:expr => $value:literal, $eval:expr, $each:expr) => {
         $crate::fetch::FetchDef {
             names: &$names,
             args: $args,
@@ -131,6 +132,7 @@ pub fn fetches() -> impl Iterator<Item = &'static FetchDef> {
         timing::TABLE,
     ]
     .into_iter()
+    .chain(stick::ALL)
     .flatten()
 }
 

@@ -22,13 +22,14 @@ mod logformat;
 mod map;
 mod pattern;
 mod sample;
+pub mod stick;
 mod tags;
 mod trace;
 mod userlist;
 mod vars;
 
 pub use acl::Acls;
-pub use action::{LogLevelChange, Redirect, Reply, Rule, RuleSet, Service, Verdict, run};
+pub use action::{LogLevelChange, Redirect, Reply, Rule, RuleSet, Service, Silence, Verdict, run};
 pub use condition::Cond;
 pub use ctx::{
     Ctx, Facts, Inspection, LogFacts, NoFacts, SessionInfo, StreamInfo, Timeout, Timers, TlsInfo,
@@ -58,6 +59,7 @@ pub fn regex_matches(text: &str, bytes: &[u8]) -> bool {
 }
 
 /// What parsing may look at.
+#[derive(Clone, Copy)]
 pub struct Scope<'a> {
     /// The ACLs declared so far in this proxy.
     pub acls: &'a Acls,
@@ -65,6 +67,12 @@ pub struct Scope<'a> {
     pub read_file: &'a dyn Fn(&str) -> Result<Vec<u8>, String>,
     /// The lists of patterns, where what is read belongs to a configuration.
     pub lists: Option<&'a PatternLists>,
+    /// The proxy whose stick table is meant where none is named; empty where there is none.
+    pub proxy: &'a str,
+    /// How many entries of stick tables may be tracked at once (`tune.stick-counters`).
+    pub stick_counters: usize,
+    /// Is told each stick table that is named.
+    pub uses_table: &'a dyn Fn(stick::TableUse),
 }
 
 impl Scope<'_> {
@@ -75,6 +83,9 @@ impl Scope<'_> {
             acls: &NO_ACLS,
             read_file: &|path| Err(format!("'{path}' cannot be read from here")),
             lists: None,
+            proxy: "",
+            stick_counters: STICK_COUNTERS,
+            uses_table: &|_| {},
         }
     }
 
@@ -86,6 +97,9 @@ impl Scope<'_> {
         }
     }
 }
+
+/// `tune.stick-counters` where it is not set.
+pub const STICK_COUNTERS: usize = 3;
 
 /// The hashes that `hash-type` shares with converters.
 pub mod hash {

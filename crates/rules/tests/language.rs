@@ -116,18 +116,21 @@ fn expressions_have_the_values_that_the_manual_says() {
 fn holds(condition: &str) -> bool {
     let mut acls = Acls::default();
     let none = |_: &str| Ok(b"# list\n/static\n/img\n".to_vec());
+    let around = Scope {
+        read_file: &none,
+        ..Scope::bare()
+    };
     for line in [
         "static path_beg -i /static",
         "static path_end .css",
         "listed path_beg -i -f list",
     ] {
-        acls.add(&line.split(' ').collect::<Vec<_>>(), &none, None)
+        acls.add(&line.split(' ').collect::<Vec<_>>(), &around)
             .expect("an ACL");
     }
     let scope = Scope {
         acls: &acls,
-        read_file: &none,
-        lists: None,
+        ..around
     };
     let words: Vec<&str> = condition.split(' ').collect();
     let cond = Cond::parse(&words, &scope).unwrap_or_else(|e| panic!("{condition}: {}", e.message));
@@ -246,7 +249,7 @@ fn rule(words: &[&str]) -> Result<Rule, rules::ParseError> {
         &Scope {
             acls: &acls,
             read_file: &|_| Ok(b"x".to_vec()),
-            lists: None,
+            ..Scope::bare()
         },
     )
 }
@@ -338,8 +341,13 @@ fn mistakes_name_the_word_and_what_was_probably_meant() {
         (&["deny", "if", "nosuch"], 2, "no ACL 'nosuch'"),
         (&["deny", "if", "{", "path_beg", "/x"], 2, "no ' }'"),
         (&["deny", "statsu", "403"], 1, "did you mean 'status'"),
+        (&["track-sc0", "src"], 1, "name of a stick table"),
+        (&["track-sc3", "src", "table", "t"], 0, "below 3"),
+        (&["track-sc0", "src", "tabel", "t"], 2, "'table' should"),
+        (&["sc-inc-gpc0"], 0, "such as (0)"),
+        (&["sc-inc-gpc(100,0)"], 0, "from 0 to 99"),
+        (&["sc-set-gpt0(0)"], 0, "a number or an expression"),
         (&["lua.x"], 0, "written in Lua"),
-        (&["track-sc0", "src"], 0, "does not have yet"),
         (&["set-status", "200"], 0, "no action of 'http-request'"),
     ] {
         let error = rule(words).expect_err("a mistake");
@@ -356,7 +364,7 @@ proptest! {
         let words: Vec<&str> = text.split(' ').collect();
         let _ = rule(&words);
         let acls = Acls::default();
-        let _ = Cond::parse(&words, &Scope { acls: &acls, read_file: &|_| Err(String::new()), lists: None });
-        let _ = Acls::default().add(&words, &|_| Err(String::new()), None);
+        let _ = Cond::parse(&words, &Scope { acls: &acls, read_file: &|_| Err(String::new()), ..Scope::bare() });
+        let _ = Acls::default().add(&words, &Scope::bare());
     }
 }

@@ -47,6 +47,7 @@ pub struct Backend {
     cookies: HashMap<Arc<str>, Vec<u32>>,
     /// Sessions in it at which servers with `minconn` reach their `maxconn`.
     fullconn: u64,
+    resolves_names: bool,
 }
 
 /// What the scheduler says.
@@ -198,7 +199,11 @@ impl Backend {
                 }
             }
         }
+        let mut settings = servers.iter().map(|s| s.settings());
+        let resolves_names = settings.any(|s| s.resolution.is_some());
+        drop(settings);
         let backend = Arc::new(Backend {
+            resolves_names,
             cookies,
             fullconn,
             name: Arc::clone(&proxy.name),
@@ -236,6 +241,11 @@ impl Backend {
     /// All servers in the order of the configuration.
     pub fn servers(&self) -> &[Arc<Server>] {
         &self.servers
+    }
+
+    /// Whether some of its servers' names are resolved while it runs.
+    pub fn resolves_names(&self) -> bool {
+        self.resolves_names
     }
 
     /// A server by name.

@@ -4,6 +4,8 @@ use crate::backend::Backend;
 use crate::generation::Generation;
 use crate::process::Process;
 use crate::server::Server;
+use crate::stick::Tracked;
+use rules::stick::Tables;
 use rules::{Facts, Timeout, Zone};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
@@ -17,6 +19,8 @@ pub struct View<'a> {
     pub generation: &'a Generation,
     /// Now.
     pub now: Instant,
+    /// What the session tracks, where there is one.
+    pub tracked: Option<&'a Tracked>,
 }
 
 impl View<'_> {
@@ -157,6 +161,9 @@ impl Facts for View<'_> {
     }
     fn vars(&self) -> Option<&Mutex<rules::Vars>> {
         Some(&self.process.vars)
+    }
+    fn tables(&self) -> Option<&dyn Tables> {
+        Some(self)
     }
     fn pid(&self) -> u32 {
         self.process.pid

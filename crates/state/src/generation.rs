@@ -3,9 +3,11 @@
 use crate::backend::Backend;
 use crate::frontend::Frontend;
 use crate::process::Process;
+use crate::resolvers::Resolvers;
 use crate::server::Server;
-use model::{Config, Proxy};
-use std::collections::HashMap;
+use crate::stick::Table;
+use model::{Config, Proxy, StickTable};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// A configuration in force.
@@ -17,6 +19,10 @@ pub struct Generation {
     pub frontends: Vec<Arc<Frontend>>,
     /// In the order of the files.
     pub backends: Vec<Arc<Backend>>,
+    /// Stick tables, in the order of the configuration.
+    pub tables: Vec<Arc<Table>>,
+    /// `resolvers` sections by name.
+    pub resolvers: BTreeMap<Arc<str>, Arc<Resolvers>>,
     frontend_names: HashMap<Arc<str>, usize>,
     backend_names: HashMap<Arc<str>, usize>,
 }
@@ -27,9 +33,16 @@ impl Generation {
     /// proxy its counters and gauges.
     pub(crate) fn next(&self, config: Arc<Config>, process: &Process) -> Generation {
         let mut next = Generation {
+            tables: config.tables.iter().map(|t| self.table_of(t)).collect(),
             config: Arc::clone(&config),
             ..Generation::default()
         };
+        for (name, settings) in &config.resolvers {
+            let old = self.resolvers.get(name);
+            let same = old.filter(|r| r.settings == *settings).cloned();
+            let live = same.unwrap_or_else(|| Arc::new(Resolvers::new(Arc::clone(settings))));
+            next.resolvers.insert(Arc::clone(name), live);
+        }
         let before = self.config.proxies.iter();
         let before: HashMap<_, _> = before
             .map(|p| ((&*p.name, p.kind), p.fingerprint))
@@ -58,6 +71,22 @@ impl Generation {
             }
         }
         next
+    }
+
+    /// A stick table: the one there was, where its entries can stay.
+    fn table_of(&self, settings: &StickTable) -> Arc<Table> {
+        match self.table(&settings.name).filter(|t| t.fits(settings)) {
+            Some(table) => {
+                table.reconfigure(settings);
+                Arc::clone(table)
+            }
+            None => Arc::new(Table::new(settings)),
+        }
+    }
+
+    /// A stick table by name.
+    pub fn table(&self, name: &str) -> Option<&Arc<Table>> {
+        self.tables.iter().find(|t| *t.name == *name)
     }
 
     /// A frontend that is new or was changed.

@@ -1,9 +1,10 @@
 //! Keys of the hashing schedulers, 32 bits, and the 64-bit hash of computed cookies.
 
 use model::{HashFunction, HashKind};
+use std::net::IpAddr;
 
-/// Hashes a key as `hash-type` says. With `none` the key is a number in decimal digits, of which the
-/// lower 32 bits count; anything else is 0.
+/// Hashes a key as `hash-type` says. With `none` the lower 32 bits of the key are its hash: of a number
+/// where the key is one in decimal digits, otherwise of its last bytes.
 pub fn bytes(key: &[u8], function: HashFunction) -> u32 {
     let hash = match function.kind {
         HashKind::Sdbm => rules::hash::sdbm(key),
@@ -12,13 +13,31 @@ pub fn bytes(key: &[u8], function: HashFunction) -> u32 {
         HashKind::None => std::str::from_utf8(key)
             .ok()
             .and_then(|text| text.trim().parse::<i64>().ok())
-            .map_or(0, |number| number as u32),
+            .map_or_else(|| last_bytes(key), |number| number as u32),
     };
     if function.avalanche {
         rules::hash::avalanche(hash)
     } else {
         hash
     }
+}
+
+/// The hash of a client's address: its 32-bit words put together by exclusive or. It is a number already,
+/// so that of `hash-type` only `avalanche` counts, as for HAProxy.
+pub fn address(ip: IpAddr, function: HashFunction) -> u32 {
+    let number = match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.to_bits(),
+        IpAddr::V6(ip) => (0..4).fold(0, |n, word| n ^ (ip.to_bits() >> (32 * word)) as u32),
+    };
+    match function.avalanche {
+        true => rules::hash::avalanche(number),
+        false => number,
+    }
+}
+
+/// The number that the last four bytes are, the highest first.
+fn last_bytes(key: &[u8]) -> u32 {
+    key.iter().fold(0, |n, byte| (n << 8) | u32::from(*byte))
 }
 
 /// The part of a request target that `balance uri` hashes.
@@ -113,19 +132,14 @@ pub fn xxh64(bytes: &[u8]) -> u64 {
     hash ^ (hash >> 32)
 }
 
-/// The main part of a host name, for `use_domain_only`: of `haproxy.1wt.eu` only `1wt`. A
-/// port is cut off, and a name without a dot is taken as it is.
+/// The main part of a host name, for `use_domain_only`: of `haproxy.1wt.eu` only `1wt`. A port is cut
+/// off, and a name without a dot is taken as it is. Where a part of the name is empty HAProxy's answer
+/// changes from request to request.
 pub fn domain(host: &[u8]) -> &[u8] {
     let end = host.iter().position(|b| *b == b':').unwrap_or(host.len());
     let name = host.get(..end).unwrap_or_default();
-    let Some(last) = name.iter().rposition(|b| *b == b'.') else {
-        return name;
-    };
-    let before = name.get(..last).unwrap_or_default();
-    match before.iter().rposition(|b| *b == b'.') {
-        Some(dot) => before.get(dot + 1..).unwrap_or_default(),
-        None => before,
-    }
+    let mut parts = name.rsplit(|b| *b == b'.').skip(1);
+    parts.next().unwrap_or(name)
 }
 
 #[cfg(test)]
@@ -155,17 +169,18 @@ mod tests {
             avalanche: true,
         };
         assert_eq!(bytes(b"hello", spread), 2_061_535_398);
-        assert_eq!(hash(HashKind::None, false), 123_456_789);
-        assert_eq!(
+        let none = |key: &[u8]| {
+            let kind = HashKind::None;
             bytes(
-                b"x",
+                key,
                 HashFunction {
-                    kind: HashKind::None,
-                    avalanche: false
-                }
-            ),
-            0
-        );
+                    kind,
+                    avalanche: false,
+                },
+            )
+        };
+        assert_eq!(none(b"123456789"), 123_456_789);
+        assert_eq!(none(&1_234_567_890_123u64.to_be_bytes()), 1_912_276_171);
     }
 
     #[test]

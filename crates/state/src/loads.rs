@@ -1,6 +1,6 @@
-//! Who is least loaded: one number for each server, and the least of each block of servers. A change
-//! costs a look over one block, a choice a look over the blocks and one of them: with blocks of
-//! `√n` servers both are far below a microsecond for thousands of servers, and nobody locks.
+//! Who is least loaded: a tree of which each node is the least of its eight children, the servers'
+//! loads at the bottom. A change goes up as far as it makes a difference, a choice goes down once: some
+//! dozens of loads from memory for thousands of servers, and nobody locks.
 //!
 //! What is read may be a few choices of other workers old. A choice then falls on a server that was
 //! least loaded a moment ago; limits hold in any case, because a place is taken by the server's own
@@ -32,13 +32,12 @@ pub(crate) enum Measure {
 pub(crate) struct Loads {
     /// What is compared.
     pub measure: Measure,
-    /// The load above, the turns taken below: of equal loads whoever had least turns for its weight.
-    keys: Box<[AtomicU64]>,
+    /// The levels of the tree from the servers up. A key has the load above and the turns taken
+    /// below: of equal loads whoever had least turns for its weight is less.
+    levels: Vec<Box<[AtomicU64]>>,
     /// Turns taken, in units in which a turn of the heaviest server is `TURN`.
     spent: Box<[AtomicU64]>,
     turns: Box<[u64]>,
-    minima: Box<[AtomicU64]>,
-    block: usize,
     /// The turns of whoever was chosen last: nobody falls behind it and then catches up in a burst.
     clock: AtomicU64,
     sweep: AtomicUsize,
@@ -55,6 +54,8 @@ pub(crate) struct Seat {
     pub handicap: u32,
 }
 
+/// Children of a node: their keys fill a line of the processor's cache.
+const CHILDREN: usize = 8;
 /// Bits of a key that count turns.
 const TURN_BITS: u32 = 40;
 /// A turn of the heaviest server.
@@ -74,26 +75,31 @@ impl Loads {
     pub(crate) fn new(measure: Measure, shares: &[u32]) -> Loads {
         let heaviest = u64::from(shares.iter().copied().max().unwrap_or(1).max(1));
         let turn = |share: &u32| TURN * heaviest / u64::from((*share).max(1));
-        let block = ((shares.len() as f64).sqrt() as usize).next_power_of_two();
-        let blocks = shares.len().div_ceil(block.max(1));
+        let mut levels = Vec::new();
+        let mut width = shares.len();
+        loop {
+            levels.push((0..width).map(|_| AtomicU64::new(0)).collect());
+            if width <= CHILDREN {
+                break;
+            }
+            width = width.div_ceil(CHILDREN);
+        }
         let start = |at: usize| match measure {
             Measure::Order => at as u64,
             _ => 0,
         };
         let loads = Loads {
             measure,
-            keys: (0..shares.len()).map(|_| AtomicU64::new(0)).collect(),
+            levels,
             spent: (0..shares.len())
                 .map(|at| AtomicU64::new(start(at)))
                 .collect(),
             turns: shares.iter().map(turn).collect(),
-            minima: (0..blocks).map(|_| AtomicU64::new(0)).collect(),
-            block: block.max(1),
             clock: AtomicU64::new(0),
             sweep: AtomicUsize::new(0),
             usual: AtomicU64::new(0),
         };
-        (0..shares.len()).for_each(|at| loads.set(at, Some(0)));
+        (0..shares.len()).for_each(|at| loads.set(at, Some(0), true));
         loads
     }
 
@@ -111,12 +117,14 @@ impl Loads {
 
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.keys.len()
+        self.spent.len()
     }
 
-    /// Notes the load of a server; `None`: it has no room.
-    pub(crate) fn set(&self, at: usize, load: Option<u32>) {
-        let (Some(key), Some(spent)) = (self.keys.get(at), self.spent.get(at)) else {
+    /// Notes the load of a server; `None`: it has no room. With `all` every level above is looked at,
+    /// otherwise those that change.
+    pub(crate) fn set(&self, at: usize, load: Option<u32>, all: bool) {
+        let key = self.levels.first().and_then(|keys| keys.get(at));
+        let (Some(key), Some(spent)) = (key, self.spent.get(at)) else {
             return;
         };
         let turns = spent.load(Relaxed).min((1 << TURN_BITS) - 1);
@@ -124,41 +132,31 @@ impl Loads {
             (u64::from(load.min(MOST)) << TURN_BITS) | turns
         });
         key.store(new, SeqCst);
-        let Some(least) = self.minima.get(at / self.block) else {
-            return;
-        };
-        // Who loses the race twice lost it to somebody who has seen the new key.
-        for _ in 0..2 {
-            let seen = least.load(SeqCst);
-            let now = self.least_of(at / self.block).map_or(FULL, |(key, _)| key);
-            if least.compare_exchange(seen, now, SeqCst, SeqCst).is_ok() {
+        let mut node = at;
+        for pair in self.levels.windows(2) {
+            let [below, above] = pair else { return };
+            node /= CHILDREN;
+            let Some(least) = above.get(node) else { return };
+            if !renew(least, below, node) && !all {
                 return;
             }
         }
     }
 
-    /// The least key of a block, and whose it is.
-    fn least_of(&self, block: usize) -> Option<(u64, usize)> {
-        let start = block * self.block;
-        let end = (start + self.block).min(self.keys.len());
-        let keys = self.keys.get(start..end)?.iter();
-        let keys = keys.map(|key| key.load(SeqCst)).zip(start..end);
-        keys.min_by_key(|(key, _)| *key)
-    }
-
     /// The least loaded server with room.
     pub(crate) fn least(&self) -> Option<usize> {
-        let blocks = self.minima.iter().map(|m| m.load(SeqCst));
-        let (_, block) = blocks.zip(0..).min_by_key(|(least, _)| *least)?;
-        match self.least_of(block)? {
-            (FULL, _) => None,
-            (_, at) => Some(at),
+        let (top, below) = self.levels.split_last()?;
+        let (mut key, mut at) = least_of(top, 0)?;
+        for level in below.iter().rev() {
+            (key, at) = least_of(level, at)?;
         }
+        (key != FULL).then_some(at)
     }
 
     /// The key of a server, for looks at all of them.
     pub(crate) fn key(&self, at: usize) -> u64 {
-        self.keys.get(at).map_or(FULL, |key| key.load(Relaxed))
+        let key = self.levels.first().and_then(|keys| keys.get(at));
+        key.map_or(FULL, |key| key.load(Relaxed))
     }
 
     /// A server has been chosen: its turn is over.
@@ -191,7 +189,7 @@ impl Loads {
 
     /// The next server to look at.
     pub(crate) fn next(&self) -> usize {
-        self.sweep.fetch_add(1, Relaxed) % self.keys.len().max(1)
+        self.sweep.fetch_add(1, Relaxed) % self.len().max(1)
     }
 
     /// What is usual.
@@ -210,6 +208,32 @@ impl Loads {
     }
 }
 
+/// The least of the children that a node has on this level, and which it is.
+fn least_of(level: &[AtomicU64], node: usize) -> Option<(u64, usize)> {
+    let start = node * CHILDREN;
+    let end = (start + CHILDREN).min(level.len());
+    let keys = level.get(start..end)?.iter();
+    let keys = keys.map(|key| key.load(SeqCst)).zip(start..end);
+    keys.min_by_key(|(key, _)| *key)
+}
+
+/// Makes a node the least of its children; whether that changed it.
+fn renew(node: &AtomicU64, below: &[AtomicU64], at: usize) -> bool {
+    // Who loses the race twice lost it to somebody who has seen the new key (P. Jayanti, f-arrays,
+    // PODC 2002).
+    for _ in 0..2 {
+        let seen = node.load(SeqCst);
+        let now = least_of(below, at).map_or(FULL, |(key, _)| key);
+        if seen == now {
+            return false;
+        }
+        if node.compare_exchange(seen, now, SeqCst, SeqCst).is_ok() {
+            return true;
+        }
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,7 +247,7 @@ mod tests {
             let at = loads.least().expect("room");
             had[at] += 1;
             loads.take_turn(at);
-            loads.set(at, Some(0));
+            loads.set(at, Some(0), false);
         }
         assert_eq!(had, [100, 300]);
     }
@@ -231,18 +255,18 @@ mod tests {
     #[test]
     fn who_was_passed_over_long_gets_one_turn_and_not_all_it_missed() {
         let loads = Loads::new(Measure::Connections, &[1, 1]);
-        loads.set(1, Some(9));
+        loads.set(1, Some(9), false);
         for _ in 0..1000 {
             assert_eq!(loads.least(), Some(0));
             loads.take_turn(0);
-            loads.set(0, Some(0));
+            loads.set(0, Some(0), false);
         }
-        loads.set(1, Some(0));
+        loads.set(1, Some(0), false);
         let mut in_a_row = 0;
         while loads.least() == Some(1) {
             in_a_row += 1;
             loads.take_turn(1);
-            loads.set(1, Some(0));
+            loads.set(1, Some(0), false);
         }
         assert!((1..=2).contains(&in_a_row), "{in_a_row}");
     }
@@ -264,7 +288,7 @@ mod tests {
             let loads = Loads::new(Measure::Connections, &[1; 90]);
             let mut plain = vec![Some(0); 90];
             for (at, load) in changes {
-                loads.set(at, load);
+                loads.set(at, load, false);
                 plain[at] = load;
                 let least = plain.iter().flatten().min().copied();
                 prop_assert_eq!(loads.least().map(|at| plain[at]), least.map(Some));
@@ -281,12 +305,12 @@ mod tests {
                 scope.spawn(move || {
                     for n in 0..2_000usize {
                         let at = (n * 4 + thread) % 64;
-                        loads.set(at, (n % 7 > 0).then_some((n * 31 % 500) as u32));
+                        loads.set(at, (n % 7 > 0).then_some((n * 31 % 500) as u32), false);
                     }
                 });
             }
         });
-        (0..64).for_each(|at| loads.set(at, (at != 5).then_some(64 - at as u32)));
+        (0..64).for_each(|at| loads.set(at, (at != 5).then_some(64 - at as u32), true));
         assert_eq!(loads.least(), Some(63));
     }
 }

@@ -231,7 +231,7 @@ fn on_backup(active: usize, backup: usize) -> &'static str {
     }
 }
 
-fn left(backend: &Backend, server: &Server) -> String {
+pub(crate) fn left(backend: &Backend, server: &Server) -> String {
     let (active, backup) = counts(backend);
     format!(
         "{active} active and {backup} backup servers left.{} {} sessions active, 0 requeued, {} remaining in queue.",

@@ -25,7 +25,7 @@ const MEMORY: u64 = 10_000;
 /// The same for bytes.
 const BYTES_MEMORY: u64 = 5_000;
 /// A server that was passed over in a whole sweep forgets one part in so many of what sets it apart.
-const SWEEP_MEMORY: i64 = 24;
+const SWEEP_MEMORY: i64 = 16;
 /// Times that differ by less than this part of an octave are equal: a quarter, 19 per cent.
 const GRAIN: u32 = 1 << 14;
 /// What a failure counts: an answer that took sixteen times the usual time.
@@ -62,6 +62,16 @@ impl Pace {
     pub(crate) fn moved(&self, bytes: u64, now: u64) {
         self.fade_bytes(now);
         self.bytes.fetch_add(bytes, Relaxed);
+    }
+
+    /// The bytes of the last seconds.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+
+    /// Starts like others: who comes new has nothing to catch up on.
+    pub(crate) fn start_like(&self, bytes: u64) {
+        self.bytes.store(bytes, Relaxed);
     }
 
     /// Takes back bytes that were counted ahead and did not come.
@@ -110,15 +120,18 @@ impl Pace {
             0 => coarse(u32::try_from(loads.usual()).unwrap_or(u32::MAX)),
             known => coarse(known),
         };
+        // Sessions count a little where something else decides, so that those who come before it shows
+        // in what is measured do not all go the same way: sixteen count as twice the time, or bytes.
+        let crowd = octaves(sessions + 1) / 4;
         match loads.measure {
             Measure::Order => 0,
             Measure::Connections if sessions == 0 => 0,
             Measure::Connections => 1 + octaves(sessions) + handicap,
             Measure::ResponseTime => answer() + octaves(sessions + 1) + handicap,
-            Measure::Fastest => answer() + handicap,
+            Measure::Fastest => answer() + crowd + handicap,
             Measure::Bandwidth => match self.bytes.load(Relaxed) {
                 0 => 0,
-                bytes => coarse(octaves(bytes)) + handicap,
+                bytes => coarse(octaves(bytes)) + crowd + handicap,
             },
         }
     }

@@ -4,6 +4,7 @@ use crate::counters::{Gauge, PerWorker, ServerCounters};
 use crate::cut::Cuts;
 use crate::health::Health;
 use crate::loads::{Loads, Measure, Seat};
+use crate::names::Given;
 use crate::pace::Pace;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use model::{Address, Host, PortSpec};
@@ -111,10 +112,13 @@ impl Admin {
     pub const FORCED_DRAIN: u8 = 1 << 3;
     /// The server it tracks drains.
     pub const INHERITED_DRAIN: u8 = 1 << 4;
+    /// Its name has no address.
+    pub const UNRESOLVED: u8 = 1 << 5;
 
     /// Whether it is in maintenance.
     pub fn in_maintenance(self) -> bool {
-        self.0 & (Admin::FORCED_MAINT | Admin::INHERITED_MAINT | Admin::CONFIGURED_MAINT) != 0
+        let maintenance = Admin::FORCED_MAINT | Admin::INHERITED_MAINT | Admin::CONFIGURED_MAINT;
+        self.0 & (maintenance | Admin::UNRESOLVED) != 0
     }
 
     /// Whether it drains.
@@ -136,6 +140,10 @@ pub struct Server {
     pub backend: Arc<str>,
     settings: ArcSwap<model::Server>,
     target: ArcSwapOption<Target>,
+    /// The name that it was given while running, by a service or an operator.
+    given: ArcSwapOption<Given>,
+    /// Whether an operator moved it: what its name resolved to before counts no more.
+    pinned: AtomicBool,
     weight: AtomicU32,
     maxconn: AtomicU32,
     admin: AtomicU8,
@@ -169,21 +177,30 @@ pub struct Server {
     pub(crate) seat: ArcSwapOption<Seat>,
 }
 
+/// [`Admin::UNRESOLVED`] where a server starts with a name that has no address yet.
+fn unresolved(settings: &model::Server) -> u8 {
+    match Target::of(&settings.address) {
+        None if settings.hostname.is_some() => Admin::UNRESOLVED,
+        _ => 0,
+    }
+}
+
 impl Server {
     /// A server as configured.
     pub fn new(uid: u32, backend: &Arc<str>, settings: &model::Server, workers: usize) -> Server {
         let (rise, fall) = settings.check.as_ref().map_or((2, 3), |c| (c.rise, c.fall));
-        let admin = if settings.disabled {
-            Admin::CONFIGURED_MAINT
-        } else {
-            0
-        };
+        let mut admin = unresolved(settings);
+        if settings.disabled {
+            admin |= Admin::CONFIGURED_MAINT;
+        }
         Server {
             uid,
             id: settings.id,
             name: Arc::clone(&settings.name),
             backend: Arc::clone(backend),
             target: ArcSwapOption::from(Target::of(&settings.address).map(Arc::new)),
+            given: ArcSwapOption::empty(),
+            pinned: AtomicBool::new(false),
             weight: AtomicU32::new(settings.weight.into()),
             maxconn: AtomicU32::new(settings.maxconn),
             admin: AtomicU8::new(admin),
@@ -219,7 +236,13 @@ impl Server {
         if old.disabled != settings.disabled {
             self.change_admin(Admin::CONFIGURED_MAINT, settings.disabled);
         }
-        if old.address != settings.address {
+        // An address that was resolved meanwhile is better than the one of the start.
+        let follows = |s: &model::Server| (s.hostname.clone(), s.resolution.clone());
+        let resolved = settings.resolution.is_some() && follows(&old) == follows(settings);
+        if old.address != settings.address && !resolved {
+            self.give(None);
+            self.pin(false);
+            self.change_admin(Admin::UNRESOLVED, unresolved(settings) != 0);
             self.target
                 .store(Target::of(&settings.address).map(Arc::new));
             let (rise, fall) = settings.check.as_ref().map_or((2, 3), |c| (c.rise, c.fall));
@@ -249,6 +272,31 @@ impl Server {
     /// Where it is; `None` while its name has no address.
     pub fn target(&self) -> Option<Arc<Target>> {
         self.target.load_full()
+    }
+
+    /// The name that it was given while running.
+    pub fn given(&self) -> Option<Arc<Given>> {
+        self.given.load_full()
+    }
+
+    /// Gives it a name, or takes it back.
+    pub fn give(&self, name: Option<Given>) {
+        self.given.store(name.map(Arc::new));
+    }
+
+    /// Whether an operator moved it by its address.
+    pub fn is_pinned(&self) -> bool {
+        self.pinned.load(Relaxed)
+    }
+
+    /// Notes that it was moved by an operator, or that its name has the word again.
+    pub fn pin(&self, on: bool) {
+        self.pinned.store(on, Relaxed);
+    }
+
+    /// Leaves it without an address.
+    pub fn clear_target(&self) {
+        self.target.store(None);
     }
 
     /// Moves it (`set server … addr`).
@@ -455,6 +503,15 @@ impl Server {
 
     /// Tells the scheduler its load, if that goes by load.
     pub(crate) fn weigh(&self) {
+        self.tell(false);
+    }
+
+    /// The same, and puts right what went stale on the way.
+    pub(crate) fn weigh_again(&self) {
+        self.tell(true);
+    }
+
+    fn tell(&self, all: bool) {
         let Some(seat) = &*self.seat.load() else {
             return;
         };
@@ -463,7 +520,7 @@ impl Server {
         let room = limit == 0 || sessions < limit;
         let busy = sessions + self.queued.now();
         let load = room.then(|| self.pace.load(&seat.loads, seat.handicap, busy));
-        seat.loads.set(seat.at, load);
+        seat.loads.set(seat.at, load, all);
     }
 
     /// An answer of it has begun.

@@ -14,6 +14,7 @@ fn server(id: u32, maxconn: u32) -> Server {
         id,
         address: Address::from_socket(SocketAddr::from(([127, 0, 0, 1], 1000))),
         hostname: None,
+        resolution: None,
         weight: 1,
         priority: 1,
         hash_key: model::HashKey::default(),
@@ -39,7 +40,11 @@ fn server(id: u32, maxconn: u32) -> Server {
         on_marked_down: None,
         shutdown_backup_sessions: false,
         redir: None,
+        non_stick: false,
         tcp_user_timeout: None,
+        tfo: false,
+        congestion: None,
+        namespace: None,
     }
 }
 
@@ -71,6 +76,7 @@ fn process_with(side: model::Backend) -> Arc<Process> {
         http_after_response: Vec::new(),
         tcp_request_content: Vec::new(),
         tcp_response_content: Vec::new(),
+        independent_streams: false,
         inspect_delay: None,
         frontend: None,
         backend: Some(Box::new(side)),

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod announce;
+pub mod dns;
 pub mod proxy;
 pub mod rdp;
 pub mod vrrp;

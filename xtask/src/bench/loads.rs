@@ -66,6 +66,8 @@ pub struct Load {
     pub rules: bool,
     /// TLS to the client.
     pub tls: Option<Key>,
+    /// `mode tcp`.
+    pub tcp: bool,
 }
 
 /// What most loads have in common.
@@ -79,6 +81,7 @@ const PLAIN: Load = Load {
     close: false,
     rules: false,
     tls: None,
+    tcp: false,
 };
 
 /// The path that the proxy answers itself (`monitor-uri`), so that a handshake is nearly all the
@@ -140,6 +143,15 @@ pub const LOADS: &[Load] = &[
         ..PLAIN
     },
     Load {
+        key: "tcp-idle10k",
+        name: "10,000 idle connections in TCP mode",
+        section: Section::Memory,
+        connections: 1,
+        idle: 10_000,
+        tcp: true,
+        ..PLAIN
+    },
+    Load {
         key: "workers",
         name: "128 keep-alive connections, 1 KiB",
         section: Section::Workers,
@@ -185,6 +197,22 @@ pub const LOADS: &[Load] = &[
         section: Section::Tcp,
         connections: 4,
         path: "",
+        tcp: true,
+        ..PLAIN
+    },
+    Load {
+        key: "tcp-close",
+        name: "1,000 new connections, 1 KiB each",
+        section: Section::Tcp,
+        close: true,
+        tcp: true,
+        ..PLAIN
+    },
+    Load {
+        key: "tcp-keep",
+        name: "1,000 exchanges of 1 KiB on 64 kept connections",
+        section: Section::Tcp,
+        tcp: true,
         ..PLAIN
     },
 ];
@@ -196,6 +224,11 @@ impl Load {
             || only
                 .iter()
                 .any(|o| o == self.key || o == self.section.name())
+    }
+
+    /// Whether it only moves bytes, with the load generator at both ends.
+    pub fn is_transfer(&self) -> bool {
+        self.path.is_empty()
     }
 
     /// Its idle connections, as far as descriptors go: a proxy wants two for each, and the hard
@@ -258,7 +291,7 @@ mod tests {
         };
         assert_eq!(
             (meant("close"), meant("memory"), meant("nothing")),
-            (1, 2, 0)
+            (1, 3, 0)
         );
     }
 }

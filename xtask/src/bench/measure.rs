@@ -1,7 +1,7 @@
 //! One measurement: a fresh network, an origin, a proxy, a load; and what they report.
 
 use super::arena::{self, Folder, Programs, Running};
-use super::loads::{Load, Section};
+use super::loads::Load;
 use super::peers::Peer;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -112,8 +112,8 @@ impl Stage {
         let sink = sink.map_err(|e| format!("UDP port {}: {e}", arena::SINK))?;
         let bench = &programs.bench;
         let awake = Running::start(arena::PROXY_CORE, bench, &["awake"])?;
-        // In TCP mode the load generator is its own origin.
-        let origin = if load.section == Section::Tcp {
+        // In a transfer the load generator is its own origin.
+        let origin = if load.is_transfer() {
             None
         } else {
             let listen = address(arena::ORIGIN);
@@ -162,7 +162,7 @@ impl Stage {
         };
         let (seconds, pid) = (seconds.to_string(), self.pid().to_string());
         let connections = load.connections.to_string();
-        if load.section == Section::Tcp {
+        if load.is_transfer() {
             command.args([
                 "tcp",
                 "--listen",
@@ -179,7 +179,7 @@ impl Stage {
         if let Some(origin) = &self.origin {
             command.args(["--beside", &origin.pid().to_string()]);
         }
-        if let Some(requests) = requests.filter(|_| load.section != Section::Tcp) {
+        if let Some(requests) = requests.filter(|_| !load.is_transfer()) {
             command.args(["--requests", &requests]);
         }
         if let Some(length) = load.length() {

@@ -79,11 +79,7 @@ pub fn config(load: &Load, threads: u32, crt: Option<&str>) -> String {
         0 => 4_000,
         idle => idle + 100,
     };
-    let mode = if load.section == Section::Tcp {
-        "tcp"
-    } else {
-        "http"
-    };
+    let mode = if load.tcp { "tcp" } else { "http" };
     let ssl = crt.map_or(String::new(), |crt| format!(" ssl crt {crt}"));
     let mut out = format!(
         "global\n    nbthread {threads}\n    maxconn {maxconn}\n\
@@ -129,7 +125,7 @@ pub fn config(load: &Load, threads: u32, crt: Option<&str>) -> String {
 /// quarter less than with `splice-auto`, which seldom decides for it. Where connections are many,
 /// the pipes would want descriptors that these need.
 fn splicing(load: &Load) -> &'static str {
-    let large = matches!(load.path, "/64k" | "/1m") || load.section == Section::Tcp;
+    let large = matches!(load.path, "/64k" | "/1m") || load.is_transfer();
     match (large && load.tls.is_none(), load.idle > 0) {
         (_, true) => "",
         (true, _) => "    option splice-response\n",
@@ -195,7 +191,7 @@ mod tests {
         for load in LOADS.iter().filter(|l| l.tls.is_none()) {
             let text = config(load, 1, None);
             assert!(text.contains("nbthread 1"), "{}", load.key);
-            assert_eq!(text.contains("httpchk"), load.section != Section::Tcp);
+            assert_eq!(text.contains("httpchk"), !load.tcp);
             assert_eq!(
                 text.matches("use_backend").count(),
                 if load.rules { 10 } else { 0 }

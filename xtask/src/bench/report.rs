@@ -171,12 +171,13 @@ fn tls(rows: &[Row<'_>]) -> String {
 fn tcp(rows: &[Row<'_>]) -> String {
     let mut out = String::from(
         "| TCP mode | mulgil CPU s | haproxy CPU s | mulgil / haproxy (rounds) \
-         | mulgil GiB/s | haproxy GiB/s |\n|---|---|---|---|---|---|\n",
+         | mulgil /s | haproxy /s |\n|---|---|---|---|---|---|\n",
     );
     const GIB: f64 = (1u64 << 30) as f64;
     for row in rows {
-        let seconds = |s: &Sample| s.cpu * GIB / 1e9;
-        let rate = |s: &Sample| s.per_second / GIB;
+        let unit = if row.load.is_transfer() { GIB } else { 1000.0 };
+        let seconds = |s: &Sample| s.cpu * unit / 1e9;
+        let rate = |s: &Sample| s.per_second / unit;
         let _ = writeln!(
             out,
             "| {} | {} | {} | {} | {} | {} |",

@@ -7,11 +7,14 @@ mod limits;
 mod malformed;
 mod patterns;
 mod process;
+mod resolvers;
 mod servers;
 mod sessions;
 mod set_server;
 mod statistics;
+mod tables;
 mod variables;
+mod vrrp;
 
 pub(crate) use set_server::{change, drain, maintain, ready};
 
@@ -67,10 +70,13 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         limits::COMMANDS,
         malformed::COMMANDS,
         process::COMMANDS,
+        resolvers::COMMANDS,
         servers::COMMANDS,
         sessions::COMMANDS,
         statistics::COMMANDS,
+        tables::COMMANDS,
         variables::COMMANDS,
+        vrrp::COMMANDS,
     ]
     .into_iter()
     .flatten()

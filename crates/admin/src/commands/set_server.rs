@@ -3,6 +3,7 @@
 use crate::cli::{Grave, Said, World};
 use model::{Address, AgentCheck, Check, Host, PortSpec, SocketKind};
 use state::health::Change;
+use state::names::Given;
 use state::news::{Cause, Standing};
 use state::{Admin, Backend, Process, Server, Target};
 use std::fmt::Write;
@@ -138,7 +139,7 @@ pub(super) fn set_server(
                 "set server <b>/<s> addr requires an address and optionally a port.",
             );
         }
-        "addr" => return set_address(server, backend, value, rest),
+        "addr" => return set_address(server, backend, value, rest, w.now),
         "check-addr" if value.is_empty() => {
             return Said::fault(
                 "set server <b>/<s> check-addr requires an address and optionally a port.",
@@ -181,11 +182,7 @@ pub(super) fn set_server(
         "fqdn" if value.is_empty() => {
             return Said::fault("set server <b>/<s> fqdn requires a FQDN.");
         }
-        "fqdn" => {
-            return Said::fault(
-                "set server <b>/<s> fqdn failed because no resolution is configured.",
-            );
-        }
+        "fqdn" => return set_hostname(server, backend, value),
         "ssl" => {
             return Said::fault(
                 "'set server <srv> ssl' cannot be set.  default-server should define ssl settings",
@@ -300,14 +297,53 @@ fn shown(port: PortSpec) -> String {
     }
 }
 
-fn set_address(server: &Server, backend: &Arc<Backend>, text: &str, rest: &[&str]) -> Said {
-    const BY: &str = "by 'stats socket command'";
+const BY: &str = "by 'stats socket command'";
+
+/// `set server … fqdn`: another name, which is resolved from now on.
+fn set_hostname(server: &Server, backend: &Backend, name: &str) -> Said {
+    if server.settings().resolution.is_none() {
+        return Said::fault("set server <b>/<s> fqdn failed because no resolution is configured.");
+    }
+    if server.service().is_some() {
+        return Said::fault("set server <b>/<s> fqdn failed because SRV resolution is configured.");
+    }
+    let old = server.hostname();
+    server.pin(false);
+    if old.as_deref() == Some(name) {
+        return Said::message(
+            Grave::Warning,
+            format_args!("no need to change the FDQN {BY}"),
+        );
+    }
+    server.give(Some(Given {
+        host: name.into(),
+        port: None,
+        addressed: false,
+    }));
+    Said::message(
+        Grave::Warning,
+        format_args!(
+            "{}/{} changed its FQDN from {} to {name} {BY}",
+            backend.name,
+            server.name,
+            old.as_deref().unwrap_or("(null)")
+        ),
+    )
+}
+
+fn set_address(
+    server: &Server,
+    backend: &Arc<Backend>,
+    text: &str,
+    rest: &[&str],
+    now: Instant,
+) -> Said {
     let Ok(ip) = text.parse::<IpAddr>() else {
         return Said::fault(format_args!("Invalid addr '{text}' {BY}"));
     };
     let (old_ip, old_port) = match server.target().as_deref() {
         Some(Target::Tcp { ip, port }) => (Some(*ip), *port),
-        _ => (None, PortSpec::None),
+        _ => (None, server.port()),
     };
     let mut out = match old_ip {
         Some(old) if old == ip => "no need to change the addr".to_string(),
@@ -332,7 +368,9 @@ fn set_address(server: &Server, backend: &Arc<Backend>, text: &str, rest: &[&str
         }
     }
     if old_ip != Some(ip) || port != old_port {
+        server.pin(true);
         server.set_target(Target::Tcp { ip, port });
+        server.administer(Admin::UNRESOLVED, false, now);
         backend.refresh();
     }
     Said::message(Grave::Warning, format_args!("{out} {BY}"))

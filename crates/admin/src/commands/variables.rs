@@ -91,6 +91,7 @@ fn set_var(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
         process: w.process,
         generation: &w.generation,
         now: w.now,
+        tracked: None,
     };
     let cx = Ctx {
         session: &session,

@@ -67,7 +67,7 @@ fn algorithm(l: &mut Line<'_>, at: usize) -> Result<Balance, Fault> {
         return l.fail(at, message);
     }
     Ok(match bare {
-        "" => Balance::RoundRobin,
+        "" if name.is_empty() => Balance::RoundRobin,
         "roundrobin" => Balance::RoundRobin,
         "static-rr" => Balance::StaticRr,
         "leastconn" => Balance::LeastConn,

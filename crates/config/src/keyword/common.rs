@@ -16,9 +16,9 @@ pub(super) static COMMON: &[Keyword] = &[
         "is_static path_beg /static",
         "declare an ACL",
         |d, l| {
-            let read = |path: &str| l.source.read(path);
-            let result = d.acls.add(&l.texts(0), &read, Some(&l.bases.lists));
-            result.map_err(|e| Fault::rule(e, l.skip))
+            l.rules(0, &rules::Acls::default(), |words, scope| {
+                d.acls.add(words, scope)
+            })
         }
     ),
     keyword!(

@@ -130,6 +130,13 @@ pub static OPTIONS: &[OptionDef] = &[
         |_, _| Ok(())
     ),
     option!(
+        no "disable-h2-upgrade",
+        FRONT,
+        "", "",
+        "accepted: a connection never changes to HTTP/2 here",
+        |_, _| Ok(())
+    ),
+    option!(
         no "dontlog-normal",
         FRONT,
         "", "",
@@ -331,8 +338,11 @@ pub static OPTIONS: &[OptionDef] = &[
         no "independent-streams",
         ALL,
         "", "",
-        "accepted: each direction has its own patience already",
-        |_, _| Ok(())
+        "what is sent to a peer does not count as its life",
+        |d, l| {
+            d.independent_streams = !l.negated;
+            Ok(())
+        }
     ),
     option!(
         no "log-health-checks",

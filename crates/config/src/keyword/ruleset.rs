@@ -3,7 +3,7 @@
 use super::{Keyword, keyword};
 use crate::diag::Fault;
 use crate::draft::sections::*;
-use crate::draft::{Draft, Line};
+use crate::draft::{Draft, Line, Reference};
 use rules::{Rule, RuleSet};
 
 /// Keywords of rules.
@@ -106,6 +106,13 @@ fn rule(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
     };
     let mut rule = l.rules(0, &d.acls, |words, scope| Rule::parse(set, words, scope))?;
     rule.line = l.written();
+    if let Some(name) = rule.resolvers() {
+        d.resolvers_references.push(Reference {
+            name: name.into(),
+            keyword: "do-resolve",
+            place: l.place(0),
+        });
+    }
     if HEADER_ACTIONS.contains(&l.arg(0)) && l.arg(1).ends_with(':') {
         let message = format!(
             "'{}' names a header, and no colon is part of that: it is left out",

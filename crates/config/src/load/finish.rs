@@ -5,8 +5,11 @@ use super::servers::{self, Finding};
 use crate::diag::Severity;
 use crate::draft::{Draft, ErrorLine, sections};
 use crate::load::Loaded;
-use model::{Balance, CheckKind, Config, HttpCheckStep, LogFormatSpec, Mode, Proxy};
+use model::{
+    Address, Balance, CheckKind, Config, Host, HttpCheckStep, LogFormatSpec, Mode, Proxy, Resolvers,
+};
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Keywords that mean something in HTTP mode only.
@@ -33,6 +36,8 @@ impl Loader<'_> {
             .map(|d| (Arc::clone(&d.name), (d.mode, Arc::clone(&d.origin))))
             .collect();
         self.check_ids(&drafts);
+        self.tables(&drafts);
+        self.machines_resolvers();
         let tracked = servers::tracked(&drafts);
         let mut ids: Vec<u32> = drafts.iter().map(|d| d.id.unwrap_or(0)).collect();
         number(ids.iter_mut(), 2);
@@ -46,15 +51,10 @@ impl Loader<'_> {
             number(draft.back.servers.iter_mut().map(|s| &mut s.id), 1);
             draft.id = Some(id);
         }
+        self.finish_vrrp(&mut drafts);
         for draft in drafts {
             let proxy = self.proxy(draft);
             self.config.proxies.push(Arc::new(proxy));
-        }
-        if self.config.proxies.is_empty() && self.report.errors() == 0 {
-            self.report.general(
-                Severity::Error,
-                "there is no frontend, backend or listen section: nothing could be served",
-            );
         }
         let environment = self
             .env
@@ -69,6 +69,51 @@ impl Loader<'_> {
             config,
             report: self.report,
             env: self.env,
+        }
+    }
+
+    fn finish_vrrp(&mut self, drafts: &mut [Draft]) {
+        for (_, draft) in std::mem::take(&mut self.vrrp) {
+            let (vrrp, wrong) = draft.finish(
+                |name| self.frontends.contains_key(name),
+                |name| self.backends.contains_key(name),
+                &self.config.vrrp,
+            );
+            for (place, message) in wrong {
+                self.at(&place, Severity::Error, message);
+            }
+            self.config.vrrp.push(Arc::new(vrrp));
+        }
+        let virtuals: HashSet<IpAddr> = self
+            .config
+            .vrrp
+            .iter()
+            .flat_map(|v| v.addresses.iter().map(|a| a.ip))
+            .collect();
+        for bind in drafts.iter_mut().flat_map(|d| &mut d.front.binds) {
+            if let Address::Inet {
+                host: Host::Ip(ip), ..
+            } = &bind.address
+                && virtuals.contains(ip)
+            {
+                Arc::make_mut(&mut bind.options).moves = true;
+            }
+        }
+    }
+
+    /// The section `default` is there without being written: the machine's own name servers.
+    fn machines_resolvers(&mut self) {
+        let name: Arc<str> = "default".into();
+        if self.config.resolvers.contains_key(&name) {
+            return;
+        }
+        let nameservers = super::resolvers::of_machine(self.source).unwrap_or_default();
+        if !nameservers.is_empty() {
+            let section = Resolvers {
+                nameservers,
+                ..Resolvers::named(Arc::clone(&name))
+            };
+            self.config.resolvers.insert(name, Arc::new(section));
         }
     }
 
@@ -122,6 +167,18 @@ impl Loader<'_> {
             };
             self.at(&reference.place, Severity::Error, message);
         }
+        for reference in &draft.resolvers_references {
+            let name = &reference.name;
+            let known = &self.config.resolvers;
+            if known.contains_key(name) {
+                continue;
+            }
+            let message = match rules::nearest(name, known.keys().map(|k| &**k)) {
+                Some(near) => format!("no 'resolvers {name}' to ask: did you mean '{near}'?"),
+                None => format!("no 'resolvers {name}' to ask: add that section"),
+            };
+            self.at(&reference.place, Severity::Error, message);
+        }
         let servers = ["server", "server-template"];
         if draft.server_references.is_empty() || servers.iter().any(|s| draft.refused.contains(s)) {
             return;
@@ -141,7 +198,7 @@ impl Loader<'_> {
     }
 
     fn check_servers(&mut self, draft: &Draft, tracked: &servers::Tracked) {
-        let findings = servers::findings(draft, tracked);
+        let findings = servers::findings(draft, tracked, &self.config.resolvers);
         if findings.is_empty() {
             return;
         }
@@ -363,6 +420,7 @@ impl Loader<'_> {
             tcp_request_content: draft.tcp_request_content,
             tcp_response_content: draft.tcp_response_content,
             inspect_delay: draft.inspect_delay,
+            independent_streams: draft.independent_streams,
             frontend: has_front.then(|| Box::new(draft.front)),
             backend: has_back.then(|| Box::new(draft.back)),
         }

@@ -3,8 +3,9 @@
 use super::users::UsersDraft;
 use super::{Here, Loader};
 use crate::diag::{Fault, Severity};
-use crate::draft::{Draft, Line, sections};
-use model::ErrorPages;
+use crate::draft::{Draft, Line, Place, sections};
+use crate::vrrp::VrrpDraft;
+use model::{ErrorPages, Resolvers};
 use std::sync::Arc;
 
 /// The section being read.
@@ -14,13 +15,16 @@ pub(super) enum Section {
     Proxy(Box<Draft>),
     Errors(Arc<str>, ErrorPages),
     Users(Arc<str>, UsersDraft),
+    Vrrp(Box<VrrpDraft>),
+    Resolvers(Box<Resolvers>, Place),
     /// Not ours yet: the header has been reported, the lines are not read.
     Skipped,
 }
 
 /// All sections of the language.
-pub(super) fn known() -> std::str::Lines<'static> {
-    include_str!("../known/sections.txt").lines()
+pub(super) fn known() -> impl Iterator<Item = &'static str> {
+    let ours = ["vrrp"];
+    include_str!("../known/sections.txt").lines().chain(ours)
 }
 
 /// What is wrong with a line that stands in no section.
@@ -97,6 +101,11 @@ impl Loader<'_> {
                 self.section = Section::Users(name, UsersDraft::default());
                 return Ok(());
             }
+            "vrrp" => {
+                self.vrrp_header(here);
+                return Ok(());
+            }
+            "resolvers" => return self.resolvers_header(here),
             "defaults" => sections::D,
             "frontend" => sections::F,
             "backend" => sections::B,
@@ -165,6 +174,45 @@ impl Loader<'_> {
             self.claim(here, &draft);
         }
         self.section = Section::Proxy(Box::new(draft));
+        Ok(())
+    }
+
+    fn vrrp_header(&mut self, here: Here<'_>) {
+        let name: Arc<str> = here.word(1).into();
+        if name.is_empty() {
+            let message = "'vrrp' wants a name, such as 'vrrp public'";
+            self.word_fault(here, Fault::at(0, message));
+        } else if let Err(message) = check_name("name", &name) {
+            self.word_fault(here, Fault::at(1, message));
+        } else if self.vrrp.iter().any(|(other, _)| *other == name) {
+            let message = format!("there is a 'vrrp {name}' already: give this one another name");
+            self.word_fault(here, Fault::at(1, message));
+        }
+        if here.words.len() > 2 {
+            let message = format!("'{}' is one word too many: remove it", here.word(2));
+            self.word_fault(here, Fault::at(2, message));
+        }
+        self.section = Section::Vrrp(Box::new(VrrpDraft::new(name, here.place(0))));
+    }
+
+    fn resolvers_header(&mut self, here: Here<'_>) -> Result<(), Fault> {
+        let name = here.word(1);
+        if name.is_empty() {
+            self.word_fault(here, Fault::at(0, "'resolvers' wants a name"));
+        } else if self.config.resolvers.contains_key(name) {
+            let message =
+                format!("there is a 'resolvers {name}' already: give this one another name");
+            self.word_fault(here, Fault::at(1, message));
+        }
+        if let Err(message) = check_name("name", name) {
+            self.word_fault(here, Fault::at(1, message));
+        }
+        if here.words.len() > 2 {
+            let message = format!("'{}' is one word too many: it is not read", here.word(2));
+            self.word_fault(here, Fault::warning(2, message));
+        }
+        let section = Box::new(Resolvers::named(name.into()));
+        self.section = Section::Resolvers(section, here.place(1));
         Ok(())
     }
 
@@ -239,6 +287,18 @@ impl Loader<'_> {
                     self.at(&place, Severity::Error, message);
                 }
                 self.config.userlists.entry(name).or_insert(users);
+            }
+            Section::Vrrp(draft) => self.vrrp.push((draft.name(), *draft)),
+            Section::Resolvers(section, place) => {
+                if section.nameservers.is_empty() {
+                    let message = format!(
+                        "'resolvers {}' has no name server to ask: add a 'nameserver' line",
+                        section.name
+                    );
+                    self.at(&place, Severity::Warning, message);
+                }
+                let name = Arc::clone(&section.name);
+                self.config.resolvers.insert(name, Arc::new(*section));
             }
             Section::Global | Section::None | Section::Skipped => {}
         }

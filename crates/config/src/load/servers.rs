@@ -3,7 +3,7 @@
 
 use crate::draft::{Draft, Place};
 use crate::lexer::{self, Variables};
-use model::{Address, Balance, PortSpec, Server, TcpCheckStep};
+use model::{Address, Balance, PortSpec, Resolvers, Server, TcpCheckStep};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -25,6 +25,7 @@ enum What {
     BothChecksAndTrack(Arc<str>),
     TracksUnchecked(Arc<str>),
     TracksNobody(Arc<str>),
+    NoResolvers(Arc<str>),
     NoAgent,
 }
 
@@ -47,6 +48,9 @@ impl Finding {
             }
             What::TracksUnchecked(wanted) => {
                 format!("server '{wanted}' has no checks to track: give it 'check'")
+            }
+            What::NoResolvers(wanted) => {
+                format!("no 'resolvers {wanted}' for the name of '{name}': add that section")
             }
             What::NoAgent => format!(
                 "server '{name}' has no agent to take its weight from: add 'agent-check', or choose another 'balance'"
@@ -96,7 +100,11 @@ fn wrong_track(draft: &Draft, server: &Server, tracked: &Tracked) -> Option<What
 }
 
 /// All that is wrong with the servers of a proxy.
-pub(super) fn findings(draft: &Draft, tracked: &Tracked) -> Vec<Finding> {
+pub(super) fn findings(
+    draft: &Draft,
+    tracked: &Tracked,
+    resolvers: &BTreeMap<Arc<str>, Arc<Resolvers>>,
+) -> Vec<Finding> {
     let servers = &draft.back.servers;
     let mut names: HashMap<&str, usize> = HashMap::with_capacity(servers.len());
     let mut ids: HashMap<u32, &Server> = HashMap::new();
@@ -127,6 +135,11 @@ pub(super) fn findings(draft: &Draft, tracked: &Tracked) -> Vec<Finding> {
         }
         if let Some(what) = wrong_track(draft, server, tracked) {
             push(what);
+        }
+        if let Some(resolution) = &server.resolution
+            && !resolvers.contains_key(&resolution.resolvers)
+        {
+            push(What::NoResolvers(Arc::clone(&resolution.resolvers)));
         }
         *nth += 1;
         if found.len() > ENOUGH {

@@ -1,12 +1,12 @@
 //! `server` and `server-template` lines, from their words to servers.
 
-use super::{AgentDraft, Reading, words};
+use super::{AgentDraft, Reading, names, words};
 use crate::address::{self, Purpose};
 use crate::diag::Fault;
 use crate::draft::{Line, loose_line};
-use crate::load::check_name;
+use crate::load::{Unnamed, check_name};
 use crate::source::Source;
-use model::{Address, AgentCheck, Host, SendProxy, Server};
+use model::{AgentCheck, SendProxy, Server};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,17 +63,33 @@ const MOST_OF_A_TEMPLATE: u32 = 100_000;
 
 /// The server whose address is the argument at `at`.
 fn named(line: &mut Line<'_>, name: &str, at: usize, from: &Reading) -> Result<Server, Fault> {
-    let (address, hostname) = line.map(
+    let read = words(line, at + 1, from);
+    let looked_up = read.as_ref().is_ok_and(|r| r.looks_up(line.arg(at)));
+    let unnamed = Unnamed(line.source);
+    let source = if looked_up { line.source } else { &unnamed };
+    let address = line.map(
         at,
-        address::parse(line.arg(at), Purpose::Connect, None, line.source),
-    )?;
-    let mut reading = words(line, at + 1, from)?;
+        address::parse(line.arg(at), Purpose::Connect, None, source),
+    );
+    let (mut reading, (address, hostname)) = match (read, address) {
+        (Ok(reading), Ok(address)) => (reading, address),
+        (Err(words), Err(address)) => {
+            line.warnings.push(address);
+            return Err(words);
+        }
+        (Err(fault), Ok(_)) | (Ok(_), Err(fault)) => return Err(fault),
+    };
     let mut server = reading.server;
     // A limit that grows has nowhere to grow to: it stays (manual, `minconn`).
     server.maxconn = server.maxconn.max(server.minconn);
     server.name = name.into();
     server.hostname = hostname.map(Into::into);
-    server.address = start_address(line, at, address, reading.init_addr.as_deref())?;
+    let methods = reading.init_addr.as_deref();
+    let resolution = reading.resolution.filter(|r| !r.resolvers.is_empty());
+    server.address = names::start_address(line, at, address, methods, resolution.is_some())?;
+    server.resolution = resolution
+        .filter(|_| server.hostname.is_some())
+        .map(Arc::from);
     if let Some(SendProxy::V2 { .. }) = server.send_proxy {
         server.send_proxy = Some(SendProxy::V2 {
             crc32c: reading.proxy_crc32c,
@@ -124,41 +140,4 @@ pub fn from_words(words: &[&str], source: &dyn Source) -> Result<Server, String>
     loose_line("server", words, source, |line| {
         server(line, &Reading::default())
     })
-}
-
-/// What `init-addr` makes of a name that was or was not resolved.
-fn start_address(
-    line: &Line<'_>,
-    at: usize,
-    address: Address,
-    methods: Option<&[model::InitAddr]>,
-) -> Result<Address, Fault> {
-    let Address::Inet {
-        host: Host::Name(name),
-        port,
-        kind,
-    } = address
-    else {
-        return Ok(address);
-    };
-    for method in methods.unwrap_or(&[model::InitAddr::Last, model::InitAddr::Libc]) {
-        match method {
-            model::InitAddr::None => {
-                return Ok(Address::Inet {
-                    host: Host::Name(name),
-                    port,
-                    kind,
-                });
-            }
-            model::InitAddr::Ip(ip) => {
-                return Ok(Address::Inet {
-                    host: Host::Ip(*ip),
-                    port,
-                    kind,
-                });
-            }
-            model::InitAddr::Last | model::InitAddr::Libc => {}
-        }
-    }
-    line.fail(at, format!("could not resolve address '{name}': name an address, or start without one by 'init-addr last,libc,none'"))
 }

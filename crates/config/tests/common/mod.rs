@@ -50,6 +50,11 @@ impl Files {
             ("sorry.http".to_string(), sorry.to_string()),
             ("site.pem".to_string(), SITE.to_string()),
             ("revoked.pem".to_string(), REVOKED.to_string()),
+            ("/run/netns/blue".to_string(), String::new()),
+            (
+                "/proc/sys/net/ipv4/tcp_available_congestion_control".to_string(),
+                "reno cubic\n".to_string(),
+            ),
             ("list.txt".to_string(), "site.pem www.example\n".to_string()),
         ]))
     }

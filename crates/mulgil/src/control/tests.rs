@@ -40,6 +40,15 @@ impl System for Text {
     }
 }
 
+impl state::VirtualRouters for Text {
+    fn status(&self) -> Option<Vec<state::VrrpStatus>> {
+        Some(Vec::new())
+    }
+    fn release(&self, _: Option<&str>, _: bool) -> Result<(), String> {
+        Err("there is no vrrp section".into())
+    }
+}
+
 const CONFIG: Text = Text(
     "global\n    description \"a, \\\"b\\\"\"\n\
      defaults\n    mode http\n    timeout client 1s\n    timeout server 1s\n    timeout connect 1s\n\

@@ -67,7 +67,10 @@ pub async fn connect(
             let options = Outgoing {
                 source,
                 keepalive: None,
-                user_timeout: None,
+                user_timeout: settings.tcp_user_timeout,
+                fast_open: false,
+                congestion: settings.congestion.as_deref(),
+                namespace: settings.namespace.as_deref(),
             };
             socket::connect_tcp((*ip, port).into(), &options)
         }

@@ -24,7 +24,7 @@ pub(super) fn rule(set: RuleSet, words: &[&str], scope: &Scope<'_>) -> Result<Ru
         capture_len: None,
     };
     let def = actions()
-        .find(|a| a.name == name)
+        .find(|a| a.name == super::stick::entry_of(name))
         .ok_or_else(|| ParseError::at(0, unknown("action", name, actions().map(|a| &a.name))))?;
     if !def.sets.contains(&set) {
         let sets: Vec<_> = def.sets.iter().map(|s| s.keyword()).collect();

@@ -2,8 +2,10 @@
 
 use super::RuleSet::{self, *};
 use super::normalize::Normalizer;
+use super::resolve;
+use super::stick;
 use super::words::{bad_request, bytes, challenge, millis, redirect, reply, variable};
-use super::{Action, ActionDef, LogLevelChange, NameMatch, Service};
+use super::{Action, ActionDef, LogLevelChange, NameMatch, Service, Silence};
 use crate::pattern;
 
 /// Every set of rules.
@@ -15,6 +17,14 @@ const EVERYWHERE: [RuleSet; 7] = [
     TcpRequestSession,
     TcpRequestContent,
     TcpResponseContent,
+];
+/// Those that may begin to track an entry.
+const TRACKING: [RuleSet; 5] = [
+    HttpRequest,
+    HttpResponse,
+    TcpRequestConnection,
+    TcpRequestSession,
+    TcpRequestContent,
 ];
 /// Those that see a message of HTTP.
 const HTTP: [RuleSet; 3] = [HttpRequest, HttpResponse, HttpAfterResponse];
@@ -105,6 +115,28 @@ pub static ACTIONS: &[ActionDef] = &[
         |w, _| Ok(Action::Redirect(Box::new(redirect(w)?)))
     ),
     action!(
+        "silent-drop",
+        [
+            TcpRequestConnection,
+            TcpRequestSession,
+            TcpRequestContent,
+            HttpRequest,
+            HttpResponse
+        ],
+        "[rst-ttl N]",
+        "forget the connection without telling the client, or with a reset that dies on its way",
+        |w, _| match w.next() {
+            None => Ok(Action::SilentDrop(Silence::Complete)),
+            Some("rst-ttl") => match w.number(255)? {
+                0 => w.fail("'rst-ttl' is a number from 1 to 255"),
+                ttl => Ok(Action::SilentDrop(Silence::Reset(ttl as u8))),
+            },
+            Some(other) => w.fail(format!(
+                "'{other}' stands where 'rst-ttl' or the condition should"
+            )),
+        }
+    ),
+    action!(
         "use-service",
         [HttpRequest],
         "prometheus-exporter",
@@ -113,6 +145,9 @@ pub static ACTIONS: &[ActionDef] = &[
             let name = w.expect("a service")?;
             match Service::ALL.into_iter().find(|s| s.name() == name) {
                 Some(service) => Ok(Action::UseService(service)),
+                None if name.starts_with("lua.") => w.fail(format!(
+                    "'{name}' is written in Lua, which is something of HAProxy that mulgil does not have yet"
+                )),
                 None => {
                     let names = Service::ALL.map(Service::name).join(", ");
                     w.fail(format!("unknown service '{name}': there is {names}"))
@@ -441,6 +476,76 @@ pub static ACTIONS: &[ActionDef] = &[
                 other => w.fail(format!("'{other}' stands where 'len' or 'id' should")),
             }
         }
+    ),
+    action!(
+        "track-sc0",
+        TRACKING,
+        "KEY [table TABLE]",
+        "track an entry of a stick table",
+        stick::track
+    ),
+    action!(
+        "track-sc1",
+        TRACKING,
+        "KEY [table TABLE]",
+        "track an entry of a stick table as the second",
+        stick::track
+    ),
+    action!(
+        "track-sc2",
+        TRACKING,
+        "KEY [table TABLE]",
+        "track an entry of a stick table as the third; `tune.stick-counters` allows more",
+        stick::track
+    ),
+    action!(
+        "sc-inc-gpc0",
+        EVERYWHERE,
+        "(N)",
+        "add 1 to the first counter of what is tracked",
+        |w, _| stick::count_named(w, 0)
+    ),
+    action!(
+        "sc-inc-gpc1",
+        EVERYWHERE,
+        "(N)",
+        "add 1 to the second counter of what is tracked",
+        |w, _| stick::count_named(w, 1)
+    ),
+    action!(
+        "sc-inc-gpc",
+        EVERYWHERE,
+        "(INDEX,N)",
+        "add 1 to a counter of what is tracked",
+        |w, _| stick::count(w)
+    ),
+    action!(
+        "sc-add-gpc",
+        EVERYWHERE,
+        "(INDEX,N) NUMBER|EXPR",
+        "add to a counter of what is tracked",
+        |w, _| stick::add(w)
+    ),
+    action!(
+        "sc-set-gpt0",
+        EVERYWHERE,
+        "(N) NUMBER|EXPR",
+        "set the first tag of what is tracked",
+        |w, _| stick::tag_named(w)
+    ),
+    action!(
+        "sc-set-gpt",
+        EVERYWHERE,
+        "(INDEX,N) NUMBER|EXPR",
+        "set a tag of what is tracked",
+        |w, _| stick::tag(w)
+    ),
+    action!(
+        "do-resolve",
+        [HttpRequest, TcpRequestContent],
+        "(VAR,RESOLVERS[,ipv4|ipv6]) EXPR",
+        "ask name servers for an address",
+        |w, _| Ok(Action::Resolve(Box::new(resolve::parse(w)?)))
     ),
     action!(
         "wait-for-body",

@@ -217,7 +217,16 @@ impl Backend {
                 }));
             }
         }
+        let old = shares
+            .iter()
+            .filter_map(|(i, _)| self.servers.get(*i as usize));
+        let old = old.filter(|s| s.seat.load().is_some());
+        let (sum, count) = old.fold((0, 0), |(sum, n), s| (sum + s.pace.bytes(), n + 1));
+        let usual = sum / u64::max(count, 1);
         for (server, seat) in self.servers.iter().zip(seats) {
+            if seat.is_some() && server.seat.load().is_none() {
+                server.pace.start_like(usual);
+            }
             let before = server.seat.swap(seat);
             if let (Some(before), Some(now)) = (before, server.seat.load().as_ref()) {
                 loads.take_over(now.at, &before.loads, before.at);
@@ -327,7 +336,7 @@ impl Backend {
             if next.sessions.now() == 0 {
                 next.pace.fade(loads, now);
             }
-            next.weigh();
+            next.weigh_again();
         }
         let chosen = loads.least().and_then(|at| Some((at, server(at)?)));
         if let Some((at, server)) = chosen.filter(|(_, s)| avoid != Some(s.uid)) {

@@ -1,0 +1,544 @@
+//! The table of keywords of a `vrrp` section, and what must hold of the whole section.
+
+use crate::diag::Fault;
+use crate::draft::{Line, Place};
+use crate::fingerprint::Fingerprint;
+use crate::units;
+use model::{PeerKey, Script, Track, Tracked, VirtualAddress, Vrrp};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One keyword of a `vrrp` section.
+pub struct VrrpKeyword {
+    /// Its word or words.
+    pub name: &'static str,
+    /// Its arguments.
+    pub args: &'static str,
+    /// Arguments that make a valid line.
+    pub example: &'static str,
+    /// One line.
+    pub doc: &'static str,
+    parse: fn(&mut VrrpDraft, &mut Line<'_>) -> Result<(), Fault>,
+}
+
+macro_rules! keyword {
+    ($name:literal, $args:literal, $example:literal, $doc:literal, $parse:expr) => {
+        VrrpKeyword {
+            name: $name,
+            args: $args,
+            example: $example,
+            doc: $doc,
+            parse: $parse,
+        }
+    };
+}
+
+/// The port of the second path when none is given.
+pub const PEER_PORT: u16 = 7112;
+
+/// A section as far as it has been read.
+pub struct VrrpDraft {
+    vrrp: Vrrp,
+    /// Its header.
+    pub place: Place,
+    /// Of all lines, so that proxies do not count as changed by them.
+    pub fingerprint: Fingerprint,
+    interval: Option<Place>,
+    names: Vec<(bool, Arc<str>, Place)>,
+}
+
+impl VrrpDraft {
+    pub fn new(name: Arc<str>, place: Place) -> VrrpDraft {
+        VrrpDraft {
+            vrrp: Vrrp {
+                name,
+                interface: "".into(),
+                vrid: 0,
+                version: 3,
+                priority: 100,
+                interval: Duration::from_secs(1),
+                preempt: true,
+                preempt_delay: Duration::ZERO,
+                addresses: Vec::new(),
+                source: None,
+                unicast: Vec::new(),
+                peers: Vec::new(),
+                peer_key: None,
+                group: None,
+                tracks: Vec::new(),
+                notify: Vec::new(),
+                refresh: Duration::from_secs(60),
+            },
+            place,
+            fingerprint: Fingerprint::default(),
+            interval: None,
+            names: Vec::new(),
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> Arc<str> {
+        Arc::clone(&self.vrrp.name)
+    }
+
+    /// A line of the section.
+    pub fn line(&mut self, line: &mut Line<'_>) -> Result<(), Fault> {
+        let name = line.words.first().map_or("", |w| w.text.as_str());
+        let Some(keyword) = VRRP_KEYWORDS.iter().find(|k| k.name == name) else {
+            let names: Vec<&str> = VRRP_KEYWORDS.iter().map(|k| k.name).collect();
+            let message = match rules::nearest(name, names.iter().copied()) {
+                Some(near) => format!("unknown keyword '{name}' in 'vrrp': did you mean '{near}'?"),
+                None => format!(
+                    "unknown keyword '{name}' in 'vrrp': use {}",
+                    names.join(", ")
+                ),
+            };
+            return Err(Fault::at(0, message));
+        };
+        if line.negated && name != "preempt" {
+            let message =
+                format!("'{name}' cannot be taken back with 'no': remove the line that sets it");
+            return Err(Fault::at(0, message));
+        }
+        (keyword.parse)(self, line)
+    }
+
+    /// The virtual router, and what is wrong with the section as a whole.
+    pub fn finish(
+        self,
+        frontends: impl Fn(&str) -> bool,
+        backends: impl Fn(&str) -> bool,
+        others: &[Arc<Vrrp>],
+    ) -> (Vrrp, Vec<(Place, String)>) {
+        let VrrpDraft {
+            vrrp: v,
+            place,
+            interval,
+            names,
+            ..
+        } = self;
+        let mut wrong = Vec::new();
+        let mut say = |message: String| wrong.push((place.clone(), message));
+        for (missing, line) in [
+            (v.interface.is_empty(), "interface eth0"),
+            (v.vrid == 0, "virtual-router-id 51"),
+            (v.addresses.is_empty(), "address 203.0.113.10/24"),
+        ] {
+            if missing {
+                let word = line.split(' ').next().unwrap_or_default();
+                say(format!(
+                    "'vrrp {}' has no '{word}': add a line such as '{line}'",
+                    v.name
+                ));
+            }
+        }
+        let wide = v.is_ipv6();
+        if let Some(other) = v.addresses.iter().find(|a| a.ip.is_ipv6() != wide) {
+            say(format!(
+                "'{}' is of another family than '{}': VRRP elects for each family apart, so give it a 'vrrp' section of its own, and both the same 'group'",
+                other.ip,
+                v.addresses
+                    .first()
+                    .map(|a| a.ip.to_string())
+                    .unwrap_or_default()
+            ));
+        }
+        let strangers = v.unicast.iter().chain(v.source.iter());
+        for stranger in strangers.filter(|a| a.is_ipv6() != wide) {
+            say(format!(
+                "'{stranger}' is of another family than the addresses: adverts go over the family that they are about"
+            ));
+        }
+        if v.version == 2 && wide {
+            say("version 2 knows no IPv6: use version 3, or addresses of IPv4".into());
+        }
+        let twin =
+            |o: &&Arc<Vrrp>| o.interface == v.interface && o.vrid == v.vrid && o.is_ipv6() == wide;
+        if let Some(other) = others.iter().find(twin) {
+            say(format!(
+                "'vrrp {}' has virtual-router-id {} on {} already: give this one another",
+                other.name, v.vrid, v.interface
+            ));
+        }
+        let confused = |o: &&Arc<Vrrp>| {
+            let shared = o.peers.iter().any(|p| v.peers.contains(p));
+            shared && o.vrid == v.vrid && o.is_ipv6() == wide
+        };
+        if let Some(other) = others.iter().find(confused) {
+            say(format!(
+                "'vrrp {}' has virtual-router-id {} and the same peer: what it says could be about either, so give this one another number",
+                other.name, v.vrid
+            ));
+        }
+        let mut at = |message: String| {
+            wrong.push((interval.clone().unwrap_or_else(|| place.clone()), message));
+        };
+        let ms = v.interval.as_millis();
+        if v.version == 2 && (v.interval.subsec_nanos() != 0 || !(1000..=255_000).contains(&ms)) {
+            at(format!(
+                "version 2 carries whole seconds from 1s to 255s, not {ms}ms: use one of those, or version 3"
+            ));
+        }
+        if v.version == 3 && (!ms.is_multiple_of(10) || !(10..=40_950).contains(&ms)) {
+            at(format!(
+                "version 3 carries hundredths of a second from 10ms to 40950ms, not {ms}ms: use a multiple of 10ms"
+            ));
+        }
+        for (front, name, place) in names {
+            let kind = if front { "frontend" } else { "backend" };
+            if !(if front {
+                frontends(&name)
+            } else {
+                backends(&name)
+            }) {
+                wrong.push((
+                    place,
+                    format!("no {kind} is called '{name}': add a section '{kind} {name}'"),
+                ));
+            }
+        }
+        (v, wrong)
+    }
+}
+
+fn number(l: &Line<'_>, most: u64) -> Result<u8, Fault> {
+    l.exactly(1, "a number")?;
+    l.map(0, units::number(l.arg(0), 1, most)).map(|n| n as u8)
+}
+
+fn text(l: &Line<'_>, what: &str) -> Result<Arc<str>, Fault> {
+    l.exactly(1, what)?;
+    Ok(l.arg(0).into())
+}
+
+fn ip(text: &str) -> Result<IpAddr, String> {
+    let not = |_| format!("'{text}' is no address: write one such as 203.0.113.10 or 2001:db8::10");
+    text.parse().map_err(not)
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    units::time(text, 1000)
+}
+
+fn interface(l: &Line<'_>, at: usize) -> Result<Arc<str>, Fault> {
+    let name = l.arg(at);
+    // IFNAMSIZ of Linux counts a NUL.
+    if name.is_empty() || name.len() > 15 || name.contains(['/', ' ']) {
+        return l.fail(
+            at,
+            format!("'{name}' is no name of an interface: 1 to 15 letters, such as eth0"),
+        );
+    }
+    Ok(name.into())
+}
+
+/// All keywords of a `vrrp` section.
+pub static VRRP_KEYWORDS: &[VrrpKeyword] = &[
+    keyword!(
+        "address",
+        "ADDRESS[/PREFIX]",
+        "203.0.113.20/24",
+        "an address that the active router has; several lines for several",
+        |d, l| {
+            l.exactly(1, "an address")?;
+            let address = l.map(0, virtual_address(l.arg(0)))?;
+            if d.vrrp.addresses.iter().any(|a| a.ip == address.ip) {
+                return l.fail(
+                    0,
+                    format!("'{}' stands above already: remove it", address.ip),
+                );
+            }
+            if d.vrrp.addresses.len() == 255 {
+                return l.fail(
+                    0,
+                    "an advert carries 255 addresses at most: use another section",
+                );
+            }
+            d.vrrp.addresses.push(address);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "advertise-interval",
+        "TIME",
+        "100ms",
+        "between two adverts: from 10ms (version 3), or whole seconds (version 2)",
+        |d, l| {
+            l.exactly(1, "a time")?;
+            d.vrrp.interval = l.map(0, duration(l.arg(0)))?;
+            d.interval = Some(l.place(0));
+            Ok(())
+        }
+    ),
+    keyword!(
+        "announce-refresh",
+        "TIME",
+        "60s",
+        "between two announcements of the addresses while active; 0: only after a takeover",
+        |d, l| {
+            l.exactly(1, "a time")?;
+            d.vrrp.refresh = l.map(0, duration(l.arg(0)))?;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "group",
+        "NAME",
+        "edge",
+        "sections of one group are active all or none",
+        |d, l| {
+            d.vrrp.group = Some(text(l, "a name")?);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "interface",
+        "NAME",
+        "eth0",
+        "where adverts come and go, and where the addresses are",
+        |d, l| {
+            l.exactly(1, "the name of an interface")?;
+            d.vrrp.interface = interface(l, 0)?;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "notify",
+        "COMMAND",
+        "/etc/mulgil/moved",
+        "run by /bin/sh at each change, with name, state and priority as arguments",
+        |d, l| {
+            let command = text(l, "a command, quoted if it has several words")?;
+            d.vrrp.notify.push(command);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "peer",
+        "ADDRESS[:PORT]",
+        "10.9.0.2",
+        "the other router over a second path: no claim while it says there that it is active",
+        |d, l| {
+            l.exactly(1, "an address")?;
+            let peer = l.map(0, peer(l.arg(0)))?;
+            d.vrrp.peers.push(peer);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "peer-key",
+        "FILE",
+        "list.txt",
+        "a file with the secret that authenticates the second path",
+        |d, l| {
+            l.exactly(1, "a file")?;
+            let key = l.source.read(l.arg(0));
+            let key = key.or_else(|e| l.fail(0, format!("cannot read '{}': {e}", l.arg(0))))?;
+            let key = key.trim_ascii();
+            if key.len() < 16 {
+                let message = format!(
+                    "the key in '{}' has {} bytes: use at least 16, for example of 'openssl rand -hex 32'",
+                    l.arg(0),
+                    key.len()
+                );
+                return l.fail(0, message);
+            }
+            d.vrrp.peer_key = Some(PeerKey(key.into()));
+            Ok(())
+        }
+    ),
+    keyword!(
+        "preempt",
+        "[delay TIME]",
+        "delay 30s",
+        "a higher priority takes over from a lower one, after a delay ('no preempt': never)",
+        |d, l| {
+            d.vrrp.preempt = !l.negated;
+            match l.arg(0) {
+                "" => return Ok(()),
+                "delay" if !l.negated => l.exactly(2, "a time after 'delay'")?,
+                other => return l.fail(0, format!("'{other}' stands where 'delay TIME' may")),
+            }
+            d.vrrp.preempt_delay = l.map(1, duration(l.arg(1)))?;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "priority",
+        "N",
+        "200",
+        "1 to 254, the highest is active; 255: this machine owns the addresses",
+        |d, l| {
+            d.vrrp.priority = number(l, 255)?;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "source",
+        "ADDRESS",
+        "192.0.2.1",
+        "where adverts come from, instead of the interface's first address",
+        |d, l| {
+            l.exactly(1, "an address")?;
+            d.vrrp.source = Some(l.map(0, ip(l.arg(0)))?);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "track",
+        "interface|frontend|backend|script|file WHAT [weight N] …",
+        "interface eth1 weight -20",
+        "what must be well for this machine to be active, or by how much the priority changes",
+        track
+    ),
+    keyword!(
+        "unicast",
+        "ADDRESS*",
+        "192.0.2.2 192.0.2.3",
+        "the other routers, which get adverts one by one instead of by multicast",
+        |d, l| {
+            if l.args().is_empty() {
+                return l.fail(0, "'unicast' wants addresses of the other routers");
+            }
+            for at in 0..l.args().len() {
+                let address = l.map(at, ip(l.arg(at)))?;
+                d.vrrp.unicast.push(address);
+            }
+            Ok(())
+        }
+    ),
+    keyword!(
+        "version",
+        "2|3",
+        "3",
+        "of the protocol; version 2 (IPv4, whole seconds) is for old routers",
+        |d, l| {
+            l.exactly(1, "2 or 3")?;
+            d.vrrp.version = match l.arg(0) {
+                "2" => 2,
+                "3" => 3,
+                other => return l.fail(0, format!("there is no version '{other}': use 2 or 3")),
+            };
+            Ok(())
+        }
+    ),
+    keyword!(
+        "virtual-router-id",
+        "N",
+        "51",
+        "1 to 255, equal on all routers of these addresses and different from others on the link",
+        |d, l| {
+            d.vrrp.vrid = number(l, 255)?;
+            Ok(())
+        }
+    ),
+];
+
+fn virtual_address(text: &str) -> Result<VirtualAddress, String> {
+    let (address, prefix) = match text.split_once('/') {
+        Some((address, prefix)) => (ip(address)?, Some(prefix)),
+        None => (ip(text)?, None),
+    };
+    let most = if address.is_ipv6() { 128 } else { 32 };
+    let prefix = match prefix {
+        Some(prefix) => units::number(prefix, 1, most)? as u8,
+        None => most as u8,
+    };
+    if address.is_unspecified() || address.is_multicast() || address.is_loopback() {
+        return Err(format!(
+            "'{address}' cannot be shared between machines: use an address of the network"
+        ));
+    }
+    Ok(VirtualAddress {
+        ip: address,
+        prefix,
+    })
+}
+
+fn peer(text: &str) -> Result<SocketAddr, String> {
+    let socket = text.parse::<SocketAddr>();
+    let socket = socket.or_else(|_| ip(text).map(|ip| SocketAddr::new(ip, PEER_PORT)))?;
+    if socket.port() == 0 {
+        return Err(format!(
+            "'{text}' has port 0: use another, or none for {PEER_PORT}"
+        ));
+    }
+    Ok(socket)
+}
+
+fn track(d: &mut VrrpDraft, l: &mut Line<'_>) -> Result<(), Fault> {
+    let kinds = ["interface", "frontend", "backend", "script", "file"];
+    let kind = l.arg(0);
+    if kind.is_empty() {
+        return l.fail(0, format!("'track' wants one of {}", kinds.join(", ")));
+    }
+    if !kinds.contains(&kind) {
+        return l.fail(0, crate::keyword::near("kind", kind, &kinds));
+    }
+    if l.arg(1).is_empty() {
+        return l.fail(0, format!("'track {kind}' wants a name after it"));
+    }
+    let mut weight = None;
+    let mut script = Script {
+        command: l.arg(1).into(),
+        inter: Duration::from_secs(1),
+        timeout: Duration::from_secs(5),
+        rise: 1,
+        fall: 1,
+    };
+    let mut at = 2;
+    while !l.arg(at).is_empty() {
+        let (word, value) = (l.arg(at), l.arg(at + 1));
+        let known: &[&str] = match kind {
+            "script" => &["weight", "inter", "timeout", "rise", "fall"],
+            _ => &["weight"],
+        };
+        if !known.contains(&word) {
+            return l.fail(at, crate::keyword::near("word", word, known));
+        }
+        if value.is_empty() {
+            return l.fail(at, format!("'{word}' wants a value after it"));
+        }
+        let positive = |t: Duration| match t.is_zero() {
+            true => Err(format!("'{value}' is no time to wait: use more than 0")),
+            false => Ok(t),
+        };
+        let time = || l.map(at + 1, duration(value).and_then(positive));
+        let count = || l.map(at + 1, units::number(value, 1, 1000));
+        match word {
+            "weight" => {
+                let number = value.parse::<i32>().ok();
+                let Some(n) = number.filter(|n| (-253..=253).contains(n) && *n != 0) else {
+                    return l.fail(
+                        at + 1,
+                        format!("'{value}' is no weight: -253 to 253, but not 0"),
+                    );
+                };
+                weight = Some(n);
+            }
+            "inter" => script.inter = time()?,
+            "timeout" => script.timeout = time()?,
+            "rise" => script.rise = count()? as u32,
+            _ => script.fall = count()? as u32,
+        }
+        at += 2;
+    }
+    let name: Arc<str> = l.arg(1).into();
+    let what = match kind {
+        "interface" => Tracked::Interface(interface(l, 1)?),
+        "frontend" | "backend" => {
+            let front = kind == "frontend";
+            d.names.push((front, Arc::clone(&name), l.place(1)));
+            if front {
+                Tracked::Frontend(name)
+            } else {
+                Tracked::Backend(name)
+            }
+        }
+        "script" => Tracked::Script(script),
+        _ => Tracked::File(name),
+    };
+    d.vrrp.tracks.push(Track { what, weight });
+    Ok(())
+}

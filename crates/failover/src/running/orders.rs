@@ -1,0 +1,157 @@
+//! What is asked of the loop from outside: another configuration, a release, a look.
+
+use super::Running;
+use crate::instance::Instance;
+use crate::machine::State;
+use crate::service::Command;
+use crate::track::Tracker;
+use model::Vrrp;
+use state::VrrpStatus;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
+
+impl Running {
+    /// Does what was ordered; whether that is to stop.
+    pub(super) fn obey(&mut self, orders: &Receiver<Command>, now: Instant) -> bool {
+        while let Ok(order) = orders.try_recv() {
+            // Whoever asked may have lost patience: then nobody hears the answer.
+            match order {
+                Command::Reload(sections, answer) => {
+                    self.reload(sections, now);
+                    let _ = answer.send(Vec::new());
+                }
+                Command::Status(answer) => {
+                    self.refresh_links();
+                    let all = (0..self.instances.len()).map(|at| self.status(at, now));
+                    let _ = answer.send(all.collect());
+                }
+                Command::Release(name, released, answer) => {
+                    let _ = answer.send(self.release(name.as_deref(), released, now));
+                }
+                Command::Stop => return true,
+            }
+        }
+        false
+    }
+
+    fn release(&mut self, name: Option<&str>, released: bool, now: Instant) -> Result<(), String> {
+        let mut any = false;
+        for (member, instance) in self.router.members.iter_mut().zip(&self.instances) {
+            if name.is_some_and(|n| n != &*instance.vrrp.name) {
+                continue;
+            }
+            any = true;
+            if released {
+                member.machine.release(now);
+            } else {
+                member.machine.resume(now);
+            }
+        }
+        self.router.settle(now);
+        match (any, name) {
+            (true, _) => Ok(()),
+            (false, Some(name)) => Err(format!("there is no vrrp section '{name}'")),
+            (false, None) => Err("there is no vrrp section".into()),
+        }
+    }
+
+    /// Sections that are the same virtual router keep their state; what is new begins, what is no
+    /// more leaves gracefully.
+    fn reload(&mut self, sections: Vec<Arc<Vrrp>>, now: Instant) {
+        let kept = |i: &Instance| sections.iter().any(|s| i.is_same(s));
+        for at in (0..self.instances.len()).rev() {
+            if !kept(&self.instances[at]) {
+                self.router.members[at].machine.stop(now);
+                self.act(now);
+                self.instances.remove(at);
+                self.router.members.remove(at);
+                self.trackers.remove(at);
+            }
+        }
+        for section in sections {
+            match self.instances.iter().position(|i| i.is_same(&section)) {
+                Some(at) => self.replace(at, section, now),
+                None => self.add(section, now),
+            }
+        }
+        self.refresh_links();
+        self.follow_links(now);
+    }
+
+    fn replace(&mut self, at: usize, section: Arc<Vrrp>, now: Instant) {
+        let instance = &mut self.instances[at];
+        if instance.vrrp == section {
+            return;
+        }
+        let old = std::mem::replace(&mut instance.vrrp, section);
+        instance.follow_peers(now);
+        let new = Arc::clone(&instance.vrrp);
+        let keep = |a: &model::VirtualAddress| new.addresses.contains(a);
+        for wrong in instance.remove_addresses(&mut self.netlink, keep) {
+            (self.say)(&format!("error: vrrp {}: {wrong}", new.name));
+        }
+        // What is still watched keeps what is known of it.
+        let mut before = std::mem::take(&mut self.trackers[at]);
+        self.trackers[at] = new
+            .tracks
+            .iter()
+            .map(|t| match before.iter().position(|b| b.track() == t) {
+                Some(known) => before.swap_remove(known),
+                None => Tracker::new(t.clone(), now),
+            })
+            .collect();
+        let settings = instance.settings();
+        let member = &mut self.router.members[at];
+        member.group.clone_from(&new.group);
+        member.machine.reconfigure(settings, now);
+        if member.machine.state() == State::Active && old.addresses != new.addresses {
+            self.claim(at);
+        }
+    }
+
+    fn status(&self, at: usize, now: Instant) -> VrrpStatus {
+        let (instance, machine) = (&self.instances[at], &self.router.members[at].machine);
+        let vrrp = &instance.vrrp;
+        let link = self.links.iter().find(|l| *l.name == *vrrp.interface);
+        let there = |ip| link.is_some_and(|l| l.addresses.iter().any(|a| a.ip == ip));
+        let addresses = vrrp.addresses.iter();
+        let tracks = self.trackers[at].iter();
+        VrrpStatus {
+            name: Arc::clone(&vrrp.name),
+            interface: Arc::clone(&vrrp.interface),
+            vrid: vrrp.vrid,
+            version: vrrp.version,
+            group: vrrp.group.clone(),
+            state: machine.state().name(),
+            cause: instance.since.1.words(),
+            since: now.saturating_duration_since(instance.since.0),
+            priority: machine.priority(),
+            configured: vrrp.priority,
+            interval: vrrp.interval,
+            source: instance.own(),
+            addresses: addresses
+                .map(|a| (a.to_string(), there(a.ip), instance.added.contains(a)))
+                .collect(),
+            heard: instance
+                .heard
+                .map(|(ip, p, at)| (ip, p, now.saturating_duration_since(at))),
+            released: machine.is_released(),
+            blocked: machine.is_blocked(),
+            peers: instance
+                .peers
+                .iter()
+                .map(|p| {
+                    (
+                        p.address,
+                        p.answered
+                            .map(|(s, at)| (s.name(), now.saturating_duration_since(at))),
+                    )
+                })
+                .collect(),
+            tracks: tracks.map(|t| (t.name(), t.up)).collect(),
+            fault: instance.fault.clone(),
+            counters: instance.counters.list(),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! `vrrp`: addresses that this machine shares with others (RFC 9568).
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A `vrrp` section: one virtual router.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vrrp {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where adverts come and go, and where the addresses are.
+    pub interface: Arc<str>,
+    /// The virtual router's number, 1 to 255.
+    pub vrid: u8,
+    /// 2 or 3.
+    pub version: u8,
+    /// 1 to 254; 255: this machine owns the addresses.
+    pub priority: u8,
+    /// Between two adverts.
+    pub interval: Duration,
+    /// Whether a higher priority takes over from a lower one that is alive.
+    pub preempt: bool,
+    /// How long it waits before it does.
+    pub preempt_delay: Duration,
+    /// The addresses, of one family.
+    pub addresses: Vec<VirtualAddress>,
+    /// Where adverts come from; otherwise the interface's first address.
+    pub source: Option<IpAddr>,
+    /// Routers that get adverts one by one instead of by multicast.
+    pub unicast: Vec<IpAddr>,
+    /// The same router over a second path.
+    pub peers: Vec<SocketAddr>,
+    /// What authenticates the second path.
+    pub peer_key: Option<PeerKey>,
+    /// The group that moves as one.
+    pub group: Option<Arc<str>>,
+    /// What must be well for this machine to be active.
+    pub tracks: Vec<Track>,
+    /// Commands run at each change of state.
+    pub notify: Vec<Arc<str>>,
+    /// Between two announcements of the addresses while active; zero: only after a claim.
+    pub refresh: Duration,
+}
+
+impl Vrrp {
+    /// Whether it is about addresses of IPv6.
+    pub fn is_ipv6(&self) -> bool {
+        self.addresses.first().is_some_and(|a| a.ip.is_ipv6())
+    }
+}
+
+/// A virtual address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VirtualAddress {
+    /// The address.
+    pub ip: IpAddr,
+    /// The length of its network's prefix, bits.
+    pub prefix: u8,
+}
+
+impl std::fmt::Display for VirtualAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.ip, self.prefix)
+    }
+}
+
+/// A shared secret; it shows in no dump.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PeerKey(pub Arc<[u8]>);
+
+impl std::fmt::Debug for PeerKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PeerKey(…)")
+    }
+}
+
+/// A `track` line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Track {
+    /// What is watched.
+    pub what: Tracked,
+    /// What it does to the priority: a negative weight is added while it is down, a positive one
+    /// while it is up. Without one, down is a fault: this machine takes no part.
+    pub weight: Option<i32>,
+}
+
+/// What can be watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tracked {
+    /// An interface: up while it is there, up and has a carrier.
+    Interface(Arc<str>),
+    /// A frontend: up while it takes connections.
+    Frontend(Arc<str>),
+    /// A backend: up while one of its servers is usable.
+    Backend(Arc<str>),
+    /// A command: up while it exits with 0.
+    Script(Script),
+    /// A file with a number: up while the number is 0, or there is no file. A weight is
+    /// multiplied by the number.
+    File(Arc<str>),
+}
+
+/// A command that is run again and again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Script {
+    /// For `/bin/sh -c`.
+    pub command: Arc<str>,
+    /// Between two runs.
+    pub inter: Duration,
+    /// How long a run may take.
+    pub timeout: Duration,
+    /// Good runs in a row before it counts as up.
+    pub rise: u32,
+    /// Bad runs in a row before it counts as down.
+    pub fall: u32,
+}

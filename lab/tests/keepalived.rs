@@ -1,0 +1,227 @@
+//! Debian's keepalived as the other router: both directions, both versions, both families.
+
+use lab::Folder;
+use lab::net::{Net, Router, possible, until};
+use std::process::Child;
+
+/// A keepalived in a router's namespace.
+struct Keepalived {
+    child: Child,
+    folder: Folder,
+}
+
+impl Keepalived {
+    fn start(net: &Net, router: usize, text: &str) -> Keepalived {
+        let folder = Folder::new();
+        let config = folder.file("keepalived.conf", text.as_bytes());
+        let child = net.spawn(
+            &net.router(router),
+            "/usr/sbin/keepalived",
+            &[
+                "--dont-fork",
+                "--vrrp",
+                "--log-console",
+                "--log-detail",
+                "--use-file",
+                &config,
+                "--pid",
+                &folder.path("pid"),
+                "--vrrp_pid",
+                &folder.path("vrrp_pid"),
+            ],
+            &folder.path("output"),
+        );
+        Keepalived { child, folder }
+    }
+
+    fn output(&self) -> String {
+        std::fs::read_to_string(self.folder.path("output")).unwrap_or_default()
+    }
+
+    fn end(&mut self, signal: &str) {
+        let vrrp = std::fs::read_to_string(self.folder.path("vrrp_pid")).unwrap_or_default();
+        let parent = self.child.id().to_string();
+        // The parent would start its child anew.
+        for pid in [parent.as_str(), vrrp.trim()] {
+            if !pid.is_empty() {
+                let _ = std::process::Command::new("kill")
+                    .args([signal, pid])
+                    .status();
+            }
+            if signal == "-TERM" {
+                break;
+            }
+        }
+        until(&format!("keepalived ends: {}", self.output()), || {
+            self.child.try_wait().is_ok_and(|s| s.is_some())
+        });
+    }
+}
+
+impl Drop for Keepalived {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|s| s.is_none()) {
+            self.end("-KILL");
+        }
+    }
+}
+
+fn installed() -> bool {
+    let there = lab::exists("/usr/sbin/keepalived");
+    if !there {
+        println!("keepalived is not installed: not tried");
+    }
+    there && possible()
+}
+
+/// A way to speak: version, addresses, interval.
+struct Case {
+    version: u8,
+    address: &'static str,
+    prefix: u8,
+    more: &'static str,
+    seconds: &'static str,
+    time: &'static str,
+}
+
+const CASES: [Case; 4] = [
+    Case {
+        version: 2,
+        address: "203.0.113.10",
+        prefix: 24,
+        more: "",
+        seconds: "1",
+        time: "1s",
+    },
+    Case {
+        version: 3,
+        address: "203.0.113.10",
+        prefix: 24,
+        more: "",
+        seconds: "0.1",
+        time: "100ms",
+    },
+    // Strict checksums of RFC 9568.
+    Case {
+        version: 3,
+        address: "203.0.113.10",
+        prefix: 24,
+        more: "v3_checksum_as_v2\n",
+        seconds: "0.1",
+        time: "100ms",
+    },
+    Case {
+        version: 3,
+        address: "fe80::10",
+        prefix: 64,
+        more: "",
+        seconds: "0.1",
+        time: "100ms",
+    },
+];
+
+impl Case {
+    fn ours(&self, priority: u8, more: &str) -> String {
+        format!(
+            "vrrp public\n    interface eth0\n    virtual-router-id 51\n    version {}\n    \
+             priority {priority}\n    advertise-interval {}\n    address {}/{}\n{more}",
+            self.version, self.time, self.address, self.prefix
+        )
+    }
+
+    fn theirs(&self, priority: u8, more: &str) -> String {
+        format!(
+            "global_defs {{\n vrrp_version {}\n vrrp_garp_master_repeat 1\n}}\n\
+             vrrp_instance public {{\n interface eth0\n virtual_router_id 51\n priority {priority}\n \
+             advert_int {}\n state BACKUP\n {}{more}\n virtual_ipaddress {{\n  {}/{}\n }}\n}}\n",
+            self.version, self.seconds, self.more, self.address, self.prefix
+        )
+    }
+}
+
+#[test]
+fn mulgil_is_active_and_keepalived_its_backup() {
+    if !installed() {
+        return;
+    }
+    for case in &CASES {
+        let net = Net::new(2);
+        let ours = Router::start(&net, 1, &case.ours(200, ""));
+        ours.wait_for("public", "state", "active");
+        let mut theirs = Keepalived::start(&net, 2, &case.theirs(100, ""));
+        until("keepalived is a backup", || {
+            theirs.output().contains("Entering BACKUP")
+        });
+        // Failover, by a crash.
+        ours.kill();
+        until(
+            &format!("keepalived takes over: {}", theirs.output()),
+            || net.has(2, case.address),
+        );
+        // Failback.
+        let ours = Router::start(&net, 1, &case.ours(200, ""));
+        net.wait_for_holder(1, case.address);
+        assert_eq!(ours.vrrp("public", "state"), "active");
+        // A farewell.
+        ours.stop();
+        net.wait_for_holder(2, case.address);
+        theirs.end("-TERM");
+    }
+}
+
+#[test]
+fn keepalived_is_active_and_mulgil_its_backup() {
+    if !installed() {
+        return;
+    }
+    for case in &CASES {
+        let net = Net::new(2);
+        let mut theirs = Keepalived::start(&net, 1, &case.theirs(200, ""));
+        until(
+            &format!("keepalived is active: {}", theirs.output()),
+            || net.has(1, case.address),
+        );
+        let ours = Router::start(&net, 2, &case.ours(100, ""));
+        until("adverts come", || {
+            ours.count("public", "adverts_received") > 3
+        });
+        assert_eq!(ours.vrrp("public", "state"), "backup");
+        net.wait_for_holder(1, case.address);
+        // Failover, by a farewell.
+        theirs.end("-TERM");
+        net.wait_for_holder(2, case.address);
+        // Failback: it preempts.
+        let mut theirs = Keepalived::start(&net, 1, &case.theirs(200, ""));
+        net.wait_for_holder(1, case.address);
+        ours.wait_for("public", "state", "backup");
+        // Failover, by a crash.
+        theirs.end("-KILL");
+        ours.wait_for("public", "state", "active");
+        assert!(net.has(2, case.address));
+    }
+}
+
+#[test]
+fn unicast_works_with_keepalived() {
+    if !installed() {
+        return;
+    }
+    for case in &CASES[..3] {
+        let net = Net::new(2);
+        let unicast = " unicast_src_ip 203.0.113.2\n unicast_peer {\n  203.0.113.1\n }";
+        let theirs = Keepalived::start(&net, 2, &case.theirs(100, unicast));
+        let ours = Router::start(&net, 1, &case.ours(200, "    unicast 203.0.113.2\n"));
+        ours.wait_for("public", "state", "active");
+        net.wait_for_holder(1, case.address);
+        ours.stop();
+        until(
+            &format!("keepalived takes over: {}", theirs.output()),
+            || net.has(2, case.address),
+        );
+        let ours = Router::start(&net, 1, &case.ours(50, "    unicast 203.0.113.2\n"));
+        until("adverts come", || {
+            ours.count("public", "adverts_received") > 3
+        });
+        assert_eq!(ours.vrrp("public", "state"), "backup");
+    }
+}

@@ -1,0 +1,72 @@
+//! `silent-drop`: the client is not told that its connection is gone.
+
+use lab::{Client, Program, Proxy, Server, each, port};
+use std::io::{ErrorKind, Read};
+use std::time::Duration;
+
+/// What a client hears of its connection within a while.
+fn hears(port: u16, path: &str) -> String {
+    let mut client = Client::connect(port);
+    // What is sent to a connection that is gone already is answered with a reset by any kernel.
+    if !path.is_empty() {
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+    }
+    let patience = Some(Duration::from_millis(300));
+    client.stream.set_read_timeout(patience).expect("a timeout");
+    let mut buffer = [0; 20];
+    match client.stream.read(&mut buffer) {
+        Ok(0) => "the end".into(),
+        Ok(n) => String::from_utf8_lossy(&buffer[..n.min(12)]).into_owned(),
+        Err(e) if e.kind() == ErrorKind::WouldBlock => "nothing".into(),
+        Err(e) => format!("{:?}", e.kind()),
+    }
+}
+
+fn config(server: &Server, ports: [u16; 4], reset: &str) -> String {
+    let [web, early, late, tcp] = ports;
+    let (address, open) = (server.addr, "http-request return status 200");
+    format!(
+        "defaults\n    mode http\n    timeout client 2s\n    timeout server 2s\n    timeout connect 1s\n\
+         frontend f\n    bind 127.0.0.1:{web}\n    http-request silent-drop{reset} if {{ path /request }}\n    default_backend b\n\
+         frontend early\n    bind 127.0.0.1:{early}\n    tcp-request connection silent-drop{reset}\n    {open}\n\
+         frontend late\n    bind 127.0.0.1:{late}\n    tcp-request session silent-drop{reset}\n    {open}\n\
+         listen tcp\n    mode tcp\n    bind 127.0.0.1:{tcp}\n    tcp-request content silent-drop{reset}\n    server s {address}\n\
+         backend b\n    http-response silent-drop{reset} if {{ res.hdr(x-server) gone }}\n    server s {address}\n"
+    )
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
+}
+
+#[test]
+fn a_connection_is_gone_without_a_word() {
+    if !is_root() {
+        return println!("only root can keep the kernel quiet");
+    }
+    each(|program| {
+        let server = Server::named("gone");
+        let ports = [port(), port(), port(), port()];
+        let proxy = Proxy::start(program, &config(&server, ports, ""));
+        for (port, path) in [
+            (ports[0], "/request"),
+            (ports[0], "/response"),
+            (ports[3], ""),
+            (ports[1], ""),
+            (ports[2], ""),
+        ] {
+            assert_eq!(hears(port, path), "nothing", "{} {path}", program.name);
+        }
+        proxy.wait_for("f", "FRONTEND", "scur", "0");
+    });
+}
+
+#[test]
+fn a_reset_that_may_pass_some_routers_arrives_here() {
+    let server = Server::named("gone");
+    let ports = [port(), port(), port(), port()];
+    let _proxy = Proxy::start(&Program::mulgil(), &config(&server, ports, " rst-ttl 3"));
+    for (port, path) in ports.into_iter().zip(["/request", "", "", ""]) {
+        assert_eq!(hears(port, path), "ConnectionReset", "{path}");
+    }
+}
