@@ -208,7 +208,7 @@ impl Walk<'_> {
                     self.out.push_str("      no further rules of this set\n");
                     return Way::GoesOn;
                 }
-                Verdict::WaitForBody { resume, .. } => {
+                Verdict::WaitForBody { resume, .. } | Verdict::Pause { resume, .. } => {
                     self.out.push_str("      waits for the body, and goes on\n");
                     from = resume;
                     continue;

@@ -258,7 +258,7 @@ async fn reach(
         counters.lbtot.add(1);
         backend.counters().of(worker.id).lbtot.add(1);
         let name = tls_name(worker, client, &session.info, &server);
-        match connect::open(worker, client, backend, &server, name).await {
+        match connect::open(worker, client, backend, &server, name, &session.info).await {
             Ok(connection) => {
                 let now = worker.now();
                 sticking.store(&server, worker.process.millis(now));
@@ -284,7 +284,7 @@ async fn reach(
                 counters.econ.add(1);
                 backend.counters().of(worker.id).econ.add(1);
                 let side = backend.side();
-                if session.retries >= side.retries {
+                if session.retries >= crate::overrides::retries(side, &session.info) {
                     return Err(Termination::new(failure.cause(), Phase::Connect));
                 }
                 session.retries += 1;
@@ -386,7 +386,7 @@ fn log(
         (Some(a), Some(b)) => b.saturating_duration_since(a).as_millis() as i64,
         _ => -1,
     };
-    let client_came_to = client.info.dst;
+    let client_came_to = session.info.overrides.dst(&client.info);
     let facts = LogFacts {
         request: client.info.accepted,
         end: worker.wall(end),

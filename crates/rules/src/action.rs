@@ -1,6 +1,7 @@
 //! Actions, and rules made of them (manual section 4.4 of 3.x, `http-request` and so on in 2.6).
 
 mod answer;
+mod connection;
 mod lists;
 mod normalize;
 mod parse;
@@ -158,6 +159,8 @@ pub(crate) enum Action {
         at_least: Option<u64>,
     },
     ChangeList(Box<lists::ListChange>),
+    ChangeConnection(Box<connection::ConnectionChange>),
+    Pause(connection::Amount),
     /// `track-sc0` and so on.
     Track(Box<Tracking>),
     /// `sc-inc-gpc0`, `sc-add-gpc` and so on: what is tracked under a number, a counter, by how
@@ -196,6 +199,22 @@ impl Amount {
     }
 }
 
+impl Action {
+    /// Whether no rule of the same set comes after it.
+    fn decides(&self) -> bool {
+        matches!(
+            self,
+            Action::Allow
+                | Action::Deny(_)
+                | Action::Tarpit(_)
+                | Action::Return(_)
+                | Action::Redirect(_)
+                | Action::Reject
+                | Action::UseService(_)
+        )
+    }
+}
+
 /// One action of the language.
 pub struct ActionDef {
     /// Its name.
@@ -211,7 +230,9 @@ pub struct ActionDef {
 
 /// All actions.
 pub fn actions() -> impl Iterator<Item = &'static ActionDef> {
-    [table::ACTIONS, lists::ACTIONS].into_iter().flatten()
+    [table::ACTIONS, lists::ACTIONS, connection::ACTIONS]
+        .into_iter()
+        .flatten()
 }
 
 /// One rule: an action and when it is taken.
@@ -276,6 +297,13 @@ pub enum Verdict<'r> {
     Reject,
     /// Have this service answer.
     Service(Service),
+    /// Go on at the rule of this index after a time.
+    Pause {
+        /// Milliseconds.
+        time_ms: u64,
+        /// Where to go on.
+        resume: usize,
+    },
     /// Wait for the body, then go on at the rule of this index.
     WaitForBody {
         /// Milliseconds at most.
@@ -336,6 +364,9 @@ pub fn run<'r, T: Tracer>(
         if !matched {
             continue;
         }
+        if rule.action.decides() {
+            *cx.stream.overrides.last_rule.borrow_mut() = Some(std::sync::Arc::clone(&rule.line));
+        }
         match &rule.action {
             Action::Allow => return Verdict::Allow,
             Action::Deny(reply) => return Verdict::Deny(reply),
@@ -359,6 +390,14 @@ pub fn run<'r, T: Tracer>(
                         Ok(_) => {}
                         Err(_) => return Verdict::Deny(refusal),
                     }
+                }
+            }
+            Action::Pause(time) => {
+                if let Some(time_ms) = connection::pause(time, cx) {
+                    return Verdict::Pause {
+                        time_ms,
+                        resume: index + 1,
+                    };
                 }
             }
             Action::WaitForBody { time_ms, at_least } => {
@@ -513,6 +552,7 @@ fn apply(action: &Action, cx: &mut Ctx<'_>, effects: &mut Effects) {
         }
         Action::UnsetVar(name) => cx.unset_var(name),
         Action::ChangeList(change) => change.apply(cx),
+        Action::ChangeConnection(change) => change.apply(cx),
         Action::SetTos(tos) => effects.tos = Some(*tos),
         Action::SetMark(mark) => effects.mark = Some(*mark),
         Action::EarlyHint(name, format) => {
@@ -576,6 +616,7 @@ fn apply(action: &Action, cx: &mut Ctx<'_>, effects: &mut Effects) {
         | Action::UseService(_)
         | Action::Normalize(..)
         | Action::Resolve(_)
+        | Action::Pause(_)
         | Action::WaitForBody { .. } => {}
     }
 }

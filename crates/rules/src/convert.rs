@@ -1,6 +1,7 @@
 //! The tables of converters (manual section 7.3.1), one for each subject.
 
 mod address;
+mod crypt;
 mod date;
 mod encoding;
 mod forwarded;
@@ -72,6 +73,7 @@ pub fn converters() -> impl Iterator<Item = &'static ConvertDef> {
         hash::TABLE,
         date::TABLE,
         address::TABLE,
+        crypt::TABLE,
         json::TABLE,
         map::TABLE,
         protobuf::TABLE,
