@@ -10,7 +10,7 @@ fn addresses_set_by_rules_count_for_rules_headers_logs_and_servers_of_any_addres
     each(|program| {
         let (port, sink, server) = (port(), LogSink::new(), Server::named("a"));
         let config = format!(
-            "{TIMES}frontend f\n    bind 127.0.0.1:{port}\n    log 127.0.0.1:{} local0\n    log-format 'at %ci:%cp for %fi:%fp'\n    option forwardfor\n    http-request set-src hdr(x-src)\n    http-request set-src-port hdr(x-port)\n    http-request set-dst hdr(x-dst)\n    http-request set-dst-port int({})\n    http-request deny status 429 if {{ src 192.0.2.66 }}\n    http-request set-header x-seen %[src]:%[src_port]/%[fc_src]/%[dst]:%[dst_port]/%[fc_dst]\n    default_backend b\nbackend b\n    server any 0.0.0.0:0\n",
+            "{TIMES}frontend f\n    bind 127.0.0.1:{port}\n    log 127.0.0.1:{} local0\n    log-format 'at %ci:%cp for %fi:%fp by %bi to %[bc_dst]:%[bc_dst_port]'\n    option forwardfor\n    http-request set-src hdr(x-src)\n    http-request set-src-port hdr(x-port)\n    http-request set-dst hdr(x-dst)\n    http-request set-dst-port int({})\n    http-request deny status 429 if {{ src 192.0.2.66 }}\n    http-request set-header x-seen %[src]:%[src_port]/%[fc_src]/%[dst]:%[dst_port]/%[fc_dst]\n    default_backend b\nbackend b\n    server any 0.0.0.0:0\n",
             sink.port,
             server.addr.port()
         );
@@ -39,7 +39,9 @@ fn addresses_set_by_rules_count_for_rules_headers_logs_and_servers_of_any_addres
             program.name
         );
         let line = sink.line("at ");
-        let end = format!("at 192.0.2.7:4711 for 127.0.0.1:{}", server.addr.port());
+        let port = server.addr.port();
+        let end =
+            format!("at 192.0.2.7:4711 for 127.0.0.1:{port} by 127.0.0.1 to 127.0.0.1:{port}");
         assert!(line.contains(&end), "{}: {line}", program.name);
         assert_eq!(
             ask(&mut client, "192.0.2.66").status,

@@ -77,6 +77,7 @@ pub async fn to_server(stream: &mut Stream<'_>) -> Result<ServerConn, ConnectFai
             rules.bc_tos.get(),
             rules.bc_mark.get(),
         );
+        rules.back.set(kept.ends);
         crate::account::reused(stream, &server);
         return Ok(kept);
     }
@@ -199,7 +200,13 @@ pub async fn open(
         Poll::Pending
     })
     .await?;
+    let ends = (
+        socket::local_address(io.socket().raw()),
+        target.socket(info.overrides.dst(&client.info)),
+    );
+    info.overrides.back.set(ends);
     Ok(ServerConn {
+        ends,
         io,
         target,
         sni,

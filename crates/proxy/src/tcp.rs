@@ -413,6 +413,7 @@ fn log(
         server_address: server
             .and_then(|s| s.target())
             .and_then(|t| t.socket(client_came_to)),
+        backend_source: session.info.overrides.back.get().0,
         tls: client.info.tls.is_some(),
         unfinished,
         ..LogFacts::default()

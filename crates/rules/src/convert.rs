@@ -4,6 +4,7 @@ mod address;
 mod crypt;
 mod date;
 mod encoding;
+mod fix;
 mod forwarded;
 mod hash;
 mod json;
@@ -70,6 +71,7 @@ pub fn converters() -> impl Iterator<Item = &'static ConvertDef> {
         string::TABLE,
         number::TABLE,
         encoding::TABLE,
+        fix::TABLE,
         hash::TABLE,
         date::TABLE,
         address::TABLE,

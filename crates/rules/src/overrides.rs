@@ -31,6 +31,8 @@ pub struct Overrides {
     pub bc_tos: Cell<Option<u8>>,
     /// `set-bc-mark`: for the server's connection.
     pub bc_mark: Cell<Option<u32>>,
+    /// Our address on the connection to the server, and the server's.
+    pub back: Cell<(Option<SocketAddr>, Option<SocketAddr>)>,
     /// The server's status, before any rule changed it.
     pub server_status: Cell<Option<u16>>,
     /// The line of the last rule that ended its rules, `file:number: text`.

@@ -7,6 +7,18 @@ use crate::{Ctx, Sample};
 use std::time::Duration;
 
 pub static TABLE: &[FetchDef] = &[
+    fetch! { ["bc_dst"], NONE, Addr, Internal, "the server's address on the connection to it",
+        "bc_dst" => "", |_, cx| cx.stream.overrides.back.get().1.map(|a| Sample::ip(a.ip().to_canonical()))
+    },
+    fetch! { ["bc_dst_port"], NONE, Int, Internal, "the server's port on the connection to it",
+        "bc_dst_port" => "", |_, cx| cx.stream.overrides.back.get().1.and_then(|a| int(a.port()))
+    },
+    fetch! { ["bc_src"], NONE, Addr, Internal, "our address on the connection to the server",
+        "bc_src" => "", |_, cx| cx.stream.overrides.back.get().0.map(|a| Sample::ip(a.ip().to_canonical()))
+    },
+    fetch! { ["bc_src_port"], NONE, Int, Internal, "our port on the connection to the server",
+        "bc_src_port" => "", |_, cx| cx.stream.overrides.back.get().0.and_then(|a| int(a.port()))
+    },
     fetch! { ["be_max_retries"], NONE, Int, Internal, "the backend's `retries`",
         "be_max_retries" => "7", |_, cx| cx.facts.retries(backend(&[], cx)?).and_then(int)
     },
