@@ -61,7 +61,7 @@ fn a_request_may_have_its_own_timeouts() {
         });
         let port = port();
         let config = format!(
-            "{TIMES}frontend f\n    bind 127.0.0.1:{port}\n    http-request set-timeout server 200ms if {{ path /slow }}\n    http-request set-timeout tunnel str(3000)\n    http-request set-var(txn.times) cur_server_timeout,concat(/,txn.none)\n    http-request return status 200 content-type text/plain lf-string %[be_server_timeout]/%[cur_server_timeout]/%[cur_tunnel_timeout] if {{ path /times }}\n    default_backend b\nbackend b\n    http-request set-timeout server 1500ms if {{ path /cur }}\n    http-request return status 200 content-type text/plain lf-string %[be_server_timeout]/%[cur_server_timeout]/%[cur_tunnel_timeout] if {{ path /cur }}\n    server s {}\n",
+            "{TIMES}frontend f\n    bind 127.0.0.1:{port}\n    default_backend b\nbackend b\n    http-request set-timeout server 200ms if {{ path /slow }}\n    http-request set-timeout tunnel int(3000)\n    http-request set-timeout server 1500ms if {{ path /cur }}\n    http-request return status 200 content-type text/plain lf-string %[be_server_timeout]/%[cur_server_timeout]/%[cur_tunnel_timeout] if {{ path /cur }}\n    server s {}\n",
             server.addr
         );
         let _proxy = lab::Proxy::start(program, &config);
