@@ -56,8 +56,11 @@ fn addresses_set_by_rules_count_for_rules_headers_logs_and_servers_of_any_addres
 fn a_request_may_have_its_own_timeouts() {
     each(|program| {
         let server = Server::start(|request, _| {
-            // What is asked for slowly is never answered.
-            !request.contains("/slow")
+            // What is asked for slowly is not answered in time.
+            if request.contains("/slow") {
+                std::thread::sleep(Duration::from_secs(2));
+            }
+            false
         });
         let port = port();
         let config = format!(
