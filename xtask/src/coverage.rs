@@ -95,8 +95,7 @@ fn document() -> String {
         Part {
             title: "Actions",
             known: include_str!("../../crates/rules/src/known/actions.txt"),
-            ours: rules::table::ACTIONS
-                .iter()
+            ours: rules::table::actions()
                 .map(|k| owned(k.name, k.doc))
                 .collect(),
         },

@@ -154,6 +154,7 @@ pub fn backend(
     let request = LoadRequest {
         paths: vec!["simulation.cfg".to_string()],
         env: BTreeMap::new(),
+        lists: None,
     };
     let loaded = config::load(&request, &File(text));
     let mut config = loaded.config.expect("the simulation's lines are valid");

@@ -346,6 +346,8 @@ pub struct Bases {
     pub ca_base: Option<String>,
     pub crt_base: Option<String>,
     pub tls: crate::tls::Defaults,
+    /// The lists of patterns read so far.
+    pub lists: Arc<rules::PatternLists>,
     pub stick_counters: Option<usize>,
 }
 
@@ -474,6 +476,7 @@ impl<'a> Line<'a> {
         let scope = Scope {
             acls,
             read_file: &read,
+            lists: Some(&self.bases.lists),
             proxy: self.proxy,
             stick_counters: self.bases.stick_counters.unwrap_or(rules::STICK_COUNTERS),
             uses_table: &uses_table,

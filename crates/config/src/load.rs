@@ -39,6 +39,8 @@ pub struct LoadRequest {
     pub paths: Vec<String>,
     /// The environment.
     pub env: BTreeMap<String, String>,
+    /// The lists of patterns of the configuration in force, for those that are the same.
+    pub lists: Option<Arc<rules::PatternLists>>,
 }
 
 /// What came of it.
@@ -57,7 +59,10 @@ pub fn load(request: &LoadRequest, source: &dyn Source) -> Loaded {
         source,
         report: Report::default(),
         env: request.env.clone(),
-        bases: Bases::default(),
+        bases: Bases {
+            lists: Arc::new(rules::PatternLists::after(request.lists.as_deref())),
+            ..Bases::default()
+        },
         config: Config::default(),
         defaults: HashMap::new(),
         last_defaults: None,
@@ -305,6 +310,7 @@ impl Loader<'_> {
             source: &within,
             said: Cell::default(),
         };
+        bases.lists.at(&self.section_name, here.file, here.number);
         let mut line = Line {
             words: here.words.get(shift..).unwrap_or_default(),
             skip: 1,

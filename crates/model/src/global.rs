@@ -175,6 +175,8 @@ pub struct Global {
     pub spread_checks: u32,
     /// All certificates of this configuration, changed by `set ssl cert`.
     pub certificates: Arc<tls::Store>,
+    /// Lists of patterns, changed by `add map` and so on.
+    pub lists: Arc<rules::PatternLists>,
     /// Variables of `setenv` and `presetenv` with their values; `None` removes (`unsetenv`).
     pub environment: Vec<(Arc<str>, Option<Arc<str>>)>,
     /// `set-var`/`set-var-fmt` of the `proc` scope.

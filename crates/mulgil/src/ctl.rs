@@ -71,7 +71,7 @@ fn configured(file: &str) -> Result<String, String> {
         quiet: true,
         ..Args::default()
     };
-    let read = run::load(&args, &Machine);
+    let read = run::load(&args, &Machine, None);
     let Some(config) = read.config else {
         return Err(format!("'{file}' cannot be used: name the socket with -s"));
     };

@@ -83,7 +83,7 @@ fn demo(wish: Wish) -> Result<(), String> {
         foreground: true,
         ..Args::default()
     };
-    let mut read = run::load(&args, &crate::world::Machine);
+    let mut read = run::load(&args, &crate::world::Machine, None);
     let _ = std::fs::remove_file(&file);
     let Some(config) = read.config.take() else {
         return Err(read.said);

@@ -40,7 +40,7 @@ pub fn main(args: &[String]) -> i32 {
             quiet: true,
             ..Args::default()
         };
-        let mut read = run::load(&args, &Machine);
+        let mut read = run::load(&args, &Machine, None);
         match read.config.take() {
             Some(config) => explain(&question, Arc::new(config)),
             None => Err("the configuration cannot be used".into()),
@@ -208,7 +208,7 @@ impl Walk<'_> {
                     self.out.push_str("      no further rules of this set\n");
                     return Way::GoesOn;
                 }
-                Verdict::WaitForBody { resume, .. } => {
+                Verdict::WaitForBody { resume, .. } | Verdict::Pause { resume, .. } => {
                     self.out.push_str("      waits for the body, and goes on\n");
                     from = resume;
                     continue;

@@ -136,6 +136,7 @@ impl Life {
     }
 
     fn try_reload(&self) -> Result<(String, model::Diff), String> {
+        let lists = Some(Arc::clone(&self.config().global.lists));
         let read = match &self.keeper {
             Some(keeper) => {
                 let source = keeper.source().map_err(|e| {
@@ -143,9 +144,9 @@ impl Life {
                     eprint!("{said}");
                     said
                 })?;
-                run::load(&self.args, &source)
+                run::load(&self.args, &source, lists)
             }
-            None => run::load(&self.args, &Machine),
+            None => run::load(&self.args, &Machine, lists),
         };
         let Some(mut config) = read.config else {
             return Err(read.said);

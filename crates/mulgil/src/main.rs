@@ -96,7 +96,7 @@ fn with_args(mut args: Args, program: &str) -> i32 {
         eprintln!("error: cannot change to '{directory}': {e}");
         return 1;
     }
-    let mut read = run::load(&args, &world::Machine);
+    let mut read = run::load(&args, &world::Machine, None);
     let Some(config) = read.config.take() else {
         return 1;
     };

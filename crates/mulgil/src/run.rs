@@ -63,12 +63,18 @@ pub fn request(args: &Args) -> LoadRequest {
     LoadRequest {
         paths: args.files.clone(),
         env,
+        lists: None,
     }
 }
 
 /// Loads what the arguments name and prints what is said of it.
-pub fn load(args: &Args, source: &dyn Source) -> Read {
-    let mut loaded = config::load(&request(args), source);
+/// `lists`: those of the configuration in force.
+pub fn load(args: &Args, source: &dyn Source, lists: Option<Arc<rules::PatternLists>>) -> Read {
+    let request = LoadRequest {
+        lists,
+        ..request(args)
+    };
+    let mut loaded = config::load(&request, source);
     let fatal = |c: &Config| c.global.zero_warning || args.warnings_fatal;
     let mut said = String::new();
     for diagnostic in &loaded.report.diagnostics {

@@ -42,7 +42,7 @@ pub fn text(detail: u8) -> String {
         ),
         (rules::table::fetches().count(), "sample fetches"),
         (rules::table::converters().count(), "converters"),
-        (rules::table::ACTIONS.len(), "actions"),
+        (rules::table::actions().count(), "actions"),
         (admin::commands().count(), "commands of the control socket"),
     ] {
         out.push_str(&format!("  {count} {what}\n"));

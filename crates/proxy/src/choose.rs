@@ -254,7 +254,7 @@ fn hash(side: &model::Backend, cx: &Ctx<'_>) -> Option<u32> {
         Balance::RdpCookie { name } => wire::rdp::cookie(cx.req_body, name.as_bytes()).map(of),
         Balance::Hash(exprs) => values(exprs, cx).map(|v| of(&v)),
         Balance::Maglev(exprs) if exprs.is_empty() => {
-            cx.session.src.map(|src| table_hash(&address(src.ip())))
+            cx.src().map(|src| table_hash(&address(src.ip())))
         }
         Balance::Maglev(exprs) => values(exprs, cx).map(|v| table_hash(&v)),
         Balance::Random { .. } => Some((cx.random() >> 32) as u32),
@@ -320,7 +320,7 @@ async fn queue(
     backend: &Arc<Backend>,
     wanted: Option<Arc<Server>>,
 ) -> Result<Slot, Halt> {
-    let timeouts = &backend.proxy().timeouts;
+    let timeouts = crate::overrides::timeouts(&backend.proxy().timeouts, &stream.info);
     let patience = timeouts.queue.or(timeouts.connect);
     stream
         .client

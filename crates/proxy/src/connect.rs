@@ -1,6 +1,7 @@
 //! From a reserved place on a server to a connection: a kept one, or a new one.
 
 use crate::io::Io;
+use crate::overrides;
 use crate::pool::ServerConn;
 use crate::present::{self, Told};
 use crate::session::Client;
@@ -10,6 +11,7 @@ use crate::termination::Cause;
 use crate::transport::Transport;
 use crate::worker::Worker;
 use model::{HttpReuse, SendProxy};
+use rules::StreamInfo;
 use state::{Backend, Server, Target};
 use std::future::poll_fn;
 use std::io;
@@ -65,12 +67,21 @@ pub async fn to_server(stream: &mut Stream<'_>) -> Result<ServerConn, ConnectFai
             &server,
             told.sni.as_deref(),
             first,
+            &stream.info,
         )
     {
+        let rules = &stream.info.overrides;
+        socket::mark(
+            kept.io.socket().raw(),
+            rules.bc_tos.get(),
+            rules.bc_mark.get(),
+        );
+        rules.back.set(kept.ends);
         crate::account::reused(stream, &server);
         return Ok(kept);
     }
-    open(stream.worker, stream.client, &backend, &server, told).await
+    let info = &stream.info;
+    open(stream.worker, stream.client, &backend, &server, told, info).await
 }
 
 /// What the server is told of this request's client.
@@ -87,12 +98,14 @@ fn told(stream: &mut Stream<'_>, backend: &Backend, server: &Server) -> Told {
 
 /// Where the server is for this client: connections are kept under what this says, so that none
 /// is used for another address or port than its client came to.
-fn target_for(client: &mut Client, server: &Server) -> Option<Arc<Target>> {
+fn target_for(client: &mut Client, server: &Server, info: &StreamInfo) -> Option<Arc<Target>> {
     let target = server.target()?;
     if target.is_fixed() {
         return Some(target);
     }
-    target.for_client(client.destination()).map(Arc::new)
+    target
+        .for_client(info.overrides.dst.get().or_else(|| client.destination()))
+        .map(Arc::new)
 }
 
 /// A connection that is already there, as far as `http-reuse` allows.
@@ -103,9 +116,10 @@ fn kept(
     server: &Server,
     name: Option<&str>,
     first: bool,
+    info: &StreamInfo,
 ) -> Option<ServerConn> {
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-    let target = target_for(client, server)?;
+    let target = target_for(client, server, info)?;
     if let Some(private) = client.private.take()
         && private.0 == server.uid
         && *private.1.target == *target
@@ -141,8 +155,9 @@ pub async fn open(
     backend: &Backend,
     server: &Server,
     told: Told,
+    info: &StreamInfo,
 ) -> Result<ServerConn, ConnectFailure> {
-    let Some(target) = target_for(client, server) else {
+    let Some(target) = target_for(client, server, info) else {
         return Err(ConnectFailure::Unusable);
     };
     // Whoever waits for the server's first word must not hold back the packet that opens.
@@ -150,21 +165,23 @@ pub async fn open(
         || !client.carry.is_empty()
         || server.settings().tls.is_some()
         || server.settings().send_proxy.is_some();
-    let io =
-        begin(&target, client, backend, server, (early, told.header_ip)).map_err(|e| {
-            match e.raw_os_error() {
-                Some(
-                    libc::EMFILE
-                    | libc::ENFILE
-                    | libc::ENOMEM
-                    | libc::ENOBUFS
-                    | libc::EADDRNOTAVAIL,
-                ) => ConnectFailure::Exhausted,
-                _ => ConnectFailure::Refused,
-            }
-        })?;
+    let io = begin(
+        &target,
+        client,
+        backend,
+        server,
+        (early, told.header_ip),
+        info,
+    )
+    .map_err(|e| match e.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS | libc::EADDRNOTAVAIL) => {
+            ConnectFailure::Exhausted
+        }
+        _ => ConnectFailure::Refused,
+    })?;
     crate::account::connecting(worker, backend, server);
-    let deadline = backend.proxy().timeouts.connect.map(|t| worker.now() + t);
+    let times = overrides::timeouts(&backend.proxy().timeouts, info);
+    let deadline = times.connect.map(|t| worker.now() + t);
     client.timer.arm(deadline);
     let abort_on_close = backend.side().abortonclose;
     let mut io = match &server.settings().tls {
@@ -174,7 +191,8 @@ pub async fn open(
                 .map_err(|_| ConnectFailure::Unusable)?
         }
     };
-    let mut first = proxy_header(server.settings().send_proxy, client, &told.extensions);
+    let settings = server.settings().send_proxy;
+    let mut first = proxy_header(settings, client, &told.extensions, info);
     poll_fn(|cx| {
         match io.poll_established(cx, &mut first) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
@@ -199,7 +217,13 @@ pub async fn open(
         Poll::Pending
     })
     .await?;
+    let ends = (
+        socket::local_address(io.socket().raw()),
+        target.socket(info.overrides.dst(&client.info)),
+    );
+    info.overrides.back.set(ends);
     Ok(ServerConn {
+        ends,
         io,
         target,
         sni: told.sni,
@@ -212,9 +236,11 @@ fn proxy_header(
     kind: Option<SendProxy>,
     client: &mut Client,
     extensions: &[(u8, Vec<u8>)],
+    info: &StreamInfo,
 ) -> Vec<u8> {
     let Some(kind) = kind else { return Vec::new() };
-    let addresses = client.info.src.zip(client.destination());
+    let destination = info.overrides.dst.get().or_else(|| client.destination());
+    let addresses = info.overrides.src(&client.info).zip(destination);
     match kind {
         SendProxy::V1 => wire::proxy::line(addresses),
         SendProxy::V2 { crc32c, .. } => {
@@ -231,6 +257,7 @@ fn begin(
     backend: &Backend,
     server: &Server,
     (early, header_ip): (bool, Option<IpAddr>),
+    info: &StreamInfo,
 ) -> io::Result<Io> {
     let settings = server.settings();
     let source = settings
@@ -239,13 +266,15 @@ fn begin(
         .or(backend.side().source.as_deref());
     let fd = match target {
         Target::Tcp { .. } => {
-            let Some(addr) = target.socket(client.info.dst) else {
+            let Some(addr) = target.socket(info.overrides.dst(&client.info)) else {
                 return Err(io::ErrorKind::AddrNotAvailable.into());
             };
             let options = socket::Outgoing {
                 source,
                 keepalive: backend.side().keepalive,
                 user_timeout: settings.tcp_user_timeout,
+                tos: info.overrides.bc_tos.get(),
+                mark: info.overrides.bc_mark.get(),
                 fast_open: settings.tfo && early,
                 congestion: settings.congestion.as_deref(),
                 namespace: settings.namespace.as_deref(),

@@ -573,10 +573,11 @@ impl Stream<'_> {
     }
 
     fn arm(&mut self, a: &mut Attempt) {
-        let front = &self.frontend.proxy().timeouts;
-        let Some(back) = self.backend.as_ref().map(|b| b.proxy().timeouts) else {
+        let Some(backend) = &self.backend else {
             return;
         };
+        let front = crate::overrides::timeouts(&self.frontend.proxy().timeouts, &self.info);
+        let back = crate::overrides::timeouts(&backend.proxy().timeouts, &self.info);
         let mut client = None;
         let mut server = None;
         if a.tunnel {

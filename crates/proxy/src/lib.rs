@@ -43,6 +43,7 @@ mod malformed;
 mod names;
 mod netns;
 mod observe;
+mod overrides;
 mod persistence;
 mod place;
 mod pool;

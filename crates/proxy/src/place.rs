@@ -84,7 +84,7 @@ fn by_cookie(backend: &Backend, cx: &Ctx<'_>) -> Option<Arc<Server>> {
     let value = wire::rdp::cookie(cx.req_body, name.as_bytes())?;
     let address = SocketAddr::V4(wire::rdp::routing_token(value)?);
     let named = |server: &&Arc<Server>| {
-        let target = server.target().and_then(|t| t.socket(cx.session.dst));
+        let target = server.target().and_then(|t| t.socket(cx.dst()));
         target == Some(address)
     };
     let server = backend.servers().iter().find(named)?;
@@ -99,7 +99,7 @@ async fn wait(
     info: &StreamInfo,
     wanted: Option<Arc<Server>>,
 ) -> Result<Slot, Termination> {
-    let timeouts = &backend.proxy().timeouts;
+    let timeouts = crate::overrides::timeouts(&backend.proxy().timeouts, info);
     let patience = timeouts.queue.or(timeouts.connect);
     client.timer.arm(patience.map(|t| worker.now() + t));
     let priority = state::Priority {

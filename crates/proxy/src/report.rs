@@ -90,7 +90,7 @@ fn with_facts(
         ta: ms(end.saturating_duration_since(a.first_byte)),
         tt: ms(end.saturating_duration_since(a.idle_since)),
     };
-    let client = s.client.info.dst;
+    let client = s.info.overrides.dst(&s.client.info);
     let now = s.worker.wall(end);
     let facts = LogFacts {
         request: s.worker.wall(a.first_byte),
@@ -117,7 +117,7 @@ fn with_facts(
         server_address: server
             .and_then(|s| s.target())
             .and_then(|t| t.socket(client)),
-        backend_source: None,
+        backend_source: s.info.overrides.back.get().0,
         unfinished: s.logged_early,
         tls: s.client.info.tls.is_some(),
     };

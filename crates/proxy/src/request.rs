@@ -2,6 +2,7 @@
 
 use crate::account;
 use crate::malformed;
+use crate::overrides;
 use crate::reply::{self, Answer};
 use crate::service::{ServiceRequest, StatsRequest};
 use crate::socket;
@@ -177,6 +178,10 @@ impl Stream<'_> {
                 Verdict::Service(service) => {
                     return Err(Halt::Answer(self.serve(service), local));
                 }
+                Verdict::Pause { time_ms, resume } => {
+                    self.pause(Duration::from_millis(time_ms)).await?;
+                    from = resume;
+                }
                 Verdict::WaitForBody {
                     time_ms,
                     at_least,
@@ -232,10 +237,17 @@ impl Stream<'_> {
         }
     }
 
+    /// The address that the client connected to, as it counts now.
+    fn destination(&mut self) -> Option<std::net::SocketAddr> {
+        let set = self.info.overrides.dst.get();
+        set.or_else(|| self.client.destination())
+    }
+
     /// Holds a request for `timeout tarpit`, so that its sender waits in vain.
     async fn tarpit(&mut self, proxy: &Proxy, answer: Answer) -> Halt {
         let ended = Termination::new(Cause::Proxy, Phase::Tarpit);
-        let patience = proxy.timeouts.tarpit.or(proxy.timeouts.connect);
+        let timeouts = overrides::timeouts(&proxy.timeouts, &self.info);
+        let patience = timeouts.tarpit.or(timeouts.connect);
         self.client
             .timer
             .arm(patience.map(|t| self.worker.now() + t));
@@ -411,7 +423,7 @@ impl Stream<'_> {
             Arc::clone(backend.proxy()),
         );
         let mut text = self.worker.buffer();
-        if let Some(src) = self.client.info.src {
+        if let Some(src) = self.info.overrides.src(&self.client.info) {
             // The frontend's setting counts, else the backend's (manual, `option forwardfor`).
             if let Some(option) = front
                 .http
@@ -450,7 +462,7 @@ impl Stream<'_> {
             .originalto
             .as_ref()
             .or(back.http.originalto.as_ref())
-            && let Some(dst) = self.client.destination()
+            && let Some(dst) = self.destination()
         {
             let ip = dst.ip().to_canonical();
             if !option

@@ -18,6 +18,7 @@ pub fn judge(stream: &mut Stream<'_>, framed: &framing::Response) -> Result<(), 
     let upgrade = head.status() == 101;
     let status = head.status();
     stream.status = Some(status);
+    stream.info.overrides.server_status.set(Some(status));
     drop_hop_by_hop(head, upgrade);
     if framed.body == Body::UntilClose {
         stream.client_close = true;
@@ -82,6 +83,7 @@ fn response_rules(stream: &mut Stream<'_>, rules: &[Rule]) -> Result<(), Halt> {
         | Verdict::Tarpit(_)
         | Verdict::Resolve { .. }
         | Verdict::Service(_)
+        | Verdict::Pause { .. }
         | Verdict::WaitForBody { .. } => Ok(()),
     }
 }

@@ -19,6 +19,10 @@ pub struct Outgoing<'a> {
     pub source: Option<&'a SourceAddress>,
     /// `option srvtcpka`.
     pub keepalive: Option<KeepAlive>,
+    /// `set-bc-tos`.
+    pub tos: Option<u8>,
+    /// `set-bc-mark`.
+    pub mark: Option<u32>,
     /// `tcp-ut`.
     pub user_timeout: Option<Duration>,
     /// `tfo`, where the client's bytes are there to go with the first packet.
@@ -54,6 +58,7 @@ pub fn connect_tcp(addr: SocketAddr, options: &Outgoing<'_>) -> io::Result<Owned
     if let Some(keepalive) = options.keepalive {
         set_keepalive(&socket, keepalive)?;
     }
+    mark(socket.as_raw_fd(), options.tos, options.mark);
     if let Some(timeout) = options.user_timeout {
         socket.set_tcp_user_timeout(Some(timeout))?;
     }

@@ -301,7 +301,7 @@ impl Stream<'_> {
                 Phase::Connect,
             )));
         }
-        if !allowed || self.retries >= side.retries {
+        if !allowed || self.retries >= crate::overrides::retries(side, &self.info) {
             self.slot = None;
             let cause = failure.cause();
             return Err(Halt::Answer(
@@ -343,7 +343,7 @@ impl Stream<'_> {
     }
 
     /// Waits, unless the client goes away meanwhile.
-    async fn pause(&mut self, pause: Duration) -> Result<(), Halt> {
+    pub(crate) async fn pause(&mut self, pause: Duration) -> Result<(), Halt> {
         self.client.timer.arm(Some(self.worker.now() + pause));
         let abort_on_close = self.backend.as_ref().is_some_and(|b| b.side().abortonclose);
         let client = &mut *self.client;

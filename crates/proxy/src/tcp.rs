@@ -240,7 +240,7 @@ async fn reach(
         counters.lbtot.add(1);
         backend.counters().of(worker.id).lbtot.add(1);
         let told = told(worker, client, &session.info, backend, &server);
-        match connect::open(worker, client, backend, &server, told).await {
+        match connect::open(worker, client, backend, &server, told, &session.info).await {
             Ok(connection) => {
                 let now = worker.now();
                 sticking.store(&server, worker.process.millis(now));
@@ -266,7 +266,7 @@ async fn reach(
                 counters.econ.add(1);
                 backend.counters().of(worker.id).econ.add(1);
                 let side = backend.side();
-                if session.retries >= side.retries {
+                if session.retries >= crate::overrides::retries(side, &session.info) {
                     return Err(Termination::new(failure.cause(), Phase::Connect));
                 }
                 session.retries += 1;
@@ -375,7 +375,7 @@ fn log(
         (Some(a), Some(b)) => b.saturating_duration_since(a).as_millis() as i64,
         _ => -1,
     };
-    let client_came_to = client.info.dst;
+    let client_came_to = session.info.overrides.dst(&client.info);
     let facts = LogFacts {
         request: client.info.accepted,
         end: worker.wall(end),
@@ -402,6 +402,7 @@ fn log(
         server_address: server
             .and_then(|s| s.target())
             .and_then(|t| t.socket(client_came_to)),
+        backend_source: session.info.overrides.back.get().0,
         tls: client.info.tls.is_some(),
         unfinished,
         ..LogFacts::default()

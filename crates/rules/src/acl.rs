@@ -3,7 +3,8 @@
 use crate::error::ParseError;
 use crate::expr::Expr;
 use crate::fetch;
-use crate::pattern::{MATCHES, Match, Patterns};
+use crate::lists::{Matcher, PatternList};
+use crate::pattern::{MATCHES, Match, PatternFault, int_texts};
 use crate::{Ctx, Sample, Scope, Type};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,13 +13,13 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct AclLine {
     expr: Expr,
-    patterns: Vec<Patterns>,
+    matchers: Vec<Arc<Matcher>>,
 }
 
 impl AclLine {
     /// Whether any value of the expression matches.
     pub fn eval(&self, cx: &Ctx<'_>) -> bool {
-        let matches = |s: &Sample<'_>| self.patterns.iter().any(|p| p.matches(s));
+        let matches = |s: &Sample<'_>| self.matchers.iter().any(|m| m.matches(s));
         self.expr.any(cx, matches).0
     }
 
@@ -31,28 +32,28 @@ impl AclLine {
             ));
         };
         let (expr, mut how) = parse_criterion(criterion, scope)?;
-        let mut texts = Texts::default();
         // A word that a flag takes, by what it is.
         let value = |at: usize, what: &str| {
             let word = words.get(at).copied();
             word.ok_or_else(|| ParseError::at(at - 1, format!("'{}' wants {what}", words[at - 1])))
         };
-        let (mut as_map, mut given) = (false, false);
+        let (mut as_map, mut fold, mut id) = (false, false, None);
+        let mut files: Vec<File<'_>> = Vec::new();
         let mut at = 1;
         while let Some(word) = words.get(at) {
             match *word {
-                "-i" => texts.fold = true,
+                "-i" => fold = true,
                 // Names are never resolved here.
                 "-n" => {}
                 "-M" => as_map = true,
                 "-u" => {
                     at += 1;
-                    let id = value(at, "a number")?;
-                    if id.parse::<u32>().is_err() {
-                        return Err(ParseError::at(at, format!("'{id}' is no number for '-u'")));
-                    }
+                    let text = value(at, "a number")?;
+                    id = Some(text.parse::<u32>().map_err(|_| {
+                        ParseError::at(at, format!("'{text}' is no number for '-u'"))
+                    })?);
                 }
-                "-m" if given => {
+                "-m" if !files.is_empty() => {
                     return Err(ParseError::at(at, "'-m' stands behind '-f': put it first"));
                 }
                 "-m" => {
@@ -61,8 +62,13 @@ impl AclLine {
                 }
                 "-f" => {
                     at += 1;
-                    given = true;
-                    texts.file(value(at, "a file")?, at, as_map, scope)?;
+                    let path = value(at, "a file")?;
+                    files.push(File {
+                        path,
+                        at,
+                        fold,
+                        as_map,
+                    });
                 }
                 "--" => {
                     at += 1;
@@ -80,9 +86,7 @@ impl AclLine {
             }
             at += 1;
         }
-        for (i, word) in words.iter().enumerate().skip(at) {
-            texts.push(word, i);
-        }
+        let texts = words.get(at..).unwrap_or_default();
         let how = how.ok_or_else(|| {
             let kind = expr.output().name();
             ParseError::at(
@@ -92,77 +96,58 @@ impl AclLine {
                 ),
             )
         })?;
-        if how == Match::Found && !texts.is_empty() {
+        let alone = texts.is_empty() && files.is_empty();
+        if how == Match::Found && !alone {
             return Err(ParseError::at(
                 at.min(words.len() - 1),
                 "'-m found' takes no patterns: remove them, or use another match",
             ));
         }
-        let patterns = texts.compile(how)?;
-        Ok(AclLine { expr, patterns })
+        let mut matchers = Vec::new();
+        for file in &files {
+            matchers.push(file.matcher(how, scope)?);
+        }
+        let texts: Vec<String> = texts.iter().map(|t| t.to_string()).collect();
+        let fault = |(i, fault): (usize, PatternFault)| {
+            let at = if texts.is_empty() { 0 } else { at + i };
+            ParseError::at(at, fault.to_string())
+        };
+        let patterns = match how {
+            Match::Int | Match::Len => int_texts(&texts).map_err(fault)?,
+            _ => texts.clone(),
+        };
+        let list = match scope.lists {
+            None => PatternList::alone(&patterns),
+            Some(lists) => {
+                let list = lists.line(criterion, &patterns, id);
+                list.map_err(|message| ParseError::at(0, message))?
+            }
+        };
+        matchers.push(list.matcher(how, fold, Type::Any).map_err(fault)?);
+        // Without patterns in the line nothing is looked for there, until somebody adds some.
+        Ok(AclLine { expr, matchers })
     }
 }
 
-/// Pattern texts as they are given, and where.
-#[derive(Default)]
-struct Texts {
-    /// Those whose case counts, and those whose case does not.
-    lists: [(Vec<String>, Vec<usize>); 2],
-    /// Whether the case of what follows does not count.
+/// A file of patterns, and the flags that stand before it.
+struct File<'w> {
+    path: &'w str,
+    at: usize,
     fold: bool,
+    as_map: bool,
 }
 
-impl Texts {
-    fn push(&mut self, text: &str, place: usize) {
-        let (texts, places) = &mut self.lists[usize::from(self.fold)];
-        texts.push(text.into());
-        places.push(place);
-    }
-
-    /// Reads a file's lines; of a map's lines, the keys.
-    fn file(
-        &mut self,
-        path: &str,
-        place: usize,
-        as_map: bool,
-        scope: &Scope<'_>,
-    ) -> Result<(), ParseError> {
-        let bytes = (scope.read_file)(path).map_err(|e| {
-            ParseError::at(place, format!("cannot read pattern file '{path}': {e}"))
+impl File<'_> {
+    fn matcher(&self, how: Match, scope: &Scope<'_>) -> Result<Arc<Matcher>, ParseError> {
+        let path = self.path;
+        let list = scope.list(path, self.as_map, true).map_err(|e| {
+            ParseError::at(self.at, format!("cannot read pattern file '{path}': {e}"))
         })?;
-        for line in String::from_utf8_lossy(&bytes).lines() {
-            let line = if as_map {
-                crate::map::entry(line).map_or("", |(key, _)| key)
-            } else if line.starts_with('#') {
-                ""
-            } else {
-                line.trim_start_matches([' ', '\t']).trim_end_matches('\r')
-            };
-            if !line.is_empty() {
-                self.push(line, place);
-            }
+        if let Some(lists) = scope.lists {
+            lists.shown_as_acl(&list);
         }
-        Ok(())
-    }
-
-    fn is_empty(&self) -> bool {
-        self.lists.iter().all(|(texts, _)| texts.is_empty())
-    }
-
-    /// The patterns. Where there are none, only what needs none matches.
-    fn compile(self, how: Match) -> Result<Vec<Patterns>, ParseError> {
-        let alone = self.is_empty();
-        let mut all = Vec::new();
-        for ((texts, places), fold) in self.lists.iter().zip([false, true]) {
-            if texts.is_empty() && (fold || !alone) {
-                continue;
-            }
-            let compiled = Patterns::compile(how, texts, fold);
-            all.push(compiled.map_err(|(i, message)| {
-                ParseError::at(places.get(i).copied().unwrap_or(0), message)
-            })?);
-        }
-        Ok(all)
+        let made = list.matcher(how, self.fold, Type::Any);
+        made.map_err(|(_, fault)| ParseError::at(self.at, fault.to_string()))
     }
 }
 

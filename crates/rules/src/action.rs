@@ -1,15 +1,19 @@
 //! Actions, and rules made of them (manual section 4.4 of 3.x, `http-request` and so on in 2.6).
 
 mod answer;
+mod connection;
+mod lists;
 mod normalize;
 mod parse;
 mod resolve;
 mod stick;
 mod table;
+mod verdict;
 mod words;
 
 pub use answer::{Body, Redirect, Reply};
 pub use resolve::Resolve;
+pub use verdict::{Effects, LogLevelChange, Verdict};
 
 use crate::Scope;
 use crate::condition::Cond;
@@ -102,18 +106,6 @@ pub enum Silence {
     Reset(u8),
 }
 
-/// A change of the log level by a rule.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogLevelChange {
-    /// None.
-    #[default]
-    Unchanged,
-    /// No line at all.
-    Silent,
-    /// This severity (0 `emerg` to 7 `debug`).
-    Level(u8),
-}
-
 #[derive(Clone, Debug)]
 pub(crate) enum Action {
     Allow,
@@ -157,6 +149,9 @@ pub(crate) enum Action {
         time_ms: u64,
         at_least: Option<u64>,
     },
+    ChangeList(Box<lists::ListChange>),
+    ChangeConnection(Box<connection::ConnectionChange>),
+    Pause(connection::Amount),
     /// `track-sc0` and so on.
     Track(Box<Tracking>),
     /// `sc-inc-gpc0`, `sc-add-gpc` and so on: what is tracked under a number, a counter, by how
@@ -195,6 +190,22 @@ impl Amount {
     }
 }
 
+impl Action {
+    /// Whether no rule of the same set comes after it.
+    fn decides(&self) -> bool {
+        matches!(
+            self,
+            Action::Allow
+                | Action::Deny(_)
+                | Action::Tarpit(_)
+                | Action::Return(_)
+                | Action::Redirect(_)
+                | Action::Reject
+                | Action::UseService(_)
+        )
+    }
+}
+
 /// One action of the language.
 pub struct ActionDef {
     /// Its name.
@@ -208,7 +219,12 @@ pub struct ActionDef {
     pub(crate) parse: words::ParseFn,
 }
 
-pub use table::ACTIONS;
+/// All actions.
+pub fn actions() -> impl Iterator<Item = &'static ActionDef> {
+    [table::ACTIONS, lists::ACTIONS, connection::ACTIONS]
+        .into_iter()
+        .flatten()
+}
 
 /// One rule: an action and when it is taken.
 #[derive(Clone, Debug)]
@@ -258,70 +274,6 @@ impl Rule {
     }
 }
 
-/// What the rules came to.
-#[derive(Debug)]
-pub enum Verdict<'r> {
-    /// The end of the rules.
-    Continue,
-    /// No further rules.
-    Allow,
-    /// Refuse with this answer.
-    Deny(&'r Reply),
-    /// Refuse with this answer, late.
-    Tarpit(&'r Reply),
-    /// Answer with this.
-    Return(&'r Reply),
-    /// Send the client elsewhere.
-    Redirect(&'r Redirect),
-    /// Close without a word.
-    Reject,
-    /// Have this service answer.
-    Service(Service),
-    /// Wait for the body, then go on at the rule of this index.
-    WaitForBody {
-        /// Milliseconds at most.
-        time_ms: u64,
-        /// Bytes that suffice.
-        at_least: Option<u64>,
-        /// Where to go on.
-        resume: usize,
-    },
-    /// Ask name servers, set the variable, then go on at the rule of this index.
-    Resolve {
-        /// What is asked, of whom, and for which variable.
-        rule: &'r Resolve,
-        /// The name.
-        name: Box<str>,
-        /// Where to go on.
-        resume: usize,
-    },
-}
-
-/// What rules change besides the message.
-#[derive(Debug, Default)]
-pub struct Effects {
-    /// `set-log-level`.
-    pub log_level: LogLevelChange,
-    /// `disable-l7-retry`.
-    pub no_retry: bool,
-    /// `expect-proxy`: a PROXY header comes before everything else.
-    pub expect_proxy: bool,
-    /// `set-tos`: for the client's connection.
-    pub tos: Option<u8>,
-    /// `set-mark`: for the client's connection.
-    pub mark: Option<u32>,
-    /// `silent-drop`: how the connection ends, which rules have rejected.
-    pub silence: Option<Silence>,
-    /// `set-priority-class`.
-    pub priority_class: Option<i32>,
-    /// `set-priority-offset`, milliseconds.
-    pub priority_offset: Option<i32>,
-    /// `early-hint`: fields that go ahead of the response.
-    pub early_hints: Vec<(Box<[u8]>, Vec<u8>)>,
-    /// `capture`: slot and value.
-    pub captures: Vec<(usize, Box<[u8]>)>,
-}
-
 /// Evaluates rules in order from index `from` on. Messages and variables are changed as it goes.
 pub fn run<'r, T: Tracer>(
     rules: &'r [Rule],
@@ -338,6 +290,9 @@ pub fn run<'r, T: Tracer>(
         tracer.rule(index, matched);
         if !matched {
             continue;
+        }
+        if rule.action.decides() {
+            *cx.stream.overrides.last_rule.borrow_mut() = Some(std::sync::Arc::clone(&rule.line));
         }
         match &rule.action {
             Action::Allow => return Verdict::Allow,
@@ -362,6 +317,14 @@ pub fn run<'r, T: Tracer>(
                         Ok(_) => {}
                         Err(_) => return Verdict::Deny(refusal),
                     }
+                }
+            }
+            Action::Pause(time) => {
+                if let Some(time_ms) = connection::pause(time, cx) {
+                    return Verdict::Pause {
+                        time_ms,
+                        resume: index + 1,
+                    };
                 }
             }
             Action::WaitForBody { time_ms, at_least } => {
@@ -516,6 +479,8 @@ fn apply(action: &Action, cx: &mut Ctx<'_>, effects: &mut Effects) {
         }
         Action::UnsetVar(name) => cx.unset_var(name),
         Action::ExpectProxy => effects.expect_proxy = true,
+        Action::ChangeList(change) => change.apply(cx),
+        Action::ChangeConnection(change) => change.apply(cx),
         Action::SetTos(tos) => effects.tos = Some(*tos),
         Action::SetMark(mark) => effects.mark = Some(*mark),
         Action::EarlyHint(name, format) => {
@@ -579,6 +544,7 @@ fn apply(action: &Action, cx: &mut Ctx<'_>, effects: &mut Effects) {
         | Action::UseService(_)
         | Action::Normalize(..)
         | Action::Resolve(_)
+        | Action::Pause(_)
         | Action::WaitForBody { .. } => {}
     }
 }

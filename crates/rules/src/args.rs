@@ -2,7 +2,7 @@
 
 use crate::acl::Named;
 use crate::digest::Digest;
-use crate::map::Map;
+use crate::lists::Matcher;
 use crate::pattern::Match;
 use crate::stick::{TableName, TableUse};
 use crate::vars::VarName;
@@ -41,6 +41,10 @@ pub enum ArgKind {
     Digest,
     /// A field of a protocol buffers message, such as `48.59.1`.
     Fields,
+    /// A text or `scope.name`.
+    StrOrVar,
+    /// A secret, a file with a public key or a certificate, or `scope.name`.
+    JwtKey,
     /// A map's file: how keys match, and what its values are.
     Map(Match, Type),
     /// An ACL's name, with `!` or without.
@@ -119,8 +123,10 @@ pub enum Arg {
     Digest(Digest),
     /// Numbers of nested fields.
     Fields(Box<[u64]>),
+    /// A public key (SubjectPublicKeyInfo, RFC 5280 section 4.1.2.7).
+    PublicKey(Box<[u8]>),
     /// A map.
-    Map(Arc<Map>),
+    Map(Arc<Matcher>),
     /// An ACL.
     Acl(Named),
     /// A stick table.
@@ -321,6 +327,10 @@ fn one(kind: ArgKind, text: &str, scope: &Scope<'_>) -> Result<Arg, String> {
             let key = STANDARD.decode(text).map(|k| Arg::Str(k.into()));
             key.map_err(|_| "base64 or a variable such as txn.name".into())
         }),
+        ArgKind::StrOrVar => Ok(VarName::parse(text)
+            .map(Arg::Var)
+            .unwrap_or_else(|_| Arg::Str(text.as_bytes().into()))),
+        ArgKind::JwtKey => jwt_key(text, scope),
         ArgKind::Ip(family) => match (family, ip()) {
             (Family::V4, Some(ip @ IpAddr::V4(_)))
             | (Family::V6, Some(ip @ IpAddr::V6(_)))
@@ -355,8 +365,13 @@ fn one(kind: ArgKind, text: &str, scope: &Scope<'_>) -> Result<Arg, String> {
                 .map(Arg::Fields)
                 .ok_or_else(|| "a field's number such as 48.59.1".into())
         }
-        ArgKind::Map(how, output) => Map::load(text, how, output, scope)
-            .map(|map| Arg::Map(Arc::new(map)))
+        ArgKind::Map(how, output) => scope
+            .list(text, true, true)
+            .and_then(|list| {
+                list.matcher(how, false, output)
+                    .map_err(|(at, fault)| format!("entry {}: {fault}", at + 1))
+            })
+            .map(Arg::Map)
             .map_err(|e| format!("a map that can be read ({e})")),
         ArgKind::Acl => Named::parse(text, scope)
             .map(Arg::Acl)
@@ -369,6 +384,24 @@ fn one(kind: ArgKind, text: &str, scope: &Scope<'_>) -> Result<Arg, String> {
                 scope.stick_counters
             )),
         },
+    }
+}
+
+/// What checks a token's signature: a variable, a file's public key, or the text as a secret.
+fn jwt_key(text: &str, scope: &Scope<'_>) -> Result<Arg, String> {
+    if let Ok(name) = VarName::parse(text) {
+        return Ok(Arg::Var(name));
+    }
+    match (scope.read_file)(text) {
+        Ok(pem) => match tls::public_key(&pem) {
+            Some(key) => Ok(Arg::PublicKey(key.into())),
+            None if text.starts_with('/') => {
+                Err("a file with a public key or a certificate".into())
+            }
+            None => Ok(Arg::Str(text.as_bytes().into())),
+        },
+        Err(e) if text.starts_with('/') => Err(format!("a file that can be read ({e})")),
+        Err(_) => Ok(Arg::Str(text.as_bytes().into())),
     }
 }
 

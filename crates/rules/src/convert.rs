@@ -1,8 +1,10 @@
 //! The tables of converters (manual section 7.3.1), one for each subject.
 
 mod address;
+mod crypt;
 mod date;
 mod encoding;
+mod fix;
 mod forwarded;
 mod hash;
 mod json;
@@ -69,9 +71,11 @@ pub fn converters() -> impl Iterator<Item = &'static ConvertDef> {
         string::TABLE,
         number::TABLE,
         encoding::TABLE,
+        fix::TABLE,
         hash::TABLE,
         date::TABLE,
         address::TABLE,
+        crypt::TABLE,
         json::TABLE,
         map::TABLE,
         protobuf::TABLE,

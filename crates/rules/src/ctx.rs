@@ -3,7 +3,7 @@
 use crate::date::Zone;
 use crate::stick::Tables;
 use crate::vars::{Condition, VarName, VarScope};
-use crate::{Sample, Vars};
+use crate::{Overrides, Sample, Vars};
 use http::Head;
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
@@ -86,6 +86,8 @@ pub struct StreamInfo {
     pub unique_id: Option<Box<[u8]>>,
     /// Whether more bytes may come before the rules have to decide.
     pub inspection: Inspection,
+    /// Where rules differ from the configuration and the connection.
+    pub overrides: Overrides,
 }
 
 impl StreamInfo {
@@ -171,6 +173,10 @@ pub trait Facts {
     }
     /// A time of a proxy in milliseconds; 0 where none is set.
     fn timeout(&self, _proxy: &str, _which: Timeout) -> Option<i64> {
+        None
+    }
+    /// `retries` of a backend.
+    fn retries(&self, _backend: &str) -> Option<i64> {
         None
     }
     /// Sessions of a server.
@@ -360,6 +366,16 @@ impl Ctx<'_> {
     /// The response, to look at.
     pub fn response(&self) -> Option<&Head> {
         self.res.as_deref()
+    }
+
+    /// The client's address as it counts now (`set-src`).
+    pub fn src(&self) -> Option<SocketAddr> {
+        self.stream.overrides.src(self.session)
+    }
+
+    /// The address the client connected to as it counts now (`set-dst`).
+    pub fn dst(&self) -> Option<SocketAddr> {
+        self.stream.overrides.dst(self.session)
     }
 
     /// A variable's value, if it was set.

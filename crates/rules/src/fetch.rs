@@ -3,6 +3,7 @@
 mod connection;
 mod constant;
 mod content;
+mod current;
 mod internal;
 mod message;
 mod request;
@@ -124,6 +125,7 @@ pub fn fetches() -> impl Iterator<Item = &'static FetchDef> {
     [
         constant::TABLE,
         content::TABLE,
+        current::TABLE,
         internal::TABLE,
         connection::TABLE,
         tls::TABLE,

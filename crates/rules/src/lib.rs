@@ -17,8 +17,10 @@ mod error;
 mod expr;
 mod fetch;
 mod json;
+mod lists;
 mod logformat;
 mod map;
+mod overrides;
 mod pattern;
 mod sample;
 pub mod stick;
@@ -37,13 +39,16 @@ pub use ctx::{
 pub use date::{Zone, log_date, strftime};
 pub use error::{ParseError, nearest};
 pub use expr::Expr;
+pub use lists::{Change, Entry, Listed, Matcher, PatternList, PatternLists};
 pub use logformat::LogFormat;
-pub use pattern::{contains as network_contains, network, unhex};
+pub use overrides::Overrides;
+pub use pattern::contains as network_contains;
+pub use pattern::{MATCHES, Match, PatternFault, network, unhex};
 pub use sample::{Sample, Type, hex};
 pub use trace::{NoTrace, Tracer};
 pub use vars::{Condition as VarCondition, VarLimits, VarName, VarScope, Vars};
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 /// A compiled regular expression of the language's own kind: bytes, no backreferences.
 #[derive(Clone, Debug)]
@@ -68,6 +73,8 @@ pub struct Scope<'a> {
     pub acls: &'a Acls,
     /// Reads a file that a pattern list or an answer's body comes from.
     pub read_file: &'a dyn Fn(&str) -> Result<Vec<u8>, String>,
+    /// The lists of patterns, where what is read belongs to a configuration.
+    pub lists: Option<&'a PatternLists>,
     /// The proxy whose stick table is meant where none is named; empty where there is none.
     pub proxy: &'a str,
     /// How many entries of stick tables may be tracked at once (`tune.stick-counters`).
@@ -83,9 +90,18 @@ impl Scope<'_> {
         Scope {
             acls: &NO_ACLS,
             read_file: &|path| Err(format!("'{path}' cannot be read from here")),
+            lists: None,
             proxy: "",
             stick_counters: STICK_COUNTERS,
             uses_table: &|_| {},
+        }
+    }
+
+    /// The list of a file. `map`: its lines have a key and a value; `used`: it is looked up here.
+    fn list(&self, name: &str, map: bool, used: bool) -> Result<Arc<PatternList>, String> {
+        match self.lists {
+            Some(lists) => lists.file(name, map, used, self.read_file),
+            None => PatternLists::default().file(name, map, used, self.read_file),
         }
     }
 }
@@ -100,7 +116,7 @@ pub mod hash {
 
 /// The tables that the language is made of, for documentation and for "did you mean".
 pub mod table {
-    pub use crate::action::ACTIONS;
+    pub use crate::action::actions;
     pub use crate::convert::converters;
     pub use crate::fetch::{acl_names, fetches};
     pub use crate::tags::TAGS;

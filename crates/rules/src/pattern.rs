@@ -1,8 +1,6 @@
 //! Patterns: what an ACL compares a sample with (manual section 7.1).
 
-use crate::Sample;
 use regex::bytes::{Regex, RegexBuilder};
-use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// How a sample is compared.
@@ -48,27 +46,49 @@ pub const MATCHES: &[(&str, Match)] = &[
     ("reg", Match::Reg),
 ];
 
-/// Compiled patterns of one ACL line: one is enough.
+/// One pattern that is compared on its own; those that are looked up are keys of an index.
 #[derive(Clone, Debug)]
-pub enum Patterns {
-    /// The sample exists.
-    Found,
-    /// The sample is true.
-    True,
-    /// Ranges, both ends included; negated ones do not exist.
-    Ints(Vec<(i64, i64)>),
-    /// Networks.
-    Nets(Vec<(IpAddr, u8)>),
-    /// Whole strings; folded to lower case when `fold`.
-    Exact { set: HashSet<Box<[u8]>>, fold: bool },
-    /// Strings compared by their place in the sample.
-    Texts {
+pub enum Pattern {
+    /// A range, both ends included.
+    Int(i64, i64),
+    /// A range of lengths.
+    Len(i64, i64),
+    /// A string compared by its place in the sample.
+    Text {
         how: Match,
-        texts: Vec<Box<[u8]>>,
+        text: Box<[u8]>,
         fold: bool,
     },
-    /// Regular expressions.
-    Regexes(Vec<Regex>),
+    /// A regular expression.
+    Regex(Regex),
+}
+
+/// Why a text is no pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PatternFault {
+    /// A number was wanted.
+    Number(String),
+    /// An address or a network was wanted.
+    Address(String),
+    /// The value that belongs to a key is not of the map's type.
+    Value(String),
+    /// Another reason.
+    Other(String),
+}
+
+impl std::fmt::Display for PatternFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            PatternFault::Number(t) => {
+                write!(f, "'{t}' is no number, range (1:10) or comparison (gt 5)")
+            }
+            PatternFault::Address(t) => {
+                write!(f, "'{t}' is no address or network, such as 10.0.0.0/8")
+            }
+            PatternFault::Value(t) => write!(f, "'{t}' is no value of this map"),
+            PatternFault::Other(reason) => f.write_str(reason),
+        }
+    }
 }
 
 /// Compiles one regular expression; says why when the engine here cannot have it.
@@ -89,101 +109,44 @@ pub fn regex(text: &str, fold: bool) -> Result<Regex, String> {
         })
 }
 
-impl Patterns {
-    /// Compiles pattern texts. An error names the text's index.
-    pub fn compile(how: Match, texts: &[String], fold: bool) -> Result<Patterns, (usize, String)> {
-        let each = |i: usize, m: String| (i, m);
+impl Pattern {
+    /// Compiles a pattern's text.
+    pub fn compile(how: Match, text: &str, fold: bool) -> Result<Pattern, PatternFault> {
         Ok(match how {
-            Match::Found => Patterns::Found,
-            // What is true matches, whatever the patterns say.
-            Match::Bool => Patterns::True,
             Match::Int | Match::Len => {
-                let ranges = int_ranges(texts)?;
-                if how == Match::Len {
-                    // Lengths are compared like numbers, of another thing.
-                    return Ok(Patterns::Texts {
-                        how,
-                        texts: ranges
-                            .iter()
-                            .map(|(a, b)| format!("{a}:{b}").into_bytes().into())
-                            .collect(),
-                        fold: false,
-                    });
-                }
-                Patterns::Ints(ranges)
-            }
-            Match::Ip => {
-                let nets = texts.iter().enumerate().map(|(i, t)| {
-                    network(t).ok_or_else(|| {
-                        each(
-                            i,
-                            format!("'{t}' is no address or network, such as 10.0.0.0/8"),
-                        )
-                    })
-                });
-                Patterns::Nets(nets.collect::<Result<_, _>>()?)
-            }
-            Match::Reg => {
-                let all = texts.iter().enumerate();
-                let all = all.map(|(i, t)| regex(t, fold).map_err(|m| each(i, m)));
-                Patterns::Regexes(all.collect::<Result<_, _>>()?)
-            }
-            Match::Bin => {
-                let all = texts.iter().enumerate().map(|(i, t)| {
-                    unhex(t.as_bytes())
-                        .map(Vec::into_boxed_slice)
-                        .ok_or_else(|| each(i, format!("'{t}' is not hexadecimal")))
-                });
-                Patterns::Exact {
-                    set: all.collect::<Result<_, _>>()?,
-                    fold: false,
+                let (low, high) =
+                    int_range(text).ok_or_else(|| PatternFault::Number(text.into()))?;
+                match how {
+                    Match::Len => Pattern::Len(low, high),
+                    _ => Pattern::Int(low, high),
                 }
             }
-            Match::Str => Patterns::Exact {
-                set: texts.iter().map(|t| folded(t.as_bytes(), fold)).collect(),
-                fold,
-            },
-            Match::Sub | Match::Dir | Match::Dom | Match::Beg | Match::End => Patterns::Texts {
+            Match::Reg => Pattern::Regex(regex(text, fold).map_err(PatternFault::Other)?),
+            _ => Pattern::Text {
                 how,
-                texts: texts.iter().map(|t| folded(t.as_bytes(), fold)).collect(),
+                text: folded(text.as_bytes(), fold),
                 fold,
             },
         })
     }
 
-    /// Whether the sample matches one of them.
-    pub fn matches(&self, sample: &Sample<'_>) -> bool {
+    /// Whether a number matches.
+    pub fn matches_int(&self, n: i64) -> bool {
+        matches!(self, Pattern::Int(low, high) if (*low..=*high).contains(&n))
+    }
+
+    /// Whether bytes match.
+    pub fn matches_bytes(&self, bytes: &[u8]) -> bool {
         match self {
-            Patterns::Found => true,
-            Patterns::True => sample.to_bool() == Some(true),
-            Patterns::Ints(ranges) => sample
-                .to_int()
-                .is_some_and(|n| ranges.iter().any(|(low, high)| (*low..=*high).contains(&n))),
-            Patterns::Nets(nets) => sample
-                .to_ip()
-                .is_some_and(|ip| nets.iter().any(|(net, len)| contains(*net, *len, ip))),
-            Patterns::Exact { set, fold: false } => set.contains(&*sample.to_bytes()),
-            Patterns::Exact { set, fold: true } => {
-                let bytes = sample.to_bytes();
-                if set.len() <= 4 {
-                    set.iter().any(|s| s.eq_ignore_ascii_case(&bytes))
-                } else {
-                    set.contains(bytes.to_ascii_lowercase().as_slice())
-                }
-            }
-            Patterns::Texts { how, texts, fold } => {
-                let bytes = sample.to_bytes();
-                texts.iter().any(|t| text_matches(*how, &bytes, t, *fold))
-            }
-            Patterns::Regexes(all) => {
-                let bytes = sample.to_bytes();
-                all.iter().any(|r| r.is_match(&bytes))
-            }
+            Pattern::Int(..) => false,
+            Pattern::Len(low, high) => (*low..=*high).contains(&(bytes.len() as i64)),
+            Pattern::Text { how, text, fold } => text_matches(*how, bytes, text, *fold),
+            Pattern::Regex(regex) => regex.is_match(bytes),
         }
     }
 }
 
-fn folded(text: &[u8], fold: bool) -> Box<[u8]> {
+pub fn folded(text: &[u8], fold: bool) -> Box<[u8]> {
     if fold {
         text.to_ascii_lowercase().into()
     } else {
@@ -202,23 +165,9 @@ fn equal(a: &[u8], b: &[u8], fold: bool) -> bool {
 fn text_matches(how: Match, sample: &[u8], pattern: &[u8], fold: bool) -> bool {
     let n = pattern.len();
     match how {
-        Match::Beg => sample.get(..n).is_some_and(|s| equal(s, pattern, fold)),
-        Match::End => sample
-            .len()
-            .checked_sub(n)
-            .and_then(|at| sample.get(at..))
-            .is_some_and(|s| equal(s, pattern, fold)),
         Match::Sub => n == 0 || sample.windows(n).any(|w| equal(w, pattern, fold)),
         Match::Dir => delimited(sample, pattern, fold, b"/?"),
         Match::Dom => delimited(sample, pattern, fold, b"/?.:"),
-        Match::Len => {
-            let mut ends = pattern
-                .split(|b| *b == b':')
-                .map(|t| Sample::str(t).to_int());
-            let (low, high) = (ends.next().flatten(), ends.next().flatten());
-            let len = sample.len() as i64;
-            low.is_some_and(|low| low <= len) && high.is_some_and(|high| len <= high)
-        }
         _ => equal(sample, pattern, fold),
     }
 }
@@ -247,8 +196,28 @@ fn delimited(sample: &[u8], pattern: &[u8], fold: bool, delimiters: &[u8]) -> bo
     })
 }
 
-/// `5`, `1:10`, `1:`, `:10`, and operators `eq ge gt le lt` before a number.
-fn int_ranges(texts: &[String]) -> Result<Vec<(i64, i64)>, (usize, String)> {
+/// `5`, `1:10`, `1:` and `:10`.
+fn int_range(text: &str) -> Option<(i64, i64)> {
+    let number = |t: &str| t.trim().parse::<i64>().ok();
+    let Some((low, high)) = text.split_once(':') else {
+        return number(text).map(|n| (n, n));
+    };
+    let low = if low.is_empty() {
+        i64::MIN
+    } else {
+        number(low)?
+    };
+    let high = if high.is_empty() {
+        i64::MAX
+    } else {
+        number(high)?
+    };
+    Some((low, high))
+}
+
+/// Patterns of numbers with the operators `eq ge gt le lt` made into ranges; an operator holds for
+/// all numbers behind it. An error names the text's index.
+pub fn int_texts(texts: &[String]) -> Result<Vec<String>, (usize, PatternFault)> {
     let mut ranges = Vec::new();
     let mut operator: Option<&str> = None;
     for (i, text) in texts.iter().enumerate() {
@@ -256,41 +225,23 @@ fn int_ranges(texts: &[String]) -> Result<Vec<(i64, i64)>, (usize, String)> {
             operator = Some(text);
             continue;
         }
-        let bad = || {
-            (
-                i,
-                format!("'{text}' is no number, range (1:10) or comparison (gt 5)"),
-            )
-        };
-        let number = |t: &str| t.trim().parse::<i64>().map_err(|_| bad());
-        let range = match operator {
-            Some("gt") => (number(text)?.saturating_add(1), i64::MAX),
-            Some("ge") => (number(text)?, i64::MAX),
-            Some("lt") => (i64::MIN, number(text)?.saturating_sub(1)),
-            Some("le") => (i64::MIN, number(text)?),
-            _ => match text.split_once(':') {
-                None => (number(text)?, number(text)?),
-                Some((low, high)) => (
-                    if low.is_empty() {
-                        i64::MIN
-                    } else {
-                        number(low)?
-                    },
-                    if high.is_empty() {
-                        i64::MAX
-                    } else {
-                        number(high)?
-                    },
-                ),
-            },
-        };
-        ranges.push(range);
+        let bad = || (i, PatternFault::Number(text.clone()));
+        let number = || text.trim().parse::<i64>().map_err(|_| bad());
+        // A range says itself where it begins and ends.
+        ranges.push(match operator.filter(|_| !text.contains(':')) {
+            Some("gt") => format!("{}:", number()?.saturating_add(1)),
+            Some("ge") => format!("{}:", number()?),
+            Some("lt") => format!(":{}", number()?.saturating_sub(1)),
+            Some("le") => format!(":{}", number()?),
+            _ => {
+                int_range(text).ok_or_else(bad)?;
+                text.clone()
+            }
+        });
     }
     if ranges.is_empty() && operator.is_some() {
-        return Err((
-            texts.len() - 1,
-            "a comparison wants a number after it".into(),
-        ));
+        let message = "a comparison wants a number after it".to_string();
+        return Err((texts.len() - 1, PatternFault::Other(message)));
     }
     Ok(ranges)
 }
@@ -335,7 +286,7 @@ fn short_ip4(text: &str) -> Option<Ipv4Addr> {
 }
 
 /// The IPv4 address in an IPv6 one: `::ffff:a.b.c.d`, `::a.b.c.d` or `2002:` and it (6to4).
-fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+pub fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     let s = ip.segments();
     let pair = match s {
         [0x2002, high, low, ..] => [high, low],

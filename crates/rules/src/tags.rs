@@ -209,12 +209,12 @@ pub static TAGS: &[TagDef] = &[
         |_, l, _, o| number(l.backend_queue.into(), o)
     ),
     tag!("ci", "the client's address", |cx, _, f, o| address(
-        cx.session.src,
+        cx.src(),
         f,
         o
     )),
     tag!("cp", "the client's port", |cx, _, f, o| port(
-        cx.session.src,
+        cx.src(),
         f,
         o
     )),
@@ -230,12 +230,12 @@ pub static TAGS: &[TagDef] = &[
     tag!(
         "fi",
         "the address the client connected to",
-        |cx, _, f, o| address(cx.session.dst, f, o)
+        |cx, _, f, o| address(cx.dst(), f, o)
     ),
     tag!(
         "fp",
         "the port the client connected to",
-        |cx, _, f, o| port(cx.session.dst, f, o)
+        |cx, _, f, o| port(cx.dst(), f, o)
     ),
     tag!(
         "ft",

@@ -44,6 +44,9 @@ impl Facts for Sevens {
     fn fe_req_rate(&self, _: &str) -> Option<i64> {
         Some(7)
     }
+    fn retries(&self, _: &str) -> Option<i64> {
+        Some(7)
+    }
     fn timeout(&self, _: &str, _: Timeout) -> Option<i64> {
         Some(7)
     }

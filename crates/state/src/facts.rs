@@ -132,6 +132,9 @@ impl Facts for View<'_> {
         };
         Some(set.map_or(0, |t| t.as_millis() as i64))
     }
+    fn retries(&self, backend: &str) -> Option<i64> {
+        Some(self.backend(backend)?.side().retries.into())
+    }
     fn srv_conn_free(&self, backend: &str, server: &str) -> Option<i64> {
         Some(free_places(self.server(backend, server)?))
     }

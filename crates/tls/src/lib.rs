@@ -24,7 +24,7 @@ pub use settings::{
 };
 pub use store::{Read, Shown, Store};
 pub use verify::code_of;
-pub use x509::{Facts, facts, sha1};
+pub use x509::{Facts, facts, public_key, sha1};
 
 use rustls::crypto::CryptoProvider;
 use std::sync::{Arc, LazyLock};

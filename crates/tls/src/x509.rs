@@ -1,5 +1,7 @@
 //! What rules may know of a certificate.
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 use x509_parser::prelude::*;
 
 /// The parts of a certificate that fetches show.
@@ -31,6 +33,17 @@ pub struct Facts {
     pub names: Vec<String>,
     /// Kind and size of the key: `RSA2048`, `EC256`.
     pub key: String,
+}
+
+/// The public key (SubjectPublicKeyInfo, DER) of a PEM file: of the first certificate in it, or the
+/// key that stands there itself.
+pub fn public_key(pem: &[u8]) -> Option<Vec<u8>> {
+    if let Ok(key) = SubjectPublicKeyInfoDer::from_pem_slice(pem) {
+        return Some(key.to_vec());
+    }
+    let der = CertificateDer::from_pem_slice(pem).ok()?;
+    let (_, certificate) = X509Certificate::from_der(&der).ok()?;
+    Some(certificate.public_key().raw.to_vec())
 }
 
 /// Reads a certificate's facts; `None` if it is none.

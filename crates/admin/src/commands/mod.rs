@@ -6,6 +6,7 @@ mod conversation;
 mod limits;
 mod malformed;
 mod packets;
+mod patterns;
 mod process;
 mod resolvers;
 mod servers;
@@ -81,6 +82,7 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
     ]
     .into_iter()
     .flatten()
+    .chain(patterns::commands())
 }
 
 fn with_frontend(w: &World<'_>, args: &[&str], f: impl FnOnce(&Arc<Frontend>) -> Said) -> Said {

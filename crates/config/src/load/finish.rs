@@ -73,6 +73,8 @@ impl Loader<'_> {
             .map(|(k, v)| (k.as_str().into(), Some(v.as_str().into())));
         self.config.global.environment = environment.collect();
         self.config.global.certificates = Arc::clone(&self.bases.tls.store);
+        self.bases.lists.seal();
+        self.config.global.lists = Arc::clone(&self.bases.lists);
         let config: Option<Config> = (self.report.errors() == 0).then_some(self.config);
         Loaded {
             config,

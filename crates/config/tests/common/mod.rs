@@ -65,6 +65,7 @@ impl Files {
         let request = LoadRequest {
             paths: paths.iter().map(|p| p.to_string()).collect(),
             env: BTreeMap::from([("HOME".to_string(), "/root".to_string())]),
+            lists: None,
         };
         load(&request, self)
     }

@@ -63,6 +63,7 @@ fn process() -> Arc<Process> {
     let request = LoadRequest {
         paths: vec!["text".into()],
         env: Default::default(),
+        lists: None,
     };
     let loaded = config::load(&request, &CONFIG);
     let config = loaded.config.expect("a valid configuration");

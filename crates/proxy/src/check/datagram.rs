@@ -71,6 +71,8 @@ fn open(scene: &Scene<'_>) -> Result<AsyncFd<OwnedFd>, Finding> {
     let settings = server.settings();
     let source = settings.source.as_deref();
     let options = Outgoing {
+        mark: None,
+        tos: None,
         source: source.or(backend.side().source.as_deref()),
         keepalive: None,
         user_timeout: None,

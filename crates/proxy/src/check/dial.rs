@@ -65,6 +65,8 @@ pub async fn connect(
                 return Err(Finding::of(CheckStatus::SockErr).because("no port to check"));
             };
             let options = Outgoing {
+                tos: None,
+                mark: None,
                 source,
                 keepalive: None,
                 user_timeout: settings.tcp_user_timeout,

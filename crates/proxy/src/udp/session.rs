@@ -262,6 +262,8 @@ impl Session {
         let settings = server.settings();
         let source = settings.source.as_deref();
         let options = Outgoing {
+            mark: None,
+            tos: None,
             source: source.or(self.backend.side().source.as_deref()),
             keepalive: None,
             user_timeout: None,

@@ -1,8 +1,7 @@
 //! How a rule is read.
 
-use super::table::ACTIONS;
 use super::words::{Words, redirect};
-use super::{Action, Rule, RuleSet};
+use super::{Action, Rule, RuleSet, actions};
 use crate::Scope;
 use crate::condition;
 use crate::error::ParseError;
@@ -24,12 +23,9 @@ pub(super) fn rule(set: RuleSet, words: &[&str], scope: &Scope<'_>) -> Result<Ru
         scope,
         capture_len: None,
     };
-    let def = ACTIONS
-        .iter()
+    let def = actions()
         .find(|a| a.name == super::stick::entry_of(name))
-        .ok_or_else(|| {
-            ParseError::at(0, unknown("action", name, ACTIONS.iter().map(|a| &a.name)))
-        })?;
+        .ok_or_else(|| ParseError::at(0, unknown("action", name, actions().map(|a| &a.name))))?;
     if !def.sets.contains(&set) {
         let sets: Vec<_> = def.sets.iter().map(|s| s.keyword()).collect();
         let message = format!(

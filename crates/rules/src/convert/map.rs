@@ -84,7 +84,7 @@ pub static TABLE: &[ConvertDef] = &[
     convert! { "map_regm", args(&[ArgKind::Map(Match::Reg, crate::Type::Str), Str], 1), Str => Str,
         "what a file maps it to, with groups (\\1) filled in, or the default",
         "str(abc),map_regm('a(.)c x\\1\\0')" => "xbabc", |a, s, _| match a.first()? {
-            Arg::Map(map) => map.find_expanded(&s).and_then(text).or_else(|| default(a)),
+            Arg::Map(map) => map.expanded(&s).and_then(text).or_else(|| default(a)),
             _ => None,
         }
     },
@@ -98,7 +98,7 @@ pub static TABLE: &[ConvertDef] = &[
 
 fn find<'s>(args: &'s [Arg], sample: &Sample<'_>) -> Option<Sample<'s>> {
     match args.first()? {
-        Arg::Map(map) => map.find(sample).cloned().or_else(|| default(args)),
+        Arg::Map(map) => map.value(sample).or_else(|| default(args)),
         _ => None,
     }
 }

@@ -6,15 +6,35 @@ use crate::{Ctx, Sample};
 use std::net::SocketAddr;
 
 pub static TABLE: &[FetchDef] = &[
-    fetch! { ["dst", "fc_dst"], NONE, Addr, Connection, "the address the client connected to",
-        "dst" => "192.0.2.1", |_, cx| address(cx.session.dst)
+    fetch! { ["dst"], NONE, Addr, Connection, "the address the client connected to",
+        "dst" => "192.0.2.1", |_, cx| address(cx.dst())
     },
-    fetch! { ["dst_is_local", "fc_dst_is_local"], NONE, Bool, Connection,
+    fetch! { ["dst_is_local"], NONE, Bool, Connection,
         "whether the address the client connected to is one of this machine",
-        "dst_is_local" => "0", |_, cx| local(cx.session.dst, cx)
+        "dst_is_local" => "0", |_, cx| local(cx.dst(), cx)
     },
-    fetch! { ["dst_port", "fc_dst_port"], NONE, Int, Connection, "the port the client connected to",
-        "dst_port" => "80", |_, cx| cx.session.dst.and_then(|a| int(a.port()))
+    fetch! { ["dst_port"], NONE, Int, Connection, "the port the client connected to",
+        "dst_port" => "80", |_, cx| cx.dst().and_then(|a| int(a.port()))
+    },
+    fetch! { ["fc_dst"], NONE, Addr, Connection, "the address the client connected to, whatever rules say",
+        "fc_dst" => "192.0.2.1", |_, cx| address(cx.session.dst)
+    },
+    fetch! { ["fc_dst_is_local"], NONE, Bool, Connection,
+        "whether the address the client connected to is one of this machine, whatever rules say",
+        "fc_dst_is_local" => "0", |_, cx| local(cx.session.dst, cx)
+    },
+    fetch! { ["fc_dst_port"], NONE, Int, Connection, "the port the client connected to, whatever rules say",
+        "fc_dst_port" => "80", |_, cx| cx.session.dst.and_then(|a| int(a.port()))
+    },
+    fetch! { ["fc_src"], NONE, Addr, Connection, "the client's address, whatever rules say",
+        "fc_src" => "192.0.2.7", |_, cx| address(cx.session.src)
+    },
+    fetch! { ["fc_src_is_local"], NONE, Bool, Connection,
+        "whether the client's address is one of this machine, whatever rules say",
+        "fc_src_is_local" => "0", |_, cx| local(cx.session.src, cx)
+    },
+    fetch! { ["fc_src_port"], NONE, Int, Connection, "the client's port, whatever rules say",
+        "fc_src_port" => "40000", |_, cx| cx.session.src.and_then(|a| int(a.port()))
     },
     fetch! { ["fc_http_major"], NONE, Int, Connection, "the client's version of HTTP: 1 or 2",
         "fc_http_major" => "1", |_, cx| {
@@ -49,15 +69,15 @@ pub static TABLE: &[FetchDef] = &[
     fetch! { ["so_name"], NONE, Str, Connection, "the listener's name",
         "so_name" => "", |_, cx| Some(Sample::str(cx.session.listener.as_bytes()))
     },
-    fetch! { ["src", "fc_src"], NONE, Addr, Connection, "the client's address",
-        "src" => "192.0.2.7", |_, cx| address(cx.session.src)
+    fetch! { ["src"], NONE, Addr, Connection, "the client's address",
+        "src" => "192.0.2.7", |_, cx| address(cx.src())
     },
-    fetch! { ["src_is_local", "fc_src_is_local"], NONE, Bool, Connection,
+    fetch! { ["src_is_local"], NONE, Bool, Connection,
         "whether the client's address is one of this machine",
-        "src_is_local" => "0", |_, cx| local(cx.session.src, cx)
+        "src_is_local" => "0", |_, cx| local(cx.src(), cx)
     },
-    fetch! { ["src_port", "fc_src_port"], NONE, Int, Connection, "the client's port",
-        "src_port" => "40000", |_, cx| cx.session.src.and_then(|a| int(a.port()))
+    fetch! { ["src_port"], NONE, Int, Connection, "the client's port",
+        "src_port" => "40000", |_, cx| cx.src().and_then(|a| int(a.port()))
     },
 ];
 

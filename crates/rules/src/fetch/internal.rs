@@ -29,7 +29,7 @@ pub static TABLE: &[FetchDef] = &[
     fetch! { ["be_conn_free"], MAYBE_NAME, Int, Internal, "free places of a backend's usable servers, -1 without end",
         "be_conn_free(b)" => "7", |a, cx| cx.facts.be_conn_free(backend(a, cx)?).and_then(int)
     },
-    fetch! { ["be_connect_timeout", "cur_connect_timeout"], NONE, Int, Internal, "the backend's `timeout connect`, ms",
+    fetch! { ["be_connect_timeout"], NONE, Int, Internal, "the backend's `timeout connect`, ms",
         "be_connect_timeout" => "7", |_, cx| cx.facts.timeout(backend(&[], cx)?, Timeout::Connect).and_then(int)
     },
     fetch! { ["be_id"], NONE, Int, Internal, "the backend's number",
@@ -41,10 +41,10 @@ pub static TABLE: &[FetchDef] = &[
     fetch! { ["be_name"], NONE, Str, Internal, "the backend's name",
         "be_name" => "web", |_, cx| backend(&[], cx).map(|n| Sample::str(n.as_bytes()))
     },
-    fetch! { ["be_queue_timeout", "cur_queue_timeout"], NONE, Int, Internal, "the backend's `timeout queue`, ms",
+    fetch! { ["be_queue_timeout"], NONE, Int, Internal, "the backend's `timeout queue`, ms",
         "be_queue_timeout" => "7", |_, cx| cx.facts.timeout(backend(&[], cx)?, Timeout::Queue).and_then(int)
     },
-    fetch! { ["be_server_timeout", "cur_server_timeout"], NONE, Int, Internal, "the backend's `timeout server`, ms",
+    fetch! { ["be_server_timeout"], NONE, Int, Internal, "the backend's `timeout server`, ms",
         "be_server_timeout" => "7", |_, cx| cx.facts.timeout(backend(&[], cx)?, Timeout::Server).and_then(int)
     },
     fetch! { ["be_sess_rate"], MAYBE_NAME, Int, Internal, "new sessions a second of a backend",
@@ -53,7 +53,7 @@ pub static TABLE: &[FetchDef] = &[
     fetch! { ["be_tarpit_timeout"], NONE, Int, Internal, "the backend's `timeout tarpit`, ms",
         "be_tarpit_timeout" => "7", |_, cx| cx.facts.timeout(backend(&[], cx)?, Timeout::Tarpit).and_then(int)
     },
-    fetch! { ["be_tunnel_timeout", "cur_tunnel_timeout"], NONE, Int, Internal, "the backend's `timeout tunnel`, ms",
+    fetch! { ["be_tunnel_timeout"], NONE, Int, Internal, "the backend's `timeout tunnel`, ms",
         "be_tunnel_timeout" => "7", |_, cx| cx.facts.timeout(backend(&[], cx)?, Timeout::Tunnel).and_then(int)
     },
     fetch! { ["connslots"], MAYBE_NAME, Int, Internal, "free places of a backend's servers and their queues, -1 without end",
@@ -72,7 +72,7 @@ pub static TABLE: &[FetchDef] = &[
     fetch! { ["env"], NAME, Str, Internal, "an environment variable",
         "env(HOME)" => "/home", |a, cx| cx.facts.env(name_arg(a)?).map(Sample::owned)
     },
-    fetch! { ["fe_client_timeout", "cur_client_timeout"], NONE, Int, Internal, "the frontend's `timeout client`, ms",
+    fetch! { ["fe_client_timeout"], NONE, Int, Internal, "the frontend's `timeout client`, ms",
         "fe_client_timeout" => "7", |_, cx| cx.facts.timeout(&cx.session.frontend, Timeout::Client).and_then(int)
     },
     fetch! { ["fe_conn"], MAYBE_NAME, Int, Internal, "sessions of a frontend",

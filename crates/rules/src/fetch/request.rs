@@ -193,7 +193,7 @@ fn hashed(bytes: &[u8]) -> u32 {
 
 fn with_source<'s>(hash: u32, cx: &Ctx<'_>) -> Option<Sample<'s>> {
     let mut out = hash.to_be_bytes().to_vec();
-    match cx.session.src?.ip().to_canonical() {
+    match cx.src()?.ip().to_canonical() {
         IpAddr::V4(ip) => out.extend_from_slice(&ip.octets()),
         IpAddr::V6(ip) => out.extend_from_slice(&ip.octets()),
     }

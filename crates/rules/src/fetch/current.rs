@@ -1,0 +1,80 @@
+//! What counts for this request now: times and retries as rules left them, the rule that decided.
+
+use super::{FetchDef, backend, fetch, int};
+use crate::args::NONE;
+use crate::ctx::Timeout;
+use crate::{Ctx, Sample};
+use std::time::Duration;
+
+pub static TABLE: &[FetchDef] = &[
+    fetch! { ["bc_dst"], NONE, Addr, Internal, "the server's address on the connection to it",
+        "bc_dst" => "", |_, cx| cx.stream.overrides.back.get().1.map(|a| Sample::ip(a.ip().to_canonical()))
+    },
+    fetch! { ["bc_dst_port"], NONE, Int, Internal, "the server's port on the connection to it",
+        "bc_dst_port" => "", |_, cx| cx.stream.overrides.back.get().1.and_then(|a| int(a.port()))
+    },
+    fetch! { ["bc_src"], NONE, Addr, Internal, "our address on the connection to the server",
+        "bc_src" => "", |_, cx| cx.stream.overrides.back.get().0.map(|a| Sample::ip(a.ip().to_canonical()))
+    },
+    fetch! { ["bc_src_port"], NONE, Int, Internal, "our port on the connection to the server",
+        "bc_src_port" => "", |_, cx| cx.stream.overrides.back.get().0.and_then(|a| int(a.port()))
+    },
+    fetch! { ["be_max_retries"], NONE, Int, Internal, "the backend's `retries`",
+        "be_max_retries" => "7", |_, cx| cx.facts.retries(backend(&[], cx)?).and_then(int)
+    },
+    fetch! { ["cur_client_timeout"], NONE, Int, Internal, "`timeout client` of this request, ms",
+        "cur_client_timeout" => "7", |_, cx| {
+            let set = cx.facts.timeout(&cx.session.frontend, Timeout::Client);
+            now(cx.stream.overrides.client_timeout.get(), set)
+        }
+    },
+    fetch! { ["cur_connect_timeout"], NONE, Int, Internal, "`timeout connect` of this request, ms",
+        "cur_connect_timeout" => "7", |_, cx| of(cx, cx.stream.overrides.connect_timeout.get(), Timeout::Connect)
+    },
+    fetch! { ["cur_max_retries"], NONE, Int, Internal, "how often this request's connection is tried again",
+        "cur_max_retries" => "7", |_, cx| match cx.stream.overrides.retries.get() {
+            Some(n) => int(n),
+            None => cx.facts.retries(backend(&[], cx)?).and_then(int),
+        }
+    },
+    fetch! { ["cur_queue_timeout"], NONE, Int, Internal, "`timeout queue` of this request, ms",
+        "cur_queue_timeout" => "7", |_, cx| of(cx, cx.stream.overrides.queue_timeout.get(), Timeout::Queue)
+    },
+    fetch! { ["cur_server_timeout"], NONE, Int, Internal, "`timeout server` of this request, ms",
+        "cur_server_timeout" => "7", |_, cx| of(cx, cx.stream.overrides.server_timeout.get(), Timeout::Server)
+    },
+    fetch! { ["cur_tarpit_timeout"], NONE, Int, Internal, "`timeout tarpit` of this request, ms",
+        "cur_tarpit_timeout" => "7", |_, cx| of(cx, cx.stream.overrides.tarpit_timeout.get(), Timeout::Tarpit)
+    },
+    fetch! { ["cur_tunnel_timeout"], NONE, Int, Internal, "`timeout tunnel` of this request, ms",
+        "cur_tunnel_timeout" => "7", |_, cx| of(cx, cx.stream.overrides.tunnel_timeout.get(), Timeout::Tunnel)
+    },
+    fetch! { ["last_rule_file"], NONE, Str, Internal, "the file of the last rule that decided",
+        "last_rule_file" => "", |_, cx| last_rule(cx).map(|(file, _)| Sample::owned(file))
+    },
+    fetch! { ["last_rule_line"], NONE, Int, Internal, "the line of the last rule that decided",
+        "last_rule_line" => "", |_, cx| last_rule(cx).and_then(|(_, line)| int(line))
+    },
+    fetch! { ["server_status"], NONE, Int, Response, "the status that the server sent",
+        "server_status" => "", |_, cx| cx.stream.overrides.server_status.get().and_then(int)
+    },
+];
+
+fn now<'s>(changed: Option<Duration>, set: Option<i64>) -> Option<Sample<'s>> {
+    match changed {
+        Some(time) => int(time.as_millis() as i64),
+        None => set.and_then(int),
+    }
+}
+
+fn of<'s>(cx: &Ctx<'_>, changed: Option<Duration>, which: Timeout) -> Option<Sample<'s>> {
+    now(changed, cx.facts.timeout(backend(&[], cx)?, which))
+}
+
+/// File and number of a rule's line.
+fn last_rule(cx: &Ctx<'_>) -> Option<(String, i64)> {
+    let line = cx.stream.overrides.last_rule.borrow();
+    let (place, _) = line.as_deref()?.split_once(": ")?;
+    let (file, number) = place.rsplit_once(':')?;
+    Some((file.to_string(), number.parse().ok()?))
+}

@@ -1,0 +1,52 @@
+//! What rules say about one request or connection that everything behind them goes by.
+
+use crate::SessionInfo;
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where rules differ from the configuration and from the connection; `None` does not differ.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `set-src` and `set-src-port`.
+    pub src: Cell<Option<SocketAddr>>,
+    /// `set-dst` and `set-dst-port`.
+    pub dst: Cell<Option<SocketAddr>>,
+    /// `set-timeout client`.
+    pub client_timeout: Cell<Option<Duration>>,
+    /// `set-timeout server`.
+    pub server_timeout: Cell<Option<Duration>>,
+    /// `set-timeout tunnel`.
+    pub tunnel_timeout: Cell<Option<Duration>>,
+    /// `set-timeout connect`.
+    pub connect_timeout: Cell<Option<Duration>>,
+    /// `set-timeout queue`.
+    pub queue_timeout: Cell<Option<Duration>>,
+    /// `set-timeout tarpit`.
+    pub tarpit_timeout: Cell<Option<Duration>>,
+    /// `set-retries`.
+    pub retries: Cell<Option<u32>>,
+    /// `set-bc-tos`: for the server's connection.
+    pub bc_tos: Cell<Option<u8>>,
+    /// `set-bc-mark`: for the server's connection.
+    pub bc_mark: Cell<Option<u32>>,
+    /// Our address on the connection to the server, and the server's.
+    pub back: Cell<(Option<SocketAddr>, Option<SocketAddr>)>,
+    /// The server's status, before any rule changed it.
+    pub server_status: Cell<Option<u16>>,
+    /// The line of the last rule that ended its rules, `file:number: text`.
+    pub last_rule: RefCell<Option<Arc<str>>>,
+}
+
+impl Overrides {
+    /// The client's address as it counts now.
+    pub fn src(&self, session: &SessionInfo) -> Option<SocketAddr> {
+        self.src.get().or(session.src)
+    }
+
+    /// The address that the client connected to, as it counts now.
+    pub fn dst(&self, session: &SessionInfo) -> Option<SocketAddr> {
+        self.dst.get().or(session.dst)
+    }
+}
