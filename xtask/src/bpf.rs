@@ -69,3 +69,22 @@ fn one(source: &Path, check: bool) -> Result<(), String> {
         source.display()
     ))
 }
+
+/// What packets cost, by test runs in the kernel.
+pub fn bench() -> Result<(), Vec<String>> {
+    let run = Command::new("cargo")
+        .args([
+            "bench",
+            "--quiet",
+            "-p",
+            "mulgil-packet",
+            "--bench",
+            "packet",
+        ])
+        .status();
+    match run {
+        Ok(status) if status.success() => Ok(()),
+        Ok(_) => Err(vec!["the measurements failed".into()]),
+        Err(e) => Err(vec![format!("cargo bench does not run: {e}")]),
+    }
+}

@@ -31,8 +31,20 @@ pub struct World<'a> {
     pub wall: Wall,
 }
 
+/// What may be asked of the packet plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packets {
+    /// One line for each session.
+    Sessions,
+    /// One line for each kind of event.
+    Events,
+}
+
 /// What only the program itself can do.
 pub trait System: VirtualRouters {
+    /// Asks the packet plane; `None` where there is none.
+    fn packets(&self, what: Packets) -> Option<String>;
+
     /// Reads the words of a `server` line for a backend, its name first.
     fn server(&self, backend: &str, words: &[&str]) -> Result<model::Server, String>;
     /// Has the sockets of a frontend take connections, refuse them, or closes them.

@@ -16,7 +16,7 @@ mod time;
 mod typed;
 
 pub use address::shown;
-pub use cli::{Cli, Listen, Output, System, World, split, split_words};
+pub use cli::{Cli, Listen, Output, Packets, System, World, split, split_words};
 pub use commands::{Command, all as commands};
 pub use page::{Page, Visit, serve};
 pub use prometheus::metrics;

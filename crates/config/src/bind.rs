@@ -6,7 +6,7 @@ use crate::draft::{Line, loose_line};
 use crate::source::Source;
 use crate::tls::{BIND_TLS_WORDS, BindDraft};
 use crate::units;
-use model::{Address, Bind, BindOptions, CliLevel, PortSpec};
+use model::{Address, Bind, BindOptions, CliLevel, PortSpec, Transport};
 use std::sync::Arc;
 
 /// One word of a `bind` or `stats socket` line.
@@ -257,6 +257,18 @@ pub static BIND_WORDS: &[BindWord] = &[
                 o.proto = Some(l.arg(at).into());
                 Ok(())
             }
+            "tcp" => {
+                o.transport = Some(Transport::Tcp);
+                Ok(())
+            }
+            "udp" => {
+                o.transport = Some(Transport::Udp);
+                Ok(())
+            }
+            "any" => {
+                o.transport = Some(Transport::Any);
+                Ok(())
+            }
             "h2" | "fcgi" | "quic" => l.fail(
                 at,
                 format!(
@@ -264,7 +276,10 @@ pub static BIND_WORDS: &[BindWord] = &[
                     l.arg(at)
                 ),
             ),
-            other => l.fail(at, format!("unknown protocol '{other}': use h1")),
+            other => l.fail(
+                at,
+                format!("unknown protocol '{other}': use h1, or in packet mode tcp, udp or any"),
+            ),
         }
     }),
     word!(
@@ -410,12 +425,14 @@ pub fn parse(line: &mut Line<'_>) -> Result<Vec<Bind>, Fault> {
         return line.fail(0, "'bind' wants an address, such as :80 or 192.0.2.1:443");
     }
     let (options, id) = options(line, 1)?;
+    // Every port of an address is meant by none.
+    let default_port = (options.transport == Some(Transport::Any)).then_some(0);
     let options = Arc::new(options);
     let mut binds = Vec::new();
     for text in list.split(',') {
         let (address, _) = line.map(
             0,
-            address::parse_any(text, Purpose::Listen, None, line.source),
+            address::parse_any(text, Purpose::Listen, default_port, line.source),
         )?;
         let mut push = |address: Address| {
             let id = id.filter(|_| binds.is_empty()).unwrap_or(0);

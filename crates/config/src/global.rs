@@ -739,6 +739,16 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         }
     ),
     keyword!(
+        "tune.packet.flows",
+        "N",
+        "1000000",
+        "sessions that 'mode packet' remembers at most; 1 million when not set",
+        |r, l| {
+            r.global.tuning.packet_flows = num(l, 1, 16 << 20)? as u32;
+            Ok(())
+        }
+    ),
+    keyword!(
         "tune.http.maxhdr",
         "N",
         "200",

@@ -9,6 +9,7 @@ mod datagram;
 mod front;
 mod mail;
 mod options;
+mod packet;
 mod pages;
 mod persist;
 mod ruleset;
@@ -18,6 +19,7 @@ mod stick;
 pub use check::default_send;
 pub use options::OPTIONS;
 pub use pages::error_file;
+pub use stick::read_table;
 
 use crate::diag::Fault;
 use crate::draft::sections::{self, *};
@@ -78,6 +80,7 @@ pub fn keywords() -> impl Iterator<Item = &'static Keyword> {
         front::FRONT_KEYWORDS,
         back::BACK_KEYWORDS,
         check::CHECK_KEYWORDS,
+        packet::PACKET_KEYWORDS,
         mail::MAIL_KEYWORDS,
         datagram::DATAGRAM_KEYWORDS,
         ruleset::RULE_KEYWORDS,
@@ -239,7 +242,8 @@ fn order(draft: &Draft, line: &mut Line<'_>, name: &str) {
 fn mark(name: &'static str) -> Option<&'static str> {
     match name {
         "http-check disable-on-404" | "http-check send-state" => None,
-        "id" | "balance" | "stats" | "redirect" | "monitor-uri" | "log-format" => Some(name),
+        "id" | "balance" | "forward" | "no-flow" | "stats" | "redirect" | "monitor-uri"
+        | "log-format" => Some(name),
         "http-request" | "http-response" | "http-after-response" => Some(name),
         _ if name.starts_with("email-alert ") => Some("email-alert"),
         _ if RULE_ORDER.contains(&name) => Some(name),

@@ -41,6 +41,9 @@ const SITES: [Site; 4] = [
     },
 ];
 
+/// A check of datagrams that is whole.
+const ASKS: &str = " option udp-check\n udp-check send ping\n udp-check expect string pong\n";
+
 /// What is said of a line of a proxy section among all that it may refer to.
 fn in_proxy(site: &Site, line: &str) -> Vec<String> {
     let server = if line.starts_with("use-server") {
@@ -51,22 +54,18 @@ fn in_proxy(site: &Site, line: &str) -> Vec<String> {
     let checks = match line.split(' ').next() {
         Some("http-check") => " option httpchk\n",
         Some("tcp-check") => " option tcp-check\n",
-        // A script asks and expects: each line finds the other one here.
-        Some("udp-check") => " option udp-check\n udp-check send x\n udp-check expect string y\n",
+        Some("udp-check") => ASKS,
+        Some("option") if line.starts_with("option udp-check") => ASKS,
         Some("email-alert") => {
             " email-alert mailers post\n email-alert from a@b\n email-alert to c@d\n"
         }
         _ => "",
     };
     let mode = match line.split(' ').next() {
+        Some("persist") if line.starts_with("persist rdp-cookie") => "tcp",
         Some("udp-responses" | "udp-check") => "udp",
-        _ if line.starts_with("option udp-check") => "udp",
-        _ if line.starts_with("persist rdp-cookie") => "tcp",
+        Some("option") if line.starts_with("option udp-check") => "udp",
         _ => "http",
-    };
-    let checks = match line.starts_with("option udp-check") {
-        true => " udp-check send x\n udp-check expect string y\n",
-        false => checks,
     };
     let text = format!(
         "global\n log 127.0.0.1:514 local0\nmailers post\n mailer one 127.0.0.1:25\nhttp-errors pages\n errorfile 503 sorry.http\n\

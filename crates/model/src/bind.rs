@@ -62,6 +62,8 @@ pub struct BindOptions {
     pub nice: i32,
     /// `proto`: `h1`, `h2` or `none`.
     pub proto: Option<Arc<str>>,
+    /// `proto tcp|udp|any`, in packet mode.
+    pub transport: Option<crate::Transport>,
     /// `process`/`thread`/`shards` words, kept as written: any worker may accept.
     pub thread: Option<Arc<str>>,
 }

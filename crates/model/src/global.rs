@@ -48,6 +48,8 @@ pub struct Tuning {
     pub bufsize: usize,
     /// `tune.maxrewrite`, bytes.
     pub maxrewrite: usize,
+    /// `tune.packet.flows`: sessions that the packet plane remembers at most.
+    pub packet_flows: u32,
     /// `tune.http.maxhdr`.
     pub http_maxhdr: usize,
     /// `tune.vars.*-max-size`, bytes.
@@ -73,6 +75,7 @@ impl Default for Tuning {
         Tuning {
             bufsize: 16384,
             maxrewrite: 1024,
+            packet_flows: 1_000_000,
             http_maxhdr: 101,
             vars: rules::VarLimits::default(),
             http_logurilen: 1024,

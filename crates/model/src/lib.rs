@@ -13,6 +13,7 @@ mod error_pages;
 mod global;
 mod log;
 mod mail;
+mod packet;
 mod persistence;
 mod proxy;
 mod resolvers;
@@ -33,6 +34,7 @@ pub use error_pages::{ErrorLocation, ErrorPage, ErrorPages};
 pub use global::{CliLevel, Global, ReuseStrategy, StatsSocket, Tuning};
 pub use log::{LogFacility, LogFormatKind, LogFormatSpec, LogLevel, LogSetting, LogTarget};
 pub use mail::{EmailAlert, Mailers};
+pub use packet::{Forward, NoFlow, Packets, Pool, SessionTimeouts, Transport};
 pub use persistence::{CookieMode, PersistRule, PersistenceCookie};
 pub use proxy::{
     Backend, Balance, ConnectionMode, ForwardFor, Frontend, HashBalance, HashFunction, HashKind,

@@ -27,6 +27,8 @@ pub enum Mode {
     Tcp,
     Http,
     Udp,
+    /// In the kernel: no connection ends here.
+    Packet,
 }
 
 impl Mode {
@@ -35,6 +37,7 @@ impl Mode {
         match self {
             Mode::Tcp => "tcp",
             Mode::Http => "http",
+            Mode::Packet => "packet",
             Mode::Udp => "udp",
         }
     }
@@ -483,6 +486,8 @@ pub struct Backend {
     pub load_state: LoadState,
     /// `server-state-file-name`; the proxy's own name where it is not set.
     pub state_file: Option<Arc<str>>,
+    /// What `mode packet` does with packets.
+    pub packets: crate::Packets,
 }
 
 impl Default for Backend {
@@ -521,6 +526,7 @@ impl Default for Backend {
             udp_responses: None,
             load_state: LoadState::default(),
             state_file: None,
+            packets: crate::Packets::default(),
         }
     }
 }

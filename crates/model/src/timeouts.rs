@@ -18,4 +18,8 @@ pub struct Timeouts {
     pub server_fin: Option<Duration>,
     pub tarpit: Option<Duration>,
     pub tunnel: Option<Duration>,
+    pub session: Option<Duration>,
+    pub session_syn: Option<Duration>,
+    pub session_fin: Option<Duration>,
+    pub session_udp: Option<Duration>,
 }

@@ -143,6 +143,9 @@ usage: mulgil -f FILE|DIR [-f …] [-c] [-V] [-q] [-d|-db|-D] [-W|-Ws] [-dW] [-n
        mulgil explain -f FILE URL…          which rules a request would meet, and why
        mulgil agent [OPTIONS]               tells balancers how much work this machine can take
        mulgil ctl [-s SOCKET] COMMAND…      a command to a running process
+       mulgil server-setup dsr|tunnel|dscp --vip ADDRESS [--dscp N] [--undo]
+                              a real server for packet mode
+       mulgil packet detach   take everything of 'mode packet' out of the kernel
        mulgil demo [--bind ADDRESS] [--load]
                               three web servers, the proxy and its statistics page on this machine
 ";

@@ -4,7 +4,7 @@ use crate::handover;
 use crate::life::Life;
 use crate::world::{Machine, wall_now};
 use crate::{args::Args, descriptors};
-use admin::{Cli, Listen, System, World};
+use admin::{Cli, Listen, Packets, System, World};
 use model::{CliLevel, StatsSocket};
 use proxy::Rosters;
 use state::{VirtualRouters, VrrpStatus};
@@ -34,6 +34,15 @@ pub struct Control {
 }
 
 impl System for Control {
+    fn packets(&self, what: Packets) -> Option<String> {
+        let plane = self.life.packets.borrow();
+        let plane = plane.as_ref()?;
+        match what {
+            Packets::Sessions => plane.list(),
+            Packets::Events => plane.events(),
+        }
+    }
+
     fn server(&self, _backend: &str, words: &[&str]) -> Result<model::Server, String> {
         config::server_from_words(words, &Machine)
     }

@@ -27,6 +27,8 @@ pub struct Life {
     pub startup: String,
     /// The environment of the configuration.
     pub env: RefCell<Vec<(String, String)>>,
+    /// The packet plane, where a proxy wants it.
+    pub packets: RefCell<Option<packet::Runner>>,
     /// The workers, until they are told to end.
     pub engine: RefCell<Option<Engine>>,
     /// The listening sockets.
@@ -182,6 +184,7 @@ impl Life {
         generation.frontends.iter().for_each(|f| f.set_shut(false));
         run::set_variables(&self.process, &config, wall_now());
         *self.env.borrow_mut() = read.env;
+        self.sync_packets();
         *self.listeners.borrow_mut() = Arc::clone(&sockets);
         self.engine(|engine| engine.listen(&sockets));
         for line in self.vrrp.reload(&config) {
@@ -189,6 +192,18 @@ impl Life {
             said.push_str(&format!("{line}\n"));
         }
         Ok((said, changes))
+    }
+
+    /// Brings the packet plane to the configuration in force; starts it where that is the first to
+    /// want it.
+    fn sync_packets(&self) {
+        let mut packets = self.packets.borrow_mut();
+        if let Some(runner) = &*packets {
+            runner.sync();
+        } else {
+            let plane = run::open_packets(&self.config());
+            *packets = plane.and_then(|plane| run::start_packets(plane, &self.process));
+        }
     }
 
     /// Has the sockets of a frontend take connections, refuse them, or closes them.

@@ -14,6 +14,7 @@ mod life;
 mod master;
 mod pages;
 mod run;
+mod server_setup;
 mod version;
 mod vrrp;
 mod world;
@@ -37,6 +38,8 @@ fn main() {
         Some("demo") => exit(demo::main(after)),
         Some("ctl") => exit(ctl::main(after)),
         Some("doctor") => exit(doctor::main(after)),
+        Some("server-setup") => exit(server_setup::main(after)),
+        Some("packet") => exit(detach(after)),
         Some("explain") => exit(explain::main(after)),
         _ => {}
     }
@@ -52,6 +55,23 @@ fn main() {
             exit(1);
         }
     }
+}
+
+/// `mulgil packet detach`.
+fn detach(args: &[String]) -> i32 {
+    if args != ["detach"] {
+        eprintln!("usage: mulgil packet detach");
+        return 1;
+    }
+    match packet::detach() {
+        Ok(0) => println!("nothing was attached in this network namespace"),
+        Ok(_) => println!("programs, tables and sessions are removed"),
+        Err(e) => {
+            eprintln!("error: {e}");
+            return 1;
+        }
+    }
+    0
 }
 
 fn with_args(mut args: Args, program: &str) -> i32 {

@@ -277,6 +277,32 @@ pub enum Behind {
     },
 }
 
+/// Loads the packet plane where a proxy wants it. Without it the others are served all the same.
+pub fn open_packets(config: &Config) -> Option<packet::Plane> {
+    if !packet::is_wanted(config) {
+        return None;
+    }
+    let sizes = packet::Sizes {
+        // Where answers come back this way each direction has an entry.
+        flows: config.global.tuning.packet_flows.saturating_mul(2),
+    };
+    let plane = if world::gives_up_privileges(&config.global) {
+        Err("it needs root's rights all the time: remove 'user', 'group' and 'chroot'".to_string())
+    } else {
+        packet::Plane::open(sizes).map_err(|e| e.to_string())
+    };
+    plane
+        .map_err(|e| eprintln!("error: 'mode packet' is not served: {e}"))
+        .ok()
+}
+
+/// Sets it to work.
+pub fn start_packets(plane: packet::Plane, process: &Arc<Process>) -> Option<packet::Runner> {
+    packet::Runner::start(plane, Arc::clone(process))
+        .map_err(|e| eprintln!("error: 'mode packet' is not served: {e}"))
+        .ok()
+}
+
 /// Starts a keeper as a process of its own. Called before there are threads.
 fn start_keeper(args: &Args, prepared: Prepared) -> Result<(Keeper, Prepared), String> {
     let failed = |e: std::io::Error| format!("cannot start what keeps the privileges: {e}");
@@ -321,6 +347,10 @@ pub fn serve(
     } = prepared;
     // The zone is read once, while its file can be reached.
     let _ = world::local_zone(0);
+    let plane = open_packets(&config);
+    if plane.is_none() && config.proxies.iter().all(|p| p.mode == model::Mode::Packet) {
+        return Err("nothing else is to be served".into());
+    }
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     let workers = config.global.nbthread.map_or(cores, |n| n as usize);
     let hostname = world::hostname();
@@ -391,6 +421,7 @@ pub fn serve(
     world::let_signals_in();
     set_variables(&process, &config, process.started);
     restore_states(&process, &states, process.start);
+    let packets = plane.and_then(|plane| start_packets(plane, &process));
     let engine = proxy::start_workers(setup, &listeners)
         .map_err(|e| format!("cannot start workers: {e}"))?;
     let rosters = engine.rosters();
@@ -400,6 +431,7 @@ pub fn serve(
         keeper,
         startup: said,
         env: RefCell::new(env),
+        packets: RefCell::new(packets),
         engine: RefCell::new(Some(engine)),
         listeners: RefCell::new(listeners),
         vrrp,

@@ -137,6 +137,11 @@ inline_always int open_flow(struct xdp_md *ctx, const struct packet *p, struct s
 
 	if (service->forward == FORWARD_IPIP) {
 		f->steps = STEP_ENCAP;
+	} else if (service->forward == FORWARD_GRE) {
+		f->steps = STEP_ENCAP | STEP_GRE;
+	} else if (service->forward == FORWARD_GUE) {
+		f->steps = STEP_ENCAP | STEP_GUE;
+		f->dport = be16(service->port_first);
 	} else if (service->forward == FORWARD_DSCP) {
 		copy16(f->dst, server->address);
 		f->steps = STEP_ADDRESSES | STEP_TTL | STEP_DSCP;

@@ -1,6 +1,7 @@
 /* The way of a packet: parse, session, service, server, rewrite, out. */
 #include "flow.h"
 #include "answer.h"
+#include "encap.h"
 #include "icmp.h"
 
 char licence[] SEC("license") = "Dual MIT/GPL";
@@ -51,7 +52,9 @@ inline_always int deliver(struct xdp_md *ctx, const struct packet *p, struct flo
 			t->packets_in += 1;
 			t->bytes_in += bytes;
 		}
-		if (rewrite(ctx, p, f))
+		if (f->steps & STEP_ENCAP && server->hop.ifindex)
+			return encapsulate(ctx, p, f, server);
+		if (f->steps && rewrite(ctx, p, f))
 			return refuse(EVENT_FAILED);
 		if (likely(server->hop.ifindex))
 			return leave(ctx, &server->hop);
@@ -149,6 +152,8 @@ inline_always int goes_on(const struct packet *p, struct flow *f, const struct s
 		return 0;
 	if (likely(server->flags & SERVER_TAKES))
 		return 1;
+	if (server->flags & SERVER_KEEPS && p->key.proto == PROTO_TCP && !begins)
+		return 1;
 	uncount(f);
 	if (p->key.proto != PROTO_TCP || begins)
 		return 0;
@@ -160,7 +165,7 @@ inline_always int goes_on(const struct packet *p, struct flow *f, const struct s
 	return RESET;
 }
 
-SEC("xdp") int mulgil(struct xdp_md *ctx)
+inline_always int forward(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct packet p = {};
@@ -210,4 +215,9 @@ SEC("xdp") int mulgil(struct xdp_md *ctx)
 	if (verdict != RESET)
 		return verdict;
 	return p.key.proto == PROTO_TCP ? answer_reset(ctx, &p) : XDP_DROP;
+}
+
+SEC("xdp") int mulgil(struct xdp_md *ctx)
+{
+	return forward(ctx);
 }

@@ -137,6 +137,16 @@ struct udp {
 	u16 src, dst, len, check;
 } __attribute__((packed, aligned(2)));
 
+struct gre {
+	u16 flags, type;
+} __attribute__((packed, aligned(2)));
+
+/* Generic UDP encapsulation, variant 0 without options (draft-ietf-intarea-gue). */
+struct gue {
+	u8 control, proto;
+	u16 flags;
+} __attribute__((packed, aligned(2)));
+
 struct icmp {
 	u8 type, code;
 	u16 check;

@@ -1,6 +1,6 @@
 /* From a frame to what is known of it. Nothing else reads headers to find out what they are. */
 #pragma once
-#include "tables.h"
+#include "types.h"
 
 struct packet {
 	struct flow_key key;

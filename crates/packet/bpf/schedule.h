@@ -1,6 +1,7 @@
 /* Which server a new session gets. */
 #pragma once
 #include "parse.h"
+#include "tables.h"
 
 /* Servers that one choice looks at when it compares them. */
 #define COMPARED 64

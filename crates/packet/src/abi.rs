@@ -1,4 +1,4 @@
-//! What the programs and we share: `bpf/tables.h` field by field.
+//! What the programs and we share: `bpf/types.h` field by field.
 //!
 //! Addresses are 16 bytes in network order, IPv4 as `::ffff:a.b.c.d`; ports are in network order
 //! where a field does not say otherwise. [`ABI`] names this layout: tables of another are not taken
@@ -101,7 +101,7 @@ pub struct Flow {
 }
 
 /// Bits of [`Flow::state`].
-#[allow(missing_docs)] // see tables.h
+#[allow(missing_docs)] // see types.h
 pub mod flow_state {
     pub const FORWARD: u32 = 1;
     pub const CONFIRMED: u32 = 1 << 1;
@@ -112,7 +112,7 @@ pub mod flow_state {
 }
 
 /// Bits of [`Flow::steps`].
-#[allow(missing_docs)] // see tables.h
+#[allow(missing_docs)] // see types.h
 pub mod step {
     pub const ADDRESSES: u8 = 1;
     pub const TTL: u8 = 1 << 1;
@@ -150,7 +150,7 @@ pub struct Service {
     pub pool_first: Address,
     /// How many; 0: the client's address stays.
     pub pool_size: u32,
-    /// First port of the pool, in our own byte order.
+    /// First port of the pool, or the port of GUE, in our own byte order.
     pub port_first: u16,
     /// Last port of the pool, likewise.
     pub port_last: u16,
@@ -165,16 +165,18 @@ pub struct Service {
 }
 
 /// [`Service::forward`].
-#[allow(missing_docs)] // see tables.h
+#[allow(missing_docs)] // see types.h
 pub mod forward {
     pub const NAT: u8 = 0;
     pub const DSR: u8 = 1;
     pub const IPIP: u8 = 2;
     pub const DSCP: u8 = 3;
+    pub const GRE: u8 = 4;
+    pub const GUE: u8 = 5;
 }
 
 /// [`Service::schedule`].
-#[allow(missing_docs)] // see tables.h
+#[allow(missing_docs)] // see types.h
 pub mod schedule {
     pub const TURN: u8 = 0;
     pub const FLOW: u8 = 1;
@@ -185,7 +187,7 @@ pub mod schedule {
 }
 
 /// [`Service::no_flow`].
-#[allow(missing_docs)] // see tables.h
+#[allow(missing_docs)] // see types.h
 pub mod no_flow {
     pub const DROP: u8 = 0;
     pub const RESET: u8 = 1;
@@ -193,7 +195,7 @@ pub mod no_flow {
 }
 
 /// Values of `vips`: which kinds of service an address has.
-#[allow(missing_docs)] // see tables.h
+#[allow(missing_docs)] // see types.h
 pub mod vip {
     pub const PORT: u32 = 1;
     pub const PROTO: u32 = 2;
@@ -226,10 +228,10 @@ pub struct Server {
 }
 
 /// Bits of [`Server::flags`].
-#[allow(missing_docs)] // see tables.h
+#[allow(missing_docs)] // see types.h
 pub mod server {
     pub const TAKES: u32 = 1;
-    pub const RESETS: u32 = 2;
+    pub const KEEPS: u32 = 2;
 }
 
 /// `struct traffic`.

@@ -1,10 +1,11 @@
 //! The programs and tables in the kernel.
 
 use crate::abi::{Flow, FlowKey, Server, Service, ServiceKey, Settings, Traffic};
-use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// The programs, built from `bpf/` by `cargo xtask bpf`.
@@ -55,6 +56,7 @@ const KEPT: [&str; 10] = [
 /// Loaded programs and their tables.
 pub struct Kernel {
     ebpf: Ebpf,
+    name: &'static str,
 }
 
 macro_rules! table {
@@ -69,9 +71,19 @@ macro_rules! table {
 }
 
 impl Kernel {
-    /// Loads the programs. With `pins`, a folder of a BPF file system, the tables that are kept there
+    /// Loads the balancer's program. With `pins`, a folder of a BPF file system, the tables that are kept there
     /// are taken over, and those that are not are put there.
     pub fn load(sizes: Sizes, pins: Option<&Path>) -> Result<Kernel, Error> {
+        Kernel::load_from(FORWARD, "mulgil", sizes, pins)
+    }
+
+    /// Loads a program with the balancer's tables from another object, for measurements.
+    pub fn load_from(
+        object: &[u8],
+        name: &'static str,
+        sizes: Sizes,
+        pins: Option<&Path>,
+    ) -> Result<Kernel, Error> {
         let mut loader = EbpfLoader::new();
         loader.map_max_entries("flows", sizes.flows);
         if let Some(folder) = pins {
@@ -80,12 +92,12 @@ impl Kernel {
             }
         }
         let mut ebpf = loader
-            .load(FORWARD)
+            .load(object)
             .map_err(|e| because("the packet tables cannot be made", &e))?;
-        program(&mut ebpf)?
+        program(&mut ebpf, name)?
             .load()
             .map_err(|e| because("the packet program cannot be loaded", &e))?;
-        Ok(Kernel { ebpf })
+        Ok(Kernel { ebpf, name })
     }
 
     table!(vips, HashMap<[u8; 16], u32>, "Virtual addresses: bits of [`crate::abi::vip`].");
@@ -113,7 +125,7 @@ impl Kernel {
 
     /// The program for interfaces.
     pub fn program(&mut self) -> Result<&mut Xdp, Error> {
-        program(&mut self.ebpf)
+        program(&mut self.ebpf, self.name)
     }
 
     /// Puts a ring or a list of turns where new sessions look from now on.
@@ -125,6 +137,23 @@ impl Kernel {
             table.set(i, server, 0).map_err(failed)?;
         }
         self.tables()?.set(at, &table, 0).map_err(failed)
+    }
+
+    /// A table that only some object has.
+    pub fn map(&mut self, name: &str) -> Option<&mut Map> {
+        self.ebpf.map_mut(name)
+    }
+
+    /// A table's descriptor.
+    pub(crate) fn descriptor(&self, name: &str) -> Result<OwnedFd, Error> {
+        let map = self.ebpf.map(name);
+        let map = map.ok_or_else(|| Error(format!("the program has no table '{name}'")))?;
+        let data = match map {
+            Map::Array(data) | Map::HashMap(data) => data,
+            _ => return Err(Error(format!("table '{name}' is of another kind"))),
+        };
+        let fd = data.fd().as_fd().try_clone_to_owned();
+        fd.map_err(|e| because(format!("table '{name}'"), &e))
     }
 
     /// A counter of events, over all processors.
@@ -140,8 +169,8 @@ impl Kernel {
 /// `BPF_F_INNER_MAP`: tables of one place may differ in size.
 const INNER_MAP: u32 = 1 << 12;
 
-fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, Error> {
-    let program = ebpf.program_mut("mulgil");
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, Error> {
+    let program = ebpf.program_mut(name);
     let program = program.ok_or_else(|| Error("the object has no program".into()))?;
     program
         .try_into()

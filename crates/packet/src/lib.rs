@@ -5,4 +5,19 @@
 //! to servers, and removes sessions that are over. Nothing here touches a packet.
 
 pub mod abi;
+mod attach;
 pub mod kernel;
+mod netlink;
+mod pins;
+mod plan;
+mod plane;
+pub mod realserver;
+mod ring;
+mod sessions;
+mod table;
+mod thread;
+mod ways;
+
+pub use kernel::{Error, Sizes};
+pub use plane::{Plane, detach, is_wanted};
+pub use thread::Runner;

@@ -11,7 +11,7 @@ use crate::tls::TlsStream;
 use crate::transport::Transport;
 use crate::udp;
 use crate::worker::{Door, Worker, spawn_session};
-use model::{Address, Bind, Config};
+use model::{Address, Bind, Config, Mode};
 use rules::action::{Effects, run};
 use rules::{Ctx, NoTrace, Rule, SessionInfo, StreamInfo, Vars, Verdict};
 use state::stick::Tracked;
@@ -192,7 +192,8 @@ pub fn bind_all(
     let mut errors = Vec::new();
     for (at, proxy) in config.proxies.iter().enumerate() {
         let mut binds = (0..).map_while(|index| Wanted::at(config, at, index));
-        while let Some(wanted) = binds.next().filter(|_| !proxy.disabled) {
+        let here = !proxy.disabled && proxy.mode != Mode::Packet;
+        while let Some(wanted) = binds.next().filter(|_| here) {
             let bind = wanted.bind;
             let mut sessions = Arc::default();
             let socket = match kept.remove(&bind.address) {

@@ -320,6 +320,18 @@ impl Backend {
         self.active.load().members.len()
     }
 
+    /// Those servers in the order of their turns, one round of it: indices of [`Backend::servers`].
+    pub fn turns(&self) -> Vec<u32> {
+        let active = self.active.load();
+        let round = active.wheel.len() as u64;
+        (0..round).filter_map(|n| active.wheel.at(n)).collect()
+    }
+
+    /// The same servers in the order of the configuration.
+    pub fn choosable(&self) -> Vec<u32> {
+        self.active.load().members.clone()
+    }
+
     /// The sum of their weights.
     pub fn total_weight(&self) -> u64 {
         self.active.load().total_weight

@@ -76,6 +76,12 @@ impl Gauge {
         self.max.load(Relaxed)
     }
 
+    /// What somebody else has counted.
+    pub fn set(&self, n: u64) {
+        self.now.store(n, Relaxed);
+        self.max.fetch_max(n, Relaxed);
+    }
+
     /// Forgets the largest.
     pub fn clear_max(&self) {
         self.max.store(self.now(), Relaxed);
@@ -143,6 +149,11 @@ pub struct Rate {
 impl Rate {
     /// One event at `now_ms`; only the owning worker may.
     pub fn event(&self, now_ms: u64) {
+        self.events(now_ms, 1);
+    }
+
+    /// Several events at `now_ms`; only the owning worker may.
+    pub fn events(&self, now_ms: u64, count: u64) {
         let second = now_ms / 1000;
         let at = self.second.load(Relaxed);
         if at != second {
@@ -155,7 +166,7 @@ impl Rate {
             self.current.store(0, Relaxed);
             self.second.store(second, Relaxed);
         }
-        let n = self.current.load(Relaxed) + 1;
+        let n = self.current.load(Relaxed) + count;
         self.current.store(n, Relaxed);
         if n > self.max.load(Relaxed) {
             self.max.store(n, Relaxed);

@@ -92,7 +92,12 @@ impl Generation {
     /// A frontend that is new or was changed.
     fn frontend_of(&self, proxy: &Arc<Proxy>, process: &Process) -> Arc<Frontend> {
         let live = self.frontend(&proxy.name).map(|f| Arc::clone(f.live()));
-        Frontend::new(Arc::clone(proxy), live, process.workers, process.maxconn())
+        Frontend::new(
+            Arc::clone(proxy),
+            live,
+            process.writers(),
+            process.maxconn(),
+        )
     }
 
     /// A backend that is new or was changed.
@@ -116,12 +121,18 @@ impl Generation {
             }
             None => {
                 let uid = process.uid();
-                Arc::new(Server::new(uid, &proxy.name, settings, process.workers))
+                Arc::new(Server::new(uid, &proxy.name, settings, process.writers()))
             }
         };
         let servers = side.servers.iter().map(server).collect();
         let live = old.map(|b| Arc::clone(b.live()));
-        Backend::new(Arc::clone(proxy), servers, live, process.workers, fullconn)
+        Backend::new(
+            Arc::clone(proxy),
+            servers,
+            live,
+            process.writers(),
+            fullconn,
+        )
     }
 
     /// A backend by name.

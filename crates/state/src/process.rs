@@ -218,6 +218,16 @@ impl Process {
         self.stopping.store(true, Relaxed);
     }
 
+    /// Who may count: the workers, and whoever reads what the kernel counted.
+    pub(crate) fn writers(&self) -> usize {
+        self.workers + 1
+    }
+
+    /// The place in [`PerWorker`] of what the kernel counted.
+    pub fn kernel_writer(&self) -> usize {
+        self.workers
+    }
+
     /// A server's state has changed since `before`: the schedulers and the logs are told.
     pub fn changed(
         &self,

@@ -5,6 +5,7 @@ mod certificates;
 mod conversation;
 mod limits;
 mod malformed;
+mod packets;
 mod process;
 mod resolvers;
 mod servers;
@@ -68,6 +69,7 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         conversation::COMMANDS,
         limits::COMMANDS,
         malformed::COMMANDS,
+        packets::COMMANDS,
         process::COMMANDS,
         resolvers::COMMANDS,
         servers::COMMANDS,

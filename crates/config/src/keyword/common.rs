@@ -141,15 +141,16 @@ pub(super) static COMMON: &[Keyword] = &[
     keyword!(
         "mode",
         ALL,
-        "http|tcp|udp",
+        "http|tcp|udp|packet",
         "http",
-        "what is spoken",
+        "what is spoken, or packets in the kernel",
         |d, l| {
-            l.exactly(1, "http, tcp or udp")?;
+            l.exactly(1, "http, tcp, udp or packet")?;
             d.mode = match l.arg(0) {
                 "http" => Mode::Http,
                 "tcp" => Mode::Tcp,
                 "udp" => Mode::Udp,
+                "packet" => Mode::Packet,
                 "health" => return l.fail(
                     0,
                     "'mode health' is gone from the language: use 'http-request return status 200'",
@@ -163,7 +164,7 @@ pub(super) static COMMON: &[Keyword] = &[
                         ),
                     );
                 }
-                other => return l.fail(0, near("mode", other, &["http", "tcp", "udp"])),
+                other => return l.fail(0, near("mode", other, &["http", "tcp", "udp", "packet"])),
             };
             Ok(())
         }
@@ -188,7 +189,7 @@ pub(super) static COMMON: &[Keyword] = &[
 ];
 
 /// Timeouts and where they mean something.
-const TIMEOUTS: [(&str, u8); 12] = [
+const TIMEOUTS: [(&str, u8); 16] = [
     ("timeout check", BACK),
     ("timeout client", FRONT),
     ("timeout client-fin", FRONT),
@@ -197,6 +198,10 @@ const TIMEOUTS: [(&str, u8); 12] = [
     ("timeout http-keep-alive", ALL),
     ("timeout http-request", ALL),
     ("timeout queue", BACK),
+    ("timeout session", BACK),
+    ("timeout session-fin", BACK),
+    ("timeout session-syn", BACK),
+    ("timeout session-udp", BACK),
     ("timeout server", BACK),
     ("timeout server-fin", BACK),
     ("timeout tarpit", ALL),
@@ -243,6 +248,10 @@ fn timeout_value(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         "queue" => &mut t.queue,
         "server" => &mut t.server,
         "server-fin" => &mut t.server_fin,
+        "session" => &mut t.session,
+        "session-fin" => &mut t.session_fin,
+        "session-syn" => &mut t.session_syn,
+        "session-udp" => &mut t.session_udp,
         "tarpit" => &mut t.tarpit,
         _ => &mut t.tunnel,
     };

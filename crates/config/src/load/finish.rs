@@ -1,6 +1,7 @@
 //! What must hold in the end, and drafts into proxies.
 
 use super::Loader;
+use super::packet;
 use super::servers::{self, Finding};
 use crate::diag::Severity;
 use crate::draft::{Draft, ErrorLine, sections};
@@ -35,6 +36,7 @@ impl Loader<'_> {
             .filter(|d| d.has_back())
             .map(|d| (Arc::clone(&d.name), (d.mode, Arc::clone(&d.origin))))
             .collect();
+        let families = packet::families(&drafts);
         self.check_ids(&drafts);
         self.tables(&drafts);
         self.machines_resolvers();
@@ -44,7 +46,12 @@ impl Loader<'_> {
         for (draft, id) in drafts.iter_mut().zip(ids) {
             self.check_references(draft, &modes);
             self.check_servers(draft, &tracked);
-            self.check_timeouts(draft);
+            if draft.mode == Mode::Packet {
+                self.fit_packets(draft, &families);
+            } else {
+                self.check_timeouts(draft);
+                self.refuse_packet_words(draft);
+            }
             self.fit_mode(draft);
             self.fit_sockets(draft);
             self.check_effects(draft);

@@ -34,6 +34,9 @@ impl System for Text {
     fn server(&self, _: &str, words: &[&str]) -> Result<model::Server, String> {
         config::server_from_words(words, self)
     }
+    fn packets(&self, _: admin::Packets) -> Option<String> {
+        None
+    }
     fn listen(&self, _: &str, _: Listen) {}
     fn reload(&self) -> Result<String, String> {
         Err("nothing to read\n".into())

@@ -1,0 +1,50 @@
+//! The packet plane: its sessions and what it counted.
+
+use super::Command;
+use crate::cli::{Packets, Said, World};
+use model::CliLevel;
+
+pub(super) static COMMANDS: &[Command] = &[
+    Command::new(
+        &["show", "flows"],
+        "show flows [text]*",
+        "report the sessions of the packet plane, those only that have all of these texts in their line",
+        CliLevel::Operator,
+        |_, w, a, _| {
+            listed(w, |lines| {
+                let wanted = lines
+                    .lines()
+                    .filter(|l| a.iter().all(|text| l.contains(text)));
+                wanted.map(|l| format!("{l}\n")).collect()
+            })
+        },
+    ),
+    Command::new(
+        &["show", "flows", "count"],
+        "show flows count",
+        "report the number of sessions of the packet plane",
+        CliLevel::Operator,
+        |_, w, _, _| listed(w, |lines| format!("{}\n", lines.lines().count())),
+    ),
+    Command::new(
+        &["show", "packets"],
+        "show packets",
+        "report what became of packets that were not simply passed on",
+        CliLevel::Operator,
+        |_, w, _, _| match w.system.packets(Packets::Events) {
+            Some(lines) => Said::data(lines),
+            None => none(),
+        },
+    ),
+];
+
+fn listed(w: &World<'_>, show: impl FnOnce(&str) -> String) -> Said {
+    match w.system.packets(Packets::Sessions) {
+        Some(lines) => Said::data(show(&lines)),
+        None => none(),
+    }
+}
+
+fn none() -> Said {
+    Said::fault("No proxy in 'mode packet' is served.")
+}

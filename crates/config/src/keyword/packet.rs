@@ -1,0 +1,142 @@
+//! Keywords of packet mode.
+
+use super::{Keyword, keyword, near};
+use crate::diag::Fault;
+use crate::draft::sections::*;
+use crate::draft::{Draft, Line};
+use crate::units;
+use model::{Forward, NoFlow, Pool};
+use std::net::IpAddr;
+
+/// Keywords of backends in packet mode.
+pub(super) static PACKET_KEYWORDS: &[Keyword] = &[
+    keyword!(
+        "forward",
+        BACK,
+        "nat [source ADDRESS[-ADDRESS]] | dsr | tunnel ipip|gre|gue [port N] | dscp N",
+        "nat",
+        "what is changed in packets on their way to a server",
+        forward
+    ),
+    keyword!(
+        "no-flow",
+        BACK,
+        "drop|reset|hash",
+        "reset",
+        "what becomes of a TCP packet that belongs to no session and begins none",
+        |d, l| {
+            l.exactly(1, "drop, reset or hash")?;
+            d.back.packets.no_flow = match l.arg(0) {
+                "drop" => NoFlow::Drop,
+                "reset" => NoFlow::Reset,
+                "hash" => NoFlow::Hash,
+                other => return l.fail(0, near("answer", other, &["drop", "reset", "hash"])),
+            };
+            Ok(())
+        }
+    ),
+];
+
+/// The registered port of generic UDP encapsulation.
+const GUE_PORT: u16 = 6080;
+
+fn forward(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
+    let (forward, words) = match (l.arg(0), l.arg(1)) {
+        ("nat", "") => (Forward::Nat(None), 1),
+        ("nat", "source") => {
+            let pool = l.map(2, pool(l.arg(2)))?;
+            (Forward::Nat(Some(pool)), 3)
+        }
+        ("nat", other) => return l.fail(1, near("word after 'nat'", other, &["source"])),
+        ("dsr", _) => (Forward::Dsr, 1),
+        ("tunnel", "ipip") => (Forward::Ipip, 2),
+        ("tunnel", "gre") => (Forward::Gre, 2),
+        ("tunnel", "gue") if l.arg(2) == "port" => {
+            let port = l.map(3, units::number(l.arg(3), 1, 65535))?;
+            (Forward::Gue(port as u16), 4)
+        }
+        ("tunnel", "gue") => (Forward::Gue(GUE_PORT), 2),
+        ("tunnel", "") => {
+            return l.fail(0, "'tunnel' wants its kind after it: ipip, gre or gue");
+        }
+        ("tunnel", other) => return l.fail(1, near("tunnel", other, &["ipip", "gre", "gue"])),
+        ("dscp", _) => {
+            let point = l.map(1, units::number(l.arg(1), 1, 63))?;
+            (Forward::Dscp(point as u8), 2)
+        }
+        ("", _) => return l.fail(0, "'forward' wants a way: nat, dsr, tunnel or dscp"),
+        (other, _) => {
+            let ways = ["nat", "dsr", "tunnel", "dscp"];
+            return l.fail(0, near("way to forward", other, &ways));
+        }
+    };
+    if l.args().len() > words {
+        return l.fail(
+            words,
+            format!(
+                "'{}' is one word too many for 'forward': remove it",
+                l.arg(words)
+            ),
+        );
+    }
+    d.back.packets.forward = forward;
+    Ok(())
+}
+
+/// `ADDRESS` or `ADDRESS-ADDRESS`.
+fn pool(text: &str) -> Result<Pool, String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let address = |text: &str| {
+        text.trim_matches(['[', ']'])
+            .parse::<IpAddr>()
+            .map_err(|_| {
+                format!("'{text}' is no address: a pool is 10.0.0.200-10.0.0.215 for example")
+            })
+    };
+    let (first, last) = (address(first)?, address(last)?);
+    let distance = match (first, last) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => u128::from(u32::from(b)).checked_sub(u32::from(a).into()),
+        (IpAddr::V6(a), IpAddr::V6(b)) => u128::from(b).checked_sub(a.into()),
+        _ => return Err(format!("'{text}' has addresses of two families: use one")),
+    };
+    let Some(distance) = distance else {
+        return Err(format!(
+            "pool '{text}' is empty: write the lower address first"
+        ));
+    };
+    // The last four bytes are counted up in the kernel.
+    let low = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => u32::from(ip),
+        IpAddr::V6(ip) => u128::from(ip) as u32,
+    };
+    if distance >= 65_536 || low(last) < low(first) {
+        return Err(format!(
+            "pool '{text}' is too large: at most 65536 addresses"
+        ));
+    }
+    Ok(Pool {
+        first,
+        size: distance as u32 + 1,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pool;
+
+    #[test]
+    fn pools_are_addresses_from_first_to_last() {
+        assert_eq!(pool("10.0.0.200-10.0.0.215").expect("a pool").size, 16);
+        assert_eq!(pool("10.0.0.200").expect("a pool").size, 1);
+        assert_eq!(pool("fd00::1-fd00::ff").expect("a pool").size, 255);
+        for wrong in [
+            "",
+            "10.0.0.9-10.0.0.8",
+            "10.0.0.1-fd00::1",
+            "x",
+            "10.0.0.0-10.2.0.0",
+        ] {
+            assert!(pool(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! What must hold in packet mode, where no connection ends here and nothing is read of its content.
+
+use super::Loader;
+use crate::diag::Severity;
+use crate::draft::Draft;
+use model::{Address, Balance, Forward, Host, Mode, PortSpec, SessionTimeouts, Transport};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Whether the virtual addresses of each packet backend must be of IPv6; `None` where any will do.
+pub(super) type Families = HashMap<Arc<str>, Option<bool>>;
+
+/// Of all backends in packet mode.
+pub(super) fn families(drafts: &[Draft]) -> Families {
+    let packet = drafts
+        .iter()
+        .filter(|d| d.mode == Mode::Packet && d.has_back());
+    packet
+        .map(|d| (Arc::clone(&d.name), family_of(d)))
+        .collect()
+}
+
+fn family_of(draft: &Draft) -> Option<bool> {
+    match draft.back.packets.forward {
+        // The packet inside may be of another family, and who only changes links sees none.
+        Forward::Ipip | Forward::Gre | Forward::Gue(_) | Forward::Dsr => None,
+        Forward::Nat(_) | Forward::Dscp(_) => {
+            draft.back.servers.iter().find_map(|s| is_ipv6(&s.address))
+        }
+    }
+}
+
+fn is_ipv6(address: &Address) -> Option<bool> {
+    match address {
+        Address::Inet {
+            host: Host::Ip(ip), ..
+        } => Some(ip.is_ipv6()),
+        Address::Inet {
+            host: Host::Any6, ..
+        } => Some(true),
+        _ => None,
+    }
+}
+
+impl Loader<'_> {
+    /// Checks a proxy in packet mode, and gives its sessions their timeouts.
+    pub(super) fn fit_packets(&mut self, draft: &mut Draft, families: &Families) {
+        self.refuse_rules(draft);
+        if draft.has_front() {
+            self.check_binds(draft, families);
+        }
+        if draft.has_back() {
+            self.check_packet_servers(draft);
+            let default = SessionTimeouts::default();
+            let t = &draft.timeouts;
+            draft.back.packets.timeouts = SessionTimeouts {
+                established: t.session.unwrap_or(default.established),
+                syn: t.session_syn.unwrap_or(default.syn),
+                fin: t.session_fin.unwrap_or(default.fin),
+                udp: t.session_udp.unwrap_or(default.udp),
+            };
+        }
+    }
+
+    /// Words of packet mode where connections end here.
+    pub(super) fn refuse_packet_words(&mut self, draft: &Draft) {
+        for word in ["forward", "no-flow"] {
+            if let Some(place) = draft.marks.get(word) {
+                let message = format!(
+                    "'{word}' is for 'mode packet', which '{}' is not in: set that mode, or remove it",
+                    draft.name
+                );
+                self.at(place, Severity::Error, message);
+            }
+        }
+        let packets = |t| {
+            matches!(t, Some(Transport::Any))
+                || draft.mode != Mode::Udp && matches!(t, Some(Transport::Udp))
+        };
+        let mut binds = draft.front.binds.iter();
+        if let Some(bind) = binds.find(|b| packets(b.options.transport)) {
+            let message = format!(
+                "the 'bind' at {} serves datagrams or packets, which is for 'mode packet': set that mode",
+                bind.origin
+            );
+            self.at(&draft.place, Severity::Error, message);
+        }
+    }
+
+    /// Nothing that reads or answers what connections carry can be done to packets.
+    fn refuse_rules(&mut self, draft: &Draft) {
+        let name = &draft.name;
+        let words = [
+            ("http-request", !draft.http_request.is_empty()),
+            ("http-response", !draft.http_response.is_empty()),
+            ("http-after-response", !draft.http_after_response.is_empty()),
+            ("tcp-request content", !draft.tcp_request_content.is_empty()),
+            (
+                "tcp-response content",
+                !draft.tcp_response_content.is_empty(),
+            ),
+            (
+                "tcp-request connection",
+                !draft.front.tcp_request_connection.is_empty(),
+            ),
+            (
+                "tcp-request session",
+                !draft.front.tcp_request_session.is_empty(),
+            ),
+            ("use_backend", !draft.front.switches.is_empty()),
+            ("use-server", !draft.back.use_server.is_empty()),
+            ("cookie", draft.back.cookie.is_some()),
+            ("compression", draft.http.compression.is_some()),
+            ("stats", draft.stats.is_some()),
+            ("source", draft.back.source.is_some()),
+        ];
+        for (word, _) in words.into_iter().filter(|(_, there)| *there) {
+            let message = format!(
+                "'{word}' cannot be done in '{name}', which is in 'mode packet': no connection ends here; use 'mode tcp' or 'http', or remove it"
+            );
+            let place = draft.marks.get(word).unwrap_or(&draft.place);
+            self.at(place, Severity::Error, message);
+        }
+    }
+
+    fn check_binds(&mut self, draft: &Draft, families: &Families) {
+        let name = &draft.name;
+        if draft.front.binds.is_empty() && !draft.disabled {
+            let message = format!("'{name}' has no 'bind' line, so no packet is for it: add one");
+            self.at(&draft.place, Severity::Warning, message);
+        }
+        let backend = match &draft.front.default_backend {
+            None if draft.has_back() => Some(name),
+            named => named.as_ref(),
+        };
+        let Some(backend) = backend else {
+            let message =
+                format!("'{name}' leads nowhere: add 'default_backend' with a backend's name");
+            self.at(&draft.place, Severity::Error, message);
+            return;
+        };
+        let family = families.get(backend).copied().flatten();
+        for bind in &draft.front.binds {
+            let (address, options) = (&bind.address, &bind.options);
+            let wrong = if !matches!(address, Address::Inet { .. }) {
+                "packets have IP addresses: name one".to_string()
+            } else if options.tls.is_some() || options.accept_proxy {
+                "'ssl' and 'accept-proxy' are for connections that end here: remove them"
+                    .to_string()
+            } else if family.is_some_and(|wanted| is_ipv6(address).is_some_and(|six| six != wanted))
+            {
+                format!(
+                    "its address is of another family than the servers of '{backend}': use a backend for each"
+                )
+            } else {
+                continue;
+            };
+            let message = format!("the 'bind' at {}: {wrong}", bind.origin);
+            self.at(&draft.place, Severity::Error, message);
+        }
+    }
+
+    fn check_packet_servers(&mut self, draft: &Draft) {
+        let name = &draft.name;
+        let readable = match &draft.back.balance {
+            Balance::Uri { .. } => Some("uri"),
+            Balance::UrlParam { .. } => Some("url_param"),
+            Balance::Header { .. } => Some("hdr"),
+            Balance::RdpCookie { .. } => Some("rdp-cookie"),
+            Balance::Hash(_) => Some("hash"),
+            Balance::Maglev(by) if !by.is_empty() => Some("maglev with expressions"),
+            Balance::Sticky => Some("sticky"),
+            Balance::ResponseTime => Some("response-time"),
+            Balance::Fastest => Some("fastest"),
+            Balance::Bandwidth => Some("bandwidth"),
+            _ => None,
+        };
+        if let Some(kind) = readable {
+            let message = format!(
+                "'balance {kind}' needs what connections carry or how long they take, which 'mode packet' of '{name}' does not see: use roundrobin, leastconn, source, maglev, random or first"
+            );
+            let place = draft.marks.get("balance").unwrap_or(&draft.place);
+            self.at(place, Severity::Error, message);
+        }
+        let family = family_of(draft);
+        let pool = match draft.back.packets.forward {
+            Forward::Nat(pool) => pool,
+            _ => None,
+        };
+        for server in &draft.back.servers {
+            let wrong = match &server.address {
+                Address::Inet {
+                    port: PortSpec::Offset(_),
+                    ..
+                } => {
+                    "has a port relative to the client's: name a port, or none for the client's own"
+                }
+                Address::Inet {
+                    host: Host::Ip(ip), ..
+                } if ip.is_loopback() => "is this machine's own: packets cannot be sent there",
+                Address::Inet {
+                    host: Host::Ip(ip), ..
+                } if pool.is_some_and(|p| p.first.is_ipv6() != ip.is_ipv6()) => {
+                    "is of another family than the pool: use one of the same"
+                }
+                Address::Inet {
+                    host: Host::Ip(ip), ..
+                } if family.is_some_and(|f| f != ip.is_ipv6()) => {
+                    "is of another family than the first: use a backend for each"
+                }
+                Address::Inet {
+                    host: Host::Ip(_) | Host::Name(_),
+                    ..
+                } if server.tls.is_some() || server.send_proxy.is_some() => {
+                    "has 'ssl' or 'send-proxy', which are for connections that begin here: remove it"
+                }
+                Address::Inet {
+                    host: Host::Ip(_) | Host::Name(_),
+                    ..
+                } => continue,
+                _ => "is no address that packets can be sent to: name an IP address",
+            };
+            let message = format!("server '{name}/{}' {wrong}", server.name);
+            self.at(&draft.place, Severity::Error, message);
+        }
+        let fixed = |a: &Address| {
+            matches!(
+                a,
+                Address::Inet {
+                    port: PortSpec::Fixed(_),
+                    ..
+                }
+            )
+        };
+        let mut servers = draft.back.servers.iter();
+        if !draft.back.packets.forward.is_nat()
+            && servers.any(|s| fixed(&s.address) && s.check.is_none())
+        {
+            let message = format!(
+                "ports of servers in '{name}' have no effect: this way to forward keeps the client's; leave them out"
+            );
+            self.at(&draft.place, Severity::Warning, message);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! `mode packet`: what the kernel does with packets.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// What `bind … proto` names beside the protocols of connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Transport {
+    Tcp,
+    Udp,
+    /// Every protocol and port of the address.
+    Any,
+}
+
+/// Addresses from first to last, both of one family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// The lowest.
+    pub first: IpAddr,
+    /// How many; at most 65,536.
+    pub size: u32,
+}
+
+/// `forward`: what is changed in packets on their way to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forward {
+    /// The destination; with a pool the source too.
+    Nat(Option<Pool>),
+    /// The destination on the link only.
+    Dsr,
+    /// Nothing: the packet goes inside another, IP in IP (RFC 2003, RFC 2473).
+    Ipip,
+    /// The same inside GRE (RFC 2784).
+    Gre,
+    /// The same inside UDP to this port (generic UDP encapsulation, variant 0).
+    Gue(u16),
+    /// The destination, and this code point from which the server knows the virtual address.
+    Dscp(u8),
+}
+
+impl Default for Forward {
+    fn default() -> Self {
+        Forward::Nat(None)
+    }
+}
+
+impl Forward {
+    /// Whether answers come back this way and are turned back.
+    pub fn is_nat(&self) -> bool {
+        matches!(self, Forward::Nat(_))
+    }
+}
+
+/// `no-flow`: what becomes of a TCP packet that belongs to no session and begins none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum NoFlow {
+    #[default]
+    Drop,
+    Reset,
+    /// It is given a server like one that begins a session.
+    Hash,
+}
+
+/// How long sessions without packets are remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionTimeouts {
+    /// `timeout session`: established.
+    pub established: Duration,
+    /// `timeout session-syn`: while they begin.
+    pub syn: Duration,
+    /// `timeout session-fin`: after their end.
+    pub fin: Duration,
+    /// `timeout session-udp`: everything but TCP.
+    pub udp: Duration,
+}
+
+impl Default for SessionTimeouts {
+    fn default() -> Self {
+        SessionTimeouts {
+            established: Duration::from_secs(15 * 60),
+            syn: Duration::from_secs(30),
+            fin: Duration::from_secs(30),
+            udp: Duration::from_secs(60),
+        }
+    }
+}
+
+/// What a backend in packet mode does.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Packets {
+    /// `forward`.
+    pub forward: Forward,
+    /// `no-flow`.
+    pub no_flow: NoFlow,
+    /// `timeout session…`.
+    pub timeouts: SessionTimeouts,
+}

@@ -1,0 +1,177 @@
+//! `mulgil server-setup`: the other side of packet mode.
+
+use packet::realserver::{Kind, set_up, undo};
+use std::net::IpAddr;
+
+const USAGE: &str = "\
+usage: mulgil server-setup dsr|tunnel|dscp --vip ADDRESS [--vip ADDRESS]* [--dscp N] [--port N] [--undo]
+       mulgil server-setup dsr|tunnel|dscp --vip ADDRESS --print windows
+";
+
+#[derive(Debug, PartialEq, Eq)]
+struct Wanted {
+    kind: Kind,
+    vips: Vec<IpAddr>,
+    undo: bool,
+    print: bool,
+}
+
+/// Runs it; the exit status.
+pub fn main(args: &[String]) -> i32 {
+    let wanted = match parse(args) {
+        Ok(wanted) => wanted,
+        Err(message) => {
+            eprint!("error: {message}\n{USAGE}");
+            return 1;
+        }
+    };
+    if wanted.print {
+        print!("{}", windows(&wanted));
+        return 0;
+    }
+    for vip in &wanted.vips {
+        let result = if wanted.undo {
+            undo(wanted.kind, *vip)
+        } else {
+            set_up(wanted.kind, *vip)
+        };
+        if let Err(e) = result {
+            eprintln!("error: {e}");
+            return 1;
+        }
+    }
+    0
+}
+
+fn parse(args: &[String]) -> Result<Wanted, String> {
+    let mut args = args.iter();
+    let kind = args.next().map_or("", String::as_str);
+    let (mut point, mut port) = (None, None);
+    let mut wanted = Wanted {
+        kind: Kind::Dsr,
+        vips: Vec::new(),
+        undo: false,
+        print: false,
+    };
+    while let Some(arg) = args.next() {
+        let mut value = |what: &str| {
+            args.next()
+                .ok_or_else(|| format!("'{arg}' wants {what} after it"))
+        };
+        match arg.as_str() {
+            "--vip" => {
+                let text = value("an address")?;
+                let vip = text.parse::<IpAddr>();
+                wanted
+                    .vips
+                    .push(vip.map_err(|_| format!("'{text}' is no address"))?);
+            }
+            "--dscp" => {
+                let text = value("a code point")?;
+                let n = text.parse::<u8>().ok().filter(|n| (1..64).contains(n));
+                point = Some(n.ok_or_else(|| format!("'{text}' is no code point from 1 to 63"))?);
+            }
+            "--port" => {
+                let text = value("a UDP port")?;
+                let n = text.parse::<u16>().ok().filter(|n| *n > 0);
+                port = Some(n.ok_or_else(|| format!("'{text}' is no port from 1 to 65535"))?);
+            }
+            "--undo" => wanted.undo = true,
+            "--print" => match value("'windows'")?.as_str() {
+                "windows" => wanted.print = true,
+                other => return Err(format!("no steps for '{other}' are known: use windows")),
+            },
+            other => return Err(format!("unknown argument '{other}'")),
+        }
+    }
+    if port.is_some() && kind != "tunnel" {
+        return Err(format!("'--port' is for 'tunnel', not for '{kind}'"));
+    }
+    wanted.kind = match (kind, point) {
+        ("dsr", None) => Kind::Dsr,
+        ("tunnel", None) => Kind::Tunnel(port.unwrap_or(6080)),
+        ("dscp", Some(point)) => Kind::Dscp(point),
+        ("dscp", None) => {
+            return Err(
+                "'dscp' wants '--dscp N', the number of the balancer's 'forward dscp N'".into(),
+            );
+        }
+        ("dsr" | "tunnel", Some(_)) => {
+            return Err(format!("'--dscp' is for 'dscp', not for '{kind}'"));
+        }
+        ("", _) => return Err("which kind of forwarding is it for: dsr, tunnel or dscp?".into()),
+        (other, _) => return Err(format!("unknown kind '{other}': use dsr, tunnel or dscp")),
+    };
+    if wanted.vips.is_empty() {
+        return Err("'--vip' with the virtual address is missing".into());
+    }
+    Ok(wanted)
+}
+
+/// The steps for a Windows server: the KM-TEST loopback adapter takes the address, and the weak host
+/// model lets it be answered from.
+fn windows(wanted: &Wanted) -> String {
+    let mut out = String::from(
+        "# As administrator. First add the 'Microsoft KM-TEST Loopback Adapter' in the Device Manager\n\
+         # (Action, Add legacy hardware, Network adapters), and rename it to 'loopback'.\n",
+    );
+    for vip in &wanted.vips {
+        let line = match vip {
+            IpAddr::V4(_) => {
+                format!("netsh interface ipv4 add address \"loopback\" {vip} 255.255.255.255\n")
+            }
+            IpAddr::V6(_) => format!("netsh interface ipv6 add address \"loopback\" {vip}/128\n"),
+        };
+        out.push_str(&line);
+    }
+    out.push_str(
+        "netsh interface ipv4 set interface \"loopback\" weakhostreceive=enabled weakhostsend=enabled\n\
+         netsh interface ipv4 set interface \"Ethernet\" weakhostreceive=enabled\n",
+    );
+    if wanted.kind != Kind::Dsr {
+        out.push_str("# Windows takes neither tunnels of this kind nor DSCP back by itself: use 'forward dsr' or 'nat' for it.\n");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(line: &str) -> Result<Wanted, String> {
+        parse(
+            &line
+                .split_whitespace()
+                .map(str::to_string)
+                .collect::<Vec<_>>(),
+        )
+    }
+
+    #[test]
+    fn arguments_are_read() {
+        let wanted =
+            run("dscp --vip 203.0.113.10 --vip 2001:db8::1 --dscp 10 --undo").expect("valid");
+        assert_eq!(
+            (wanted.kind, wanted.vips.len(), wanted.undo),
+            (Kind::Dscp(10), 2, true)
+        );
+        assert_eq!(run("dsr --vip 192.0.2.1").expect("valid").kind, Kind::Dsr);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_said() {
+        for wrong in [
+            "",
+            "dsr",
+            "dsr --vip",
+            "dsr --vip x",
+            "dscp --vip 192.0.2.1",
+            "dscp --vip 192.0.2.1 --dscp 64",
+            "ipip --vip 192.0.2.1",
+            "dsr --vip 192.0.2.1 --dscp 3",
+            "dsr --vip 192.0.2.1 --print mac",
+        ] {
+            assert!(run(wrong).is_err(), "{wrong}");
+        }
+    }
+}

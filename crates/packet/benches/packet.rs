@@ -1,0 +1,199 @@
+//! What a packet costs, by BPF_PROG_TEST_RUN: nanoseconds per packet, the least of interleaved runs.
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use aya::maps::Array;
+use aya::programs::{TestRun as _, TestRunOptions};
+use common::*;
+use packet::abi::{Service, forward};
+use packet::kernel::{Kernel, Sizes};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../bpf/bench.bpf.o");
+
+/// `struct template` of `bpf/bench.bpf.c`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Template {
+    bytes: [u8; 80],
+    frame: u32,
+    vary: u32,
+    rounds: u32,
+    pad: u32,
+}
+
+// SAFETY: integers without padding; any bytes are a value.
+unsafe impl aya::Pod for Template {}
+
+struct Case {
+    name: String,
+    bench: Bench,
+    frame: Vec<u8>,
+    vary: bool,
+    /// Nanoseconds at most, where there is a promise.
+    bar: Option<u32>,
+    best: f64,
+}
+
+const ROUNDS: u32 = 200_000;
+const RUNS: usize = 15;
+
+fn load(program: &'static str) -> Bench {
+    Bench(Kernel::load_from(OBJECT, program, Sizes { flows: 1 << 20 }, None).expect("it loads"))
+}
+
+impl Case {
+    fn run(&mut self) {
+        let mut bytes = [0; 80];
+        bytes.copy_from_slice(&self.frame[..80]);
+        let template = Template {
+            bytes,
+            frame: self.frame.len() as u32,
+            vary: self.vary.into(),
+            rounds: 0,
+            pad: 0,
+        };
+        if self.vary {
+            // Sessions of the run before would be hits.
+            let keys: Vec<_> = self
+                .bench
+                .0
+                .flows()
+                .expect("flows")
+                .keys()
+                .flatten()
+                .collect();
+            let mut flows = self.bench.0.flows().expect("flows");
+            keys.iter().for_each(|k| drop(flows.remove(k)));
+        }
+        let map = self.bench.0.map("template").expect("there");
+        let mut map: Array<_, Template> = Array::try_from(map).expect("an array");
+        map.set(0, template, 0).expect("fits");
+        let mut out = vec![0; 2048];
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(&self.frame);
+        options.data_out = Some(&mut out);
+        options.repeat = if self.vary { ROUNDS / 10 } else { ROUNDS };
+        let result = self.bench.0.program().expect("loaded").test_run(options);
+        let took = result.expect("it runs").duration.as_nanos() as f64;
+        self.best = self.best.min(took);
+    }
+}
+
+fn main() {
+    // `cargo test` runs this, too, and wants no figures.
+    if !std::env::args().any(|a| a == "--bench") {
+        return;
+    }
+    if bench().is_none() {
+        return;
+    }
+    let four = (
+        "198.51.100.7:40000",
+        "203.0.113.10:80",
+        "10.0.0.11:8080",
+        "10.0.0.1",
+    );
+    let six = (
+        "[2001:db8:1::7]:40000",
+        "[2001:db8:2::10]:80",
+        "[fd00::11]:8080",
+        "fd00::1",
+    );
+    let mut cases = Vec::new();
+    let empty = tcp(four.0, four.1, ACK, &[0; 40]).bytes();
+    let mut add = |name: &str, bench: Bench, frame: Vec<u8>, vary, bar| {
+        let (name, best) = (name.to_string(), f64::MAX);
+        cases.push(Case {
+            name,
+            bench,
+            frame,
+            vary,
+            bar,
+            best,
+        });
+    };
+    add("the wrapper alone", load("nothing"), empty, false, None);
+    for (family, (client, vip, server, ours)) in [("IPv4", four), ("IPv6", six)] {
+        let pool = Service {
+            pool_first: packet::abi::address(ip(ours)),
+            pool_size: 4,
+            port_first: 1024,
+            port_last: 65535,
+            ..Service::default()
+        };
+        let way = |forward| Service {
+            forward,
+            dscp: 10,
+            ..Service::default()
+        };
+        let ways = [
+            ("nat", way(forward::NAT), 420),
+            ("full nat", pool, 0),
+            ("dsr", way(forward::DSR), 0),
+            ("tunnel", way(forward::IPIP), 220),
+            ("dscp", way(forward::DSCP), 0),
+        ];
+        let data = tcp(client, vip, ACK, &[0; 40]).bytes();
+        let syn = tcp(client, vip, SYN, &[0; 40]).bytes();
+        let mut other = load("again");
+        other.service(at(vip), TCP, way(forward::NAT), &[at(server)]);
+        let mut foreign = tcp(client, vip, ACK, &[0; 40]);
+        foreign.dst.set_ip(ip(if family == "IPv4" {
+            "203.0.113.99"
+        } else {
+            "2001:db8:2::99"
+        }));
+        add(
+            &format!("{family} not ours"),
+            other,
+            foreign.bytes(),
+            false,
+            Some(75),
+        );
+        for (name, service, syn_bar) in ways {
+            let mut bench = load("again");
+            bench.service(at(vip), TCP, service, &[at(server)]);
+            // One run of the first packet opens the session that the others belong to.
+            let mut opening = Case {
+                name: String::new(),
+                bench,
+                frame: syn.clone(),
+                vary: false,
+                bar: None,
+                best: 0.0,
+            };
+            opening.run();
+            add(
+                &format!("{family} {name} hit"),
+                opening.bench,
+                data.clone(),
+                false,
+                Some(90),
+            );
+            let mut bench = load("again");
+            bench.service(at(vip), TCP, service, &[at(server)]);
+            add(
+                &format!("{family} {name} SYN"),
+                bench,
+                syn.clone(),
+                true,
+                Some(syn_bar).filter(|b| *b > 0),
+            );
+        }
+    }
+    for _ in 0..RUNS {
+        cases.iter_mut().for_each(Case::run);
+    }
+    println!("{:<22} {:>9} {:>6}", "", "ns/packet", "bar");
+    for case in &cases {
+        let bar = case.bar.map_or(String::new(), |b| b.to_string());
+        let over = case.bar.is_some_and(|b| case.best > f64::from(b));
+        println!(
+            "{:<22} {:>9.0} {bar:>6}{}",
+            case.name,
+            case.best,
+            if over { "  over" } else { "" }
+        );
+    }
+}

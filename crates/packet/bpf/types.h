@@ -1,0 +1,164 @@
+/* What stands in the tables that the programs share with user space. `src/abi.rs` says the same in Rust, field by
+ * field; a change here is a change there and of ABI. Addresses are 16 bytes in network order, IPv4
+ * as ::ffff:a.b.c.d; ports are in network order. */
+#pragma once
+#include "kernel.h"
+
+struct address {
+	u32 words[4];
+};
+
+/* A packet's addresses as it came: what a session is found by. */
+struct flow_key {
+	u32 src[4], dst[4];
+	u16 sport, dport;
+	u8 proto, pad[3];
+};
+
+/* Where a frame goes on its link. */
+struct hop {
+	u8 dst[6];
+	u16 vlan; /* 0: no tag */
+	u8 src[6];
+	u16 mtu;
+	u32 ifindex; /* 0: not known */
+};
+
+/* What is done to packets of one direction of a session. */
+struct flow {
+	u32 src[4], dst[4]; /* after the rewrite; of the outer header for tunnels */
+	u16 sport, dport;   /* after the rewrite */
+	struct hop hop;	    /* of answers; packets to servers take the server's */
+	u32 server;	    /* index in `servers` */
+	u32 state;	    /* FLOW_… */
+	u32 seen;	    /* second of the monotonic clock */
+	u32 born;
+	u32 epoch;	    /* of `settings` when `hop` was found */
+	u16 ip_delta;	    /* what the rewrite adds to the sums of the IPv4 header */
+	u16 address_delta;  /* … and to a pseudo header by its addresses */
+	u16 port_delta;	    /* … and to TCP and UDP by their ports */
+	u8 steps;	    /* STEP_… */
+	u8 dscp;
+};
+
+enum {
+	FLOW_FORWARD = 1 << 0,	  /* client to server */
+	FLOW_CONFIRMED = 1 << 1,  /* more than the first packet has come */
+	FLOW_FIN = 1 << 2,	  /* this side has said its last */
+	FLOW_PEER_FIN = 1 << 3,	  /* … the other one */
+	FLOW_RESET = 1 << 4,
+	FLOW_COUNTED = 1 << 5,	  /* counts as a connection of its server */
+
+	STEP_ADDRESSES = 1 << 0,  /* addresses and ports are replaced */
+	STEP_TTL = 1 << 1,	  /* one hop less to live */
+	STEP_DSCP = 1 << 2,
+	STEP_ENCAP = 1 << 3,
+	STEP_GRE = 1 << 4, /* inside GRE, */
+	STEP_GUE = 1 << 5, /* or inside GUE to the port in `dport` */
+};
+
+struct service_key {
+	u32 address[4];
+	u16 port;  /* 0: all of them */
+	u8 proto;  /* 0: all of them */
+	u8 pad;
+};
+
+struct service {
+	u32 table;  /* in `tables` */
+	u32 size;   /* entries of that table; 0: nobody may be chosen */
+	u32 cursor; /* of the round robin */
+	u32 ifindex; /* only what comes in here; 0: anywhere */
+	u32 pool_first[4];
+	u32 pool_size; /* addresses; 0: the client's stays */
+	u16 port_first, port_last; /* of the pool; in our own order. The first is that of GUE, too */
+	u8 forward; /* FORWARD_… */
+	u8 schedule; /* SCHEDULE_… */
+	u8 no_flow; /* NO_FLOW_… */
+	u8 dscp;
+};
+
+enum {
+	FORWARD_NAT,
+	FORWARD_DSR,
+	FORWARD_IPIP,
+	FORWARD_DSCP,
+	FORWARD_GRE,
+	FORWARD_GUE,
+};
+
+enum {
+	SCHEDULE_TURN,	 /* a table in order of turns */
+	SCHEDULE_FLOW,	 /* a table by a hash of addresses and ports */
+	SCHEDULE_SOURCE, /* a table by a hash of the client's address */
+	SCHEDULE_LEAST,	 /* the server with the fewest connections for its weight */
+	SCHEDULE_FIRST,	 /* the first server with room */
+	SCHEDULE_RANDOM,
+};
+
+enum {
+	NO_FLOW_DROP,
+	NO_FLOW_RESET,
+	NO_FLOW_HASH,
+};
+
+/* Which kinds of service an address has. */
+enum {
+	VIP_PORT = 1,
+	VIP_PROTO = 2,
+	VIP_ANY = 4,
+	VIP_ANSWER = 8, /* no interface has it: ARP and ND are answered here */
+};
+
+struct server {
+	u32 address[4];
+	u32 local[4];	/* of ours, towards it: the outer source of tunnels */
+	struct hop hop;
+	u32 flags;	/* SERVER_… */
+	u32 weight;
+	u32 maxconn;	/* 0: no limit */
+	u16 port;	/* 0: the client's */
+	u16 pad[3];
+	u64 identity;	/* of proxies and server, for whoever starts next */
+};
+
+enum {
+	SERVER_TAKES = 1, /* sessions that are there go on */
+	SERVER_KEEPS = 2, /* at least those of TCP do */
+};
+
+/* What a server's sessions have brought; one per processor. */
+struct traffic {
+	u64 sessions;
+	u64 packets_in, bytes_in;   /* from clients */
+	u64 packets_out, bytes_out; /* from servers */
+	u64 resets, refused;
+};
+
+struct settings {
+	u32 epoch; /* counts changes of links, routes and neighbours */
+	u32 flags;
+};
+
+/* What happened to packets that were not simply passed on. */
+enum event {
+	EVENT_MALFORMED,
+	EVENT_NO_SERVER,
+	EVENT_NO_FLOW,
+	EVENT_TABLE_FULL,
+	EVENT_POOL_EMPTY,
+	EVENT_NO_NEIGHBOUR,
+	EVENT_FRAGMENT_LOST,
+	EVENT_TOO_BIG,
+	EVENT_RESET,
+	EVENT_ICMP,
+	EVENT_ARP,
+	EVENT_FAILED,
+	EVENTS,
+};
+
+struct fragment_key {
+	u32 src[4], dst[4];
+	u32 id;
+	u8 proto, pad[3];
+};

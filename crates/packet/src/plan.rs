@@ -1,0 +1,300 @@
+//! From the live objects to what the tables should say. Pure: the machine's facts come in.
+
+use crate::abi::{self, Address, Server, Service, ServiceKey};
+use crate::ring;
+use model::{Balance, Forward, Host, MarkedDown, Mode, NoFlow, PortSpec, Transport};
+use state::{Backend, Frontend, Generation};
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+/// Ports of a pool's addresses that sessions get.
+const POOL_PORTS: (u16, u16) = (1024, 65_535);
+
+/// What a plan must know of this machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Machine {
+    /// Interfaces by name.
+    pub interfaces: HashMap<String, u32>,
+    /// Addresses of this machine and their interfaces.
+    pub addresses: Vec<(IpAddr, u32)>,
+}
+
+/// A server as one frontend's sessions reach it.
+pub struct Target {
+    /// Of frontend, backend and server.
+    pub identity: u64,
+    /// Where sessions come from.
+    pub frontend: Arc<Frontend>,
+    /// The server's backend.
+    pub backend: Arc<Backend>,
+    /// The server.
+    pub server: Arc<state::Server>,
+    /// Where it is, if it has an IP address.
+    pub ip: Option<IpAddr>,
+    /// The table's entry but for the way there.
+    pub entry: Server,
+}
+
+/// A service and whose turns it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// The table's entry but for `table`.
+    pub service: Service,
+    /// Index in [`Plan::tables`].
+    pub table: usize,
+}
+
+/// What all tables should say.
+#[derive(Default)]
+pub struct Plan {
+    /// Servers.
+    pub targets: Vec<Target>,
+    /// For each frontend its name and whose turn it is: indices in `targets`.
+    pub tables: Vec<(Arc<str>, Vec<usize>)>,
+    /// Services.
+    pub services: BTreeMap<ServiceKey, Planned>,
+    /// Virtual addresses and pool addresses with bits of [`abi::vip`].
+    pub vips: BTreeMap<Address, u32>,
+    /// What could not be done, one sentence each.
+    pub faults: Vec<String>,
+}
+
+impl Plan {
+    /// The plan of a generation.
+    pub fn of(generation: &Generation, machine: &Machine) -> Plan {
+        let mut plan = Plan::default();
+        for frontend in &generation.frontends {
+            let proxy = frontend.proxy();
+            let Some(side) = proxy.frontend.as_ref() else {
+                continue;
+            };
+            if proxy.mode != Mode::Packet || proxy.disabled {
+                continue;
+            }
+            let name = side.default_backend.as_ref().unwrap_or(&proxy.name);
+            let Some(backend) = generation.backend(name) else {
+                continue;
+            };
+            plan.add(frontend, backend, machine);
+        }
+        plan
+    }
+
+    fn add(&mut self, frontend: &Arc<Frontend>, backend: &Arc<Backend>, machine: &Machine) {
+        let first = self.targets.len();
+        let servers = backend.servers();
+        self.targets
+            .extend(servers.iter().map(|s| target(frontend, backend, s)));
+        let turns = turns(backend).into_iter().map(|i| first + i as usize);
+        let turns: Vec<usize> = turns
+            .filter(|t| self.targets.get(*t).is_some_and(|t| t.ip.is_some()))
+            .collect();
+        let table = self.tables.len();
+        let service = service(backend, turns.len() as u32);
+        self.tables.push((Arc::clone(&frontend.name), turns));
+        if let Forward::Nat(Some(pool)) = backend.side().packets.forward {
+            for at in 0..pool.size {
+                self.claim(address_after(pool.first, at), 0, machine);
+            }
+        }
+        let Some(side) = frontend.proxy().frontend.as_ref() else {
+            return;
+        };
+        for bind in &side.binds {
+            let interfaces = match &bind.options.interface {
+                None => vec![0],
+                Some(names) => {
+                    let known = |name: &str| machine.interfaces.get(name).copied();
+                    let (found, lost): (Vec<_>, Vec<_>) = names
+                        .split(',')
+                        .map(|n| (n, known(n)))
+                        .partition(|(_, i)| i.is_some());
+                    for (name, _) in lost {
+                        self.faults.push(format!(
+                            "{}: there is no interface '{name}': packets are not served there",
+                            bind.origin
+                        ));
+                    }
+                    found.into_iter().filter_map(|(_, i)| i).collect()
+                }
+            };
+            let Some(interface) = interfaces.first().copied() else {
+                continue;
+            };
+            let (proto, kind) = match bind.options.transport {
+                None | Some(Transport::Tcp) => (TCP, abi::vip::PORT),
+                Some(Transport::Udp) => (UDP, abi::vip::PORT),
+                Some(Transport::Any) => (0, abi::vip::ANY),
+            };
+            let model::Address::Inet { host, port, .. } = &bind.address else {
+                continue;
+            };
+            let port = match port {
+                PortSpec::Fixed(port) => *port,
+                _ => 0,
+            };
+            for ip in addresses(host, interface, machine) {
+                let key = ServiceKey {
+                    address: abi::address(ip),
+                    port: port.to_be(),
+                    proto,
+                    pad: 0,
+                };
+                let planned = Planned {
+                    service: Service {
+                        ifindex: interface,
+                        ..service
+                    },
+                    table,
+                };
+                if self.services.insert(key, planned).is_some() {
+                    self.faults.push(format!(
+                        "{}: {ip} port {port} is served twice: the last one counts",
+                        bind.origin
+                    ));
+                }
+                self.claim(ip, kind, machine);
+            }
+        }
+    }
+
+    fn claim(&mut self, ip: IpAddr, kind: u32, machine: &Machine) {
+        let local = machine.addresses.iter().any(|(a, _)| *a == ip);
+        let answer = if local { 0 } else { abi::vip::ANSWER };
+        *self.vips.entry(abi::address(ip)).or_insert(0) |= kind | answer;
+    }
+}
+
+fn address_after(first: IpAddr, at: u32) -> IpAddr {
+    match first {
+        IpAddr::V4(ip) => IpAddr::V4(u32::from(ip).wrapping_add(at).into()),
+        IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) + u128::from(at)).into()),
+    }
+}
+
+/// The addresses that a `bind` means: all of this machine's where it names none.
+fn addresses(host: &Host, interface: u32, machine: &Machine) -> Vec<IpAddr> {
+    let own = |six: bool| {
+        let own = machine.addresses.iter();
+        own.filter(|(ip, of)| {
+            ip.is_ipv6() == six && !ip.is_loopback() && (interface == 0 || *of == interface)
+        })
+        .map(|(ip, _)| *ip)
+        .collect()
+    };
+    match host {
+        Host::Ip(ip) => vec![*ip],
+        Host::Any => own(false),
+        Host::Any6 => own(true),
+        Host::Name(_) => Vec::new(),
+    }
+}
+
+/// Whose turn it is: indices of the backend's servers.
+fn turns(backend: &Backend) -> Vec<u32> {
+    let side = backend.side();
+    let consistent = side.hash_method == model::HashMethod::Consistent;
+    match &side.balance {
+        Balance::LeastConn | Balance::First => backend.choosable(),
+        Balance::Source if !consistent => backend.turns(),
+        Balance::Source | Balance::Maglev(_) => {
+            let members = backend.choosable();
+            let weight =
+                |i: u32, s: &state::Server| if members.contains(&i) { s.share() } else { 0 };
+            let servers = (0..).zip(backend.servers());
+            let servers: Vec<_> = servers
+                .map(|(i, s)| (i, s.name.as_bytes(), weight(i, s)))
+                .collect();
+            ring::maglev(&servers)
+        }
+        _ => backend.turns(),
+    }
+}
+
+fn service(backend: &Backend, size: u32) -> Service {
+    let side = backend.side();
+    let packets = &side.packets;
+    let mut service = Service {
+        size,
+        schedule: match &side.balance {
+            Balance::LeastConn => abi::schedule::LEAST,
+            Balance::First => abi::schedule::FIRST,
+            Balance::Source => abi::schedule::SOURCE,
+            Balance::Maglev(_) => abi::schedule::FLOW,
+            Balance::Random { .. } => abi::schedule::RANDOM,
+            _ => abi::schedule::TURN,
+        },
+        no_flow: match packets.no_flow {
+            NoFlow::Drop => abi::no_flow::DROP,
+            NoFlow::Reset => abi::no_flow::RESET,
+            NoFlow::Hash => abi::no_flow::HASH,
+        },
+        ..Service::default()
+    };
+    match packets.forward {
+        Forward::Nat(pool) => {
+            service.forward = abi::forward::NAT;
+            if let Some(pool) = pool {
+                service.pool_first = abi::address(pool.first);
+                service.pool_size = pool.size;
+                (service.port_first, service.port_last) = POOL_PORTS;
+            }
+        }
+        Forward::Dsr => service.forward = abi::forward::DSR,
+        Forward::Ipip => service.forward = abi::forward::IPIP,
+        Forward::Gre => service.forward = abi::forward::GRE,
+        Forward::Gue(port) => {
+            service.forward = abi::forward::GUE;
+            service.port_first = port;
+        }
+        Forward::Dscp(point) => {
+            service.forward = abi::forward::DSCP;
+            service.dscp = point;
+        }
+    }
+    service
+}
+
+fn target(frontend: &Arc<Frontend>, backend: &Arc<Backend>, server: &Arc<state::Server>) -> Target {
+    let identity = format!("{}\0{}\0{}", frontend.name, backend.name, server.name);
+    let (ip, port) = match server.target().as_deref() {
+        Some(state::Target::Tcp {
+            ip,
+            port: PortSpec::Fixed(port),
+        }) => (Some(*ip), *port),
+        Some(state::Target::Tcp { ip, .. }) => (Some(*ip), 0),
+        _ => (None, 0),
+    };
+    let drains = server.settings().on_marked_down == Some(MarkedDown::Drain);
+    let flags = if server.usable() {
+        abi::server::TAKES
+    } else if drains || server.is_up() {
+        // Who is in maintenance finishes what it has.
+        abi::server::KEEPS
+    } else {
+        0
+    };
+    Target {
+        identity: state::hash::xxh64(identity.as_bytes()).max(1),
+        frontend: Arc::clone(frontend),
+        backend: Arc::clone(backend),
+        server: Arc::clone(server),
+        ip,
+        entry: Server {
+            address: ip.map_or([0; 16], abi::address),
+            flags,
+            weight: server.share().max(1),
+            maxconn: server.maxconn(),
+            port: if backend.side().packets.forward.is_nat() {
+                port.to_be()
+            } else {
+                0
+            },
+            ..Server::default()
+        },
+    }
+}

@@ -1,0 +1,569 @@
+//! The packet plane of a process: what the live objects say goes into the tables, what the tables
+//! counted goes into the live objects.
+
+use crate::abi::{self, Flow, FlowKey, Service, ServiceKey, Settings, Traffic};
+use crate::attach;
+use crate::kernel::{Error, Kernel, Sizes, because};
+use crate::pins::Pins;
+use crate::plan::{Plan, Target};
+use crate::sessions;
+use crate::table::{Shared, Walk};
+use crate::ways::Ways;
+use aya::programs::XdpMode;
+use model::{Mode, SessionTimeouts};
+use state::{Generation, Process, ProxyCounters};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+/// Entries of the session table looked at in one go.
+const GLANCE: usize = 4096;
+
+/// What the tables say now.
+#[derive(Default)]
+struct Written {
+    servers: HashMap<u32, abi::Server>,
+    services: BTreeMap<ServiceKey, Service>,
+    vips: BTreeMap<abi::Address, u32>,
+    /// By frontend: the table's index and what stands in it.
+    tables: HashMap<Arc<str>, (u32, Vec<u32>)>,
+    macs: HashMap<u32, u64>,
+}
+
+/// The packet plane.
+pub struct Plane {
+    kernel: Kernel,
+    pins: Pins,
+    ways: Ways,
+    live: Shared,
+    flows: OwnedFd,
+    written: Written,
+    /// Places of servers by identity; those that no plan has any more wait for their sessions' end.
+    places: HashMap<u64, u32>,
+    free_places: VecDeque<u32>,
+    free_tables: VecDeque<u32>,
+    plan: Plan,
+    generation: Option<Arc<Generation>>,
+    attached: BTreeSet<u32>,
+    said: BTreeSet<String>,
+    traffic: HashMap<u32, Traffic>,
+    walk: Walk<FlowKey, Flow>,
+    /// Sessions by server, of the walk under way and of the last whole one.
+    met: HashMap<u32, u32>,
+    met_before: HashMap<u32, u32>,
+}
+
+/// Whether a configuration has anything for packets.
+pub fn is_wanted(config: &model::Config) -> bool {
+    config
+        .proxies
+        .iter()
+        .any(|p| p.mode == Mode::Packet && p.frontend.is_some() && !p.disabled)
+}
+
+impl Plane {
+    /// Loads the programs, or takes over those of a process before. Nothing is served yet.
+    pub fn open(sizes: Sizes) -> Result<Plane, Error> {
+        let pins = Pins::open()?;
+        let mut kernel = Kernel::load(sizes, Some(&pins.path()))?;
+        let mut written = Written::default();
+        let mut places = HashMap::new();
+        let mut free_places = VecDeque::new();
+        let servers = kernel.servers()?;
+        for at in 0..servers.len() {
+            match servers.get(&at, 0) {
+                Ok(server) if server.identity != 0 => {
+                    places.insert(server.identity, at);
+                    written.servers.insert(at, server);
+                }
+                _ => free_places.push_back(at),
+            }
+        }
+        let count = servers.len() as usize;
+        written.services.extend(kernel.services()?.iter().flatten());
+        written.vips.extend(kernel.vips()?.iter().flatten());
+        let used: BTreeSet<u32> = written.services.values().map(|s| s.table).collect();
+        let tables = kernel.tables()?.len();
+        let free_tables = (0..tables).filter(|t| !used.contains(t)).collect();
+        let epoch = kernel
+            .settings()?
+            .get(&0, 0)
+            .map_or(0, |s: Settings| s.epoch);
+        let ways = Ways::new(epoch.wrapping_add(1) & 0x7fff_ffff)
+            .map_err(|e| because("the routes cannot be read", &e))?;
+        let live = kernel.descriptor("live")?;
+        let live = Shared::new(live.as_fd(), count)
+            .map_err(|e| because("the counts of connections", &e))?;
+        let flows = kernel.descriptor("flows")?;
+        let mut plane = Plane {
+            kernel,
+            pins,
+            ways,
+            live,
+            flows,
+            written,
+            places,
+            free_places,
+            free_tables,
+            plan: Plan::default(),
+            generation: None,
+            attached: BTreeSet::new(),
+            said: BTreeSet::new(),
+            traffic: HashMap::new(),
+            walk: Walk::new(GLANCE),
+            met: HashMap::new(),
+            met_before: HashMap::new(),
+        };
+        // What was counted for a process before is not ours to report.
+        let before: Vec<u32> = plane.places.values().copied().collect();
+        for at in before {
+            let traffic = plane.traffic_of(at);
+            plane.traffic.insert(at, traffic);
+        }
+        Ok(plane)
+    }
+
+    /// Sentences that were not said before.
+    fn say(&mut self, faults: Vec<String>) {
+        for fault in &faults {
+            if !self.said.contains(fault) {
+                eprintln!("warning: packets: {fault}");
+            }
+        }
+        self.said = faults.into_iter().collect();
+    }
+
+    /// Brings the tables to what the live objects say; `look` asks the kernel's routing anew, too.
+    pub fn sync(&mut self, process: &Process, look: bool) -> Result<(), Error> {
+        let mut faults = Vec::new();
+        if look && let Err(e) = self.ways.refresh() {
+            faults.push(format!("the routes cannot be read: {e}"));
+        }
+        let generation = process.generation.load_full();
+        let mut plan = Plan::of(&generation, &self.ways.machine);
+        self.generation = Some(generation);
+        faults.append(&mut plan.faults);
+        let mut indices = Vec::with_capacity(plan.targets.len());
+        for target in &plan.targets {
+            indices.push(self.place(target)?);
+        }
+        self.write_servers(&plan, &indices)?;
+        self.plan = plan;
+        self.write_tables(&indices)?;
+        self.write_vips()?;
+        self.write_macs()?;
+        let settings = Settings {
+            epoch: self.ways.epoch,
+            flags: 0,
+        };
+        set(self.kernel.settings()?.set(0, settings, 0))?;
+        let wanted = self.interfaces();
+        if wanted != self.attached {
+            let links = &self.ways.links;
+            let name = |i: u32| {
+                links
+                    .get(&i)
+                    .map_or_else(|| format!("#{i}"), |l| l.name.clone())
+            };
+            let failed = attach::attach(
+                self.kernel.program()?,
+                &[XdpMode::Driver],
+                &self.pins,
+                &wanted,
+                name,
+            );
+            faults.extend(failed.into_iter().map(|e| e.0));
+            self.attached = wanted;
+        }
+        if look {
+            self.say(faults);
+        }
+        Ok(())
+    }
+
+    /// The place of a server in the tables.
+    fn place(&mut self, target: &Target) -> Result<u32, Error> {
+        if let Some(at) = self.places.get(&target.identity) {
+            return Ok(*at);
+        }
+        let at = self.free_places.pop_front();
+        let at = at.ok_or_else(|| {
+            Error("there are more servers than the packet tables have room for".into())
+        })?;
+        self.places.insert(target.identity, at);
+        Ok(at)
+    }
+
+    fn write_servers(&mut self, plan: &Plan, indices: &[u32]) -> Result<(), Error> {
+        let mut wanted = HashMap::new();
+        for (target, at) in plan.targets.iter().zip(indices) {
+            let mut entry = target.entry;
+            entry.identity = target.identity;
+            if let Some(ip) = target.ip {
+                (entry.hop, entry.local) = self.ways.to(ip);
+            }
+            wanted.insert(*at, entry);
+        }
+        // A server that is not in the file any more: its sessions are over, as those of a dead one.
+        for (at, old) in &self.written.servers {
+            wanted
+                .entry(*at)
+                .or_insert(abi::Server { flags: 0, ..*old });
+        }
+        let mut table = self.kernel.servers()?;
+        for (at, entry) in wanted {
+            if self.written.servers.get(&at) != Some(&entry) {
+                set(table.set(at, entry, 0))?;
+                self.written.servers.insert(at, entry);
+            }
+        }
+        Ok(())
+    }
+
+    /// Turns and services. A table that changes is a new one, so that a service goes from the old to
+    /// the new in one step, size and all.
+    fn write_tables(&mut self, indices: &[u32]) -> Result<(), Error> {
+        let mut given_back = Vec::new();
+        let mut tables = HashMap::new();
+        let mut numbers = Vec::new();
+        for (frontend, turns) in &self.plan.tables {
+            let turns: Vec<u32> = turns
+                .iter()
+                .filter_map(|t| indices.get(*t))
+                .copied()
+                .collect();
+            let (at, old) = match self.written.tables.remove(frontend) {
+                Some((at, old)) => (Some(at), old),
+                None => (None, Vec::new()),
+            };
+            let at = match at {
+                Some(at) if old == turns => at,
+                old => {
+                    given_back.extend(old);
+                    let room = self.free_tables.pop_front();
+                    let at = room.ok_or_else(|| {
+                        Error(
+                            "there are more frontends than the packet tables have room for".into(),
+                        )
+                    })?;
+                    self.kernel.set_table(at, &turns)?;
+                    at
+                }
+            };
+            numbers.push(at);
+            tables.insert(Arc::clone(frontend), (at, turns));
+        }
+        given_back.extend(self.written.tables.drain().map(|(_, (at, _))| at));
+        self.written.tables = tables;
+
+        let mut services = self.kernel.services()?;
+        let planned = self.plan.services.iter();
+        let wanted: BTreeMap<ServiceKey, Service> = planned
+            .filter_map(|(key, p)| {
+                Some((
+                    *key,
+                    Service {
+                        table: *numbers.get(p.table)?,
+                        ..p.service
+                    },
+                ))
+            })
+            .collect();
+        for (key, service) in &wanted {
+            if self.written.services.get(key) != Some(service) {
+                set(services.insert(key, service, 0))?;
+            }
+        }
+        for key in self
+            .written
+            .services
+            .keys()
+            .filter(|k| !wanted.contains_key(k))
+        {
+            set(services.remove(key))?;
+        }
+        self.written.services = wanted;
+        self.free_tables.extend(given_back);
+        Ok(())
+    }
+
+    fn write_vips(&mut self) -> Result<(), Error> {
+        let mut vips = self.kernel.vips()?;
+        for (address, kinds) in &self.plan.vips {
+            if self.written.vips.get(address) != Some(kinds) {
+                set(vips.insert(address, kinds, 0))?;
+            }
+        }
+        for address in self
+            .written
+            .vips
+            .keys()
+            .filter(|a| !self.plan.vips.contains_key(*a))
+        {
+            set(vips.remove(address))?;
+        }
+        self.written.vips.clone_from(&self.plan.vips);
+        Ok(())
+    }
+
+    fn write_macs(&mut self) -> Result<(), Error> {
+        let mut table = self.kernel.macs()?;
+        for link in self.ways.links.values() {
+            let mut bytes = [0; 8];
+            bytes[..6].copy_from_slice(&link.mac);
+            let mac = u64::from_ne_bytes(bytes);
+            if self.written.macs.insert(link.index, mac) != Some(mac) {
+                set(table.insert(link.index, mac, 0))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Interfaces that packets come in by: those that `bind` names and those that servers are behind;
+    /// where a `bind` names none, all that can.
+    fn interfaces(&mut self) -> BTreeSet<u32> {
+        let named = self.plan.services.values().map(|p| p.service.ifindex);
+        let mut wanted: BTreeSet<u32> = named.collect();
+        if wanted.remove(&0) {
+            let all = self.ways.links.values();
+            wanted.extend(
+                all.filter(|l| l.usable && l.master.is_none())
+                    .map(|l| l.index),
+            );
+        }
+        let servers: Vec<_> = self.plan.targets.iter().filter_map(|t| t.ip).collect();
+        wanted.extend(
+            servers
+                .into_iter()
+                .filter_map(|ip| self.ways.interface_to(ip)),
+        );
+        wanted
+    }
+
+    fn traffic_of(&mut self, at: u32) -> Traffic {
+        let mut sum = Traffic::default();
+        let Ok(table) = self.kernel.traffic() else {
+            return sum;
+        };
+        let Ok(parts) = table.get(&at, 0) else {
+            return sum;
+        };
+        for part in parts.iter() {
+            sum.sessions += part.sessions;
+            sum.packets_in += part.packets_in;
+            sum.bytes_in += part.bytes_in;
+            sum.packets_out += part.packets_out;
+            sum.bytes_out += part.bytes_out;
+            sum.resets += part.resets;
+        }
+        sum
+    }
+
+    /// Brings what the programs counted into the counters that the statistics show.
+    pub fn account(&mut self, process: &Process, now: Instant) {
+        let now_ms = process.millis(now);
+        let writer = process.kernel_writer();
+        let places: Vec<Option<u32>> = self
+            .plan
+            .targets
+            .iter()
+            .map(|t| self.places.get(&t.identity).copied())
+            .collect();
+        let mut fronts: HashMap<Arc<str>, u64> = HashMap::new();
+        let mut backs: HashMap<Arc<str>, u64> = HashMap::new();
+        let mut servers: HashMap<u32, u64> = HashMap::new();
+        for (nth, at) in places.into_iter().enumerate() {
+            let Some(at) = at else { continue };
+            let all = self.traffic_of(at);
+            let before = self.traffic.insert(at, all).unwrap_or_default();
+            let Some(target) = self.plan.targets.get(nth) else {
+                continue;
+            };
+            let live = self.live.at(at).map_or(0, |n| n.load(Relaxed));
+            *fronts.entry(Arc::clone(&target.frontend.name)).or_insert(0) += u64::from(live);
+            *backs.entry(Arc::clone(&target.backend.name)).or_insert(0) += u64::from(live);
+            *servers.entry(target.server.uid).or_insert(0) += u64::from(live);
+            let sessions = all.sessions.wrapping_sub(before.sessions);
+            let add = |counters: &ProxyCounters| {
+                counters.stot.add(sessions);
+                counters.conn_tot.add(sessions);
+                counters.bin.add(all.bytes_in.wrapping_sub(before.bytes_in));
+                counters
+                    .bout
+                    .add(all.bytes_out.wrapping_sub(before.bytes_out));
+                if sessions > 0 {
+                    counters.sess_rate.events(now_ms, sessions);
+                    counters.conn_rate.events(now_ms, sessions);
+                    counters.last_session.raise(now_ms + 1);
+                }
+            };
+            add(target.frontend.counters().of(writer));
+            for counters in [
+                target.backend.counters().of(writer),
+                target.server.counters.of(writer),
+            ] {
+                add(counters);
+                counters.lbtot.add(sessions);
+                counters.connect.add(sessions);
+            }
+        }
+        for target in &self.plan.targets {
+            let of =
+                |map: &HashMap<Arc<str>, u64>, name: &Arc<str>| map.get(name).copied().unwrap_or(0);
+            target
+                .frontend
+                .sessions()
+                .set(of(&fronts, &target.frontend.name));
+            target
+                .backend
+                .sessions()
+                .set(of(&backs, &target.backend.name));
+            target
+                .server
+                .sessions
+                .set(servers.get(&target.server.uid).copied().unwrap_or(0));
+        }
+    }
+
+    /// Timeouts of the sessions of each place.
+    fn timeouts(&self) -> HashMap<u32, SessionTimeouts> {
+        let targets = self.plan.targets.iter();
+        let known = targets.filter_map(|t| {
+            Some((
+                *self.places.get(&t.identity)?,
+                t.backend.side().packets.timeouts,
+            ))
+        });
+        known.collect()
+    }
+
+    /// Looks at some more sessions and removes those that are over. Returns how many it removed.
+    pub fn tidy(&mut self) -> Result<usize, Error> {
+        let timeouts = self.timeouts();
+        let (entries, over) = self
+            .walk
+            .next(self.flows.as_fd())
+            .map_err(|e| because("sessions cannot be read", &e))?;
+        let now = sessions::now();
+        let mut table = self.kernel.flows()?;
+        let mut removed = 0;
+        for (key, flow) in entries {
+            let limits = timeouts.get(&flow.server).copied().unwrap_or_default();
+            let patience = sessions::patience(sessions::stage(&key, &flow), &limits);
+            let mut idle = sessions::idle(&flow, now);
+            let other = sessions::other_key(&key, &flow);
+            let other = other.and_then(|k| Some((k, table.get(&k, 0).ok()?)));
+            if let Some((_, other)) = &other {
+                idle = idle.min(sessions::idle(other, now));
+            }
+            if sessions::is_forward(&flow) {
+                *self.met.entry(flow.server).or_insert(0) += 1;
+            } else if other.is_some_and(|(_, o)| sessions::is_forward(&o)) {
+                // The direction from the client decides for both.
+                continue;
+            }
+            if idle < patience {
+                continue;
+            }
+            if flow.state & abi::flow_state::COUNTED != 0
+                && let Some(live) = self.live.at(flow.server)
+            {
+                let _ = live.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1));
+            }
+            for key in std::iter::once(key).chain(other.map(|(k, _)| k)) {
+                removed += usize::from(table.remove(&key).is_ok());
+            }
+        }
+        if over {
+            self.met_before = std::mem::take(&mut self.met);
+            self.release_places()?;
+        }
+        Ok(removed)
+    }
+
+    /// Places of servers that no plan has, once no session is left on them.
+    fn release_places(&mut self) -> Result<(), Error> {
+        let planned: BTreeSet<u64> = self.plan.targets.iter().map(|t| t.identity).collect();
+        let free: Vec<(u64, u32)> = self
+            .places
+            .iter()
+            .filter(|(identity, at)| {
+                !planned.contains(identity) && !self.met_before.contains_key(at)
+            })
+            .map(|(identity, at)| (*identity, *at))
+            .collect();
+        for (identity, at) in free {
+            set(self.kernel.servers()?.set(at, abi::Server::default(), 0))?;
+            self.written.servers.remove(&at);
+            self.places.remove(&identity);
+            self.free_places.push_back(at);
+        }
+        Ok(())
+    }
+
+    /// One line for each session.
+    pub fn list(&mut self) -> Result<String, Error> {
+        let names: HashMap<u32, String> = self
+            .plan
+            .targets
+            .iter()
+            .filter_map(|t| {
+                let at = self.places.get(&t.identity)?;
+                Some((
+                    *at,
+                    format!(
+                        "fe={} be={} srv={}",
+                        t.frontend.name, t.backend.name, t.server.name
+                    ),
+                ))
+            })
+            .collect();
+        let now = sessions::now();
+        let mut walk = Walk::<FlowKey, Flow>::new(GLANCE);
+        let mut out = String::new();
+        loop {
+            let (entries, over) = walk
+                .next(self.flows.as_fd())
+                .map_err(|e| because("sessions cannot be read", &e))?;
+            for (key, flow) in entries.iter().filter(|(_, f)| sessions::is_forward(f)) {
+                let (client, service) = key.ends();
+                let sent = (abi::ip(&flow.dst), u16::from_be(flow.dport));
+                let proto = match key.proto {
+                    6 => "tcp".to_string(),
+                    17 => "udp".to_string(),
+                    other => other.to_string(),
+                };
+                let unknown = "fe=? be=? srv=?".to_string();
+                out.push_str(&format!(
+                    "proto={proto} src={client} dst={service} to={} {} state={} age={}s idle={}s\n",
+                    std::net::SocketAddr::from(sent),
+                    names.get(&flow.server).unwrap_or(&unknown),
+                    sessions::stage(key, flow).name(),
+                    now.saturating_sub(flow.born),
+                    sessions::idle(flow, now),
+                ));
+            }
+            if over {
+                return Ok(out);
+            }
+        }
+    }
+
+    /// Events that the programs counted, by name.
+    pub fn events(&mut self) -> Vec<(&'static str, u64)> {
+        let names = abi::EVENTS.iter();
+        names.map(|name| (*name, self.kernel.event(name))).collect()
+    }
+}
+
+fn set(result: Result<(), aya::maps::MapError>) -> Result<(), Error> {
+    result.map_err(|e| because("a packet table takes no entry", &e))
+}
+
+/// Detaches everything of this network namespace and forgets its sessions. How many things were
+/// there.
+pub fn detach() -> Result<usize, Error> {
+    Pins::open()?.remove()
+}

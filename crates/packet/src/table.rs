@@ -1,0 +1,146 @@
+//! The two things that tables can do and the library has no words for: many entries by one call, and
+//! counters that are shared with the programs as memory.
+
+use aya::Pod;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::atomic::AtomicU32;
+
+const BPF_MAP_LOOKUP_BATCH: i64 = 24;
+
+/// `union bpf_attr` as batch commands use it.
+#[repr(C)]
+#[derive(Default)]
+struct Batch {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// A walk through a hash table, some entries at a time. Entries that come or go meanwhile may be met
+/// or not; others are met once.
+pub struct Walk<K, V> {
+    at: Option<u32>,
+    room: usize,
+    of: PhantomData<(K, V)>,
+}
+
+impl<K: Pod, V: Pod> Walk<K, V> {
+    /// A walk from the beginning, about so many entries at a time.
+    pub fn new(room: usize) -> Walk<K, V> {
+        Walk {
+            at: None,
+            room,
+            of: PhantomData,
+        }
+    }
+
+    /// The next entries, and whether that was the end; the walk then starts again.
+    pub fn next(&mut self, map: BorrowedFd<'_>) -> io::Result<(Vec<(K, V)>, bool)> {
+        loop {
+            let mut keys: Vec<K> = Vec::with_capacity(self.room);
+            let mut values: Vec<V> = Vec::with_capacity(self.room);
+            let mut next = 0u32;
+            let mut batch = Batch {
+                in_batch: self.at.as_ref().map_or(0, |at| &raw const *at as u64),
+                out_batch: &raw mut next as u64,
+                keys: keys.as_mut_ptr() as u64,
+                values: values.as_mut_ptr() as u64,
+                count: u32::try_from(self.room).unwrap_or(u32::MAX),
+                map_fd: map.as_raw_fd() as u32,
+                ..Batch::default()
+            };
+            // SAFETY: keys and values have room for `count` entries of the sizes that the table has
+            // (both are taken from the same definitions), and the positions are live numbers.
+            let result = unsafe {
+                libc::syscall(
+                    libc::SYS_bpf,
+                    BPF_MAP_LOOKUP_BATCH,
+                    &raw mut batch,
+                    size_of::<Batch>(),
+                )
+            };
+            let error = (result < 0).then(io::Error::last_os_error);
+            match error.as_ref().and_then(io::Error::raw_os_error) {
+                None | Some(libc::ENOENT) => {}
+                // One bucket holds more than there is room for.
+                Some(libc::ENOSPC) if self.room < 1 << 20 => {
+                    self.room *= 2;
+                    continue;
+                }
+                Some(code) => return Err(io::Error::from_raw_os_error(code)),
+            }
+            let got = (batch.count as usize).min(self.room);
+            // SAFETY: the kernel has filled `got` entries of both, any bytes of which are values.
+            unsafe {
+                keys.set_len(got);
+                values.set_len(got);
+            }
+            let over = error.is_some();
+            self.at = (!over).then_some(next);
+            return Ok((keys.into_iter().zip(values).collect(), over));
+        }
+    }
+}
+
+/// A table of counters as memory.
+pub struct Shared {
+    start: *mut AtomicU32,
+    count: usize,
+    bytes: usize,
+}
+
+// SAFETY: the memory is shared with the kernel anyway, and only touched as atomics.
+unsafe impl Send for Shared {}
+
+impl Shared {
+    /// Maps a table of `count` entries of 8 bytes each, of which the first four count.
+    pub fn new(map: BorrowedFd<'_>, count: usize) -> io::Result<Shared> {
+        // SAFETY: plain call.
+        let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
+        let bytes = (count * STRIDE).next_multiple_of(page);
+        // SAFETY: a new mapping of a descriptor that lives; the result is checked.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                map.as_raw_fd(),
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Shared {
+            start: start.cast(),
+            count,
+            bytes,
+        })
+    }
+
+    /// One counter.
+    pub fn at(&self, index: u32) -> Option<&AtomicU32> {
+        let index = index as usize;
+        // SAFETY: entries stand 8 bytes apart, all `count` of them lie inside the mapping, which
+        // lives as long as `self`, and everybody touches them as atomics.
+        (index < self.count).then(|| unsafe { &*self.start.byte_add(index * STRIDE) })
+    }
+}
+
+/// Entries of arrays are rounded up to 8 bytes.
+const STRIDE: usize = 8;
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours and nobody borrows from it any more.
+        unsafe { libc::munmap(self.start.cast(), self.bytes) };
+    }
+}

@@ -1,0 +1,107 @@
+//! The thread that keeps the packet plane up to date.
+
+use crate::plane::Plane;
+use state::Process;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+/// Between two looks at the live objects: how fast a server that goes down gets no more sessions.
+const TICK: Duration = Duration::from_millis(100);
+/// Ticks between two looks at routes, neighbours and counters.
+const SLOW: u32 = 10;
+
+enum Order {
+    Sync(Sender<()>),
+    List(Sender<String>),
+    Events(Sender<String>),
+}
+
+/// The packet plane at work, until the process ends.
+pub struct Runner {
+    orders: Sender<Order>,
+}
+
+impl Runner {
+    /// Fills the tables, attaches the programs, and keeps both up to date from then on.
+    pub fn start(mut plane: Plane, process: Arc<Process>) -> Result<Runner, crate::Error> {
+        plane.sync(&process, true)?;
+        plane.account(&process, Instant::now());
+        let (orders, taken) = channel();
+        std::thread::Builder::new()
+            .name("packet".into())
+            .spawn(move || run(&mut plane, &process, &taken))
+            .map_err(|e| crate::kernel::because("cannot start the thread for packets", &e))?;
+        Ok(Runner { orders })
+    }
+
+    fn ask<T>(&self, order: impl FnOnce(Sender<T>) -> Order) -> Option<T> {
+        let (answer, comes) = channel();
+        self.orders.send(order(answer)).ok()?;
+        comes.recv_timeout(Duration::from_secs(10)).ok()
+    }
+
+    /// Brings the tables to what the live objects say now, and returns when they do.
+    pub fn sync(&self) {
+        self.ask(Order::Sync);
+    }
+
+    /// One line for each session.
+    pub fn list(&self) -> Option<String> {
+        self.ask(Order::List)
+    }
+
+    /// One line for each kind of event, with its count.
+    pub fn events(&self) -> Option<String> {
+        self.ask(Order::Events)
+    }
+}
+
+fn run(plane: &mut Plane, process: &Process, orders: &Receiver<Order>) {
+    let mut tick = 0u32;
+    let mut next = Instant::now();
+    loop {
+        // Whoever asked may have gone meanwhile.
+        match orders.recv_timeout(next.saturating_duration_since(Instant::now())) {
+            Ok(Order::Sync(done)) => {
+                tell(plane.sync(process, true));
+                let _ = done.send(());
+                continue;
+            }
+            Ok(Order::List(answer)) => {
+                let _ = answer.send(plane.list().unwrap_or_else(|e| format!("{e}\n")));
+                continue;
+            }
+            Ok(Order::Events(answer)) => {
+                let lines = plane
+                    .events()
+                    .into_iter()
+                    .map(|(name, n)| format!("{name}: {n}\n"));
+                let _ = answer.send(lines.collect());
+                continue;
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        next = Instant::now() + TICK;
+        tick = tick.wrapping_add(1);
+        let slow = tick.is_multiple_of(SLOW);
+        tell(plane.sync(process, slow));
+        if slow {
+            plane.account(process, Instant::now());
+        }
+        tell(plane.tidy().map(|_| ()));
+    }
+}
+
+/// What fails is tried again at the next tick; it is said once a second at most.
+fn tell(result: Result<(), crate::Error>) {
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    if let Err(e) = result {
+        let now = crate::sessions::now().into();
+        if LAST.swap(now, Relaxed) != now {
+            eprintln!("warning: packets: {e}");
+        }
+    }
+}

@@ -1,0 +1,435 @@
+//! `mode packet` as its users see it: real clients and servers in namespaces, Mulgil between them.
+
+#[path = "packet/balancer.rs"]
+mod balancer;
+#[path = "packet/ends.rs"]
+mod ends;
+#[path = "packet/net.rs"]
+mod net;
+
+use balancer::{Balancer, detach, mulgil};
+use ends::{MUCH, ask, serve_tcp, serve_udp, talk, udp};
+use net::{Net, possible, wait_until};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+fn at(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
+
+/// client – balancer – switch – two servers; the servers' gateway is the balancer.
+fn two_arms() -> Net {
+    let net = Net::new(&["c", "l", "w", "s1", "s2"]);
+    net.cable("c:e0", "l:front");
+    net.cable("w:trunk", "l:back");
+    net.ip("w", "link add name switch type bridge");
+    net.ip("w", "link set dev switch up");
+    net.ip("w", "link set dev trunk master switch");
+    for n in 1..=2 {
+        net.cable(&format!("w:p{n}"), &format!("s{n}:e0"));
+        net.ip("w", &format!("link set dev p{n} master switch"));
+        net.ip(&format!("s{n}"), &format!("addr add 10.0.0.1{n}/24 dev e0"));
+        net.ip(
+            &format!("s{n}"),
+            &format!("addr add fd00::1{n}/64 dev e0 nodad"),
+        );
+        net.ip(&format!("s{n}"), "route add default via 10.0.0.1");
+        net.ip(&format!("s{n}"), "route add default via fd00::1");
+    }
+    net.ip("c", "addr add 198.51.100.2/24 dev e0");
+    net.ip("c", "addr add 2001:db8:1::2/64 dev e0 nodad");
+    net.ip("l", "addr add 198.51.100.1/24 dev front");
+    net.ip("l", "addr add 2001:db8:1::1/64 dev front nodad");
+    net.ip("l", "addr add 10.0.0.1/24 dev back");
+    net.ip("l", "addr add fd00::1/64 dev back nodad");
+    net.exec(
+        "l",
+        "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1",
+    );
+    net.open_for_programs("c", "e0");
+    net.open_for_programs("w", "trunk");
+    for (host, name) in [("s1", "one"), ("s2", "two")] {
+        let n = &host[1..];
+        let four = format!("10.0.0.1{n}:8080");
+        let six = format!("[fd00::1{n}]:8080");
+        net.within(host, move || {
+            for address in [four, six] {
+                serve_tcp(at(&address), name);
+                serve_udp(at(&address), name);
+            }
+        });
+    }
+    net
+}
+
+const NAT: &str = "
+frontend web
+    mode packet
+    bind 198.51.100.80:80
+    default_backend web
+frontend dns
+    mode packet
+    bind 198.51.100.80:53 proto udp
+    default_backend web
+frontend six
+    mode packet
+    bind [2001:db8:1::80]:80,[2001:db8:1::81]:443
+    default_backend six
+backend web
+    mode packet
+    forward nat
+    balance roundrobin
+    server one 10.0.0.11:8080 check inter 200ms fall 2 rise 1
+    server two 10.0.0.12:8080 check inter 200ms fall 2 rise 1
+backend six
+    mode packet
+    forward nat
+    server one [fd00::11]:8080
+    server two [fd00::12]:8080
+";
+
+#[test]
+fn nat_carries_whole_conversations_of_both_families() {
+    if !possible() {
+        return;
+    }
+    let net = two_arms();
+    let balancer = Balancer::start(&net, "l", NAT);
+    for vip in [
+        "198.51.100.80:80",
+        "[2001:db8:1::80]:80",
+        "[2001:db8:1::81]:443",
+    ] {
+        let mut names = Vec::new();
+        for bytes in [MUCH, 1] {
+            let heard = net.within("c", move || talk(at(vip), bytes));
+            let heard = heard.unwrap_or_else(|e| {
+                panic!(
+                    "{vip}: {e}\n{}\n{}",
+                    balancer.output(),
+                    balancer.control("show packets").unwrap_or_default()
+                )
+            });
+            let client = if vip.starts_with('[') {
+                "2001:db8:1::2"
+            } else {
+                "198.51.100.2"
+            };
+            assert_eq!(
+                heard.client.ip().to_string(),
+                client,
+                "the server sees the client"
+            );
+            names.push(heard.name);
+        }
+        names.sort();
+        assert_eq!(names, ["one", "two"], "in turns");
+    }
+    let answers = net.within("c", || {
+        let socket = udp(at("198.51.100.2:5353"), at("198.51.100.80:53"));
+        (0..3)
+            .map(|i| ask(&socket, &[i; 700]).expect("an answer"))
+            .collect::<Vec<_>>()
+    });
+    assert!(
+        answers.windows(2).all(|p| p[0] == p[1]),
+        "a session stays: {answers:?}"
+    );
+    assert!(
+        balancer
+            .control("show flows")
+            .expect("answers")
+            .contains("proto=udp src=198.51.100.2:5353")
+    );
+    wait_until("counters", || {
+        balancer.stat("web", "FRONTEND", "stot") == "2"
+    });
+    let bytes: u64 = balancer
+        .stat("web", "FRONTEND", "bin")
+        .parse()
+        .expect("a number");
+    assert!(bytes > MUCH as u64);
+    assert_eq!(balancer.stat("web", "FRONTEND", "mode"), "packet");
+    detach(&net, "l");
+}
+
+/// Starts conversations in turns until one has been with this server.
+fn reaches(net: &Net, vip: &'static str, name: &'static str) -> bool {
+    net.within("c", move || {
+        (0..4).any(|_| talk(at(vip), 10).is_ok_and(|heard| heard.name == name))
+    })
+}
+
+#[test]
+fn a_dead_server_gets_no_more_sessions_and_comes_back() {
+    if !possible() {
+        return;
+    }
+    let net = two_arms();
+    let balancer = Balancer::start(&net, "l", NAT);
+    let vip = "198.51.100.80:80";
+    assert!(reaches(&net, vip, "one") && reaches(&net, vip, "two"));
+    let socket = net.within("c", || udp(at("198.51.100.2:5353"), at("198.51.100.80:53")));
+    let first = ask(&socket, b"first").expect("an answer");
+    let (host, other) = if first == "one" {
+        ("s1", "two")
+    } else {
+        ("s2", "one")
+    };
+    // Open connections to both servers.
+    let open: Vec<TcpStream> = net.within("c", move || {
+        let one = || TcpStream::connect(at(vip)).expect("connects");
+        (0..2).map(|_| one()).collect()
+    });
+    net.ip(host, "link set dev e0 down");
+    wait_until("it is down", || {
+        balancer.stat("web", &first, "status").starts_with("DOWN")
+    });
+    let heard = net.within("c", move || {
+        (0..4).map(|_| talk(at(vip), 10)).collect::<Vec<_>>()
+    });
+    for heard in heard {
+        assert_eq!(heard.expect("the others serve").name, other);
+    }
+    // Datagrams move at once; of the connections only those of the dead server are reset.
+    assert_eq!(ask(&socket, b"next").expect("an answer"), other);
+    let ended = |mut stream: TcpStream| {
+        stream
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .expect("a timeout");
+        stream.write_all(b"x").expect("room");
+        let _ = stream.shutdown(Shutdown::Write);
+        stream.read_to_end(&mut Vec::new()).map_err(|e| e.kind())
+    };
+    let results: Vec<_> = open.into_iter().map(ended).collect();
+    let reset = Err(ErrorKind::ConnectionReset);
+    assert_eq!(
+        results.iter().filter(|r| **r == reset).count(),
+        1,
+        "{results:?}"
+    );
+    assert_eq!(
+        results.iter().filter(|r| r.is_ok()).count(),
+        1,
+        "{results:?}"
+    );
+    net.ip(host, "link set dev e0 up");
+    // Taking the interface down took its default route.
+    net.ip(host, "route replace default via 10.0.0.1");
+    wait_until("it is up", || {
+        balancer.stat("web", &first, "status").starts_with("UP")
+    });
+    let name = if first == "one" { "one" } else { "two" };
+    wait_until("it serves", || reaches(&net, vip, name));
+    detach(&net, "l");
+}
+
+#[test]
+fn traffic_goes_on_without_the_process_and_the_next_one_takes_over() {
+    if !possible() {
+        return;
+    }
+    let net = two_arms();
+    let balancer = Balancer::start(&net, "l", NAT);
+    let vip = "198.51.100.80:80";
+    let mut stream = net.within("c", move || TcpStream::connect(at(vip)).expect("connects"));
+    stream
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .expect("a timeout");
+    stream.write_all(b"before").expect("room");
+    balancer.kill();
+    stream.write_all(b"meanwhile").expect("room");
+    assert!(
+        reaches(&net, vip, "one") && reaches(&net, vip, "two"),
+        "new sessions, too"
+    );
+    let balancer = Balancer::start(&net, "l", NAT);
+    assert!(
+        balancer
+            .control("show flows tcp ESTABLISHED")
+            .expect("answers")
+            .contains("src=198.51.100.2:")
+    );
+    stream.write_all(b"after").expect("room");
+    stream.shutdown(Shutdown::Write).expect("ends");
+    let mut back = Vec::new();
+    stream.read_to_end(&mut back).expect("an answer");
+    assert!(
+        String::from_utf8_lossy(&back).contains(" 20 "),
+        "all bytes came"
+    );
+    assert!(reaches(&net, vip, "one") && reaches(&net, vip, "two"));
+    // A session ends where its server leaves the file; the rest of the file goes on.
+    balancer.reload(&NAT.replace(
+        "server two 10.0.0.12:8080 check inter 200ms fall 2 rise 1",
+        "",
+    ));
+    assert!(!reaches(&net, vip, "two") && reaches(&net, vip, "one"));
+    drop(balancer);
+    detach(&net, "l");
+    // The kernel lets go of a program when nobody runs it any more.
+    wait_until("nothing is left", || !reaches(&net, vip, "one"));
+}
+
+/// client – router – one network with the balancer and two servers, which answer clients themselves.
+fn one_arm(setup: &str) -> Net {
+    let net = Net::new(&["c", "r", "w", "l", "s1", "s2"]);
+    net.cable("c:e0", "r:out");
+    net.ip("c", "addr add 198.51.100.2/24 dev e0");
+    net.ip("c", "route add default via 198.51.100.1");
+    net.ip("r", "addr add 198.51.100.1/24 dev out");
+    net.ip("w", "link add name switch type bridge");
+    net.ip("w", "link set switch up");
+    for (host, port, address) in [
+        ("r", "p0", 1),
+        ("l", "p1", 2),
+        ("s1", "p2", 11),
+        ("s2", "p3", 12),
+    ] {
+        net.cable(&format!("w:{port}"), &format!("{host}:e0x"));
+        net.ip("w", &format!("link set dev {port} master switch"));
+        net.ip(host, "link set e0x down");
+        net.ip(host, "link set e0x name lan");
+        net.ip(host, "link set lan up");
+        net.ip(host, &format!("addr add 203.0.113.{address}/24 dev lan"));
+        if host != "r" {
+            net.ip(host, "route add default via 203.0.113.1");
+        }
+    }
+    net.exec("r", "sysctl -qw net.ipv4.ip_forward=1");
+    net.open_for_programs("w", "p1");
+    for (host, name) in [("s1", "one"), ("s2", "two")] {
+        let has_vip = !setup.is_empty();
+        if has_vip {
+            mulgil(&net, host, &format!("server-setup {setup}"));
+        }
+        net.within(host, move || {
+            serve_tcp(at("0.0.0.0:80"), name);
+            if has_vip {
+                serve_udp(at("203.0.113.100:53"), name);
+            }
+        });
+    }
+    net
+}
+
+/// A configuration with one address in this way.
+fn direct(forward: &str) -> String {
+    format!(
+        "
+frontend web
+    mode packet
+    bind 203.0.113.100:80
+    default_backend web
+frontend dns
+    mode packet
+    bind 203.0.113.100:53 proto udp
+    default_backend web
+backend web
+    mode packet
+    forward {forward}
+    server one 203.0.113.11 check port 80 inter 200ms fall 2 rise 1
+    server two 203.0.113.12 check port 80 inter 200ms fall 2 rise 1
+"
+    )
+}
+
+/// Real conversations of 5 MB each way and datagrams in this way to forward; servers answer past the
+/// balancer, so that it sees bytes in one direction only.
+fn carries_directly(forward: &str, setup: &str) {
+    if !possible() {
+        return;
+    }
+    let net = one_arm(setup);
+    let balancer = Balancer::start(&net, "l", &direct(forward));
+    let vip = "203.0.113.100:80";
+    let mut names = Vec::new();
+    for bytes in [MUCH, 100] {
+        let heard = net.within("c", move || talk(at(vip), bytes));
+        let events = balancer.control("show packets").unwrap_or_default();
+        let heard =
+            heard.unwrap_or_else(|e| panic!("{forward}: {e}\n{}\n{events}", balancer.output()));
+        assert_eq!(heard.client.ip().to_string(), "198.51.100.2");
+        names.push(heard.name);
+    }
+    names.sort();
+    assert_eq!(names, ["one", "two"], "in turns");
+    let answer = net.within("c", || {
+        ask(
+            &udp(at("198.51.100.2:5353"), at("203.0.113.100:53")),
+            &[7; 1000],
+        )
+    });
+    answer.expect("an answer");
+    // A client in the servers' own network.
+    let near = net.within("r", move || talk(at(vip), 1000));
+    near.expect("a near client is served");
+    wait_until("counters", || {
+        balancer.stat("web", "BACKEND", "stot") == "4"
+    });
+    assert_eq!(
+        balancer.stat("web", "BACKEND", "bout"),
+        "0",
+        "answers go their own way"
+    );
+    for host in ["s1", "s2"] {
+        mulgil(&net, host, &format!("server-setup {setup} --undo"));
+        assert!(
+            !net.exec(host, "ip addr show dev lo")
+                .contains("203.0.113.100")
+        );
+        assert_eq!(
+            net.exec(host, "sysctl -n net.ipv4.conf.all.arp_ignore")
+                .trim(),
+            "0"
+        );
+    }
+    detach(&net, "l");
+}
+
+#[test]
+fn dsr_leads_to_servers_that_answer_themselves() {
+    carries_directly("dsr", "dsr --vip 203.0.113.100");
+}
+
+#[test]
+fn tunnels_work_at_an_mtu_of_1500() {
+    for kind in ["ipip", "gre", "gue"] {
+        carries_directly(&format!("tunnel {kind}"), "tunnel --vip 203.0.113.100");
+    }
+}
+
+#[test]
+fn dscp_leads_to_servers_that_know_the_address_by_it() {
+    carries_directly("dscp 10", "dscp --dscp 10 --vip 203.0.113.100");
+}
+
+#[test]
+fn full_nat_needs_nothing_of_servers_and_serves_their_own_network() {
+    if !possible() {
+        return;
+    }
+    let net = one_arm("");
+    let config = direct("nat source 203.0.113.200-203.0.113.203")
+        .replace("frontend dns", "frontend other")
+        .replace(":53 proto udp", ":81");
+    let balancer = Balancer::start(&net, "l", &config);
+    for host in ["c", "r", "s1"] {
+        for bytes in [MUCH, 10] {
+            let heard = net.within(host, move || talk(at("203.0.113.100:80"), bytes));
+            let heard = heard.unwrap_or_else(|e| {
+                panic!(
+                    "{host}: {e}\n{}",
+                    balancer.control("show packets").unwrap_or_default()
+                )
+            });
+            let client = heard.client.ip().to_string();
+            assert!(
+                (200..204).any(|n| client == format!("203.0.113.{n}")),
+                "{client}"
+            );
+        }
+    }
+    detach(&net, "l");
+}

@@ -1,0 +1,158 @@
+//! Networks of a test: namespaces joined by cables, each gone with the value that stands for it.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// Whether networks can be made here; says so where not.
+pub fn possible() -> bool {
+    let root = Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|o| o.stdout == b"0\n");
+    let tools = ["ip", "ethtool"]
+        .iter()
+        .all(|t| Command::new(t).arg("--version").output().is_ok());
+    if !root || !tools {
+        println!("not root, or without ip and ethtool: no packets were sent");
+    }
+    root && tools
+}
+
+/// Some namespaces.
+pub struct Net {
+    prefix: String,
+    hosts: Vec<String>,
+}
+
+impl Net {
+    /// New ones of these names, each with its loopback up.
+    pub fn new(hosts: &[&str]) -> Net {
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        let net = Net {
+            prefix: format!("mg{}x{n}", std::process::id()),
+            hosts: hosts.iter().map(|h| h.to_string()).collect(),
+        };
+        for host in hosts {
+            run(&format!("ip netns add {}", net.name(host)));
+            net.ip(host, "link set lo up");
+        }
+        net
+    }
+
+    fn name(&self, host: &str) -> String {
+        format!("{}-{host}", self.prefix)
+    }
+
+    /// Runs `ip` in a namespace.
+    #[track_caller]
+    pub fn ip(&self, host: &str, args: &str) {
+        run(&format!("ip -n {} {args}", self.name(host)));
+    }
+
+    /// Runs a command in a namespace; what it wrote.
+    #[track_caller]
+    pub fn exec(&self, host: &str, command: &str) -> String {
+        run(&format!("ip netns exec {} {command}", self.name(host)))
+    }
+
+    /// A cable between two namespaces, given as `host:interface`. Sums are computed by the senders,
+    /// as on a real wire, and both ends take frames that are redirected to them.
+    pub fn cable(&self, a: &str, b: &str) {
+        let end = |text: &str| {
+            text.split_once(':')
+                .map(|(h, i)| (h.to_string(), i.to_string()))
+                .expect("host:interface")
+        };
+        let ((host_a, a), (host_b, b)) = (end(a), end(b));
+        let (ns_a, ns_b) = (self.name(&host_a), self.name(&host_b));
+        run(&format!(
+            "ip link add name {a} netns {ns_a} type veth peer name {b} netns {ns_b}"
+        ));
+        for (host, interface) in [(host_a, a), (host_b, b)] {
+            self.exec(&host, &format!("ethtool -K {interface} tx off"));
+            self.ip(&host, &format!("link set dev {interface} up"));
+        }
+    }
+
+    /// A program on a peer of an interface that packets are sent out of by programs.
+    pub fn open_for_programs(&self, host: &str, interface: &str) {
+        let object = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../crates/packet/bpf/pass.bpf.o"
+        );
+        self.ip(
+            host,
+            &format!("link set dev {interface} xdp obj {object} sec xdp"),
+        );
+    }
+
+    /// Runs something with all its sockets in a namespace.
+    pub fn within<T: Send + 'static>(
+        &self,
+        host: &str,
+        f: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        let file = File::open(format!("/run/netns/{}", self.name(host))).expect("a namespace");
+        let thread = std::thread::spawn(move || {
+            // SAFETY: a plain call on an open descriptor; it changes this thread only.
+            let moved = unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) };
+            assert_eq!(moved, 0, "setns");
+            f()
+        });
+        match thread.join() {
+            Ok(value) => value,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+
+    /// Starts a program in a namespace.
+    pub fn spawn(&self, host: &str, program: &str, args: &[&str], output: File) -> Child {
+        let copy = output.try_clone().expect("a descriptor");
+        Command::new("ip")
+            .args(["netns", "exec", &self.name(host), program])
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(copy)
+            .stderr(output)
+            .spawn()
+            .expect("it starts")
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        for host in &self.hosts {
+            let name = self.name(host);
+            let _ = Command::new("ip").args(["netns", "del", &name]).status();
+        }
+    }
+}
+
+/// Runs a command; what it wrote. It must succeed.
+#[track_caller]
+pub fn run(command: &str) -> String {
+    let words: Vec<&str> = command.split_whitespace().collect();
+    let out = Command::new(words[0])
+        .args(&words[1..])
+        .stdin(Stdio::null())
+        .output()
+        .expect("it runs");
+    let text = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned();
+    assert!(out.status.success(), "{command}: {text}");
+    text
+}
+
+/// Waits until something is so.
+#[track_caller]
+pub fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !so() {
+        assert!(Instant::now() < end, "never: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
