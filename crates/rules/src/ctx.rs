@@ -41,8 +41,11 @@ pub struct SessionInfo {
     pub tls: Option<Arc<TlsInfo>>,
     /// Extensions of the PROXY header that the connection began with, if it did: type and value.
     #[allow(clippy::box_collection)] // one pointer, because most connections have none
-    pub proxy_header: Option<Box<Vec<(u8, Vec<u8>)>>>,
+    pub proxy_header: Option<Box<Vec<ProxyExtension>>>,
 }
+
+/// An extension of a PROXY header: its type and its value.
+pub type ProxyExtension = (u8, Vec<u8>);
 
 /// What a handshake agreed on.
 #[derive(Clone, Debug, Default)]

@@ -121,7 +121,7 @@ impl Place {
                 opened
             }
         };
-        session.from_client(&self.worker, run);
+        session.client_says(&self.worker, run);
     }
 
     /// A new session for a client, unless a limit or a rule refuses it.

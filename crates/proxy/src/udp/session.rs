@@ -136,7 +136,7 @@ impl Session {
     }
 
     /// Passes on what its client sent.
-    pub fn from_client(&self, worker: &Worker, datagrams: &[Datagram<'_>]) {
+    pub fn client_says(&self, worker: &Worker, datagrams: &[Datagram<'_>]) {
         let Some(last) = datagrams.last() else { return };
         if !self.has_server() && !self.rehome(worker, last.bytes, None) {
             self.end(Termination::new(Cause::ServerAbort, Phase::Connect));
@@ -371,7 +371,7 @@ impl Session {
                 }
                 let all: Vec<Datagram<'_>> =
                     (0..batch.len()).filter_map(|at| batch.get(at)).collect();
-                self.from_server(worker, &all);
+                self.server_says(worker, &all);
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -418,7 +418,7 @@ impl Session {
         }
     }
 
-    fn from_server(&self, worker: &Worker, datagrams: &[Datagram<'_>]) {
+    fn server_says(&self, worker: &Worker, datagrams: &[Datagram<'_>]) {
         if datagrams.is_empty() {
             return;
         }
