@@ -171,7 +171,7 @@ fn bytes_are_counted_once_they_have_passed() {
     let proxy = Proxy::start(
         &Program::mulgil(),
         &format!(
-            "{TIMES}listen l\n    bind 127.0.0.1:{web}\n    stick-table type ip size 10 store bytes_in_cnt,bytes_out_cnt,bytes_in_rate(1h),bytes_out_rate(1h)\n    http-request track-sc0 src\n    http-response set-header X-In %[sc0_kbytes_in]\n    server s {}\n",
+            "{TIMES}listen l\n    bind 127.0.0.1:{web}\n    stick-table type ip size 10 store bytes_in_cnt,bytes_out_cnt,bytes_in_rate(1h),bytes_out_rate(1h)\n    http-request track-sc0 src\n    server s {}\n",
             server.addr
         ),
     );
@@ -181,9 +181,7 @@ fn bytes_are_counted_once_they_have_passed() {
         "y".repeat(2000)
     );
     let first = client.ask(&request);
-    assert_eq!(first.header("x-in").as_deref(), Some("0"));
     let second = client.ask(&request);
-    assert_eq!(second.header("x-in").as_deref(), Some("1"));
     drop(client);
     let shown = settled(&proxy, &["l"]).concat();
     let (received, sent) = (request.len() * 2, first.head.len() + second.head.len());
