@@ -44,7 +44,7 @@ pub fn main(args: &[String]) -> i32 {
         quiet: true,
         ..Args::default()
     };
-    match run::load(&args, &Machine).config.take() {
+    match run::load(&args, &Machine, None).config.take() {
         Some(config) => {
             print!("{}", advice(&config));
             0
