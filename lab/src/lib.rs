@@ -402,7 +402,8 @@ impl Client {
         Client::of(TcpStream::connect(addr).expect("it listens"))
     }
 
-    fn of(stream: TcpStream) -> Client {
+    /// On a connection that is there already.
+    pub fn of(stream: TcpStream) -> Client {
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         Client {
             stream,

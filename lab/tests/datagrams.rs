@@ -437,3 +437,10 @@ fn what_does_not_fit_is_refused_with_its_reason() {
         assert!(status != 0 && said.contains(wanted), "{lines}: {said}");
     }
 }
+
+#[test]
+fn the_example_of_names_is_good() {
+    let file = format!("{}/../examples/own/names.cfg", env!("CARGO_MANIFEST_DIR"));
+    let (status, said) = Program::mulgil().run(&["-c", "-f", &file]);
+    assert!(status == 0 && !said.contains("arning"), "{said}");
+}

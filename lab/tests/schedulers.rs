@@ -64,9 +64,9 @@ fn a_slow_server_gets_little_and_the_quick_ones_their_halves() {
     for balance in ["response-time", "fastest"] {
         let lines = format!("    balance {balance}\n");
         let farm = Farm::start(&lines, [""; 3], 40, 100);
-        let [slow, b, c] = farm.shares(120);
-        assert!((1..=24).contains(&slow), "{balance}: {slow} {b} {c}");
-        assert!(b >= 24 && c >= 24, "{balance}: {slow} {b} {c}");
+        let [slow, b, c] = farm.shares(300);
+        assert!((1..=30).contains(&slow), "{balance}: {slow} {b} {c}");
+        assert!(b >= 30 && c >= 30, "{balance}: {slow} {b} {c}");
     }
 }
 
@@ -215,6 +215,41 @@ fn a_rule_chooses_the_server_of_a_connection() {
             let mut name = String::new();
             let _ = client.stream.read_to_string(&mut name);
             assert_eq!(name, wanted, "{}", program.name);
+        }
+    });
+}
+
+#[test]
+fn weights_of_a_map_can_only_be_taken_out_and_put_back() {
+    each(|program| {
+        let proxy = Proxy::start(
+            program,
+            &format!(
+                "defaults\n    mode http\n    timeout client 1s\n    timeout server 1s\n    timeout connect 1s\n\
+                 listen l\n    bind 127.0.0.1:{}\n    balance static-rr\n    server a 127.0.0.1:1 weight 10\n\
+                 listen m\n    bind 127.0.0.1:{}\n    balance uri\n    hash-type consistent\n    server a 127.0.0.1:1 weight 10\n",
+                port(),
+                port()
+            ),
+        );
+        for command in [
+            "set weight l/a 5",
+            "set weight l/a 50%",
+            "set server l/a weight 7",
+        ] {
+            let said = proxy.control(command);
+            assert!(
+                said.contains("static LB algorithm"),
+                "{}: {said}",
+                program.name
+            );
+        }
+        for command in [
+            "set weight l/a 0",
+            "set weight l/a 100%",
+            "set weight m/a 5",
+        ] {
+            assert_eq!(proxy.control(command).trim(), "", "{}", program.name);
         }
     });
 }

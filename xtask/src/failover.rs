@@ -44,7 +44,7 @@ fn compare(kills: usize) -> Result<(), String> {
     println!("| interval | program | median ms | worst ms | at most 60 ms | all |");
     println!("|---|---|---|---|---|---|");
     for ms in [100u32, 10] {
-        let mut gaps = [(Peer::Mulgil, Vec::new()), (Peer::Keepalived, Vec::new())];
+        let mut gaps = [Peer::Mulgil, Peer::Alone, Peer::Keepalived].map(|p| (p, Vec::new()));
         for (peer, gaps) in &mut gaps {
             let pair = Pair::start(*peer, ms)?;
             gaps.extend(pair.gaps(kills)?);
@@ -70,20 +70,23 @@ fn compare(kills: usize) -> Result<(), String> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Peer {
     Mulgil,
+    /// Its guardian is killed first, as if the whole machine died.
+    Alone,
     Keepalived,
 }
 
 impl Peer {
     fn name(self) -> &'static str {
         match self {
-            Peer::Mulgil => "mulgil",
+            Peer::Mulgil => "mulgil (its process is killed)",
+            Peer::Alone => "mulgil (its guardian, too: as if the machine died)",
             Peer::Keepalived => "keepalived",
         }
     }
 
     fn config(self, ms: u32, priority: u8) -> String {
         match self {
-            Peer::Mulgil => format!(
+            Peer::Mulgil | Peer::Alone => format!(
                 "vrrp v\n interface eth0\n virtual-router-id 51\n priority {priority}\n advertise-interval {ms}ms\n address {VIP}/24\n"
             ),
             Peer::Keepalived => format!(
@@ -96,7 +99,7 @@ impl Peer {
     fn command(self, folder: &Path, router: usize) -> Vec<String> {
         let file = |name: &str| folder.join(format!("{name}{router}")).display().to_string();
         match self {
-            Peer::Mulgil => {
+            Peer::Mulgil | Peer::Alone => {
                 let words = ["target/release/mulgil", "-f", &file("config"), "-db"];
                 words.map(str::to_string).to_vec()
             }
@@ -252,10 +255,12 @@ impl Pair {
         let vrrp = self.folder.join(format!("vrrp{router}"));
         let vrrp = std::fs::read_to_string(vrrp).unwrap_or_default();
         let vrrp: i32 = vrrp.trim().parse().unwrap_or(0);
+        if self.peer == Peer::Alone {
+            children(child.id()).into_iter().for_each(end);
+        }
         let _ = child.kill();
         if vrrp > 1 && self.peer == Peer::Keepalived {
-            // SAFETY: plain call; the process is one that we started.
-            unsafe { libc::kill(vrrp, libc::SIGKILL) };
+            end(vrrp);
         }
         let _ = child.wait();
         // keepalived takes the number of its dead child for a living one.
@@ -303,6 +308,27 @@ impl Pair {
         }
         Ok(gaps)
     }
+}
+
+/// Ends a process that a program of ours started.
+fn end(pid: i32) {
+    // SAFETY: plain call.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
+}
+
+/// The processes that one has started.
+fn children(pid: u32) -> Vec<i32> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let tasks = tasks.into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|t| std::fs::read_to_string(t.path().join("children")).ok());
+    let pids: Vec<i32> = lists
+        .flat_map(|l| {
+            l.split(' ')
+                .filter_map(|p| p.trim().parse().ok())
+                .collect::<Vec<i32>>()
+        })
+        .collect();
+    pids
 }
 
 /// Asks every millisecond; the longest time between two answers around the kill.

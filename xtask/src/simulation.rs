@@ -281,7 +281,7 @@ impl World<'_> {
         let moment = self.start + Duration::from_micros(now);
         for (n, server) in servers.iter().enumerate() {
             let mean = self.mean(n);
-            if now % 1_000_000 == 0 {
+            if now.is_multiple_of(1_000_000) {
                 let took = (mean / 10.0) as u64 + self.chance.around(mean / 50.0);
                 self.backend.checked(server, Duration::from_micros(took));
             }

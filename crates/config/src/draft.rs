@@ -78,6 +78,8 @@ pub struct Draft {
     pub server_references: Vec<Reference>,
     /// `stick-table`.
     pub stick_table: Option<(model::StickTable, Place)>,
+    /// The section that its table is shared by.
+    pub peers: Option<Reference>,
     /// Stick tables that rules use.
     pub table_uses: Vec<(TableUse, Place)>,
     /// The first line of each keyword that has no effect without something said elsewhere.
@@ -181,6 +183,7 @@ impl Draft {
             resolvers_references: Vec::new(),
             server_references: Vec::new(),
             stick_table: None,
+            peers: None,
             table_uses: Vec::new(),
             marks: BTreeMap::new(),
             refused: BTreeSet::new(),

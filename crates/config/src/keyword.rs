@@ -19,6 +19,7 @@ mod stick;
 pub use check::default_send;
 pub use options::OPTIONS;
 pub use pages::error_file;
+pub use stick::read_table;
 
 use crate::diag::Fault;
 use crate::draft::sections::{self, *};

@@ -4,12 +4,15 @@ mod blocks;
 mod finish;
 mod mailers;
 mod packet;
+mod peers;
 mod resolvers;
 mod section;
 mod servers;
 mod sockets;
 mod tables;
 mod users;
+
+pub(crate) use sockets::{DATAGRAM_BIND, DATAGRAM_SERVER};
 
 use crate::diag::{Diagnostic, Fault, Report, Severity};
 use crate::draft::{Bases, Draft, Line, Place, sections};
@@ -61,6 +64,7 @@ pub fn load(request: &LoadRequest, source: &dyn Source) -> Loaded {
         section: Section::None,
         section_name: String::new(),
         drafts: Vec::new(),
+        peers: Vec::new(),
         frontends: HashMap::new(),
         backends: HashMap::new(),
         common: Fingerprint::default(),
@@ -118,6 +122,7 @@ struct Loader<'a> {
     /// What `.SECTION` stands for.
     section_name: String,
     drafts: Vec<Draft>,
+    peers: Vec<peers::PeersDraft>,
     frontends: HashMap<Arc<str>, Arc<str>>,
     backends: HashMap<Arc<str>, Arc<str>>,
     /// Of all sections that are no proxies.
@@ -329,6 +334,7 @@ impl Loader<'_> {
             Section::Mailers(_, mailers) => mailers::line(mailers, &mut line),
             Section::Vrrp(draft) => draft.line(&mut line),
             Section::Resolvers(resolvers, _) => resolvers::line(resolvers, &mut line),
+            Section::Peers(draft) => draft.line(&mut line),
             Section::Proxy(draft) => keyword::line(draft, &mut line),
         };
         let warnings = std::mem::take(&mut line.warnings);

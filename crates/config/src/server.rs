@@ -15,20 +15,19 @@ macro_rules! word {
 mod check;
 mod line;
 mod names;
+mod proxy;
+mod source;
 
 pub use check::SERVER_CHECK_WORDS;
 pub use line::{from_words, server, template};
+pub use proxy::SERVER_PROXY_WORDS;
+pub use source::source;
 
-use crate::address::{self, Purpose};
 use crate::diag::Fault;
 use crate::draft::Line;
 use crate::tls::{SERVER_TLS_WORDS, ServerDraft};
 use crate::units;
-use model::{
-    Address, Check, Family, HashKey, Host, OnError, PortSpec, Resolution, SendProxy, Server,
-    SourceAddress,
-};
-use std::net::IpAddr;
+use model::{Address, Check, Family, HashKey, OnError, Resolution, Server};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,8 +42,7 @@ impl Default for Reading {
             resolution: None,
             tls: None,
             check_send_proxy: false,
-            proxy_crc32c: false,
-            proxy_authority: false,
+            proxy_options: Vec::new(),
             shared_check: None,
         }
     }
@@ -59,12 +57,6 @@ struct AgentDraft {
     inter: Option<Duration>,
     send: Option<Arc<str>>,
 }
-
-/// The binary header without extensions.
-const PLAIN_V2: SendProxy = SendProxy::V2 {
-    crc32c: false,
-    authority: false,
-};
 
 /// A server before anything is said of it.
 fn blank() -> Server {
@@ -93,6 +85,7 @@ fn blank() -> Server {
         pool_purge_delay: Duration::from_secs(5),
         max_reuse: None,
         send_proxy: None,
+        proxy_extensions: None,
         observe: None,
         error_limit: 10,
         on_error: OnError::default(),
@@ -119,8 +112,8 @@ pub struct Reading {
     resolution: Option<Box<Resolution>>,
     tls: Option<Box<ServerDraft>>,
     check_send_proxy: bool,
-    proxy_crc32c: bool,
-    proxy_authority: bool,
+    /// Words of `proxy-v2-options`.
+    proxy_options: Vec<&'static str>,
     /// The check settings of the servers before, shared by those that have the same.
     shared_check: Option<Arc<Check>>,
 }
@@ -364,64 +357,6 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         }
     ),
     word!(
-        "proxy-v2-options",
-        "crc32c|authority[,…]",
-        "crc32c",
-        "what the header of version 2 holds",
-        |r, l, at| {
-            let known = "ssl cert-cn ssl-cipher cert-sig cert-key unique-id";
-            for option in l.arg(at).split(',') {
-                match option {
-                    "crc32c" => r.proxy_crc32c = true,
-                    "authority" => r.proxy_authority = true,
-                    other if known.split(' ').any(|k| k == other) => {
-                        return l.fail(
-                            at,
-                            format!(
-                                "'{other}' is an option of HAProxy that mulgil does not have yet"
-                            ),
-                        );
-                    }
-                    other => {
-                        return l.fail(
-                            at,
-                            format!("unknown option '{other}': use crc32c or authority"),
-                        );
-                    }
-                }
-            }
-            Ok(())
-        }
-    ),
-    word!(
-        "send-proxy",
-        "",
-        "",
-        "connections begin with a PROXY line",
-        |r, _, _| {
-            r.server.send_proxy = Some(SendProxy::V1);
-            Ok(())
-        }
-    ),
-    word!("no-send-proxy", "", "", "no PROXY line", |r, _, _| {
-        r.server.send_proxy = None;
-        Ok(())
-    }),
-    word!(
-        "send-proxy-v2",
-        "",
-        "",
-        "connections begin with a binary PROXY header",
-        |r, _, _| {
-            r.server.send_proxy = Some(PLAIN_V2);
-            Ok(())
-        }
-    ),
-    word!("no-send-proxy-v2", "", "", "no PROXY header", |r, _, _| {
-        r.server.send_proxy = None;
-        Ok(())
-    }),
-    word!(
         "resolve-net",
         "NETWORK[,NETWORK]*",
         "10.0.0.0/8,192.168.0.0/16",
@@ -491,7 +426,7 @@ pub static SERVER_WORDS: &[ServerWord] = &[
     ),
     word!(
         "source",
-        "ADDRESS[:PORT[-PORT]] [interface NAME]",
+        "ADDRESS[:PORT[-PORT]] [interface NAME] [usesrc client|clientip|hdr_ip(NAME[,N])|ADDRESS[:PORT]]",
         "127.0.0.1:10000-10100 interface lo",
         "the address connections come from",
         |r, l, at| {
@@ -523,66 +458,6 @@ pub static SERVER_WORDS: &[ServerWord] = &[
     }),
 ];
 
-/// Reads `ADDRESS[:PORT[-PORT]] [interface NAME]` from argument `at` on; returns where it ends, too.
-pub fn source(
-    line: &Line<'_>,
-    at: usize,
-    ranges: bool,
-) -> Result<(Arc<SourceAddress>, usize), Fault> {
-    if line.arg(at).is_empty() {
-        return line.fail(at, "'source' wants an address of this machine");
-    }
-    let purpose = if ranges {
-        Purpose::Source
-    } else {
-        Purpose::Connect
-    };
-    let parsed = address::parse(line.arg(at), purpose, None, line.source);
-    let Address::Inet { host, port, .. } = line.map(at, parsed)?.0 else {
-        return line.fail(at, "a source is an IP address");
-    };
-    let ip: IpAddr = match host {
-        Host::Ip(ip) => ip,
-        Host::Any => [0, 0, 0, 0].into(),
-        Host::Any6 => [0u16; 8].into(),
-        Host::Name(name) => {
-            return line.fail(
-                at,
-                format!("'{name}' has no address here: name an IP address"),
-            );
-        }
-    };
-    let (port, last_port) = match port {
-        PortSpec::None => (0, None),
-        PortSpec::Fixed(port) => (port, None),
-        PortSpec::Range(first, last) => (first, Some(last)),
-        PortSpec::Offset(_) => return line.fail(at, "a source has no port offset: name a port"),
-    };
-    let mut end = at + 1;
-    let interface = match line.arg(end) {
-        "interface" if line.arg(end + 1).is_empty() => {
-            return line.fail(end, "'interface' wants the name of a network interface");
-        }
-        "interface" => {
-            end += 2;
-            Some(line.arg(end - 1).into())
-        }
-        "usesrc" => {
-            return line.fail(
-                end,
-                "'usesrc' is a word of HAProxy that mulgil does not have yet",
-            );
-        }
-        _ => None,
-    };
-    let source = SourceAddress {
-        address: (ip, port).into(),
-        last_port,
-        interface,
-    };
-    Ok((Arc::new(source), end))
-}
-
 /// Reads the words from argument `at` on, over what `from` says.
 fn words(line: &mut Line<'_>, mut at: usize, from: &Reading) -> Result<Reading, Fault> {
     let mut reading = from.clone();
@@ -605,7 +480,10 @@ fn word(reading: &mut Reading, line: &Line<'_>, at: usize) -> Result<usize, Faul
     if let Some(taken) = ServerDraft::word(&mut reading.tls, line, at)? {
         return Ok(at + taken);
     }
-    let mut all = SERVER_WORDS.iter().chain(SERVER_CHECK_WORDS);
+    if let Some(rest) = name.strip_prefix("set-proxy-v2-tlv-fmt") {
+        return proxy::extension(reading, line, at, rest);
+    }
+    let mut all = all_words();
     let Some(word) = all.find(|w| w.name == name) else {
         let message = crate::keyword::unknown_word("server", name, KNOWN, names());
         return line.fail(at, message);
@@ -620,12 +498,18 @@ fn word(reading: &mut Reading, line: &Line<'_>, at: usize) -> Result<usize, Faul
     }
 }
 
+/// The tables of all words but those of TLS.
+fn all_words() -> impl Iterator<Item = &'static ServerWord> {
+    let tables = [SERVER_WORDS, SERVER_CHECK_WORDS, SERVER_PROXY_WORDS];
+    tables.into_iter().flatten()
+}
+
 /// Words of HAProxy's `server` lines, whether we have them or not.
 const KNOWN: &str = include_str!("known/server.txt");
 
 /// The words that we have.
 fn names() -> impl Iterator<Item = &'static str> {
-    let all = SERVER_WORDS.iter().chain(SERVER_CHECK_WORDS);
+    let all = all_words();
     let names = all.map(|w| w.name);
     names.chain(SERVER_TLS_WORDS.iter().map(|w| w.name))
 }

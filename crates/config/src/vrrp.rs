@@ -87,6 +87,11 @@ impl VrrpDraft {
         let name = line.words.first().map_or("", |w| w.text.as_str());
         let Some(keyword) = VRRP_KEYWORDS.iter().find(|k| k.name == name) else {
             let names: Vec<&str> = VRRP_KEYWORDS.iter().map(|k| k.name).collect();
+            if name == "sync" {
+                let message =
+                    "'sync' does not work yet: sessions are not synchronised; remove the line";
+                return Err(Fault::at(0, message));
+            }
             let message = match rules::nearest(name, names.iter().copied()) {
                 Some(near) => format!("unknown keyword '{name}' in 'vrrp': did you mean '{near}'?"),
                 None => format!(

@@ -4,8 +4,8 @@ mod common;
 
 use common::{Files, said};
 use config::table::{
-    BIND_TLS_WORDS, BIND_WORDS, GLOBAL_KEYWORDS, OPTIONS, SERVER_CHECK_WORDS, SERVER_TLS_WORDS,
-    SERVER_WORDS, keywords,
+    BIND_TLS_WORDS, BIND_WORDS, GLOBAL_KEYWORDS, OPTIONS, SERVER_CHECK_WORDS, SERVER_PROXY_WORDS,
+    SERVER_TLS_WORDS, SERVER_WORDS, keywords,
 };
 
 const TIMES: &str = " timeout client 1s\n timeout server 1s\n timeout connect 1s\n";
@@ -41,8 +41,23 @@ const SITES: [Site; 4] = [
     },
 ];
 
+/// A check of datagrams that is whole.
+const ASKS: &str = " option udp-check\n udp-check send ping\n udp-check expect string pong\n";
+
 /// What is said of a line of a proxy section among all that it may refer to.
 fn in_proxy(site: &Site, line: &str) -> Vec<String> {
+    if line.starts_with("forward ") || line.starts_with("no-flow ") {
+        let front = if site.section == 4 {
+            " bind 203.0.113.1:80\n"
+        } else {
+            ""
+        };
+        let text = format!(
+            "{}\n mode packet\n{front} server one 10.0.0.1 check port 80\n {line}\n",
+            site.header
+        );
+        return said(&Files::with(&text).load(&["a.cfg"]));
+    }
     let server = if line.starts_with("use-server") {
         " server a 127.0.0.1:8080\n"
     } else {
@@ -51,14 +66,18 @@ fn in_proxy(site: &Site, line: &str) -> Vec<String> {
     let checks = match line.split(' ').next() {
         Some("http-check") => " option httpchk\n",
         Some("tcp-check") => " option tcp-check\n",
+        Some("udp-check") => ASKS,
+        Some("option") if line.starts_with("option udp-check") => ASKS,
         Some("email-alert") => {
             " email-alert mailers post\n email-alert from a@b\n email-alert to c@d\n"
         }
         _ => "",
     };
-    let mode = match line.starts_with("persist rdp-cookie") {
-        true => "tcp",
-        false => "http",
+    let mode = match line.split(' ').next() {
+        Some("persist") if line.starts_with("persist rdp-cookie") => "tcp",
+        Some("udp-responses" | "udp-check") => "udp",
+        Some("option") if line.starts_with("option udp-check") => "udp",
+        _ => "http",
     };
     let text = format!(
         "global\n log 127.0.0.1:514 local0\nmailers post\n mailer one 127.0.0.1:25\nhttp-errors pages\n errorfile 503 sorry.http\n\
@@ -84,10 +103,14 @@ fn lines_of_proxies() -> Vec<(u8, String, &'static str, &'static str)> {
         let name = format!("bind 127.0.0.1:8080 {}", b.name);
         (2 | 4, name, b.args, b.example)
     });
-    let servers = SERVER_WORDS.iter().chain(SERVER_CHECK_WORDS).map(|s| {
-        let name = format!("server s 127.0.0.1:8080 agent-port 9777 {}", s.name);
-        (4 | 8, name, s.args, s.example)
-    });
+    let servers = SERVER_WORDS
+        .iter()
+        .chain(SERVER_CHECK_WORDS)
+        .chain(SERVER_PROXY_WORDS)
+        .map(|s| {
+            let name = format!("server s 127.0.0.1:8080 agent-port 9777 {}", s.name);
+            (4 | 8, name, s.args, s.example)
+        });
     let binds_tls = BIND_TLS_WORDS.iter().map(|b| {
         let name = format!("bind 127.0.0.1:8080 ssl crt site.pem {}", b.name);
         (2 | 4, name, b.args, b.example)

@@ -122,6 +122,10 @@ fn what_is_missing_or_does_not_fit_is_named_with_its_remedy() {
         &format!("{WHOLE} version 2\n advertise-interval 100ms\n"),
         "whole seconds",
     );
+    refused(
+        &format!("{WHOLE} sync sessions\n"),
+        "'sync' does not work yet",
+    );
     refused(&format!("{WHOLE} priority 0\n"), "out of range");
     refused(&format!("{WHOLE} priorty 10\n"), "did you mean 'priority'?");
     refused(

@@ -30,7 +30,8 @@ pub struct Will {
 
 impl Will {
     fn write(&self) -> String {
-        let mut text = String::new();
+        // Whatever was cut off before, a new one begins here.
+        let mut text = String::from("\n!\n");
         for (link, source, to, bytes) in &self.farewells {
             let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
             text.push_str(&format!("f {link} {source} {to} {hex}\n"));
@@ -49,6 +50,7 @@ impl Will {
         for line in text.split_inclusive('\n') {
             let words: Vec<&str> = line.trim_end_matches('\n').split(' ').collect();
             match words.as_slice() {
+                ["!"] => next = Will::default(),
                 ["."] if line.ends_with('\n') => will = std::mem::take(&mut next),
                 ["f", link, source, to, hex] => {
                     next.farewells.extend(farewell(link, source, to, hex))

@@ -267,7 +267,7 @@ impl Instance {
         wrong
     }
 
-    /// Takes the addresses that were added from the interface, those that `unless` does not keep.
+    /// Takes the addresses that were added from the interface, those that `keep` does not name.
     pub fn remove_addresses(
         &mut self,
         netlink: &mut Netlink,

@@ -1,11 +1,12 @@
 //! The loop: waits for packets, changes of links, orders and time; tells the machines; does what
 //! they say.
 
+mod before;
 mod orders;
 mod peers;
 
 use crate::check::{Refusal, check};
-use crate::door::{Door, Inheritance, others};
+use crate::door::{Door, Inheritance};
 use crate::guardian::{Guardian, Will};
 use crate::instance::Instance;
 use crate::link::{Link, Netlink};
@@ -100,78 +101,11 @@ impl Running {
         Ok(running)
     }
 
-    /// Takes addresses with our mark from the interfaces of these sections: whoever added them is
-    /// gone, and another router may have them.
-    fn clean(&mut self, sections: &[Arc<Vrrp>], inherited: &[Option<Inheritance>]) {
-        let kept = inherited.iter().flatten().flat_map(|i| &i.added);
-        let kept: Vec<_> = kept.map(|a| a.ip).collect();
-        // Addresses that no section names are those of another process, while there is one.
-        let alone = !others();
-        let named = |ip| {
-            sections
-                .iter()
-                .any(|s| s.addresses.iter().any(|a| a.ip == ip))
-        };
-        for link in &self.links {
-            if !sections.iter().any(|s| *s.interface == *link.name) {
-                continue;
-            }
-            let stale = link.addresses.iter().filter(|a| a.ours);
-            let stale = stale.filter(|a| !kept.contains(&a.ip) && (alone || named(a.ip)));
-            for address in stale {
-                let stale = model::VirtualAddress {
-                    ip: address.ip,
-                    prefix: address.prefix,
-                };
-                let line = match self.netlink.remove(link.index, stale) {
-                    Ok(()) => format!(
-                        "notice: vrrp: removed {stale} from {}, which a process before this one left there",
-                        link.name
-                    ),
-                    Err(e) => format!(
-                        "warning: vrrp: cannot remove {stale} from {}: {e}",
-                        link.name
-                    ),
-                };
-                (self.say)(&line);
-            }
-        }
-        self.refresh_links();
-    }
-
     fn refresh_links(&mut self) {
         match self.netlink.links() {
             Ok(links) => self.links = links,
             Err(e) => (self.say)(&format!("warning: vrrp: cannot list interfaces: {e}")),
         }
-    }
-
-    /// What a process that is to be replaced hands over, section by section. Without one to
-    /// replace nobody else may run the same virtual router here.
-    fn inherit(
-        &mut self,
-        replaces: bool,
-        sections: &[Arc<Vrrp>],
-    ) -> Result<Vec<Option<Inheritance>>, String> {
-        let mut all = Vec::new();
-        for section in sections {
-            let (one, door) = match replaces {
-                true => (Inheritance::ask(section), open_door(section)),
-                false => (None, Door::open(section)),
-            };
-            all.push(one);
-            match door {
-                Ok(_) => {}
-                Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => {
-                    return Err(format!(
-                        "another process runs virtual router {} on {} already: stop it, or replace it with -sf",
-                        section.vrid, section.interface
-                    ));
-                }
-                Err(e) => return Err(format!("vrrp needs a UNIX socket: {e}")),
-            }
-        }
-        Ok(all)
     }
 
     fn add(&mut self, section: Arc<Vrrp>, inherited: Option<Inheritance>, now: Instant) {
@@ -579,20 +513,6 @@ impl Running {
         self.act(now);
         self.make_will();
         self.calls.finish(LAST_WORDS);
-    }
-}
-
-/// The door of a virtual router that another process has just handed over: it closes its own a
-/// moment later.
-fn open_door(vrrp: &Vrrp) -> std::io::Result<Door> {
-    let end = Instant::now() + Duration::from_millis(500);
-    loop {
-        match Door::open(vrrp) {
-            Err(e) if e.kind() == std::io::ErrorKind::AddrInUse && Instant::now() < end => {
-                std::thread::sleep(Duration::from_millis(2));
-            }
-            door => return door,
-        }
     }
 }
 

@@ -57,13 +57,16 @@ impl Node {
     }
 }
 
+/// An advert on its way: when it arrives, a number that orders equal times, from, to, priority.
+type Flying = (Instant, u64, usize, usize, u8);
+
 struct World {
     seed: u64,
     rng: Rng,
     now: Instant,
     start: Instant,
     nodes: Vec<Node>,
-    flying: BinaryHeap<Reverse<(Instant, u64, usize, usize, u8)>>,
+    flying: BinaryHeap<Reverse<Flying>>,
     count: u64,
     loss: u64,
     doubled: u64,

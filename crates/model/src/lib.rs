@@ -42,7 +42,9 @@ pub use proxy::{
     Proxy, ProxyKind, Redispatch, RestrictNames, RetryOn, StatsPage, SwitchRule, SwitchTarget,
 };
 pub use resolvers::{Family, Hold, Nameserver, Resolution, Resolvers, names_service};
-pub use server::{HashKey, MarkedDown, Observe, OnError, SendProxy, Server, SourceAddress};
+pub use server::{
+    HashKey, MarkedDown, Observe, OnError, SendProxy, Server, SourceAddress, UseSource,
+};
 pub use stick::{ServerKey, StickRule, StickStore, StickTable, Stored};
 pub use timeouts::Timeouts;
 

@@ -43,6 +43,14 @@ pub enum SendProxy {
         crc32c: bool,
         /// `authority`: the name the client asked for by SNI.
         authority: bool,
+        /// `unique-id`: what the frontend's `unique-id-format` gives.
+        unique_id: bool,
+        /// `ssl`: what is known of TLS to the client.
+        ssl: bool,
+        /// `cert-cn`: with the common name of its certificate.
+        cert_cn: bool,
+        /// `ssl-cipher`: with the cipher suite.
+        ssl_cipher: bool,
     },
 }
 
@@ -55,6 +63,26 @@ pub struct SourceAddress {
     pub last_port: Option<u16>,
     /// `interface NAME`.
     pub interface: Option<Arc<str>>,
+    /// `usesrc`.
+    pub usesrc: Option<UseSource>,
+}
+
+/// `usesrc`: the address, not one of ours, that a connection comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UseSource {
+    /// The client's, with its port.
+    Client,
+    /// The client's, from any port.
+    ClientIp,
+    /// This one; port 0 is any.
+    Address(SocketAddr),
+    /// One that a header of the request names.
+    Header {
+        /// The header, a list of addresses.
+        name: Arc<str>,
+        /// Which of them: from 1, or from the end where negative.
+        occurrence: i32,
+    },
 }
 
 /// `hash-key`: what its places on the ring of `hash-type consistent` and in a Maglev table follow from.
@@ -120,6 +148,8 @@ pub struct Server {
     pub max_reuse: Option<u32>,
     /// `send-proxy`, `send-proxy-v2`.
     pub send_proxy: Option<SendProxy>,
+    /// `set-proxy-v2-tlv-fmt`: more extensions of the header, by type.
+    pub proxy_extensions: Option<Arc<Vec<(u8, rules::LogFormat)>>>,
     /// `observe`.
     pub observe: Option<Observe>,
     /// `error-limit`; 10 when not set.

@@ -139,6 +139,7 @@ usage: mulgil -f FILE|DIR [-f …] [-c] [-V] [-q] [-d|-db|-D] [-W|-Ws] [-dW] [-n
        mulgil -c -f FILE      check a configuration
        mulgil -cc CONDITION   evaluate a condition
        mulgil -v | -vv        show the version
+       mulgil doctor -f FILE                the routing rules that a configuration needs
        mulgil explain -f FILE URL…          which rules a request would meet, and why
        mulgil agent [OPTIONS]               tells balancers how much work this machine can take
        mulgil ctl [-s SOCKET] COMMAND…      a command to a running process

@@ -6,6 +6,7 @@ mod control;
 mod ctl;
 mod demo;
 mod descriptors;
+mod doctor;
 mod explain;
 mod handover;
 mod keeper;
@@ -36,6 +37,7 @@ fn main() {
         Some(failover::guardian::WORD) => return failover::guardian::guard(),
         Some("demo") => exit(demo::main(after)),
         Some("ctl") => exit(ctl::main(after)),
+        Some("doctor") => exit(doctor::main(after)),
         Some("server-setup") => exit(server_setup::main(after)),
         Some("packet") => exit(detach(after)),
         Some("explain") => exit(explain::main(after)),

@@ -2,6 +2,7 @@
 
 use crate::io::Io;
 use crate::pool::ServerConn;
+use crate::present::{self, Told};
 use crate::session::Client;
 use crate::socket;
 use crate::stream::Stream;
@@ -12,6 +13,7 @@ use model::{HttpReuse, SendProxy};
 use state::{Backend, Server, Target};
 use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -54,24 +56,33 @@ pub async fn to_server(stream: &mut Stream<'_>) -> Result<ServerConn, ConnectFai
     let server = Arc::clone(slot.server());
     let backend = Arc::clone(backend);
     let first = stream.client.requests <= 1;
-    let name = match server.settings().tls {
-        Some(_) => server_name(&server, &ctx!(stream)),
-        None => None,
-    };
+    let told = told(stream, &backend, &server);
     if stream.retries == 0
         && let Some(kept) = kept(
             stream.worker,
             stream.client,
             &backend,
             &server,
-            name.as_deref(),
+            told.sni.as_deref(),
             first,
         )
     {
         crate::account::reused(stream, &server);
         return Ok(kept);
     }
-    open(stream.worker, stream.client, &backend, &server, name).await
+    open(stream.worker, stream.client, &backend, &server, told).await
+}
+
+/// What the server is told of this request's client.
+fn told(stream: &mut Stream<'_>, backend: &Backend, server: &Server) -> Told {
+    let settings = server.settings();
+    let plain = settings.tls.is_none() && settings.send_proxy.is_none();
+    if plain && settings.source.is_none() && backend.side().source.is_none() {
+        return Told::default();
+    }
+    let frontend = Arc::clone(&stream.frontend);
+    let unique = frontend.side().unique_id_format.as_deref();
+    present::told(&settings, backend.side(), unique, &ctx!(stream))
 }
 
 /// Where the server is for this client: connections are kept under what this says, so that none
@@ -103,7 +114,13 @@ fn kept(
     {
         return Some(private.1);
     }
-    if server.settings().send_proxy.is_some() {
+    // What tells of one client is not for another.
+    let settings = server.settings();
+    let source = settings
+        .source
+        .as_deref()
+        .or(backend.side().source.as_deref());
+    if settings.send_proxy.is_some() || source.is_some_and(|s| s.usesrc.is_some()) {
         return None;
     }
     let proven = match backend.side().reuse {
@@ -117,22 +134,13 @@ fn kept(
         .take(&mut cx, server.uid, &target, name, proven)
 }
 
-/// The name that a TLS connection to this server asks for.
-pub fn server_name(server: &Server, cx: &rules::Ctx<'_>) -> Option<Box<str>> {
-    let settings = server.settings();
-    let sni = settings.tls.as_ref()?.sni.as_ref()?;
-    let name = sni.eval(cx)?.to_bytes().into_owned();
-    let name = String::from_utf8(name).ok()?;
-    (!name.is_empty()).then(|| name.into_boxed_str())
-}
-
 /// A new connection, within `timeout connect`, its TLS handshake included.
 pub async fn open(
     worker: &Worker,
     client: &mut Client,
     backend: &Backend,
     server: &Server,
-    sni: Option<Box<str>>,
+    told: Told,
 ) -> Result<ServerConn, ConnectFailure> {
     let Some(target) = target_for(client, server) else {
         return Err(ConnectFailure::Unusable);
@@ -143,11 +151,17 @@ pub async fn open(
         || server.settings().tls.is_some()
         || server.settings().send_proxy.is_some();
     let io =
-        begin(&target, client, backend, server, early).map_err(|e| match e.raw_os_error() {
-            Some(
-                libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS | libc::EADDRNOTAVAIL,
-            ) => ConnectFailure::Exhausted,
-            _ => ConnectFailure::Refused,
+        begin(&target, client, backend, server, (early, told.header_ip)).map_err(|e| {
+            match e.raw_os_error() {
+                Some(
+                    libc::EMFILE
+                    | libc::ENFILE
+                    | libc::ENOMEM
+                    | libc::ENOBUFS
+                    | libc::EADDRNOTAVAIL,
+                ) => ConnectFailure::Exhausted,
+                _ => ConnectFailure::Refused,
+            }
         })?;
     crate::account::connecting(worker, backend, server);
     let deadline = backend.proxy().timeouts.connect.map(|t| worker.now() + t);
@@ -155,10 +169,12 @@ pub async fn open(
     let abort_on_close = backend.side().abortonclose;
     let mut io = match &server.settings().tls {
         None => Transport::Plain(io),
-        Some(settings) => Transport::to_server(io, &settings.connector, sni.as_deref(), &target)
-            .map_err(|_| ConnectFailure::Unusable)?,
+        Some(settings) => {
+            Transport::to_server(io, &settings.connector, told.sni.as_deref(), &target)
+                .map_err(|_| ConnectFailure::Unusable)?
+        }
     };
-    let mut first = proxy_header(server.settings().send_proxy, client);
+    let mut first = proxy_header(server.settings().send_proxy, client, &told.extensions);
     poll_fn(|cx| {
         match io.poll_established(cx, &mut first) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
@@ -186,24 +202,24 @@ pub async fn open(
     Ok(ServerConn {
         io,
         target,
-        sni,
+        sni: told.sni,
         served: 0,
     })
 }
 
 /// The PROXY header that tells a server of this client.
-fn proxy_header(kind: Option<SendProxy>, client: &mut Client) -> Vec<u8> {
+fn proxy_header(
+    kind: Option<SendProxy>,
+    client: &mut Client,
+    extensions: &[(u8, Vec<u8>)],
+) -> Vec<u8> {
     let Some(kind) = kind else { return Vec::new() };
     let addresses = client.info.src.zip(client.destination());
     match kind {
         SendProxy::V1 => wire::proxy::line(addresses),
-        SendProxy::V2 { crc32c, authority } => {
-            let tls = client.info.tls.as_deref();
-            let name = tls.and_then(|t| t.sni.as_deref()).filter(|_| authority);
-            let extensions: Vec<_> = name
-                .map(|n| (wire::proxy::AUTHORITY, n.as_bytes()))
-                .into_iter()
-                .collect();
+        SendProxy::V2 { crc32c, .. } => {
+            let extensions: Vec<(u8, &[u8])> =
+                extensions.iter().map(|(k, v)| (*k, v.as_slice())).collect();
             wire::proxy::header(addresses, &extensions, crc32c)
         }
     }
@@ -214,7 +230,7 @@ fn begin(
     client: &Client,
     backend: &Backend,
     server: &Server,
-    early: bool,
+    (early, header_ip): (bool, Option<IpAddr>),
 ) -> io::Result<Io> {
     let settings = server.settings();
     let source = settings
@@ -234,6 +250,7 @@ fn begin(
                 congestion: settings.congestion.as_deref(),
                 namespace: settings.namespace.as_deref(),
                 many: false,
+                foreign: present::foreign_source(source, client.info.src, header_ip),
             };
             socket::connect_tcp(addr, &options)?
         }

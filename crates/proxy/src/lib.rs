@@ -47,6 +47,7 @@ mod persistence;
 mod place;
 mod pool;
 mod prelude;
+mod present;
 mod relay;
 mod reply;
 mod report;

@@ -33,25 +33,23 @@ use tokio::task::JoinHandle;
 
 /// One listening socket.
 pub struct Listener {
-    frontend: Arc<str>,
-    bind: Bind,
-    socket: Arc<OwnedFd>,
+    pub(crate) frontend: Arc<str>,
+    pub(crate) bind: Bind,
+    pub(crate) socket: Arc<OwnedFd>,
     backlog: u32,
     /// The address, where it is one and the same for every connection.
-    local: Option<SocketAddr>,
+    pub(crate) local: Option<SocketAddr>,
     /// Connections that came in here.
     sessions: Arc<Gauge>,
 }
 
 impl Listener {
-    /// The socket.
-    pub fn socket(&self) -> &OwnedFd {
-        &self.socket
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> &Address {
-        &self.bind.address
+    /// A place for one more session, unless there are too many.
+    pub(crate) fn place(&self, frontend: &Frontend) -> Option<Places> {
+        self.sessions.try_enter(self.most()).then(|| Places {
+            listener: Arc::clone(&self.sessions),
+            _frontend: frontend.enter(),
+        })
     }
 
     /// The most connections at a time.
@@ -463,6 +461,7 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         worker: worker.id as u32,
         accepted: worker.wall(at),
         tls: None,
+        proxy_header: None,
     });
     let now = worker.process.millis(at);
     let counters = frontend.counters().of(worker.id);
@@ -475,12 +474,13 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     let side = frontend.side();
     let tracked = Tracked::default();
     let descriptor = fd.as_raw_fd();
-    let rejects = |rules| rejects(worker, rules, &info, &vars, &tracked, (at, descriptor));
-    let mut rejected = rejects(&side.tcp_request_connection);
+    let judge = |rules| judge(worker, rules, &info, &vars, &tracked, (at, descriptor));
+    let (mut rejected, effects) = judge(&side.tcp_request_connection);
+    let accept_proxy = options.accept_proxy || effects.expect_proxy;
     // Where something comes before the session, its rules come after that.
-    let at_once = !options.accept_proxy && options.tls.is_none();
+    let at_once = !accept_proxy && options.tls.is_none();
     if at_once && !rejected {
-        rejected = rejects(&side.tcp_request_session);
+        rejected = judge(&side.tcp_request_session).0;
     }
     if rejected {
         counters.dreq.add(1);
@@ -506,7 +506,7 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         info,
         frontend,
         requests: 0,
-        accept_proxy: options.accept_proxy,
+        accept_proxy,
         unread: false,
         last_server: None,
         accepted: at,
@@ -525,7 +525,7 @@ pub fn session_rejected(worker: &Worker, client: &Client) -> bool {
     let rules = &client.frontend.side().tcp_request_session;
     let (vars, tracked, now) = (&client.vars, &client.tracked, worker.now());
     let at = (now, client.io.socket().raw());
-    let rejected = rejects(worker, rules, &client.info, vars, tracked, at);
+    let (rejected, _) = judge(worker, rules, &client.info, vars, tracked, at);
     if rejected {
         client.frontend.counters().of(worker.id).dreq.add(1);
     } else {
@@ -534,17 +534,19 @@ pub fn session_rejected(worker: &Worker, client: &Client) -> bool {
     rejected
 }
 
-/// Whether rules refuse a connection that has brought no request yet; now, and its descriptor.
-fn rejects(
+/// Whether rules refuse a connection that has brought no request yet, and what else they want of
+/// it; now, and its descriptor.
+pub(crate) fn judge(
     worker: &Worker,
     rules: &[Rule],
     info: &SessionInfo,
     vars: &RefCell<Vars>,
     tracked: &Tracked,
     (at, descriptor): (Instant, RawFd),
-) -> bool {
+) -> (bool, Effects) {
+    let mut effects = Effects::default();
     if rules.is_empty() {
-        return false;
+        return (false, effects);
     }
     let generation = worker.generation();
     let view = state::View {
@@ -567,113 +569,12 @@ fn rejects(
         log: None,
         rng: &worker.rng,
     };
-    let mut effects = Effects::default();
     let verdict = run(rules, 0, &mut cx, &mut effects, &mut NoTrace);
     let rejected = matches!(verdict, Verdict::Reject);
     if let Some(silence) = effects.silence {
         socket::silence(descriptor, silence);
     }
-    rejected
-}
-
-/// What a session of datagrams begins with.
-pub struct OpenedDatagrams {
-    /// The frontend.
-    pub frontend: Arc<Frontend>,
-    /// The listening socket.
-    pub socket: Arc<OwnedFd>,
-    /// What rules and logs may know of it.
-    pub info: Box<SessionInfo>,
-    /// Its variables.
-    pub vars: RefCell<Vars>,
-    /// What it tracks in stick tables.
-    pub tracked: Tracked,
-    /// When its first datagram came.
-    pub at: Instant,
-    /// Its place in the worker's load and roster.
-    pub seat: Seat,
-    _places: Places,
-}
-
-/// A session for a client of datagrams, unless a limit or a rule for connections refuses it.
-pub fn open_datagrams(
-    worker: &Rc<Worker>,
-    doors: &Arc<Vec<Door>>,
-    listener: &Arc<Listener>,
-    (peer, local): udp::Key,
-) -> Option<OpenedDatagrams> {
-    let generation = worker.generation();
-    let frontend = Arc::clone(generation.frontend(&listener.frontend)?);
-    let at = worker.now();
-    let millis = worker.process.millis(at);
-    let counters = frontend.counters().of(worker.id);
-    let process = &worker.process;
-    let room = process.connections.now() < u64::from(process.maxconn()) && frontend.has_room();
-    let paced = frontend.pause(Duration::from_millis(millis)).is_none();
-    // Nobody waits: a datagram that finds no room is lost, and its client asks again.
-    if !room || !paced || !listener.sessions.try_enter(listener.most()) {
-        counters.dreq.add(1);
-        return None;
-    }
-    let places = Places {
-        listener: Arc::clone(&listener.sessions),
-        _frontend: frontend.enter(),
-    };
-    frontend.pace(Duration::from_millis(millis));
-    let port = match &listener.bind.address {
-        Address::Inet {
-            port: model::PortSpec::Fixed(port),
-            ..
-        } => Some(*port),
-        _ => None,
-    };
-    let info = Box::new(SessionInfo {
-        src: Some(peer),
-        dst: listener.local.or(local.zip(port).map(SocketAddr::from)),
-        frontend: Arc::clone(&frontend.name),
-        frontend_id: frontend.id,
-        listener: listener
-            .bind
-            .options
-            .name
-            .clone()
-            .unwrap_or_else(|| worker.no_name()),
-        listener_id: listener.bind.id,
-        worker: worker.id as u32,
-        accepted: worker.wall(at),
-        tls: None,
-    });
-    counters.conn_tot.add(1);
-    counters.conn_rate.event(millis);
-    let vars = RefCell::new(Vars::limited(generation.config.global.tuning.vars));
-    let side = frontend.side();
-    let tracked = Tracked::default();
-    // There is no connection of its own that could be silenced: its datagram is lost all the same.
-    let rejects = |rules| rejects(worker, rules, &info, &vars, &tracked, (at, -1));
-    if rejects(&side.tcp_request_connection) || rejects(&side.tcp_request_session) {
-        counters.dreq.add(1);
-        return None;
-    }
-    tracked.session(millis);
-    counters.stot.add(1);
-    counters.sess_rate.event(millis);
-    let descriptor = listener.socket.as_raw_fd();
-    let live = worker
-        .roster
-        .add_shared(Some(peer), frontend.id, at, descriptor);
-    if let Some(door) = doors.get(worker.id) {
-        door.load.fetch_add(1, Relaxed);
-    }
-    Some(OpenedDatagrams {
-        socket: Arc::clone(&listener.socket),
-        seat: Seat::take(worker, doors, live, false),
-        frontend,
-        info,
-        vars,
-        tracked,
-        at,
-        _places: places,
-    })
+    (rejected, effects)
 }
 
 fn leave(doors: &[Door], worker: usize) {
@@ -693,6 +594,18 @@ pub struct Seat {
 }
 
 impl Seat {
+    /// For a session of datagrams, which nobody has accepted: its worker's load counts it from here.
+    pub(crate) fn of_datagrams(
+        worker: &Rc<Worker>,
+        doors: &Arc<Vec<Door>>,
+        live: Rc<Live>,
+    ) -> Seat {
+        if let Some(door) = doors.get(worker.id) {
+            door.load.fetch_add(1, Relaxed);
+        }
+        Seat::take(worker, doors, live, false)
+    }
+
     fn take(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, live: Rc<Live>, tls: bool) -> Seat {
         if tls {
             worker.process.tls_connections.enter();

@@ -58,6 +58,7 @@ async fn proxy_header(client: &mut Client) -> Result<(), Failure> {
             }
         }
     }
+    client.info.proxy_header = Some(Box::new(header.extensions));
     if let Some((source, destination)) = header.addresses {
         client.info.src = Some(source);
         client.info.dst = Some(destination);

@@ -346,6 +346,6 @@ mod tests {
             size_of::<F>()
         }
         let bytes = future(run) + size_of::<Client>() + size_of::<SessionInfo>();
-        assert!(bytes <= 672, "{bytes} bytes");
+        assert!(bytes <= 688, "{bytes} bytes");
     }
 }

@@ -29,6 +29,8 @@ pub struct Outgoing<'a> {
     pub namespace: Option<&'a str>,
     /// Many datagrams in a row may come: worth a call that lets the kernel join them.
     pub many: bool,
+    /// The address it comes from, which is not one of ours (`usesrc`).
+    pub foreign: Option<SocketAddr>,
 }
 
 /// Starts a TCP connection; it is made, refused or still under way when this returns.
@@ -60,7 +62,7 @@ pub fn connect_tcp(addr: SocketAddr, options: &Outgoing<'_>) -> io::Result<Owned
             socket.bind_device(Some(interface.as_bytes()))?;
         }
         socket.set_reuse_address(true)?;
-        bind_source(&socket, source)?;
+        bind_source(&socket, source, options.foreign)?;
     }
     start(socket, &addr.into())
 }
@@ -74,7 +76,7 @@ pub fn connect_udp(addr: SocketAddr, options: &Outgoing<'_>) -> io::Result<Owned
         if let Some(interface) = &source.interface {
             socket.bind_device(Some(interface.as_bytes()))?;
         }
-        bind_source(&socket, source)?;
+        bind_source(&socket, source, options.foreign)?;
     }
     if options.many {
         join_datagrams(&socket);
@@ -137,7 +139,20 @@ fn set_transparent(socket: &Socket, addr: SocketAddr) -> io::Result<()> {
     }
 }
 
-fn bind_source(socket: &Socket, source: &SourceAddress) -> io::Result<()> {
+fn bind_source(
+    socket: &Socket,
+    source: &SourceAddress,
+    foreign: Option<SocketAddr>,
+) -> io::Result<()> {
+    if let Some(address) = foreign {
+        set_transparent(socket, address)?;
+        if address.port() == 0 {
+            // The port is chosen when the server's is known: there are more of them then.
+            let (level, name) = (libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT);
+            set_int(socket.as_raw_fd(), level, name, 1)?;
+        }
+        return socket.bind(&address.into());
+    }
     let first = source.address.port();
     let last = source.last_port.unwrap_or(first);
     let mut result = Ok(());

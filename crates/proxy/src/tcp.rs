@@ -4,6 +4,7 @@ use crate::choose;
 use crate::connect::{self, ConnectFailure};
 use crate::place;
 use crate::pool::ServerConn;
+use crate::present::{self, Told};
 use crate::relay::Relay;
 use crate::report;
 use crate::session::Client;
@@ -238,8 +239,8 @@ async fn reach(
         counters.stot.add(1);
         counters.lbtot.add(1);
         backend.counters().of(worker.id).lbtot.add(1);
-        let name = tls_name(worker, client, &session.info, &server);
-        match connect::open(worker, client, backend, &server, name).await {
+        let told = told(worker, client, &session.info, backend, &server);
+        match connect::open(worker, client, backend, &server, told).await {
             Ok(connection) => {
                 let now = worker.now();
                 sticking.store(&server, worker.process.millis(now));
@@ -305,15 +306,22 @@ fn sticking(worker: &Worker, client: &Client, backend: &Backend, info: &StreamIn
     })
 }
 
-/// The name that a TLS connection to this server asks for.
-fn tls_name(
+/// What the server is told of this client.
+fn told(
     worker: &Worker,
     client: &Client,
     info: &StreamInfo,
+    backend: &Backend,
     server: &state::Server,
-) -> Option<Box<str>> {
-    server.settings().tls.as_ref()?;
-    place::with_ctx(worker, client, info, |cx| connect::server_name(server, cx))
+) -> Told {
+    let settings = server.settings();
+    if settings.tls.is_none() && settings.send_proxy.is_none() {
+        return Told::default();
+    }
+    let unique = client.frontend.side().unique_id_format.as_deref();
+    place::with_ctx(worker, client, info, |cx| {
+        present::told(&settings, backend.side(), unique, cx)
+    })
 }
 
 fn finish(worker: &Worker, client: &mut Client, session: &Session, ended: Termination) {

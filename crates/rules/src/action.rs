@@ -144,6 +144,7 @@ pub(crate) enum Action {
     /// With the answer to a target that is broken.
     Normalize(Normalizer, Box<Reply>),
     SetTos(u8),
+    ExpectProxy,
     SetMark(u32),
     EarlyHint(Box<[u8]>, LogFormat),
     SetLogLevel(LogLevelChange),
@@ -231,6 +232,11 @@ impl Rule {
         parse::redirect_rule(words, scope)
     }
 
+    /// Whether it has a connection begin with a PROXY header.
+    pub fn expects_proxy(&self) -> bool {
+        matches!(self.action, Action::ExpectProxy)
+    }
+
     /// The slot that this rule captures into, for the configuration to number.
     pub fn set_capture_slot(&mut self, slot: usize) {
         if let Action::Capture(_, at) = &mut self.action {
@@ -298,6 +304,8 @@ pub struct Effects {
     pub log_level: LogLevelChange,
     /// `disable-l7-retry`.
     pub no_retry: bool,
+    /// `expect-proxy`: a PROXY header comes before everything else.
+    pub expect_proxy: bool,
     /// `set-tos`: for the client's connection.
     pub tos: Option<u8>,
     /// `set-mark`: for the client's connection.
@@ -507,6 +515,7 @@ fn apply(action: &Action, cx: &mut Ctx<'_>, effects: &mut Effects) {
             cx.set_var(name, value, conditions);
         }
         Action::UnsetVar(name) => cx.unset_var(name),
+        Action::ExpectProxy => effects.expect_proxy = true,
         Action::SetTos(tos) => effects.tos = Some(*tos),
         Action::SetMark(mark) => effects.mark = Some(*mark),
         Action::EarlyHint(name, format) => {

@@ -39,6 +39,9 @@ pub struct SessionInfo {
     pub accepted: Wall,
     /// What TLS agreed on, if there is TLS.
     pub tls: Option<Arc<TlsInfo>>,
+    /// Extensions of the PROXY header that the connection began with, if it did: type and value.
+    #[allow(clippy::box_collection)] // one pointer, because most connections have none
+    pub proxy_header: Option<Box<Vec<(u8, Vec<u8>)>>>,
 }
 
 /// What a handshake agreed on.

@@ -29,6 +29,7 @@ fn with<T>(f: impl FnOnce(&mut Ctx<'_>) -> T) -> T {
             micros: 5000,
         },
         tls: None,
+        proxy_header: None,
     };
     let (vars, rng) = (RefCell::new(Vars::default()), Cell::new(9));
     let mut cx = Ctx {

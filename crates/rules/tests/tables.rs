@@ -104,6 +104,7 @@ fn value(text: &str) -> Result<String, String> {
         worker: 0,
         accepted: at,
         tls: None,
+        proxy_header: None,
     };
     let (vars, rng) = (RefCell::new(Vars::default()), Cell::new(9));
     let cx = Ctx {

@@ -202,7 +202,7 @@ impl Loads {
         let usual = self.usual.load(Relaxed);
         let next = match usual {
             0 => value,
-            _ => usual - usual / 64 + value / 64,
+            _ => usual - usual / 16 + value / 16,
         };
         self.usual.store(next.max(1), Relaxed);
     }

@@ -25,7 +25,10 @@ const MEMORY: u64 = 10_000;
 /// The same for bytes.
 const BYTES_MEMORY: u64 = 5_000;
 /// A server that was passed over in a whole sweep forgets one part in so many of what sets it apart.
-const SWEEP_MEMORY: i64 = 16;
+const SWEEP_MEMORY: i64 = 12;
+/// Added to each time, microseconds: what is far less than a millisecond is noise, such as that of a
+/// server whose caches are warm because it was asked last.
+const NOISE: u64 = 1_000;
 /// Times that differ by less than this part of an octave are equal: a quarter, 19 per cent.
 const GRAIN: u32 = 1 << 14;
 /// What a failure counts: an answer that took sixteen times the usual time.
@@ -36,7 +39,7 @@ impl Pace {
     /// slowly both ways.
     pub(crate) fn answered(&self, took: Duration, loads: &Loads, now: u64) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let sample = octaves(micros as f64).max(1);
+        let sample = octaves(micros.saturating_add(NOISE) as f64);
         let old = self.answer.load(Relaxed);
         let peak = loads.measure == Measure::ResponseTime;
         let new = match old {
@@ -121,6 +124,8 @@ impl Pace {
     pub(crate) fn load(&self, loads: &Loads, lighter: f64, sessions: u64) -> u32 {
         let coarse = |octaves: u32| octaves / GRAIN * GRAIN;
         let answer = || match self.answer.load(Relaxed) {
+            // Who has never been asked is asked at once, by one request; others wait for its answer.
+            0 if sessions == 0 => 0,
             0 => coarse(u32::try_from(loads.usual()).unwrap_or(u32::MAX)),
             known => coarse(known),
         };

@@ -457,3 +457,26 @@ fn sticky_stays_until_its_server_goes_and_does_not_come_back() {
     maintain(2, true);
     assert_eq!(serving(), 3);
 }
+
+#[test]
+fn first_is_the_lowest_number_with_room() {
+    let side = model::Backend {
+        balance: Balance::First,
+        servers: [30, 10, 20].map(|id| server(id, 1)).into(),
+        ..model::Backend::default()
+    };
+    let process = process_with(side);
+    let generation = process.generation.load_full();
+    let backend = generation.backend("b").expect("it is there");
+    let mut slots = Vec::new();
+    let mut order = Vec::new();
+    while let Pick::Server(slot) = backend.pick(PickKey::default(), None) {
+        order.push(slot.server().id);
+        slots.push(slot);
+    }
+    assert_eq!(order, [10, 20, 30]);
+    slots.remove(1);
+    assert!(
+        matches!(backend.pick(PickKey::default(), None), Pick::Server(s) if s.server().id == 20)
+    );
+}

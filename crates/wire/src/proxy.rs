@@ -41,6 +41,41 @@ pub const UNIQUE_ID: u8 = 0x05;
 /// Extension: what is known of TLS.
 pub const SSL: u8 = 0x20;
 
+/// Inside [`SSL`]: the version of TLS.
+pub const SSL_VERSION: u8 = 0x21;
+/// Inside [`SSL`]: the common name in the client's certificate.
+pub const SSL_CN: u8 = 0x22;
+/// Inside [`SSL`]: the cipher suite.
+pub const SSL_CIPHER: u8 = 0x23;
+
+/// What [`SSL`] says before its parts (section 2.2.6).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ssl {
+    /// The client speaks TLS.
+    pub tls: bool,
+    /// It showed a certificate on this connection.
+    pub certificate: bool,
+    /// It showed one on a connection of this TLS session.
+    pub in_session: bool,
+    /// The result of checking it; 0 is good.
+    pub verify: u32,
+}
+
+/// The value of [`SSL`].
+pub fn ssl_extension(ssl: &Ssl, parts: &[(u8, &[u8])]) -> Vec<u8> {
+    let flag = |on: bool, bit: u8| if on { bit } else { 0 };
+    let mut out = vec![flag(ssl.tls, 1) | flag(ssl.certificate, 2) | flag(ssl.in_session, 4)];
+    out.extend_from_slice(&ssl.verify.to_be_bytes());
+    for (kind, value) in parts {
+        if let Ok(length) = u16::try_from(value.len()) {
+            out.push(*kind);
+            out.extend_from_slice(&length.to_be_bytes());
+            out.extend_from_slice(value);
+        }
+    }
+    out
+}
+
 /// Reads a header from the start of what has come.
 pub fn read(bytes: &[u8]) -> Read {
     if bytes.len() >= SIGNATURE.len() && bytes.starts_with(SIGNATURE) {

@@ -87,7 +87,11 @@ pub(super) fn set_weight(
     server: &Server,
     text: &str,
 ) -> Said {
-    match weight(text, server.settings().weight.into()) {
+    let initial = u32::from(server.settings().weight);
+    match weight(text, initial) {
+        Ok(value) if backend.weights_stay() && value != 0 && value != initial => Said::fault(
+            "Backend is using a static LB algorithm and only accepts weights '0%' and '100%'.",
+        ),
         Ok(value) => {
             change(w.process, backend, server, |s| s.set_weight(value));
             Said::nothing()

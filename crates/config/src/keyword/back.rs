@@ -322,6 +322,10 @@ pub(super) static BACK_KEYWORDS: &[Keyword] = &[
 fn server(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
     let server = crate::server::server(l, &d.default_server)?;
     d.default_server.share(&server);
+    if server.address.is_datagram() {
+        let mark = crate::load::DATAGRAM_SERVER;
+        d.marks.entry(mark).or_insert_with(|| l.place(1));
+    }
     d.back.servers.push(server);
     Ok(())
 }

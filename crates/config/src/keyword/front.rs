@@ -28,7 +28,12 @@ pub(super) static FRONT_KEYWORDS: &[Keyword] = &[
         "127.0.0.1:8080",
         "where clients connect",
         |d, l| {
-            d.front.binds.extend(crate::bind::parse(l)?);
+            let binds = crate::bind::parse(l)?;
+            if binds.iter().any(|b| b.address.is_datagram()) {
+                let mark = crate::load::DATAGRAM_BIND;
+                d.marks.entry(mark).or_insert_with(|| l.place(0));
+            }
+            d.front.binds.extend(binds);
             Ok(())
         }
     ),

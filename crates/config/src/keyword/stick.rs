@@ -3,7 +3,7 @@
 use super::{Keyword, keyword, near};
 use crate::diag::Fault;
 use crate::draft::sections::*;
-use crate::draft::{Draft, Line};
+use crate::draft::{Draft, Line, Reference};
 use crate::units;
 use model::{ServerKey, StickRule, StickStore, StickTable, Stored};
 use rules::stick::{Data, DataKind, KeyType, TableName};
@@ -14,7 +14,7 @@ pub(super) static STICK_KEYWORDS: &[Keyword] = &[
     keyword!(
         "stick-table",
         NAMED,
-        "type ip|ipv6|integer|string|binary [len N] size N [expire TIME] [nopurge] [srvkey name|addr] [store DATA[,DATA]*]*",
+        "type ip|ipv6|integer|string|binary [len N] size N [expire TIME] [nopurge] [srvkey name|addr] [peers SECTION] [store DATA[,DATA]*]*",
         "type ip size 100k expire 10m store conn_cur,http_req_rate(10s)",
         "a table of what clients did, or of their servers",
         table
@@ -72,9 +72,23 @@ fn table(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         );
         return l.fail(0, message);
     }
-    let (mut kind, mut size) = (None, None);
+    let (table, peers) = read_table(Arc::clone(&d.name), l, 0, true)?;
+    d.peers = peers;
+    d.stick_table = Some((table, l.place_of_keyword()));
+    Ok(())
+}
+
+/// Reads the words of a table from argument `at` on, and the section of peers that they name, where
+/// they may name one.
+pub fn read_table(
+    name: Arc<str>,
+    l: &mut Line<'_>,
+    mut at: usize,
+    may_have_peers: bool,
+) -> Result<(StickTable, Option<Reference>), Fault> {
+    let (mut kind, mut size, mut peers) = (None, None, None);
     let mut table = StickTable {
-        name: Arc::clone(&d.name),
+        name,
         key: KeyType::Ip,
         key_len: 0,
         size: 0,
@@ -83,7 +97,6 @@ fn table(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         server_key: ServerKey::Name,
         stores: Vec::new(),
     };
-    let mut at = 0;
     while !l.arg(at).is_empty() {
         let word = l.arg(at);
         if word == "nopurge" {
@@ -118,17 +131,21 @@ fn table(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
                 }
             }
             "store" => store(l, at + 1, &mut table)?,
+            "peers" if may_have_peers => {
+                peers = Some(Reference {
+                    name: value.into(),
+                    keyword: "peers",
+                    place: l.place(at + 1),
+                });
+            }
             "peers" => {
-                return l.fail(
-                    at,
-                    "'peers' is not there yet: tables are not shared between machines; remove it. \
-                     A reload keeps the entries without it",
-                );
+                let message = "a table of 'peers' belongs to its section: remove 'peers'";
+                return l.fail(at, message);
             }
             "write-to" => {
                 return l.fail(
                     at,
-                    "'write-to' is for tables that peers fill, which are not there yet: remove it",
+                    "'write-to' is for tables that other machines fill, which are not there yet: remove it",
                 );
             }
             other => return l.fail(at, near("word of 'stick-table'", other, &WORDS)),
@@ -147,8 +164,7 @@ fn table(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
                        is full: add 'expire TIME'";
         l.warnings.push(Fault::warning(l.skip, message));
     }
-    d.stick_table = Some((table, l.place_of_keyword()));
-    Ok(())
+    Ok((table, peers))
 }
 
 /// A type, the length of its keys, and how many words it took besides the first.

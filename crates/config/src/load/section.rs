@@ -1,5 +1,6 @@
 //! Section headers, and what becomes of a section at its end.
 
+use super::peers::PeersDraft;
 use super::users::UsersDraft;
 use super::{Here, Loader};
 use crate::diag::{Fault, Severity};
@@ -18,6 +19,7 @@ pub(super) enum Section {
     Vrrp(Box<VrrpDraft>),
     Resolvers(Box<Resolvers>, Place),
     Mailers(Arc<str>, Mailers),
+    Peers(Box<PeersDraft>),
     /// Not ours yet: the header has been reported, the lines are not read.
     Skipped,
 }
@@ -111,6 +113,13 @@ impl Loader<'_> {
                 let name: Arc<str> = word(1).into();
                 self.own_header(here, self.config.mailers.contains_key(&name));
                 self.section = Section::Mailers(name, Mailers::default());
+                return Ok(());
+            }
+            "peers" => {
+                let name = word(1);
+                self.own_header(here, self.peers.iter().any(|p| *p.name == *name));
+                let draft = PeersDraft::new(name.into(), here.place(1));
+                self.section = Section::Peers(Box::new(draft));
                 return Ok(());
             }
             "defaults" => sections::D,
@@ -300,6 +309,7 @@ impl Loader<'_> {
                 }
                 self.config.userlists.entry(name).or_insert(users);
             }
+            Section::Peers(draft) => self.peers.push(*draft),
             Section::Vrrp(draft) => self.vrrp.push((draft.name(), *draft)),
             Section::Resolvers(section, place) => {
                 if section.nameservers.is_empty() {

@@ -4,65 +4,80 @@ use super::Loader;
 use crate::diag::Severity;
 use crate::draft::Draft;
 use model::{Address, BindOptions, Mode, SendProxy, Server, SocketKind, TcpCheckStep};
-use std::sync::Arc;
+
+/// The mark of the first `bind` line whose address is for datagrams.
+pub(crate) const DATAGRAM_BIND: &str = "bind udp@";
+/// The mark of the first `server` line whose address is.
+pub(crate) const DATAGRAM_SERVER: &str = "server udp@";
 
 impl Loader<'_> {
     /// Makes the sockets of a proxy in UDP mode those for datagrams, and refuses what does not fit.
     pub(super) fn fit_sockets(&mut self, draft: &mut Draft) {
         let udp = draft.mode == Mode::Udp;
-        let mut errors = Vec::new();
+        let mut errors: Vec<(&str, String)> = Vec::new();
         for bind in &mut draft.front.binds {
             match (udp, &mut bind.address) {
                 (true, Address::Inet { kind, .. }) => *kind = SocketKind::Datagram,
                 (true, other) => {
-                    errors.push(format!(
+                    errors.push(("bind", format!(
                         "{} cannot take datagrams for '{}', which is in 'mode udp': name an address and a port",
                         written(other), draft.name
-                    ));
+                    )));
                 }
-                (false, address) if address.is_datagram() => errors.push(format!(
+                (false, address) if address.is_datagram() => errors.push((DATAGRAM_BIND, format!(
                     "{} is for datagrams, but '{}' is in 'mode {}': write tcp@, or set 'mode udp'",
                     written(address),
                     draft.name,
                     draft.mode.name()
-                )),
+                ))),
                 (false, _) => {}
             }
             if udp {
                 errors.extend(
-                    stream_words(&bind.options).map(|word| unfit("bind", word, draft.name.clone())),
+                    stream_words(&bind.options)
+                        .map(|word| ("bind", unfit("bind", word, &draft.name))),
                 );
             }
         }
         for server in &mut draft.back.servers {
             match (udp, &mut server.address) {
                 (true, Address::Inet { kind, .. }) => *kind = SocketKind::Datagram,
-                (true, _) => errors.push(format!(
+                (true, _) => errors.push(("server", format!(
                     "server '{}' of '{}', which is in 'mode udp', is no Internet address: name an address and a port",
                     server.name, draft.name
-                )),
-                (false, address) if address.is_datagram() => errors.push(format!(
+                ))),
+                (false, address) if address.is_datagram() => errors.push((DATAGRAM_SERVER, format!(
                     "server '{}' is for datagrams, but '{}' is in 'mode {}': write tcp@, or set 'mode udp'",
                     server.name, draft.name, draft.mode.name()
-                )),
+                ))),
                 (false, _) => {}
             }
             if udp {
                 errors.extend(
                     stream_server_words(server)
-                        .map(|word| unfit("server", word, draft.name.clone())),
+                        .map(|word| ("server", unfit("server", word, &draft.name))),
                 );
             }
+        }
+        if udp
+            && draft
+                .front
+                .tcp_request_connection
+                .iter()
+                .any(|r| r.expects_proxy())
+        {
+            let line = "tcp-request connection";
+            errors.push((line, unfit(line, "expect-proxy", &draft.name)));
         }
         if udp && draft.check.udp && draft.has_back() {
             let script = &draft.check.script;
             if !script.iter().any(|s| matches!(s, TcpCheckStep::Send(_)))
                 || !script.iter().any(|s| matches!(s, TcpCheckStep::Expect(_)))
             {
-                errors.push(format!(
+                errors.push(("udp-check", format!(
                     "'option udp-check' of '{}' does not say what is asked and answered, and silence proves nothing: add 'udp-check send' and 'udp-check expect'",
                     draft.name
-                ));
+                )));
             }
         }
         if !udp && draft.has_back() {
@@ -71,17 +86,18 @@ impl Loader<'_> {
                 ("udp-responses", draft.back.udp_responses.is_some()),
             ] {
                 if said {
-                    errors.push(format!(
+                    errors.push((keyword, format!(
                         "'{keyword}' is for datagrams, but '{}' is in 'mode {}': remove it, or set 'mode udp'",
                         draft.name, draft.mode.name()
-                    ));
+                    )));
                 }
             }
         }
         // One line may make many sockets.
         errors.dedup();
-        for message in errors {
-            self.at(&draft.place, Severity::Error, message);
+        for (keyword, message) in errors {
+            let place = draft.marks.get(keyword).unwrap_or(&draft.place);
+            self.at(place, Severity::Error, message);
         }
     }
 }
@@ -99,7 +115,7 @@ fn written(address: &Address) -> String {
     }
 }
 
-fn unfit(line: &str, word: &str, proxy: Arc<str>) -> String {
+fn unfit(line: &str, word: &str, proxy: &str) -> String {
     format!("'{line} … {word}' is for streams, but '{proxy}' is in 'mode udp': remove '{word}'")
 }
 

@@ -90,10 +90,16 @@ fn named(line: &mut Line<'_>, name: &str, at: usize, from: &Reading) -> Result<S
     server.resolution = resolution
         .filter(|_| server.hostname.is_some())
         .map(Arc::from);
+    let said = |option: &str| reading.proxy_options.contains(&option);
     if let Some(SendProxy::V2 { .. }) = server.send_proxy {
         server.send_proxy = Some(SendProxy::V2 {
-            crc32c: reading.proxy_crc32c,
-            authority: reading.proxy_authority,
+            crc32c: said("crc32c"),
+            authority: said("authority"),
+            unique_id: said("unique-id"),
+            // Each part of what is known of TLS stands inside that.
+            ssl: said("ssl") || said("cert-cn") || said("ssl-cipher"),
+            cert_cn: said("cert-cn"),
+            ssl_cipher: said("ssl-cipher"),
         });
     }
     let own_place = reading.check.addr.is_some() || reading.check.port.is_some();

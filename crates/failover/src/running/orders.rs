@@ -1,14 +1,12 @@
 //! What is asked of the loop from outside: another configuration, a release, a look.
 
 use super::Running;
-use crate::door::{Door, Inheritance};
 use crate::instance::Instance;
 use crate::machine::State;
 use crate::service::Command;
 use crate::track::Tracker;
 use model::Vrrp;
 use state::VrrpStatus;
-use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
@@ -40,33 +38,6 @@ impl Running {
             }
         }
         false
-    }
-
-    /// Hands over what another process of this machine asks for.
-    pub(super) fn answer_doors(&mut self, ready: &[RawFd]) {
-        for at in (0..self.doors.len()).rev() {
-            let asked = self.doors[at].as_ref().filter(|d| ready.contains(&d.fd()));
-            let Some(stream) = asked.and_then(Door::asked) else {
-                continue;
-            };
-            let instance = &self.instances[at];
-            let handed = Inheritance {
-                active: self.router.members[at].machine.state() == State::Active,
-                added: instance.added.clone(),
-            };
-            if !handed.give(stream) {
-                continue;
-            }
-            (self.say)(&format!(
-                "notice: vrrp {}: handed over to another process of this machine",
-                instance.vrrp.name
-            ));
-            self.router.members[at].machine.hand_over();
-            self.router.members.remove(at);
-            self.instances.remove(at);
-            self.trackers.remove(at);
-            self.doors.remove(at);
-        }
     }
 
     fn release(&mut self, name: Option<&str>, released: bool, now: Instant) -> Result<(), String> {

@@ -78,6 +78,7 @@ fn open(backend: &Backend, server: &Server, check: &Check) -> Result<AsyncFd<Own
         congestion: None,
         namespace: settings.namespace.as_deref(),
         many: false,
+        foreign: None,
     };
     let failed = |e: std::io::Error| Finding::of(CheckStatus::L4Con).because(e.to_string());
     let fd = socket::connect_udp((ip, port).into(), &options).map_err(failed)?;

@@ -72,6 +72,7 @@ pub async fn connect(
                 congestion: settings.congestion.as_deref(),
                 namespace: settings.namespace.as_deref(),
                 many: false,
+                foreign: None,
             };
             socket::connect_tcp((*ip, port).into(), &options)
         }

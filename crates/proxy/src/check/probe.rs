@@ -267,7 +267,7 @@ fn render(format: &rules::LogFormat) -> Vec<u8> {
         listener_id: 0,
         worker: 0,
         accepted: rules::Wall::default(),
-        tls: None,
+        ..SessionInfo::default()
     };
     let (vars, rng) = (RefCell::new(Vars::default()), Cell::new(1));
     let cx = Ctx {

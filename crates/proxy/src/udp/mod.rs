@@ -6,11 +6,12 @@
 //! and passed on here, what comes from a server by the session's own task.
 
 pub mod batch;
+mod open;
 mod session;
 
 pub use session::Session;
 
-use crate::listen::{self, Listener};
+use crate::listen::Listener;
 use crate::worker::{Door, Worker};
 use batch::{Batch, Datagram};
 use std::cell::RefCell;
@@ -37,14 +38,14 @@ const READS_AT_ONCE: u32 = 16;
 
 /// Passes on what comes to a listening socket, until the task is dropped.
 pub async fn serve(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listener>) {
-    let Ok(fd) = listener.socket().try_clone() else {
+    let Ok(fd) = listener.socket.try_clone() else {
         return;
     };
     // SAFETY: the `OwnedFd` is open, and stays open and the same until the `AsyncFd` that owns it
     // is dropped: nothing takes it out.
     let socket = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
     let Ok(socket) = socket else { return };
-    let sessions = worker.datagrams.sessions(listener.address());
+    let sessions = worker.datagrams.sessions(&listener.bind.address);
     let place = Place {
         worker,
         doors,
@@ -125,7 +126,7 @@ impl Place {
 
     /// A new session for a client, unless a limit or a rule refuses it.
     fn open(&self, key: Key, first: &[u8]) -> Option<Rc<Session>> {
-        let opening = listen::open_datagrams(&self.worker, &self.doors, &self.listener, key)?;
+        let opening = open::open_datagrams(&self.worker, &self.doors, &self.listener, key)?;
         let session = Session::begin(&self.worker, opening, key, first)?;
         let session = Rc::new(session);
         self.sessions.borrow_mut().insert(key, Rc::clone(&session));

@@ -2,16 +2,17 @@
 
 use super::Key;
 use super::batch::{self, Datagram};
+use super::open::{OpenedDatagrams, allowed, with_ctx};
 use crate::choose;
-use crate::listen::OpenedDatagrams;
+
+use crate::present;
 use crate::report;
 use crate::socket::{self, Outgoing};
 use crate::termination::{Cause, Phase, Termination};
 use crate::timer::Timer;
 use crate::worker::Worker;
 use model::SendProxy;
-use rules::action::{Effects, run as run_rules};
-use rules::{Ctx, LogFacts, NoTrace, StreamInfo, Timers, Verdict};
+use rules::{LogFacts, StreamInfo, Timers};
 use state::{Backend, Pick, Slot};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -245,7 +246,7 @@ impl Session {
         *self.route.borrow_mut() = Some(Route {
             slot,
             socket: Rc::new(socket),
-            prefix: self.prefix(&server),
+            prefix: self.prefix(worker, &server, payload),
             cut,
         });
         if let Some(waker) = &*waker {
@@ -268,6 +269,11 @@ impl Session {
             congestion: None,
             namespace: settings.namespace.as_deref(),
             many: self.backend.side().udp_responses.is_none(),
+            foreign: present::foreign_source(
+                source.or(self.backend.side().source.as_deref()),
+                self.opened.info.src,
+                None,
+            ),
         };
         let fd = socket::connect_udp(address, &options)?;
         // SAFETY: the `OwnedFd` is open, and stays open and the same until the `AsyncFd` that owns
@@ -276,14 +282,20 @@ impl Session {
         Ok(socket?)
     }
 
-    fn prefix(&self, server: &state::Server) -> Vec<u8> {
+    fn prefix(&self, worker: &Worker, server: &state::Server, payload: &[u8]) -> Vec<u8> {
+        let settings = server.settings();
+        let Some(SendProxy::V2 { crc32c, .. }) = settings.send_proxy else {
+            return Vec::new();
+        };
+        let unique = self.opened.frontend.side().unique_id_format.as_deref();
+        let stream = self.stream.borrow();
+        let extensions = with_ctx(worker, &self.opened, &stream, payload, |cx| {
+            present::extensions(&settings, unique, cx)
+        });
+        let extensions: Vec<(u8, &[u8])> =
+            extensions.iter().map(|(k, v)| (*k, v.as_slice())).collect();
         let addresses = self.opened.info.src.zip(self.opened.info.dst);
-        match server.settings().send_proxy {
-            Some(SendProxy::V2 { crc32c, .. }) => {
-                wire::proxy::datagram_header(addresses, &[], crc32c)
-            }
-            Some(SendProxy::V1) | None => Vec::new(),
-        }
+        wire::proxy::datagram_header(addresses, &extensions, crc32c)
     }
 
     /// Passes answers on until the session is over.
@@ -558,54 +570,4 @@ fn add(cell: &Cell<u64>, n: u64) {
 
 fn add32(cell: &Cell<u32>) {
     cell.set(cell.get().saturating_add(1));
-}
-
-/// Whether the content rules of a proxy let a session begin with this datagram.
-fn allowed(
-    worker: &Worker,
-    opened: &OpenedDatagrams,
-    proxy: &model::Proxy,
-    stream: &StreamInfo,
-    first: &[u8],
-) -> bool {
-    let rules = &proxy.tcp_request_content;
-    if rules.is_empty() {
-        return true;
-    }
-    with_ctx(worker, opened, stream, first, |cx| {
-        let mut effects = Effects::default();
-        let verdict = run_rules(rules, 0, cx, &mut effects, &mut NoTrace);
-        !matches!(verdict, Verdict::Reject | Verdict::Deny(_))
-    })
-}
-
-/// Calls `f` with what expressions may see of a session whose client sent `payload`.
-fn with_ctx<R>(
-    worker: &Worker,
-    opened: &OpenedDatagrams,
-    stream: &StreamInfo,
-    payload: &[u8],
-    f: impl FnOnce(&mut Ctx<'_>) -> R,
-) -> R {
-    let generation = worker.generation();
-    let now = worker.now();
-    let view = state::View {
-        process: &worker.process,
-        generation: &generation,
-        now,
-        tracked: Some(&opened.tracked),
-    };
-    f(&mut Ctx {
-        session: &opened.info,
-        stream,
-        now: worker.wall(now),
-        req: None,
-        res: None,
-        req_body: payload,
-        captures: [&[], &[]],
-        vars: &opened.vars,
-        facts: &view,
-        log: None,
-        rng: &worker.rng,
-    })
 }

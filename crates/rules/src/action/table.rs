@@ -402,6 +402,16 @@ pub static ACTIONS: &[ActionDef] = &[
         }
     ),
     action!(
+        "expect-proxy",
+        [TcpRequestConnection],
+        "layer4",
+        "a PROXY header comes before everything else, as with 'bind … accept-proxy'",
+        |w, _| match w.expect("layer4")? {
+            "layer4" => Ok(Action::ExpectProxy),
+            other => w.fail(format!("'{other}' stands where 'layer4' should")),
+        }
+    ),
+    action!(
         "set-nice",
         [
             HttpRequest,

@@ -1,7 +1,7 @@
 //! The client's connection (manual section 7.3.3).
 
 use super::{FetchDef, fetch, int, truth};
-use crate::args::NONE;
+use crate::args::{ArgKind::*, ArgList, NONE, args};
 use crate::{Ctx, Sample};
 use std::net::SocketAddr;
 
@@ -21,6 +21,18 @@ pub static TABLE: &[FetchDef] = &[
             let alpn = cx.session.tls.as_ref().and_then(|t| t.alpn.as_deref());
             int(if alpn == Some("h2") { 2 } else { 1 })
         }
+    },
+    fetch! { ["fc_pp_authority"], NONE, Str, Connection, "the authority in the PROXY header",
+        "fc_pp_authority" => "", |_, cx| extension(cx, 0x02)
+    },
+    fetch! { ["fc_pp_tlv"], args(&[Str], 1), Str, Connection, "an extension of the PROXY header, by its type (0 to 255) or name",
+        "fc_pp_tlv(0xE0)" => "", |a, cx| extension(cx, kind(a.text(0)?)?)
+    },
+    fetch! { ["fc_pp_unique_id"], NONE, Str, Connection, "the unique ID in the PROXY header",
+        "fc_pp_unique_id" => "", |_, cx| extension(cx, 0x05)
+    },
+    fetch! { ["fc_rcvd_proxy"], NONE, Bool, Connection, "whether the connection began with a PROXY header",
+        "fc_rcvd_proxy" => "0", |_, cx| truth(cx.session.proxy_header.is_some())
     },
     fetch! { ["fe_id"], NONE, Int, Connection, "the frontend's number",
         "fe_id" => "2", |_, cx| int(cx.session.frontend_id)
@@ -48,6 +60,30 @@ pub static TABLE: &[FetchDef] = &[
         "src_port" => "40000", |_, cx| cx.session.src.and_then(|a| int(a.port()))
     },
 ];
+
+/// The first extension of a type.
+fn extension<'s>(cx: &'s Ctx<'_>, kind: u8) -> Option<Sample<'s>> {
+    let all = cx.session.proxy_header.as_ref()?;
+    let (_, value) = all.iter().find(|(k, _)| *k == kind)?;
+    Some(Sample::str(value))
+}
+
+/// A type by its number, decimal or hexadecimal, or its name in the PROXY protocol's document.
+fn kind(text: &[u8]) -> Option<u8> {
+    Some(match std::str::from_utf8(text).ok()? {
+        "ALPN" => 0x01,
+        "AUTHORITY" => 0x02,
+        "CRC32C" => 0x03,
+        "NOOP" => 0x04,
+        "UNIQUE_ID" => 0x05,
+        "SSL" => 0x20,
+        "NETNS" => 0x30,
+        number => match number.strip_prefix("0x") {
+            Some(hex) => u8::from_str_radix(hex, 16).ok()?,
+            None => number.parse().ok()?,
+        },
+    })
+}
 
 fn address<'s>(address: Option<SocketAddr>) -> Option<Sample<'s>> {
     address.map(|a| Sample::ip(a.ip().to_canonical()))

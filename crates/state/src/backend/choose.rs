@@ -106,6 +106,10 @@ impl Backend {
                 shares.truncate(1);
             }
         }
+        if matches!(side.balance, Balance::First) {
+            // From the lowest number to the highest (manual, `balance first`).
+            shares.sort_by_key(|(i, _)| self.servers.get(*i as usize).map(|s| s.id));
+        }
         if matches!(side.balance, Balance::WeightedResponseTime) {
             self.follow_checks(&mut shares);
         }
@@ -449,6 +453,12 @@ impl Backend {
         let all = self.live.sessions.now() + 1;
         let share = factor * all * u64::from(server.weight());
         server.sessions.now() < share.div_ceil(100 * active.total_weight.max(1))
+    }
+
+    /// Whether no weight but 0 and that of the configuration can be set at run time: maps are made for
+    /// weights that stay (manual, `static-rr` and `hash-type`).
+    pub fn weights_stay(&self) -> bool {
+        is_static(self.side())
     }
 
     /// Takes note of how long a check of a server took; weights may follow from it.

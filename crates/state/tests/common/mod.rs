@@ -33,6 +33,7 @@ pub fn server(id: u32, maxconn: u32) -> Server {
         pool_purge_delay: Duration::ZERO,
         max_reuse: None,
         send_proxy: None,
+        proxy_extensions: None,
         observe: None,
         error_limit: 10,
         on_error: model::OnError::default(),
