@@ -47,13 +47,14 @@ const ASKS: &str = " option udp-check\n udp-check send ping\n udp-check expect s
 /// What is said of a line of a proxy section among all that it may refer to.
 fn in_proxy(site: &Site, line: &str) -> Vec<String> {
     if line.starts_with("forward ") || line.starts_with("no-flow ") {
-        let front = if site.section == 4 {
-            " bind 203.0.113.1:80\n"
-        } else {
-            ""
+        let front = match site.section {
+            4 => " bind 203.0.113.1:80\n server one 10.0.0.1 check port 80\n",
+            8 => " server one 10.0.0.1 check port 80\n",
+            _ => "",
         };
+        // Defaults alone serve nothing.
         let text = format!(
-            "{}\n mode packet\n{front} server one 10.0.0.1 check port 80\n {line}\n",
+            "{}\n mode packet\n{front} {line}\nlisten other\n mode tcp\n bind 127.0.0.1:8009\n{TIMES}",
             site.header
         );
         return said(&Files::with(&text).load(&["a.cfg"]));
