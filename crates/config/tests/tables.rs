@@ -54,7 +54,7 @@ fn in_proxy(site: &Site, line: &str) -> Vec<String> {
         };
         // Defaults alone serve nothing.
         let text = format!(
-            "{}\n mode packet\n{front} {line}\nlisten other\n mode tcp\n bind 127.0.0.1:8009\n{TIMES}",
+            "{}\n mode packet\n{front} {line}\nlisten other\n mode packet\n bind 203.0.113.2:80\n server two 10.0.0.2 check port 80\n",
             site.header
         );
         return said(&Files::with(&text).load(&["a.cfg"]));
