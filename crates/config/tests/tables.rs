@@ -46,6 +46,19 @@ const ASKS: &str = " option udp-check\n udp-check send ping\n udp-check expect s
 
 /// What is said of a line of a proxy section among all that it may refer to.
 fn in_proxy(site: &Site, line: &str) -> Vec<String> {
+    if line.starts_with("forward ") || line.starts_with("no-flow ") {
+        let front = match site.section {
+            4 => " bind 203.0.113.1:80\n server one 10.0.0.1 check port 80\n",
+            8 => " server one 10.0.0.1 check port 80\n",
+            _ => "",
+        };
+        // Defaults alone serve nothing.
+        let text = format!(
+            "{}\n mode packet\n{front} {line}\nlisten other\n mode packet\n bind 203.0.113.2:80\n server two 10.0.0.2 check port 80\n",
+            site.header
+        );
+        return said(&Files::with(&text).load(&["a.cfg"]));
+    }
     let server = if line.starts_with("use-server") {
         " server a 127.0.0.1:8080\n"
     } else {
