@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+/// Whom it came from, and its bytes.
+type Datagram = (SocketAddr, Vec<u8>);
+
 /// A free port for datagrams.
 fn port() -> u16 {
     socket().local_addr().expect("an address").port()
@@ -24,7 +27,7 @@ fn socket() -> UdpSocket {
 /// section 4.1.1), and its own name at the end. It notes who asked what.
 struct Names {
     addr: SocketAddr,
-    seen: Arc<Mutex<Vec<(SocketAddr, Vec<u8>)>>>,
+    seen: Arc<Mutex<Vec<Datagram>>>,
     silent: Arc<AtomicBool>,
     over: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,

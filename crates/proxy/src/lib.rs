@@ -56,6 +56,7 @@ mod request;
 mod resolve;
 mod response;
 mod roster;
+mod seat;
 mod service;
 mod session;
 mod socket;

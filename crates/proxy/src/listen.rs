@@ -4,7 +4,7 @@
 //! the connection over. A frontend that is full leaves connections in the kernel's queue.
 
 use crate::io::Io;
-use crate::roster::Live;
+use crate::seat::{Places, Seat, leave};
 use crate::session::Client;
 use crate::socket;
 use crate::tls::TlsStream;
@@ -15,7 +15,7 @@ use model::{Address, Bind, Config, Mode};
 use rules::action::{Effects, run};
 use rules::{Ctx, NoTrace, Rule, SessionInfo, StreamInfo, Vars, Verdict};
 use state::stick::Tracked;
-use state::{Frontend, Gauge, SessionGuard};
+use state::{Frontend, Gauge};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -46,28 +46,14 @@ pub struct Listener {
 impl Listener {
     /// A place for one more session, unless there are too many.
     pub(crate) fn place(&self, frontend: &Frontend) -> Option<Places> {
-        self.sessions.try_enter(self.most()).then(|| Places {
-            listener: Arc::clone(&self.sessions),
-            _frontend: frontend.enter(),
-        })
+        self.sessions
+            .try_enter(self.most())
+            .then(|| Places::new(Arc::clone(&self.sessions), frontend.enter()))
     }
 
     /// The most connections at a time.
     fn most(&self) -> u64 {
         self.bind.options.maxconn.map_or(u64::MAX, u64::from)
-    }
-}
-
-/// A connection's place in its listener and its frontend. The listener's is freed first, because
-/// who waits for either is told by the frontend's.
-pub struct Places {
-    listener: Arc<Gauge>,
-    _frontend: SessionGuard,
-}
-
-impl Drop for Places {
-    fn drop(&mut self) {
-        self.listener.leave();
     }
 }
 
@@ -335,10 +321,7 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
             Ok(Ok((fd, peer))) => {
                 let at = Instant::now();
                 let listener = Arc::clone(&listener);
-                let guard = Places {
-                    listener: Arc::clone(&listener.sessions),
-                    _frontend: frontend.enter(),
-                };
+                let guard = Places::new(Arc::clone(&listener.sessions), frontend.enter());
                 frontend.pace(age());
                 let accepted = Accepted {
                     fd,
@@ -575,60 +558,4 @@ pub(crate) fn judge(
         socket::silence(descriptor, silence);
     }
     (rejected, effects)
-}
-
-fn leave(doors: &[Door], worker: usize) {
-    if let Some(door) = doors.get(worker) {
-        door.load.fetch_sub(1, Relaxed);
-    }
-}
-
-/// A session's part in its worker's load; dropping it gives it back.
-pub struct Seat {
-    worker: Rc<Worker>,
-    doors: Arc<Vec<Door>>,
-    /// Whether it takes a place among those that begin with TLS.
-    tls: bool,
-    /// What others may see of the session.
-    pub live: Rc<Live>,
-}
-
-impl Seat {
-    /// For a session of datagrams, which nobody has accepted: its worker's load counts it from here.
-    pub(crate) fn of_datagrams(
-        worker: &Rc<Worker>,
-        doors: &Arc<Vec<Door>>,
-        live: Rc<Live>,
-    ) -> Seat {
-        if let Some(door) = doors.get(worker.id) {
-            door.load.fetch_add(1, Relaxed);
-        }
-        Seat::take(worker, doors, live, false)
-    }
-
-    fn take(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, live: Rc<Live>, tls: bool) -> Seat {
-        if tls {
-            worker.process.tls_connections.enter();
-        }
-        worker.sessions.set(worker.sessions.get() + 1);
-        worker.process.connections.enter();
-        Seat {
-            worker: Rc::clone(worker),
-            doors: Arc::clone(doors),
-            tls,
-            live,
-        }
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.worker.roster.remove(&self.live);
-        self.worker.sessions.set(self.worker.sessions.get() - 1);
-        self.worker.process.connections.leave();
-        if self.tls {
-            self.worker.process.tls_connections.leave();
-        }
-        leave(&self.doors, self.worker.id);
-    }
 }

@@ -52,9 +52,9 @@ pub struct Client {
     /// Entries of stick tables that the session and its request hold.
     pub tracked: Tracked,
     /// The place in the limits of frontend and listener; held for its drop.
-    pub _guard: crate::listen::Places,
+    pub _guard: crate::seat::Places,
     /// The place in the worker's load and roster.
-    pub seat: crate::listen::Seat,
+    pub seat: crate::seat::Seat,
 }
 
 impl Client {

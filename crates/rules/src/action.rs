@@ -6,6 +6,7 @@ mod lists;
 mod normalize;
 mod parse;
 mod resolve;
+mod set;
 mod stick;
 mod table;
 mod verdict;
@@ -13,6 +14,7 @@ mod words;
 
 pub use answer::{Body, Redirect, Reply};
 pub use resolve::Resolve;
+pub use set::RuleSet;
 pub use verdict::{Effects, LogLevelChange, Verdict};
 
 use crate::Scope;
@@ -26,42 +28,6 @@ use crate::trace::Tracer;
 use crate::vars::{Condition, VarName};
 use normalize::Normalizer;
 use regex::bytes::Regex;
-
-/// Where a rule stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum RuleSet {
-    HttpRequest,
-    HttpResponse,
-    HttpAfterResponse,
-    TcpRequestConnection,
-    TcpRequestSession,
-    TcpRequestContent,
-    TcpResponseContent,
-}
-
-impl RuleSet {
-    /// The words a line of this set starts with.
-    pub fn keyword(self) -> &'static str {
-        match self {
-            RuleSet::HttpRequest => "http-request",
-            RuleSet::HttpResponse => "http-response",
-            RuleSet::HttpAfterResponse => "http-after-response",
-            RuleSet::TcpRequestConnection => "tcp-request connection",
-            RuleSet::TcpRequestSession => "tcp-request session",
-            RuleSet::TcpRequestContent => "tcp-request content",
-            RuleSet::TcpResponseContent => "tcp-response content",
-        }
-    }
-
-    /// Whether rules of this set act on the response.
-    pub fn on_response(self) -> bool {
-        matches!(
-            self,
-            RuleSet::HttpResponse | RuleSet::HttpAfterResponse | RuleSet::TcpResponseContent
-        )
-    }
-}
 
 /// How `del-header -m` compares names.
 #[derive(Clone, Debug)]

@@ -1,7 +1,8 @@
 //! How a session of datagrams begins: limits, rules, and what they may see.
 
 use super::Key;
-use crate::listen::{Listener, Places, Seat, judge};
+use crate::listen::{Listener, judge};
+use crate::seat::{Places, Seat};
 use crate::worker::{Door, Worker};
 use model::Address;
 use rules::action::{Effects, run as run_rules};

@@ -96,10 +96,7 @@ impl PatternLists {
         let path = path.unwrap_or(name);
         let mut inner = self.lock();
         if !inner.files.contains_key(path) {
-            let bytes = match read_list(path, optional, read) {
-                Ok(bytes) => bytes,
-                Err(e) => return Err(e),
-            };
+            let bytes = read_list(path, optional, read)?;
             let text = String::from_utf8_lossy(&bytes);
             let entries: Vec<(&str, &str)> = match map {
                 true => text.lines().filter_map(map::entry).collect(),
