@@ -354,7 +354,9 @@ pub fn serve(
     // The zone is read once, while its file can be reached.
     let _ = world::local_zone(0);
     let plane = open_packets(&config);
-    if plane.is_none() && config.proxies.iter().all(|p| p.mode == model::Mode::Packet) {
+    let mut modes = config.proxies.iter().map(|p| p.mode == model::Mode::Packet);
+    let only_packets = modes.len() > 0 && modes.all(|packet| packet);
+    if plane.is_none() && only_packets && config.vrrp.is_empty() {
         return Err("nothing else is to be served".into());
     }
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());

@@ -73,8 +73,8 @@ pub async fn to_server(stream: &mut Stream<'_>) -> Result<ServerConn, ConnectFai
         let rules = &stream.info.overrides;
         socket::mark(
             kept.io.socket().raw(),
-            rules.bc_tos.get(),
-            rules.bc_mark.get(),
+            rules.given(|g| g.bc_tos.get()),
+            rules.given(|g| g.bc_mark.get()),
         );
         rules.back.set(kept.ends);
         crate::account::reused(stream, &server);
@@ -104,7 +104,11 @@ fn target_for(client: &mut Client, server: &Server, info: &StreamInfo) -> Option
         return Some(target);
     }
     target
-        .for_client(info.overrides.dst.get().or_else(|| client.destination()))
+        .for_client(
+            info.overrides
+                .given(|g| g.dst.get())
+                .or_else(|| client.destination()),
+        )
         .map(Arc::new)
 }
 
@@ -239,7 +243,10 @@ fn proxy_header(
     info: &StreamInfo,
 ) -> Vec<u8> {
     let Some(kind) = kind else { return Vec::new() };
-    let destination = info.overrides.dst.get().or_else(|| client.destination());
+    let destination = info
+        .overrides
+        .given(|g| g.dst.get())
+        .or_else(|| client.destination());
     let addresses = info.overrides.src(&client.info).zip(destination);
     match kind {
         SendProxy::V1 => wire::proxy::line(addresses),
@@ -273,8 +280,8 @@ fn begin(
                 source,
                 keepalive: backend.side().keepalive,
                 user_timeout: settings.tcp_user_timeout,
-                tos: info.overrides.bc_tos.get(),
-                mark: info.overrides.bc_mark.get(),
+                tos: info.overrides.given(|g| g.bc_tos.get()),
+                mark: info.overrides.given(|g| g.bc_mark.get()),
                 fast_open: settings.tfo && early,
                 congestion: settings.congestion.as_deref(),
                 namespace: settings.namespace.as_deref(),

@@ -239,7 +239,7 @@ impl Stream<'_> {
 
     /// The address that the client connected to, as it counts now.
     fn destination(&mut self) -> Option<std::net::SocketAddr> {
-        let set = self.info.overrides.dst.get();
+        let set = self.info.overrides.given(|g| g.dst.get());
         set.or_else(|| self.client.destination())
     }
 

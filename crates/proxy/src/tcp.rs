@@ -432,6 +432,6 @@ mod tests {
             size_of::<F>()
         }
         let bytes = future(run);
-        assert!(bytes <= 720, "{bytes} bytes");
+        assert!(bytes <= 912, "{bytes} bytes");
     }
 }

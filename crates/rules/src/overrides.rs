@@ -1,14 +1,27 @@
 //! What rules say about one request or connection that everything behind them goes by.
 
 use crate::SessionInfo;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where rules differ from the configuration and from the connection; `None` does not differ.
+/// What rules and the connection to the server leave behind for what comes after them.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
+    /// Few requests have any, so that they take room only then.
+    given: OnceCell<Box<Given>>,
+    /// Our address on the connection to the server, and the server's.
+    pub back: Cell<(Option<SocketAddr>, Option<SocketAddr>)>,
+    /// The server's status, before any rule changed it.
+    pub server_status: Cell<Option<u16>>,
+    /// The line of the last rule that ended its rules, `file:number: text`.
+    pub last_rule: RefCell<Option<Arc<str>>>,
+}
+
+/// Where rules differ from the configuration and from the connection; `None` does not differ.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
     /// `set-src` and `set-src-port`.
     pub src: Cell<Option<SocketAddr>>,
     /// `set-dst` and `set-dst-port`.
@@ -31,22 +44,26 @@ pub struct Overrides {
     pub bc_tos: Cell<Option<u8>>,
     /// `set-bc-mark`: for the server's connection.
     pub bc_mark: Cell<Option<u32>>,
-    /// Our address on the connection to the server, and the server's.
-    pub back: Cell<(Option<SocketAddr>, Option<SocketAddr>)>,
-    /// The server's status, before any rule changed it.
-    pub server_status: Cell<Option<u16>>,
-    /// The line of the last rule that ended its rules, `file:number: text`.
-    pub last_rule: RefCell<Option<Arc<str>>>,
 }
 
 impl Overrides {
+    /// What rules have given, if they have.
+    pub fn given<T>(&self, of: impl FnOnce(&Given) -> Option<T>) -> Option<T> {
+        self.given.get().and_then(|given| of(given))
+    }
+
+    /// To give something.
+    pub fn give(&self) -> &Given {
+        self.given.get_or_init(Box::default)
+    }
+
     /// The client's address as it counts now.
     pub fn src(&self, session: &SessionInfo) -> Option<SocketAddr> {
-        self.src.get().or(session.src)
+        self.given(|g| g.src.get()).or(session.src)
     }
 
     /// The address that the client connected to, as it counts now.
     pub fn dst(&self, session: &SessionInfo) -> Option<SocketAddr> {
-        self.dst.get().or(session.dst)
+        self.given(|g| g.dst.get()).or(session.dst)
     }
 }

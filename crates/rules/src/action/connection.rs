@@ -185,7 +185,7 @@ pub(super) fn pause(amount: &Amount, cx: &Ctx<'_>) -> Option<u64> {
 
 impl ConnectionChange {
     pub(super) fn apply(&self, cx: &Ctx<'_>) {
-        let now = &cx.stream.overrides;
+        let now = cx.stream.overrides.give();
         let ip = |expr: &Expr| expr.eval(cx)?.to_ip();
         let port = |expr: &Expr| u16::try_from(expr.eval(cx)?.to_int()?).ok();
         // The port stays with a new address, and the address with a new port.

@@ -25,29 +25,29 @@ pub static TABLE: &[FetchDef] = &[
     fetch! { ["cur_client_timeout"], NONE, Int, Internal, "`timeout client` of this request, ms",
         "cur_client_timeout" => "7", |_, cx| {
             let set = cx.facts.timeout(&cx.session.frontend, Timeout::Client);
-            now(cx.stream.overrides.client_timeout.get(), set)
+            now(cx.stream.overrides.given(|g| g.client_timeout.get()), set)
         }
     },
     fetch! { ["cur_connect_timeout"], NONE, Int, Internal, "`timeout connect` of this request, ms",
-        "cur_connect_timeout" => "7", |_, cx| of(cx, cx.stream.overrides.connect_timeout.get(), Timeout::Connect)
+        "cur_connect_timeout" => "7", |_, cx| of(cx, cx.stream.overrides.given(|g| g.connect_timeout.get()), Timeout::Connect)
     },
     fetch! { ["cur_max_retries"], NONE, Int, Internal, "how often this request's connection is tried again",
-        "cur_max_retries" => "7", |_, cx| match cx.stream.overrides.retries.get() {
+        "cur_max_retries" => "7", |_, cx| match cx.stream.overrides.given(|g| g.retries.get()) {
             Some(n) => int(n),
             None => cx.facts.retries(backend(&[], cx)?).and_then(int),
         }
     },
     fetch! { ["cur_queue_timeout"], NONE, Int, Internal, "`timeout queue` of this request, ms",
-        "cur_queue_timeout" => "7", |_, cx| of(cx, cx.stream.overrides.queue_timeout.get(), Timeout::Queue)
+        "cur_queue_timeout" => "7", |_, cx| of(cx, cx.stream.overrides.given(|g| g.queue_timeout.get()), Timeout::Queue)
     },
     fetch! { ["cur_server_timeout"], NONE, Int, Internal, "`timeout server` of this request, ms",
-        "cur_server_timeout" => "7", |_, cx| of(cx, cx.stream.overrides.server_timeout.get(), Timeout::Server)
+        "cur_server_timeout" => "7", |_, cx| of(cx, cx.stream.overrides.given(|g| g.server_timeout.get()), Timeout::Server)
     },
     fetch! { ["cur_tarpit_timeout"], NONE, Int, Internal, "`timeout tarpit` of this request, ms",
-        "cur_tarpit_timeout" => "7", |_, cx| of(cx, cx.stream.overrides.tarpit_timeout.get(), Timeout::Tarpit)
+        "cur_tarpit_timeout" => "7", |_, cx| of(cx, cx.stream.overrides.given(|g| g.tarpit_timeout.get()), Timeout::Tarpit)
     },
     fetch! { ["cur_tunnel_timeout"], NONE, Int, Internal, "`timeout tunnel` of this request, ms",
-        "cur_tunnel_timeout" => "7", |_, cx| of(cx, cx.stream.overrides.tunnel_timeout.get(), Timeout::Tunnel)
+        "cur_tunnel_timeout" => "7", |_, cx| of(cx, cx.stream.overrides.given(|g| g.tunnel_timeout.get()), Timeout::Tunnel)
     },
     fetch! { ["last_rule_file"], NONE, Str, Internal, "the file of the last rule that decided",
         "last_rule_file" => "", |_, cx| last_rule(cx).map(|(file, _)| Sample::owned(file))
