@@ -144,6 +144,9 @@ impl Loader<'_> {
             let (address, options) = (&bind.address, &bind.options);
             let wrong = if !matches!(address, Address::Inet { .. }) {
                 "packets have IP addresses: name one".to_string()
+            } else if options.interface.as_ref().is_some_and(|i| i.contains(',')) {
+                "several interfaces are for bridges, which mulgil does not have yet: write a line for each"
+                    .to_string()
             } else if options.tls.is_some() || options.accept_proxy {
                 "'ssl' and 'accept-proxy' are for connections that end here: remove them"
                     .to_string()
