@@ -328,8 +328,6 @@ pub struct Line<'a> {
     pub text: &'a str,
     pub source: &'a dyn Source,
     /// Settings of `global` that later sections read.
-    #[allow(dead_code)]
-    // what `ca-base` and `crt-base` say is for words with files of certificates
     pub bases: &'a Bases,
     /// The proxy it stands in; empty where there is none.
     pub proxy: &'a str,

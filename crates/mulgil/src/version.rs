@@ -29,10 +29,11 @@ pub fn text(detail: u8) -> String {
         "Licence: Apache-2.0 OR MIT\nFeature list : {}\n\nDefault settings :\n  bufsize = {}, \
          maxrewrite = {}\n\nBuilt with multi-threading support (default={workers}).\n\
          Built with expressions of the regex crate (no backreferences).\n\n{POLLERS}\n\
-         {MULTIPLEXERS}\nAvailable services : none\n\nAvailable filters : none\n\nTables :\n",
+         {MULTIPLEXERS}\nAvailable services : {}\n\nAvailable filters : none\n\nTables :\n",
         features.join(" "),
         tuning.bufsize,
         tuning.maxrewrite,
+        rules::Service::ALL.map(rules::Service::name).join(" "),
     ));
     for (count, what) in [
         (config::table::GLOBAL_KEYWORDS.len(), "keywords of global"),
