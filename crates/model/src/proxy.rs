@@ -89,6 +89,8 @@ pub struct Proxy {
     pub independent_streams: bool,
     /// `tcp-request inspect-delay`.
     pub inspect_delay: Option<Duration>,
+    /// `tcp-response inspect-delay`.
+    pub response_inspect_delay: Option<Duration>,
     /// The side that faces clients.
     pub frontend: Option<Box<Frontend>>,
     /// The side that faces servers.

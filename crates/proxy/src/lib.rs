@@ -14,6 +14,7 @@ macro_rules! ctx {
             req: Some(&mut $stream.request),
             res: $stream.response.as_deref_mut(),
             req_body: &$stream.body,
+            res_body: &[],
             captures: [&$stream.captures.request, &$stream.captures.response],
             vars: &$stream.client.vars,
             facts: &state::View {
@@ -35,6 +36,7 @@ mod compress;
 mod connect;
 mod exchange;
 mod flow;
+mod inspect;
 mod io;
 mod listen;
 mod log;

@@ -546,6 +546,7 @@ pub(crate) fn judge(
         req: None,
         res: None,
         req_body: &[],
+        res_body: &[],
         captures: [&[], &[]],
         vars,
         facts: &view,

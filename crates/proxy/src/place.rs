@@ -34,6 +34,7 @@ pub fn with_ctx<R>(
         req: None,
         res: None,
         req_body: &client.carry,
+        res_body: &[],
         captures: [&[], &[]],
         vars: &client.vars,
         facts: &view,

@@ -2,6 +2,7 @@
 
 use crate::choose;
 use crate::connect::{self, ConnectFailure};
+use crate::inspect;
 use crate::place;
 use crate::pool::ServerConn;
 use crate::present::{self, Told};
@@ -53,12 +54,30 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
         Err(ended) => ended,
         Ok((backend, mut server)) => {
             session.relay.begin(worker.now());
-            let Session { relay, slot, .. } = &mut session;
-            let ended = poll_fn(|cx| {
-                let ends = (&mut *client, &mut server);
-                relay.poll(worker, cx, ends, (&backend, slot.as_ref()))
-            })
-            .await;
+            let Session {
+                relay, slot, info, ..
+            } = &mut session;
+            let behind = (&*backend, slot.as_ref());
+            // Boxed, because few backends have such rules.
+            let judged = match backend.proxy().tcp_response_content.is_empty() {
+                true => Ok(()),
+                false => {
+                    relay.hold();
+                    let judging =
+                        inspect::response(worker, client, &mut server, behind, info, relay);
+                    Box::pin(judging).await
+                }
+            };
+            let ended = match judged {
+                Err(ended) => ended,
+                Ok(()) => {
+                    poll_fn(|cx| {
+                        let ends = (&mut *client, &mut server);
+                        relay.poll(worker, cx, ends, behind)
+                    })
+                    .await
+                }
+            };
             // What it goes on sending has nowhere to go.
             client.unread = ended.cause == Cause::ServerAbort;
             if backend.side().nolinger {
@@ -148,6 +167,7 @@ async fn inspect(
             req: None,
             res: None,
             req_body: &client.carry,
+            res_body: &[],
             captures: [&[], &[]],
             vars: &client.vars,
             facts: &view,
@@ -396,7 +416,10 @@ fn log(
         actconn: worker.process.connections.now(),
         feconn: client.frontend.sessions().now(),
         beconn: session.backend.as_ref().map_or(0, |b| b.sessions().now()),
-        srv_conn: server.as_ref().map_or(0, |s| s.sessions.now()),
+        // At the end this session counts no more.
+        srv_conn: server.as_ref().map_or(0, |s| {
+            s.sessions.now().saturating_sub(u64::from(!unfinished))
+        }),
         retries: session.retries,
         redispatched: session.redispatched,
         server_address: server

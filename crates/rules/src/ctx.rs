@@ -52,6 +52,8 @@ pub type ProxyExtension = (u8, Vec<u8>);
 pub struct TlsInfo {
     /// The name the client asked for.
     pub sni: Option<String>,
+    /// What its first message lists, where `tune.ssl.capture-buffer-size` has that kept.
+    pub offers: Option<Box<tls::Offers>>,
     /// `TLSv1.3` and so on.
     pub version: &'static str,
     /// The cipher suite's OpenSSL name.
@@ -348,6 +350,8 @@ pub struct Ctx<'a> {
     pub res: Option<&'a mut Head>,
     /// The request's body as far as it was waited for.
     pub req_body: &'a [u8],
+    /// What the server said, as far as it was waited for.
+    pub res_body: &'a [u8],
     /// What was captured of the request and of the response before these rules.
     pub captures: [Captured<'a>; 2],
     /// Variables of the session and the request.

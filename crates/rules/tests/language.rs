@@ -42,6 +42,7 @@ fn with<T>(f: impl FnOnce(&mut Ctx<'_>) -> T) -> T {
         req: Some(&mut head),
         res: None,
         req_body: b"k=v&k2=v2",
+        res_body: &[],
         captures: [&[], &[]],
         vars: &vars,
         facts: &NoFacts,

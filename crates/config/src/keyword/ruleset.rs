@@ -81,6 +81,26 @@ pub(super) static RULE_KEYWORDS: &[Keyword] = &[
         "a rule for content",
         rule
     ),
+    keyword!(
+        "tcp-response inspect-delay",
+        L | B,
+        "TIME",
+        "5s",
+        "how long a server's content may be waited for",
+        |d, l| {
+            l.exactly(1, "a time, such as 5s")?;
+            d.response_inspect_delay = super::time(l, 0)?;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tcp-response content",
+        D | L | B,
+        "ACTION [if|unless CONDITION]",
+        "reject if { res.len gt 1000 }",
+        "a rule for what a server says",
+        rule
+    ),
 ];
 
 /// Actions whose first argument is a header's name.

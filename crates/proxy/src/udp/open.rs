@@ -153,6 +153,7 @@ pub fn with_ctx<R>(
         req: None,
         res: None,
         req_body: payload,
+        res_body: &[],
         captures: [&[], &[]],
         vars: &opened.vars,
         facts: &view,
