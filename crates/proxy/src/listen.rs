@@ -443,6 +443,8 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         listener_id: listener.bind.id,
         worker: worker.id as u32,
         accepted: worker.wall(at),
+        descriptor: Some(fd.as_raw_fd()),
+        fault: 0,
         tls: None,
         proxy_header: None,
     });

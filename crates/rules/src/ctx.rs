@@ -18,6 +18,22 @@ pub struct Wall {
     pub micros: u32,
 }
 
+/// What the kernel knows of a TCP connection (tcp(7), `TCP_INFO`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)] // counters by their names in the manual, section 7.3.3
+pub struct TcpInfo {
+    /// Smoothed round-trip time, microseconds.
+    pub rtt_us: u32,
+    /// Its variance, microseconds.
+    pub rttvar_us: u32,
+    pub unacked: u32,
+    pub sacked: u32,
+    pub lost: u32,
+    pub retrans: u32,
+    pub fackets: u32,
+    pub reordering: u32,
+}
+
 /// The connection a request came on: fixed while it lasts.
 #[derive(Clone, Debug, Default)]
 pub struct SessionInfo {
@@ -37,6 +53,10 @@ pub struct SessionInfo {
     pub worker: u32,
     /// When it was accepted.
     pub accepted: Wall,
+    /// The socket, where the kernel may be asked about it.
+    pub descriptor: Option<i32>,
+    /// Why it never became a session, as a number of [`crate::faults::NAMES`]; 0 is no fault.
+    pub fault: u8,
     /// What TLS agreed on, if there is TLS.
     pub tls: Option<Arc<TlsInfo>>,
     /// Extensions of the PROXY header that the connection began with, if it did: type and value.
@@ -227,6 +247,10 @@ pub trait Facts {
     /// Whether an address is one of this machine.
     fn is_local(&self, _ip: IpAddr) -> bool {
         false
+    }
+    /// What the kernel knows of a TCP connection.
+    fn tcp_info(&self, _descriptor: i32) -> Option<TcpInfo> {
+        None
     }
     /// The local time zone at a moment (Unix seconds).
     fn local_zone(&self, secs: i64) -> Zone {

@@ -106,6 +106,8 @@ fn value(text: &str) -> Result<String, String> {
         listener_id: 1,
         worker: 0,
         accepted: at,
+        descriptor: None,
+        fault: 0,
         tls: None,
         proxy_header: None,
     };

@@ -47,6 +47,8 @@ pub struct Machine {
     pub local_zone: fn(i64) -> rules::Zone,
     /// Whether an address is one of the machine.
     pub is_local: fn(IpAddr) -> bool,
+    /// What the kernel knows of a TCP connection, by its descriptor.
+    pub tcp_info: fn(i32) -> Option<rules::TcpInfo>,
 }
 
 impl Default for Machine {
@@ -56,6 +58,7 @@ impl Default for Machine {
             environment: HashMap::new(),
             local_zone: rules::Zone::utc,
             is_local: |ip| ip.is_loopback(),
+            tcp_info: |_| None,
         }
     }
 }
