@@ -90,6 +90,7 @@ pub fn facts(environment: std::collections::HashMap<String, String>) -> state::M
         environment,
         local_zone,
         is_local,
+        addresses: proxy::connection_addresses,
     }
 }
 

@@ -6,7 +6,6 @@
 use crate::transport::Transport;
 use state::Target;
 use std::cell::RefCell;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Context;
 use std::time::{Duration, Instant};
@@ -19,8 +18,6 @@ pub struct ServerConn {
     pub target: Arc<Target>,
     /// The name asked for by SNI: another name means another connection.
     pub sni: Option<Box<str>>,
-    /// Our address on it, and the server's.
-    pub ends: (Option<SocketAddr>, Option<SocketAddr>),
     /// Requests it has carried to the end.
     pub served: u32,
 }
