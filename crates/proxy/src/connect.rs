@@ -122,13 +122,12 @@ fn kept(
     first: bool,
     info: &StreamInfo,
 ) -> Option<ServerConn> {
-    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
     let target = target_for(client, server, info)?;
     if let Some(private) = client.private.take()
         && private.0 == server.uid
         && *private.1.target == *target
         && private.1.sni.as_deref() == name
-        && private.1.io.is_quiet(&mut cx)
+        && private.1.io.is_quiet()
     {
         return Some(private.1);
     }
@@ -147,9 +146,7 @@ fn kept(
         HttpReuse::Aggressive if first => true,
         HttpReuse::Safe | HttpReuse::Aggressive | HttpReuse::Always => false,
     };
-    worker
-        .pools
-        .take(&mut cx, server.uid, &target, name, proven)
+    worker.pools.take(server.uid, &target, name, proven)
 }
 
 /// A new connection, within `timeout connect`, its TLS handshake included.

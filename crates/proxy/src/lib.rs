@@ -49,6 +49,7 @@ mod place;
 mod pool;
 mod prelude;
 mod present;
+mod reactor;
 mod relay;
 mod reply;
 mod report;

@@ -193,11 +193,9 @@ pub static TAGS: &[TagDef] = &[
         l.beconn as i64,
         o
     )),
-    tag!(
-        "bi",
-        "our address towards the server",
-        |cx, _, f, o| address(back(cx), f, o)
-    ),
+    tag!("bi", "our address towards the server", |cx, _, f, o| {
+        address(back(cx), f, o)
+    }),
     tag!("bp", "our port towards the server", |cx, _, f, o| port(
         back(cx),
         f,
