@@ -51,6 +51,7 @@ mod place;
 mod pool;
 mod prelude;
 mod present;
+mod reactor;
 mod relay;
 mod reply;
 mod report;
@@ -77,8 +78,7 @@ pub use log::{Logger, Tag};
 pub use reply::Answer;
 pub use roster::Rosters;
 pub use service::{NamedServices, ServiceRequest, Services, StatsPages, StatsRequest};
-pub use socket::listen as listen_socket;
-pub use socket::tcp_info;
+pub use socket::{ends as connection_addresses, listen as listen_socket, tcp_info};
 pub use worker::{Engine, WorkerSetup, start_workers};
 
 /// The severity of a number from 0 (`emerg`) to 7 (`debug`).

@@ -118,7 +118,6 @@ fn with_facts(
         server_address: server
             .and_then(|s| s.target())
             .and_then(|t| t.socket(client)),
-        backend_source: s.info.overrides.back.get().0,
         unfinished: s.logged_early,
         tls: s.client.info.tls.is_some(),
     };

@@ -371,6 +371,7 @@ impl Stream<'_> {
 
     /// Keeps the server's connection for the next request, if it can carry one.
     pub(crate) fn keep_server(&mut self, reusable: bool) {
+        self.info.overrides.server.set(None);
         let (Some(mut connection), Some(slot)) = (self.server.take(), self.slot.as_ref()) else {
             return;
         };

@@ -78,6 +78,7 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
                     .await
                 }
             };
+            session.info.overrides.server.set(None);
             // What it goes on sending has nowhere to go.
             client.unread = ended.cause == Cause::ServerAbort;
             if backend.side().nolinger {
@@ -425,7 +426,6 @@ fn log(
         server_address: server
             .and_then(|s| s.target())
             .and_then(|t| t.socket(client_came_to)),
-        backend_source: session.info.overrides.back.get().0,
         tls: client.info.tls.is_some(),
         unfinished,
         ..LogFacts::default()

@@ -335,8 +335,8 @@ impl TlsStream {
     }
 
     /// See [`Io::is_quiet`]; bytes inside the TLS layer count as noise.
-    pub fn is_quiet(&self, cx: &mut Context<'_>) -> bool {
-        !self.ended && self.incoming.is_empty() && self.plain.is_empty() && self.io.is_quiet(cx)
+    pub fn is_quiet(&self) -> bool {
+        !self.ended && self.incoming.is_empty() && self.plain.is_empty() && self.io.is_quiet()
     }
 }
 

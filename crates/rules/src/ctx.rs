@@ -244,6 +244,10 @@ pub trait Facts {
     fn hostname(&self) -> &str {
         "localhost"
     }
+    /// The addresses of a connection by its descriptor: ours and the peer's.
+    fn addresses(&self, _descriptor: i32) -> Option<(SocketAddr, SocketAddr)> {
+        None
+    }
     /// Whether an address is one of this machine.
     fn is_local(&self, _ip: IpAddr) -> bool {
         false
@@ -350,7 +354,6 @@ pub struct LogFacts<'a> {
     pub cookie_captures: [Option<&'a [u8]>; 2],
     pub request_counter: u64,
     pub server_address: Option<SocketAddr>,
-    pub backend_source: Option<SocketAddr>,
     /// Whether the line says "+" at numbers that still grow (`option logasap`).
     pub unfinished: bool,
     /// Whether the frontend speaks TLS (the tilde after its name).

@@ -7,7 +7,7 @@ use crate::server::Server;
 use crate::stick::Tracked;
 use rules::stick::Tables;
 use rules::{Facts, Timeout, Zone};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -158,6 +158,9 @@ impl Facts for View<'_> {
             Some((_, value)) => value.as_deref().map(str::to_string),
             None => self.process.machine.environment.get(name).cloned(),
         }
+    }
+    fn addresses(&self, descriptor: i32) -> Option<(SocketAddr, SocketAddr)> {
+        (self.process.machine.addresses)(descriptor)
     }
     fn is_local(&self, ip: IpAddr) -> bool {
         (self.process.machine.is_local)(ip)
