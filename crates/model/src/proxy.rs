@@ -353,6 +353,23 @@ pub enum Balance {
     Bandwidth,
 }
 
+impl Balance {
+    /// Whether a hash of something of the client decides, so that the same client comes to the same
+    /// server again.
+    pub fn by_hash(&self) -> bool {
+        matches!(
+            self,
+            Balance::Source
+                | Balance::Uri { .. }
+                | Balance::UrlParam { .. }
+                | Balance::Header { .. }
+                | Balance::RdpCookie { .. }
+                | Balance::Hash(_)
+                | Balance::Maglev(_)
+        )
+    }
+}
+
 /// `init-addr` method, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]

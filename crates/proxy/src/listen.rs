@@ -464,11 +464,13 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     let accept_proxy = options.accept_proxy || effects.expect_proxy;
     // Where something comes before the session, its rules come after that.
     let at_once = !accept_proxy && options.tls.is_none();
-    if at_once && !rejected {
+    if rejected {
+        counters.dcon.add(1);
+    } else if at_once {
         rejected = judge(&side.tcp_request_session).0;
+        counters.dses.add(u64::from(rejected));
     }
     if rejected {
-        counters.dreq.add(1);
         leave(doors, worker.id);
         return;
     }
@@ -512,7 +514,7 @@ pub fn session_rejected(worker: &Worker, client: &Client) -> bool {
     let at = (now, client.io.socket().raw());
     let (rejected, _) = judge(worker, rules, &client.info, vars, tracked, at);
     if rejected {
-        client.frontend.counters().of(worker.id).dreq.add(1);
+        client.frontend.counters().of(worker.id).dses.add(1);
     } else {
         tracked.session(worker.process.millis(now));
     }

@@ -31,6 +31,7 @@ pub fn judge(stream: &mut Stream<'_>, framed: &framing::Response) -> Result<(), 
     }
     crate::observe::response(stream, Some(status));
     account::response_judged(stream, status);
+    account::server_answered(stream, status);
     account::capture_response(stream);
     stream.client.vars.borrow_mut().begin_response();
     let backend = stream.backend.as_ref().map(|b| Arc::clone(b.proxy()));

@@ -105,7 +105,11 @@ async fn prepare(
 ) -> Result<(Arc<Backend>, ServerConn), Termination> {
     let backend = choose_backend(worker, client, &mut session.info).await?;
     backend.sessions().enter();
-    backend.counters().of(worker.id).stot.add(1);
+    let counters = backend.counters().of(worker.id);
+    counters.stot.add(1);
+    counters
+        .sess_rate
+        .event(worker.process.millis(worker.now()));
     client.seat.live.enter(backend.id);
     session.backend = Some(Arc::clone(&backend));
     let server = reach(worker, client, &backend, session).await?;
@@ -247,9 +251,30 @@ async fn reach(
 ) -> Result<ServerConn, Termination> {
     let mut avoid = None;
     let mut sticking = sticking(worker, client, backend, &session.info);
+    let mut last = None;
+    let mut scheduled = true;
     loop {
         let sticky = sticking.server.take();
-        let slot = place::take(worker, client, backend, &session.info, avoid, sticky).await?;
+        let (avoided, again) = (avoid.take(), last.take());
+        let same = again.is_some();
+        let asked = place::Asked {
+            again,
+            avoid: avoided,
+            sticky,
+        };
+        let taken = place::take(worker, client, backend, &session.info, asked).await;
+        let (slot, by_scheduler) = match taken {
+            Ok(taken) => taken,
+            Err(ended) => {
+                if ended.cause != Cause::ClientAbort {
+                    backend.counters().of(worker.id).econ.add(1);
+                }
+                return Err(ended);
+            }
+        };
+        if !same {
+            scheduled = by_scheduler;
+        }
         session.queued.get_or_insert_with(|| worker.now());
         let server = Arc::clone(slot.server());
         session.info.server = Some(Arc::clone(&server.name));
@@ -257,9 +282,13 @@ async fn reach(
         client.seat.live.assign(server.id);
         session.slot = Some(slot);
         let counters = server.counters.of(worker.id);
+        let now = worker.process.millis(worker.now());
         counters.stot.add(1);
-        counters.lbtot.add(1);
-        backend.counters().of(worker.id).lbtot.add(1);
+        counters.sess_rate.event(now);
+        for c in [counters, backend.counters().of(worker.id)] {
+            c.lbtot.add(u64::from(by_scheduler));
+            c.last_session.raise(now + 1);
+        }
         let told = told(worker, client, &session.info, backend, &server);
         match connect::open(worker, client, backend, &server, told, &session.info).await {
             Ok(connection) => {
@@ -284,20 +313,21 @@ async fn reach(
                 if let Some(slot) = &session.slot {
                     slot.failed(worker.process.millis(worker.now()));
                 }
-                counters.econ.add(1);
-                backend.counters().of(worker.id).econ.add(1);
+                let all = [counters, backend.counters().of(worker.id)];
                 let side = backend.side();
                 if session.retries >= crate::overrides::retries(side, &session.info) {
+                    all.iter().for_each(|c| c.econ.add(1));
                     return Err(Termination::new(failure.cause(), Phase::Connect));
                 }
                 session.retries += 1;
                 session.slot = None;
-                if side.redispatch.is_some() {
+                if choose::redispatches(backend, session.retries, scheduled) {
                     avoid = Some(server.uid);
                     session.redispatched = true;
-                    counters.wredis.add(1);
+                    all.iter().for_each(|c| c.wredis.add(1));
                 } else {
-                    counters.wretr.add(1);
+                    last = Some(Arc::clone(&server));
+                    all.iter().for_each(|c| c.wretr.add(1));
                     let pause = std::time::Duration::from_secs(1);
                     let pause = backend
                         .proxy()
@@ -358,6 +388,17 @@ fn finish(worker: &Worker, client: &mut Client, session: &Session, ended: Termin
         let Some(c) = c else { continue };
         c.bin.add(received);
         c.bout.add(sent);
+        if i > 0 {
+            let end = worker.now();
+            let span = |a: Instant, b: Instant| b.saturating_duration_since(a).as_millis() as u64;
+            if let Some(queued) = session.queued {
+                c.qtime.event(span(client.accepted, queued));
+                if let Some(connected) = session.connected {
+                    c.ctime.event(span(queued, connected));
+                }
+            }
+            c.ttime.event(span(client.accepted, end));
+        }
         match ended.cause {
             Cause::ClientAbort | Cause::ClientTimeout if i > 0 => c.cli_abrt.add(1),
             Cause::ServerAbort if i > 0 && ended.phase == Phase::Data => c.srv_abrt.add(1),
