@@ -8,6 +8,7 @@ mod internal;
 mod message;
 mod request;
 mod response;
+mod smtp;
 mod stick;
 mod timing;
 mod tls;
@@ -131,6 +132,7 @@ pub fn fetches() -> impl Iterator<Item = &'static FetchDef> {
         tls::TABLE,
         request::TABLE,
         response::TABLE,
+        smtp::TABLE,
         timing::TABLE,
     ]
     .into_iter()
