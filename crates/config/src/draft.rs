@@ -275,6 +275,7 @@ impl Draft {
             || !self.http_response.is_empty()
             || !self.http_after_response.is_empty()
             || !self.tcp_request_content.is_empty()
+            || !self.front.smtp_request.is_empty()
             || self.inspect_delay.is_some();
         let what = match section {
             sections::L if rules => "'listen' cannot start from defaults with rules",

@@ -27,6 +27,7 @@ pub enum Mode {
     Tcp,
     Http,
     Udp,
+    Smtp,
     /// In the kernel: no connection ends here.
     Packet,
 }
@@ -39,6 +40,7 @@ impl Mode {
             Mode::Http => "http",
             Mode::Packet => "packet",
             Mode::Udp => "udp",
+            Mode::Smtp => "smtp",
         }
     }
 }
@@ -256,6 +258,10 @@ pub struct Frontend {
     pub keepalive: Option<(Option<u32>, Option<Duration>, Option<Duration>)>,
     /// `option nolinger`.
     pub nolinger: bool,
+    /// `smtp-request` rules.
+    pub smtp_request: Vec<rules::Rule>,
+    /// What `mode smtp` says and takes.
+    pub smtp: crate::Smtp,
     /// `log-steps`, `level` changes are per rule; the level of normal lines.
     pub normal_log_level: Option<LogLevel>,
 }

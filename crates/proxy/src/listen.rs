@@ -339,7 +339,8 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
 
 /// Waits until the listener, the frontend and the process have room for one more session.
 async fn room(worker: &Worker, frontend: &Frontend, listener: &Listener) {
-    let tls = listener.bind.options.tls.is_some();
+    let options = &listener.bind.options;
+    let tls = options.tls.is_some() && !options.starttls;
     // Rates fall by themselves: nobody tells when.
     let process = &worker.process;
     while process.is_at_rate_limit(Instant::now(), tls) || tls && process.is_full_of_tls() {
@@ -463,7 +464,8 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     let (mut rejected, effects) = judge(&side.tcp_request_connection);
     let accept_proxy = options.accept_proxy || effects.expect_proxy;
     // Where something comes before the session, its rules come after that.
-    let at_once = !accept_proxy && options.tls.is_none();
+    let tls = options.tls.as_ref().filter(|_| !options.starttls);
+    let at_once = !accept_proxy && tls.is_none();
     if rejected {
         counters.dcon.add(1);
     } else if at_once {
@@ -482,9 +484,9 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     process.sess_rate.event(now);
     let io = Io::new(fd);
     let live = worker.roster.add(peer, frontend.id, at, descriptor);
-    let seat = Seat::take(worker, doors, live, options.tls.is_some());
+    let seat = Seat::take(worker, doors, live, tls.is_some());
     let client = Client {
-        io: match &options.tls {
+        io: match tls {
             None => Transport::Plain(io),
             Some(acceptor) => Transport::Tls(Box::new(TlsStream::accept(io, Arc::clone(acceptor)))),
         },

@@ -289,6 +289,7 @@ pub struct Formats {
     http: Arc<rules::LogFormat>,
     https: Arc<rules::LogFormat>,
     clf: Arc<rules::LogFormat>,
+    smtp: Arc<rules::LogFormat>,
 }
 
 impl Default for Formats {
@@ -301,6 +302,7 @@ impl Default for Formats {
             http: parse(rules::formats::HTTP),
             https: parse(rules::formats::HTTPS),
             clf: parse(rules::formats::HTTP_CLF),
+            smtp: parse(rules::formats::SMTP),
         }
     }
 }
@@ -314,6 +316,7 @@ impl Formats {
             LogFormatSpec::Http => Arc::clone(&self.http),
             LogFormatSpec::Https => Arc::clone(&self.https),
             LogFormatSpec::HttpClf => Arc::clone(&self.clf),
+            LogFormatSpec::Smtp => Arc::clone(&self.smtp),
             LogFormatSpec::Custom(format) => Arc::clone(format),
         }
     }

@@ -475,7 +475,7 @@ fn apply(action: &Action, cx: &mut Ctx<'_>, effects: &mut Effects) {
             let lasts = match session {
                 true => Lasts::Session,
                 false => Lasts::Stream {
-                    request: cx.req.is_some(),
+                    request: cx.req.is_some() || cx.stream.smtp.is_some(),
                 },
             };
             if let (Some(tables), Some(key)) = (cx.facts.tables(), key.eval(cx)) {

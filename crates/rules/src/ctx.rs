@@ -113,6 +113,27 @@ pub struct StreamInfo {
     pub inspection: Inspection,
     /// Where rules differ from the configuration and the connection.
     pub overrides: Overrides,
+    /// What a client of `mode smtp` has said.
+    pub smtp: Option<Box<SmtpInfo>>,
+}
+
+/// What a client of SMTP has said so far (RFC 5321), for rules and logs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SmtpInfo {
+    /// The command that is being judged.
+    pub command: &'static str,
+    /// The name in `HELO` or `EHLO`.
+    pub helo: Option<Box<[u8]>>,
+    /// Whether it was `EHLO`.
+    pub extended: bool,
+    /// The address in `MAIL FROM`; empty for reports of failures.
+    pub from: Option<Box<[u8]>>,
+    /// The address in the last `RCPT TO`.
+    pub rcpt: Option<Box<[u8]>>,
+    /// Recipients that were taken for this message.
+    pub rcpts: u32,
+    /// `SIZE=` of `MAIL FROM`, bytes.
+    pub size: Option<u64>,
 }
 
 impl StreamInfo {

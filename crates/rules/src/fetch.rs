@@ -9,6 +9,7 @@ mod internal;
 mod message;
 mod request;
 mod response;
+mod smtp;
 mod stick;
 mod timing;
 mod tls;
@@ -133,6 +134,7 @@ pub fn fetches() -> impl Iterator<Item = &'static FetchDef> {
         greeting::TABLE,
         request::TABLE,
         response::TABLE,
+        smtp::TABLE,
         timing::TABLE,
     ]
     .into_iter()

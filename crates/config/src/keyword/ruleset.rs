@@ -101,6 +101,14 @@ pub(super) static RULE_KEYWORDS: &[Keyword] = &[
         "a rule for what a server says",
         rule
     ),
+    keyword!(
+        "smtp-request",
+        FRONT,
+        "ACTION [if|unless CONDITION]",
+        "deny status 450 if { smtp.rcpt_domain slow.example }",
+        "a rule for what clients of SMTP ask: taken at EHLO, MAIL and each RCPT",
+        rule
+    ),
 ];
 
 /// Actions whose first argument is a header's name.
@@ -122,6 +130,7 @@ fn rule(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         "tcp-request connection" => RuleSet::TcpRequestConnection,
         "tcp-request session" => RuleSet::TcpRequestSession,
         "tcp-request content" => RuleSet::TcpRequestContent,
+        "smtp-request" => RuleSet::SmtpRequest,
         _ => RuleSet::TcpResponseContent,
     };
     let mut rule = l.rules(0, &d.acls, |words, scope| Rule::parse(set, words, scope))?;
@@ -166,6 +175,7 @@ fn rule(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         RuleSet::TcpRequestSession => d.front.tcp_request_session.push(rule),
         RuleSet::TcpRequestContent => d.tcp_request_content.push(rule),
         RuleSet::TcpResponseContent => d.tcp_response_content.push(rule),
+        RuleSet::SmtpRequest => d.front.smtp_request.push(rule),
     }
     Ok(())
 }
