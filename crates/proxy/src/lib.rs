@@ -44,6 +44,7 @@ mod names;
 mod netns;
 mod observe;
 mod overrides;
+mod peers;
 mod persistence;
 mod place;
 mod pool;
