@@ -341,7 +341,10 @@ impl Loader<'_> {
             Section::Mailers(_, mailers) => mailers::line(mailers, &mut line),
             Section::Vrrp(draft) => draft.line(&mut line),
             Section::Resolvers(resolvers, _) => resolvers::line(resolvers, &mut line),
-            Section::Peers(draft) => draft.line(&mut line),
+            Section::Peers(draft) => {
+                let here = env.get("HAPROXY_LOCALPEER").map_or("", String::as_str);
+                draft.line(&mut line, here)
+            }
             Section::Proxy(draft) => keyword::line(draft, &mut line),
         };
         let warnings = std::mem::take(&mut line.warnings);

@@ -17,6 +17,7 @@ mod maglev;
 pub mod names;
 pub mod news;
 mod pace;
+pub mod peers;
 mod process;
 mod queue;
 mod resolvers;

@@ -23,6 +23,17 @@ pub fn server(line: &mut Line<'_>, from: &Reading) -> Result<Server, Fault> {
     named(line, name, 1, from)
 }
 
+/// Reads the words from argument `at` on of a line whose server has its address elsewhere: how to
+/// get there.
+pub fn way(line: &mut Line<'_>, at: usize, from: &Reading) -> Result<Server, Fault> {
+    let reading = words(line, at, from)?;
+    let mut server = reading.server;
+    if let Some(tls) = &reading.tls {
+        (server.tls, _) = tls.finish(line, false)?;
+    }
+    Ok(server)
+}
+
 /// Reads a `server-template` line. A number on it is that of the first server.
 pub fn template(line: &mut Line<'_>, from: &Reading) -> Result<Vec<Server>, Fault> {
     let (prefix, count) = (line.arg(0), line.arg(1));
