@@ -82,7 +82,7 @@ out_of_line int end_of_side(struct flow *f, const struct flow_key *key, u8 tcp)
 	if (!(f->steps & STEP_ADDRESSES)) {
 		/* Answers go past us: what the client says last is the last we see. */
 		uncount(f);
-		return tell(key, f, 1);
+		return own == FLOW_RESET ? tell(key, f, 1) : 0;
 	}
 	reverse_key(f, key->proto, &other_key);
 	struct flow *other = map_lookup(&flows, &other_key);

@@ -3,6 +3,7 @@
 
 use crate::abi::{self, Flow, FlowKey, Service, ServiceKey, Settings, Traffic};
 use crate::attach;
+use crate::copies::{self, Copies, Exchange};
 use crate::kernel::{Error, Kernel, Sizes, because};
 use crate::pins::Pins;
 use crate::plan::{Plan, Target};
@@ -39,6 +40,7 @@ pub struct Plane {
     ways: Ways,
     live: Shared,
     flows: OwnedFd,
+    exchange: Arc<Exchange>,
     written: Written,
     /// Places of servers by identity; those that no plan has any more wait for their sessions' end.
     places: HashMap<u64, u32>,
@@ -103,6 +105,7 @@ impl Plane {
             ways,
             live,
             flows,
+            exchange: Arc::default(),
             written,
             places,
             free_places,
@@ -123,6 +126,37 @@ impl Plane {
             plane.traffic.insert(at, traffic);
         }
         Ok(plane)
+    }
+
+    /// What copies sessions to another machine and from there. There is one for each plane.
+    pub fn copies(&mut self, process: &Process) -> Result<Copies, Error> {
+        let news = self.kernel.take("news");
+        let news = news.ok_or_else(|| Error("sessions are copied already".into()))?;
+        let shared = |kernel: &Kernel, name: &str, count: u32| {
+            let table = kernel.descriptor(name)?;
+            Shared::new(table.as_fd(), count as usize)
+                .map_err(|e| because(format!("table '{name}'"), &e))
+        };
+        let servers = self.kernel.servers()?.len();
+        Ok(Copies::new(
+            copies::ring(news)?,
+            shared(&self.kernel, "news_lost", 1)?,
+            self.kernel.descriptor("flows")?,
+            shared(&self.kernel, "live", servers)?,
+            Arc::clone(&self.exchange),
+            Arc::clone(&process.replication),
+        ))
+    }
+
+    /// Neighbours that packets wait for.
+    pub fn find_neighbours(&mut self) -> Result<(), Error> {
+        let mut table = self.kernel.wanted()?;
+        let wanted: Vec<_> = table.keys().flatten().collect();
+        for who in wanted {
+            self.ways.look_for(abi::ip(&who.ip), who.ifindex);
+            set(table.remove(&who))?;
+        }
+        Ok(())
     }
 
     /// Sentences that were not said before.
@@ -149,6 +183,7 @@ impl Plane {
         for target in &plan.targets {
             indices.push(self.place(target)?);
         }
+        self.exchange.set_places(&self.places);
         self.write_servers(&plan, &indices)?;
         self.plan = plan;
         self.write_tables(&indices)?;
@@ -156,7 +191,10 @@ impl Plane {
         self.write_macs()?;
         let settings = Settings {
             epoch: self.ways.epoch,
-            flags: 0,
+            flags: match process.replication.roles().is_empty() {
+                true => 0,
+                false => abi::setting::TELL,
+            },
         };
         set(self.kernel.settings()?.set(0, settings, 0))?;
         let wanted = self.interfaces();
@@ -440,8 +478,9 @@ impl Plane {
     }
 
     /// Looks at some more sessions and removes those that are over. Returns how many it removed.
-    pub fn tidy(&mut self) -> Result<usize, Error> {
+    pub fn tidy(&mut self, process: &Process) -> Result<usize, Error> {
         let timeouts = self.timeouts();
+        let roles = process.replication.roles();
         let (entries, over) = self
             .walk
             .next(self.flows.as_fd())
@@ -464,8 +503,20 @@ impl Plane {
                 // The direction from the client decides for both.
                 continue;
             }
+            if let Some(role) = roles.get(&abi::ip(&key.dst)) {
+                if role.copied && !role.active {
+                    // Whoever serves it sees its packets, and says when it is over.
+                    continue;
+                }
+                // A packet may have come while another machine served it.
+                let served = role.since.elapsed().as_secs();
+                idle = idle.min(u32::try_from(served).unwrap_or(u32::MAX));
+            }
             if idle < patience {
                 continue;
+            }
+            if sessions::is_forward(&flow) && !roles.is_empty() && !sessions::is_told(&flow) {
+                self.exchange.removed(key);
             }
             if flow.state & abi::flow_state::COUNTED != 0
                 && let Some(live) = self.live.at(flow.server)
