@@ -83,9 +83,8 @@ impl VirtualAddresses {
         }
         let config = Arc::clone(&self.process.generation.load().config);
         let service = self.service.borrow();
-        let (true, Some(service)) = (config.vrrp.iter().any(|v| v.sync.is_some()), &*service)
-        else {
-            self.sync.take();
+        let wanted = config.vrrp.iter().any(|v| v.sync.is_some()) || self.sync.borrow().is_some();
+        let (true, Some(service)) = (wanted, &*service) else {
             return Ok(());
         };
         let copies = self.sessions.take();

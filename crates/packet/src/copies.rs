@@ -141,7 +141,10 @@ impl Copies {
     /// Hands over sessions that are new, changed or (without a value) over since the last look.
     pub fn look(&mut self, change: &mut dyn FnMut(&[u8], Option<&[u8]>)) -> Look {
         let roles = self.replication.roles();
-        self.roles = roles.iter().map(|(ip, r)| (abi::address(*ip), *r)).collect();
+        self.roles = roles
+            .iter()
+            .map(|(ip, r)| (abi::address(*ip), *r))
+            .collect();
         self.known = self.exchange.known();
         // Before the news: ports that were removed may be those of another session by now.
         for key in self.exchange.take_removed() {
@@ -151,7 +154,9 @@ impl Copies {
         }
         for _ in 0..MOST_NEWS {
             let Some(item) = self.news.next() else { break };
-            let Some(news) = read_news(&item) else { continue };
+            let Some(news) = read_news(&item) else {
+                continue;
+            };
             if !self.roles.contains_key(&news.key.dst) {
                 continue;
             }
@@ -163,7 +168,11 @@ impl Copies {
         }
         let lost = self.lost.at(0).map_or(0, |n| n.load(Relaxed));
         let missed = std::mem::replace(&mut self.lost_before, lost) != lost;
-        let served = self.roles.iter().filter(|(_, r)| r.active).map(|(ip, _)| *ip);
+        let served = self
+            .roles
+            .iter()
+            .filter(|(_, r)| r.active)
+            .map(|(ip, _)| *ip);
         let served: BTreeSet<Address> = served.collect();
         let more = !served.is_subset(&self.served);
         self.served = served;
@@ -216,16 +225,18 @@ impl Copies {
             }
             return;
         }
-        let placed = read_key(key).zip(decode(value)).and_then(|(key, (identity, flow, age))| {
-            if !self.roles.contains_key(&key.dst) {
-                return None;
-            }
-            let Some(server) = self.known.places.get(&identity) else {
-                self.strangers.insert(identity);
-                return None;
-            };
-            Some((key, place(flow, *server, age, self.stamp, sessions::now())))
-        });
+        let placed = read_key(key)
+            .zip(decode(value))
+            .and_then(|(key, (identity, flow, age))| {
+                if !self.roles.contains_key(&key.dst) {
+                    return None;
+                }
+                let Some(server) = self.known.places.get(&identity) else {
+                    self.strangers.insert(identity);
+                    return None;
+                };
+                Some((key, place(flow, *server, age, self.stamp, sessions::now())))
+            });
         let Some((key, flow)) = placed else {
             self.refused += 1;
             return;
@@ -305,8 +316,15 @@ impl Copies {
 
     /// The copy of a peer's sessions is up to date from now on, or no longer.
     pub fn standing(&mut self, peer: usize, whole: bool) {
-        let held: Vec<IpAddr> = self.held.get(&peer).into_iter().flatten().map(abi::ip).collect();
-        self.replication.set_copied(held.iter(), whole, Instant::now());
+        let held: Vec<IpAddr> = self
+            .held
+            .get(&peer)
+            .into_iter()
+            .flatten()
+            .map(abi::ip)
+            .collect();
+        self.replication
+            .set_copied(held.iter(), whole, Instant::now());
     }
 
     /// Whether sessions were refused because their servers were not known here, and are now.
@@ -359,10 +377,8 @@ fn is_worth(key: &FlowKey, flow: &Flow) -> bool {
 const VALUE: usize = 16 + 16 + 2 + 2 + 8 + 1 + 1 + 1 + 4;
 
 /// States that mean the same on every machine.
-const COMMON: u32 = flow_state::CONFIRMED
-    | flow_state::FIN
-    | flow_state::PEER_FIN
-    | flow_state::RESET;
+const COMMON: u32 =
+    flow_state::CONFIRMED | flow_state::FIN | flow_state::PEER_FIN | flow_state::RESET;
 
 fn encode(flow: &Flow, identity: u64) -> [u8; VALUE] {
     let mut value = [0; VALUE];

@@ -171,7 +171,11 @@ impl Plan {
     fn claim(&mut self, ip: IpAddr, kind: u32, machine: &Machine) {
         let local = machine.addresses.iter().any(|(a, _)| *a == ip);
         // What machines share is on an interface where it is served; elsewhere nobody answers.
-        let answer = if local || self.shared.contains(&ip) { 0 } else { abi::vip::ANSWER };
+        let answer = if local || self.shared.contains(&ip) {
+            0
+        } else {
+            abi::vip::ANSWER
+        };
         *self.vips.entry(abi::address(ip)).or_insert(0) |= kind | answer;
     }
 }

@@ -32,8 +32,8 @@ impl Running {
     pub(super) fn follow_copies(&mut self, now: Instant) {
         for (instance, member) in self.instances.iter_mut().zip(&mut self.router.members) {
             let vrrp = &instance.vrrp;
-            let in_step = vrrp.sync.is_none()
-                || vrrp.peers.iter().any(|p| self.replication.is_in_step(*p));
+            let in_step =
+                vrrp.sync.is_none() || vrrp.peers.iter().any(|p| self.replication.is_in_step(*p));
             if in_step || member.machine.state() == State::Active {
                 instance.unready = None;
                 member.machine.set_ready(true, now);

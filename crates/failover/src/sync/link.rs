@@ -89,7 +89,11 @@ impl Connection {
     }
 
     fn interest(&self) -> (RawFd, i16) {
-        let write = if self.out.is_empty() { 0 } else { libc::POLLOUT };
+        let write = if self.out.is_empty() {
+            0
+        } else {
+            libc::POLLOUT
+        };
         (self.stream.as_raw_fd(), libc::POLLIN | write)
     }
 }
@@ -210,7 +214,8 @@ impl Link {
             Way::Connecting(socket, _) => Some((socket.as_raw_fd(), libc::POLLOUT)),
             Way::Connected(c) => Some(c.interest()),
         };
-        way.into_iter().chain(self.incoming.iter().map(Connection::interest))
+        way.into_iter()
+            .chain(self.incoming.iter().map(Connection::interest))
     }
 
     /// When it has something to do of its own accord.
@@ -261,7 +266,8 @@ impl Link {
                 }
                 let mut connection = Connection::new(socket.try_clone()?.into());
                 let hello = &mut connection.out;
-                self.sender.connected(table, &peer.key, random(), now, hello);
+                self.sender
+                    .connected(table, &peer.key, random(), now, hello);
                 self.way = Way::Connected(connection);
             }
             Way::Connected(_) => {}
@@ -307,7 +313,9 @@ impl Link {
             table.settle();
             received.map(|r| self.taken += r.taken as u64)
         };
-        let sent = result.map_err(End::from).and_then(|()| Ok(connection.write()?));
+        let sent = result
+            .map_err(End::from)
+            .and_then(|()| Ok(connection.write()?));
         if let Err(end) = sent {
             return Some(self.end(end, table));
         }

@@ -178,7 +178,10 @@ impl Running {
         let due = self.links.iter().filter_map(Link::deadline).min();
         let due = due.map_or(LOOK, |at| at.saturating_duration_since(now).min(LOOK));
         let links = self.links.iter().flat_map(Link::interests);
-        let listeners = self.listeners.iter().map(|l| (l.socket.as_raw_fd(), libc::POLLIN));
+        let listeners = self
+            .listeners
+            .iter()
+            .map(|l| (l.socket.as_raw_fd(), libc::POLLIN));
         let mut polled: Vec<libc::pollfd> = links
             .chain(listeners)
             .map(|(fd, events)| libc::pollfd {
@@ -215,13 +218,19 @@ impl Running {
     }
 
     fn work(&mut self, at: usize, now: Instant) {
-        let Some(link) = self.links.get_mut(at) else { return };
-        let (Some(peer), Some(table)) = (self.peers.get(link.peer), self.tables.get_mut(link.table))
+        let Some(link) = self.links.get_mut(at) else {
+            return;
+        };
+        let (Some(peer), Some(table)) =
+            (self.peers.get(link.peer), self.tables.get_mut(link.table))
         else {
             return;
         };
         if let Some(wrong) = link.work(peer, &mut **table, now) {
-            let line = format!("error: vrrp: sessions are not synchronised with {}: {wrong}", peer.address);
+            let line = format!(
+                "error: vrrp: sessions are not synchronised with {}: {wrong}",
+                peer.address
+            );
             self.say(line, now);
         }
     }
@@ -242,7 +251,9 @@ impl Running {
 
     /// Links of a table with all peers.
     fn join(&mut self, at: usize) {
-        let Some(table) = self.tables.get(at) else { return };
+        let Some(table) = self.tables.get(at) else {
+            return;
+        };
         let kind = (table.kind(), table.layout());
         let limits = Limits {
             batch: 8192,
@@ -250,7 +261,8 @@ impl Running {
         };
         let now = Instant::now();
         let peers = 0..self.peers.len();
-        self.links.extend(peers.map(|peer| Link::new(peer, at, kind, limits, now)));
+        self.links
+            .extend(peers.map(|peer| Link::new(peer, at, kind, limits, now)));
     }
 
     /// Other peers: those that were there before begin anew, too, but only if anything differs.
@@ -286,7 +298,11 @@ impl Running {
     fn listen(&mut self, now: Instant) {
         let mut wanted: Vec<(bool, u16, Option<Arc<str>>)> = Vec::new();
         for peer in &self.peers {
-            let one = (peer.address.is_ipv6(), peer.address.port(), peer.dedicated.clone());
+            let one = (
+                peer.address.is_ipv6(),
+                peer.address.port(),
+                peer.dedicated.clone(),
+            );
             if !wanted.contains(&one) {
                 wanted.push(one);
             }
@@ -349,7 +365,9 @@ impl Running {
             let mut buffer = [0; 4096];
             match one.stream.read(&mut buffer) {
                 Ok(0) => continue,
-                Ok(n) => one.came.extend_from_slice(buffer.get(..n).unwrap_or_default()),
+                Ok(n) => one
+                    .came
+                    .extend_from_slice(buffer.get(..n).unwrap_or_default()),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => continue,
             }
@@ -378,7 +396,10 @@ impl Running {
         if let Some(table) = self.tables.get_mut(link.table)
             && let Some(wrong) = link.accept(one.stream, &one.came, peer, &mut **table)
         {
-            let line = format!("error: vrrp: sessions are not synchronised with {}: {wrong}", peer.address);
+            let line = format!(
+                "error: vrrp: sessions are not synchronised with {}: {wrong}",
+                peer.address
+            );
             self.say(line, now);
         }
     }
