@@ -63,6 +63,7 @@ pub struct Draft {
     pub tcp_request_content: Vec<Rule>,
     pub tcp_response_content: Vec<Rule>,
     pub inspect_delay: Option<std::time::Duration>,
+    pub response_inspect_delay: Option<std::time::Duration>,
     pub independent_streams: bool,
     pub front: Frontend,
     pub back: Backend,
@@ -221,6 +222,7 @@ impl Draft {
             tcp_request_content: Vec::new(),
             tcp_response_content: Vec::new(),
             inspect_delay: None,
+            response_inspect_delay: None,
             independent_streams: false,
             front: Frontend::default(),
             back: Backend::default(),
@@ -273,6 +275,7 @@ impl Draft {
             || !self.http_response.is_empty()
             || !self.http_after_response.is_empty()
             || !self.tcp_request_content.is_empty()
+            || !self.front.smtp_request.is_empty()
             || self.inspect_delay.is_some();
         let what = match section {
             sections::L if rules => "'listen' cannot start from defaults with rules",

@@ -8,6 +8,7 @@ mod peers;
 mod resolvers;
 mod section;
 mod servers;
+mod smtp;
 mod sockets;
 mod tables;
 mod users;

@@ -18,6 +18,7 @@ mod persistence;
 mod proxy;
 mod resolvers;
 mod server;
+mod smtp;
 mod stick;
 mod timeouts;
 mod tls;
@@ -49,6 +50,7 @@ pub use resolvers::{Family, Hold, Nameserver, Resolution, Resolvers, names_servi
 pub use server::{
     HashKey, MarkedDown, Observe, OnError, SendProxy, Server, SourceAddress, UseSource,
 };
+pub use smtp::Smtp;
 pub use stick::{ServerKey, StickRule, StickStore, StickTable, Stored};
 pub use timeouts::Timeouts;
 

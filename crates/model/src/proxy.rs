@@ -27,6 +27,7 @@ pub enum Mode {
     Tcp,
     Http,
     Udp,
+    Smtp,
     /// In the kernel: no connection ends here.
     Packet,
 }
@@ -39,6 +40,7 @@ impl Mode {
             Mode::Http => "http",
             Mode::Packet => "packet",
             Mode::Udp => "udp",
+            Mode::Smtp => "smtp",
         }
     }
 }
@@ -89,6 +91,8 @@ pub struct Proxy {
     pub independent_streams: bool,
     /// `tcp-request inspect-delay`.
     pub inspect_delay: Option<Duration>,
+    /// `tcp-response inspect-delay`.
+    pub response_inspect_delay: Option<Duration>,
     /// The side that faces clients.
     pub frontend: Option<Box<Frontend>>,
     /// The side that faces servers.
@@ -254,6 +258,10 @@ pub struct Frontend {
     pub keepalive: Option<(Option<u32>, Option<Duration>, Option<Duration>)>,
     /// `option nolinger`.
     pub nolinger: bool,
+    /// `smtp-request` rules.
+    pub smtp_request: Vec<rules::Rule>,
+    /// What `mode smtp` says and takes.
+    pub smtp: crate::Smtp,
     /// `log-steps`, `level` changes are per rule; the level of normal lines.
     pub normal_log_level: Option<LogLevel>,
 }
@@ -349,6 +357,23 @@ pub enum Balance {
     Agent,
     /// Fewest bytes a second.
     Bandwidth,
+}
+
+impl Balance {
+    /// Whether a hash of something of the client decides, so that the same client comes to the same
+    /// server again.
+    pub fn by_hash(&self) -> bool {
+        matches!(
+            self,
+            Balance::Source
+                | Balance::Uri { .. }
+                | Balance::UrlParam { .. }
+                | Balance::Header { .. }
+                | Balance::RdpCookie { .. }
+                | Balance::Hash(_)
+                | Balance::Maglev(_)
+        )
+    }
 }
 
 /// `init-addr` method, in order.

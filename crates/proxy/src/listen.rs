@@ -339,7 +339,8 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
 
 /// Waits until the listener, the frontend and the process have room for one more session.
 async fn room(worker: &Worker, frontend: &Frontend, listener: &Listener) {
-    let tls = listener.bind.options.tls.is_some();
+    let options = &listener.bind.options;
+    let tls = options.tls.is_some() && !options.starttls;
     // Rates fall by themselves: nobody tells when.
     let process = &worker.process;
     while process.is_at_rate_limit(Instant::now(), tls) || tls && process.is_full_of_tls() {
@@ -443,6 +444,8 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         listener_id: listener.bind.id,
         worker: worker.id as u32,
         accepted: worker.wall(at),
+        descriptor: Some(fd.as_raw_fd()),
+        fault: 0,
         tls: None,
         proxy_header: None,
     });
@@ -461,12 +464,15 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     let (mut rejected, effects) = judge(&side.tcp_request_connection);
     let accept_proxy = options.accept_proxy || effects.expect_proxy;
     // Where something comes before the session, its rules come after that.
-    let at_once = !accept_proxy && options.tls.is_none();
-    if at_once && !rejected {
+    let tls = options.tls.as_ref().filter(|_| !options.starttls);
+    let at_once = !accept_proxy && tls.is_none();
+    if rejected {
+        counters.dcon.add(1);
+    } else if at_once {
         rejected = judge(&side.tcp_request_session).0;
+        counters.dses.add(u64::from(rejected));
     }
     if rejected {
-        counters.dreq.add(1);
         leave(doors, worker.id);
         return;
     }
@@ -478,9 +484,9 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     process.sess_rate.event(now);
     let io = Io::new(fd);
     let live = worker.roster.add(peer, frontend.id, at, descriptor);
-    let seat = Seat::take(worker, doors, live, options.tls.is_some());
+    let seat = Seat::take(worker, doors, live, tls.is_some());
     let client = Client {
-        io: match &options.tls {
+        io: match tls {
             None => Transport::Plain(io),
             Some(acceptor) => Transport::Tls(Box::new(TlsStream::accept(io, Arc::clone(acceptor)))),
         },
@@ -510,7 +516,7 @@ pub fn session_rejected(worker: &Worker, client: &Client) -> bool {
     let at = (now, client.io.socket().raw());
     let (rejected, _) = judge(worker, rules, &client.info, vars, tracked, at);
     if rejected {
-        client.frontend.counters().of(worker.id).dreq.add(1);
+        client.frontend.counters().of(worker.id).dses.add(1);
     } else {
         tracked.session(worker.process.millis(now));
     }
@@ -546,6 +552,7 @@ pub(crate) fn judge(
         req: None,
         res: None,
         req_body: &[],
+        res_body: &[],
         captures: [&[], &[]],
         vars,
         facts: &view,

@@ -7,5 +7,6 @@ pub mod icmp;
 pub mod probe;
 pub mod proxy;
 pub mod rdp;
+pub mod smtp;
 pub mod syn;
 pub mod vrrp;

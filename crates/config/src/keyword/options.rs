@@ -619,6 +619,17 @@ pub static OPTIONS: &[OptionDef] = &[
         }
     ),
     option!(
+        "smtplog",
+        FRONT,
+        "",
+        "",
+        "a log line for each message of SMTP",
+        |d, _| {
+            d.front.log_format = LogFormatSpec::Smtp;
+            Ok(())
+        }
+    ),
+    option!(
         "udp-check",
         BACK,
         "",
@@ -676,7 +687,7 @@ pub fn option(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
     }
     (def.parse)(d, l)?;
     let mark = match def.name {
-        "httplog" | "tcplog" => "log-format",
+        "httplog" | "tcplog" | "smtplog" => "log-format",
         "forwardfor" => "option forwardfor",
         "forwarded" => "option forwarded",
         "originalto" => "option originalto",
