@@ -100,6 +100,8 @@ pub struct Process {
     pub news: News,
     /// The last malformed messages.
     pub errors: Errors,
+    /// What is kept alike with another machine.
+    pub replication: Arc<crate::Replication>,
     /// Variables of the `proc` scope.
     pub vars: Mutex<rules::Vars>,
     rate_limits: [AtomicU32; 3],
@@ -145,6 +147,7 @@ impl Process {
             generation: ArcSwap::from_pointee(Generation::default()),
             news: News::default(),
             errors: Errors::default(),
+            replication: Arc::default(),
             vars: Mutex::new(rules::Vars::limited(config.global.tuning.vars)),
             rate_limits: rates.map(|rate| AtomicU32::new(rate.unwrap_or(0))),
             stopping: AtomicBool::new(false),
