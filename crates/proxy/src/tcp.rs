@@ -1,5 +1,6 @@
 //! `mode tcp`: bytes in both directions.
 
+use crate::account;
 use crate::choose;
 use crate::connect::{self, ConnectFailure};
 use crate::place;
@@ -170,8 +171,7 @@ async fn inspect(
         info.prioritise(&effects);
         match verdict {
             Verdict::Reject | Verdict::Deny(_) => {
-                let counters = client.frontend.counters();
-                counters.of(worker.id).dreq.add(1);
+                account::of_client(worker, client).for_each(|c| c.dreq.add(1));
                 return Err(Termination::new(Cause::Proxy, Phase::Request));
             }
             Verdict::Allow => return Ok(()),
@@ -383,6 +383,10 @@ fn finish(worker: &Worker, client: &mut Client, session: &Session, ended: Termin
             Cause::ServerAbort if i > 0 && ended.phase == Phase::Data => c.srv_abrt.add(1),
             _ => {}
         }
+    }
+    for c in account::of_client(worker, client).skip(1) {
+        c.bin.add(received);
+        c.bout.add(sent);
     }
     worker.process.counters.of(worker.id).bytes_out.add(sent);
     let now = worker.process.millis(worker.now());
