@@ -385,6 +385,16 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         Ok(())
     }),
     keyword!(
+        "unix-bind",
+        "[prefix P] [mode M] [user U|uid N] [group G|gid N]",
+        "prefix /run/site- mode 660",
+        "what all UNIX sockets of 'bind' have",
+        |r, l| {
+            r.bases.unix_bind = crate::bind::unix_bind(l)?;
+            Ok(())
+        }
+    ),
+    keyword!(
         "node",
         "NAME",
         "one",

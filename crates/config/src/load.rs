@@ -13,8 +13,6 @@ mod sockets;
 mod tables;
 mod users;
 
-pub(crate) use sockets::{DATAGRAM_BIND, DATAGRAM_SERVER};
-
 use crate::diag::{Diagnostic, Fault, Report, Severity};
 use crate::draft::{Bases, Draft, Line, Place, sections};
 use crate::fingerprint::{Fingerprint, Remembering};

@@ -19,7 +19,7 @@ mod proxy;
 mod source;
 
 pub use check::SERVER_CHECK_WORDS;
-pub use line::{from_words, server, template, way};
+pub use line::{direct, from_words, server, template, way};
 pub use proxy::SERVER_PROXY_WORDS;
 pub use source::source;
 

@@ -52,7 +52,7 @@ impl Listener {
     pub(crate) fn place(&self, frontend: &Frontend) -> Option<Places> {
         self.sessions
             .try_enter(self.most())
-            .then(|| Places::new(Arc::clone(&self.sessions), frontend.enter()))
+            .then(|| Places::new(Arc::clone(&self.sessions), frontend.enter(self.bind.id)))
     }
 
     /// The most connections at a time.
@@ -342,7 +342,8 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
             Ok(Ok((fd, peer))) => {
                 let at = Instant::now();
                 let listener = Arc::clone(&listener);
-                let guard = Places::new(Arc::clone(&listener.sessions), frontend.enter());
+                let entered = frontend.enter(listener.bind.id);
+                let guard = Places::new(Arc::clone(&listener.sessions), entered);
                 frontend.pace(age());
                 let accepted = Accepted {
                     fd,
@@ -487,11 +488,14 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     // Where something comes before the session, its rules come after that.
     let tls = options.tls.as_ref().filter(|_| !options.starttls);
     let at_once = !accept_proxy && tls.is_none();
+    let socket = frontend.socket(listener.bind.id);
+    let socket = socket.map(|s| s.counters().of(worker.id));
+    let counted = || [Some(counters), socket].into_iter().flatten();
     if rejected {
-        counters.dcon.add(1);
+        counted().for_each(|c| c.dcon.add(1));
     } else if at_once {
         rejected = judge(&side.tcp_request_session).0;
-        counters.dses.add(u64::from(rejected));
+        counted().for_each(|c| c.dses.add(u64::from(rejected)));
     }
     if rejected {
         leave(doors, worker.id);
@@ -500,7 +504,7 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     if at_once {
         tracked.session(now);
     }
-    counters.stot.add(1);
+    counted().for_each(|c| c.stot.add(1));
     counters.sess_rate.event(now);
     process.sess_rate.event(now);
     let io = Io::new(fd);
@@ -537,7 +541,7 @@ pub fn session_rejected(worker: &Worker, client: &Client) -> bool {
     let at = (now, client.io.socket().raw());
     let (rejected, _) = judge(worker, rules, &client.info, vars, tracked, at);
     if rejected {
-        client.frontend.counters().of(worker.id).dses.add(1);
+        crate::account::of_client(worker, client).for_each(|c| c.dses.add(1));
     } else {
         tracked.session(worker.process.millis(now));
     }
