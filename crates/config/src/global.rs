@@ -776,6 +776,26 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         }
     ),
     keyword!(
+        "tune.ssl.capture-cipherlist-size",
+        "SIZE",
+        "96",
+        "bytes kept of the lists in a client's hello, for ssl_fc_cipherlist_bin and its like",
+        |r, l| {
+            r.bases.tls.bind.capture = size(l, 0, 1 << 16)?;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tune.ssl.capture-buffer-size",
+        "SIZE",
+        "96",
+        "bytes kept of the lists in a client's hello, for ssl_fc_cipherlist_bin and its like",
+        |r, l| {
+            r.bases.tls.bind.capture = size(l, 0, 1 << 16)?;
+            Ok(())
+        }
+    ),
+    keyword!(
         "tune.ssl.cachesize",
         "N",
         "20000",
@@ -960,8 +980,6 @@ pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
     "tune.sndbuf.client",
     "tune.sndbuf.frontend",
     "tune.sndbuf.server",
-    "tune.ssl.capture-buffer-size",
-    "tune.ssl.capture-cipherlist-size",
     "tune.ssl.certificate-compression",
     "tune.ssl.default-dh-param",
     "tune.ssl.force-private-cache",

@@ -91,6 +91,8 @@ pub struct Proxy {
     pub independent_streams: bool,
     /// `tcp-request inspect-delay`.
     pub inspect_delay: Option<Duration>,
+    /// `tcp-response inspect-delay`.
+    pub response_inspect_delay: Option<Duration>,
     /// The side that faces clients.
     pub frontend: Option<Box<Frontend>>,
     /// The side that faces servers.
@@ -355,6 +357,23 @@ pub enum Balance {
     Agent,
     /// Fewest bytes a second.
     Bandwidth,
+}
+
+impl Balance {
+    /// Whether a hash of something of the client decides, so that the same client comes to the same
+    /// server again.
+    pub fn by_hash(&self) -> bool {
+        matches!(
+            self,
+            Balance::Source
+                | Balance::Uri { .. }
+                | Balance::UrlParam { .. }
+                | Balance::Header { .. }
+                | Balance::RdpCookie { .. }
+                | Balance::Hash(_)
+                | Balance::Maglev(_)
+        )
+    }
 }
 
 /// `init-addr` method, in order.

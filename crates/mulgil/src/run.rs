@@ -258,6 +258,7 @@ pub fn set_variables(process: &Arc<Process>, config: &Config, wall: Wall) {
             req: None,
             res: None,
             req_body: &[],
+            res_body: &[],
             captures: [&[], &[]],
             vars: &vars,
             facts: &view,

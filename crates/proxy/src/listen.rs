@@ -444,6 +444,8 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         listener_id: listener.bind.id,
         worker: worker.id as u32,
         accepted: worker.wall(at),
+        descriptor: Some(fd.as_raw_fd()),
+        fault: 0,
         tls: None,
         proxy_header: None,
     });
@@ -464,11 +466,13 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     // Where something comes before the session, its rules come after that.
     let tls = options.tls.as_ref().filter(|_| !options.starttls);
     let at_once = !accept_proxy && tls.is_none();
-    if at_once && !rejected {
+    if rejected {
+        counters.dcon.add(1);
+    } else if at_once {
         rejected = judge(&side.tcp_request_session).0;
+        counters.dses.add(u64::from(rejected));
     }
     if rejected {
-        counters.dreq.add(1);
         leave(doors, worker.id);
         return;
     }
@@ -512,7 +516,7 @@ pub fn session_rejected(worker: &Worker, client: &Client) -> bool {
     let at = (now, client.io.socket().raw());
     let (rejected, _) = judge(worker, rules, &client.info, vars, tracked, at);
     if rejected {
-        client.frontend.counters().of(worker.id).dreq.add(1);
+        client.frontend.counters().of(worker.id).dses.add(1);
     } else {
         tracked.session(worker.process.millis(now));
     }
@@ -548,6 +552,7 @@ pub(crate) fn judge(
         req: None,
         res: None,
         req_body: &[],
+        res_body: &[],
         captures: [&[], &[]],
         vars,
         facts: &view,

@@ -96,7 +96,11 @@ impl Passage {
         self.info.backend = Some(Arc::clone(&backend.name));
         self.info.backend_id = backend.id;
         backend.sessions().enter();
-        backend.counters().of(worker.id).stot.add(1);
+        let counters = backend.counters().of(worker.id);
+        counters.stot.add(1);
+        counters
+            .sess_rate
+            .event(worker.process.millis(worker.now()));
         client.seat.live.enter(backend.id);
         self.backend = Some(backend);
         self.entered = true;
@@ -134,9 +138,30 @@ impl Passage {
     ) -> Result<ServerConn, Termination> {
         let mut avoid = self.avoid.take();
         let mut sticking = sticking(worker, client, backend, &self.info);
+        let mut last = None;
+        let mut scheduled = true;
         loop {
             let sticky = sticking.server.take();
-            let slot = place::take(worker, client, backend, &self.info, avoid, sticky).await?;
+            let (avoided, again) = (avoid.take(), last.take());
+            let same = again.is_some();
+            let asked = place::Asked {
+                again,
+                avoid: avoided,
+                sticky,
+            };
+            let taken = place::take(worker, client, backend, &self.info, asked).await;
+            let (slot, by_scheduler) = match taken {
+                Ok(taken) => taken,
+                Err(ended) => {
+                    if ended.cause != Cause::ClientAbort {
+                        backend.counters().of(worker.id).econ.add(1);
+                    }
+                    return Err(ended);
+                }
+            };
+            if !same {
+                scheduled = by_scheduler;
+            }
             self.queued.get_or_insert_with(|| worker.now());
             let server = Arc::clone(slot.server());
             self.info.server = Some(Arc::clone(&server.name));
@@ -144,9 +169,13 @@ impl Passage {
             client.seat.live.assign(server.id);
             self.slot = Some(slot);
             let counters = server.counters.of(worker.id);
+            let now = worker.process.millis(worker.now());
             counters.stot.add(1);
-            counters.lbtot.add(1);
-            backend.counters().of(worker.id).lbtot.add(1);
+            counters.sess_rate.event(now);
+            for c in [counters, backend.counters().of(worker.id)] {
+                c.lbtot.add(u64::from(by_scheduler));
+                c.last_session.raise(now + 1);
+            }
             let told = told(worker, client, &self.info, backend, &server);
             match connect::open(worker, client, backend, &server, told, &self.info).await {
                 Ok(connection) => {
@@ -171,20 +200,21 @@ impl Passage {
                     if let Some(slot) = &self.slot {
                         slot.failed(worker.process.millis(worker.now()));
                     }
-                    counters.econ.add(1);
-                    backend.counters().of(worker.id).econ.add(1);
+                    let all = [counters, backend.counters().of(worker.id)];
                     let side = backend.side();
                     if self.retries >= crate::overrides::retries(side, &self.info) {
+                        all.iter().for_each(|c| c.econ.add(1));
                         return Err(Termination::new(failure.cause(), Phase::Connect));
                     }
                     self.retries += 1;
                     self.slot = None;
-                    if side.redispatch.is_some() {
+                    if choose::redispatches(backend, self.retries, scheduled) {
                         avoid = Some(server.uid);
                         self.redispatched = true;
-                        counters.wredis.add(1);
+                        all.iter().for_each(|c| c.wredis.add(1));
                     } else {
-                        counters.wretr.add(1);
+                        last = Some(Arc::clone(&server));
+                        all.iter().for_each(|c| c.wretr.add(1));
                         let pause = std::time::Duration::from_secs(1);
                         let pause = backend
                             .proxy()
@@ -216,6 +246,18 @@ impl Passage {
             let Some(c) = c else { continue };
             c.bin.add(received);
             c.bout.add(sent);
+            if i > 0 {
+                let end = worker.now();
+                let span =
+                    |a: Instant, b: Instant| b.saturating_duration_since(a).as_millis() as u64;
+                if let Some(queued) = self.queued {
+                    c.qtime.event(span(self.begun, queued));
+                    if let Some(connected) = self.connected {
+                        c.ctime.event(span(queued, connected));
+                    }
+                }
+                c.ttime.event(span(self.begun, end));
+            }
             match ended.cause {
                 Cause::ClientAbort | Cause::ClientTimeout if i > 0 => c.cli_abrt.add(1),
                 Cause::ServerAbort if i > 0 && ended.phase == Phase::Data => c.srv_abrt.add(1),
@@ -269,13 +311,15 @@ impl Passage {
             actconn: worker.process.connections.now(),
             feconn: client.frontend.sessions().now(),
             beconn: self.backend.as_ref().map_or(0, |b| b.sessions().now()),
-            srv_conn: server.as_ref().map_or(0, |s| s.sessions.now()),
+            // At the end this session counts no more.
+            srv_conn: server.as_ref().map_or(0, |s| {
+                s.sessions.now().saturating_sub(u64::from(!unfinished))
+            }),
             retries: self.retries,
             redispatched: self.redispatched,
             server_address: server
                 .and_then(|s| s.target())
                 .and_then(|t| t.socket(client_came_to)),
-            backend_source: self.info.overrides.back.get().0,
             tls: client.info.tls.is_some(),
             unfinished,
             ..LogFacts::default()

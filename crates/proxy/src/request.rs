@@ -155,7 +155,7 @@ impl Stream<'_> {
             let refused = Termination::new(Cause::Proxy, Phase::Request);
             let local = Termination::new(Cause::Local, Phase::Request);
             match verdict {
-                Verdict::Continue | Verdict::Allow => return Ok(()),
+                Verdict::Continue | Verdict::Allow | Verdict::CloseServer => return Ok(()),
                 Verdict::Deny(reply) => {
                     account::denied(self);
                     return Err(Halt::Answer(Answer::from_rule(reply, &ctx!(self)), refused));

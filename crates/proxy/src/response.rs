@@ -31,12 +31,14 @@ pub fn judge(stream: &mut Stream<'_>, framed: &framing::Response) -> Result<(), 
     }
     crate::observe::response(stream, Some(status));
     account::response_judged(stream, status);
+    account::server_answered(stream, status);
     account::capture_response(stream);
     stream.client.vars.borrow_mut().begin_response();
     let backend = stream.backend.as_ref().map(|b| Arc::clone(b.proxy()));
     let frontend = Arc::clone(stream.frontend.proxy());
     let same = backend.as_ref().is_some_and(|b| Arc::ptr_eq(b, &frontend));
     if let Some(proxy) = &backend {
+        content_rules(stream, proxy)?;
         response_rules(stream, &proxy.http_response)?;
     }
     if !same {
@@ -48,6 +50,29 @@ pub fn judge(stream: &mut Stream<'_>, framed: &framing::Response) -> Result<(), 
     stream.down.encoder = crate::compress::begin(stream, framed.body);
     finish_head(stream);
     Ok(())
+}
+
+/// `tcp-response content`. The response is there, so that nothing has to be waited for.
+fn content_rules(stream: &mut Stream<'_>, proxy: &model::Proxy) -> Result<(), Halt> {
+    let rules = &proxy.tcp_response_content;
+    if rules.is_empty() {
+        return Ok(());
+    }
+    let mut effects = Effects::default();
+    let verdict = run(rules, 0, &mut ctx!(stream), &mut effects, &mut NoTrace);
+    stream.take_effects(effects, true);
+    match verdict {
+        Verdict::Reject | Verdict::Deny(_) => {
+            account::response_denied(stream);
+            let ended = Termination::new(Cause::Proxy, Phase::Headers);
+            Err(Halt::Silent(ended))
+        }
+        Verdict::CloseServer => {
+            stream.server_close = true;
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn response_rules(stream: &mut Stream<'_>, rules: &[Rule]) -> Result<(), Halt> {
@@ -80,6 +105,7 @@ fn response_rules(stream: &mut Stream<'_>, rules: &[Rule]) -> Result<(), Halt> {
         }
         Verdict::Continue
         | Verdict::Allow
+        | Verdict::CloseServer
         | Verdict::Tarpit(_)
         | Verdict::Resolve { .. }
         | Verdict::Service(_)

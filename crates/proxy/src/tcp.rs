@@ -1,5 +1,6 @@
 //! `mode tcp`: bytes in both directions.
 
+use crate::inspect;
 use crate::passage::{self, Outcome, Passage};
 use crate::pool::ServerConn;
 use crate::relay::Relay;
@@ -45,11 +46,29 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
         Ok((backend, mut server)) => {
             session.relay.begin(worker.now());
             let Session { relay, passage } = &mut session;
-            let ended = poll_fn(|cx| {
-                let ends = (&mut *client, &mut server);
-                relay.poll(worker, cx, ends, (&backend, passage.slot.as_ref()))
-            })
-            .await;
+            let (info, slot) = (&mut passage.info, passage.slot.as_ref());
+            let behind = (&*backend, slot);
+            // Boxed, because few backends have such rules.
+            let judged = match backend.proxy().tcp_response_content.is_empty() {
+                true => Ok(()),
+                false => {
+                    relay.hold();
+                    let judging =
+                        inspect::response(worker, client, &mut server, behind, info, relay);
+                    Box::pin(judging).await
+                }
+            };
+            let ended = match judged {
+                Err(ended) => ended,
+                Ok(()) => {
+                    poll_fn(|cx| {
+                        let ends = (&mut *client, &mut server);
+                        relay.poll(worker, cx, ends, behind)
+                    })
+                    .await
+                }
+            };
+            passage.info.overrides.server.set(None);
             // What it goes on sending has nowhere to go.
             client.unread = ended.cause == Cause::ServerAbort;
             if backend.side().nolinger {
@@ -143,6 +162,7 @@ async fn inspect(
             req: None,
             res: None,
             req_body: &client.carry,
+            res_body: &[],
             captures: [&[], &[]],
             vars: &client.vars,
             facts: &view,

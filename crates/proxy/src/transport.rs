@@ -118,10 +118,10 @@ impl Transport {
     }
 
     /// See [`Io::is_quiet`]; bytes inside the TLS layer count as noise.
-    pub fn is_quiet(&self, cx: &mut Context<'_>) -> bool {
+    pub fn is_quiet(&self) -> bool {
         match self {
-            Transport::Plain(io) => io.is_quiet(cx),
-            Transport::Tls(tls) => tls.is_quiet(cx),
+            Transport::Plain(io) => io.is_quiet(),
+            Transport::Tls(tls) => tls.is_quiet(),
         }
     }
 }

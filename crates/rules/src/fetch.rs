@@ -4,6 +4,7 @@ mod connection;
 mod constant;
 mod content;
 mod current;
+mod greeting;
 mod internal;
 mod message;
 mod request;
@@ -130,6 +131,7 @@ pub fn fetches() -> impl Iterator<Item = &'static FetchDef> {
         internal::TABLE,
         connection::TABLE,
         tls::TABLE,
+        greeting::TABLE,
         request::TABLE,
         response::TABLE,
         smtp::TABLE,

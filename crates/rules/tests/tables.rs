@@ -108,6 +108,8 @@ fn value(text: &str) -> Result<String, String> {
         listener_id: 1,
         worker: 0,
         accepted: at,
+        descriptor: None,
+        fault: 0,
         tls: None,
         proxy_header: None,
     };
@@ -130,6 +132,7 @@ fn value(text: &str) -> Result<String, String> {
         req: Some(&mut request),
         res: Some(&mut response),
         req_body: b"k=v&k2=v2",
+        res_body: b"\0\x02ok",
         captures: [
             &[Some(b"rq".as_slice().into())],
             &[None, Some(b"rs".as_slice().into())],

@@ -222,7 +222,7 @@ impl Backend {
     }
 
     /// Sessions at which limits that grow have grown to the full.
-    pub(crate) fn fullconn(&self) -> u64 {
+    pub fn fullconn(&self) -> u64 {
         self.fullconn
     }
 

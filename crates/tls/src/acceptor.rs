@@ -127,6 +127,11 @@ impl Acceptor {
         Ok((acceptor, unknown))
     }
 
+    /// Bytes to keep of what a ClientHello lists; 0 keeps nothing.
+    pub fn capture(&self) -> usize {
+        self.settings.capture
+    }
+
     /// Takes over the tickets of an acceptor with the same settings, so that clients of the old
     /// one come back without a full handshake. Where clients are judged, they are judged anew.
     pub fn adopt(&self, old: &Acceptor) {

@@ -127,6 +127,8 @@ pub struct AcceptorSettings {
     /// `ca-ignore-err` or `crt-ignore-err`: a bad client certificate is accepted, and its error
     /// shown by `ssl_c_verify`.
     pub ignore_client_errors: bool,
+    /// `tune.ssl.capture-buffer-size`: bytes kept of what a ClientHello lists; 0 keeps nothing.
+    pub capture: usize,
     /// `tune.ssl.cachesize`, sessions kept for clients without tickets.
     pub cache: usize,
 }

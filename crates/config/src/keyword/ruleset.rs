@@ -86,7 +86,27 @@ pub(super) static RULE_KEYWORDS: &[Keyword] = &[
         FRONT,
         "ACTION [if|unless CONDITION]",
         "deny status 450 if { smtp.rcpt_domain slow.example }",
-        "a rule for what clients of SMTP ask: taken at EHLO, MAIL and each RCPT",
+        "a rule for what clients of SMTP ask: taken at MAIL and at each RCPT",
+        rule
+    ),
+    keyword!(
+        "tcp-response inspect-delay",
+        L | B,
+        "TIME",
+        "5s",
+        "how long a server's content may be waited for",
+        |d, l| {
+            l.exactly(1, "a time, such as 5s")?;
+            d.response_inspect_delay = super::time(l, 0)?;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tcp-response content",
+        D | L | B,
+        "ACTION [if|unless CONDITION]",
+        "reject if { res.len gt 1000 }",
+        "a rule for what a server says",
         rule
     ),
 ];

@@ -525,6 +525,7 @@ impl Loader<'_> {
             tcp_request_content: draft.tcp_request_content,
             tcp_response_content: draft.tcp_response_content,
             inspect_delay: draft.inspect_delay,
+            response_inspect_delay: draft.response_inspect_delay,
             independent_streams: draft.independent_streams,
             frontend: has_front.then(|| Box::new(draft.front)),
             backend: has_back.then(|| Box::new(draft.back)),

@@ -38,6 +38,7 @@ impl Conversation<'_> {
                 req: None,
                 res: None,
                 req_body: &[],
+                res_body: &[],
                 captures: [&[], &[]],
                 vars: &client.vars,
                 facts: &view,

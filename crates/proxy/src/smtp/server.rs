@@ -228,8 +228,7 @@ impl Server {
 
     /// Whether it has said and done nothing since the last reply: it can be asked again.
     pub fn is_quiet(&self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        self.heard.is_empty() && self.conn.io.is_quiet(&mut cx)
+        self.heard.is_empty() && self.conn.io.is_quiet()
     }
 
     /// Takes leave. In the middle of a message the connection just ends, which no server takes for

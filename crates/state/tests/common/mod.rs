@@ -81,6 +81,7 @@ pub fn process_with(side: model::Backend) -> Arc<Process> {
         tcp_response_content: Vec::new(),
         independent_streams: false,
         inspect_delay: None,
+        response_inspect_delay: None,
         frontend: None,
         backend: Some(Box::new(side)),
     };
