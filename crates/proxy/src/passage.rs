@@ -170,8 +170,8 @@ impl Passage {
             client.seat.live.assign(server.id);
             self.slot = Some(slot);
             let counters = server.counters.of(worker.id);
-            counters.stot.add(1);
             let now = worker.process.millis(worker.now());
+            counters.stot.add(1);
             counters.sess_rate.event(now);
             for c in [counters, backend.counters().of(worker.id)] {
                 c.lbtot.add(u64::from(by_scheduler));
