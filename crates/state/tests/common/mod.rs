@@ -45,6 +45,7 @@ pub fn server(id: u32, maxconn: u32) -> Server {
         tfo: false,
         congestion: None,
         namespace: None,
+        vlan: None,
     }
 }
 
