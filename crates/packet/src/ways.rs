@@ -103,13 +103,18 @@ impl Ways {
 
     /// The way to a server, and our own address towards it.
     pub fn to(&mut self, to: IpAddr, vlan: u16) -> (Hop, Address) {
+        // Sessions are known by their VLAN even before the server is found.
+        let unknown = Hop {
+            vlan,
+            ..Hop::default()
+        };
         let Some(route) = self.route(to).filter(|r| !r.local) else {
-            return Default::default();
+            return (unknown, Address::default());
         };
         let local = route.source.map_or([0; 16], abi::address);
         let mac = self.neighbour(route.ifindex, route.next);
         let (Some(mac), Some(link)) = (mac, self.links.get(&route.ifindex)) else {
-            return (Hop::default(), local);
+            return (unknown, local);
         };
         // Who has an interface for the VLAN sends by the one that it is on, as the programs do.
         let (ifindex, own) = link.vlan.unwrap_or((link.index, 0));
@@ -139,26 +144,30 @@ impl Ways {
         ports: &[u32],
         at: impl Fn([u8; 6]) -> Option<u32>,
     ) -> Hop {
+        let unknown = Hop {
+            vlan,
+            ..Hop::default()
+        };
         let route = self.route(to).filter(|r| ports.contains(&r.ifindex));
         // Without an address of its own the machine asks all the same.
         let (from, next) = match route {
             Some(route) => (route.ifindex, route.next),
             None => match self.home(ports) {
                 Some(home) => (home, to),
-                None => return Hop::default(),
+                None => return unknown,
             },
         };
         let Some(mac) = self.neighbour(from, next) else {
-            return Hop::default();
+            return unknown;
         };
         let port = if ports.len() > 1 { at(mac) } else { Some(from) };
         let port = port.filter(|p| ports.contains(p));
         let Some(link) = port.and_then(|p| self.links.get(&p)) else {
             let _ = self.netlink.look_for(from, next);
-            return Hop::default();
+            return unknown;
         };
         if !link.carrier {
-            return Hop::default();
+            return unknown;
         }
         Hop {
             dst: mac,

@@ -1,4 +1,5 @@
 //! Mulgil in a namespace.
+#![allow(dead_code)] // each test file uses its part
 
 use crate::net::{Net, wait_until};
 use lab::{Folder, Program};
