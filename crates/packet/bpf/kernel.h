@@ -26,6 +26,7 @@ enum {
 	MAP_LRU_HASH = 9,
 	MAP_LPM_TRIE = 11,
 	MAP_ARRAY_OF_MAPS = 12,
+	MAP_RING = 27,
 
 	MAP_NO_PREALLOC = 1,
 	MAP_MMAPABLE = 1 << 10,
@@ -33,7 +34,11 @@ enum {
 
 	UPDATE_ANY = 0,
 	UPDATE_NOEXIST = 1,
+
+	RING_NO_WAKEUP = 1,
 };
+
+enum { FIB_NO_NEIGHBOUR = 7 };
 
 struct bpf_fib_lookup {
 	u8 family, l4_protocol;
@@ -51,6 +56,8 @@ static long (*const map_update)(void *map, const void *key, const void *value, u
 static long (*const map_delete)(void *map, const void *key) = (void *)3;
 static u32 (*const random_u32)(void) = (void *)7;
 static u64 (*const ktime_coarse_ns)(void) = (void *)160;
+static void *(*const ring_reserve)(void *ring, u64 size, u64 flags) = (void *)131;
+static void (*const ring_submit)(void *record, u64 flags) = (void *)132;
 
 /* Headers on the wire. Fields are in network order. */
 

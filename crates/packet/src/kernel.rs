@@ -1,7 +1,7 @@
 //! The programs and tables in the kernel.
 
 use crate::abi::{
-    Flow, FlowKey, Lane, Port, Server, Service, ServiceKey, Settings, Station, Traffic,
+    Flow, FlowKey, Lane, Port, Server, Service, ServiceKey, Settings, Station, Traffic, Wanted,
 };
 use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray};
 use aya::programs::{Program, SchedClassifier, Xdp};
@@ -72,6 +72,9 @@ const KEPT: [&str; 15] = [
     "tags",
 ];
 
+/// Tables that the programs of one process share; the next one begins with its own.
+const PASSING: [&str; 3] = ["news", "news_lost", "wanted"];
+
 /// Loaded programs and their tables.
 pub struct Kernel {
     ebpf: Ebpf,
@@ -107,6 +110,12 @@ impl Kernel {
         sizes: Sizes,
         pins: Option<&Path>,
     ) -> Result<Kernel, Error> {
+        if let Some(folder) = pins {
+            for name in PASSING {
+                // Mostly there is none.
+                let _ = std::fs::remove_file(folder.join(name));
+            }
+        }
         Ok(Kernel {
             ebpf: load(object, name, sizes, pins)?,
             name,
@@ -186,6 +195,13 @@ impl Kernel {
         self.tables()?.set(at, &table, 0).map_err(failed)
     }
 
+    table!(wanted, HashMap<Wanted, u32>, "Neighbours that programs lack.");
+
+    /// Takes a table away, for a thread of its own.
+    pub(crate) fn take(&mut self, name: &str) -> Option<Map> {
+        self.ebpf.take_map(name)
+    }
+
     /// A table that only some object has.
     pub fn map(&mut self, name: &str) -> Option<&mut Map> {
         self.ebpf.map_mut(name)
@@ -218,7 +234,7 @@ fn load(object: &[u8], name: &str, sizes: Sizes, pins: Option<&Path>) -> Result<
     let mut loader = EbpfLoader::new();
     loader.map_max_entries("flows", sizes.flows);
     if let Some(folder) = pins {
-        for name in KEPT {
+        for name in KEPT.into_iter().chain(PASSING) {
             loader.map_pin_path(name, folder.join(name));
         }
     }

@@ -67,6 +67,8 @@ pub struct Plan {
     pub bridges: BTreeMap<u32, u32>,
     /// VLANs of addresses, by interface; 0 is every one.
     pub lanes: BTreeSet<Lane>,
+    /// Addresses of `vrrp` sections.
+    pub shared: Vec<IpAddr>,
     /// What could not be done, one sentence each.
     pub faults: Vec<String>,
 }
@@ -74,7 +76,11 @@ pub struct Plan {
 impl Plan {
     /// The plan of a generation.
     pub fn of(generation: &Generation, machine: &Machine) -> Plan {
-        let mut plan = Plan::default();
+        let vrrp = generation.config.vrrp.iter();
+        let mut plan = Plan {
+            shared: vrrp.flat_map(|v| &v.addresses).map(|a| a.ip).collect(),
+            ..Plan::default()
+        };
         for frontend in &generation.frontends {
             let proxy = frontend.proxy();
             let Some(side) = proxy.frontend.as_ref() else {
@@ -205,12 +211,10 @@ impl Plan {
 
     fn claim(&mut self, ip: IpAddr, kind: u32, vlan: u16, machine: &Machine) {
         let local = machine.addresses.iter().any(|(a, _)| *a == ip);
-        // No interface of the kernel's is in the VLAN.
-        let answer = if local && vlan == 0 {
-            0
-        } else {
-            abi::vip::ANSWER
-        };
+        // No interface of the kernel's is in the VLAN; and what machines share is on an interface where it is
+        // served, elsewhere nobody answers.
+        let here = local && vlan == 0 || self.shared.contains(&ip);
+        let answer = if here { 0 } else { abi::vip::ANSWER };
         let vlan = u32::from(vlan) << abi::vip::VLAN_SHIFT;
         *self.vips.entry(abi::address(ip)).or_insert(vlan) |= kind | answer;
     }
