@@ -291,6 +291,12 @@ impl Life {
         }
     }
 
+    /// Whether the process that replaces this one knows what it needs, or there is none.
+    fn has_told_all(&self) -> bool {
+        let generation = self.process.generation.load();
+        generation.peers.iter().all(|p| p.is_released())
+    }
+
     /// Waits for signals and does what they say.
     pub async fn run(&self, mut signals: Signals) -> Result<Ended, String> {
         let mut look = tokio::time::interval(Duration::from_millis(20));
@@ -316,7 +322,7 @@ impl Life {
                 }
                 _ = look.tick(), if self.process.is_stopping() => {
                     let late = self.stop_by.get().is_some_and(|t| Instant::now() >= t);
-                    if self.process.connections.now() == 0 || late {
+                    if self.process.connections.now() == 0 && self.has_told_all() || late {
                         return Ok(Ended::Softly);
                     }
                 }

@@ -376,7 +376,10 @@ pub fn serve(
         descriptors,
         wall_now(),
         Instant::now(),
-        world::facts(env.iter().cloned().collect()),
+        state::Machine {
+            replaces: !args.finish.is_empty() || !args.terminate.is_empty(),
+            ..world::facts(env.iter().cloned().collect())
+        },
     );
     let sent = config.global.log_send_hostname.as_ref().map(|name| {
         if name.is_empty() {

@@ -1,6 +1,7 @@
 //! The way of a connection's bytes to a server: the backend it entered, its place there, what is
 //! counted and logged of it. `mode tcp` has one for each connection, `mode smtp` one for each message.
 
+use crate::account;
 use crate::choose;
 use crate::connect::{self, ConnectFailure};
 use crate::place;
@@ -169,8 +170,8 @@ impl Passage {
             client.seat.live.assign(server.id);
             self.slot = Some(slot);
             let counters = server.counters.of(worker.id);
-            counters.stot.add(1);
             let now = worker.process.millis(worker.now());
+            counters.stot.add(1);
             counters.sess_rate.event(now);
             for c in [counters, backend.counters().of(worker.id)] {
                 c.lbtot.add(u64::from(by_scheduler));
@@ -264,6 +265,10 @@ impl Passage {
                 Cause::ServerAbort if i > 0 && ended.phase == Phase::Data => c.srv_abrt.add(1),
                 _ => {}
             }
+        }
+        for c in account::of_client(worker, client).skip(1) {
+            c.bin.add(received);
+            c.bout.add(sent);
         }
         worker.process.counters.of(worker.id).bytes_out.add(sent);
         let now = worker.process.millis(worker.now());

@@ -1,5 +1,6 @@
 //! `mode tcp`: bytes in both directions.
 
+use crate::account;
 use crate::inspect;
 use crate::passage::{self, Outcome, Passage};
 use crate::pool::ServerConn;
@@ -181,8 +182,7 @@ async fn inspect(
         info.prioritise(&effects);
         match verdict {
             Verdict::Reject | Verdict::Deny(_) => {
-                let counters = client.frontend.counters();
-                counters.of(worker.id).dreq.add(1);
+                account::of_client(worker, client).for_each(|c| c.dreq.add(1));
                 return Err(Termination::new(Cause::Proxy, Phase::Request));
             }
             Verdict::Allow => return Ok(()),

@@ -139,7 +139,7 @@ pub mod formats {
     /// `option tcplog`.
     pub const TCP: &str = "%ci:%cp [%t] %ft %b/%s %Tw/%Tc/%Tt %B %ts %ac/%fc/%bc/%sc/%rc %sq/%bq";
     /// `option smtplog`: a line for each message.
-    pub const SMTP: &str = "%ci:%cp [%t] %ft %b/%s %Tw/%Tc/%Tt %ST %U %ts %ac/%fc/%bc/%sc/%rc \
+    pub const SMTP: &str = "%ci:%cp [%tr] %ft %b/%s %Tw/%Tc/%Tt %ST %U %ts %ac/%fc/%bc/%sc/%rc \
                             %sq/%bq helo=%[smtp.helo] from=<%[smtp.from]> to=<%[smtp.rcpt]> \
                             rcpts=%[smtp.rcpts]";
 }

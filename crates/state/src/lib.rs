@@ -17,6 +17,7 @@ mod maglev;
 pub mod names;
 pub mod news;
 mod pace;
+pub mod peers;
 mod process;
 mod queue;
 mod replication;
@@ -34,7 +35,7 @@ pub use counters::{
 };
 pub use errors::{Captured, Errors};
 pub use facts::View;
-pub use frontend::{Frontend, SessionGuard};
+pub use frontend::{Frontend, SessionGuard, Socket};
 pub use generation::Generation;
 pub use maglev::{ENTRIES as MAGLEV_ENTRIES, Maglev};
 pub use process::{Machine, Process, ProcessCounters, RateLimit};

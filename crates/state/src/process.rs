@@ -41,6 +41,8 @@ pub enum RateLimit {
 pub struct Machine {
     /// The machine's name.
     pub hostname: String,
+    /// Whether the process replaces another, which may have something to tell it.
+    pub replaces: bool,
     /// The environment, as it was found.
     pub environment: HashMap<String, String>,
     /// The local time zone at a moment (Unix seconds).
@@ -57,6 +59,7 @@ impl Default for Machine {
     fn default() -> Machine {
         Machine {
             hostname: "localhost".into(),
+            replaces: false,
             environment: HashMap::new(),
             local_zone: rules::Zone::utc,
             is_local: |ip| ip.is_loopback(),
@@ -162,6 +165,11 @@ impl Process {
         self.generation.store(Arc::clone(&next));
         self.reloads.fetch_add(1, Relaxed);
         next
+    }
+
+    /// Whether no configuration is in force yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.generation.load().frontends.is_empty() && self.reloads() == 0
     }
 
     /// Times a configuration was applied after the first.

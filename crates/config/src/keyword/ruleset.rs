@@ -82,6 +82,14 @@ pub(super) static RULE_KEYWORDS: &[Keyword] = &[
         rule
     ),
     keyword!(
+        "smtp-request",
+        FRONT,
+        "ACTION [if|unless CONDITION]",
+        "deny status 450 if { smtp.rcpt_domain slow.example }",
+        "a rule for what clients of SMTP ask: taken at MAIL and at each RCPT",
+        rule
+    ),
+    keyword!(
         "tcp-response inspect-delay",
         L | B,
         "TIME",
@@ -99,14 +107,6 @@ pub(super) static RULE_KEYWORDS: &[Keyword] = &[
         "ACTION [if|unless CONDITION]",
         "reject if { res.len gt 1000 }",
         "a rule for what a server says",
-        rule
-    ),
-    keyword!(
-        "smtp-request",
-        FRONT,
-        "ACTION [if|unless CONDITION]",
-        "deny status 450 if { smtp.rcpt_domain slow.example }",
-        "a rule for what clients of SMTP ask: taken at EHLO, MAIL and each RCPT",
         rule
     ),
 ];

@@ -57,6 +57,8 @@ impl Conversation<'_> {
             Fate::Passed => {
                 if let Some(reply) = self.verdict().await? {
                     self.pass_on(&reply);
+                    // What recipients were refused for is told by their own replies.
+                    self.trouble = Termination::default();
                 }
             }
         }

@@ -121,7 +121,19 @@ impl Conversation<'_> {
         }
         let facts = self.facts();
         facts.command = "RCPT";
-        facts.rcpt = Some(path.address.into());
+        let before = facts.rcpt.replace(path.address.into());
+        let taken = facts.rcpts;
+        self.send_to(path, parameters).await?;
+        // What the log shows is a recipient that was taken, where there is one.
+        let facts = self.facts();
+        if taken > 0 && facts.rcpts == taken {
+            facts.rcpt = before;
+        }
+        Ok(())
+    }
+
+    /// Has the rules judge a recipient, and the server that it leads to.
+    async fn send_to(&mut self, path: Path<'_>, parameters: Parameters<'_>) -> Result<(), Over> {
         if !self.judge().await? {
             return Ok(());
         }

@@ -9,6 +9,8 @@ mod command;
 mod content;
 mod path;
 mod reply;
+#[cfg(test)]
+mod tests;
 
 pub use command::{Command, Extension, Fault, Parameters};
 pub use content::{Content, Ending};
