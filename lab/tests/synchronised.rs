@@ -588,8 +588,12 @@ fn two_that_are_active_by_mistake_say_so_and_keep_what_they_have() {
     // As long as they can ask each other, the mistake has no consequence.
     wait_for(&second, "blocked_by_peer: yes");
     pair.net.exec("l2", "nft add table inet cut");
-    pair.net.exec("l2", "nft add chain inet cut in { type filter hook input priority 0 ; }");
-    pair.net.exec("l2", "nft add rule inet cut in udp dport 7112 drop");
+    pair.net.exec(
+        "l2",
+        "nft add chain inet cut in { type filter hook input priority 0 ; }",
+    );
+    pair.net
+        .exec("l2", "nft add rule inet cut in udp dport 7112 drop");
     wait_for(&second, "state: active");
     wait_until("it is said", || {
         first.output().contains("two routers are active now")

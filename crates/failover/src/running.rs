@@ -430,15 +430,14 @@ impl Running {
             instance.vrrp.vrid,
             why.words()
         );
-        if !instance.may_say(&line, now) {
-            return;
+        let name = Arc::clone(&instance.vrrp.name);
+        let line = match active {
+            true => format!("error: vrrp {name}: {line}; two routers are active now"),
+            false => format!("warning: vrrp {name}: {line}"),
+        };
+        if instance.may_say(&line, now) {
+            (self.say)(&line);
         }
-        let name = &instance.vrrp.name;
-        (self.say)(&if active {
-            format!("error: vrrp {name}: {line}; two routers are active now")
-        } else {
-            format!("warning: vrrp {name}: {line}")
-        });
     }
 
     /// What is to be done if this process dies.
