@@ -12,6 +12,8 @@ fn config(key: &str, n: u8) -> String {
          frontend web\n    bind {VIP}:80\n    http-request track-sc0 src table clients\n    \
          http-request deny deny_status 429 if {{ sc0_http_req_cnt gt 3 }}\n    \
          http-request return status 200 content-type text/plain string served-{n}\n\
+         listen admin\n    bind 203.0.113.{n}:8404\n    stats enable\n    stats uri /stats\n    \
+         http-request use-service prometheus-exporter if {{ path /metrics }}\n\
          backend clients\n    stick-table type ip size 100k expire 10m store http_req_cnt,http_req_rate(10m),conn_cur\n\
          vrrp public\n    interface eth0\n    virtual-router-id 51\n    priority {}\n    \
          advertise-interval 100ms\n    address {VIP}/24\n    peer 10.9.0.{}\n    peer-key {key}\n    sync sessions\n",
@@ -72,4 +74,49 @@ fn who_has_used_up_a_limit_is_refused_by_the_machine_that_takes_over_too() {
     );
     assert_eq!(counted(), Some(before));
     assert!(net.get(VIP).contains("429 Too Many"));
+}
+
+#[test]
+fn the_page_and_the_metrics_say_who_is_active_and_how_far_copies_are() {
+    if !possible() {
+        return;
+    }
+    let net = Net::new(2);
+    let folder = Folder::new();
+    let key = folder.file("key", b"0123456789abcdef0123456789abcdef");
+    let first = Router::start(&net, 1, &config(&key, 1));
+    let second = Router::start(&net, 2, &config(&key, 2));
+    first.wait_for("public", "state", "active");
+    in_sync(&first, "sending");
+    in_sync(&second, "receiving");
+    let get = |n: u8, path: &str| {
+        let url = format!("http://203.0.113.{n}:8404{path}");
+        net.exec(&net.client(), "curl", &["-s", "-m", "5", &url]).1
+    };
+    let wanted = [
+        (
+            1,
+            "mulgil_vrrp_state{section=\"public\",state=\"active\"} 1",
+        ),
+        (
+            2,
+            "mulgil_vrrp_state{section=\"public\",state=\"backup\"} 1",
+        ),
+        (1, "mulgil_vrrp_priority{section=\"public\"} 249"),
+        (1, "mulgil_vrrp_became_active_total{section=\"public\"} 1"),
+        (
+            1,
+            "mulgil_sync_in_step{section=\"public\",peer=\"10.9.0.2:7112\",table=\"tables\",direction=\"sending\"} 1",
+        ),
+    ];
+    for (n, line) in wanted {
+        until(line, || get(n, "/metrics").lines().any(|l| l == line));
+    }
+    until("the page says so", || {
+        let page = get(1, "/stats");
+        page.contains("<td class=\"s up\">active</td>")
+            && page.contains("tables 10.9.0.2:7112: to it in-sync")
+    });
+    let one = get(1, "/metrics?scope=server");
+    assert!(!one.contains("mulgil_vrrp"), "{one}");
 }

@@ -53,6 +53,8 @@ pub struct Running {
     replication: Arc<Replication>,
     /// Addresses whose sessions are kept alike, and whether they are served here.
     roles: BTreeMap<IpAddr, bool>,
+    /// When the statistics were told last, and of which states.
+    shown: Option<(Instant, Vec<State>)>,
     say: Say,
 }
 
@@ -90,6 +92,7 @@ impl Running {
             watch,
             replication,
             roles: BTreeMap::new(),
+            shown: None,
             say,
         };
         running.guardian = match Guardian::start() {
@@ -307,6 +310,7 @@ impl Running {
             self.router.tick(now);
             self.act(now);
             self.make_will();
+            self.show(now);
             if let Some(wrong) = self.calls.step(now) {
                 (self.say)(&format!("warning: vrrp: {wrong}"));
             }

@@ -1,7 +1,7 @@
 //! What is kept alike with other machines, as the failover service works with it.
 
 use failover::Replica;
-use failover::sync::{Copy, Table};
+use failover::sync::{Change, Copy, Table};
 use packet::{Copies, Look};
 use state::Process;
 use std::collections::HashMap;
@@ -68,7 +68,7 @@ impl Replica for Sessions {
         "sessions"
     }
 
-    fn changes(&mut self, change: &mut dyn FnMut(&[u8], Option<&[u8]>)) -> bool {
+    fn changes(&mut self, change: &mut Change<'_>) -> bool {
         self.copies.look(change) == Look::All
     }
 
@@ -205,7 +205,7 @@ impl Replica for Tables {
         "tables"
     }
 
-    fn changes(&mut self, change: &mut dyn FnMut(&[u8], Option<&[u8]>)) -> bool {
+    fn changes(&mut self, change: &mut Change<'_>) -> bool {
         let now = self.now();
         let tables = self.tables();
         self.met

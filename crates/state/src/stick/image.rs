@@ -83,7 +83,10 @@ impl Table {
     }
 }
 
-fn read(mut bytes: &[u8]) -> Option<(u32, Vec<(Data, u32, Value<'_>)>)> {
+/// Milliseconds left, and each value with its kind and index.
+type Read<'a> = (u32, Vec<(Data, u32, Value<'a>)>);
+
+fn read(mut bytes: &[u8]) -> Option<Read<'_>> {
     fn take<'a, const N: usize>(bytes: &mut &'a [u8]) -> Option<&'a [u8; N]> {
         let (taken, rest) = bytes.split_first_chunk()?;
         *bytes = rest;
