@@ -97,6 +97,11 @@ impl Loader<'_> {
             }
             self.config.vrrp.push(Arc::new(vrrp));
         }
+        if self.config.vrrp.iter().any(|v| v.sync.is_some()) {
+            for table in &mut self.config.tables {
+                Arc::make_mut(table).follows = true;
+            }
+        }
         let virtuals: HashSet<IpAddr> = self
             .config
             .vrrp
