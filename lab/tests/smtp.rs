@@ -460,3 +460,70 @@ fn a_silent_client_is_sent_away_and_a_silent_server_given_up() {
     assert!(client.closed());
     assert!(log.line("one/s").contains(" sC "));
 }
+
+#[test]
+fn the_example_of_mail_does_what_it_says() {
+    let file = format!("{}/../examples/own/mail.cfg", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(file).expect("the example");
+    let (one, two) = (Mailer::believing("one"), Mailer::believing("two"));
+    let (spare, partner) = (Mailer::believing("spare"), Mailer::proxied("partner"));
+    let port = port();
+    let places = [
+        ("LISTEN-127.0.0.1:2525", port),
+        ("ONE-127.0.0.1:2601", one.port),
+        ("SPARE-127.0.0.1:2602", spare.port),
+        ("TWO-127.0.0.1:2603", two.port),
+        ("PARTNER-127.0.0.1:2604", partner.port),
+    ];
+    let text = places.iter().fold(text, |text, (variable, port)| {
+        text.replace(&format!("${{{variable}}}"), &format!("127.0.0.1:{port}"))
+    });
+    let proxy = Proxy::start(&Program::mulgil(), &text);
+    for backend in ["one", "two"] {
+        proxy.wait_for(backend, "a", "status", "UP");
+    }
+    let mut client = Talker::connect(port);
+    assert_eq!(client.hear(), "220 mx.example.org ESMTP");
+    assert!(client.ask("EHLO mx.example.org").contains("SIZE 52428800"));
+    let said = client.ask("MAIL FROM:<ann@a.example>");
+    assert_eq!(said, "550 5.7.1 that name is ours");
+    client.ask("EHLO client.example");
+    for (from, to, wanted) in [
+        ("a.example", "one.example", "250 2.1.5 one"),
+        ("a.example", "two.example", "250 2.1.5 two"),
+        ("partner.example", "one.example", "250 2.1.5 partner"),
+        (
+            "a.example",
+            "three.example",
+            "550 5.7.1 no such domain here",
+        ),
+    ] {
+        client.ask(&format!("MAIL FROM:<ann@{from}>"));
+        assert_eq!(client.ask(&format!("RCPT TO:<bob@{to}>")), wanted);
+        if wanted.starts_with("250") {
+            client.ask("DATA");
+            assert!(client.ask("text\r\n.").starts_with("250"));
+        }
+        client.ask("RSET");
+    }
+    let told = one.messages().concat();
+    assert!(
+        told.contains("|XCLIENT NAME=[UNAVAILABLE] ADDR=127.0.0.1 PORT="),
+        "{told}"
+    );
+    assert!(
+        told.contains(" HELO=client.example PROTO=ESMTP|EHLO client.example|"),
+        "{told}"
+    );
+    let told = partner.messages().concat();
+    assert!(
+        told.starts_with("PROXY TCP4 127.0.0.1 127.0.0.1 "),
+        "{told}"
+    );
+    let mut last = String::new();
+    for _ in 0..60 {
+        last = client.ask("MAIL FROM:<ann@a.example>");
+        client.ask("RSET");
+    }
+    assert_eq!(last, "450 4.7.1 too many messages: try again in a minute");
+}

@@ -28,7 +28,27 @@ impl Mailer {
     /// One that says its name in its replies.
     pub fn start(name: &'static str) -> Mailer {
         Mailer::with(move |stream, seen| {
-            let _ = converse(name, stream, seen);
+            let _ = converse(name, "", stream, seen);
+        })
+    }
+
+    /// One that believes what it is told by `XCLIENT`.
+    pub fn believing(name: &'static str) -> Mailer {
+        Mailer::with(move |stream, seen| {
+            let _ = converse(name, "XCLIENT NAME ADDR PORT PROTO HELO", stream, seen);
+        })
+    }
+
+    /// One whose clients begin with a PROXY line.
+    pub fn proxied(name: &'static str) -> Mailer {
+        Mailer::with(move |mut stream, seen| {
+            let (mut line, mut byte) = (Vec::new(), [0]);
+            while !line.ends_with(b"\n") && stream.read_exact(&mut byte).is_ok() {
+                line.push(byte[0]);
+            }
+            let line = String::from_utf8_lossy(&line).trim_end().to_string();
+            seen.lock().expect("unpoisoned").messages.push(line);
+            let _ = converse(name, "", stream, seen);
         })
     }
 
@@ -89,7 +109,7 @@ impl Mailer {
     }
 }
 
-fn converse(name: &str, stream: TcpStream, seen: &Mutex<Seen>) -> Option<()> {
+fn converse(name: &str, more: &str, stream: TcpStream, seen: &Mutex<Seen>) -> Option<()> {
     let mut out = stream.try_clone().ok()?;
     write!(out, "220 {name} ESMTP\r\n").ok()?;
     let (mut said, mut content) = (Vec::new(), false);
@@ -106,7 +126,11 @@ fn converse(name: &str, stream: TcpStream, seen: &Mutex<Seen>) -> Option<()> {
                 format!("250 2.0.0 {name} has it")
             }
             _ if content => continue,
-            "EHLO" => format!("250-{name}\r\n250-PIPELINING\r\n250-SIZE 10000\r\n250 8BITMIME"),
+            "EHLO" if more.is_empty() => {
+                format!("250-{name}\r\n250-PIPELINING\r\n250-SIZE 10000\r\n250 8BITMIME")
+            }
+            "EHLO" => format!("250-{name}\r\n250-{more}\r\n250 8BITMIME"),
+            "XCLI" => format!("220 {name} ESMTP"),
             "RCPT" if line.contains("<no") => "550 5.1.1 no such user".into(),
             "RCPT" => format!("250 2.1.5 {name}"),
             "DATA" => {
