@@ -4,7 +4,9 @@ use crate::stat_fields::{self, FIELDS};
 use crate::typed::{self, Field};
 use model::{Balance, Mode};
 use state::health::Finding;
-use state::{Admin, Backend, Frontend, Generation, PerWorker, Process, ProxyCounters, Server};
+use state::{
+    Admin, Backend, Frontend, Generation, PerWorker, Process, ProxyCounters, Server, Socket,
+};
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::time::Instant;
@@ -18,6 +20,8 @@ pub enum RowKind {
     Backend = 1,
     /// A server.
     Server = 2,
+    /// A listening socket.
+    Listener = 3,
 }
 
 /// One row: fields by name; what is missing is empty.
@@ -55,6 +59,8 @@ pub fn rows(process: &Process, generation: &Generation, now: Instant) -> Vec<Row
     for proxy in &generation.config.proxies {
         if let Some(frontend) = generation.frontend(&proxy.name) {
             rows.push(frontend_row(process, frontend, now));
+            let sockets = frontend.sockets().iter();
+            rows.extend(sockets.map(|socket| socket_row(frontend, socket)));
         }
         if let Some(backend) = generation.backend(&proxy.name) {
             for server in backend.servers() {
@@ -97,6 +103,7 @@ pub fn typed(rows: &[Row], desc: bool) -> String {
             RowKind::Frontend => 'F',
             RowKind::Backend => 'B',
             RowKind::Server => 'S',
+            RowKind::Listener => 'L',
         };
         let whose = format!("{letter}.{}.{}.", row.iid, row.sid);
         for (at, field) in row.fields() {
@@ -118,6 +125,7 @@ pub fn json(rows: &[Row]) -> String {
             RowKind::Frontend => "Frontend",
             RowKind::Backend => "Backend",
             RowKind::Server => "Server",
+            RowKind::Listener => "Listener",
         };
         let whose = format!(
             "\"objType\":\"{kind}\",\"proxyId\":{},\"id\":{},",
@@ -283,6 +291,41 @@ fn frontend_row(process: &Process, frontend: &Frontend, now: Instant) -> Row {
             row.set(name, 0);
         }
     }
+    row
+}
+
+fn socket_row(frontend: &Frontend, socket: &Socket) -> Row {
+    let mode = frontend.proxy().mode;
+    let (kind, c) = (RowKind::Listener, socket.counters());
+    let mut row = new_row(
+        kind,
+        frontend.id,
+        socket.id,
+        &frontend.name,
+        &socket.name,
+        mode,
+    );
+    row.set("scur", socket.sessions().now());
+    row.set("smax", socket.sessions().max());
+    row.set("slim", socket.maxconn);
+    row.set("stot", c.sum(|c| &c.stot));
+    row.set("bin", c.sum(|c| &c.bin));
+    row.set("bout", c.sum(|c| &c.bout));
+    row.set("dreq", c.sum(|c| &c.dreq));
+    row.set("dresp", c.sum(|c| &c.dresp));
+    row.set("ereq", c.sum(|c| &c.ereq));
+    row.set("dcon", c.sum(|c| &c.dcon));
+    row.set("dses", c.sum(|c| &c.dses));
+    row.set("wrew", 0);
+    row.set("eint", 0);
+    row.set(
+        "status",
+        if frontend.is_enabled() {
+            "OPEN"
+        } else {
+            "PAUSED"
+        },
+    );
     row
 }
 

@@ -66,6 +66,8 @@ pub struct Draft {
     pub response_inspect_delay: Option<std::time::Duration>,
     pub independent_streams: bool,
     pub front: Frontend,
+    /// Where the line of each of its `bind`s stands.
+    pub bind_places: Vec<Place>,
     pub back: Backend,
     pub acls: Acls,
     pub default_server: Box<crate::server::Reading>,
@@ -225,6 +227,7 @@ impl Draft {
             response_inspect_delay: None,
             independent_streams: false,
             front: Frontend::default(),
+            bind_places: Vec::new(),
             back: Backend::default(),
             acls: Acls::default(),
             default_server: Box::default(),
@@ -347,6 +350,8 @@ pub struct Bases {
     pub ca_base: Option<String>,
     pub crt_base: Option<String>,
     pub tls: crate::tls::Defaults,
+    /// `unix-bind`: what stands before the paths of UNIX sockets, and words for them.
+    pub unix_bind: (String, model::BindOptions),
     /// The lists of patterns read so far.
     pub lists: Arc<rules::PatternLists>,
     pub stick_counters: Option<usize>,

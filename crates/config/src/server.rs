@@ -19,7 +19,7 @@ mod proxy;
 mod source;
 
 pub use check::SERVER_CHECK_WORDS;
-pub use line::{from_words, server, template};
+pub use line::{direct, from_words, server, template, way};
 pub use proxy::SERVER_PROXY_WORDS;
 pub use source::source;
 
@@ -517,6 +517,11 @@ fn all_words() -> impl Iterator<Item = &'static ServerWord> {
 
 /// Words of HAProxy's `server` lines, whether we have them or not.
 const KNOWN: &str = include_str!("known/server.txt");
+
+/// Whether a word is one of `server` lines.
+pub fn is_word(word: &str) -> bool {
+    names().any(|n| n == word)
+}
 
 /// The words that we have.
 fn names() -> impl Iterator<Item = &'static str> {

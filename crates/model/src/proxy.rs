@@ -147,6 +147,9 @@ pub struct HttpOptions {
     pub connection: ConnectionMode,
     /// `option forwardfor`.
     pub forwardfor: Option<Arc<ForwardFor>>,
+    /// `option http-use-proxy-header`: to requests for a proxy `Proxy-Connection` is what `Connection` is
+    /// to others.
+    pub proxy_header: bool,
     /// `option forwarded` (RFC 7239) in its plain form.
     pub forwarded: bool,
     /// `option originalto`.
@@ -244,6 +247,8 @@ pub struct Frontend {
     pub monitor_uri: Option<Arc<str>>,
     /// `monitor fail if …`.
     pub monitor_fail: Vec<rules::Cond>,
+    /// `option socket-stats`: each socket is counted by itself, too.
+    pub socket_stats: bool,
     /// `option dontlognull`.
     pub dontlognull: bool,
     /// `option dontlog-normal`.
@@ -252,8 +257,6 @@ pub struct Frontend {
     pub logasap: bool,
     /// `option log-separate-errors`.
     pub log_separate_errors: bool,
-    /// `option socket-stats`.
-    pub socket_stats: bool,
     /// `option clitcpka` and its numbers: (count, idle, interval).
     pub keepalive: Option<(Option<u32>, Option<Duration>, Option<Duration>)>,
     /// `option nolinger`.
@@ -443,6 +446,10 @@ impl Default for RetryOn {
 /// The side that faces servers.
 #[derive(Clone, Debug)]
 pub struct Backend {
+    /// `dispatch`, `option transparent`: a place that all sessions go to instead of a server.
+    pub direct: Option<Arc<crate::Server>>,
+    /// `option checkcache`: a response that a cache might keep must not set a cookie.
+    pub check_cache: bool,
     /// `email-alert`, where it is complete.
     pub email: Option<Arc<crate::EmailAlert>>,
     /// `balance`.
@@ -518,6 +525,8 @@ pub struct Backend {
 impl Default for Backend {
     fn default() -> Self {
         Backend {
+            direct: None,
+            check_cache: false,
             email: None,
             balance: Balance::default(),
             hash_method: HashMethod::default(),

@@ -87,6 +87,7 @@ pub fn is_local(ip: IpAddr) -> bool {
 pub fn facts(environment: std::collections::HashMap<String, String>) -> state::Machine {
     state::Machine {
         hostname: hostname(),
+        replaces: false,
         environment,
         local_zone,
         is_local,

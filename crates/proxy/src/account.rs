@@ -108,6 +108,17 @@ pub fn capture_response(s: &mut Stream<'_>) {
     }
 }
 
+/// What is counted of a client's side: of the frontend, and of its socket where that is counted, too.
+pub fn of_client<'a>(
+    worker: &Worker,
+    client: &'a Client,
+) -> impl Iterator<Item = &'a ProxyCounters> + use<'a> {
+    let socket = client.frontend.socket(client.info.listener_id);
+    let socket = socket.map(|s| s.counters().of(worker.id));
+    let front = client.frontend.counters().of(worker.id);
+    [Some(front), socket].into_iter().flatten()
+}
+
 fn front<'a>(s: &'a Stream<'_>) -> &'a ProxyCounters {
     s.frontend.counters().of(s.worker.id)
 }
@@ -144,7 +155,7 @@ fn logs_something(s: &Stream<'_>) -> bool {
 
 /// The request could not be framed.
 pub fn bad_request(s: &mut Stream<'_>) {
-    front(s).ereq.add(1);
+    of_client(s.worker, s.client).for_each(|c| c.ereq.add(1));
     client_error(s);
 }
 
@@ -178,7 +189,7 @@ fn server_failure(s: &Stream<'_>) {
 
 /// A rule refused the request.
 pub fn denied(s: &mut Stream<'_>) {
-    front(s).dreq.add(1);
+    of_client(s.worker, s.client).for_each(|c| c.dreq.add(1));
     if let Some(back) = back(s) {
         back.dreq.add(1);
     }
@@ -187,7 +198,7 @@ pub fn denied(s: &mut Stream<'_>) {
 
 /// A rule refused the response.
 pub fn response_denied(s: &mut Stream<'_>) {
-    front(s).dresp.add(1);
+    of_client(s.worker, s.client).for_each(|c| c.dresp.add(1));
     for c in [back(s), server(s)].into_iter().flatten() {
         c.dresp.add(1);
     }
@@ -358,6 +369,10 @@ pub fn finished(s: &mut Stream<'_>) {
             c.ttime.event(total);
         }
     }
+    for c in of_client(s.worker, s.client).skip(1) {
+        c.bin.add(received);
+        c.bout.add(sent);
+    }
     if let Some(encoder) = &s.down.encoder {
         compressed(s, encoder.counts);
     }
@@ -395,6 +410,7 @@ pub fn refused(
     visible: bool,
 ) {
     let counters = client.frontend.counters().of(worker.id);
+    let all = || of_client(worker, client);
     let now = worker.process.millis(worker.now());
     client.tracked.request(now);
     client.tracked.error(now);
@@ -402,12 +418,12 @@ pub fn refused(
         counters.req_tot.add(1);
         counters.req_rate.event(now);
         worker.process.counters.of(worker.id).requests.add(1);
-        counters.ereq.add(1);
+        all().for_each(|c| c.ereq.add(1));
         if sent > 0 {
             counters.hrsp.of(status).add(1);
         }
     }
-    counters.bout.add(sent);
+    all().for_each(|c| c.bout.add(sent));
     let proxy = client.frontend.proxy();
     if !visible || proxy.logs.is_empty() {
         return;

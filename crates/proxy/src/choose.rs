@@ -66,6 +66,9 @@ pub enum Choice {
 /// interval counts, from the end where it is negative.
 pub fn redispatches(backend: &Backend, retry: u32, scheduled: bool) -> bool {
     let side = backend.side();
+    if backend.direct().is_some() {
+        return false;
+    }
     let Some(redispatch) = &side.redispatch else {
         return false;
     };
@@ -84,6 +87,12 @@ pub async fn server(stream: &mut Stream<'_>) -> Result<(Slot, Choice), Halt> {
     let Some(backend) = stream.backend.clone() else {
         return Err(no_server(stream));
     };
+    if let Some(direct) = backend.direct() {
+        return match backend.reserve(direct) {
+            Pick::Server(slot) => Ok((slot, Choice::Persistence)),
+            _ => Err(no_server(stream)),
+        };
+    }
     let avoid = stream.avoid.take();
     let mut choice = Choice::Scheduler;
     let mut pick = match stream.insist.take() {

@@ -47,6 +47,7 @@ mod netns;
 mod observe;
 mod overrides;
 mod passage;
+mod peers;
 mod persistence;
 mod place;
 mod pool;

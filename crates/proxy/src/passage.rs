@@ -1,6 +1,7 @@
 //! The way of a connection's bytes to a server: the backend it entered, its place there, what is
 //! counted and logged of it. `mode tcp` has one for each connection, `mode smtp` one for each message.
 
+use crate::account;
 use crate::choose;
 use crate::connect::{self, ConnectFailure};
 use crate::place;
@@ -227,6 +228,7 @@ impl Passage {
             }
         }
     }
+
     /// Counts what has passed.
     pub fn count(&self, worker: &Worker, client: &mut Client, outcome: &Outcome) {
         let Outcome {
@@ -263,6 +265,10 @@ impl Passage {
                 Cause::ServerAbort if i > 0 && ended.phase == Phase::Data => c.srv_abrt.add(1),
                 _ => {}
             }
+        }
+        for c in account::of_client(worker, client).skip(1) {
+            c.bin.add(received);
+            c.bout.add(sent);
         }
         worker.process.counters.of(worker.id).bytes_out.add(sent);
         let now = worker.process.millis(worker.now());

@@ -73,6 +73,12 @@ pub async fn take(
         avoid,
         sticky,
     } = asked;
+    if let Some(direct) = backend.direct() {
+        return match backend.reserve(direct) {
+            Pick::Server(slot) => Ok((slot, false)),
+            _ => Err(Termination::new(Cause::ServerAbort, Phase::Connect)),
+        };
+    }
     let again = again.filter(|server| server.usable());
     let wanted = again.or(wanted).or(sticky);
     let mut scheduled = false;

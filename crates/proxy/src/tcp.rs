@@ -1,5 +1,6 @@
 //! `mode tcp`: bytes in both directions.
 
+use crate::account;
 use crate::inspect;
 use crate::passage::{self, Outcome, Passage};
 use crate::pool::ServerConn;
@@ -46,13 +47,13 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
         Ok((backend, mut server)) => {
             session.relay.begin(worker.now());
             let Session { relay, passage } = &mut session;
-            let (info, slot) = (&mut passage.info, passage.slot.as_ref());
-            let behind = (&*backend, slot);
+            let behind = (&*backend, passage.slot.as_ref());
             // Boxed, because few backends have such rules.
             let judged = match backend.proxy().tcp_response_content.is_empty() {
                 true => Ok(()),
                 false => {
                     relay.hold();
+                    let info = &mut passage.info;
                     let judging =
                         inspect::response(worker, client, &mut server, behind, info, relay);
                     Box::pin(judging).await
@@ -181,8 +182,7 @@ async fn inspect(
         info.prioritise(&effects);
         match verdict {
             Verdict::Reject | Verdict::Deny(_) => {
-                let counters = client.frontend.counters();
-                counters.of(worker.id).dreq.add(1);
+                account::of_client(worker, client).for_each(|c| c.dreq.add(1));
                 return Err(Termination::new(Cause::Proxy, Phase::Request));
             }
             Verdict::Allow => return Ok(()),

@@ -41,6 +41,8 @@ pub enum RateLimit {
 pub struct Machine {
     /// The machine's name.
     pub hostname: String,
+    /// Whether the process replaces another, which may have something to tell it.
+    pub replaces: bool,
     /// The environment, as it was found.
     pub environment: HashMap<String, String>,
     /// The local time zone at a moment (Unix seconds).
@@ -57,6 +59,7 @@ impl Default for Machine {
     fn default() -> Machine {
         Machine {
             hostname: "localhost".into(),
+            replaces: false,
             environment: HashMap::new(),
             local_zone: rules::Zone::utc,
             is_local: |ip| ip.is_loopback(),
@@ -97,6 +100,8 @@ pub struct Process {
     pub news: News,
     /// The last malformed messages.
     pub errors: Errors,
+    /// What is kept alike with another machine.
+    pub replication: Arc<crate::Replication>,
     /// Variables of the `proc` scope.
     pub vars: Mutex<rules::Vars>,
     rate_limits: [AtomicU32; 3],
@@ -142,6 +147,7 @@ impl Process {
             generation: ArcSwap::from_pointee(Generation::default()),
             news: News::default(),
             errors: Errors::default(),
+            replication: Arc::default(),
             vars: Mutex::new(rules::Vars::limited(config.global.tuning.vars)),
             rate_limits: rates.map(|rate| AtomicU32::new(rate.unwrap_or(0))),
             stopping: AtomicBool::new(false),
@@ -159,6 +165,11 @@ impl Process {
         self.generation.store(Arc::clone(&next));
         self.reloads.fetch_add(1, Relaxed);
         next
+    }
+
+    /// Whether no configuration is in force yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.generation.load().frontends.is_empty() && self.reloads() == 0
     }
 
     /// Times a configuration was applied after the first.

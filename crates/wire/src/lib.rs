@@ -4,6 +4,7 @@ pub mod agent;
 pub mod announce;
 pub mod dns;
 pub mod icmp;
+pub mod peers;
 pub mod probe;
 pub mod proxy;
 pub mod rdp;

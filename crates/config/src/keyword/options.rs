@@ -1,6 +1,6 @@
 //! The table of `option`s.
 
-use super::check;
+use super::{back, check};
 use crate::diag::Fault;
 use crate::draft::sections::*;
 use crate::draft::{CheckChoice, Draft, Line};
@@ -186,6 +186,43 @@ pub static OPTIONS: &[OptionDef] = &[
             d.back.allbackups = !l.negated;
             Ok(())
         }
+    ),
+    option!(
+        no "checkcache",
+        BACK,
+        "", "",
+        "block responses that a cache might keep and that set cookies",
+        |d, l| {
+            d.back.check_cache = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        no "http-use-proxy-header",
+        FRONT,
+        "", "",
+        "Proxy-Connection counts for requests that mean a proxy",
+        |d, l| {
+            d.http.proxy_header = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        no "socket-stats",
+        FRONT,
+        "", "",
+        "count each listening socket by itself",
+        |d, l| {
+            d.front.socket_stats = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        no "transparent",
+        BACK,
+        "", "",
+        "connect where the client meant to",
+        back::transparent
     ),
     option!(
         no "clitcpka",

@@ -218,13 +218,18 @@ impl Loader<'_> {
 
     fn check_servers(&mut self, draft: &Draft, tracked: &servers::Tracked) {
         let findings = servers::findings(draft, tracked, &self.config.resolvers);
+        self.report_servers(draft, &findings);
+    }
+
+    /// Says what was found, each at the line of its server.
+    pub(super) fn report_servers(&mut self, draft: &Draft, findings: &[Finding]) {
         if findings.is_empty() {
             return;
         }
         let bytes = self.source.read(&draft.place.file).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        let places = servers::places(draft, &findings, &text, &self.env);
-        for finding in &findings {
+        let places = servers::places(draft, findings, &text, &self.env);
+        for finding in findings {
             let Finding { name, nth, .. } = finding;
             let lines = places.get(&**name);
             let place = lines.and_then(|l| l.get(*nth)).unwrap_or(&draft.place);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 /// A server `sID`.
 pub fn server(id: u32, maxconn: u32) -> Server {
     Server {
+        xclient: false,
         name: format!("s{id}").into(),
         id,
         address: Address::from_socket(SocketAddr::from(([127, 0, 0, 1], 1000))),
