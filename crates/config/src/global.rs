@@ -385,6 +385,16 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         Ok(())
     }),
     keyword!(
+        "unix-bind",
+        "[prefix P] [mode M] [user U|uid N] [group G|gid N]",
+        "prefix /run/site- mode 660",
+        "what all UNIX sockets of 'bind' have",
+        |r, l| {
+            r.bases.unix_bind = crate::bind::unix_bind(l)?;
+            Ok(())
+        }
+    ),
+    keyword!(
         "node",
         "NAME",
         "one",
@@ -788,6 +798,26 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         }
     ),
     keyword!(
+        "tune.ssl.capture-cipherlist-size",
+        "SIZE",
+        "96",
+        "bytes kept of the lists in a client's hello, for ssl_fc_cipherlist_bin and its like",
+        |r, l| {
+            r.bases.tls.bind.capture = size(l, 0, 1 << 16)?;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tune.ssl.capture-buffer-size",
+        "SIZE",
+        "96",
+        "bytes kept of the lists in a client's hello, for ssl_fc_cipherlist_bin and its like",
+        |r, l| {
+            r.bases.tls.bind.capture = size(l, 0, 1 << 16)?;
+            Ok(())
+        }
+    ),
+    keyword!(
         "tune.ssl.cachesize",
         "N",
         "20000",
@@ -971,8 +1001,6 @@ pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
     "tune.sndbuf.client",
     "tune.sndbuf.frontend",
     "tune.sndbuf.server",
-    "tune.ssl.capture-buffer-size",
-    "tune.ssl.capture-cipherlist-size",
     "tune.ssl.certificate-compression",
     "tune.ssl.default-dh-param",
     "tune.ssl.force-private-cache",

@@ -8,11 +8,10 @@ mod peers;
 mod resolvers;
 mod section;
 mod servers;
+mod smtp;
 mod sockets;
 mod tables;
 mod users;
-
-pub(crate) use sockets::{DATAGRAM_BIND, DATAGRAM_SERVER};
 
 use crate::diag::{Diagnostic, Fault, Report, Severity};
 use crate::draft::{Bases, Draft, Line, Place, sections};

@@ -19,6 +19,7 @@ mod persistence;
 mod proxy;
 mod resolvers;
 mod server;
+mod smtp;
 mod stick;
 mod timeouts;
 mod tls;
@@ -51,11 +52,12 @@ pub use resolvers::{Family, Hold, Nameserver, Resolution, Resolvers, names_servi
 pub use server::{
     HashKey, MarkedDown, Observe, OnError, SendProxy, Server, SourceAddress, UseSource,
 };
+pub use smtp::Smtp;
 pub use stick::{ServerKey, StickRule, StickStore, StickTable, Stored};
 pub use timeouts::Timeouts;
 
 pub use users::{Password, User, UserList};
-pub use vrrp::{PeerKey, Script, Track, Tracked, VirtualAddress, Vrrp};
+pub use vrrp::{PeerKey, Script, SyncSessions, Track, Tracked, VirtualAddress, Vrrp};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -91,6 +91,8 @@ pub fn facts(environment: std::collections::HashMap<String, String>) -> state::M
         environment,
         local_zone,
         is_local,
+        tcp_info: proxy::tcp_info,
+        addresses: proxy::connection_addresses,
     }
 }
 

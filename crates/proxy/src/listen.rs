@@ -52,7 +52,7 @@ impl Listener {
     pub(crate) fn place(&self, frontend: &Frontend) -> Option<Places> {
         self.sessions
             .try_enter(self.most())
-            .then(|| Places::new(Arc::clone(&self.sessions), frontend.enter()))
+            .then(|| Places::new(Arc::clone(&self.sessions), frontend.enter(self.bind.id)))
     }
 
     /// The most connections at a time.
@@ -342,7 +342,8 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
             Ok(Ok((fd, peer))) => {
                 let at = Instant::now();
                 let listener = Arc::clone(&listener);
-                let guard = Places::new(Arc::clone(&listener.sessions), frontend.enter());
+                let entered = frontend.enter(listener.bind.id);
+                let guard = Places::new(Arc::clone(&listener.sessions), entered);
                 frontend.pace(age());
                 let accepted = Accepted {
                     fd,
@@ -360,7 +361,8 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
 
 /// Waits until the listener, the frontend and the process have room for one more session.
 async fn room(worker: &Worker, frontend: &Frontend, listener: &Listener) {
-    let tls = listener.bind.options.tls.is_some();
+    let options = &listener.bind.options;
+    let tls = options.tls.is_some() && !options.starttls;
     // Rates fall by themselves: nobody tells when.
     let process = &worker.process;
     while process.is_at_rate_limit(Instant::now(), tls) || tls && process.is_full_of_tls() {
@@ -464,6 +466,8 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         listener_id: listener.bind.id,
         worker: worker.id as u32,
         accepted: worker.wall(at),
+        descriptor: Some(fd.as_raw_fd()),
+        fault: 0,
         tls: None,
         proxy_header: None,
     });
@@ -482,26 +486,32 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     let (mut rejected, effects) = judge(&side.tcp_request_connection);
     let accept_proxy = options.accept_proxy || effects.expect_proxy;
     // Where something comes before the session, its rules come after that.
-    let at_once = !accept_proxy && options.tls.is_none();
-    if at_once && !rejected {
+    let tls = options.tls.as_ref().filter(|_| !options.starttls);
+    let at_once = !accept_proxy && tls.is_none();
+    let socket = frontend.socket(listener.bind.id);
+    let socket = socket.map(|s| s.counters().of(worker.id));
+    let counted = || [Some(counters), socket].into_iter().flatten();
+    if rejected {
+        counted().for_each(|c| c.dcon.add(1));
+    } else if at_once {
         rejected = judge(&side.tcp_request_session).0;
+        counted().for_each(|c| c.dses.add(u64::from(rejected)));
     }
     if rejected {
-        counters.dreq.add(1);
         leave(doors, worker.id);
         return;
     }
     if at_once {
         tracked.session(now);
     }
-    counters.stot.add(1);
+    counted().for_each(|c| c.stot.add(1));
     counters.sess_rate.event(now);
     process.sess_rate.event(now);
     let io = Io::new(fd);
     let live = worker.roster.add(peer, frontend.id, at, descriptor);
-    let seat = Seat::take(worker, doors, live, options.tls.is_some());
+    let seat = Seat::take(worker, doors, live, tls.is_some());
     let client = Client {
-        io: match &options.tls {
+        io: match tls {
             None => Transport::Plain(io),
             Some(acceptor) => Transport::Tls(Box::new(TlsStream::accept(io, Arc::clone(acceptor)))),
         },
@@ -531,7 +541,7 @@ pub fn session_rejected(worker: &Worker, client: &Client) -> bool {
     let at = (now, client.io.socket().raw());
     let (rejected, _) = judge(worker, rules, &client.info, vars, tracked, at);
     if rejected {
-        client.frontend.counters().of(worker.id).dreq.add(1);
+        crate::account::of_client(worker, client).for_each(|c| c.dses.add(1));
     } else {
         tracked.session(worker.process.millis(now));
     }
@@ -567,6 +577,7 @@ pub(crate) fn judge(
         req: None,
         res: None,
         req_body: &[],
+        res_body: &[],
         captures: [&[], &[]],
         vars,
         facts: &view,

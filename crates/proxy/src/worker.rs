@@ -10,7 +10,7 @@ use crate::report::Formats;
 use crate::roster::{Roster, Rosters};
 use crate::service::Services;
 use crate::timer::Timers;
-use crate::{check, names, peers, session};
+use crate::{check, names, peers, reactor, session};
 use http::Head;
 use rules::Wall;
 use state::{Generation, Process, SessionFacts, Which};
@@ -325,7 +325,7 @@ pub fn start_workers(setup: WorkerSetup, listeners: &Arc<Listeners>) -> std::io:
                     .enable_io()
                     .enable_time()
                     .build_local(Default::default());
-                match runtime {
+                match reactor::start().and(runtime) {
                     Ok(runtime) => {
                         runtime.block_on(run(id, &setup, doors, listeners, accepted, orders));
                     }
@@ -366,6 +366,7 @@ async fn run(
     let logs = LogSinks::new(setup.tag.clone());
     let process = Arc::clone(&setup.process);
     let worker = Worker::new(id, process, Arc::clone(&setup.services), logs, now, seed);
+    tokio::task::spawn_local(reactor::drive());
     tokio::task::spawn_local(Rc::clone(&worker.timers).drive());
     tokio::task::spawn_local(tend(Rc::clone(&worker)));
     tokio::task::spawn_local(check::run(Rc::clone(&worker)));
@@ -412,8 +413,7 @@ async fn tend(worker: Rc<Worker>) {
         tick.tick().await;
         let now = Instant::now();
         worker.clock.set((now, wall_now()));
-        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-        worker.pools.purge(&mut cx, now);
+        worker.pools.purge(now);
         if worker.id == 0 {
             purge_tables(&worker).await;
         }

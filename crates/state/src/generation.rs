@@ -137,9 +137,15 @@ impl Generation {
         };
         let servers = side.servers.iter().map(server).collect();
         let live = old.map(|b| Arc::clone(b.live()));
+        let direct = side.direct.as_ref().map(|settings| {
+            let uid = process.uid();
+            let server = Server::new(uid, &proxy.name, settings, process.writers());
+            Arc::new(server)
+        });
         Backend::new(
             Arc::clone(proxy),
             servers,
+            direct,
             live,
             process.writers(),
             fullconn,

@@ -8,5 +8,6 @@ pub mod peers;
 pub mod probe;
 pub mod proxy;
 pub mod rdp;
+pub mod smtp;
 pub mod syn;
 pub mod vrrp;

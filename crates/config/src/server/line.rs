@@ -72,6 +72,18 @@ pub fn template(line: &mut Line<'_>, from: &Reading) -> Result<Vec<Server>, Faul
 /// So that a slip of the finger does not exhaust memory.
 const MOST_OF_A_TEMPLATE: u32 = 100_000;
 
+/// A place that sessions go to instead of a server: no name of it is ever shown.
+pub fn direct(line: &Line<'_>, address: &str) -> Result<Server, Fault> {
+    let read = address::parse(address, Purpose::Connect, None, line.source);
+    let (address, hostname) = line.map(0, read)?;
+    Ok(Server {
+        name: "<NOSRV>".into(),
+        address,
+        hostname: hostname.map(Into::into),
+        ..super::blank()
+    })
+}
+
 /// The server whose address is the argument at `at`.
 fn named(line: &mut Line<'_>, name: &str, at: usize, from: &Reading) -> Result<Server, Fault> {
     let read = words(line, at + 1, from);
