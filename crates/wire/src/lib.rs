@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod announce;
 pub mod dns;
+pub mod grpc;
 pub mod icmp;
 pub mod peers;
 pub mod probe;

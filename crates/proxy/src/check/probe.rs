@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use super::scene::Scene;
-use super::{converse, datagram, external, raw, script};
+use super::{converse, datagram, external, grpc, raw, script};
 use crate::worker::Worker;
 use model::{Check, CheckKind};
 use state::health::{CheckStatus, Finding};
@@ -24,6 +24,7 @@ pub async fn health(
         CheckKind::Script(script) => script::run(&scene, script).await,
         CheckKind::Udp(script) => datagram::run(&scene, script).await,
         CheckKind::Probe(probe) => converse::run(&scene, probe).await,
+        CheckKind::Grpc(service) => grpc::run(&scene, service).await,
         CheckKind::Echo => raw::echo(&scene).await,
         CheckKind::HalfOpen => raw::half_open(&scene).await,
         CheckKind::External(external) => external::run(&scene, external).await,
