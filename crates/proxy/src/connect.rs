@@ -226,7 +226,16 @@ pub async fn open(
         target.socket(info.overrides.dst(&client.info)),
     );
     info.overrides.back.set(ends);
+    let tls = match &io {
+        Transport::Plain(_) => None,
+        Transport::Tls(tls) => tls.agreed().map(|agreed| {
+            let mut info = crate::tls::info(None, agreed);
+            info.sni = told.sni.as_deref().map(str::to_string);
+            Arc::new(info)
+        }),
+    };
     Ok(ServerConn {
+        tls,
         ends,
         io,
         target,

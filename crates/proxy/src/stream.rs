@@ -280,6 +280,7 @@ impl Stream<'_> {
     async fn connect(&mut self) -> Result<(), ConnectFailure> {
         let connection = connect::to_server(self).await?;
         self.times.connected = Some(self.worker.now());
+        self.info.server_tls = connection.tls.clone();
         self.server = Some(connection);
         observe::connection(self, true);
         stick::connected(self);
