@@ -2,7 +2,7 @@
 //! must not be cached, how its sockets are made and counted, and what TLS a certificate of a list
 //! speaks. Each through mulgil and the oracle.
 
-use lab::{Client, Folder, LogSink, Program, Proxy, Server, each, get, port, refusing};
+use lab::{Client, Folder, LogSink, Proxy, Server, each, get, port, refusing};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 

@@ -226,16 +226,10 @@ pub async fn open(
         target.socket(info.overrides.dst(&client.info)),
     );
     info.overrides.back.set(ends);
-    let tls = match &io {
-        Transport::Plain(_) => None,
-        Transport::Tls(tls) => tls.agreed().map(|agreed| {
-            let mut info = crate::tls::info(None, agreed);
-            info.sni = told.sni.as_deref().map(str::to_string);
-            Arc::new(info)
-        }),
-    };
+    if let Transport::Tls(tls) = &mut io {
+        tls.note(told.sni.as_deref());
+    }
     Ok(ServerConn {
-        tls,
         ends,
         io,
         target,

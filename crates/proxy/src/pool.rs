@@ -19,8 +19,6 @@ pub struct ServerConn {
     pub target: Arc<Target>,
     /// The name asked for by SNI: another name means another connection.
     pub sni: Option<Box<str>>,
-    /// What its handshake agreed on.
-    pub tls: Option<Arc<rules::TlsInfo>>,
     /// Our address on it, and the server's.
     pub ends: (Option<SocketAddr>, Option<SocketAddr>),
     /// Requests it has carried to the end.

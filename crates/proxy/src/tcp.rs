@@ -274,7 +274,7 @@ async fn reach(
                 let now = worker.now();
                 sticking.store(&server, worker.process.millis(now));
                 session.connected = Some(now);
-                session.info.server_tls = connection.tls.clone();
+                session.info.server_tls = connection.io.tls_info();
                 if let (Some(slot), Some(began)) = (&session.slot, session.queued) {
                     let took = now.saturating_duration_since(began);
                     slot.answered(took, worker.process.millis(now));

@@ -6,6 +6,7 @@ use ::tls::{Connector, PeerName};
 use state::Target;
 use std::io::{self, IoSlice};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 /// One peer's byte stream.
@@ -30,6 +31,14 @@ impl Transport {
             (None, _) => PeerName::Address(Ipv4Addr::LOCALHOST.into()),
         };
         TlsStream::connect(io, connector, &name).map(|tls| Transport::Tls(Box::new(tls)))
+    }
+
+    /// What a handshake with a server agreed on.
+    pub fn tls_info(&self) -> Option<Arc<rules::TlsInfo>> {
+        match self {
+            Transport::Plain(_) => None,
+            Transport::Tls(tls) => tls.noted(),
+        }
     }
 
     /// Ready when the connection is made, what must come first is sent, and the TLS handshake is
