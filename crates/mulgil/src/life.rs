@@ -2,6 +2,7 @@
 
 use crate::args::Args;
 use crate::keeper::{Event, Keeper};
+use crate::memory;
 use crate::run::{self, Ended};
 use crate::vrrp::VirtualAddresses;
 use crate::world::{self, Machine, wall_now};
@@ -192,6 +193,7 @@ impl Life {
             eprintln!("{line}");
             said.push_str(&format!("{line}\n"));
         }
+        memory::forget_the_start();
         Ok((said, changes))
     }
 

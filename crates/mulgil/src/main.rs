@@ -12,6 +12,7 @@ mod handover;
 mod keeper;
 mod life;
 mod master;
+mod memory;
 mod pages;
 mod run;
 mod server_setup;

@@ -18,7 +18,7 @@ use state::{Backend, Slot};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 /// What is known of one connection while it lasts.
@@ -28,6 +28,7 @@ struct Session {
     connected: Option<Instant>,
     slot: Option<Slot>,
     backend: Option<Arc<Backend>>,
+    server: Option<ServerConn>,
     retries: u32,
     redispatched: bool,
     logged_early: bool,
@@ -42,6 +43,7 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
         connected: None,
         slot: None,
         backend: None,
+        server: None,
         retries: 0,
         redispatched: false,
         logged_early: false,
@@ -51,20 +53,12 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
     // Boxed, because it is over when the long part begins.
     let ended = match Box::pin(prepare(worker, client, &mut session)).await {
         Err(ended) => ended,
-        Ok((backend, mut server)) => {
+        Ok(()) => {
             session.relay.begin(worker.now());
-            let Session { relay, slot, .. } = &mut session;
-            let ended = poll_fn(|cx| {
-                let ends = (&mut *client, &mut server);
-                relay.poll(worker, cx, ends, (&backend, slot.as_ref()))
-            })
-            .await;
-            session.info.overrides.server.set(None);
+            let ended = poll_fn(|cx| session.poll(worker, client, cx)).await;
+            session.leave();
             // What it goes on sending has nowhere to go.
             client.unread = ended.cause == Cause::ServerAbort;
-            if backend.side().nolinger {
-                server.io.socket().close_at_once();
-            }
             ended
         }
     };
@@ -78,23 +72,51 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
     session.relay.down.recycle(worker);
 }
 
+impl Session {
+    /// Moves bytes between the client and its server.
+    fn poll(
+        &mut self,
+        worker: &Worker,
+        client: &mut Client,
+        cx: &mut Context<'_>,
+    ) -> Poll<Termination> {
+        let (Some(backend), Some(server)) = (&self.backend, &mut self.server) else {
+            return Poll::Ready(Termination::new(Cause::Internal, Phase::Connect));
+        };
+        let slot = self.slot.as_ref();
+        self.relay
+            .poll(worker, cx, (client, server), (backend, slot))
+    }
+
+    /// Closes the connection to the server.
+    fn leave(&mut self) {
+        self.info.overrides.server.set(None);
+        let nolinger = self.backend.as_ref().is_some_and(|b| b.side().nolinger);
+        if let Some(server) = self.server.take()
+            && nolinger
+        {
+            server.io.socket().close_at_once();
+        }
+    }
+}
+
 /// From the first rules to a connection to a server.
 async fn prepare(
     worker: &Rc<Worker>,
     client: &mut Client,
     session: &mut Session,
-) -> Result<(Arc<Backend>, ServerConn), Termination> {
+) -> Result<(), Termination> {
     let backend = choose_backend(worker, client, &mut session.info).await?;
     backend.sessions().enter();
     backend.counters().of(worker.id).stot.add(1);
     client.seat.live.enter(backend.id);
     session.backend = Some(Arc::clone(&backend));
-    let server = reach(worker, client, &backend, session).await?;
+    session.server = Some(reach(worker, client, &backend, session).await?);
     if client.frontend.side().logasap {
         session.logged_early = true;
         log(worker, client, session, Termination::default(), true);
     }
-    Ok((backend, server))
+    Ok(())
 }
 
 /// The frontend's rules for content, the choice of a backend, and its rules.
