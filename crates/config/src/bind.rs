@@ -385,6 +385,7 @@ pub fn options(line: &mut Line<'_>, mut at: usize) -> Result<(BindOptions, Optio
         };
     }
     line.faults(faults)?;
+    options.starttls = tls.offered();
     options.tls = tls.finish(line)?;
     Ok((options, id))
 }

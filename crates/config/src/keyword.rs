@@ -7,6 +7,7 @@ mod common;
 mod compression;
 mod datagram;
 mod front;
+mod ftp;
 mod mail;
 mod options;
 mod packet;
@@ -83,6 +84,7 @@ pub fn keywords() -> impl Iterator<Item = &'static Keyword> {
         packet::PACKET_KEYWORDS,
         mail::MAIL_KEYWORDS,
         datagram::DATAGRAM_KEYWORDS,
+        ftp::FTP_KEYWORDS,
         ruleset::RULE_KEYWORDS,
         stick::STICK_KEYWORDS,
     ]
@@ -246,6 +248,7 @@ fn mark(name: &'static str) -> Option<&'static str> {
         | "log-format" => Some(name),
         "http-request" | "http-response" | "http-after-response" => Some(name),
         _ if name.starts_with("email-alert ") => Some("email-alert"),
+        _ if name.starts_with("ftp-") => Some(name),
         _ if RULE_ORDER.contains(&name) => Some(name),
         _ if name.starts_with("http-check ") => Some("http-check"),
         _ if name.starts_with("tcp-check ") => Some("tcp-check"),

@@ -28,6 +28,8 @@ pub struct BindOptions {
     pub backlog: Option<u32>,
     /// `ssl` and all that goes with it.
     pub tls: Option<Arc<tls::Acceptor>>,
+    /// `starttls`: that TLS is spoken once a client asks for it, not at once.
+    pub starttls: bool,
     /// `interface`: only connections that arrive on this network interface.
     pub interface: Option<Arc<str>>,
     /// `v4v6`: `::` accepts IPv4 too.
@@ -66,4 +68,11 @@ pub struct BindOptions {
     pub transport: Option<crate::Transport>,
     /// `process`/`thread`/`shards` words, kept as written: any worker may accept.
     pub thread: Option<Arc<str>>,
+}
+
+impl BindOptions {
+    /// Whether a connection begins with the handshake of TLS.
+    pub fn begins_with_tls(&self) -> bool {
+        self.tls.is_some() && !self.starttls
+    }
 }

@@ -27,6 +27,7 @@ pub enum Mode {
     Tcp,
     Http,
     Udp,
+    Ftp,
     /// In the kernel: no connection ends here.
     Packet,
 }
@@ -39,6 +40,7 @@ impl Mode {
             Mode::Http => "http",
             Mode::Packet => "packet",
             Mode::Udp => "udp",
+            Mode::Ftp => "ftp",
         }
     }
 }
@@ -254,6 +256,8 @@ pub struct Frontend {
     pub keepalive: Option<(Option<u32>, Option<Duration>, Option<Duration>)>,
     /// `option nolinger`.
     pub nolinger: bool,
+    /// What `mode ftp` says and takes.
+    pub ftp: crate::Ftp,
     /// `log-steps`, `level` changes are per rule; the level of normal lines.
     pub normal_log_level: Option<LogLevel>,
 }

@@ -10,7 +10,7 @@ use crate::stream::Stream;
 use crate::termination::Cause;
 use crate::transport::Transport;
 use crate::worker::Worker;
-use model::{HttpReuse, SendProxy};
+use model::{HttpReuse, PortSpec, SendProxy, ServerTls};
 use rules::StreamInfo;
 use state::{Backend, Server, Target};
 use std::future::poll_fn;
@@ -188,12 +188,9 @@ pub async fn open(
     let deadline = times.connect.map(|t| worker.now() + t);
     client.timer.arm(deadline);
     let abort_on_close = backend.side().abortonclose;
-    let mut io = match &server.settings().tls {
-        None => Transport::Plain(io),
-        Some(settings) => {
-            Transport::to_server(io, &settings.connector, told.sni.as_deref(), &target)
-                .map_err(|_| ConnectFailure::Unusable)?
-        }
+    let mut io = match server.settings().tls.as_deref() {
+        Some(tls) if !tls.offered => over_tls(io, tls, told.sni.as_deref(), &target)?,
+        _ => Transport::Plain(io),
     };
     let settings = server.settings().send_proxy;
     let mut first = proxy_header(settings, client, &told.extensions, info);
@@ -233,6 +230,35 @@ pub async fn open(
         sni: told.sni,
         served: 0,
     })
+}
+
+/// TLS over a connection to a server, whose handshake is still to be made.
+pub fn over_tls(
+    io: Io,
+    tls: &ServerTls,
+    sni: Option<&str>,
+    target: &Target,
+) -> Result<Transport, ConnectFailure> {
+    Transport::to_server(io, &tls.connector, sni, target).map_err(|_| ConnectFailure::Unusable)
+}
+
+/// Begins a connection to another port of the server that `main` leads to.
+pub fn beside(
+    main: &ServerConn,
+    port: u16,
+    client: &Client,
+    backend: &Backend,
+    server: &Server,
+    info: &StreamInfo,
+) -> io::Result<Io> {
+    let Some(address) = main.ends.1 else {
+        return Err(io::ErrorKind::AddrNotAvailable.into());
+    };
+    let target = Target::Tcp {
+        ip: address.ip(),
+        port: PortSpec::Fixed(port),
+    };
+    begin(&target, client, backend, server, (false, None), info)
 }
 
 /// The PROXY header that tells a server of this client.

@@ -35,6 +35,7 @@ mod compress;
 mod connect;
 mod exchange;
 mod flow;
+mod ftp;
 mod io;
 mod listen;
 mod log;

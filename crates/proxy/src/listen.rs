@@ -339,7 +339,7 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
 
 /// Waits until the listener, the frontend and the process have room for one more session.
 async fn room(worker: &Worker, frontend: &Frontend, listener: &Listener) {
-    let tls = listener.bind.options.tls.is_some();
+    let tls = listener.bind.options.begins_with_tls();
     // Rates fall by themselves: nobody tells when.
     let process = &worker.process;
     while process.is_at_rate_limit(Instant::now(), tls) || tls && process.is_full_of_tls() {
@@ -369,7 +369,7 @@ async fn room(worker: &Worker, frontend: &Frontend, listener: &Listener) {
     }
 }
 
-fn accept_one(fd: i32) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
+pub(crate) fn accept_one(fd: i32) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
     // SAFETY: the storage is large enough for any address and its length says so; the new
     // descriptor, when there is one, is ours alone; `SockAddrStorage` is a transparent wrapper of
     // `sockaddr_storage`.
@@ -461,7 +461,7 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     let (mut rejected, effects) = judge(&side.tcp_request_connection);
     let accept_proxy = options.accept_proxy || effects.expect_proxy;
     // Where something comes before the session, its rules come after that.
-    let at_once = !accept_proxy && options.tls.is_none();
+    let at_once = !accept_proxy && !options.begins_with_tls();
     if at_once && !rejected {
         rejected = judge(&side.tcp_request_session).0;
     }
@@ -478,15 +478,19 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     process.sess_rate.event(now);
     let io = Io::new(fd);
     let live = worker.roster.add(peer, frontend.id, at, descriptor);
-    let seat = Seat::take(worker, doors, live, options.tls.is_some());
+    let seat = Seat::take(worker, doors, live, options.begins_with_tls());
     let client = Client {
         io: match &options.tls {
             None => Transport::Plain(io),
-            Some(acceptor) => Transport::Tls(Box::new(TlsStream::accept(io, Arc::clone(acceptor)))),
+            Some(acceptor) => Transport::Tls(Box::new(match options.starttls {
+                true => TlsStream::offer(io, Arc::clone(acceptor)),
+                false => TlsStream::accept(io, Arc::clone(acceptor)),
+            })),
         },
         carry: Vec::new(),
         timer: worker.timers.timer(),
         info,
+        bind: Arc::clone(options),
         frontend,
         requests: 0,
         accept_proxy,

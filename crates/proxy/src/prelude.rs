@@ -26,7 +26,7 @@ pub async fn run(worker: &Worker, client: &mut Client) -> bool {
     if client.accept_proxy {
         outcome = proxy_header(client).await;
     }
-    if outcome.is_ok() && matches!(client.io, Transport::Tls(_)) {
+    if outcome.is_ok() && client.io.is_tls() {
         outcome = handshake(worker, client).await;
     }
     if let Err(failure) = outcome {
@@ -34,6 +34,21 @@ pub async fn run(worker: &Worker, client: &mut Client) -> bool {
         return false;
     }
     !listen::session_rejected(worker, client)
+}
+
+/// Makes the TLS handshake that a client has asked for in the middle of its session, within `timeout
+/// client`; whether that came to something.
+pub async fn secure(worker: &Worker, client: &mut Client) -> bool {
+    if let Transport::Tls(tls) = &mut client.io {
+        tls.begin();
+    }
+    client.seat.begin_tls();
+    let patience = client.frontend.proxy().timeouts.client;
+    let began = std::time::Instant::now();
+    client.timer.arm(patience.map(|t| began + t));
+    let made = handshake(worker, client).await.is_ok();
+    client.handshake = began.elapsed();
+    made
 }
 
 /// The longest header that is waited for, bytes.

@@ -8,7 +8,7 @@ use crate::stream::{self, Next};
 use crate::timer::Timer;
 use crate::transport::Transport;
 use crate::worker::Worker;
-use crate::{malformed, pool::ServerConn, prelude, reply, tcp};
+use crate::{ftp, malformed, pool::ServerConn, prelude, reply, tcp};
 use http::{Head, h1};
 use rules::{SessionInfo, Vars};
 use state::Frontend;
@@ -33,6 +33,8 @@ pub struct Client {
     pub info: Box<SessionInfo>,
     /// A PROXY header comes before everything else.
     pub accept_proxy: bool,
+    /// The words of the `bind` line it came in by.
+    pub bind: Arc<model::BindOptions>,
     /// The frontend it came in by.
     pub frontend: Arc<Frontend>,
     /// Requests received so far.
@@ -107,17 +109,17 @@ enum Received {
 
 /// Serves one connection to its end.
 pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
-    let prelude = client.accept_proxy || matches!(client.io, Transport::Tls(_));
+    let prelude = client.accept_proxy || client.io.is_tls();
     if prelude && !Box::pin(prelude::run(worker, client)).await {
         return;
     }
-    if client.frontend.proxy().mode == model::Mode::Tcp {
-        Box::pin(tcp::run(worker, client)).await;
-        if client.unread && !client.frontend.side().nolinger {
-            linger(worker, client).await;
-        }
-    } else {
-        http1(worker, client).await;
+    match client.frontend.proxy().mode {
+        model::Mode::Tcp => Box::pin(tcp::run(worker, client)).await,
+        model::Mode::Ftp => Box::pin(ftp::run(worker, client)).await,
+        _ => http1(worker, client).await,
+    }
+    if client.unread && !client.frontend.side().nolinger {
+        linger(worker, client).await;
     }
     if client.frontend.side().nolinger {
         client.io.socket().close_at_once();
@@ -156,12 +158,7 @@ async fn http1(worker: &Rc<Worker>, client: &mut Client) {
         };
         match next {
             Next::KeepAlive => idle_since = worker.now(),
-            Next::Close => {
-                if client.unread && !client.frontend.side().nolinger {
-                    linger(worker, client).await;
-                }
-                return;
-            }
+            Next::Close => return,
         }
         if worker.process.is_stopping() && client.carry.is_empty() {
             return;

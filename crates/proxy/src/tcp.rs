@@ -22,41 +22,35 @@ use std::task::Poll;
 use std::time::Instant;
 
 /// What is known of one connection while it lasts.
-struct Session {
-    info: StreamInfo,
+#[derive(Default)]
+pub(crate) struct Session {
+    pub info: StreamInfo,
     queued: Option<Instant>,
     connected: Option<Instant>,
-    slot: Option<Slot>,
-    backend: Option<Arc<Backend>>,
-    retries: u32,
+    /// The place on its server.
+    pub slot: Option<Slot>,
+    /// Where it was led.
+    pub backend: Option<Arc<Backend>>,
+    /// How often a server was tried again.
+    pub retries: u32,
     redispatched: bool,
     logged_early: bool,
-    relay: Relay,
 }
 
 /// Serves one connection to its end.
 pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
-    let mut session = Session {
-        info: StreamInfo::default(),
-        queued: None,
-        connected: None,
-        slot: None,
-        backend: None,
-        retries: 0,
-        redispatched: false,
-        logged_early: false,
-        relay: Relay::new(worker.now()),
-    };
+    let mut session = Session::default();
+    let mut relay = Relay::new(worker.now());
     client.seat.live.begin(0);
     // Boxed, because it is over when the long part begins.
     let ended = match Box::pin(prepare(worker, client, &mut session)).await {
         Err(ended) => ended,
         Ok((backend, mut server)) => {
-            session.relay.begin(worker.now());
-            let Session { relay, slot, .. } = &mut session;
+            relay.begin(worker.now());
+            let slot = session.slot.as_ref();
             let ended = poll_fn(|cx| {
                 let ends = (&mut *client, &mut server);
-                relay.poll(worker, cx, ends, (&backend, slot.as_ref()))
+                relay.poll(worker, cx, ends, (&backend, slot))
             })
             .await;
             // What it goes on sending has nowhere to go.
@@ -72,9 +66,10 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
     } else {
         ended
     };
-    finish(worker, client, &session, ended);
-    session.relay.up.recycle(worker);
-    session.relay.down.recycle(worker);
+    let passed = (relay.up.received, relay.down.sent);
+    finish(worker, client, &session, passed, ended);
+    relay.up.recycle(worker);
+    relay.down.recycle(worker);
 }
 
 /// From the first rules to a connection to a server.
@@ -83,17 +78,39 @@ async fn prepare(
     client: &mut Client,
     session: &mut Session,
 ) -> Result<(Arc<Backend>, ServerConn), Termination> {
+    let backend = enter(worker, client, session).await?;
+    let server = reach(worker, client, &backend, session, None).await?;
+    log_early(worker, client, session);
+    Ok((backend, server))
+}
+
+/// From the first rules into a backend.
+pub(crate) async fn enter(
+    worker: &Worker,
+    client: &mut Client,
+    session: &mut Session,
+) -> Result<Arc<Backend>, Termination> {
     let backend = choose_backend(worker, client, &mut session.info).await?;
     backend.sessions().enter();
     backend.counters().of(worker.id).stot.add(1);
     client.seat.live.enter(backend.id);
     session.backend = Some(Arc::clone(&backend));
-    let server = reach(worker, client, &backend, session).await?;
-    if client.frontend.side().logasap {
+    Ok(backend)
+}
+
+/// The log line of `option logasap`, now that there is a server.
+pub(crate) fn log_early(worker: &Worker, client: &mut Client, session: &mut Session) {
+    if client.frontend.side().logasap && !session.logged_early {
         session.logged_early = true;
-        log(worker, client, session, Termination::default(), true);
+        log(
+            worker,
+            client,
+            session,
+            (0, 0),
+            Termination::default(),
+            true,
+        );
     }
-    Ok((backend, server))
 }
 
 /// The frontend's rules for content, the choice of a backend, and its rules.
@@ -217,14 +234,14 @@ fn switch(
     chosen.ok_or(Termination::new(Cause::ServerAbort, Phase::Connect))
 }
 
-/// A place on a server and a connection to it.
-async fn reach(
+/// A place on a server and a connection to it; `avoid` is passed over while there is another.
+pub(crate) async fn reach(
     worker: &Rc<Worker>,
     client: &mut Client,
     backend: &Arc<Backend>,
     session: &mut Session,
+    mut avoid: Option<u32>,
 ) -> Result<ServerConn, Termination> {
-    let mut avoid = None;
     let mut sticking = sticking(worker, client, backend, &session.info);
     loop {
         let sticky = sticking.server.take();
@@ -260,34 +277,44 @@ async fn reach(
                 return Err(Termination::new(Cause::ServerAbort, Phase::Data));
             }
             Err(failure) => {
-                if let Some(slot) = &session.slot {
-                    slot.failed(worker.process.millis(worker.now()));
-                }
-                counters.econ.add(1);
-                backend.counters().of(worker.id).econ.add(1);
-                let side = backend.side();
-                if session.retries >= crate::overrides::retries(side, &session.info) {
-                    return Err(Termination::new(failure.cause(), Phase::Connect));
-                }
-                session.retries += 1;
-                session.slot = None;
-                if side.redispatch.is_some() {
-                    avoid = Some(server.uid);
-                    session.redispatched = true;
-                    counters.wredis.add(1);
-                } else {
-                    counters.wretr.add(1);
-                    let pause = std::time::Duration::from_secs(1);
-                    let pause = backend
-                        .proxy()
-                        .timeouts
-                        .connect
-                        .map_or(pause, |t| t.min(pause));
-                    tokio::time::sleep(pause).await;
-                }
+                avoid = again(worker, backend, session, failure.cause()).await?;
             }
         }
     }
+}
+
+/// Counts an attempt that came to nothing and waits where the same server is tried again; the server
+/// to avoid next time, or the end when that was the last attempt.
+pub(crate) async fn again(
+    worker: &Worker,
+    backend: &Backend,
+    session: &mut Session,
+    cause: Cause,
+) -> Result<Option<u32>, Termination> {
+    let Some(slot) = session.slot.take() else {
+        return Err(Termination::new(cause, Phase::Connect));
+    };
+    slot.failed(worker.process.millis(worker.now()));
+    let counters = slot.server().counters.of(worker.id);
+    counters.econ.add(1);
+    backend.counters().of(worker.id).econ.add(1);
+    let side = backend.side();
+    if session.retries >= crate::overrides::retries(side, &session.info) {
+        session.slot = Some(slot);
+        return Err(Termination::new(cause, Phase::Connect));
+    }
+    session.retries += 1;
+    if side.redispatch.is_some() {
+        session.redispatched = true;
+        counters.wredis.add(1);
+        return Ok(Some(slot.server().uid));
+    }
+    counters.wretr.add(1);
+    drop(slot);
+    let pause = std::time::Duration::from_secs(1);
+    let connect = backend.proxy().timeouts.connect;
+    tokio::time::sleep(connect.map_or(pause, |t| t.min(pause))).await;
+    Ok(None)
 }
 
 /// What the `stick` rules find, those for responses included: of a connection nothing more is
@@ -324,10 +351,16 @@ fn told(
     })
 }
 
-fn finish(worker: &Worker, client: &mut Client, session: &Session, ended: Termination) {
+/// Counts and logs a session that is over; `received` from its client, `sent` to it, bytes.
+pub(crate) fn finish(
+    worker: &Worker,
+    client: &mut Client,
+    session: &Session,
+    (received, sent): (u64, u64),
+    ended: Termination,
+) {
     let backend = session.backend.as_ref();
     let server = session.slot.as_ref().map(|s| Arc::clone(s.server()));
-    let (received, sent) = (session.relay.up.received, session.relay.down.sent);
     let counters = [
         Some(client.frontend.counters().of(worker.id)),
         backend.map(|b| b.counters().of(worker.id)),
@@ -350,7 +383,7 @@ fn finish(worker: &Worker, client: &mut Client, session: &Session, ended: Termin
         backend.sessions().leave();
     }
     if !session.logged_early {
-        log(worker, client, session, ended, false);
+        log(worker, client, session, (received, sent), ended, false);
     }
 }
 
@@ -359,12 +392,12 @@ fn log(
     worker: &Worker,
     client: &mut Client,
     session: &Session,
+    (received, sent): (u64, u64),
     ended: Termination,
     unfinished: bool,
 ) {
     let end = Instant::now();
     let server = session.slot.as_ref().map(|s| Arc::clone(s.server()));
-    let (received, sent) = (session.relay.up.received, session.relay.down.sent);
     let proxy = client.frontend.proxy();
     let side = client.frontend.side();
     let null = side.dontlognull && received == 0 && sent == 0 && !unfinished;

@@ -26,6 +26,8 @@ pub struct TlsStream {
 }
 
 enum State {
+    /// Nobody has asked for TLS yet: bytes pass as they are.
+    Clear(Arc<Acceptor>),
     /// The client's first message is awaited.
     Greeting(Arc<Acceptor>),
     Open(Box<Connection>),
@@ -79,6 +81,23 @@ impl TlsStream {
         TlsStream::new(io, State::Greeting(acceptor))
     }
 
+    /// A client's connection that is plain until TLS is asked for (`starttls`).
+    pub fn offer(io: Io, acceptor: Arc<Acceptor>) -> TlsStream {
+        TlsStream::new(io, State::Clear(acceptor))
+    }
+
+    /// Whether it is plain still.
+    pub fn is_clear(&self) -> bool {
+        matches!(self.state, State::Clear(_))
+    }
+
+    /// From here on the client speaks TLS: the handshake is to be made.
+    pub fn begin(&mut self) {
+        if let State::Clear(acceptor) = &self.state {
+            self.state = State::Greeting(Arc::clone(acceptor));
+        }
+    }
+
     /// A connection to a server, whose handshake is still to be made.
     pub fn connect(
         io: Io,
@@ -115,6 +134,7 @@ impl TlsStream {
     ) -> Poll<Result<(), HandshakeError>> {
         loop {
             match &self.state {
+                State::Clear(_) => return Poll::Ready(Ok(())),
                 State::Greeting(acceptor) => {
                     let hello = match ::tls::peek(&self.incoming) {
                         Peek::NeedMore => None,
@@ -195,12 +215,15 @@ impl TlsStream {
     pub fn agreed(&self) -> Option<Agreed> {
         match &self.state {
             State::Open(connection) => Some(connection.agreed()),
-            State::Greeting(_) => None,
+            State::Clear(_) | State::Greeting(_) => None,
         }
     }
 
     /// See [`crate::transport::Transport::poll_read`].
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        if self.is_clear() {
+            return self.io.poll_read(cx, buf);
+        }
         loop {
             if !self.plain.is_empty() {
                 let n = buf.len().min(self.plain.len());
@@ -261,6 +284,9 @@ impl TlsStream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.is_clear() {
+            return self.io.poll_write(cx, bufs);
+        }
         ready!(self.poll_flush(cx))?;
         let State::Open(connection) = &mut self.state else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));

@@ -89,6 +89,11 @@ impl Transport {
         }
     }
 
+    /// Whether bytes pass by TLS, or are about to.
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Transport::Tls(tls) if !tls.is_clear())
+    }
+
     /// The socket itself when bytes may bypass us (no TLS between).
     pub fn plain(&self) -> Option<&Io> {
         match self {

@@ -91,6 +91,17 @@ pub struct StreamInfo {
     pub inspection: Inspection,
     /// Where rules differ from the configuration and the connection.
     pub overrides: Overrides,
+    /// What a client of `mode ftp` has said.
+    pub ftp: Option<Box<FtpInfo>>,
+}
+
+/// What a client of FTP has said so far, for rules and logs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FtpInfo {
+    /// The name in `USER`.
+    pub user: Box<[u8]>,
+    /// Whether its data connections are protected (`PROT P`).
+    pub protected: bool,
 }
 
 impl StreamInfo {

@@ -4,6 +4,7 @@ mod connection;
 mod constant;
 mod content;
 mod current;
+mod ftp;
 mod internal;
 mod message;
 mod request;
@@ -129,6 +130,7 @@ pub fn fetches() -> impl Iterator<Item = &'static FetchDef> {
         internal::TABLE,
         connection::TABLE,
         tls::TABLE,
+        ftp::TABLE,
         request::TABLE,
         response::TABLE,
         timing::TABLE,

@@ -2,7 +2,9 @@
 
 use http::{Head, h1};
 use proptest::prelude::*;
-use rules::{Ctx, Expr, Facts, Scope, SessionInfo, StreamInfo, Timeout, Vars, Wall, Zone, table};
+use rules::{
+    Ctx, Expr, Facts, FtpInfo, Scope, SessionInfo, StreamInfo, Timeout, Vars, Wall, Zone, table,
+};
 use std::cell::{Cell, RefCell};
 
 const REQUEST: &str = "GET /Static/Logo.png?a=1&b=%20x HTTP/1.1\r\nHost: WWW.Example.org:8080\r\n\
@@ -112,7 +114,13 @@ fn value(text: &str) -> Result<String, String> {
     let (vars, rng) = (RefCell::new(Vars::default()), Cell::new(9));
     let cx = Ctx {
         session: &session,
-        stream: &StreamInfo::default(),
+        stream: &StreamInfo {
+            ftp: Some(Box::new(FtpInfo {
+                user: b"alice".as_slice().into(),
+                protected: true,
+            })),
+            ..StreamInfo::default()
+        },
         now: at,
         req: Some(&mut request),
         res: Some(&mut response),

@@ -57,6 +57,7 @@ impl Loader<'_> {
             self.check_intervals(draft);
             self.fit_mode(draft);
             self.fit_sockets(draft);
+            self.fit_ftp(draft);
             self.check_effects(draft);
             number(draft.front.binds.iter_mut().map(|b| &mut b.id), 1);
             number(draft.back.servers.iter_mut().map(|s| &mut s.id), 1);
