@@ -145,9 +145,17 @@ impl Data {
         (self.up_open, self.down_open) = (false, false);
     }
 
+    /// Whether bytes have gone one way, and all of them.
+    fn is_complete(&self) -> bool {
+        let ended = |flow: &Flow, open: bool| !open || flow.received == 0;
+        (!self.up_open || !self.down_open)
+            && ended(&self.up, self.up_open)
+            && ended(&self.down, self.down_open)
+    }
+
     /// Ends it where it stands: what is under way is broken off.
     pub fn close(mut self, worker: &Worker) {
-        if self.up_open || self.down_open {
+        if !self.is_complete() {
             self.client.abort();
             self.server.abort();
         }
