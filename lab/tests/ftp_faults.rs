@@ -292,7 +292,7 @@ fn servers_that_do_not_greet_are_passed_over() {
     assert_eq!(second.line(), "USER alice\r\n");
     second.send("230 in\r\n");
     assert_eq!(client.line(), "230 in\r\n");
-    assert_eq!(proxy.stat("b", "s", "econ"), "1");
+    assert_eq!(proxy.stat("b", "s", "wredis"), "1");
     assert_eq!(proxy.stat("b", "t", "scur"), "1");
     // Both are busy: the client hears of it.
     let mut client = Peer::connect(door);

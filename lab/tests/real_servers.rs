@@ -297,6 +297,7 @@ fn ssh_and_its_client() {
     let writer = std::thread::spawn(move || input.write_all(&copy).is_ok());
     let out = client.wait_with_output().expect("it ends");
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    let status = proxy.stat("l", "s", "check_status");
     drop(group);
     if ours {
         let _ = std::fs::remove_dir(separate);
@@ -307,7 +308,7 @@ fn ssh_and_its_client() {
         "{} bytes came back: {said}",
         out.stdout.len()
     );
-    assert_eq!(proxy.stat("l", "s", "check_status"), "L7OK");
+    assert_eq!(status, "L7OK");
 }
 
 /// A server of names with one zone, where a name says who answers.
@@ -369,6 +370,7 @@ fn nsd_and_a_client_of_names() {
             "+time=1",
             "+retry=5",
             "+ignore",
+            "+bufsize=1400",
             name,
             "TXT",
         ];
@@ -422,7 +424,7 @@ fn twenty_thousand_short_connections_leave_no_descriptor() {
     };
     let burst = |count: usize| {
         let client = move || {
-            (0..count / CLIENTS).filter(|n| {
+            (0..count / CLIENTS).filter(move |n| {
                 let talk = || {
                     let mut stream = TcpStream::connect(("127.0.0.1", door))?;
                     stream.set_read_timeout(Some(PATIENCE))?;

@@ -69,10 +69,3 @@ pub struct BindOptions {
     /// `process`/`thread`/`shards` words, kept as written: any worker may accept.
     pub thread: Option<Arc<str>>,
 }
-
-impl BindOptions {
-    /// Whether a connection begins with the handshake of TLS.
-    pub fn begins_with_tls(&self) -> bool {
-        self.tls.is_some() && !self.starttls
-    }
-}

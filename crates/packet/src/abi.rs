@@ -7,7 +7,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 /// Changes whenever a layout below does: part of the folder's name that tables are pinned in.
-pub const ABI: u32 = 1;
+pub const ABI: u32 = 2;
 
 /// An address as the tables have it.
 pub type Address = [u8; 16];
@@ -260,8 +260,36 @@ pub struct Traffic {
 pub struct Settings {
     /// Counts changes of links, routes and neighbours.
     pub epoch: u32,
-    /// Zero.
+    /// Bits of [`setting`].
     pub flags: u32,
+}
+
+/// [`Settings::flags`].
+#[allow(missing_docs)] // see types.h
+pub mod setting {
+    pub const TELL: u32 = 1;
+}
+
+/// `struct news`: a session that another machine should know, or its end.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// Of the direction from the client.
+    pub key: FlowKey,
+    /// That direction.
+    pub flow: Flow,
+    /// 1: it is over.
+    pub over: u32,
+}
+
+/// `struct wanted`: somebody on a link whose address there is not known.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Wanted {
+    /// Its IP address.
+    pub ip: Address,
+    /// The link.
+    pub ifindex: u32,
 }
 
 /// Names of the counters in `events`, in their order.
@@ -290,12 +318,16 @@ unsafe impl aya::Pod for Service {}
 unsafe impl aya::Pod for Server {}
 unsafe impl aya::Pod for Traffic {}
 unsafe impl aya::Pod for Settings {}
+unsafe impl aya::Pod for News {}
+unsafe impl aya::Pod for Wanted {}
 
 const _: () = {
     assert!(size_of::<Hop>() == 20);
     assert!(size_of::<FlowKey>() == 40);
     assert!(size_of::<Flow>() == 36 + 20 + 20 + 8);
     assert!(size_of::<ServiceKey>() == 20);
+    assert!(size_of::<News>() == 40 + 84 + 4);
+    assert!(size_of::<Wanted>() == 20);
     assert!(size_of::<Service>() == 16 + 16 + 8 + 4);
     assert!(size_of::<Server>() == 32 + 20 + 12 + 8 + 8);
     assert!(size_of::<Traffic>() == 56);

@@ -1,6 +1,6 @@
 //! The programs and tables in the kernel.
 
-use crate::abi::{Flow, FlowKey, Server, Service, ServiceKey, Settings, Traffic};
+use crate::abi::{Flow, FlowKey, Server, Service, ServiceKey, Settings, Traffic, Wanted};
 use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
@@ -137,6 +137,13 @@ impl Kernel {
             table.set(i, server, 0).map_err(failed)?;
         }
         self.tables()?.set(at, &table, 0).map_err(failed)
+    }
+
+    table!(wanted, HashMap<Wanted, u32>, "Neighbours that programs lack.");
+
+    /// Takes a table away, for a thread of its own.
+    pub(crate) fn take(&mut self, name: &str) -> Option<Map> {
+        self.ebpf.take_map(name)
     }
 
     /// A table that only some object has.

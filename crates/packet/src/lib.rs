@@ -6,6 +6,7 @@
 
 pub mod abi;
 mod attach;
+mod copies;
 pub mod kernel;
 mod netlink;
 mod pins;
@@ -18,6 +19,7 @@ mod table;
 mod thread;
 mod ways;
 
+pub use copies::{Copies, Look};
 pub use kernel::{Error, Sizes};
 pub use plane::{Plane, detach, is_wanted};
 pub use thread::Runner;

@@ -1,13 +1,15 @@
 //! What comes before a session: the PROXY header, the TLS handshake, the session's rules.
 
 use crate::session::Client;
-use crate::tls::HandshakeError;
+use crate::tls::{HandshakeError, TlsStream};
 use crate::transport::Transport;
 use crate::worker::Worker;
 use crate::{account, listen, report};
+use ::tls::Acceptor;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 use wire::proxy::{Header, Read};
 
 /// Why a connection never became a session; the words are HAProxy's (manual, `fc_err_str`).
@@ -26,10 +28,11 @@ pub async fn run(worker: &Worker, client: &mut Client) -> bool {
     if client.accept_proxy {
         outcome = proxy_header(client).await;
     }
-    if outcome.is_ok() && client.io.is_tls() {
+    if outcome.is_ok() && matches!(client.io, Transport::Tls(_)) {
         outcome = handshake(worker, client).await;
     }
     if let Err(failure) = outcome {
+        client.info.fault = rules::faults::number(failure.message);
         report::unborn(worker, client, failure.message, failure.empty);
         return false;
     }
@@ -38,13 +41,14 @@ pub async fn run(worker: &Worker, client: &mut Client) -> bool {
 
 /// Makes the TLS handshake that a client has asked for in the middle of its session, within `timeout
 /// client`; whether that came to something.
-pub async fn secure(worker: &Worker, client: &mut Client) -> bool {
-    if let Transport::Tls(tls) = &mut client.io {
-        tls.begin();
+pub async fn secure(worker: &Worker, client: &mut Client, acceptor: Arc<Acceptor>) -> bool {
+    let accept = |io| Ok::<_, HandshakeError>(TlsStream::accept(io, acceptor));
+    if !matches!(client.io.begin_tls(accept), Ok(Ok(()))) {
+        return false;
     }
     client.seat.begin_tls();
     let patience = client.frontend.proxy().timeouts.client;
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     client.timer.arm(patience.map(|t| began + t));
     let made = handshake(worker, client).await.is_ok();
     client.handshake = began.elapsed();

@@ -8,7 +8,7 @@ use crate::stream::{self, Next};
 use crate::timer::Timer;
 use crate::transport::Transport;
 use crate::worker::Worker;
-use crate::{ftp, malformed, pool::ServerConn, prelude, reply, tcp};
+use crate::{ftp, malformed, pool::ServerConn, prelude, reply, smtp, tcp};
 use http::{Head, h1};
 use rules::{SessionInfo, Vars};
 use state::Frontend;
@@ -33,8 +33,6 @@ pub struct Client {
     pub info: Box<SessionInfo>,
     /// A PROXY header comes before everything else.
     pub accept_proxy: bool,
-    /// The words of the `bind` line it came in by.
-    pub bind: Arc<model::BindOptions>,
     /// The frontend it came in by.
     pub frontend: Arc<Frontend>,
     /// Requests received so far.
@@ -68,6 +66,13 @@ impl Client {
             Some(crate::io::Hangup::Closed) => on_close,
             None => false,
         }
+    }
+
+    /// The words of the `bind` line that it came in by.
+    pub fn bind(&self) -> Option<&Arc<model::BindOptions>> {
+        let mut binds = self.frontend.side().binds.iter();
+        let bind = binds.find(|b| b.id == self.info.listener_id);
+        bind.map(|b| &b.options)
     }
 
     /// The address the client connected to, asked of the system when it is not known.
@@ -109,20 +114,20 @@ enum Received {
 
 /// Serves one connection to its end.
 pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
-    let prelude = client.accept_proxy || client.io.is_tls();
+    let prelude = client.accept_proxy || matches!(client.io, Transport::Tls(_));
     if prelude && !Box::pin(prelude::run(worker, client)).await {
         return;
     }
     match client.frontend.proxy().mode {
         model::Mode::Tcp => Box::pin(tcp::run(worker, client)).await,
         model::Mode::Ftp => Box::pin(ftp::run(worker, client)).await,
+        model::Mode::Smtp => Box::pin(smtp::run(worker, client)).await,
         _ => http1(worker, client).await,
     }
-    if client.unread && !client.frontend.side().nolinger {
-        linger(worker, client).await;
-    }
-    if client.frontend.side().nolinger {
-        client.io.socket().close_at_once();
+    match client.frontend.side().nolinger {
+        true => client.io.socket().close_at_once(),
+        false if client.unread => linger(worker, client).await,
+        false => {}
     }
 }
 

@@ -26,8 +26,6 @@ pub struct TlsStream {
 }
 
 enum State {
-    /// Nobody has asked for TLS yet: bytes pass as they are.
-    Clear(Arc<Acceptor>),
     /// The client's first message is awaited.
     Greeting(Arc<Acceptor>),
     Open(Box<Connection>),
@@ -81,23 +79,6 @@ impl TlsStream {
         TlsStream::new(io, State::Greeting(acceptor))
     }
 
-    /// A client's connection that is plain until TLS is asked for (`starttls`).
-    pub fn offer(io: Io, acceptor: Arc<Acceptor>) -> TlsStream {
-        TlsStream::new(io, State::Clear(acceptor))
-    }
-
-    /// Whether it is plain still.
-    pub fn is_clear(&self) -> bool {
-        matches!(self.state, State::Clear(_))
-    }
-
-    /// From here on the client speaks TLS: the handshake is to be made.
-    pub fn begin(&mut self) {
-        if let State::Clear(acceptor) = &self.state {
-            self.state = State::Greeting(Arc::clone(acceptor));
-        }
-    }
-
     /// A connection to a server, whose handshake is still to be made.
     pub fn connect(
         io: Io,
@@ -134,7 +115,6 @@ impl TlsStream {
     ) -> Poll<Result<(), HandshakeError>> {
         loop {
             match &self.state {
-                State::Clear(_) => return Poll::Ready(Ok(())),
                 State::Greeting(acceptor) => {
                     let hello = match ::tls::peek(&self.incoming) {
                         Peek::NeedMore => None,
@@ -148,6 +128,11 @@ impl TlsStream {
                         let connection =
                             Connection::accept(choice).map_err(|_| HandshakeError::Refused)?;
                         *greeting = hello;
+                        let bytes = acceptor.capture();
+                        if let Some(hello) = greeting.as_mut().filter(|_| bytes > 0) {
+                            let offers = ::tls::offers(&self.incoming);
+                            hello.offers = offers.map(|o| Box::new(o.within(bytes)));
+                        }
                         self.state = State::Open(Box::new(connection));
                         self.work()?;
                         continue;
@@ -215,15 +200,12 @@ impl TlsStream {
     pub fn agreed(&self) -> Option<Agreed> {
         match &self.state {
             State::Open(connection) => Some(connection.agreed()),
-            State::Clear(_) | State::Greeting(_) => None,
+            State::Greeting(_) => None,
         }
     }
 
     /// See [`crate::transport::Transport::poll_read`].
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        if self.is_clear() {
-            return self.io.poll_read(cx, buf);
-        }
         loop {
             if !self.plain.is_empty() {
                 let n = buf.len().min(self.plain.len());
@@ -284,9 +266,6 @@ impl TlsStream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.is_clear() {
-            return self.io.poll_write(cx, bufs);
-        }
         ready!(self.poll_flush(cx))?;
         let State::Open(connection) = &mut self.state else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
@@ -356,8 +335,8 @@ impl TlsStream {
     }
 
     /// See [`Io::is_quiet`]; bytes inside the TLS layer count as noise.
-    pub fn is_quiet(&self, cx: &mut Context<'_>) -> bool {
-        !self.ended && self.incoming.is_empty() && self.plain.is_empty() && self.io.is_quiet(cx)
+    pub fn is_quiet(&self) -> bool {
+        !self.ended && self.incoming.is_empty() && self.plain.is_empty() && self.io.is_quiet()
     }
 }
 
@@ -369,8 +348,10 @@ impl Drop for TlsStream {
 
 /// The greeting's facts and what was agreed on, for rules and logs.
 pub fn info(hello: Option<Hello>, agreed: Agreed) -> rules::TlsInfo {
+    let hello = hello.unwrap_or_default();
     rules::TlsInfo {
-        sni: hello.and_then(|h| h.sni),
+        sni: hello.sni,
+        offers: hello.offers,
         version: agreed.version,
         cipher: agreed.cipher,
         key_bits: agreed.key_bits,

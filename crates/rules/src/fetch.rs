@@ -5,10 +5,12 @@ mod constant;
 mod content;
 mod current;
 mod ftp;
+mod greeting;
 mod internal;
 mod message;
 mod request;
 mod response;
+mod smtp;
 mod stick;
 mod timing;
 mod tls;
@@ -131,8 +133,10 @@ pub fn fetches() -> impl Iterator<Item = &'static FetchDef> {
         connection::TABLE,
         tls::TABLE,
         ftp::TABLE,
+        greeting::TABLE,
         request::TABLE,
         response::TABLE,
+        smtp::TABLE,
         timing::TABLE,
     ]
     .into_iter()

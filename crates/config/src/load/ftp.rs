@@ -37,16 +37,6 @@ fn foreign(draft: &Draft, mode: Mode) -> Faults {
     if draft.has_front() {
         let marked = ONLY_FTP.into_iter().filter(|k| draft.marks.contains_key(k));
         faults.extend(marked.map(|k| (k, wrong(k))));
-        if draft.front.binds.iter().any(|b| b.options.starttls) {
-            faults.push(("bind", wrong("bind … starttls")));
-        }
-    }
-    let offered = |s: &&model::Server| s.tls.as_ref().is_some_and(|t| t.offered);
-    if draft.has_back()
-        && let Some(server) = draft.back.servers.iter().find(offered)
-    {
-        let line = format!("server {} … starttls", server.name);
-        faults.push(("server", wrong(&line)));
     }
     faults
 }

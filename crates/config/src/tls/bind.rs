@@ -416,7 +416,15 @@ fn list_entry(line: &Line<'_>, file: &str, rest: &[String]) -> Result<ListEntry,
             match option {
                 "alpn" => entry.alpn = Some(protocols(value()?)),
                 "no-alpn" => entry.alpn = Some(Vec::new()),
-                "ca-file" => entry.ca_file = Some(based(&line.bases.ca_base, value()?)),
+                "ciphers" => entry.ciphers = Some(value()?.into()),
+                "ciphersuites" => entry.ciphersuites = Some(value()?.into()),
+                "curves" | "ecdhe" => entry.curves = Some(value()?.into()),
+                "ca-file" | "ca-verify-file" => {
+                    entry.ca_file = Some(based(&line.bases.ca_base, value()?));
+                }
+                "crl-file" => entry.crl_file = Some(based(&line.bases.ca_base, value()?)),
+                // As on the line: names of authorities only help clients to choose.
+                "no-ca-names" => {}
                 "verify" => {
                     entry.verify = match value()? {
                         "none" => Verify::None,

@@ -5,6 +5,7 @@ use super::control::{ABORTED, CLOSING, Control, Expected, NO_DATA, Next, Scene, 
 use crate::session::Client;
 use crate::socket;
 use crate::termination::Termination;
+use model::BindOptions;
 use std::net::{IpAddr, SocketAddr};
 use wire::ftp::{self, Command, ExtendedPassive, Unusable, Verb};
 
@@ -22,7 +23,7 @@ impl Control {
             Verb::Ccc => self.answer("533 The control connection stays protected.\r\n"),
             Verb::Unfit => self.answer("502 Command not implemented.\r\n"),
             Verb::User => return self.user(&command),
-            _ if scene.server.is_none() => self.without_server(scene.client, &command),
+            _ if scene.server.is_none() => self.without_server(&command),
             Verb::Pasv => return self.pasv(scene),
             Verb::Epsv => return self.epsv(scene, &command),
             Verb::Port => {
@@ -47,7 +48,7 @@ impl Control {
     }
 
     /// Before there is a server.
-    fn without_server(&mut self, client: &Client, command: &Command<'_>) {
+    fn without_server(&mut self, command: &Command<'_>) {
         match command.verb {
             Verb::Quit => {
                 self.say("221 Goodbye.\r\n");
@@ -55,7 +56,7 @@ impl Control {
             }
             Verb::Noop => self.say("200 NOOP ok.\r\n"),
             Verb::Feat => {
-                let features = features(client);
+                let features = features(&self.bind);
                 self.say(format!("211-Features:\r\n{features}211 End\r\n"));
             }
             Verb::Pass => self.say("503 Login with USER first.\r\n"),
@@ -69,9 +70,11 @@ impl Control {
             return false;
         }
         let known = [&b"TLS"[..], b"TLS-C"];
-        if scene.client.bind.tls.is_none() {
+        let Some(acceptor) = self.bind.tls.clone() else {
             self.say("502 TLS is not offered here.\r\n");
-        } else if scene.client.io.is_tls() {
+            return true;
+        };
+        if scene.client.io.plain().is_none() {
             self.say("503 The control connection is protected already.\r\n");
         } else if !known
             .iter()
@@ -82,14 +85,14 @@ impl Control {
             self.say("234 Proceed with negotiation.\r\n");
             // What came in the clear behind the command may be anybody's (RFC 4217 section 15).
             scene.client.carry.clear();
-            self.next = Some(Next::Secure);
+            self.next = Some(Next::Secure(acceptor));
         }
         true
     }
 
     /// RFC 4217 section 8.
     fn pbsz(&mut self, client: &Client) {
-        if client.io.is_tls() {
+        if client.io.plain().is_none() {
             self.sized = true;
             self.answer("200 PBSZ=0\r\n");
         } else {
@@ -211,8 +214,9 @@ impl Control {
     /// Asks the server where its end is to be; what there was before is over.
     fn ask_port(&mut self, scene: &mut Scene<'_>, wish: Wish) {
         self.drop_data(scene.worker);
-        let ends = scene.server.as_ref().and_then(|s| s.ends.1);
-        let four = ends.is_some_and(|a| a.ip().to_canonical().is_ipv4());
+        let server = scene.server.as_ref();
+        let ends = server.and_then(|s| socket::ends(s.io.socket().raw()));
+        let four = ends.is_some_and(|(_, server)| server.ip().to_canonical().is_ipv4());
         let command: &[u8] = if four { b"PASV\r\n" } else { b"EPSV\r\n" };
         self.to_server.extend_from_slice(command);
         self.expected.push_back(Expected::Port(wish));
@@ -235,7 +239,7 @@ impl Control {
         }
         if let Some(address) = data.later() {
             let own = own_ip(scene.client);
-            let dialled = own.map(|ip| socket::connect_beside(ip, address, &scene.client.bind));
+            let dialled = own.map(|ip| socket::connect_beside(ip, address, &self.bind));
             let Some(Ok(fd)) = dialled else {
                 self.drop_data(scene.worker);
                 self.answer(NO_DATA);
@@ -289,13 +293,13 @@ pub(super) fn own_ip(client: &Client) -> Option<IpAddr> {
 }
 
 /// The lines of `FEAT` about what we do ourselves (RFC 2389 section 3.2).
-pub(super) fn features(client: &Client) -> String {
+pub(super) fn features(bind: &BindOptions) -> String {
     let mut features = String::new();
-    if client.bind.starttls {
+    if bind.starttls {
         features += " AUTH TLS\r\n";
     }
     features += " EPRT\r\n EPSV\r\n PASV\r\n";
-    if client.bind.tls.is_some() {
+    if bind.tls.is_some() {
         features += " PBSZ\r\n PROT\r\n";
     }
     features

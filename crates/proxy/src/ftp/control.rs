@@ -2,18 +2,21 @@
 //! of the server, and for how long anybody is waited for.
 
 use super::data::Data;
+use crate::passage::Passage;
 use crate::pool::ServerConn;
 use crate::session::Client;
-use crate::tcp::Session;
 use crate::termination::{Cause, Phase, Termination};
 use crate::transport::Transport;
 use crate::worker::Worker;
+use ::tls::Acceptor;
+use model::BindOptions;
 use rules::FtpInfo;
 use state::cut::Watch;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use wire::ftp::{self, Replies};
@@ -21,7 +24,7 @@ use wire::ftp::{self, Replies};
 /// What the outer loop is to do.
 pub enum Next {
     /// Make the TLS handshake that the client has asked for.
-    Secure,
+    Secure(Arc<Acceptor>),
     /// Find a server for the user.
     Login,
     /// The session is over.
@@ -62,11 +65,13 @@ pub struct Scene<'a> {
     pub worker: &'a Rc<Worker>,
     pub client: &'a mut Client,
     pub server: Option<&'a mut ServerConn>,
-    pub session: &'a mut Session,
+    pub session: &'a mut Passage,
 }
 
 /// A control connection.
 pub struct Control {
+    /// The words of the line that the client came in by.
+    pub(super) bind: Arc<BindOptions>,
     to_client: Vec<u8>,
     pub(super) to_server: Vec<u8>,
     /// What the server has said and nobody has read.
@@ -107,6 +112,7 @@ impl Control {
         let greeting = client.frontend.side().ftp.greeting.as_deref();
         let greeting = greeting.unwrap_or("FTP service ready.");
         Control {
+            bind: client.bind().cloned().unwrap_or_default(),
             to_client: format!("220 {greeting}\r\n").into_bytes(),
             to_server: Vec::new(),
             from_server: Vec::new(),
@@ -207,7 +213,7 @@ impl Control {
         cx: &mut Context<'_>,
         client: &mut Client,
         server: Option<&mut ServerConn>,
-        session: &mut Session,
+        session: &mut Passage,
     ) -> Poll<Next> {
         let mut scene = Scene {
             worker,
@@ -267,7 +273,11 @@ impl Control {
             return Err(next);
         }
         if let Some(data) = &mut self.data {
+            let before = data.passed();
             progress |= data.poll(scene.worker, cx);
+            if before != data.passed() {
+                self.heard = scene.worker.now();
+            }
         }
         if self.data.as_ref().is_none_or(Data::is_settled)
             && let Some(completion) = self.completion.take()
@@ -370,7 +380,7 @@ impl Control {
     /// Whose turn it is and for how long; ready when that is over.
     fn poll_patience(&mut self, cx: &mut Context<'_>, scene: &mut Scene<'_>) -> Poll<Next> {
         let front = scene.client.frontend.proxy().timeouts;
-        let back = scene.session.backend.as_ref();
+        let back = scene.session.backend();
         let back = back.map(|b| b.proxy().timeouts).unwrap_or_default();
         let dialling = self.data.as_ref().is_some_and(Data::is_dialling);
         let moving = self.data.as_ref().is_some_and(|d| !d.is_settled()) && self.transfers();

@@ -1,7 +1,6 @@
 //! One data connection: a client's end, a server's end, and bytes in both directions between them.
 
 use super::door::Door;
-use crate::connect;
 use crate::flow::{Broken, Flow, Progress};
 use crate::io::Io;
 use crate::termination::Cause;
@@ -163,11 +162,11 @@ impl Data {
         self.down.recycle(worker);
     }
 
-    /// Moves what can be moved; whether anything has happened.
+    /// Moves what can be moved; whether an end has come or gone.
     pub fn poll(&mut self, worker: &Worker, cx: &mut Context<'_>) -> bool {
         let mut progress = self.open_client(cx);
         progress |= self.open_server(cx);
-        let before = self.measure();
+        let before = (self.up_open, self.down_open);
         let (End::Open(client), End::Open(server)) = (&mut self.client, &mut self.server) else {
             return progress;
         };
@@ -178,7 +177,7 @@ impl Data {
         let down = (&mut self.down, &mut self.down_open, up_over);
         let sides = (Cause::ServerAbort, Cause::ClientAbort);
         let broken = moved.and_then(|()| pass(worker, cx, down, (server, client), sides));
-        progress |= before != self.measure();
+        progress |= before != (self.up_open, self.down_open);
         if let Err(cause) = broken {
             self.abort(cause);
             return true;
@@ -187,12 +186,6 @@ impl Data {
             (self.client, self.server) = (End::Gone, End::Gone);
         }
         progress
-    }
-
-    fn measure(&self) -> (u64, u64, u64, u64, bool, bool) {
-        let (up, down) = (&self.up, &self.down);
-        let (open, opened) = (self.up_open, self.down_open);
-        (up.received, up.sent, down.received, down.sent, open, opened)
     }
 
     fn open_client(&mut self, cx: &mut Context<'_>) -> bool {
@@ -259,13 +252,15 @@ impl Data {
         };
         self.server = match &self.secured {
             None => End::Open(Transport::Plain(io)),
-            Some(s) => match connect::over_tls(io, &s.tls, s.sni.as_deref(), &s.target) {
-                Ok(transport) => End::Greeting(transport),
-                Err(_) => {
-                    self.abort(Cause::ServerAbort);
-                    return true;
+            Some(s) => {
+                match Transport::to_server(io, &s.tls.connector, s.sni.as_deref(), &s.target) {
+                    Ok(transport) => End::Greeting(transport),
+                    Err(_) => {
+                        self.abort(Cause::ServerAbort);
+                        return true;
+                    }
                 }
-            },
+            }
         };
         true
     }

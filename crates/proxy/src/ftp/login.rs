@@ -1,12 +1,13 @@
 //! From a user's name to a server that is ready to hear it.
 
 use super::control::Control;
-use crate::connect;
+use crate::passage::{Outcome, Passage};
 use crate::pool::ServerConn;
 use crate::session::Client;
-use crate::tcp::{self, Session};
+use crate::tcp;
 use crate::termination::{Cause, Phase, Termination};
-use crate::transport::Transport;
+use crate::tls::TlsStream;
+use crate::transport::server_name;
 use crate::worker::Worker;
 use state::Server;
 use std::future::poll_fn;
@@ -27,24 +28,22 @@ const UNAVAILABLE: &str = "421 Service not available, closing control connection
 pub async fn run(
     worker: &Rc<Worker>,
     client: &mut Client,
-    session: &mut Session,
+    session: &mut Passage,
     control: &mut Control,
 ) -> Result<ServerConn, Refusal> {
-    session.slot = None;
-    if let Some(before) = session.backend.take() {
-        before.sessions().leave();
-    }
+    session.leave();
     session.info.ftp = Some(Box::new(control.known()));
-    let backend = tcp::enter(worker, client, session).await.map_err(|ended| {
+    let chosen = tcp::choose_backend(worker, client, &mut session.info).await;
+    let backend = chosen.map_err(|ended| {
         let reply = match ended.cause {
             Cause::Proxy => DENIED,
             _ => UNAVAILABLE,
         };
         (reply, ended)
     })?;
-    let mut avoid = None;
+    session.enter(worker, client, Arc::clone(&backend));
     let server = loop {
-        let reached = tcp::reach(worker, client, &backend, session, avoid).await;
+        let reached = session.reach(worker, client, &backend).await;
         let connection = reached.map_err(|ended| (UNAVAILABLE, ended))?;
         let patience = backend.proxy().timeouts.server;
         client.timer.arm(patience.map(|t| worker.now() + t));
@@ -59,13 +58,16 @@ pub async fn run(
                 return Err((UNAVAILABLE, ended));
             }
             Err(cause) => {
-                let again = tcp::again(worker, &backend, session, cause).await;
-                avoid = again.map_err(|ended| (UNAVAILABLE, ended))?;
+                let again = session.dismiss(worker, &backend, cause);
+                again.map_err(|ended| (UNAVAILABLE, ended))?;
                 control.forget_server();
             }
         }
     };
-    tcp::log_early(worker, client, session);
+    if client.frontend.side().logasap && !session.logged_early {
+        session.logged_early = true;
+        session.log(worker, client, &Outcome::default(), true);
+    }
     control.login();
     Ok(server)
 }
@@ -86,18 +88,20 @@ async fn greeted(
     if tls.offered {
         ask(worker, client, &mut connection, inbox, b"AUTH TLS\r\n", 234).await?;
         // What came in the clear behind that reply is not from whom the certificate will name.
-        let (Transport::Plain(io), true) = (connection.io, inbox.is_empty()) else {
+        if !inbox.is_empty() {
             return Err(Cause::ServerAbort);
-        };
-        let name = connection.sni.as_deref();
-        let mut io =
-            connect::over_tls(io, &tls, name, &connection.target).map_err(|e| e.cause())?;
+        }
+        let name = server_name(connection.sni.as_deref(), &connection.target);
+        let connect = |io| TlsStream::connect(io, &tls.connector, &name);
+        if !matches!(connection.io.begin_tls(connect), Ok(Ok(()))) {
+            return Err(Cause::ServerAbort);
+        }
+        let io = &mut connection.io;
         let made = poll_fn(|cx| {
             let made = io.poll_established(cx, &mut Vec::new());
             waiting(client, cx, made)
         });
         made.await?.map_err(|_| Cause::ServerAbort)?;
-        connection.io = io;
     }
     ask(worker, client, &mut connection, inbox, b"PBSZ 0\r\n", 200).await?;
     ask(worker, client, &mut connection, inbox, b"PROT P\r\n", 200).await?;

@@ -15,10 +15,10 @@ mod door;
 mod login;
 mod replies;
 
+use crate::passage::{Outcome, Passage};
 use crate::pool::ServerConn;
 use crate::prelude;
 use crate::session::Client;
-use crate::tcp::{self, Session};
 use crate::termination::{Cause, Phase, Termination};
 use crate::worker::Worker;
 use control::{Control, Next};
@@ -27,7 +27,7 @@ use std::rc::Rc;
 
 /// Serves one control connection, and the data connections that belong to it, to its end.
 pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
-    let mut session = Session::default();
+    let mut session = Passage::new(client.accepted);
     client.seat.live.begin(0);
     client.io.socket().take_urgent();
     let mut control = Box::new(Control::new(worker, client));
@@ -39,13 +39,24 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
     poll_fn(|cx| control.poll_farewell(worker, cx, client)).await;
     // A close with commands unread would be a reset, and might take the last reply away.
     client.unread = true;
-    tcp::finish(worker, client, &session, control.passed(), ended);
+    let (received, sent) = control.passed();
+    let outcome = Outcome {
+        received,
+        sent,
+        status: None,
+        ended,
+    };
+    session.count(worker, client, &outcome);
+    session.depart();
+    if !session.logged_early {
+        session.log(worker, client, &outcome, false);
+    }
 }
 
 async fn serve(
     worker: &Rc<Worker>,
     client: &mut Client,
-    session: &mut Session,
+    session: &mut Passage,
     control: &mut Control,
 ) -> Termination {
     let mut server: Option<ServerConn> = None;
@@ -53,8 +64,8 @@ async fn serve(
         let next = poll_fn(|cx| control.poll(worker, cx, client, server.as_mut(), session)).await;
         match next {
             Next::Ended(ended) => return ended,
-            Next::Secure => {
-                if !prelude::secure(worker, client).await {
+            Next::Secure(acceptor) => {
+                if !prelude::secure(worker, client, acceptor).await {
                     return Termination::new(Cause::ClientAbort, Phase::Request);
                 }
             }

@@ -41,7 +41,7 @@ impl Control {
             }
             Some(Expected::Features) => {
                 let last = over && read.code != 211;
-                self.features(scene, read, line);
+                self.features(read, line);
                 if last {
                     self.settle(at);
                     return Ok(());
@@ -82,8 +82,8 @@ impl Control {
     }
 
     /// Our features in the place of the server's about the same things.
-    fn features(&mut self, scene: &Scene<'_>, read: ReplyLine, line: &[u8]) {
-        let ours = features(scene.client);
+    fn features(&mut self, read: ReplyLine, line: &[u8]) {
+        let ours = features(&self.bind);
         if read.code != 211 {
             if read.last {
                 self.say(format!("211-Features:\r\n{ours}211 End\r\n"));
@@ -130,7 +130,7 @@ impl Control {
     fn open_data(&mut self, scene: &mut Scene<'_>, port: u16, wish: Wish) -> Option<String> {
         let main = scene.server.as_deref()?;
         let server = Arc::clone(scene.session.slot.as_ref()?.server());
-        let backend = scene.session.backend.as_ref()?;
+        let backend = scene.session.backend()?;
         let (client, info) = (&*scene.client, &scene.session.info);
         let from = client_ip(client)?;
         let own = own_ip(client)?;
@@ -143,7 +143,7 @@ impl Control {
         let settings = &client.frontend.side().ftp;
         let door = || {
             let chance = random(&scene.worker.rng);
-            Door::open(own, settings.data_ports, chance, &client.bind).ok()
+            Door::open(own, settings.data_ports, chance, &self.bind).ok()
         };
         let (end, reply) = match wish {
             Wish::Active(address) => (End::Later(address), ACTIVE.to_string()),
@@ -160,7 +160,7 @@ impl Control {
                 (End::Awaited(door), reply)
             }
         };
-        let acceptor = client.bind.tls.clone().filter(|_| self.protected);
+        let acceptor = self.bind.tls.clone().filter(|_| self.protected);
         self.data = Some(Data::new(end, io, from, acceptor, secured));
         Some(reply)
     }
