@@ -1,9 +1,10 @@
 //! Real servers, run from their binaries with folders of their own, and ended by their process groups.
 
-use crate::{Folder, PATIENCE, port};
-use std::net::{SocketAddr, TcpStream};
+use crate::{Folder, PATIENCE};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Whether a program is not installed, so that a scenario cannot run; `./test` installs all.
@@ -83,6 +84,21 @@ impl Drop for Group {
     }
 }
 
+/// An address of the loopback for a program that takes a moment to listen there: its port is free for
+/// TCP and UDP, and none that the system gives to connections meanwhile.
+pub fn address() -> SocketAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..10_000 {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let place = (std::process::id().wrapping_mul(97) + step) % 10_000;
+        let addr = SocketAddr::from(([127, 0, 0, 1], 20_000 + place as u16));
+        if TcpListener::bind(addr).is_ok() && UdpSocket::bind(addr).is_ok() {
+            return addr;
+        }
+    }
+    panic!("no port is free");
+}
+
 /// Waits until somebody listens.
 pub fn listening(addr: SocketAddr, output: &str) {
     let end = Instant::now() + PATIENCE * 6;
@@ -105,7 +121,7 @@ impl Vsftpd {
     /// Starts one; more lines for its configuration.
     pub fn start(more: &str) -> Vsftpd {
         let folder = Folder::new();
-        let addr = SocketAddr::from(([127, 0, 0, 1], port()));
+        let addr = address();
         for name in ["root", "empty"] {
             std::fs::create_dir(folder.path(name)).expect("a folder");
         }

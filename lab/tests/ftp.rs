@@ -515,3 +515,38 @@ fn commands_may_be_sent_ahead_and_during_a_transfer() {
     );
     assert!(client.ask("QUIT").starts_with("221"));
 }
+
+#[test]
+fn the_example_leads_each_user_to_a_server() {
+    if missing(&["vsftpd", "curl"]) {
+        return;
+    }
+    let (staff, public, door) = (Vsftpd::start(""), Vsftpd::start(""), port());
+    staff.write("which", b"staff");
+    public.write("which", b"public");
+    let file = format!("{}/../examples/own/ftp.cfg", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(file).expect("an example");
+    let text = text
+        .replace("${LISTEN-127.0.0.1:2121}", &format!("127.0.0.1:{door}"))
+        .replace("${STAFF-127.0.0.1:2101}", &staff.addr.to_string())
+        .replace("${PUBLIC-127.0.0.1:2102}", &public.addr.to_string())
+        // vsftpd here knows no others than these two.
+        .replace("str alice bob carol", "str ftp");
+    let proxy = Proxy::start(&Program::mulgil(), &text);
+    for backend in ["staff", "public"] {
+        proxy.wait_for(backend, "one", "check_status", "L7OK");
+    }
+    for (user, wanted) in [("ftp:x", "staff"), ("anonymous:x", "public")] {
+        let url = format!("ftp://127.0.0.1:{door}/which");
+        let words = [
+            "-sS",
+            "--max-time",
+            "10",
+            "--disable-epsv",
+            "-u",
+            user,
+            &url,
+        ];
+        assert_eq!(run("curl", &words), (0, wanted.into()), "{user}");
+    }
+}

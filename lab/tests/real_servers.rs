@@ -1,9 +1,9 @@
 //! `mode tcp` and `mode udp` between real servers of Debian and their own clients.
 
-use lab::real::{Group, command, listening, missing, run, user};
+use lab::real::{Group, address, command, listening, missing, run, user};
 use lab::{Folder, PATIENCE, Program, Proxy, port};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Stdio;
 use std::time::Instant;
 
@@ -18,10 +18,6 @@ fn proxy(door: u16, server: SocketAddr, check: &str) -> Proxy {
     proxy
 }
 
-fn free() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], port()))
-}
-
 /// Bytes of text that differ from place to place.
 fn letters(n: usize) -> Vec<u8> {
     (0..n as u32)
@@ -34,7 +30,7 @@ fn mariadb_and_its_client() {
     if missing(&["mariadbd", "mariadb", "mariadb-install-db"]) {
         return;
     }
-    let (folder, addr, door) = (Folder::new(), free(), port());
+    let (folder, addr, door) = (Folder::new(), address(), port());
     let data = folder.path("data");
     let owner = run("id", &["-un"]).1;
     let (place, who) = (
@@ -87,7 +83,7 @@ fn mariadb_and_its_client() {
         said
     };
     ask(
-        "create database d; create table d.t (n int, x longtext); insert into d.t select seq, repeat(char(97 + seq % 26), 1000) from seq_1_to_2000",
+        "create database d; use d; create table d.t (n int, x longtext); insert into d.t select seq, repeat(char(97 + seq % 26), 1000) from seq_1_to_2000",
     );
     assert_eq!(
         ask("select count(*), sum(length(x)) from d.t").trim(),
@@ -102,7 +98,7 @@ fn postgresql_and_its_client() {
     if missing(&["initdb", "postgres", "psql"]) {
         return;
     }
-    let (folder, addr, door) = (Folder::new(), free(), port());
+    let (folder, addr, door) = (Folder::new(), address(), port());
     let data = folder.path("data");
     std::fs::create_dir(&data).expect("a folder");
     // It refuses to be root.
@@ -190,7 +186,7 @@ fn redis_and_its_client() {
     if missing(&["redis-server", "redis-cli"]) {
         return;
     }
-    let (folder, addr, door) = (Folder::new(), free(), port());
+    let (folder, addr, door) = (Folder::new(), address(), port());
     let mut server = command("redis-server");
     let place = folder.path("");
     server.args([
@@ -241,7 +237,7 @@ fn ssh_and_its_client() {
     if missing(&["sshd", "ssh", "ssh-keygen"]) {
         return;
     }
-    let (folder, addr, door) = (Folder::new(), free(), port());
+    let (folder, addr, door) = (Folder::new(), address(), port());
     for name in ["host", "user"] {
         let made = run(
             "ssh-keygen",
@@ -314,9 +310,7 @@ fn ssh_and_its_client() {
 /// A server of names with one zone, where a name says who answers.
 fn names(who: &str) -> (Group, Folder, SocketAddr) {
     let folder = Folder::new();
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
-    let addr = socket.local_addr().expect("an address");
-    drop(socket);
+    let addr = address();
     let zone = format!(
         "$TTL 60\n@ SOA ns.test. me.test. 1 60 60 60 60\n@ NS ns.test.\nns A 127.0.0.1\nwho TXT {who}\nlong TXT {}\n",
         "0123456789 ".repeat(60)
