@@ -8,7 +8,7 @@ use crate::stream::{self, Next};
 use crate::timer::Timer;
 use crate::transport::Transport;
 use crate::worker::Worker;
-use crate::{malformed, pool::ServerConn, prelude, reply, smtp, tcp};
+use crate::{ftp, malformed, pool::ServerConn, prelude, reply, smtp, tcp};
 use http::{Head, h1};
 use rules::{SessionInfo, Vars};
 use state::Frontend;
@@ -69,6 +69,13 @@ impl Client {
             Some(crate::io::Hangup::Closed) => on_close,
             None => false,
         }
+    }
+
+    /// The words of the `bind` line that it came in by.
+    pub fn bind(&self) -> Option<&Arc<model::BindOptions>> {
+        let mut binds = self.frontend.side().binds.iter();
+        let bind = binds.find(|b| b.id == self.info.listener_id);
+        bind.map(|b| &b.options)
     }
 
     /// The address the client connected to, asked of the system when it is not known.
@@ -187,6 +194,7 @@ async fn enter(worker: Rc<Worker>, mut client: Box<Client>, prelude: bool) -> Op
     }
     match client.frontend.proxy().mode {
         model::Mode::Tcp => tcp::run(&worker, &mut client).await,
+        model::Mode::Ftp => Box::pin(ftp::run(&worker, &mut client)).await,
         model::Mode::Smtp => Box::pin(smtp::run(&worker, &mut client)).await,
         _ => return Some(client),
     }

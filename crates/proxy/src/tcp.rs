@@ -149,7 +149,7 @@ async fn prepare(
 }
 
 /// The frontend's rules for content, the choice of a backend, and its rules.
-async fn choose_backend(
+pub(crate) async fn choose_backend(
     worker: &Worker,
     client: &mut Client,
     info: &mut StreamInfo,
