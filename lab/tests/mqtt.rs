@@ -5,7 +5,7 @@ use lab::{each, get, port};
 /// CONNECT of 3.1.1 with user and password, of 5.0 with properties and a will, and damaged ones.
 const PACKETS: [(&str, &str); 7] = [
     (
-        "101b00044d51545404c2003c0003636c6900047573657200047061737300",
+        "111b00044d51545404c2003c0003636c69000475736572000470617373",
         "0||",
     ),
     (
