@@ -261,7 +261,7 @@ inline_always int forward(struct xdp_md *ctx)
 inline_always int balance(struct xdp_md *ctx)
 {
 	int verdict = forward(ctx);
-	return verdict == XDP_PASS ? pass_on(ctx) : verdict;
+	return verdict == XDP_PASS && is_watched(ctx) ? pass_on(ctx) : verdict;
 }
 
 #ifndef TC
