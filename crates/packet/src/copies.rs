@@ -98,6 +98,9 @@ pub struct Copies {
     pub refused: u64,
 }
 
+/// Takes a session's key and its value; without a value it is over.
+pub type Change<'a> = dyn FnMut(&[u8], Option<&[u8]>) + 'a;
+
 /// What one look found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
@@ -139,7 +142,7 @@ impl Copies {
     }
 
     /// Hands over sessions that are new, changed or (without a value) over since the last look.
-    pub fn look(&mut self, change: &mut dyn FnMut(&[u8], Option<&[u8]>)) -> Look {
+    pub fn look(&mut self, change: &mut Change<'_>) -> Look {
         let roles = self.replication.roles();
         self.roles = roles
             .iter()

@@ -28,6 +28,7 @@ impl Stream<'_> {
             Ok(framed) => self.request_framing = framed,
             Err(error) => {
                 account::bad_request(self);
+                self.unread = true;
                 malformed::framing(self, &error);
                 self.client_close = true;
                 // Where its body ends is not known.
@@ -118,6 +119,8 @@ impl Stream<'_> {
             match verdict {
                 Verdict::Reject | Verdict::Deny(_) => {
                     account::denied(self);
+                    // Content is looked at before there is a request.
+                    self.unread = true;
                     let ended = Termination::new(Cause::Proxy, Phase::Request);
                     return Err(Halt::Silent(ended));
                 }

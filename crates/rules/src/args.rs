@@ -81,6 +81,48 @@ pub struct ArgSpec {
     pub repeats: bool,
 }
 
+impl std::fmt::Display for ArgSpec {
+    /// As HAProxy lists them: `(string[,integer])`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Some(last) = self.kinds.len().checked_sub(1) else {
+            return Ok(());
+        };
+        f.write_str("(")?;
+        for (at, kind) in self.kinds.iter().enumerate() {
+            if at >= self.required {
+                f.write_str("[")?;
+            }
+            if at > 0 {
+                f.write_str(",")?;
+            }
+            f.write_str(kind.name())?;
+            if at == last && self.repeats {
+                f.write_str(",...")?;
+            }
+        }
+        for _ in self.required..self.kinds.len() {
+            f.write_str("]")?;
+        }
+        f.write_str(")")
+    }
+}
+
+impl ArgKind {
+    /// Its name in a list.
+    fn name(self) -> &'static str {
+        match self {
+            ArgKind::Int | ArgKind::IntIn(..) | ArgKind::IntBut0 => "integer",
+            ArgKind::Regex(_) => "regex",
+            ArgKind::Ip(_) => "address",
+            ArgKind::Mask(_) => "mask",
+            ArgKind::Map(..) => "map",
+            ArgKind::Table | ArgKind::MaybeTable => "table",
+            ArgKind::Var => "variable",
+            _ => "string",
+        }
+    }
+}
+
 /// No arguments.
 pub const NONE: ArgSpec = ArgSpec {
     kinds: &[],

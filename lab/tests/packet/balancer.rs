@@ -93,6 +93,13 @@ impl Balancer {
         });
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status();
+        assert!(sent.is_ok_and(|s| s.success()), "kill {signal} {pid}");
+    }
+
     /// Kills it so that it can do nothing about it.
     pub fn kill(mut self) {
         let _ = self.child.kill();

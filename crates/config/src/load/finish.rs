@@ -58,6 +58,7 @@ impl Loader<'_> {
             self.check_intervals(draft);
             self.fit_mode(draft);
             self.fit_sockets(draft);
+            self.fit_ftp(draft);
             self.fit_smtp(draft);
             self.check_effects(draft);
             number(draft.front.binds.iter_mut().map(|b| &mut b.id), 1);
@@ -96,6 +97,11 @@ impl Loader<'_> {
                 self.at(&place, Severity::Error, message);
             }
             self.config.vrrp.push(Arc::new(vrrp));
+        }
+        if self.config.vrrp.iter().any(|v| v.sync.is_some()) {
+            for table in &mut self.config.tables {
+                Arc::make_mut(table).follows = true;
+            }
         }
         let virtuals: HashSet<IpAddr> = self
             .config
