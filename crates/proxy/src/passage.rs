@@ -4,6 +4,7 @@
 use crate::account;
 use crate::choose;
 use crate::connect::{self, ConnectFailure};
+use crate::observe;
 use crate::place;
 use crate::pool::ServerConn;
 use crate::present::{self, Told};
@@ -183,6 +184,7 @@ impl Passage {
                     let now = worker.now();
                     sticking.store(&server, worker.process.millis(now));
                     self.connected = Some(now);
+                    observe::plain_connection(worker, backend, &server, true);
                     if let (Some(slot), Some(began)) = (&self.slot, self.queued) {
                         let took = now.saturating_duration_since(began);
                         slot.answered(took, worker.process.millis(now));
@@ -198,6 +200,7 @@ impl Passage {
                     return Err(Termination::new(Cause::ServerAbort, Phase::Data));
                 }
                 Err(failure) => {
+                    observe::plain_connection(worker, backend, &server, false);
                     if let Some(slot) = &self.slot {
                         slot.failed(worker.process.millis(worker.now()));
                     }
