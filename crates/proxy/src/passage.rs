@@ -4,6 +4,7 @@
 use crate::account;
 use crate::choose;
 use crate::connect::{self, ConnectFailure};
+use crate::observe;
 use crate::place;
 use crate::pool::ServerConn;
 use crate::present::{self, Told};
@@ -184,6 +185,7 @@ impl Passage {
                     sticking.store(&server, worker.process.millis(now));
                     self.connected = Some(now);
                     self.info.server_tls = connection.io.tls_info();
+                    observe::plain_connection(worker, backend, &server, true);
                     if let (Some(slot), Some(began)) = (&self.slot, self.queued) {
                         let took = now.saturating_duration_since(began);
                         slot.answered(took, worker.process.millis(now));
@@ -199,6 +201,7 @@ impl Passage {
                     return Err(Termination::new(Cause::ServerAbort, Phase::Data));
                 }
                 Err(failure) => {
+                    observe::plain_connection(worker, backend, &server, false);
                     if let Some(slot) = &self.slot {
                         slot.failed(worker.process.millis(worker.now()));
                     }
