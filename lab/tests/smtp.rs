@@ -620,3 +620,59 @@ fn a_reload_leaves_messages_under_way_alone() {
     other.ask("QUIT");
     assert_eq!((one.messages().len(), two.messages().len()), (1, 0));
 }
+
+#[test]
+fn extensions_that_are_announced_pass_and_a_server_that_does_not_believe_us_is_not_used() {
+    let (one, two) = (Mailer::start("one"), Mailer::believing("two"));
+    let (proxy, port, _log) = start(
+        "\n  smtp-extensions DSN SMTPUTF8",
+        &format!("server s 127.0.0.1:{} xclient", one.port),
+        &format!("server s 127.0.0.1:{} xclient", two.port),
+    );
+    let mut client = Talker::connect(port);
+    client.hear();
+    let hello = client.ask("EHLO c=+.example");
+    assert!(hello.ends_with("250-DSN\n250 SMTPUTF8"), "{hello}");
+    let said = client.ask("MAIL FROM:<a@b.example> SIZE=1");
+    assert_eq!(said, "555 5.5.4 parameter SIZE not offered here");
+    client.ask("MAIL FROM:<\u{e4}@b.example> SMTPUTF8 RET=HDRS ENVID=x=y");
+    let said = client.ask("RCPT TO:<\u{fc}@two.example> NOTIFY=NEVER");
+    assert_eq!(said, "250 2.1.5 two");
+    client.ask("DATA");
+    client.ask(".");
+    let told = two.messages().concat();
+    // What might end a value of XCLIENT is written by its number.
+    assert!(
+        told.contains(" HELO=c+3D+2B.example PROTO=ESMTP|"),
+        "{told}"
+    );
+    let envelope = "|MAIL FROM:<\u{e4}@b.example> SMTPUTF8 RET=HDRS ENVID=x=y|RCPT TO:<\u{fc}@two.example> NOTIFY=NEVER|";
+    assert!(told.contains(envelope), "{told}");
+    client.ask("MAIL FROM:<a@b.example>");
+    assert!(
+        client
+            .ask("RCPT TO:<x@one.example>")
+            .starts_with("451 4.4.1")
+    );
+    assert_eq!(proxy.stat("one", "s", "eresp"), "2");
+    assert!(one.messages().is_empty());
+}
+
+#[test]
+fn a_client_that_leaves_within_a_message_leaves_none_behind() {
+    let (proxy, port, log, one, _two) = two_mailers("");
+    let mut client = Talker::connect(port);
+    client.hear();
+    client.send("EHLO c.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<x@one.example>\r\nDATA\r\n");
+    for _ in 0..4 {
+        client.hear();
+    }
+    client.send("half\r\n.");
+    one.wait_for("half");
+    drop(client);
+    let line = log.line("one/s");
+    assert!(line.contains(" CD "), "{line}");
+    proxy.wait_for("one", "s", "scur", "0");
+    assert!(one.messages().is_empty());
+    assert_eq!(proxy.stat("one", "s", "cli_abrt"), "1");
+}
