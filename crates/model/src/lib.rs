@@ -60,7 +60,7 @@ pub use stick::{ServerKey, StickRule, StickStore, StickTable, Stored};
 pub use timeouts::Timeouts;
 
 pub use users::{Password, User, UserList};
-pub use vrrp::{PeerKey, Script, SyncSessions, Track, Tracked, VirtualAddress, Vrrp};
+pub use vrrp::{PeerKey, Script, SyncSessions, Track, Tracked, VirtualAddress, VirtualRoute, Vrrp};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
