@@ -13,6 +13,7 @@ mod keeper;
 mod keywords;
 mod life;
 mod master;
+mod memory;
 mod pages;
 mod replicas;
 mod run;

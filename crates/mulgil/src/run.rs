@@ -5,6 +5,7 @@ use crate::control::{self, Bound, Control};
 use crate::handover;
 use crate::keeper::{self, Keeper};
 use crate::life::{Life, Signals};
+use crate::memory;
 use crate::pages::Pages;
 use crate::vrrp::VirtualAddresses;
 use crate::world::{self, wall_now};
@@ -512,6 +513,7 @@ pub fn serve(
             .stats_timeout
             .unwrap_or(Duration::from_secs(10)),
     });
+    memory::forget_the_start();
     let ended = runtime.block_on(async {
         for bound in control {
             tokio::task::spawn_local(control::serve(bound, Rc::clone(&conversations)));

@@ -117,6 +117,17 @@ pub struct StreamInfo {
     pub overrides: Overrides,
     /// What a client of `mode smtp` has said.
     pub smtp: Option<Box<SmtpInfo>>,
+    /// What a client of `mode ftp` has said.
+    pub ftp: Option<Box<FtpInfo>>,
+}
+
+/// What a client of FTP has said so far, for rules and logs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FtpInfo {
+    /// The name in `USER`.
+    pub user: Box<[u8]>,
+    /// Whether its data connections are protected (`PROT P`).
+    pub protected: bool,
 }
 
 /// What a client of SMTP has said so far (RFC 5321), for rules and logs.

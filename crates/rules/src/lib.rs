@@ -34,8 +34,8 @@ pub use acl::Acls;
 pub use action::{LogLevelChange, Redirect, Reply, Rule, RuleSet, Service, Silence, Verdict, run};
 pub use condition::Cond;
 pub use ctx::{
-    Ctx, Facts, Inspection, LogFacts, NoFacts, SessionInfo, SmtpInfo, StreamInfo, TcpInfo, Timeout,
-    Timers, TlsInfo, Wall, random,
+    Ctx, Facts, FtpInfo, Inspection, LogFacts, NoFacts, SessionInfo, SmtpInfo, StreamInfo, TcpInfo,
+    Timeout, Timers, TlsInfo, Wall, random,
 };
 pub use date::{Zone, log_date, strftime};
 pub use error::{ParseError, nearest};

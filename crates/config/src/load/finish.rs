@@ -58,6 +58,7 @@ impl Loader<'_> {
             self.check_intervals(draft);
             self.fit_mode(draft);
             self.fit_sockets(draft);
+            self.fit_ftp(draft);
             self.fit_smtp(draft);
             self.check_effects(draft);
             number(draft.front.binds.iter_mut().map(|b| &mut b.id), 1);

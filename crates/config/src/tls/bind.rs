@@ -300,7 +300,7 @@ pub static BIND_TLS_WORDS: &[TlsWord<BindDraft>] = &[
         "starttls",
         "",
         "",
-        "TLS is offered to clients of SMTP by STARTTLS (RFC 3207)",
+        "TLS when a client asks for it: STARTTLS of SMTP (RFC 3207), AUTH TLS of FTP (RFC 4217)",
         |d, _, _| {
             d.offered = true;
             Ok(())
