@@ -66,6 +66,8 @@ pub struct BindOptions {
     pub proto: Option<Arc<str>>,
     /// `proto tcp|udp|any`, in packet mode.
     pub transport: Option<crate::Transport>,
+    /// `vlan N`, in packet mode: the VLAN that the address is in.
+    pub vlan: Option<u16>,
     /// `process`/`thread`/`shards` words, kept as written: any worker may accept.
     pub thread: Option<Arc<str>>,
 }

@@ -220,6 +220,9 @@ pub async fn open(
         Poll::Pending
     })
     .await?;
+    if let Transport::Tls(tls) = &mut io {
+        tls.note(told.sni.as_deref());
+    }
     let connection = ServerConn {
         io,
         target,

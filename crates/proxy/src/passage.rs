@@ -183,6 +183,7 @@ impl Passage {
                     let now = worker.now();
                     sticking.store(&server, worker.process.millis(now));
                     self.connected = Some(now);
+                    self.info.server_tls = connection.io.tls_info();
                     if let (Some(slot), Some(began)) = (&self.slot, self.queued) {
                         let took = now.saturating_duration_since(began);
                         slot.answered(took, worker.process.millis(now));

@@ -101,6 +101,8 @@ pub struct StreamInfo {
     pub server: Option<Arc<str>>,
     /// The server's number.
     pub server_id: u32,
+    /// What the handshake with the server agreed on.
+    pub server_tls: Option<Arc<TlsInfo>>,
     /// Whether the session had a request before this one.
     pub follows: bool,
     /// `set-priority-class`, -2047 to 2047.

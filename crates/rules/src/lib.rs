@@ -119,7 +119,7 @@ pub mod hash {
 pub mod table {
     pub use crate::action::actions;
     pub use crate::convert::converters;
-    pub use crate::fetch::{acl_names, fetches};
+    pub use crate::fetch::{Layer, acl_alias, acl_names, fetches};
     pub use crate::tags::TAGS;
 }
 
