@@ -284,7 +284,7 @@ async fn reach(
             }
             Err(failure) => {
                 if let Some(slot) = &session.slot {
-                    slot.failed(worker.process.millis(worker.now()));
+                    slot.failed(worker.millis());
                 }
                 counters.econ.add(1);
                 backend.counters().of(worker.id).econ.add(1);
@@ -320,7 +320,7 @@ fn sticking(worker: &Worker, client: &Client, backend: &Backend, info: &StreamIn
         return Sticking::default();
     }
     let generation = worker.generation();
-    let now_ms = worker.process.millis(worker.now());
+    let now_ms = worker.millis();
     place::with_ctx(worker, client, info, |cx| {
         let read = |when| stick::read(backend, &generation, cx, now_ms, when, false);
         let mut found = read(StickStore::Request);
@@ -367,7 +367,7 @@ fn finish(worker: &Worker, client: &mut Client, session: &Session, ended: Termin
         }
     }
     worker.process.counters.of(worker.id).bytes_out.add(sent);
-    let now = worker.process.millis(worker.now());
+    let now = worker.millis();
     client.tracked.passed(received, sent, now);
     if let Some(backend) = backend {
         backend.sessions().leave();
