@@ -383,4 +383,4 @@ impl Pipe {
 }
 
 /// What one splice may move at most, bytes.
-pub const PIPE_SIZE: usize = 1024 * 1024;
+pub const PIPE_SIZE: usize = 512 * 1024;
