@@ -49,6 +49,8 @@ fn settings() -> StickTable {
         nopurge: false,
         server_key: ServerKey::Name,
         stores: Vec::new(),
+        peers: None,
+        follows: false,
     };
     settings.store(Stored::plain(Data::ConnCur));
     settings.store(Stored {

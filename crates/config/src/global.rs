@@ -3,10 +3,11 @@
 use crate::bind;
 use crate::diag::Fault;
 use crate::draft::{Bases, Line};
+use crate::keyword::near;
 use crate::removed;
 use crate::source::DefaultPath;
 use crate::units;
-use model::Global;
+use model::{Global, PacketAttach};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -385,6 +386,16 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         Ok(())
     }),
     keyword!(
+        "unix-bind",
+        "[prefix P] [mode M] [user U|uid N] [group G|gid N]",
+        "prefix /run/site- mode 660",
+        "what all UNIX sockets of 'bind' have",
+        |r, l| {
+            r.bases.unix_bind = crate::bind::unix_bind(l)?;
+            Ok(())
+        }
+    ),
+    keyword!(
         "node",
         "NAME",
         "one",
@@ -680,6 +691,18 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         }
     ),
     keyword!(
+        "tune.peers.max-updates-at-once",
+        "N",
+        "200",
+        "entries of stick tables that are told to a peer in one go",
+        |r, l| {
+            l.exactly(1, "a number")?;
+            let most = l.map(0, crate::units::number(l.arg(0), 1, 1 << 20))?;
+            r.global.tuning.peer_updates = most as u32;
+            Ok(())
+        }
+    ),
+    keyword!(
         "max-spread-checks",
         "TIME",
         "2s",
@@ -776,6 +799,26 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         }
     ),
     keyword!(
+        "tune.ssl.capture-cipherlist-size",
+        "SIZE",
+        "96",
+        "bytes kept of the lists in a client's hello, for ssl_fc_cipherlist_bin and its like",
+        |r, l| {
+            r.bases.tls.bind.capture = size(l, 0, 1 << 16)?;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tune.ssl.capture-buffer-size",
+        "SIZE",
+        "96",
+        "bytes kept of the lists in a client's hello, for ssl_fc_cipherlist_bin and its like",
+        |r, l| {
+            r.bases.tls.bind.capture = size(l, 0, 1 << 16)?;
+            Ok(())
+        }
+    ),
+    keyword!(
         "tune.ssl.cachesize",
         "N",
         "20000",
@@ -792,6 +835,25 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "sessions that 'mode packet' remembers at most; 1 million when not set",
         |r, l| {
             r.global.tuning.packet_flows = num(l, 1, 16 << 20)? as u32;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tune.packet.attach",
+        "auto|xdp|tcx|clsact",
+        "auto",
+        "where the programs of 'mode packet' stand: 'auto' is the driver where that is right, else behind it",
+        |r, l| {
+            r.global.tuning.packet_attach = match l.arg(0) {
+                "auto" => PacketAttach::Auto,
+                "xdp" => PacketAttach::Xdp,
+                "tcx" => PacketAttach::Tcx,
+                "clsact" => PacketAttach::Clsact,
+                other => {
+                    let places = ["auto", "xdp", "tcx", "clsact"];
+                    return l.fail(0, near("place for programs", other, &places));
+                }
+            };
             Ok(())
         }
     ),
@@ -911,7 +973,6 @@ pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
     "tune.maxpollevents",
     "tune.memory.hot-size",
     "tune.pattern.cache-size",
-    "tune.peers.max-updates-at-once",
     "tune.pipesize",
     "tune.pool-high-fd-ratio",
     "tune.pool-low-fd-ratio",
@@ -960,8 +1021,6 @@ pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
     "tune.sndbuf.client",
     "tune.sndbuf.frontend",
     "tune.sndbuf.server",
-    "tune.ssl.capture-buffer-size",
-    "tune.ssl.capture-cipherlist-size",
     "tune.ssl.certificate-compression",
     "tune.ssl.default-dh-param",
     "tune.ssl.force-private-cache",

@@ -4,6 +4,7 @@
 mod before;
 mod orders;
 mod peers;
+mod step;
 
 use crate::check::{Refusal, check};
 use crate::door::{Door, Inheritance};
@@ -17,7 +18,10 @@ use crate::service::{Command, Say};
 use crate::socket::{Ear, Frames, Heard};
 use crate::track::{Tracker, Watch, weigh};
 use model::Vrrp;
+use state::Replication;
+use std::collections::BTreeMap;
 use std::io::Read;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -46,6 +50,11 @@ pub struct Running {
     calls: Calls,
     guardian: Option<Guardian>,
     watch: Box<dyn Watch>,
+    replication: Arc<Replication>,
+    /// Addresses whose sessions are kept alike, and whether they are served here.
+    roles: BTreeMap<IpAddr, bool>,
+    /// When the statistics were told last, and of which states.
+    shown: Option<(Instant, Vec<State>)>,
     say: Say,
 }
 
@@ -56,6 +65,7 @@ impl Running {
         replaces: bool,
         sections: Vec<Arc<Vrrp>>,
         watch: Box<dyn Watch>,
+        replication: Arc<Replication>,
         say: Say,
     ) -> Result<Running, String> {
         let failed = |what: &str, e: std::io::Error| {
@@ -80,6 +90,9 @@ impl Running {
             calls: Calls::default(),
             guardian: None,
             watch,
+            replication,
+            roles: BTreeMap::new(),
+            shown: None,
             say,
         };
         running.guardian = match Guardian::start() {
@@ -132,6 +145,7 @@ impl Running {
         self.open_ears();
         self.open_paths();
         self.look(now);
+        self.follow_copies(now);
         // Those that are new begin when it is known how they are.
         for member in &mut self.router.members {
             if !member.machine.is_running() {
@@ -292,9 +306,11 @@ impl Running {
             if self.ask_due().is_some_and(|at| at <= now) {
                 self.ask_peers(now);
             }
+            self.follow_copies(now);
             self.router.tick(now);
             self.act(now);
             self.make_will();
+            self.show(now);
             if let Some(wrong) = self.calls.step(now) {
                 (self.say)(&format!("warning: vrrp: {wrong}"));
             }
@@ -312,6 +328,7 @@ impl Running {
             self.router.deadline(),
             self.look_due(),
             self.ask_due(),
+            self.copies_due(now),
             self.calls.deadline(now),
         ];
         let next = deadlines.into_iter().flatten().min();
@@ -417,15 +434,14 @@ impl Running {
             instance.vrrp.vrid,
             why.words()
         );
-        if !instance.may_say(&line, now) {
-            return;
+        let name = Arc::clone(&instance.vrrp.name);
+        let line = match active {
+            true => format!("error: vrrp {name}: {line}; two routers are active now"),
+            false => format!("warning: vrrp {name}: {line}"),
+        };
+        if instance.may_say(&line, now) {
+            (self.say)(&line);
         }
-        let name = &instance.vrrp.name;
-        (self.say)(&if active {
-            format!("error: vrrp {name}: {line}; two routers are active now")
-        } else {
-            format!("warning: vrrp {name}: {line}")
-        });
     }
 
     /// What is to be done if this process dies.
@@ -452,6 +468,7 @@ impl Running {
                 self.act_one(at, action, now);
             }
         }
+        self.publish(now);
     }
 
     fn act_one(&mut self, at: usize, action: Action, now: Instant) {

@@ -50,10 +50,14 @@ pub struct Tuning {
     pub maxrewrite: usize,
     /// `tune.packet.flows`: sessions that the packet plane remembers at most.
     pub packet_flows: u32,
+    /// `tune.packet.attach`.
+    pub packet_attach: crate::PacketAttach,
     /// `tune.http.maxhdr`.
     pub http_maxhdr: usize,
     /// `tune.vars.*-max-size`, bytes.
     pub vars: rules::VarLimits,
+    /// `tune.peers.max-updates-at-once`.
+    pub peer_updates: u32,
     /// `tune.max-checks-per-thread`; 0 is no limit.
     pub max_checks: u32,
     /// `spread-checks`, percent.
@@ -79,12 +83,14 @@ pub struct Tuning {
 impl Default for Tuning {
     fn default() -> Self {
         Tuning {
+            peer_updates: 200,
             max_checks: 0,
             spread_checks: 0,
             max_spread_checks: None,
             bufsize: 16384,
             maxrewrite: 1024,
             packet_flows: 1_000_000,
+            packet_attach: crate::PacketAttach::Auto,
             http_maxhdr: 101,
             vars: rules::VarLimits::default(),
             http_logurilen: 1024,

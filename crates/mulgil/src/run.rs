@@ -10,7 +10,7 @@ use crate::pages::Pages;
 use crate::vrrp::VirtualAddresses;
 use crate::world::{self, wall_now};
 use config::{LoadRequest, Severity, Source};
-use model::Config;
+use model::{Address, Config, Host, PortSpec};
 use proxy::{Listeners, Services, Tag, WorkerSetup};
 use rules::{Ctx, NoTrace, SessionInfo, StreamInfo, Vars, Wall};
 use state::Process;
@@ -94,10 +94,50 @@ pub fn load(args: &Args, source: &dyn Source, lists: Option<Arc<rules::PatternLi
         config = None;
     }
     eprint!("{said}");
+    let mut env = loaded.env;
+    if let Some(config) = &config {
+        let sockets = config.global.stats_sockets.iter();
+        let names: Vec<String> = sockets.map(|s| written(&s.address)).collect();
+        if !names.is_empty() {
+            env.insert("HAPROXY_CLI".into(), names.join(";"));
+        }
+    }
+    if let Some(address) = args.master_socket.as_deref().filter(|_| args.master) {
+        // Words behind the address are for the socket.
+        let address = address.split(',').next().unwrap_or(address);
+        let typed = if address.starts_with('/') {
+            "unix@"
+        } else {
+            ""
+        };
+        env.insert("HAPROXY_MASTER_CLI".into(), format!("{typed}{address}"));
+    }
     Read {
         config,
-        env: loaded.env.into_iter().collect(),
+        env: env.into_iter().collect(),
         said,
+    }
+}
+
+/// An address in the form that names its family.
+fn written(address: &Address) -> String {
+    match address {
+        Address::Unix { path, .. } => format!("unix@{path}"),
+        Address::Abstract { name, .. } => format!("abns@{name}"),
+        Address::Fd(fd) => format!("fd@{fd}"),
+        Address::Inet { host, port, .. } => {
+            let port = match port {
+                PortSpec::Fixed(port) => *port,
+                _ => 0,
+            };
+            match host {
+                Host::Any => format!("ipv4@0.0.0.0:{port}"),
+                Host::Any6 => format!("ipv6@[::]:{port}"),
+                Host::Ip(ip) if ip.is_ipv4() => format!("ipv4@{ip}:{port}"),
+                Host::Ip(ip) => format!("ipv6@[{ip}]:{port}"),
+                Host::Name(name) => format!("{name}:{port}"),
+            }
+        }
     }
 }
 
@@ -259,6 +299,7 @@ pub fn set_variables(process: &Arc<Process>, config: &Config, wall: Wall) {
             req: None,
             res: None,
             req_body: &[],
+            res_body: &[],
             captures: [&[], &[]],
             vars: &vars,
             facts: &view,
@@ -303,9 +344,15 @@ pub fn open_packets(config: &Config) -> Option<packet::Plane> {
         .ok()
 }
 
-/// Sets it to work.
-pub fn start_packets(plane: packet::Plane, process: &Arc<Process>) -> Option<packet::Runner> {
-    packet::Runner::start(plane, Arc::clone(process))
+/// Sets it to work; with what copies its sessions to other machines.
+pub fn start_packets(
+    mut plane: packet::Plane,
+    process: &Arc<Process>,
+) -> Option<(packet::Runner, packet::Copies)> {
+    let copies = plane.copies(process);
+    let runner = packet::Runner::start(plane, Arc::clone(process));
+    runner
+        .and_then(|runner| Ok((runner, copies?)))
         .map_err(|e| eprintln!("error: 'mode packet' is not served: {e}"))
         .ok()
 }
@@ -370,7 +417,10 @@ pub fn serve(
         descriptors,
         wall_now(),
         Instant::now(),
-        world::facts(env.iter().cloned().collect()),
+        state::Machine {
+            replaces: !args.finish.is_empty() || !args.terminate.is_empty(),
+            ..world::facts(env.iter().cloned().collect())
+        },
     );
     let sent = config.global.log_send_hostname.as_ref().map(|name| {
         if name.is_empty() {
@@ -431,6 +481,8 @@ pub fn serve(
     set_variables(&process, &config, process.started);
     restore_states(&process, &states, process.start);
     let packets = plane.and_then(|plane| start_packets(plane, &process));
+    let (packets, copies) = packets.unzip();
+    vrrp.synchronise(copies)?;
     let engine = proxy::start_workers(setup, &listeners)
         .map_err(|e| format!("cannot start workers: {e}"))?;
     let rosters = engine.rosters();

@@ -13,9 +13,11 @@ inline_always void count(u32 event)
 		*n += 1;
 }
 
+/* The second of the monotonic clock. A division of 64 bits would cost every packet; this is late by less than
+ * a second in ten years. */
 inline_always u32 now(void)
 {
-	return ktime_coarse_ns() / 1000000000;
+	return (ktime_coarse_ns() >> 26) * 144115188 >> 31;
 }
 
 /* The key of the other direction, as its packets come. */
@@ -25,8 +27,9 @@ inline_always void reverse_key(const struct flow *f, u8 proto, struct flow_key *
 	copy16(key->dst, f->src);
 	key->sport = f->dport;
 	key->dport = f->sport;
+	key->vlan = f->hop.vlan;
 	key->proto = proto;
-	key->pad[0] = key->pad[1] = key->pad[2] = 0;
+	key->pad = 0;
 }
 
 /* A session of its server less; each ends once. */
@@ -39,8 +42,40 @@ inline_always void uncount(struct flow *f)
 		__sync_fetch_and_sub(n, 1);
 }
 
+/* Tells user space of a session, if another machine is to know. */
+out_of_line int tell(const struct flow_key *key, const struct flow *f, u32 over)
+{
+	u32 zero = 0;
+	struct settings *set = map_lookup(&settings, &zero);
+	if (!set || !(set->flags & SETTING_TELL) || !key || !f)
+		return 0;
+	struct news *n = ring_reserve(&news, sizeof(*n), 0);
+	if (!n) {
+		u32 *lost = map_lookup(&news_lost, &zero);
+		if (lost)
+			__sync_fetch_and_add(lost, 1);
+		return 0;
+	}
+	n->key = *key;
+	n->flow = *f;
+	n->over = over;
+	ring_submit(n, RING_NO_WAKEUP);
+	return 0;
+}
+
+/* A session that came from another machine counts here from its first packet on. */
+out_of_line int adopt(struct flow *f)
+{
+	if (!f || __sync_fetch_and_or(&f->state, FLOW_COUNTED) & FLOW_COUNTED)
+		return 0;
+	u32 *n = map_lookup(&live, &f->server);
+	if (n)
+		__sync_fetch_and_add(n, 1);
+	return 0;
+}
+
 /* FIN and RST, which are rare: the other direction is told. */
-out_of_line int end_of_side(struct flow *f, u8 proto, u8 tcp)
+out_of_line int end_of_side(struct flow *f, const struct flow_key *key, u8 tcp)
 {
 	struct flow_key other_key;
 	u32 own = tcp & TCP_RST ? FLOW_RESET : FLOW_FIN;
@@ -50,9 +85,9 @@ out_of_line int end_of_side(struct flow *f, u8 proto, u8 tcp)
 	if (!(f->steps & STEP_ADDRESSES)) {
 		/* Answers go past us: what the client says last is the last we see. */
 		uncount(f);
-		return 0;
+		return own == FLOW_RESET ? tell(key, f, 1) : 0;
 	}
-	reverse_key(f, proto, &other_key);
+	reverse_key(f, key->proto, &other_key);
 	struct flow *other = map_lookup(&flows, &other_key);
 	if (other)
 		__sync_fetch_and_or(&other->state, theirs);
@@ -60,6 +95,10 @@ out_of_line int end_of_side(struct flow *f, u8 proto, u8 tcp)
 		uncount(f);
 		if (other)
 			uncount(other);
+		if (f->state & FLOW_FORWARD)
+			tell(key, f, 1);
+		else if (other)
+			tell(&other_key, other, 1);
 	}
 	return 0;
 }
@@ -73,17 +112,20 @@ inline_always int is_over(u32 state)
 inline_always void follow(struct flow *f, const struct packet *p)
 {
 	u32 second = now();
-	if (f->seen != second)
+	if (f->seen != second) {
 		f->seen = second;
-	if (p->key.proto != PROTO_TCP) {
-		if (unlikely(!(f->state & FLOW_CONFIRMED)))
-			__sync_fetch_and_or(&f->state, FLOW_CONFIRMED);
-		return;
+		if (unlikely((f->state & (FLOW_FORWARD | FLOW_COUNTED | FLOW_FIN | FLOW_PEER_FIN | FLOW_RESET)) ==
+			     FLOW_FORWARD))
+			adopt(f);
 	}
-	if (unlikely(p->tcp & (TCP_FIN | TCP_RST)))
-		end_of_side(f, p->key.proto, p->tcp);
-	else if (unlikely(!(f->state & FLOW_CONFIRMED) && !(p->tcp & TCP_SYN)))
+	if (p->key.proto == PROTO_TCP && unlikely(p->tcp & (TCP_FIN | TCP_RST))) {
+		end_of_side(f, &p->key, p->tcp);
+	} else if (unlikely(!(f->state & FLOW_CONFIRMED) && !(p->key.proto == PROTO_TCP && p->tcp & TCP_SYN))) {
 		__sync_fetch_and_or(&f->state, FLOW_CONFIRMED);
+		/* A half-open connection is not worth telling: its client tries again. */
+		if (f->state & FLOW_FORWARD && p->key.proto == PROTO_TCP)
+			tell(&p->key, f, 0);
+	}
 }
 
 /* Gives a session of full NAT its address and port: the first of the pool that no other session with
@@ -134,6 +176,7 @@ inline_always int open_flow(struct xdp_md *ctx, const struct packet *p, struct s
 	copy16(f->dst, p->key.dst);
 	f->sport = p->key.sport;
 	f->dport = p->key.dport;
+	f->hop.vlan = server->hop.vlan;
 
 	if (service->forward == FORWARD_IPIP) {
 		f->steps = STEP_ENCAP;
@@ -146,11 +189,17 @@ inline_always int open_flow(struct xdp_md *ctx, const struct packet *p, struct s
 		copy16(f->dst, server->address);
 		f->steps = STEP_ADDRESSES | STEP_TTL | STEP_DSCP;
 		f->dscp = service->dscp;
-	} else if (service->forward == FORWARD_NAT) {
+	} else if (service->forward == FORWARD_NAT || service->forward == FORWARD_BRIDGE) {
 		copy16(f->dst, server->address);
 		if (server->port && f->dport)
 			f->dport = server->port;
 		f->steps = STEP_ADDRESSES | STEP_TTL;
+		if (service->forward == FORWARD_BRIDGE) {
+			f->steps = STEP_ADDRESSES | STEP_BRIDGE;
+			/* One network: the client's VLAN, unless the server has another. */
+			if (!f->hop.vlan)
+				f->hop.vlan = p->key.vlan;
+		}
 
 		reverse_key(f, p->key.proto, &s->back_key);
 		__builtin_memset(back, 0, sizeof(*back));
@@ -164,8 +213,8 @@ inline_always int open_flow(struct xdp_md *ctx, const struct packet *p, struct s
 		/* The way back is the way it came, unless the routes say better. */
 		copy_mac(back->hop.dst, eth->src);
 		copy_mac(back->hop.src, eth->dst);
-		back->hop.vlan = p->vlan;
-		back->hop.ifindex = ctx->ingress_ifindex;
+		back->hop.vlan = p->key.vlan;
+		back->hop.ifindex = arrived_at(ctx);
 		back->epoch = ~0u;
 		if (service->pool_size) {
 			if (take_from_pool(service, &p->key, f, &s->back_key, back))
@@ -176,9 +225,10 @@ inline_always int open_flow(struct xdp_md *ctx, const struct packet *p, struct s
 				return EVENT_TABLE_FULL;
 		}
 	}
-	find_deltas(&p->key, f);
+	if (f->steps & STEP_ADDRESSES)
+		find_deltas(&p->key, f);
 	if (map_update(&flows, &p->key, f, UPDATE_ANY)) {
-		if (service->forward == FORWARD_NAT)
+		if (service->forward == FORWARD_NAT || service->forward == FORWARD_BRIDGE)
 			map_delete(&flows, &s->back_key);
 		return EVENT_TABLE_FULL;
 	}
@@ -188,5 +238,7 @@ inline_always int open_flow(struct xdp_md *ctx, const struct packet *p, struct s
 	struct traffic *t = map_lookup(&traffic, &index);
 	if (t)
 		t->sessions += 1;
+	if (p->key.proto != PROTO_TCP)
+		tell(&p->key, f, 0);
 	return -1;
 }

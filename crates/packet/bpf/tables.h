@@ -105,3 +105,57 @@ struct {
 	map_type(key, struct fragment_key);
 	map_type(value, struct ports);
 } fragments SEC(".maps");
+
+struct {
+	map_uint(type, MAP_HASH);
+	map_uint(max_entries, 1024);
+	map_type(key, u32);
+	map_type(value, struct port);
+} ports SEC(".maps");
+
+struct {
+	map_uint(type, MAP_HASH);
+	map_uint(max_entries, 4096);
+	map_type(key, struct lane);
+	map_type(value, u32);
+} lanes SEC(".maps");
+
+/* By address on the link, in the first six bytes. Only of those that talk to this machine itself. */
+struct {
+	map_uint(type, MAP_LRU_HASH);
+	map_uint(max_entries, 16384);
+	map_type(key, u64);
+	map_type(value, struct station);
+} stations SEC(".maps");
+
+/* The VLANs that servers, and the routers before them, are in. */
+struct {
+	map_uint(type, MAP_HASH);
+	map_uint(max_entries, 65536);
+	map_uint(map_flags, MAP_NO_PREALLOC);
+	map_type(key, struct address);
+	map_type(value, u32);
+} tags SEC(".maps");
+
+/* What user space tells another machine; read some hundred times a second, without being woken. */
+struct {
+	map_uint(type, MAP_RING);
+	map_uint(max_entries, 8388608);
+} news SEC(".maps");
+
+/* How many did not fit there. */
+struct {
+	map_uint(type, MAP_ARRAY);
+	map_uint(max_entries, 1);
+	map_uint(map_flags, MAP_MMAPABLE);
+	map_type(key, u32);
+	map_type(value, u32);
+} news_lost SEC(".maps");
+
+/* Neighbours that user space is to look for. */
+struct {
+	map_uint(type, MAP_HASH);
+	map_uint(max_entries, 1024);
+	map_type(key, struct wanted);
+	map_type(value, u32);
+} wanted SEC(".maps");

@@ -6,6 +6,8 @@
 
 pub mod abi;
 mod attach;
+mod copies;
+mod device;
 pub mod kernel;
 mod netlink;
 mod pins;
@@ -18,6 +20,7 @@ mod table;
 mod thread;
 mod ways;
 
+pub use copies::{Change, Copies, Look};
 pub use kernel::{Error, Sizes};
 pub use plane::{Plane, detach, is_wanted};
 pub use thread::Runner;

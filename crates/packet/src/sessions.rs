@@ -65,6 +65,12 @@ pub fn is_forward(flow: &Flow) -> bool {
     flow.state & flow_state::FORWARD != 0
 }
 
+/// Whether the programs have told of its end: it was reset, or both sides have said their last.
+pub fn is_told(flow: &Flow) -> bool {
+    let both = flow_state::FIN | flow_state::PEER_FIN;
+    flow.state & flow_state::RESET != 0 || flow.state & both == both
+}
+
 /// The key of the other direction, where answers come back this way.
 pub fn other_key(key: &FlowKey, flow: &Flow) -> Option<FlowKey> {
     let two_ways = flow.steps & step::ADDRESSES != 0 && flow.steps & step::DSCP == 0;
@@ -73,8 +79,9 @@ pub fn other_key(key: &FlowKey, flow: &Flow) -> Option<FlowKey> {
         dst: flow.src,
         sport: flow.dport,
         dport: flow.sport,
+        vlan: flow.hop.vlan,
         proto: key.proto,
-        pad: [0; 3],
+        pad: 0,
     })
 }
 

@@ -164,7 +164,7 @@ pub async fn open(
     // Whoever waits for the server's first word must not hold back the packet that opens.
     let early = client.frontend.proxy().mode == model::Mode::Http
         || !client.carry.is_empty()
-        || server.settings().tls.is_some()
+        || server.settings().tls.as_ref().is_some_and(|t| !t.offered)
         || server.settings().send_proxy.is_some();
     let io = begin(
         &target,
@@ -185,7 +185,9 @@ pub async fn open(
     let deadline = times.connect.map(|t| worker.now() + t);
     client.timer.arm(deadline);
     let abort_on_close = backend.side().abortonclose;
-    let mut io = match &server.settings().tls {
+    // TLS that is only offered begins later, in the words of the protocol.
+    let tls = server.settings().tls.clone().filter(|tls| !tls.offered);
+    let mut io = match &tls {
         None => Transport::Plain(io),
         Some(settings) => {
             Transport::to_server(io, &settings.connector, told.sni.as_deref(), &target)
@@ -218,6 +220,9 @@ pub async fn open(
         Poll::Pending
     })
     .await?;
+    if let Transport::Tls(tls) = &mut io {
+        tls.note(told.sni.as_deref());
+    }
     let connection = ServerConn {
         io,
         target,

@@ -3,7 +3,8 @@
 
 use crate::session::Client;
 use crate::stream::Stream;
-use crate::termination::Cause;
+use crate::termination::{Cause, Phase, Termination};
+use crate::transport::Transport;
 use crate::worker::Worker;
 use model::{LogFormatSpec, LogLevel};
 use rules::{Ctx, LogFacts, LogLevelChange, Timers};
@@ -34,7 +35,10 @@ pub fn stream(
         _ if side.log_separate_errors && failed => LogLevel::Err,
         _ => LogLevel::Info,
     };
-    let format = s.worker.format_of(&side.log_format);
+    let format = match &side.error_log_format {
+        Some(format) if s.unread => Arc::clone(format),
+        _ => s.worker.format_of(&side.log_format),
+    };
     let mut line = s.worker.buffer();
     let now = s.worker.wall(end);
     let side = s.frontend.side();
@@ -82,7 +86,10 @@ fn with_facts(
     let timers = Timers {
         th: ms(handshake),
         ti: ms(a.first_byte.saturating_duration_since(begun)),
-        tr_request: ms(a.complete.saturating_duration_since(a.first_byte)),
+        tr_request: match s.unread {
+            true => -1,
+            false => ms(a.complete.saturating_duration_since(a.first_byte)),
+        },
         tw: span(Some(a.complete), s.times.queued),
         tc: span(s.times.queued, s.times.connected),
         tr: span(s.times.connected, responded),
@@ -108,7 +115,7 @@ fn with_facts(
         redispatched: s.redispatched,
         srv_queue: s.queue_positions.0,
         backend_queue: s.queue_positions.1,
-        request_line: &s.request_line,
+        request_line: if s.unread { b"" } else { &s.request_line },
         cookie_captures: [
             s.captures.cookies[0].as_deref(),
             s.captures.cookies[1].as_deref(),
@@ -130,9 +137,10 @@ fn with_facts(
         session: &s.client.info,
         stream: &s.info,
         now,
-        req: Some(&mut s.request),
+        req: (!s.unread).then_some(&mut s.request),
         res: s.response.as_deref_mut(),
         req_body: &s.body,
+        res_body: &[],
         captures: [&s.captures.request, &s.captures.response],
         vars: &s.client.vars,
         facts: &view,
@@ -154,7 +162,38 @@ pub fn unborn(worker: &Worker, client: &Client, message: &str, empty: bool) {
     if silent || plain || proxy.logs.is_empty() {
         return;
     }
+    let level = if side.log_separate_errors {
+        LogLevel::Err
+    } else {
+        LogLevel::Info
+    };
     let info = &client.info;
+    if let Some(format) = &side.error_log_format {
+        let now = worker.now();
+        let since = now.saturating_duration_since(client.accepted).as_millis() as i64;
+        let facts = LogFacts {
+            request: info.accepted,
+            end: worker.wall(now),
+            timers: Some(Timers {
+                th: client.handshake.as_millis() as i64,
+                ti: -1,
+                tr_request: -1,
+                tw: -1,
+                tc: -1,
+                tr: -1,
+                td: -1,
+                ta: since,
+                tt: since,
+            }),
+            status: Some(0),
+            tls: matches!(client.io, Transport::Tls(_)),
+            actconn: worker.process.connections.now(),
+            feconn: frontend.sessions().now(),
+            termination: Termination::new(Cause::Proxy, Phase::Request).flags(*b"--"),
+            ..LogFacts::default()
+        };
+        return log_session(worker, client, None, &facts, format, level, now);
+    }
     let mut line = match info.src {
         Some(src) => format!("{}:{} [", src.ip().to_canonical(), src.port()),
         None => "unix:1 [".to_string(),
@@ -170,11 +209,6 @@ pub fn unborn(worker: &Worker, client: &Client, message: &str, empty: bool) {
     }
     line.extend_from_slice(b": ");
     line.extend_from_slice(message.as_bytes());
-    let level = if side.log_separate_errors {
-        LogLevel::Err
-    } else {
-        LogLevel::Info
-    };
     let now = worker.wall(worker.now());
     worker
         .logs
@@ -218,6 +252,7 @@ pub fn write(
         req: None,
         res: None,
         req_body: &[],
+        res_body: &[],
         captures: [&[], &[]],
         vars: told.vars,
         facts: &view,
@@ -260,6 +295,7 @@ pub struct Formats {
     http: Arc<rules::LogFormat>,
     https: Arc<rules::LogFormat>,
     clf: Arc<rules::LogFormat>,
+    smtp: Arc<rules::LogFormat>,
 }
 
 impl Default for Formats {
@@ -272,6 +308,7 @@ impl Default for Formats {
             http: parse(rules::formats::HTTP),
             https: parse(rules::formats::HTTPS),
             clf: parse(rules::formats::HTTP_CLF),
+            smtp: parse(rules::formats::SMTP),
         }
     }
 }
@@ -285,6 +322,7 @@ impl Formats {
             LogFormatSpec::Http => Arc::clone(&self.http),
             LogFormatSpec::Https => Arc::clone(&self.https),
             LogFormatSpec::HttpClf => Arc::clone(&self.clf),
+            LogFormatSpec::Smtp => Arc::clone(&self.smtp),
             LogFormatSpec::Custom(format) => Arc::clone(format),
         }
     }

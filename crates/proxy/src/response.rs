@@ -6,6 +6,7 @@ use crate::stream::{Halt, Stream};
 use crate::termination::{Cause, Phase, Termination};
 use http::framing::{self, Body};
 use http::{Head, Known, Version};
+use model::LogLevel;
 use rules::action::{Effects, run};
 use rules::{NoTrace, Rule, Verdict};
 use std::sync::Arc;
@@ -31,23 +32,100 @@ pub fn judge(stream: &mut Stream<'_>, framed: &framing::Response) -> Result<(), 
     }
     crate::observe::response(stream, Some(status));
     account::response_judged(stream, status);
+    account::server_answered(stream, status);
     account::capture_response(stream);
     stream.client.vars.borrow_mut().begin_response();
     let backend = stream.backend.as_ref().map(|b| Arc::clone(b.proxy()));
     let frontend = Arc::clone(stream.frontend.proxy());
     let same = backend.as_ref().is_some_and(|b| Arc::ptr_eq(b, &frontend));
     if let Some(proxy) = &backend {
+        content_rules(stream, proxy)?;
         response_rules(stream, &proxy.http_response)?;
     }
     if !same {
         response_rules(stream, &frontend.http_response)?;
     }
+    refuse_cacheable(stream)?;
     crate::stick::response(stream);
     crate::persistence::write(stream);
     after_response(stream);
     stream.down.encoder = crate::compress::begin(stream, framed.body);
     finish_head(stream);
     Ok(())
+}
+
+/// `tcp-response content`. The response is there, so that nothing has to be waited for.
+fn content_rules(stream: &mut Stream<'_>, proxy: &model::Proxy) -> Result<(), Halt> {
+    let rules = &proxy.tcp_response_content;
+    if rules.is_empty() {
+        return Ok(());
+    }
+    let mut effects = Effects::default();
+    let verdict = run(rules, 0, &mut ctx!(stream), &mut effects, &mut NoTrace);
+    stream.take_effects(effects, true);
+    match verdict {
+        Verdict::Reject | Verdict::Deny(_) => {
+            account::response_denied(stream);
+            let ended = Termination::new(Cause::Proxy, Phase::Headers);
+            Err(Halt::Silent(ended))
+        }
+        Verdict::CloseServer => {
+            stream.server_close = true;
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `option checkcache`: a cookie of the server's must not come to many clients.
+fn refuse_cacheable(stream: &mut Stream<'_>) -> Result<(), Halt> {
+    let Some(backend) = stream.backend.as_ref().filter(|b| b.side().check_cache) else {
+        return Ok(());
+    };
+    let head = stream.response.as_ref();
+    if !head.is_some_and(|head| shares_cookie(stream.request.method(), head)) {
+        return Ok(());
+    }
+    let proxy = backend.proxy();
+    let message = format!(
+        "Blocking cacheable cookie in response from instance {}, server {}.",
+        backend.name,
+        stream.info.server.as_deref().unwrap_or("<NOSRV>")
+    );
+    let (worker, tag) = (stream.worker, proxy.log_tag.as_deref());
+    let now = worker.wall(worker.now());
+    worker
+        .logs
+        .send(&proxy.logs, tag, LogLevel::Alert, now, message.as_bytes());
+    account::response_denied(stream);
+    let ended = Termination::new(Cause::Proxy, Phase::Headers);
+    Err(Halt::Answer(Answer::error(502), ended))
+}
+
+/// Whether a cache between us and the clients may keep the response with its cookie (manual, `option
+/// checkcache`).
+fn shares_cookie(method: &[u8], head: &Head) -> bool {
+    if head.known(Known::SetCookie).next().is_none() {
+        return false;
+    }
+    if head.has_token(b"pragma", b"no-cache") {
+        return false;
+    }
+    let mut public = false;
+    for item in head.items(b"cache-control") {
+        let item = item.to_ascii_lowercase();
+        match &item[..] {
+            b"private" | b"no-store" | b"max-age=0" | b"s-maxage=0" | b"no-cache" => return false,
+            item if item.starts_with(b"no-cache=\"set-cookie") => return false,
+            b"public" => public = true,
+            _ => {}
+        }
+    }
+    let keeps = matches!(
+        head.status(),
+        200 | 203 | 204 | 206 | 300 | 301 | 404 | 405 | 410 | 414 | 501
+    );
+    public || keeps && matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE")
 }
 
 fn response_rules(stream: &mut Stream<'_>, rules: &[Rule]) -> Result<(), Halt> {
@@ -80,6 +158,7 @@ fn response_rules(stream: &mut Stream<'_>, rules: &[Rule]) -> Result<(), Halt> {
         }
         Verdict::Continue
         | Verdict::Allow
+        | Verdict::CloseServer
         | Verdict::Tarpit(_)
         | Verdict::Resolve { .. }
         | Verdict::Service(_)
@@ -108,6 +187,11 @@ pub fn after_response(stream: &mut Stream<'_>) {
 pub fn finish_head(stream: &mut Stream<'_>) {
     let client_is_old = stream.request.version() == Version::Http10;
     let close = stream.client_close;
+    // A browser that speaks to a proxy looks for a field of its own.
+    let name: &[u8] = match stream.frontend.proxy().http.proxy_header && stream.means_a_proxy() {
+        true => b"Proxy-Connection",
+        false => b"Connection",
+    };
     let Some(head) = stream.response.as_mut() else {
         return;
     };
@@ -115,9 +199,9 @@ pub fn finish_head(stream: &mut Stream<'_>) {
     if head.status() == 101 {
         head.append(b"Connection", b"upgrade");
     } else if close {
-        head.append(b"Connection", b"close");
+        head.append(name, b"close");
     } else if client_is_old || head.version() == Version::Http10 {
-        head.append(b"Connection", b"keep-alive");
+        head.append(name, b"keep-alive");
     }
     if stream.frontend.proxy().http.recase_to_client {
         crate::request::recase(head, &stream.generation.config);
@@ -157,3 +241,39 @@ const PROTECTED: [&[u8]; 8] = [
     b"transfer-encoding",
     b"x-forwarded-for",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_is_shared_only_where_a_cache_may_keep_it() {
+        for (method, status, field, shared) in [
+            ("GET", 200, "", true),
+            ("GET", 404, "", true),
+            ("GET", 302, "", false),
+            ("POST", 200, "", false),
+            ("POST", 302, "Public", true),
+            ("GET", 200, "max-age=10", true),
+            ("GET", 200, "max-age=0", false),
+            ("GET", 200, "s-maxage=0", false),
+            ("GET", 200, "no-store", false),
+            ("GET", 200, "No-Cache", false),
+            ("GET", 200, "no-cache=\"Set-Cookie\"", false),
+            ("GET", 200, "no-cache=\"x\"", true),
+            ("GET", 200, "public, private", false),
+        ] {
+            let mut head = Head::default();
+            head.start_response(Version::Http11, status, b"x");
+            head.append(b"set-cookie", b"a=b");
+            head.append(b"cache-control", field.as_bytes());
+            assert_eq!(
+                shares_cookie(method.as_bytes(), &head),
+                shared,
+                "{method} {status} {field}"
+            );
+            head.remove(b"set-cookie");
+            assert!(!shares_cookie(method.as_bytes(), &head));
+        }
+    }
+}

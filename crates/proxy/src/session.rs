@@ -8,7 +8,7 @@ use crate::stream::{self, Next};
 use crate::timer::Timer;
 use crate::transport::Transport;
 use crate::worker::Worker;
-use crate::{malformed, pool::ServerConn, prelude, reply, tcp};
+use crate::{malformed, pool::ServerConn, prelude, reply, smtp, tcp};
 use http::{Head, h1};
 use rules::{SessionInfo, Vars};
 use state::Frontend;
@@ -130,10 +130,10 @@ impl Session {
     pub fn new(worker: &Rc<Worker>, client: Box<Client>) -> Session {
         let worker = Rc::clone(worker);
         let prelude = client.accept_proxy || matches!(client.io, Transport::Tls(_));
-        let state = if prelude || client.frontend.proxy().mode == model::Mode::Tcp {
-            State::Busy(Box::pin(enter(Rc::clone(&worker), client, prelude)))
-        } else {
-            State::waiting(client)
+        let http = client.frontend.proxy().mode == model::Mode::Http;
+        let state = match http && !prelude {
+            true => State::waiting(client),
+            false => State::Busy(Box::pin(enter(Rc::clone(&worker), client, prelude))),
         };
         Session { worker, state }
     }
@@ -180,15 +180,16 @@ impl Future for Session {
     }
 }
 
-/// What comes before the first request, and all of a session in TCP mode.
+/// What comes before the first request, and all of a session in the other modes.
 async fn enter(worker: Rc<Worker>, mut client: Box<Client>, prelude: bool) -> Option<Box<Client>> {
     if prelude && !Box::pin(prelude::run(&worker, &mut client)).await {
         return None;
     }
-    if client.frontend.proxy().mode != model::Mode::Tcp {
-        return Some(client);
+    match client.frontend.proxy().mode {
+        model::Mode::Tcp => tcp::run(&worker, &mut client).await,
+        model::Mode::Smtp => Box::pin(smtp::run(&worker, &mut client)).await,
+        _ => return Some(client),
     }
-    tcp::run(&worker, &mut client).await;
     close(&worker, &mut client).await;
     None
 }

@@ -23,6 +23,8 @@ pub struct TlsStream {
     ended: bool,
     /// The peer has been told of our end.
     told: bool,
+    /// What was agreed on, once noted.
+    noted: Option<Arc<rules::TlsInfo>>,
 }
 
 enum State {
@@ -99,6 +101,7 @@ impl TlsStream {
             out: Vec::new(),
             ended: false,
             told: false,
+            noted: None,
         }
     }
 
@@ -128,6 +131,11 @@ impl TlsStream {
                         let connection =
                             Connection::accept(choice).map_err(|_| HandshakeError::Refused)?;
                         *greeting = hello;
+                        let bytes = acceptor.capture();
+                        if let Some(hello) = greeting.as_mut().filter(|_| bytes > 0) {
+                            let offers = ::tls::offers(&self.incoming);
+                            hello.offers = offers.map(|o| Box::new(o.within(bytes)));
+                        }
                         self.state = State::Open(Box::new(connection));
                         self.work()?;
                         continue;
@@ -197,6 +205,20 @@ impl TlsStream {
             State::Open(connection) => Some(connection.agreed()),
             State::Greeting(_) => None,
         }
+    }
+
+    /// Keeps for rules what the handshake with a server of that name agreed on.
+    pub fn note(&mut self, name: Option<&str>) {
+        self.noted = self.agreed().map(|agreed| {
+            let mut told = info(None, agreed);
+            told.sni = name.map(str::to_string);
+            Arc::new(told)
+        });
+    }
+
+    /// What was kept.
+    pub fn noted(&self) -> Option<Arc<rules::TlsInfo>> {
+        self.noted.clone()
     }
 
     /// See [`crate::transport::Transport::poll_read`].
@@ -343,8 +365,10 @@ impl Drop for TlsStream {
 
 /// The greeting's facts and what was agreed on, for rules and logs.
 pub fn info(hello: Option<Hello>, agreed: Agreed) -> rules::TlsInfo {
+    let hello = hello.unwrap_or_default();
     rules::TlsInfo {
-        sni: hello.and_then(|h| h.sni),
+        sni: hello.sni,
+        offers: hello.offers,
         version: agreed.version,
         cipher: agreed.cipher,
         key_bits: agreed.key_bits,

@@ -6,6 +6,8 @@ use ::tls::{Connector, PeerName};
 use state::Target;
 use std::io::{self, IoSlice};
 use std::net::Ipv4Addr;
+use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 /// One peer's byte stream.
@@ -24,12 +26,31 @@ impl Transport {
         sni: Option<&str>,
         target: &Target,
     ) -> Result<Transport, HandshakeError> {
-        let name = match (sni, target) {
-            (Some(name), _) => PeerName::Name(name),
-            (None, Target::Tcp { ip, .. }) => PeerName::Address(*ip),
-            (None, _) => PeerName::Address(Ipv4Addr::LOCALHOST.into()),
-        };
+        let name = server_name(sni, target);
         TlsStream::connect(io, connector, &name).map(|tls| Transport::Tls(Box::new(tls)))
+    }
+
+    /// Has TLS begin on a plain connection whose bytes so far have all been read. An error means
+    /// that the system has no descriptor left; the connection is as it was.
+    pub fn begin_tls<E>(
+        &mut self,
+        begin: impl FnOnce(Io) -> Result<TlsStream, E>,
+    ) -> io::Result<Result<(), E>> {
+        let Transport::Plain(io) = self else {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        };
+        // Something must stand in its place while it changes hands.
+        let placeholder = Io::new(UnixDatagram::unbound()?.into());
+        let taken = std::mem::replace(io, placeholder);
+        Ok(begin(taken).map(|tls| *self = Transport::Tls(Box::new(tls))))
+    }
+
+    /// What a handshake with a server agreed on.
+    pub fn tls_info(&self) -> Option<Arc<rules::TlsInfo>> {
+        match self {
+            Transport::Plain(_) => None,
+            Transport::Tls(tls) => tls.noted(),
+        }
     }
 
     /// Ready when the connection is made, what must come first is sent, and the TLS handshake is
@@ -111,5 +132,14 @@ impl Transport {
             Transport::Plain(io) => io.is_quiet(),
             Transport::Tls(tls) => tls.is_quiet(),
         }
+    }
+}
+
+/// What a server's certificate must be for.
+pub fn server_name<'a>(sni: Option<&'a str>, target: &Target) -> PeerName<'a> {
+    match (sni, target) {
+        (Some(name), _) => PeerName::Name(name),
+        (None, Target::Tcp { ip, .. }) => PeerName::Address(*ip),
+        (None, _) => PeerName::Address(Ipv4Addr::LOCALHOST.into()),
     }
 }

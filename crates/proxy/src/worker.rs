@@ -11,7 +11,7 @@ use crate::roster::{Roster, Rosters};
 use crate::service::Services;
 use crate::session::{Client, Session};
 use crate::timer::Timers;
-use crate::{check, names, reactor};
+use crate::{check, names, peers, reactor};
 use http::Head;
 use rules::Wall;
 use state::{Generation, Process, SessionFacts, Which};
@@ -50,6 +50,8 @@ pub struct Worker {
     pub roster: Roster,
     /// What sessions of datagrams share.
     pub datagrams: crate::udp::Shared,
+    /// Conversations with peers.
+    pub peers: crate::peers::Talks,
     /// State of the random generator that `rand` and `random` draw from.
     pub rng: Cell<u64>,
     /// The time of this poll, once it has been asked for.
@@ -107,6 +109,7 @@ impl Worker {
             sessions: Cell::new(0),
             roster: Roster::default(),
             datagrams: crate::udp::Shared::default(),
+            peers: crate::peers::Talks::default(),
             rng: Cell::new(seed | 1),
             clock: Cell::new((now, wall_now())),
             formats: Formats::default(),
@@ -384,6 +387,7 @@ async fn run(
     tokio::task::spawn_local(check::run(Rc::clone(&worker)));
     if id == 0 {
         tokio::task::spawn_local(names::run(Rc::clone(&worker)));
+        tokio::task::spawn_local(peers::run(Rc::clone(&worker)));
     }
     let mut accepting = listen::accept_all(&worker, &doors, &listeners);
     // Kept here, a socket that is taken away later would stay open.

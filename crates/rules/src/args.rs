@@ -35,6 +35,8 @@ pub enum ArgKind {
     Regex(usize),
     /// An address.
     Ip(Family),
+    /// A place: a number, or with a sign one that counts from another place.
+    Offset,
     /// The mask of an address: bits, or in the form of an address.
     Mask(Family),
     /// The name of a message digest.
@@ -77,6 +79,48 @@ pub struct ArgSpec {
     pub required: usize,
     /// Whether more of the last kind may follow.
     pub repeats: bool,
+}
+
+impl std::fmt::Display for ArgSpec {
+    /// As HAProxy lists them: `(string[,integer])`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Some(last) = self.kinds.len().checked_sub(1) else {
+            return Ok(());
+        };
+        f.write_str("(")?;
+        for (at, kind) in self.kinds.iter().enumerate() {
+            if at >= self.required {
+                f.write_str("[")?;
+            }
+            if at > 0 {
+                f.write_str(",")?;
+            }
+            f.write_str(kind.name())?;
+            if at == last && self.repeats {
+                f.write_str(",...")?;
+            }
+        }
+        for _ in self.required..self.kinds.len() {
+            f.write_str("]")?;
+        }
+        f.write_str(")")
+    }
+}
+
+impl ArgKind {
+    /// Its name in a list.
+    fn name(self) -> &'static str {
+        match self {
+            ArgKind::Int | ArgKind::IntIn(..) | ArgKind::IntBut0 => "integer",
+            ArgKind::Regex(_) => "regex",
+            ArgKind::Ip(_) => "address",
+            ArgKind::Mask(_) => "mask",
+            ArgKind::Map(..) => "map",
+            ArgKind::Table | ArgKind::MaybeTable => "table",
+            ArgKind::Var => "variable",
+            _ => "string",
+        }
+    }
 }
 
 /// No arguments.
@@ -307,6 +351,10 @@ fn one(kind: ArgKind, text: &str, scope: &Scope<'_>) -> Result<Arg, String> {
     match kind {
         ArgKind::Str | ArgKind::Regex(_) => Ok(Arg::Str(text.as_bytes().into())),
         ArgKind::Int => int().map(Arg::Int),
+        ArgKind::Offset => match int() {
+            Ok(_) => Ok(Arg::Str(text.as_bytes().into())),
+            Err(_) => Err("an offset such as 4, +2 or -2".into()),
+        },
         ArgKind::IntIn(low, high) => match int()? {
             n if (low..=high).contains(&n) => Ok(Arg::Int(n)),
             _ if high == i64::MAX => Err(format!("a number from {low} on")),

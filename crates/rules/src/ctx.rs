@@ -18,6 +18,22 @@ pub struct Wall {
     pub micros: u32,
 }
 
+/// What the kernel knows of a TCP connection (tcp(7), `TCP_INFO`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)] // counters by their names in the manual, section 7.3.3
+pub struct TcpInfo {
+    /// Smoothed round-trip time, microseconds.
+    pub rtt_us: u32,
+    /// Its variance, microseconds.
+    pub rttvar_us: u32,
+    pub unacked: u32,
+    pub sacked: u32,
+    pub lost: u32,
+    pub retrans: u32,
+    pub fackets: u32,
+    pub reordering: u32,
+}
+
 /// The connection a request came on: fixed while it lasts.
 #[derive(Clone, Debug, Default)]
 pub struct SessionInfo {
@@ -37,6 +53,10 @@ pub struct SessionInfo {
     pub worker: u32,
     /// When it was accepted.
     pub accepted: Wall,
+    /// The socket, where the kernel may be asked about it.
+    pub descriptor: Option<i32>,
+    /// Why it never became a session, as a number of [`crate::faults::NAMES`]; 0 is no fault.
+    pub fault: u8,
     /// What TLS agreed on, if there is TLS.
     pub tls: Option<Arc<TlsInfo>>,
     /// Extensions of the PROXY header that the connection began with, if it did: type and value.
@@ -52,6 +72,8 @@ pub type ProxyExtension = (u8, Vec<u8>);
 pub struct TlsInfo {
     /// The name the client asked for.
     pub sni: Option<String>,
+    /// What its first message lists, where `tune.ssl.capture-buffer-size` has that kept.
+    pub offers: Option<Box<tls::Offers>>,
     /// `TLSv1.3` and so on.
     pub version: &'static str,
     /// The cipher suite's OpenSSL name.
@@ -79,6 +101,8 @@ pub struct StreamInfo {
     pub server: Option<Arc<str>>,
     /// The server's number.
     pub server_id: u32,
+    /// What the handshake with the server agreed on.
+    pub server_tls: Option<Arc<TlsInfo>>,
     /// Whether the session had a request before this one.
     pub follows: bool,
     /// `set-priority-class`, -2047 to 2047.
@@ -91,6 +115,27 @@ pub struct StreamInfo {
     pub inspection: Inspection,
     /// Where rules differ from the configuration and the connection.
     pub overrides: Overrides,
+    /// What a client of `mode smtp` has said.
+    pub smtp: Option<Box<SmtpInfo>>,
+}
+
+/// What a client of SMTP has said so far (RFC 5321), for rules and logs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SmtpInfo {
+    /// The command that is being judged.
+    pub command: &'static str,
+    /// The name in `HELO` or `EHLO`.
+    pub helo: Option<Box<[u8]>>,
+    /// Whether it was `EHLO`.
+    pub extended: bool,
+    /// The address in `MAIL FROM`; empty for reports of failures.
+    pub from: Option<Box<[u8]>>,
+    /// The address in the last `RCPT TO`.
+    pub rcpt: Option<Box<[u8]>>,
+    /// Recipients that were taken for this message.
+    pub rcpts: u32,
+    /// `SIZE=` of `MAIL FROM`, bytes.
+    pub size: Option<u64>,
 }
 
 impl StreamInfo {
@@ -230,6 +275,10 @@ pub trait Facts {
     fn is_local(&self, _ip: IpAddr) -> bool {
         false
     }
+    /// What the kernel knows of a TCP connection.
+    fn tcp_info(&self, _descriptor: i32) -> Option<TcpInfo> {
+        None
+    }
     /// The local time zone at a moment (Unix seconds).
     fn local_zone(&self, secs: i64) -> Zone {
         Zone::utc(secs)
@@ -351,6 +400,8 @@ pub struct Ctx<'a> {
     pub res: Option<&'a mut Head>,
     /// The request's body as far as it was waited for.
     pub req_body: &'a [u8],
+    /// What the server said, as far as it was waited for.
+    pub res_body: &'a [u8],
     /// What was captured of the request and of the response before these rules.
     pub captures: [Captured<'a>; 2],
     /// Variables of the session and the request.

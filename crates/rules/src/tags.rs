@@ -304,13 +304,9 @@ pub static TAGS: &[TagDef] = &[
         f,
         o
     )),
-    tag!("s", "the server's name", |cx, l, f, o| {
+    tag!("s", "the server's name", |cx, _, f, o| {
         let name = cx.stream.server.as_deref().map(str::as_bytes);
-        quoted(
-            name.unwrap_or(if l.status == Some(0) { b"" } else { b"<NOSRV>" }),
-            f,
-            o,
-        );
+        quoted(name.unwrap_or(b"<NOSRV>"), f, o);
     }),
     tag!("sc", "sessions of the server", |_, l, _, o| number(
         l.srv_conn as i64,

@@ -45,6 +45,9 @@ impl Facts for View<'_> {
         let servers = self.backend(backend)?.servers().iter();
         Some(servers.filter(|s| s.usable() && !s.is_stopping()).count() as i64)
     }
+    fn tcp_info(&self, descriptor: i32) -> Option<rules::TcpInfo> {
+        (self.process.machine.tcp_info)(descriptor)
+    }
     fn be_conn(&self, backend: &str) -> Option<i64> {
         Some(self.backend(backend)?.sessions().now() as i64)
     }

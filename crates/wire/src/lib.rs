@@ -3,9 +3,12 @@
 pub mod agent;
 pub mod announce;
 pub mod dns;
+pub mod grpc;
 pub mod icmp;
+pub mod peers;
 pub mod probe;
 pub mod proxy;
 pub mod rdp;
+pub mod smtp;
 pub mod syn;
 pub mod vrrp;

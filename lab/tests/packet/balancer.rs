@@ -1,4 +1,5 @@
 //! Mulgil in a namespace.
+#![allow(dead_code)] // each test file uses its part
 
 use crate::net::{Net, wait_until};
 use lab::{Folder, Program};
@@ -17,9 +18,14 @@ pub struct Balancer {
 impl Balancer {
     /// Starts one on a host of `net`, and waits until its control socket answers.
     pub fn start(net: &Net, host: &str, config: &str) -> Balancer {
+        Balancer::start_for(net, host, 10_000, config)
+    }
+
+    /// The same for so many sessions.
+    pub fn start_for(net: &Net, host: &str, flows: u32, config: &str) -> Balancer {
         let folder = Folder::new();
         let text = format!(
-            "global\n    nbthread 1\n    tune.packet.flows 10000\n    stats socket {} level admin\n{config}",
+            "global\n    nbthread 1\n    tune.packet.flows {flows}\n    stats socket {} level admin\n{config}",
             folder.path("control")
         );
         let file = folder.file("test.cfg", text.as_bytes());
@@ -85,6 +91,13 @@ impl Balancer {
         wait_until("it reloads", || {
             self.output().matches("is in force").count() > before
         });
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status();
+        assert!(sent.is_ok_and(|s| s.success()), "kill {signal} {pid}");
     }
 
     /// Kills it so that it can do nothing about it.

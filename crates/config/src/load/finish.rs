@@ -36,7 +36,8 @@ impl Loader<'_> {
             .filter(|d| d.has_back())
             .map(|d| (Arc::clone(&d.name), (d.mode, Arc::clone(&d.origin))))
             .collect();
-        let families = packet::families(&drafts);
+        let backends = packet::backends(&drafts);
+        self.compare_packet_binds(&drafts, &backends);
         self.check_ids(&drafts);
         self.tables(&drafts);
         self.machines_resolvers();
@@ -47,7 +48,7 @@ impl Loader<'_> {
             self.check_references(draft, &modes);
             self.check_servers(draft, &tracked);
             if draft.mode == Mode::Packet {
-                self.fit_packets(draft, &families);
+                self.fit_packets(draft, &backends);
             } else {
                 self.check_timeouts(draft);
                 self.refuse_packet_words(draft);
@@ -57,6 +58,7 @@ impl Loader<'_> {
             self.check_intervals(draft);
             self.fit_mode(draft);
             self.fit_sockets(draft);
+            self.fit_smtp(draft);
             self.check_effects(draft);
             number(draft.front.binds.iter_mut().map(|b| &mut b.id), 1);
             number(draft.back.servers.iter_mut().map(|s| &mut s.id), 1);
@@ -94,6 +96,11 @@ impl Loader<'_> {
                 self.at(&place, Severity::Error, message);
             }
             self.config.vrrp.push(Arc::new(vrrp));
+        }
+        if self.config.vrrp.iter().any(|v| v.sync.is_some()) {
+            for table in &mut self.config.tables {
+                Arc::make_mut(table).follows = true;
+            }
         }
         let virtuals: HashSet<IpAddr> = self
             .config
@@ -217,13 +224,18 @@ impl Loader<'_> {
 
     fn check_servers(&mut self, draft: &Draft, tracked: &servers::Tracked) {
         let findings = servers::findings(draft, tracked, &self.config.resolvers);
+        self.report_servers(draft, &findings);
+    }
+
+    /// Says what was found, each at the line of its server.
+    pub(super) fn report_servers(&mut self, draft: &Draft, findings: &[Finding]) {
         if findings.is_empty() {
             return;
         }
         let bytes = self.source.read(&draft.place.file).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        let places = servers::places(draft, &findings, &text, &self.env);
-        for finding in &findings {
+        let places = servers::places(draft, findings, &text, &self.env);
+        for finding in findings {
             let Finding { name, nth, .. } = finding;
             let lines = places.get(&**name);
             let place = lines.and_then(|l| l.get(*nth)).unwrap_or(&draft.place);
@@ -355,9 +367,13 @@ impl Loader<'_> {
         if draft.section != sections::B
             && matches!(log, LogFormatSpec::Http | LogFormatSpec::HttpClf)
         {
-            *log = LogFormatSpec::Tcp;
+            let (format, option) = match draft.mode {
+                Mode::Smtp => (LogFormatSpec::Smtp, "smtplog"),
+                _ => (LogFormatSpec::Tcp, "tcplog"),
+            };
+            *log = format;
             let message = format!(
-                "'{}' is in 'mode {mode}', so its log lines are those of 'option tcplog': say that instead",
+                "'{}' is in 'mode {mode}', so its log lines are those of 'option {option}': say that instead",
                 draft.name
             );
             let place = draft.marks.get("log-format").unwrap_or(&draft.place);
@@ -520,6 +536,7 @@ impl Loader<'_> {
             tcp_request_content: draft.tcp_request_content,
             tcp_response_content: draft.tcp_response_content,
             inspect_delay: draft.inspect_delay,
+            response_inspect_delay: draft.response_inspect_delay,
             independent_streams: draft.independent_streams,
             frontend: has_front.then(|| Box::new(draft.front)),
             backend: has_back.then(|| Box::new(draft.back)),

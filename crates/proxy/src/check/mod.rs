@@ -10,6 +10,7 @@ mod converse;
 mod datagram;
 mod dial;
 mod external;
+mod grpc;
 mod judge;
 mod pace;
 mod probe;

@@ -3,7 +3,7 @@
 use super::clock::Clock;
 use super::dial::{self, Route};
 use super::scene::Scene;
-use super::{converse, datagram, external, raw, script};
+use super::{converse, datagram, external, grpc, raw, script};
 use crate::worker::Worker;
 use model::{Check, CheckKind};
 use state::health::{CheckStatus, Finding};
@@ -49,6 +49,7 @@ async fn on_scene(scene: Scene<'_>, kind: &CheckKind) -> Result<Finding, Finding
         CheckKind::Script(script) => script::run(&scene, script).await,
         CheckKind::Udp(script) => datagram::run(&scene, script).await,
         CheckKind::Probe(probe) => converse::run(&scene, probe).await,
+        CheckKind::Grpc(service) => grpc::run(&scene, service).await,
         CheckKind::Echo => raw::echo(&scene).await,
         CheckKind::HalfOpen => raw::half_open(&scene).await,
         CheckKind::External(external) => external::run(&scene, external).await,
