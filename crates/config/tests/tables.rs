@@ -100,6 +100,7 @@ fn in_proxy(site: &Site, line: &str) -> Vec<String> {
         Some("udp-responses" | "udp-check") => "udp",
         Some("option") if line.starts_with("option udp-check") => "udp",
         Some(word) if word.starts_with("smtp-") => "smtp",
+        Some(word) if word.starts_with("ftp-") => "ftp",
         _ if line.starts_with("option smtplog") => "smtp",
         _ if line.ends_with(" starttls") || line.ends_with(" xclient") => "smtp",
         _ => "http",
