@@ -59,6 +59,23 @@ fn in_proxy(site: &Site, line: &str) -> Vec<String> {
         );
         return said(&Files::with(&text).load(&["a.cfg"]));
     }
+    // Of servers and binds only these are for packets alone.
+    if line.contains(" vlan") {
+        let line = line
+            .replace("127.0.0.1", "10.0.0.1")
+            .replace(" agent-port 9777", "");
+        let rest = match site.section {
+            2 => " default_backend other\n",
+            4 if line.starts_with("bind") => " server t 10.0.0.2 check port 80\n",
+            4 => " bind 203.0.113.1:80\n",
+            _ => "",
+        };
+        let text = format!(
+            "{}\n mode packet\n{rest} {line}\nlisten other\n mode packet\n bind 203.0.113.2:80\n server two 10.0.0.2 check port 80\n",
+            site.header
+        );
+        return said(&Files::with(&text).load(&["a.cfg"]));
+    }
     let server = if line.starts_with("use-server") {
         " server a 127.0.0.1:8080\n"
     } else {

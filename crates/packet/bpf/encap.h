@@ -27,13 +27,12 @@ inline_always u32 sum_words(const void *from, u32 words)
 out_of_line int answer_too_big(struct xdp_md *ctx, const struct packet *p, u32 mtu)
 {
 	int four = p->family == 4;
-	u32 l3 = bounded(p->l3), have = ctx->data_end - ctx->data;
+	u32 l3 = bounded(p->l3), have = frame_bytes(ctx);
 	u32 quoted = four ? QUOTED4 : QUOTED6;
 	u32 header = four ? sizeof(struct ipv4) : sizeof(struct ipv6);
 	if (bounded(p->l4) != l3 + header || have < l3 + quoted)
 		return XDP_DROP;
-	if (xdp_adjust_tail(ctx, -(int)(have - l3 - quoted)) ||
-	    xdp_adjust_head(ctx, -(int)(header + sizeof(struct icmp))))
+	if (cut_to(ctx, l3 + quoted) || grow_head(ctx, header + sizeof(struct icmp)))
 		return XDP_DROP;
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	/* The link's header, tag included, stands behind the room that was made. */
@@ -123,12 +122,12 @@ out_of_line int encapsulate(struct xdp_md *ctx, const struct packet *p, const st
 			return XDP_DROP;
 		inner = sizeof(*ip) + be16(ip->payload);
 	}
-	if (inner + header > server->hop.mtu)
+	if (inner + header > server->hop.mtu &&
+	    wire_bytes(ctx, inner, l3, bounded(p->l4), p->key.proto) + header > server->hop.mtu)
 		return answer_too_big(ctx, p, server->hop.mtu - header);
 
-	/* A tag is not taken along. */
-	u32 spare = l3 - sizeof(struct eth);
-	if (xdp_adjust_head(ctx, -(int)(header - spare)))
+	int kind = f->steps & STEP_GRE ? TUNNEL_GRE : f->steps & STEP_GUE ? TUNNEL_GUE : TUNNEL_IP;
+	if (grow_outer(ctx, header, l3, outer4, kind))
 		return XDP_DROP;
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
@@ -187,5 +186,5 @@ out_of_line int encapsulate(struct xdp_md *ctx, const struct packet *p, const st
 		copy16(ip->src, server->local);
 		copy16(ip->dst, server->address);
 	}
-	return leave(ctx, &server->hop);
+	return leave(ctx, &server->hop, OUTER_TAKES_TAG ? 0 : p->key.vlan);
 }

@@ -108,7 +108,7 @@ SEC("xdp") int server(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct packet p = {};
-	if (parse(data, end, end - data, &p) != PARSED)
+	if (parse(data, end, frame_bytes(ctx), &p) != PARSED)
 		return XDP_PASS;
 	u32 at;
 	u8 carried = tunnel_of(ctx, &p, &at);

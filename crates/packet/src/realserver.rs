@@ -261,16 +261,13 @@ impl Program {
                 .map_or_else(|| format!("#{i}"), |l| l.name.clone())
         };
         let folder = Pins::of("server")?;
-        let faults = attach::attach(
-            self.xdp()?,
-            &[XdpMode::Driver, XdpMode::Skb],
-            &folder,
-            &wanted,
-            name,
-        );
-        match faults.into_iter().next() {
-            Some(fault) => Err(fault),
-            None => Ok(()),
+        for ifindex in wanted {
+            let program = self.xdp()?;
+            let driver = attach::put_xdp(program, XdpMode::Driver, &folder, ifindex);
+            driver
+                .or_else(|_| attach::put_xdp(program, XdpMode::Skb, &folder, ifindex))
+                .map_err(|e| Error(format!("interface '{}': {e}", name(ifindex))))?;
         }
+        Ok(())
     }
 }

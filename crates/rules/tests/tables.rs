@@ -3,7 +3,8 @@
 use http::{Head, h1};
 use proptest::prelude::*;
 use rules::{
-    Ctx, Expr, Facts, Scope, SessionInfo, SmtpInfo, StreamInfo, Timeout, Vars, Wall, Zone, table,
+    Ctx, Expr, Facts, FtpInfo, Scope, SessionInfo, SmtpInfo, StreamInfo, Timeout, Vars, Wall, Zone,
+    table,
 };
 use std::cell::{Cell, RefCell};
 
@@ -117,6 +118,10 @@ fn value(text: &str) -> Result<String, String> {
     let cx = Ctx {
         session: &session,
         stream: &StreamInfo {
+            ftp: Some(Box::new(FtpInfo {
+                user: b"alice".as_slice().into(),
+                protected: true,
+            })),
             smtp: Some(Box::new(SmtpInfo {
                 command: "RCPT",
                 helo: Some(b"mail.one.example".as_slice().into()),

@@ -1,4 +1,5 @@
 //! Clients and servers of the tests.
+#![allow(dead_code)] // each test file uses its part
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
