@@ -170,42 +170,25 @@ impl Conversation<'_> {
     /// Reaches a server of this backend and tells it the sender; false: the client has been told
     /// why not.
     async fn open(&mut self, backend: Arc<Backend>) -> Result<bool, Over> {
-        // What a reload has changed is reached anew.
-        let same = |b: &Arc<Backend>| Arc::ptr_eq(b, &backend);
-        let same = self.passage.backend().is_some_and(same);
-        let usable = self
-            .passage
-            .slot
-            .as_ref()
-            .is_some_and(|s| s.server().usable());
-        if !self
-            .server
-            .as_ref()
-            .is_some_and(|s| same && usable && s.is_quiet())
-        {
-            if let Some(server) = self.server.take() {
-                server.bye(false);
-            }
-            self.passage.leave();
-            self.passage
-                .enter(self.worker, self.client, Arc::clone(&backend));
-            if let Err(ended) = self.reach(&backend).await {
-                if ended.cause == Cause::ClientAbort {
-                    return Err(Over(ended));
-                }
-                self.fail(NO_SERVER, ended);
-                return Ok(false);
-            }
-        }
-        let mut command = [b"MAIL FROM:<", self.sender.address.as_slice(), b">"].concat();
-        if let (Some(server), Ok(Command::Mail(_, parameters))) =
-            (&self.server, Command::read(&self.sender.line))
-        {
-            parameters.write(|e| server.capabilities.has(e), &mut command);
+        let kept = self.is_kept(&backend);
+        if !kept && !self.renew(&backend).await? {
+            return Ok(false);
         }
         self.stage = Stage::Open;
-        let Some(reply) = self.ask(&command).await? else {
-            return Ok(false);
+        let mut heard = self.introduce().await;
+        if kept && matches!(heard, Err(Broken::Lost)) {
+            // It had closed between two messages: nothing of this one is lost.
+            self.server = None;
+            self.stage = Stage::Sender;
+            if !self.renew(&backend).await? {
+                return Ok(false);
+            }
+            self.stage = Stage::Open;
+            heard = self.introduce().await;
+        }
+        let reply = match heard {
+            Ok(reply) => reply,
+            Err(broken) => return self.lose(broken).map(|()| false),
         };
         if !reply.is_good() {
             // The client has been told otherwise: its recipients bear the answer.
@@ -217,6 +200,49 @@ impl Conversation<'_> {
             return Ok(false);
         }
         Ok(true)
+    }
+
+    /// Whether the server of the message before may have this one. What a reload has changed is
+    /// reached anew.
+    fn is_kept(&self, backend: &Arc<Backend>) -> bool {
+        let same = self
+            .passage
+            .backend()
+            .is_some_and(|b| Arc::ptr_eq(b, backend));
+        let slot = self.passage.slot.as_ref();
+        let usable = slot.is_some_and(|s| s.server().usable());
+        same && usable && self.server.as_ref().is_some_and(Server::is_quiet)
+    }
+
+    /// Leaves the server there is, and reaches one of this backend; false: the client has been told
+    /// that there is none.
+    async fn renew(&mut self, backend: &Arc<Backend>) -> Result<bool, Over> {
+        if let Some(server) = self.server.take() {
+            server.bye(false);
+        }
+        self.passage.leave();
+        self.passage
+            .enter(self.worker, self.client, Arc::clone(backend));
+        match self.reach(backend).await {
+            Ok(()) => Ok(true),
+            Err(ended) if ended.cause == Cause::ClientAbort => Err(Over(ended)),
+            Err(ended) => {
+                self.fail(NO_SERVER, ended);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Tells the server whom the message comes from.
+    async fn introduce(&mut self) -> Result<Reply, Broken> {
+        let Some(server) = &mut self.server else {
+            return Err(Broken::Lost);
+        };
+        let mut command = [b"MAIL FROM:<", self.sender.address.as_slice(), b">"].concat();
+        if let Ok(Command::Mail(_, parameters)) = Command::read(&self.sender.line) {
+            parameters.write(|e| server.capabilities.has(e), &mut command);
+        }
+        server.ask(self.worker, self.client, &command).await
     }
 
     /// A server that takes our greeting; one that does not is passed over, as often as `retries`
