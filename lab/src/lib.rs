@@ -4,6 +4,7 @@
 //! which is the oracle. Everything is on the loopback, bounded in time, and ended by its pid.
 
 pub mod net;
+pub mod real;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};

@@ -10,6 +10,7 @@ mod check;
 mod compression;
 mod diff;
 mod error_pages;
+mod ftp;
 mod global;
 mod log;
 mod mail;
@@ -37,10 +38,11 @@ pub use check::{
 pub use compression::{Compression, CompressionAlgo};
 pub use diff::{Diff, diff};
 pub use error_pages::{ErrorLocation, ErrorPage, ErrorPages};
+pub use ftp::Ftp;
 pub use global::{CliLevel, Global, ReuseStrategy, StatsSocket, Tuning};
 pub use log::{LogFacility, LogFormatKind, LogFormatSpec, LogLevel, LogSetting, LogTarget};
 pub use mail::{EmailAlert, Mailers};
-pub use packet::{Forward, NoFlow, Packets, Pool, SessionTimeouts, Transport};
+pub use packet::{Forward, NoFlow, PacketAttach, Packets, Pool, SessionTimeouts, Transport};
 pub use peers::{Peer, Peers};
 pub use persistence::{CookieMode, PersistRule, PersistenceCookie};
 pub use proxy::{

@@ -27,6 +27,7 @@ pub enum Mode {
     Tcp,
     Http,
     Udp,
+    Ftp,
     Smtp,
     /// In the kernel: no connection ends here.
     Packet,
@@ -40,6 +41,7 @@ impl Mode {
             Mode::Http => "http",
             Mode::Packet => "packet",
             Mode::Udp => "udp",
+            Mode::Ftp => "ftp",
             Mode::Smtp => "smtp",
         }
     }
@@ -261,6 +263,8 @@ pub struct Frontend {
     pub keepalive: Option<(Option<u32>, Option<Duration>, Option<Duration>)>,
     /// `option nolinger`.
     pub nolinger: bool,
+    /// What `mode ftp` says and takes.
+    pub ftp: crate::Ftp,
     /// `smtp-request` rules.
     pub smtp_request: Vec<rules::Rule>,
     /// What `mode smtp` says and takes.

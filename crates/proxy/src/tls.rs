@@ -23,6 +23,8 @@ pub struct TlsStream {
     ended: bool,
     /// The peer has been told of our end.
     told: bool,
+    /// What was agreed on, once noted.
+    noted: Option<Arc<rules::TlsInfo>>,
 }
 
 enum State {
@@ -99,6 +101,7 @@ impl TlsStream {
             out: Vec::new(),
             ended: false,
             told: false,
+            noted: None,
         }
     }
 
@@ -202,6 +205,20 @@ impl TlsStream {
             State::Open(connection) => Some(connection.agreed()),
             State::Greeting(_) => None,
         }
+    }
+
+    /// Keeps for rules what the handshake with a server of that name agreed on.
+    pub fn note(&mut self, name: Option<&str>) {
+        self.noted = self.agreed().map(|agreed| {
+            let mut told = info(None, agreed);
+            told.sni = name.map(str::to_string);
+            Arc::new(told)
+        });
+    }
+
+    /// What was kept.
+    pub fn noted(&self) -> Option<Arc<rules::TlsInfo>> {
+        self.noted.clone()
     }
 
     /// See [`crate::transport::Transport::poll_read`].

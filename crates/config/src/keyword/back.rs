@@ -98,7 +98,10 @@ pub(super) static BACK_KEYWORDS: &[Keyword] = &[
         "",
         "",
         "older name of 'option transparent'",
-        transparent
+        |d, l| {
+            l.exactly(0, "nothing")?;
+            transparent(d, l)
+        }
     ),
     keyword!(
         "eject",

@@ -13,7 +13,7 @@ pub(super) static PACKET_KEYWORDS: &[Keyword] = &[
     keyword!(
         "forward",
         BACK,
-        "nat [source ADDRESS[-ADDRESS]] | dsr | tunnel ipip|gre|gue [port N] | dscp N",
+        "nat [source ADDRESS[-ADDRESS]] | dsr | tunnel ipip|gre|gue [port N] | dscp N | bridge",
         "nat",
         "what is changed in packets on their way to a server",
         forward
@@ -49,6 +49,7 @@ fn forward(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         }
         ("nat", other) => return l.fail(1, near("word after 'nat'", other, &["source"])),
         ("dsr", _) => (Forward::Dsr, 1),
+        ("bridge", _) => (Forward::Bridge, 1),
         ("tunnel", "ipip") => (Forward::Ipip, 2),
         ("tunnel", "gre") => (Forward::Gre, 2),
         ("tunnel", "gue") if l.arg(2) == "port" => {
@@ -64,9 +65,9 @@ fn forward(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
             let point = l.map(1, units::number(l.arg(1), 1, 63))?;
             (Forward::Dscp(point as u8), 2)
         }
-        ("", _) => return l.fail(0, "'forward' wants a way: nat, dsr, tunnel or dscp"),
+        ("", _) => return l.fail(0, "'forward' wants a way: nat, dsr, tunnel, dscp or bridge"),
         (other, _) => {
-            let ways = ["nat", "dsr", "tunnel", "dscp"];
+            let ways = ["nat", "dsr", "tunnel", "dscp", "bridge"];
             return l.fail(0, near("way to forward", other, &ways));
         }
     };

@@ -118,7 +118,7 @@ impl Running {
         }
     }
 
-    fn status(&self, at: usize, now: Instant) -> VrrpStatus {
+    pub(super) fn status(&self, at: usize, now: Instant) -> VrrpStatus {
         let (instance, machine) = (&self.instances[at], &self.router.members[at].machine);
         let vrrp = &instance.vrrp;
         let link = self.links.iter().find(|l| *l.name == *vrrp.interface);

@@ -62,13 +62,6 @@ pub static ACTIONS: &[ActionDef] = &[
         "no further rules",
         |_, _| Ok(Action::Allow)
     ),
-    action!(
-        "close",
-        [TcpResponseContent],
-        "",
-        "let pass what the server said and close its connection",
-        |_, _| Ok(Action::CloseServer)
-    ),
     action!("allow", HTTP, "", "no further rules", |_, _| Ok(
         Action::Allow
     )),
