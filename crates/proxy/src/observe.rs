@@ -58,7 +58,7 @@ pub fn response(stream: &Stream<'_>, status: Option<u16>) {
 
 fn outlier(stream: &Stream<'_>, ok: bool) {
     if let (Some(slot), Some(backend)) = (&stream.slot, &stream.backend) {
-        traffic(&stream.worker, backend, slot.server(), ok);
+        traffic(stream.worker, backend, slot.server(), ok);
     }
 }
 
@@ -98,7 +98,7 @@ pub fn traffic(worker: &Worker, backend: &Arc<Backend>, server: &Arc<Server>, ok
 
 fn note(stream: &Stream<'_>, layer: Observe, ok: bool) {
     if let (Some(slot), Some(backend)) = (&stream.slot, &stream.backend) {
-        note_of(&stream.worker, backend, slot.server(), layer, ok);
+        note_of(stream.worker, backend, slot.server(), layer, ok);
     }
 }
 

@@ -2,11 +2,22 @@
 //! whatever its checks say, as long as enough others are left.
 
 use crate::{Backend, Server};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// A server is out for this many times the time at most, however often it was before.
 const MOST_TIMES: u32 = 10;
+
+/// Whether the traffic of a server fails.
+#[derive(Debug, Default)]
+pub struct Outlier {
+    /// Failures in a row.
+    failures: AtomicU32,
+    /// Whether it is out for that.
+    out: AtomicBool,
+    ejection: Mutex<Ejection>,
+}
 
 /// How often a server was out, and until when.
 #[derive(Debug, Default)]
@@ -39,6 +50,40 @@ impl Ejection {
 /// How many of so many servers may be out at a time: no more than the percentage, and never all.
 pub fn allowed(servers: usize, percent: u8) -> usize {
     (servers * usize::from(percent) / 100).min(servers.saturating_sub(1))
+}
+
+impl Server {
+    /// Whether it is out because its traffic failed.
+    pub fn is_ejected(&self) -> bool {
+        self.outlier.out.load(Relaxed)
+    }
+
+    /// Takes it out or back; back it begins as one that comes up.
+    fn set_ejected(&self, out: bool) {
+        self.outlier.failures.store(0, Relaxed);
+        if !out {
+            self.begin_slowly();
+        }
+        self.outlier.out.store(out, Relaxed);
+    }
+
+    fn ejection(&self) -> MutexGuard<'_, Ejection> {
+        let ejection = self.outlier.ejection.lock();
+        ejection.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a request of it went well or failed; whether so many in a row have failed now.
+    pub fn fails(&self, ok: bool, limit: u32) -> bool {
+        let failures = &self.outlier.failures;
+        if ok {
+            // Read first: on a good server nobody writes.
+            if failures.load(Relaxed) != 0 {
+                failures.store(0, Relaxed);
+            }
+            return false;
+        }
+        failures.fetch_add(1, Relaxed) + 1 >= limit
+    }
 }
 
 impl Backend {

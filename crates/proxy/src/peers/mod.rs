@@ -47,7 +47,10 @@ const FAREWELL_PAUSE: Duration = Duration::from_millis(100);
 
 /// The conversations of a worker, by section and peer.
 #[derive(Default)]
-pub struct Talks(RefCell<HashMap<(Arc<str>, Arc<str>), Begun>>);
+pub struct Talks(RefCell<HashMap<Key, Begun>>);
+
+/// A section and a peer of it.
+type Key = (Arc<str>, Arc<str>);
 
 /// A conversation that goes on.
 struct Begun {
@@ -95,7 +98,7 @@ impl Talks {
     /// Ends all of a section.
     fn end(&self, section: &PeerSection) {
         let talks = self.0.borrow();
-        let of = |key: &(Arc<str>, Arc<str>)| key.0 == section.settings.name;
+        let of = |key: &Key| key.0 == section.settings.name;
         let mine = talks.iter().filter(|(key, _)| of(key));
         mine.for_each(|(_, begun)| begun.end.notify_one());
     }
@@ -104,7 +107,7 @@ impl Talks {
 /// The place of a conversation among all.
 struct Place<'t> {
     talks: &'t Talks,
-    key: (Arc<str>, Arc<str>),
+    key: Key,
     end: Rc<Notify>,
 }
 
