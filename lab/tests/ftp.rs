@@ -510,7 +510,6 @@ fn commands_may_be_sent_ahead_and_during_a_transfer() {
     assert_eq!(client.fetch("small"), "little", "the session goes on");
     let urgent = socket2::SockRef::from(client.control.get_ref());
     urgent.send_out_of_band(b"\xff\xf4\xff").expect("sent");
-    drop(urgent);
     client
         .control
         .get_mut()
