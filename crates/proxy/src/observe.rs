@@ -20,7 +20,7 @@ pub fn answered(stream: &Stream<'_>) {
 /// The server did not do what it was asked.
 pub fn failed(stream: &Stream<'_>) {
     if let Some(slot) = &stream.slot {
-        slot.failed(stream.worker.process.millis(stream.worker.now()));
+        slot.failed(stream.worker.millis());
     }
 }
 
@@ -30,7 +30,7 @@ pub fn carried(stream: &Stream<'_>) {
         return;
     };
     if matches!(backend.side().balance, Balance::Bandwidth) {
-        let now = stream.worker.process.millis(stream.worker.now());
+        let now = stream.worker.millis();
         slot.carried(stream.up.sent + stream.down.received, now);
     }
 }
