@@ -210,7 +210,7 @@ fn reachable(address: &Address) -> Option<Address> {
     };
     Some(Address::Inet {
         host: Host::Ip(ip),
-        port: port.clone(),
+        port: *port,
         kind: *kind,
     })
 }
