@@ -527,3 +527,152 @@ fn the_example_of_mail_does_what_it_says() {
     }
     assert_eq!(last, "450 4.7.1 too many messages: try again in a minute");
 }
+
+#[test]
+fn a_long_message_passes_whole_however_it_comes() {
+    let (_proxy, port, _log, one, _two) = two_mailers("");
+    let mut client = Talker::connect(port);
+    client.hear();
+    client.ask("EHLO c.example");
+    client.ask("MAIL FROM:<a@b.example>");
+    client.ask("RCPT TO:<x@one.example>");
+    client.ask("DATA");
+    let lines: Vec<String> = (0..60_000)
+        .map(|n| match n % 3 {
+            0 => format!("line {n} {}", "x".repeat(n % 90)),
+            1 => String::new(),
+            _ => format!("..{n}"),
+        })
+        .collect();
+    let text = lines.join("\r\n");
+    let mut rest = text.as_str();
+    let mut size = 1;
+    while !rest.is_empty() {
+        let (piece, after) = rest.split_at(size.min(rest.len()));
+        client.send(piece);
+        rest = after;
+        // Pieces of all sizes, so that they are cut everywhere.
+        size = (size * 3 + 1) % 70_001 + 1;
+    }
+    assert_eq!(client.ask("\r\n."), "250 2.0.0 one has it");
+    let messages = one.messages();
+    let content = messages[0].split_once("|DATA|").expect("a message").1;
+    assert!(content == format!("{}|.", lines.join("|")));
+}
+
+#[test]
+fn a_place_on_a_server_is_waited_for_and_given_back() {
+    let one = Mailer::start("one");
+    let line = format!(
+        "timeout queue 300ms\n  server s 127.0.0.1:{} maxconn 1",
+        one.port
+    );
+    let (proxy, port, _log) = start("", &line, "server s 127.0.0.1:1");
+    let begin = || {
+        let mut client = Talker::connect(port);
+        client.hear();
+        client.ask("EHLO c.example");
+        client.ask("MAIL FROM:<a@b.example>");
+        client
+    };
+    let (mut first, mut second) = (begin(), begin());
+    assert_eq!(first.ask("RCPT TO:<x@one.example>"), "250 2.1.5 one");
+    assert!(
+        second
+            .ask("RCPT TO:<x@one.example>")
+            .starts_with("451 4.4.1")
+    );
+    second.ask("RSET");
+    second.ask("MAIL FROM:<a@b.example>");
+    second.send("RCPT TO:<x@one.example>\r\n");
+    first.ask("QUIT");
+    let said = second.hear();
+    // It may have waited for too long already when the place became free.
+    assert!(
+        said == "250 2.1.5 one" || said.starts_with("451 4.4.1"),
+        "{said}"
+    );
+    drop((first, second));
+    proxy.wait_for("one", "s", "scur", "0");
+    proxy.wait_for("one", "BACKEND", "scur", "0");
+}
+
+#[test]
+fn a_reload_leaves_messages_under_way_alone() {
+    let (proxy, port, _log, one, two) = two_mailers("");
+    let mut client = Talker::connect(port);
+    client.hear();
+    client.ask("EHLO c.example");
+    client.ask("MAIL FROM:<a@b.example>");
+    assert_eq!(client.ask("RCPT TO:<x@one.example>"), "250 2.1.5 one");
+    let text = std::fs::read_to_string(&proxy.file).expect("the file");
+    let swapped = text.replace("default_backend one", "default_backend two");
+    std::fs::write(&proxy.file, swapped).expect("a file");
+    proxy.signal("-HUP");
+    proxy.wait_for_output("is in force");
+    assert_eq!(client.ask("DATA"), "354 go on");
+    assert_eq!(client.ask("."), "250 2.0.0 one has it");
+    let mut other = Talker::connect(port);
+    other.hear();
+    other.ask("EHLO c.example");
+    other.ask("MAIL FROM:<a@b.example>");
+    assert_eq!(other.ask("RCPT TO:<x@one.example>"), "250 2.1.5 two");
+    other.ask("QUIT");
+    assert_eq!((one.messages().len(), two.messages().len()), (1, 0));
+}
+
+#[test]
+fn extensions_that_are_announced_pass_and_a_server_that_does_not_believe_us_is_not_used() {
+    let (one, two) = (Mailer::start("one"), Mailer::believing("two"));
+    let (proxy, port, _log) = start(
+        "\n  smtp-extensions DSN SMTPUTF8",
+        &format!("server s 127.0.0.1:{} xclient", one.port),
+        &format!("server s 127.0.0.1:{} xclient", two.port),
+    );
+    let mut client = Talker::connect(port);
+    client.hear();
+    let hello = client.ask("EHLO c=+.example");
+    assert!(hello.ends_with("250-DSN\n250 SMTPUTF8"), "{hello}");
+    let said = client.ask("MAIL FROM:<a@b.example> SIZE=1");
+    assert_eq!(said, "555 5.5.4 parameter SIZE not offered here");
+    client.ask("MAIL FROM:<\u{e4}@b.example> SMTPUTF8 RET=HDRS ENVID=x=y");
+    let said = client.ask("RCPT TO:<\u{fc}@two.example> NOTIFY=NEVER");
+    assert_eq!(said, "250 2.1.5 two");
+    client.ask("DATA");
+    client.ask(".");
+    let told = two.messages().concat();
+    // What might end a value of XCLIENT is written by its number.
+    assert!(
+        told.contains(" HELO=c+3D+2B.example PROTO=ESMTP|"),
+        "{told}"
+    );
+    let envelope = "|MAIL FROM:<\u{e4}@b.example> SMTPUTF8 RET=HDRS ENVID=x=y|RCPT TO:<\u{fc}@two.example> NOTIFY=NEVER|";
+    assert!(told.contains(envelope), "{told}");
+    client.ask("MAIL FROM:<a@b.example>");
+    assert!(
+        client
+            .ask("RCPT TO:<x@one.example>")
+            .starts_with("451 4.4.1")
+    );
+    assert_eq!(proxy.stat("one", "s", "eresp"), "2");
+    assert!(one.messages().is_empty());
+}
+
+#[test]
+fn a_client_that_leaves_within_a_message_leaves_none_behind() {
+    let (proxy, port, log, one, _two) = two_mailers("");
+    let mut client = Talker::connect(port);
+    client.hear();
+    client.send("EHLO c.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<x@one.example>\r\nDATA\r\n");
+    for _ in 0..4 {
+        client.hear();
+    }
+    client.send("half\r\n.");
+    one.wait_for("half");
+    drop(client);
+    let line = log.line("one/s");
+    assert!(line.contains(" CD "), "{line}");
+    proxy.wait_for("one", "s", "scur", "0");
+    assert!(one.messages().is_empty());
+    assert_eq!(proxy.stat("one", "s", "cli_abrt"), "1");
+}

@@ -6,7 +6,7 @@ mod balancer;
 #[path = "packet/net.rs"]
 mod net;
 
-use balancer::{Balancer, mulgil};
+use balancer::{Balancer, detach, mulgil};
 use lab::Folder;
 use net::{Net, possible, wait_until};
 use std::collections::BTreeSet;
@@ -256,8 +256,8 @@ vrrp inside
         let (first, second) = (self.start(1), self.start(2));
         wait_for(&first, "state: active");
         wait_for(&second, "state: backup");
-        wait_for(&first, "sending in-sync");
-        wait_for(&second, "receiving in-sync");
+        wait_for_sessions(&first, "sending in-sync");
+        wait_for_sessions(&second, "receiving in-sync");
         (first, second)
     }
 }
@@ -265,7 +265,7 @@ vrrp inside
 impl Drop for Pair {
     fn drop(&mut self) {
         for host in ["l1", "l2"] {
-            mulgil(&self.net, host, "packet detach");
+            detach(&self.net, host);
         }
     }
 }
@@ -285,6 +285,25 @@ fn wait_for(balancer: &Balancer, what: &str) {
         .control("show vrrp public")
         .is_some_and(|t| t.contains(what))
     {
+        assert!(
+            std::time::Instant::now() < end,
+            "never '{what}':\n{}",
+            state(balancer)
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Waits until both or one direction of sessions is as far.
+#[track_caller]
+fn wait_for_sessions(balancer: &Balancer, what: &str) {
+    let end = std::time::Instant::now() + Duration::from_secs(30);
+    let so = || {
+        let shown = balancer.control("show vrrp public").unwrap_or_default();
+        let mut lines = shown.lines();
+        lines.any(|l| l.starts_with("sync: sessions") && l.contains(what))
+    };
+    while !so() {
         assert!(
             std::time::Instant::now() < end,
             "never '{what}':\n{}",
@@ -337,6 +356,11 @@ fn long_downloads_outlive_the_active_machine_in_every_way_to_forward() {
     for download in &downloads {
         download.goes_on(&|| state(&second));
     }
+    wait_until("they count where they are now", || {
+        ["nat", "source", "direct", "tunnelled"]
+            .iter()
+            .all(|name| second.stat(name, "BACKEND", "scur") == "1")
+    });
     // What was proxied is known to nobody any more: it is reset as soon as a packet comes.
     (&proxied.stream).write_all(b"x").expect("room for a byte");
     wait_until("the proxied connection ends", || {
@@ -444,7 +468,7 @@ fn of_a_hundred_thousand_sessions_none_is_lost() {
     second.kill();
     fill(&pair.net, &first, 100_000, 1);
     let second = pair.start(2);
-    wait_for(&second, "receiving in-sync");
+    wait_for_sessions(&second, "receiving in-sync");
     let before = sessions(&first, "proto=");
     assert_eq!(before.len(), 100_001);
     assert!(
@@ -527,7 +551,7 @@ fn a_cut_between_the_machines_is_resumed_and_changes_nothing_else() {
     let download = Download::start(&pair.net, "203.0.113.10:80");
     let both = || {
         let all = sessions(&first, "proto=");
-        all.len() > 0 && all == sessions(&second, "proto=")
+        !all.is_empty() && all == sessions(&second, "proto=")
     };
     wait_until("the second has it", both);
     let snapshots = |b: &Balancer| {
@@ -553,8 +577,8 @@ fn a_cut_between_the_machines_is_resumed_and_changes_nothing_else() {
         "l2",
         "nft add rule inet cut in iifname e2 tcp dport 7112 drop",
     );
-    wait_for(&second, "receiving unconnected");
-    wait_for(&first, "sending unconnected");
+    wait_for_sessions(&second, "receiving unconnected");
+    wait_for_sessions(&first, "sending unconnected");
     let more = Download::start(&pair.net, "203.0.113.10:81");
     for d in [&download, &more] {
         d.goes_on(&|| state(&first));
@@ -584,7 +608,7 @@ fn two_that_are_active_by_mistake_say_so_and_keep_what_they_have() {
     let other = pair
         .config(2, KEY, "")
         .replace("interval 100ms", "interval 1s\n    version 2");
-    let second = Balancer::start_for(&pair.net, "l2", 200_000, &other);
+    let second = Balancer::start(&pair.net, "l2", &other);
     // As long as they can ask each other, the mistake has no consequence.
     wait_for(&second, "blocked_by_peer: yes");
     pair.net.exec("l2", "nft add table inet cut");
@@ -599,7 +623,7 @@ fn two_that_are_active_by_mistake_say_so_and_keep_what_they_have() {
         first.output().contains("two routers are active now")
             && second.output().contains("two routers are active now")
     });
-    wait_for(&second, "receiving in-sync");
+    wait_for_sessions(&second, "receiving in-sync");
     download.goes_on(&|| state(&first));
     // Corrected, one of them yields, and the session is still there.
     second.reload(&pair.config(2, KEY, ""));

@@ -67,6 +67,10 @@ fn what_does_not_fit_mail_is_refused_with_a_way_out() {
             in_mail(" tcp-request inspect-delay 5s\n"),
             "6: error: 'tcp-request inspect-delay' looks at bytes",
         ),
+        (
+            in_mail(" option logasap\n"),
+            "'option logasap' has nothing to write early",
+        ),
         (in_mail(" smtp-request set-header A b\n"), "'set-header'"),
         (
             in_mail(" smtp-request deny status 250\n"),

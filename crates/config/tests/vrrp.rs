@@ -123,6 +123,15 @@ fn what_is_missing_or_does_not_fit_is_named_with_its_remedy() {
         &format!("{WHOLE} version 2\n advertise-interval 100ms\n"),
         "whole seconds",
     );
+    for (line, why) in [
+        ("route 198.51.100.0", "has no prefix"),
+        ("route 198.51.100.1/24", "names a host"),
+        ("route default", "has no router"),
+        ("route 2001:db8::/32 via 203.0.113.1", "of another family"),
+        ("route 198.51.100.0/24 dev eth1", "where 'via ADDRESS' may"),
+    ] {
+        refused(&format!("{WHOLE} {line}\n"), why);
+    }
     let keyed = format!("{WHOLE} peer 10.9.0.2\n peer-key site.pem\n sync sessions\n");
     assert_eq!(messages(&keyed), Vec::<String>::new());
     for (lines, why) in [

@@ -479,7 +479,9 @@ impl Running {
             Action::Advertise(priority) => instance.advertise(priority),
             Action::Claim => self.claim(at),
             Action::Yield => {
-                for wrong in instance.remove_addresses(&mut self.netlink, |_| false) {
+                let mut wrong = instance.remove_routes(&mut self.netlink);
+                wrong.extend(instance.remove_addresses(&mut self.netlink, |_| false));
+                for wrong in wrong {
                     (self.say)(&format!("error: vrrp {name}: {wrong}"));
                 }
             }
@@ -517,7 +519,9 @@ impl Running {
 
     fn claim(&mut self, at: usize) {
         let instance = &mut self.instances[at];
-        for wrong in instance.add_addresses(&mut self.netlink) {
+        let mut wrong = instance.add_addresses(&mut self.netlink);
+        wrong.extend(instance.add_routes(&mut self.netlink));
+        for wrong in wrong {
             (self.say)(&format!("error: vrrp {}: {wrong}", instance.vrrp.name));
         }
         instance.announce(&self.frames);

@@ -6,7 +6,7 @@
 
 use crate::head::{Field, Head, Known, Span, Version};
 use crate::syntax::{is_token, is_token_byte, trim};
-use memchr::memchr;
+use memchr::{memchr, memchr2};
 
 /// What is allowed.
 #[derive(Clone, Copy, Debug)]
@@ -285,7 +285,7 @@ fn finish(mut lines: Lines<'_>, first: Line, head: &mut Head) -> Result<Option<u
             return fail(ErrorKind::FieldName, line.start + strange());
         }
         let raw = text.get(colon + 1..).unwrap_or_default();
-        if let Some(bad) = raw.iter().position(|b| *b == 0 || *b == b'\r') {
+        if let Some(bad) = memchr2(0, b'\r', raw) {
             return fail(ErrorKind::FieldValue, line.start + colon + 1 + bad);
         }
         let value = trim(raw);

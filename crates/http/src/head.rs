@@ -71,9 +71,16 @@ impl Known {
         let first = name.first().map(u8::to_ascii_lowercase);
         let found = candidates
             .iter()
-            .find(|(known, _)| known.first().copied() == first && name.eq_ignore_ascii_case(known));
+            .find(|(known, _)| known.first().copied() == first && is_lower_of(known, name));
         found.map_or(Known::Other, |(_, known)| *known)
     }
+}
+
+/// Whether a name of this length is `lower` in any case. It looks at all of it, because mostly it is:
+/// that goes by many bytes at a time.
+fn is_lower_of(lower: &[u8], name: &[u8]) -> bool {
+    let pairs = lower.iter().zip(name);
+    pairs.fold(0, |other, (l, n)| other | (l ^ n.to_ascii_lowercase())) == 0
 }
 
 /// A range of the arena. Heads are far below 4 GiB: the parser's limit sees to it.

@@ -46,9 +46,10 @@ pub use packet::{Forward, NoFlow, PacketAttach, Packets, Pool, SessionTimeouts, 
 pub use peers::{Peer, Peers};
 pub use persistence::{CookieMode, PersistRule, PersistenceCookie};
 pub use proxy::{
-    Backend, Balance, ConnectionMode, ForwardFor, Frontend, HashBalance, HashFunction, HashKind,
-    HashMethod, HttpOptions, HttpReuse, InitAddr, LoadState, Mode, OriginalTo, PreserveAffinity,
-    Proxy, ProxyKind, Redispatch, RestrictNames, RetryOn, StatsPage, SwitchRule, SwitchTarget,
+    Backend, Balance, ConnectionMode, Eject, ForwardFor, Frontend, HashBalance, HashFunction,
+    HashKind, HashMethod, HttpOptions, HttpReuse, InitAddr, LoadState, Mode, OriginalTo,
+    PreserveAffinity, Proxy, ProxyKind, Redispatch, RestrictNames, RetryOn, StatsPage, SwitchRule,
+    SwitchTarget,
 };
 pub use resolvers::{Family, Hold, Nameserver, Resolution, Resolvers, names_service};
 pub use server::{
@@ -59,7 +60,7 @@ pub use stick::{ServerKey, StickRule, StickStore, StickTable, Stored};
 pub use timeouts::Timeouts;
 
 pub use users::{Password, User, UserList};
-pub use vrrp::{PeerKey, Script, SyncSessions, Track, Tracked, VirtualAddress, Vrrp};
+pub use vrrp::{PeerKey, Script, SyncSessions, Track, Tracked, VirtualAddress, VirtualRoute, Vrrp};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -501,6 +501,8 @@ pub struct Backend {
     pub stick_rules: Vec<crate::StickRule>,
     /// `fullconn`.
     pub fullconn: Option<u32>,
+    /// `eject`.
+    pub eject: Option<Eject>,
     /// What checks do.
     pub check: Arc<CheckKind>,
     /// `http-check disable-on-404`.
@@ -554,6 +556,7 @@ impl Default for Backend {
             persist: false,
             stick_rules: Vec::new(),
             fullconn: None,
+            eject: None,
             check: Arc::default(),
             disable_on_404: false,
             check_send_state: false,
@@ -596,4 +599,15 @@ pub struct StatsPage {
     pub admin: Vec<rules::Cond>,
     /// `stats http-request` rules.
     pub http_request: Vec<rules::Rule>,
+}
+
+/// `eject`: a server whose traffic fails takes no new clients for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Eject {
+    /// `errors`: so many in a row.
+    pub errors: u32,
+    /// `for`: how long, the first time.
+    pub time: std::time::Duration,
+    /// `at-most`: percent of the servers that may be out at a time.
+    pub at_most: u8,
 }

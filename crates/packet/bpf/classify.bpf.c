@@ -15,9 +15,7 @@ SEC("classifier") int mulgil(struct xdp_md *ctx)
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	if (data + wanted > end && pull_data(ctx, wanted))
 		return TC_SHOT;
-	int verdict = forward(ctx);
-	if (verdict == XDP_PASS)
-		verdict = pass_on(ctx);
+	int verdict = balance(ctx);
 	switch (verdict) {
 	case XDP_DROP:
 		return TC_SHOT;

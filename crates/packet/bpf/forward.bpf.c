@@ -257,10 +257,16 @@ inline_always int forward(struct xdp_md *ctx)
 	return p.key.proto == PROTO_TCP ? answer_reset(ctx, &p) : XDP_DROP;
 }
 
+/* What is balanced, and what is not. */
+inline_always int balance(struct xdp_md *ctx)
+{
+	int verdict = forward(ctx);
+	return verdict == XDP_PASS && is_watched(ctx) ? pass_on(ctx) : verdict;
+}
+
 #ifndef TC
 SEC("xdp") int mulgil(struct xdp_md *ctx)
 {
-	int verdict = forward(ctx);
-	return verdict == XDP_PASS ? pass_on(ctx) : verdict;
+	return balance(ctx);
 }
 #endif

@@ -42,6 +42,14 @@ inline_always u16 vlan_beside(const struct xdp_md *ctx)
 	return 0;
 }
 
+/* Whether more may be done with a frame that nothing was done to: in the driver, with one that has a tag. */
+inline_always int is_watched(const struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct eth *eth = data;
+	return (void *)(eth + 1) <= end && unlikely(eth->type == be16(ETH_VLAN));
+}
+
 /* Gives a frame the tag of this VLAN, or with 0 none. */
 out_of_line int retag(struct xdp_md *ctx, u16 vlan)
 {
@@ -154,6 +162,7 @@ enum {
 };
 
 static long (*const skb_load_bytes)(const void *ctx, u32 at, void *to, u32 len) = (void *)26;
+static long (*const skb_store_bytes)(struct xdp_md *ctx, u32 at, const void *from, u32 len, u64 flags) = (void *)9;
 static long (*const l4_sum_replace)(struct xdp_md *ctx, u32 at, u64 from, u64 to, u64 flags) = (void *)11;
 static long (*const clone_redirect)(struct xdp_md *ctx, u32 ifindex, u64 flags) = (void *)13;
 static long (*const vlan_push)(struct xdp_md *ctx, u16 proto, u16 tci) = (void *)18;
@@ -183,9 +192,17 @@ inline_always int send_to(struct xdp_md *ctx, u32 ifindex)
 	return redirect(ifindex, 0);
 }
 
+/* A tag of providers (IEEE 802.1ad) is no VLAN of ours, whatever its number. */
 inline_always u16 vlan_beside(const struct xdp_md *ctx)
 {
-	return ctx->vlan_present ? ctx->vlan_tci & 0xfff : 0;
+	u16 foreign = ctx->vlan_proto == be16(ETH_VLAN) ? 0 : 0x1000;
+	return ctx->vlan_present ? (ctx->vlan_tci & 0xfff) | foreign : 0;
+}
+
+inline_always int is_watched(const struct xdp_md *ctx)
+{
+	(void)ctx;
+	return 1;
 }
 
 out_of_line int retag(struct xdp_md *ctx, u16 vlan)
@@ -197,13 +214,16 @@ out_of_line int retag(struct xdp_md *ctx, u16 vlan)
 }
 
 /* The kernel's own means know; they do nothing to a sum that is pending. */
-inline_always int sum_is_pending(struct xdp_md *ctx, u32 at)
+out_of_line int sum_is_pending(struct xdp_md *ctx, u32 at)
 {
 	u16 before = 0, after = 0;
 	if (skb_load_bytes(ctx, at, &before, sizeof(before)) || l4_sum_replace(ctx, at, 0, 1, 0) ||
 	    skb_load_bytes(ctx, at, &after, sizeof(after)))
 		return 0;
-	return before == after;
+	if (before == after)
+		return 1;
+	skb_store_bytes(ctx, at, &before, sizeof(before), 0);
+	return 0;
 }
 
 inline_always long cut_to(struct xdp_md *ctx, u32 bytes)

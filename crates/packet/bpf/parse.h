@@ -169,6 +169,8 @@ inline_always enum parsed parse(void *data, void *end, u32 frame, struct packet 
 		struct vlan *vlan = (void *)(eth + 1);
 		if ((void *)(vlan + 1) > end)
 			return MALFORMED;
+		if (p->key.vlan)
+			return NOT_IP;
 		p->key.vlan = be16(vlan->tci) & 0xfff;
 		p->l3 += sizeof(*vlan);
 		type = vlan->type;

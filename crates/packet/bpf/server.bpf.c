@@ -4,7 +4,7 @@
 
 char licence[] SEC("license") = "Dual MIT/GPL";
 
-/* Virtual addresses that tunnels bring. */
+/* Virtual addresses that tunnels bring, each with the largest segment that clients are told of. */
 struct {
 	map_uint(type, MAP_HASH);
 	map_uint(max_entries, 4096);

@@ -201,7 +201,8 @@ pub fn put_xdp(program: &mut Xdp, mode: XdpMode, pins: &Pins, ifindex: u32) -> R
     link.pin(path).map(drop).map_err(|e| failed(&e))
 }
 
-fn put_tcx(
+/// Puts a program behind an interface's driver by a link.
+pub fn put_tcx(
     program: &mut SchedClassifier,
     out: bool,
     pins: &Pins,
@@ -227,7 +228,8 @@ fn put_tcx(
     link.pin(path).map(drop).map_err(|e| failed(&e))
 }
 
-fn put_clsact(
+/// The same by a filter of traffic control.
+pub fn put_clsact(
     program: &mut SchedClassifier,
     out: bool,
     pins: &Pins,

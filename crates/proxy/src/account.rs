@@ -161,7 +161,7 @@ pub fn bad_request(s: &mut Stream<'_>) {
 
 /// The request is an error of the client, for what tracks it.
 fn client_error(s: &Stream<'_>) {
-    let now = s.worker.process.millis(s.worker.now());
+    let now = s.worker.millis();
     s.client.tracked.error(now);
 }
 
@@ -177,13 +177,13 @@ pub fn response_judged(s: &Stream<'_>, status: u16) {
 
 /// Bytes of the body may have passed, for what tracks the request.
 pub fn passing(s: &Stream<'_>) {
-    let now = s.worker.process.millis(s.worker.now());
+    let now = s.worker.millis();
     let received = s.request_head_len + s.up.received;
     s.client.tracked.passed(received, s.down.sent, now);
 }
 
 fn server_failure(s: &Stream<'_>) {
-    let now = s.worker.process.millis(s.worker.now());
+    let now = s.worker.millis();
     s.client.tracked.failure(now);
 }
 
@@ -411,7 +411,7 @@ pub fn refused(
 ) {
     let counters = client.frontend.counters().of(worker.id);
     let all = || of_client(worker, client);
-    let now = worker.process.millis(worker.now());
+    let now = worker.millis();
     client.tracked.request(now);
     client.tracked.error(now);
     if visible {
@@ -468,5 +468,5 @@ pub fn refused(
 pub fn handshake_done(worker: &Worker) {
     let counters = worker.process.counters.of(worker.id);
     counters.ssl_connections.add(1);
-    counters.ssl_rate.event(worker.process.millis(worker.now()));
+    counters.ssl_rate.event(worker.millis());
 }

@@ -247,7 +247,7 @@ fn last_server(
 }
 
 fn stream_key(stream: &mut Stream<'_>, backend: &Backend) -> PickKey {
-    let now = stream.worker.process.millis(stream.worker.now());
+    let now = stream.worker.millis();
     key(backend.side(), &ctx!(stream), now)
 }
 
@@ -378,7 +378,7 @@ async fn queue(
     let priority = state::Priority {
         class: stream.info.priority_class,
         offset: stream.info.priority_offset,
-        now: stream.worker.process.millis(stream.worker.now()),
+        now: stream.worker.millis(),
     };
     let mut ticket = backend.enqueue(wanted.as_ref(), priority);
     let position = ticket.position() as u32;

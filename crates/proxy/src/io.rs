@@ -394,4 +394,4 @@ impl Pipe {
 }
 
 /// What one splice may move at most, bytes.
-pub const PIPE_SIZE: usize = 256 * 1024;
+pub const PIPE_SIZE: usize = 512 * 1024;

@@ -4,6 +4,7 @@
 use crate::account;
 use crate::choose;
 use crate::connect::{self, ConnectFailure};
+use crate::observe;
 use crate::place;
 use crate::pool::ServerConn;
 use crate::present::{self, Told};
@@ -99,9 +100,7 @@ impl Passage {
         backend.sessions().enter();
         let counters = backend.counters().of(worker.id);
         counters.stot.add(1);
-        counters
-            .sess_rate
-            .event(worker.process.millis(worker.now()));
+        counters.sess_rate.event(worker.millis());
         client.seat.live.enter(backend.id);
         self.backend = Some(backend);
         self.entered = true;
@@ -170,7 +169,7 @@ impl Passage {
             client.seat.live.assign(server.id);
             self.slot = Some(slot);
             let counters = server.counters.of(worker.id);
-            let now = worker.process.millis(worker.now());
+            let now = worker.millis();
             counters.stot.add(1);
             counters.sess_rate.event(now);
             for c in [counters, backend.counters().of(worker.id)] {
@@ -184,6 +183,7 @@ impl Passage {
                     sticking.store(&server, worker.process.millis(now));
                     self.connected = Some(now);
                     self.info.server_tls = connection.io.tls_info();
+                    observe::plain_connection(worker, backend, &server, true);
                     if let (Some(slot), Some(began)) = (&self.slot, self.queued) {
                         let took = now.saturating_duration_since(began);
                         slot.answered(took, worker.process.millis(now));
@@ -199,8 +199,9 @@ impl Passage {
                     return Err(Termination::new(Cause::ServerAbort, Phase::Data));
                 }
                 Err(failure) => {
+                    observe::plain_connection(worker, backend, &server, false);
                     if let Some(slot) = &self.slot {
-                        slot.failed(worker.process.millis(worker.now()));
+                        slot.failed(worker.millis());
                     }
                     let all = [counters, backend.counters().of(worker.id)];
                     let side = backend.side();
@@ -306,7 +307,7 @@ impl Passage {
             c.bout.add(sent);
         }
         worker.process.counters.of(worker.id).bytes_out.add(sent);
-        let now = worker.process.millis(worker.now());
+        let now = worker.millis();
         client.tracked.passed(received, sent, now);
     }
 
@@ -390,7 +391,7 @@ fn sticking(worker: &Worker, client: &Client, backend: &Backend, info: &StreamIn
         return Sticking::default();
     }
     let generation = worker.generation();
-    let now_ms = worker.process.millis(worker.now());
+    let now_ms = worker.millis();
     place::with_ctx(worker, client, info, |cx| {
         let read = |when| stick::read(backend, &generation, cx, now_ms, when, false);
         let mut found = read(StickStore::Request);

@@ -63,7 +63,7 @@ pub async fn take(
     info: &StreamInfo,
     asked: Asked,
 ) -> Result<(Slot, bool), Termination> {
-    let now = worker.process.millis(worker.now());
+    let now = worker.millis();
     let (wanted, key) = with_ctx(worker, client, info, |cx| {
         let wanted = choose::use_server(backend, cx).or_else(|| by_cookie(backend, cx));
         (wanted, choose::key(backend.side(), cx, now))
@@ -136,7 +136,7 @@ async fn wait(
     let priority = state::Priority {
         class: info.priority_class,
         offset: info.priority_offset,
-        now: worker.process.millis(worker.now()),
+        now: worker.millis(),
     };
     let mut ticket = backend.enqueue(wanted.as_ref(), priority);
     poll_fn(|cx| {

@@ -242,6 +242,14 @@ impl Stream<'_> {
         if let Some(silence) = effects.silence {
             socket::silence(fd, silence);
         }
+        let converted = self.info.overrides.given(|g| {
+            let captured = g.captured.take();
+            (!captured.is_empty()).then_some(captured)
+        });
+        for (response, slot, value) in converted.into_iter().flatten() {
+            self.captures
+                .put(response, slot, &value, self.frontend.side());
+        }
         for (slot, value) in effects.captures {
             self.captures
                 .put(response, slot, &value, self.frontend.side());

@@ -137,10 +137,10 @@ impl Session {
     pub fn new(worker: &Rc<Worker>, client: Box<Client>) -> Session {
         let worker = Rc::clone(worker);
         let prelude = client.accept_proxy || matches!(client.io, Transport::Tls(_));
-        let state = if prelude || client.frontend.proxy().mode != model::Mode::Http {
-            State::Busy(Box::pin(enter(Rc::clone(&worker), client, prelude)))
-        } else {
-            State::waiting(client)
+        let http = client.frontend.proxy().mode == model::Mode::Http;
+        let state = match http && !prelude {
+            true => State::waiting(client),
+            false => State::Busy(Box::pin(enter(Rc::clone(&worker), client, prelude))),
         };
         Session { worker, state }
     }
@@ -187,7 +187,7 @@ impl Future for Session {
     }
 }
 
-/// What comes before the first request, and all of a session that is not of HTTP.
+/// What comes before the first request, and all of a session in the other modes.
 async fn enter(worker: Rc<Worker>, mut client: Box<Client>, prelude: bool) -> Option<Box<Client>> {
     if prelude && !Box::pin(prelude::run(&worker, &mut client)).await {
         return None;

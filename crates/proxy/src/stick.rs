@@ -121,7 +121,7 @@ pub fn request(stream: &mut Stream<'_>, backend: &Backend) {
     if backend.side().stick_rules.is_empty() {
         return;
     }
-    let now_ms = stream.worker.process.millis(stream.worker.now());
+    let now_ms = stream.worker.millis();
     let chosen = stream.persistence.server().is_some();
     let generation = Arc::clone(&stream.generation);
     let cx = ctx!(stream);

@@ -14,14 +14,14 @@ use state::Backend;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Instant;
 
 /// What is known of one connection while it lasts.
 struct Session {
     passage: Passage,
-    server: Option<ServerConn>,
     relay: Relay,
+    server: Option<ServerConn>,
 }
 
 impl Session {
@@ -39,23 +39,24 @@ impl Session {
 pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
     let mut session = Session {
         passage: Passage::new(client.accepted),
-        server: None,
         relay: Relay::new(worker.now()),
+        server: None,
     };
     client.seat.live.begin(0);
     // Boxed, because it is over when the long part begins.
     let ended = match Box::pin(prepare(worker, client, &mut session)).await {
         Err(ended) => ended,
-        Ok(()) => {
+        Ok(backend) => {
             session.relay.begin(worker.now());
-            let judged = session.judge_response(worker, client).await;
-            let ended = match judged {
-                Err(ended) => ended,
-                Ok(()) => poll_fn(|cx| session.poll(worker, client, cx)).await,
-            };
-            session.leave();
+            let ended = exchange(worker, client, &mut session, &backend).await;
+            session.passage.info.overrides.server.set(None);
             // What it goes on sending has nowhere to go.
             client.unread = ended.cause == Cause::ServerAbort;
+            if let Some(server) = session.server.take()
+                && backend.side().nolinger
+            {
+                server.io.socket().close_at_once();
+            }
             ended
         }
     };
@@ -74,60 +75,55 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
     session.relay.down.recycle(worker);
 }
 
-impl Session {
-    /// Has the backend's rules look at what the server says first.
-    async fn judge_response(
-        &mut self,
-        worker: &Worker,
-        client: &mut Client,
-    ) -> Result<(), Termination> {
-        let (Some(backend), Some(server)) = (self.passage.backend().cloned(), &mut self.server)
-        else {
-            return Ok(());
-        };
-        if backend.proxy().tcp_response_content.is_empty() {
-            return Ok(());
-        }
-        let Session { relay, passage, .. } = self;
-        relay.hold();
-        let behind = (&*backend, passage.slot.as_ref());
-        let info = &mut passage.info;
-        // Boxed, because few backends have such rules.
-        Box::pin(inspect::response(
-            worker, client, server, behind, info, relay,
-        ))
-        .await
+/// Moves bytes in both directions, after the rules for what the server says first.
+async fn exchange(
+    worker: &Rc<Worker>,
+    client: &mut Client,
+    session: &mut Session,
+    backend: &Backend,
+) -> Termination {
+    // Boxed, because few backends have such rules.
+    if !backend.proxy().tcp_response_content.is_empty()
+        && let Err(ended) = Box::pin(inspect_response(worker, client, session, backend)).await
+    {
+        return ended;
     }
-
-    /// Moves bytes between the client and its server.
-    fn poll(
-        &mut self,
-        worker: &Worker,
-        client: &mut Client,
-        cx: &mut Context<'_>,
-    ) -> Poll<Termination> {
+    poll_fn(|cx| {
         let Session {
             passage,
-            server,
             relay,
-        } = self;
-        let (Some(backend), Some(server)) = (passage.backend(), server) else {
-            return Poll::Ready(Termination::new(Cause::Internal, Phase::Connect));
+            server: Some(server),
+        } = session
+        else {
+            return Poll::Ready(Termination::new(Cause::Internal, Phase::Data));
         };
-        let behind = (&**backend, passage.slot.as_ref());
-        relay.poll(worker, cx, (client, server), behind)
-    }
+        relay.poll(
+            worker,
+            cx,
+            (client, server),
+            (backend, passage.slot.as_ref()),
+        )
+    })
+    .await
+}
 
-    /// Closes the connection to the server.
-    fn leave(&mut self) {
-        self.passage.info.overrides.server.set(None);
-        let nolinger = self.passage.backend().is_some_and(|b| b.side().nolinger);
-        if let Some(server) = self.server.take()
-            && nolinger
-        {
-            server.io.socket().close_at_once();
-        }
-    }
+async fn inspect_response(
+    worker: &Rc<Worker>,
+    client: &mut Client,
+    session: &mut Session,
+    backend: &Backend,
+) -> Result<(), Termination> {
+    let Session {
+        passage,
+        relay,
+        server: Some(server),
+    } = session
+    else {
+        return Ok(());
+    };
+    relay.hold();
+    let behind = (backend, passage.slot.as_ref());
+    inspect::response(worker, client, server, behind, &mut passage.info, relay).await
 }
 
 /// From the first rules to a connection to a server.
@@ -135,17 +131,18 @@ async fn prepare(
     worker: &Rc<Worker>,
     client: &mut Client,
     session: &mut Session,
-) -> Result<(), Termination> {
+) -> Result<Arc<Backend>, Termination> {
     let backend = choose_backend(worker, client, &mut session.passage.info).await?;
     let passage = &mut session.passage;
     passage.enter(worker, client, Arc::clone(&backend));
     session.server = Some(passage.reach(worker, client, &backend).await?);
+    let passage = &mut session.passage;
     if client.frontend.side().logasap {
         passage.logged_early = true;
         let so_far = session.outcome(Termination::default());
         session.passage.log(worker, client, &so_far, true);
     }
-    Ok(())
+    Ok(backend)
 }
 
 /// The frontend's rules for content, the choice of a backend, and its rules.

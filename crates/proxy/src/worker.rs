@@ -56,6 +56,8 @@ pub struct Worker {
     pub rng: Cell<u64>,
     /// The time of this poll, once it has been asked for.
     now: Cell<Option<Instant>>,
+    /// The same in milliseconds of the process.
+    millis: Cell<Option<u64>>,
     /// (an instant, the same by the calendar), renewed every second.
     clock: Cell<(Instant, Wall)>,
     formats: Formats,
@@ -99,6 +101,7 @@ impl Worker {
             build: RefCell::new(Vec::with_capacity(4096)),
             joined: RefCell::new(Vec::with_capacity(4096)),
             now: Cell::new(None),
+            millis: Cell::new(None),
             timers: Timers::new(now),
             pools: Pools::default(),
             logs,
@@ -135,9 +138,22 @@ impl Worker {
         }
     }
 
+    /// [`Worker::now`] in milliseconds since the process began.
+    pub fn millis(&self) -> u64 {
+        match self.millis.get() {
+            Some(millis) => millis,
+            None => {
+                let millis = self.process.millis(self.now());
+                self.millis.set(Some(millis));
+                millis
+            }
+        }
+    }
+
     /// A poll begins: the time is asked for anew.
     pub fn new_poll(&self) {
         self.now.set(None);
+        self.millis.set(None);
     }
 
     /// An instant by the calendar.

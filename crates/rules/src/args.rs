@@ -25,6 +25,8 @@ pub enum ArgKind {
     IntBut0,
     /// One of these words.
     Word(&'static [&'static str]),
+    /// One of these words, in any case; it is kept in lower case.
+    AnyCase(&'static [&'static str]),
     /// `scope.name`.
     Var,
     /// A number or `scope.name`.
@@ -365,6 +367,13 @@ fn one(kind: ArgKind, text: &str, scope: &Scope<'_>) -> Result<Arg, String> {
             n => Ok(Arg::Int(n)),
         },
         ArgKind::Word(words) if words.contains(&text) => Ok(Arg::Str(text.as_bytes().into())),
+        ArgKind::AnyCase(words) => {
+            let lower = text.to_ascii_lowercase();
+            match words.contains(&lower.as_str()) {
+                true => Ok(Arg::Str(lower.into_bytes().into())),
+                false => Err(format!("one of {}", words.join(", "))),
+            }
+        }
         ArgKind::Word(words) => Err(format!("one of {}", words.join(", "))),
         ArgKind::Var => VarName::parse(text).map(Arg::Var).map_err(variable),
         ArgKind::IntOrVar => int().map(Arg::Int).or_else(|_| {

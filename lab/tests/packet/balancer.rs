@@ -83,11 +83,7 @@ impl Balancer {
         );
         self.folder.file("test.cfg", text.as_bytes());
         let before = self.output().matches("is in force").count();
-        let pid = self.child.id().to_string();
-        Command::new("kill")
-            .args(["-HUP", &pid])
-            .status()
-            .expect("kill runs");
+        self.signal("-HUP");
         wait_until("it reloads", || {
             self.output().matches("is in force").count() > before
         });

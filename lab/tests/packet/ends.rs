@@ -56,6 +56,12 @@ pub struct Heard {
     pub client: SocketAddr,
 }
 
+/// The largest segment that a client may send to a server.
+pub fn largest_segment(to: SocketAddr) -> std::io::Result<u32> {
+    let stream = TcpStream::connect_timeout(&to, Duration::from_secs(3))?;
+    socket2::SockRef::from(&stream).tcp_mss()
+}
+
 /// A whole conversation of so many bytes each way.
 pub fn talk(to: SocketAddr, bytes: usize) -> std::io::Result<Heard> {
     let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(3))?;

@@ -81,6 +81,12 @@ fn unfit(draft: &Draft) -> Faults {
             faults.push((mark, message));
         }
     }
+    if draft.has_front() && draft.front.logasap {
+        let message = format!(
+            "'option logasap' has nothing to write early in '{name}', which is in 'mode smtp', where a line tells how a message ended: remove it"
+        );
+        faults.push(("option logasap", message));
+    }
     if draft.has_back() && matches!(draft.back.balance, Balance::RdpCookie { .. }) {
         let message = format!(
             "'balance rdp-cookie' finds no cookie in '{name}', which is in 'mode smtp': use another way, such as 'balance leastconn'"

@@ -20,7 +20,10 @@ const TC_SHOT: u32 = 2;
 const TC_REDIRECT: u32 = 7;
 
 /// Whether this is the test of the program behind drivers.
-pub const BEHIND_DRIVER: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"behind");
+pub const BEHIND_DRIVER: bool = matches!(
+    env!("CARGO_CRATE_NAME").as_bytes(),
+    b"behind_nat" | b"behind_forward"
+);
 
 /// The interface that test runs come from: the loopback, which every network namespace has.
 pub const HERE: u32 = 1;

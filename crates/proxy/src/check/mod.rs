@@ -126,7 +126,8 @@ struct Watch {
 impl Watch {
     /// Until the configuration has no such check any more.
     async fn run(&self) {
-        tokio::time::sleep(self.first_delay()).await;
+        let first = Instant::now() + self.first_delay();
+        self.sleep_until(first, self.interval()).await;
         while let Some(backend) = self.current() {
             let running = self.pace.enter(&self.worker).await;
             let begin = Instant::now();
@@ -136,23 +137,31 @@ impl Watch {
             drop((backend, running));
             let percent = self.worker.generation().config.global.tuning.spread_checks;
             let interval = pace::spread(interval, percent, rules::random(&self.worker.rng));
-            tokio::time::sleep(interval.saturating_sub(begin.elapsed())).await;
+            self.sleep_until(begin + interval, interval).await;
         }
+    }
+
+    async fn sleep_until(&self, due: Instant, interval: Duration) {
+        let due = pace::gather(due, self.worker.process.start, interval);
+        tokio::time::sleep_until(due.into()).await;
+    }
+
+    /// How often the configuration wants it.
+    fn interval(&self) -> Duration {
+        let settings = self.server.settings();
+        let interval = match self.kind {
+            Kind::Health => settings.check.as_ref().map(|c| c.inter),
+            Kind::Agent => settings.agent.as_ref().map(|a| a.inter),
+        };
+        interval.unwrap_or_default()
     }
 
     /// The first checks are spread over the interval of the servers, so that a thousand servers
     /// are not asked in one instant (manual, `max-spread-checks`).
     fn first_delay(&self) -> Duration {
-        let interval = |server: &Server| {
-            let settings = server.settings();
-            match self.kind {
-                Kind::Health => settings.check.as_ref().map(|c| c.inter),
-                Kind::Agent => settings.agent.as_ref().map(|a| a.inter),
-            }
-        };
         let generation = self.worker.generation();
         let most = generation.config.global.tuning.max_spread_checks;
-        let own = interval(&self.server).unwrap_or_default();
+        let own = self.interval();
         let servers = generation
             .backend(&self.backend)
             .map_or(1, |b| b.servers().len().max(1)) as u32;

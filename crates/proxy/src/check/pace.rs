@@ -2,7 +2,7 @@
 
 use crate::worker::Worker;
 use std::cell::Cell;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// A worker's checks that are under way (`tune.max-checks-per-thread`).
@@ -46,9 +46,38 @@ pub fn spread(interval: Duration, percent: u32, random: u64) -> Duration {
     interval.mul_f64(1.0 + part * f64::from(percent.min(50)) / 100.0)
 }
 
+/// When a check begins that is `due`: together with others, so that neither this machine nor the
+/// servers' are woken for each. That is at most half a hundredth of the interval sooner or later, and
+/// a check that keeps its interval stays with those it began with.
+pub fn gather(due: Instant, start: Instant, interval: Duration) -> Instant {
+    let grain = (interval / 100).as_nanos();
+    let since = due.saturating_duration_since(start).as_nanos();
+    let Some(past) = since.checked_rem(grain) else {
+        return due;
+    };
+    let nanos = |n: u128| Duration::from_nanos(n as u64);
+    match past * 2 < grain {
+        true => due - nanos(past),
+        false => due + nanos(grain - past),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn checks_that_are_due_at_nearly_the_same_time_begin_together() {
+        let start = Instant::now();
+        let begins = |due_ms: u64| {
+            let due = start + Duration::from_millis(due_ms);
+            let begins = gather(due, start, Duration::from_secs(2));
+            begins.duration_since(start).as_millis()
+        };
+        assert_eq!([2000, 2003, 2009].map(begins), [2000; 3]);
+        assert_eq!([2011, 2020, 2029].map(begins), [2020; 3]);
+        assert_eq!(gather(start, start, Duration::ZERO), start);
+    }
 
     #[test]
     fn an_interval_is_spread_evenly_to_both_sides() {

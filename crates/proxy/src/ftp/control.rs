@@ -277,6 +277,7 @@ impl Control {
             progress |= data.poll(scene.worker, cx);
             if before != data.passed() {
                 self.heard = scene.worker.now();
+                self.count(scene);
             }
         }
         if self.data.as_ref().is_none_or(Data::is_settled)

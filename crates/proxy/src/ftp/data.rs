@@ -221,7 +221,7 @@ impl Data {
         self.client = match &self.acceptor {
             None => End::Open(Transport::Plain(io)),
             Some(acceptor) => {
-                let tls = TlsStream::accept(io, Arc::clone(acceptor));
+                let tls = TlsStream::accept_sender(io, Arc::clone(acceptor));
                 End::Greeting(Transport::Tls(Box::new(tls)))
             }
         };

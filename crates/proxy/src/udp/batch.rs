@@ -1,7 +1,8 @@
 //! Many datagrams in one call: `recvmmsg` and `sendmmsg`, with the kernel's own joining of
 //! datagrams (UDP_GRO on the way in, UDP_SEGMENT on the way out) where both sides have it.
 //!
-//! This is the kernel's interface: raw structures that point at each other stand here only.
+//! This is the kernel's interface: raw structures that point at each other stand here only. The two
+//! usual calls bypass the C library's wrappers, as those of streams do (`io.rs`).
 
 use std::io::{self, IoSlice};
 use std::mem::{MaybeUninit, size_of, zeroed};
@@ -94,12 +95,13 @@ impl Batch {
         // SAFETY: the first `wanted` headers point at buffers, addresses and control bytes of
         // `self` with their true lengths, and none of them moves during the call.
         let n = unsafe {
-            libc::recvmmsg(
+            libc::syscall(
+                libc::SYS_recvmmsg,
                 fd,
                 self.headers.as_mut_ptr(),
-                wanted as u32,
-                libc::MSG_DONTWAIT as _,
-                std::ptr::null_mut(),
+                wanted,
+                libc::MSG_DONTWAIT,
+                std::ptr::null_mut::<libc::timespec>(),
             )
         };
         let n = usize::try_from(n).map_err(|_| io::Error::last_os_error())?;
@@ -247,12 +249,15 @@ fn is_lost(e: &io::Error) -> bool {
 fn send_one(route: &Route<'_>, bytes: &[u8]) -> io::Result<()> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     let (to, len) = match route.to {
-        Some(to) => (to.as_ptr().cast(), to.len()),
+        Some(to) => (to.as_ptr().cast::<u8>(), to.len()),
         None => (std::ptr::null(), 0),
     };
     // SAFETY: pointer and length describe `bytes`; the address is null with length 0, or one that
     // outlives the call with its true length.
-    let n = unsafe { libc::sendto(route.fd, bytes.as_ptr().cast(), bytes.len(), flags, to, len) };
+    let n = unsafe {
+        let (at, length) = (bytes.as_ptr(), bytes.len());
+        libc::syscall(libc::SYS_sendto, route.fd, at, length, flags, to, len)
+    };
     match n {
         0.. => Ok(()),
         _ => Err(io::Error::last_os_error()).or_else(|e| if is_lost(&e) { Ok(()) } else { Err(e) }),

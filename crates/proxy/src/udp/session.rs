@@ -180,7 +180,7 @@ impl Session {
     fn elsewhere(&self, worker: &Worker, key: &[u8], datagrams: &[Datagram<'_>]) -> bool {
         let failed = self.route.borrow().as_ref().map(|route| {
             let server = route.slot.server();
-            route.slot.failed(worker.process.millis(worker.now()));
+            route.slot.failed(worker.millis());
             server.counters.of(worker.id).econ.add(1);
             server.uid
         });
@@ -203,7 +203,7 @@ impl Session {
     /// Chooses a server, by what `payload` says where that matters, and opens a socket to it.
     fn rehome(&self, worker: &Worker, payload: &[u8], avoid: Option<u32>) -> bool {
         let again = self.route.borrow_mut().take().is_some();
-        let now = worker.process.millis(worker.now());
+        let now = worker.millis();
         let (wanted, key) = {
             let stream = self.stream.borrow();
             with_ctx(worker, &self.opened, &stream, payload, |cx| {
@@ -504,7 +504,7 @@ impl Session {
     /// Gives back what it held, and writes its line.
     fn finish(&self, worker: &Worker, ended: Termination) {
         self.backend.sessions().leave();
-        let millis = worker.process.millis(worker.now());
+        let millis = worker.millis();
         let (received, sent) = (self.counts.received.get(), self.counts.sent.get());
         self.opened.tracked.passed(received, sent, millis);
         let route = self.route.borrow_mut().take();
