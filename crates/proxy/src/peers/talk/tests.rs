@@ -14,7 +14,6 @@ struct Side {
 
 fn side(name: &str, other: &str, entries: u32, start: Instant) -> Side {
     let mut table = StickTable {
-        follows: false,
         name: "t".into(),
         key: KeyType::String,
         key_len: 10,
