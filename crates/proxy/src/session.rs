@@ -232,7 +232,7 @@ async fn answer(
         Received::TimedOut { bytes } => Some(reply::Refused::TimedOut { bytes }),
         Received::Malformed(error, first_byte) => {
             client.unread = true;
-            malformed::request(&worker, &mut client, &error);
+            malformed::request(&worker, &client, &error);
             Some(reply::Refused::Malformed { error, first_byte })
         }
         Received::Begun(_) => None,

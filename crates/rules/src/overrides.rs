@@ -46,10 +46,13 @@ pub struct Given {
     /// `set-bc-mark`: for the server's connection.
     pub bc_mark: Cell<Option<u32>>,
     /// `capture-req` and `capture-res`: whether it belongs to the response, slot, value.
-    pub captured: RefCell<Vec<(bool, usize, Box<[u8]>)>>,
+    pub captured: RefCell<Vec<Capture>>,
     /// The addresses of the server's connection, for a log line that shows them when it is over.
     pub back: Cell<Option<(SocketAddr, SocketAddr)>>,
 }
+
+/// Whether it belongs to the response, the slot, the value.
+pub type Capture = (bool, usize, Box<[u8]>);
 
 impl Overrides {
     /// What rules have given, if they have.

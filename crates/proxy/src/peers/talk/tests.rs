@@ -23,6 +23,7 @@ fn side(name: &str, other: &str, entries: u32, start: Instant) -> Side {
         server_key: ServerKey::Name,
         stores: Vec::new(),
         peers: Some("us".into()),
+        follows: false,
     };
     for data in [Data::Gpc0, Data::ConnCur, Data::ServerKey, Data::ServerId] {
         table.store(Stored::plain(data));
