@@ -844,7 +844,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "auto",
         "where the programs of 'mode packet' stand: 'auto' is the driver where that is right, else behind it",
         |r, l| {
-            l.exactly(1, "one of auto, xdp, tcx and clsact")?;
+            l.exactly(1, "auto, xdp, tcx or clsact")?;
             r.global.tuning.packet_attach = match l.arg(0) {
                 "auto" => PacketAttach::Auto,
                 "xdp" => PacketAttach::Xdp,
