@@ -37,6 +37,8 @@ pub enum Forward {
     Gue(u16),
     /// The destination, and this code point from which the server knows the virtual address.
     Dscp(u8),
+    /// The next hop only: servers are firewalls or routers, which answers cross, too.
+    Route,
 }
 
 impl Default for Forward {

@@ -83,6 +83,7 @@ impl Bound {
             |e: io::Error| format!("cannot open stats socket {}: {e}", admin::shown(&s.address));
         let bind = model::Bind {
             address: s.address.clone(),
+            prefix: None,
             options: Arc::clone(&s.options),
             origin: "".into(),
             id: 0,

@@ -47,7 +47,7 @@ out_of_line int end_of_side(struct flow *f, u8 proto, u8 tcp)
 	u32 theirs = tcp & TCP_RST ? FLOW_RESET : FLOW_PEER_FIN;
 
 	u32 before = __sync_fetch_and_or(&f->state, own);
-	if (!(f->steps & STEP_ADDRESSES)) {
+	if (!(f->steps & (STEP_ADDRESSES | STEP_ROUTE))) {
 		/* Answers go past us: what the client says last is the last we see. */
 		uncount(f);
 		return 0;
@@ -111,6 +111,16 @@ inline_always int take_from_pool(const struct service *service, const struct flo
 	return -1;
 }
 
+inline_always void count_session(u32 server)
+{
+	u32 *n = map_lookup(&live, &server);
+	if (n)
+		__sync_fetch_and_add(n, 1);
+	struct traffic *t = map_lookup(&traffic, &server);
+	if (t)
+		t->sessions += 1;
+}
+
 /* A new session, in `s->flow`. Returns -1, or the event that says why there is none. */
 inline_always int open_flow(struct xdp_md *ctx, const struct packet *p, struct service *service,
 			    struct scratch *s)
@@ -146,11 +156,15 @@ inline_always int open_flow(struct xdp_md *ctx, const struct packet *p, struct s
 		copy16(f->dst, server->address);
 		f->steps = STEP_ADDRESSES | STEP_TTL | STEP_DSCP;
 		f->dscp = service->dscp;
-	} else if (service->forward == FORWARD_NAT) {
-		copy16(f->dst, server->address);
-		if (server->port && f->dport)
-			f->dport = server->port;
-		f->steps = STEP_ADDRESSES | STEP_TTL;
+	} else if (service->forward == FORWARD_NAT || (uses(FEATURE_ROUTE) && service->forward == FORWARD_ROUTE)) {
+		if (uses(FEATURE_ROUTE) && service->forward == FORWARD_ROUTE) {
+			f->steps = STEP_ROUTE | STEP_TTL;
+		} else {
+			copy16(f->dst, server->address);
+			if (server->port && f->dport)
+				f->dport = server->port;
+			f->steps = STEP_ADDRESSES | STEP_TTL;
+		}
 
 		reverse_key(f, p->key.proto, &s->back_key);
 		__builtin_memset(back, 0, sizeof(*back));
@@ -178,15 +192,10 @@ inline_always int open_flow(struct xdp_md *ctx, const struct packet *p, struct s
 	}
 	find_deltas(&p->key, f);
 	if (map_update(&flows, &p->key, f, UPDATE_ANY)) {
-		if (service->forward == FORWARD_NAT)
+		if (service->forward == FORWARD_NAT || service->forward == FORWARD_ROUTE)
 			map_delete(&flows, &s->back_key);
 		return EVENT_TABLE_FULL;
 	}
-	u32 *n = map_lookup(&live, &index);
-	if (n)
-		__sync_fetch_and_add(n, 1);
-	struct traffic *t = map_lookup(&traffic, &index);
-	if (t)
-		t->sessions += 1;
+	count_session(index);
 	return -1;
 }

@@ -3,6 +3,7 @@
 #include "answer.h"
 #include "encap.h"
 #include "icmp.h"
+#include "transit.h"
 
 char licence[] SEC("license") = "Dual MIT/GPL";
 
@@ -12,30 +13,39 @@ inline_always int refuse(u32 event)
 	return XDP_DROP;
 }
 
-/* Which way an answer goes: as the routes say, found once and again when they change. */
-inline_always void find_way(struct xdp_md *ctx, const struct packet *p, struct flow *f)
+/* Asks the routes which way an answer goes. */
+out_of_line int ask_routes(struct xdp_md *ctx, struct flow *f, u8 family, u32 epoch)
 {
-	u32 zero = 0;
-	struct settings *set = map_lookup(&settings, &zero);
-	if (!set || likely(f->epoch == set->epoch))
-		return;
 	struct bpf_fib_lookup fib = {};
-	fib.family = p->family == 4 ? AF_INET : AF_INET6;
+	fib.family = family == 4 ? AF_INET : AF_INET6;
 	fib.ifindex = ctx->ingress_ifindex;
-	if (p->family == 4) {
+	if (family == 4) {
 		fib.src[0] = f->src[3];
 		fib.dst[0] = f->dst[3];
 	} else {
 		copy16(fib.src, f->src);
 		copy16(fib.dst, f->dst);
 	}
-	f->epoch = set->epoch;
-	/* Without an answer the way that the client's packets come stays. */
-	if (fib_lookup(ctx, &fib, sizeof(fib), 0) != 0)
-		return;
+	/* Without an answer the way that the client's packets come stays; where they have not come this
+	 * way the next packet asks again. */
+	int unknown = fib_lookup(ctx, &fib, sizeof(fib), 0) != 0;
+	if (!uses(FEATURE_ROUTE) || !unknown || f->hop.ifindex)
+		f->epoch = epoch;
+	if (unknown)
+		return 0;
 	copy_mac(f->hop.dst, fib.dmac);
 	copy_mac(f->hop.src, fib.smac);
 	f->hop.ifindex = fib.ifindex;
+	return 0;
+}
+
+/* Which way an answer goes: as the routes say, found once and again when they change. */
+inline_always void find_way(struct xdp_md *ctx, const struct packet *p, struct flow *f)
+{
+	u32 zero = 0;
+	struct settings *set = map_lookup(&settings, &zero);
+	if (set && unlikely(f->epoch != set->epoch))
+		ask_routes(ctx, f, p->family, set->epoch);
 }
 
 /* A packet of a session. */
@@ -59,40 +69,19 @@ inline_always int deliver(struct xdp_md *ctx, const struct packet *p, struct flo
 		if (likely(server->hop.ifindex))
 			return leave(ctx, &server->hop);
 		count(EVENT_NO_NEIGHBOUR);
-		/* What is routed anyway finds its neighbour in the stack. */
-		return f->steps & STEP_TTL ? XDP_PASS : XDP_DROP;
+		/* What is routed anyway finds its neighbour in the stack, which knows nothing of firewalls. */
+		return (f->steps & (STEP_TTL | STEP_ROUTE)) == STEP_TTL ? XDP_PASS : XDP_DROP;
 	}
 	if (t) {
 		t->packets_out += 1;
 		t->bytes_out += bytes;
 	}
 	find_way(ctx, p, f);
+	if (uses(FEATURE_ROUTE) && unlikely(!f->hop.ifindex))
+		return XDP_PASS;
 	if (rewrite(ctx, p, f))
 		return refuse(EVENT_FAILED);
 	return leave(ctx, &f->hop);
-}
-
-/* The service of a destination. */
-inline_always struct service *find_service(const struct packet *p, u32 kinds)
-{
-	struct service_key key;
-	copy16(key.address, p->key.dst);
-	key.port = p->key.dport;
-	key.proto = p->key.proto;
-	key.pad = 0;
-	struct service *service = 0;
-	if (kinds & VIP_PORT)
-		service = map_lookup(&services, &key);
-	if (!service && kinds & VIP_PROTO) {
-		key.port = 0;
-		service = map_lookup(&services, &key);
-	}
-	if (!service && kinds & VIP_ANY) {
-		key.port = 0;
-		key.proto = 0;
-		service = map_lookup(&services, &key);
-	}
-	return service;
 }
 
 /* What is done with a packet that begins no session of its own accord. */
@@ -101,15 +90,24 @@ enum { OPENED = -1, RESET = -2 };
 /* A packet of no session: OPENED with the session in `s`, RESET, or a verdict. */
 out_of_line int first_packet(struct xdp_md *ctx, const struct packet *p, struct scratch *s)
 {
-	u32 *kinds = map_lookup(&vips, p->key.dst);
-	if (likely(!kinds))
-		return XDP_PASS;
+	struct service *service = 0;
 	/* Its first piece, which has the ports, may be for any service. */
-	if (p->pieces == PIECE_LATER && !p->key.dport && (p->key.proto == PROTO_TCP || p->key.proto == PROTO_UDP))
-		return refuse(EVENT_FRAGMENT_LOST);
-	struct service *service = find_service(p, *kinds);
+	int lost = p->pieces == PIECE_LATER && !p->key.dport &&
+		   (p->key.proto == PROTO_TCP || p->key.proto == PROTO_UDP);
+	u32 *kinds = map_lookup(&vips, p->key.dst);
+	if (kinds) {
+		if (lost)
+			return refuse(EVENT_FRAGMENT_LOST);
+		service = find_service(p, *kinds);
+	} else if (uses(FEATURE_PREFIX)) {
+		if (find_transit(ctx, p))
+			service = map_lookup(&services, &s->service_key);
+	}
 	if (!service || (service->ifindex && service->ifindex != ctx->ingress_ifindex))
 		return XDP_PASS;
+	/* A firewall is chosen without ports. */
+	if (uses(FEATURE_PREFIX) && lost && service->forward != FORWARD_ROUTE)
+		return refuse(EVENT_FRAGMENT_LOST);
 	if (p->key.proto == PROTO_TCP && (p->tcp & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN &&
 	    service->no_flow != NO_FLOW_HASH) {
 		count(EVENT_NO_FLOW);
@@ -124,7 +122,7 @@ out_of_line int first_packet(struct xdp_md *ctx, const struct packet *p, struct 
 }
 
 /* Datagrams in pieces: only the first says which ports it is for. */
-inline_always void join_pieces(struct packet *p)
+out_of_line int join_pieces(struct packet *p)
 {
 	struct fragment_key key = {};
 	copy16(key.src, p->key.src);
@@ -134,13 +132,14 @@ inline_always void join_pieces(struct packet *p)
 	if (p->pieces == PIECE_FIRST) {
 		struct ports ports = { p->key.sport, p->key.dport };
 		map_update(&fragments, &key, &ports, UPDATE_ANY);
-		return;
+		return 0;
 	}
 	struct ports *ports = map_lookup(&fragments, &key);
 	if (ports) {
 		p->key.sport = ports->src;
 		p->key.dport = ports->dst;
 	}
+	return 0;
 }
 
 /* Whether a session goes on with this packet; otherwise the packet begins another one, or is RESET. */
@@ -155,7 +154,7 @@ inline_always int goes_on(const struct packet *p, struct flow *f, const struct s
 	if (server->flags & SERVER_KEEPS && p->key.proto == PROTO_TCP && !begins)
 		return 1;
 	uncount(f);
-	if (p->key.proto != PROTO_TCP || begins)
+	if (p->key.proto != PROTO_TCP || begins || (uses(FEATURE_ROUTE) && f->steps & STEP_ROUTE))
 		return 0;
 	count(EVENT_RESET);
 	struct traffic *t = map_lookup(&traffic, &f->server);

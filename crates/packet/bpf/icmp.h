@@ -120,6 +120,12 @@ out_of_line int icmp_error(struct xdp_md *ctx, const struct packet *p)
 	if (!server)
 		return XDP_PASS;
 	count(EVENT_ICMP);
+	if (uses(FEATURE_ROUTE) && f->steps & STEP_ROUTE) {
+		if (!(f->state & FLOW_FORWARD) && !f->hop.ifindex)
+			return XDP_PASS;
+		if (rewrite(ctx, p, f))
+			return XDP_DROP;
+	}
 	if (f->steps & STEP_ADDRESSES && rewrite_quoted(ctx, p, f, &key, at))
 		return XDP_DROP;
 	if (!(f->state & FLOW_FORWARD))

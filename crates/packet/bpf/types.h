@@ -55,13 +55,35 @@ enum {
 	STEP_ENCAP = 1 << 3,
 	STEP_GRE = 1 << 4, /* inside GRE, */
 	STEP_GUE = 1 << 5, /* or inside GUE to the port in `dport` */
+	STEP_ROUTE = 1 << 6, /* nothing but the next hop changes; answers come back this way */
 };
 
 struct service_key {
 	u32 address[4];
+	u32 ifindex; /* of a prefix that counts on one interface; otherwise 0 */
 	u16 port;  /* 0: all of them */
 	u8 proto;  /* 0: all of them */
-	u8 pad;
+	u8 bits;   /* of a prefix; 0 of an address */
+};
+
+/* Addresses that services stand for by their beginning. */
+struct prefix_key {
+	u32 bits; /* those of the interface included */
+	u32 ifindex;
+	u32 address[4];
+};
+
+struct prefix {
+	u32 address[4];
+	u32 kinds; /* VIP_… */
+	u32 bits;
+};
+
+/* Who a frame comes from, where that is a next hop of transit traffic. */
+struct gateway_key {
+	u8 mac[6];
+	u16 family;
+	u32 ifindex;
 };
 
 struct service {
@@ -85,6 +107,7 @@ enum {
 	FORWARD_DSCP,
 	FORWARD_GRE,
 	FORWARD_GUE,
+	FORWARD_ROUTE = 7,
 };
 
 enum {
@@ -94,6 +117,7 @@ enum {
 	SCHEDULE_LEAST,	 /* the server with the fewest connections for its weight */
 	SCHEDULE_FIRST,	 /* the first server with room */
 	SCHEDULE_RANDOM,
+	SCHEDULE_PAIR, /* a table by both addresses, whichever comes first */
 };
 
 enum {
@@ -108,6 +132,7 @@ enum {
 	VIP_PROTO = 2,
 	VIP_ANY = 4,
 	VIP_ANSWER = 8, /* no interface has it: ARP and ND are answered here */
+	VIP_PASS = 16,	/* nobody's: for the stack, whatever wider prefixes say */
 };
 
 struct server {

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 /// Changes whenever a layout below does: part of the folder's name that tables are pinned in.
-pub const ABI: u32 = 1;
+pub const ABI: u32 = 2;
 
 /// An address as the tables have it.
 pub type Address = [u8; 16];
@@ -118,20 +118,64 @@ pub mod step {
     pub const TTL: u8 = 1 << 1;
     pub const DSCP: u8 = 1 << 2;
     pub const ENCAP: u8 = 1 << 3;
+    pub const ROUTE: u8 = 1 << 6;
+}
+
+/// What the tables use, of which the programs have only what is: the constant `features`.
+#[allow(missing_docs)] // see tables.h
+pub mod feature {
+    pub const PREFIX: u32 = 1;
+    pub const ROUTE: u32 = 1 << 1;
 }
 
 /// `struct service_key`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServiceKey {
-    /// The virtual address.
+    /// The virtual address, or the beginning of them.
     pub address: Address,
+    /// Of a prefix that counts on one interface; otherwise 0.
+    pub ifindex: u32,
     /// 0: all of them.
     pub port: u16,
     /// 0: all of them.
     pub proto: u8,
-    /// Zero.
-    pub pad: u8,
+    /// Of a prefix, in 16 bytes; 0 of an address.
+    pub bits: u8,
+}
+
+/// `struct prefix_key` behind its length: an interface, or 0, and an address.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PrefixKey {
+    /// 0: anywhere.
+    pub ifindex: u32,
+    /// The beginning; zero from there on.
+    pub address: Address,
+}
+
+/// `struct prefix`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Prefix {
+    /// As in its key.
+    pub address: Address,
+    /// Bits of [`vip`].
+    pub kinds: u32,
+    /// How many of the address count, in 16 bytes.
+    pub bits: u32,
+}
+
+/// `struct gateway_key`: who a frame comes from.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GatewayKey {
+    /// Its address on the link.
+    pub mac: [u8; 6],
+    /// 4 or 6.
+    pub family: u16,
+    /// Where it comes in.
+    pub ifindex: u32,
 }
 
 /// `struct service`.
@@ -173,6 +217,7 @@ pub mod forward {
     pub const DSCP: u8 = 3;
     pub const GRE: u8 = 4;
     pub const GUE: u8 = 5;
+    pub const ROUTE: u8 = 7;
 }
 
 /// [`Service::schedule`].
@@ -184,6 +229,7 @@ pub mod schedule {
     pub const LEAST: u8 = 3;
     pub const FIRST: u8 = 4;
     pub const RANDOM: u8 = 5;
+    pub const PAIR: u8 = 6;
 }
 
 /// [`Service::no_flow`].
@@ -201,6 +247,7 @@ pub mod vip {
     pub const PROTO: u32 = 2;
     pub const ANY: u32 = 4;
     pub const ANSWER: u32 = 8;
+    pub const PASS: u32 = 16;
 }
 
 /// `struct server`.
@@ -286,6 +333,9 @@ pub const EVENTS: [&str; 12] = [
 unsafe impl aya::Pod for FlowKey {}
 unsafe impl aya::Pod for Flow {}
 unsafe impl aya::Pod for ServiceKey {}
+unsafe impl aya::Pod for PrefixKey {}
+unsafe impl aya::Pod for Prefix {}
+unsafe impl aya::Pod for GatewayKey {}
 unsafe impl aya::Pod for Service {}
 unsafe impl aya::Pod for Server {}
 unsafe impl aya::Pod for Traffic {}
@@ -295,7 +345,10 @@ const _: () = {
     assert!(size_of::<Hop>() == 20);
     assert!(size_of::<FlowKey>() == 40);
     assert!(size_of::<Flow>() == 36 + 20 + 20 + 8);
-    assert!(size_of::<ServiceKey>() == 20);
+    assert!(size_of::<ServiceKey>() == 24);
+    assert!(size_of::<PrefixKey>() == 20);
+    assert!(size_of::<Prefix>() == 24);
+    assert!(size_of::<GatewayKey>() == 12);
     assert!(size_of::<Service>() == 16 + 16 + 8 + 4);
     assert!(size_of::<Server>() == 32 + 20 + 12 + 8 + 8);
     assert!(size_of::<Traffic>() == 56);

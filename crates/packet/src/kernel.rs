@@ -1,7 +1,9 @@
 //! The programs and tables in the kernel.
 
-use crate::abi::{Flow, FlowKey, Server, Service, ServiceKey, Settings, Traffic};
-use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray};
+use crate::abi::{
+    Flow, FlowKey, GatewayKey, Prefix, PrefixKey, Server, Service, ServiceKey, Settings, Traffic,
+};
+use aya::maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader};
 use std::fmt;
@@ -39,18 +41,23 @@ pub(crate) fn because(what: impl fmt::Display, error: &dyn std::error::Error) ->
 pub struct Sizes {
     /// Entries of the session table; a session takes two where answers come back this way.
     pub flows: u32,
+    /// What the programs must have, bits of [`crate::abi::feature`].
+    pub features: u32,
 }
 
 impl Default for Sizes {
     fn default() -> Sizes {
-        Sizes { flows: 2 << 20 }
+        Sizes {
+            flows: 2 << 20,
+            features: 0,
+        }
     }
 }
 
 /// Tables that outlive the process, so that the next one goes on with them.
-const KEPT: [&str; 10] = [
+const KEPT: [&str; 12] = [
     "vips", "services", "servers", "tables", "flows", "live", "traffic", "events", "settings",
-    "macs",
+    "macs", "prefixes", "gateways",
 ];
 
 /// Loaded programs and their tables.
@@ -86,6 +93,7 @@ impl Kernel {
     ) -> Result<Kernel, Error> {
         let mut loader = EbpfLoader::new();
         loader.map_max_entries("flows", sizes.flows);
+        loader.override_global("features", &sizes.features, true);
         if let Some(folder) = pins {
             for name in KEPT {
                 loader.map_pin_path(name, folder.join(name));
@@ -121,6 +129,8 @@ impl Kernel {
         "What happened, by [`crate::abi::EVENTS`]."
     );
     table!(settings, Array<Settings>, "One entry.");
+    table!(prefixes, LpmTrie<PrefixKey, Prefix>, "Services of prefixes.");
+    table!(gateways, HashMap<GatewayKey, u32>, "Next hops of transit traffic: indices of servers.");
     table!(macs, HashMap<u32, u64>, "Addresses of our interfaces on their links.");
 
     /// The program for interfaces.

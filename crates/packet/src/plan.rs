@@ -1,11 +1,11 @@
 //! From the live objects to what the tables should say. Pure: the machine's facts come in.
 
-use crate::abi::{self, Address, Server, Service, ServiceKey};
+use crate::abi::{self, Address, Prefix, PrefixKey, Server, Service, ServiceKey};
 use crate::ring;
 use model::{Balance, Forward, Host, MarkedDown, Mode, NoFlow, PortSpec, Transport};
 use state::{Backend, Frontend, Generation};
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 const TCP: u8 = 6;
@@ -39,6 +39,13 @@ pub struct Target {
     pub entry: Server,
 }
 
+impl Target {
+    /// Whether it is a next hop of transit traffic.
+    pub fn is_next_hop(&self) -> bool {
+        self.backend.side().packets.forward == Forward::Route
+    }
+}
+
 /// A service and whose turns it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Planned {
@@ -59,6 +66,10 @@ pub struct Plan {
     pub services: BTreeMap<ServiceKey, Planned>,
     /// Virtual addresses and pool addresses with bits of [`abi::vip`].
     pub vips: BTreeMap<Address, u32>,
+    /// Prefixes that services stand for, and those that none does, whatever wider ones say.
+    pub prefixes: BTreeMap<(PrefixKey, u32), Prefix>,
+    /// What programs must have for this, bits of [`abi::feature`].
+    pub features: u32,
     /// What could not be done, one sentence each.
     pub faults: Vec<String>,
 }
@@ -81,7 +92,39 @@ impl Plan {
             };
             plan.add(frontend, backend, machine);
         }
+        if !plan.prefixes.is_empty() {
+            plan.features |= abi::feature::PREFIX;
+            plan.keep_own(machine);
+        }
         plan
+    }
+
+    /// Prefixes are for traffic that goes on: what is for this machine, for its links, or for the
+    /// firewalls themselves is left to the stack.
+    fn keep_own(&mut self, machine: &Machine) {
+        let hops = self.targets.iter().filter(|t| t.is_next_hop());
+        let hops = hops.filter_map(|t| t.ip);
+        let own = machine.addresses.iter().map(|(ip, _)| *ip);
+        let hosts: Vec<IpAddr> = own.chain(hops).collect();
+        let whole = |ip: &IpAddr| if ip.is_ipv4() { 32 } else { 128 };
+        let hosts = hosts.iter().map(|ip| (*ip, whole(ip)));
+        for (ip, bits) in hosts.chain(ON_LINKS) {
+            self.prefix(0, ip, bits, abi::vip::PASS);
+        }
+    }
+
+    /// Notes a prefix; its key.
+    fn prefix(&mut self, ifindex: u32, ip: IpAddr, bits: u8, kinds: u32) -> PrefixKey {
+        let address = abi::address(ip);
+        let bits = u32::from(bits) + if ip.is_ipv4() { 96 } else { 0 };
+        let key = PrefixKey { ifindex, address };
+        let known = self.prefixes.entry((key, bits)).or_insert(Prefix {
+            address,
+            bits,
+            kinds: 0,
+        });
+        known.kinds |= kinds;
+        key
     }
 
     fn add(&mut self, frontend: &Arc<Frontend>, backend: &Arc<Backend>, machine: &Machine) {
@@ -94,6 +137,9 @@ impl Plan {
             .filter(|t| self.targets.get(*t).is_some_and(|t| t.ip.is_some()))
             .collect();
         let table = self.tables.len();
+        if backend.side().packets.forward == Forward::Route {
+            self.features |= abi::feature::ROUTE;
+        }
         let service = service(backend, turns.len() as u32);
         self.tables.push((Arc::clone(&frontend.name), turns));
         if let Forward::Nat(Some(pool)) = backend.side().packets.forward {
@@ -125,7 +171,19 @@ impl Plan {
             let Some(interface) = interfaces.first().copied() else {
                 continue;
             };
+            let unsaid = bind.options.transport.is_none() && bind.prefix.is_some();
             let (proto, kind) = match bind.options.transport {
+                None if unsaid
+                    && matches!(
+                        &bind.address,
+                        model::Address::Inet {
+                            port: PortSpec::Fixed(0),
+                            ..
+                        }
+                    ) =>
+                {
+                    (0, abi::vip::ANY)
+                }
                 None | Some(Transport::Tcp) => (TCP, abi::vip::PORT),
                 Some(Transport::Udp) => (UDP, abi::vip::PORT),
                 Some(Transport::Any) => (0, abi::vip::ANY),
@@ -137,12 +195,39 @@ impl Plan {
                 PortSpec::Fixed(port) => *port,
                 _ => 0,
             };
+            if let (Some(bits), Host::Ip(ip)) = (bind.prefix, host) {
+                let kind = if port == 0 && proto != 0 {
+                    abi::vip::PROTO
+                } else {
+                    kind
+                };
+                let prefix = self.prefix(interface, *ip, bits, kind);
+                let key = ServiceKey {
+                    address: prefix.address,
+                    ifindex: interface,
+                    port: port.to_be(),
+                    proto,
+                    bits: bits + if ip.is_ipv4() { 96 } else { 0 },
+                };
+                self.serve(
+                    key,
+                    Planned {
+                        service: Service {
+                            ifindex: interface,
+                            ..service
+                        },
+                        table,
+                    },
+                    &bind.origin,
+                );
+                continue;
+            }
             for ip in addresses(host, interface, machine) {
                 let key = ServiceKey {
                     address: abi::address(ip),
                     port: port.to_be(),
                     proto,
-                    pad: 0,
+                    ..ServiceKey::default()
                 };
                 let planned = Planned {
                     service: Service {
@@ -151,14 +236,18 @@ impl Plan {
                     },
                     table,
                 };
-                if self.services.insert(key, planned).is_some() {
-                    self.faults.push(format!(
-                        "{}: {ip} port {port} is served twice: the last one counts",
-                        bind.origin
-                    ));
-                }
+                self.serve(key, planned, &bind.origin);
                 self.claim(ip, kind, machine);
             }
+        }
+    }
+
+    fn serve(&mut self, key: ServiceKey, planned: Planned, origin: &str) {
+        if self.services.insert(key, planned).is_some() {
+            let (ip, port) = (abi::ip(&key.address), u16::from_be(key.port));
+            self.faults.push(format!(
+                "{origin}: {ip} port {port} is served twice: the last one counts"
+            ));
         }
     }
 
@@ -168,6 +257,18 @@ impl Plan {
         *self.vips.entry(abi::address(ip)).or_insert(0) |= kind | answer;
     }
 }
+
+/// Prefixes that no router carries on: this network, the loopback, a link, many at a time.
+const ON_LINKS: [(IpAddr, u8); 8] = [
+    (IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8),
+    (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8),
+    (IpAddr::V4(Ipv4Addr::new(169, 254, 0, 0)), 16),
+    (IpAddr::V4(Ipv4Addr::new(224, 0, 0, 0)), 4),
+    (IpAddr::V4(Ipv4Addr::BROADCAST), 32),
+    (IpAddr::V6(Ipv6Addr::LOCALHOST), 128),
+    (IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)), 10),
+    (IpAddr::V6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0)), 8),
+];
 
 fn address_after(first: IpAddr, at: u32) -> IpAddr {
     match first {
@@ -199,20 +300,22 @@ fn turns(backend: &Backend) -> Vec<u32> {
     let side = backend.side();
     let consistent = side.hash_method == model::HashMethod::Consistent;
     match &side.balance {
+        _ if side.packets.forward == Forward::Route => maglev(backend),
         Balance::LeastConn | Balance::First => backend.choosable(),
         Balance::Source if !consistent => backend.turns(),
-        Balance::Source | Balance::Maglev(_) => {
-            let members = backend.choosable();
-            let weight =
-                |i: u32, s: &state::Server| if members.contains(&i) { s.share() } else { 0 };
-            let servers = (0..).zip(backend.servers());
-            let servers: Vec<_> = servers
-                .map(|(i, s)| (i, s.name.as_bytes(), weight(i, s)))
-                .collect();
-            ring::maglev(&servers)
-        }
+        Balance::Source | Balance::Maglev(_) => maglev(backend),
         _ => backend.turns(),
     }
+}
+
+fn maglev(backend: &Backend) -> Vec<u32> {
+    let members = backend.choosable();
+    let weight = |i: u32, s: &state::Server| if members.contains(&i) { s.share() } else { 0 };
+    let servers = (0..).zip(backend.servers());
+    let servers: Vec<_> = servers
+        .map(|(i, s)| (i, s.name.as_bytes(), weight(i, s)))
+        .collect();
+    ring::maglev(&servers)
 }
 
 fn service(backend: &Backend, size: u32) -> Service {
@@ -250,6 +353,10 @@ fn service(backend: &Backend, size: u32) -> Service {
         Forward::Gue(port) => {
             service.forward = abi::forward::GUE;
             service.port_first = port;
+        }
+        Forward::Route => {
+            service.forward = abi::forward::ROUTE;
+            service.schedule = abi::schedule::PAIR;
         }
         Forward::Dscp(point) => {
             service.forward = abi::forward::DSCP;

@@ -1,7 +1,9 @@
 //! The packet plane of a process: what the live objects say goes into the tables, what the tables
 //! counted goes into the live objects.
 
-use crate::abi::{self, Flow, FlowKey, Service, ServiceKey, Settings, Traffic};
+use crate::abi::{
+    self, Flow, FlowKey, GatewayKey, Prefix, PrefixKey, Service, ServiceKey, Settings, Traffic,
+};
 use crate::attach;
 use crate::kernel::{Error, Kernel, Sizes, because};
 use crate::pins::Pins;
@@ -9,6 +11,7 @@ use crate::plan::{Plan, Target};
 use crate::sessions;
 use crate::table::{Shared, Walk};
 use crate::ways::Ways;
+use aya::maps::lpm_trie::Key;
 use aya::programs::XdpMode;
 use model::{Mode, SessionTimeouts};
 use state::{Generation, Process, ProxyCounters};
@@ -27,6 +30,8 @@ struct Written {
     servers: HashMap<u32, abi::Server>,
     services: BTreeMap<ServiceKey, Service>,
     vips: BTreeMap<abi::Address, u32>,
+    prefixes: BTreeMap<(PrefixKey, u32), Prefix>,
+    gateways: BTreeMap<GatewayKey, u32>,
     /// By frontend: the table's index and what stands in it.
     tables: HashMap<Arc<str>, (u32, Vec<u32>)>,
     macs: HashMap<u32, u64>,
@@ -35,6 +40,7 @@ struct Written {
 /// The packet plane.
 pub struct Plane {
     kernel: Kernel,
+    sizes: Sizes,
     pins: Pins,
     ways: Ways,
     live: Shared,
@@ -84,6 +90,12 @@ impl Plane {
         let count = servers.len() as usize;
         written.services.extend(kernel.services()?.iter().flatten());
         written.vips.extend(kernel.vips()?.iter().flatten());
+        let prefixes = kernel.prefixes()?;
+        let known = prefixes.iter().flatten();
+        written
+            .prefixes
+            .extend(known.map(|(k, v)| ((k.data(), v.bits), v)));
+        written.gateways.extend(kernel.gateways()?.iter().flatten());
         let used: BTreeSet<u32> = written.services.values().map(|s| s.table).collect();
         let tables = kernel.tables()?.len();
         let free_tables = (0..tables).filter(|t| !used.contains(t)).collect();
@@ -99,6 +111,7 @@ impl Plane {
         let flows = kernel.descriptor("flows")?;
         let mut plane = Plane {
             kernel,
+            sizes,
             pins,
             ways,
             live,
@@ -149,10 +162,12 @@ impl Plane {
         for target in &plan.targets {
             indices.push(self.place(target)?);
         }
+        self.have(plan.features)?;
         self.write_servers(&plan, &indices)?;
         self.plan = plan;
         self.write_tables(&indices)?;
         self.write_vips()?;
+        self.write_prefixes()?;
         self.write_macs()?;
         let settings = Settings {
             epoch: self.ways.epoch,
@@ -179,6 +194,21 @@ impl Plane {
         }
         if look {
             self.say(faults);
+        }
+        Ok(())
+    }
+
+    /// Programs that have these features. Others are loaded with the same tables, and take the place
+    /// of those that are attached.
+    fn have(&mut self, features: u32) -> Result<(), Error> {
+        if self.sizes.features != features {
+            let sizes = Sizes {
+                features,
+                ..self.sizes
+            };
+            self.kernel = Kernel::load(sizes, Some(&self.pins.path()))?;
+            self.sizes = sizes;
+            self.attached.clear();
         }
         Ok(())
     }
@@ -212,6 +242,20 @@ impl Plane {
                 .entry(*at)
                 .or_insert(abi::Server { flags: 0, ..*old });
         }
+        let gateways = plan.targets.iter().zip(indices);
+        let gateways = gateways.filter(|(t, _)| t.is_next_hop());
+        let gateways: BTreeMap<GatewayKey, u32> = gateways
+            .filter_map(|(target, at)| {
+                let hop = wanted.get(at)?.hop;
+                let key = GatewayKey {
+                    mac: hop.dst,
+                    family: if target.ip?.is_ipv4() { 4 } else { 6 },
+                    ifindex: hop.ifindex,
+                };
+                (hop.ifindex != 0).then_some((key, *at))
+            })
+            .collect();
+        self.write_gateways(gateways)?;
         let mut table = self.kernel.servers()?;
         for (at, entry) in wanted {
             if self.written.servers.get(&at) != Some(&entry) {
@@ -305,6 +349,34 @@ impl Plane {
             set(vips.remove(address))?;
         }
         self.written.vips.clone_from(&self.plan.vips);
+        Ok(())
+    }
+
+    fn write_gateways(&mut self, wanted: BTreeMap<GatewayKey, u32>) -> Result<(), Error> {
+        let mut table = self.kernel.gateways()?;
+        let written = &mut self.written.gateways;
+        for (key, at) in wanted.iter().filter(|(k, v)| written.get(k) != Some(v)) {
+            set(table.insert(key, at, 0))?;
+        }
+        for key in written.keys().filter(|k| !wanted.contains_key(k)) {
+            set(table.remove(key))?;
+        }
+        *written = wanted;
+        Ok(())
+    }
+
+    fn write_prefixes(&mut self) -> Result<(), Error> {
+        let mut table = self.kernel.prefixes()?;
+        let (wanted, written) = (&self.plan.prefixes, &mut self.written.prefixes);
+        // The interface's 32 bits count always.
+        let entry = |(key, bits): &(PrefixKey, u32)| Key::new(32 + bits, *key);
+        for (key, prefix) in wanted.iter().filter(|(k, v)| written.get(k) != Some(v)) {
+            set(table.insert(&entry(key), prefix, 0))?;
+        }
+        for key in written.keys().filter(|k| !wanted.contains_key(k)) {
+            set(table.remove(&entry(key)))?;
+        }
+        written.clone_from(wanted);
         Ok(())
     }
 

@@ -13,7 +13,7 @@ pub(super) static PACKET_KEYWORDS: &[Keyword] = &[
     keyword!(
         "forward",
         BACK,
-        "nat [source ADDRESS[-ADDRESS]] | dsr | tunnel ipip|gre|gue [port N] | dscp N",
+        "nat [source ADDRESS[-ADDRESS]] | dsr | tunnel ipip|gre|gue [port N] | dscp N | route",
         "nat",
         "what is changed in packets on their way to a server",
         forward
@@ -64,9 +64,10 @@ fn forward(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
             let point = l.map(1, units::number(l.arg(1), 1, 63))?;
             (Forward::Dscp(point as u8), 2)
         }
-        ("", _) => return l.fail(0, "'forward' wants a way: nat, dsr, tunnel or dscp"),
+        ("route", _) => (Forward::Route, 1),
+        ("", _) => return l.fail(0, "'forward' wants a way: nat, dsr, tunnel, dscp or route"),
         (other, _) => {
-            let ways = ["nat", "dsr", "tunnel", "dscp"];
+            let ways = ["nat", "dsr", "tunnel", "dscp", "route"];
             return l.fail(0, near("way to forward", other, &ways));
         }
     };
