@@ -18,6 +18,11 @@ inline_always u32 now(void)
 	return ktime_coarse_ns() / 1000000000;
 }
 
+inline_always int has_ports(u8 proto)
+{
+	return proto == PROTO_TCP || proto == PROTO_UDP;
+}
+
 /* The key of the other direction, as its packets come. */
 inline_always void reverse_key(const struct flow *f, u8 proto, struct flow_key *key)
 {
@@ -101,7 +106,9 @@ inline_always int take_from_pool(const struct service *service, const struct flo
 		u32 at = (start + i * 7919) % size;
 		copy16(f->src, service->pool_first);
 		f->src[3] = be32(be32(service->pool_first[3]) + at / ports);
-		f->sport = be16((u16)(service->port_first + at % ports));
+		/* The number of an echo stays. */
+		if (has_ports(key->proto))
+			f->sport = be16((u16)(service->port_first + at % ports));
 		copy16(back_key->dst, f->src);
 		back_key->dport = f->sport;
 		find_deltas(back_key, back);
@@ -161,7 +168,7 @@ inline_always int open_flow(struct xdp_md *ctx, const struct packet *p, struct s
 			f->steps = STEP_ROUTE | STEP_TTL;
 		} else {
 			copy16(f->dst, server->address);
-			if (server->port && f->dport)
+			if (server->port && f->dport && has_ports(p->key.proto))
 				f->dport = server->port;
 			f->steps = STEP_ADDRESSES | STEP_TTL;
 		}

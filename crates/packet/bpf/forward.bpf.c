@@ -153,6 +153,8 @@ inline_always int goes_on(const struct packet *p, struct flow *f, const struct s
 		return 1;
 	if (server->flags & SERVER_KEEPS && p->key.proto == PROTO_TCP && !begins)
 		return 1;
+	if (uses(FEATURE_ROUTE) && f->steps & STEP_ROUTE && has_just_come(f, p->key.proto))
+		return 1;
 	uncount(f);
 	if (p->key.proto != PROTO_TCP || begins || (uses(FEATURE_ROUTE) && f->steps & STEP_ROUTE))
 		return 0;
@@ -193,7 +195,11 @@ inline_always int forward(struct xdp_md *ctx)
 		struct server *server = map_lookup(&servers, &index);
 		if (unlikely(!server))
 			return XDP_DROP;
-		verdict = f->state & FLOW_FORWARD ? goes_on(&p, f, server) : 1;
+		verdict = 1;
+		if (f->state & FLOW_FORWARD)
+			verdict = goes_on(&p, f, server);
+		else if (uses(FEATURE_ROUTE) && f->steps & STEP_ROUTE && !(server->flags & SERVER_TAKES))
+			verdict = 0; /* it may come through another one now */
 		if (likely(verdict == 1)) {
 			follow(f, &p);
 			return deliver(ctx, &p, f, server);

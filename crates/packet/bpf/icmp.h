@@ -32,6 +32,12 @@ inline_always int quoted(void *data, void *end, const struct packet *p, struct f
 			return -1;
 		key->dport = ports->src;
 		key->sport = ports->dst;
+	} else if (key->proto == (p->family == 4 ? PROTO_ICMP : PROTO_ICMP6)) {
+		struct icmp *icmp = data + bounded(l4);
+		if ((void *)(icmp + 1) > end)
+			return -1;
+		if (icmp_is_echo(key->proto, icmp->type))
+			key->sport = key->dport = icmp->id;
 	}
 	*at = l4;
 	return 0;

@@ -59,7 +59,7 @@ inline_always void open_from_gateway(struct scratch *s, const struct packet *p, 
 	__builtin_memset(back, 0, sizeof(*back));
 	f->server = back->server = server;
 	f->born = f->seen = back->born = back->seen = now();
-	f->state = FLOW_FORWARD | FLOW_COUNTED;
+	f->state = FLOW_FORWARD | FLOW_COUNTED | FLOW_ARRIVED;
 	f->steps = back->steps = STEP_ROUTE | STEP_TTL;
 	copy16(f->src, p->key.dst);
 	copy16(f->dst, p->key.src);
@@ -78,6 +78,18 @@ inline_always void open_from_gateway(struct scratch *s, const struct packet *p, 
 		return;
 	}
 	count_session(server);
+}
+
+/* Whether a firewall that is thought dead has just let a packet of this session through: checks from
+ * beyond it must be answered, or neither side would ever find it alive again. */
+out_of_line int has_just_come(const struct flow *f, u8 proto)
+{
+	struct flow_key key;
+	if (!(f->state & FLOW_ARRIVED))
+		return 0;
+	reverse_key(f, proto, &key);
+	struct flow *other = map_lookup(&flows, &key);
+	return other && now() - other->seen <= 1;
 }
 
 /* Finds the service of what is for somebody beyond us: whether there is one, its key is in `scratch`

@@ -48,6 +48,7 @@ enum {
 	FLOW_PEER_FIN = 1 << 3,	  /* … the other one */
 	FLOW_RESET = 1 << 4,
 	FLOW_COUNTED = 1 << 5,	  /* counts as a connection of its server */
+	FLOW_ARRIVED = 1 << 6,	  /* begun by a packet that came through its firewall */
 
 	STEP_ADDRESSES = 1 << 0,  /* addresses and ports are replaced */
 	STEP_TTL = 1 << 1,	  /* one hop less to live */

@@ -6,6 +6,7 @@
 
 pub mod abi;
 mod attach;
+mod hops;
 pub mod kernel;
 mod netlink;
 mod pins;

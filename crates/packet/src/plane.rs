@@ -5,6 +5,7 @@ use crate::abi::{
     self, Flow, FlowKey, GatewayKey, Prefix, PrefixKey, Service, ServiceKey, Settings, Traffic,
 };
 use crate::attach;
+use crate::hops::{Hop, Hops};
 use crate::kernel::{Error, Kernel, Sizes, because};
 use crate::pins::Pins;
 use crate::plan::{Plan, Target};
@@ -43,6 +44,7 @@ pub struct Plane {
     sizes: Sizes,
     pins: Pins,
     ways: Ways,
+    hops: Option<Hops>,
     live: Shared,
     flows: OwnedFd,
     written: Written,
@@ -114,6 +116,7 @@ impl Plane {
             sizes,
             pins,
             ways,
+            hops: Hops::open().ok(),
             live,
             flows,
             written,
@@ -151,8 +154,12 @@ impl Plane {
     /// Brings the tables to what the live objects say; `look` asks the kernel's routing anew, too.
     pub fn sync(&mut self, process: &Process, look: bool) -> Result<(), Error> {
         let mut faults = Vec::new();
-        if look && let Err(e) = self.ways.refresh() {
-            faults.push(format!("the routes cannot be read: {e}"));
+        let mut changed = false;
+        if look {
+            match self.ways.refresh() {
+                Ok(any) => changed = any,
+                Err(e) => faults.push(format!("the routes cannot be read: {e}")),
+            }
         }
         let generation = process.generation.load_full();
         let mut plan = Plan::of(&generation, &self.ways.machine);
@@ -164,6 +171,11 @@ impl Plane {
         }
         self.have(plan.features)?;
         self.write_servers(&plan, &indices)?;
+        faults.extend(
+            self.lead_checks(&plan, changed)
+                .err()
+                .map(|e| format!("health checks cannot be led through their firewalls: {e}")),
+        );
         self.plan = plan;
         self.write_tables(&indices)?;
         self.write_vips()?;
@@ -350,6 +362,23 @@ impl Plane {
         }
         self.written.vips.clone_from(&self.plan.vips);
         Ok(())
+    }
+
+    /// Checks of what lies beyond a next hop cross that one.
+    fn lead_checks(&mut self, plan: &Plan, look: bool) -> std::io::Result<()> {
+        let mut wanted = BTreeSet::new();
+        for target in &plan.targets {
+            if let (Some(mark), Some(via)) = (target.backend.check_mark(&target.server), target.ip)
+                && let Some(ifindex) = self.ways.interface_to(via)
+            {
+                wanted.insert(Hop { mark, via, ifindex });
+            }
+        }
+        match &mut self.hops {
+            Some(hops) => hops.set(wanted, look),
+            None if wanted.is_empty() => Ok(()),
+            None => self.hops.insert(Hops::open()?).set(wanted, look),
+        }
     }
 
     fn write_gateways(&mut self, wanted: BTreeMap<GatewayKey, u32>) -> Result<(), Error> {
@@ -637,5 +666,6 @@ fn set(result: Result<(), aya::maps::MapError>) -> Result<(), Error> {
 /// Detaches everything of this network namespace and forgets its sessions. How many things were
 /// there.
 pub fn detach() -> Result<usize, Error> {
+    Hops::open().map_err(|e| because("routes of health checks", &e))?;
     Pins::open()?.remove()
 }
