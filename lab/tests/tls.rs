@@ -757,3 +757,39 @@ fn files_that_cannot_be_used_are_errors_with_a_place() {
         "{said}"
     );
 }
+
+#[test]
+fn what_a_clients_hello_lists_makes_a_fingerprint() {
+    let seen = std::sync::Mutex::new(Vec::new());
+    each(|program| {
+        let folder = Folder::new();
+        let file = certificate(&folder, "a.pem", EC, "a.example", "");
+        let port = port();
+        let config = format!(
+            "global\n    tune.ssl.capture-buffer-size 128\n{TIMES}frontend f\n    bind 127.0.0.1:{port} ssl crt {file}\n    http-request return status 200 content-type text/plain lf-string \"%[ssl_fc_protocol_hello_id],%[ssl_fc_cipherlist_bin(1),be2dec(-,2)],%[ssl_fc_extlist_bin(1),be2dec(-,2)],%[ssl_fc_eclist_bin(1),be2dec(-,2)],%[ssl_fc_ecformats_bin,be2dec(-,1)] %[ssl_fc_cipherlist_hex] %[ssl_fc_cipherlist_xxh]\"\n"
+        );
+        let _proxy = Proxy::start(program, &config);
+        let (status, text) = curl(
+            port,
+            "a.example",
+            "/",
+            &[
+                "--tls13-ciphers",
+                "TLS_AES_128_GCM_SHA256",
+                "--ciphers",
+                "ECDHE-ECDSA-AES128-GCM-SHA256",
+                "--curves",
+                "X25519:P-256",
+            ],
+        );
+        assert_eq!(status, 0, "{}", program.name);
+        assert!(
+            text.starts_with("771,4865-49195"),
+            "{}: {text}",
+            program.name
+        );
+        seen.lock().expect("no panic").push(text);
+    });
+    let seen = seen.into_inner().expect("no panic");
+    assert!(seen.iter().all(|text| *text == seen[0]), "{seen:?}");
+}

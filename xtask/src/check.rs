@@ -9,7 +9,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("http", &[]),
     ("tls", &[]),
     ("wire", &[]),
-    ("rules", &["http", "tls"]),
+    ("rules", &["http", "tls", "wire"]),
     ("model", &["http", "rules", "tls"]),
     ("state", &["rules", "model"]),
     ("config", &["http", "rules", "model", "tls"]),

@@ -1,4 +1,4 @@
-//! `cargo xtask bench | bpf [--check] | check | coverage [--check] | failover [KILLS] | profile LOAD |
+//! `cargo xtask bench | bpf [--check] | check | coverage [--check] | failover [KILLS | sync [SECONDS]] | profile LOAD |
 //! schedulers [--check|--time] | tables`: what no compiler checks.
 
 mod bench;
@@ -10,6 +10,7 @@ mod failover;
 mod profile;
 mod schedulers;
 mod simulation;
+mod sync;
 mod tables;
 
 use std::process::exit;
@@ -22,6 +23,7 @@ fn main() {
         ["bench", rest @ ..] => bench::run(rest),
         ["bpf"] => bpf::run(false),
         ["bpf", "--check"] => bpf::run(true),
+        ["failover", "sync", rest @ ..] => sync::run(rest),
         ["failover", rest @ ..] => failover::run(rest),
         ["check"] => check::run(),
         ["coverage"] => coverage::run(false),
@@ -32,7 +34,7 @@ fn main() {
         ["schedulers", "--check"] => schedulers::run(true),
         ["tables"] => tables::run(),
         _ => Err(vec![
-            "usage: cargo xtask bench [...] | bench packet | bpf [--check] | check | coverage [--check] | failover [KILLS] | profile LOAD | schedulers [--check|--time] | tables"
+            "usage: cargo xtask bench [...] | bench packet | bpf [--check] | check | coverage [--check] | failover [KILLS | sync [SECONDS]] | profile LOAD | schedulers [--check|--time] | tables"
                 .to_string(),
         ]),
     };

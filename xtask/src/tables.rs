@@ -49,6 +49,7 @@ fn settings() -> StickTable {
         nopurge: false,
         server_key: ServerKey::Name,
         stores: Vec::new(),
+        peers: None,
     };
     settings.store(Stored::plain(Data::ConnCur));
     settings.store(Stored {

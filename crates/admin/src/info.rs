@@ -1,6 +1,7 @@
 //! `show info`: what is known of the whole process.
 
 use crate::typed::{self, Field};
+use state::peers::Link;
 use state::{Generation, Process, RateLimit};
 use std::fmt::Write;
 use std::time::Instant;
@@ -39,6 +40,13 @@ pub(crate) fn fields(
         .filter_map(|p| p.frontend.as_ref())
         .map(|f| f.binds.len())
         .sum();
+    let mut links = Vec::new();
+    for section in &generation.peers {
+        let places = 0..section.settings.others.len();
+        links.extend(places.filter_map(|at| section.peer(at).map(|p| p.link)));
+    }
+    let linked =
+        |wanted: &dyn Fn(Link) -> bool| links.iter().filter(|l| wanted(**l)).count() as u64;
     let sockets = generation.config.global.stats_sockets.len();
     let connections = p.connections.now();
     let n = |n: u64| Some(n.to_string());
@@ -376,8 +384,20 @@ pub(crate) fn fields(
             "listening sockets, control sockets included",
             n((listeners + sockets) as u64),
         ),
-        ("ActivePeers", "MGP", "u32", "peers", none()),
-        ("ConnectedPeers", "MGP", "u32", "connected peers", none()),
+        (
+            "ActivePeers",
+            "MGP",
+            "u32",
+            "peers",
+            n(linked(&|l| l != Link::None)),
+        ),
+        (
+            "ConnectedPeers",
+            "MGP",
+            "u32",
+            "connected peers",
+            n(linked(&|l| l == Link::Established)),
+        ),
         (
             "DroppedLogs",
             "MGP",

@@ -306,6 +306,7 @@ fn of_rows(out: &mut String, rows: &[Row], kind: RowKind, no_maint: bool) {
         RowKind::Frontend => ('F', "frontend"),
         RowKind::Backend => ('B', "backend"),
         RowKind::Server => ('S', "server"),
+        RowKind::Listener => return,
     };
     let hidden = |r: &Row| no_maint && r.kind == RowKind::Server && r.get("status") == "MAINT";
     let mine: Vec<&Row> = rows

@@ -4,7 +4,9 @@ use crate::stat_fields::{self, FIELDS};
 use crate::typed::{self, Field};
 use model::{Balance, Mode};
 use state::health::Finding;
-use state::{Admin, Backend, Frontend, Generation, PerWorker, Process, ProxyCounters, Server};
+use state::{
+    Admin, Backend, Frontend, Generation, PerWorker, Process, ProxyCounters, Server, Socket,
+};
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::time::Instant;
@@ -18,6 +20,8 @@ pub enum RowKind {
     Backend = 1,
     /// A server.
     Server = 2,
+    /// A listening socket.
+    Listener = 3,
 }
 
 /// One row: fields by name; what is missing is empty.
@@ -55,6 +59,8 @@ pub fn rows(process: &Process, generation: &Generation, now: Instant) -> Vec<Row
     for proxy in &generation.config.proxies {
         if let Some(frontend) = generation.frontend(&proxy.name) {
             rows.push(frontend_row(process, frontend, now));
+            let sockets = frontend.sockets().iter();
+            rows.extend(sockets.map(|socket| socket_row(frontend, socket)));
         }
         if let Some(backend) = generation.backend(&proxy.name) {
             for server in backend.servers() {
@@ -97,6 +103,7 @@ pub fn typed(rows: &[Row], desc: bool) -> String {
             RowKind::Frontend => 'F',
             RowKind::Backend => 'B',
             RowKind::Server => 'S',
+            RowKind::Listener => 'L',
         };
         let whose = format!("{letter}.{}.{}.", row.iid, row.sid);
         for (at, field) in row.fields() {
@@ -118,6 +125,7 @@ pub fn json(rows: &[Row]) -> String {
             RowKind::Frontend => "Frontend",
             RowKind::Backend => "Backend",
             RowKind::Server => "Server",
+            RowKind::Listener => "Listener",
         };
         let whose = format!(
             "\"objType\":\"{kind}\",\"proxyId\":{},\"id\":{},",
@@ -195,13 +203,15 @@ fn count(row: &mut Row, c: &PerWorker<ProxyCounters>, mode: Mode, now_ms: u64) {
 }
 
 /// What rows of servers and backends have and those of frontends have not.
-fn count_back(row: &mut Row, c: &PerWorker<ProxyCounters>, now_ms: u64) {
+fn count_back(row: &mut Row, c: &PerWorker<ProxyCounters>, mode: Mode, now_ms: u64) {
     row.set("econ", c.sum(|c| &c.econ));
     row.set("eresp", c.sum(|c| &c.eresp));
     row.set("wretr", c.sum(|c| &c.wretr));
     row.set("wredis", c.sum(|c| &c.wredis));
     row.set("lbtot", c.sum(|c| &c.lbtot));
-    row.set("req_tot", c.sum(|c| &c.req_tot));
+    if mode == Mode::Http {
+        row.set("req_tot", c.sum(|c| &c.req_tot));
+    }
     row.set("cli_abrt", c.sum(|c| &c.cli_abrt));
     row.set("srv_abrt", c.sum(|c| &c.srv_abrt));
     row.set("connect", c.sum(|c| &c.connect));
@@ -272,17 +282,59 @@ fn frontend_row(process: &Process, frontend: &Frontend, now: Instant) -> Row {
         c.used().map(|c| c.conn_rate.max()).sum::<u64>(),
     );
     row.set("conn_tot", c.sum(|c| &c.conn_tot));
-    for name in [
-        "comp_in", "comp_out", "comp_byp", "comp_rsp", "dcon", "dses",
-    ] {
-        row.set(name, 0);
-    }
+    count_compression(&mut row, c);
+    row.set("dcon", c.sum(|c| &c.dcon));
+    row.set("dses", c.sum(|c| &c.dses));
     if mode == Mode::Http {
-        for name in ["intercepted", "cache_lookups", "cache_hits"] {
+        row.set("intercepted", c.sum(|c| &c.intercepted));
+        for name in ["cache_lookups", "cache_hits"] {
             row.set(name, 0);
         }
     }
     row
+}
+
+fn socket_row(frontend: &Frontend, socket: &Socket) -> Row {
+    let mode = frontend.proxy().mode;
+    let (kind, c) = (RowKind::Listener, socket.counters());
+    let mut row = new_row(
+        kind,
+        frontend.id,
+        socket.id,
+        &frontend.name,
+        &socket.name,
+        mode,
+    );
+    row.set("scur", socket.sessions().now());
+    row.set("smax", socket.sessions().max());
+    row.set("slim", socket.maxconn);
+    row.set("stot", c.sum(|c| &c.stot));
+    row.set("bin", c.sum(|c| &c.bin));
+    row.set("bout", c.sum(|c| &c.bout));
+    row.set("dreq", c.sum(|c| &c.dreq));
+    row.set("dresp", c.sum(|c| &c.dresp));
+    row.set("ereq", c.sum(|c| &c.ereq));
+    row.set("dcon", c.sum(|c| &c.dcon));
+    row.set("dses", c.sum(|c| &c.dses));
+    row.set("wrew", 0);
+    row.set("eint", 0);
+    row.set(
+        "status",
+        if frontend.is_enabled() {
+            "OPEN"
+        } else {
+            "PAUSED"
+        },
+    );
+    row
+}
+
+fn count_compression(row: &mut Row, c: &PerWorker<ProxyCounters>) {
+    row.set("comp_in", c.sum(|c| &c.comp_in));
+    row.set("comp_out", c.sum(|c| &c.comp_out));
+    // Nothing limits compression, so that nothing passes it by.
+    row.set("comp_byp", 0);
+    row.set("comp_rsp", c.sum(|c| &c.comp_rsp));
 }
 
 /// `UP`, `DOWN 1/2`, `MAINT`, `DRAIN (agent)`, `no check`, as the statistics say it. A server that
@@ -346,7 +398,7 @@ fn server_row(
     );
     let settings = server.settings();
     count(&mut row, &server.counters, mode, now_ms);
-    count_back(&mut row, &server.counters, now_ms);
+    count_back(&mut row, &server.counters, mode, now_ms);
     row.set("qcur", server.queued.now());
     row.set("qmax", server.queued.max());
     row.set("scur", server.sessions.now());
@@ -463,16 +515,13 @@ fn backend_row(process: &Process, backend: &Backend, now: Instant) -> Row {
     );
     let c = backend.counters();
     count(&mut row, c, proxy.mode, now_ms);
-    count_back(&mut row, c, now_ms);
+    count_back(&mut row, c, proxy.mode, now_ms);
     row.set("dreq", c.sum(|c| &c.dreq));
     row.set("qcur", backend.queued().now());
     row.set("qmax", backend.queued().max());
     row.set("scur", backend.sessions().now());
     row.set("smax", backend.sessions().max());
-    row.set(
-        "slim",
-        proxy.backend.as_ref().and_then(|b| b.fullconn).unwrap_or(0),
-    );
+    row.set("slim", backend.fullconn());
     let usable = backend.usable();
     let down = usable == 0 && !backend.servers().is_empty();
     row.set("status", if down { "DOWN" } else { "UP" });
@@ -486,15 +535,15 @@ fn backend_row(process: &Process, backend: &Backend, now: Instant) -> Row {
     row.set("act", up(false));
     row.set("bck", up(true));
     row.set("chkdown", 0);
-    row.set("downtime", 0);
+    if !backend.servers().is_empty() {
+        row.set("downtime", 0);
+    }
     row.set(
         "lastchg",
         now.saturating_duration_since(process.start).as_secs(),
     );
     row.set("algo", algorithm(&backend.side().balance));
-    for name in ["comp_in", "comp_out", "comp_byp", "comp_rsp"] {
-        row.set(name, 0);
-    }
+    count_compression(&mut row, c);
     if proxy.mode == Mode::Http {
         for name in ["cache_lookups", "cache_hits"] {
             row.set(name, 0);

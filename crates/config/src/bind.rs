@@ -385,6 +385,7 @@ pub fn options(line: &mut Line<'_>, mut at: usize) -> Result<(BindOptions, Optio
         };
     }
     line.faults(faults)?;
+    options.starttls = tls.offered();
     options.tls = tls.finish(line)?;
     Ok((options, id))
 }
@@ -424,13 +425,17 @@ pub fn parse(line: &mut Line<'_>) -> Result<Vec<Bind>, Fault> {
     if list.is_empty() {
         return line.fail(0, "'bind' wants an address, such as :80 or 192.0.2.1:443");
     }
-    let (options, id) = options(line, 1)?;
+    let (mut options, id) = options(line, 1)?;
+    let (prefix, common) = &line.bases.unix_bind;
+    options.mode = options.mode.or(common.mode);
+    options.uid = options.uid.or(common.uid);
+    options.gid = options.gid.or(common.gid);
     // Every port of an address is meant by none.
     let default_port = (options.transport == Some(Transport::Any)).then_some(0);
     let options = Arc::new(options);
     let mut binds = Vec::new();
     for text in list.split(',') {
-        let (address, prefix) = match line.map(0, address::prefix(text))? {
+        let (address, bits) = match line.map(0, address::prefix(text))? {
             Some((ip, bits, rest)) => {
                 let read = address::parse_any(rest, Purpose::Listen, Some(0), line.source);
                 (of_prefix(ip, line.map(0, read)?.0), Some(bits))
@@ -444,7 +449,7 @@ pub fn parse(line: &mut Line<'_>) -> Result<Vec<Bind>, Fault> {
             let id = id.filter(|_| binds.is_empty()).unwrap_or(0);
             binds.push(Bind {
                 address,
-                prefix,
+                prefix: bits,
                 options: Arc::clone(&options),
                 origin: line.origin(),
                 id,
@@ -473,6 +478,10 @@ pub fn parse(line: &mut Line<'_>) -> Result<Vec<Bind>, Fault> {
                     });
                 }
             }
+            Address::Unix { path, kind } => push(Address::Unix {
+                path: format!("{prefix}{path}").into(),
+                kind,
+            }),
             address => push(address),
         }
     }
@@ -490,6 +499,31 @@ fn of_prefix(ip: std::net::IpAddr, ports: Address) -> Address {
         other => other,
     }
 }
+
+/// Reads `unix-bind [prefix P] [mode M] [user U] [uid N] [group G] [gid N]`.
+pub fn unix_bind(line: &mut Line<'_>) -> Result<(String, BindOptions), Fault> {
+    let (mut prefix, mut options) = (String::new(), BindOptions::default());
+    let mut at = 0;
+    while at < line.args().len() {
+        let name = line.arg(at);
+        if name == "prefix" {
+            prefix = text(line, at + 1, "the beginning of a path")?.to_string();
+        } else {
+            let known = UNIX_WORDS.contains(&name);
+            let word = BIND_WORDS.iter().find(|w| known && w.name == name);
+            let Some(word) = word else {
+                let known = ["prefix"].into_iter().chain(UNIX_WORDS).collect::<Vec<_>>();
+                return line.fail(at, crate::keyword::near("unix-bind word", name, &known));
+            };
+            (word.parse)(&mut options, line, at + 1)?;
+        }
+        at += 2;
+    }
+    Ok((prefix, options))
+}
+
+/// The words of `bind` for UNIX sockets.
+const UNIX_WORDS: [&str; 5] = ["mode", "user", "uid", "group", "gid"];
 
 /// Reads the words of a `stats socket` that stands in no file (the master's own, `-S`).
 pub fn stats_socket_from_words(

@@ -63,8 +63,11 @@ pub struct Draft {
     pub tcp_request_content: Vec<Rule>,
     pub tcp_response_content: Vec<Rule>,
     pub inspect_delay: Option<std::time::Duration>,
+    pub response_inspect_delay: Option<std::time::Duration>,
     pub independent_streams: bool,
     pub front: Frontend,
+    /// Where the line of each of its `bind`s stands.
+    pub bind_places: Vec<Place>,
     pub back: Backend,
     pub acls: Acls,
     pub default_server: Box<crate::server::Reading>,
@@ -221,8 +224,10 @@ impl Draft {
             tcp_request_content: Vec::new(),
             tcp_response_content: Vec::new(),
             inspect_delay: None,
+            response_inspect_delay: None,
             independent_streams: false,
             front: Frontend::default(),
+            bind_places: Vec::new(),
             back: Backend::default(),
             acls: Acls::default(),
             default_server: Box::default(),
@@ -273,6 +278,7 @@ impl Draft {
             || !self.http_response.is_empty()
             || !self.http_after_response.is_empty()
             || !self.tcp_request_content.is_empty()
+            || !self.front.smtp_request.is_empty()
             || self.inspect_delay.is_some();
         let what = match section {
             sections::L if rules => "'listen' cannot start from defaults with rules",
@@ -344,6 +350,8 @@ pub struct Bases {
     pub ca_base: Option<String>,
     pub crt_base: Option<String>,
     pub tls: crate::tls::Defaults,
+    /// `unix-bind`: what stands before the paths of UNIX sockets, and words for them.
+    pub unix_bind: (String, model::BindOptions),
     /// The lists of patterns read so far.
     pub lists: Arc<rules::PatternLists>,
     pub stick_counters: Option<usize>,

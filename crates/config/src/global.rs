@@ -385,6 +385,16 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         Ok(())
     }),
     keyword!(
+        "unix-bind",
+        "[prefix P] [mode M] [user U|uid N] [group G|gid N]",
+        "prefix /run/site- mode 660",
+        "what all UNIX sockets of 'bind' have",
+        |r, l| {
+            r.bases.unix_bind = crate::bind::unix_bind(l)?;
+            Ok(())
+        }
+    ),
+    keyword!(
         "node",
         "NAME",
         "one",
@@ -680,6 +690,18 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         }
     ),
     keyword!(
+        "tune.peers.max-updates-at-once",
+        "N",
+        "200",
+        "entries of stick tables that are told to a peer in one go",
+        |r, l| {
+            l.exactly(1, "a number")?;
+            let most = l.map(0, crate::units::number(l.arg(0), 1, 1 << 20))?;
+            r.global.tuning.peer_updates = most as u32;
+            Ok(())
+        }
+    ),
+    keyword!(
         "max-spread-checks",
         "TIME",
         "2s",
@@ -772,6 +794,26 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "what the variables of the process may take",
         |r, l| {
             r.global.tuning.vars.proc = size(l, 0, 1 << 40)?;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tune.ssl.capture-cipherlist-size",
+        "SIZE",
+        "96",
+        "bytes kept of the lists in a client's hello, for ssl_fc_cipherlist_bin and its like",
+        |r, l| {
+            r.bases.tls.bind.capture = size(l, 0, 1 << 16)?;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tune.ssl.capture-buffer-size",
+        "SIZE",
+        "96",
+        "bytes kept of the lists in a client's hello, for ssl_fc_cipherlist_bin and its like",
+        |r, l| {
+            r.bases.tls.bind.capture = size(l, 0, 1 << 16)?;
             Ok(())
         }
     ),
@@ -911,7 +953,6 @@ pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
     "tune.maxpollevents",
     "tune.memory.hot-size",
     "tune.pattern.cache-size",
-    "tune.peers.max-updates-at-once",
     "tune.pipesize",
     "tune.pool-high-fd-ratio",
     "tune.pool-low-fd-ratio",
@@ -960,8 +1001,6 @@ pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
     "tune.sndbuf.client",
     "tune.sndbuf.frontend",
     "tune.sndbuf.server",
-    "tune.ssl.capture-buffer-size",
-    "tune.ssl.capture-cipherlist-size",
     "tune.ssl.certificate-compression",
     "tune.ssl.default-dh-param",
     "tune.ssl.force-private-cache",

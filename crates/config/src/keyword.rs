@@ -13,6 +13,7 @@ mod packet;
 mod pages;
 mod persist;
 mod ruleset;
+mod smtp;
 mod stats;
 mod stick;
 
@@ -83,6 +84,7 @@ pub fn keywords() -> impl Iterator<Item = &'static Keyword> {
         packet::PACKET_KEYWORDS,
         mail::MAIL_KEYWORDS,
         datagram::DATAGRAM_KEYWORDS,
+        smtp::SMTP_KEYWORDS,
         ruleset::RULE_KEYWORDS,
         stick::STICK_KEYWORDS,
     ]
@@ -204,10 +206,11 @@ fn userlists(draft: &mut Draft, line: &Line<'_>) {
 }
 
 /// Rules in the order in which their kinds are taken, wherever they stand.
-const RULE_ORDER: [&str; 8] = [
+const RULE_ORDER: [&str; 9] = [
     "tcp-request connection",
     "tcp-request session",
     "tcp-request content",
+    "smtp-request",
     "monitor fail",
     "http-request",
     "redirect",
@@ -242,11 +245,18 @@ fn order(draft: &Draft, line: &mut Line<'_>, name: &str) {
 fn mark(name: &'static str) -> Option<&'static str> {
     match name {
         "http-check disable-on-404" | "http-check send-state" => None,
-        "id" | "balance" | "forward" | "no-flow" | "stats" | "redirect" | "monitor-uri"
+        "tcp-request inspect-delay"
+        | "id"
+        | "balance"
+        | "forward"
+        | "no-flow"
+        | "stats"
+        | "redirect"
+        | "monitor-uri"
         | "log-format" => Some(name),
         "http-request" | "http-response" | "http-after-response" => Some(name),
         _ if name.starts_with("email-alert ") => Some("email-alert"),
-        _ if RULE_ORDER.contains(&name) => Some(name),
+        _ if RULE_ORDER.contains(&name) || name.starts_with("smtp-") => Some(name),
         _ if name.starts_with("http-check ") => Some("http-check"),
         _ if name.starts_with("tcp-check ") => Some("tcp-check"),
         _ if name.starts_with("udp-check ") => Some("udp-check"),

@@ -8,11 +8,10 @@ mod peers;
 mod resolvers;
 mod section;
 mod servers;
+mod smtp;
 mod sockets;
 mod tables;
 mod users;
-
-pub(crate) use sockets::{DATAGRAM_BIND, DATAGRAM_SERVER};
 
 use crate::diag::{Diagnostic, Fault, Report, Severity};
 use crate::draft::{Bases, Draft, Line, Place, sections};
@@ -340,7 +339,10 @@ impl Loader<'_> {
             Section::Mailers(_, mailers) => mailers::line(mailers, &mut line),
             Section::Vrrp(draft) => draft.line(&mut line),
             Section::Resolvers(resolvers, _) => resolvers::line(resolvers, &mut line),
-            Section::Peers(draft) => draft.line(&mut line),
+            Section::Peers(draft) => {
+                let here = env.get("HAPROXY_LOCALPEER").map_or("", String::as_str);
+                draft.line(&mut line, here)
+            }
             Section::Proxy(draft) => keyword::line(draft, &mut line),
         };
         let warnings = std::mem::take(&mut line.warnings);

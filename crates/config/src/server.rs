@@ -19,7 +19,7 @@ mod proxy;
 mod source;
 
 pub use check::SERVER_CHECK_WORDS;
-pub use line::{from_words, server, template};
+pub use line::{direct, from_words, server, template, way};
 pub use proxy::SERVER_PROXY_WORDS;
 pub use source::source;
 
@@ -85,6 +85,7 @@ fn blank() -> Server {
         pool_purge_delay: Duration::from_secs(5),
         max_reuse: None,
         send_proxy: None,
+        xclient: false,
         proxy_extensions: None,
         observe: None,
         error_limit: 10,
@@ -452,6 +453,16 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         r.server.tfo = false;
         Ok(())
     }),
+    word!(
+        "xclient",
+        "",
+        "",
+        "a server of SMTP is told of the client by XCLIENT, as postfix knows it",
+        |r, _, _| {
+            r.server.xclient = true;
+            Ok(())
+        }
+    ),
     word!("weight", "N", "20", "its share, 0 to 256", |r, l, at| {
         r.server.weight = num(l, at, 0, 256)? as u16;
         Ok(())
@@ -506,6 +517,11 @@ fn all_words() -> impl Iterator<Item = &'static ServerWord> {
 
 /// Words of HAProxy's `server` lines, whether we have them or not.
 const KNOWN: &str = include_str!("known/server.txt");
+
+/// Whether a word is one of `server` lines.
+pub fn is_word(word: &str) -> bool {
+    names().any(|n| n == word)
+}
 
 /// The words that we have.
 fn names() -> impl Iterator<Item = &'static str> {

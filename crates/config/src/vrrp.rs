@@ -4,7 +4,7 @@ use crate::diag::Fault;
 use crate::draft::{Line, Place};
 use crate::fingerprint::Fingerprint;
 use crate::units;
-use model::{PeerKey, Script, Track, Tracked, VirtualAddress, Vrrp};
+use model::{PeerKey, Script, SyncSessions, Track, Tracked, VirtualAddress, Vrrp};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +45,7 @@ pub struct VrrpDraft {
     /// Of all lines, so that proxies do not count as changed by them.
     pub fingerprint: Fingerprint,
     interval: Option<Place>,
+    sync: Option<Place>,
     names: Vec<(bool, Arc<str>, Place)>,
 }
 
@@ -65,6 +66,7 @@ impl VrrpDraft {
                 unicast: Vec::new(),
                 peers: Vec::new(),
                 peer_key: None,
+                sync: None,
                 group: None,
                 tracks: Vec::new(),
                 notify: Vec::new(),
@@ -73,6 +75,7 @@ impl VrrpDraft {
             place,
             fingerprint: Fingerprint::default(),
             interval: None,
+            sync: None,
             names: Vec::new(),
         }
     }
@@ -87,11 +90,6 @@ impl VrrpDraft {
         let name = line.words.first().map_or("", |w| w.text.as_str());
         let Some(keyword) = VRRP_KEYWORDS.iter().find(|k| k.name == name) else {
             let names: Vec<&str> = VRRP_KEYWORDS.iter().map(|k| k.name).collect();
-            if name == "sync" {
-                let message =
-                    "'sync' does not work yet: sessions are not synchronised; remove the line";
-                return Err(Fault::at(0, message));
-            }
             let message = match rules::nearest(name, names.iter().copied()) {
                 Some(near) => format!("unknown keyword '{name}' in 'vrrp': did you mean '{near}'?"),
                 None => format!(
@@ -120,6 +118,7 @@ impl VrrpDraft {
             vrrp: v,
             place,
             interval,
+            sync,
             names,
             ..
         } = self;
@@ -175,6 +174,25 @@ impl VrrpDraft {
                 "'vrrp {}' has virtual-router-id {} and the same peer: what it says could be about either, so give this one another number",
                 other.name, v.vrid
             ));
+        }
+        if let (Some(kept), Some(place)) = (&v.sync, sync) {
+            let mut at = |message: String| wrong.push((place.clone(), message));
+            if v.peers.is_empty() {
+                at("'sync sessions' has nobody to keep alike with: add a line 'peer ADDRESS' with the other machine's".into());
+            }
+            if v.peer_key.is_none() && kept.dedicated.is_none() {
+                at("'sync sessions' without 'peer-key' would take sessions from anybody: add 'peer-key FILE', or 'sync sessions dedicated INTERFACE' where only the two machines are on that link".into());
+            }
+            let other = others.iter().find(|o| {
+                let shared = o.peers.iter().any(|p| v.peers.contains(p));
+                shared && o.sync.is_some() && (o.peer_key != v.peer_key || o.sync != v.sync)
+            });
+            if let Some(other) = other {
+                at(format!(
+                    "'vrrp {}' synchronises with the same peer in another way: give both the same 'peer-key' and 'sync sessions'",
+                    other.name
+                ));
+            }
         }
         let mut at = |message: String| {
             wrong.push((interval.clone().unwrap_or_else(|| place.clone()), message));
@@ -387,6 +405,35 @@ pub static VRRP_KEYWORDS: &[VrrpKeyword] = &[
         |d, l| {
             l.exactly(1, "an address")?;
             d.vrrp.source = Some(l.map(0, ip(l.arg(0)))?);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "sync",
+        "sessions [dedicated INTERFACE]",
+        "sessions dedicated eth2",
+        "sessions and stick tables follow to the peers, sealed with 'peer-key' or over a link of their own",
+        |d, l| {
+            if l.arg(0) != "sessions" {
+                let message = format!("'{}' cannot be synchronised: use 'sync sessions'", l.arg(0));
+                return l.fail(0, message);
+            }
+            let dedicated = match l.arg(1) {
+                "" => {
+                    l.exactly(1, "'sessions'")?;
+                    None
+                }
+                "dedicated" => {
+                    l.exactly(3, "an interface after 'dedicated'")?;
+                    Some(interface(l, 2)?)
+                }
+                other => {
+                    let message = format!("'{other}' stands where 'dedicated INTERFACE' may");
+                    return l.fail(1, message);
+                }
+            };
+            d.vrrp.sync = Some(SyncSessions { dedicated });
+            d.sync = Some(l.place(0));
             Ok(())
         }
     ),

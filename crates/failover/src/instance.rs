@@ -95,6 +95,8 @@ pub struct Instance {
     pub heard: Option<(IpAddr, u8, Instant)>,
     /// Why it takes no part.
     pub fault: Option<String>,
+    /// Since when the sessions that it would need to take over from one that is alive are missing.
+    pub unready: Option<Instant>,
     /// What happened so far.
     pub counters: Counters,
     /// What was said lately.
@@ -114,6 +116,7 @@ impl Instance {
             since: (now, Cause::Started),
             heard: None,
             fault: None,
+            unready: None,
             counters: Counters::default(),
             said: Vec::new(),
         };

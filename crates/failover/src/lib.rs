@@ -21,4 +21,5 @@ pub mod sync;
 mod track;
 
 pub use service::{Say, Service, Start};
+pub use sync::{Replica, Synchroniser};
 pub use track::Watch;

@@ -4,6 +4,7 @@
 mod before;
 mod orders;
 mod peers;
+mod step;
 
 use crate::check::{Refusal, check};
 use crate::door::{Door, Inheritance};
@@ -17,7 +18,10 @@ use crate::service::{Command, Say};
 use crate::socket::{Ear, Frames, Heard};
 use crate::track::{Tracker, Watch, weigh};
 use model::Vrrp;
+use state::Replication;
+use std::collections::BTreeMap;
 use std::io::Read;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -46,6 +50,9 @@ pub struct Running {
     calls: Calls,
     guardian: Option<Guardian>,
     watch: Box<dyn Watch>,
+    replication: Arc<Replication>,
+    /// Addresses whose sessions are kept alike, and whether they are served here.
+    roles: BTreeMap<IpAddr, bool>,
     say: Say,
 }
 
@@ -56,6 +63,7 @@ impl Running {
         replaces: bool,
         sections: Vec<Arc<Vrrp>>,
         watch: Box<dyn Watch>,
+        replication: Arc<Replication>,
         say: Say,
     ) -> Result<Running, String> {
         let failed = |what: &str, e: std::io::Error| {
@@ -80,6 +88,8 @@ impl Running {
             calls: Calls::default(),
             guardian: None,
             watch,
+            replication,
+            roles: BTreeMap::new(),
             say,
         };
         running.guardian = match Guardian::start() {
@@ -132,6 +142,7 @@ impl Running {
         self.open_ears();
         self.open_paths();
         self.look(now);
+        self.follow_copies(now);
         // Those that are new begin when it is known how they are.
         for member in &mut self.router.members {
             if !member.machine.is_running() {
@@ -292,6 +303,7 @@ impl Running {
             if self.ask_due().is_some_and(|at| at <= now) {
                 self.ask_peers(now);
             }
+            self.follow_copies(now);
             self.router.tick(now);
             self.act(now);
             self.make_will();
@@ -312,6 +324,7 @@ impl Running {
             self.router.deadline(),
             self.look_due(),
             self.ask_due(),
+            self.copies_due(now),
             self.calls.deadline(now),
         ];
         let next = deadlines.into_iter().flatten().min();
@@ -452,6 +465,7 @@ impl Running {
                 self.act_one(at, action, now);
             }
         }
+        self.publish(now);
     }
 
     fn act_one(&mut self, at: usize, action: Action, now: Instant) {

@@ -3,7 +3,7 @@
 use crate::running::Running;
 use crate::track::Watch;
 use model::Vrrp;
-use state::{VirtualRouters, VrrpStatus};
+use state::{Replication, VirtualRouters, VrrpStatus};
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -27,6 +27,8 @@ pub enum Command {
     Release(Option<String>, bool, Sender<Result<(), String>>),
     /// The process has given up its privileges.
     Reduce,
+    /// How far copies of sessions are has changed.
+    Look,
     /// The process ends: farewells, and addresses are removed.
     Stop,
 }
@@ -53,13 +55,14 @@ impl Service {
         how: Start,
         sections: Vec<Arc<Vrrp>>,
         watch: Box<dyn Watch>,
+        replication: Arc<Replication>,
         say: Say,
     ) -> Result<Service, String> {
         let failed = |e: io::Error| format!("cannot start vrrp: {e}");
         let (wake, woken) = UnixStream::pair().map_err(failed)?;
         woken.set_nonblocking(true).map_err(failed)?;
         let (commands, orders) = mpsc::channel();
-        let mut running = Running::open(how.replaces, sections, watch, say)?;
+        let mut running = Running::open(how.replaces, sections, watch, replication, say)?;
         let thread = std::thread::Builder::new().name("vrrp".into());
         let (ready, is_ready) = mpsc::channel();
         let work = move || {
@@ -92,6 +95,20 @@ impl Service {
     /// needs.
     pub fn reduce_rights(&self) {
         self.order(Command::Reduce);
+    }
+
+    /// Tells the thread that copies of sessions have become whole, or are no longer; good for any
+    /// thread.
+    pub fn looker(&self) -> Result<Box<dyn Fn() + Send>, String> {
+        let wake = self.wake.try_clone();
+        let wake = wake.map_err(|e| format!("cannot start to synchronise: {e}"))?;
+        let commands = self.commands.clone();
+        Ok(Box::new(move || {
+            // It looks by itself when it ends.
+            if commands.send(Command::Look).is_ok() {
+                let _ = (&wake).write_all(&[1]);
+            }
+        }))
     }
 
     /// Puts other sections into force; the state of those that are the same virtual router stays.

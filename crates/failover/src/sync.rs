@@ -5,17 +5,20 @@
 //! table is anything that can walk its entries and say what changed ([`Table`]): the flow table of
 //! the packet plane, stick tables.
 //!
-//! The sender numbers changes. What was not acknowledged yet stands in a window of bounded size; an
-//! entry that changes again replaces its change that waits. When the window would grow over its
-//! bound, or the receiver resumes at a number that is gone, the table is sent anew: memory never
-//! grows with what the other side does not take. See [`frame`] for the bytes.
+//! The sender numbers changes. What was not acknowledged yet stands in a window of bounded size, in
+//! the batches in which it is sent. When the window would grow over its bound, or the receiver
+//! resumes at a number that is gone, the table is sent anew: memory never grows with what the other
+//! side does not take. See [`frame`] for the bytes.
 
 pub mod frame;
+mod link;
 mod receiver;
 mod sender;
+mod thread;
 
 pub use receiver::{Received, Receiver};
 pub use sender::Sender;
+pub use thread::Synchroniser;
 
 use std::time::Duration;
 
@@ -28,10 +31,15 @@ pub trait Table {
     /// The version of its layout: another one is refused, said, and not guessed at.
     fn layout(&self) -> u16;
 
-    /// At most `most` entries that come after the key `after` in an order of the table's own (from
-    /// the first one without it). Entries that come and go meanwhile may be left out: their
-    /// changes are sent after the snapshot.
-    fn walk(&self, after: Option<&[u8]>, most: usize) -> Vec<(Vec<u8>, Vec<u8>)>;
+    /// Hands over about `most` entries from a position of the table's own on (from the beginning
+    /// without one), and says where to go on; nothing at the end. Entries that come and go
+    /// meanwhile may be left out: their changes are sent after the snapshot.
+    fn walk(
+        &mut self,
+        at: Option<&[u8]>,
+        most: usize,
+        entry: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Option<Vec<u8>>;
 }
 
 /// What the receiver keeps alike.
@@ -47,6 +55,33 @@ pub trait Copy {
 
     /// The snapshot is over: entries that were not put since [`Copy::begin`] go.
     fn complete(&mut self);
+
+    /// What was put and removed so far takes effect, at the latest.
+    fn settle(&mut self) {}
+}
+
+/// A table of this machine as the thread that synchronises works with it. Peers are numbered.
+pub trait Replica: Table + Copy + Send {
+    /// Its name in `show vrrp`.
+    fn name(&self) -> &'static str;
+
+    /// Hands over what changed since the last call. False: some of it was lost, or the table is
+    /// another one now, and is to be sent anew.
+    fn changes(&mut self, change: &mut dyn FnMut(&[u8], Option<&[u8]>)) -> bool;
+
+    /// What comes next is from this peer.
+    fn hear(&mut self, peer: usize);
+
+    /// The copy of what this peer has is up to date from now on, or no longer.
+    fn standing(&mut self, whole: bool);
+
+    /// Whether what was refused would be taken now: the peers' tables are asked for again.
+    fn wants_all(&mut self) -> bool {
+        false
+    }
+
+    /// Entries that could not be taken over.
+    fn refused(&self) -> u64;
 }
 
 /// Bounds of a sender.
@@ -54,7 +89,7 @@ pub trait Copy {
 pub struct Limits {
     /// Bytes of changes that were not acknowledged, at most.
     pub window: usize,
-    /// Changes in one frame, at most.
+    /// Entries of a snapshot in one go, about.
     pub batch: usize,
     /// How long a change waits for others to share its frame.
     pub linger: Duration,

@@ -30,6 +30,8 @@ pub struct BindOptions {
     pub backlog: Option<u32>,
     /// `ssl` and all that goes with it.
     pub tls: Option<Arc<tls::Acceptor>>,
+    /// `starttls`: that TLS is offered to clients of SMTP, not spoken at once.
+    pub starttls: bool,
     /// `interface`: only connections that arrive on this network interface.
     pub interface: Option<Arc<str>>,
     /// `v4v6`: `::` accepts IPv4 too.

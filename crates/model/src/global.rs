@@ -54,6 +54,8 @@ pub struct Tuning {
     pub http_maxhdr: usize,
     /// `tune.vars.*-max-size`, bytes.
     pub vars: rules::VarLimits,
+    /// `tune.peers.max-updates-at-once`.
+    pub peer_updates: u32,
     /// `tune.max-checks-per-thread`; 0 is no limit.
     pub max_checks: u32,
     /// `spread-checks`, percent.
@@ -79,6 +81,7 @@ pub struct Tuning {
 impl Default for Tuning {
     fn default() -> Self {
         Tuning {
+            peer_updates: 200,
             max_checks: 0,
             spread_checks: 0,
             max_spread_checks: None,

@@ -14,10 +14,12 @@ mod global;
 mod log;
 mod mail;
 mod packet;
+mod peers;
 mod persistence;
 mod proxy;
 mod resolvers;
 mod server;
+mod smtp;
 mod stick;
 mod timeouts;
 mod tls;
@@ -39,6 +41,7 @@ pub use global::{CliLevel, Global, ReuseStrategy, StatsSocket, Tuning};
 pub use log::{LogFacility, LogFormatKind, LogFormatSpec, LogLevel, LogSetting, LogTarget};
 pub use mail::{EmailAlert, Mailers};
 pub use packet::{Forward, NoFlow, Packets, Pool, SessionTimeouts, Transport};
+pub use peers::{Peer, Peers};
 pub use persistence::{CookieMode, PersistRule, PersistenceCookie};
 pub use proxy::{
     Backend, Balance, ConnectionMode, ForwardFor, Frontend, HashBalance, HashFunction, HashKind,
@@ -49,11 +52,12 @@ pub use resolvers::{Family, Hold, Nameserver, Resolution, Resolvers, names_servi
 pub use server::{
     HashKey, MarkedDown, Observe, OnError, SendProxy, Server, SourceAddress, UseSource,
 };
+pub use smtp::Smtp;
 pub use stick::{ServerKey, StickRule, StickStore, StickTable, Stored};
 pub use timeouts::Timeouts;
 
 pub use users::{Password, User, UserList};
-pub use vrrp::{PeerKey, Script, Track, Tracked, VirtualAddress, Vrrp};
+pub use vrrp::{PeerKey, Script, SyncSessions, Track, Tracked, VirtualAddress, Vrrp};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -75,6 +79,8 @@ pub struct Config {
     pub userlists: BTreeMap<Arc<str>, UserList>,
     /// `vrrp` sections, in the order of the files.
     pub vrrp: Vec<Arc<Vrrp>>,
+    /// `peers` sections in which this machine has its place, in the order of the files.
+    pub peers: Vec<Arc<Peers>>,
     /// All stick tables; the names differ.
     pub tables: Vec<Arc<StickTable>>,
 }

@@ -80,6 +80,8 @@ pub enum LogFormatSpec {
     HttpClf,
     /// `option httpslog`.
     Https,
+    /// `option smtplog`.
+    Smtp,
     /// `log-format …`.
     Custom(Arc<rules::LogFormat>),
 }

@@ -27,6 +27,7 @@ pub enum Mode {
     Tcp,
     Http,
     Udp,
+    Smtp,
     /// In the kernel: no connection ends here.
     Packet,
 }
@@ -39,6 +40,7 @@ impl Mode {
             Mode::Http => "http",
             Mode::Packet => "packet",
             Mode::Udp => "udp",
+            Mode::Smtp => "smtp",
         }
     }
 }
@@ -89,6 +91,8 @@ pub struct Proxy {
     pub independent_streams: bool,
     /// `tcp-request inspect-delay`.
     pub inspect_delay: Option<Duration>,
+    /// `tcp-response inspect-delay`.
+    pub response_inspect_delay: Option<Duration>,
     /// The side that faces clients.
     pub frontend: Option<Box<Frontend>>,
     /// The side that faces servers.
@@ -143,6 +147,9 @@ pub struct HttpOptions {
     pub connection: ConnectionMode,
     /// `option forwardfor`.
     pub forwardfor: Option<Arc<ForwardFor>>,
+    /// `option http-use-proxy-header`: to requests for a proxy `Proxy-Connection` is what `Connection` is
+    /// to others.
+    pub proxy_header: bool,
     /// `option forwarded` (RFC 7239) in its plain form.
     pub forwarded: bool,
     /// `option originalto`.
@@ -240,6 +247,8 @@ pub struct Frontend {
     pub monitor_uri: Option<Arc<str>>,
     /// `monitor fail if …`.
     pub monitor_fail: Vec<rules::Cond>,
+    /// `option socket-stats`: each socket is counted by itself, too.
+    pub socket_stats: bool,
     /// `option dontlognull`.
     pub dontlognull: bool,
     /// `option dontlog-normal`.
@@ -248,12 +257,14 @@ pub struct Frontend {
     pub logasap: bool,
     /// `option log-separate-errors`.
     pub log_separate_errors: bool,
-    /// `option socket-stats`.
-    pub socket_stats: bool,
     /// `option clitcpka` and its numbers: (count, idle, interval).
     pub keepalive: Option<(Option<u32>, Option<Duration>, Option<Duration>)>,
     /// `option nolinger`.
     pub nolinger: bool,
+    /// `smtp-request` rules.
+    pub smtp_request: Vec<rules::Rule>,
+    /// What `mode smtp` says and takes.
+    pub smtp: crate::Smtp,
     /// `log-steps`, `level` changes are per rule; the level of normal lines.
     pub normal_log_level: Option<LogLevel>,
 }
@@ -351,6 +362,23 @@ pub enum Balance {
     Bandwidth,
 }
 
+impl Balance {
+    /// Whether a hash of something of the client decides, so that the same client comes to the same
+    /// server again.
+    pub fn by_hash(&self) -> bool {
+        matches!(
+            self,
+            Balance::Source
+                | Balance::Uri { .. }
+                | Balance::UrlParam { .. }
+                | Balance::Header { .. }
+                | Balance::RdpCookie { .. }
+                | Balance::Hash(_)
+                | Balance::Maglev(_)
+        )
+    }
+}
+
 /// `init-addr` method, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -418,6 +446,10 @@ impl Default for RetryOn {
 /// The side that faces servers.
 #[derive(Clone, Debug)]
 pub struct Backend {
+    /// `dispatch`, `option transparent`: a place that all sessions go to instead of a server.
+    pub direct: Option<Arc<crate::Server>>,
+    /// `option checkcache`: a response that a cache might keep must not set a cookie.
+    pub check_cache: bool,
     /// `email-alert`, where it is complete.
     pub email: Option<Arc<crate::EmailAlert>>,
     /// `balance`.
@@ -493,6 +525,8 @@ pub struct Backend {
 impl Default for Backend {
     fn default() -> Self {
         Backend {
+            direct: None,
+            check_cache: false,
             email: None,
             balance: Balance::default(),
             hash_method: HashMethod::default(),

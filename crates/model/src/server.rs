@@ -150,6 +150,8 @@ pub struct Server {
     pub send_proxy: Option<SendProxy>,
     /// `set-proxy-v2-tlv-fmt`: more extensions of the header, by type.
     pub proxy_extensions: Option<Arc<Vec<(u8, rules::LogFormat)>>>,
+    /// `xclient`: a server of SMTP is told of the client by `XCLIENT`.
+    pub xclient: bool,
     /// `observe`.
     pub observe: Option<Observe>,
     /// `error-limit`; 10 when not set.

@@ -69,9 +69,20 @@ pub struct StickTable {
     pub server_key: ServerKey,
     /// What it stores, in the order of [`Data`].
     pub stores: Vec<Stored>,
+    /// `peers`: the section with whom it is shared.
+    pub peers: Option<Arc<str>>,
 }
 
 impl StickTable {
+    /// Its name among peers: that of a table of their section has no other section's before it.
+    pub fn shared_name(&self) -> &str {
+        let section = self.peers.as_deref().unwrap_or_default();
+        match self.name.strip_prefix(section) {
+            Some(rest) if rest.starts_with('/') => rest,
+            _ => &self.name,
+        }
+    }
+
     /// Adds data that is not stored yet, in its place.
     pub fn store(&mut self, stored: Stored) {
         if self.stores.iter().any(|s| s.data == stored.data) {

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-/// `ssl …` of a `server` line.
+/// `ssl …` of a `server` line, or `starttls …`.
 #[derive(Clone, Debug)]
 pub struct ServerTls {
+    /// `starttls`: TLS begins once the server has agreed, not with the connection.
+    pub offered: bool,
     /// Makes the connections.
     pub connector: Arc<tls::Connector>,
     /// `sni EXPR`.

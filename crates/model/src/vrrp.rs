@@ -33,6 +33,8 @@ pub struct Vrrp {
     pub peers: Vec<SocketAddr>,
     /// What authenticates the second path.
     pub peer_key: Option<PeerKey>,
+    /// Whether sessions and stick tables are kept alike with the peers.
+    pub sync: Option<SyncSessions>,
     /// The group that moves as one.
     pub group: Option<Arc<str>>,
     /// What must be well for this machine to be active.
@@ -63,6 +65,14 @@ impl std::fmt::Display for VirtualAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.ip, self.prefix)
     }
+}
+
+/// A `sync sessions` line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncSessions {
+    /// The interface of a link that only the machines themselves are on: nothing else is taken or
+    /// sent, and no key is needed.
+    pub dedicated: Option<Arc<str>>,
 }
 
 /// A shared secret; it shows in no dump.

@@ -177,6 +177,7 @@ impl Walk<'_> {
             req: Some(&mut self.request),
             res: None,
             req_body: &[],
+            res_body: &[],
             captures: [&[], &[]],
             vars: &self.vars,
             facts: &view,
@@ -204,7 +205,8 @@ impl Walk<'_> {
             }
             let answered = match verdict {
                 Verdict::Continue => return Way::GoesOn,
-                Verdict::Allow => {
+                // The second is of rules for what a server says, which nobody said here.
+                Verdict::Allow | Verdict::CloseServer => {
                     self.out.push_str("      no further rules of this set\n");
                     return Way::GoesOn;
                 }

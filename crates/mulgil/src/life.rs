@@ -185,26 +185,34 @@ impl Life {
         generation.frontends.iter().for_each(|f| f.set_shut(false));
         run::set_variables(&self.process, &config, wall_now());
         *self.env.borrow_mut() = read.env;
-        self.sync_packets();
+        let copies = self.sync_packets();
         *self.listeners.borrow_mut() = Arc::clone(&sockets);
         self.engine(|engine| engine.listen(&sockets));
         for line in self.vrrp.reload(&config) {
             eprintln!("{line}");
             said.push_str(&format!("{line}\n"));
         }
+        if let Err(why) = self.vrrp.synchronise(copies) {
+            eprintln!("error: {why}");
+            said.push_str(&format!("error: {why}\n"));
+        }
         Ok((said, changes))
     }
 
     /// Brings the packet plane to the configuration in force; starts it where that is the first to
-    /// want it.
-    fn sync_packets(&self) {
+    /// want it, and returns what copies its sessions.
+    fn sync_packets(&self) -> Option<packet::Copies> {
         let mut packets = self.packets.borrow_mut();
         if let Some(runner) = &*packets {
             runner.sync();
         } else {
             let plane = run::open_packets(&self.config());
-            *packets = plane.and_then(|plane| run::start_packets(plane, &self.process));
+            let started = plane.and_then(|plane| run::start_packets(plane, &self.process));
+            let (runner, copies) = started.unzip();
+            *packets = runner;
+            return copies;
         }
+        None
     }
 
     /// Has the sockets of a frontend take connections, refuse them, or closes them.
@@ -283,6 +291,12 @@ impl Life {
         }
     }
 
+    /// Whether the process that replaces this one knows what it needs, or there is none.
+    fn has_told_all(&self) -> bool {
+        let generation = self.process.generation.load();
+        generation.peers.iter().all(|p| p.is_released())
+    }
+
     /// Waits for signals and does what they say.
     pub async fn run(&self, mut signals: Signals) -> Result<Ended, String> {
         let mut look = tokio::time::interval(Duration::from_millis(20));
@@ -308,7 +322,7 @@ impl Life {
                 }
                 _ = look.tick(), if self.process.is_stopping() => {
                     let late = self.stop_by.get().is_some_and(|t| Instant::now() >= t);
-                    if self.process.connections.now() == 0 || late {
+                    if self.process.connections.now() == 0 && self.has_told_all() || late {
                         return Ok(Ended::Softly);
                     }
                 }

@@ -13,6 +13,7 @@ mod keeper;
 mod life;
 mod master;
 mod pages;
+mod replicas;
 mod run;
 mod server_setup;
 mod version;

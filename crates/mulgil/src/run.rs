@@ -258,6 +258,7 @@ pub fn set_variables(process: &Arc<Process>, config: &Config, wall: Wall) {
             req: None,
             res: None,
             req_body: &[],
+            res_body: &[],
             captures: [&[], &[]],
             vars: &vars,
             facts: &view,
@@ -303,9 +304,15 @@ pub fn open_packets(config: &Config) -> Option<packet::Plane> {
         .ok()
 }
 
-/// Sets it to work.
-pub fn start_packets(plane: packet::Plane, process: &Arc<Process>) -> Option<packet::Runner> {
-    packet::Runner::start(plane, Arc::clone(process))
+/// Sets it to work; with what copies its sessions to other machines.
+pub fn start_packets(
+    mut plane: packet::Plane,
+    process: &Arc<Process>,
+) -> Option<(packet::Runner, packet::Copies)> {
+    let copies = plane.copies(process);
+    let runner = packet::Runner::start(plane, Arc::clone(process));
+    runner
+        .and_then(|runner| Ok((runner, copies?)))
         .map_err(|e| eprintln!("error: 'mode packet' is not served: {e}"))
         .ok()
 }
@@ -370,7 +377,10 @@ pub fn serve(
         descriptors,
         wall_now(),
         Instant::now(),
-        world::facts(env.iter().cloned().collect()),
+        state::Machine {
+            replaces: !args.finish.is_empty() || !args.terminate.is_empty(),
+            ..world::facts(env.iter().cloned().collect())
+        },
     );
     let sent = config.global.log_send_hostname.as_ref().map(|name| {
         if name.is_empty() {
@@ -431,6 +441,8 @@ pub fn serve(
     set_variables(&process, &config, process.started);
     restore_states(&process, &states, process.start);
     let packets = plane.and_then(|plane| start_packets(plane, &process));
+    let (packets, copies) = packets.unzip();
+    vrrp.synchronise(copies)?;
     let engine = proxy::start_workers(setup, &listeners)
         .map_err(|e| format!("cannot start workers: {e}"))?;
     let rosters = engine.rosters();

@@ -1,6 +1,7 @@
 //! Addresses shared with other machines: the failover service in the life of the process.
 
-use failover::{Service, Start, Watch};
+use crate::replicas::Sessions;
+use failover::{Replica, Service, Start, Synchroniser, Watch};
 use model::Config;
 use state::{Process, VirtualRouters, VrrpStatus};
 use std::cell::RefCell;
@@ -9,6 +10,10 @@ use std::sync::Arc;
 /// The virtual routers of the configuration in force, if it has any.
 pub struct VirtualAddresses {
     service: RefCell<Option<Service>>,
+    /// Keeps sessions alike with the peers, where a section wants it.
+    sync: RefCell<Option<Synchroniser>>,
+    /// What copies the packet plane's sessions, until somebody wants it.
+    sessions: RefCell<Option<packet::Copies>>,
     process: Arc<Process>,
 }
 
@@ -39,6 +44,8 @@ impl VirtualAddresses {
     ) -> Result<VirtualAddresses, String> {
         let all = VirtualAddresses {
             service: RefCell::default(),
+            sync: RefCell::default(),
+            sessions: RefCell::default(),
             process: Arc::clone(process),
         };
         if !config.vrrp.is_empty() {
@@ -50,7 +57,13 @@ impl VirtualAddresses {
     fn begin(&self, config: &Config, how: Start) -> Result<(), String> {
         let watch = Box::new(Proxy(Arc::clone(&self.process)));
         let say = Box::new(|line: &str| eprintln!("{line}"));
-        let service = Service::start(how, config.vrrp.clone(), watch, say)?;
+        let service = Service::start(
+            how,
+            config.vrrp.clone(),
+            watch,
+            Arc::clone(&self.process.replication),
+            say,
+        )?;
         self.service.replace(Some(service));
         Ok(())
     }
@@ -60,6 +73,39 @@ impl VirtualAddresses {
         if let Some(service) = &*self.service.borrow() {
             service.reduce_rights();
         }
+    }
+
+    /// Keeps sessions alike with the peers, where a section of the configuration wants it. `sessions`
+    /// are those of a packet plane that has just been opened.
+    pub fn synchronise(&self, sessions: Option<packet::Copies>) -> Result<(), String> {
+        if sessions.is_some() {
+            *self.sessions.borrow_mut() = sessions;
+        }
+        let config = Arc::clone(&self.process.generation.load().config);
+        let service = self.service.borrow();
+        let wanted = config.vrrp.iter().any(|v| v.sync.is_some()) || self.sync.borrow().is_some();
+        let (true, Some(service)) = (wanted, &*service) else {
+            return Ok(());
+        };
+        let copies = self.sessions.take();
+        let mut tables = copies
+            .into_iter()
+            .map(|c| Box::new(Sessions::new(c)) as Box<dyn Replica>);
+        let mut sync = self.sync.borrow_mut();
+        if let Some(sync) = &*sync {
+            tables.for_each(|t| sync.add(t));
+            sync.reload(&config.vrrp);
+            return Ok(());
+        }
+        let say = Box::new(|line: &str| eprintln!("{line}"));
+        *sync = Some(Synchroniser::start(
+            &config.vrrp,
+            tables.by_ref().collect(),
+            Arc::clone(&self.process.replication),
+            service.looker()?,
+            say,
+        )?);
+        Ok(())
     }
 
     /// Follows another configuration; says what it could not do.
@@ -78,6 +124,7 @@ impl VirtualAddresses {
 
     /// Hands the addresses over to other machines.
     pub fn stop(&self) {
+        self.sync.take();
         if let Some(service) = self.service.take() {
             service.stop();
         }

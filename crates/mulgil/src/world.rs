@@ -87,9 +87,12 @@ pub fn is_local(ip: IpAddr) -> bool {
 pub fn facts(environment: std::collections::HashMap<String, String>) -> state::Machine {
     state::Machine {
         hostname: hostname(),
+        replaces: false,
         environment,
         local_zone,
         is_local,
+        tcp_info: proxy::tcp_info,
+        addresses: proxy::connection_addresses,
     }
 }
 

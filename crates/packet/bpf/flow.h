@@ -44,8 +44,40 @@ inline_always void uncount(struct flow *f)
 		__sync_fetch_and_sub(n, 1);
 }
 
+/* Tells user space of a session, if another machine is to know. */
+out_of_line int tell(const struct flow_key *key, const struct flow *f, u32 over)
+{
+	u32 zero = 0;
+	struct settings *set = map_lookup(&settings, &zero);
+	if (!set || !(set->flags & SETTING_TELL) || !key || !f)
+		return 0;
+	struct news *n = ring_reserve(&news, sizeof(*n), 0);
+	if (!n) {
+		u32 *lost = map_lookup(&news_lost, &zero);
+		if (lost)
+			__sync_fetch_and_add(lost, 1);
+		return 0;
+	}
+	n->key = *key;
+	n->flow = *f;
+	n->over = over;
+	ring_submit(n, RING_NO_WAKEUP);
+	return 0;
+}
+
+/* A session that came from another machine counts here from its first packet on. */
+out_of_line int adopt(struct flow *f)
+{
+	if (!f || __sync_fetch_and_or(&f->state, FLOW_COUNTED) & FLOW_COUNTED)
+		return 0;
+	u32 *n = map_lookup(&live, &f->server);
+	if (n)
+		__sync_fetch_and_add(n, 1);
+	return 0;
+}
+
 /* FIN and RST, which are rare: the other direction is told. */
-out_of_line int end_of_side(struct flow *f, u8 proto, u8 tcp)
+out_of_line int end_of_side(struct flow *f, const struct flow_key *key, u8 tcp)
 {
 	struct flow_key other_key;
 	u32 own = tcp & TCP_RST ? FLOW_RESET : FLOW_FIN;
@@ -55,9 +87,9 @@ out_of_line int end_of_side(struct flow *f, u8 proto, u8 tcp)
 	if (!(f->steps & (STEP_ADDRESSES | STEP_ROUTE))) {
 		/* Answers go past us: what the client says last is the last we see. */
 		uncount(f);
-		return 0;
+		return own == FLOW_RESET ? tell(key, f, 1) : 0;
 	}
-	reverse_key(f, proto, &other_key);
+	reverse_key(f, key->proto, &other_key);
 	struct flow *other = map_lookup(&flows, &other_key);
 	if (other)
 		__sync_fetch_and_or(&other->state, theirs);
@@ -65,6 +97,10 @@ out_of_line int end_of_side(struct flow *f, u8 proto, u8 tcp)
 		uncount(f);
 		if (other)
 			uncount(other);
+		if (f->state & FLOW_FORWARD)
+			tell(key, f, 1);
+		else if (other)
+			tell(&other_key, other, 1);
 	}
 	return 0;
 }
@@ -78,17 +114,20 @@ inline_always int is_over(u32 state)
 inline_always void follow(struct flow *f, const struct packet *p)
 {
 	u32 second = now();
-	if (f->seen != second)
+	if (f->seen != second) {
 		f->seen = second;
-	if (p->key.proto != PROTO_TCP) {
-		if (unlikely(!(f->state & FLOW_CONFIRMED)))
-			__sync_fetch_and_or(&f->state, FLOW_CONFIRMED);
-		return;
+		if (unlikely((f->state & (FLOW_FORWARD | FLOW_COUNTED | FLOW_FIN | FLOW_PEER_FIN | FLOW_RESET)) ==
+			     FLOW_FORWARD))
+			adopt(f);
 	}
-	if (unlikely(p->tcp & (TCP_FIN | TCP_RST)))
-		end_of_side(f, p->key.proto, p->tcp);
-	else if (unlikely(!(f->state & FLOW_CONFIRMED) && !(p->tcp & TCP_SYN)))
+	if (p->key.proto == PROTO_TCP && unlikely(p->tcp & (TCP_FIN | TCP_RST))) {
+		end_of_side(f, &p->key, p->tcp);
+	} else if (unlikely(!(f->state & FLOW_CONFIRMED) && !(p->key.proto == PROTO_TCP && p->tcp & TCP_SYN))) {
 		__sync_fetch_and_or(&f->state, FLOW_CONFIRMED);
+		/* A half-open connection is not worth telling: its client tries again. */
+		if (f->state & FLOW_FORWARD && p->key.proto == PROTO_TCP)
+			tell(&p->key, f, 0);
+	}
 }
 
 /* Gives a session of full NAT its address and port: the first of the pool that no other session with
@@ -204,5 +243,7 @@ inline_always int open_flow(struct xdp_md *ctx, const struct packet *p, struct s
 		return EVENT_TABLE_FULL;
 	}
 	count_session(index);
+	if (p->key.proto != PROTO_TCP)
+		tell(&p->key, f, 0);
 	return -1;
 }

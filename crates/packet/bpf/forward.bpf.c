@@ -13,8 +13,8 @@ inline_always int refuse(u32 event)
 	return XDP_DROP;
 }
 
-/* Asks the routes which way an answer goes. */
-out_of_line int ask_routes(struct xdp_md *ctx, struct flow *f, u8 family, u32 epoch)
+/* Which way an answer goes, as the routes say. */
+out_of_line int ask_way(struct xdp_md *ctx, const struct packet *p, struct flow *f, u32 epoch)
 {
 	struct bpf_fib_lookup fib = {};
 	fib.family = family == 4 ? AF_INET : AF_INET6;
@@ -26,12 +26,24 @@ out_of_line int ask_routes(struct xdp_md *ctx, struct flow *f, u8 family, u32 ep
 		copy16(fib.src, f->src);
 		copy16(fib.dst, f->dst);
 	}
-	/* Without an answer the way that the client's packets come stays; where they have not come this
-	 * way the next packet asks again. */
-	int unknown = fib_lookup(ctx, &fib, sizeof(fib), 0) != 0;
-	if (!uses(FEATURE_ROUTE) || !unknown || f->hop.ifindex)
-		f->epoch = epoch;
-	if (unknown)
+	/* Without an answer the way that the client's packets come stays; a session of another machine
+	 * has none yet. */
+	long result = fib_lookup(ctx, &fib, sizeof(fib), 0);
+	if (result == FIB_NO_NEIGHBOUR && !f->hop.ifindex) {
+		struct wanted who = {};
+		u32 one = 1;
+		copy16(who.ip, f->dst);
+		if (p->family == 4)
+			who.ip[3] = fib.dst[0];
+		else
+			copy16(who.ip, fib.dst);
+		who.ifindex = fib.ifindex;
+		map_update(&wanted, &who, &one, UPDATE_ANY);
+	}
+	if (result != 0 && !f->hop.ifindex)
+		return 0;
+	f->epoch = epoch;
+	if (result != 0)
 		return 0;
 	copy_mac(f->hop.dst, fib.dmac);
 	copy_mac(f->hop.src, fib.smac);
@@ -39,13 +51,13 @@ out_of_line int ask_routes(struct xdp_md *ctx, struct flow *f, u8 family, u32 ep
 	return 0;
 }
 
-/* Which way an answer goes: as the routes say, found once and again when they change. */
+/* That way, asked for once, and again when routes change. */
 inline_always void find_way(struct xdp_md *ctx, const struct packet *p, struct flow *f)
 {
 	u32 zero = 0;
 	struct settings *set = map_lookup(&settings, &zero);
 	if (set && unlikely(f->epoch != set->epoch))
-		ask_routes(ctx, f, p->family, set->epoch);
+		ask_way(ctx, p, f, set->epoch);
 }
 
 /* A packet of a session. */
@@ -77,8 +89,8 @@ inline_always int deliver(struct xdp_md *ctx, const struct packet *p, struct flo
 		t->bytes_out += bytes;
 	}
 	find_way(ctx, p, f);
-	if (uses(FEATURE_ROUTE) && unlikely(!f->hop.ifindex))
-		return XDP_PASS;
+	if (unlikely(!f->hop.ifindex))
+		return uses(FEATURE_ROUTE) && f->steps & STEP_ROUTE ? XDP_PASS : refuse(EVENT_NO_NEIGHBOUR);
 	if (rewrite(ctx, p, f))
 		return refuse(EVENT_FAILED);
 	return leave(ctx, &f->hop);
@@ -162,6 +174,7 @@ inline_always int goes_on(const struct packet *p, struct flow *f, const struct s
 	struct traffic *t = map_lookup(&traffic, &f->server);
 	if (t)
 		t->resets += 1;
+	tell(&p->key, f, 1);
 	map_delete(&flows, &p->key);
 	return RESET;
 }

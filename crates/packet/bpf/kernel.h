@@ -28,6 +28,7 @@ enum {
 	MAP_LRU_HASH = 9,
 	MAP_LPM_TRIE = 11,
 	MAP_ARRAY_OF_MAPS = 12,
+	MAP_RING = 27,
 
 	MAP_NO_PREALLOC = 1,
 	MAP_MMAPABLE = 1 << 10,
@@ -35,6 +36,8 @@ enum {
 
 	UPDATE_ANY = 0,
 	UPDATE_NOEXIST = 1,
+
+	RING_NO_WAKEUP = 1,
 };
 
 struct xdp_md {
@@ -42,6 +45,8 @@ struct xdp_md {
 };
 
 enum xdp_verdict { XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT };
+
+enum { FIB_NO_NEIGHBOUR = 7 };
 
 struct bpf_fib_lookup {
 	u8 family, l4_protocol;
@@ -63,6 +68,8 @@ static long (*const xdp_adjust_head)(struct xdp_md *ctx, int delta) = (void *)44
 static long (*const xdp_adjust_tail)(struct xdp_md *ctx, int delta) = (void *)65;
 static long (*const fib_lookup)(void *ctx, struct bpf_fib_lookup *params, int size, u32 flags) = (void *)69;
 static u64 (*const ktime_coarse_ns)(void) = (void *)160;
+static void *(*const ring_reserve)(void *ring, u64 size, u64 flags) = (void *)131;
+static void (*const ring_submit)(void *record, u64 flags) = (void *)132;
 
 /* Headers on the wire. Fields are in network order. */
 

@@ -136,3 +136,26 @@ struct {
 	map_type(key, struct fragment_key);
 	map_type(value, struct ports);
 } fragments SEC(".maps");
+
+/* What user space tells another machine; read some hundred times a second, without being woken. */
+struct {
+	map_uint(type, MAP_RING);
+	map_uint(max_entries, 8388608);
+} news SEC(".maps");
+
+/* How many did not fit there. */
+struct {
+	map_uint(type, MAP_ARRAY);
+	map_uint(max_entries, 1);
+	map_uint(map_flags, MAP_MMAPABLE);
+	map_type(key, u32);
+	map_type(value, u32);
+} news_lost SEC(".maps");
+
+/* Neighbours that user space is to look for. */
+struct {
+	map_uint(type, MAP_HASH);
+	map_uint(max_entries, 1024);
+	map_type(key, struct wanted);
+	map_type(value, u32);
+} wanted SEC(".maps");

@@ -163,7 +163,24 @@ struct traffic {
 
 struct settings {
 	u32 epoch; /* counts changes of links, routes and neighbours */
-	u32 flags;
+	u32 flags; /* SETTING_… */
+};
+
+enum {
+	SETTING_TELL = 1, /* what becomes of sessions goes to `news` */
+};
+
+/* A session that another machine should know, or its end. */
+struct news {
+	struct flow_key key; /* of the direction from the client */
+	struct flow flow;
+	u32 over;
+};
+
+/* Somebody on a link whose address there is needed, and is not known. */
+struct wanted {
+	u32 ip[4];
+	u32 ifindex;
 };
 
 /* What happened to packets that were not simply passed on. */

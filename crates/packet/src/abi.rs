@@ -307,8 +307,36 @@ pub struct Traffic {
 pub struct Settings {
     /// Counts changes of links, routes and neighbours.
     pub epoch: u32,
-    /// Zero.
+    /// Bits of [`setting`].
     pub flags: u32,
+}
+
+/// [`Settings::flags`].
+#[allow(missing_docs)] // see types.h
+pub mod setting {
+    pub const TELL: u32 = 1;
+}
+
+/// `struct news`: a session that another machine should know, or its end.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// Of the direction from the client.
+    pub key: FlowKey,
+    /// That direction.
+    pub flow: Flow,
+    /// 1: it is over.
+    pub over: u32,
+}
+
+/// `struct wanted`: somebody on a link whose address there is not known.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Wanted {
+    /// Its IP address.
+    pub ip: Address,
+    /// The link.
+    pub ifindex: u32,
 }
 
 /// Names of the counters in `events`, in their order.
@@ -340,6 +368,8 @@ unsafe impl aya::Pod for Service {}
 unsafe impl aya::Pod for Server {}
 unsafe impl aya::Pod for Traffic {}
 unsafe impl aya::Pod for Settings {}
+unsafe impl aya::Pod for News {}
+unsafe impl aya::Pod for Wanted {}
 
 const _: () = {
     assert!(size_of::<Hop>() == 20);
@@ -349,6 +379,8 @@ const _: () = {
     assert!(size_of::<PrefixKey>() == 20);
     assert!(size_of::<Prefix>() == 24);
     assert!(size_of::<GatewayKey>() == 12);
+    assert!(size_of::<News>() == 40 + 84 + 4);
+    assert!(size_of::<Wanted>() == 20);
     assert!(size_of::<Service>() == 16 + 16 + 8 + 4);
     assert!(size_of::<Server>() == 32 + 20 + 12 + 8 + 8);
     assert!(size_of::<Traffic>() == 56);

@@ -2,6 +2,7 @@
 
 use crate::abi::{
     Flow, FlowKey, GatewayKey, Prefix, PrefixKey, Server, Service, ServiceKey, Settings, Traffic,
+    Wanted,
 };
 use aya::maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
 use aya::programs::Xdp;
@@ -55,9 +56,22 @@ impl Default for Sizes {
 }
 
 /// Tables that outlive the process, so that the next one goes on with them.
-const KEPT: [&str; 12] = [
-    "vips", "services", "servers", "tables", "flows", "live", "traffic", "events", "settings",
-    "macs", "prefixes", "gateways",
+const KEPT: [&str; 15] = [
+    "vips",
+    "services",
+    "servers",
+    "tables",
+    "flows",
+    "live",
+    "traffic",
+    "events",
+    "settings",
+    "macs",
+    "prefixes",
+    "gateways",
+    "news",
+    "news_lost",
+    "wanted",
 ];
 
 /// Loaded programs and their tables.
@@ -147,6 +161,13 @@ impl Kernel {
             table.set(i, server, 0).map_err(failed)?;
         }
         self.tables()?.set(at, &table, 0).map_err(failed)
+    }
+
+    table!(wanted, HashMap<Wanted, u32>, "Neighbours that programs lack.");
+
+    /// Takes a table away, for a thread of its own.
+    pub(crate) fn take(&mut self, name: &str) -> Option<Map> {
+        self.ebpf.take_map(name)
     }
 
     /// A table that only some object has.

@@ -6,6 +6,7 @@
 
 pub mod abi;
 mod attach;
+mod copies;
 mod hops;
 pub mod kernel;
 mod netlink;
@@ -19,6 +20,7 @@ mod table;
 mod thread;
 mod ways;
 
+pub use copies::{Copies, Look};
 pub use kernel::{Error, Sizes};
 pub use plane::{Plane, detach, is_wanted};
 pub use thread::Runner;

@@ -70,6 +70,8 @@ pub struct Plan {
     pub prefixes: BTreeMap<(PrefixKey, u32), Prefix>,
     /// What programs must have for this, bits of [`abi::feature`].
     pub features: u32,
+    /// Addresses of `vrrp` sections.
+    pub shared: Vec<IpAddr>,
     /// What could not be done, one sentence each.
     pub faults: Vec<String>,
 }
@@ -77,7 +79,11 @@ pub struct Plan {
 impl Plan {
     /// The plan of a generation.
     pub fn of(generation: &Generation, machine: &Machine) -> Plan {
-        let mut plan = Plan::default();
+        let vrrp = generation.config.vrrp.iter();
+        let mut plan = Plan {
+            shared: vrrp.flat_map(|v| &v.addresses).map(|a| a.ip).collect(),
+            ..Plan::default()
+        };
         for frontend in &generation.frontends {
             let proxy = frontend.proxy();
             let Some(side) = proxy.frontend.as_ref() else {
@@ -253,7 +259,12 @@ impl Plan {
 
     fn claim(&mut self, ip: IpAddr, kind: u32, machine: &Machine) {
         let local = machine.addresses.iter().any(|(a, _)| *a == ip);
-        let answer = if local { 0 } else { abi::vip::ANSWER };
+        // What machines share is on an interface where it is served; elsewhere nobody answers.
+        let answer = if local || self.shared.contains(&ip) {
+            0
+        } else {
+            abi::vip::ANSWER
+        };
         *self.vips.entry(abi::address(ip)).or_insert(0) |= kind | answer;
     }
 }

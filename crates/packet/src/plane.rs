@@ -1,10 +1,13 @@
 //! The packet plane of a process: what the live objects say goes into the tables, what the tables
 //! counted goes into the live objects.
 
+mod requests;
+
 use crate::abi::{
     self, Flow, FlowKey, GatewayKey, Prefix, PrefixKey, Service, ServiceKey, Settings, Traffic,
 };
 use crate::attach;
+use crate::copies::Exchange;
 use crate::hops::{Hop, Hops};
 use crate::kernel::{Error, Kernel, Sizes, because};
 use crate::pins::Pins;
@@ -47,6 +50,7 @@ pub struct Plane {
     hops: Option<Hops>,
     live: Shared,
     flows: OwnedFd,
+    exchange: Arc<Exchange>,
     written: Written,
     /// Places of servers by identity; those that no plan has any more wait for their sessions' end.
     places: HashMap<u64, u32>,
@@ -119,6 +123,7 @@ impl Plane {
             hops: Hops::open().ok(),
             live,
             flows,
+            exchange: Arc::default(),
             written,
             places,
             free_places,
@@ -170,6 +175,7 @@ impl Plane {
             indices.push(self.place(target)?);
         }
         self.have(plan.features)?;
+        self.exchange.set_places(&self.places);
         self.write_servers(&plan, &indices)?;
         faults.extend(
             self.lead_checks(&plan, changed)
@@ -183,7 +189,10 @@ impl Plane {
         self.write_macs()?;
         let settings = Settings {
             epoch: self.ways.epoch,
-            flags: 0,
+            flags: match process.replication.roles().is_empty() {
+                true => 0,
+                false => abi::setting::TELL,
+            },
         };
         set(self.kernel.settings()?.set(0, settings, 0))?;
         let wanted = self.interfaces();
@@ -541,8 +550,9 @@ impl Plane {
     }
 
     /// Looks at some more sessions and removes those that are over. Returns how many it removed.
-    pub fn tidy(&mut self) -> Result<usize, Error> {
+    pub fn tidy(&mut self, process: &Process) -> Result<usize, Error> {
         let timeouts = self.timeouts();
+        let roles = process.replication.roles();
         let (entries, over) = self
             .walk
             .next(self.flows.as_fd())
@@ -565,8 +575,20 @@ impl Plane {
                 // The direction from the client decides for both.
                 continue;
             }
+            if let Some(role) = roles.get(&abi::ip(&key.dst)) {
+                if role.copied && !role.active {
+                    // Whoever serves it sees its packets, and says when it is over.
+                    continue;
+                }
+                // A packet may have come while another machine served it.
+                let served = role.since.elapsed().as_secs();
+                idle = idle.min(u32::try_from(served).unwrap_or(u32::MAX));
+            }
             if idle < patience {
                 continue;
+            }
+            if sessions::is_forward(&flow) && !roles.is_empty() && !sessions::is_told(&flow) {
+                self.exchange.removed(key);
             }
             if flow.state & abi::flow_state::COUNTED != 0
                 && let Some(live) = self.live.at(flow.server)

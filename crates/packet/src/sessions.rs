@@ -70,6 +70,12 @@ fn two_ways(flow: &Flow) -> bool {
         || flow.steps & step::ADDRESSES != 0 && flow.steps & step::DSCP == 0
 }
 
+/// Whether the programs have told of its end: it was reset, or both sides have said their last.
+pub fn is_told(flow: &Flow) -> bool {
+    let both = flow_state::FIN | flow_state::PEER_FIN;
+    flow.state & flow_state::RESET != 0 || flow.state & both == both
+}
+
 /// The key of the other direction, where answers come back this way.
 pub fn other_key(key: &FlowKey, flow: &Flow) -> Option<FlowKey> {
     two_ways(flow).then_some(FlowKey {

@@ -1,5 +1,5 @@
-//! The two things that tables can do and the library has no words for: many entries by one call, and
-//! counters that are shared with the programs as memory.
+//! What tables can do and the library has no words for: many entries by one call, entries by a
+//! descriptor that any thread may have, and counters that are shared with the programs as memory.
 
 use aya::Pod;
 use std::io;
@@ -7,7 +7,14 @@ use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::AtomicU32;
 
+const BPF_MAP_LOOKUP_ELEM: i64 = 1;
+const BPF_MAP_UPDATE_ELEM: i64 = 2;
+const BPF_MAP_DELETE_ELEM: i64 = 3;
 const BPF_MAP_LOOKUP_BATCH: i64 = 24;
+const BPF_MAP_UPDATE_BATCH: i64 = 26;
+
+/// Only where there is no entry yet.
+const BPF_NOEXIST: u64 = 1;
 
 /// `union bpf_attr` as batch commands use it.
 #[repr(C)]
@@ -21,6 +28,79 @@ struct Batch {
     map_fd: u32,
     elem_flags: u64,
     flags: u64,
+}
+
+/// `union bpf_attr` as commands on one entry use it.
+#[repr(C)]
+#[derive(Default)]
+struct One {
+    map_fd: u32,
+    pad: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+fn command<T>(number: i64, attr: &mut T) -> io::Result<()> {
+    // SAFETY: `attr` is one of the structs above, filled by the callers with pointers that live as
+    // long as the call, to as many bytes as the table's keys and values have.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, number, &raw mut *attr, size_of::<T>()) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// An entry's value. `K` and `V` are those of the table.
+pub fn get<K: Pod, V: Pod + Default>(map: BorrowedFd<'_>, key: &K) -> Option<V> {
+    let mut value = V::default();
+    let mut one = One {
+        map_fd: map.as_raw_fd() as u32,
+        key: std::ptr::from_ref(key) as u64,
+        value: &raw mut value as u64,
+        ..One::default()
+    };
+    command(BPF_MAP_LOOKUP_ELEM, &mut one).ok()?;
+    Some(value)
+}
+
+/// Makes an entry where there is none; whether it did.
+pub fn insert_new<K: Pod, V: Pod>(map: BorrowedFd<'_>, key: &K, value: &V) -> bool {
+    let mut one = One {
+        map_fd: map.as_raw_fd() as u32,
+        key: std::ptr::from_ref(key) as u64,
+        value: std::ptr::from_ref(value) as u64,
+        flags: BPF_NOEXIST,
+        ..One::default()
+    };
+    command(BPF_MAP_UPDATE_ELEM, &mut one).is_ok()
+}
+
+/// Removes an entry; whether it was there.
+pub fn remove<K: Pod>(map: BorrowedFd<'_>, key: &K) -> bool {
+    let mut one = One {
+        map_fd: map.as_raw_fd() as u32,
+        key: std::ptr::from_ref(key) as u64,
+        ..One::default()
+    };
+    command(BPF_MAP_DELETE_ELEM, &mut one).is_ok()
+}
+
+/// Makes or replaces many entries by one call. How many of them, from the first on; a full table
+/// takes no more.
+pub fn insert_all<K: Pod, V: Pod>(map: BorrowedFd<'_>, keys: &[K], values: &[V]) -> usize {
+    let count = keys.len().min(values.len());
+    let mut batch = Batch {
+        keys: keys.as_ptr() as u64,
+        values: values.as_ptr() as u64,
+        count: u32::try_from(count).unwrap_or(u32::MAX),
+        map_fd: map.as_raw_fd() as u32,
+        ..Batch::default()
+    };
+    match command(BPF_MAP_UPDATE_BATCH, &mut batch) {
+        Ok(()) => count,
+        Err(_) => (batch.count as usize).min(count),
+    }
 }
 
 /// A walk through a hash table, some entries at a time. Entries that come or go meanwhile may be met
@@ -39,6 +119,16 @@ impl<K: Pod, V: Pod> Walk<K, V> {
             room,
             of: PhantomData,
         }
+    }
+
+    /// Goes on at a position that [`Walk::position`] gave.
+    pub fn seek(&mut self, at: u32) {
+        self.at = Some(at);
+    }
+
+    /// Where it goes on; none at the beginning.
+    pub fn position(&self) -> Option<u32> {
+        self.at
     }
 
     /// The next entries, and whether that was the end; the walk then starts again.

@@ -90,7 +90,8 @@ fn run(plane: &mut Plane, process: &Process, orders: &Receiver<Order>) {
         if slow {
             plane.account(process, Instant::now());
         }
-        tell(plane.tidy().map(|_| ()));
+        tell(plane.find_neighbours());
+        tell(plane.tidy(process).map(|_| ()));
     }
 }
 

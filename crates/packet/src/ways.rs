@@ -74,6 +74,12 @@ impl Ways {
         Ok(changed)
     }
 
+    /// Looks for a neighbour that packets wait for.
+    pub fn look_for(&mut self, ip: IpAddr, link: u32) {
+        // What fails here is asked for again with the next packet.
+        let _ = self.netlink.look_for(link, ip);
+    }
+
     fn route(&mut self, to: IpAddr) -> Option<Route> {
         if let Some(known) = self.routes.get(&to) {
             return *known;

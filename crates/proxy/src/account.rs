@@ -1,6 +1,5 @@
 //! Counting and logging: what happened to a request, for the statistics and the log.
 
-use crate::connect::ConnectFailure;
 use crate::flow::Broken;
 use crate::report;
 use crate::session::Client;
@@ -109,6 +108,17 @@ pub fn capture_response(s: &mut Stream<'_>) {
     }
 }
 
+/// What is counted of a client's side: of the frontend, and of its socket where that is counted, too.
+pub fn of_client<'a>(
+    worker: &Worker,
+    client: &'a Client,
+) -> impl Iterator<Item = &'a ProxyCounters> + use<'a> {
+    let socket = client.frontend.socket(client.info.listener_id);
+    let socket = socket.map(|s| s.counters().of(worker.id));
+    let front = client.frontend.counters().of(worker.id);
+    [Some(front), socket].into_iter().flatten()
+}
+
 fn front<'a>(s: &'a Stream<'_>) -> &'a ProxyCounters {
     s.frontend.counters().of(s.worker.id)
 }
@@ -145,7 +155,7 @@ fn logs_something(s: &Stream<'_>) -> bool {
 
 /// The request could not be framed.
 pub fn bad_request(s: &mut Stream<'_>) {
-    front(s).ereq.add(1);
+    of_client(s.worker, s.client).for_each(|c| c.ereq.add(1));
     client_error(s);
 }
 
@@ -179,7 +189,7 @@ fn server_failure(s: &Stream<'_>) {
 
 /// A rule refused the request.
 pub fn denied(s: &mut Stream<'_>) {
-    front(s).dreq.add(1);
+    of_client(s.worker, s.client).for_each(|c| c.dreq.add(1));
     if let Some(back) = back(s) {
         back.dreq.add(1);
     }
@@ -188,7 +198,7 @@ pub fn denied(s: &mut Stream<'_>) {
 
 /// A rule refused the response.
 pub fn response_denied(s: &mut Stream<'_>) {
-    front(s).dresp.add(1);
+    of_client(s.worker, s.client).for_each(|c| c.dresp.add(1));
     for c in [back(s), server(s)].into_iter().flatten() {
         c.dresp.add(1);
     }
@@ -218,26 +228,42 @@ pub fn reused(s: &mut Stream<'_>, server: &Server) {
     server.counters.of(s.worker.id).reuse.add(1);
 }
 
-/// A place on a server has been taken.
-pub fn assigned(s: &mut Stream<'_>) {
+/// A place on a server has been taken; `scheduled` by the scheduler's choice.
+pub fn assigned(s: &mut Stream<'_>, scheduled: bool) {
     let now = s.worker.process.millis(s.times.arrival.complete);
     for c in [back(s), server(s)].into_iter().flatten() {
-        c.lbtot.add(1);
+        c.lbtot.add(u64::from(scheduled));
         c.last_session.raise(now + 1);
     }
     if let Some(c) = server(s) {
         c.stot.add(1);
-        c.req_tot.add(1);
         c.sess_rate.event(now);
     }
 }
 
-/// There was no connection.
-pub fn connection_failed(s: &mut Stream<'_>, failure: &ConnectFailure) {
-    if *failure != ConnectFailure::ClientGone {
-        for c in [back(s), server(s)].into_iter().flatten() {
-            c.econ.add(1);
-        }
+/// The request reaches no server: none can be connected to (`at` was the last), none has a place in
+/// time, or there is none.
+pub fn unserved(s: &Stream<'_>, at: Option<&Server>) {
+    let at = at.map(|server| server.counters.of(s.worker.id));
+    for c in [back(s), at].into_iter().flatten() {
+        c.econ.add(1);
+    }
+}
+
+/// A server's response has been read.
+pub fn server_answered(s: &Stream<'_>, status: u16) {
+    if let Some(c) = server(s) {
+        c.req_tot.add(1);
+        c.hrsp.of(status).add(1);
+    }
+}
+
+/// The response was compressed.
+fn compressed(s: &Stream<'_>, (input, output): (u64, u64)) {
+    for c in [Some(front(s)), back(s)].into_iter().flatten() {
+        c.comp_rsp.add(1);
+        c.comp_in.add(input);
+        c.comp_out.add(output);
     }
 }
 
@@ -309,14 +335,21 @@ pub fn finished(s: &mut Stream<'_>) {
         let responded = ms(t.connected, t.responded);
         let total = ms(Some(t.arrival.complete), Some(end)).unwrap_or_default();
         let counters = [Some(front(s)), back(s), server(s)];
+        let at_front = |b: &Arc<Backend>| Arc::ptr_eq(b.proxy(), s.frontend.proxy());
+        let local = s.ended.cause == Cause::Local && s.ended.phase == Phase::Request;
+        let intercepted = local && s.backend.as_ref().is_none_or(at_front);
         for (i, c) in counters.into_iter().enumerate() {
             let Some(c) = c else { continue };
             c.bin.add(received);
             c.bout.add(sent);
-            if status != 0 {
+            // A server is only counted what it said itself.
+            if i < 2 {
                 c.hrsp.of(status).add(1);
             }
             if i == 0 {
+                if intercepted {
+                    c.intercepted.add(1);
+                }
                 continue;
             }
             match s.ended.cause {
@@ -335,6 +368,13 @@ pub fn finished(s: &mut Stream<'_>) {
             }
             c.ttime.event(total);
         }
+    }
+    for c in of_client(s.worker, s.client).skip(1) {
+        c.bin.add(received);
+        c.bout.add(sent);
+    }
+    if let Some(encoder) = &s.down.encoder {
+        compressed(s, encoder.counts);
     }
     s.worker
         .process
@@ -370,16 +410,20 @@ pub fn refused(
     visible: bool,
 ) {
     let counters = client.frontend.counters().of(worker.id);
+    let all = || of_client(worker, client);
     let now = worker.process.millis(worker.now());
     client.tracked.request(now);
     client.tracked.error(now);
     if visible {
-        counters.ereq.add(1);
+        counters.req_tot.add(1);
+        counters.req_rate.event(now);
+        worker.process.counters.of(worker.id).requests.add(1);
+        all().for_each(|c| c.ereq.add(1));
         if sent > 0 {
             counters.hrsp.of(status).add(1);
         }
     }
-    counters.bout.add(sent);
+    all().for_each(|c| c.bout.add(sent));
     let proxy = client.frontend.proxy();
     if !visible || proxy.logs.is_empty() {
         return;

@@ -1,5 +1,6 @@
 //! Which backend, and which of its servers.
 
+use crate::account;
 use crate::reply::Answer;
 use crate::stream::{Halt, Stream};
 use crate::termination::{Cause, Phase, Termination};
@@ -49,18 +50,61 @@ pub fn backend(stream: &mut Stream<'_>) -> Result<Arc<Backend>, Halt> {
     }
 }
 
+/// Who chose a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The scheduler.
+    Scheduler,
+    /// A cookie, a table or a rule.
+    Persistence,
+    /// It is the server of the attempt before.
+    Again,
+}
+
+/// Whether `option redispatch` lets this retry (the first is 1) go to another server. One that the
+/// scheduler chose is left at once where the scheduler would choose another next; else the option's
+/// interval counts, from the end where it is negative.
+pub fn redispatches(backend: &Backend, retry: u32, scheduled: bool) -> bool {
+    let side = backend.side();
+    if backend.direct().is_some() {
+        return false;
+    }
+    let Some(redispatch) = &side.redispatch else {
+        return false;
+    };
+    if scheduled && !side.balance.by_hash() && backend.usable() > 1 {
+        return true;
+    }
+    let interval = redispatch.interval.unsigned_abs();
+    match redispatch.interval > 0 {
+        true => retry.is_multiple_of(interval),
+        false => side.retries + 1 - retry.min(side.retries) == interval,
+    }
+}
+
 /// A place on a server: the scheduler's choice, or the wait for one.
-pub async fn server(stream: &mut Stream<'_>) -> Result<Slot, Halt> {
+pub async fn server(stream: &mut Stream<'_>) -> Result<(Slot, Choice), Halt> {
     let Some(backend) = stream.backend.clone() else {
         return Err(no_server(stream));
     };
+    if let Some(direct) = backend.direct() {
+        return match backend.reserve(direct) {
+            Pick::Server(slot) => Ok((slot, Choice::Persistence)),
+            _ => Err(no_server(stream)),
+        };
+    }
     let avoid = stream.avoid.take();
+    let mut choice = Choice::Scheduler;
     let mut pick = match stream.insist.take() {
         Some(server) if server.usable() || stream.persistence.is_forced() => {
+            choice = Choice::Again;
             backend.reserve(&server)
         }
         _ => match wanted(stream, &backend) {
-            Some(server) if avoid != Some(server.uid) => backend.reserve(&server),
+            Some(server) if avoid != Some(server.uid) => {
+                choice = Choice::Persistence;
+                backend.reserve(&server)
+            }
             _ => match last_server(stream, &backend, avoid) {
                 Some(slot) => Pick::Server(slot),
                 None => backend.pick(stream_key(stream, &backend), avoid),
@@ -80,11 +124,13 @@ pub async fn server(stream: &mut Stream<'_>) -> Result<Slot, Halt> {
             let stays = stream.persistence.is_forced() || backend.side().redispatch.is_none();
             if insists && stays {
                 stream.info.server = Some(Arc::clone(&wanted.name));
+                account::unserved(stream, Some(wanted));
                 let ended = Termination::new(Cause::ServerAbort, Phase::Queue);
                 return Err(Halt::Answer(Answer::error(503), ended));
             }
             // Its queue is full: better another server than none.
             stream.persistence.redispatched();
+            choice = Choice::Scheduler;
             pick = match backend.pick(stream_key(stream, &backend), Some(wanted.uid)) {
                 Pick::None => Pick::Full(None),
                 Pick::Full(_) => Pick::Full(None),
@@ -93,9 +139,12 @@ pub async fn server(stream: &mut Stream<'_>) -> Result<Slot, Halt> {
         }
     }
     match pick {
-        Pick::Server(slot) => Ok(slot),
+        Pick::Server(slot) => Ok((slot, choice)),
         Pick::None => Err(no_server(stream)),
-        Pick::Full(wanted) => queue(stream, &backend, wanted).await,
+        Pick::Full(wanted) => {
+            let slot = queue(stream, &backend, wanted).await?;
+            Ok((slot, choice))
+        }
     }
 }
 
@@ -340,7 +389,7 @@ async fn queue(
     }
     let abort_on_close = backend.side().abortonclose;
     let client = &mut *stream.client;
-    poll_fn(|cx| {
+    let ended = poll_fn(|cx| {
         if let Poll::Ready(slot) = ticket.poll(cx.waker()) {
             return Poll::Ready(Ok(slot));
         }
@@ -354,11 +403,16 @@ async fn queue(
         }
         Poll::Pending
     })
-    .await
+    .await;
+    if matches!(ended, Err(Halt::Answer(..))) {
+        account::unserved(stream, wanted.as_deref());
+    }
+    ended
 }
 
 fn no_server(stream: &mut Stream<'_>) -> Halt {
     stream.info.server = None;
+    account::unserved(stream, None);
     let ended = Termination::new(Cause::ServerAbort, Phase::Connect);
     Halt::Answer(Answer::error(503), ended)
 }

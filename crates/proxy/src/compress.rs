@@ -160,6 +160,8 @@ enum Deflater {
 /// Compresses one body into chunks.
 pub struct Encoder {
     deflater: Deflater,
+    /// Bytes of payload before and after.
+    pub counts: (u64, u64),
 }
 
 impl Encoder {
@@ -172,7 +174,10 @@ impl Encoder {
             CompressionAlgo::Deflate => Deflater::Zlib(ZlibEncoder::new(out, level)),
             CompressionAlgo::RawDeflate => Deflater::Raw(DeflateEncoder::new(out, level)),
         };
-        Encoder { deflater }
+        Encoder {
+            deflater,
+            counts: (0, 0),
+        }
     }
 
     /// Appends the chunk that this much payload makes, at the end with the last chunk. Whatever has
@@ -197,6 +202,8 @@ impl Encoder {
                 DeflateEncoder::get_mut,
             ),
         }?;
+        self.counts.0 += payload.len() as u64;
+        self.counts.1 += made.len() as u64;
         if !made.is_empty() {
             write!(out, "{:x}\r\n", made.len())?;
             out.append(&mut made);

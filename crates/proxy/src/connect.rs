@@ -76,7 +76,7 @@ pub async fn to_server(stream: &mut Stream<'_>) -> Result<ServerConn, ConnectFai
             rules.given(|g| g.bc_tos.get()),
             rules.given(|g| g.bc_mark.get()),
         );
-        rules.back.set(kept.ends);
+        note(stream.worker, stream.client, &stream.info, &kept);
         crate::account::reused(stream, &server);
         return Ok(kept);
     }
@@ -122,13 +122,12 @@ fn kept(
     first: bool,
     info: &StreamInfo,
 ) -> Option<ServerConn> {
-    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
     let target = target_for(client, server, info)?;
     if let Some(private) = client.private.take()
         && private.0 == server.uid
         && *private.1.target == *target
         && private.1.sni.as_deref() == name
-        && private.1.io.is_quiet(&mut cx)
+        && private.1.io.is_quiet()
     {
         return Some(private.1);
     }
@@ -147,9 +146,7 @@ fn kept(
         HttpReuse::Aggressive if first => true,
         HttpReuse::Safe | HttpReuse::Aggressive | HttpReuse::Always => false,
     };
-    worker
-        .pools
-        .take(&mut cx, server.uid, &target, name, proven)
+    worker.pools.take(server.uid, &target, name, proven)
 }
 
 /// A new connection, within `timeout connect`, its TLS handshake included.
@@ -167,7 +164,7 @@ pub async fn open(
     // Whoever waits for the server's first word must not hold back the packet that opens.
     let early = client.frontend.proxy().mode == model::Mode::Http
         || !client.carry.is_empty()
-        || server.settings().tls.is_some()
+        || server.settings().tls.as_ref().is_some_and(|t| !t.offered)
         || server.settings().send_proxy.is_some();
     let io = begin(
         &target,
@@ -188,7 +185,9 @@ pub async fn open(
     let deadline = times.connect.map(|t| worker.now() + t);
     client.timer.arm(deadline);
     let abort_on_close = backend.side().abortonclose;
-    let mut io = match &server.settings().tls {
+    // TLS that is only offered begins later, in the words of the protocol.
+    let tls = server.settings().tls.clone().filter(|tls| !tls.offered);
+    let mut io = match &tls {
         None => Transport::Plain(io),
         Some(settings) => {
             Transport::to_server(io, &settings.connector, told.sni.as_deref(), &target)
@@ -221,18 +220,29 @@ pub async fn open(
         Poll::Pending
     })
     .await?;
-    let ends = (
-        socket::local_address(io.socket().raw()),
-        target.socket(info.overrides.dst(&client.info)),
-    );
-    info.overrides.back.set(ends);
-    Ok(ServerConn {
-        ends,
+    let connection = ServerConn {
         io,
         target,
         sni: told.sni,
         served: 0,
-    })
+    };
+    note(worker, client, info, &connection);
+    Ok(connection)
+}
+
+/// Lets rules ask for the connection's addresses, and keeps them where the log shows them.
+fn note(worker: &Worker, client: &Client, info: &StreamInfo, connection: &ServerConn) {
+    let descriptor = connection.io.socket().raw();
+    info.overrides.server.set(Some(descriptor));
+    let frontend = &client.frontend;
+    if frontend.proxy().logs.is_empty() {
+        return;
+    }
+    let format = worker.format_of(&frontend.side().log_format);
+    if format.shows_server_connection() {
+        let ends = socket::ends(descriptor);
+        info.overrides.give().back.set(ends);
+    }
 }
 
 /// The PROXY header that tells a server of this client.

@@ -240,7 +240,7 @@ impl Stream<'_> {
             }
             Poll::Ready(Err(Broken::SenderClosed | Broken::SenderFailed)) => {
                 let ended = Termination::new(Cause::ClientAbort, self.phase(a));
-                Some(Exchanged::Failed(self.halt(a, 400, ended)))
+                Some(Exchanged::Failed(Halt::Silent(ended)))
             }
         }
     }

@@ -301,9 +301,8 @@ impl Flow {
         let encoded = encoder.encode(&payload, end, &mut out);
         worker.recycle(payload);
         encoded.map_err(|_| Broken::Malformed)?;
-        if !end {
-            self.encoder = Some(encoder);
-        }
+        // It stays after the end: it has counted.
+        self.encoder = Some(encoder);
         let pushed = self.push(worker, cx, to, head, &out);
         worker.recycle(out);
         pushed.map(|()| taken)

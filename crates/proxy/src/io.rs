@@ -5,12 +5,11 @@
 //! takes, never is registered. A read that gives less than was asked for means that the socket is
 //! drained, which saves the call that would say so.
 
+use crate::reactor::{Ready, Registration};
 use std::cell::{Cell, OnceCell};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::task::{Context, Poll, ready};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 /// How a peer has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +22,7 @@ pub enum Hangup {
 
 /// One connected stream socket, TCP or UNIX.
 pub struct Io {
-    /// Dropped before the socket, whose number it uses.
-    registration: OnceCell<AsyncFd<RawFd>>,
+    registration: OnceCell<Registration>,
     fd: OwnedFd,
     /// Before it was registered a read has taken all there was.
     drained: Cell<bool>,
@@ -46,14 +44,11 @@ impl Io {
     }
 
     /// The registration, made now if there is none. Must be called inside the worker's runtime.
-    fn registered(&self) -> io::Result<&AsyncFd<RawFd>> {
+    fn registered(&self) -> io::Result<&Registration> {
         if let Some(registration) = self.registration.get() {
             return Ok(registration);
         }
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        // SAFETY: the descriptor is open, and stays open and the same until after the registration
-        // is dropped: both are fields of this struct in that order, and nothing takes them out.
-        let made = unsafe { AsyncFd::register_with_interest(self.raw(), interest) }?;
+        let made = Registration::new(self.raw())?;
         Ok(self.registration.get_or_init(|| made))
     }
 
@@ -72,15 +67,15 @@ impl Io {
         }
         let registration = self.registered()?;
         loop {
-            let mut guard = ready!(registration.poll_read_ready(cx))?;
+            ready!(registration.poll_ready(cx, Ready::FOR_READING));
             match outcome(call::recv(self.raw(), buf, 0)) {
                 Ok(n) => {
                     if n > 0 && n < buf.len() {
-                        guard.clear_ready();
+                        registration.read_all();
                     }
                     return Poll::Ready(Ok(n));
                 }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => registration.read_all(),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Poll::Ready(Err(e)),
             }
@@ -97,14 +92,14 @@ impl Io {
     ) -> Poll<io::Result<usize>> {
         let registration = self.registered()?;
         loop {
-            let mut guard = ready!(registration.poll_read_ready(cx))?;
-            let closed = guard.ready().is_read_closed();
+            let ready = ready!(registration.poll_ready(cx, Ready::FOR_READING));
+            let closed = ready.is_read_closed();
             match outcome(call::recv(self.raw(), buf, libc::MSG_PEEK)) {
-                Ok(n) if n == seen && n > 0 && !closed => guard.clear_ready(),
+                Ok(n) if n == seen && n > 0 && !closed => registration.read_all(),
                 // The end has come, and nothing before it.
                 Ok(n) if n == seen => return Poll::Ready(Ok(0)),
                 Ok(n) => return Poll::Ready(Ok(n)),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => registration.read_all(),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Poll::Ready(Err(e)),
             }
@@ -132,15 +127,15 @@ impl Io {
         }
         let registration = self.registered()?;
         loop {
-            let mut guard = ready!(registration.poll_write_ready(cx))?;
+            ready!(registration.poll_ready(cx, Ready::FOR_WRITING));
             match attempt() {
                 Ok(n) => {
                     if n < bufs.iter().map(|b| b.len()).sum() {
-                        guard.clear_ready();
+                        registration.filled();
                     }
                     return Poll::Ready(Ok(n));
                 }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => registration.filled(),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Poll::Ready(Err(e)),
             }
@@ -156,10 +151,10 @@ impl Io {
     ) -> Poll<io::Result<usize>> {
         let registration = self.registered()?;
         loop {
-            let mut guard = ready!(registration.poll_read_ready(cx))?;
+            ready!(registration.poll_ready(cx, Ready::FOR_READING));
             match splice(self.raw(), pipe, len) {
                 Ok(n) => return Poll::Ready(Ok(n)),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => registration.read_all(),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Poll::Ready(Err(e)),
             }
@@ -175,10 +170,10 @@ impl Io {
     ) -> Poll<io::Result<usize>> {
         let registration = self.registered()?;
         loop {
-            let mut guard = ready!(registration.poll_write_ready(cx))?;
+            ready!(registration.poll_ready(cx, Ready::FOR_WRITING));
             match splice(pipe, self.raw(), len) {
                 Ok(n) => return Poll::Ready(Ok(n)),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => registration.filled(),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Poll::Ready(Err(e)),
             }
@@ -194,9 +189,9 @@ impl Io {
                 _ => return Poll::Ready(self.connect_error()),
             }
         }
-        let ready = ready!(self.registered()?.poll_write_ready(cx))?.ready();
+        let ready = ready!(self.registered()?.poll_ready(cx, Ready::FOR_WRITING));
         // A connection that failed is reported as failed together with being writable.
-        if !ready.is_error() && !ready.is_write_closed() {
+        if !ready.is_failed() {
             return Poll::Ready(Ok(()));
         }
         Poll::Ready(self.connect_error())
@@ -212,7 +207,7 @@ impl Io {
     /// Whether nothing has happened on an idle connection since it was last drained: no byte,
     /// no end of stream, no error. Costs no system call, unless the last read or splice took
     /// exactly what it asked for; an event that the reactor has not collected yet is not seen.
-    pub fn is_quiet(&self, cx: &mut Context<'_>) -> bool {
+    pub fn is_quiet(&self) -> bool {
         let drained = || {
             let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
             let peeked = outcome(call::recv(self.raw(), &mut [0], flags));
@@ -222,21 +217,17 @@ impl Io {
             // From here on the reactor watches it.
             return drained() && self.registered().is_ok();
         };
-        match registration.poll_read_ready(cx) {
-            Poll::Pending => true,
-            Poll::Ready(Err(_)) => false,
-            Poll::Ready(Ok(mut guard)) => {
-                let ready = guard.ready();
-                if ready.is_read_closed() || ready.is_write_closed() || ready.is_error() {
-                    return false;
-                }
-                let drained = drained();
-                if drained {
-                    guard.clear_ready();
-                }
-                drained
-            }
+        let ready = registration.ready();
+        if ready.is_read_closed() || ready.is_failed() {
+            return false;
         }
+        if ready.is_readable() {
+            if !drained() {
+                return false;
+            }
+            registration.read_all();
+        }
+        true
     }
 
     /// Whether the peer has ended its direction or the connection has failed, as far as the
@@ -248,19 +239,10 @@ impl Io {
         } else {
             self.registration.get()?
         };
-        match registration.poll_read_ready(cx) {
+        match registration.poll_ready(cx, Ready::HANGUP) {
             Poll::Pending => None,
-            Poll::Ready(Err(_)) => Some(Hangup::Failed),
-            Poll::Ready(Ok(guard)) => {
-                let ready = guard.ready();
-                if ready.is_write_closed() || ready.is_error() {
-                    Some(Hangup::Failed)
-                } else if ready.is_read_closed() {
-                    Some(Hangup::Closed)
-                } else {
-                    None
-                }
-            }
+            Poll::Ready(ready) if ready.is_failed() => Some(Hangup::Failed),
+            Poll::Ready(_) => Some(Hangup::Closed),
         }
     }
 

@@ -14,6 +14,7 @@ macro_rules! ctx {
             req: Some(&mut $stream.request),
             res: $stream.response.as_deref_mut(),
             req_body: &$stream.body,
+            res_body: &[],
             captures: [&$stream.captures.request, &$stream.captures.response],
             vars: &$stream.client.vars,
             facts: &state::View {
@@ -35,6 +36,7 @@ mod compress;
 mod connect;
 mod exchange;
 mod flow;
+mod inspect;
 mod io;
 mod listen;
 mod log;
@@ -44,11 +46,14 @@ mod names;
 mod netns;
 mod observe;
 mod overrides;
+mod passage;
+mod peers;
 mod persistence;
 mod place;
 mod pool;
 mod prelude;
 mod present;
+mod reactor;
 mod relay;
 mod reply;
 mod report;
@@ -59,6 +64,7 @@ mod roster;
 mod seat;
 mod service;
 mod session;
+mod smtp;
 mod socket;
 mod stick;
 mod stream;
@@ -75,7 +81,7 @@ pub use log::{Logger, Tag};
 pub use reply::Answer;
 pub use roster::Rosters;
 pub use service::{NamedServices, ServiceRequest, Services, StatsPages, StatsRequest};
-pub use socket::listen as listen_socket;
+pub use socket::{ends as connection_addresses, listen as listen_socket, tcp_info};
 pub use worker::{Engine, WorkerSetup, start_workers};
 
 /// The severity of a number from 0 (`emerg`) to 7 (`debug`).

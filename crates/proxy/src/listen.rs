@@ -4,6 +4,7 @@
 //! the connection over. A frontend that is full leaves connections in the kernel's queue.
 
 use crate::io::Io;
+use crate::peers;
 use crate::seat::{Places, Seat, leave};
 use crate::session::Client;
 use crate::socket;
@@ -33,7 +34,10 @@ use tokio::task::JoinHandle;
 
 /// One listening socket.
 pub struct Listener {
+    /// The frontend, or the `peers` section.
     pub(crate) frontend: Arc<str>,
+    /// Whether peers come in here.
+    pub(crate) of_peers: bool,
     pub(crate) bind: Bind,
     pub(crate) socket: Arc<OwnedFd>,
     backlog: u32,
@@ -48,7 +52,7 @@ impl Listener {
     pub(crate) fn place(&self, frontend: &Frontend) -> Option<Places> {
         self.sessions
             .try_enter(self.most())
-            .then(|| Places::new(Arc::clone(&self.sessions), frontend.enter()))
+            .then(|| Places::new(Arc::clone(&self.sessions), frontend.enter(self.bind.id)))
     }
 
     /// The most connections at a time.
@@ -100,7 +104,8 @@ impl Listeners {
 
     /// Those of all frontends but this.
     pub fn without(&self, frontend: &str) -> Listeners {
-        let all = self.all.iter().filter(|l| *l.frontend != *frontend);
+        let of = |l: &&Arc<Listener>| !l.of_peers && *l.frontend == *frontend;
+        let all = self.all.iter().filter(|l| !of(l));
         Listeners {
             all: all.cloned().collect(),
         }
@@ -110,7 +115,8 @@ impl Listeners {
     /// bound. Workers must be given the listeners anew after the latter, because a socket that
     /// was refusing looks closed to their reactors.
     pub fn refuse(&self, frontend: &str, refuse: bool) {
-        for listener in self.all.iter().filter(|l| *l.frontend == *frontend) {
+        let of = |l: &&Arc<Listener>| !l.of_peers && *l.frontend == *frontend;
+        for listener in self.all.iter().filter(of) {
             let fd = listener.socket.as_raw_fd();
             if socket::local_address(fd).is_none() {
                 continue;
@@ -129,9 +135,9 @@ impl Listeners {
 
 /// A socket that a configuration wants.
 pub struct Wanted<'a> {
-    /// The index of the proxy in the configuration.
+    /// The index of the proxy in the configuration; `peers` sections follow the last of them.
     pub proxy: usize,
-    /// The index of the `bind` in its frontend.
+    /// The index of the `bind` in it.
     pub index: usize,
     /// What is to be bound.
     pub bind: &'a Bind,
@@ -142,9 +148,17 @@ pub struct Wanted<'a> {
 impl Wanted<'_> {
     /// The `bind` at these indices of a configuration.
     pub fn at(config: &Config, proxy: usize, index: usize) -> Option<Wanted<'_>> {
-        let side = config.proxies.get(proxy)?.frontend.as_ref()?;
-        let bind = side.binds.get(index)?;
-        let backlog = bind.options.backlog.or(side.backlog).or(side.maxconn);
+        let (bind, backlog) = match config.proxies.get(proxy) {
+            Some(proxy) => {
+                let side = proxy.frontend.as_ref()?;
+                (side.binds.get(index)?, side.backlog.or(side.maxconn))
+            }
+            None => {
+                let peers = config.peers.get(proxy - config.proxies.len())?;
+                (peers.binds.get(index)?, None)
+            }
+        };
+        let backlog = bind.options.backlog.or(backlog);
         Some(Wanted {
             proxy,
             index,
@@ -176,9 +190,11 @@ pub fn bind_all(
         old.all.iter().map(|l| (&l.bind.address, l)).collect();
     let mut all = Vec::new();
     let mut errors = Vec::new();
-    for (at, proxy) in config.proxies.iter().enumerate() {
+    let proxies = config.proxies.iter();
+    let proxies = proxies.map(|p| (&p.name, !p.disabled && p.mode != Mode::Packet));
+    let owners = proxies.chain(config.peers.iter().map(|p| (&p.name, true)));
+    for (at, (owner, here)) in owners.enumerate() {
         let mut binds = (0..).map_while(|index| Wanted::at(config, at, index));
-        let here = !proxy.disabled && proxy.mode != Mode::Packet;
         while let Some(wanted) = binds.next().filter(|_| here) {
             let bind = wanted.bind;
             let mut sessions = Arc::default();
@@ -198,7 +214,8 @@ pub fn bind_all(
                     let local = socket::local_address(socket.as_raw_fd())
                         .filter(|a| !a.ip().is_unspecified());
                     let listener = Listener {
-                        frontend: proxy.name.clone(),
+                        frontend: Arc::clone(owner),
+                        of_peers: at >= config.proxies.len(),
                         bind: bind.clone(),
                         socket,
                         backlog: wanted.backlog,
@@ -208,7 +225,7 @@ pub fn bind_all(
                     all.push(Arc::new(listener));
                 }
                 Err(error) => errors.push(BindError {
-                    proxy: proxy.name.clone(),
+                    proxy: Arc::clone(owner),
                     origin: bind.origin.clone(),
                     address: shown(&bind.address),
                     error,
@@ -266,6 +283,10 @@ pub fn accept_all(
     let start = |(at, listener): (usize, &Arc<Listener>)| {
         let (worker, doors) = (Rc::clone(worker), Arc::clone(doors));
         let listener = Arc::clone(listener);
+        if listener.of_peers {
+            let first = worker.id == 0;
+            return first.then(|| tokio::task::spawn_local(peers::accept(worker, listener)));
+        }
         if !listener.bind.address.is_datagram() {
             return Some(tokio::task::spawn_local(accept(worker, doors, listener)));
         }
@@ -321,7 +342,8 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
             Ok(Ok((fd, peer))) => {
                 let at = Instant::now();
                 let listener = Arc::clone(&listener);
-                let guard = Places::new(Arc::clone(&listener.sessions), frontend.enter());
+                let entered = frontend.enter(listener.bind.id);
+                let guard = Places::new(Arc::clone(&listener.sessions), entered);
                 frontend.pace(age());
                 let accepted = Accepted {
                     fd,
@@ -339,7 +361,8 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
 
 /// Waits until the listener, the frontend and the process have room for one more session.
 async fn room(worker: &Worker, frontend: &Frontend, listener: &Listener) {
-    let tls = listener.bind.options.tls.is_some();
+    let options = &listener.bind.options;
+    let tls = options.tls.is_some() && !options.starttls;
     // Rates fall by themselves: nobody tells when.
     let process = &worker.process;
     while process.is_at_rate_limit(Instant::now(), tls) || tls && process.is_full_of_tls() {
@@ -369,7 +392,7 @@ async fn room(worker: &Worker, frontend: &Frontend, listener: &Listener) {
     }
 }
 
-fn accept_one(fd: i32) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
+pub(crate) fn accept_one(fd: i32) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
     // SAFETY: the storage is large enough for any address and its length says so; the new
     // descriptor, when there is one, is ours alone; `SockAddrStorage` is a transparent wrapper of
     // `sockaddr_storage`.
@@ -443,6 +466,8 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         listener_id: listener.bind.id,
         worker: worker.id as u32,
         accepted: worker.wall(at),
+        descriptor: Some(fd.as_raw_fd()),
+        fault: 0,
         tls: None,
         proxy_header: None,
     });
@@ -461,26 +486,32 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     let (mut rejected, effects) = judge(&side.tcp_request_connection);
     let accept_proxy = options.accept_proxy || effects.expect_proxy;
     // Where something comes before the session, its rules come after that.
-    let at_once = !accept_proxy && options.tls.is_none();
-    if at_once && !rejected {
+    let tls = options.tls.as_ref().filter(|_| !options.starttls);
+    let at_once = !accept_proxy && tls.is_none();
+    let socket = frontend.socket(listener.bind.id);
+    let socket = socket.map(|s| s.counters().of(worker.id));
+    let counted = || [Some(counters), socket].into_iter().flatten();
+    if rejected {
+        counted().for_each(|c| c.dcon.add(1));
+    } else if at_once {
         rejected = judge(&side.tcp_request_session).0;
+        counted().for_each(|c| c.dses.add(u64::from(rejected)));
     }
     if rejected {
-        counters.dreq.add(1);
         leave(doors, worker.id);
         return;
     }
     if at_once {
         tracked.session(now);
     }
-    counters.stot.add(1);
+    counted().for_each(|c| c.stot.add(1));
     counters.sess_rate.event(now);
     process.sess_rate.event(now);
     let io = Io::new(fd);
     let live = worker.roster.add(peer, frontend.id, at, descriptor);
-    let seat = Seat::take(worker, doors, live, options.tls.is_some());
+    let seat = Seat::take(worker, doors, live, tls.is_some());
     let client = Client {
-        io: match &options.tls {
+        io: match tls {
             None => Transport::Plain(io),
             Some(acceptor) => Transport::Tls(Box::new(TlsStream::accept(io, Arc::clone(acceptor)))),
         },
@@ -510,7 +541,7 @@ pub fn session_rejected(worker: &Worker, client: &Client) -> bool {
     let at = (now, client.io.socket().raw());
     let (rejected, _) = judge(worker, rules, &client.info, vars, tracked, at);
     if rejected {
-        client.frontend.counters().of(worker.id).dreq.add(1);
+        crate::account::of_client(worker, client).for_each(|c| c.dses.add(1));
     } else {
         tracked.session(worker.process.millis(now));
     }
@@ -546,6 +577,7 @@ pub(crate) fn judge(
         req: None,
         res: None,
         req_body: &[],
+        res_body: &[],
         captures: [&[], &[]],
         vars,
         facts: &view,

@@ -34,6 +34,7 @@ pub fn with_ctx<R>(
         req: None,
         res: None,
         req_body: &client.carry,
+        res_body: &[],
         captures: [&[], &[]],
         vars: &client.vars,
         facts: &view,
@@ -42,29 +43,56 @@ pub fn with_ctx<R>(
     })
 }
 
-/// Takes a place on a server: by rule, by cookie, on the one that a table remembers (`sticky`), or by
-/// the scheduler; `avoid` is passed over while there is another.
+/// Which server is asked for.
+#[derive(Default)]
+pub struct Asked {
+    /// The one of the attempt before.
+    pub again: Option<Arc<Server>>,
+    /// This one is passed over while there is another.
+    pub avoid: Option<u32>,
+    /// The one that a table remembers.
+    pub sticky: Option<Arc<Server>>,
+}
+
+/// Takes a place on a server: once more on the same, by rule, by cookie, by a table, or by the
+/// scheduler; whether it was the scheduler.
 pub async fn take(
     worker: &Worker,
     client: &mut Client,
     backend: &Arc<Backend>,
     info: &StreamInfo,
-    avoid: Option<u32>,
-    sticky: Option<Arc<Server>>,
-) -> Result<Slot, Termination> {
+    asked: Asked,
+) -> Result<(Slot, bool), Termination> {
     let now = worker.process.millis(worker.now());
     let (wanted, key) = with_ctx(worker, client, info, |cx| {
         let wanted = choose::use_server(backend, cx).or_else(|| by_cookie(backend, cx));
         (wanted, choose::key(backend.side(), cx, now))
     });
-    let wanted = wanted.or(sticky);
+    let Asked {
+        again,
+        avoid,
+        sticky,
+    } = asked;
+    if let Some(direct) = backend.direct() {
+        return match backend.reserve(direct) {
+            Pick::Server(slot) => Ok((slot, false)),
+            _ => Err(Termination::new(Cause::ServerAbort, Phase::Connect)),
+        };
+    }
+    let again = again.filter(|server| server.usable());
+    let wanted = again.or(wanted).or(sticky);
+    let mut scheduled = false;
     let mut pick = match wanted.filter(|server| avoid != Some(server.uid)) {
         Some(server) => backend.reserve(&server),
-        None => backend.pick(key, avoid),
+        None => {
+            scheduled = true;
+            backend.pick(key, avoid)
+        }
     };
     if let Pick::Full(Some(busy)) = &pick {
         let most = u64::from(busy.settings().maxqueue);
         if most > 0 && busy.queued.now() >= most {
+            scheduled = true;
             pick = match backend.pick(key, Some(busy.uid)) {
                 Pick::Server(slot) => Pick::Server(slot),
                 _ => Pick::Full(None),
@@ -72,9 +100,12 @@ pub async fn take(
         }
     }
     match pick {
-        Pick::Server(slot) => Ok(slot),
+        Pick::Server(slot) => Ok((slot, scheduled)),
         Pick::None => Err(Termination::new(Cause::ServerAbort, Phase::Connect)),
-        Pick::Full(wanted) => wait(worker, client, backend, info, wanted).await,
+        Pick::Full(wanted) => {
+            let slot = wait(worker, client, backend, info, wanted).await?;
+            Ok((slot, scheduled))
+        }
     }
 }
 

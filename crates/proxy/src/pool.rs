@@ -6,9 +6,7 @@
 use crate::transport::Transport;
 use state::Target;
 use std::cell::RefCell;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::Context;
 use std::time::{Duration, Instant};
 
 /// A connection to a server.
@@ -19,8 +17,6 @@ pub struct ServerConn {
     pub target: Arc<Target>,
     /// The name asked for by SNI: another name means another connection.
     pub sni: Option<Box<str>>,
-    /// Our address on it, and the server's.
-    pub ends: (Option<SocketAddr>, Option<SocketAddr>),
     /// Requests it has carried to the end.
     pub served: u32,
 }
@@ -72,7 +68,6 @@ impl Pools {
     /// are closed. `proven` asks for one that has already carried a request over a second time.
     pub fn take(
         &self,
-        cx: &mut Context<'_>,
         server: u32,
         target: &Target,
         sni: Option<&str>,
@@ -88,7 +83,7 @@ impl Pools {
                 continue;
             }
             let idle = pool.idle.swap_remove(at);
-            if idle.conn.io.is_quiet(cx) && *idle.conn.target == *target {
+            if idle.conn.io.is_quiet() && *idle.conn.target == *target {
                 return Some(idle.conn);
             }
             idle.conn.retire();
@@ -124,11 +119,11 @@ impl Pools {
     }
 
     /// Closes what the servers have closed, and half of what has been idle for the purge delay.
-    pub fn purge(&self, cx: &mut Context<'_>, now: Instant) {
+    pub fn purge(&self, now: Instant) {
         for pool in self.servers.borrow_mut().iter_mut() {
             let delay = pool.purge_delay;
-            let mut keep = |idle: &Idle| {
-                now.saturating_duration_since(idle.since) < delay && idle.conn.io.is_quiet(cx)
+            let keep = |idle: &Idle| {
+                now.saturating_duration_since(idle.since) < delay && idle.conn.io.is_quiet()
             };
             let over = pool.idle.extract_if(.., |idle| !keep(idle));
             over.for_each(|idle| idle.conn.retire());

@@ -30,6 +30,7 @@ pub async fn run(worker: &Worker, client: &mut Client) -> bool {
         outcome = handshake(worker, client).await;
     }
     if let Err(failure) = outcome {
+        client.info.fault = rules::faults::number(failure.message);
         report::unborn(worker, client, failure.message, failure.empty);
         return false;
     }

@@ -23,6 +23,8 @@ pub struct Relay {
     pub down: Flow,
     up_open: bool,
     down_open: bool,
+    /// What the server says is looked at before it may pass.
+    held: bool,
     of_client: Activity,
     of_server: Activity,
     /// Ends the session because of its server, once that is watched for.
@@ -105,6 +107,7 @@ impl Relay {
             down: Flow::idle(),
             up_open: true,
             down_open: true,
+            held: false,
             of_client: Activity::begins(now),
             of_server: Activity::begins(now),
             cut: None,
@@ -118,6 +121,34 @@ impl Relay {
         self.down.progress = Progress::UntilClose;
         self.of_client = Activity::begins(now);
         self.of_server = Activity::begins(now);
+    }
+
+    /// Lets nothing of what the server says pass until [`Relay::release`].
+    pub fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// Notes that the server has spoken, where its bytes are held.
+    pub fn heard(&mut self, now: Instant) {
+        self.of_server.read = now;
+    }
+
+    /// Lets pass what was held, and all that comes.
+    pub fn release(
+        &mut self,
+        worker: &Worker,
+        cx: &mut Context<'_>,
+        client: &mut Transport,
+        said: &[u8],
+    ) -> Result<(), Broken> {
+        self.held = false;
+        self.down.feed(worker, cx, client, &[], said).map(|_| ())
+    }
+
+    /// The server has said all, and hears no more.
+    pub fn end_server(&mut self) {
+        self.up_open = false;
+        self.down.progress = Progress::Done;
     }
 
     /// Moves what can be moved; ready when both directions have ended, or one side is silent too
@@ -160,7 +191,7 @@ impl Relay {
                 return Poll::Ready(self.end());
             }
         }
-        if self.down_open {
+        if self.down_open && !self.held {
             let io = (&mut server.io, &mut client.io);
             let moved = pass(
                 worker,

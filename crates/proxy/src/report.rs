@@ -3,7 +3,8 @@
 
 use crate::session::Client;
 use crate::stream::Stream;
-use crate::termination::Cause;
+use crate::termination::{Cause, Phase, Termination};
+use crate::transport::Transport;
 use crate::worker::Worker;
 use model::{LogFormatSpec, LogLevel};
 use rules::{Ctx, LogFacts, LogLevelChange, Timers};
@@ -117,7 +118,6 @@ fn with_facts(
         server_address: server
             .and_then(|s| s.target())
             .and_then(|t| t.socket(client)),
-        backend_source: s.info.overrides.back.get().0,
         unfinished: s.logged_early,
         tls: s.client.info.tls.is_some(),
     };
@@ -134,6 +134,7 @@ fn with_facts(
         req: Some(&mut s.request),
         res: s.response.as_deref_mut(),
         req_body: &s.body,
+        res_body: &[],
         captures: [&s.captures.request, &s.captures.response],
         vars: &s.client.vars,
         facts: &view,
@@ -155,7 +156,38 @@ pub fn unborn(worker: &Worker, client: &Client, message: &str, empty: bool) {
     if silent || plain || proxy.logs.is_empty() {
         return;
     }
+    let level = if side.log_separate_errors {
+        LogLevel::Err
+    } else {
+        LogLevel::Info
+    };
     let info = &client.info;
+    if let Some(format) = &side.error_log_format {
+        let now = worker.now();
+        let since = now.saturating_duration_since(client.accepted).as_millis() as i64;
+        let facts = LogFacts {
+            request: info.accepted,
+            end: worker.wall(now),
+            timers: Some(Timers {
+                th: client.handshake.as_millis() as i64,
+                ti: -1,
+                tr_request: -1,
+                tw: -1,
+                tc: -1,
+                tr: -1,
+                td: -1,
+                ta: since,
+                tt: since,
+            }),
+            status: Some(0),
+            tls: matches!(client.io, Transport::Tls(_)),
+            actconn: worker.process.connections.now(),
+            feconn: frontend.sessions().now(),
+            termination: Termination::new(Cause::Proxy, Phase::Request).flags(*b"--"),
+            ..LogFacts::default()
+        };
+        return log_session(worker, client, None, &facts, format, level, now);
+    }
     let mut line = match info.src {
         Some(src) => format!("{}:{} [", src.ip().to_canonical(), src.port()),
         None => "unix:1 [".to_string(),
@@ -171,11 +203,6 @@ pub fn unborn(worker: &Worker, client: &Client, message: &str, empty: bool) {
     }
     line.extend_from_slice(b": ");
     line.extend_from_slice(message.as_bytes());
-    let level = if side.log_separate_errors {
-        LogLevel::Err
-    } else {
-        LogLevel::Info
-    };
     let now = worker.wall(worker.now());
     worker
         .logs
@@ -219,6 +246,7 @@ pub fn write(
         req: None,
         res: None,
         req_body: &[],
+        res_body: &[],
         captures: [&[], &[]],
         vars: told.vars,
         facts: &view,
@@ -261,6 +289,7 @@ pub struct Formats {
     http: Arc<rules::LogFormat>,
     https: Arc<rules::LogFormat>,
     clf: Arc<rules::LogFormat>,
+    smtp: Arc<rules::LogFormat>,
 }
 
 impl Default for Formats {
@@ -273,6 +302,7 @@ impl Default for Formats {
             http: parse(rules::formats::HTTP),
             https: parse(rules::formats::HTTPS),
             clf: parse(rules::formats::HTTP_CLF),
+            smtp: parse(rules::formats::SMTP),
         }
     }
 }
@@ -286,6 +316,7 @@ impl Formats {
             LogFormatSpec::Http => Arc::clone(&self.http),
             LogFormatSpec::Https => Arc::clone(&self.https),
             LogFormatSpec::HttpClf => Arc::clone(&self.clf),
+            LogFormatSpec::Smtp => Arc::clone(&self.smtp),
             LogFormatSpec::Custom(format) => Arc::clone(format),
         }
     }

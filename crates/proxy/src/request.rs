@@ -39,12 +39,20 @@ impl Stream<'_> {
         self.client_close = !self.request_framing.keep_alive
             || self.frontend.proxy().http.connection == ConnectionMode::Close
             || self.worker.process.is_stopping();
+        if self.frontend.proxy().http.proxy_header && self.means_a_proxy() {
+            self.client_close |= self.request.has_token(b"proxy-connection", b"close");
+        }
         crate::response::drop_hop_by_hop(&mut self.request, self.request_framing.upgrade);
         match self.frontend.proxy().http.restrict_names {
             None => {}
             Some(policy) => self.restrict_names(policy)?,
         }
         Ok(())
+    }
+
+    /// Whether the request is written as to a proxy: its target neither a path nor `*`.
+    pub(crate) fn means_a_proxy(&self) -> bool {
+        !matches!(self.request.target().first(), Some(b'/' | b'*'))
     }
 
     fn restrict_names(&mut self, policy: RestrictNames) -> Result<(), Halt> {
@@ -155,7 +163,7 @@ impl Stream<'_> {
             let refused = Termination::new(Cause::Proxy, Phase::Request);
             let local = Termination::new(Cause::Local, Phase::Request);
             match verdict {
-                Verdict::Continue | Verdict::Allow => return Ok(()),
+                Verdict::Continue | Verdict::Allow | Verdict::CloseServer => return Ok(()),
                 Verdict::Deny(reply) => {
                     account::denied(self);
                     return Err(Halt::Answer(Answer::from_rule(reply, &ctx!(self)), refused));

@@ -31,23 +31,68 @@ pub fn judge(stream: &mut Stream<'_>, framed: &framing::Response) -> Result<(), 
     }
     crate::observe::response(stream, Some(status));
     account::response_judged(stream, status);
+    account::server_answered(stream, status);
     account::capture_response(stream);
     stream.client.vars.borrow_mut().begin_response();
     let backend = stream.backend.as_ref().map(|b| Arc::clone(b.proxy()));
     let frontend = Arc::clone(stream.frontend.proxy());
     let same = backend.as_ref().is_some_and(|b| Arc::ptr_eq(b, &frontend));
     if let Some(proxy) = &backend {
+        content_rules(stream, proxy)?;
         response_rules(stream, &proxy.http_response)?;
     }
     if !same {
         response_rules(stream, &frontend.http_response)?;
     }
+    refuse_cacheable(stream)?;
     crate::stick::response(stream);
     crate::persistence::write(stream);
     after_response(stream);
     stream.down.encoder = crate::compress::begin(stream, framed.body);
     finish_head(stream);
     Ok(())
+}
+
+/// `tcp-response content`. The response is there, so that nothing has to be waited for.
+fn content_rules(stream: &mut Stream<'_>, proxy: &model::Proxy) -> Result<(), Halt> {
+    let rules = &proxy.tcp_response_content;
+    if rules.is_empty() {
+        return Ok(());
+    }
+    let mut effects = Effects::default();
+    let verdict = run(rules, 0, &mut ctx!(stream), &mut effects, &mut NoTrace);
+    stream.take_effects(effects, true);
+    match verdict {
+        Verdict::Reject | Verdict::Deny(_) => {
+            account::response_denied(stream);
+            let ended = Termination::new(Cause::Proxy, Phase::Headers);
+            Err(Halt::Silent(ended))
+        }
+        Verdict::CloseServer => {
+            stream.server_close = true;
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `option checkcache`: a cookie of the server's must not come to many clients.
+fn refuse_cacheable(stream: &mut Stream<'_>) -> Result<(), Halt> {
+    let checks = |b: &Arc<state::Backend>| b.side().check_cache;
+    if !stream.backend.as_ref().is_some_and(checks) {
+        return Ok(());
+    }
+    let Some(head) = &stream.response else {
+        return Ok(());
+    };
+    if head.known(Known::SetCookie).next().is_none()
+        || !crate::persistence::cacheable(stream.request.method(), head)
+    {
+        return Ok(());
+    }
+    account::response_denied(stream);
+    let ended = Termination::new(Cause::Proxy, Phase::Headers);
+    Err(Halt::Answer(Answer::error(502), ended))
 }
 
 fn response_rules(stream: &mut Stream<'_>, rules: &[Rule]) -> Result<(), Halt> {
@@ -80,6 +125,7 @@ fn response_rules(stream: &mut Stream<'_>, rules: &[Rule]) -> Result<(), Halt> {
         }
         Verdict::Continue
         | Verdict::Allow
+        | Verdict::CloseServer
         | Verdict::Tarpit(_)
         | Verdict::Resolve { .. }
         | Verdict::Service(_)
@@ -108,6 +154,11 @@ pub fn after_response(stream: &mut Stream<'_>) {
 pub fn finish_head(stream: &mut Stream<'_>) {
     let client_is_old = stream.request.version() == Version::Http10;
     let close = stream.client_close;
+    // A browser that speaks to a proxy looks for a field of its own.
+    let name: &[u8] = match stream.frontend.proxy().http.proxy_header && stream.means_a_proxy() {
+        true => b"Proxy-Connection",
+        false => b"Connection",
+    };
     let Some(head) = stream.response.as_mut() else {
         return;
     };
@@ -115,9 +166,9 @@ pub fn finish_head(stream: &mut Stream<'_>) {
     if head.status() == 101 {
         head.append(b"Connection", b"upgrade");
     } else if close {
-        head.append(b"Connection", b"close");
+        head.append(name, b"close");
     } else if client_is_old || head.version() == Version::Http10 {
-        head.append(b"Connection", b"keep-alive");
+        head.append(name, b"keep-alive");
     }
     if stream.frontend.proxy().http.recase_to_client {
         crate::request::recase(head, &stream.generation.config);

@@ -8,7 +8,7 @@ use crate::stream::{self, Next};
 use crate::timer::Timer;
 use crate::transport::Transport;
 use crate::worker::Worker;
-use crate::{malformed, pool::ServerConn, prelude, reply, tcp};
+use crate::{malformed, pool::ServerConn, prelude, reply, smtp, tcp};
 use http::{Head, h1};
 use rules::{SessionInfo, Vars};
 use state::Frontend;
@@ -111,16 +111,15 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
     if prelude && !Box::pin(prelude::run(worker, client)).await {
         return;
     }
-    if client.frontend.proxy().mode == model::Mode::Tcp {
-        Box::pin(tcp::run(worker, client)).await;
-        if client.unread && !client.frontend.side().nolinger {
-            linger(worker, client).await;
-        }
-    } else {
-        http1(worker, client).await;
+    match client.frontend.proxy().mode {
+        model::Mode::Tcp => Box::pin(tcp::run(worker, client)).await,
+        model::Mode::Smtp => Box::pin(smtp::run(worker, client)).await,
+        _ => http1(worker, client).await,
     }
-    if client.frontend.side().nolinger {
-        client.io.socket().close_at_once();
+    match client.frontend.side().nolinger {
+        true => client.io.socket().close_at_once(),
+        false if client.unread => linger(worker, client).await,
+        false => {}
     }
 }
 
@@ -156,12 +155,7 @@ async fn http1(worker: &Rc<Worker>, client: &mut Client) {
         };
         match next {
             Next::KeepAlive => idle_since = worker.now(),
-            Next::Close => {
-                if client.unread && !client.frontend.side().nolinger {
-                    linger(worker, client).await;
-                }
-                return;
-            }
+            Next::Close => return,
         }
         if worker.process.is_stopping() && client.carry.is_empty() {
             return;

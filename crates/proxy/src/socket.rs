@@ -181,6 +181,33 @@ pub fn ends(fd: RawFd) -> Option<(SocketAddr, SocketAddr)> {
     own.as_socket().zip(peer.as_socket())
 }
 
+/// What the kernel knows of a TCP connection; the descriptor is open while rules look at it.
+pub fn tcp_info(fd: RawFd) -> Option<rules::TcpInfo> {
+    // SAFETY: all zeroes is a value of this structure of numbers; value and length describe it.
+    let (info, rc) = unsafe {
+        let mut info: libc::tcp_info = std::mem::zeroed();
+        let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+        let rc = libc::getsockopt(
+            fd,
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut length,
+        );
+        (info, rc)
+    };
+    (rc == 0).then_some(rules::TcpInfo {
+        rtt_us: info.tcpi_rtt,
+        rttvar_us: info.tcpi_rttvar,
+        unacked: info.tcpi_unacked,
+        sacked: info.tcpi_sacked,
+        lost: info.tcpi_lost,
+        retrans: info.tcpi_retrans,
+        fackets: info.tcpi_fackets,
+        reordering: info.tcpi_reordering,
+    })
+}
+
 /// Starts a connection to a UNIX socket.
 pub fn connect_unix(path: &str) -> io::Result<OwnedFd> {
     start(new_stream(Domain::UNIX, None)?, &SockAddr::unix(path)?)

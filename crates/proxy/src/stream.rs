@@ -2,6 +2,7 @@
 //!
 //! [`Stream::itinerary`] is the whole of it, one call per step; the retry is the loop in it.
 
+use crate::choose::{self, Choice};
 use crate::connect::{self, ConnectFailure};
 use crate::exchange::Exchanged;
 use crate::flow::Flow;
@@ -12,7 +13,7 @@ use crate::session::{Arrival, Client};
 use crate::stick::{self, Sticking};
 use crate::termination::{Cause, Phase, Termination};
 use crate::worker::Worker;
-use crate::{account, choose, compress, observe};
+use crate::{account, compress, observe};
 use http::{Head, framing};
 use rules::{LogLevelChange, StreamInfo};
 use state::{Backend, Frontend, Generation, Slot};
@@ -98,6 +99,8 @@ pub struct Stream<'c> {
     pub(crate) server_close: bool,
     /// The server that the next attempt passes over.
     pub(crate) avoid: Option<u32>,
+    /// Who chose the server.
+    pub(crate) choice: Choice,
     /// The server that the next attempt goes to.
     pub(crate) insist: Option<Arc<state::Server>>,
     /// Bytes of the request's head as received.
@@ -154,6 +157,7 @@ pub async fn serve(
         logged_early: false,
         server_close: false,
         avoid: None,
+        choice: Choice::Scheduler,
         insist: None,
         request_head_len: request.arena_len() as u64,
         response_head_len: 0,
@@ -230,7 +234,10 @@ impl Stream<'_> {
 
     /// Takes a place on a server, waiting in the queue where all are full.
     async fn choose_server(&mut self) -> Result<(), Halt> {
-        let slot = choose::server(self).await?;
+        let (slot, choice) = choose::server(self).await?;
+        if choice != Choice::Again {
+            self.choice = choice;
+        }
         self.redirect_to(&slot)?;
         let now = self.worker.now();
         self.times.queued.get_or_insert(now);
@@ -245,7 +252,7 @@ impl Stream<'_> {
         }
         self.client.seat.live.assign(slot.server().id);
         self.slot = Some(slot);
-        account::assigned(self);
+        account::assigned(self, choice == Choice::Scheduler);
         self.name_server();
         Ok(())
     }
@@ -288,7 +295,6 @@ impl Stream<'_> {
                 Phase::Connect,
             )));
         };
-        account::connection_failed(self, &failure);
         if failure != ConnectFailure::ClientGone {
             observe::connection(self, false);
         }
@@ -302,34 +308,17 @@ impl Stream<'_> {
             )));
         }
         if !allowed || self.retries >= crate::overrides::retries(side, &self.info) {
-            self.slot = None;
+            let failed = self.slot.take();
+            account::unserved(self, failed.as_ref().map(|slot| &**slot.server()));
             let cause = failure.cause();
             return Err(Halt::Answer(
                 Answer::error(503),
                 Termination::new(cause, Phase::Connect),
             ));
         }
-        self.retries += 1;
-        let forced = self.persistence.is_forced();
-        let redispatch = !forced
-            && side.redispatch.is_some_and(|r| {
-                if r.interval > 0 {
-                    self.retries.is_multiple_of(r.interval.unsigned_abs())
-                } else {
-                    // Counted from the end: -1 is the last retry.
-                    side.retries + 1 - self.retries.min(side.retries) == r.interval.unsigned_abs()
-                }
-            });
-        account::retried(self, redispatch);
-        let failed = self.slot.take();
-        if redispatch {
-            self.persistence.redispatched();
-            choose::avoid(self, failed.as_ref());
-            self.redispatched = true;
-        } else {
+        if let Some(failed) = self.again(&backend) {
             // The same server again, not before a second has passed since the first attempt,
             // so that a server being restarted has the time to come back.
-            choose::insist(self, failed.as_ref());
             drop(failed);
             let pause = match backend.proxy().timeouts.connect {
                 Some(connect) => connect.min(RETRY_PAUSE),
@@ -361,16 +350,32 @@ impl Stream<'_> {
     }
 
     fn before_retry(&mut self) {
-        self.retries += 1;
         observe::failed(self);
-        account::retried(self, true);
+        if let Some(backend) = self.backend.clone() {
+            self.again(&backend);
+        }
+    }
+
+    /// Prepares another attempt: elsewhere, or on the same server, whose place is returned.
+    fn again(&mut self, backend: &Backend) -> Option<Slot> {
+        self.retries += 1;
+        let elsewhere = !self.persistence.is_forced()
+            && choose::redispatches(backend, self.retries, self.choice == Choice::Scheduler);
+        account::retried(self, elsewhere);
         let failed = self.slot.take();
-        choose::avoid(self, failed.as_ref());
-        self.redispatched = true;
+        if elsewhere {
+            self.persistence.redispatched();
+            choose::avoid(self, failed.as_ref());
+            self.redispatched = true;
+            return None;
+        }
+        choose::insist(self, failed.as_ref());
+        failed
     }
 
     /// Keeps the server's connection for the next request, if it can carry one.
     pub(crate) fn keep_server(&mut self, reusable: bool) {
+        self.info.overrides.server.set(None);
         let (Some(mut connection), Some(slot)) = (self.server.take(), self.slot.as_ref()) else {
             return;
         };

@@ -1,20 +1,16 @@
 //! `mode tcp`: bytes in both directions.
 
-use crate::choose;
-use crate::connect::{self, ConnectFailure};
-use crate::place;
+use crate::account;
+use crate::inspect;
+use crate::passage::{self, Outcome, Passage};
 use crate::pool::ServerConn;
-use crate::present::{self, Told};
 use crate::relay::Relay;
-use crate::report;
 use crate::session::Client;
-use crate::stick::{self, Sticking};
 use crate::termination::{Cause, Phase, Termination};
 use crate::worker::Worker;
-use model::StickStore;
 use rules::action::{Effects, run as run_rules};
-use rules::{Ctx, LogFacts, NoTrace, StreamInfo, Timers, Verdict};
-use state::{Backend, Slot};
+use rules::{Ctx, NoTrace, StreamInfo, Verdict};
+use state::Backend;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,28 +19,25 @@ use std::time::Instant;
 
 /// What is known of one connection while it lasts.
 struct Session {
-    info: StreamInfo,
-    queued: Option<Instant>,
-    connected: Option<Instant>,
-    slot: Option<Slot>,
-    backend: Option<Arc<Backend>>,
-    retries: u32,
-    redispatched: bool,
-    logged_early: bool,
+    passage: Passage,
     relay: Relay,
+}
+
+impl Session {
+    fn outcome(&self, ended: Termination) -> Outcome {
+        Outcome {
+            received: self.relay.up.received,
+            sent: self.relay.down.sent,
+            status: None,
+            ended,
+        }
+    }
 }
 
 /// Serves one connection to its end.
 pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
     let mut session = Session {
-        info: StreamInfo::default(),
-        queued: None,
-        connected: None,
-        slot: None,
-        backend: None,
-        retries: 0,
-        redispatched: false,
-        logged_early: false,
+        passage: Passage::new(client.accepted),
         relay: Relay::new(worker.now()),
     };
     client.seat.live.begin(0);
@@ -53,12 +46,30 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
         Err(ended) => ended,
         Ok((backend, mut server)) => {
             session.relay.begin(worker.now());
-            let Session { relay, slot, .. } = &mut session;
-            let ended = poll_fn(|cx| {
-                let ends = (&mut *client, &mut server);
-                relay.poll(worker, cx, ends, (&backend, slot.as_ref()))
-            })
-            .await;
+            let Session { relay, passage } = &mut session;
+            let behind = (&*backend, passage.slot.as_ref());
+            // Boxed, because few backends have such rules.
+            let judged = match backend.proxy().tcp_response_content.is_empty() {
+                true => Ok(()),
+                false => {
+                    relay.hold();
+                    let info = &mut passage.info;
+                    let judging =
+                        inspect::response(worker, client, &mut server, behind, info, relay);
+                    Box::pin(judging).await
+                }
+            };
+            let ended = match judged {
+                Err(ended) => ended,
+                Ok(()) => {
+                    poll_fn(|cx| {
+                        let ends = (&mut *client, &mut server);
+                        relay.poll(worker, cx, ends, behind)
+                    })
+                    .await
+                }
+            };
+            passage.info.overrides.server.set(None);
             // What it goes on sending has nowhere to go.
             client.unread = ended.cause == Cause::ServerAbort;
             if backend.side().nolinger {
@@ -72,7 +83,12 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
     } else {
         ended
     };
-    finish(worker, client, &session, ended);
+    let outcome = session.outcome(ended);
+    session.passage.count(worker, client, &outcome);
+    session.passage.depart();
+    if !session.passage.logged_early {
+        session.passage.log(worker, client, &outcome, false);
+    }
     session.relay.up.recycle(worker);
     session.relay.down.recycle(worker);
 }
@@ -83,15 +99,14 @@ async fn prepare(
     client: &mut Client,
     session: &mut Session,
 ) -> Result<(Arc<Backend>, ServerConn), Termination> {
-    let backend = choose_backend(worker, client, &mut session.info).await?;
-    backend.sessions().enter();
-    backend.counters().of(worker.id).stot.add(1);
-    client.seat.live.enter(backend.id);
-    session.backend = Some(Arc::clone(&backend));
-    let server = reach(worker, client, &backend, session).await?;
+    let backend = choose_backend(worker, client, &mut session.passage.info).await?;
+    let passage = &mut session.passage;
+    passage.enter(worker, client, Arc::clone(&backend));
+    let server = passage.reach(worker, client, &backend).await?;
     if client.frontend.side().logasap {
-        session.logged_early = true;
-        log(worker, client, session, Termination::default(), true);
+        passage.logged_early = true;
+        let so_far = session.outcome(Termination::default());
+        session.passage.log(worker, client, &so_far, true);
     }
     Ok((backend, server))
 }
@@ -104,7 +119,7 @@ async fn choose_backend(
 ) -> Result<Arc<Backend>, Termination> {
     let frontend = Arc::clone(&client.frontend);
     inspect(worker, client, frontend.proxy(), info).await?;
-    let backend = switch(worker, client, info)?;
+    let backend = passage::switch(worker, client, info)?;
     info.backend = Some(Arc::clone(&backend.name));
     info.backend_id = backend.id;
     if !Arc::ptr_eq(backend.proxy(), frontend.proxy()) {
@@ -148,6 +163,7 @@ async fn inspect(
             req: None,
             res: None,
             req_body: &client.carry,
+            res_body: &[],
             captures: [&[], &[]],
             vars: &client.vars,
             facts: &view,
@@ -166,8 +182,7 @@ async fn inspect(
         info.prioritise(&effects);
         match verdict {
             Verdict::Reject | Verdict::Deny(_) => {
-                let counters = client.frontend.counters();
-                counters.of(worker.id).dreq.add(1);
+                account::of_client(worker, client).for_each(|c| c.dreq.add(1));
                 return Err(Termination::new(Cause::Proxy, Phase::Request));
             }
             Verdict::Allow => return Ok(()),
@@ -202,223 +217,6 @@ async fn inspect(
         .await;
     }
     Ok(())
-}
-
-fn switch(
-    worker: &Worker,
-    client: &Client,
-    info: &StreamInfo,
-) -> Result<Arc<Backend>, Termination> {
-    let generation = worker.generation();
-    let frontend = Arc::clone(&client.frontend);
-    let chosen = place::with_ctx(worker, client, info, |cx| {
-        choose::switch(&frontend, &generation, cx)
-    });
-    chosen.ok_or(Termination::new(Cause::ServerAbort, Phase::Connect))
-}
-
-/// A place on a server and a connection to it.
-async fn reach(
-    worker: &Rc<Worker>,
-    client: &mut Client,
-    backend: &Arc<Backend>,
-    session: &mut Session,
-) -> Result<ServerConn, Termination> {
-    let mut avoid = None;
-    let mut sticking = sticking(worker, client, backend, &session.info);
-    loop {
-        let sticky = sticking.server.take();
-        let slot = place::take(worker, client, backend, &session.info, avoid, sticky).await?;
-        session.queued.get_or_insert_with(|| worker.now());
-        let server = Arc::clone(slot.server());
-        session.info.server = Some(Arc::clone(&server.name));
-        session.info.server_id = server.id;
-        client.seat.live.assign(server.id);
-        session.slot = Some(slot);
-        let counters = server.counters.of(worker.id);
-        counters.stot.add(1);
-        counters.lbtot.add(1);
-        backend.counters().of(worker.id).lbtot.add(1);
-        let told = told(worker, client, &session.info, backend, &server);
-        match connect::open(worker, client, backend, &server, told, &session.info).await {
-            Ok(connection) => {
-                let now = worker.now();
-                sticking.store(&server, worker.process.millis(now));
-                session.connected = Some(now);
-                if let (Some(slot), Some(began)) = (&session.slot, session.queued) {
-                    let took = now.saturating_duration_since(began);
-                    slot.answered(took, worker.process.millis(now));
-                }
-                return Ok(connection);
-            }
-            Err(ConnectFailure::ClientGone) => {
-                return Err(Termination::new(Cause::ClientAbort, Phase::Connect));
-            }
-            // It was there, and may have understood that somebody came: not for another try.
-            Err(ConnectFailure::Reset) => {
-                session.connected = Some(worker.now());
-                return Err(Termination::new(Cause::ServerAbort, Phase::Data));
-            }
-            Err(failure) => {
-                if let Some(slot) = &session.slot {
-                    slot.failed(worker.process.millis(worker.now()));
-                }
-                counters.econ.add(1);
-                backend.counters().of(worker.id).econ.add(1);
-                let side = backend.side();
-                if session.retries >= crate::overrides::retries(side, &session.info) {
-                    return Err(Termination::new(failure.cause(), Phase::Connect));
-                }
-                session.retries += 1;
-                session.slot = None;
-                if side.redispatch.is_some() {
-                    avoid = Some(server.uid);
-                    session.redispatched = true;
-                    counters.wredis.add(1);
-                } else {
-                    counters.wretr.add(1);
-                    let pause = std::time::Duration::from_secs(1);
-                    let pause = backend
-                        .proxy()
-                        .timeouts
-                        .connect
-                        .map_or(pause, |t| t.min(pause));
-                    tokio::time::sleep(pause).await;
-                }
-            }
-        }
-    }
-}
-
-/// What the `stick` rules find, those for responses included: of a connection nothing more is
-/// known later.
-fn sticking(worker: &Worker, client: &Client, backend: &Backend, info: &StreamInfo) -> Sticking {
-    if backend.side().stick_rules.is_empty() {
-        return Sticking::default();
-    }
-    let generation = worker.generation();
-    let now_ms = worker.process.millis(worker.now());
-    place::with_ctx(worker, client, info, |cx| {
-        let read = |when| stick::read(backend, &generation, cx, now_ms, when, false);
-        let mut found = read(StickStore::Request);
-        found.join(read(StickStore::Response));
-        found
-    })
-}
-
-/// What the server is told of this client.
-fn told(
-    worker: &Worker,
-    client: &Client,
-    info: &StreamInfo,
-    backend: &Backend,
-    server: &state::Server,
-) -> Told {
-    let settings = server.settings();
-    if settings.tls.is_none() && settings.send_proxy.is_none() {
-        return Told::default();
-    }
-    let unique = client.frontend.side().unique_id_format.as_deref();
-    place::with_ctx(worker, client, info, |cx| {
-        present::told(&settings, backend.side(), unique, cx)
-    })
-}
-
-fn finish(worker: &Worker, client: &mut Client, session: &Session, ended: Termination) {
-    let backend = session.backend.as_ref();
-    let server = session.slot.as_ref().map(|s| Arc::clone(s.server()));
-    let (received, sent) = (session.relay.up.received, session.relay.down.sent);
-    let counters = [
-        Some(client.frontend.counters().of(worker.id)),
-        backend.map(|b| b.counters().of(worker.id)),
-        server.as_ref().map(|s| s.counters.of(worker.id)),
-    ];
-    for (i, c) in counters.into_iter().enumerate() {
-        let Some(c) = c else { continue };
-        c.bin.add(received);
-        c.bout.add(sent);
-        match ended.cause {
-            Cause::ClientAbort | Cause::ClientTimeout if i > 0 => c.cli_abrt.add(1),
-            Cause::ServerAbort if i > 0 && ended.phase == Phase::Data => c.srv_abrt.add(1),
-            _ => {}
-        }
-    }
-    worker.process.counters.of(worker.id).bytes_out.add(sent);
-    let now = worker.process.millis(worker.now());
-    client.tracked.passed(received, sent, now);
-    if let Some(backend) = backend {
-        backend.sessions().leave();
-    }
-    if !session.logged_early {
-        log(worker, client, session, ended, false);
-    }
-}
-
-/// Writes the log line: at the end, or with `option logasap` once the server is connected.
-fn log(
-    worker: &Worker,
-    client: &mut Client,
-    session: &Session,
-    ended: Termination,
-    unfinished: bool,
-) {
-    let end = Instant::now();
-    let server = session.slot.as_ref().map(|s| Arc::clone(s.server()));
-    let (received, sent) = (session.relay.up.received, session.relay.down.sent);
-    let proxy = client.frontend.proxy();
-    let side = client.frontend.side();
-    let null = side.dontlognull && received == 0 && sent == 0 && !unfinished;
-    if proxy.logs.is_empty() || null || (side.dontlog_normal && ended.is_normal()) {
-        return;
-    }
-    let span = |a: Option<Instant>, b: Option<Instant>| match (a, b) {
-        (Some(a), Some(b)) => b.saturating_duration_since(a).as_millis() as i64,
-        _ => -1,
-    };
-    let client_came_to = session.info.overrides.dst(&client.info);
-    let facts = LogFacts {
-        request: client.info.accepted,
-        end: worker.wall(end),
-        timers: Some(Timers {
-            th: client.handshake.as_millis() as i64,
-            ti: -1,
-            tr_request: -1,
-            tw: span(Some(client.accepted), session.queued),
-            tc: span(session.queued, session.connected),
-            tr: -1,
-            td: span(session.connected, Some(end)),
-            ta: span(Some(client.accepted), Some(end)),
-            tt: span(Some(client.accepted), Some(end)),
-        }),
-        termination: ended.flags(*b"--"),
-        bytes_read: sent,
-        bytes_uploaded: received,
-        actconn: worker.process.connections.now(),
-        feconn: client.frontend.sessions().now(),
-        beconn: session.backend.as_ref().map_or(0, |b| b.sessions().now()),
-        srv_conn: server.as_ref().map_or(0, |s| s.sessions.now()),
-        retries: session.retries,
-        redispatched: session.redispatched,
-        server_address: server
-            .and_then(|s| s.target())
-            .and_then(|t| t.socket(client_came_to)),
-        backend_source: session.info.overrides.back.get().0,
-        tls: client.info.tls.is_some(),
-        unfinished,
-        ..LogFacts::default()
-    };
-    let format = worker.format_of(&side.log_format);
-    client.destination();
-    let info = &session.info;
-    report::log_session(
-        worker,
-        client,
-        Some(info),
-        &facts,
-        &format,
-        model::LogLevel::Info,
-        end,
-    );
 }
 
 #[cfg(test)]

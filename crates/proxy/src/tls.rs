@@ -128,6 +128,11 @@ impl TlsStream {
                         let connection =
                             Connection::accept(choice).map_err(|_| HandshakeError::Refused)?;
                         *greeting = hello;
+                        let bytes = acceptor.capture();
+                        if let Some(hello) = greeting.as_mut().filter(|_| bytes > 0) {
+                            let offers = ::tls::offers(&self.incoming);
+                            hello.offers = offers.map(|o| Box::new(o.within(bytes)));
+                        }
                         self.state = State::Open(Box::new(connection));
                         self.work()?;
                         continue;
@@ -330,8 +335,8 @@ impl TlsStream {
     }
 
     /// See [`Io::is_quiet`]; bytes inside the TLS layer count as noise.
-    pub fn is_quiet(&self, cx: &mut Context<'_>) -> bool {
-        !self.ended && self.incoming.is_empty() && self.plain.is_empty() && self.io.is_quiet(cx)
+    pub fn is_quiet(&self) -> bool {
+        !self.ended && self.incoming.is_empty() && self.plain.is_empty() && self.io.is_quiet()
     }
 }
 
@@ -343,8 +348,10 @@ impl Drop for TlsStream {
 
 /// The greeting's facts and what was agreed on, for rules and logs.
 pub fn info(hello: Option<Hello>, agreed: Agreed) -> rules::TlsInfo {
+    let hello = hello.unwrap_or_default();
     rules::TlsInfo {
-        sni: hello.and_then(|h| h.sni),
+        sni: hello.sni,
+        offers: hello.offers,
         version: agreed.version,
         cipher: agreed.cipher,
         key_bits: agreed.key_bits,

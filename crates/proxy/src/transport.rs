@@ -6,6 +6,7 @@ use ::tls::{Connector, PeerName};
 use state::Target;
 use std::io::{self, IoSlice};
 use std::net::Ipv4Addr;
+use std::os::unix::net::UnixDatagram;
 use std::task::{Context, Poll, ready};
 
 /// One peer's byte stream.
@@ -24,12 +25,23 @@ impl Transport {
         sni: Option<&str>,
         target: &Target,
     ) -> Result<Transport, HandshakeError> {
-        let name = match (sni, target) {
-            (Some(name), _) => PeerName::Name(name),
-            (None, Target::Tcp { ip, .. }) => PeerName::Address(*ip),
-            (None, _) => PeerName::Address(Ipv4Addr::LOCALHOST.into()),
-        };
+        let name = server_name(sni, target);
         TlsStream::connect(io, connector, &name).map(|tls| Transport::Tls(Box::new(tls)))
+    }
+
+    /// Has TLS begin on a plain connection whose bytes so far have all been read. An error means
+    /// that the system has no descriptor left; the connection is as it was.
+    pub fn begin_tls<E>(
+        &mut self,
+        begin: impl FnOnce(Io) -> Result<TlsStream, E>,
+    ) -> io::Result<Result<(), E>> {
+        let Transport::Plain(io) = self else {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        };
+        // Something must stand in its place while it changes hands.
+        let placeholder = Io::new(UnixDatagram::unbound()?.into());
+        let taken = std::mem::replace(io, placeholder);
+        Ok(begin(taken).map(|tls| *self = Transport::Tls(Box::new(tls))))
     }
 
     /// Ready when the connection is made, what must come first is sent, and the TLS handshake is
@@ -106,10 +118,19 @@ impl Transport {
     }
 
     /// See [`Io::is_quiet`]; bytes inside the TLS layer count as noise.
-    pub fn is_quiet(&self, cx: &mut Context<'_>) -> bool {
+    pub fn is_quiet(&self) -> bool {
         match self {
-            Transport::Plain(io) => io.is_quiet(cx),
-            Transport::Tls(tls) => tls.is_quiet(cx),
+            Transport::Plain(io) => io.is_quiet(),
+            Transport::Tls(tls) => tls.is_quiet(),
         }
+    }
+}
+
+/// What a server's certificate must be for.
+pub fn server_name<'a>(sni: Option<&'a str>, target: &Target) -> PeerName<'a> {
+    match (sni, target) {
+        (Some(name), _) => PeerName::Name(name),
+        (None, Target::Tcp { ip, .. }) => PeerName::Address(*ip),
+        (None, _) => PeerName::Address(Ipv4Addr::LOCALHOST.into()),
     }
 }

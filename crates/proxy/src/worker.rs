@@ -10,7 +10,7 @@ use crate::report::Formats;
 use crate::roster::{Roster, Rosters};
 use crate::service::Services;
 use crate::timer::Timers;
-use crate::{check, names, session};
+use crate::{check, names, peers, reactor, session};
 use http::Head;
 use rules::Wall;
 use state::{Generation, Process, SessionFacts, Which};
@@ -51,6 +51,8 @@ pub struct Worker {
     pub roster: Roster,
     /// What sessions of datagrams share.
     pub datagrams: crate::udp::Shared,
+    /// Conversations with peers.
+    pub peers: crate::peers::Talks,
     /// State of the random generator that `rand` and `random` draw from.
     pub rng: Cell<u64>,
     /// The time of this poll, once it has been asked for.
@@ -105,6 +107,7 @@ impl Worker {
             sessions: Cell::new(0),
             roster: Roster::default(),
             datagrams: crate::udp::Shared::default(),
+            peers: crate::peers::Talks::default(),
             rng: Cell::new(seed | 1),
             clock: Cell::new((now, wall_now())),
             formats: Formats::default(),
@@ -322,7 +325,7 @@ pub fn start_workers(setup: WorkerSetup, listeners: &Arc<Listeners>) -> std::io:
                     .enable_io()
                     .enable_time()
                     .build_local(Default::default());
-                match runtime {
+                match reactor::start().and(runtime) {
                     Ok(runtime) => {
                         runtime.block_on(run(id, &setup, doors, listeners, accepted, orders));
                     }
@@ -363,11 +366,13 @@ async fn run(
     let logs = LogSinks::new(setup.tag.clone());
     let process = Arc::clone(&setup.process);
     let worker = Worker::new(id, process, Arc::clone(&setup.services), logs, now, seed);
+    tokio::task::spawn_local(reactor::drive());
     tokio::task::spawn_local(Rc::clone(&worker.timers).drive());
     tokio::task::spawn_local(tend(Rc::clone(&worker)));
     tokio::task::spawn_local(check::run(Rc::clone(&worker)));
     if id == 0 {
         tokio::task::spawn_local(names::run(Rc::clone(&worker)));
+        tokio::task::spawn_local(peers::run(Rc::clone(&worker)));
     }
     let mut accepting = listen::accept_all(&worker, &doors, &listeners);
     // Kept here, a socket that is taken away later would stay open.
@@ -408,8 +413,7 @@ async fn tend(worker: Rc<Worker>) {
         tick.tick().await;
         let now = Instant::now();
         worker.clock.set((now, wall_now()));
-        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-        worker.pools.purge(&mut cx, now);
+        worker.pools.purge(now);
         if worker.id == 0 {
             purge_tables(&worker).await;
         }

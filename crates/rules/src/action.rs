@@ -80,6 +80,7 @@ pub(crate) enum Action {
     Return(Box<Reply>),
     Redirect(Box<Redirect>),
     Reject,
+    CloseServer,
     SilentDrop(Silence),
     UseService(Service),
     SetHeader(Box<[u8]>, LogFormat),
@@ -167,6 +168,7 @@ impl Action {
                 | Action::Return(_)
                 | Action::Redirect(_)
                 | Action::Reject
+                | Action::CloseServer
                 | Action::UseService(_)
         )
     }
@@ -271,6 +273,7 @@ pub fn run<'r, T: Tracer>(
                 }
             }
             Action::Reject => return Verdict::Reject,
+            Action::CloseServer => return Verdict::CloseServer,
             Action::SilentDrop(silence) => {
                 effects.silence = Some(*silence);
                 return Verdict::Reject;
@@ -472,7 +475,7 @@ fn apply(action: &Action, cx: &mut Ctx<'_>, effects: &mut Effects) {
             let lasts = match session {
                 true => Lasts::Session,
                 false => Lasts::Stream {
-                    request: cx.req.is_some(),
+                    request: cx.req.is_some() || cx.stream.smtp.is_some(),
                 },
             };
             if let (Some(tables), Some(key)) = (cx.facts.tables(), key.eval(cx)) {
@@ -506,6 +509,7 @@ fn apply(action: &Action, cx: &mut Ctx<'_>, effects: &mut Effects) {
         | Action::Return(_)
         | Action::Redirect(_)
         | Action::Reject
+        | Action::CloseServer
         | Action::SilentDrop(_)
         | Action::UseService(_)
         | Action::Normalize(..)

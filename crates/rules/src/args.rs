@@ -35,6 +35,8 @@ pub enum ArgKind {
     Regex(usize),
     /// An address.
     Ip(Family),
+    /// A place: a number, or with a sign one that counts from another place.
+    Offset,
     /// The mask of an address: bits, or in the form of an address.
     Mask(Family),
     /// The name of a message digest.
@@ -307,6 +309,10 @@ fn one(kind: ArgKind, text: &str, scope: &Scope<'_>) -> Result<Arg, String> {
     match kind {
         ArgKind::Str | ArgKind::Regex(_) => Ok(Arg::Str(text.as_bytes().into())),
         ArgKind::Int => int().map(Arg::Int),
+        ArgKind::Offset => match int() {
+            Ok(_) => Ok(Arg::Str(text.as_bytes().into())),
+            Err(_) => Err("an offset such as 4, +2 or -2".into()),
+        },
         ArgKind::IntIn(low, high) => match int()? {
             n if (low..=high).contains(&n) => Ok(Arg::Int(n)),
             _ if high == i64::MAX => Err(format!("a number from {low} on")),

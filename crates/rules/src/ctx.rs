@@ -18,6 +18,22 @@ pub struct Wall {
     pub micros: u32,
 }
 
+/// What the kernel knows of a TCP connection (tcp(7), `TCP_INFO`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)] // counters by their names in the manual, section 7.3.3
+pub struct TcpInfo {
+    /// Smoothed round-trip time, microseconds.
+    pub rtt_us: u32,
+    /// Its variance, microseconds.
+    pub rttvar_us: u32,
+    pub unacked: u32,
+    pub sacked: u32,
+    pub lost: u32,
+    pub retrans: u32,
+    pub fackets: u32,
+    pub reordering: u32,
+}
+
 /// The connection a request came on: fixed while it lasts.
 #[derive(Clone, Debug, Default)]
 pub struct SessionInfo {
@@ -37,6 +53,10 @@ pub struct SessionInfo {
     pub worker: u32,
     /// When it was accepted.
     pub accepted: Wall,
+    /// The socket, where the kernel may be asked about it.
+    pub descriptor: Option<i32>,
+    /// Why it never became a session, as a number of [`crate::faults::NAMES`]; 0 is no fault.
+    pub fault: u8,
     /// What TLS agreed on, if there is TLS.
     pub tls: Option<Arc<TlsInfo>>,
     /// Extensions of the PROXY header that the connection began with, if it did: type and value.
@@ -52,6 +72,8 @@ pub type ProxyExtension = (u8, Vec<u8>);
 pub struct TlsInfo {
     /// The name the client asked for.
     pub sni: Option<String>,
+    /// What its first message lists, where `tune.ssl.capture-buffer-size` has that kept.
+    pub offers: Option<Box<tls::Offers>>,
     /// `TLSv1.3` and so on.
     pub version: &'static str,
     /// The cipher suite's OpenSSL name.
@@ -91,6 +113,27 @@ pub struct StreamInfo {
     pub inspection: Inspection,
     /// Where rules differ from the configuration and the connection.
     pub overrides: Overrides,
+    /// What a client of `mode smtp` has said.
+    pub smtp: Option<Box<SmtpInfo>>,
+}
+
+/// What a client of SMTP has said so far (RFC 5321), for rules and logs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SmtpInfo {
+    /// The command that is being judged.
+    pub command: &'static str,
+    /// The name in `HELO` or `EHLO`.
+    pub helo: Option<Box<[u8]>>,
+    /// Whether it was `EHLO`.
+    pub extended: bool,
+    /// The address in `MAIL FROM`; empty for reports of failures.
+    pub from: Option<Box<[u8]>>,
+    /// The address in the last `RCPT TO`.
+    pub rcpt: Option<Box<[u8]>>,
+    /// Recipients that were taken for this message.
+    pub rcpts: u32,
+    /// `SIZE=` of `MAIL FROM`, bytes.
+    pub size: Option<u64>,
 }
 
 impl StreamInfo {
@@ -222,9 +265,17 @@ pub trait Facts {
     fn hostname(&self) -> &str {
         "localhost"
     }
+    /// The addresses of a connection by its descriptor: ours and the peer's.
+    fn addresses(&self, _descriptor: i32) -> Option<(SocketAddr, SocketAddr)> {
+        None
+    }
     /// Whether an address is one of this machine.
     fn is_local(&self, _ip: IpAddr) -> bool {
         false
+    }
+    /// What the kernel knows of a TCP connection.
+    fn tcp_info(&self, _descriptor: i32) -> Option<TcpInfo> {
+        None
     }
     /// The local time zone at a moment (Unix seconds).
     fn local_zone(&self, secs: i64) -> Zone {
@@ -324,7 +375,6 @@ pub struct LogFacts<'a> {
     pub cookie_captures: [Option<&'a [u8]>; 2],
     pub request_counter: u64,
     pub server_address: Option<SocketAddr>,
-    pub backend_source: Option<SocketAddr>,
     /// Whether the line says "+" at numbers that still grow (`option logasap`).
     pub unfinished: bool,
     /// Whether the frontend speaks TLS (the tilde after its name).
@@ -348,6 +398,8 @@ pub struct Ctx<'a> {
     pub res: Option<&'a mut Head>,
     /// The request's body as far as it was waited for.
     pub req_body: &'a [u8],
+    /// What the server said, as far as it was waited for.
+    pub res_body: &'a [u8],
     /// What was captured of the request and of the response before these rules.
     pub captures: [Captured<'a>; 2],
     /// Variables of the session and the request.

@@ -35,6 +35,11 @@ impl Expr {
         Ok(expr)
     }
 
+    /// What its value comes from, by the first of its names.
+    pub(crate) fn fetch_name(&self) -> &'static str {
+        self.fetch.names.first().copied().unwrap_or_default()
+    }
+
     /// Reads `,converter(args),…` behind an expression.
     fn parse_converters(
         &mut self,

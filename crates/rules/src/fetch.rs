@@ -4,10 +4,12 @@ mod connection;
 mod constant;
 mod content;
 mod current;
+mod greeting;
 mod internal;
 mod message;
 mod request;
 mod response;
+mod smtp;
 mod stick;
 mod timing;
 mod tls;
@@ -129,8 +131,10 @@ pub fn fetches() -> impl Iterator<Item = &'static FetchDef> {
         internal::TABLE,
         connection::TABLE,
         tls::TABLE,
+        greeting::TABLE,
         request::TABLE,
         response::TABLE,
+        smtp::TABLE,
         timing::TABLE,
     ]
     .into_iter()

@@ -15,6 +15,7 @@ mod digest;
 pub mod digits;
 mod error;
 mod expr;
+pub mod faults;
 mod fetch;
 mod json;
 mod lists;
@@ -33,8 +34,8 @@ pub use acl::Acls;
 pub use action::{LogLevelChange, Redirect, Reply, Rule, RuleSet, Service, Silence, Verdict, run};
 pub use condition::Cond;
 pub use ctx::{
-    Ctx, Facts, Inspection, LogFacts, NoFacts, SessionInfo, StreamInfo, Timeout, Timers, TlsInfo,
-    Wall, random,
+    Ctx, Facts, Inspection, LogFacts, NoFacts, SessionInfo, SmtpInfo, StreamInfo, TcpInfo, Timeout,
+    Timers, TlsInfo, Wall, random,
 };
 pub use date::{Zone, log_date, strftime};
 pub use error::{ParseError, nearest};
@@ -137,4 +138,8 @@ pub mod formats {
                              %[ssl_fc_sni]/%sslv/%sslc";
     /// `option tcplog`.
     pub const TCP: &str = "%ci:%cp [%t] %ft %b/%s %Tw/%Tc/%Tt %B %ts %ac/%fc/%bc/%sc/%rc %sq/%bq";
+    /// `option smtplog`: a line for each message.
+    pub const SMTP: &str = "%ci:%cp [%tr] %ft %b/%s %Tw/%Tc/%Tt %ST %U %ts %ac/%fc/%bc/%sc/%rc \
+                            %sq/%bq helo=%[smtp.helo] from=<%[smtp.from]> to=<%[smtp.rcpt]> \
+                            rcpts=%[smtp.rcpts]";
 }

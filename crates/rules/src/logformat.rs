@@ -27,6 +27,7 @@ enum Part {
 #[derive(Clone, Debug, Default)]
 pub struct LogFormat {
     parts: Vec<Part>,
+    shows_server_connection: bool,
 }
 
 impl LogFormat {
@@ -125,7 +126,20 @@ impl LogFormat {
         if !literal.is_empty() {
             parts.push(Part::Text(literal.into()));
         }
-        Ok(LogFormat { parts })
+        let shows_server_connection = parts.iter().any(|part| match part {
+            Part::Text(_) => false,
+            Part::Tag(tag, _) => matches!(tag.name, "bi" | "bp"),
+            Part::Expr(expr, _) => expr.fetch_name().starts_with("bc_"),
+        });
+        Ok(LogFormat {
+            parts,
+            shows_server_connection,
+        })
+    }
+
+    /// Whether it may show the addresses of the connection to the server.
+    pub fn shows_server_connection(&self) -> bool {
+        self.shows_server_connection
     }
 
     /// Reads the format of a log line or a unique ID: of several spaces one stays.

@@ -1,6 +1,6 @@
 //! What rules say about one request or connection that everything behind them goes by.
 
-use crate::SessionInfo;
+use crate::{Facts, SessionInfo};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,8 +11,9 @@ use std::time::Duration;
 pub struct Overrides {
     /// Few requests have any, so that they take room only then.
     given: OnceCell<Box<Given>>,
-    /// Our address on the connection to the server, and the server's.
-    pub back: Cell<(Option<SocketAddr>, Option<SocketAddr>)>,
+    /// The descriptor of the connection to the server, while there is one: the system is asked for
+    /// its addresses by whoever wants them.
+    pub server: Cell<Option<i32>>,
     /// The server's status, before any rule changed it.
     pub server_status: Cell<Option<u16>>,
     /// The line of the last rule that ended its rules, `file:number: text`.
@@ -44,6 +45,8 @@ pub struct Given {
     pub bc_tos: Cell<Option<u8>>,
     /// `set-bc-mark`: for the server's connection.
     pub bc_mark: Cell<Option<u32>>,
+    /// The addresses of the server's connection, for a log line that shows them when it is over.
+    pub back: Cell<Option<(SocketAddr, SocketAddr)>>,
 }
 
 impl Overrides {
@@ -60,6 +63,12 @@ impl Overrides {
     /// The client's address as it counts now.
     pub fn src(&self, session: &SessionInfo) -> Option<SocketAddr> {
         self.given(|g| g.src.get()).or(session.src)
+    }
+
+    /// Our address on the connection to the server, and the server's.
+    pub fn back(&self, facts: &dyn Facts) -> Option<(SocketAddr, SocketAddr)> {
+        let asked = || facts.addresses(self.server.get()?);
+        self.given(|g| g.back.get()).or_else(asked)
     }
 
     /// The address that the client connected to, as it counts now.

@@ -274,7 +274,8 @@ pub enum Counter {
 pub enum Lasts {
     /// As long as the connection.
     Session,
-    /// As long as the request, or the connection in TCP mode; whether there is a request.
+    /// As long as the request, or the connection in TCP mode; whether there is a request, such as
+    /// a message of SMTP.
     Stream {
         /// There is.
         request: bool,

@@ -193,13 +193,11 @@ pub static TAGS: &[TagDef] = &[
         l.beconn as i64,
         o
     )),
-    tag!(
-        "bi",
-        "our address towards the server",
-        |_, l, f, o| address(l.backend_source, f, o)
-    ),
-    tag!("bp", "our port towards the server", |_, l, f, o| port(
-        l.backend_source,
+    tag!("bi", "our address towards the server", |cx, _, f, o| {
+        address(back(cx), f, o)
+    }),
+    tag!("bp", "our port towards the server", |cx, _, f, o| port(
+        back(cx),
         f,
         o
     )),
@@ -306,13 +304,9 @@ pub static TAGS: &[TagDef] = &[
         f,
         o
     )),
-    tag!("s", "the server's name", |cx, l, f, o| {
+    tag!("s", "the server's name", |cx, _, f, o| {
         let name = cx.stream.server.as_deref().map(str::as_bytes);
-        quoted(
-            name.unwrap_or(if l.status == Some(0) { b"" } else { b"<NOSRV>" }),
-            f,
-            o,
-        );
+        quoted(name.unwrap_or(b"<NOSRV>"), f, o);
     }),
     tag!("sc", "sessions of the server", |_, l, _, o| number(
         l.srv_conn as i64,
@@ -468,6 +462,11 @@ fn backend_name<'s>(cx: &'s Ctx<'_>) -> &'s [u8] {
         .as_deref()
         .unwrap_or(&cx.session.frontend)
         .as_bytes()
+}
+
+/// Our address towards the server.
+fn back(cx: &Ctx<'_>) -> Option<SocketAddr> {
+    Some(cx.stream.overrides.back(cx.facts)?.0)
 }
 
 fn address(address: Option<SocketAddr>, flags: Flags, out: &mut Vec<u8>) {

@@ -28,6 +28,8 @@ fn with<T>(f: impl FnOnce(&mut Ctx<'_>) -> T) -> T {
             secs: 784_111_777,
             micros: 5000,
         },
+        descriptor: None,
+        fault: 0,
         tls: None,
         proxy_header: None,
     };
@@ -42,6 +44,7 @@ fn with<T>(f: impl FnOnce(&mut Ctx<'_>) -> T) -> T {
         req: Some(&mut head),
         res: None,
         req_body: b"k=v&k2=v2",
+        res_body: &[],
         captures: [&[], &[]],
         vars: &vars,
         facts: &NoFacts,

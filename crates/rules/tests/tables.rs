@@ -2,7 +2,9 @@
 
 use http::{Head, h1};
 use proptest::prelude::*;
-use rules::{Ctx, Expr, Facts, Scope, SessionInfo, StreamInfo, Timeout, Vars, Wall, Zone, table};
+use rules::{
+    Ctx, Expr, Facts, Scope, SessionInfo, SmtpInfo, StreamInfo, Timeout, Vars, Wall, Zone, table,
+};
 use std::cell::{Cell, RefCell};
 
 const REQUEST: &str = "GET /Static/Logo.png?a=1&b=%20x HTTP/1.1\r\nHost: WWW.Example.org:8080\r\n\
@@ -106,17 +108,31 @@ fn value(text: &str) -> Result<String, String> {
         listener_id: 1,
         worker: 0,
         accepted: at,
+        descriptor: None,
+        fault: 0,
         tls: None,
         proxy_header: None,
     };
     let (vars, rng) = (RefCell::new(Vars::default()), Cell::new(9));
     let cx = Ctx {
         session: &session,
-        stream: &StreamInfo::default(),
+        stream: &StreamInfo {
+            smtp: Some(Box::new(SmtpInfo {
+                command: "RCPT",
+                helo: Some(b"mail.one.example".as_slice().into()),
+                extended: true,
+                from: Some(b"ann@One.example".as_slice().into()),
+                rcpt: Some(b"bob@two.example".as_slice().into()),
+                rcpts: 2,
+                size: Some(1024),
+            })),
+            ..StreamInfo::default()
+        },
         now: at,
         req: Some(&mut request),
         res: Some(&mut response),
         req_body: b"k=v&k2=v2",
+        res_body: b"\0\x02ok",
         captures: [
             &[Some(b"rq".as_slice().into())],
             &[None, Some(b"rs".as_slice().into())],

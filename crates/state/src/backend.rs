@@ -44,6 +44,7 @@ pub struct Backend {
     pub id: u32,
     proxy: Arc<Proxy>,
     servers: Vec<Arc<Server>>,
+    direct: Option<Arc<Server>>,
     active: ArcSwap<Active>,
     live: Arc<BackendLive>,
     /// Servers by the cookie value that the configuration gives them.
@@ -180,6 +181,7 @@ impl Backend {
     pub(crate) fn new(
         proxy: Arc<Proxy>,
         servers: Vec<Arc<Server>>,
+        direct: Option<Arc<Server>>,
         live: Option<Arc<BackendLive>>,
         workers: usize,
         fullconn: u64,
@@ -213,6 +215,7 @@ impl Backend {
             id: proxy.id,
             proxy,
             servers,
+            direct,
             active: ArcSwap::default(),
             live,
         });
@@ -225,7 +228,7 @@ impl Backend {
     }
 
     /// Sessions at which limits that grow have grown to the full.
-    pub(crate) fn fullconn(&self) -> u64 {
+    pub fn fullconn(&self) -> u64 {
         self.fullconn
     }
 
@@ -258,6 +261,11 @@ impl Backend {
     /// Whether some of its servers' names are resolved while it runs.
     pub fn resolves_names(&self) -> bool {
         self.resolves_names
+    }
+
+    /// Where all sessions go instead of to a server (`dispatch`, `option transparent`).
+    pub fn direct(&self) -> Option<&Arc<Server>> {
+        self.direct.as_ref()
     }
 
     /// A server by name.

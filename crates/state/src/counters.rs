@@ -265,6 +265,12 @@ pub struct ProxyCounters {
     pub srv_abrt: Counter,
     pub connect: Counter,
     pub reuse: Counter,
+    pub intercepted: Counter,
+    pub dcon: Counter,
+    pub dses: Counter,
+    pub comp_in: Counter,
+    pub comp_out: Counter,
+    pub comp_rsp: Counter,
     pub conn_rate: Rate,
     pub sess_rate: Rate,
     pub req_rate: Rate,
@@ -328,6 +334,12 @@ impl PerWorker<ProxyCounters> {
                 &c.srv_abrt,
                 &c.connect,
                 &c.reuse,
+                &c.intercepted,
+                &c.dcon,
+                &c.dses,
+                &c.comp_in,
+                &c.comp_out,
+                &c.comp_rsp,
             ];
             all.into_iter().chain(&c.hrsp.0).for_each(Counter::clear);
         }

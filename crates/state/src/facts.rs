@@ -7,7 +7,7 @@ use crate::server::Server;
 use crate::stick::Tracked;
 use rules::stick::Tables;
 use rules::{Facts, Timeout, Zone};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -44,6 +44,9 @@ impl Facts for View<'_> {
     fn nbsrv(&self, backend: &str) -> Option<i64> {
         let servers = self.backend(backend)?.servers().iter();
         Some(servers.filter(|s| s.usable() && !s.is_stopping()).count() as i64)
+    }
+    fn tcp_info(&self, descriptor: i32) -> Option<rules::TcpInfo> {
+        (self.process.machine.tcp_info)(descriptor)
     }
     fn be_conn(&self, backend: &str) -> Option<i64> {
         Some(self.backend(backend)?.sessions().now() as i64)
@@ -155,6 +158,9 @@ impl Facts for View<'_> {
             Some((_, value)) => value.as_deref().map(str::to_string),
             None => self.process.machine.environment.get(name).cloned(),
         }
+    }
+    fn addresses(&self, descriptor: i32) -> Option<(SocketAddr, SocketAddr)> {
+        (self.process.machine.addresses)(descriptor)
     }
     fn is_local(&self, ip: IpAddr) -> bool {
         (self.process.machine.is_local)(ip)

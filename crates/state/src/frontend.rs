@@ -16,6 +16,8 @@ pub struct FrontendLive {
     disabled: AtomicBool,
     shut: AtomicBool,
     waiting: Mutex<Vec<Waker>>,
+    /// Its sockets, where they are counted by themselves.
+    sockets: Mutex<Vec<Arc<Socket>>>,
     /// When the sessions so far would have come at an even pace, in microseconds of the process.
     paced_until: AtomicU64,
 }
@@ -29,15 +31,44 @@ pub struct Frontend {
     pub id: u32,
     proxy: Arc<Proxy>,
     live: Arc<FrontendLive>,
+    sockets: Vec<Arc<Socket>>,
+}
+
+/// A listening socket of a frontend with `option socket-stats`.
+#[derive(Debug)]
+pub struct Socket {
+    /// Its name, or `sock-N`.
+    pub name: Arc<str>,
+    /// Its number.
+    pub id: u32,
+    /// The most connections at a time; 0 is no limit of its own.
+    pub maxconn: u32,
+    sessions: Gauge,
+    counters: PerWorker<ProxyCounters>,
+}
+
+impl Socket {
+    /// Sessions that came in by it.
+    pub fn sessions(&self) -> &Gauge {
+        &self.sessions
+    }
+
+    /// What the workers counted.
+    pub fn counters(&self) -> &PerWorker<ProxyCounters> {
+        &self.counters
+    }
 }
 
 /// A session's place in its frontend; dropping it lets the next one in.
 #[derive(Debug)]
-pub struct SessionGuard(Arc<FrontendLive>);
+pub struct SessionGuard(Arc<FrontendLive>, Option<Arc<Socket>>);
 
 impl Drop for SessionGuard {
     fn drop(&mut self) {
         self.0.sessions.leave();
+        if let Some(socket) = &self.1 {
+            socket.sessions.leave();
+        }
         self.0.wake();
     }
 }
@@ -46,6 +77,36 @@ impl FrontendLive {
     fn wake(&self) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.drain(..).for_each(Waker::wake);
+    }
+
+    /// The sockets to be counted: those that were before keep what they have counted.
+    fn sockets_of(&self, proxy: &Proxy, workers: usize) -> Vec<Arc<Socket>> {
+        let counted = proxy.frontend.as_ref().filter(|f| f.socket_stats);
+        let binds = counted.into_iter().flat_map(|f| &f.binds);
+        let mut known = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: Vec<_> = binds
+            .map(|bind| {
+                let name = match &bind.options.name {
+                    Some(name) => Arc::clone(name),
+                    None => format!("sock-{}", bind.id).into(),
+                };
+                let maxconn = bind.options.maxconn.unwrap_or(0);
+                let same = known
+                    .iter()
+                    .find(|s| s.id == bind.id && s.name == name && s.maxconn == maxconn);
+                same.cloned().unwrap_or_else(|| {
+                    Arc::new(Socket {
+                        name,
+                        id: bind.id,
+                        maxconn,
+                        sessions: Gauge::default(),
+                        counters: PerWorker::new(workers),
+                    })
+                })
+            })
+            .collect();
+        known.clone_from(&all);
+        all
     }
 }
 
@@ -66,6 +127,7 @@ impl Frontend {
                 disabled: AtomicBool::new(proxy.disabled),
                 shut: AtomicBool::new(false),
                 waiting: Mutex::default(),
+                sockets: Mutex::default(),
                 paced_until: AtomicU64::new(0),
             })
         });
@@ -73,9 +135,20 @@ impl Frontend {
         Arc::new(Frontend {
             name: Arc::clone(&proxy.name),
             id: proxy.id,
+            sockets: live.sockets_of(&proxy, workers),
             proxy,
             live,
         })
+    }
+
+    /// Its sockets, where they are counted by themselves.
+    pub fn sockets(&self) -> &[Arc<Socket>] {
+        &self.sockets
+    }
+
+    /// The socket of that number, if it is counted by itself.
+    pub fn socket(&self, id: u32) -> Option<&Arc<Socket>> {
+        self.sockets.iter().find(|s| s.id == id)
     }
 
     pub(crate) fn live(&self) -> &Arc<FrontendLive> {
@@ -167,10 +240,15 @@ impl Frontend {
     }
 
     /// The place of a session that has been accepted. Workers that accept at the same moment may
-    /// together go past the limit by their number, as their connections are there already.
-    pub fn enter(&self) -> SessionGuard {
+    /// together go past the limit by their number, as their connections are there already. `socket` is
+    /// the number of the one it came by.
+    pub fn enter(&self, socket: u32) -> SessionGuard {
         self.live.sessions.enter();
-        SessionGuard(Arc::clone(&self.live))
+        let socket = self.socket(socket).cloned();
+        if let Some(socket) = &socket {
+            socket.sessions.enter();
+        }
+        SessionGuard(Arc::clone(&self.live), socket)
     }
 
     /// Has `waker` told when it is worth asking again. Whoever waits must ask once more after

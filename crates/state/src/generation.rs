@@ -2,6 +2,7 @@
 
 use crate::backend::Backend;
 use crate::frontend::Frontend;
+use crate::peers::{PeerSection, Resync};
 use crate::process::Process;
 use crate::resolvers::Resolvers;
 use crate::server::Server;
@@ -21,6 +22,8 @@ pub struct Generation {
     pub backends: Vec<Arc<Backend>>,
     /// Stick tables, in the order of the configuration.
     pub tables: Vec<Arc<Table>>,
+    /// `peers` sections, in the order of the files.
+    pub peers: Vec<Arc<PeerSection>>,
     /// `resolvers` sections by name.
     pub resolvers: BTreeMap<Arc<str>, Arc<Resolvers>>,
     frontend_names: HashMap<Arc<str>, usize>,
@@ -37,6 +40,14 @@ impl Generation {
             config: Arc::clone(&config),
             ..Generation::default()
         };
+        for settings in &config.peers {
+            let old = self.peers.iter().find(|p| p.settings == *settings);
+            next.peers.push(old.cloned().unwrap_or_else(|| {
+                let replaces = process.machine.replaces && process.is_new();
+                let resync = Resync::new(replaces);
+                Arc::new(PeerSection::new(Arc::clone(settings), resync))
+            }));
+        }
         for (name, settings) in &config.resolvers {
             let old = self.resolvers.get(name);
             let same = old.filter(|r| r.settings == *settings).cloned();
@@ -126,9 +137,15 @@ impl Generation {
         };
         let servers = side.servers.iter().map(server).collect();
         let live = old.map(|b| Arc::clone(b.live()));
+        let direct = side.direct.as_ref().map(|settings| {
+            let uid = process.uid();
+            let server = Server::new(uid, &proxy.name, settings, process.writers());
+            Arc::new(server)
+        });
         Backend::new(
             Arc::clone(proxy),
             servers,
+            direct,
             live,
             process.writers(),
             fullconn,

@@ -8,7 +8,7 @@ use crate::{Backend, Server};
 use arc_swap::ArcSwap;
 use rules::Wall;
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -41,21 +41,30 @@ pub enum RateLimit {
 pub struct Machine {
     /// The machine's name.
     pub hostname: String,
+    /// Whether the process replaces another, which may have something to tell it.
+    pub replaces: bool,
     /// The environment, as it was found.
     pub environment: HashMap<String, String>,
     /// The local time zone at a moment (Unix seconds).
     pub local_zone: fn(i64) -> rules::Zone,
     /// Whether an address is one of the machine.
     pub is_local: fn(IpAddr) -> bool,
+    /// What the kernel knows of a TCP connection, by its descriptor.
+    pub tcp_info: fn(i32) -> Option<rules::TcpInfo>,
+    /// The addresses of a connection by its descriptor: ours and the peer's.
+    pub addresses: fn(i32) -> Option<(SocketAddr, SocketAddr)>,
 }
 
 impl Default for Machine {
     fn default() -> Machine {
         Machine {
             hostname: "localhost".into(),
+            replaces: false,
             environment: HashMap::new(),
             local_zone: rules::Zone::utc,
             is_local: |ip| ip.is_loopback(),
+            tcp_info: |_| None,
+            addresses: |_| None,
         }
     }
 }
@@ -91,6 +100,8 @@ pub struct Process {
     pub news: News,
     /// The last malformed messages.
     pub errors: Errors,
+    /// What is kept alike with another machine.
+    pub replication: Arc<crate::Replication>,
     /// Variables of the `proc` scope.
     pub vars: Mutex<rules::Vars>,
     rate_limits: [AtomicU32; 3],
@@ -136,6 +147,7 @@ impl Process {
             generation: ArcSwap::from_pointee(Generation::default()),
             news: News::default(),
             errors: Errors::default(),
+            replication: Arc::default(),
             vars: Mutex::new(rules::Vars::limited(config.global.tuning.vars)),
             rate_limits: rates.map(|rate| AtomicU32::new(rate.unwrap_or(0))),
             stopping: AtomicBool::new(false),
@@ -153,6 +165,11 @@ impl Process {
         self.generation.store(Arc::clone(&next));
         self.reloads.fetch_add(1, Relaxed);
         next
+    }
+
+    /// Whether no configuration is in force yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.generation.load().frontends.is_empty() && self.reloads() == 0
     }
 
     /// Times a configuration was applied after the first.

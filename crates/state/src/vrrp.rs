@@ -46,6 +46,8 @@ pub struct VrrpStatus {
     pub tracks: Vec<(String, bool)>,
     /// Why it takes no part.
     pub fault: Option<String>,
+    /// How far its sessions and tables are towards its peers; empty without `sync`.
+    pub sync: Vec<crate::SyncStatus>,
     /// Counters by name, in the order they are shown.
     pub counters: Vec<(&'static str, u64)>,
 }

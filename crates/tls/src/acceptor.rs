@@ -3,7 +3,7 @@
 use crate::hello::Hello;
 use crate::material::Material;
 use crate::names::named;
-use crate::settings::{AcceptorSettings, ListEntry, Verify, Versions};
+use crate::settings::{AcceptorSettings, ListEntry, Verify};
 use crate::store::{Read, Store};
 use crate::verify::ClientJudge;
 use arc_swap::ArcSwap;
@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Acceptor {
     settings: AcceptorSettings,
     provider: Arc<CryptoProvider>,
-    /// By `verify` and `ca-file`, because a `crt-list` line may have its own.
+    /// By `verify`, `ca-file` and `crl-file`, because a `crt-list` line may have its own.
     judges: HashMap<JudgeKey, Option<Arc<ClientJudge>>>,
     resumption: Mutex<Resumption>,
     table: ArcSwap<Table>,
@@ -46,20 +46,14 @@ pub struct Choice {
 
 struct Table {
     choices: Vec<Choice>,
-    /// Settings by server name; other names have the first.
+    /// Settings by server name.
     by_name: HashMap<String, usize>,
+    /// Those of the default certificate, for other names.
+    default: usize,
 }
 
-/// `verify` and `ca-file`.
-type JudgeKey = (Verify, Option<Arc<str>>);
-
-/// What a `crt-list` line may have of its own.
-type Own = (
-    Option<Vec<Arc<str>>>,
-    Verify,
-    Option<Arc<str>>,
-    Option<Versions>,
-);
+/// `verify`, `ca-file` and `crl-file`.
+type JudgeKey = (Verify, Option<Arc<str>>, Option<Arc<str>>);
 
 impl std::fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -86,16 +80,23 @@ impl Acceptor {
         if settings.preferences.versions.no_tls12 && settings.preferences.versions.no_tls13 {
             return Err("no TLS version is left: only TLSv1.2 and TLSv1.3 are spoken".into());
         }
-        let (provider, unknown) = named(&settings.preferences);
+        let (provider, mut unknown) = named(&settings.preferences);
+        for entry in &settings.certificates {
+            unknown.extend(named(&entry.preferences(&settings.preferences)).1);
+        }
         let provider = Arc::new(provider);
         let mut judges = HashMap::new();
-        let own = settings
-            .certificates
-            .iter()
-            .map(|e| judge_key(&settings, e));
-        for key in own.chain([(settings.verify, settings.ca_file.clone())]) {
+        let common = ListEntry::default();
+        for entry in settings.certificates.iter().chain([&common]) {
+            let key = judge_key(&settings, entry);
             if let Entry::Vacant(place) = judges.entry(key) {
-                let judge = judge(&settings, place.key(), &provider, store, read)?;
+                let judge = judge(
+                    place.key(),
+                    settings.ignore_client_errors,
+                    &provider,
+                    store,
+                    read,
+                )?;
                 place.insert(judge);
             }
         }
@@ -120,11 +121,17 @@ impl Acceptor {
             table: ArcSwap::from_pointee(Table {
                 choices: Vec::new(),
                 by_name: HashMap::new(),
+                default: 0,
             }),
         });
         acceptor.rebuild(&|path| store.find(path, false))?;
         store.register(&acceptor);
         Ok((acceptor, unknown))
+    }
+
+    /// Bytes to keep of what a ClientHello lists; 0 keeps nothing.
+    pub fn capture(&self) -> usize {
+        self.settings.capture
     }
 
     /// Takes over the tickets of an acceptor with the same settings, so that clients of the old
@@ -159,6 +166,7 @@ impl Acceptor {
         let table = Table {
             choices: choices.collect(),
             by_name: table.by_name.clone(),
+            default: table.default,
         };
         self.table.store(Arc::new(table));
     }
@@ -175,22 +183,25 @@ impl Acceptor {
             strict: settings.strict_sni,
             ..Certificates::default()
         };
-        let mut own: Vec<Own> = vec![(None, Verify::Unset, None, None)];
-        let mut by_name = HashMap::new();
-        for entry in &settings.certificates {
+        let mut own = vec![ListEntry::default()];
+        let (mut by_name, mut default) = (HashMap::new(), 0);
+        for (at, entry) in settings.certificates.iter().enumerate() {
             let material = material(&entry.path)?;
-            let options = (
-                entry.alpn.clone(),
-                entry.verify,
-                entry.ca_file.clone(),
-                entry.versions,
-            );
+            // What makes a choice is all but the certificate.
+            let options = ListEntry {
+                path: Arc::from(""),
+                filters: Vec::new(),
+                ..entry.clone()
+            };
             let options = own.iter().position(|o| *o == options).unwrap_or_else(|| {
                 own.push(options);
                 own.len() - 1
             });
+            if at == 0 && settings.default_certificates.is_empty() {
+                default = options;
+            }
             for name in entry.names(&material) {
-                if options != 0 {
+                if options != default {
                     by_name.entry(name.clone()).or_insert(options);
                 }
                 certificates
@@ -214,36 +225,33 @@ impl Acceptor {
             .iter()
             .map(|own| self.choice(own, &certificates))
             .collect::<Result<_, _>>()?;
-        self.table.store(Arc::new(Table { choices, by_name }));
+        self.table.store(Arc::new(Table {
+            choices,
+            by_name,
+            default,
+        }));
         Ok(())
     }
 
-    fn choice(&self, own: &Own, certificates: &Arc<Certificates>) -> Result<Choice, String> {
+    fn choice(&self, own: &ListEntry, certificates: &Arc<Certificates>) -> Result<Choice, String> {
         let settings = &self.settings;
-        let (alpn, verify, ca_file, versions) = own;
-        let versions = versions.unwrap_or(settings.preferences.versions);
+        let preferences = own.preferences(&settings.preferences);
+        let provider = match preferences == settings.preferences {
+            true => Arc::clone(&self.provider),
+            false => Arc::new(named(&preferences).0),
+        };
+        let versions = preferences.versions;
         let mut spoken = Vec::new();
-        let has12 = self
-            .provider
-            .cipher_suites
-            .iter()
-            .any(|s| s.tls13().is_none());
+        let has12 = provider.cipher_suites.iter().any(|s| s.tls13().is_none());
         if !versions.no_tls12 && has12 {
             spoken.push(&rustls::version::TLS12);
         }
         if !versions.no_tls13 {
             spoken.push(&rustls::version::TLS13);
         }
-        let key = (
-            if *verify == Verify::Unset {
-                settings.verify
-            } else {
-                *verify
-            },
-            ca_file.clone().or_else(|| settings.ca_file.clone()),
-        );
+        let key = judge_key(settings, own);
         let judge = self.judges.get(&key).cloned().flatten();
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+        let builder = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&spoken)
             .map_err(|e| {
                 format!("these ciphers, curves and versions leave nothing to speak: {e}")
@@ -253,7 +261,7 @@ impl Acceptor {
             None => builder.with_client_cert_verifier(Arc::new(NoClientAuth)),
         };
         let mut config = builder.with_cert_resolver(Arc::<Certificates>::clone(certificates));
-        let alpn = alpn.as_ref().unwrap_or(&settings.alpn);
+        let alpn = own.alpn.as_ref().unwrap_or(&settings.alpn);
         config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
         config.ignore_client_order = !settings.prefer_client_ciphers;
         config.max_fragment_size = None;
@@ -276,7 +284,10 @@ impl Acceptor {
             let found = table.by_name.get(name);
             found.or_else(|| table.by_name.get(&wildcard(name)?))
         });
-        table.choices.get(own.copied().unwrap_or(0)).cloned()
+        table
+            .choices
+            .get(own.copied().unwrap_or(table.default))
+            .cloned()
     }
 }
 
@@ -321,12 +332,13 @@ fn judge_key(settings: &AcceptorSettings, entry: &ListEntry) -> JudgeKey {
     (
         verify,
         entry.ca_file.clone().or_else(|| settings.ca_file.clone()),
+        entry.crl_file.clone().or_else(|| settings.crl_file.clone()),
     )
 }
 
 fn judge(
-    settings: &AcceptorSettings,
-    (verify, ca_file): &JudgeKey,
+    (verify, ca_file, crl_file): &JudgeKey,
+    lenient: bool,
     provider: &Arc<CryptoProvider>,
     store: &Store,
     read: Read<'_>,
@@ -342,7 +354,7 @@ fn judge(
         Arc::clone(&authorities.roots),
         Arc::clone(provider),
     );
-    if let Some(path) = &settings.crl_file {
+    if let Some(path) = crl_file {
         let lists = store.revocations(path, read)?;
         builder = builder
             .with_crls(lists.iter().cloned())
@@ -357,7 +369,7 @@ fn judge(
     Ok(Some(Arc::new(ClientJudge {
         inner,
         authorities,
-        lenient: settings.ignore_client_errors,
+        lenient,
     })))
 }
 

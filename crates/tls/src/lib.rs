@@ -16,7 +16,7 @@ mod x509;
 pub use acceptor::{Acceptor, Choice};
 pub use connection::{Agreed, Connection, Received};
 pub use connector::{Connector, PeerName};
-pub use hello::{Hello, Peek, peek};
+pub use hello::{Hello, Offers, Peek, offers, peek};
 pub use material::{Material, is_companion};
 pub use names::{cipher_name, named};
 pub use settings::{

@@ -95,8 +95,31 @@ pub struct ListEntry {
     pub verify: Verify,
     /// `ca-file`, if given.
     pub ca_file: Option<Arc<str>>,
+    /// `crl-file`, if given.
+    pub crl_file: Option<Arc<str>>,
     /// `ssl-min-ver` and so on, if any was given.
     pub versions: Option<Versions>,
+    /// `ciphers`, if given.
+    pub ciphers: Option<Arc<str>>,
+    /// `ciphersuites`, if given.
+    pub ciphersuites: Option<Arc<str>>,
+    /// `curves`, if given.
+    pub curves: Option<Arc<str>>,
+}
+
+impl ListEntry {
+    /// What counts for this certificate where the line says `common`.
+    pub(crate) fn preferences(&self, common: &Preferences) -> Preferences {
+        let or = |own: &Option<Arc<str>>, common: &Option<Arc<str>>| {
+            own.clone().or_else(|| common.clone())
+        };
+        Preferences {
+            ciphers: or(&self.ciphers, &common.ciphers),
+            ciphersuites: or(&self.ciphersuites, &common.ciphersuites),
+            curves: or(&self.curves, &common.curves),
+            versions: self.versions.unwrap_or(common.versions),
+        }
+    }
 }
 
 /// `ssl …` of a `bind` line.
@@ -127,6 +150,8 @@ pub struct AcceptorSettings {
     /// `ca-ignore-err` or `crt-ignore-err`: a bad client certificate is accepted, and its error
     /// shown by `ssl_c_verify`.
     pub ignore_client_errors: bool,
+    /// `tune.ssl.capture-buffer-size`: bytes kept of what a ClientHello lists; 0 keeps nothing.
+    pub capture: usize,
     /// `tune.ssl.cachesize`, sessions kept for clients without tickets.
     pub cache: usize,
 }

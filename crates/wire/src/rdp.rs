@@ -8,17 +8,22 @@ const TPKT: usize = 4;
 /// X.224's fixed part of a connection request, its length byte included.
 const X224: usize = 7;
 
-/// The value of the cookie `name`, whose case does not count, in a packet that may be incomplete.
-pub fn cookie<'a>(packet: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+/// Name and value of the cookie in a packet that may be incomplete.
+pub fn pair(packet: &[u8]) -> Option<(&[u8], &[u8])> {
     let [3, _, _, _, length, 0xe0, ..] = packet else {
         return None;
     };
     let end = TPKT + 1 + usize::from(*length);
     let text = packet.get(TPKT + X224..packet.len().min(end))?;
     let text = text.strip_prefix(b"Cookie:")?.trim_ascii_start();
-    let (found, rest) = text.split_at_checked(name.len())?;
-    let rest = rest.strip_prefix(b"=")?;
-    let value = rest.get(..rest.windows(2).position(|w| w == b"\r\n")?)?;
+    let text = text.get(..text.windows(2).position(|w| w == b"\r\n")?)?;
+    let equals = text.iter().position(|b| *b == b'=')?;
+    Some((text.get(..equals)?, text.get(equals + 1..)?))
+}
+
+/// The value of the cookie `name`, whose case does not count, in a packet that may be incomplete.
+pub fn cookie<'a>(packet: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let (found, value) = pair(packet)?;
     found.eq_ignore_ascii_case(name).then_some(value)
 }
 

@@ -17,9 +17,14 @@ pub struct Balancer {
 impl Balancer {
     /// Starts one on a host of `net`, and waits until its control socket answers.
     pub fn start(net: &Net, host: &str, config: &str) -> Balancer {
+        Balancer::start_for(net, host, 10_000, config)
+    }
+
+    /// The same for so many sessions.
+    pub fn start_for(net: &Net, host: &str, flows: u32, config: &str) -> Balancer {
         let folder = Folder::new();
         let text = format!(
-            "global\n    nbthread 1\n    tune.packet.flows 10000\n    stats socket {} level admin\n{config}",
+            "global\n    nbthread 1\n    tune.packet.flows {flows}\n    stats socket {} level admin\n{config}",
             folder.path("control")
         );
         let file = folder.file("test.cfg", text.as_bytes());

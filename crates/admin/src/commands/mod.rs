@@ -7,6 +7,7 @@ mod limits;
 mod malformed;
 mod packets;
 mod patterns;
+mod peers;
 mod process;
 mod resolvers;
 mod servers;
@@ -71,6 +72,7 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         limits::COMMANDS,
         malformed::COMMANDS,
         packets::COMMANDS,
+        peers::COMMANDS,
         process::COMMANDS,
         resolvers::COMMANDS,
         servers::COMMANDS,

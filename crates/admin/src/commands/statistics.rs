@@ -93,8 +93,10 @@ fn show_stat(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
                 RowKind::Frontend => 1,
                 RowKind::Backend => 2,
                 RowKind::Server => 4,
+                RowKind::Listener => 8,
             };
-            let own = row.kind != RowKind::Server || sid < 0 || i64::from(row.sid) == sid;
+            let numbered = matches!(row.kind, RowKind::Server | RowKind::Listener);
+            let own = !numbered || sid < 0 || i64::from(row.sid) == sid;
             proxy && (kinds < 0 || kinds & bit != 0) && own
         });
     }

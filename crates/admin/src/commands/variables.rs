@@ -100,6 +100,7 @@ fn set_var(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
         req: None,
         res: None,
         req_body: &[],
+        res_body: &[],
         captures: [&[], &[]],
         vars: &vars,
         facts: &view,

@@ -97,6 +97,25 @@ fn describe(out: &mut String, v: &VrrpStatus) {
             &format_args!("{what} {}", if *up { "up" } else { "down" }),
         );
     }
+    for s in &v.sync {
+        let (peer, table) = (s.peer, s.table);
+        line(
+            "sync",
+            &format_args!(
+                "{table} {peer} sending {} receiving {} lag_ms {} backlog_bytes {}",
+                s.sending,
+                s.receiving,
+                s.lag.as_millis(),
+                s.backlog
+            ),
+        );
+        for (name, value) in &s.counters {
+            line("sync_count", &format_args!("{table} {peer} {name} {value}"));
+        }
+        if let Some(why) = &s.broken {
+            line("sync_ended", &format_args!("{table} {peer} {why}"));
+        }
+    }
     for (name, value) in &v.counters {
         line(name, value);
     }

@@ -4,7 +4,7 @@ use super::{Keyword, balance, compression, keyword, near, num, persist, time};
 use crate::diag::Fault;
 use crate::draft::sections::*;
 use crate::draft::{Draft, Line, Reference};
-use model::{LoadState, SwitchTarget};
+use model::{Address, LoadState, PortSpec, SwitchTarget};
 use std::sync::Arc;
 
 /// Keywords of backends.
@@ -63,6 +63,41 @@ pub(super) static BACK_KEYWORDS: &[Keyword] = &[
             *d.default_server = crate::server::default_server(l, &d.default_server)?;
             Ok(())
         }
+    ),
+    keyword!(
+        "dispatch",
+        B | L,
+        "ADDRESS:PORT",
+        "127.0.0.1:8080",
+        "where all sessions go instead of to a server",
+        |d, l| {
+            l.exactly(1, "an address and a port")?;
+            let server = crate::server::direct(l, l.arg(0))?;
+            if let Address::Inet {
+                port: PortSpec::None,
+                ..
+            } = &server.address
+            {
+                return l.fail(
+                    0,
+                    format!(
+                        "'{}' has no port: write {}:80 for example",
+                        l.arg(0),
+                        l.arg(0)
+                    ),
+                );
+            }
+            d.back.direct = Some(Arc::new(server));
+            Ok(())
+        }
+    ),
+    keyword!(
+        "transparent",
+        BACK,
+        "",
+        "",
+        "older name of 'option transparent'",
+        transparent
     ),
     keyword!(
         "fullconn",
@@ -322,11 +357,16 @@ pub(super) static BACK_KEYWORDS: &[Keyword] = &[
 fn server(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
     let server = crate::server::server(l, &d.default_server)?;
     d.default_server.share(&server);
-    if server.address.is_datagram() {
-        let mark = crate::load::DATAGRAM_SERVER;
-        d.marks.entry(mark).or_insert_with(|| l.place(1));
-    }
     d.back.servers.push(server);
+    Ok(())
+}
+
+/// `option transparent`: sessions go where their clients meant to.
+pub fn transparent(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
+    d.back.direct = match l.negated {
+        true => None,
+        false => Some(Arc::new(crate::server::direct(l, "0.0.0.0")?)),
+    };
     Ok(())
 }
 

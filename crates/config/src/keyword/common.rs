@@ -141,15 +141,16 @@ pub(super) static COMMON: &[Keyword] = &[
     keyword!(
         "mode",
         ALL,
-        "http|tcp|udp|packet",
+        "http|tcp|udp|smtp|packet",
         "http",
         "what is spoken, or packets in the kernel",
         |d, l| {
-            l.exactly(1, "http, tcp, udp or packet")?;
+            l.exactly(1, "http, tcp, udp, smtp or packet")?;
             d.mode = match l.arg(0) {
                 "http" => Mode::Http,
                 "tcp" => Mode::Tcp,
                 "udp" => Mode::Udp,
+                "smtp" => Mode::Smtp,
                 "packet" => Mode::Packet,
                 "health" => return l.fail(
                     0,
@@ -164,7 +165,12 @@ pub(super) static COMMON: &[Keyword] = &[
                         ),
                     );
                 }
-                other => return l.fail(0, near("mode", other, &["http", "tcp", "udp", "packet"])),
+                other => {
+                    return l.fail(
+                        0,
+                        near("mode", other, &["http", "tcp", "udp", "smtp", "packet"]),
+                    );
+                }
             };
             Ok(())
         }

@@ -29,11 +29,8 @@ pub(super) static FRONT_KEYWORDS: &[Keyword] = &[
         "where clients connect",
         |d, l| {
             let binds = crate::bind::parse(l)?;
-            if binds.iter().any(|b| b.address.is_datagram()) {
-                let mark = crate::load::DATAGRAM_BIND;
-                d.marks.entry(mark).or_insert_with(|| l.place(0));
-            }
             d.front.binds.extend(binds);
+            d.bind_places.resize(d.front.binds.len(), l.place(0));
             Ok(())
         }
     ),

@@ -1,6 +1,6 @@
 //! The table of `option`s.
 
-use super::check;
+use super::{back, check};
 use crate::diag::Fault;
 use crate::draft::sections::*;
 use crate::draft::{CheckChoice, Draft, Line};
@@ -186,6 +186,43 @@ pub static OPTIONS: &[OptionDef] = &[
             d.back.allbackups = !l.negated;
             Ok(())
         }
+    ),
+    option!(
+        no "checkcache",
+        BACK,
+        "", "",
+        "block responses that a cache might keep and that set cookies",
+        |d, l| {
+            d.back.check_cache = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        no "http-use-proxy-header",
+        FRONT,
+        "", "",
+        "Proxy-Connection counts for requests that mean a proxy",
+        |d, l| {
+            d.http.proxy_header = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        no "socket-stats",
+        FRONT,
+        "", "",
+        "count each listening socket by itself",
+        |d, l| {
+            d.front.socket_stats = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        no "transparent",
+        BACK,
+        "", "",
+        "connect where the client meant to",
+        back::transparent
     ),
     option!(
         no "clitcpka",
@@ -619,6 +656,17 @@ pub static OPTIONS: &[OptionDef] = &[
         }
     ),
     option!(
+        "smtplog",
+        FRONT,
+        "",
+        "",
+        "a log line for each message of SMTP",
+        |d, _| {
+            d.front.log_format = LogFormatSpec::Smtp;
+            Ok(())
+        }
+    ),
+    option!(
         "udp-check",
         BACK,
         "",
@@ -676,7 +724,7 @@ pub fn option(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
     }
     (def.parse)(d, l)?;
     let mark = match def.name {
-        "httplog" | "tcplog" => "log-format",
+        "httplog" | "tcplog" | "smtplog" => "log-format",
         "forwardfor" => "option forwardfor",
         "forwarded" => "option forwarded",
         "originalto" => "option originalto",

@@ -81,6 +81,34 @@ pub(super) static RULE_KEYWORDS: &[Keyword] = &[
         "a rule for content",
         rule
     ),
+    keyword!(
+        "smtp-request",
+        FRONT,
+        "ACTION [if|unless CONDITION]",
+        "deny status 450 if { smtp.rcpt_domain slow.example }",
+        "a rule for what clients of SMTP ask: taken at MAIL and at each RCPT",
+        rule
+    ),
+    keyword!(
+        "tcp-response inspect-delay",
+        L | B,
+        "TIME",
+        "5s",
+        "how long a server's content may be waited for",
+        |d, l| {
+            l.exactly(1, "a time, such as 5s")?;
+            d.response_inspect_delay = super::time(l, 0)?;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tcp-response content",
+        D | L | B,
+        "ACTION [if|unless CONDITION]",
+        "reject if { res.len gt 1000 }",
+        "a rule for what a server says",
+        rule
+    ),
 ];
 
 /// Actions whose first argument is a header's name.
@@ -102,6 +130,7 @@ fn rule(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         "tcp-request connection" => RuleSet::TcpRequestConnection,
         "tcp-request session" => RuleSet::TcpRequestSession,
         "tcp-request content" => RuleSet::TcpRequestContent,
+        "smtp-request" => RuleSet::SmtpRequest,
         _ => RuleSet::TcpResponseContent,
     };
     let mut rule = l.rules(0, &d.acls, |words, scope| Rule::parse(set, words, scope))?;
@@ -146,6 +175,7 @@ fn rule(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         RuleSet::TcpRequestSession => d.front.tcp_request_session.push(rule),
         RuleSet::TcpRequestContent => d.tcp_request_content.push(rule),
         RuleSet::TcpResponseContent => d.tcp_response_content.push(rule),
+        RuleSet::SmtpRequest => d.front.smtp_request.push(rule),
     }
     Ok(())
 }

@@ -96,6 +96,7 @@ pub fn read_table(
         nopurge: false,
         server_key: ServerKey::Name,
         stores: Vec::new(),
+        peers: None,
     };
     while !l.arg(at).is_empty() {
         let word = l.arg(at);

@@ -58,6 +58,7 @@ impl Loader<'_> {
             self.check_intervals(draft);
             self.fit_mode(draft);
             self.fit_sockets(draft);
+            self.fit_smtp(draft);
             self.check_effects(draft);
             number(draft.front.binds.iter_mut().map(|b| &mut b.id), 1);
             number(draft.back.servers.iter_mut().map(|s| &mut s.id), 1);
@@ -218,13 +219,18 @@ impl Loader<'_> {
 
     fn check_servers(&mut self, draft: &Draft, tracked: &servers::Tracked) {
         let findings = servers::findings(draft, tracked, &self.config.resolvers);
+        self.report_servers(draft, &findings);
+    }
+
+    /// Says what was found, each at the line of its server.
+    pub(super) fn report_servers(&mut self, draft: &Draft, findings: &[Finding]) {
         if findings.is_empty() {
             return;
         }
         let bytes = self.source.read(&draft.place.file).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        let places = servers::places(draft, &findings, &text, &self.env);
-        for finding in &findings {
+        let places = servers::places(draft, findings, &text, &self.env);
+        for finding in findings {
             let Finding { name, nth, .. } = finding;
             let lines = places.get(&**name);
             let place = lines.and_then(|l| l.get(*nth)).unwrap_or(&draft.place);
@@ -356,9 +362,13 @@ impl Loader<'_> {
         if draft.section != sections::B
             && matches!(log, LogFormatSpec::Http | LogFormatSpec::HttpClf)
         {
-            *log = LogFormatSpec::Tcp;
+            let (format, option) = match draft.mode {
+                Mode::Smtp => (LogFormatSpec::Smtp, "smtplog"),
+                _ => (LogFormatSpec::Tcp, "tcplog"),
+            };
+            *log = format;
             let message = format!(
-                "'{}' is in 'mode {mode}', so its log lines are those of 'option tcplog': say that instead",
+                "'{}' is in 'mode {mode}', so its log lines are those of 'option {option}': say that instead",
                 draft.name
             );
             let place = draft.marks.get("log-format").unwrap_or(&draft.place);
@@ -521,6 +531,7 @@ impl Loader<'_> {
             tcp_request_content: draft.tcp_request_content,
             tcp_response_content: draft.tcp_response_content,
             inspect_delay: draft.inspect_delay,
+            response_inspect_delay: draft.response_inspect_delay,
             independent_streams: draft.independent_streams,
             frontend: has_front.then(|| Box::new(draft.front)),
             backend: has_back.then(|| Box::new(draft.back)),

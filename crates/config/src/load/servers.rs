@@ -28,6 +28,7 @@ enum What {
     TracksNobody(Arc<str>),
     NoResolvers(Arc<str>),
     NoAgent,
+    Unfit(String),
 }
 
 impl Finding {
@@ -53,6 +54,7 @@ impl Finding {
             What::NoResolvers(wanted) => {
                 format!("no 'resolvers {wanted}' for the name of '{name}': add that section")
             }
+            What::Unfit(message) => message.clone(),
             What::NoAgent => format!(
                 "server '{name}' has no agent to take its weight from: add 'agent-check', or choose another 'balance'"
             ),
@@ -61,6 +63,25 @@ impl Finding {
             }
         }
     }
+}
+
+/// Servers that do not fit the mode of their proxy, each with what is to be said.
+pub(super) fn unfit(draft: &Draft, judge: impl Fn(&Server) -> Vec<String>) -> Vec<Finding> {
+    let mut names: HashMap<&str, usize> = HashMap::new();
+    let mut found = Vec::new();
+    for server in &draft.back.servers {
+        let nth = names.entry(&server.name).or_insert(0);
+        found.extend(judge(server).into_iter().map(|message| Finding {
+            name: Arc::clone(&server.name),
+            nth: *nth,
+            what: What::Unfit(message),
+        }));
+        *nth += 1;
+        if found.len() > ENOUGH {
+            break;
+        }
+    }
+    found
 }
 
 /// Of backends that `track` names: each server, and whether its state is known.

@@ -1,65 +1,20 @@
 //! Sockets that fit a proxy's mode, and words that fit their sockets.
 
-use super::Loader;
+use super::{Loader, servers};
 use crate::diag::Severity;
 use crate::draft::CheckChoice;
 use crate::draft::Draft;
 use model::{Address, BindOptions, CheckAction, Mode, SendProxy, Server, SocketKind};
-
-/// The mark of the first `bind` line whose address is for datagrams.
-pub(crate) const DATAGRAM_BIND: &str = "bind udp@";
-/// The mark of the first `server` line whose address is.
-pub(crate) const DATAGRAM_SERVER: &str = "server udp@";
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 impl Loader<'_> {
     /// Makes the sockets of a proxy in UDP mode those for datagrams, and refuses what does not fit.
     pub(super) fn fit_sockets(&mut self, draft: &mut Draft) {
         let udp = draft.mode == Mode::Udp;
+        self.fit_binds(draft, udp);
+        self.fit_servers(draft, udp);
         let mut errors: Vec<(&str, String)> = Vec::new();
-        for bind in &mut draft.front.binds {
-            match (udp, &mut bind.address) {
-                (true, Address::Inet { kind, .. }) => *kind = SocketKind::Datagram,
-                (true, other) => {
-                    errors.push(("bind", format!(
-                        "{} cannot take datagrams for '{}', which is in 'mode udp': name an address and a port",
-                        written(other), draft.name
-                    )));
-                }
-                (false, address) if address.is_datagram() => errors.push((DATAGRAM_BIND, format!(
-                    "{} is for datagrams, but '{}' is in 'mode {}': write tcp@, or set 'mode udp'",
-                    written(address),
-                    draft.name,
-                    draft.mode.name()
-                ))),
-                (false, _) => {}
-            }
-            if udp {
-                errors.extend(
-                    stream_words(&bind.options)
-                        .map(|word| ("bind", unfit("bind", word, &draft.name))),
-                );
-            }
-        }
-        for server in &mut draft.back.servers {
-            match (udp, &mut server.address) {
-                (true, Address::Inet { kind, .. }) => *kind = SocketKind::Datagram,
-                (true, _) => errors.push(("server", format!(
-                    "server '{}' of '{}', which is in 'mode udp', is no Internet address: name an address and a port",
-                    server.name, draft.name
-                ))),
-                (false, address) if address.is_datagram() => errors.push((DATAGRAM_SERVER, format!(
-                    "server '{}' is for datagrams, but '{}' is in 'mode {}': write tcp@, or set 'mode udp'",
-                    server.name, draft.name, draft.mode.name()
-                ))),
-                (false, _) => {}
-            }
-            if udp {
-                errors.extend(
-                    stream_server_words(server)
-                        .map(|word| ("server", unfit("server", word, &draft.name))),
-                );
-            }
-        }
         if udp
             && draft
                 .front
@@ -99,11 +54,72 @@ impl Loader<'_> {
                 }
             }
         }
-        // One line may make many sockets.
-        errors.dedup();
         for (keyword, message) in errors {
             let place = draft.marks.get(keyword).unwrap_or(&draft.place);
             self.at(place, Severity::Error, message);
+        }
+    }
+}
+
+impl Loader<'_> {
+    fn fit_binds(&mut self, draft: &mut Draft, udp: bool) {
+        let mut errors: Vec<(usize, String)> = Vec::new();
+        for (at, bind) in draft.front.binds.iter_mut().enumerate() {
+            match (udp, &mut bind.address) {
+                (true, Address::Inet { kind, .. }) => *kind = SocketKind::Datagram,
+                (true, other) => errors.push((at, format!(
+                    "{} cannot take datagrams for '{}', which is in 'mode udp': name an address and a port",
+                    written(other), draft.name
+                ))),
+                (false, address) if address.is_datagram() => errors.push((at, format!(
+                    "{} is for datagrams, but '{}' is in 'mode {}': write tcp@, or set 'mode udp'",
+                    written(address),
+                    draft.name,
+                    draft.mode.name()
+                ))),
+                (false, _) => {}
+            }
+            if udp {
+                let words = stream_words(&bind.options);
+                errors.extend(words.map(|word| (at, unfit("bind", word, &draft.name))));
+            }
+        }
+        // One line may make many sockets: what is wrong with it is said once.
+        let mut said = BTreeSet::new();
+        for (at, message) in errors {
+            let place = draft.bind_places.get(at).unwrap_or(&draft.place);
+            if said.insert((Arc::clone(&place.file), place.line, message.clone())) {
+                self.at(place, Severity::Error, message);
+            }
+        }
+    }
+
+    fn fit_servers(&mut self, draft: &mut Draft, udp: bool) {
+        let findings = servers::unfit(draft, |server| {
+            let mut messages = Vec::new();
+            match (udp, &server.address) {
+                (true, Address::Inet { .. }) => {}
+                (true, _) => messages.push(format!(
+                    "server '{}' of '{}', which is in 'mode udp', is no Internet address: name an address and a port",
+                    server.name, draft.name
+                )),
+                (false, address) if address.is_datagram() => messages.push(format!(
+                    "server '{}' is for datagrams, but '{}' is in 'mode {}': write tcp@, or set 'mode udp'",
+                    server.name, draft.name, draft.mode.name()
+                )),
+                (false, _) => {}
+            }
+            if udp {
+                let words = stream_server_words(server);
+                messages.extend(words.map(|word| unfit("server", word, &draft.name)));
+            }
+            messages
+        });
+        self.report_servers(draft, &findings);
+        for server in draft.back.servers.iter_mut().filter(|_| udp) {
+            if let Address::Inet { kind, .. } = &mut server.address {
+                *kind = SocketKind::Datagram;
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Loader;
 use crate::diag::Severity;
-use crate::draft::{Draft, Place};
+use crate::draft::Draft;
 use model::{StickTable, Stored};
 use rules::stick::Data;
 use std::collections::HashMap;
@@ -27,10 +27,7 @@ impl Loader<'_> {
             }
             tables.push(table.clone());
         }
-        self.peers(drafts);
-        for section in std::mem::take(&mut self.peers) {
-            tables.extend(section.tables.into_iter().map(|(table, _)| table));
-        }
+        self.peers(drafts, &mut tables);
         for rule in drafts.iter().flat_map(|d| &d.back.stick_rules) {
             if let Some(table) = tables.iter_mut().find(|t| t.name == rule.table.name) {
                 table.store(Stored::plain(Data::ServerId));
@@ -60,44 +57,5 @@ impl Loader<'_> {
             self.at(place, Severity::Error, message);
         }
         self.config.tables = tables.into_iter().map(Arc::new).collect();
-    }
-
-    /// Checks who is to share tables: this machine must be among the peers, and no other can be yet.
-    fn peers(&mut self, drafts: &[Draft]) {
-        let mut faults: Vec<(Place, String)> = Vec::new();
-        let here = self.env.get("HAPROXY_LOCALPEER").cloned();
-        let here = here.unwrap_or_default();
-        for section in self.peers.iter().filter(|s| !s.disabled) {
-            for (name, place) in section.peers.iter().filter(|(n, _)| **n != *here) {
-                let message = format!(
-                    "peer '{name}' is not this machine ('{here}'): tables are not shared with \
-                     others yet; remove the line, or say 'disabled' in the section. A reload \
-                     keeps entries without peers. 'localpeer' and -L say who this machine is"
-                );
-                faults.push((place.clone(), message));
-            }
-            if section.peers.is_empty() {
-                let message = format!(
-                    "'peers {}' has no peer called '{here}', which is this machine: add it, or say \
-                     by 'localpeer' or -L who this machine is",
-                    section.name
-                );
-                faults.push((section.place.clone(), message));
-            }
-        }
-        for reference in drafts.iter().filter_map(|d| d.peers.as_ref()) {
-            let name = &reference.name;
-            if self.peers.iter().any(|s| s.name == *name) {
-                continue;
-            }
-            let message = match rules::nearest(name, self.peers.iter().map(|s| &*s.name)) {
-                Some(near) => format!("no 'peers {name}': did you mean '{near}'?"),
-                None => format!("no 'peers {name}': add that section, or remove the word"),
-            };
-            faults.push((reference.place.clone(), message));
-        }
-        for (place, message) in faults {
-            self.at(&place, Severity::Error, message);
-        }
     }
 }

@@ -23,6 +23,17 @@ pub fn server(line: &mut Line<'_>, from: &Reading) -> Result<Server, Fault> {
     named(line, name, 1, from)
 }
 
+/// Reads the words from argument `at` on of a line whose server has its address elsewhere: how to
+/// get there.
+pub fn way(line: &mut Line<'_>, at: usize, from: &Reading) -> Result<Server, Fault> {
+    let reading = words(line, at, from)?;
+    let mut server = reading.server;
+    if let Some(tls) = &reading.tls {
+        (server.tls, _) = tls.finish(line, false)?;
+    }
+    Ok(server)
+}
+
 /// Reads a `server-template` line. A number on it is that of the first server.
 pub fn template(line: &mut Line<'_>, from: &Reading) -> Result<Vec<Server>, Fault> {
     let (prefix, count) = (line.arg(0), line.arg(1));
@@ -60,6 +71,18 @@ pub fn template(line: &mut Line<'_>, from: &Reading) -> Result<Vec<Server>, Faul
 
 /// So that a slip of the finger does not exhaust memory.
 const MOST_OF_A_TEMPLATE: u32 = 100_000;
+
+/// A place that sessions go to instead of a server: no name of it is ever shown.
+pub fn direct(line: &Line<'_>, address: &str) -> Result<Server, Fault> {
+    let read = address::parse(address, Purpose::Connect, None, line.source);
+    let (address, hostname) = line.map(0, read)?;
+    Ok(Server {
+        name: "<NOSRV>".into(),
+        address,
+        hostname: hostname.map(Into::into),
+        ..super::blank()
+    })
+}
 
 /// The server whose address is the argument at `at`.
 fn named(line: &mut Line<'_>, name: &str, at: usize, from: &Reading) -> Result<Server, Fault> {

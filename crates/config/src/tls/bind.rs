@@ -14,6 +14,8 @@ use tls::{Acceptor, AcceptorSettings, ListEntry, Verify, Version};
 /// The TLS part of a `bind` line being read.
 pub struct BindDraft {
     on: bool,
+    /// TLS is offered, not spoken at once.
+    offered: bool,
     settings: AcceptorSettings,
 }
 
@@ -22,6 +24,7 @@ impl BindDraft {
     pub fn new(line: &Line<'_>) -> BindDraft {
         BindDraft {
             on: false,
+            offered: false,
             settings: line.bases.tls.bind.clone(),
         }
     }
@@ -31,20 +34,32 @@ impl BindDraft {
         read(BIND_TLS_WORDS, self, line, at)
     }
 
+    /// Whether TLS is offered, not spoken at once.
+    pub fn offered(&self) -> bool {
+        self.offered
+    }
+
     /// Reads the files, once the line is complete.
     pub fn finish(self, line: &mut Line<'_>) -> Result<Option<Arc<Acceptor>>, Fault> {
         let place = |word: &str| line.texts(0).iter().position(|w| *w == word);
         let certificate = place("crt").or_else(|| place("crt-list"));
-        if !self.on {
+        if let (true, true, Some(at)) = (self.on, self.offered, place("starttls")) {
+            return line.fail(
+                at,
+                "'ssl' speaks TLS at once, 'starttls' when a client asks: remove one of them, or use two ports",
+            );
+        }
+        if !self.on && !self.offered {
             if let Some(at) = certificate {
                 let message = "a certificate is named but TLS is not turned on: add 'ssl'";
                 line.warnings.push(Fault::warning(line.skip + at, message));
             }
             return Ok(None);
         }
-        let at = place("ssl").unwrap_or(0);
+        let word = if self.on { "ssl" } else { "starttls" };
+        let at = place(word).unwrap_or(0);
         if self.settings.certificates.is_empty() && self.settings.default_certificates.is_empty() {
-            return line.fail(at, "'ssl' needs a certificate: add 'crt FILE'");
+            return line.fail(at, format!("'{word}' needs a certificate: add 'crt FILE'"));
         }
         let source = line.source;
         let made = Acceptor::new(self.settings, &line.bases.tls.store, &|path| {
@@ -271,6 +286,16 @@ pub static BIND_TLS_WORDS: &[TlsWord<BindDraft>] = &[
         Ok(())
     }),
     word!(
+        "starttls",
+        "",
+        "",
+        "TLS is offered to clients of SMTP by STARTTLS (RFC 3207)",
+        |d, _, _| {
+            d.offered = true;
+            Ok(())
+        }
+    ),
+    word!(
         "ssl-max-ver",
         "VERSION",
         "TLSv1.3",
@@ -391,7 +416,15 @@ fn list_entry(line: &Line<'_>, file: &str, rest: &[String]) -> Result<ListEntry,
             match option {
                 "alpn" => entry.alpn = Some(protocols(value()?)),
                 "no-alpn" => entry.alpn = Some(Vec::new()),
-                "ca-file" => entry.ca_file = Some(based(&line.bases.ca_base, value()?)),
+                "ciphers" => entry.ciphers = Some(value()?.into()),
+                "ciphersuites" => entry.ciphersuites = Some(value()?.into()),
+                "curves" | "ecdhe" => entry.curves = Some(value()?.into()),
+                "ca-file" | "ca-verify-file" => {
+                    entry.ca_file = Some(based(&line.bases.ca_base, value()?));
+                }
+                "crl-file" => entry.crl_file = Some(based(&line.bases.ca_base, value()?)),
+                // As on the line: names of authorities only help clients to choose.
+                "no-ca-names" => {}
                 "verify" => {
                     entry.verify = match value()? {
                         "none" => Verify::None,

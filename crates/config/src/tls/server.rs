@@ -14,6 +14,8 @@ use tls::{Connector, ConnectorSettings};
 #[derive(Clone, Default)]
 pub struct ServerDraft {
     on: bool,
+    /// TLS begins when both have agreed on it by `STARTTLS`.
+    offered: bool,
     settings: ConnectorSettings,
     sni: Option<Arc<rules::Expr>>,
     check: Option<bool>,
@@ -53,13 +55,25 @@ impl ServerDraft {
     /// of their own, so that they speak TLS only when told to.
     pub fn finish(&self, line: &mut Line<'_>, own_place: bool) -> Result<ServerParts, Fault> {
         let check = self.check.unwrap_or(self.on && !own_place);
-        if !self.on && !check {
+        if !self.on && !self.offered && !check {
             return Ok((None, None));
         }
-        let at = line
-            .texts(0)
-            .iter()
-            .position(|w| matches!(*w, "ca-file" | "crt" | "verify" | "ssl" | "check-ssl"));
+        if let (true, true, Some(at)) = (
+            self.on,
+            self.offered,
+            line.texts(0).iter().position(|w| *w == "starttls"),
+        ) {
+            return line.fail(
+                at,
+                "'ssl' speaks TLS at once, 'starttls' after the greeting: remove one of them",
+            );
+        }
+        let at = line.texts(0).iter().position(|w| {
+            matches!(
+                *w,
+                "ca-file" | "crt" | "verify" | "ssl" | "starttls" | "check-ssl"
+            )
+        });
         let at = at.unwrap_or(0);
         let source = line.source;
         let made = Connector::new(self.settings.clone(), &line.bases.tls.store, &|path| {
@@ -68,8 +82,9 @@ impl ServerDraft {
         let (connector, unknown) = line.map(at, made)?;
         let warnings = line.bases.tls.unknown(unknown, line.skip + at);
         line.warnings.extend(warnings);
-        let traffic = self.on.then(|| {
+        let traffic = (self.on || self.offered).then(|| {
             Arc::new(ServerTls {
+                offered: self.offered,
                 connector: Arc::clone(&connector),
                 sni: self.sni.clone(),
             })
@@ -276,6 +291,16 @@ pub static SERVER_TLS_WORDS: &[TlsWord<ServerDraft>] = &[
         d.on = true;
         Ok(())
     }),
+    word!(
+        "starttls",
+        "",
+        "",
+        "TLS to this server of SMTP after its greeting, by STARTTLS (RFC 3207)",
+        |d, _, _| {
+            d.offered = true;
+            Ok(())
+        }
+    ),
     word!(
         "ssl-max-ver",
         "VERSION",

@@ -24,6 +24,7 @@ fn vrrp(version: u8) -> Vrrp {
         unicast: Vec::new(),
         peers: Vec::new(),
         peer_key: None,
+        sync: None,
         group: None,
         tracks: Vec::new(),
         notify: Vec::new(),

@@ -34,6 +34,8 @@ impl Running {
                         (self.say)(&format!("warning: vrrp: rights cannot be reduced: {e}"));
                     }
                 }
+                // The loop looks at copies whenever it is woken.
+                Command::Look => {}
                 Command::Stop => return true,
             }
         }
@@ -156,6 +158,14 @@ impl Running {
                 })
                 .collect(),
             tracks: tracks.map(|t| (t.name(), t.up)).collect(),
+            sync: match vrrp.sync {
+                Some(_) => {
+                    let mut all = self.replication.status();
+                    all.retain(|s| vrrp.peers.contains(&s.peer));
+                    all
+                }
+                None => Vec::new(),
+            },
             fault: instance.fault.clone(),
             counters: instance.counters.list(),
         }

@@ -19,15 +19,68 @@ pub const LONGEST: usize = 1 << 20;
 const SEAL: usize = 32;
 const HEAD: usize = 4 + 8 + 1;
 
-/// One change of a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// Its number, rising by one.
-    pub number: u64,
-    /// The entry.
-    pub key: Vec<u8>,
-    /// Its value; none: it is no more.
-    pub value: Option<Vec<u8>>,
+/// Entries of a table one after another as they are sent, so that a hundred thousand of them in a
+/// second cost little more than their copying.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    count: u64,
+}
+
+/// Set in a key's length when no value follows: the entry is no more.
+const GONE: u32 = 1 << 31;
+
+impl Batch {
+    /// Appends an entry; without a value it is no more.
+    pub fn push(&mut self, key: &[u8], value: Option<&[u8]>) {
+        let gone = if value.is_none() { GONE } else { 0 };
+        self.bytes.extend((key.len() as u32 | gone).to_be_bytes());
+        self.bytes.extend(key);
+        if let Some(value) = value {
+            put_bytes(&mut self.bytes, value);
+        }
+        self.count += 1;
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Bytes that they take.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whole entries, or nothing.
+    fn read(bytes: &[u8]) -> Option<Batch> {
+        let mut rest = bytes;
+        let mut count = 0;
+        while !rest.is_empty() {
+            take_entry(&mut rest)?;
+            count += 1;
+        }
+        Some(Batch {
+            bytes: bytes.to_vec(),
+            count,
+        })
+    }
+
+    /// All of them in their order.
+    pub fn entries(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        let mut rest = self.bytes.as_slice();
+        std::iter::from_fn(move || take_entry(&mut rest))
+    }
+}
+
+fn take_entry<'a>(bytes: &mut &'a [u8]) -> Option<(&'a [u8], Option<&'a [u8]>)> {
+    let length = u32::from_be_bytes(take_array(bytes)?);
+    let key = take(bytes, (length & !GONE) as usize)?;
+    if length & GONE != 0 {
+        return Some((key, None));
+    }
+    let length = u32::from_be_bytes(take_array(bytes)?);
+    Some((key, Some(take(bytes, length as usize)?)))
 }
 
 /// What is said.
@@ -53,15 +106,28 @@ pub enum Frame {
         number: u64,
     },
     /// Entries of a snapshot.
-    Entries(Vec<(Vec<u8>, Vec<u8>)>),
+    Entries(Batch),
     /// The snapshot is over.
     Complete,
     /// Changes after the snapshot or the resumption, in order.
-    Changes(Vec<Change>),
+    Changes {
+        /// The number of the first one; the others follow it.
+        first: u64,
+        /// The changes.
+        batch: Batch,
+    },
     /// From the receiver: everything up to this change is in its copy.
     Ack(u64),
     /// Nothing to say, but alive.
     Alive,
+}
+
+/// The table that a conversation is about, as its first bytes say, before anybody has looked at
+/// their seal; none while they have not come.
+pub fn table_of(bytes: &[u8]) -> Option<u16> {
+    const AT: usize = HEAD + 1;
+    let kind = bytes.get(AT..AT + 2)?;
+    kind.try_into().ok().map(u16::from_be_bytes)
 }
 
 /// Seals and opens the frames of one conversation.
@@ -99,11 +165,6 @@ fn take_u16(bytes: &mut &[u8]) -> Option<u16> {
     take_array(bytes).map(u16::from_be_bytes)
 }
 
-fn take_bytes(bytes: &mut &[u8]) -> Option<Vec<u8>> {
-    let n = u32::from_be_bytes(take_array(bytes)?);
-    take(bytes, n as usize).map(<[u8]>::to_vec)
-}
-
 impl Frame {
     fn kind(&self) -> u8 {
         match self {
@@ -111,7 +172,7 @@ impl Frame {
             Frame::Begin { .. } => 2,
             Frame::Entries(_) => 3,
             Frame::Complete => 4,
-            Frame::Changes(_) => 5,
+            Frame::Changes { .. } => 5,
             Frame::Ack(_) => 6,
             Frame::Alive => 7,
         }
@@ -134,19 +195,10 @@ impl Frame {
                 out.extend(last.to_be_bytes());
             }
             Frame::Begin { number } | Frame::Ack(number) => out.extend(number.to_be_bytes()),
-            Frame::Entries(entries) => {
-                for (key, value) in entries {
-                    put_bytes(out, key);
-                    put_bytes(out, value);
-                }
-            }
-            Frame::Changes(changes) => {
-                for change in changes {
-                    out.extend(change.number.to_be_bytes());
-                    out.push(u8::from(change.value.is_some()));
-                    put_bytes(out, &change.key);
-                    put_bytes(out, change.value.as_deref().unwrap_or_default());
-                }
+            Frame::Entries(batch) => out.extend(&batch.bytes),
+            Frame::Changes { first, batch } => {
+                out.extend(first.to_be_bytes());
+                out.extend(&batch.bytes);
             }
             Frame::Complete | Frame::Alive => {}
         }
@@ -168,28 +220,12 @@ impl Frame {
             2 => Frame::Begin {
                 number: take_u64(b)?,
             },
-            3 => {
-                let mut entries = Vec::new();
-                while !b.is_empty() {
-                    entries.push((take_bytes(b)?, take_bytes(b)?));
-                }
-                Frame::Entries(entries)
-            }
+            3 => Frame::Entries(Batch::read(take(b, b.len())?)?),
             4 => Frame::Complete,
-            5 => {
-                let mut changes = Vec::new();
-                while !b.is_empty() {
-                    let number = take_u64(b)?;
-                    let [there] = take_array(b)?;
-                    let (key, value) = (take_bytes(b)?, take_bytes(b)?);
-                    changes.push(Change {
-                        number,
-                        key,
-                        value: (there != 0).then_some(value),
-                    });
-                }
-                Frame::Changes(changes)
-            }
+            5 => Frame::Changes {
+                first: take_u64(b)?,
+                batch: Batch::read(take(b, b.len())?)?,
+            },
             6 => Frame::Ack(take_u64(b)?),
             7 => Frame::Alive,
             _ => return None,

@@ -74,6 +74,12 @@ impl Receiver {
         }
     }
 
+    /// Gives up what it has: the next conversation begins with a snapshot.
+    pub fn forget(&mut self) {
+        self.disconnected();
+        (self.life, self.last) = (0, 0);
+    }
+
     /// Whether the copy is one of everything up to some change.
     pub fn is_whole(&self) -> bool {
         self.life != 0 && self.snapshot.is_none()
@@ -148,10 +154,10 @@ impl Receiver {
                 self.snapshot = Some(number);
                 (self.life, self.last) = (0, 0);
             }
-            Frame::Entries(entries) if self.snapshot.is_some() => {
-                came.taken += entries.len();
-                for (key, value) in entries {
-                    copy.put(&key, &value);
+            Frame::Entries(batch) if self.snapshot.is_some() => {
+                for (key, value) in batch.entries() {
+                    copy.put(key, value.ok_or(Broken::Frame)?);
+                    came.taken += 1;
                 }
             }
             Frame::Complete => {
@@ -160,17 +166,21 @@ impl Receiver {
                 copy.complete();
                 came.whole = true;
             }
-            Frame::Changes(changes) if self.snapshot.is_none() && self.life != 0 => {
-                for change in changes {
-                    // Numbers rise; those of changes that were replaced are left out.
-                    if change.number <= self.last {
-                        return Err(Broken::Frame);
+            Frame::Changes { first, batch } if self.snapshot.is_none() && self.life != 0 => {
+                let end = first.checked_add(batch.count()).ok_or(Broken::Frame)?;
+                // Some that are here already may come again after a resumption; none may be missing.
+                if first > self.last + 1 {
+                    return Err(Broken::Frame);
+                }
+                for (number, (key, value)) in (first..end).zip(batch.entries()) {
+                    if number <= self.last {
+                        continue;
                     }
-                    self.last = change.number;
+                    self.last = number;
                     came.taken += 1;
-                    match &change.value {
-                        Some(value) => copy.put(&change.key, value),
-                        None => copy.remove(&change.key),
+                    match value {
+                        Some(value) => copy.put(key, value),
+                        None => copy.remove(key),
                     }
                 }
             }

@@ -1,15 +1,18 @@
 //! The active router's side.
 
-use super::frame::{Change, Channel, Frame, VERSION};
+use super::frame::{Batch, Channel, Frame, VERSION};
 use super::{Broken, Limits, Table};
-use std::collections::{BTreeMap, HashMap};
-use std::time::Instant;
-
-/// What a change costs in the window, beside its key and value.
-const OVERHEAD: usize = 64;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 /// Bytes of entries or changes in one frame, about.
-const FRAME: usize = 256 << 10;
+const FRAME: usize = 64 << 10;
+
+/// What a batch costs in the window, beside its bytes.
+const OVERHEAD: usize = 64;
+
+/// Bytes appended by one call of [`Sender::produce`], about.
+const AT_ONCE: usize = 256 << 10;
 
 /// Sends a table and its changes to one receiver.
 #[derive(Debug)]
@@ -19,14 +22,31 @@ pub struct Sender {
     life: u64,
     /// The last number given.
     last: u64,
-    /// Changes not acknowledged, by number.
-    window: BTreeMap<u64, Change>,
-    /// The number of the change of each key in the window.
-    numbers: HashMap<Vec<u8>, u64>,
+    /// Changes not acknowledged.
+    window: VecDeque<Chunk>,
     bytes: usize,
     /// Changes up to this one may be missing from the window.
     forgotten: u64,
     talk: Option<Talk>,
+}
+
+/// Changes that are sent together.
+#[derive(Debug)]
+struct Chunk {
+    /// The number of the first one.
+    first: u64,
+    batch: Batch,
+    began: Instant,
+}
+
+impl Chunk {
+    fn last(&self) -> u64 {
+        self.first + self.batch.count() - 1
+    }
+
+    fn cost(&self) -> usize {
+        OVERHEAD + self.batch.size()
+    }
 }
 
 /// One conversation.
@@ -39,8 +59,6 @@ struct Talk {
     /// When something was last sent and heard.
     spoke: Instant,
     heard: Instant,
-    /// Since when a change waits for its frame.
-    waiting: Option<Instant>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -49,7 +67,7 @@ enum Phase {
     Hello,
     /// It needs a snapshot.
     Begin,
-    /// A snapshot is on its way; the last key that was sent.
+    /// A snapshot is on its way; where it goes on.
     Snapshot(Option<Vec<u8>>),
     Changes,
 }
@@ -61,8 +79,7 @@ impl Sender {
             limits,
             life: life.max(1),
             last: 0,
-            window: BTreeMap::new(),
-            numbers: HashMap::new(),
+            window: VecDeque::new(),
             bytes: 0,
             forgotten: 0,
             talk: None,
@@ -93,7 +110,6 @@ impl Sender {
             sent: 0,
             spoke: now,
             heard: now,
-            waiting: None,
         });
     }
 
@@ -105,39 +121,32 @@ impl Sender {
     /// An entry is new or has another value, or (without one) is no more.
     pub fn changed(&mut self, key: &[u8], value: Option<&[u8]>, now: Instant) {
         self.last += 1;
-        if let Some(number) = self.numbers.remove(key) {
-            self.forget(number);
-        }
-        let change = Change {
-            number: self.last,
-            key: key.to_vec(),
-            value: value.map(<[u8]>::to_vec),
-        };
-        self.bytes += cost(&change);
-        self.numbers.insert(change.key.clone(), self.last);
-        self.window.insert(self.last, change);
-        if self.bytes > self.limits.window {
-            self.overflow();
-        }
-        if let Some(talk) = &mut self.talk {
-            talk.waiting.get_or_insert(now);
-        }
-    }
-
-    fn forget(&mut self, number: u64) {
-        if let Some(change) = self.window.remove(&number) {
-            self.bytes -= cost(&change);
-            if self.numbers.get(&change.key) == Some(&number) {
-                self.numbers.remove(&change.key);
+        let sent = self.talk.as_ref().map_or(0, |t| t.sent);
+        let before = match self.window.back() {
+            Some(chunk) if chunk.first > sent && chunk.batch.size() < FRAME => chunk.cost(),
+            _ => {
+                self.window.push_back(Chunk {
+                    first: self.last,
+                    batch: Batch::default(),
+                    began: now,
+                });
+                0
             }
+        };
+        if let Some(chunk) = self.window.back_mut() {
+            chunk.batch.push(key, value);
+            self.bytes += chunk.cost() - before;
+        }
+        if self.bytes > self.limits.window {
+            self.restart();
         }
     }
 
-    /// More changed than may wait: the window is emptied, and the table sent anew.
-    fn overflow(&mut self) {
+    /// The table is sent anew: more changed than may wait, or it is another one now.
+    pub fn restart(&mut self) {
         self.window.clear();
-        self.numbers.clear();
         self.bytes = 0;
+        self.last += 1;
         self.forgotten = self.last;
         if let Some(talk) = &mut self.talk
             && talk.phase != Phase::Hello
@@ -203,13 +212,10 @@ impl Sender {
     }
 
     fn acknowledged(&mut self, number: u64) {
-        self.forgotten = self.forgotten.max(number);
-        let later = self.window.split_off(&(number + 1));
-        for (number, change) in std::mem::replace(&mut self.window, later) {
-            self.bytes -= cost(&change);
-            if self.numbers.get(&change.key) == Some(&number) {
-                self.numbers.remove(&change.key);
-            }
+        while let Some(chunk) = self.window.front().filter(|c| c.last() <= number) {
+            self.forgotten = chunk.last();
+            self.bytes -= chunk.cost();
+            self.window.pop_front();
         }
     }
 
@@ -217,7 +223,7 @@ impl Sender {
     /// and at [`Sender::deadline`]. An error ends the conversation.
     pub fn produce(
         &mut self,
-        table: &dyn Table,
+        table: &mut dyn Table,
         now: Instant,
         out: &mut Vec<u8>,
     ) -> Result<(), Broken> {
@@ -231,41 +237,48 @@ impl Sender {
         if talk.phase == Phase::Begin {
             // The snapshot shows all changes so far; later ones follow it.
             self.window.clear();
-            self.numbers.clear();
             self.bytes = 0;
             self.forgotten = self.last;
             talk.channel.write(&Frame::Begin { number: self.last }, out);
             talk.phase = Phase::Snapshot(None);
             talk.sent = self.last;
         }
-        if let Phase::Snapshot(after) = &mut talk.phase {
-            let entries = table.walk(after.as_deref(), self.limits.batch);
-            match entries.last() {
-                Some((key, _)) => {
-                    *after = Some(key.clone());
-                    for part in parts(entries, |(k, v)| k.len() + v.len()) {
-                        talk.channel.write(&Frame::Entries(part), out);
-                    }
+        while let Phase::Snapshot(at) = &talk.phase
+            && out.len() - before < AT_ONCE
+        {
+            let mut parts = vec![Batch::default()];
+            let next = table.walk(at.as_deref(), self.limits.batch, &mut |key, value| {
+                if parts.last().is_none_or(|p| p.size() >= FRAME) {
+                    parts.push(Batch::default());
                 }
+                if let Some(part) = parts.last_mut() {
+                    part.push(key, Some(value));
+                }
+            });
+            for part in parts.into_iter().filter(|p| p.count() > 0) {
+                talk.channel.write(&Frame::Entries(part), out);
+            }
+            talk.phase = match next {
+                Some(next) => Phase::Snapshot(Some(next)),
                 None => {
                     talk.channel.write(&Frame::Complete, out);
-                    talk.phase = Phase::Changes;
+                    Phase::Changes
                 }
-            }
-        } else if talk.phase == Phase::Changes {
-            let due = talk.waiting.is_none_or(|t| now >= t + self.limits.linger);
-            let waiting = self.window.range(talk.sent.saturating_add(1)..);
-            let batch: Vec<Change> = waiting
-                .take(self.limits.batch)
-                .map(|(_, c)| c.clone())
-                .collect();
-            let full = batch.len() >= self.limits.batch;
-            if !batch.is_empty() && (due || full) {
-                talk.sent = batch.last().map_or(talk.sent, |c| c.number);
-                for part in parts(batch, cost) {
-                    talk.channel.write(&Frame::Changes(part), out);
+            };
+        }
+        if talk.phase == Phase::Changes {
+            let from = self.window.partition_point(|c| c.last() <= talk.sent);
+            for chunk in self.window.range(from..) {
+                let due = now >= chunk.began + self.limits.linger || chunk.batch.size() >= FRAME;
+                if !due || out.len() - before >= AT_ONCE {
+                    break;
                 }
-                talk.waiting = full.then_some(now);
+                talk.sent = chunk.last();
+                let changes = Frame::Changes {
+                    first: chunk.first,
+                    batch: chunk.batch.clone(),
+                };
+                talk.channel.write(&changes, out);
             }
         }
         if out.len() == before
@@ -287,9 +300,14 @@ impl Sender {
         Some(match &talk.phase {
             Phase::Begin | Phase::Snapshot(_) => talk.spoke,
             Phase::Hello => talk.heard + self.limits.patience,
-            Phase::Changes => talk
-                .waiting
-                .map_or(alive, |t| alive.min(t + self.limits.linger)),
+            Phase::Changes => {
+                let from = self.window.partition_point(|c| c.last() <= talk.sent);
+                let due = self.window.get(from).map(|c| match c.batch.size() < FRAME {
+                    true => c.began + self.limits.linger,
+                    false => c.began,
+                });
+                due.map_or(alive, |t| alive.min(t))
+            }
         })
     }
 
@@ -301,29 +319,26 @@ impl Sender {
             && self.window.is_empty()
     }
 
+    /// Whether a receiver has, or is being sent, what changes.
+    pub fn is_talking(&self) -> bool {
+        let talk = self.talk.as_ref();
+        talk.is_some_and(|t| t.phase != Phase::Hello)
+    }
+
+    /// Whether a snapshot is to be sent, or on its way.
+    pub fn is_sending_all(&self) -> bool {
+        let talk = self.talk.as_ref();
+        talk.is_some_and(|t| matches!(t.phase, Phase::Begin | Phase::Snapshot(_)))
+    }
+
     /// Bytes of changes that wait.
     pub fn backlog(&self) -> usize {
         self.bytes
     }
-}
 
-fn cost(change: &Change) -> usize {
-    OVERHEAD + change.key.len() + change.value.as_ref().map_or(0, Vec::len)
-}
-
-/// Cuts a list so that no part is longer than a frame should be.
-fn parts<T>(all: Vec<T>, size: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
-    let (mut parts, mut bytes) = (vec![Vec::new()], 0);
-    for one in all {
-        let more = size(&one);
-        if bytes + more > FRAME && bytes > 0 {
-            parts.push(Vec::new());
-            bytes = 0;
-        }
-        bytes += more;
-        if let Some(part) = parts.last_mut() {
-            part.push(one);
-        }
+    /// How long the oldest change that was not acknowledged has been waiting.
+    pub fn lag(&self, now: Instant) -> Duration {
+        let oldest = self.window.front();
+        oldest.map_or(Duration::ZERO, |c| now.saturating_duration_since(c.began))
     }
-    parts
 }

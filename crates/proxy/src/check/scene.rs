@@ -82,6 +82,7 @@ impl<'a> Scene<'a> {
             req: None,
             res: answer,
             req_body: &[],
+            res_body: &[],
             captures: [&[], &[]],
             vars: &self.vars,
             facts: &view,

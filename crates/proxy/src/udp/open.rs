@@ -78,6 +78,8 @@ pub fn open_datagrams(
         listener_id: listener.bind.id,
         worker: worker.id as u32,
         accepted: worker.wall(at),
+        descriptor: None,
+        fault: 0,
         tls: None,
         proxy_header: None,
     });
@@ -153,6 +155,7 @@ pub fn with_ctx<R>(
         req: None,
         res: None,
         req_body: payload,
+        res_body: &[],
         captures: [&[], &[]],
         vars: &opened.vars,
         facts: &view,

@@ -11,6 +11,7 @@ pub enum RuleSet {
     TcpRequestSession,
     TcpRequestContent,
     TcpResponseContent,
+    SmtpRequest,
 }
 
 impl RuleSet {
@@ -24,6 +25,7 @@ impl RuleSet {
             RuleSet::TcpRequestSession => "tcp-request session",
             RuleSet::TcpRequestContent => "tcp-request content",
             RuleSet::TcpResponseContent => "tcp-response content",
+            RuleSet::SmtpRequest => "smtp-request",
         }
     }
 

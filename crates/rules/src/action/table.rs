@@ -4,12 +4,12 @@ use super::RuleSet::{self, *};
 use super::normalize::Normalizer;
 use super::resolve;
 use super::stick;
-use super::words::{bad_request, bytes, challenge, millis, redirect, reply, variable};
+use super::words::{bad_request, bytes, challenge, millis, redirect, reply, smtp_reply, variable};
 use super::{Action, ActionDef, LogLevelChange, NameMatch, Service, Silence};
 use crate::pattern;
 
 /// Every set of rules.
-const EVERYWHERE: [RuleSet; 7] = [
+const EVERYWHERE: [RuleSet; 8] = [
     HttpRequest,
     HttpResponse,
     HttpAfterResponse,
@@ -17,14 +17,16 @@ const EVERYWHERE: [RuleSet; 7] = [
     TcpRequestSession,
     TcpRequestContent,
     TcpResponseContent,
+    SmtpRequest,
 ];
 /// Those that may begin to track an entry.
-const TRACKING: [RuleSet; 5] = [
+const TRACKING: [RuleSet; 6] = [
     HttpRequest,
     HttpResponse,
     TcpRequestConnection,
     TcpRequestSession,
     TcpRequestContent,
+    SmtpRequest,
 ];
 /// Those that see a message of HTTP.
 const HTTP: [RuleSet; 3] = [HttpRequest, HttpResponse, HttpAfterResponse];
@@ -53,11 +55,19 @@ pub static ACTIONS: &[ActionDef] = &[
             TcpRequestConnection,
             TcpRequestSession,
             TcpRequestContent,
-            TcpResponseContent
+            TcpResponseContent,
+            SmtpRequest
         ],
         "",
         "no further rules",
         |_, _| Ok(Action::Allow)
+    ),
+    action!(
+        "close",
+        [TcpResponseContent],
+        "",
+        "let pass what the server said and close its connection",
+        |_, _| Ok(Action::CloseServer)
     ),
     action!("allow", HTTP, "", "no further rules", |_, _| Ok(
         Action::Allow
@@ -69,22 +79,22 @@ pub static ACTIONS: &[ActionDef] = &[
             TcpRequestSession,
             TcpRequestContent,
             TcpResponseContent,
+            SmtpRequest,
             HttpRequest
         ],
         "",
-        "close without an answer",
+        "close without an answer; in mode smtp with 421",
         |_, _| Ok(Action::Reject)
     ),
     action!(
         "deny",
-        [HttpRequest, HttpResponse],
+        [HttpRequest, HttpResponse, SmtpRequest],
         "[deny_status N | status N] [content-type T] [string S | lf-string F | file P | lf-file P | errorfile P | errorfiles N | default-errorfiles] [hdr NAME FMT]*",
-        "answer with an error",
-        |w, set| Ok(Action::Deny(Box::new(reply(
-            w,
-            if set.on_response() { 502 } else { 403 },
-            true
-        )?)))
+        "answer with an error; to a command of SMTP: [status N] [string S | lf-string F]",
+        |w, set| Ok(Action::Deny(Box::new(match set {
+            SmtpRequest => smtp_reply(w)?,
+            set => reply(w, if set.on_response() { 502 } else { 403 }, true)?,
+        })))
     ),
     action!(
         "tarpit",
@@ -384,7 +394,8 @@ pub static ACTIONS: &[ActionDef] = &[
             HttpResponse,
             HttpAfterResponse,
             TcpRequestContent,
-            TcpResponseContent
+            TcpResponseContent,
+            SmtpRequest
         ],
         "LEVEL|silent",
         "change the severity of the log line",
@@ -448,14 +459,14 @@ pub static ACTIONS: &[ActionDef] = &[
     ),
     action!(
         "set-priority-class",
-        [HttpRequest, TcpRequestContent],
+        [HttpRequest, TcpRequestContent, SmtpRequest],
         "EXPR",
         "the class of this request in a queue, -2047 (first) to 2047",
         |w, _| Ok(Action::SetPriorityClass(w.rest_expr()?))
     ),
     action!(
         "set-priority-offset",
-        [HttpRequest, TcpRequestContent],
+        [HttpRequest, TcpRequestContent, SmtpRequest],
         "EXPR",
         "by how many milliseconds this request counts as later in a queue",
         |w, _| Ok(Action::SetPriorityOffset(w.rest_expr()?))

@@ -31,6 +31,8 @@ pub enum Verdict<'r> {
     Redirect(&'r Redirect),
     /// Close without a word.
     Reject,
+    /// Close the connection to the server; what it said may pass.
+    CloseServer,
     /// Have this service answer.
     Service(Service),
     /// Go on at the rule of this index after a time.

@@ -225,6 +225,40 @@ pub fn redirect(w: &mut Words<'_>) -> Result<Redirect, ParseError> {
     }
 }
 
+/// Reads the words of `deny` for a command of SMTP: a code that refuses, and its text.
+pub fn smtp_reply(w: &mut Words<'_>) -> Result<Reply, ParseError> {
+    let mut made = Reply {
+        status: 550,
+        body: Body::default(),
+        content_type: None,
+        headers: Vec::new(),
+    };
+    while let Some(word) = w.next() {
+        match word {
+            "status" => {
+                let text = w.expect("a status code")?;
+                made.status = match text.parse() {
+                    Ok(status @ 400..=599) => status,
+                    _ => {
+                        return w.fail(format!(
+                            "'{text}' refuses nothing: use a code from 400 (try again) to 599 (never)"
+                        ));
+                    }
+                };
+            }
+            "string" => made.body = Body::Fixed(w.expect("a string")?.as_bytes().into()),
+            "lf-string" => made.body = Body::Format(w.format("a format")?),
+            other => {
+                return w.fail(format!(
+                    "unknown word '{other}' for '{}': use status, string or lf-string, and 'if' before a condition",
+                    w.name
+                ));
+            }
+        }
+    }
+    Ok(made)
+}
+
 /// The words of `deny`, `tarpit` and `return`.
 pub fn reply(w: &mut Words<'_>, status: u16, error: bool) -> Result<Reply, ParseError> {
     let mut made = Reply {

@@ -1,9 +1,11 @@
 //! The client's connection (manual section 7.3.3).
 
 use super::{FetchDef, fetch, int, truth};
-use crate::args::{ArgKind::*, ArgList, NONE, args};
-use crate::{Ctx, Sample};
+use crate::args::{Arg, ArgKind::*, ArgList, ArgSpec, NONE, args};
+use crate::{Ctx, Sample, TcpInfo, faults};
 use std::net::SocketAddr;
+
+const UNIT: ArgSpec = args(&[Word(&["ms", "us"])], 0);
 
 pub static TABLE: &[FetchDef] = &[
     fetch! { ["dst"], NONE, Addr, Connection, "the address the client connected to",
@@ -35,6 +37,36 @@ pub static TABLE: &[FetchDef] = &[
     },
     fetch! { ["fc_src_port"], NONE, Int, Connection, "the client's port, whatever rules say",
         "fc_src_port" => "40000", |_, cx| cx.session.src.and_then(|a| int(a.port()))
+    },
+    fetch! { ["fc_err"], NONE, Int, Connection, "why the connection never became a session, by HAProxy's number; 0 if it did",
+        "fc_err" => "0", |_, cx| int(cx.session.fault)
+    },
+    fetch! { ["fc_err_str"], NONE, Str, Connection, "the same in words",
+        "fc_err_str" => "Success", |_, cx| Some(Sample::str(faults::words(cx.session.fault).as_bytes()))
+    },
+    fetch! { ["fc_fackets"], NONE, Int, Connection, "the kernel's count of forward acknowledgements of the client's connection",
+        "fc_fackets" => "", |_, cx| int(tcp(cx)?.fackets)
+    },
+    fetch! { ["fc_lost"], NONE, Int, Connection, "segments to the client that the kernel holds for lost",
+        "fc_lost" => "", |_, cx| int(tcp(cx)?.lost)
+    },
+    fetch! { ["fc_reordering"], NONE, Int, Connection, "the kernel's measure of reordering on the client's connection",
+        "fc_reordering" => "", |_, cx| int(tcp(cx)?.reordering)
+    },
+    fetch! { ["fc_retrans"], NONE, Int, Connection, "segments to the client that are sent again and not acknowledged",
+        "fc_retrans" => "", |_, cx| int(tcp(cx)?.retrans)
+    },
+    fetch! { ["fc_rtt"], UNIT, Int, Connection, "round-trip time to the client, in ms or us",
+        "fc_rtt" => "", |a, cx| int(time(a, tcp(cx)?.rtt_us))
+    },
+    fetch! { ["fc_rttvar"], UNIT, Int, Connection, "the variance of the round-trip time to the client, in ms or us",
+        "fc_rttvar(us)" => "", |a, cx| int(time(a, tcp(cx)?.rttvar_us))
+    },
+    fetch! { ["fc_sacked"], NONE, Int, Connection, "segments to the client that are acknowledged out of order",
+        "fc_sacked" => "", |_, cx| int(tcp(cx)?.sacked)
+    },
+    fetch! { ["fc_unacked"], NONE, Int, Connection, "segments to the client that are not acknowledged",
+        "fc_unacked" => "", |_, cx| int(tcp(cx)?.unacked)
     },
     fetch! { ["fc_http_major"], NONE, Int, Connection, "the client's version of HTTP: 1 or 2",
         "fc_http_major" => "1", |_, cx| {
@@ -80,6 +112,19 @@ pub static TABLE: &[FetchDef] = &[
         "src_port" => "40000", |_, cx| cx.src().and_then(|a| int(a.port()))
     },
 ];
+
+/// What the kernel knows of the client's connection.
+fn tcp(cx: &Ctx<'_>) -> Option<TcpInfo> {
+    cx.facts.tcp_info(cx.session.descriptor?)
+}
+
+/// Microseconds in the unit that is asked for.
+fn time(args: &[Arg], us: u32) -> u32 {
+    match args.text(0) {
+        Some(b"us") => us,
+        _ => us / 1000,
+    }
+}
 
 /// The first extension of a type.
 fn extension<'s>(cx: &'s Ctx<'_>, kind: u8) -> Option<Sample<'s>> {

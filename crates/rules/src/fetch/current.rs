@@ -4,20 +4,21 @@ use super::{FetchDef, backend, fetch, int};
 use crate::args::NONE;
 use crate::ctx::Timeout;
 use crate::{Ctx, Sample};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 pub static TABLE: &[FetchDef] = &[
     fetch! { ["bc_dst"], NONE, Addr, Internal, "the server's address on the connection to it",
-        "bc_dst" => "", |_, cx| cx.stream.overrides.back.get().1.map(|a| Sample::ip(a.ip().to_canonical()))
+        "bc_dst" => "", |_, cx| back(cx).map(|a| Sample::ip(a.1.ip().to_canonical()))
     },
     fetch! { ["bc_dst_port"], NONE, Int, Internal, "the server's port on the connection to it",
-        "bc_dst_port" => "", |_, cx| cx.stream.overrides.back.get().1.and_then(|a| int(a.port()))
+        "bc_dst_port" => "", |_, cx| back(cx).and_then(|a| int(a.1.port()))
     },
     fetch! { ["bc_src"], NONE, Addr, Internal, "our address on the connection to the server",
-        "bc_src" => "", |_, cx| cx.stream.overrides.back.get().0.map(|a| Sample::ip(a.ip().to_canonical()))
+        "bc_src" => "", |_, cx| back(cx).map(|a| Sample::ip(a.0.ip().to_canonical()))
     },
     fetch! { ["bc_src_port"], NONE, Int, Internal, "our port on the connection to the server",
-        "bc_src_port" => "", |_, cx| cx.stream.overrides.back.get().0.and_then(|a| int(a.port()))
+        "bc_src_port" => "", |_, cx| back(cx).and_then(|a| int(a.0.port()))
     },
     fetch! { ["be_max_retries"], NONE, Int, Internal, "the backend's `retries`",
         "be_max_retries" => "7", |_, cx| cx.facts.retries(backend(&[], cx)?).and_then(int)
@@ -69,6 +70,11 @@ fn now<'s>(changed: Option<Duration>, set: Option<i64>) -> Option<Sample<'s>> {
 
 fn of<'s>(cx: &Ctx<'_>, changed: Option<Duration>, which: Timeout) -> Option<Sample<'s>> {
     now(changed, cx.facts.timeout(backend(&[], cx)?, which))
+}
+
+/// Our address and the server's on the connection to it.
+fn back(cx: &Ctx<'_>) -> Option<(SocketAddr, SocketAddr)> {
+    cx.stream.overrides.back(cx.facts)
 }
 
 /// File and number of a rule's line.

@@ -16,6 +16,8 @@ pub(super) struct Layout {
     pub key_len: usize,
     /// Each kind of data with its place.
     pub cells: Box<[(Stored, usize)]>,
+    /// Where an entry keeps what the journal of changes knows it by, if the table is shared.
+    pub stamp: Option<usize>,
     /// Bytes of an entry.
     pub stride: usize,
 }
@@ -29,10 +31,13 @@ impl Layout {
             (*stored, here)
         };
         let cells = table.stores.iter().map(place).collect();
+        let stamp = table.peers.as_ref().map(|_| at);
+        at += stamp.map_or(0, |_| 8);
         Layout {
             key: table.key,
             key_len: table.key_len,
             cells,
+            stamp,
             stride: at,
         }
     }
@@ -90,12 +95,14 @@ pub(super) fn put(entry: &mut [u8], at: usize, n: u32) {
     }
 }
 
-fn large(entry: &[u8], at: usize) -> u64 {
+/// The large number at a place.
+pub(super) fn large(entry: &[u8], at: usize) -> u64 {
     let bytes = entry.get(at..at + 8).and_then(|b| b.try_into().ok());
     u64::from_ne_bytes(bytes.unwrap_or_default())
 }
 
-fn put_large(entry: &mut [u8], at: usize, n: u64) {
+/// Writes a large number.
+pub(super) fn put_large(entry: &mut [u8], at: usize, n: u64) {
     if let Some(place) = entry.get_mut(at..at + 8) {
         place.copy_from_slice(&n.to_ne_bytes());
     }
@@ -122,6 +129,21 @@ pub(super) fn set(entry: &mut [u8], (stored, at): (Stored, usize), n: u64, now: 
             put(entry, at + 8, 0);
         }
     }
+}
+
+/// The events of a period as they are kept: milliseconds since it began, events in it and in the one
+/// before.
+pub(super) fn events(entry: &[u8], at: usize, now: u32) -> [u32; 3] {
+    let elapsed = now.wrapping_sub(number(entry, at));
+    [elapsed, number(entry, at + 4), number(entry, at + 8)]
+}
+
+/// Sets them.
+pub(super) fn set_events(entry: &mut [u8], at: usize, events: [u32; 3], now: u32) {
+    let [elapsed, current, before] = events;
+    put(entry, at, now.wrapping_sub(elapsed));
+    put(entry, at + 4, current);
+    put(entry, at + 8, before);
 }
 
 /// Adds to a value; what it is then.

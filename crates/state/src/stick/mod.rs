@@ -7,17 +7,20 @@
 //! as milliseconds of the process's clock, of which the lower 32 bits are kept.
 
 mod dump;
+mod journal;
 mod layout;
 mod shard;
 mod tracked;
 mod view;
 
 pub use dump::{Filter, Operator, Shown};
+pub use journal::{Changes, Whose};
 pub use tracked::{Held, Tracked};
 
+use journal::{Journal, Stamp};
 use layout::Layout;
 use model::{ServerKey, StickTable, Stored};
-use rules::stick::{Counter, Data, KeyType};
+use rules::stick::{Counter, Data, DataKind, KeyType};
 use shard::{NONE, Shard, trimmed};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
@@ -51,6 +54,12 @@ pub struct Table {
     clock: AtomicU32,
     /// Names or addresses of servers; entries hold their places, from 1 on.
     servers: Mutex<Vec<Arc<str>>>,
+    /// What peers are to be told of; `None` where the table is not shared.
+    journal: Option<Journal>,
+    /// Its name among peers.
+    pub shared_name: Arc<str>,
+    /// The section of peers with whom it is shared.
+    pub peers: Option<Arc<str>>,
 }
 
 /// A part, on cache lines of its own.
@@ -88,6 +97,7 @@ pub struct Entry<'e> {
     table: &'e Table,
     bytes: &'e mut [u8],
     now: u32,
+    changed: bool,
 }
 
 impl Entry<'_> {
@@ -103,17 +113,20 @@ impl Entry<'_> {
             return false;
         };
         layout::set(self.bytes, cell, value, self.now);
+        self.changed = true;
         true
     }
 
     /// Adds to all of these that are stored; what the first of them is then.
     pub fn add(&mut self, what: &[Data], n: u64) -> Option<u64> {
+        self.changed = true;
         let cells = what.iter().map(|d| self.table.layout.value(*d, 0));
         add_all(self.bytes, cells, n, self.now)
     }
 
     /// Adds to a counter and its rate; the new value, 0 where neither is stored.
     pub fn count(&mut self, counter: Counter, n: u32) -> u64 {
+        self.changed = true;
         let cells = self.table.layout.counter(counter);
         add_all(self.bytes, cells.into_iter(), n.into(), self.now).unwrap_or(0)
     }
@@ -124,6 +137,7 @@ impl Entry<'_> {
         let cell = cell?;
         let before = layout::get(self.bytes, cell, self.now);
         layout::set(self.bytes, cell, 0, self.now);
+        self.changed = true;
         Some(before)
     }
 
@@ -131,6 +145,7 @@ impl Entry<'_> {
     pub fn tag(&mut self, tag: Counter, value: u32) -> Option<u64> {
         let cell = self.table.layout.tag(tag)?;
         layout::set(self.bytes, cell, value.into(), self.now);
+        self.changed = true;
         Some(value.into())
     }
 
@@ -144,6 +159,11 @@ impl Entry<'_> {
     /// Remembers a server: its number, its name or address.
     pub fn set_server(&mut self, id: u32, key: &str) {
         self.set(Data::ServerId, 0, id.into());
+        self.set_server_key(key);
+    }
+
+    /// Remembers a server by its name or address alone.
+    pub fn set_server_key(&mut self, key: &str) {
         if self.table.layout.value(Data::ServerKey, 0).is_some() {
             let place = {
                 let mut servers = self.table.servers();
@@ -154,6 +174,24 @@ impl Entry<'_> {
                 })
             };
             self.set(Data::ServerKey, 0, place as u64 + 1);
+        }
+    }
+
+    /// The events that a rate is worked out from: milliseconds since the period began, events in it
+    /// and in the one before.
+    pub fn events(&self, rate: Data, index: u32) -> Option<[u32; 3]> {
+        let (_, at) = self.table.layout.value(rate, index)?;
+        (rate.kind() == DataKind::Rate).then(|| layout::events(self.bytes, at, self.now))
+    }
+
+    /// Sets them, where the period is this one; whether it is.
+    pub fn set_events(&mut self, rate: Data, index: u32, period: u32, events: [u32; 3]) -> bool {
+        match self.table.layout.value(rate, index) {
+            Some((stored, at)) if stored.period == period && period > 0 => {
+                layout::set_events(self.bytes, at, events, self.now);
+                true
+            }
+            _ => false,
         }
     }
 }
@@ -195,16 +233,21 @@ impl Table {
             nopurge: AtomicBool::new(settings.nopurge),
             clock: AtomicU32::new(0),
             servers: Mutex::default(),
+            journal: settings.peers.as_ref().map(|_| Journal::default()),
+            shared_name: settings.shared_name().into(),
+            peers: settings.peers.clone(),
         }
     }
 
-    /// Whether it can serve as the table of these settings, too: its keys and data are the same.
+    /// Whether it can serve as the table of these settings, too: its keys and data are the same, and
+    /// who shares them.
     pub fn fits(&self, settings: &StickTable) -> bool {
         let stored = self.layout.cells.iter().map(|(s, _)| s);
         self.name == settings.name
             && self.layout.key == settings.key
             && self.layout.key_len == settings.key_len
             && self.server_key == settings.server_key
+            && self.peers == settings.peers
             && stored.eq(settings.stores.iter())
     }
 
@@ -359,6 +402,9 @@ impl Table {
 
     fn remove(&self, shard: &mut Shard, at: u32) {
         let hash = self.hash(trimmed(&self.layout, shard.key(&self.layout, at)));
+        if let (Some(journal), Some(place)) = (&self.journal, self.layout.stamp) {
+            journal.forget(Stamp(layout::large(shard.entry(&self.layout, at), place)));
+        }
         shard.remove(&self.layout, at, hash);
         self.len.fetch_sub(1, Relaxed);
     }
@@ -368,6 +414,7 @@ impl Table {
             table: self,
             bytes: shard.entry_mut(&self.layout, at),
             now,
+            changed: false,
         }
     }
 
@@ -381,7 +428,94 @@ impl Table {
     ) -> Option<T> {
         let now = now_ms as u32;
         let (mut shard, spot) = self.locate(key, now, touch)?;
-        Some(f(&mut self.entry(&mut shard, spot.at, now)))
+        let touched = touch != Touch::No;
+        Some(self.apply(&mut shard, spot.at, now, touched, f))
+    }
+
+    /// Does something with an entry, and notes where that changed it.
+    fn apply<T>(
+        &self,
+        shard: &mut Shard,
+        at: u32,
+        now: u32,
+        touched: bool,
+        f: impl FnOnce(&mut Entry<'_>) -> T,
+    ) -> T {
+        let mut entry = self.entry(shard, at, now);
+        let result = f(&mut entry);
+        if entry.changed || touched {
+            self.note(shard, at, Whose::Ours);
+        }
+        result
+    }
+
+    /// Notes that an entry changed, where peers are to hear of it.
+    fn note(&self, shard: &mut Shard, at: u32, whose: Whose) {
+        let (Some(journal), Some(place)) = (&self.journal, self.layout.stamp) else {
+            return;
+        };
+        let before = Stamp(layout::large(shard.entry(&self.layout, at), place));
+        let key = trimmed(&self.layout, shard.key(&self.layout, at));
+        let stamp = journal.note(key, before, whose);
+        layout::put_large(shard.entry_mut(&self.layout, at), place, stamp.0);
+    }
+
+    /// Takes what a peer says of an entry: it is made where it is not there, and lives for so many
+    /// milliseconds, or (`None`) as long as entries do. `false` where there is no room.
+    pub fn learn(
+        &self,
+        key: &[u8],
+        left: Option<u32>,
+        now_ms: u64,
+        f: impl FnOnce(&mut Entry<'_>),
+    ) -> bool {
+        let now = now_ms as u32;
+        let Some((mut shard, spot)) = self.locate(key, now, Touch::Create) else {
+            return false;
+        };
+        let expire = self.expire.load(Relaxed);
+        if let Some(left) = left.filter(|left| expire > 0 && *left < expire) {
+            shard.set_end(&self.layout, spot.at, now.wrapping_add(left), now);
+        }
+        f(&mut self.entry(&mut shard, spot.at, now));
+        self.note(&mut shard, spot.at, Whose::Theirs);
+        true
+    }
+
+    /// Some changes after a number, to be told to a peer: those of this process, or all. None where
+    /// the table is not shared.
+    pub fn changes(&self, after: u64, most: usize, all: bool) -> Changes {
+        let journal = self.journal.as_ref();
+        journal.map_or_else(Changes::default, |j| j.take(after, most, all))
+    }
+
+    /// The number of the last change.
+    pub fn last_change(&self) -> u64 {
+        self.journal.as_ref().map_or(0, Journal::last)
+    }
+
+    /// Has somebody woken at the next change after a number; `false` where it was already.
+    pub fn wait_for_change(&self, after: u64, waker: &std::task::Waker) -> bool {
+        let journal = self.journal.as_ref();
+        journal.is_none_or(|j| j.wait(after, waker))
+    }
+
+    /// Reads an entry, with the milliseconds until it expires, as a peer is to hear of it.
+    pub fn tell<T>(
+        &self,
+        key: &[u8],
+        now_ms: u64,
+        f: impl FnOnce(&Entry<'_>, u32) -> T,
+    ) -> Option<T> {
+        let now = now_ms as u32;
+        let (mut shard, spot) = self.locate(key, now, Touch::No)?;
+        let left = self.left(&shard, spot.at, now);
+        Some(f(&self.entry(&mut shard, spot.at, now), left))
+    }
+
+    /// Milliseconds that entries live; 0 is for ever.
+    pub fn expire_ms(&self) -> u32 {
+        self.expire.load(Relaxed)
     }
 
     /// Milliseconds until the entry of a key expires, and how many hold it.

@@ -19,6 +19,9 @@ const USES: usize = 16;
 /// nearest cache.
 const CHUNK: u32 = 64;
 
+/// Entries that are looked at to find the place of one that is to live less long than others.
+const LOOKS: u32 = 128;
+
 /// The chunk of an entry, and its place there.
 fn chunk_of(at: u32) -> (usize, usize) {
     match (at / CHUNK).checked_ilog2() {
@@ -215,15 +218,7 @@ impl Shard {
     /// Makes an entry the newest of the list.
     fn append(&mut self, l: &Layout, at: u32) {
         let newest = self.newest;
-        let entry = self.entry_mut(l, at);
-        put(entry, OLDER, newest);
-        put(entry, NEWER, NONE);
-        if newest == NONE {
-            self.oldest = at;
-        } else {
-            put(self.entry_mut(l, newest), NEWER, at);
-        }
-        self.newest = at;
+        self.list_after(l, at, newest);
     }
 
     fn unlist(&mut self, l: &Layout, at: u32) {
@@ -247,6 +242,48 @@ impl Shard {
         if self.uses(l, at) == 0 {
             self.unlist(l, at);
             self.append(l, at);
+        }
+    }
+
+    /// Says when an entry expires, and puts it behind those that expire sooner. Who would have to
+    /// look at more than some of them to find its place lets it live a little longer instead.
+    pub fn set_end(&mut self, l: &Layout, at: u32, expires: u32, now: u32) {
+        put(self.entry_mut(l, at), EXPIRES, expires);
+        if self.uses(l, at) > 0 {
+            return;
+        }
+        self.unlist(l, at);
+        let left = |moment: u32| moment.wrapping_sub(now) as i32;
+        let mut before = self.newest;
+        for _ in 0..LOOKS {
+            if before == NONE || left(self.expires(l, before)) <= left(expires) {
+                break;
+            }
+            before = number(self.entry(l, before), OLDER);
+        }
+        if before != NONE && left(self.expires(l, before)) > left(expires) {
+            let end = self.expires(l, before);
+            put(self.entry_mut(l, at), EXPIRES, end);
+        }
+        self.list_after(l, at, before);
+    }
+
+    /// Lists an entry behind another, or as the oldest.
+    fn list_after(&mut self, l: &Layout, at: u32, before: u32) {
+        let after = match before {
+            NONE => self.oldest,
+            _ => number(self.entry(l, before), NEWER),
+        };
+        let entry = self.entry_mut(l, at);
+        put(entry, OLDER, before);
+        put(entry, NEWER, after);
+        match before {
+            NONE => self.oldest = at,
+            _ => put(self.entry_mut(l, before), NEWER, at),
+        }
+        match after {
+            NONE => self.newest = at,
+            _ => put(self.entry_mut(l, after), OLDER, at),
         }
     }
 

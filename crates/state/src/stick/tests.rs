@@ -12,6 +12,7 @@ fn table(key: KeyType, size: u32, expire_ms: u64, stores: &[Data]) -> Arc<Table>
         nopurge: false,
         server_key: ServerKey::Name,
         stores: Vec::new(),
+        peers: None,
     };
     for data in stores {
         settings.store(Stored {

@@ -1,6 +1,6 @@
 //! Entries that sessions and requests hold, and what happens to all of them at once.
 
-use super::{Entry, Spot, Table, Touch};
+use super::{Entry, Spot, Table, Touch, Whose};
 use rules::stick::{Data, Lasts};
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ impl Held {
     pub fn new(table: &Arc<Table>, key: &[u8], now_ms: u64) -> Option<Held> {
         let (mut shard, spot) = table.locate(key, now_ms as u32, Touch::Create)?;
         shard.hold(&table.layout, spot.at);
+        table.note(&mut shard, spot.at, Whose::Ours);
         Some(Held {
             table: Arc::clone(table),
             spot,
@@ -36,7 +37,7 @@ impl Held {
     pub fn with<T>(&self, now_ms: u64, f: impl FnOnce(&mut Entry<'_>) -> T) -> Option<T> {
         let now = now_ms as u32;
         let mut shard = self.table.lock(self.spot.part)?;
-        Some(f(&mut self.table.entry(&mut shard, self.spot.at, now)))
+        Some(self.table.apply(&mut shard, self.spot.at, now, false, f))
     }
 
     /// The key, with zeros up to the length of keys.
@@ -82,6 +83,7 @@ impl Drop for Held {
             }
         }
         shard.release(&self.table.layout, self.spot.at, expires);
+        self.table.note(&mut shard, self.spot.at, Whose::Ours);
     }
 }
 

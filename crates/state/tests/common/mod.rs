@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 /// A server `sID`.
 pub fn server(id: u32, maxconn: u32) -> Server {
     Server {
+        xclient: false,
         name: format!("s{id}").into(),
         id,
         address: Address::from_socket(SocketAddr::from(([127, 0, 0, 1], 1000))),
@@ -81,6 +82,7 @@ pub fn process_with(side: model::Backend) -> Arc<Process> {
         tcp_response_content: Vec::new(),
         independent_streams: false,
         inspect_delay: None,
+        response_inspect_delay: None,
         frontend: None,
         backend: Some(Box::new(side)),
     };

@@ -1,0 +1,53 @@
+//! Sessions in the loop: which addresses are kept alike, and whether this machine has what it needs
+//! to take over from one that is alive.
+
+use super::Running;
+use crate::machine::State;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// How long sessions that do not come keep a better router from taking over.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Running {
+    /// Tells who copies sessions which addresses are served here.
+    pub(super) fn publish(&mut self, now: Instant) {
+        let mut roles: BTreeMap<IpAddr, bool> = BTreeMap::new();
+        for (instance, member) in self.instances.iter().zip(&self.router.members) {
+            if instance.vrrp.sync.is_some() {
+                let active = member.machine.state() == State::Active;
+                let addresses = instance.vrrp.addresses.iter();
+                roles.extend(addresses.map(|a| (a.ip, active)));
+            }
+        }
+        if roles != self.roles {
+            self.replication.set_roles(&roles, now);
+            self.roles = roles;
+        }
+    }
+
+    /// Lets those take over from one that is alive that have its sessions; the others wait, for a
+    /// while.
+    pub(super) fn follow_copies(&mut self, now: Instant) {
+        for (instance, member) in self.instances.iter_mut().zip(&mut self.router.members) {
+            let vrrp = &instance.vrrp;
+            let in_step =
+                vrrp.sync.is_none() || vrrp.peers.iter().any(|p| self.replication.is_in_step(*p));
+            if in_step || member.machine.state() == State::Active {
+                instance.unready = None;
+                member.machine.set_ready(true, now);
+                continue;
+            }
+            let late = now >= *instance.unready.get_or_insert(now) + PATIENCE;
+            member.machine.set_ready(late, now);
+        }
+    }
+
+    /// When somebody has waited for long enough.
+    pub(super) fn copies_due(&self, now: Instant) -> Option<Instant> {
+        let waiting = self.instances.iter().filter_map(|i| i.unready);
+        let ends = waiting.map(|since| since + PATIENCE);
+        ends.filter(|end| *end > now).min()
+    }
+}

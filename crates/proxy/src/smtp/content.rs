@@ -1,0 +1,176 @@
+//! The content of a message: to its server as it comes, up to the one end that it has.
+
+use super::server::Broken;
+use super::talk::Read;
+use super::{Conversation, Over, Stage};
+use crate::termination::{Cause, Phase, Termination};
+use wire::smtp::{Content, Ending};
+
+/// What becomes of the content that still comes.
+enum Fate {
+    /// The server gets it.
+    Passed,
+    /// Nobody gets it: its client hears this at its end.
+    Dropped(String),
+}
+
+impl Conversation<'_> {
+    /// `DATA`, the content, and what the server says to it.
+    pub(super) async fn data(&mut self) -> Result<(), Over> {
+        match &self.stage {
+            Stage::Idle => {
+                self.refuse("503 5.5.1 say MAIL first");
+                return Ok(());
+            }
+            Stage::Sender => {
+                self.refuse("503 5.5.1 say RCPT first");
+                return Ok(());
+            }
+            Stage::Failed(reply)
+                if self.passage.info.smtp.as_ref().is_some_and(|s| s.rcpts > 0) =>
+            {
+                let reply = reply.clone();
+                self.out.extend_from_slice(&reply);
+                return Ok(());
+            }
+            Stage::Failed(_) => {
+                self.refuse("554 5.5.1 no valid recipients");
+                return Ok(());
+            }
+            Stage::Open => {}
+        }
+        if self.facts().rcpts == 0 {
+            self.refuse("554 5.5.1 no valid recipients");
+            return Ok(());
+        }
+        let Some(reply) = self.ask(b"DATA").await? else {
+            return Ok(());
+        };
+        self.pass_on(&reply);
+        if reply.code != 354 {
+            self.end_message(self.trouble);
+            return Ok(());
+        }
+        self.flush().await?;
+        match self.content().await? {
+            Fate::Dropped(reply) => self.say(&reply),
+            Fate::Passed => {
+                if let Some(reply) = self.verdict().await? {
+                    self.pass_on(&reply);
+                    // What recipients were refused for is told by their own replies.
+                    self.trouble = Termination::default();
+                }
+            }
+        }
+        self.end_message(self.trouble);
+        Ok(())
+    }
+
+    /// Moves the content up to its end.
+    async fn content(&mut self) -> Result<Fate, Over> {
+        let mut content = Content::new(self.settings().normalize);
+        let mut fate = Fate::Passed;
+        let mut length = 0;
+        let mut fresh = self.worker.buffer();
+        let mut bytes = std::mem::take(&mut self.client.carry);
+        let mut ending = content.feed(&bytes, &mut fresh);
+        let mut came = bytes.len();
+        loop {
+            let taken = match ending {
+                Ending::At(taken) => taken,
+                _ => came,
+            };
+            self.received += taken as u64;
+            length += taken as u64;
+            if ending == Ending::Bare {
+                return Err(self.smuggled().await);
+            }
+            if matches!(fate, Fate::Passed)
+                && let Some(most) = self.settings().size.filter(|most| length > *most)
+            {
+                self.status = Some(552);
+                self.trouble = Termination::new(Cause::Proxy, Phase::Data);
+                self.server = None;
+                fate = Fate::Dropped(format!(
+                    "552 5.3.4 the message is too long: {most} bytes are taken"
+                ));
+            }
+            if matches!(fate, Fate::Passed)
+                && let Err(broken) = self.forward(&fresh).await
+            {
+                fate = self.dropped(broken)?;
+            }
+            fresh.clear();
+            if matches!(ending, Ending::At(_)) {
+                break;
+            }
+            bytes.clear();
+            let patience = self.patience();
+            self.client
+                .timer
+                .arm(patience.map(|t| self.worker.now() + t));
+            let read = self
+                .read(|carry, piece| {
+                    ending = content.feed(piece, &mut fresh);
+                    came = piece.len();
+                    if let Ending::At(taken) = ending {
+                        // What follows the message is the next command.
+                        carry.extend_from_slice(piece.get(taken..).unwrap_or_default());
+                    }
+                })
+                .await;
+            let cause = match read {
+                Read::Bytes => continue,
+                Read::Closed => Cause::ClientAbort,
+                Read::TimedOut => Cause::ClientTimeout,
+            };
+            self.server = None;
+            return Err(Over(Termination::new(cause, Phase::Data)));
+        }
+        if let Ending::At(taken) = ending
+            && !bytes.is_empty()
+        {
+            bytes.drain(..taken.min(bytes.len()));
+            self.client.carry = bytes;
+        }
+        self.worker.recycle(fresh);
+        Ok(fate)
+    }
+
+    async fn forward(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+        match &mut self.server {
+            Some(server) => server.send(self.worker, self.client, bytes).await,
+            None => Err(Broken::Lost),
+        }
+    }
+
+    /// What the server says to the whole message.
+    async fn verdict(&mut self) -> Result<Option<wire::smtp::Reply>, Over> {
+        let heard = match &mut self.server {
+            Some(server) => server.listen(self.worker, self.client).await,
+            None => Err(Broken::Lost),
+        };
+        match heard {
+            Ok(reply) => Ok(Some(reply)),
+            Err(broken) => self.lose(broken).map(|()| None),
+        }
+    }
+
+    /// The server is lost while the client still sends; it hears so at the end.
+    fn dropped(&mut self, broken: Broken) -> Result<Fate, Over> {
+        let said = self.out.len();
+        self.lose(broken)?;
+        let reply = self.out.split_off(said);
+        let reply = String::from_utf8_lossy(&reply).trim_end().to_string();
+        Ok(Fate::Dropped(reply))
+    }
+
+    /// A line ends in a way that servers read differently: nothing that follows can be trusted.
+    async fn smuggled(&mut self) -> Over {
+        // The server has not seen the end of the message, and forgets it.
+        self.server = None;
+        self.status = Some(521);
+        self.give_up("521 5.5.2 lines end in <CR><LF>, which stand nowhere else")
+            .await
+    }
+}

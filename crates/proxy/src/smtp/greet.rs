@@ -1,0 +1,125 @@
+//! What is not about a message: the greeting, `EHLO`, `STARTTLS`.
+
+use super::{Conversation, Over};
+use crate::account;
+use crate::termination::{Cause, Phase, Termination};
+use crate::tls::{HandshakeError, TlsStream};
+use crate::transport::Transport;
+use rules::SmtpInfo;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use wire::smtp::Extension;
+
+impl Conversation<'_> {
+    /// The name we go by.
+    fn name(&self) -> Arc<str> {
+        match &self.settings().name {
+            Some(name) => Arc::clone(name),
+            None => self.worker.process.machine.hostname.as_str().into(),
+        }
+    }
+
+    /// The first words.
+    pub(super) fn banner(&mut self) {
+        let text = format!("220 {} {}", self.name(), self.settings().banner);
+        self.say(&text);
+    }
+
+    /// `EHLO` or `HELO`: forgets a message under way (RFC 5321 section 4.1.4).
+    pub(super) async fn hello(&mut self, name: &[u8], extended: bool) {
+        self.reset().await;
+        // A server that was told another name is of no use.
+        let renamed = self.facts().helo.as_deref().is_some_and(|old| old != name);
+        if renamed || self.facts().extended != extended {
+            self.drop_server();
+        }
+        let facts = self.facts();
+        facts.extended = extended;
+        facts.helo = Some(name.into());
+        let ours = self.name();
+        if !extended {
+            self.say(&format!("250 {ours}"));
+            return;
+        }
+        let mut lines = vec![ours.to_string(), "PIPELINING".into()];
+        for extension in Extension::ALL.into_iter().filter(|e| self.offers(*e)) {
+            lines.push(match (extension, self.settings().size) {
+                (Extension::Size, Some(most)) => format!("SIZE {most}"),
+                _ => extension.name().into(),
+            });
+        }
+        if self.acceptor().is_some() {
+            lines.push("STARTTLS".into());
+        }
+        let last = lines.len() - 1;
+        for (at, line) in lines.iter().enumerate() {
+            let sign = if at == last { ' ' } else { '-' };
+            self.say(&format!("250{sign}{line}"));
+        }
+    }
+
+    /// What makes TLS of this connection, where it may still be asked for.
+    fn acceptor(&self) -> Option<Arc<tls::Acceptor>> {
+        if self.client.info.tls.is_some() {
+            return None;
+        }
+        let id = self.client.info.listener_id;
+        let mut binds = self.frontend.side().binds.iter();
+        let options = &binds.find(|b| b.id == id)?.options;
+        options.tls.clone().filter(|_| options.starttls)
+    }
+
+    /// `STARTTLS` (RFC 3207). Whatever was said before counts no more, and what was sent behind
+    /// this command without waiting is thrown away: it came in clear text, from anybody.
+    pub(super) async fn start_tls(&mut self) -> Result<(), Over> {
+        let Some(acceptor) = self.acceptor() else {
+            self.refuse("503 5.5.1 TLS is not offered here, or spoken already");
+            return Ok(());
+        };
+        self.reset().await;
+        self.drop_server();
+        self.client.carry.clear();
+        self.say("220 2.0.0 ready for TLS");
+        self.flush().await?;
+        let begun = self
+            .client
+            .io
+            .begin_tls(|io| Ok::<_, HandshakeError>(TlsStream::accept(io, acceptor)));
+        if !matches!(begun, Ok(Ok(()))) {
+            return Err(Over(Termination::new(Cause::Resource, Phase::Request)));
+        }
+        let until = self.patience().map(|t| self.worker.now() + t);
+        let client = &mut *self.client;
+        client.timer.arm(until);
+        let mut greeting = None;
+        let made = poll_fn(|cx| {
+            let Transport::Tls(tls) = &mut client.io else {
+                return Poll::Ready(Err(HandshakeError::Failed));
+            };
+            match tls.poll_handshake(cx, &mut greeting) {
+                Poll::Pending => {
+                    let expired = client.timer.poll_expired(cx);
+                    expired.map(|()| Err(HandshakeError::TimedOut))
+                }
+                ready => ready,
+            }
+        })
+        .await;
+        if let Err(error) = made {
+            let cause = match error {
+                HandshakeError::TimedOut => Cause::ClientTimeout,
+                HandshakeError::Refused => Cause::Proxy,
+                _ => Cause::ClientAbort,
+            };
+            return Err(Over(Termination::new(cause, Phase::Request)));
+        }
+        if let Transport::Tls(tls) = &client.io {
+            let agreed = tls.agreed();
+            client.info.tls = agreed.map(|a| Arc::new(crate::tls::info(greeting, a)));
+        }
+        account::handshake_done(self.worker);
+        *self.facts() = SmtpInfo::default();
+        Ok(())
+    }
+}

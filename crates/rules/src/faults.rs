@@ -1,0 +1,37 @@
+//! Why a connection failed before it became a session: HAProxy's numbers and words (manual, the
+//! table at `fc_err_str`). Those of faults that cannot happen here are left out.
+
+/// Number and words.
+pub const NAMES: &[(u8, &str)] = &[
+    (0, "Success"),
+    (
+        11,
+        "Connection closed while waiting for PROXY protocol header",
+    ),
+    (
+        12,
+        "Connection error while waiting for PROXY protocol header",
+    ),
+    (13, "Timeout while waiting for PROXY protocol header"),
+    (14, "Truncated PROXY protocol header received"),
+    (
+        15,
+        "Received something which does not look like a PROXY protocol header",
+    ),
+    (24, "Connection closed during SSL handshake"),
+    (25, "Connection error during SSL handshake"),
+    (26, "Timeout during SSL handshake"),
+    (34, "SSL handshake failure"),
+];
+
+/// The number of these words; 6 is a general fault.
+pub fn number(words: &str) -> u8 {
+    let found = NAMES.iter().find(|(_, w)| *w == words);
+    found.map_or(6, |(n, _)| *n)
+}
+
+/// The words of a number.
+pub fn words(number: u8) -> &'static str {
+    let found = NAMES.iter().find(|(n, _)| *n == number);
+    found.map_or("General socket error", |(_, w)| w)
+}

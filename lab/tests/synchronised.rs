@@ -1,0 +1,459 @@
+//! A pair of packet balancers that share an address and their sessions: whatever becomes of the
+//! active one, long downloads go on.
+
+#[path = "packet/balancer.rs"]
+mod balancer;
+#[path = "packet/net.rs"]
+mod net;
+
+use balancer::{Balancer, mulgil};
+use lab::Folder;
+use net::{Net, possible, wait_until};
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+const VIP: &str = "203.0.113.10";
+
+fn at(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
+
+fn byte(at: usize) -> u8 {
+    (at * 31 + at / 251) as u8
+}
+
+/// A server that sends to each client for as long as it listens.
+fn stream_forever(at: SocketAddr) {
+    let listener = TcpListener::bind(at).expect("binds");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut sent = 0;
+                loop {
+                    let piece: Vec<u8> = (sent..sent + 4000).map(byte).collect();
+                    if stream.write_all(&piece).is_err() {
+                        return;
+                    }
+                    sent += piece.len();
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            });
+        }
+    });
+}
+
+/// A download that is going on.
+struct Download {
+    to: &'static str,
+    got: Arc<AtomicUsize>,
+    enough: Arc<AtomicBool>,
+    stream: TcpStream,
+    thread: JoinHandle<Result<(), String>>,
+}
+
+impl Download {
+    fn start(net: &Net, to: &'static str) -> Download {
+        let got = Arc::new(AtomicUsize::new(0));
+        let enough = Arc::new(AtomicBool::new(false));
+        let (counted, over) = (Arc::clone(&got), Arc::clone(&enough));
+        let stream = net.within("c", move || {
+            TcpStream::connect_timeout(&at(to), Duration::from_secs(5))
+        });
+        let mut stream = stream.unwrap_or_else(|e| panic!("{to}: {e}"));
+        let wait = Some(Duration::from_secs(15));
+        stream.set_read_timeout(wait).expect("a timeout");
+        let copy = stream.try_clone().expect("a descriptor");
+        let thread = std::thread::spawn(move || {
+            let mut buffer = vec![0; 16 << 10];
+            let mut at = 0;
+            while !over.load(Relaxed) {
+                let n = stream.read(&mut buffer).map_err(|e| e.to_string())?;
+                if n == 0 {
+                    return Err("it ended".into());
+                }
+                let right = buffer[..n]
+                    .iter()
+                    .enumerate()
+                    .all(|(i, b)| *b == byte(at + i));
+                if !right {
+                    return Err(format!("a wrong byte after {at}"));
+                }
+                at += n;
+                counted.store(at, Relaxed);
+            }
+            Ok(())
+        });
+        Download {
+            to,
+            got,
+            enough,
+            stream: copy,
+            thread,
+        }
+    }
+
+    /// Waits until so many more bytes have come.
+    fn goes_on(&self, about: &dyn Fn() -> String) {
+        let before = self.got.load(Relaxed);
+        let end = std::time::Instant::now() + Duration::from_secs(15);
+        while self.got.load(Relaxed) < before + 100_000 {
+            assert!(
+                std::time::Instant::now() < end && !self.thread.is_finished(),
+                "{} does not go on after {before} bytes\n{}",
+                self.to,
+                about()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn end(self) {
+        self.enough.store(true, Relaxed);
+        let result = self.thread.join().expect("no panic");
+        assert_eq!(result, Ok(()), "{}", self.to);
+    }
+}
+
+/// A client and two balancers on one switch with a server that answers past them; behind the
+/// balancers, on another switch, a server whose gateway they are; a cable between the two.
+fn network() -> Net {
+    let net = Net::new(&["c", "w", "l1", "l2", "s1", "s2"]);
+    for switch in ["front", "inner"] {
+        net.ip(
+            "w",
+            &format!("link add name {switch} type bridge mcast_snooping 0"),
+        );
+        net.ip("w", &format!("link set {switch} up"));
+    }
+    let ports = [
+        ("front", "f0", "c", "e0", "203.0.113.100/24"),
+        ("front", "f1", "l1", "e0", "203.0.113.1/24"),
+        ("front", "f2", "l2", "e0", "203.0.113.2/24"),
+        ("front", "f3", "s2", "e0", "203.0.113.31/24"),
+        ("inner", "i1", "l1", "e1", "10.0.0.21/24"),
+        ("inner", "i2", "l2", "e1", "10.0.0.22/24"),
+        ("inner", "i3", "s1", "e0", "10.0.0.11/24"),
+    ];
+    for (switch, port, host, interface, address) in ports {
+        net.cable(&format!("w:{port}"), &format!("{host}:{interface}"));
+        net.ip("w", &format!("link set {port} master {switch}"));
+        net.ip(host, &format!("addr add {address} dev {interface}"));
+        if host.starts_with('l') {
+            net.open_for_programs("w", port);
+        }
+    }
+    net.cable("l1:e2", "l2:e2");
+    for n in 1..=2 {
+        let host = format!("l{n}");
+        net.ip(&host, &format!("addr add 10.9.0.{n}/24 dev e2"));
+        net.exec(&host, "sysctl -qw net.ipv4.ip_forward=1");
+    }
+    net.ip("s1", "route add default via 10.0.0.1");
+    mulgil(&net, "s2", &format!("server-setup tunnel --vip {VIP}"));
+    net.within("s1", || {
+        stream_forever(at("10.0.0.11:8080"));
+    });
+    net.within("s2", || {
+        for port in [82, 83] {
+            stream_forever(at(&format!("{VIP}:{port}")));
+        }
+    });
+    net
+}
+
+/// Both balancers and what they share.
+struct Pair {
+    net: Net,
+    keys: Folder,
+}
+
+impl Pair {
+    fn new() -> Pair {
+        Pair {
+            net: network(),
+            keys: Folder::new(),
+        }
+    }
+
+    /// The configuration of one of them, with its own key and more lines of the section.
+    fn config(&self, n: u8, key: &str, more: &str) -> String {
+        let key = self.keys.file(&format!("key{n}"), key.as_bytes());
+        let (priority, other) = (250 - n, 3 - n);
+        let services = [
+            ("nat", 80, "nat", "10.0.0.11:8080"),
+            (
+                "source",
+                81,
+                "nat source 10.0.0.200-10.0.0.201",
+                "10.0.0.11:8080",
+            ),
+            ("direct", 82, "dsr", "203.0.113.31"),
+            ("tunnelled", 83, "tunnel ipip", "203.0.113.31"),
+        ];
+        let services = services.map(|(name, port, forward, server)| {
+            format!(
+                "listen {name}\n    mode packet\n    bind {VIP}:{port}\n    forward {forward}\n    server one {server}\n"
+            )
+        });
+        // The same servers in another order: places in tables are not the same on both.
+        let mut services = services.to_vec();
+        if n == 2 {
+            services.reverse();
+        }
+        let services = services.concat();
+        format!(
+            "defaults
+    timeout client 60s
+    timeout server 60s
+    timeout connect 2s
+listen proxied
+    mode tcp
+    bind {VIP}:90
+    server one 10.0.0.11:8080
+{services}
+listen datagrams
+    mode packet
+    bind {VIP}:53 proto udp
+    forward nat
+    server one 10.0.0.11
+vrrp public
+    interface e0
+    virtual-router-id 51
+    priority {priority}
+    advertise-interval 100ms
+    address {VIP}/24
+    group edge
+    peer 10.9.0.{other}
+    peer-key {key}
+    sync sessions
+{more}
+vrrp inside
+    interface e1
+    virtual-router-id 52
+    priority {priority}
+    advertise-interval 100ms
+    address 10.0.0.1/24
+    address 10.0.0.200/24
+    address 10.0.0.201/24
+    group edge
+"
+        )
+    }
+
+    fn start(&self, n: u8) -> Balancer {
+        let config = self.config(n, KEY, "");
+        Balancer::start_for(&self.net, &format!("l{n}"), 200_000, &config)
+    }
+
+    /// The first active, the second a backup that has its sessions.
+    fn started(&self) -> (Balancer, Balancer) {
+        let (first, second) = (self.start(1), self.start(2));
+        wait_for(&first, "state: active");
+        wait_for(&second, "state: backup");
+        wait_for(&first, "sending in-sync");
+        wait_for(&second, "receiving in-sync");
+        (first, second)
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        for host in ["l1", "l2"] {
+            mulgil(&self.net, host, "packet detach");
+        }
+    }
+}
+
+const KEY: &str = "0123456789abcdef0123456789abcdef\n";
+
+fn state(balancer: &Balancer) -> String {
+    let shown = balancer.control("show vrrp public").unwrap_or_default();
+    let packets = balancer.control("show packets").unwrap_or_default();
+    format!("{shown}{packets}{}", balancer.output())
+}
+
+#[track_caller]
+fn wait_for(balancer: &Balancer, what: &str) {
+    let end = std::time::Instant::now() + Duration::from_secs(30);
+    while !balancer
+        .control("show vrrp public")
+        .is_some_and(|t| t.contains(what))
+    {
+        assert!(
+            std::time::Instant::now() < end,
+            "never '{what}':\n{}",
+            state(balancer)
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Sessions as both machines list them, but for their ages.
+fn sessions(balancer: &Balancer, of: &str) -> BTreeSet<String> {
+    let listed = balancer
+        .control(&format!("show flows {of}"))
+        .expect("answers");
+    let lines = listed.lines().filter(|l| l.contains("src="));
+    lines
+        .map(|l| l.split(" state=").next().unwrap_or_default().to_string())
+        .collect()
+}
+
+#[test]
+fn long_downloads_outlive_the_active_machine_in_every_way_to_forward() {
+    if !possible() {
+        return;
+    }
+    let pair = Pair::new();
+    let (first, second) = pair.started();
+    let ways = [
+        "203.0.113.10:80",
+        "203.0.113.10:81",
+        "203.0.113.10:82",
+        "203.0.113.10:83",
+    ];
+    let downloads = ways.map(|way| Download::start(&pair.net, way));
+    let proxied = Download::start(&pair.net, "203.0.113.10:90");
+    for download in downloads.iter().chain([&proxied]) {
+        download.goes_on(&|| state(&first));
+    }
+    wait_until("the backup has all", || {
+        sessions(&first, "proto=tcp") == sessions(&second, "proto=tcp")
+            && sessions(&second, "proto=tcp").len() == 4
+    });
+    // The whole machine dies: nobody closes connections in its name.
+    let cables = [("w", "f1"), ("w", "i1"), ("l1", "e2")];
+    for (host, port) in cables {
+        pair.net.ip(host, &format!("link set {port} down"));
+    }
+    first.kill();
+    wait_for(&second, "state: active");
+    for download in &downloads {
+        download.goes_on(&|| state(&second));
+    }
+    // What was proxied is known to nobody any more: it is reset as soon as a packet comes.
+    (&proxied.stream).write_all(b"x").expect("room for a byte");
+    wait_until("the proxied connection ends", || {
+        proxied.thread.is_finished()
+    });
+    let end = proxied
+        .thread
+        .join()
+        .expect("no panic")
+        .expect_err("it ended");
+    assert!(end.contains("reset"), "{end}");
+    // And back: the first one waits until it has the sessions.
+    for (host, port) in cables {
+        pair.net.ip(host, &format!("link set {port} up"));
+    }
+    let first = pair.start(1);
+    wait_for(&first, "state: active");
+    wait_for(&second, "state: backup");
+    for download in &downloads {
+        download.goes_on(&|| state(&first));
+    }
+    wait_until("the backup has all", || {
+        sessions(&first, "proto=tcp") == sessions(&second, "proto=tcp")
+    });
+    downloads.into_iter().for_each(Download::end);
+}
+
+/// Sends one datagram from each of so many places.
+fn datagrams(net: &Net, count: u32) {
+    net.within("c", move || {
+        // SAFETY: plain calls; the descriptor is new and ours, the pointers are to live values.
+        let socket = unsafe {
+            let fd = libc::socket(
+                libc::AF_INET,
+                libc::SOCK_RAW | libc::SOCK_CLOEXEC,
+                libc::IPPROTO_RAW,
+            );
+            assert!(fd >= 0, "a raw socket");
+            OwnedFd::from_raw_fd(fd)
+        };
+        let vip: Ipv4Addr = VIP.parse().expect("an address");
+        for n in 0..count {
+            let from = SocketAddrV4::new(
+                Ipv4Addr::from(u32::from(Ipv4Addr::new(203, 0, 113, 128)) + n / 50_000),
+                (10_000 + n % 50_000) as u16,
+            );
+            let mut packet = vec![0x45, 0, 0, 29, 0, 0, 0, 0, 64, 17, 0, 0];
+            packet.extend(from.ip().octets());
+            packet.extend(vip.octets());
+            packet.extend(from.port().to_be_bytes());
+            packet.extend([0, 53, 0, 9, 0, 0, b'x']);
+            // SAFETY: an address of all zeros is one, and the fields are set.
+            let mut to: libc::sockaddr_in = unsafe { std::mem::zeroed() };
+            to.sin_family = libc::AF_INET as u16;
+            to.sin_addr.s_addr = u32::from_ne_bytes(vip.octets());
+            // SAFETY: pointers and lengths describe live values.
+            let sent = unsafe {
+                libc::sendto(
+                    socket.as_raw_fd(),
+                    packet.as_ptr().cast(),
+                    packet.len(),
+                    0,
+                    (&raw const to).cast(),
+                    size_of::<libc::sockaddr_in>() as u32,
+                )
+            };
+            assert!(sent > 0, "{}", std::io::Error::last_os_error());
+            if n % 100 == 0 {
+                // Queues of virtual cables hold few frames.
+                std::thread::sleep(Duration::from_micros(500));
+            }
+        }
+    });
+}
+
+/// Sends until the balancer has a session for each of so many places, and those that it had.
+fn fill(net: &Net, balancer: &Balancer, count: u32, others: u32) {
+    for _ in 0..20 {
+        datagrams(net, count);
+        std::thread::sleep(Duration::from_millis(200));
+        if counted(balancer) == count + others {
+            return;
+        }
+    }
+    panic!("{} sessions:\n{}", counted(balancer), state(balancer));
+}
+
+fn counted(balancer: &Balancer) -> u32 {
+    let text = balancer.control("show flows count").unwrap_or_default();
+    text.trim().parse().unwrap_or(0)
+}
+
+#[test]
+fn of_a_hundred_thousand_sessions_none_is_lost() {
+    if !possible() {
+        return;
+    }
+    let pair = Pair::new();
+    let (first, second) = pair.started();
+    let download = Download::start(&pair.net, "203.0.113.10:80");
+    // Some come while the backup listens, others while it is away.
+    fill(&pair.net, &first, 60_000, 1);
+    let both = || sessions(&first, "proto=") == sessions(&second, "proto=");
+    wait_until("the second has them", both);
+    second.kill();
+    fill(&pair.net, &first, 100_000, 1);
+    let second = pair.start(2);
+    wait_for(&second, "receiving in-sync");
+    let before = sessions(&first, "proto=");
+    assert_eq!(before.len(), 100_001);
+    assert!(
+        before == sessions(&second, "proto="),
+        "they are not the same"
+    );
+    first.kill();
+    wait_for(&second, "state: active");
+    download.goes_on(&|| state(&second));
+    assert!(before == sessions(&second, "proto="), "some are gone");
+    download.end();
+}
