@@ -40,7 +40,7 @@ pub use error_pages::{ErrorLocation, ErrorPage, ErrorPages};
 pub use global::{CliLevel, Global, ReuseStrategy, StatsSocket, Tuning};
 pub use log::{LogFacility, LogFormatKind, LogFormatSpec, LogLevel, LogSetting, LogTarget};
 pub use mail::{EmailAlert, Mailers};
-pub use packet::{Forward, NoFlow, Packets, Pool, SessionTimeouts, Transport};
+pub use packet::{Forward, NoFlow, Packets, Pool, SessionTimeouts, Snat, Transport};
 pub use peers::{Peer, Peers};
 pub use persistence::{CookieMode, PersistRule, PersistenceCookie};
 pub use proxy::{

@@ -17,9 +17,9 @@ inline_always int refuse(u32 event)
 out_of_line int ask_way(struct xdp_md *ctx, const struct packet *p, struct flow *f, u32 epoch)
 {
 	struct bpf_fib_lookup fib = {};
-	fib.family = family == 4 ? AF_INET : AF_INET6;
+	fib.family = p->family == 4 ? AF_INET : AF_INET6;
 	fib.ifindex = ctx->ingress_ifindex;
-	if (family == 4) {
+	if (p->family == 4) {
 		fib.src[0] = f->src[3];
 		fib.dst[0] = f->dst[3];
 	} else {
@@ -115,6 +115,8 @@ out_of_line int first_packet(struct xdp_md *ctx, const struct packet *p, struct 
 		if (find_transit(ctx, p))
 			service = map_lookup(&services, &s->service_key);
 	}
+	if (uses(FEATURE_SNAT) && !kinds && !service)
+		return open_outward(ctx, p);
 	if (!service || (service->ifindex && service->ifindex != ctx->ingress_ifindex))
 		return XDP_PASS;
 	/* A firewall is chosen without ports. */
@@ -229,6 +231,13 @@ inline_always int forward(struct xdp_md *ctx)
 			struct server *server = map_lookup(&servers, &index);
 			return server ? deliver(ctx, &p, &s->flow, server) : XDP_DROP;
 		}
+	}
+	if (uses(FEATURE_SNAT) && verdict == OPENED_OUT) {
+		/* Its own entry keeps the way that is found now. */
+		struct flow *out = map_lookup(&flows, &p.key);
+		u32 outward = OUTWARD;
+		struct server *server = map_lookup(&servers, &outward);
+		return out && server ? deliver(ctx, &p, out, server) : XDP_DROP;
 	}
 	if (verdict != RESET)
 		return verdict;

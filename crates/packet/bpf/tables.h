@@ -7,6 +7,7 @@
 enum {
 	FEATURE_PREFIX = 1 << 0, /* services of prefixes */
 	FEATURE_ROUTE = 1 << 1,	 /* next hops for transit traffic */
+	FEATURE_SNAT = 1 << 2,	 /* connections that servers open outward */
 };
 
 const volatile u32 features SEC(".rodata") = 0;

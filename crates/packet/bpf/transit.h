@@ -3,6 +3,9 @@
 #pragma once
 #include "flow.h"
 
+/* Beside the verdicts. */
+enum { OPENED_OUT = -3 };
+
 inline_always struct service *service_of(struct service_key *key, const struct packet *p, u32 kinds)
 {
 	struct service *service = 0;
@@ -90,6 +93,69 @@ out_of_line int has_just_come(const struct flow *f, u8 proto)
 	reverse_key(f, proto, &key);
 	struct flow *other = map_lookup(&flows, &key);
 	return other && now() - other->seen <= 1;
+}
+
+/* A connection that a server opens outward leaves with an address of a pool: both directions find
+ * their way by the routes. OPENED_OUT, with the session in `scratch`, or what becomes of the packet. */
+apart int open_outward(struct xdp_md *ctx, const struct packet *p)
+{
+	u32 zero = 0;
+	struct scratch *s = map_lookup(&scratch, &zero);
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct eth *eth = data;
+	if (!s || !p || (void *)(eth + 1) > end || eth->dst[0] & 1)
+		return XDP_PASS;
+	s->prefix_key.bits = 32 + 128;
+	copy16(s->prefix_key.address, p->key.src);
+	struct prefix *from = find_prefix(s, p->family, SOURCES);
+	if (!from)
+		return XDP_PASS;
+	copy16(s->service_key.address, from->address);
+	s->service_key.ifindex = SOURCES;
+	s->service_key.bits = from->bits;
+	struct service *service = service_of(&s->service_key, p, from->kinds);
+	/* What stays among them, or is for this machine, keeps its address. */
+	copy16(s->prefix_key.address, p->key.dst);
+	struct prefix *own = find_prefix(s, p->family, 0);
+	if (!service || find_prefix(s, p->family, SOURCES) || (own && own->kinds & VIP_PASS))
+		return XDP_PASS;
+	int begins = p->key.proto == PROTO_TCP ? (p->tcp & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN :
+		     p->key.proto == PROTO_UDP || p->key.sport;
+	if (!begins || p->pieces == PIECE_LATER)
+		return XDP_PASS;
+	struct flow *f = &s->flow, *back = &s->back;
+	__builtin_memset(f, 0, sizeof(*f));
+	__builtin_memset(back, 0, sizeof(*back));
+	f->server = back->server = OUTWARD;
+	f->born = f->seen = back->born = back->seen = now();
+	f->steps = back->steps = STEP_ADDRESSES | STEP_TTL;
+	f->epoch = back->epoch = ~0u;
+	copy16(f->src, p->key.src);
+	copy16(f->dst, p->key.dst);
+	f->sport = p->key.sport;
+	f->dport = p->key.dport;
+	reverse_key(f, p->key.proto, &s->back_key);
+	copy16(back->src, p->key.dst);
+	copy16(back->dst, p->key.src);
+	back->sport = p->key.dport;
+	back->dport = p->key.sport;
+	/* The way back is the way it came. */
+	copy_mac(back->hop.dst, eth->src);
+	copy_mac(back->hop.src, eth->dst);
+	back->hop.vlan = p->vlan;
+	back->hop.ifindex = ctx->ingress_ifindex;
+	reverse_key(back, p->key.proto, &s->key);
+	if (take_from_pool(service, &s->key, f, &s->back_key, back)) {
+		count(EVENT_POOL_EMPTY);
+		return XDP_DROP;
+	}
+	find_deltas(&s->key, f);
+	if (map_update(&flows, &s->key, f, UPDATE_ANY)) {
+		map_delete(&flows, &s->back_key);
+		count(EVENT_TABLE_FULL);
+		return XDP_DROP;
+	}
+	return OPENED_OUT;
 }
 
 /* Finds the service of what is for somebody beyond us: whether there is one, its key is in `scratch`

@@ -80,6 +80,12 @@ struct prefix {
 	u32 bits;
 };
 
+/* The interface of prefixes and services that are about sources: `snat`. */
+#define SOURCES 0xffffffffu
+
+/* The place of all sessions that servers have opened outward. */
+#define OUTWARD 16383
+
 /* Who a frame comes from, where that is a next hop of transit traffic. */
 struct gateway_key {
 	u8 mac[6];

@@ -126,6 +126,7 @@ pub mod step {
 pub mod feature {
     pub const PREFIX: u32 = 1;
     pub const ROUTE: u32 = 1 << 1;
+    pub const SNAT: u32 = 1 << 2;
 }
 
 /// `struct service_key`.
@@ -165,6 +166,12 @@ pub struct Prefix {
     /// How many of the address count, in 16 bytes.
     pub bits: u32,
 }
+
+/// The interface of prefixes and services that are about sources: `snat`.
+pub const SOURCES: u32 = u32::MAX;
+
+/// The place of all sessions that servers have opened outward.
+pub const OUTWARD: u32 = 16_383;
 
 /// `struct gateway_key`: who a frame comes from.
 #[repr(C)]

@@ -156,6 +156,9 @@ impl Plan {
         let Some(side) = frontend.proxy().frontend.as_ref() else {
             return;
         };
+        for snat in &side.snat {
+            self.lead_outward(snat, machine, &frontend.name);
+        }
         for bind in &side.binds {
             let interfaces = match &bind.options.interface {
                 None => vec![0],
@@ -245,6 +248,31 @@ impl Plan {
                 self.serve(key, planned, &bind.origin);
                 self.claim(ip, kind, machine);
             }
+        }
+    }
+
+    /// `snat`: a service by where packets come from.
+    fn lead_outward(&mut self, snat: &model::Snat, machine: &Machine, name: &str) {
+        self.features |= abi::feature::SNAT;
+        let (ip, bits) = snat.from;
+        let prefix = self.prefix(abi::SOURCES, ip, bits, abi::vip::ANY);
+        let key = ServiceKey {
+            address: prefix.address,
+            ifindex: abi::SOURCES,
+            bits: bits + if ip.is_ipv4() { 96 } else { 0 },
+            ..ServiceKey::default()
+        };
+        let service = Service {
+            pool_first: abi::address(snat.to.first),
+            pool_size: snat.to.size,
+            port_first: POOL_PORTS.0,
+            port_last: POOL_PORTS.1,
+            ..Service::default()
+        };
+        let table = self.tables.len().saturating_sub(1);
+        self.serve(key, Planned { service, table }, name);
+        for at in 0..snat.to.size {
+            self.claim(address_after(snat.to.first, at), 0, machine);
         }
     }
 

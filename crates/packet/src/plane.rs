@@ -90,6 +90,7 @@ impl Plane {
                     places.insert(server.identity, at);
                     written.servers.insert(at, server);
                 }
+                _ if at == abi::OUTWARD => {}
                 _ => free_places.push_back(at),
             }
         }

@@ -402,3 +402,170 @@ fn a_prefix_is_served_like_an_address_and_the_narrower_one_wins() {
         );
     }
 }
+
+const SNAT: u32 = feature::PREFIX | feature::SNAT;
+
+/// A bench where servers of this prefix leave with addresses of a pool.
+fn outward(from: &str, first: &str, addresses: u32, ports: (u16, u16)) -> Option<Bench> {
+    let mut bench = bench_with(SNAT)?;
+    let service = Service {
+        pool_first: abi::address(ip(first)),
+        pool_size: addresses,
+        port_first: ports.0,
+        port_last: ports.1,
+        ..Service::default()
+    };
+    bench.serve_prefix(abi::SOURCES, from, 0, service, &[]);
+    Some(bench)
+}
+
+/// The pool's address and port that a server's packet got.
+fn left_from(bench: &mut Bench, frame: &Frame) -> Option<SocketAddr> {
+    bench.run(&frame.bytes());
+    let mut flows = bench.0.flows().expect("flows");
+    let key = abi::FlowKey {
+        src: abi::address(frame.src.ip()),
+        dst: abi::address(frame.dst.ip()),
+        sport: frame.src.port().to_be(),
+        dport: frame.dst.port().to_be(),
+        proto: frame.proto(),
+        pad: [0; 3],
+    };
+    let mut flow = flows.get(&key, 0).ok()?;
+    // As if the routes had said so.
+    flow.hop = abi::Hop {
+        dst: SERVER_MAC,
+        src: INNER_MAC,
+        ifindex: BEHIND,
+        ..abi::Hop::default()
+    };
+    flow.epoch = 0;
+    flows.insert(key, flow, 0).expect("there");
+    Some((abi::ip(&flow.src), u16::from_be(flow.sport)).into())
+}
+
+#[test]
+fn connections_of_servers_leave_with_an_address_of_the_pool_and_come_back() {
+    let cases = [
+        (
+            "10.0.0.0/24",
+            "203.0.113.20",
+            "10.0.0.11:40000",
+            "198.51.100.9:443",
+        ),
+        (
+            "fd00::/64",
+            "2001:db8:2::20",
+            "[fd00::11]:40000",
+            "[2001:db8::9]:443",
+        ),
+    ];
+    for (from, pool, server, far) in cases {
+        let Some(mut bench) = outward(from, pool, 4, (1024, 65535)) else {
+            return;
+        };
+        for protocol in [TCP, UDP] {
+            let out = |flags, data: &[u8]| match protocol {
+                TCP => tcp(server, far, flags, data),
+                _ => udp(server, far, data),
+            };
+            let own = left_from(&mut bench, &out(SYN, b"x")).expect("a session");
+            let last = |ip: std::net::IpAddr| abi::address(ip)[15];
+            assert!((last(ip(pool))..last(ip(pool)) + 4).contains(&last(own.ip())));
+            let more = out(ACK, b"more");
+            let wanted = Frame {
+                src: own,
+                ..passed_on(&more, SERVER_MAC)
+            };
+            same(
+                &bench.expect(&more.bytes(), XDP_REDIRECT),
+                &wanted.bytes(),
+                "out",
+            );
+            let back = Frame {
+                to: INNER_MAC,
+                from: SERVER_MAC,
+                src: more.dst,
+                dst: own,
+                ..out(SYN | ACK, b"answer")
+            };
+            let wanted = Frame {
+                to: CLIENT_MAC,
+                from: OWN_MAC,
+                dst: at(server),
+                ttl: 63,
+                ..back.clone()
+            };
+            same(
+                &bench.expect(&back.bytes(), XDP_TX),
+                &wanted.bytes(),
+                "back",
+            );
+            // A router beyond has something to say about what left.
+            let quoted = Frame {
+                src: own,
+                ..more.clone()
+            };
+            let (kind, code) = if own.is_ipv4() { (3, 4) } else { (2, 0) };
+            let error = |to: SocketAddr, about: &Frame| {
+                frame(
+                    &SocketAddr::new(at(far).ip(), 0).to_string(),
+                    &SocketAddr::new(to.ip(), 0).to_string(),
+                    Load::Icmp {
+                        kind,
+                        code,
+                        word: 1400,
+                        data: about.packet()[..if own.is_ipv4() { 28 } else { 48 }].to_vec(),
+                    },
+                )
+            };
+            let out = bench.expect(&error(own, &quoted).bytes(), XDP_TX);
+            assert!(sums_are_right(&out));
+            let inner = if own.is_ipv4() {
+                14 + 20 + 8
+            } else {
+                14 + 40 + 8
+            };
+            let ports = inner + if own.is_ipv4() { 20 } else { 40 };
+            assert_eq!(
+                out[ports..ports + 2],
+                40000u16.to_be_bytes(),
+                "the server's port"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_stays_or_does_not_begin_keeps_its_address_and_an_empty_pool_is_counted() {
+    let Some(mut bench) = outward("10.0.0.0/24", "203.0.113.20", 1, (2000, 2001)) else {
+        return;
+    };
+    bench.prefix(0, "10.9.0.1/32", abi::vip::PASS);
+    let kept = [
+        tcp("10.0.0.11:40000", "10.0.0.12:80", SYN, b""),
+        tcp("10.0.0.11:40000", "10.9.0.1:22", SYN, b""),
+        tcp("10.0.0.11:40000", "198.51.100.9:443", ACK, b"x"),
+        tcp("10.0.1.11:40000", "198.51.100.9:443", SYN, b""),
+    ];
+    for frame in kept {
+        same(
+            &bench.expect(&frame.bytes(), XDP_PASS),
+            &frame.bytes(),
+            "untouched",
+        );
+    }
+    let mut got = Vec::new();
+    for port in 1..=3 {
+        let syn = tcp(&format!("10.0.0.11:{port}"), "198.51.100.9:443", SYN, b"");
+        got.extend(left_from(&mut bench, &syn));
+    }
+    got.sort();
+    assert_eq!(got, [at("203.0.113.20:2000"), at("203.0.113.20:2001")]);
+    assert_eq!(bench.0.event("pool-empty"), 1);
+    let other = tcp("10.0.0.11:3", "198.51.100.10:443", SYN, b"");
+    assert!(
+        left_from(&mut bench, &other).is_some(),
+        "to another host there is room"
+    );
+}

@@ -5,10 +5,10 @@ use crate::diag::Fault;
 use crate::draft::sections::*;
 use crate::draft::{Draft, Line};
 use crate::units;
-use model::{Forward, NoFlow, Pool};
+use model::{Forward, NoFlow, Pool, Snat};
 use std::net::IpAddr;
 
-/// Keywords of backends in packet mode.
+/// Keywords of packet mode.
 pub(super) static PACKET_KEYWORDS: &[Keyword] = &[
     keyword!(
         "forward",
@@ -34,6 +34,14 @@ pub(super) static PACKET_KEYWORDS: &[Keyword] = &[
             };
             Ok(())
         }
+    ),
+    keyword!(
+        "snat",
+        FRONT,
+        "ADDRESS/BITS to ADDRESS[-ADDRESS]",
+        "10.0.0.0/24 to 203.0.113.20-203.0.113.23",
+        "connections that servers open outward leave with an address of a pool",
+        snat
     ),
 ];
 
@@ -81,6 +89,31 @@ fn forward(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         );
     }
     d.back.packets.forward = forward;
+    Ok(())
+}
+
+fn snat(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
+    l.exactly(3, "addresses of servers, 'to' and a pool")?;
+    let Some((ip, bits, "")) = l.map(0, crate::address::prefix(l.arg(0)))? else {
+        return l.fail(
+            0,
+            format!("'{}' is no prefix: write 10.0.0.0/24 for example", l.arg(0)),
+        );
+    };
+    if l.arg(1) != "to" {
+        return l.fail(1, near("word after the servers", l.arg(1), &["to"]));
+    }
+    let to = l.map(2, pool(l.arg(2)))?;
+    if to.first.is_ipv4() != ip.is_ipv4() {
+        return l.fail(
+            2,
+            "the pool is of another family than the servers: use one of the same",
+        );
+    }
+    d.front.snat.push(Snat {
+        from: (ip, bits),
+        to,
+    });
     Ok(())
 }
 
