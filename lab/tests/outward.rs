@@ -88,6 +88,30 @@ fn servers_reach_the_outside_by_the_pool_and_are_served_as_before() {
             .expect("served");
         assert!(!pool(heard.client.ip()) && heard.name == "server");
     }
+    // A session that is ended from the control socket is over for both sides.
+    assert!(
+        balancer
+            .control("show flows fe=web")
+            .expect("answers")
+            .contains("srv=one")
+    );
+    assert!(
+        balancer
+            .control("clear flows")
+            .expect("answers")
+            .contains("wants texts")
+    );
+    let ended = balancer
+        .control("clear flows fe=web be=web proto=tcp")
+        .expect("answers");
+    assert!(
+        ended.starts_with(char::is_numeric) && !ended.starts_with('0'),
+        "{ended}"
+    );
+    let left = balancer
+        .control("show flows fe=web be=web ")
+        .expect("answers");
+    assert_eq!(left.trim(), "");
     drop(balancer);
     detach(&net, "l");
 }

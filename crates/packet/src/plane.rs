@@ -1,6 +1,7 @@
 //! The packet plane of a process: what the live objects say goes into the tables, what the tables
 //! counted goes into the live objects.
 
+mod list;
 mod requests;
 
 use crate::abi::{
@@ -625,60 +626,6 @@ impl Plane {
             self.free_places.push_back(at);
         }
         Ok(())
-    }
-
-    /// One line for each session.
-    pub fn list(&mut self) -> Result<String, Error> {
-        let names: HashMap<u32, String> = self
-            .plan
-            .targets
-            .iter()
-            .filter_map(|t| {
-                let at = self.places.get(&t.identity)?;
-                Some((
-                    *at,
-                    format!(
-                        "fe={} be={} srv={}",
-                        t.frontend.name, t.backend.name, t.server.name
-                    ),
-                ))
-            })
-            .collect();
-        let now = sessions::now();
-        let mut walk = Walk::<FlowKey, Flow>::new(GLANCE);
-        let mut out = String::new();
-        loop {
-            let (entries, over) = walk
-                .next(self.flows.as_fd())
-                .map_err(|e| because("sessions cannot be read", &e))?;
-            for (key, flow) in entries.iter().filter(|(_, f)| sessions::is_forward(f)) {
-                let (client, service) = key.ends();
-                let sent = (abi::ip(&flow.dst), u16::from_be(flow.dport));
-                let proto = match key.proto {
-                    6 => "tcp".to_string(),
-                    17 => "udp".to_string(),
-                    other => other.to_string(),
-                };
-                let unknown = "fe=? be=? srv=?".to_string();
-                out.push_str(&format!(
-                    "proto={proto} src={client} dst={service} to={} {} state={} age={}s idle={}s\n",
-                    std::net::SocketAddr::from(sent),
-                    names.get(&flow.server).unwrap_or(&unknown),
-                    sessions::stage(key, flow).name(),
-                    now.saturating_sub(flow.born),
-                    sessions::idle(flow, now),
-                ));
-            }
-            if over {
-                return Ok(out);
-            }
-        }
-    }
-
-    /// Events that the programs counted, by name.
-    pub fn events(&mut self) -> Vec<(&'static str, u64)> {
-        let names = abi::EVENTS.iter();
-        names.map(|name| (*name, self.kernel.event(name))).collect()
     }
 }
 
