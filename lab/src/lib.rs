@@ -4,6 +4,7 @@
 //! which is the oracle. Everything is on the loopback, bounded in time, and ended by its pid.
 
 pub mod net;
+pub mod real;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -164,16 +165,27 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         // The socket is handed over as standard input, the one descriptor that is inherited.
-        let proxy = Proxy::spawn(program, &config("LAB_FD"), Some(listener));
+        let proxy = Proxy::spawn(program, &config("LAB_FD"), Some(listener), &[]);
         (proxy, port)
     }
 
     /// Starts a configuration; a control socket is added, and waited for.
     pub fn start(program: &Program, config: &str) -> Proxy {
-        Proxy::spawn(program, config, None)
+        Proxy::spawn(program, config, None, &[])
     }
 
-    fn spawn(program: &Program, config: &str, inherited: Option<TcpListener>) -> Proxy {
+    /// Starts a configuration in the place of this process, which is told to end softly.
+    pub fn replace(&self, program: &Program, config: &str) -> Proxy {
+        let pid = self.child.id().to_string();
+        Proxy::spawn(program, config, None, &["-sf", &pid])
+    }
+
+    fn spawn(
+        program: &Program,
+        config: &str,
+        inherited: Option<TcpListener>,
+        more: &[&str],
+    ) -> Proxy {
         let folder = Folder::new();
         let socket = folder.path("control");
         let text =
@@ -190,6 +202,7 @@ impl Proxy {
         };
         let child = command
             .args(["-f", &file, "-db"])
+            .args(more)
             .stdin(stdin)
             .stdout(log.try_clone().expect("a descriptor"))
             .stderr(log)

@@ -445,3 +445,46 @@ fn addresses_move_after_privileges_are_given_up() {
     first.stop();
     net.wait_for_holder(2, VIP);
 }
+
+#[test]
+fn routes_go_with_the_address_and_others_are_left_alone() {
+    if !possible() {
+        return;
+    }
+    let lines = "    route 198.51.100.0/24 via 203.0.113.254\n    route 192.0.2.0/25\n";
+    let net = Net::new(2);
+    net.ip(&net.router(1), "route add 192.0.2.0/25 dev eth0");
+    let first = Router::start(&net, 1, &config("first", 200, lines));
+    let second = Router::start(&net, 2, &config("second", 100, lines));
+    net.wait_for_holder(1, VIP);
+    second.wait_for("public", "state", "backup");
+    let routes = |n: usize| net.ip(&net.router(n), "route show");
+    let has = |n: usize| routes(n).contains("198.51.100.0/24 via 203.0.113.254 dev eth0 proto 112");
+    until("the active one has the route", || has(1) && !has(2));
+    first.kill();
+    until("the other one has it", || has(2));
+    assert!(
+        routes(2).contains("192.0.2.0/25 dev eth0 proto 112"),
+        "{}",
+        routes(2)
+    );
+    // What the crash left is removed by the next start, what was there before is not.
+    let first = Router::start(&net, 1, &config("first", 50, lines));
+    first.wait_for("public", "state", "backup");
+    assert!(
+        !has(1) && routes(1).contains("192.0.2.0/25 dev eth0"),
+        "{}",
+        routes(1)
+    );
+    second.reload(&config(
+        "second",
+        100,
+        "    route 198.51.100.128/25 via 203.0.113.254\n",
+    ));
+    until("the routes are others", || {
+        !has(2) && routes(2).contains("198.51.100.128/25") && !routes(2).contains("192.0.2.0")
+    });
+    second.stop();
+    assert!(!routes(2).contains("198.51.100"), "{}", routes(2));
+    assert!(routes(1).contains("192.0.2.0/25"));
+}

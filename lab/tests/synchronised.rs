@@ -6,7 +6,7 @@ mod balancer;
 #[path = "packet/net.rs"]
 mod net;
 
-use balancer::{Balancer, mulgil};
+use balancer::{Balancer, detach, mulgil};
 use lab::Folder;
 use net::{Net, possible, wait_until};
 use std::collections::BTreeSet;
@@ -256,8 +256,8 @@ vrrp inside
         let (first, second) = (self.start(1), self.start(2));
         wait_for(&first, "state: active");
         wait_for(&second, "state: backup");
-        wait_for(&first, "sending in-sync");
-        wait_for(&second, "receiving in-sync");
+        wait_for_sessions(&first, "sending in-sync");
+        wait_for_sessions(&second, "receiving in-sync");
         (first, second)
     }
 }
@@ -265,7 +265,7 @@ vrrp inside
 impl Drop for Pair {
     fn drop(&mut self) {
         for host in ["l1", "l2"] {
-            mulgil(&self.net, host, "packet detach");
+            detach(&self.net, host);
         }
     }
 }
@@ -285,6 +285,25 @@ fn wait_for(balancer: &Balancer, what: &str) {
         .control("show vrrp public")
         .is_some_and(|t| t.contains(what))
     {
+        assert!(
+            std::time::Instant::now() < end,
+            "never '{what}':\n{}",
+            state(balancer)
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Waits until both or one direction of sessions is as far.
+#[track_caller]
+fn wait_for_sessions(balancer: &Balancer, what: &str) {
+    let end = std::time::Instant::now() + Duration::from_secs(30);
+    let so = || {
+        let shown = balancer.control("show vrrp public").unwrap_or_default();
+        let mut lines = shown.lines();
+        lines.any(|l| l.starts_with("sync: sessions") && l.contains(what))
+    };
+    while !so() {
         assert!(
             std::time::Instant::now() < end,
             "never '{what}':\n{}",
@@ -337,6 +356,11 @@ fn long_downloads_outlive_the_active_machine_in_every_way_to_forward() {
     for download in &downloads {
         download.goes_on(&|| state(&second));
     }
+    wait_until("they count where they are now", || {
+        ["nat", "source", "direct", "tunnelled"]
+            .iter()
+            .all(|name| second.stat(name, "BACKEND", "scur") == "1")
+    });
     // What was proxied is known to nobody any more: it is reset as soon as a packet comes.
     (&proxied.stream).write_all(b"x").expect("room for a byte");
     wait_until("the proxied connection ends", || {
@@ -444,7 +468,7 @@ fn of_a_hundred_thousand_sessions_none_is_lost() {
     second.kill();
     fill(&pair.net, &first, 100_000, 1);
     let second = pair.start(2);
-    wait_for(&second, "receiving in-sync");
+    wait_for_sessions(&second, "receiving in-sync");
     let before = sessions(&first, "proto=");
     assert_eq!(before.len(), 100_001);
     assert!(
@@ -455,5 +479,155 @@ fn of_a_hundred_thousand_sessions_none_is_lost() {
     wait_for(&second, "state: active");
     download.goes_on(&|| state(&second));
     assert!(before == sessions(&second, "proto="), "some are gone");
+    download.end();
+}
+
+#[test]
+fn a_better_machine_waits_for_the_sessions_before_it_takes_over() {
+    if !possible() {
+        return;
+    }
+    let pair = Pair::new();
+    let second = pair.start(2);
+    wait_for(&second, "state: active");
+    let download = Download::start(&pair.net, "203.0.113.10:80");
+    download.goes_on(&|| state(&second));
+    let wrong = pair.config(1, "another key, which is as long as that", "");
+    let first = Balancer::start_for(&pair.net, "l1", 200_000, &wrong);
+    wait_until("the wrong key is said", || {
+        let said = "not sealed with our key: give both the same 'peer-key'";
+        first.output().contains(said) && second.output().contains(said)
+    });
+    wait_for(&first, "state: backup");
+    wait_for(&first, "entries_taken 0");
+    assert_eq!(counted(&first), 0);
+    // With the right one it has them, and then the address.
+    first.reload(&pair.config(1, KEY, ""));
+    wait_for(&first, "state: active");
+    wait_for(&second, "state: backup");
+    download.goes_on(&|| state(&first));
+    download.end();
+}
+
+#[test]
+fn sessions_outlive_a_machine_that_stands_still_and_one_whose_cable_is_pulled() {
+    if !possible() {
+        return;
+    }
+    let pair = Pair::new();
+    let (first, second) = pair.started();
+    let downloads = ["203.0.113.10:80", "203.0.113.10:82"].map(|to| Download::start(&pair.net, to));
+    let go_on = |about: &Balancer| downloads.iter().for_each(|d| d.goes_on(&|| state(about)));
+    go_on(&first);
+    first.signal("-STOP");
+    wait_for(&second, "state: active");
+    go_on(&second);
+    first.signal("-CONT");
+    // It yields to who took over, gets the sessions anew, and is active again.
+    wait_for(&second, "state: backup");
+    wait_for(&first, "state: active");
+    assert!(
+        state(&first).contains("became_backup: 2"),
+        "{}",
+        state(&first)
+    );
+    go_on(&first);
+    pair.net.ip("w", "link set f1 down");
+    wait_for(&second, "state: active");
+    go_on(&second);
+    pair.net.ip("w", "link set f1 up");
+    wait_for(&first, "state: active");
+    go_on(&first);
+    downloads.into_iter().for_each(Download::end);
+}
+
+#[test]
+fn a_cut_between_the_machines_is_resumed_and_changes_nothing_else() {
+    if !possible() {
+        return;
+    }
+    let pair = Pair::new();
+    let (first, second) = pair.started();
+    let download = Download::start(&pair.net, "203.0.113.10:80");
+    let both = || {
+        let all = sessions(&first, "proto=");
+        !all.is_empty() && all == sessions(&second, "proto=")
+    };
+    wait_until("the second has it", both);
+    let snapshots = |b: &Balancer| {
+        let shown = b.control("show vrrp public").unwrap_or_default();
+        let line = shown
+            .lines()
+            .find(|l| l.contains("snapshots_sent"))
+            .map(str::to_string);
+        line.expect("counted")
+    };
+    let before = snapshots(&first);
+    // Nothing of the one reaches the other, which sees silence; then nothing reaches either.
+    pair.net.exec("l2", "nft add table inet cut");
+    pair.net.exec(
+        "l2",
+        "nft add chain inet cut in { type filter hook input priority 0 ; }",
+    );
+    pair.net.exec(
+        "l2",
+        "nft add rule inet cut in iifname e2 tcp sport 7112 drop",
+    );
+    pair.net.exec(
+        "l2",
+        "nft add rule inet cut in iifname e2 tcp dport 7112 drop",
+    );
+    wait_for_sessions(&second, "receiving unconnected");
+    wait_for_sessions(&first, "sending unconnected");
+    let more = Download::start(&pair.net, "203.0.113.10:81");
+    for d in [&download, &more] {
+        d.goes_on(&|| state(&first));
+    }
+    assert!(state(&first).contains("state: active") && state(&second).contains("state: backup"));
+    pair.net.exec("l2", "nft delete table inet cut");
+    wait_until("the second has both", both);
+    assert_eq!(snapshots(&first), before, "it was resumed");
+    first.kill();
+    wait_for(&second, "state: active");
+    for d in [&download, &more] {
+        d.goes_on(&|| state(&second));
+    }
+    download.end();
+    more.end();
+}
+
+#[test]
+fn two_that_are_active_by_mistake_say_so_and_keep_what_they_have() {
+    if !possible() {
+        return;
+    }
+    let pair = Pair::new();
+    let first = pair.start(1);
+    wait_for(&first, "state: active");
+    let download = Download::start(&pair.net, "203.0.113.10:82");
+    let other = pair
+        .config(2, KEY, "")
+        .replace("interval 100ms", "interval 1s\n    version 2");
+    let second = Balancer::start(&pair.net, "l2", &other);
+    // As long as they can ask each other, the mistake has no consequence.
+    wait_for(&second, "blocked_by_peer: yes");
+    pair.net.exec("l2", "nft add table inet cut");
+    pair.net.exec(
+        "l2",
+        "nft add chain inet cut in { type filter hook input priority 0 ; }",
+    );
+    pair.net
+        .exec("l2", "nft add rule inet cut in udp dport 7112 drop");
+    wait_for(&second, "state: active");
+    wait_until("it is said", || {
+        first.output().contains("two routers are active now")
+            && second.output().contains("two routers are active now")
+    });
+    wait_for_sessions(&second, "receiving in-sync");
+    download.goes_on(&|| state(&first));
+    // Corrected, one of them yields, and the session is still there.
+    second.reload(&pair.config(2, KEY, ""));
+    wait_for(&second, "state: backup");
+    download.goes_on(&|| state(&first));
     download.end();
 }

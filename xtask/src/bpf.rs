@@ -10,6 +10,9 @@ const CLANG: &str = "clang-19";
 
 const FOLDER: &str = "crates/packet/bpf";
 
+/// How many instructions each object had when somebody last looked: a name and a number on a line.
+const NOTED: &str = "crates/packet/bpf/instructions.txt";
+
 /// Builds every object anew; with `check` only says which differ from those in the tree.
 pub fn run(check: bool) -> Result<(), Vec<String>> {
     if Command::new(CLANG).arg("--version").output().is_err() {
@@ -27,12 +30,53 @@ pub fn run(check: bool) -> Result<(), Vec<String>> {
     let mut sources: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
     sources.retain(|p| p.to_string_lossy().ends_with(".bpf.c"));
     sources.sort();
-    let faults: Vec<String> = sources.iter().filter_map(|s| one(s, check).err()).collect();
+    let mut faults: Vec<String> = sources.iter().filter_map(|s| one(s, check).err()).collect();
+    faults.extend(sources.iter().filter_map(|s| grown(s).err()));
     if faults.is_empty() {
         Ok(())
     } else {
         Err(faults)
     }
+}
+
+/// Whether an object has grown by more than a tenth since its instructions were noted.
+fn grown(source: &Path) -> Result<(), String> {
+    let object = source.with_extension("o");
+    let name = object.file_name().unwrap_or_default().to_string_lossy();
+    let bytes = fs::read(&object).map_err(|e| format!("{}: {e}", object.display()))?;
+    let now =
+        instructions(&bytes).ok_or_else(|| format!("{} is no object of eBPF", object.display()))?;
+    let noted = fs::read_to_string(NOTED).map_err(|e| format!("{NOTED}: {e}"))?;
+    let before = noted.lines().find_map(|line| {
+        let (of, number) = line.split_once(' ')?;
+        number.parse::<u64>().ok().filter(|_| of == name)
+    });
+    match before {
+        Some(before) if now <= before + before / 10 => Ok(()),
+        Some(before) => Err(format!(
+            "{name} has {now} instructions, and had {before}: make it smaller, or write '{name} {now}' into {NOTED}"
+        )),
+        None => Err(format!("write '{name} {now}' into {NOTED}")),
+    }
+}
+
+/// Instructions of an object: eight bytes each in the sections of ELF that are executable.
+fn instructions(elf: &[u8]) -> Option<u64> {
+    let u16_at = |at: usize| Some(u16::from_le_bytes(elf.get(at..at + 2)?.try_into().ok()?));
+    let u64_at = |at: usize| Some(u64::from_le_bytes(elf.get(at..at + 8)?.try_into().ok()?));
+    if elf.get(..6)? != b"\x7fELF\x02\x01" {
+        return None;
+    }
+    // e_shoff, e_shentsize, e_shnum; in each section sh_flags with SHF_EXECINSTR, and sh_size.
+    let (start, each, count) = (u64_at(0x28)?, u16_at(0x3a)?, u16_at(0x3c)?);
+    let mut bytes = 0;
+    for n in 0..usize::from(count) {
+        let at = usize::try_from(start).ok()? + n * usize::from(each);
+        if u64_at(at + 8)? & 4 != 0 {
+            bytes += u64_at(at + 32)?;
+        }
+    }
+    Some(bytes / 8)
 }
 
 fn one(source: &Path, check: bool) -> Result<(), String> {

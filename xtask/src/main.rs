@@ -1,10 +1,11 @@
-//! `cargo xtask bench | bpf [--check] | check | coverage [--check] | failover [KILLS | sync [SECONDS]] | profile LOAD |
+//! `cargo xtask bench | bpf [--check] | check | connections [N] | coverage [--check] | failover [KILLS | sync [SECONDS]] | profile LOAD |
 //! schedulers [--check|--time] | tables`: what no compiler checks.
 
 mod bench;
 mod bpf;
 mod check;
 mod choosing;
+mod connections;
 mod coverage;
 mod failover;
 mod profile;
@@ -26,6 +27,7 @@ fn main() {
         ["failover", "sync", rest @ ..] => sync::run(rest),
         ["failover", rest @ ..] => failover::run(rest),
         ["check"] => check::run(),
+        ["connections", rest @ ..] => connections::run(rest),
         ["coverage"] => coverage::run(false),
         ["coverage", "--check"] => coverage::run(true),
         ["profile", load] => profile::run(load),
@@ -34,7 +36,7 @@ fn main() {
         ["schedulers", "--check"] => schedulers::run(true),
         ["tables"] => tables::run(),
         _ => Err(vec![
-            "usage: cargo xtask bench [...] | bench packet | bpf [--check] | check | coverage [--check] | failover [KILLS | sync [SECONDS]] | profile LOAD | schedulers [--check|--time] | tables"
+            "usage: cargo xtask bench [...] | bench packet | bpf [--check] | check | connections [N [PROGRAM]] | coverage [--check] | failover [KILLS | sync [SECONDS]] | profile LOAD | schedulers [--check|--time] | tables"
                 .to_string(),
         ]),
     };

@@ -245,7 +245,11 @@ impl Pair {
 
     fn wait_for(&self, n: usize, what: &str) -> Result<(), String> {
         let end = Instant::now() + PATIENCE;
-        while !self.shown(n).is_some_and(|t| t.contains(what)) {
+        let so = |text: &str| {
+            let mut lines = text.lines();
+            lines.any(|l| l.starts_with("sync: sessions") && l.contains(what))
+        };
+        while !self.shown(n).is_some_and(|t| so(&t)) {
             if Instant::now() > end {
                 let log = std::fs::read_to_string(self.file("log", n)).unwrap_or_default();
                 let shown = self.shown(n).unwrap_or_default();

@@ -50,6 +50,7 @@ fn settings() -> StickTable {
         server_key: ServerKey::Name,
         stores: Vec::new(),
         peers: None,
+        follows: false,
     };
     settings.store(Stored::plain(Data::ConnCur));
     settings.store(Stored {

@@ -2,6 +2,7 @@
 
 mod change;
 mod html;
+mod routers;
 
 use crate::stat;
 use crate::typed;

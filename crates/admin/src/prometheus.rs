@@ -2,6 +2,8 @@
 //! prometheus-exporter` answers. Names and labels are HAProxy's (the exporter of 2.6), the facts
 //! those of `show info` and `show stat`.
 
+mod vrrp;
+
 use crate::info;
 use crate::page::Page;
 use crate::stat::{self, Row, RowKind};
@@ -266,6 +268,7 @@ pub fn metrics(target: &[u8], process: &Process, generation: &Generation, now: I
     let mut body = String::new();
     if wanted.process {
         of_process(&mut body, &info::fields(process, generation, now, false));
+        vrrp::of_routers(&mut body, &process.replication.routers());
     }
     let rows = stat::rows(process, generation, now);
     for (asked, kind) in [

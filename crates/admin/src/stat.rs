@@ -356,6 +356,9 @@ pub fn status_of(server: &Server, tracked: Option<&Server>) -> String {
     if agent && health.agent_down() && health.passes() {
         return "DOWN (agent)".into();
     }
+    if server.is_ejected() && health.is_up() {
+        return "NOLB".into();
+    }
     let drain = if agent { "DRAIN (agent)" } else { "DRAIN" };
     if !judged.has_check() {
         return match (health.is_up(), admin.draining()) {

@@ -346,6 +346,16 @@ pub static BIND_WORDS: &[BindWord] = &[
         }
     ),
     word!(
+        "vlan",
+        "N",
+        "100",
+        "in packet mode: the VLAN the address is in, 1 to 4094",
+        |o, l, at| {
+            o.vlan = Some(num(l, at, 1, 4094)? as u16);
+            Ok(())
+        }
+    ),
+    word!(
         "v4v6",
         "",
         "",

@@ -3,10 +3,11 @@
 use crate::bind;
 use crate::diag::Fault;
 use crate::draft::{Bases, Line};
+use crate::keyword::near;
 use crate::removed;
 use crate::source::DefaultPath;
 use crate::units;
-use model::Global;
+use model::{Global, PacketAttach};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -834,6 +835,25 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "sessions that 'mode packet' remembers at most; 1 million when not set",
         |r, l| {
             r.global.tuning.packet_flows = num(l, 1, 16 << 20)? as u32;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tune.packet.attach",
+        "auto|xdp|tcx|clsact",
+        "auto",
+        "where the programs of 'mode packet' stand: 'auto' is the driver where that is right, else behind it",
+        |r, l| {
+            r.global.tuning.packet_attach = match l.arg(0) {
+                "auto" => PacketAttach::Auto,
+                "xdp" => PacketAttach::Xdp,
+                "tcx" => PacketAttach::Tcx,
+                "clsact" => PacketAttach::Clsact,
+                other => {
+                    let places = ["auto", "xdp", "tcx", "clsact"];
+                    return l.fail(0, near("place for programs", other, &places));
+                }
+            };
             Ok(())
         }
     ),

@@ -7,6 +7,7 @@ mod common;
 mod compression;
 mod datagram;
 mod front;
+mod ftp;
 mod mail;
 mod options;
 mod packet;
@@ -84,6 +85,7 @@ pub fn keywords() -> impl Iterator<Item = &'static Keyword> {
         packet::PACKET_KEYWORDS,
         mail::MAIL_KEYWORDS,
         datagram::DATAGRAM_KEYWORDS,
+        ftp::FTP_KEYWORDS,
         smtp::SMTP_KEYWORDS,
         ruleset::RULE_KEYWORDS,
         stick::STICK_KEYWORDS,
@@ -256,7 +258,8 @@ fn mark(name: &'static str) -> Option<&'static str> {
         | "log-format" => Some(name),
         "http-request" | "http-response" | "http-after-response" => Some(name),
         _ if name.starts_with("email-alert ") => Some("email-alert"),
-        _ if RULE_ORDER.contains(&name) || name.starts_with("smtp-") => Some(name),
+        _ if RULE_ORDER.contains(&name) => Some(name),
+        _ if name.starts_with("smtp-") || name.starts_with("ftp-") => Some(name),
         _ if name.starts_with("http-check ") => Some("http-check"),
         _ if name.starts_with("tcp-check ") => Some("tcp-check"),
         _ if name.starts_with("udp-check ") => Some("udp-check"),

@@ -2,6 +2,7 @@
 
 mod blocks;
 mod finish;
+mod ftp;
 mod mailers;
 mod packet;
 mod peers;

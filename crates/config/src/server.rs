@@ -98,6 +98,7 @@ fn blank() -> Server {
         tfo: false,
         congestion: None,
         namespace: None,
+        vlan: None,
     }
 }
 
@@ -259,6 +260,16 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         "sessions at a time; others wait",
         |r, l, at| {
             r.server.maxconn = num(l, at, 0, 1 << 30)?;
+            Ok(())
+        }
+    ),
+    word!(
+        "vlan",
+        "N",
+        "200",
+        "in packet mode: the VLAN it is in, 1 to 4094",
+        |r, l, at| {
+            r.server.vlan = Some(num(l, at, 1, 4094)? as u16);
             Ok(())
         }
     ),

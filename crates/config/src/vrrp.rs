@@ -4,7 +4,7 @@ use crate::diag::Fault;
 use crate::draft::{Line, Place};
 use crate::fingerprint::Fingerprint;
 use crate::units;
-use model::{PeerKey, Script, SyncSessions, Track, Tracked, VirtualAddress, Vrrp};
+use model::{PeerKey, Script, SyncSessions, Track, Tracked, VirtualAddress, VirtualRoute, Vrrp};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +63,7 @@ impl VrrpDraft {
                 preempt_delay: Duration::ZERO,
                 addresses: Vec::new(),
                 source: None,
+                routes: Vec::new(),
                 unicast: Vec::new(),
                 peers: Vec::new(),
                 peer_key: None,
@@ -398,6 +399,31 @@ pub static VRRP_KEYWORDS: &[VrrpKeyword] = &[
         }
     ),
     keyword!(
+        "route",
+        "NETWORK/PREFIX|default [via ADDRESS]",
+        "198.51.100.0/24 via 203.0.113.254",
+        "a route by the interface that only the active router has",
+        |d, l| {
+            let via = match l.arg(1) {
+                "" => {
+                    l.exactly(1, "a network, or 'default'")?;
+                    None
+                }
+                "via" => {
+                    l.exactly(3, "an address after 'via'")?;
+                    Some(l.map(2, ip(l.arg(2)))?)
+                }
+                other => return l.fail(1, format!("'{other}' stands where 'via ADDRESS' may")),
+            };
+            let route = l.map(0, virtual_route(l.arg(0), via))?;
+            if d.vrrp.routes.contains(&route) {
+                return l.fail(0, format!("'{route}' stands above already: remove it"));
+            }
+            d.vrrp.routes.push(route);
+            Ok(())
+        }
+    ),
+    keyword!(
         "source",
         "ADDRESS",
         "192.0.2.1",
@@ -505,6 +531,42 @@ fn virtual_address(text: &str) -> Result<VirtualAddress, String> {
     Ok(VirtualAddress {
         ip: address,
         prefix,
+    })
+}
+
+fn virtual_route(text: &str, via: Option<IpAddr>) -> Result<VirtualRoute, String> {
+    let (network, prefix) = match (text, via) {
+        ("default", Some(via)) => (if via.is_ipv6() { "::" } else { "0.0.0.0" }, "0"),
+        ("default", None) => {
+            return Err("'default' has no router: write 'default via ADDRESS'".into());
+        }
+        _ => text.split_once('/').ok_or_else(|| {
+            format!("'{text}' has no prefix: write one such as 198.51.100.0/24, or 'default'")
+        })?,
+    };
+    let address = ip(network)?;
+    let most = if address.is_ipv6() { 128 } else { 32 };
+    let prefix = units::number(prefix, 0, most)? as u8;
+    let bits = match address {
+        IpAddr::V4(ip) => u128::from(u32::from(ip)) << 96,
+        IpAddr::V6(ip) => ip.into(),
+    };
+    if bits.checked_shl(prefix.into()).unwrap_or(0) != 0 {
+        return Err(format!(
+            "'{text}' names a host within the network: write zeros after the first {prefix} bits"
+        ));
+    }
+    if via.is_some_and(|via| via.is_ipv6() != address.is_ipv6()) {
+        return Err(format!(
+            "'{text}' is of another family than the router after 'via'"
+        ));
+    }
+    Ok(VirtualRoute {
+        destination: VirtualAddress {
+            ip: address,
+            prefix,
+        },
+        via,
     })
 }
 

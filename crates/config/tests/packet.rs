@@ -90,6 +90,54 @@ fn what_cannot_be_done_to_packets_is_an_error_that_says_why() {
             "leads nowhere",
         ),
         (
+            format!("{FRONT}{BACK} forward bridge\n"),
+            "a bridge has two ports, or one beside a switch",
+        ),
+        (
+            format!(
+                "{}{BACK} forward bridge\n",
+                FRONT.replace(":80", ":80 interface a,b,c")
+            ),
+            "a bridge has two ports, or one beside a switch",
+        ),
+        (
+            format!(
+                "{}{BACK} forward bridge\n",
+                FRONT.replace(
+                    ":80",
+                    ":80 interface a,b\n bind 203.0.113.11:80 interface b,c"
+                )
+            ),
+            "port 'b' is a bridge with 'a' already, not with 'c'",
+        ),
+        (
+            format!("{}{BACK}", FRONT.replace(":80", ":80 interface a,b,c,d,e")),
+            "more than 4 interfaces",
+        ),
+        (
+            format!(
+                "{}{BACK}",
+                FRONT.replace(":80", ":80\n bind 203.0.113.10:81 vlan 7")
+            ),
+            "stands here with vlan 7 and elsewhere with none",
+        ),
+        (
+            format!("{FRONT} bind 203.0.113.11:80 vlan 4095\n{BACK}"),
+            "4095",
+        ),
+        (
+            "listen l\n mode tcp\n bind 203.0.113.10:80 vlan 7\n server s 10.0.0.1:80\n".into(),
+            "has 'vlan', which is for 'mode packet'",
+        ),
+        (
+            "listen l\n mode tcp\n bind 203.0.113.10:80\n server s 10.0.0.1:80 vlan 7\n".into(),
+            "server 'l/s' has 'vlan', which is for 'mode packet'",
+        ),
+        (
+            format!("global\n tune.packet.attach xpd\n{FRONT}{BACK}"),
+            "did you mean 'xdp'?",
+        ),
+        (
             format!("frontend f\n mode tcp\n bind 203.0.113.10:80\n default_backend b\n{BACK}"),
             "give both the same mode",
         ),

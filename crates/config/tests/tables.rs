@@ -59,6 +59,23 @@ fn in_proxy(site: &Site, line: &str) -> Vec<String> {
         );
         return said(&Files::with(&text).load(&["a.cfg"]));
     }
+    // Of servers and binds only these are for packets alone.
+    if line.contains(" vlan") {
+        let line = line
+            .replace("127.0.0.1", "10.0.0.1")
+            .replace(" agent-port 9777", "");
+        let rest = match site.section {
+            2 => " default_backend other\n",
+            4 if line.starts_with("bind") => " server t 10.0.0.2 check port 80\n",
+            4 => " bind 203.0.113.1:80\n",
+            _ => "",
+        };
+        let text = format!(
+            "{}\n mode packet\n{rest} {line}\nlisten other\n mode packet\n bind 203.0.113.2:80\n server two 10.0.0.2 check port 80\n",
+            site.header
+        );
+        return said(&Files::with(&text).load(&["a.cfg"]));
+    }
     let server = if line.starts_with("use-server") {
         " server a 127.0.0.1:8080\n"
     } else {
@@ -82,14 +99,22 @@ fn in_proxy(site: &Site, line: &str) -> Vec<String> {
         Some("persist") if line.starts_with("persist rdp-cookie") => "tcp",
         Some("udp-responses" | "udp-check") => "udp",
         Some("option") if line.starts_with("option udp-check") => "udp",
+        Some(word) if word.starts_with("smtp-") => "smtp",
+        _ if line.starts_with("option smtplog") => "smtp",
+        _ if line.ends_with(" starttls") || line.ends_with(" xclient") => "smtp",
         _ => "http",
+    };
+    let offered = "127.0.0.1:8001 starttls crt site.pem";
+    let beside = match mode {
+        "smtp" => &site.beside.replace("127.0.0.1:8001", offered),
+        _ => site.beside,
     };
     let text = format!(
         "global\n log 127.0.0.1:514 local0\n external-check\nmailers post\n mailer one 127.0.0.1:25\nhttp-errors pages\n errorfile 503 sorry.http\n\
          {}\n mode {mode}\n log global\n{}{checks}{server} {line}\n\
          defaults\n mode http\n{TIMES}backend app\n server one 127.0.0.1:8080 check\n\
          backend clients\n stick-table type string size 100\n",
-        site.header, site.beside
+        site.header, beside
     );
     said(&Files::with(&text).load(&["a.cfg"]))
 }
@@ -117,11 +142,13 @@ fn lines_of_proxies() -> Vec<(u8, String, &'static str, &'static str)> {
             (4 | 8, name, s.args, s.example)
         });
     let binds_tls = BIND_TLS_WORDS.iter().map(|b| {
-        let name = format!("bind 127.0.0.1:8080 ssl crt site.pem {}", b.name);
+        let ssl = if b.name == "starttls" { "" } else { "ssl " };
+        let name = format!("bind 127.0.0.1:8080 {ssl}crt site.pem {}", b.name);
         (2 | 4, name, b.args, b.example)
     });
     let servers_tls = SERVER_TLS_WORDS.iter().map(|s| {
-        let name = format!("server s 127.0.0.1:8080 ssl ca-file site.pem {}", s.name);
+        let ssl = if s.name == "starttls" { "" } else { "ssl " };
+        let name = format!("server s 127.0.0.1:8080 {ssl}ca-file site.pem {}", s.name);
         (4 | 8, name, s.args, s.example)
     });
     let all = lines.chain(options).chain(binds).chain(binds_tls);

@@ -47,8 +47,9 @@ fn a_section_is_read_whole() {
 
 #[test]
 fn every_example_stands_in_a_section_and_no_word_is_passed_over() {
+    const WITH_PEER: &str = "vrrp public\n interface eth0\n virtual-router-id 51\n address 203.0.113.10/24\n peer 10.9.0.9\n";
     for keyword in VRRP_KEYWORDS {
-        let line = format!("{WHOLE} {} {}\n", keyword.name, keyword.example);
+        let line = format!("{WITH_PEER} {} {}\n", keyword.name, keyword.example);
         assert_eq!(messages(&line), Vec::<String>::new(), "{}", keyword.name);
         if !keyword.args.starts_with('[') {
             let bare = format!("{WHOLE} {}\n", keyword.name);
@@ -122,9 +123,41 @@ fn what_is_missing_or_does_not_fit_is_named_with_its_remedy() {
         &format!("{WHOLE} version 2\n advertise-interval 100ms\n"),
         "whole seconds",
     );
+    for (line, why) in [
+        ("route 198.51.100.0", "has no prefix"),
+        ("route 198.51.100.1/24", "names a host"),
+        ("route default", "has no router"),
+        ("route 2001:db8::/32 via 203.0.113.1", "of another family"),
+        ("route 198.51.100.0/24 dev eth1", "where 'via ADDRESS' may"),
+    ] {
+        refused(&format!("{WHOLE} {line}\n"), why);
+    }
+    let keyed = format!("{WHOLE} peer 10.9.0.2\n peer-key site.pem\n sync sessions\n");
+    assert_eq!(messages(&keyed), Vec::<String>::new());
+    for (lines, why) in [
+        (
+            "peer-key site.pem\n sync sessions",
+            "add a line 'peer ADDRESS'",
+        ),
+        (
+            "peer 10.9.0.2\n sync sessions",
+            "would take sessions from anybody",
+        ),
+        ("peer 10.9.0.2\n sync tables", "use 'sync sessions'"),
+        (
+            "peer 10.9.0.2\n sync sessions over eth2",
+            "where 'dedicated INTERFACE' may",
+        ),
+    ] {
+        refused(&format!("{WHOLE} {lines}\n"), why);
+    }
+    let other = keyed.replace("public", "other").replace("id 51", "id 52");
     refused(
-        &format!("{WHOLE} sync sessions\n"),
-        "'sync' does not work yet",
+        &format!(
+            "{keyed}{}",
+            other.replace("sessions", "sessions dedicated eth2")
+        ),
+        "synchronises with the same peer in another way",
     );
     refused(&format!("{WHOLE} priority 0\n"), "out of range");
     refused(&format!("{WHOLE} priorty 10\n"), "did you mean 'priority'?");

@@ -5,7 +5,7 @@ use crate::link::{Link, Netlink};
 use crate::machine::{Cause, Settings, State, Version};
 use crate::peer::Peer;
 use crate::socket::{Frames, Mouth};
-use model::{VirtualAddress, Vrrp};
+use model::{VirtualAddress, VirtualRoute, Vrrp};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -292,6 +292,25 @@ impl Instance {
         wrong
     }
 
+    /// Sets the routes of the section, and says what went wrong.
+    pub fn add_routes(&self, netlink: &mut Netlink) -> Vec<String> {
+        let link = self.link.iter();
+        let all = link.flat_map(|l| self.vrrp.routes.iter().map(move |r| (l, r)));
+        let wrong = all.filter_map(|(link, route)| {
+            let e = netlink.add_route(link.index, route).err()?;
+            Some(format!("cannot set route {route} by {}: {e}", link.name))
+        });
+        wrong.collect()
+    }
+
+    /// Removes the routes of the section that are ours, and says what went wrong.
+    pub fn remove_routes(&self, netlink: &mut Netlink) -> Vec<String> {
+        let link = self.link.iter();
+        let all = link.flat_map(|l| self.vrrp.routes.iter().map(move |r| (l, r)));
+        all.filter_map(|(link, route)| removed(netlink, link, route))
+            .collect()
+    }
+
     /// Tells the link who has the addresses.
     pub fn announce(&mut self, frames: &Frames) {
         let Some(link) = &self.link else { return };
@@ -323,6 +342,12 @@ impl Instance {
             State::Active => self.counters.active += 1,
         }
     }
+}
+
+/// Removes a route if it is ours; what went wrong.
+pub fn removed(netlink: &mut Netlink, link: &Link, route: &VirtualRoute) -> Option<String> {
+    let e = netlink.remove_route(link.index, route).err()?;
+    Some(format!("cannot remove route {route} by {}: {e}", link.name))
 }
 
 /// Where adverts come from: what the section says, or the first address of the interface that is

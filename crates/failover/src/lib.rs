@@ -14,6 +14,7 @@ mod notify;
 mod peer;
 mod rights;
 pub mod router;
+mod routes;
 mod running;
 mod service;
 mod socket;

@@ -18,7 +18,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
 
 /// The mark of our addresses: the number of VRRP's protocol.
-const MARK: u8 = wire::vrrp::PROTOCOL;
+pub const MARK: u8 = wire::vrrp::PROTOCOL;
 
 /// Groups of notifications: changes of links, and of addresses of both families
 /// (linux/rtnetlink.h).
@@ -95,7 +95,7 @@ impl Netlink {
         }
     }
 
-    fn ask(
+    pub(crate) fn ask(
         &mut self,
         request: RouteNetlinkMessage,
         flags: u16,

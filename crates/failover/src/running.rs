@@ -53,6 +53,8 @@ pub struct Running {
     replication: Arc<Replication>,
     /// Addresses whose sessions are kept alike, and whether they are served here.
     roles: BTreeMap<IpAddr, bool>,
+    /// When the statistics were told last, and of which states.
+    shown: Option<(Instant, Vec<State>)>,
     say: Say,
 }
 
@@ -90,6 +92,7 @@ impl Running {
             watch,
             replication,
             roles: BTreeMap::new(),
+            shown: None,
             say,
         };
         running.guardian = match Guardian::start() {
@@ -307,6 +310,7 @@ impl Running {
             self.router.tick(now);
             self.act(now);
             self.make_will();
+            self.show(now);
             if let Some(wrong) = self.calls.step(now) {
                 (self.say)(&format!("warning: vrrp: {wrong}"));
             }
@@ -430,15 +434,14 @@ impl Running {
             instance.vrrp.vrid,
             why.words()
         );
-        if !instance.may_say(&line, now) {
-            return;
+        let name = Arc::clone(&instance.vrrp.name);
+        let line = match active {
+            true => format!("error: vrrp {name}: {line}; two routers are active now"),
+            false => format!("warning: vrrp {name}: {line}"),
+        };
+        if instance.may_say(&line, now) {
+            (self.say)(&line);
         }
-        let name = &instance.vrrp.name;
-        (self.say)(&if active {
-            format!("error: vrrp {name}: {line}; two routers are active now")
-        } else {
-            format!("warning: vrrp {name}: {line}")
-        });
     }
 
     /// What is to be done if this process dies.
@@ -476,7 +479,9 @@ impl Running {
             Action::Advertise(priority) => instance.advertise(priority),
             Action::Claim => self.claim(at),
             Action::Yield => {
-                for wrong in instance.remove_addresses(&mut self.netlink, |_| false) {
+                let mut wrong = instance.remove_routes(&mut self.netlink);
+                wrong.extend(instance.remove_addresses(&mut self.netlink, |_| false));
+                for wrong in wrong {
                     (self.say)(&format!("error: vrrp {name}: {wrong}"));
                 }
             }
@@ -514,7 +519,9 @@ impl Running {
 
     fn claim(&mut self, at: usize) {
         let instance = &mut self.instances[at];
-        for wrong in instance.add_addresses(&mut self.netlink) {
+        let mut wrong = instance.add_addresses(&mut self.netlink);
+        wrong.extend(instance.add_routes(&mut self.netlink));
+        for wrong in wrong {
             (self.say)(&format!("error: vrrp {}: {wrong}", instance.vrrp.name));
         }
         instance.announce(&self.frames);

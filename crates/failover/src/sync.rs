@@ -60,6 +60,9 @@ pub trait Copy {
     fn settle(&mut self) {}
 }
 
+/// Takes an entry's key and its value; without a value it is no more.
+pub type Change<'a> = dyn FnMut(&[u8], Option<&[u8]>) + 'a;
+
 /// A table of this machine as the thread that synchronises works with it. Peers are numbered.
 pub trait Replica: Table + Copy + Send {
     /// Its name in `show vrrp`.
@@ -67,7 +70,7 @@ pub trait Replica: Table + Copy + Send {
 
     /// Hands over what changed since the last call. False: some of it was lost, or the table is
     /// another one now, and is to be sent anew.
-    fn changes(&mut self, change: &mut dyn FnMut(&[u8], Option<&[u8]>)) -> bool;
+    fn changes(&mut self, change: &mut Change<'_>) -> bool;
 
     /// What comes next is from this peer.
     fn hear(&mut self, peer: usize);

@@ -30,7 +30,7 @@ pub struct BindOptions {
     pub backlog: Option<u32>,
     /// `ssl` and all that goes with it.
     pub tls: Option<Arc<tls::Acceptor>>,
-    /// `starttls`: that TLS is offered to clients of SMTP, not spoken at once.
+    /// `starttls`: that TLS is spoken once a client asks for it, not at once.
     pub starttls: bool,
     /// `interface`: only connections that arrive on this network interface.
     pub interface: Option<Arc<str>>,
@@ -68,6 +68,8 @@ pub struct BindOptions {
     pub proto: Option<Arc<str>>,
     /// `proto tcp|udp|any`, in packet mode.
     pub transport: Option<crate::Transport>,
+    /// `vlan N`, in packet mode: the VLAN that the address is in.
+    pub vlan: Option<u16>,
     /// `process`/`thread`/`shards` words, kept as written: any worker may accept.
     pub thread: Option<Arc<str>>,
 }

@@ -83,6 +83,9 @@ pub enum CheckKind {
     Udp(CheckScript),
     /// A conversation in a protocol that is known.
     Probe(Probe),
+    /// A call of gRPC's health service for a service, or (an empty name) for the server itself
+    /// (`option grpc-check`).
+    Grpc(Arc<str>),
     /// An ICMP echo (`option icmp-check`).
     Echo,
     /// A handshake that is not finished (`option half-open-check`).

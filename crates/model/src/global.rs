@@ -50,6 +50,8 @@ pub struct Tuning {
     pub maxrewrite: usize,
     /// `tune.packet.flows`: sessions that the packet plane remembers at most.
     pub packet_flows: u32,
+    /// `tune.packet.attach`.
+    pub packet_attach: crate::PacketAttach,
     /// `tune.http.maxhdr`.
     pub http_maxhdr: usize,
     /// `tune.vars.*-max-size`, bytes.
@@ -88,6 +90,7 @@ impl Default for Tuning {
             bufsize: 16384,
             maxrewrite: 1024,
             packet_flows: 1_000_000,
+            packet_attach: crate::PacketAttach::Auto,
             http_maxhdr: 101,
             vars: rules::VarLimits::default(),
             http_logurilen: 1024,

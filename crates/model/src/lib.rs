@@ -10,6 +10,7 @@ mod check;
 mod compression;
 mod diff;
 mod error_pages;
+mod ftp;
 mod global;
 mod log;
 mod mail;
@@ -37,16 +38,18 @@ pub use check::{
 pub use compression::{Compression, CompressionAlgo};
 pub use diff::{Diff, diff};
 pub use error_pages::{ErrorLocation, ErrorPage, ErrorPages};
+pub use ftp::Ftp;
 pub use global::{CliLevel, Global, ReuseStrategy, StatsSocket, Tuning};
 pub use log::{LogFacility, LogFormatKind, LogFormatSpec, LogLevel, LogSetting, LogTarget};
 pub use mail::{EmailAlert, Mailers};
-pub use packet::{Forward, NoFlow, Packets, Pool, SessionTimeouts, Snat, Transport};
+pub use packet::{Forward, NoFlow, PacketAttach, Packets, Pool, SessionTimeouts, Snat, Transport};
 pub use peers::{Peer, Peers};
 pub use persistence::{CookieMode, PersistRule, PersistenceCookie};
 pub use proxy::{
-    Backend, Balance, ConnectionMode, ForwardFor, Frontend, HashBalance, HashFunction, HashKind,
-    HashMethod, HttpOptions, HttpReuse, InitAddr, LoadState, Mode, OriginalTo, PreserveAffinity,
-    Proxy, ProxyKind, Redispatch, RestrictNames, RetryOn, StatsPage, SwitchRule, SwitchTarget,
+    Backend, Balance, ConnectionMode, Eject, ForwardFor, Frontend, HashBalance, HashFunction,
+    HashKind, HashMethod, HttpOptions, HttpReuse, InitAddr, LoadState, Mode, OriginalTo,
+    PreserveAffinity, Proxy, ProxyKind, Redispatch, RestrictNames, RetryOn, StatsPage, SwitchRule,
+    SwitchTarget,
 };
 pub use resolvers::{Family, Hold, Nameserver, Resolution, Resolvers, names_service};
 pub use server::{
@@ -57,7 +60,7 @@ pub use stick::{ServerKey, StickRule, StickStore, StickTable, Stored};
 pub use timeouts::Timeouts;
 
 pub use users::{Password, User, UserList};
-pub use vrrp::{PeerKey, Script, SyncSessions, Track, Tracked, VirtualAddress, Vrrp};
+pub use vrrp::{PeerKey, Script, SyncSessions, Track, Tracked, VirtualAddress, VirtualRoute, Vrrp};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

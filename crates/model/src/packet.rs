@@ -44,6 +44,8 @@ pub enum Forward {
     Gre,
     /// The same inside UDP to this port (generic UDP encapsulation, variant 0).
     Gue(u16),
+    /// The destination's addresses on the link and of IP; answers are turned back.
+    Bridge,
     /// The destination, and this code point from which the server knows the virtual address.
     Dscp(u8),
     /// The next hop only: servers are firewalls or routers, which answers cross, too.
@@ -59,7 +61,7 @@ impl Default for Forward {
 impl Forward {
     /// Whether answers come back this way and are turned back.
     pub fn is_nat(&self) -> bool {
-        matches!(self, Forward::Nat(_))
+        matches!(self, Forward::Nat(_) | Forward::Bridge)
     }
 }
 
@@ -72,6 +74,20 @@ pub enum NoFlow {
     Reset,
     /// It is given a server like one that begins a session.
     Hash,
+}
+
+/// `tune.packet.attach`: where the programs stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PacketAttach {
+    /// In the driver where it can and every sum is whole there, else behind it.
+    #[default]
+    Auto,
+    /// In the driver.
+    Xdp,
+    /// Behind the driver, by a link (from Linux 6.6 on).
+    Tcx,
+    /// Behind the driver, by a filter of traffic control.
+    Clsact,
 }
 
 /// How long sessions without packets are remembered.

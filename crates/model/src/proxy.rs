@@ -27,6 +27,7 @@ pub enum Mode {
     Tcp,
     Http,
     Udp,
+    Ftp,
     Smtp,
     /// In the kernel: no connection ends here.
     Packet,
@@ -40,6 +41,7 @@ impl Mode {
             Mode::Http => "http",
             Mode::Packet => "packet",
             Mode::Udp => "udp",
+            Mode::Ftp => "ftp",
             Mode::Smtp => "smtp",
         }
     }
@@ -263,6 +265,8 @@ pub struct Frontend {
     pub keepalive: Option<(Option<u32>, Option<Duration>, Option<Duration>)>,
     /// `option nolinger`.
     pub nolinger: bool,
+    /// What `mode ftp` says and takes.
+    pub ftp: crate::Ftp,
     /// `smtp-request` rules.
     pub smtp_request: Vec<rules::Rule>,
     /// What `mode smtp` says and takes.
@@ -499,6 +503,8 @@ pub struct Backend {
     pub stick_rules: Vec<crate::StickRule>,
     /// `fullconn`.
     pub fullconn: Option<u32>,
+    /// `eject`.
+    pub eject: Option<Eject>,
     /// What checks do.
     pub check: Arc<CheckKind>,
     /// `http-check disable-on-404`.
@@ -552,6 +558,7 @@ impl Default for Backend {
             persist: false,
             stick_rules: Vec::new(),
             fullconn: None,
+            eject: None,
             check: Arc::default(),
             disable_on_404: false,
             check_send_state: false,
@@ -594,4 +601,15 @@ pub struct StatsPage {
     pub admin: Vec<rules::Cond>,
     /// `stats http-request` rules.
     pub http_request: Vec<rules::Rule>,
+}
+
+/// `eject`: a server whose traffic fails takes no new clients for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Eject {
+    /// `errors`: so many in a row.
+    pub errors: u32,
+    /// `for`: how long, the first time.
+    pub time: std::time::Duration,
+    /// `at-most`: percent of the servers that may be out at a time.
+    pub at_most: u8,
 }

@@ -174,4 +174,6 @@ pub struct Server {
     pub congestion: Option<Arc<str>>,
     /// `namespace`: the network namespace to connect from.
     pub namespace: Option<Arc<str>>,
+    /// `vlan N`, in packet mode: the VLAN that it is in.
+    pub vlan: Option<u16>,
 }

@@ -71,9 +71,16 @@ pub struct StickTable {
     pub stores: Vec<Stored>,
     /// `peers`: the section with whom it is shared.
     pub peers: Option<Arc<str>>,
+    /// `sync sessions` of a `vrrp` section: it follows to another machine.
+    pub follows: bool,
 }
 
 impl StickTable {
+    /// Whether others are told of its changes.
+    pub fn is_shared(&self) -> bool {
+        self.follows || self.peers.is_some()
+    }
+
     /// Its name among peers: that of a table of their section has no other section's before it.
     pub fn shared_name(&self) -> &str {
         let section = self.peers.as_deref().unwrap_or_default();

@@ -25,6 +25,8 @@ pub struct Vrrp {
     pub preempt_delay: Duration,
     /// The addresses, of one family.
     pub addresses: Vec<VirtualAddress>,
+    /// Routes by the interface that the active router has.
+    pub routes: Vec<VirtualRoute>,
     /// Where adverts come from; otherwise the interface's first address.
     pub source: Option<IpAddr>,
     /// Routers that get adverts one by one instead of by multicast.
@@ -59,6 +61,22 @@ pub struct VirtualAddress {
     pub ip: IpAddr,
     /// The length of its network's prefix, bits.
     pub prefix: u8,
+}
+
+/// A route that goes with the addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VirtualRoute {
+    /// The network; a prefix of 0 is everything.
+    pub destination: VirtualAddress,
+    /// The next router; none: they are on the link.
+    pub via: Option<IpAddr>,
+}
+
+impl std::fmt::Display for VirtualRoute {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.destination.fmt(f)?;
+        self.via.map_or(Ok(()), |via| write!(f, " via {via}"))
+    }
 }
 
 impl std::fmt::Display for VirtualAddress {

@@ -43,8 +43,8 @@ pub struct Args {
     pub condition: Option<String>,
     /// `-v`: 1, `-vv`: 2.
     pub version: u8,
-    /// `-dK` and its like: print the tables.
-    pub keywords: bool,
+    /// `-dK`: the classes of words to print.
+    pub keywords: Option<String>,
 }
 
 /// Reads the arguments after the program's name.
@@ -109,7 +109,7 @@ pub fn parse(args: &[String]) -> Result<Args, String> {
                     pids.push(pid);
                 }
             }
-            _ if arg.starts_with("-dK") => out.keywords = true,
+            _ if arg.starts_with("-dK") => out.keywords = arg.get(3..).map(str::to_string),
             // Debugging aids of HAProxy's insides: nothing of that kind to turn on or off here.
             _ if [
                 "-dM", "-dI", "-dL", "-dS", "-dZ", "-dD", "-dF", "-dV", "-dr", "-dG", "-de", "-dp",

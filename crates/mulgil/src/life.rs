@@ -2,6 +2,7 @@
 
 use crate::args::Args;
 use crate::keeper::{Event, Keeper};
+use crate::memory;
 use crate::run::{self, Ended};
 use crate::vrrp::VirtualAddresses;
 use crate::world::{self, Machine, wall_now};
@@ -196,6 +197,7 @@ impl Life {
             eprintln!("error: {why}");
             said.push_str(&format!("error: {why}\n"));
         }
+        memory::forget_the_start();
         Ok((said, changes))
     }
 

@@ -10,8 +10,10 @@ mod doctor;
 mod explain;
 mod handover;
 mod keeper;
+mod keywords;
 mod life;
 mod master;
+mod memory;
 mod pages;
 mod replicas;
 mod run;
@@ -87,7 +89,7 @@ fn with_args(mut args: Args, program: &str) -> i32 {
             Ok(false) => 1,
             Err((_, message)) => {
                 eprintln!("error: {message}");
-                255
+                2
             }
         };
     }
@@ -101,6 +103,15 @@ fn with_args(mut args: Args, program: &str) -> i32 {
     let Some(config) = read.config.take() else {
         return 1;
     };
+    if let Some(classes) = &args.keywords {
+        match keywords::list(classes) {
+            Ok(text) => print!("{text}"),
+            Err(message) => {
+                eprintln!("error: {message}");
+                return 1;
+            }
+        }
+    }
     if !config.listens() {
         return run::nothing_to_listen_on(args.check);
     }

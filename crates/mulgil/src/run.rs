@@ -5,11 +5,12 @@ use crate::control::{self, Bound, Control};
 use crate::handover;
 use crate::keeper::{self, Keeper};
 use crate::life::{Life, Signals};
+use crate::memory;
 use crate::pages::Pages;
 use crate::vrrp::VirtualAddresses;
 use crate::world::{self, wall_now};
 use config::{LoadRequest, Severity, Source};
-use model::Config;
+use model::{Address, Config, Host, PortSpec};
 use proxy::{Listeners, Services, Tag, WorkerSetup};
 use rules::{Ctx, NoTrace, SessionInfo, StreamInfo, Vars, Wall};
 use state::Process;
@@ -93,10 +94,50 @@ pub fn load(args: &Args, source: &dyn Source, lists: Option<Arc<rules::PatternLi
         config = None;
     }
     eprint!("{said}");
+    let mut env = loaded.env;
+    if let Some(config) = &config {
+        let sockets = config.global.stats_sockets.iter();
+        let names: Vec<String> = sockets.map(|s| written(&s.address)).collect();
+        if !names.is_empty() {
+            env.insert("HAPROXY_CLI".into(), names.join(";"));
+        }
+    }
+    if let Some(address) = args.master_socket.as_deref().filter(|_| args.master) {
+        // Words behind the address are for the socket.
+        let address = address.split(',').next().unwrap_or(address);
+        let typed = if address.starts_with('/') {
+            "unix@"
+        } else {
+            ""
+        };
+        env.insert("HAPROXY_MASTER_CLI".into(), format!("{typed}{address}"));
+    }
     Read {
         config,
-        env: loaded.env.into_iter().collect(),
+        env: env.into_iter().collect(),
         said,
+    }
+}
+
+/// An address in the form that names its family.
+fn written(address: &Address) -> String {
+    match address {
+        Address::Unix { path, .. } => format!("unix@{path}"),
+        Address::Abstract { name, .. } => format!("abns@{name}"),
+        Address::Fd(fd) => format!("fd@{fd}"),
+        Address::Inet { host, port, .. } => {
+            let port = match port {
+                PortSpec::Fixed(port) => *port,
+                _ => 0,
+            };
+            match host {
+                Host::Any => format!("ipv4@0.0.0.0:{port}"),
+                Host::Any6 => format!("ipv6@[::]:{port}"),
+                Host::Ip(ip) if ip.is_ipv4() => format!("ipv4@{ip}:{port}"),
+                Host::Ip(ip) => format!("ipv6@[{ip}]:{port}"),
+                Host::Name(name) => format!("{name}:{port}"),
+            }
+        }
     }
 }
 
@@ -473,6 +514,7 @@ pub fn serve(
             .stats_timeout
             .unwrap_or(Duration::from_secs(10)),
     });
+    memory::forget_the_start();
     let ended = runtime.block_on(async {
         for bound in control {
             tokio::task::spawn_local(control::serve(bound, Rc::clone(&conversations)));

@@ -1,6 +1,6 @@
 //! Addresses shared with other machines: the failover service in the life of the process.
 
-use crate::replicas::Sessions;
+use crate::replicas::{Sessions, Tables};
 use failover::{Replica, Service, Start, Synchroniser, Watch};
 use model::Config;
 use state::{Process, VirtualRouters, VrrpStatus};
@@ -88,7 +88,7 @@ impl VirtualAddresses {
             return Ok(());
         };
         let copies = self.sessions.take();
-        let mut tables = copies
+        let tables = copies
             .into_iter()
             .map(|c| Box::new(Sessions::new(c)) as Box<dyn Replica>);
         let mut sync = self.sync.borrow_mut();
@@ -97,10 +97,11 @@ impl VirtualAddresses {
             sync.reload(&config.vrrp);
             return Ok(());
         }
+        let stick: Box<dyn Replica> = Box::new(Tables::new(Arc::clone(&self.process)));
         let say = Box::new(|line: &str| eprintln!("{line}"));
         *sync = Some(Synchroniser::start(
             &config.vrrp,
-            tables.by_ref().collect(),
+            tables.chain([stick]).collect(),
             Arc::clone(&self.process.replication),
             service.looker()?,
             say,

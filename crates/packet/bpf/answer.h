@@ -15,13 +15,14 @@ inline_always void swap_macs(struct eth *eth)
 out_of_line int answer_reset(struct xdp_md *ctx, const struct packet *p)
 {
 	u32 wanted = bounded(p->l4) + sizeof(struct tcp);
-	u32 have = ctx->data_end - ctx->data;
+	u32 have = frame_bytes(ctx);
 	u8 family = p->family;
 	u32 l3 = bounded(p->l3);
 	/* Headers between IP's and TCP's would have to be taken out. */
 	u32 plain = l3 + (family == 4 ? sizeof(struct ipv4) : sizeof(struct ipv6));
 	if (p->pieces || bounded(p->l4) != plain || p->tcp & TCP_RST || have < wanted)
 		return XDP_DROP;
+	int pending = sum_is_pending(ctx, plain + 16);
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	u32 payload = 0;
 	if (family == 4) {
@@ -35,7 +36,7 @@ out_of_line int answer_reset(struct xdp_md *ctx, const struct packet *p)
 			return XDP_DROP;
 		payload = be16(ip->payload);
 	}
-	if (have > wanted && xdp_adjust_tail(ctx, -(int)(have - wanted)))
+	if (cut_to(ctx, wanted))
 		return XDP_DROP;
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
@@ -67,9 +68,6 @@ out_of_line int answer_reset(struct xdp_md *ctx, const struct packet *p)
 	tcp->urgent = 0;
 
 	u32 sum = be16(PROTO_TCP) + be16(sizeof(*tcp));
-	u16 *words = (u16 *)tcp;
-	for (u32 i = 0; i < sizeof(*tcp) / 2; i++)
-		sum += words[i];
 	if (family == 4) {
 		struct ipv4 *ip = data + l3;
 		if ((void *)(ip + 1) > end)
@@ -104,6 +102,13 @@ out_of_line int answer_reset(struct xdp_md *ctx, const struct packet *p)
 		for (u32 i = 4; i < 20; i++)
 			sum += half[i];
 	}
+	if (pending) {
+		tcp->check = fold(sum);
+		return XDP_TX;
+	}
+	u16 *words = (u16 *)tcp;
+	for (u32 i = 0; i < sizeof(*tcp) / 2; i++)
+		sum += words[i];
 	tcp->check = ~fold(sum);
 	return XDP_TX;
 }
@@ -121,9 +126,9 @@ out_of_line int answer_arp(struct xdp_md *ctx, const struct packet *p)
 	u32 address[4];
 	map4(address, arp->target);
 	u32 *kinds = map_lookup(&vips, address);
-	if (!kinds || !(*kinds & VIP_ANSWER))
+	if (!kinds || !(*kinds & VIP_ANSWER) || *kinds >> VIP_VLAN_SHIFT != p->key.vlan)
 		return XDP_PASS;
-	u32 ifindex = ctx->ingress_ifindex;
+	u32 ifindex = arrived_at(ctx);
 	u64 *mac = map_lookup(&macs, &ifindex);
 	if (!mac)
 		return XDP_PASS;
@@ -165,9 +170,9 @@ out_of_line int answer_nd(struct xdp_md *ctx, const struct packet *p)
 	u32 target[4];
 	copy16(target, nd->target);
 	u32 *kinds = map_lookup(&vips, target);
-	if (!kinds || !(*kinds & VIP_ANSWER))
+	if (!kinds || !(*kinds & VIP_ANSWER) || *kinds >> VIP_VLAN_SHIFT != p->key.vlan)
 		return XDP_PASS;
-	u32 ifindex = ctx->ingress_ifindex;
+	u32 ifindex = arrived_at(ctx);
 	u64 *mac = map_lookup(&macs, &ifindex);
 	if (!mac)
 		return XDP_PASS;

@@ -49,5 +49,5 @@ SEC("xdp") int nothing(struct xdp_md *ctx)
 
 SEC("xdp") int again(struct xdp_md *ctx)
 {
-	return make_again(ctx) ? XDP_ABORTED : forward(ctx);
+	return make_again(ctx) ? XDP_ABORTED : balance(ctx);
 }

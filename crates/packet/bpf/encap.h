@@ -22,18 +22,44 @@ inline_always u32 sum_words(const void *from, u32 words)
 	return sum;
 }
 
+/* The device that sends the error will write the quoted packet's sum, over what is quoted of it: what the
+ * error's own sum must count. `l4` is the quoted transport, `more` its bytes behind the first eight. */
+inline_always int settle(void *l4, void *end, u32 more, u32 sum_at, u32 *sum)
+{
+	u16 *check = l4 + sum_at;
+	u32 all = 0;
+	if (more) {
+		if (l4 + sizeof(struct tcp) > end)
+			return -1;
+		u32 behind = sum_words(l4 + 8, (sizeof(struct tcp) - 8) / 2);
+		*sum += behind;
+		all += behind;
+	}
+	if (l4 + 8 > end || (void *)(check + 1) > end)
+		return -1;
+	all += sum_words(l4, 4);
+	u16 comes = ~fold(all);
+	*sum += (u16)~*check + (u32)(comes ? comes : 0xffff);
+	return 0;
+}
+
 /* Turns a packet into the error that says how large it may be: fragmentation needed (RFC 1191) or
  * packet too big (RFC 4443 section 3.2), in the name of its destination. */
 out_of_line int answer_too_big(struct xdp_md *ctx, const struct packet *p, u32 mtu)
 {
 	int four = p->family == 4;
-	u32 l3 = bounded(p->l3), have = ctx->data_end - ctx->data;
-	u32 quoted = four ? QUOTED4 : QUOTED6;
+	u32 l3 = bounded(p->l3), have = frame_bytes(ctx);
 	u32 header = four ? sizeof(struct ipv4) : sizeof(struct ipv6);
+	u32 quoted = four ? QUOTED4 : QUOTED6, more = 0;
+	u32 sum_at = p->key.proto == PROTO_TCP ? 16 : p->key.proto == PROTO_UDP ? 6 : 0;
+	int pending = sum_at && sum_is_pending(ctx, bounded(p->l4) + sum_at);
+	/* What is pending cannot be cut off. */
+	if (pending && p->key.proto == PROTO_TCP)
+		more = sizeof(struct tcp) - 8;
+	quoted += more;
 	if (bounded(p->l4) != l3 + header || have < l3 + quoted)
 		return XDP_DROP;
-	if (xdp_adjust_tail(ctx, -(int)(have - l3 - quoted)) ||
-	    xdp_adjust_head(ctx, -(int)(header + sizeof(struct icmp))))
+	if (cut_to(ctx, l3 + quoted) || grow_head(ctx, header + sizeof(struct icmp)))
 		return XDP_DROP;
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	/* The link's header, tag included, stands behind the room that was made. */
@@ -57,11 +83,12 @@ out_of_line int answer_too_big(struct xdp_md *ctx, const struct packet *p, u32 m
 	if (four) {
 		struct ipv4 *ip = data + l3;
 		struct icmp *icmp = (void *)(ip + 1);
-		if ((void *)(icmp + 1) + QUOTED4 > end)
+		void *rest = (void *)(icmp + 1) + QUOTED4;
+		if (rest > end)
 			return XDP_DROP;
 		ip->version_ihl = 0x45;
 		ip->tos = 0;
-		ip->len = be16(sizeof(*ip) + sizeof(*icmp) + QUOTED4);
+		ip->len = be16((u16)(sizeof(*ip) + sizeof(*icmp) + quoted));
 		ip->id = 0;
 		ip->fragment = be16(0x4000);
 		ip->ttl = 64;
@@ -75,16 +102,20 @@ out_of_line int answer_too_big(struct xdp_md *ctx, const struct packet *p, u32 m
 		icmp->check = 0;
 		icmp->id = 0;
 		icmp->seq = be16(mtu);
-		icmp->check = ~fold(sum_words(icmp, (sizeof(*icmp) + QUOTED4) / 2));
+		u32 sum = sum_words(icmp, (sizeof(*icmp) + QUOTED4) / 2);
+		if (pending && settle(rest - 8, end, more, sum_at, &sum))
+			return XDP_DROP;
+		icmp->check = ~fold(sum);
 		return XDP_TX;
 	}
 	struct ipv6 *ip = data + l3;
 	struct icmp *icmp = (void *)(ip + 1);
-	if ((void *)(icmp + 1) + QUOTED6 > end)
+	void *rest = (void *)(icmp + 1) + QUOTED6;
+	if (rest > end)
 		return XDP_DROP;
-	u32 len = sizeof(*icmp) + QUOTED6;
+	u32 len = sizeof(*icmp) + quoted;
 	ip->version_class_flow = be32(6u << 28);
-	ip->payload = be16(len);
+	ip->payload = be16((u16)len);
 	ip->next = PROTO_ICMP6;
 	ip->hops = 64;
 	copy16(ip->src, p->key.dst);
@@ -94,8 +125,11 @@ out_of_line int answer_too_big(struct xdp_md *ctx, const struct packet *p, u32 m
 	icmp->check = 0;
 	icmp->id = 0;
 	icmp->seq = be16(mtu);
-	u32 sum = be16(PROTO_ICMP6) + be16(len) + sum_words(ip->src, 16);
-	icmp->check = ~fold(sum + sum_words(icmp, len / 2));
+	u32 sum = be16(PROTO_ICMP6) + be16((u16)len) + sum_words(ip->src, 16);
+	sum += sum_words(icmp, (sizeof(*icmp) + QUOTED6) / 2);
+	if (pending && settle(rest - 8, end, more, sum_at, &sum))
+		return XDP_DROP;
+	icmp->check = ~fold(sum);
 	return XDP_TX;
 }
 
@@ -123,12 +157,12 @@ out_of_line int encapsulate(struct xdp_md *ctx, const struct packet *p, const st
 			return XDP_DROP;
 		inner = sizeof(*ip) + be16(ip->payload);
 	}
-	if (inner + header > server->hop.mtu)
+	if (inner + header > server->hop.mtu &&
+	    wire_bytes(ctx, inner, l3, bounded(p->l4), p->key.proto) + header > server->hop.mtu)
 		return answer_too_big(ctx, p, server->hop.mtu - header);
 
-	/* A tag is not taken along. */
-	u32 spare = l3 - sizeof(struct eth);
-	if (xdp_adjust_head(ctx, -(int)(header - spare)))
+	int kind = f->steps & STEP_GRE ? TUNNEL_GRE : f->steps & STEP_GUE ? TUNNEL_GUE : TUNNEL_IP;
+	if (grow_outer(ctx, header, l3, outer4, kind))
 		return XDP_DROP;
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
@@ -187,5 +221,5 @@ out_of_line int encapsulate(struct xdp_md *ctx, const struct packet *p, const st
 		copy16(ip->src, server->local);
 		copy16(ip->dst, server->address);
 	}
-	return leave(ctx, &server->hop);
+	return leave(ctx, &server->hop, OUTER_TAKES_TAG ? 0 : p->key.vlan);
 }

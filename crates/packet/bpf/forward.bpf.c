@@ -1,6 +1,7 @@
 /* The way of a packet: parse, session, service, server, rewrite, out. */
 #include "flow.h"
 #include "answer.h"
+#include "bridge.h"
 #include "encap.h"
 #include "icmp.h"
 #include "transit.h"
@@ -18,7 +19,7 @@ out_of_line int ask_way(struct xdp_md *ctx, const struct packet *p, struct flow 
 {
 	struct bpf_fib_lookup fib = {};
 	fib.family = p->family == 4 ? AF_INET : AF_INET6;
-	fib.ifindex = ctx->ingress_ifindex;
+	fib.ifindex = arrived_at(ctx);
 	if (p->family == 4) {
 		fib.src[0] = f->src[3];
 		fib.dst[0] = f->dst[3];
@@ -56,7 +57,8 @@ inline_always void find_way(struct xdp_md *ctx, const struct packet *p, struct f
 {
 	u32 zero = 0;
 	struct settings *set = map_lookup(&settings, &zero);
-	if (set && unlikely(f->epoch != set->epoch))
+	/* Routes know of no tags. */
+	if (set && unlikely(f->epoch != set->epoch) && (!f->hop.vlan || !f->hop.ifindex))
 		ask_way(ctx, p, f, set->epoch);
 }
 
@@ -79,7 +81,7 @@ inline_always int deliver(struct xdp_md *ctx, const struct packet *p, struct flo
 		if (f->steps && rewrite(ctx, p, f))
 			return refuse(EVENT_FAILED);
 		if (likely(server->hop.ifindex))
-			return leave(ctx, &server->hop);
+			return f->steps & STEP_BRIDGE ? cross(ctx, p, f, server) : leave(ctx, &server->hop, p->key.vlan);
 		count(EVENT_NO_NEIGHBOUR);
 		/* What is routed anyway finds its neighbour in the stack, which knows nothing of firewalls. */
 		return (f->steps & (STEP_TTL | STEP_ROUTE)) == STEP_TTL ? XDP_PASS : XDP_DROP;
@@ -88,12 +90,23 @@ inline_always int deliver(struct xdp_md *ctx, const struct packet *p, struct flo
 		t->packets_out += 1;
 		t->bytes_out += bytes;
 	}
-	find_way(ctx, p, f);
+	if (!(f->steps & STEP_BRIDGE))
+		find_way(ctx, p, f);
 	if (unlikely(!f->hop.ifindex))
 		return uses(FEATURE_ROUTE) && f->steps & STEP_ROUTE ? XDP_PASS : refuse(EVENT_NO_NEIGHBOUR);
 	if (rewrite(ctx, p, f))
 		return refuse(EVENT_FAILED);
-	return leave(ctx, &f->hop);
+	return f->steps & STEP_BRIDGE ? cross(ctx, p, f, server) : leave(ctx, &f->hop, p->key.vlan);
+}
+
+inline_always int comes_in_at(const struct service *service, u32 ifindex)
+{
+	if (!service->ifindex[0])
+		return 1;
+	for (u32 i = 0; i < INTERFACES; i++)
+		if (service->ifindex[i] == ifindex)
+			return 1;
+	return 0;
 }
 
 /* What is done with a packet that begins no session of its own accord. */
@@ -104,20 +117,21 @@ out_of_line int first_packet(struct xdp_md *ctx, const struct packet *p, struct 
 {
 	struct service *service = 0;
 	/* Its first piece, which has the ports, may be for any service. */
-	int lost = p->pieces == PIECE_LATER && !p->key.dport &&
-		   (p->key.proto == PROTO_TCP || p->key.proto == PROTO_UDP);
+	int lost = p->pieces == PIECE_LATER && !p->key.dport && has_ports(p->key.proto);
 	u32 *kinds = map_lookup(&vips, p->key.dst);
 	if (kinds) {
+		if (*kinds >> VIP_VLAN_SHIFT != p->key.vlan)
+			return XDP_PASS;
 		if (lost)
 			return refuse(EVENT_FRAGMENT_LOST);
 		service = find_service(p, *kinds);
-	} else if (uses(FEATURE_PREFIX)) {
+	} else if (uses(FEATURE_PREFIX) && !p->key.vlan) {
 		if (find_transit(ctx, p))
 			service = map_lookup(&services, &s->service_key);
 	}
-	if (uses(FEATURE_SNAT) && !kinds && !service)
+	if (uses(FEATURE_SNAT) && !kinds && !service && !p->key.vlan)
 		return open_outward(ctx, p);
-	if (!service || (service->ifindex && service->ifindex != ctx->ingress_ifindex))
+	if (!service || !comes_in_at(service, arrived_at(ctx)))
 		return XDP_PASS;
 	/* A firewall is chosen without ports. */
 	if (uses(FEATURE_PREFIX) && lost && service->forward != FORWARD_ROUTE)
@@ -142,6 +156,7 @@ out_of_line int join_pieces(struct packet *p)
 	copy16(key.src, p->key.src);
 	copy16(key.dst, p->key.dst);
 	key.id = p->id;
+	key.vlan = p->key.vlan;
 	key.proto = p->key.proto;
 	if (p->pieces == PIECE_FIRST) {
 		struct ports ports = { p->key.sport, p->key.dport };
@@ -186,7 +201,8 @@ inline_always int forward(struct xdp_md *ctx)
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct packet p = {};
 
-	switch (parse(data, end, end - data, &p)) {
+	p.key.vlan = vlan_beside(ctx);
+	switch (parse(data, end, frame_bytes(ctx), &p)) {
 	case PARSED:
 		break;
 	case PARSED_ERROR:
@@ -244,7 +260,16 @@ inline_always int forward(struct xdp_md *ctx)
 	return p.key.proto == PROTO_TCP ? answer_reset(ctx, &p) : XDP_DROP;
 }
 
+/* What is balanced, and what is not. */
+inline_always int balance(struct xdp_md *ctx)
+{
+	int verdict = forward(ctx);
+	return verdict == XDP_PASS && is_watched(ctx) ? pass_on(ctx) : verdict;
+}
+
+#ifndef TC
 SEC("xdp") int mulgil(struct xdp_md *ctx)
 {
-	return forward(ctx);
+	return balance(ctx);
 }
+#endif

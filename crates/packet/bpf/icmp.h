@@ -116,6 +116,7 @@ out_of_line int icmp_error(struct xdp_md *ctx, const struct packet *p)
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct flow_key key = {};
 	u32 at = 0;
+	key.vlan = p->key.vlan;
 	if (quoted(data, end, p, &key, &at))
 		return XDP_PASS;
 	struct flow *f = map_lookup(&flows, &key);
@@ -135,6 +136,6 @@ out_of_line int icmp_error(struct xdp_md *ctx, const struct packet *p)
 	if (f->steps & STEP_ADDRESSES && rewrite_quoted(ctx, p, f, &key, at))
 		return XDP_DROP;
 	if (!(f->state & FLOW_FORWARD))
-		return leave(ctx, &f->hop);
-	return server->hop.ifindex ? leave(ctx, &server->hop) : XDP_DROP;
+		return leave(ctx, &f->hop, p->key.vlan);
+	return server->hop.ifindex ? leave(ctx, &server->hop, p->key.vlan) : XDP_DROP;
 }

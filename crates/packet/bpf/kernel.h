@@ -9,7 +9,7 @@ typedef unsigned long long u64;
 
 #define SEC(name) __attribute__((section(name), used))
 #define inline_always static inline __attribute__((always_inline))
-#define out_of_line static __attribute__((noinline))
+#define out_of_line static __attribute__((noinline, unused))
 /* Verified by itself, once: what calls it does not grow by it. */
 #define apart __attribute__((noinline))
 #define likely(x) __builtin_expect(!!(x), 1)
@@ -40,12 +40,6 @@ enum {
 	RING_NO_WAKEUP = 1,
 };
 
-struct xdp_md {
-	u32 data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex;
-};
-
-enum xdp_verdict { XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT };
-
 enum { FIB_NO_NEIGHBOUR = 7 };
 
 struct bpf_fib_lookup {
@@ -63,10 +57,6 @@ static void *(*const map_lookup)(void *map, const void *key) = (void *)1;
 static long (*const map_update)(void *map, const void *key, const void *value, u64 flags) = (void *)2;
 static long (*const map_delete)(void *map, const void *key) = (void *)3;
 static u32 (*const random_u32)(void) = (void *)7;
-static long (*const redirect)(u32 ifindex, u64 flags) = (void *)23;
-static long (*const xdp_adjust_head)(struct xdp_md *ctx, int delta) = (void *)44;
-static long (*const xdp_adjust_tail)(struct xdp_md *ctx, int delta) = (void *)65;
-static long (*const fib_lookup)(void *ctx, struct bpf_fib_lookup *params, int size, u32 flags) = (void *)69;
 static u64 (*const ktime_coarse_ns)(void) = (void *)160;
 static void *(*const ring_reserve)(void *ring, u64 size, u64 flags) = (void *)131;
 static void (*const ring_submit)(void *record, u64 flags) = (void *)132;

@@ -1,5 +1,6 @@
 /* From a frame to what is known of it. Nothing else reads headers to find out what they are. */
 #pragma once
+#include "frame.h"
 #include "types.h"
 
 struct packet {
@@ -7,7 +8,6 @@ struct packet {
 	u32 frame;    /* bytes of the frame */
 	u32 id;	      /* of a datagram in pieces */
 	u16 l3, l4;   /* where those headers begin */
-	u16 vlan;
 	u8 family;
 	u8 tcp;	      /* its flags */
 	u8 tos, ttl;
@@ -172,11 +172,14 @@ inline_always enum parsed parse(void *data, void *end, u32 frame, struct packet 
 	u16 type = eth->type;
 	p->frame = frame;
 	p->l3 = sizeof(*eth);
-	if (unlikely(type == be16(ETH_VLAN) || type == be16(ETH_QINQ))) {
+	/* A second tag is not looked behind. */
+	if (unlikely(type == be16(ETH_VLAN))) {
 		struct vlan *vlan = (void *)(eth + 1);
 		if ((void *)(vlan + 1) > end)
 			return MALFORMED;
-		p->vlan = be16(vlan->tci) & 0xfff;
+		if (p->key.vlan)
+			return NOT_IP;
+		p->key.vlan = be16(vlan->tci) & 0xfff;
 		p->l3 += sizeof(*vlan);
 		type = vlan->type;
 	}

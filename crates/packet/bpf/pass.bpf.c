@@ -1,6 +1,6 @@
 /* Lets every frame through. A veth whose peer has no program drops what is redirected to it: this is
  * for the peers in tests. */
-#include "kernel.h"
+#include "frame.h"
 
 char licence[] SEC("license") = "Dual MIT/GPL";
 

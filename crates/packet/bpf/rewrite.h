@@ -57,6 +57,30 @@ inline_always u32 sum_offset(u8 family, u8 proto)
 	return family == 6 && proto == PROTO_ICMP6 ? 2 : 0;
 }
 
+/* Adds to the transport's sum what has changed in the pseudo header and behind it. 0, or -1. */
+inline_always int replace_sum(struct xdp_md *ctx, const struct packet *p, u32 at, u32 pseudo, u32 rest)
+{
+#ifdef TC
+	u64 flags = p->key.proto == PROTO_UDP ? SUM_ZERO_IS_NONE : 0;
+	at += bounded(p->l4);
+	if (l4_sum_replace(ctx, at, 0, pseudo, flags | SUM_PSEUDO) ||
+	    (rest && l4_sum_replace(ctx, at, 0, rest, flags)))
+		return -1;
+#else
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	u16 *check = data + bounded(p->l4) + at;
+	if ((void *)(check + 1) > end)
+		return -1;
+	/* Zero says that there is no sum (RFC 768); a sum that is zero is written as its other form. */
+	if (p->key.proto == PROTO_UDP && *check == 0)
+		return 0;
+	add_to_sum(check, pseudo + rest);
+	if (p->key.proto == PROTO_UDP && *check == 0)
+		*check = 0xffff;
+#endif
+	return 0;
+}
+
 /* Addresses, ports, time to live, DSCP, in place. 0, or -1 when the frame is not what it was. */
 inline_always int rewrite(struct xdp_md *ctx, const struct packet *p, const struct flow *f)
 {
@@ -105,29 +129,16 @@ inline_always int rewrite(struct xdp_md *ctx, const struct packet *p, const stru
 	u32 at = sum_offset(p->family, p->key.proto);
 	if (at == 0)
 		return 0;
-	u32 delta = f->address_delta;
+	u32 delta = 0;
 	if (p->key.proto != PROTO_ICMP6) {
 		struct ports *ports = l4;
 		if ((void *)(ports + 1) > end)
 			return -1;
 		ports->src = f->sport;
 		ports->dst = f->dport;
-		delta += f->port_delta;
+		delta = f->port_delta;
 	}
-	u16 *check = l4 + at;
-	if ((void *)(check + 1) > end)
-		return -1;
-	if (p->key.proto == PROTO_UDP) {
-		/* Zero says that there is no sum (RFC 768); a sum that is zero is written as its other form. */
-		if (*check == 0)
-			return 0;
-		add_to_sum(check, delta);
-		if (*check == 0)
-			*check = 0xffff;
-		return 0;
-	}
-	add_to_sum(check, delta);
-	return 0;
+	return replace_sum(ctx, p, at, f->address_delta, delta);
 }
 
 inline_always void copy_mac(u8 *to, const u8 *from)
@@ -137,16 +148,18 @@ inline_always void copy_mac(u8 *to, const u8 *from)
 	((u16 *)to)[2] = ((const u16 *)from)[2];
 }
 
-/* Out by a hop that is known. */
-inline_always int leave(struct xdp_md *ctx, const struct hop *hop)
+/* Out by a hop that is known; `vlan` is that of the frame as it is. */
+inline_always int leave(struct xdp_md *ctx, const struct hop *hop, u16 vlan)
 {
+	if (unlikely(hop->vlan != vlan) && retag(ctx, hop->vlan))
+		return XDP_DROP;
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct eth *eth = data;
 	if ((void *)(eth + 1) > end)
 		return XDP_DROP;
 	copy_mac(eth->dst, hop->dst);
 	copy_mac(eth->src, hop->src);
-	if (hop->ifindex == ctx->ingress_ifindex)
+	if (hop->ifindex == arrived_at(ctx))
 		return XDP_TX;
-	return redirect(hop->ifindex, 0);
+	return send_to(ctx, hop->ifindex);
 }

@@ -4,7 +4,7 @@
 
 char licence[] SEC("license") = "Dual MIT/GPL";
 
-/* Virtual addresses that tunnels bring. */
+/* Virtual addresses that tunnels bring, each with the largest segment that clients are told of. */
 struct {
 	map_uint(type, MAP_HASH);
 	map_uint(max_entries, 4096);
@@ -108,7 +108,7 @@ SEC("xdp") int server(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct packet p = {};
-	if (parse(data, end, end - data, &p) != PARSED)
+	if (parse(data, end, frame_bytes(ctx), &p) != PARSED)
 		return XDP_PASS;
 	u32 at;
 	u8 carried = tunnel_of(ctx, &p, &at);

@@ -138,6 +138,37 @@ struct {
 	map_type(value, struct ports);
 } fragments SEC(".maps");
 
+struct {
+	map_uint(type, MAP_HASH);
+	map_uint(max_entries, 1024);
+	map_type(key, u32);
+	map_type(value, struct port);
+} ports SEC(".maps");
+
+struct {
+	map_uint(type, MAP_HASH);
+	map_uint(max_entries, 4096);
+	map_type(key, struct lane);
+	map_type(value, u32);
+} lanes SEC(".maps");
+
+/* By address on the link, in the first six bytes. Only of those that talk to this machine itself. */
+struct {
+	map_uint(type, MAP_LRU_HASH);
+	map_uint(max_entries, 16384);
+	map_type(key, u64);
+	map_type(value, struct station);
+} stations SEC(".maps");
+
+/* The VLANs that servers, and the routers before them, are in. */
+struct {
+	map_uint(type, MAP_HASH);
+	map_uint(max_entries, 65536);
+	map_uint(map_flags, MAP_NO_PREALLOC);
+	map_type(key, struct address);
+	map_type(value, u32);
+} tags SEC(".maps");
+
 /* What user space tells another machine; read some hundred times a second, without being woken. */
 struct {
 	map_uint(type, MAP_RING);

@@ -142,8 +142,7 @@ apart int open_outward(struct xdp_md *ctx, const struct packet *p)
 	/* The way back is the way it came. */
 	copy_mac(back->hop.dst, eth->src);
 	copy_mac(back->hop.src, eth->dst);
-	back->hop.vlan = p->vlan;
-	back->hop.ifindex = ctx->ingress_ifindex;
+	back->hop.ifindex = arrived_at(ctx);
 	reverse_key(back, p->key.proto, &s->key);
 	if (take_from_pool(service, &s->key, f, &s->back_key, back)) {
 		count(EVENT_POOL_EMPTY);
@@ -162,7 +161,7 @@ apart int open_outward(struct xdp_md *ctx, const struct packet *p)
  * then. None is for what is for ourselves, or comes from a firewall. */
 apart int find_transit(struct xdp_md *ctx, const struct packet *p)
 {
-	u32 zero = 0, ifindex = ctx->ingress_ifindex;
+	u32 zero = 0, ifindex = arrived_at(ctx);
 	struct scratch *s = map_lookup(&scratch, &zero);
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct eth *eth = data;

@@ -12,7 +12,8 @@ struct address {
 struct flow_key {
 	u32 src[4], dst[4];
 	u16 sport, dport;
-	u8 proto, pad[3];
+	u16 vlan; /* 0: no tag */
+	u8 proto, pad;
 };
 
 /* Where a frame goes on its link. */
@@ -28,7 +29,7 @@ struct hop {
 struct flow {
 	u32 src[4], dst[4]; /* after the rewrite; of the outer header for tunnels */
 	u16 sport, dport;   /* after the rewrite */
-	struct hop hop;	    /* of answers; packets to servers take the server's */
+	struct hop hop;	    /* of answers; packets to servers take the server's, this has its VLAN */
 	u32 server;	    /* index in `servers` */
 	u32 state;	    /* FLOW_… */
 	u32 seen;	    /* second of the monotonic clock */
@@ -56,7 +57,8 @@ enum {
 	STEP_ENCAP = 1 << 3,
 	STEP_GRE = 1 << 4, /* inside GRE, */
 	STEP_GUE = 1 << 5, /* or inside GUE to the port in `dport` */
-	STEP_ROUTE = 1 << 6, /* nothing but the next hop changes; answers come back this way */
+	STEP_BRIDGE = 1 << 6, /* the other end on the link stays */
+	STEP_ROUTE = 1 << 7, /* nothing but the next hop changes; answers come back this way */
 };
 
 struct service_key {
@@ -93,11 +95,14 @@ struct gateway_key {
 	u32 ifindex;
 };
 
+/* Interfaces that one service may name. */
+#define INTERFACES 4
+
 struct service {
 	u32 table;  /* in `tables` */
 	u32 size;   /* entries of that table; 0: nobody may be chosen */
 	u32 cursor; /* of the round robin */
-	u32 ifindex; /* only what comes in here; 0: anywhere */
+	u32 ifindex[INTERFACES]; /* only what comes in at one of these; all 0: anywhere */
 	u32 pool_first[4];
 	u32 pool_size; /* addresses; 0: the client's stays */
 	u16 port_first, port_last; /* of the pool; in our own order. The first is that of GUE, too */
@@ -114,7 +119,8 @@ enum {
 	FORWARD_DSCP,
 	FORWARD_GRE,
 	FORWARD_GUE,
-	FORWARD_ROUTE = 7,
+	FORWARD_BRIDGE,
+	FORWARD_ROUTE,
 };
 
 enum {
@@ -133,13 +139,15 @@ enum {
 	NO_FLOW_HASH,
 };
 
-/* Which kinds of service an address has. */
+/* Which kinds of service an address has; the upper half is the VLAN that it is in. */
 enum {
 	VIP_PORT = 1,
 	VIP_PROTO = 2,
 	VIP_ANY = 4,
 	VIP_ANSWER = 8, /* no interface has it: ARP and ND are answered here */
 	VIP_PASS = 16,	/* nobody's: for the stack, whatever wider prefixes say */
+
+	VIP_VLAN_SHIFT = 16,
 };
 
 struct server {
@@ -203,11 +211,34 @@ enum event {
 	EVENT_ICMP,
 	EVENT_ARP,
 	EVENT_FAILED,
+	EVENT_LOOP,
 	EVENTS,
 };
 
 struct fragment_key {
 	u32 src[4], dst[4];
 	u32 id;
-	u8 proto, pad[3];
+	u16 vlan;
+	u8 proto, pad;
+};
+
+/* An interface that more is known of: one of two ports that are a bridge, or one with VLANs of ours. */
+struct port {
+	u32 other;	  /* of a bridge; 0: none */
+	u32 home;	  /* where the kernel's protocols see what comes in at either port */
+	u8 mac[6];	  /* its own address, */
+	u8 other_mac[6];  /* and that of the other port */
+	u32 pad;
+};
+
+/* A VLAN that this machine takes part in by these programs, without an interface for it. */
+struct lane {
+	u32 ifindex;
+	u32 vlan;
+};
+
+/* Where the owner of an address on the link is. */
+struct station {
+	u32 ifindex;
+	u32 vlan;
 };

@@ -34,8 +34,9 @@ pub struct FlowKey {
     pub dst: Address,
     pub sport: u16,
     pub dport: u16,
+    pub vlan: u16,
     pub proto: u8,
-    pub pad: [u8; 3],
+    pub pad: u8,
 }
 
 impl FlowKey {
@@ -76,7 +77,7 @@ pub struct Flow {
     pub sport: u16,
     /// Destination port after the rewrite.
     pub dport: u16,
-    /// Of answers; what goes to servers takes the server's.
+    /// Of answers; what goes to servers takes the server's, and has its VLAN here.
     pub hop: Hop,
     /// Index in `servers`.
     pub server: u32,
@@ -118,7 +119,8 @@ pub mod step {
     pub const TTL: u8 = 1 << 1;
     pub const DSCP: u8 = 1 << 2;
     pub const ENCAP: u8 = 1 << 3;
-    pub const ROUTE: u8 = 1 << 6;
+    pub const BRIDGE: u8 = 1 << 6;
+    pub const ROUTE: u8 = 1 << 7;
 }
 
 /// What the tables use, of which the programs have only what is: the constant `features`.
@@ -185,6 +187,9 @@ pub struct GatewayKey {
     pub ifindex: u32,
 }
 
+/// Interfaces that one service may name.
+pub const INTERFACES: usize = 4;
+
 /// `struct service`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -195,8 +200,8 @@ pub struct Service {
     pub size: u32,
     /// The programs' own.
     pub cursor: u32,
-    /// Only what comes in here; 0: anywhere.
-    pub ifindex: u32,
+    /// Only what comes in at one of these; all 0: anywhere.
+    pub ifindex: [u32; INTERFACES],
     /// First source address of full NAT.
     pub pool_first: Address,
     /// How many; 0: the client's address stays.
@@ -224,6 +229,7 @@ pub mod forward {
     pub const DSCP: u8 = 3;
     pub const GRE: u8 = 4;
     pub const GUE: u8 = 5;
+    pub const BRIDGE: u8 = 6;
     pub const ROUTE: u8 = 7;
 }
 
@@ -247,7 +253,7 @@ pub mod no_flow {
     pub const HASH: u8 = 2;
 }
 
-/// Values of `vips`: which kinds of service an address has.
+/// Values of `vips`: which kinds of service an address has, and in the upper half its VLAN.
 #[allow(missing_docs)] // see types.h
 pub mod vip {
     pub const PORT: u32 = 1;
@@ -255,6 +261,7 @@ pub mod vip {
     pub const ANY: u32 = 4;
     pub const ANSWER: u32 = 8;
     pub const PASS: u32 = 16;
+    pub const VLAN_SHIFT: u32 = 16;
 }
 
 /// `struct server`.
@@ -318,6 +325,40 @@ pub struct Settings {
     pub flags: u32,
 }
 
+/// `struct port`: an interface that more is known of.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Port {
+    /// The other port of a bridge; 0: none.
+    pub other: u32,
+    /// Where the kernel's protocols see what comes in at either port.
+    pub home: u32,
+    /// Its address on the link.
+    pub mac: [u8; 6],
+    /// That of the other port.
+    pub other_mac: [u8; 6],
+    /// Zero.
+    pub pad: u32,
+}
+
+/// `struct lane`: a VLAN that this machine takes part in without an interface for it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs)] // the names say it
+pub struct Lane {
+    pub ifindex: u32,
+    pub vlan: u32,
+}
+
+/// `struct station`: where the owner of an address on the link is.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)] // the names say it
+pub struct Station {
+    pub ifindex: u32,
+    pub vlan: u32,
+}
+
 /// [`Settings::flags`].
 #[allow(missing_docs)] // see types.h
 pub mod setting {
@@ -347,7 +388,7 @@ pub struct Wanted {
 }
 
 /// Names of the counters in `events`, in their order.
-pub const EVENTS: [&str; 12] = [
+pub const EVENTS: [&str; 13] = [
     "malformed",
     "no-server",
     "no-flow",
@@ -360,6 +401,7 @@ pub const EVENTS: [&str; 12] = [
     "icmp-error",
     "arp",
     "failed",
+    "loop",
 ];
 
 // SAFETY: all of these are `repr(C)`, hold integers and arrays of integers only, and their fields
@@ -375,6 +417,9 @@ unsafe impl aya::Pod for Service {}
 unsafe impl aya::Pod for Server {}
 unsafe impl aya::Pod for Traffic {}
 unsafe impl aya::Pod for Settings {}
+unsafe impl aya::Pod for Port {}
+unsafe impl aya::Pod for Lane {}
+unsafe impl aya::Pod for Station {}
 unsafe impl aya::Pod for News {}
 unsafe impl aya::Pod for Wanted {}
 
@@ -388,7 +433,8 @@ const _: () = {
     assert!(size_of::<GatewayKey>() == 12);
     assert!(size_of::<News>() == 40 + 84 + 4);
     assert!(size_of::<Wanted>() == 20);
-    assert!(size_of::<Service>() == 16 + 16 + 8 + 4);
+    assert!(size_of::<Service>() == 12 + 16 + 16 + 8 + 4);
     assert!(size_of::<Server>() == 32 + 20 + 12 + 8 + 8);
     assert!(size_of::<Traffic>() == 56);
+    assert!(size_of::<Port>() == 24);
 };

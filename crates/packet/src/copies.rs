@@ -98,6 +98,9 @@ pub struct Copies {
     pub refused: u64,
 }
 
+/// Takes a session's key and its value; without a value it is over.
+pub type Change<'a> = dyn FnMut(&[u8], Option<&[u8]>) + 'a;
+
 /// What one look found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
@@ -139,7 +142,7 @@ impl Copies {
     }
 
     /// Hands over sessions that are new, changed or (without a value) over since the last look.
-    pub fn look(&mut self, change: &mut dyn FnMut(&[u8], Option<&[u8]>)) -> Look {
+    pub fn look(&mut self, change: &mut Change<'_>) -> Look {
         let roles = self.replication.roles();
         self.roles = roles
             .iter()
@@ -487,7 +490,7 @@ fn read_key(bytes: &[u8]) -> Option<FlowKey> {
     // SAFETY: any bytes are a key, and the length is checked.
     (bytes.len() == size_of::<FlowKey>())
         .then(|| unsafe { bytes.as_ptr().cast::<FlowKey>().read_unaligned() })
-        .filter(|k| k.pad == [0; 3])
+        .filter(|k| k.pad == 0)
 }
 
 fn read_news(bytes: &[u8]) -> Option<News> {

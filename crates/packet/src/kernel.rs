@@ -1,18 +1,22 @@
 //! The programs and tables in the kernel.
 
 use crate::abi::{
-    Flow, FlowKey, GatewayKey, Prefix, PrefixKey, Server, Service, ServiceKey, Settings, Traffic,
-    Wanted,
+    Flow, FlowKey, GatewayKey, Lane, Port, Prefix, PrefixKey, Server, Service, ServiceKey,
+    Settings, Station, Traffic, Wanted,
 };
 use aya::maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
-use aya::programs::Xdp;
+use aya::programs::{Program, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The programs, built from `bpf/` by `cargo xtask bpf`.
 static FORWARD: &[u8] = aya::include_bytes_aligned!("../bpf/forward.bpf.o");
+/// The same for where frames have left the driver.
+static CLASSIFY: &[u8] = aya::include_bytes_aligned!("../bpf/classify.bpf.o");
+/// For what the machine itself sends.
+static SENT: &[u8] = aya::include_bytes_aligned!("../bpf/sent.bpf.o");
 
 /// Why something in the kernel did not happen.
 #[derive(Debug)]
@@ -56,7 +60,7 @@ impl Default for Sizes {
 }
 
 /// Tables that outlive the process, so that the next one goes on with them.
-const KEPT: [&str; 15] = [
+const KEPT: [&str; 17] = [
     "vips",
     "services",
     "servers",
@@ -69,15 +73,24 @@ const KEPT: [&str; 15] = [
     "macs",
     "prefixes",
     "gateways",
-    "news",
-    "news_lost",
-    "wanted",
+    "fragments",
+    "ports",
+    "lanes",
+    "stations",
+    "tags",
 ];
+
+/// Tables that the programs of one process share; the next one begins with its own.
+const PASSING: [&str; 3] = ["news", "news_lost", "wanted"];
 
 /// Loaded programs and their tables.
 pub struct Kernel {
     ebpf: Ebpf,
     name: &'static str,
+    /// Programs behind drivers, loaded when first needed: for what comes in, and for what goes out.
+    classifiers: [Option<Ebpf>; 2],
+    sizes: Sizes,
+    pins: Option<PathBuf>,
 }
 
 macro_rules! table {
@@ -105,21 +118,59 @@ impl Kernel {
         sizes: Sizes,
         pins: Option<&Path>,
     ) -> Result<Kernel, Error> {
-        let mut loader = EbpfLoader::new();
-        loader.map_max_entries("flows", sizes.flows);
-        loader.override_global("features", &sizes.features, true);
         if let Some(folder) = pins {
-            for name in KEPT {
-                loader.map_pin_path(name, folder.join(name));
+            for name in PASSING {
+                // Mostly there is none.
+                let _ = std::fs::remove_file(folder.join(name));
             }
         }
-        let mut ebpf = loader
-            .load(object)
-            .map_err(|e| because("the packet tables cannot be made", &e))?;
-        program(&mut ebpf, name)?
-            .load()
-            .map_err(|e| because("the packet program cannot be loaded", &e))?;
-        Ok(Kernel { ebpf, name })
+        Ok(Kernel {
+            ebpf: load(object, name, sizes, pins)?,
+            name,
+            classifiers: [None, None],
+            sizes,
+            pins: pins.map(Path::to_path_buf),
+        })
+    }
+
+    /// Loads the balancer's program with other features; all tables are those of before.
+    pub fn again(&mut self, features: u32) -> Result<(), Error> {
+        let sizes = Sizes {
+            features,
+            ..self.sizes
+        };
+        self.ebpf = load(FORWARD, "mulgil", sizes, self.pins.as_deref())?;
+        self.name = "mulgil";
+        self.classifiers = [None, None];
+        self.sizes = sizes;
+        Ok(())
+    }
+
+    /// Loads the program for where frames have left the driver, alone with tables of its own.
+    pub fn load_classifier(sizes: Sizes) -> Result<Kernel, Error> {
+        Kernel::load_from(CLASSIFY, "mulgil", sizes, None)
+    }
+
+    /// The program behind drivers, for what comes in or what goes out, with the tables of the other.
+    pub fn classifier(&mut self, out: bool) -> Result<&mut SchedClassifier, Error> {
+        let (object, name) = if out {
+            (SENT, "sent")
+        } else {
+            (CLASSIFY, "mulgil")
+        };
+        let alone = !out && matches!(self.ebpf.program(name), Some(Program::SchedClassifier(_)));
+        let [comes, goes] = &mut self.classifiers;
+        let place = if out { goes } else { comes };
+        let ebpf = match place {
+            _ if alone => &mut self.ebpf,
+            Some(ebpf) => ebpf,
+            None => place.insert(load(object, name, self.sizes, self.pins.as_deref())?),
+        };
+        let program = ebpf.program_mut(name);
+        let program = program.ok_or_else(|| Error("the object has no program".into()))?;
+        program
+            .try_into()
+            .map_err(|e: aya::programs::ProgramError| because("the program", &e))
     }
 
     table!(vips, HashMap<[u8; 16], u32>, "Virtual addresses: bits of [`crate::abi::vip`].");
@@ -146,8 +197,12 @@ impl Kernel {
     table!(prefixes, LpmTrie<PrefixKey, Prefix>, "Services of prefixes.");
     table!(gateways, HashMap<GatewayKey, u32>, "Next hops of transit traffic: indices of servers.");
     table!(macs, HashMap<u32, u64>, "Addresses of our interfaces on their links.");
+    table!(ports, HashMap<u32, Port>, "Ports of bridges, and interfaces with VLANs.");
+    table!(lanes, HashMap<Lane, u32>, "VLANs that the machine takes part in.");
+    table!(stations, HashMap<u64, Station>, "Where those are who talk to the machine.");
+    table!(tags, HashMap<[u8; 16], u32>, "VLANs of servers.");
 
-    /// The program for interfaces.
+    /// The program for drivers.
     pub fn program(&mut self) -> Result<&mut Xdp, Error> {
         program(&mut self.ebpf, self.name)
     }
@@ -195,6 +250,28 @@ impl Kernel {
         let counts = self.events().ok().and_then(|t| t.get(&(at as u32), 0).ok());
         counts.map_or(0, |c| c.iter().sum())
     }
+}
+
+/// An object with its program loaded.
+fn load(object: &[u8], name: &str, sizes: Sizes, pins: Option<&Path>) -> Result<Ebpf, Error> {
+    let mut loader = EbpfLoader::new();
+    loader.map_max_entries("flows", sizes.flows);
+    loader.override_global("features", &sizes.features, false);
+    if let Some(folder) = pins {
+        for name in KEPT.into_iter().chain(PASSING) {
+            loader.map_pin_path(name, folder.join(name));
+        }
+    }
+    let mut ebpf = loader
+        .load(object)
+        .map_err(|e| because("the packet tables cannot be made", &e))?;
+    match ebpf.program_mut(name) {
+        Some(Program::SchedClassifier(p)) => p.load(),
+        Some(Program::Xdp(p)) => p.load(),
+        _ => return Err(Error("the object has no program".into())),
+    }
+    .map_err(|e| because("the packet program cannot be loaded", &e))?;
+    Ok(ebpf)
 }
 
 /// `BPF_F_INNER_MAP`: tables of one place may differ in size.

@@ -7,6 +7,7 @@
 pub mod abi;
 mod attach;
 mod copies;
+mod device;
 mod hops;
 pub mod kernel;
 mod netlink;
@@ -20,7 +21,7 @@ mod table;
 mod thread;
 mod ways;
 
-pub use copies::{Copies, Look};
+pub use copies::{Change, Copies, Look};
 pub use kernel::{Error, Sizes};
 pub use plane::{Plane, detach, is_wanted};
 pub use thread::Runner;

@@ -23,6 +23,10 @@ pub struct Link {
     pub kind: String,
     /// Whether it is up and is of Ethernet, and not the loopback.
     pub usable: bool,
+    /// Whether its cable leads somewhere.
+    pub carrier: bool,
+    /// Of a VLAN's own interface: the one that it is on, and its number.
+    pub vlan: Option<(u32, u16)>,
 }
 
 /// The way to an address.
@@ -409,7 +413,16 @@ fn link(body: &[u8]) -> Option<Link> {
     };
     let mac = attributes.get(&1).and_then(|m| m.get(..6)?.try_into().ok());
     let info = attributes.get(&18).map(|info| self::attributes(info, 0));
-    let kind = info.and_then(|info| info.get(&1).map(|kind| text(kind)));
+    let kind = info.as_ref().and_then(|i| i.get(&1).map(|kind| text(kind)));
+    let data = info.as_ref().and_then(|i| i.get(&2));
+    let vlan = data
+        .filter(|_| kind.as_deref() == Some("vlan"))
+        .and_then(|data| {
+            let number = self::attributes(data, 0)
+                .get(&1)
+                .and_then(|n| u16_at(n, 0))?;
+            Some((attributes.get(&5).and_then(|l| u32_at(l, 0))?, number))
+        });
     Some(Link {
         index,
         name: text(attributes.get(&3)?),
@@ -422,6 +435,9 @@ fn link(body: &[u8]) -> Option<Link> {
         kind: kind.unwrap_or_default(),
         // IFF_UP; ARPHRD_ETHER.
         usable: flags & 1 != 0 && hardware == 1,
+        // IFF_LOWER_UP.
+        carrier: flags & 1 << 16 != 0,
+        vlan,
     })
 }
 

@@ -1,10 +1,10 @@
 //! From the live objects to what the tables should say. Pure: the machine's facts come in.
 
-use crate::abi::{self, Address, Prefix, PrefixKey, Server, Service, ServiceKey};
+use crate::abi::{self, Address, INTERFACES, Lane, Prefix, PrefixKey, Server, Service, ServiceKey};
 use crate::ring;
 use model::{Balance, Forward, Host, MarkedDown, Mode, NoFlow, PortSpec, Transport};
 use state::{Backend, Frontend, Generation};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -37,6 +37,10 @@ pub struct Target {
     pub ip: Option<IpAddr>,
     /// The table's entry but for the way there.
     pub entry: Server,
+    /// Its VLAN; 0: none.
+    pub vlan: u16,
+    /// The ports of the bridge that it is behind; none where there is no bridge.
+    pub ports: Vec<u32>,
 }
 
 impl Target {
@@ -70,6 +74,10 @@ pub struct Plan {
     pub prefixes: BTreeMap<(PrefixKey, u32), Prefix>,
     /// What programs must have for this, bits of [`abi::feature`].
     pub features: u32,
+    /// The ports of bridges, each with its other one.
+    pub bridges: BTreeMap<u32, u32>,
+    /// VLANs of addresses, by interface; 0 is every one.
+    pub lanes: BTreeSet<Lane>,
     /// Addresses of `vrrp` sections.
     pub shared: Vec<IpAddr>,
     /// What could not be done, one sentence each.
@@ -150,7 +158,9 @@ impl Plan {
         self.tables.push((Arc::clone(&frontend.name), turns));
         if let Forward::Nat(Some(pool)) = backend.side().packets.forward {
             for at in 0..pool.size {
-                self.claim(address_after(pool.first, at), 0, machine);
+                // Who asks for these is in the servers' network.
+                let vlan = servers.iter().find_map(|s| s.settings().vlan).unwrap_or(0);
+                self.claim(address_after(pool.first, at), 0, vlan, machine);
             }
         }
         let Some(side) = frontend.proxy().frontend.as_ref() else {
@@ -160,27 +170,42 @@ impl Plan {
             self.lead_outward(snat, machine, &frontend.name);
         }
         for bind in &side.binds {
-            let interfaces = match &bind.options.interface {
-                None => vec![0],
-                Some(names) => {
-                    let known = |name: &str| machine.interfaces.get(name).copied();
-                    let (found, lost): (Vec<_>, Vec<_>) = names
-                        .split(',')
-                        .map(|n| (n, known(n)))
-                        .partition(|(_, i)| i.is_some());
-                    for (name, _) in lost {
-                        self.faults.push(format!(
-                            "{}: there is no interface '{name}': packets are not served there",
-                            bind.origin
-                        ));
-                    }
-                    found.into_iter().filter_map(|(_, i)| i).collect()
-                }
-            };
-            let Some(interface) = interfaces.first().copied() else {
+            let Some(interfaces) = self.interfaces(bind, machine) else {
                 continue;
             };
             let unsaid = bind.options.transport.is_none() && bind.prefix.is_some();
+            let vlan = bind.options.vlan.unwrap_or(0);
+            let bridge = backend.side().packets.forward == Forward::Bridge;
+            if bridge {
+                let targets = self.targets.get_mut(first..).unwrap_or_default();
+                for target in targets {
+                    target.ports.clone_from(&interfaces);
+                    // One network: the server is in the address's VLAN unless it says otherwise.
+                    if target.server.settings().vlan.is_none() {
+                        target.vlan = vlan;
+                    }
+                }
+            }
+            if let (true, [a, b]) = (bridge, interfaces.as_slice()) {
+                self.bridges.extend([(*a, *b), (*b, *a)]);
+            }
+            if vlan != 0 {
+                let on = if interfaces.is_empty() {
+                    vec![0]
+                } else {
+                    interfaces.clone()
+                };
+                let lane = |ifindex| Lane {
+                    ifindex,
+                    vlan: vlan.into(),
+                };
+                self.lanes.extend(on.into_iter().map(lane));
+            }
+            let mut ifindex = [0; INTERFACES];
+            ifindex
+                .iter_mut()
+                .zip(&interfaces)
+                .for_each(|(to, from)| *to = *from);
             let (proto, kind) = match bind.options.transport {
                 None if unsaid
                     && matches!(
@@ -210,28 +235,22 @@ impl Plan {
                 } else {
                     kind
                 };
-                let prefix = self.prefix(interface, *ip, bits, kind);
-                let key = ServiceKey {
-                    address: prefix.address,
-                    ifindex: interface,
-                    port: port.to_be(),
-                    proto,
-                    bits: bits + if ip.is_ipv4() { 96 } else { 0 },
-                };
-                self.serve(
-                    key,
-                    Planned {
-                        service: Service {
-                            ifindex: interface,
-                            ..service
-                        },
-                        table,
-                    },
-                    &bind.origin,
-                );
+                let anywhere = interfaces.is_empty().then_some(0);
+                for on in interfaces.iter().copied().chain(anywhere) {
+                    let prefix = self.prefix(on, *ip, bits, kind);
+                    let key = ServiceKey {
+                        address: prefix.address,
+                        ifindex: on,
+                        port: port.to_be(),
+                        proto,
+                        bits: bits + if ip.is_ipv4() { 96 } else { 0 },
+                    };
+                    let service = Service { ifindex, ..service };
+                    self.serve(key, Planned { service, table }, &bind.origin);
+                }
                 continue;
             }
-            for ip in addresses(host, interface, machine) {
+            for ip in addresses(host, &interfaces, machine) {
                 let key = ServiceKey {
                     address: abi::address(ip),
                     port: port.to_be(),
@@ -239,14 +258,11 @@ impl Plan {
                     ..ServiceKey::default()
                 };
                 let planned = Planned {
-                    service: Service {
-                        ifindex: interface,
-                        ..service
-                    },
+                    service: Service { ifindex, ..service },
                     table,
                 };
                 self.serve(key, planned, &bind.origin);
-                self.claim(ip, kind, machine);
+                self.claim(ip, kind, vlan, machine);
             }
         }
     }
@@ -272,7 +288,7 @@ impl Plan {
         let table = self.tables.len().saturating_sub(1);
         self.serve(key, Planned { service, table }, name);
         for at in 0..snat.to.size {
-            self.claim(address_after(snat.to.first, at), 0, machine);
+            self.claim(address_after(snat.to.first, at), 0, 0, machine);
         }
     }
 
@@ -285,15 +301,33 @@ impl Plan {
         }
     }
 
-    fn claim(&mut self, ip: IpAddr, kind: u32, machine: &Machine) {
-        let local = machine.addresses.iter().any(|(a, _)| *a == ip);
-        // What machines share is on an interface where it is served; elsewhere nobody answers.
-        let answer = if local || self.shared.contains(&ip) {
-            0
-        } else {
-            abi::vip::ANSWER
+    /// The interfaces that a `bind` means, none for all of them; `None` where it names some and none
+    /// of those is there.
+    fn interfaces(&mut self, bind: &model::Bind, machine: &Machine) -> Option<Vec<u32>> {
+        let Some(names) = &bind.options.interface else {
+            return Some(Vec::new());
         };
-        *self.vips.entry(abi::address(ip)).or_insert(0) |= kind | answer;
+        let mut found = Vec::new();
+        for name in names.split(',').filter(|n| !n.is_empty()) {
+            match machine.interfaces.get(name) {
+                Some(ifindex) => found.push(*ifindex),
+                None => self.faults.push(format!(
+                    "{}: there is no interface '{name}': packets are not served there",
+                    bind.origin
+                )),
+            }
+        }
+        (!found.is_empty()).then_some(found)
+    }
+
+    fn claim(&mut self, ip: IpAddr, kind: u32, vlan: u16, machine: &Machine) {
+        let local = machine.addresses.iter().any(|(a, _)| *a == ip);
+        // No interface of the kernel's is in the VLAN; and what machines share is on an interface where it is
+        // served, elsewhere nobody answers.
+        let here = local && vlan == 0 || self.shared.contains(&ip);
+        let answer = if here { 0 } else { abi::vip::ANSWER };
+        let vlan = u32::from(vlan) << abi::vip::VLAN_SHIFT;
+        *self.vips.entry(abi::address(ip)).or_insert(vlan) |= kind | answer;
     }
 }
 
@@ -317,11 +351,13 @@ fn address_after(first: IpAddr, at: u32) -> IpAddr {
 }
 
 /// The addresses that a `bind` means: all of this machine's where it names none.
-fn addresses(host: &Host, interface: u32, machine: &Machine) -> Vec<IpAddr> {
+fn addresses(host: &Host, interfaces: &[u32], machine: &Machine) -> Vec<IpAddr> {
     let own = |six: bool| {
         let own = machine.addresses.iter();
         own.filter(|(ip, of)| {
-            ip.is_ipv6() == six && !ip.is_loopback() && (interface == 0 || *of == interface)
+            ip.is_ipv6() == six
+                && !ip.is_loopback()
+                && (interfaces.is_empty() || interfaces.contains(of))
         })
         .map(|(ip, _)| *ip)
         .collect()
@@ -387,6 +423,7 @@ fn service(backend: &Backend, size: u32) -> Service {
             }
         }
         Forward::Dsr => service.forward = abi::forward::DSR,
+        Forward::Bridge => service.forward = abi::forward::BRIDGE,
         Forward::Ipip => service.forward = abi::forward::IPIP,
         Forward::Gre => service.forward = abi::forward::GRE,
         Forward::Gue(port) => {
@@ -442,5 +479,7 @@ fn target(frontend: &Arc<Frontend>, backend: &Arc<Backend>, server: &Arc<state::
             },
             ..Server::default()
         },
+        vlan: server.settings().vlan.unwrap_or(0),
+        ports: Vec::new(),
     }
 }

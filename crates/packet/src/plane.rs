@@ -1,13 +1,15 @@
 //! The packet plane of a process: what the live objects say goes into the tables, what the tables
 //! counted goes into the live objects.
 
+mod links;
 mod list;
 mod requests;
 
 use crate::abi::{
-    self, Flow, FlowKey, GatewayKey, Prefix, PrefixKey, Service, ServiceKey, Settings, Traffic,
+    self, Flow, FlowKey, GatewayKey, Lane, Port, Prefix, PrefixKey, Service, ServiceKey, Settings,
+    Traffic,
 };
-use crate::attach;
+use crate::attach::{self, Wanted, Way};
 use crate::copies::Exchange;
 use crate::hops::{Hop, Hops};
 use crate::kernel::{Error, Kernel, Sizes, because};
@@ -17,7 +19,6 @@ use crate::sessions;
 use crate::table::{Shared, Walk};
 use crate::ways::Ways;
 use aya::maps::lpm_trie::Key;
-use aya::programs::XdpMode;
 use model::{Mode, SessionTimeouts};
 use state::{Generation, Process, ProxyCounters};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -40,6 +41,9 @@ struct Written {
     /// By frontend: the table's index and what stands in it.
     tables: HashMap<Arc<str>, (u32, Vec<u32>)>,
     macs: HashMap<u32, u64>,
+    ports: BTreeMap<u32, Port>,
+    lanes: BTreeSet<Lane>,
+    tags: BTreeMap<abi::Address, u32>,
 }
 
 /// The packet plane.
@@ -59,7 +63,9 @@ pub struct Plane {
     free_tables: VecDeque<u32>,
     plan: Plan,
     generation: Option<Arc<Generation>>,
-    attached: BTreeSet<u32>,
+    wanted: BTreeMap<u32, Wanted>,
+    /// Where each interface has its program, and why not in its driver.
+    stands: BTreeMap<u32, (Way, &'static str)>,
     said: BTreeSet<String>,
     traffic: HashMap<u32, Traffic>,
     walk: Walk<FlowKey, Flow>,
@@ -97,6 +103,10 @@ impl Plane {
         }
         let count = servers.len() as usize;
         written.services.extend(kernel.services()?.iter().flatten());
+        written.ports.extend(kernel.ports()?.iter().flatten());
+        let lanes = kernel.lanes()?;
+        written.lanes.extend(lanes.keys().flatten());
+        written.tags.extend(kernel.tags()?.iter().flatten());
         written.vips.extend(kernel.vips()?.iter().flatten());
         let prefixes = kernel.prefixes()?;
         let known = prefixes.iter().flatten();
@@ -132,7 +142,8 @@ impl Plane {
             free_tables,
             plan: Plan::default(),
             generation: None,
-            attached: BTreeSet::new(),
+            wanted: BTreeMap::new(),
+            stands: BTreeMap::new(),
             said: BTreeSet::new(),
             traffic: HashMap::new(),
             walk: Walk::new(GLANCE),
@@ -189,6 +200,7 @@ impl Plane {
         self.write_vips()?;
         self.write_prefixes()?;
         self.write_macs()?;
+        self.write_links(&mut faults)?;
         let settings = Settings {
             epoch: self.ways.epoch,
             flags: match process.replication.roles().is_empty() {
@@ -197,24 +209,7 @@ impl Plane {
             },
         };
         set(self.kernel.settings()?.set(0, settings, 0))?;
-        let wanted = self.interfaces();
-        if wanted != self.attached {
-            let links = &self.ways.links;
-            let name = |i: u32| {
-                links
-                    .get(&i)
-                    .map_or_else(|| format!("#{i}"), |l| l.name.clone())
-            };
-            let failed = attach::attach(
-                self.kernel.program()?,
-                &[XdpMode::Driver],
-                &self.pins,
-                &wanted,
-                name,
-            );
-            faults.extend(failed.into_iter().map(|e| e.0));
-            self.attached = wanted;
-        }
+        self.attach(&mut faults);
         if look {
             self.say(faults);
         }
@@ -225,13 +220,9 @@ impl Plane {
     /// of those that are attached.
     fn have(&mut self, features: u32) -> Result<(), Error> {
         if self.sizes.features != features {
-            let sizes = Sizes {
-                features,
-                ..self.sizes
-            };
-            self.kernel = Kernel::load(sizes, Some(&self.pins.path()))?;
-            self.sizes = sizes;
-            self.attached.clear();
+            self.kernel.again(features)?;
+            self.sizes.features = features;
+            self.wanted.clear();
         }
         Ok(())
     }
@@ -251,11 +242,20 @@ impl Plane {
 
     fn write_servers(&mut self, plan: &Plan, indices: &[u32]) -> Result<(), Error> {
         let mut wanted = HashMap::new();
+        let stations = self.kernel.stations().ok();
         for (target, at) in plan.targets.iter().zip(indices) {
             let mut entry = target.entry;
             entry.identity = target.identity;
-            if let Some(ip) = target.ip {
-                (entry.hop, entry.local) = self.ways.to(ip);
+            match target.ip {
+                Some(ip) if !target.ports.is_empty() => {
+                    let stations = &stations;
+                    let met = |mac| stations.as_ref()?.get(&mac_key(mac), 0).ok();
+                    entry.hop = self.ways.across(ip, target.vlan, &target.ports, |mac| {
+                        met(mac).map(|s: abi::Station| s.ifindex)
+                    });
+                }
+                Some(ip) => (entry.hop, entry.local) = self.ways.to(ip, target.vlan),
+                None => {}
             }
             wanted.insert(*at, entry);
         }
@@ -423,35 +423,12 @@ impl Plane {
     fn write_macs(&mut self) -> Result<(), Error> {
         let mut table = self.kernel.macs()?;
         for link in self.ways.links.values() {
-            let mut bytes = [0; 8];
-            bytes[..6].copy_from_slice(&link.mac);
-            let mac = u64::from_ne_bytes(bytes);
+            let mac = mac_key(link.mac);
             if self.written.macs.insert(link.index, mac) != Some(mac) {
                 set(table.insert(link.index, mac, 0))?;
             }
         }
         Ok(())
-    }
-
-    /// Interfaces that packets come in by: those that `bind` names and those that servers are behind;
-    /// where a `bind` names none, all that can.
-    fn interfaces(&mut self) -> BTreeSet<u32> {
-        let named = self.plan.services.values().map(|p| p.service.ifindex);
-        let mut wanted: BTreeSet<u32> = named.collect();
-        if wanted.remove(&0) {
-            let all = self.ways.links.values();
-            wanted.extend(
-                all.filter(|l| l.usable && l.master.is_none())
-                    .map(|l| l.index),
-            );
-        }
-        let servers: Vec<_> = self.plan.targets.iter().filter_map(|t| t.ip).collect();
-        wanted.extend(
-            servers
-                .into_iter()
-                .filter_map(|ip| self.ways.interface_to(ip)),
-        );
-        wanted
     }
 
     fn traffic_of(&mut self, at: u32) -> Traffic {
@@ -629,6 +606,12 @@ impl Plane {
     }
 }
 
+/// A table's key of an address on the link.
+fn mac_key(mac: [u8; 6]) -> u64 {
+    let [a, b, c, d, e, f] = mac;
+    u64::from_ne_bytes([a, b, c, d, e, f, 0, 0])
+}
+
 fn set(result: Result<(), aya::maps::MapError>) -> Result<(), Error> {
     result.map_err(|e| because("a packet table takes no entry", &e))
 }
@@ -637,5 +620,7 @@ fn set(result: Result<(), aya::maps::MapError>) -> Result<(), Error> {
 /// there.
 pub fn detach() -> Result<usize, Error> {
     Hops::open().map_err(|e| because("routes of health checks", &e))?;
-    Pins::open()?.remove()
+    let pins = Pins::open()?;
+    let filters = attach::remove_filters(&pins);
+    Ok(pins.remove()? + filters)
 }

@@ -6,10 +6,10 @@
 use crate::abi;
 use crate::attach;
 use crate::kernel::{Error, because};
-use crate::netlink::Netlink;
+use crate::netlink::{Link, Netlink};
 use crate::pins::{Pins, netns_cookie};
 use aya::maps::HashMap;
-use aya::programs::{Xdp, XdpMode};
+use aya::programs::{SchedClassifier, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,6 +17,11 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 static SERVER: &[u8] = aya::include_bytes_aligned!("../bpf/server.bpf.o");
+/// For answers: clients are told of segments that leave room for a tunnel's headers.
+static REPLY: &[u8] = aya::include_bytes_aligned!("../bpf/reply.bpf.o");
+
+/// Bytes of the outer headers of the largest tunnel: IPv6 and GUE.
+const OUTER: u32 = 40 + 12;
 
 /// How packets come to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,9 +133,13 @@ pub fn set_up(kind: Kind, vip: IpAddr) -> Result<(), Error> {
     notes.vips.insert((vip, word(kind)));
     notes.write()?;
     if kind != Kind::Dsr {
+        let links = netlink
+            .links()
+            .map_err(|e| because("the interfaces cannot be read", &e))?;
         let mut program = Program::load()?;
-        program.serve(kind, vip, true)?;
-        program.attach(&mut netlink)?;
+        let mtu = usable(&links).map(|l| l.mtu).min().unwrap_or(1500);
+        program.serve(kind, vip, Some(mtu))?;
+        program.attach(&links)?;
     }
     Ok(())
 }
@@ -156,9 +165,11 @@ pub fn undo(kind: Kind, vip: IpAddr) -> Result<(), Error> {
     }
     if kind != Kind::Dsr {
         if notes.vips.iter().all(|(_, kind)| kind == "dsr") {
-            Pins::of("server")?.remove()?;
+            let pins = Pins::of("server")?;
+            attach::remove_filters(&pins);
+            pins.remove()?;
         } else {
-            Program::load()?.serve(kind, vip, false)?;
+            Program::load()?.serve(kind, vip, None)?;
         }
     }
     if notes.vips.is_empty() {
@@ -183,6 +194,12 @@ unsafe impl aya::Pod for Point {}
 
 struct Program {
     ebpf: Ebpf,
+    reply: Ebpf,
+}
+
+/// Interfaces that packets may come by.
+fn usable(links: &[Link]) -> impl Iterator<Item = &Link> {
+    links.iter().filter(|l| l.usable && l.master.is_none())
 }
 
 impl Program {
@@ -193,15 +210,24 @@ impl Program {
         for name in ["tunnelled", "marked", "gue_ports"] {
             loader.map_pin_path(name, folder.join(name));
         }
-        let ebpf = loader
-            .load(SERVER)
-            .map_err(|e| because("the server's tables cannot be made", &e))?;
-        let mut program = Program { ebpf };
-        program
-            .xdp()?
-            .load()
-            .map_err(|e| because("the server's program cannot be loaded", &e))?;
+        let mut object = |bytes| {
+            let failed = |e| because("the server's tables cannot be made", &e);
+            loader.load(bytes).map_err(failed)
+        };
+        let (ebpf, reply) = (object(SERVER)?, object(REPLY)?);
+        let mut program = Program { ebpf, reply };
+        let failed = |e| because("the server's program cannot be loaded", &e);
+        program.xdp()?.load().map_err(failed)?;
+        program.reply()?.load().map_err(failed)?;
         Ok(program)
+    }
+
+    fn reply(&mut self) -> Result<&mut SchedClassifier, Error> {
+        let program = self.reply.program_mut("reply");
+        let program = program.ok_or_else(|| Error("the object has no program".into()))?;
+        program
+            .try_into()
+            .map_err(|e: aya::programs::ProgramError| because("the program", &e))
     }
 
     fn xdp(&mut self) -> Result<&mut Xdp, Error> {
@@ -212,7 +238,8 @@ impl Program {
             .map_err(|e: aya::programs::ProgramError| because("the program", &e))
     }
 
-    fn serve(&mut self, kind: Kind, vip: IpAddr, there: bool) -> Result<(), Error> {
+    fn serve(&mut self, kind: Kind, vip: IpAddr, mtu: Option<u32>) -> Result<(), Error> {
+        let there = mtu.is_some();
         let failed = |e: aya::maps::MapError| because("the server's tables take no entry", &e);
         let lost = || Error("the object has no such table".into());
         let address = abi::address(vip);
@@ -238,39 +265,36 @@ impl Program {
         }
         let table = self.ebpf.map_mut("tunnelled").ok_or_else(lost)?;
         let mut table: HashMap<_, [u8; 16], u32> = HashMap::try_from(table).map_err(failed)?;
-        if there {
-            table.insert(address, 1, 0)
-        } else {
-            table.remove(&address)
+        match mtu {
+            Some(mtu) => {
+                let headers = OUTER + if vip.is_ipv4() { 20 } else { 40 } + 20;
+                table.insert(address, mtu.saturating_sub(headers), 0)
+            }
+            None => table.remove(&address),
         }
         .map_err(failed)
     }
 
     /// To all interfaces: which one packets come by is the network's business. What is taken away or
     /// replaced here keeps every sum right, so any way to attach will do.
-    fn attach(&mut self, netlink: &mut Netlink) -> Result<(), Error> {
-        let links = netlink
-            .links()
-            .map_err(|e| because("the interfaces cannot be read", &e))?;
-        let usable = links.iter().filter(|l| l.usable && l.master.is_none());
-        let wanted: BTreeSet<u32> = usable.map(|l| l.index).collect();
-        let name = |i: u32| {
-            links
-                .iter()
-                .find(|l| l.index == i)
-                .map_or_else(|| format!("#{i}"), |l| l.name.clone())
-        };
+    fn attach(&mut self, links: &[Link]) -> Result<(), Error> {
         let folder = Pins::of("server")?;
-        let faults = attach::attach(
-            self.xdp()?,
-            &[XdpMode::Driver, XdpMode::Skb],
-            &folder,
-            &wanted,
-            name,
-        );
-        match faults.into_iter().next() {
-            Some(fault) => Err(fault),
-            None => Ok(()),
+        for link in usable(links) {
+            let (index, name) = (link.index, link.name.as_str());
+            let said = |e| Error(format!("interface '{name}': {e}"));
+            let program = self.xdp()?;
+            attach::put_xdp(program, XdpMode::Driver, &folder, index)
+                .or_else(|_| {
+                    attach::put_xdp(program, XdpMode::Skb, &folder, index)?;
+                    println!("interface '{name}': its driver takes no program, so it stands right behind it (generic XDP)");
+                    Ok(())
+                })
+                .map_err(said)?;
+            let reply = self.reply()?;
+            attach::put_tcx(reply, true, &folder, index, name)
+                .or_else(|_| attach::put_clsact(reply, true, &folder, index, name))
+                .map_err(said)?;
         }
+        Ok(())
     }
 }

@@ -83,8 +83,9 @@ pub fn other_key(key: &FlowKey, flow: &Flow) -> Option<FlowKey> {
         dst: flow.src,
         sport: flow.dport,
         dport: flow.sport,
+        vlan: flow.hop.vlan,
         proto: key.proto,
-        pad: [0; 3],
+        pad: 0,
     })
 }
 

@@ -91,7 +91,8 @@ fn run(plane: &mut Plane, process: &Process, orders: &Receiver<Order>) {
                     .events()
                     .into_iter()
                     .map(|(name, n)| format!("{name}: {n}\n"));
-                let _ = answer.send(lines.collect());
+                let lines: String = lines.collect();
+                let _ = answer.send(lines + &plane.attached());
                 continue;
             }
             Err(RecvTimeoutError::Timeout) => {}

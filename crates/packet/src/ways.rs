@@ -94,30 +94,98 @@ impl Ways {
         self.route(to).filter(|r| !r.local).map(|r| r.ifindex)
     }
 
-    /// The way to a server, and our own address towards it. The neighbour is looked for where it is
-    /// not known or was not heard of for long.
-    pub fn to(&mut self, to: IpAddr) -> (Hop, Address) {
-        let Some(route) = self.route(to).filter(|r| !r.local) else {
-            return Default::default();
-        };
-        let local = route.source.map_or([0; 16], abi::address);
-        let known = self.neighbours.get(&(route.ifindex, route.next)).copied();
+    /// The neighbour's address on the link. It is looked for where it is not known or was not heard of
+    /// for long.
+    fn neighbour(&mut self, ifindex: u32, next: IpAddr) -> Option<[u8; 6]> {
+        let known = self.neighbours.get(&(ifindex, next)).copied();
         let usable = known.filter(|(_, state)| state & USABLE != 0);
         let stale = usable.is_some_and(|(_, state)| state & NUD_STALE != 0);
         if usable.is_none() || stale && self.round.is_multiple_of(REFRESH) {
             // What fails here fails again next second, and the counter of packets says so.
-            let _ = self.netlink.look_for(route.ifindex, route.next);
+            let _ = self.netlink.look_for(ifindex, next);
         }
-        let (Some((mac, _)), Some(link)) = (usable, self.links.get(&route.ifindex)) else {
-            return (Hop::default(), local);
+        usable.map(|(mac, _)| mac)
+    }
+
+    /// The way to a server, and our own address towards it.
+    pub fn to(&mut self, to: IpAddr, vlan: u16) -> (Hop, Address) {
+        // Sessions are known by their VLAN even before the server is found.
+        let unknown = Hop {
+            vlan,
+            ..Hop::default()
         };
+        let Some(route) = self.route(to).filter(|r| !r.local) else {
+            return (unknown, Address::default());
+        };
+        let local = route.source.map_or([0; 16], abi::address);
+        let mac = self.neighbour(route.ifindex, route.next);
+        let (Some(mac), Some(link)) = (mac, self.links.get(&route.ifindex)) else {
+            return (unknown, local);
+        };
+        // Who has an interface for the VLAN sends by the one that it is on, as the programs do.
+        let (ifindex, own) = link.vlan.unwrap_or((link.index, 0));
         let hop = Hop {
             dst: mac,
-            vlan: 0,
+            vlan: if vlan == 0 { own } else { vlan },
             src: link.mac,
             mtu: u16::try_from(link.mtu).unwrap_or(u16::MAX),
-            ifindex: route.ifindex,
+            ifindex,
         };
         (hop, local)
+    }
+
+    /// Of the ports of a bridge the one that the kernel sends from and hears at: the first that has an
+    /// address, else the first.
+    pub fn home(&self, ports: &[u32]) -> Option<u32> {
+        let has = |port: &&u32| self.machine.addresses.iter().any(|(_, of)| of == *port);
+        ports.iter().find(has).or(ports.first()).copied()
+    }
+
+    /// The way to a server behind one of these ports; `at` says where the owner of an address on the
+    /// link was met.
+    pub fn across(
+        &mut self,
+        to: IpAddr,
+        vlan: u16,
+        ports: &[u32],
+        at: impl Fn([u8; 6]) -> Option<u32>,
+    ) -> Hop {
+        let unknown = Hop {
+            vlan,
+            ..Hop::default()
+        };
+        let route = self.route(to).filter(|r| ports.contains(&r.ifindex));
+        // Without an address of its own the machine asks all the same.
+        let (from, next) = match route {
+            Some(route) => (route.ifindex, route.next),
+            None => match self.home(ports) {
+                Some(home) => (home, to),
+                None => return unknown,
+            },
+        };
+        let Some(mac) = self.neighbour(from, next) else {
+            return unknown;
+        };
+        let port = if ports.len() > 1 { at(mac) } else { Some(from) };
+        let port = port.filter(|p| ports.contains(p));
+        let Some(link) = port.and_then(|p| self.links.get(&p)) else {
+            let _ = self.netlink.look_for(from, next);
+            return unknown;
+        };
+        if !link.carrier {
+            return unknown;
+        }
+        Hop {
+            dst: mac,
+            vlan,
+            src: link.mac,
+            mtu: u16::try_from(link.mtu).unwrap_or(u16::MAX),
+            ifindex: link.index,
+        }
+    }
+
+    /// Whom packets to a server are handed to.
+    pub fn next_to(&mut self, to: IpAddr) -> IpAddr {
+        self.route(to).map_or(to, |r| r.next)
     }
 }

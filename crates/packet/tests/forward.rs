@@ -219,7 +219,8 @@ fn key_of(src: &str, dst: &str) -> abi::FlowKey {
         sport: at(src).port().to_be(),
         dport: at(dst).port().to_be(),
         proto: TCP,
-        pad: [0; 3],
+        vlan: 0,
+        pad: 0,
     }
 }
 

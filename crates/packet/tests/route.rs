@@ -77,7 +77,7 @@ impl Bench {
         let service = Service {
             table: first,
             size: turns.len() as u32,
-            ifindex,
+            ifindex: [ifindex, 0, 0, 0],
             ..service
         };
         let mut services = self.0.services().expect("services");
@@ -429,7 +429,7 @@ fn left_from(bench: &mut Bench, frame: &Frame) -> Option<SocketAddr> {
         sport: frame.src.port().to_be(),
         dport: frame.dst.port().to_be(),
         proto: frame.proto(),
-        pad: [0; 3],
+        ..abi::FlowKey::default()
     };
     let mut flow = flows.get(&key, 0).ok()?;
     // As if the routes had said so.

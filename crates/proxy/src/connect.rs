@@ -10,7 +10,7 @@ use crate::stream::Stream;
 use crate::termination::Cause;
 use crate::transport::Transport;
 use crate::worker::Worker;
-use model::{HttpReuse, SendProxy};
+use model::{HttpReuse, PortSpec, SendProxy};
 use rules::StreamInfo;
 use state::{Backend, Server, Target};
 use std::future::poll_fn;
@@ -220,6 +220,9 @@ pub async fn open(
         Poll::Pending
     })
     .await?;
+    if let Transport::Tls(tls) = &mut io {
+        tls.note(told.sni.as_deref());
+    }
     let connection = ServerConn {
         io,
         target,
@@ -243,6 +246,25 @@ fn note(worker: &Worker, client: &Client, info: &StreamInfo, connection: &Server
         let ends = socket::ends(descriptor);
         info.overrides.give().back.set(ends);
     }
+}
+
+/// Begins a connection to another port of the server that `main` leads to.
+pub fn beside(
+    main: &ServerConn,
+    port: u16,
+    client: &Client,
+    backend: &Backend,
+    server: &Server,
+    info: &StreamInfo,
+) -> io::Result<Io> {
+    let Some((_, address)) = socket::ends(main.io.socket().raw()) else {
+        return Err(io::ErrorKind::AddrNotAvailable.into());
+    };
+    let target = Target::Tcp {
+        ip: address.ip(),
+        port: PortSpec::Fixed(port),
+    };
+    begin(&target, client, backend, server, (false, None), info)
 }
 
 /// The PROXY header that tells a server of this client.

@@ -11,7 +11,7 @@ use crate::worker::Worker;
 use http::{chunk, framing};
 use std::io::IoSlice;
 use std::os::fd::AsRawFd;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 /// Splicing starts when at least this many bytes of body remain.
 pub const SPLICE_FROM: u64 = 256 * 1024;
@@ -63,14 +63,21 @@ pub enum Broken {
     ReceiverFailed,
 }
 
+/// What a receiver has not taken yet: bytes, then those in a pipe.
+#[derive(Default)]
+struct Backlog {
+    bytes: Vec<u8>,
+    /// How many of them it has taken.
+    written: usize,
+    pipe: Option<Pipe>,
+}
+
 /// One direction.
 pub struct Flow {
     /// Where in the body we are.
     pub progress: Progress,
-    /// Bytes for the receiver that it did not take yet.
-    pending: Vec<u8>,
-    written: usize,
-    pipe: Option<Pipe>,
+    /// What waits for the receiver. Boxed, because mostly nothing does.
+    backlog: Option<Box<Backlog>>,
     /// Bytes taken by the receiver.
     pub sent: u64,
     /// Bytes of body read from the sender.
@@ -90,9 +97,7 @@ impl Flow {
     pub fn idle() -> Flow {
         Flow {
             progress: Progress::Done,
-            pending: Vec::new(),
-            written: 0,
-            pipe: None,
+            backlog: None,
             sent: 0,
             received: 0,
             unflushed: false,
@@ -109,14 +114,14 @@ impl Flow {
 
     /// Whether nothing waits for the receiver.
     pub fn drained(&self) -> bool {
-        self.pending.is_empty() && self.pipe.is_none() && !self.unflushed
+        self.backlog.is_none() && !self.unflushed
     }
 
     /// Forgets what waits, for a retry that sends from the start.
     pub fn restart(&mut self, worker: &Worker) {
-        worker.recycle(std::mem::take(&mut self.pending));
-        self.pipe = None;
-        self.written = 0;
+        if let Some(backlog) = self.backlog.take() {
+            worker.recycle(backlog.bytes);
+        }
         self.unflushed = false;
     }
 
@@ -134,7 +139,7 @@ impl Flow {
             return Ok(());
         }
         let mut done = 0;
-        if self.pending.is_empty() && self.pipe.is_none() {
+        if self.backlog.is_none() {
             let taken = if second.is_empty() {
                 to.poll_write(cx, &[IoSlice::new(first)])
             } else if first.is_empty() {
@@ -157,15 +162,16 @@ impl Flow {
             self.unflushed = true;
         }
         if done < total {
-            if self.pending.capacity() == 0 {
-                self.pending = worker.buffer();
+            let backlog = self.backlog.get_or_insert_default();
+            if backlog.bytes.capacity() == 0 {
+                backlog.bytes = worker.buffer();
             }
             if done < first.len() {
-                self.pending.extend_from_slice(&first[done..]);
-                self.pending.extend_from_slice(second);
+                backlog.bytes.extend_from_slice(&first[done..]);
+                backlog.bytes.extend_from_slice(second);
             } else {
-                self.pending
-                    .extend_from_slice(&second[done - first.len()..]);
+                let rest = &second[done - first.len()..];
+                backlog.bytes.extend_from_slice(rest);
             }
         }
         Ok(())
@@ -178,24 +184,26 @@ impl Flow {
         cx: &mut Context<'_>,
         to: &mut Transport,
     ) -> Poll<Result<(), Broken>> {
-        while self.written < self.pending.len() {
-            let rest = IoSlice::new(&self.pending[self.written..]);
-            match to.poll_write(cx, &[rest]) {
-                Poll::Ready(Ok(n)) => {
-                    self.written += n;
-                    self.sent += n as u64;
-                    self.unflushed = true;
+        if let Some(backlog) = &mut self.backlog {
+            while let Some(rest) = backlog.bytes.get(backlog.written..)
+                && !rest.is_empty()
+            {
+                match to.poll_write(cx, &[IoSlice::new(rest)]) {
+                    Poll::Ready(Ok(n)) => {
+                        backlog.written += n;
+                        self.sent += n as u64;
+                        self.unflushed = true;
+                    }
+                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::ReceiverFailed)),
+                    Poll::Pending => return Poll::Pending,
                 }
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::ReceiverFailed)),
-                Poll::Pending => return Poll::Pending,
             }
         }
-        if self.written > 0 {
-            self.written = 0;
-            worker.recycle(std::mem::take(&mut self.pending));
-        }
-        if self.pipe.is_some() && self.poll_empty_pipe(worker, cx, to)?.is_pending() {
-            return Poll::Pending;
+        if let Some(backlog) = self.backlog.take() {
+            worker.recycle(backlog.bytes);
+            if let Some(pipe) = backlog.pipe {
+                ready!(self.poll_empty(pipe, worker, cx, to))?;
+            }
         }
         if self.unflushed {
             match to.poll_flush(cx) {
@@ -402,7 +410,6 @@ impl Flow {
         }
         self.bulk = n >= BULK_UNTIL;
         pipe.held = n;
-        self.pipe = Some(pipe);
         self.received += n as u64;
         match &mut self.progress {
             Progress::Length(left) => {
@@ -414,21 +421,20 @@ impl Flow {
             Progress::Chunked(decoder) => decoder.skip(n as u64),
             Progress::UntilClose | Progress::Done => {}
         }
-        Some(match self.poll_empty_pipe(worker, cx, to) {
+        Some(match self.poll_empty(pipe, worker, cx, to) {
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(())),
             Poll::Ready(Err(e)) => Poll::Ready(Err(e)),
         })
     }
 
-    fn poll_empty_pipe(
+    /// Moves what a pipe holds to the receiver; what it does not take waits.
+    fn poll_empty(
         &mut self,
+        mut pipe: Pipe,
         worker: &Worker,
         cx: &mut Context<'_>,
         to: &mut Transport,
     ) -> Poll<Result<(), Broken>> {
-        let Some(mut pipe) = self.pipe.take() else {
-            return Poll::Ready(Ok(()));
-        };
         let Some(sink) = to.plain() else {
             return Poll::Ready(Err(Broken::ReceiverFailed));
         };
@@ -440,7 +446,7 @@ impl Flow {
                 }
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::ReceiverFailed)),
                 Poll::Pending => {
-                    self.pipe = Some(pipe);
+                    self.backlog.get_or_insert_default().pipe = Some(pipe);
                     return Poll::Pending;
                 }
             }
@@ -450,10 +456,12 @@ impl Flow {
     }
 
     /// Gives the buffers back.
-    pub fn recycle(self, worker: &Worker) {
-        worker.recycle(self.pending);
-        if let Some(pipe) = self.pipe {
-            worker.recycle_pipe(pipe);
+    pub fn recycle(mut self, worker: &Worker) {
+        if let Some(backlog) = self.backlog.take() {
+            worker.recycle(backlog.bytes);
+            if let Some(pipe) = backlog.pipe {
+                worker.recycle_pipe(pipe);
+            }
         }
     }
 }

@@ -26,6 +26,9 @@ pub struct Io {
     fd: OwnedFd,
     /// Before it was registered a read has taken all there was.
     drained: Cell<bool>,
+    /// The peer may mark bytes as urgent: a read ends before such a mark, so that a short one does
+    /// not mean that there is no more.
+    urgent: Cell<bool>,
 }
 
 impl Io {
@@ -35,7 +38,14 @@ impl Io {
             registration: OnceCell::new(),
             fd,
             drained: Cell::new(false),
+            urgent: Cell::new(false),
         }
+    }
+
+    /// Takes bytes that the peer marks as urgent in their order, like all others.
+    pub fn take_urgent(&self) {
+        self.urgent.set(true);
+        crate::socket::urgent_inline(self.raw());
     }
 
     /// The descriptor, for socket options.
@@ -59,7 +69,8 @@ impl Io {
             match outcome(call::recv(self.raw(), buf, 0)) {
                 Err(e) if is_wait(&e) => {}
                 Ok(n) => {
-                    self.drained.set(n > 0 && n < buf.len());
+                    self.drained
+                        .set(n > 0 && n < buf.len() && !self.urgent.get());
                     return Poll::Ready(Ok(n));
                 }
                 other => return Poll::Ready(other),
@@ -70,7 +81,7 @@ impl Io {
             ready!(registration.poll_ready(cx, Ready::FOR_READING));
             match outcome(call::recv(self.raw(), buf, 0)) {
                 Ok(n) => {
-                    if n > 0 && n < buf.len() {
+                    if n > 0 && n < buf.len() && !self.urgent.get() {
                         registration.read_all();
                     }
                     return Poll::Ready(Ok(n));

@@ -36,6 +36,7 @@ mod compress;
 mod connect;
 mod exchange;
 mod flow;
+mod ftp;
 mod inspect;
 mod io;
 mod listen;

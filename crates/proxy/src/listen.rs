@@ -524,6 +524,7 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         unread: false,
         last_server: None,
         accepted: at,
+        idle_since: at,
         handshake: Duration::ZERO,
         private: None,
         vars,

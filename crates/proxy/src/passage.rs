@@ -4,6 +4,7 @@
 use crate::account;
 use crate::choose;
 use crate::connect::{self, ConnectFailure};
+use crate::observe;
 use crate::place;
 use crate::pool::ServerConn;
 use crate::present::{self, Told};
@@ -183,6 +184,8 @@ impl Passage {
                     let now = worker.now();
                     sticking.store(&server, worker.process.millis(now));
                     self.connected = Some(now);
+                    self.info.server_tls = connection.io.tls_info();
+                    observe::plain_connection(worker, backend, &server, true);
                     if let (Some(slot), Some(began)) = (&self.slot, self.queued) {
                         let took = now.saturating_duration_since(began);
                         slot.answered(took, worker.process.millis(now));
@@ -198,6 +201,7 @@ impl Passage {
                     return Err(Termination::new(Cause::ServerAbort, Phase::Data));
                 }
                 Err(failure) => {
+                    observe::plain_connection(worker, backend, &server, false);
                     if let Some(slot) = &self.slot {
                         slot.failed(worker.process.millis(worker.now()));
                     }
@@ -227,6 +231,40 @@ impl Passage {
                 }
             }
         }
+    }
+
+    /// A server was reached but is of no use after all: it does not greet, or says that it is busy.
+    /// The next attempt may be made, elsewhere where that is allowed; else the end.
+    pub fn dismiss(
+        &mut self,
+        worker: &Worker,
+        backend: &Backend,
+        cause: Cause,
+    ) -> Result<(), Termination> {
+        let ended = Termination::new(cause, Phase::Connect);
+        let Some(slot) = &self.slot else {
+            return Err(ended);
+        };
+        slot.failed(worker.process.millis(worker.now()));
+        let server = Arc::clone(slot.server());
+        let all = [
+            server.counters.of(worker.id),
+            backend.counters().of(worker.id),
+        ];
+        if self.retries >= crate::overrides::retries(backend.side(), &self.info) {
+            all.iter().for_each(|c| c.econ.add(1));
+            return Err(ended);
+        }
+        self.retries += 1;
+        self.slot = None;
+        if choose::redispatches(backend, self.retries, true) {
+            self.avoid = Some(server.uid);
+            self.redispatched = true;
+            all.iter().for_each(|c| c.wredis.add(1));
+        } else {
+            all.iter().for_each(|c| c.wretr.add(1));
+        }
+        Ok(())
     }
 
     /// Counts what has passed.

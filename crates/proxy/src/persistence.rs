@@ -312,7 +312,7 @@ fn set_by_server(
 }
 
 /// Whether a shared cache would keep the response (RFC 9111 section 3) for a reason it states.
-pub fn cacheable(method: &[u8], head: &Head) -> bool {
+fn cacheable(method: &[u8], head: &Head) -> bool {
     let age = |item: &[u8], name: &[u8]| {
         let value = item.get(name.len()..)?.strip_prefix(b"=")?;
         let matches = item.get(..name.len())?.eq_ignore_ascii_case(name);

@@ -1,13 +1,15 @@
 //! What comes before a session: the PROXY header, the TLS handshake, the session's rules.
 
 use crate::session::Client;
-use crate::tls::HandshakeError;
+use crate::tls::{HandshakeError, TlsStream};
 use crate::transport::Transport;
 use crate::worker::Worker;
 use crate::{account, listen, report};
+use ::tls::Acceptor;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 use wire::proxy::{Header, Read};
 
 /// Why a connection never became a session; the words are HAProxy's (manual, `fc_err_str`).
@@ -35,6 +37,22 @@ pub async fn run(worker: &Worker, client: &mut Client) -> bool {
         return false;
     }
     !listen::session_rejected(worker, client)
+}
+
+/// Makes the TLS handshake that a client has asked for in the middle of its session, within `timeout
+/// client`; whether that came to something.
+pub async fn secure(worker: &Worker, client: &mut Client, acceptor: Arc<Acceptor>) -> bool {
+    let accept = |io| Ok::<_, HandshakeError>(TlsStream::accept(io, acceptor));
+    if !matches!(client.io.begin_tls(accept), Ok(Ok(()))) {
+        return false;
+    }
+    client.seat.begin_tls();
+    let patience = client.frontend.proxy().timeouts.client;
+    let began = Instant::now();
+    client.timer.arm(patience.map(|t| began + t));
+    let made = handshake(worker, client).await.is_ok();
+    client.handshake = began.elapsed();
+    made
 }
 
 /// The longest header that is waited for, bytes.

@@ -28,7 +28,7 @@ pub struct Relay {
     of_client: Activity,
     of_server: Activity,
     /// Ends the session because of its server, once that is watched for.
-    cut: Option<Option<state::cut::Watch>>,
+    cut: Option<Option<Box<state::cut::Watch>>>,
     /// What the first direction that broke broke by.
     failed: Option<Cause>,
 }
@@ -170,8 +170,9 @@ impl Relay {
             }
         }
         if let Some(slot) = slot {
-            let watch = self.cut.get_or_insert_with(|| slot.watch_cuts(cx.waker()));
-            if watch.as_ref().is_some_and(state::cut::Watch::is_cut) {
+            let watching = || slot.watch_cuts(cx.waker()).map(Box::new);
+            let watch = self.cut.get_or_insert_with(watching);
+            if watch.as_ref().is_some_and(|w| w.is_cut()) {
                 return Poll::Ready(Termination::cut(slot.server(), Phase::Data));
             }
         }

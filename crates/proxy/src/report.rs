@@ -35,7 +35,10 @@ pub fn stream(
         _ if side.log_separate_errors && failed => LogLevel::Err,
         _ => LogLevel::Info,
     };
-    let format = s.worker.format_of(&side.log_format);
+    let format = match &side.error_log_format {
+        Some(format) if s.unread => Arc::clone(format),
+        _ => s.worker.format_of(&side.log_format),
+    };
     let mut line = s.worker.buffer();
     let now = s.worker.wall(end);
     let side = s.frontend.side();
@@ -83,7 +86,10 @@ fn with_facts(
     let timers = Timers {
         th: ms(handshake),
         ti: ms(a.first_byte.saturating_duration_since(begun)),
-        tr_request: ms(a.complete.saturating_duration_since(a.first_byte)),
+        tr_request: match s.unread {
+            true => -1,
+            false => ms(a.complete.saturating_duration_since(a.first_byte)),
+        },
         tw: span(Some(a.complete), s.times.queued),
         tc: span(s.times.queued, s.times.connected),
         tr: span(s.times.connected, responded),
@@ -109,7 +115,7 @@ fn with_facts(
         redispatched: s.redispatched,
         srv_queue: s.queue_positions.0,
         backend_queue: s.queue_positions.1,
-        request_line: &s.request_line,
+        request_line: if s.unread { b"" } else { &s.request_line },
         cookie_captures: [
             s.captures.cookies[0].as_deref(),
             s.captures.cookies[1].as_deref(),
@@ -131,7 +137,7 @@ fn with_facts(
         session: &s.client.info,
         stream: &s.info,
         now,
-        req: Some(&mut s.request),
+        req: (!s.unread).then_some(&mut s.request),
         res: s.response.as_deref_mut(),
         req_body: &s.body,
         res_body: &[],

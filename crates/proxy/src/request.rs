@@ -28,6 +28,7 @@ impl Stream<'_> {
             Ok(framed) => self.request_framing = framed,
             Err(error) => {
                 account::bad_request(self);
+                self.unread = true;
                 malformed::framing(self, &error);
                 self.client_close = true;
                 // Where its body ends is not known.
@@ -118,6 +119,8 @@ impl Stream<'_> {
             match verdict {
                 Verdict::Reject | Verdict::Deny(_) => {
                     account::denied(self);
+                    // Content is looked at before there is a request.
+                    self.unread = true;
                     let ended = Termination::new(Cause::Proxy, Phase::Request);
                     return Err(Halt::Silent(ended));
                 }
@@ -238,6 +241,14 @@ impl Stream<'_> {
         socket::mark(fd, effects.tos, effects.mark);
         if let Some(silence) = effects.silence {
             socket::silence(fd, silence);
+        }
+        let converted = self.info.overrides.given(|g| {
+            let captured = g.captured.take();
+            (!captured.is_empty()).then_some(captured)
+        });
+        for (response, slot, value) in converted.into_iter().flatten() {
+            self.captures
+                .put(response, slot, &value, self.frontend.side());
         }
         for (slot, value) in effects.captures {
             self.captures

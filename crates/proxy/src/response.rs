@@ -6,6 +6,7 @@ use crate::stream::{Halt, Stream};
 use crate::termination::{Cause, Phase, Termination};
 use http::framing::{self, Body};
 use http::{Head, Known, Version};
+use model::LogLevel;
 use rules::action::{Effects, run};
 use rules::{NoTrace, Rule, Verdict};
 use std::sync::Arc;
@@ -78,21 +79,53 @@ fn content_rules(stream: &mut Stream<'_>, proxy: &model::Proxy) -> Result<(), Ha
 
 /// `option checkcache`: a cookie of the server's must not come to many clients.
 fn refuse_cacheable(stream: &mut Stream<'_>) -> Result<(), Halt> {
-    let checks = |b: &Arc<state::Backend>| b.side().check_cache;
-    if !stream.backend.as_ref().is_some_and(checks) {
-        return Ok(());
-    }
-    let Some(head) = &stream.response else {
+    let Some(backend) = stream.backend.as_ref().filter(|b| b.side().check_cache) else {
         return Ok(());
     };
-    if head.known(Known::SetCookie).next().is_none()
-        || !crate::persistence::cacheable(stream.request.method(), head)
-    {
+    let head = stream.response.as_ref();
+    if !head.is_some_and(|head| shares_cookie(stream.request.method(), head)) {
         return Ok(());
     }
+    let proxy = backend.proxy();
+    let message = format!(
+        "Blocking cacheable cookie in response from instance {}, server {}.",
+        backend.name,
+        stream.info.server.as_deref().unwrap_or("<NOSRV>")
+    );
+    let (worker, tag) = (stream.worker, proxy.log_tag.as_deref());
+    let now = worker.wall(worker.now());
+    worker
+        .logs
+        .send(&proxy.logs, tag, LogLevel::Alert, now, message.as_bytes());
     account::response_denied(stream);
     let ended = Termination::new(Cause::Proxy, Phase::Headers);
     Err(Halt::Answer(Answer::error(502), ended))
+}
+
+/// Whether a cache between us and the clients may keep the response with its cookie (manual, `option
+/// checkcache`).
+fn shares_cookie(method: &[u8], head: &Head) -> bool {
+    if head.known(Known::SetCookie).next().is_none() {
+        return false;
+    }
+    if head.has_token(b"pragma", b"no-cache") {
+        return false;
+    }
+    let mut public = false;
+    for item in head.items(b"cache-control") {
+        let item = item.to_ascii_lowercase();
+        match &item[..] {
+            b"private" | b"no-store" | b"max-age=0" | b"s-maxage=0" | b"no-cache" => return false,
+            item if item.starts_with(b"no-cache=\"set-cookie") => return false,
+            b"public" => public = true,
+            _ => {}
+        }
+    }
+    let keeps = matches!(
+        head.status(),
+        200 | 203 | 204 | 206 | 300 | 301 | 404 | 405 | 410 | 414 | 501
+    );
+    public || keeps && matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE")
 }
 
 fn response_rules(stream: &mut Stream<'_>, rules: &[Rule]) -> Result<(), Halt> {
@@ -208,3 +241,39 @@ const PROTECTED: [&[u8]; 8] = [
     b"transfer-encoding",
     b"x-forwarded-for",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_is_shared_only_where_a_cache_may_keep_it() {
+        for (method, status, field, shared) in [
+            ("GET", 200, "", true),
+            ("GET", 404, "", true),
+            ("GET", 302, "", false),
+            ("POST", 200, "", false),
+            ("POST", 302, "Public", true),
+            ("GET", 200, "max-age=10", true),
+            ("GET", 200, "max-age=0", false),
+            ("GET", 200, "s-maxage=0", false),
+            ("GET", 200, "no-store", false),
+            ("GET", 200, "No-Cache", false),
+            ("GET", 200, "no-cache=\"Set-Cookie\"", false),
+            ("GET", 200, "no-cache=\"x\"", true),
+            ("GET", 200, "public, private", false),
+        ] {
+            let mut head = Head::default();
+            head.start_response(Version::Http11, status, b"x");
+            head.append(b"set-cookie", b"a=b");
+            head.append(b"cache-control", field.as_bytes());
+            assert_eq!(
+                shares_cookie(method.as_bytes(), &head),
+                shared,
+                "{method} {status} {field}"
+            );
+            head.remove(b"set-cookie");
+            assert!(!shares_cookie(method.as_bytes(), &head));
+        }
+    }
+}

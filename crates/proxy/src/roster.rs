@@ -10,25 +10,29 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 /// One live session.
 pub struct Live {
     number: u32,
-    place: usize,
+    place: u32,
     source: Option<SocketAddr>,
     frontend: u32,
     accepted: Instant,
     descriptor: i32,
-    backend: Cell<Option<u32>>,
-    server: Cell<Option<u32>>,
+    /// These two are `NONE` while there is none.
+    backend: Cell<u32>,
+    server: Cell<u32>,
     requests: Cell<u32>,
     stage: Cell<Stage>,
     killed: Cell<bool>,
     /// The descriptor is not the session's own, which finds out by itself that it is to end.
     shared: bool,
-    waker: RefCell<Option<std::task::Waker>>,
+    waker: Cell<Option<Box<Waker>>>,
 }
+
+const NONE: u32 = u32::MAX;
 
 impl Live {
     /// A request, or a TCP connection's bytes, are under way.
@@ -38,24 +42,24 @@ impl Live {
     }
 
     /// Whom to wake when the session is to end, where closing a descriptor does not tell it.
-    pub fn wake_by(&self, waker: &std::task::Waker) {
-        *self.waker.borrow_mut() = Some(waker.clone());
+    pub fn wake_by(&self, waker: &Waker) {
+        self.waker.set(Some(Box::new(waker.clone())));
     }
 
     /// The backend is chosen.
     pub fn enter(&self, backend: u32) {
-        self.backend.set(Some(backend));
+        self.backend.set(backend);
     }
 
     /// The server is chosen.
     pub fn assign(&self, server: u32) {
-        self.server.set(Some(server));
+        self.server.set(server);
     }
 
     /// The request is over.
     pub fn end(&self) {
-        self.backend.set(None);
-        self.server.set(None);
+        self.backend.set(NONE);
+        self.server.set(NONE);
         self.stage.set(Stage::Idle);
     }
 
@@ -69,7 +73,7 @@ impl Live {
 #[derive(Default)]
 pub struct Roster {
     places: RefCell<Vec<Option<Rc<Live>>>>,
-    free: RefCell<Vec<usize>>,
+    free: RefCell<Vec<u32>>,
     count: Cell<u32>,
 }
 
@@ -105,7 +109,7 @@ impl Roster {
         shared: bool,
     ) -> Rc<Live> {
         let mut places = self.places.borrow_mut();
-        let place = self.free.borrow_mut().pop().unwrap_or(places.len());
+        let place = self.free.borrow_mut().pop().unwrap_or(places.len() as u32);
         let number = self.count.get().wrapping_add(1);
         self.count.set(number);
         let live = Rc::new(Live {
@@ -115,15 +119,15 @@ impl Roster {
             frontend,
             accepted,
             descriptor,
-            backend: Cell::new(None),
-            server: Cell::new(None),
+            backend: Cell::new(NONE),
+            server: Cell::new(NONE),
             requests: Cell::new(0),
             stage: Cell::new(Stage::Idle),
             killed: Cell::new(false),
             shared,
-            waker: RefCell::default(),
+            waker: Cell::default(),
         });
-        match places.get_mut(place) {
+        match places.get_mut(place as usize) {
             Some(slot) => *slot = Some(Rc::clone(&live)),
             None => places.push(Some(Rc::clone(&live))),
         }
@@ -132,7 +136,7 @@ impl Roster {
 
     /// A session that is over.
     pub fn remove(&self, live: &Live) {
-        if let Some(slot) = self.places.borrow_mut().get_mut(live.place) {
+        if let Some(slot) = self.places.borrow_mut().get_mut(live.place as usize) {
             *slot = None;
             self.free.borrow_mut().push(live.place);
         }
@@ -154,8 +158,8 @@ impl Roster {
             .map(|live| {
                 live.killed.set(true);
                 if live.shared {
-                    if let Some(waker) = &*live.waker.borrow() {
-                        waker.wake_by_ref();
+                    if let Some(waker) = live.waker.take() {
+                        waker.wake();
                     }
                     return;
                 }
@@ -174,8 +178,8 @@ fn facts(worker: usize, live: &Live) -> SessionFacts {
         worker,
         source: live.source,
         frontend: live.frontend,
-        backend: live.backend.get(),
-        server: live.server.get(),
+        backend: Some(live.backend.get()).filter(|id| *id != NONE),
+        server: Some(live.server.get()).filter(|id| *id != NONE),
         accepted: live.accepted,
         requests: live.requests.get(),
         stage: live.stage.get(),

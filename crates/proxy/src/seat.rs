@@ -42,7 +42,7 @@ pub(crate) fn leave(doors: &[Door], worker: usize) {
 pub struct Seat {
     worker: Rc<Worker>,
     doors: Arc<Vec<Door>>,
-    /// Whether it takes a place among those that begin with TLS.
+    /// Whether it takes a place among those with TLS.
     tls: bool,
     /// What others may see of the session.
     pub live: Rc<Live>,
@@ -78,6 +78,14 @@ impl Seat {
             doors: Arc::clone(doors),
             tls,
             live,
+        }
+    }
+
+    /// A session that has begun without TLS goes on with it.
+    pub fn begin_tls(&mut self) {
+        if !self.tls {
+            self.tls = true;
+            self.worker.process.tls_connections.enter();
         }
     }
 }

@@ -1,14 +1,14 @@
 //! A client's connection: accept, then one request after another.
 //!
-//! The future of an idle session is small (see the size test): it owns the socket, a deadline
-//! and what the rules may know of the connection. All that a request needs is made when its
-//! first byte arrives, and given back when it is answered.
+//! An idle session is small (see the size test): it owns the socket, a deadline and what the rules
+//! may know of the connection. All that a request needs is made when its first byte arrives, and
+//! given back when it is answered.
 
 use crate::stream::{self, Next};
 use crate::timer::Timer;
 use crate::transport::Transport;
 use crate::worker::Worker;
-use crate::{malformed, pool::ServerConn, prelude, reply, smtp, tcp};
+use crate::{ftp, malformed, pool::ServerConn, prelude, reply, smtp, tcp};
 use http::{Head, h1};
 use rules::{SessionInfo, Vars};
 use state::Frontend;
@@ -16,9 +16,10 @@ use state::stick::Tracked;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 /// A client's side of a session.
@@ -41,6 +42,8 @@ pub struct Client {
     pub unread: bool,
     /// When the connection was accepted.
     pub accepted: Instant,
+    /// Since when it waits for its next request.
+    pub idle_since: Instant,
     /// Time the handshakes took.
     pub handshake: Duration,
     /// The server of the request before, for `option prefer-last-server`.
@@ -68,6 +71,13 @@ impl Client {
         }
     }
 
+    /// The words of the `bind` line that it came in by.
+    pub fn bind(&self) -> Option<&Arc<model::BindOptions>> {
+        let mut binds = self.frontend.side().binds.iter();
+        let bind = binds.find(|b| b.id == self.info.listener_id);
+        bind.map(|b| &b.options)
+    }
+
     /// The address the client connected to, asked of the system when it is not known.
     pub fn destination(&mut self) -> Option<SocketAddr> {
         if self.info.dst.is_none() && self.info.src.is_some() {
@@ -91,6 +101,8 @@ pub struct Arrival {
 /// What waiting for a request brought.
 enum Received {
     Request(Box<Head>, Arrival),
+    /// A part of one, since then.
+    Begun(Instant),
     /// The client closed before a request.
     Closed {
         bytes: usize,
@@ -105,61 +117,142 @@ enum Received {
     Malformed(h1::Error, Instant),
 }
 
-/// Serves one connection to its end.
-pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
-    let prelude = client.accept_proxy || matches!(client.io, Transport::Tls(_));
-    if prelude && !Box::pin(prelude::run(worker, client)).await {
-        return;
-    }
-    match client.frontend.proxy().mode {
-        model::Mode::Tcp => Box::pin(tcp::run(worker, client)).await,
-        model::Mode::Smtp => Box::pin(smtp::run(worker, client)).await,
-        _ => http1(worker, client).await,
-    }
-    match client.frontend.side().nolinger {
-        true => client.io.socket().close_at_once(),
-        false if client.unread => linger(worker, client).await,
-        false => {}
+/// A session as a task.
+pub struct Session {
+    worker: Rc<Worker>,
+    state: State,
+}
+
+/// Serves a client; gives it back if it may send another request.
+type Work = Pin<Box<dyn Future<Output = Option<Box<Client>>>>>;
+
+enum State {
+    /// For the first bytes of a request, as long as there is a client.
+    Waiting(Option<Box<Client>>),
+    Busy(Work),
+}
+
+impl Session {
+    /// Serves one connection to its end.
+    pub fn new(worker: &Rc<Worker>, client: Box<Client>) -> Session {
+        let worker = Rc::clone(worker);
+        let prelude = client.accept_proxy || matches!(client.io, Transport::Tls(_));
+        let state = if prelude || client.frontend.proxy().mode != model::Mode::Http {
+            State::Busy(Box::pin(enter(Rc::clone(&worker), client, prelude)))
+        } else {
+            State::waiting(client)
+        };
+        Session { worker, state }
     }
 }
 
-async fn http1(worker: &Rc<Worker>, client: &mut Client) {
-    let mut idle_since = client.accepted;
-    loop {
-        let next = match receive(worker, client, idle_since).await {
-            Received::Request(head, arrival) => {
-                client.requests += 1;
-                Box::pin(stream::serve(worker, client, head, arrival)).await
-            }
-            Received::Closed { bytes } | Received::Failed { bytes }
-                if bytes == 0 && client.requests > 0 =>
-            {
-                Next::Close
-            }
-            Received::TimedOut { bytes } if bytes == 0 && client.requests > 0 => Next::Close,
-            other => {
-                let refused = match other {
-                    Received::Closed { bytes } => reply::Refused::ClientClosed { bytes },
-                    Received::Failed { bytes } => reply::Refused::ClientClosed { bytes },
-                    Received::TimedOut { bytes } => reply::Refused::TimedOut { bytes },
-                    Received::Malformed(error, first_byte) => {
-                        client.unread = true;
-                        malformed::request(worker, client, &error);
-                        reply::Refused::Malformed { error, first_byte }
-                    }
-                    Received::Request(..) => return,
-                };
-                Box::pin(reply::refuse(worker, client, idle_since, refused)).await;
-                Next::Close
-            }
+impl State {
+    fn waiting(client: Box<Client>) -> State {
+        let timeouts = &client.frontend.proxy().timeouts;
+        // Before the first byte a kept-alive connection has its own patience.
+        let patience = match client.requests {
+            0 => None,
+            _ => timeouts.http_keep_alive,
         };
-        match next {
-            Next::KeepAlive => idle_since = worker.now(),
-            Next::Close => return,
+        let patience = patience.or(timeouts.http_request).or(timeouts.client);
+        client.timer.arm(patience.map(|t| client.idle_since + t));
+        State::Waiting(Some(client))
+    }
+}
+
+impl Future for Session {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Session { worker, state } = &mut *self;
+        worker.new_poll();
+        loop {
+            *state = match state {
+                State::Waiting(waiting) => {
+                    let Some(mut client) = waiting.take() else {
+                        return Poll::Ready(());
+                    };
+                    let Poll::Ready(received) = poll_first(worker, &mut client, cx) else {
+                        *waiting = Some(client);
+                        return Poll::Pending;
+                    };
+                    State::Busy(Box::pin(answer(Rc::clone(worker), client, received)))
+                }
+                State::Busy(work) => match ready!(work.as_mut().poll(cx)) {
+                    Some(client) => State::waiting(client),
+                    None => State::Waiting(None),
+                },
+            };
         }
-        if worker.process.is_stopping() && client.carry.is_empty() {
-            return;
+    }
+}
+
+/// What comes before the first request, and all of a session that is not of HTTP.
+async fn enter(worker: Rc<Worker>, mut client: Box<Client>, prelude: bool) -> Option<Box<Client>> {
+    if prelude && !Box::pin(prelude::run(&worker, &mut client)).await {
+        return None;
+    }
+    match client.frontend.proxy().mode {
+        model::Mode::Tcp => tcp::run(&worker, &mut client).await,
+        model::Mode::Ftp => Box::pin(ftp::run(&worker, &mut client)).await,
+        model::Mode::Smtp => Box::pin(smtp::run(&worker, &mut client)).await,
+        _ => return Some(client),
+    }
+    close(&worker, &mut client).await;
+    None
+}
+
+/// Answers a request, or says why there is none.
+async fn answer(
+    worker: Rc<Worker>,
+    mut client: Box<Client>,
+    mut received: Received,
+) -> Option<Box<Client>> {
+    if let Received::Begun(first_byte) = received {
+        received = poll_fn(|cx| poll_rest(&worker, &mut client, cx, first_byte)).await;
+    }
+    let refused = match received {
+        Received::Request(head, arrival) => {
+            client.requests += 1;
+            let next = stream::serve(&worker, &mut client, head, arrival).await;
+            let stopping = || worker.process.is_stopping() && client.carry.is_empty();
+            if next == Next::KeepAlive && !stopping() {
+                client.idle_since = worker.now();
+                return Some(client);
+            }
+            None
         }
+        Received::Closed { bytes: 0 } | Received::Failed { bytes: 0 } if client.requests > 0 => {
+            None
+        }
+        Received::TimedOut { bytes: 0 } if client.requests > 0 => None,
+        Received::Closed { bytes } | Received::Failed { bytes } => {
+            Some(reply::Refused::ClientClosed { bytes })
+        }
+        Received::TimedOut { bytes } => Some(reply::Refused::TimedOut { bytes }),
+        Received::Malformed(error, first_byte) => {
+            client.unread = true;
+            malformed::request(&worker, &mut client, &error);
+            Some(reply::Refused::Malformed { error, first_byte })
+        }
+        Received::Begun(_) => None,
+    };
+    if let Some(refused) = refused {
+        let idle_since = client.idle_since;
+        Box::pin(reply::refuse(&worker, &mut client, idle_since, refused)).await;
+    }
+    close(&worker, &mut client).await;
+    None
+}
+
+/// Ends a connection on which all is said.
+async fn close(worker: &Worker, client: &mut Client) {
+    let nolinger = client.frontend.side().nolinger;
+    if client.unread && !nolinger {
+        linger(worker, client).await;
+    }
+    if nolinger {
+        client.io.socket().close_at_once();
     }
 }
 
@@ -191,128 +284,105 @@ async fn linger(worker: &Worker, client: &mut Client) {
 const LINGER: Duration = Duration::from_secs(2);
 const READS_AT_ONCE: u32 = 16;
 
-/// Waits for the next request's head.
-async fn receive(worker: &Rc<Worker>, client: &mut Client, idle_since: Instant) -> Received {
-    let timeouts = client.frontend.proxy().timeouts;
-    // Before the first byte a kept-alive connection has its own patience.
-    let patience = if client.requests > 0 {
-        timeouts
-            .http_keep_alive
-            .or(timeouts.http_request)
-            .or(timeouts.client)
+/// Waits for the first bytes of a request, which mostly are all of its head.
+fn poll_first(worker: &Worker, client: &mut Client, cx: &mut Context<'_>) -> Poll<Received> {
+    let parsed;
+    if client.carry.is_empty() {
+        let mut scratch = worker.scratch.borrow_mut();
+        let bytes = match client.io.poll_read(cx, &mut scratch) {
+            Poll::Ready(Ok(0)) => return Poll::Ready(Received::Closed { bytes: 0 }),
+            Poll::Ready(Ok(n)) => scratch.get(..n).unwrap_or_default(),
+            Poll::Ready(Err(_)) => return Poll::Ready(Received::Failed { bytes: 0 }),
+            Poll::Pending => {
+                let expired = client.timer.poll_expired(cx);
+                return expired.map(|()| Received::TimedOut { bytes: 0 });
+            }
+        };
+        parsed = parse(worker, client, bytes);
+        // What cannot be read is kept, too: `show errors` shows it.
+        let used = parsed.as_ref().map_or(0, |p| p.as_ref().map_or(0, |p| p.1));
+        let rest = bytes.get(used..).unwrap_or_default();
+        client.carry.extend_from_slice(rest);
     } else {
-        timeouts.http_request.or(timeouts.client)
-    };
-    client.timer.arm(patience.map(|t| idle_since + t));
-    let mut first_byte = None;
-    if !client.carry.is_empty() {
-        let now = worker.now();
-        first_byte = Some(now);
-        client
-            .timer
-            .arm(timeouts.http_request.or(timeouts.client).map(|t| now + t));
+        // What was carried over may already hold a whole head.
+        parsed = parse(worker, client, &client.carry);
+        if let Ok(Some((_, used))) = parsed {
+            client.carry.drain(..used);
+        }
     }
-    let mut tried = false;
-    poll_fn(|cx| poll_receive(worker, client, cx, idle_since, &mut first_byte, &mut tried)).await
+    let now = worker.now();
+    Poll::Ready(match parsed {
+        Ok(Some((head, _))) => Received::Request(head, arrival(worker, client, now)),
+        Ok(None) => {
+            let timeouts = &client.frontend.proxy().timeouts;
+            if client.requests > 0 {
+                let patience = timeouts.http_request.or(timeouts.client);
+                client.timer.arm(patience.map(|t| now + t));
+            }
+            Received::Begun(now)
+        }
+        Err(error) => Received::Malformed(error, now),
+    })
 }
 
-fn poll_receive(
+/// Waits for the rest of a head.
+fn poll_rest(
     worker: &Worker,
     client: &mut Client,
     cx: &mut Context<'_>,
-    idle_since: Instant,
-    first_byte: &mut Option<Instant>,
-    tried: &mut bool,
+    first_byte: Instant,
 ) -> Poll<Received> {
-    let arrival = |first: Instant| Arrival {
-        idle_since,
-        first_byte: first,
-        complete: worker.now(),
-    };
-    let options = parse_options(worker, client);
-    // What was carried over may already hold a whole head.
-    if !*tried
-        && let Some(first) = *first_byte
-        && !client.carry.is_empty()
-    {
-        *tried = true;
-        let mut head = worker.head();
-        match h1::parse_request(&client.carry, &options, &mut head) {
-            Ok(Some(used)) => {
-                client.carry.drain(..used);
-                return Poll::Ready(Received::Request(head, arrival(first)));
-            }
-            Ok(None) => worker.recycle_head(head),
-            Err(error) => {
-                worker.recycle_head(head);
-                return Poll::Ready(Received::Malformed(error, first));
-            }
-        }
-    }
     loop {
         let mut scratch = worker.scratch.borrow_mut();
+        let bytes = client.carry.len();
         let n = match client.io.poll_read(cx, &mut scratch) {
-            Poll::Ready(Ok(0)) => {
-                return Poll::Ready(Received::Closed {
-                    bytes: client.carry.len(),
-                });
-            }
+            Poll::Ready(Ok(0)) => return Poll::Ready(Received::Closed { bytes }),
             Poll::Ready(Ok(n)) => n,
-            Poll::Ready(Err(_)) => {
-                return Poll::Ready(Received::Failed {
-                    bytes: client.carry.len(),
-                });
-            }
+            Poll::Ready(Err(_)) => return Poll::Ready(Received::Failed { bytes }),
             Poll::Pending => {
-                if client.timer.poll_expired(cx).is_ready() {
-                    return Poll::Ready(Received::TimedOut {
-                        bytes: client.carry.len(),
-                    });
-                }
-                return Poll::Pending;
+                let expired = client.timer.poll_expired(cx);
+                return expired.map(|()| Received::TimedOut { bytes });
             }
         };
-        let first = *first_byte.get_or_insert_with(|| {
-            let now = worker.now();
-            let timeouts = &client.frontend.proxy().timeouts;
-            if client.requests > 0 {
-                client
-                    .timer
-                    .arm(timeouts.http_request.or(timeouts.client).map(|t| now + t));
-            }
-            now
-        });
-        let mut head = worker.head();
-        let parsed = if client.carry.is_empty() {
-            let bytes = &scratch[..n];
-            let parsed = h1::parse_request(bytes, &options, &mut head);
-            match parsed {
-                Ok(Some(used)) => client.carry.extend_from_slice(&bytes[used..]),
-                // What cannot be read is kept, too: `show errors` shows it.
-                Ok(None) | Err(_) => client.carry.extend_from_slice(bytes),
-            }
-            parsed
-        } else {
-            let bytes = &scratch[..n];
-            client.carry.extend_from_slice(bytes);
-            // A head cannot end without a line end: do not read the same bytes over and over.
-            if !bytes.contains(&b'\n') && client.carry.len() <= options.max_head {
-                worker.recycle_head(head);
-                continue;
-            }
-            let parsed = h1::parse_request(&client.carry, &options, &mut head);
-            if let Ok(Some(used)) = parsed {
+        let come = scratch.get(..n).unwrap_or_default();
+        client.carry.extend_from_slice(come);
+        // A head cannot end without a line end: do not read the same bytes over and over.
+        let longest = parse_options(worker, client).max_head;
+        if !come.contains(&b'\n') && client.carry.len() <= longest {
+            continue;
+        }
+        match parse(worker, client, &client.carry) {
+            Ok(Some((head, used))) => {
                 client.carry.drain(..used);
+                let arrival = arrival(worker, client, first_byte);
+                return Poll::Ready(Received::Request(head, arrival));
             }
-            parsed
-        };
-        match parsed {
-            Ok(Some(_)) => return Poll::Ready(Received::Request(head, arrival(first))),
-            Ok(None) => worker.recycle_head(head),
-            Err(error) => {
-                worker.recycle_head(head);
-                return Poll::Ready(Received::Malformed(error, first));
-            }
+            Ok(None) => {}
+            Err(error) => return Poll::Ready(Received::Malformed(error, first_byte)),
+        }
+    }
+}
+
+fn arrival(worker: &Worker, client: &Client, first_byte: Instant) -> Arrival {
+    Arrival {
+        idle_since: client.idle_since,
+        first_byte,
+        complete: worker.now(),
+    }
+}
+
+/// The head at the start of these bytes, with its length, once it is whole.
+fn parse(
+    worker: &Worker,
+    client: &Client,
+    bytes: &[u8],
+) -> Result<Option<(Box<Head>, usize)>, h1::Error> {
+    let mut head = worker.head();
+    match h1::parse_request(bytes, &parse_options(worker, client), &mut head) {
+        Ok(Some(used)) => Ok(Some((head, used))),
+        other => {
+            worker.recycle_head(head);
+            other.map(|_| None)
         }
     }
 }
@@ -332,14 +402,13 @@ fn parse_options(worker: &Worker, client: &Client) -> h1::ParseOptions {
 mod tests {
     use super::*;
 
-    /// What a session costs while it waits for a request: the future that waits, and the client.
-    /// Everything else is made when the first byte comes, and given back.
+    /// What a session costs while it waits for a request. The runtime adds a hundred bytes to the
+    /// task. Everything else is made when the first byte comes, and given back.
     #[test]
     fn an_idle_session_is_small() {
-        fn future<'a, F: Future + 'a>(_: impl Fn(&'a Rc<Worker>, &'a mut Client) -> F) -> usize {
-            size_of::<F>()
-        }
-        let bytes = future(run) + size_of::<Client>() + size_of::<SessionInfo>();
-        assert!(bytes <= 688, "{bytes} bytes");
+        let task = size_of::<Session>();
+        assert!(task <= 24, "{task} bytes fit into the smallest task");
+        let bytes = size_of::<Client>() + size_of::<SessionInfo>();
+        assert!(bytes <= 392, "{bytes} bytes");
     }
 }

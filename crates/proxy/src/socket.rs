@@ -5,7 +5,7 @@ use model::{Address, Bind, Host, PortSpec, SocketKind, SourceAddress};
 use rules::Silence;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::time::Duration;
@@ -355,6 +355,40 @@ pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool) -> io::Result<OwnedFd
     }
 }
 
+/// A socket that listens on one address for few connections, in the network that `bind` names.
+pub fn listen_beside(addr: SocketAddr, options: &model::BindOptions) -> io::Result<OwnedFd> {
+    let domain = Domain::for_address(addr);
+    let socket = netns::within(options.namespace.as_deref(), || {
+        new_stream(domain, Some(Protocol::TCP))
+    })?;
+    // Connections of before that linger on do not keep the port.
+    socket.set_reuse_address(true)?;
+    if let Some(interface) = &options.interface {
+        socket.bind_device(Some(interface.as_bytes()))?;
+    }
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(FEW)?;
+    Ok(socket.into())
+}
+
+/// Starts a connection from one of our addresses, in the network that `bind` names.
+pub fn connect_beside(
+    from: IpAddr,
+    addr: SocketAddr,
+    options: &model::BindOptions,
+) -> io::Result<OwnedFd> {
+    let socket = netns::within(options.namespace.as_deref(), || {
+        new_stream(Domain::for_address(addr), Some(Protocol::TCP))
+    })?;
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&SocketAddr::new(from, 0).into())?;
+    start(socket, &addr.into())
+}
+
+/// Connections that may wait where one is expected: strangers may be quicker than it.
+const FEW: i32 = 8;
+
 /// A UNIX socket is made beside its place and moved there, so that a path never names a socket
 /// that nobody listens on.
 fn listen_unix(path: &str, options: &model::BindOptions, backlog: u32) -> io::Result<OwnedFd> {
@@ -438,6 +472,11 @@ pub fn silence(fd: RawFd, how: Silence) {
     let _ = set_int(fd, libc::IPPROTO_IP, libc::IP_TTL, ttl);
     let _ = set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, ttl);
     close_at_once(fd);
+}
+
+/// Has urgent bytes come in their order; where there is no TCP there are none.
+pub fn urgent_inline(fd: RawFd) {
+    let _ = set_int(fd, libc::SOL_SOCKET, libc::SO_OOBINLINE, 1);
 }
 
 /// Has a connection end with a reset when it is closed.

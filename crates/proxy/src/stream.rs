@@ -91,6 +91,8 @@ pub struct Stream<'c> {
     pub(crate) head_request: bool,
     /// What of the body was waited for, decoded.
     pub(crate) body: Vec<u8>,
+    /// Refused before it counts as a request: the log shows none.
+    pub(crate) unread: bool,
     /// Answered by `monitor-uri`: not logged.
     pub(crate) monitored: bool,
     /// The log line is written while the response is still on its way.
@@ -153,6 +155,7 @@ pub async fn serve(
         retry_forbidden: false,
         head_request: request.method() == b"HEAD",
         body: Vec::new(),
+        unread: false,
         monitored: false,
         logged_early: false,
         server_close: false,
@@ -280,6 +283,7 @@ impl Stream<'_> {
     async fn connect(&mut self) -> Result<(), ConnectFailure> {
         let connection = connect::to_server(self).await?;
         self.times.connected = Some(self.worker.now());
+        self.info.server_tls = connection.io.tls_info();
         self.server = Some(connection);
         observe::connection(self, true);
         stick::connected(self);

@@ -14,12 +14,13 @@ use state::Backend;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 /// What is known of one connection while it lasts.
 struct Session {
     passage: Passage,
+    server: Option<ServerConn>,
     relay: Relay,
 }
 
@@ -38,43 +39,23 @@ impl Session {
 pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
     let mut session = Session {
         passage: Passage::new(client.accepted),
+        server: None,
         relay: Relay::new(worker.now()),
     };
     client.seat.live.begin(0);
     // Boxed, because it is over when the long part begins.
     let ended = match Box::pin(prepare(worker, client, &mut session)).await {
         Err(ended) => ended,
-        Ok((backend, mut server)) => {
+        Ok(()) => {
             session.relay.begin(worker.now());
-            let Session { relay, passage } = &mut session;
-            let behind = (&*backend, passage.slot.as_ref());
-            // Boxed, because few backends have such rules.
-            let judged = match backend.proxy().tcp_response_content.is_empty() {
-                true => Ok(()),
-                false => {
-                    relay.hold();
-                    let info = &mut passage.info;
-                    let judging =
-                        inspect::response(worker, client, &mut server, behind, info, relay);
-                    Box::pin(judging).await
-                }
-            };
+            let judged = session.judge_response(worker, client).await;
             let ended = match judged {
                 Err(ended) => ended,
-                Ok(()) => {
-                    poll_fn(|cx| {
-                        let ends = (&mut *client, &mut server);
-                        relay.poll(worker, cx, ends, behind)
-                    })
-                    .await
-                }
+                Ok(()) => poll_fn(|cx| session.poll(worker, client, cx)).await,
             };
-            passage.info.overrides.server.set(None);
+            session.leave();
             // What it goes on sending has nowhere to go.
             client.unread = ended.cause == Cause::ServerAbort;
-            if backend.side().nolinger {
-                server.io.socket().close_at_once();
-            }
             ended
         }
     };
@@ -93,26 +74,82 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
     session.relay.down.recycle(worker);
 }
 
+impl Session {
+    /// Has the backend's rules look at what the server says first.
+    async fn judge_response(
+        &mut self,
+        worker: &Worker,
+        client: &mut Client,
+    ) -> Result<(), Termination> {
+        let (Some(backend), Some(server)) = (self.passage.backend().cloned(), &mut self.server)
+        else {
+            return Ok(());
+        };
+        if backend.proxy().tcp_response_content.is_empty() {
+            return Ok(());
+        }
+        let Session { relay, passage, .. } = self;
+        relay.hold();
+        let behind = (&*backend, passage.slot.as_ref());
+        let info = &mut passage.info;
+        // Boxed, because few backends have such rules.
+        Box::pin(inspect::response(
+            worker, client, server, behind, info, relay,
+        ))
+        .await
+    }
+
+    /// Moves bytes between the client and its server.
+    fn poll(
+        &mut self,
+        worker: &Worker,
+        client: &mut Client,
+        cx: &mut Context<'_>,
+    ) -> Poll<Termination> {
+        let Session {
+            passage,
+            server,
+            relay,
+        } = self;
+        let (Some(backend), Some(server)) = (passage.backend(), server) else {
+            return Poll::Ready(Termination::new(Cause::Internal, Phase::Connect));
+        };
+        let behind = (&**backend, passage.slot.as_ref());
+        relay.poll(worker, cx, (client, server), behind)
+    }
+
+    /// Closes the connection to the server.
+    fn leave(&mut self) {
+        self.passage.info.overrides.server.set(None);
+        let nolinger = self.passage.backend().is_some_and(|b| b.side().nolinger);
+        if let Some(server) = self.server.take()
+            && nolinger
+        {
+            server.io.socket().close_at_once();
+        }
+    }
+}
+
 /// From the first rules to a connection to a server.
 async fn prepare(
     worker: &Rc<Worker>,
     client: &mut Client,
     session: &mut Session,
-) -> Result<(Arc<Backend>, ServerConn), Termination> {
+) -> Result<(), Termination> {
     let backend = choose_backend(worker, client, &mut session.passage.info).await?;
     let passage = &mut session.passage;
     passage.enter(worker, client, Arc::clone(&backend));
-    let server = passage.reach(worker, client, &backend).await?;
+    session.server = Some(passage.reach(worker, client, &backend).await?);
     if client.frontend.side().logasap {
         passage.logged_early = true;
         let so_far = session.outcome(Termination::default());
         session.passage.log(worker, client, &so_far, true);
     }
-    Ok((backend, server))
+    Ok(())
 }
 
 /// The frontend's rules for content, the choice of a backend, and its rules.
-async fn choose_backend(
+pub(crate) async fn choose_backend(
     worker: &Worker,
     client: &mut Client,
     info: &mut StreamInfo,

@@ -23,11 +23,16 @@ pub struct TlsStream {
     ended: bool,
     /// The peer has been told of our end.
     told: bool,
+    /// What was agreed on, once noted.
+    noted: Option<Arc<rules::TlsInfo>>,
 }
 
 enum State {
     /// The client's first message is awaited.
-    Greeting(Arc<Acceptor>),
+    Greeting {
+        acceptor: Arc<Acceptor>,
+        tickets: bool,
+    },
     Open(Box<Connection>),
 }
 
@@ -76,7 +81,14 @@ const WRITE: usize = 64 * 1024;
 impl TlsStream {
     /// A client's connection that has just been accepted.
     pub fn accept(io: Io, acceptor: Arc<Acceptor>) -> TlsStream {
-        TlsStream::new(io, State::Greeting(acceptor))
+        let tickets = true;
+        TlsStream::new(io, State::Greeting { acceptor, tickets })
+    }
+
+    /// The same of a connection on which the client may only send: it is given no tickets.
+    pub fn accept_sender(io: Io, acceptor: Arc<Acceptor>) -> TlsStream {
+        let tickets = false;
+        TlsStream::new(io, State::Greeting { acceptor, tickets })
     }
 
     /// A connection to a server, whose handshake is still to be made.
@@ -99,6 +111,7 @@ impl TlsStream {
             out: Vec::new(),
             ended: false,
             told: false,
+            noted: None,
         }
     }
 
@@ -115,7 +128,7 @@ impl TlsStream {
     ) -> Poll<Result<(), HandshakeError>> {
         loop {
             match &self.state {
-                State::Greeting(acceptor) => {
+                State::Greeting { acceptor, tickets } => {
                     let hello = match ::tls::peek(&self.incoming) {
                         Peek::NeedMore => None,
                         Peek::Hello(hello) => Some(Some(hello)),
@@ -125,6 +138,10 @@ impl TlsStream {
                         let choice = acceptor
                             .choose(hello.as_ref())
                             .ok_or(HandshakeError::Refused)?;
+                        let choice = match tickets {
+                            true => choice,
+                            false => choice.without_tickets(),
+                        };
                         let connection =
                             Connection::accept(choice).map_err(|_| HandshakeError::Refused)?;
                         *greeting = hello;
@@ -152,7 +169,9 @@ impl TlsStream {
             }
             let read = self.poll_fill(cx);
             match ready!(read) {
-                Ok(0) if self.incoming.is_empty() && matches!(self.state, State::Greeting(_)) => {
+                Ok(0)
+                    if self.incoming.is_empty() && matches!(self.state, State::Greeting { .. }) =>
+                {
                     return Poll::Ready(Err(HandshakeError::Empty));
                 }
                 Ok(0) => return Poll::Ready(Err(HandshakeError::Closed)),
@@ -200,8 +219,22 @@ impl TlsStream {
     pub fn agreed(&self) -> Option<Agreed> {
         match &self.state {
             State::Open(connection) => Some(connection.agreed()),
-            State::Greeting(_) => None,
+            State::Greeting { .. } => None,
         }
+    }
+
+    /// Keeps for rules what the handshake with a server of that name agreed on.
+    pub fn note(&mut self, name: Option<&str>) {
+        self.noted = self.agreed().map(|agreed| {
+            let mut told = info(None, agreed);
+            told.sni = name.map(str::to_string);
+            Arc::new(told)
+        });
+    }
+
+    /// What was kept.
+    pub fn noted(&self) -> Option<Arc<rules::TlsInfo>> {
+        self.noted.clone()
     }
 
     /// See [`crate::transport::Transport::poll_read`].

@@ -7,6 +7,7 @@ use state::Target;
 use std::io::{self, IoSlice};
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 /// One peer's byte stream.
@@ -42,6 +43,14 @@ impl Transport {
         let placeholder = Io::new(UnixDatagram::unbound()?.into());
         let taken = std::mem::replace(io, placeholder);
         Ok(begin(taken).map(|tls| *self = Transport::Tls(Box::new(tls))))
+    }
+
+    /// What a handshake with a server agreed on.
+    pub fn tls_info(&self) -> Option<Arc<rules::TlsInfo>> {
+        match self {
+            Transport::Plain(_) => None,
+            Transport::Tls(tls) => tls.noted(),
+        }
     }
 
     /// Ready when the connection is made, what must come first is sent, and the TLS handshake is

@@ -9,14 +9,13 @@ use crate::pool::Pools;
 use crate::report::Formats;
 use crate::roster::{Roster, Rosters};
 use crate::service::Services;
+use crate::session::{Client, Session};
 use crate::timer::Timers;
-use crate::{check, names, peers, reactor, session};
+use crate::{check, names, peers, reactor};
 use http::Head;
 use rules::Wall;
 use state::{Generation, Process, SessionFacts, Which};
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -433,16 +432,6 @@ async fn purge_tables(worker: &Worker) {
 }
 
 /// Serves an accepted connection as a task of its own.
-pub fn spawn_session(worker: &Rc<Worker>, client: session::Client) {
-    let worker = Rc::clone(worker);
-    // Boxed, because a future keeps what it is given twice: as given, and where it is used.
-    let mut client = Box::new(client);
-    tokio::task::spawn_local(async move {
-        let mut session = pin!(session::run(&worker, &mut client));
-        poll_fn(|cx| {
-            worker.new_poll();
-            session.as_mut().poll(cx)
-        })
-        .await;
-    });
+pub fn spawn_session(worker: &Rc<Worker>, client: Client) {
+    tokio::task::spawn_local(Session::new(worker, Box::new(client)));
 }

@@ -25,6 +25,8 @@ pub enum ArgKind {
     IntBut0,
     /// One of these words.
     Word(&'static [&'static str]),
+    /// One of these words, in any case; it is kept in lower case.
+    AnyCase(&'static [&'static str]),
     /// `scope.name`.
     Var,
     /// A number or `scope.name`.
@@ -79,6 +81,48 @@ pub struct ArgSpec {
     pub required: usize,
     /// Whether more of the last kind may follow.
     pub repeats: bool,
+}
+
+impl std::fmt::Display for ArgSpec {
+    /// As HAProxy lists them: `(string[,integer])`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Some(last) = self.kinds.len().checked_sub(1) else {
+            return Ok(());
+        };
+        f.write_str("(")?;
+        for (at, kind) in self.kinds.iter().enumerate() {
+            if at >= self.required {
+                f.write_str("[")?;
+            }
+            if at > 0 {
+                f.write_str(",")?;
+            }
+            f.write_str(kind.name())?;
+            if at == last && self.repeats {
+                f.write_str(",...")?;
+            }
+        }
+        for _ in self.required..self.kinds.len() {
+            f.write_str("]")?;
+        }
+        f.write_str(")")
+    }
+}
+
+impl ArgKind {
+    /// Its name in a list.
+    fn name(self) -> &'static str {
+        match self {
+            ArgKind::Int | ArgKind::IntIn(..) | ArgKind::IntBut0 => "integer",
+            ArgKind::Regex(_) => "regex",
+            ArgKind::Ip(_) => "address",
+            ArgKind::Mask(_) => "mask",
+            ArgKind::Map(..) => "map",
+            ArgKind::Table | ArgKind::MaybeTable => "table",
+            ArgKind::Var => "variable",
+            _ => "string",
+        }
+    }
 }
 
 /// No arguments.
@@ -323,6 +367,13 @@ fn one(kind: ArgKind, text: &str, scope: &Scope<'_>) -> Result<Arg, String> {
             n => Ok(Arg::Int(n)),
         },
         ArgKind::Word(words) if words.contains(&text) => Ok(Arg::Str(text.as_bytes().into())),
+        ArgKind::AnyCase(words) => {
+            let lower = text.to_ascii_lowercase();
+            match words.contains(&lower.as_str()) {
+                true => Ok(Arg::Str(lower.into_bytes().into())),
+                false => Err(format!("one of {}", words.join(", "))),
+            }
+        }
         ArgKind::Word(words) => Err(format!("one of {}", words.join(", "))),
         ArgKind::Var => VarName::parse(text).map(Arg::Var).map_err(variable),
         ArgKind::IntOrVar => int().map(Arg::Int).or_else(|_| {

@@ -9,6 +9,7 @@ mod forwarded;
 mod hash;
 mod json;
 mod map;
+mod mqtt;
 mod number;
 mod protobuf;
 mod stick;
@@ -78,6 +79,7 @@ pub fn converters() -> impl Iterator<Item = &'static ConvertDef> {
         crypt::TABLE,
         json::TABLE,
         map::TABLE,
+        mqtt::TABLE,
         protobuf::TABLE,
         forwarded::TABLE,
         system::TABLE,

@@ -101,6 +101,8 @@ pub struct StreamInfo {
     pub server: Option<Arc<str>>,
     /// The server's number.
     pub server_id: u32,
+    /// What the handshake with the server agreed on.
+    pub server_tls: Option<Arc<TlsInfo>>,
     /// Whether the session had a request before this one.
     pub follows: bool,
     /// `set-priority-class`, -2047 to 2047.
@@ -115,6 +117,17 @@ pub struct StreamInfo {
     pub overrides: Overrides,
     /// What a client of `mode smtp` has said.
     pub smtp: Option<Box<SmtpInfo>>,
+    /// What a client of `mode ftp` has said.
+    pub ftp: Option<Box<FtpInfo>>,
+}
+
+/// What a client of FTP has said so far, for rules and logs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FtpInfo {
+    /// The name in `USER`.
+    pub user: Box<[u8]>,
+    /// Whether its data connections are protected (`PROT P`).
+    pub protected: bool,
 }
 
 /// What a client of SMTP has said so far (RFC 5321), for rules and logs.

@@ -4,6 +4,7 @@ mod connection;
 mod constant;
 mod content;
 mod current;
+mod ftp;
 mod greeting;
 mod internal;
 mod message;
@@ -131,6 +132,7 @@ pub fn fetches() -> impl Iterator<Item = &'static FetchDef> {
         internal::TABLE,
         connection::TABLE,
         tls::TABLE,
+        ftp::TABLE,
         greeting::TABLE,
         request::TABLE,
         response::TABLE,

@@ -34,8 +34,8 @@ pub use acl::Acls;
 pub use action::{LogLevelChange, Redirect, Reply, Rule, RuleSet, Service, Silence, Verdict, run};
 pub use condition::Cond;
 pub use ctx::{
-    Ctx, Facts, Inspection, LogFacts, NoFacts, SessionInfo, SmtpInfo, StreamInfo, TcpInfo, Timeout,
-    Timers, TlsInfo, Wall, random,
+    Ctx, Facts, FtpInfo, Inspection, LogFacts, NoFacts, SessionInfo, SmtpInfo, StreamInfo, TcpInfo,
+    Timeout, Timers, TlsInfo, Wall, random,
 };
 pub use date::{Zone, log_date, strftime};
 pub use error::{ParseError, nearest};
@@ -119,7 +119,7 @@ pub mod hash {
 pub mod table {
     pub use crate::action::actions;
     pub use crate::convert::converters;
-    pub use crate::fetch::{acl_names, fetches};
+    pub use crate::fetch::{Layer, acl_alias, acl_names, fetches};
     pub use crate::tags::TAGS;
 }
 

@@ -45,6 +45,8 @@ pub struct Given {
     pub bc_tos: Cell<Option<u8>>,
     /// `set-bc-mark`: for the server's connection.
     pub bc_mark: Cell<Option<u32>>,
+    /// `capture-req` and `capture-res`: whether it belongs to the response, slot, value.
+    pub captured: RefCell<Vec<(bool, usize, Box<[u8]>)>>,
     /// The addresses of the server's connection, for a log line that shows them when it is over.
     pub back: Cell<Option<(SocketAddr, SocketAddr)>>,
 }

@@ -129,7 +129,8 @@ impl Condition {
 #[derive(Clone, Debug, Default)]
 pub struct Vars {
     entries: Vec<(VarName, Sample<'static>)>,
-    limits: VarLimits,
+    /// `None`: there are none.
+    limits: Option<Box<VarLimits>>,
 }
 
 impl Vars {
@@ -137,7 +138,7 @@ impl Vars {
     pub fn limited(limits: VarLimits) -> Vars {
         Vars {
             entries: Vec::new(),
-            limits,
+            limits: (limits != VarLimits::default()).then(|| Box::new(limits)),
         }
     }
 
@@ -148,7 +149,7 @@ impl Vars {
 
     /// Sets or replaces; whether there was room. Without room the variable stays as it was.
     pub fn set(&mut self, name: &VarName, value: Sample<'static>) -> bool {
-        if self.limits != VarLimits::default() && !self.has_room(name, &value) {
+        if !self.has_room(name, &value) {
             return false;
         }
         match self.entries.iter_mut().find(|(n, _)| n == name) {
@@ -171,6 +172,9 @@ impl Vars {
 
     fn has_room(&self, name: &VarName, value: &Sample<'_>) -> bool {
         use VarScope::{Check, Proc, Req, Res, Sess, Txn};
+        let Some(limits) = &self.limits else {
+            return true;
+        };
         let others = |scopes: &[VarScope]| {
             let counted = self.entries.iter();
             let counted = counted.filter(|(n, _)| n != name && scopes.contains(&n.scope));
@@ -181,11 +185,11 @@ impl Vars {
                 || !scopes.contains(&name.scope)
                 || others(scopes) + OVERHEAD + content(value) <= limit
         };
-        fits(self.limits.reqres, &[Req, Res])
-            && fits(self.limits.txn, &[Req, Res, Txn])
-            && fits(self.limits.sess, &[Req, Res, Txn, Sess])
-            && fits(self.limits.proc, &[Proc])
-            && fits(self.limits.all, &[Req, Res, Txn, Sess, Proc, Check])
+        fits(limits.reqres, &[Req, Res])
+            && fits(limits.txn, &[Req, Res, Txn])
+            && fits(limits.sess, &[Req, Res, Txn, Sess])
+            && fits(limits.proc, &[Proc])
+            && fits(limits.all, &[Req, Res, Txn, Sess, Proc, Check])
     }
 
     /// Forgets.

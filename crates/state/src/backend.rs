@@ -360,6 +360,7 @@ impl Backend {
     /// Recomputes who may be chosen. To be called after any change of a server's state or weight.
     pub fn refresh(self: &Arc<Self>) {
         self.end_sessions();
+        self.pardon();
         self.active.store(Arc::new(self.active()));
         for server in &self.servers {
             if self.live.queue.len() == 0 {

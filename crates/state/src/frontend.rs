@@ -32,6 +32,8 @@ pub struct Frontend {
     proxy: Arc<Proxy>,
     live: Arc<FrontendLive>,
     sockets: Vec<Arc<Socket>>,
+    /// One for each of them, then the one for all others.
+    entrances: Vec<Arc<Entrance>>,
 }
 
 /// A listening socket of a frontend with `option socket-stats`.
@@ -61,15 +63,22 @@ impl Socket {
 
 /// A session's place in its frontend; dropping it lets the next one in.
 #[derive(Debug)]
-pub struct SessionGuard(Arc<FrontendLive>, Option<Arc<Socket>>);
+pub struct SessionGuard(Arc<Entrance>);
+
+/// A way into a frontend: one word for what a session counts in.
+#[derive(Debug)]
+struct Entrance {
+    live: Arc<FrontendLive>,
+    socket: Option<Arc<Socket>>,
+}
 
 impl Drop for SessionGuard {
     fn drop(&mut self) {
-        self.0.sessions.leave();
-        if let Some(socket) = &self.1 {
+        self.0.live.sessions.leave();
+        if let Some(socket) = &self.0.socket {
             socket.sessions.leave();
         }
-        self.0.wake();
+        self.0.live.wake();
     }
 }
 
@@ -132,10 +141,17 @@ impl Frontend {
             })
         });
         live.maxconn.store(maxconn, Relaxed);
+        let sockets = live.sockets_of(&proxy, workers);
+        let ways = sockets.iter().cloned().map(Some).chain([None]);
+        let entrances = ways.map(|socket| {
+            let live = Arc::clone(&live);
+            Arc::new(Entrance { live, socket })
+        });
         Arc::new(Frontend {
             name: Arc::clone(&proxy.name),
             id: proxy.id,
-            sockets: live.sockets_of(&proxy, workers),
+            entrances: entrances.collect(),
+            sockets,
             proxy,
             live,
         })
@@ -244,11 +260,16 @@ impl Frontend {
     /// the number of the one it came by.
     pub fn enter(&self, socket: u32) -> SessionGuard {
         self.live.sessions.enter();
-        let socket = self.socket(socket).cloned();
-        if let Some(socket) = &socket {
+        let at = self.sockets.iter().position(|s| s.id == socket);
+        let at = at.unwrap_or(self.sockets.len());
+        let entrance = self.entrances.get(at).cloned().unwrap_or_else(|| {
+            let live = Arc::clone(&self.live);
+            Arc::new(Entrance { live, socket: None })
+        });
+        if let Some(socket) = &entrance.socket {
             socket.sessions.enter();
         }
-        SessionGuard(Arc::clone(&self.live), socket)
+        SessionGuard(entrance)
     }
 
     /// Has `waker` told when it is worth asking again. Whoever waits must ask once more after

@@ -6,6 +6,7 @@
 mod backend;
 mod counters;
 pub mod cut;
+mod eject;
 mod errors;
 mod facts;
 mod frontend;
@@ -33,6 +34,7 @@ pub use backend::{Backend, Pick, PickKey, Slot, Ticket};
 pub use counters::{
     Average, Counter, Gauge, PerWorker, ProxyCounters, Rate, ServerCounters, StatusClasses,
 };
+pub use eject::Ejection;
 pub use errors::{Captured, Errors};
 pub use facts::View;
 pub use frontend::{Frontend, SessionGuard, Socket};

@@ -1,7 +1,8 @@
-//! What is kept alike with another machine: which virtual addresses, who serves them, and how far
-//! the copies are. The election writes who serves, the synchronisation how far it is; the packet
-//! plane and the statistics read.
+//! What is shared with another machine: which virtual addresses, who serves them, and how far copies
+//! of their sessions are. The election writes who serves, the synchronisation how far it is; the
+//! packet plane and the statistics read.
 
+use crate::VrrpStatus;
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -45,6 +46,7 @@ pub struct SyncStatus {
 pub struct Replication {
     roles: ArcSwap<BTreeMap<IpAddr, Role>>,
     status: Mutex<Vec<SyncStatus>>,
+    routers: ArcSwap<Vec<VrrpStatus>>,
 }
 
 impl Replication {
@@ -86,6 +88,17 @@ impl Replication {
             }
             new
         });
+    }
+
+    /// The virtual routers as they were a moment ago: of a change of state at once, of counters
+    /// about a second.
+    pub fn routers(&self) -> Arc<Vec<VrrpStatus>> {
+        self.routers.load_full()
+    }
+
+    /// Tells how the virtual routers are.
+    pub fn set_routers(&self, all: Vec<VrrpStatus>) {
+        self.routers.store(Arc::new(all));
     }
 
     /// How far all tables are.

@@ -2,6 +2,7 @@
 
 use crate::counters::{Gauge, PerWorker, ServerCounters};
 use crate::cut::Cuts;
+use crate::eject::Ejection;
 use crate::health::Health;
 use crate::loads::{Loads, Measure, Seat};
 use crate::names::Given;
@@ -157,6 +158,10 @@ pub struct Server {
     rising: AtomicU64,
     /// Errors that traffic has met, since the last success.
     errors: AtomicU32,
+    /// Failures of its traffic in a row, and whether it is out for that.
+    failures: AtomicU32,
+    ejected: AtomicBool,
+    ejection: Mutex<Ejection>,
     /// Ends its sessions.
     pub cuts: Arc<Cuts>,
     /// Sessions on it.
@@ -210,6 +215,9 @@ impl Server {
             ramp: AtomicU8::new(100),
             rising: AtomicU64::new(0),
             errors: AtomicU32::new(0),
+            failures: AtomicU32::new(0),
+            ejected: AtomicBool::new(false),
+            ejection: Mutex::default(),
             cuts: Arc::default(),
             sessions: Gauge::default(),
             queued: Gauge::default(),
@@ -401,7 +409,45 @@ impl Server {
 
     /// Whether the scheduler may choose it.
     pub fn schedulable(&self) -> bool {
+        self.is_fit() && !self.is_ejected()
+    }
+
+    /// The same, but for being out.
+    pub(crate) fn is_fit(&self) -> bool {
         self.usable() && !self.is_stopping() && !self.admin().draining() && self.weight() > 0
+    }
+
+    /// Whether it is out because its traffic failed.
+    pub fn is_ejected(&self) -> bool {
+        self.ejected.load(Relaxed)
+    }
+
+    /// Takes it out or back; back it begins as one that comes up.
+    pub(crate) fn set_ejected(&self, out: bool) {
+        self.failures.store(0, Relaxed);
+        let slow = !out && self.settings().slowstart.is_some();
+        if slow {
+            self.ramp.store(1, Relaxed);
+            self.rising.store(1, Relaxed);
+        }
+        self.ejected.store(out, Relaxed);
+    }
+
+    /// How often it was out.
+    pub(crate) fn ejection(&self) -> MutexGuard<'_, Ejection> {
+        self.ejection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a request of it went well or failed; whether so many in a row have failed now.
+    pub fn fails(&self, ok: bool, limit: u32) -> bool {
+        if ok {
+            // Read first: on a good server nobody writes.
+            if self.failures.load(Relaxed) != 0 {
+                self.failures.store(0, Relaxed);
+            }
+            return false;
+        }
+        self.failures.fetch_add(1, Relaxed) + 1 >= limit
     }
 
     /// What counts of its weight when servers are chosen, in hundredths: less after a slow start.

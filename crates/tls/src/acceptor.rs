@@ -44,6 +44,17 @@ pub struct Choice {
     pub judge: Option<Arc<ClientJudge>>,
 }
 
+impl Choice {
+    /// The same, but the client is given no tickets of TLS 1.3: one that only sends would leave them
+    /// unread, and a close with bytes unread is a reset, which takes the last of what it sent away.
+    pub fn without_tickets(mut self) -> Choice {
+        let mut config = ServerConfig::clone(&self.config);
+        config.send_tls13_tickets = 0;
+        self.config = Arc::new(config);
+        self
+    }
+}
+
 struct Table {
     choices: Vec<Choice>,
     /// Settings by server name.

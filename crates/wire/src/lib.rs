@@ -3,6 +3,8 @@
 pub mod agent;
 pub mod announce;
 pub mod dns;
+pub mod ftp;
+pub mod grpc;
 pub mod icmp;
 pub mod peers;
 pub mod probe;

@@ -1,4 +1,5 @@
 //! Mulgil in a namespace.
+#![allow(dead_code)] // each test file uses its part
 
 use crate::net::{Net, wait_until};
 use lab::{Folder, Program};
@@ -82,14 +83,17 @@ impl Balancer {
         );
         self.folder.file("test.cfg", text.as_bytes());
         let before = self.output().matches("is in force").count();
-        let pid = self.child.id().to_string();
-        Command::new("kill")
-            .args(["-HUP", &pid])
-            .status()
-            .expect("kill runs");
+        self.signal("-HUP");
         wait_until("it reloads", || {
             self.output().matches("is in force").count() > before
         });
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status();
+        assert!(sent.is_ok_and(|s| s.success()), "kill {signal} {pid}");
     }
 
     /// Kills it so that it can do nothing about it.

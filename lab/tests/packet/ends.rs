@@ -1,4 +1,5 @@
 //! Clients and servers of the tests.
+#![allow(dead_code)] // each test file uses its part
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -53,6 +54,12 @@ fn answer(mut stream: TcpStream, name: &str) -> Option<()> {
 pub struct Heard {
     pub name: String,
     pub client: SocketAddr,
+}
+
+/// The largest segment that a client may send to a server.
+pub fn largest_segment(to: SocketAddr) -> std::io::Result<u32> {
+    let stream = TcpStream::connect_timeout(&to, Duration::from_secs(3))?;
+    socket2::SockRef::from(&stream).tcp_mss()
 }
 
 /// A whole conversation of so many bytes each way.

@@ -1,5 +1,7 @@
 //! Networks of a test: namespaces joined by cables, each gone with the value that stands for it.
 
+#![allow(dead_code)] // each test file uses its part
+
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::process::{Child, Command, Stdio};
@@ -77,6 +79,32 @@ impl Net {
             self.exec(&host, &format!("ethtool -K {interface} tx off"));
             self.ip(&host, &format!("link set dev {interface} up"));
         }
+    }
+
+    /// A cable whose ends leave sums to whoever takes a packet off it, as virtual ones do.
+    pub fn loose_cable(&self, a: &str, b: &str) {
+        self.cable(a, b);
+        for end in [a, b] {
+            let (host, interface) = end.split_once(':').expect("host:interface");
+            self.exec(host, &format!("ethtool -K {interface} tx on"));
+        }
+    }
+
+    /// One of the programs for tags, at an interface.
+    pub fn classify(&self, host: &str, interface: &str, direction: &str, program: &str) {
+        let object = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../crates/packet/bpf/tag.bpf.o"
+        );
+        if direction == "egress" {
+            self.exec(host, &format!("tc qdisc add dev {interface} clsact"));
+        }
+        self.exec(
+            host,
+            &format!(
+                "tc filter add dev {interface} {direction} bpf da obj {object} sec classifier/{program}"
+            ),
+        );
     }
 
     /// A program on a peer of an interface that packets are sent out of by programs.

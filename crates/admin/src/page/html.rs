@@ -2,6 +2,7 @@
 
 use super::Visit;
 use super::change::{CHANGES, Outcome};
+use super::routers::routers;
 use crate::stat::{Row, RowKind};
 use std::fmt::Write;
 
@@ -20,6 +21,7 @@ pub(super) fn page(visit: &Visit<'_>, rows: &[Row]) -> String {
         legend(visit, &mut out);
     }
     tables(visit, rows, &mut out);
+    routers(&visit.process.replication.routers(), &mut out);
     out.push_str("</body></html>\n");
     out
 }
@@ -205,7 +207,7 @@ fn line(row: &Row, form: bool, out: &mut String) {
     );
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

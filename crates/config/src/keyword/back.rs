@@ -6,6 +6,7 @@ use crate::draft::sections::*;
 use crate::draft::{Draft, Line, Reference};
 use model::{Address, LoadState, PortSpec, SwitchTarget};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Keywords of backends.
 pub(super) static BACK_KEYWORDS: &[Keyword] = &[
@@ -97,7 +98,18 @@ pub(super) static BACK_KEYWORDS: &[Keyword] = &[
         "",
         "",
         "older name of 'option transparent'",
-        transparent
+        |d, l| {
+            l.exactly(0, "nothing")?;
+            transparent(d, l)
+        }
+    ),
+    keyword!(
+        "eject",
+        BACK,
+        "errors N [for TIME] [at-most PERCENT%]",
+        "errors 5 for 30s at-most 50%",
+        "no new clients for a server whose traffic fails so often in a row",
+        eject
     ),
     keyword!(
         "fullconn",
@@ -418,5 +430,47 @@ fn retry_on(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         };
     }
     d.back.retry_on = RetryOn(bits);
+    Ok(())
+}
+
+/// `eject errors N [for TIME] [at-most PERCENT%]`.
+fn eject(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
+    let mut eject = model::Eject {
+        errors: 0,
+        time: Duration::from_secs(30),
+        at_most: 50,
+    };
+    let mut at = 0;
+    while !l.arg(at).is_empty() {
+        let value = at + 1;
+        match l.arg(at) {
+            "errors" => eject.errors = num(l, value, 1, 1 << 20)?,
+            "for" => {
+                eject.time = l.map(value, crate::units::time(l.arg(value), 1_000))?;
+                if eject.time.is_zero() {
+                    return l.fail(value, "no time at all: write how long, such as 30s");
+                }
+            }
+            "at-most" => {
+                let text = l.arg(value);
+                let number = text.strip_suffix('%').unwrap_or(text).parse::<u8>();
+                match number {
+                    Ok(percent) if (1..=100).contains(&percent) => eject.at_most = percent,
+                    _ => {
+                        return l.fail(value, format!("'{text}' is no percentage from 1% to 100%"));
+                    }
+                }
+            }
+            other => {
+                let words = ["errors", "for", "at-most"];
+                return l.fail(at, super::near("word of 'eject'", other, &words));
+            }
+        }
+        at += 2;
+    }
+    if eject.errors == 0 {
+        return l.fail(0, "'eject' wants 'errors' and a number, such as errors 5");
+    }
+    d.back.eject = Some(eject);
     Ok(())
 }

@@ -8,7 +8,7 @@ mod send;
 mod vars;
 
 pub use finish::finish;
-pub use probe::{external_check, mysql_check, of_kind, of_probe, pgsql_check, smtpchk};
+pub use probe::{external_check, grpc_check, mysql_check, of_kind, of_probe, pgsql_check, smtpchk};
 pub use send::httpchk;
 
 use super::{Keyword, keyword, near};

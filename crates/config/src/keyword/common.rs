@@ -141,16 +141,17 @@ pub(super) static COMMON: &[Keyword] = &[
     keyword!(
         "mode",
         ALL,
-        "http|tcp|udp|smtp|packet",
+        "http|tcp|udp|smtp|ftp|packet",
         "http",
         "what is spoken, or packets in the kernel",
         |d, l| {
-            l.exactly(1, "http, tcp, udp, smtp or packet")?;
+            l.exactly(1, "http, tcp, udp, smtp, ftp or packet")?;
             d.mode = match l.arg(0) {
                 "http" => Mode::Http,
                 "tcp" => Mode::Tcp,
                 "udp" => Mode::Udp,
                 "smtp" => Mode::Smtp,
+                "ftp" => Mode::Ftp,
                 "packet" => Mode::Packet,
                 "health" => return l.fail(
                     0,
@@ -168,7 +169,11 @@ pub(super) static COMMON: &[Keyword] = &[
                 other => {
                     return l.fail(
                         0,
-                        near("mode", other, &["http", "tcp", "udp", "smtp", "packet"]),
+                        near(
+                            "mode",
+                            other,
+                            &["http", "tcp", "udp", "smtp", "ftp", "packet"],
+                        ),
                     );
                 }
             };

@@ -64,6 +64,14 @@ pub static OPTIONS: &[OptionDef] = &[
         check::external_check
     ),
     option!(
+        "grpc-check",
+        BACK,
+        "[service NAME]",
+        "service shop.Cart",
+        "check health by gRPC's health service",
+        check::grpc_check
+    ),
+    option!(
         "half-open-check",
         BACK,
         "",

@@ -13,7 +13,7 @@ pub(super) static PACKET_KEYWORDS: &[Keyword] = &[
     keyword!(
         "forward",
         BACK,
-        "nat [source ADDRESS[-ADDRESS]] | dsr | tunnel ipip|gre|gue [port N] | dscp N | route",
+        "nat [source ADDRESS[-ADDRESS]] | dsr | tunnel ipip|gre|gue [port N] | dscp N | bridge | route",
         "nat",
         "what is changed in packets on their way to a server",
         forward
@@ -57,6 +57,7 @@ fn forward(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         }
         ("nat", other) => return l.fail(1, near("word after 'nat'", other, &["source"])),
         ("dsr", _) => (Forward::Dsr, 1),
+        ("bridge", _) => (Forward::Bridge, 1),
         ("tunnel", "ipip") => (Forward::Ipip, 2),
         ("tunnel", "gre") => (Forward::Gre, 2),
         ("tunnel", "gue") if l.arg(2) == "port" => {
@@ -73,9 +74,14 @@ fn forward(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
             (Forward::Dscp(point as u8), 2)
         }
         ("route", _) => (Forward::Route, 1),
-        ("", _) => return l.fail(0, "'forward' wants a way: nat, dsr, tunnel, dscp or route"),
+        ("", _) => {
+            return l.fail(
+                0,
+                "'forward' wants a way: nat, dsr, tunnel, dscp, bridge or route",
+            );
+        }
         (other, _) => {
-            let ways = ["nat", "dsr", "tunnel", "dscp", "route"];
+            let ways = ["nat", "dsr", "tunnel", "dscp", "bridge", "route"];
             return l.fail(0, near("way to forward", other, &ways));
         }
     };

@@ -54,11 +54,25 @@ pub(super) static SMTP_KEYWORDS: &[Keyword] = &[
     keyword!(
         "smtp-extensions",
         FRONT,
-        "NAME*",
+        "none | NAME [NAME]*",
         "SIZE 8BITMIME DSN",
         "what is announced to clients of SMTP, which all servers must know; SIZE 8BITMIME ENHANCEDSTATUSCODES by default",
         |d, l| {
             let mut names = Vec::new();
+            if l.args().is_empty() {
+                return l.fail(
+                    0,
+                    format!(
+                        "'smtp-extensions' wants none, or some of {}",
+                        EXTENSIONS.join(", ")
+                    ),
+                );
+            }
+            if l.arg(0) == "none" {
+                l.exactly(1, "nothing after 'none'")?;
+                d.front.smtp.extensions = names;
+                return Ok(());
+            }
             for (at, word) in l.texts(0).into_iter().enumerate() {
                 let name = word.to_ascii_uppercase();
                 if !EXTENSIONS.contains(&name.as_str()) {

@@ -97,6 +97,7 @@ pub fn read_table(
         server_key: ServerKey::Name,
         stores: Vec::new(),
         peers: None,
+        follows: false,
     };
     while !l.arg(at).is_empty() {
         let word = l.arg(at);

@@ -36,7 +36,8 @@ impl Loader<'_> {
             .filter(|d| d.has_back())
             .map(|d| (Arc::clone(&d.name), (d.mode, Arc::clone(&d.origin))))
             .collect();
-        let families = packet::families(&drafts);
+        let backends = packet::backends(&drafts);
+        self.compare_packet_binds(&drafts, &backends);
         self.check_ids(&drafts);
         self.tables(&drafts);
         self.machines_resolvers();
@@ -48,7 +49,7 @@ impl Loader<'_> {
             self.check_references(draft, &modes);
             self.check_servers(draft, &tracked);
             if draft.mode == Mode::Packet {
-                self.fit_packets(draft, &families);
+                self.fit_packets(draft, &backends);
             } else {
                 self.check_timeouts(draft);
                 self.refuse_packet_words(draft);
@@ -58,6 +59,7 @@ impl Loader<'_> {
             self.check_intervals(draft);
             self.fit_mode(draft);
             self.fit_sockets(draft);
+            self.fit_ftp(draft);
             self.fit_smtp(draft);
             self.check_effects(draft);
             number(draft.front.binds.iter_mut().map(|b| &mut b.id), 1);
@@ -96,6 +98,11 @@ impl Loader<'_> {
                 self.at(&place, Severity::Error, message);
             }
             self.config.vrrp.push(Arc::new(vrrp));
+        }
+        if self.config.vrrp.iter().any(|v| v.sync.is_some()) {
+            for table in &mut self.config.tables {
+                Arc::make_mut(table).follows = true;
+            }
         }
         let virtuals: HashSet<IpAddr> = self
             .config

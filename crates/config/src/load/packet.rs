@@ -4,28 +4,58 @@ use super::Loader;
 use super::servers::lacks_check_port;
 use crate::diag::Severity;
 use crate::draft::{CheckChoice, Draft};
-use model::{Address, Balance, Forward, Host, Mode, PortSpec, SessionTimeouts, Transport};
+use model::{
+    Address, Balance, BindOptions, Forward, Host, Mode, PortSpec, SessionTimeouts, Transport,
+};
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Whether the virtual addresses of each packet backend must be of IPv6; `None` where any will do.
-pub(super) type Families = HashMap<Arc<str>, Option<bool>>;
+/// What a packet backend wants of the addresses that lead to it.
+#[derive(Clone, Copy)]
+pub(super) struct Wants {
+    /// Whether they must be of IPv6; `None` where any will do.
+    six: Option<bool>,
+    /// Whether they come in at the ports of a bridge.
+    bridge: bool,
+}
 
 /// Of all backends in packet mode.
-pub(super) fn families(drafts: &[Draft]) -> Families {
+pub(super) type Backends = HashMap<Arc<str>, Wants>;
+
+pub(super) fn backends(drafts: &[Draft]) -> Backends {
     let packet = drafts
         .iter()
         .filter(|d| d.mode == Mode::Packet && d.has_back());
-    packet
-        .map(|d| (Arc::clone(&d.name), family_of(d)))
-        .collect()
+    let wants = |d: &Draft| Wants {
+        six: family_of(d),
+        bridge: d.back.packets.forward == Forward::Bridge,
+    };
+    packet.map(|d| (Arc::clone(&d.name), wants(d))).collect()
 }
+
+/// The backend that packets of a frontend go to.
+fn backend_of(draft: &Draft) -> Option<&Arc<str>> {
+    match &draft.front.default_backend {
+        None if draft.has_back() => Some(&draft.name),
+        named => named.as_ref(),
+    }
+}
+
+/// The interfaces that a `bind` names.
+fn interfaces(options: &BindOptions) -> Vec<&str> {
+    let names = options.interface.iter().flat_map(|i| i.split(','));
+    names.filter(|n| !n.is_empty()).collect()
+}
+
+/// Interfaces that one `bind` may name: as many as the tables in the kernel have room for.
+const INTERFACES: usize = 4;
 
 fn family_of(draft: &Draft) -> Option<bool> {
     match draft.back.packets.forward {
         // The packet inside may be of another family, and who only changes links sees none.
         Forward::Ipip | Forward::Gre | Forward::Gue(_) | Forward::Dsr => None,
-        Forward::Nat(_) | Forward::Dscp(_) | Forward::Route => {
+        Forward::Nat(_) | Forward::Bridge | Forward::Dscp(_) | Forward::Route => {
             draft.back.servers.iter().find_map(|s| is_ipv6(&s.address))
         }
     }
@@ -59,10 +89,10 @@ fn is_ipv6(address: &Address) -> Option<bool> {
 
 impl Loader<'_> {
     /// Checks a proxy in packet mode, and gives its sessions their timeouts.
-    pub(super) fn fit_packets(&mut self, draft: &mut Draft, families: &Families) {
+    pub(super) fn fit_packets(&mut self, draft: &mut Draft, backends: &Backends) {
         self.refuse_rules(draft);
         if draft.has_front() {
-            self.check_binds(draft, families);
+            self.check_binds(draft, backends);
         }
         if draft.has_back() {
             self.check_packet_servers(draft);
@@ -78,6 +108,52 @@ impl Loader<'_> {
         }
     }
 
+    /// What binds of several proxies must agree on: a port is of one bridge, an address in one VLAN.
+    pub(super) fn compare_packet_binds(&mut self, drafts: &[Draft], backends: &Backends) {
+        let mut others: HashMap<&str, &str> = HashMap::new();
+        let mut vlans: HashMap<IpAddr, Option<u16>> = HashMap::new();
+        let fronts = drafts
+            .iter()
+            .filter(|d| d.mode == Mode::Packet && d.has_front());
+        for draft in fronts {
+            let wants = backend_of(draft).and_then(|b| backends.get(b));
+            let bridge = wants.is_some_and(|w| w.bridge);
+            for bind in &draft.front.binds {
+                let ports = interfaces(&bind.options);
+                if let (true, [a, b]) = (bridge, ports.as_slice()) {
+                    for (port, other) in [(*a, *b), (*b, *a)] {
+                        let known = *others.entry(port).or_insert(other);
+                        if known != other {
+                            let message = format!(
+                                "the 'bind' at {}: port '{port}' is a bridge with '{known}' already, not with '{other}': use other ports",
+                                bind.origin
+                            );
+                            self.at(&draft.place, Severity::Error, message);
+                        }
+                    }
+                }
+                let Address::Inet {
+                    host: Host::Ip(ip), ..
+                } = &bind.address
+                else {
+                    continue;
+                };
+                let known = *vlans.entry(*ip).or_insert(bind.options.vlan);
+                if known != bind.options.vlan {
+                    let word =
+                        |vlan: Option<u16>| vlan.map_or("none".into(), |v| format!("vlan {v}"));
+                    let message = format!(
+                        "the 'bind' at {}: {ip} is in one VLAN, and stands here with {} and elsewhere with {}: make them equal",
+                        bind.origin,
+                        word(bind.options.vlan),
+                        word(known)
+                    );
+                    self.at(&draft.place, Severity::Error, message);
+                }
+            }
+        }
+    }
+
     /// Words of packet mode where connections end here.
     pub(super) fn refuse_packet_words(&mut self, draft: &Draft) {
         for word in ["forward", "no-flow", "snat"] {
@@ -88,6 +164,21 @@ impl Loader<'_> {
                 );
                 self.at(place, Severity::Error, message);
             }
+        }
+        let tagged = draft.front.binds.iter().find(|b| b.options.vlan.is_some());
+        if let Some(bind) = tagged {
+            let message = format!(
+                "the 'bind' at {} has 'vlan', which is for 'mode packet': set that mode, or bind to the VLAN's own interface",
+                bind.origin
+            );
+            self.at(&draft.place, Severity::Error, message);
+        }
+        if let Some(server) = draft.back.servers.iter().find(|s| s.vlan.is_some()) {
+            let message = format!(
+                "server '{}/{}' has 'vlan', which is for 'mode packet': set that mode, or remove it",
+                draft.name, server.name
+            );
+            self.at(&draft.place, Severity::Error, message);
         }
         let packets = |t| {
             matches!(t, Some(Transport::Any))
@@ -147,30 +238,33 @@ impl Loader<'_> {
         }
     }
 
-    fn check_binds(&mut self, draft: &Draft, families: &Families) {
+    fn check_binds(&mut self, draft: &Draft, backends: &Backends) {
         let name = &draft.name;
         if draft.front.binds.is_empty() && !draft.disabled {
             let message = format!("'{name}' has no 'bind' line, so no packet is for it: add one");
             self.at(&draft.place, Severity::Warning, message);
         }
-        let backend = match &draft.front.default_backend {
-            None if draft.has_back() => Some(name),
-            named => named.as_ref(),
-        };
-        let Some(backend) = backend else {
+        let Some(backend) = backend_of(draft) else {
             let message =
                 format!("'{name}' leads nowhere: add 'default_backend' with a backend's name");
             self.at(&draft.place, Severity::Error, message);
             return;
         };
-        let family = families.get(backend).copied().flatten();
+        let wants = backends.get(backend).copied();
+        let family = wants.and_then(|w| w.six);
+        let bridge = wants.is_some_and(|w| w.bridge);
         for bind in &draft.front.binds {
             let (address, options) = (&bind.address, &bind.options);
+            let ports = interfaces(options).len();
             let wrong = if !matches!(address, Address::Inet { .. }) {
                 "packets have IP addresses: name one".to_string()
-            } else if options.interface.as_ref().is_some_and(|i| i.contains(',')) {
-                "several interfaces are for bridges, which mulgil does not have yet: write a line for each"
+            } else if bridge && !(1..=2).contains(&ports) {
+                "a bridge has two ports, or one beside a switch: name them, 'interface p0,p1' for example"
                     .to_string()
+            } else if ports > INTERFACES {
+                format!(
+                    "it names more than {INTERFACES} interfaces: leave 'interface' out to serve on all of them"
+                )
             } else if options.tls.is_some() || options.accept_proxy {
                 "'ssl' and 'accept-proxy' are for connections that end here: remove them"
                     .to_string()

@@ -52,20 +52,12 @@ fn foreign(draft: &Draft, mode: Mode) -> Faults {
         if matches!(draft.front.log_format, LogFormatSpec::Smtp) {
             faults.push(("log-format", wrong("option smtplog")));
         }
-        if draft.front.binds.iter().any(|b| b.options.starttls) {
-            faults.push(("bind", wrong("bind … starttls")));
-        }
     }
-    if draft.has_back() {
-        for server in &draft.back.servers {
-            let offered = server.tls.as_ref().is_some_and(|t| t.offered);
-            for (word, said) in [("xclient", server.xclient), ("starttls", offered)] {
-                if said {
-                    let line = format!("server {} … {word}", server.name);
-                    faults.push(("server", wrong(&line)));
-                }
-            }
-        }
+    if draft.has_back()
+        && let Some(server) = draft.back.servers.iter().find(|s| s.xclient)
+    {
+        let line = format!("server {} … xclient", server.name);
+        faults.push(("server", wrong(&line)));
     }
     faults
 }
@@ -88,6 +80,12 @@ fn unfit(draft: &Draft) -> Faults {
             );
             faults.push((mark, message));
         }
+    }
+    if draft.has_front() && draft.front.logasap {
+        let message = format!(
+            "'option logasap' has nothing to write early in '{name}', which is in 'mode smtp', where a line tells how a message ended: remove it"
+        );
+        faults.push(("option logasap", message));
     }
     if draft.has_back() && matches!(draft.back.balance, Balance::RdpCookie { .. }) {
         let message = format!(

@@ -15,6 +15,9 @@ impl Loader<'_> {
         self.fit_binds(draft, udp);
         self.fit_servers(draft, udp);
         let mut errors: Vec<(&str, String)> = Vec::new();
+        if !matches!(draft.mode, Mode::Smtp | Mode::Ftp) {
+            errors.extend(starttls(draft));
+        }
         if udp
             && draft
                 .front
@@ -122,6 +125,22 @@ impl Loader<'_> {
             }
         }
     }
+}
+
+/// TLS that begins later, where no protocol has words for that.
+fn starttls(draft: &Draft) -> impl Iterator<Item = (&'static str, String)> {
+    let bind = draft.front.binds.iter().any(|b| b.options.starttls);
+    let bind = bind.then_some(("bind", "bind".to_string()));
+    let offered = |s: &&Server| s.tls.as_ref().is_some_and(|t| t.offered);
+    let server = draft.back.servers.iter().find(offered);
+    let server = server.map(|s| ("server", format!("server {}", s.name)));
+    let (name, mode) = (&draft.name, draft.mode.name());
+    [bind, server].into_iter().flatten().map(move |(mark, line)| {
+        let message = format!(
+            "'{line} … starttls' is for SMTP and FTP, but '{name}' is in 'mode {mode}': write 'ssl', or set 'mode smtp' or 'mode ftp'"
+        );
+        (mark, message)
+    })
 }
 
 /// An address as a `bind` line has it.

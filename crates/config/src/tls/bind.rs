@@ -17,6 +17,7 @@ pub struct BindDraft {
     /// TLS is offered, not spoken at once.
     offered: bool,
     settings: AcceptorSettings,
+    warnings: Vec<Fault>,
 }
 
 impl BindDraft {
@@ -26,6 +27,7 @@ impl BindDraft {
             on: false,
             offered: false,
             settings: line.bases.tls.bind.clone(),
+            warnings: Vec::new(),
         }
     }
 
@@ -41,6 +43,7 @@ impl BindDraft {
 
     /// Reads the files, once the line is complete.
     pub fn finish(self, line: &mut Line<'_>) -> Result<Option<Arc<Acceptor>>, Fault> {
+        line.warnings.extend(self.warnings);
         let place = |word: &str| line.texts(0).iter().position(|w| *w == word);
         let certificate = place("crt").or_else(|| place("crt-list"));
         if let (true, true, Some(at)) = (self.on, self.offered, place("starttls")) {
@@ -112,8 +115,16 @@ pub static BIND_TLS_WORDS: &[TlsWord<BindDraft>] = &[
         "protocols offered",
         |d, l, at| {
             d.settings.alpn = protocols(l.arg(at));
-            if let Some(other) = d.settings.alpn.iter().find(|p| &***p == "h2") {
-                return l.fail(at, format!("protocol '{other}' is one of HAProxy's that mulgil does not have yet: offer http/1.1"));
+            let before = d.settings.alpn.len();
+            d.settings.alpn.retain(|p| &**p != "h2");
+            if d.settings.alpn.len() < before {
+                let message = "protocol 'h2' is one of HAProxy's that mulgil does not have yet: ";
+                if d.settings.alpn.is_empty() {
+                    return l.fail(at, format!("{message}offer http/1.1"));
+                }
+                // Whoever offers another one beside it can be served.
+                let message = format!("{message}clients get the others offered");
+                d.warnings.push(Fault::warning(l.skip + at, message));
             }
             Ok(())
         }
@@ -289,7 +300,7 @@ pub static BIND_TLS_WORDS: &[TlsWord<BindDraft>] = &[
         "starttls",
         "",
         "",
-        "TLS is offered to clients of SMTP by STARTTLS (RFC 3207)",
+        "TLS when a client asks for it: STARTTLS of SMTP (RFC 3207), AUTH TLS of FTP (RFC 4217)",
         |d, _, _| {
             d.offered = true;
             Ok(())

@@ -295,7 +295,7 @@ pub static SERVER_TLS_WORDS: &[TlsWord<ServerDraft>] = &[
         "starttls",
         "",
         "",
-        "TLS to this server of SMTP after its greeting, by STARTTLS (RFC 3207)",
+        "TLS to this server after its greeting: STARTTLS of SMTP (RFC 3207), AUTH TLS of FTP (RFC 4217)",
         |d, _, _| {
             d.offered = true;
             Ok(())

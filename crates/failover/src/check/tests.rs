@@ -23,6 +23,7 @@ fn vrrp(version: u8) -> Vrrp {
         source: None,
         unicast: Vec::new(),
         peers: Vec::new(),
+        routes: Vec::new(),
         peer_key: None,
         sync: None,
         group: None,

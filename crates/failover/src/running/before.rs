@@ -25,6 +25,16 @@ impl Running {
             if !sections.iter().any(|s| *s.interface == *link.name) {
                 continue;
             }
+            // Those of a section that is handed over stay.
+            let left = sections
+                .iter()
+                .zip(inherited)
+                .filter(|(s, i)| *s.interface == *link.name && i.is_none());
+            for route in left.flat_map(|(s, _)| &s.routes) {
+                if let Some(wrong) = crate::instance::removed(&mut self.netlink, link, route) {
+                    (self.say)(&format!("warning: vrrp: {wrong}"));
+                }
+            }
             let stale = link.addresses.iter().filter(|a| a.ours);
             let stale = stale.filter(|a| !kept.contains(&a.ip) && (alone || named(a.ip)));
             for address in stale {

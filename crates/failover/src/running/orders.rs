@@ -1,7 +1,7 @@
 //! What is asked of the loop from outside: another configuration, a release, a look.
 
 use super::Running;
-use crate::instance::Instance;
+use crate::instance::{self, Instance};
 use crate::machine::State;
 use crate::service::Command;
 use crate::track::Tracker;
@@ -95,8 +95,14 @@ impl Running {
         let old = std::mem::replace(&mut instance.vrrp, section);
         instance.follow_peers(now);
         let new = Arc::clone(&instance.vrrp);
+        let mut wrong = Vec::new();
+        if let Some(link) = &instance.link {
+            let gone = old.routes.iter().filter(|r| !new.routes.contains(r));
+            wrong.extend(gone.filter_map(|r| instance::removed(&mut self.netlink, link, r)));
+        }
         let keep = |a: &model::VirtualAddress| new.addresses.contains(a);
-        for wrong in instance.remove_addresses(&mut self.netlink, keep) {
+        wrong.extend(instance.remove_addresses(&mut self.netlink, keep));
+        for wrong in wrong {
             (self.say)(&format!("error: vrrp {}: {wrong}", new.name));
         }
         // What is still watched keeps what is known of it.
@@ -113,12 +119,14 @@ impl Running {
         let member = &mut self.router.members[at];
         member.group.clone_from(&new.group);
         member.machine.reconfigure(settings, now);
-        if member.machine.state() == State::Active && old.addresses != new.addresses {
+        if member.machine.state() == State::Active
+            && (&old.addresses, &old.routes) != (&new.addresses, &new.routes)
+        {
             self.claim(at);
         }
     }
 
-    fn status(&self, at: usize, now: Instant) -> VrrpStatus {
+    pub(super) fn status(&self, at: usize, now: Instant) -> VrrpStatus {
         let (instance, machine) = (&self.instances[at], &self.router.members[at].machine);
         let vrrp = &instance.vrrp;
         let link = self.links.iter().find(|l| *l.name == *vrrp.interface);

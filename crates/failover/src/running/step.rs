@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 /// How long sessions that do not come keep a better router from taking over.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Between two looks of the statistics while nothing happens.
+const OFTEN: Duration = Duration::from_secs(1);
+
 impl Running {
     /// Tells who copies sessions which addresses are served here.
     pub(super) fn publish(&mut self, now: Instant) {
@@ -25,6 +28,23 @@ impl Running {
             self.replication.set_roles(&roles, now);
             self.roles = roles;
         }
+    }
+
+    /// Tells the statistics how everything is, once in a while and when a state has changed.
+    pub(super) fn show(&mut self, now: Instant) {
+        let states: Vec<State> = self
+            .router
+            .members
+            .iter()
+            .map(|m| m.machine.state())
+            .collect();
+        let before = self.shown.as_ref();
+        if before.is_some_and(|(at, was)| now < *at + OFTEN && *was == states) {
+            return;
+        }
+        let all = (0..self.instances.len()).map(|at| self.status(at, now));
+        self.replication.set_routers(all.collect());
+        self.shown = Some((now, states));
     }
 
     /// Lets those take over from one that is alive that have its sessions; the others wait, for a

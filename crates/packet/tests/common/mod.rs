@@ -15,6 +15,16 @@ pub const XDP_PASS: u32 = 2;
 pub const XDP_TX: u32 = 3;
 pub const XDP_REDIRECT: u32 = 4;
 
+const TC_NEXT: u32 = u32::MAX;
+const TC_SHOT: u32 = 2;
+const TC_REDIRECT: u32 = 7;
+
+/// Whether this is the test of the program behind drivers.
+pub const BEHIND_DRIVER: bool = matches!(
+    env!("CARGO_CRATE_NAME").as_bytes(),
+    b"behind_nat" | b"behind_forward"
+);
+
 /// The interface that test runs come from: the loopback, which every network namespace has.
 pub const HERE: u32 = 1;
 /// An interface that servers are behind.
@@ -40,14 +50,16 @@ pub fn bench_with(features: u32) -> Option<Bench> {
         println!("not root: packets were not run through the program");
         return None;
     }
-    let kernel = Kernel::load(
-        Sizes {
-            flows: 4096,
-            features,
-        },
-        None,
-    )
-    .expect("the program loads");
+    let sizes = Sizes {
+        flows: 4096,
+        features,
+    };
+    let kernel = if BEHIND_DRIVER {
+        Kernel::load_classifier(sizes)
+    } else {
+        Kernel::load(sizes, None)
+    };
+    let kernel = kernel.expect("the program loads");
     Some(Bench(kernel))
 }
 
@@ -58,15 +70,32 @@ impl Bench {
         let mut options = TestRunOptions::new();
         options.data_in = Some(frame);
         options.data_out = Some(&mut out);
-        let result = self.0.program().expect("loaded").test_run(options);
+        let result = if BEHIND_DRIVER {
+            self.0.classifier(false).expect("loaded").test_run(options)
+        } else {
+            self.0.program().expect("loaded").test_run(options)
+        };
         let result = result.expect("it runs");
         out.truncate(result.data_size_out as usize);
-        (result.return_value, out)
+        let verdict = match result.return_value {
+            verdict if !BEHIND_DRIVER => verdict,
+            TC_NEXT => XDP_PASS,
+            TC_SHOT => XDP_DROP,
+            TC_REDIRECT => XDP_REDIRECT,
+            other => panic!("verdict {other}"),
+        };
+        (verdict, out)
     }
 
     /// Runs a frame that must have this verdict.
     pub fn expect(&mut self, frame: &[u8], verdict: u32) -> Vec<u8> {
         let (got, out) = self.run(frame);
+        // Behind the driver to send something back is to redirect it.
+        let verdict = if BEHIND_DRIVER && verdict == XDP_TX {
+            XDP_REDIRECT
+        } else {
+            verdict
+        };
         assert_eq!(got, verdict, "verdict for {}", show(frame));
         out
     }

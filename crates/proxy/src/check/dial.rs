@@ -4,7 +4,7 @@ use super::clock::{Clock, Phase};
 use crate::io::Io;
 use crate::socket::{self, Outgoing};
 use crate::transport::Transport;
-use model::{CheckTls, PortSpec, SendProxy};
+use model::{Check, CheckTls, PortSpec, SendProxy};
 use state::health::{CheckStatus, Finding};
 use state::{Backend, Server, Target};
 use std::future::poll_fn;
@@ -20,6 +20,25 @@ pub struct Route<'a> {
     pub tls: Option<&'a CheckTls>,
     /// How the PROXY protocol says that this is a check, if it does.
     pub send_proxy: Option<SendProxy>,
+}
+
+impl Route<'_> {
+    /// Where checks of this server go when nothing else is said.
+    pub fn of_check<'c>(server: &Server, check: &'c Check) -> Result<Route<'c>, Finding> {
+        Ok(Route {
+            target: target(server, check)?,
+            port: check.port,
+            tls: check.tls.as_ref(),
+            send_proxy: check.send_proxy,
+        })
+    }
+}
+
+/// Whom checks of this server ask when nothing else is said.
+pub fn target(server: &Server, check: &Check) -> Result<Target, Finding> {
+    let own = check.addr.as_ref().and_then(Target::of);
+    own.or_else(|| server.target().map(|t| (*t).clone()))
+        .ok_or_else(|| Finding::of(CheckStatus::SockErr).because("the server has no address"))
 }
 
 /// What the system says of an error, without its number.
@@ -100,9 +119,11 @@ pub async fn connect(
         Some(SendProxy::V1) => wire::proxy::line(socket::ends(io.socket().raw())),
         Some(SendProxy::V2 { crc32c, .. }) => wire::proxy::header(None, &[], crc32c),
     };
-    poll_fn(|cx| io.poll_established(cx, &mut first))
-        .await
-        .map_err(|e| failed(&said(&e)))?;
+    if route.tls.is_some() || !first.is_empty() {
+        poll_fn(|cx| io.poll_established(cx, &mut first))
+            .await
+            .map_err(|e| failed(&said(&e)))?;
+    }
     clock.enter(Phase::Answer);
     Ok(io)
 }

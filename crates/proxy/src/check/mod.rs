@@ -10,6 +10,7 @@ mod converse;
 mod datagram;
 mod dial;
 mod external;
+mod grpc;
 mod judge;
 mod pace;
 mod probe;
@@ -181,7 +182,8 @@ impl Watch {
                     clock.at_latest(silent.filter(|at| *at > begin));
                     let probing =
                         probe::health(&self.worker, backend, &self.server, &check, &clock);
-                    let found = clock.bound(probing).await;
+                    // Boxed, so that it takes room only while it runs.
+                    let found = clock.bound(Box::pin(probing)).await;
                     settle::health(&self.worker, backend, &self.server, found);
                 }
                 let health = self.server.health();
@@ -201,7 +203,7 @@ impl Watch {
                     let timeouts = &backend.proxy().timeouts;
                     let clock = Clock::new(begin, settings.inter, timeouts);
                     let asking = agent::ask(backend, &self.server, &settings, &clock);
-                    let answer = clock.bound_bytes(asking).await;
+                    let answer = clock.bound_bytes(Box::pin(asking)).await;
                     if self.server.has_agent() {
                         agent::take(&self.worker, backend, &self.server, answer, begin);
                     }

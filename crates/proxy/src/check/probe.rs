@@ -1,13 +1,13 @@
 //! What a check of a server's health does on the wire, by its kind.
 
 use super::clock::Clock;
+use super::dial::{self, Route};
 use super::scene::Scene;
-use super::{converse, datagram, external, raw, script};
+use super::{converse, datagram, external, grpc, raw, script};
 use crate::worker::Worker;
 use model::{Check, CheckKind};
 use state::health::{CheckStatus, Finding};
 use state::{Backend, Server};
-use std::sync::Arc;
 
 /// One check from beginning to end.
 pub async fn health(
@@ -17,18 +17,43 @@ pub async fn health(
     check: &Check,
     clock: &Clock,
 ) -> Finding {
-    let kind = Arc::clone(&backend.side().check);
-    let scene = Scene::new(worker, backend, server, check, clock);
-    let outcome = match &*kind {
-        CheckKind::Tcp => scene.connect().await.map(|_| reached(check)),
+    let outcome = match &*backend.side().check {
+        CheckKind::Tcp => connect(backend, server, check, clock).await,
+        kind => {
+            let scene = Scene::new(worker, backend, server, check, clock);
+            Box::pin(on_scene(scene, kind)).await
+        }
+    };
+    outcome.unwrap_or_else(|found| found)
+}
+
+/// Whether a connection can be made. No expression has a say in it.
+async fn connect(
+    backend: &Backend,
+    server: &Server,
+    check: &Check,
+    clock: &Clock,
+) -> Result<Finding, Finding> {
+    let route = Route::of_check(server, check)?;
+    let io = dial::connect(backend, server, &route, clock).await?;
+    // Where nothing was said, nobody need wait for a farewell.
+    if route.tls.is_none() && route.send_proxy.is_none() {
+        io.socket().close_at_once();
+    }
+    Ok(reached(check))
+}
+
+async fn on_scene(scene: Scene<'_>, kind: &CheckKind) -> Result<Finding, Finding> {
+    match kind {
+        CheckKind::Tcp => scene.connect().await.map(|_| reached(scene.check)),
         CheckKind::Script(script) => script::run(&scene, script).await,
         CheckKind::Udp(script) => datagram::run(&scene, script).await,
         CheckKind::Probe(probe) => converse::run(&scene, probe).await,
+        CheckKind::Grpc(service) => grpc::run(&scene, service).await,
         CheckKind::Echo => raw::echo(&scene).await,
         CheckKind::HalfOpen => raw::half_open(&scene).await,
         CheckKind::External(external) => external::run(&scene, external).await,
-    };
-    outcome.unwrap_or_else(|found| found)
+    }
 }
 
 /// What a connection that was made proves.

@@ -8,7 +8,7 @@ use crate::worker::{Worker, wall_now};
 use http::Head;
 use model::{Check, CheckTls, SendProxy};
 use rules::{Ctx, Expr, LogFormat, Sample, SessionInfo, StreamInfo, Vars};
-use state::health::{CheckStatus, Finding};
+use state::health::Finding;
 use state::{Backend, Generation, Server, Target, View};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -112,16 +112,13 @@ impl<'a> Scene<'a> {
 
     /// Where checks of this server go when nothing else is said.
     pub fn target(&self) -> Result<Target, Finding> {
-        let own = self.check.addr.as_ref().and_then(Target::of);
-        own.or_else(|| self.server.target().map(|t| (*t).clone()))
-            .ok_or_else(|| Finding::of(CheckStatus::SockErr).because("the server has no address"))
+        dial::target(self.server, self.check)
     }
 
     /// A connection as the server line has it.
     pub async fn connect(&self) -> Result<Transport, Finding> {
-        let tls = self.check.tls.as_ref();
-        self.connect_to(self.target()?, self.check.port, tls, self.check.send_proxy)
-            .await
+        let route = Route::of_check(self.server, self.check)?;
+        dial::connect(self.backend, self.server, &route, self.clock).await
     }
 
     /// A connection.

@@ -38,23 +38,38 @@ const LOOK: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often a process that ends tries to reach the one that replaces it.
 const FAREWELLS: u32 = 20;
+/// Two that begin within this time did not know of each other.
+const SIMULTANEOUS: Duration = Duration::from_secs(2);
 /// What a conversation may do before others have their turn.
 const STEPS: u32 = 16;
 /// Between two of these.
 const FAREWELL_PAUSE: Duration = Duration::from_millis(100);
 
-/// The conversations of a worker, by section and peer: each with what ends it.
+/// The conversations of a worker, by section and peer.
 #[derive(Default)]
-pub struct Talks(RefCell<HashMap<(Arc<str>, Arc<str>), Rc<Notify>>>);
+pub struct Talks(RefCell<HashMap<(Arc<str>, Arc<str>), Begun>>);
+
+/// A conversation that goes on.
+struct Begun {
+    /// What ends it.
+    end: Rc<Notify>,
+    /// Since when, where this side began it.
+    ours: Option<Instant>,
+}
 
 impl Talks {
-    /// Makes a conversation the one with its peer; whether there was another.
-    fn begin(&self, section: &PeerSection, peer: &Arc<str>) -> (Place<'_>, bool) {
+    /// Makes a conversation, which this side began or not, the one with its peer; whether there was
+    /// another.
+    fn begin(&self, section: &PeerSection, peer: &Arc<str>, ours: bool) -> (Place<'_>, bool) {
         let key = (Arc::clone(&section.settings.name), Arc::clone(peer));
         let end = Rc::new(Notify::new());
-        let before = self.0.borrow_mut().insert(key.clone(), Rc::clone(&end));
+        let begun = Begun {
+            end: Rc::clone(&end),
+            ours: ours.then(Instant::now),
+        };
+        let before = self.0.borrow_mut().insert(key.clone(), begun);
         if let Some(before) = &before {
-            before.notify_one();
+            before.end.notify_one();
         }
         let place = Place {
             talks: self,
@@ -69,12 +84,20 @@ impl Talks {
         self.0.borrow().contains_key(&key)
     }
 
+    /// Whether this side has just begun one with a peer.
+    fn has_begun(&self, section: &PeerSection, peer: &Arc<str>) -> bool {
+        let key = (Arc::clone(&section.settings.name), Arc::clone(peer));
+        let talks = self.0.borrow();
+        let since = talks.get(&key).and_then(|begun| begun.ours);
+        since.is_some_and(|since| since.elapsed() < SIMULTANEOUS)
+    }
+
     /// Ends all of a section.
     fn end(&self, section: &PeerSection) {
         let talks = self.0.borrow();
         let of = |key: &(Arc<str>, Arc<str>)| key.0 == section.settings.name;
         let mine = talks.iter().filter(|(key, _)| of(key));
-        mine.for_each(|(_, end)| end.notify_one());
+        mine.for_each(|(_, begun)| begun.end.notify_one());
     }
 }
 
@@ -90,7 +113,7 @@ impl Drop for Place<'_> {
         let mut talks = self.talks.0.borrow_mut();
         if talks
             .get(&self.key)
-            .is_some_and(|e| Rc::ptr_eq(e, &self.end))
+            .is_some_and(|begun| Rc::ptr_eq(&begun.end, &self.end))
         {
             talks.remove(&self.key);
         }
@@ -168,10 +191,10 @@ async fn keep(worker: Rc<Worker>, section: Arc<PeerSection>, at: usize) {
                 state.connections += 1;
             }
             match connect(&worker, &section, peer).await {
-                // Meanwhile the other may have come.
-                Ok(_) if worker.peers.has(&section, &peer.name) => {}
+                // Both began at the same time: that of the first by name counts, on both sides.
+                Ok(_) if worker.peers.has(&section, &peer.name) && !goes_first(&section, peer) => {}
                 Ok(io) => {
-                    let (place, _) = worker.peers.begin(&section, &peer.name);
+                    let (place, _) = worker.peers.begin(&section, &peer.name, true);
                     let with = With::Source(From::Peer(at));
                     converse(&worker, &section, io, with, &place.end).await;
                 }
@@ -182,6 +205,11 @@ async fn keep(worker: Rc<Worker>, section: Arc<PeerSection>, at: usize) {
         let pause = 50 + rules::random(&worker.rng) % 2000;
         tokio::time::sleep(Duration::from_millis(pause)).await;
     }
+}
+
+/// Whether a conversation that this side begins counts more than one that the peer begins.
+fn goes_first(section: &PeerSection, peer: &Peer) -> bool {
+    section.settings.local < peer.name
 }
 
 fn show(section: &PeerSection, at: usize, link: Link) {
@@ -341,7 +369,7 @@ async fn answer(worker: Rc<Worker>, listener: Arc<Listener>, fd: OwnedFd) {
             None => return,
         },
     };
-    let (place, collides) = worker.peers.begin(&section, &name);
+    let (place, collides) = worker.peers.begin(&section, &name, false);
     if let From::Peer(at) = from
         && let Some(mut state) = section.peer(at)
     {
@@ -380,8 +408,12 @@ fn judge(worker: &Worker, section: &PeerSection, hello: &Hello) -> Result<From, 
         let other = hello.process != worker.process.pid && !worker.process.is_stopping();
         return other.then_some(From::Predecessor).ok_or(Status::TryAgain);
     }
-    let place = section.place(&hello.from);
-    place.map(From::Peer).ok_or(Status::RemoteName)
+    let at = section.place(&hello.from).ok_or(Status::RemoteName)?;
+    let peer = section.settings.others.get(at);
+    if peer.is_some_and(|p| goes_first(section, p) && worker.peers.has_begun(section, &p.name)) {
+        return Err(Status::TryAgain);
+    }
+    Ok(From::Peer(at))
 }
 
 /// Speaks with a peer until one of both ends it; whether all was said.

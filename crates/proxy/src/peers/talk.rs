@@ -16,6 +16,8 @@ const HEARTBEAT: Duration = Duration::from_secs(3);
 const SILENCE: Duration = Duration::from_secs(5);
 /// Changes that follow each other faster go together.
 const PACE: Duration = Duration::from_millis(10);
+/// Milliseconds that a change may have waited without the other hearing of it.
+const FRESH: u32 = 1000;
 /// Tables of theirs that are remembered.
 const TABLES: usize = 4096;
 
@@ -433,6 +435,8 @@ impl Talk {
         let Some(ours) = self.ours.get(at) else {
             return;
         };
+        // A change that is told at once makes an entry live as long there as here.
+        let full = ours.table.expire_ms().saturating_sub(FRESH);
         for (number, key) in entries {
             let texts = &mut self.texts_out;
             let told = entry::fields(&ours.table, &ours.definition, key, texts, now_ms);
@@ -443,7 +447,7 @@ impl Talk {
             }
             let update = Update {
                 number: Some(*number as u32),
-                expire: timed.then_some(left),
+                expire: (timed || left < full).then_some(left),
                 fields: &fields,
             };
             write(&Message::Update(update), out);

@@ -31,6 +31,7 @@ impl Conversation<'_> {
             {
                 let reply = reply.clone();
                 self.out.extend_from_slice(&reply);
+                self.end_message(self.trouble);
                 return Ok(());
             }
             Stage::Failed(_) => {
@@ -44,11 +45,12 @@ impl Conversation<'_> {
             return Ok(());
         }
         let Some(reply) = self.ask(b"DATA").await? else {
+            self.end_message(self.trouble);
             return Ok(());
         };
         self.pass_on(&reply);
         if reply.code != 354 {
-            self.end_message(self.trouble);
+            self.reset().await;
             return Ok(());
         }
         self.flush().await?;

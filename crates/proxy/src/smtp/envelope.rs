@@ -144,7 +144,7 @@ impl Conversation<'_> {
                 return Ok(());
             }
         };
-        let here = |b: &Arc<Backend>| b.id == backend.id;
+        let here = |b: &Arc<Backend>| b.name == backend.name;
         if matches!(self.stage, Stage::Open) && !self.passage.backend().is_some_and(here) {
             // A message goes to one server only; who hears this sends the others another one
             // (RFC 5321 section 4.5.3.1.10).
@@ -170,7 +170,9 @@ impl Conversation<'_> {
     /// Reaches a server of this backend and tells it the sender; false: the client has been told
     /// why not.
     async fn open(&mut self, backend: Arc<Backend>) -> Result<bool, Over> {
-        let same = self.passage.backend().is_some_and(|b| b.id == backend.id);
+        // What a reload has changed is reached anew.
+        let same = |b: &Arc<Backend>| Arc::ptr_eq(b, &backend);
+        let same = self.passage.backend().is_some_and(same);
         let usable = self
             .passage
             .slot

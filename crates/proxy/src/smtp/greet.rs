@@ -64,9 +64,7 @@ impl Conversation<'_> {
         if self.client.info.tls.is_some() {
             return None;
         }
-        let id = self.client.info.listener_id;
-        let mut binds = self.frontend.side().binds.iter();
-        let options = &binds.find(|b| b.id == id)?.options;
+        let options = self.client.bind()?;
         options.tls.clone().filter(|_| options.starttls)
     }
 

@@ -228,6 +228,11 @@ impl Conversation<'_> {
             ended,
         };
         self.passage.count(self.worker, self.client, &outcome);
+        if let (Some(server), Some(slot)) = (&mut self.server, &self.passage.slot) {
+            server.moved += self.received + self.sent;
+            let now = self.worker.process.millis(self.worker.now());
+            slot.carried(server.moved, now);
+        }
         self.passage.log(self.worker, self.client, &outcome, false);
         self.logged = true;
     }

@@ -23,6 +23,8 @@ pub struct Server {
     heard: Vec<u8>,
     /// What it announces.
     pub capabilities: Capabilities,
+    /// Bytes of the messages it was given, and of the replies to them.
+    pub moved: u64,
     /// `timeout server`: how long it may be silent.
     patience: Option<Duration>,
 }
@@ -69,6 +71,7 @@ impl Server {
             conn,
             heard: Vec::new(),
             capabilities: Capabilities::default(),
+            moved: 0,
             patience: overrides::timeouts(&backend.proxy().timeouts, info).server,
         };
         if server.listen(worker, client).await?.code != 220 {

@@ -1,6 +1,6 @@
 //! Actions on the connections of a request: addresses, times, marks, a pause.
 
-use super::RuleSet::{self, HttpRequest, HttpResponse, TcpRequestContent};
+use super::RuleSet::{self, HttpRequest, HttpResponse, TcpRequestContent, TcpResponseContent};
 use super::words::{Words, millis};
 use super::{Action, ActionDef};
 use crate::Ctx;
@@ -94,6 +94,13 @@ fn number(most: u32) -> impl FnOnce(&str) -> Option<i64> {
 }
 
 pub(super) static ACTIONS: &[ActionDef] = &[
+    ActionDef {
+        name: "close",
+        sets: &[TcpResponseContent],
+        args: "",
+        doc: "let pass what the server said and close its connection",
+        parse: |_, _| Ok(Action::CloseServer),
+    },
     ActionDef {
         name: "pause",
         sets: &[HttpRequest],

@@ -19,13 +19,21 @@ const EVERYWHERE: [RuleSet; 8] = [
     TcpResponseContent,
     SmtpRequest,
 ];
-/// Those that may begin to track an entry.
+/// Those that may begin to track an entry, or forget a connection.
 const TRACKING: [RuleSet; 6] = [
     HttpRequest,
     HttpResponse,
     TcpRequestConnection,
     TcpRequestSession,
     TcpRequestContent,
+    SmtpRequest,
+];
+/// Those that let pass what they do not reject.
+const ACCEPTING: [RuleSet; 5] = [
+    TcpRequestConnection,
+    TcpRequestSession,
+    TcpRequestContent,
+    TcpResponseContent,
     SmtpRequest,
 ];
 /// Those that see a message of HTTP.
@@ -49,26 +57,9 @@ macro_rules! action {
 
 /// All actions.
 pub static ACTIONS: &[ActionDef] = &[
-    action!(
-        "accept",
-        [
-            TcpRequestConnection,
-            TcpRequestSession,
-            TcpRequestContent,
-            TcpResponseContent,
-            SmtpRequest
-        ],
-        "",
-        "no further rules",
-        |_, _| Ok(Action::Allow)
-    ),
-    action!(
-        "close",
-        [TcpResponseContent],
-        "",
-        "let pass what the server said and close its connection",
-        |_, _| Ok(Action::CloseServer)
-    ),
+    action!("accept", ACCEPTING, "", "no further rules", |_, _| Ok(
+        Action::Allow
+    )),
     action!("allow", HTTP, "", "no further rules", |_, _| Ok(
         Action::Allow
     )),
@@ -126,13 +117,7 @@ pub static ACTIONS: &[ActionDef] = &[
     ),
     action!(
         "silent-drop",
-        [
-            TcpRequestConnection,
-            TcpRequestSession,
-            TcpRequestContent,
-            HttpRequest,
-            HttpResponse
-        ],
+        TRACKING,
         "[rst-ttl N]",
         "forget the connection without telling the client, or with a reset that dies on its way",
         |w, _| match w.next() {

@@ -1,13 +1,21 @@
 //! What the running system knows of a name, and variables.
 
 use super::{ConvertDef, convert, int};
-use crate::args::{ArgKind, ArgKind::*, ArgList, NONE, args};
+use crate::args::{Arg, ArgKind, ArgKind::*, ArgList, NONE, args};
 use crate::vars::Condition;
 use crate::{Ctx, Sample};
 
 const CONDITION: ArgKind = Word(Condition::NAMES);
 
 pub static TABLE: &[ConvertDef] = &[
+    convert! { "capture-req", args(&[IntIn(0, 1 << 16)], 1), Str => Str,
+        "itself, captured in a slot of the request",
+        "str(x),capture-req(0)" => "x", |a, s, cx| captured(a, s, cx, false)
+    },
+    convert! { "capture-res", args(&[IntIn(0, 1 << 16)], 1), Str => Str,
+        "itself, captured in a slot of the response",
+        "str(x),capture-res(0)" => "x", |a, s, cx| captured(a, s, cx, true)
+    },
     convert! { "fe_exists", NONE, Str => Bool, "whether there is a frontend of that name",
         "str(none),fe_exists" => "0",
         |_, s, cx| Some(Sample::Bool(cx.facts.fe_conn(&name(&s)).is_some()))
@@ -43,6 +51,19 @@ pub static TABLE: &[ConvertDef] = &[
         }
     },
 ];
+
+fn captured<'s>(
+    args: &[Arg],
+    sample: Sample<'s>,
+    cx: &Ctx<'_>,
+    response: bool,
+) -> Option<Sample<'s>> {
+    let slot = usize::try_from(args.int(0)?).ok()?;
+    let value = sample.to_bytes().into_owned().into();
+    let given = cx.stream.overrides.give();
+    given.captured.borrow_mut().push((response, slot, value));
+    Some(sample)
+}
 
 fn name(sample: &Sample<'_>) -> String {
     String::from_utf8_lossy(&sample.to_bytes()).into_owned()

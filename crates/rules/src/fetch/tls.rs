@@ -77,6 +77,60 @@ pub static TABLE: &[FetchDef] = &[
     fetch! { ["ssl_fc_sni"], NONE, Str, Tls, "the server name the client asked for",
         "ssl_fc_sni" => "", |_, cx| Some(Sample::str(tls(cx)?.sni.as_ref()?.as_bytes()))
     },
+    fetch! { ["ssl_bc"], NONE, Bool, Response, "whether the server speaks TLS",
+        "ssl_bc" => "0", |_, cx| truth(back(cx).is_some())
+    },
+    fetch! { ["ssl_bc_alg_keysize", "ssl_bc_use_keysize"], NONE, Int, Response, "bits of the key of the server's cipher suite",
+        "ssl_bc_alg_keysize" => "", |_, cx| int(back(cx)?.key_bits)
+    },
+    fetch! { ["ssl_bc_alpn"], NONE, Str, Response, "the protocol agreed on with the server by ALPN",
+        "ssl_bc_alpn" => "", |_, cx| Some(Sample::str(back(cx)?.alpn.as_ref()?.as_bytes()))
+    },
+    fetch! { ["ssl_bc_cipher"], NONE, Str, Response, "the cipher suite agreed on with the server",
+        "ssl_bc_cipher" => "", |_, cx| Some(Sample::str(back(cx)?.cipher.as_bytes()))
+    },
+    fetch! { ["ssl_bc_is_resumed"], NONE, Bool, Response, "whether the TLS session with the server was resumed",
+        "ssl_bc_is_resumed" => "0", |_, cx| truth(back(cx).is_some_and(|t| t.resumed))
+    },
+    fetch! { ["ssl_bc_protocol"], NONE, Str, Response, "the TLS version spoken with the server",
+        "ssl_bc_protocol" => "", |_, cx| Some(Sample::str(back(cx)?.version.as_bytes()))
+    },
+    fetch! { ["ssl_bc_sni"], NONE, Str, Response, "the name that the server was asked for",
+        "ssl_bc_sni" => "", |_, cx| Some(Sample::str(back(cx)?.sni.as_ref()?.as_bytes()))
+    },
+    fetch! { ["ssl_s_der"], NONE, Bin, Response, "the server's certificate",
+        "ssl_s_der" => "", |_, cx| Some(Sample::Bin(Cow::Borrowed(back(cx)?.peer_certificate.as_deref()?)))
+    },
+    fetch! { ["ssl_s_i_dn"], DN, Str, Response, "the name of the issuer of the server's certificate, or one part of it",
+        "ssl_s_i_dn(CN)" => "", |a, cx| name(a, &server(cx)?.issuer)
+    },
+    fetch! { ["ssl_s_key_alg"], NONE, Str, Response, "the kind of key in the server's certificate",
+        "ssl_s_key_alg" => "", |_, cx| Some(Sample::owned(server(cx)?.key_algorithm))
+    },
+    fetch! { ["ssl_s_notafter"], NONE, Str, Response, "until when the server's certificate is valid, YYMMDDhhmmssZ",
+        "ssl_s_notafter" => "", |_, cx| Some(Sample::owned(server(cx)?.not_after))
+    },
+    fetch! { ["ssl_s_notbefore"], NONE, Str, Response, "from when the server's certificate is valid, YYMMDDhhmmssZ",
+        "ssl_s_notbefore" => "", |_, cx| Some(Sample::owned(server(cx)?.not_before))
+    },
+    fetch! { ["ssl_s_s_dn"], DN, Str, Response, "the name of whom the server's certificate is for, or one part of it",
+        "ssl_s_s_dn(CN)" => "", |a, cx| name(a, &server(cx)?.subject)
+    },
+    fetch! { ["ssl_s_serial"], NONE, Bin, Response, "the serial number of the server's certificate",
+        "ssl_s_serial,hex" => "", |_, cx| Some(Sample::Bin(Cow::Owned(server(cx)?.serial)))
+    },
+    fetch! { ["ssl_s_sha1"], NONE, Bin, Response, "the SHA-1 fingerprint of the server's certificate",
+        "ssl_s_sha1,hex" => "", |_, cx| {
+            let der = back(cx)?.peer_certificate.as_deref()?;
+            Some(Sample::Bin(Cow::Owned(tls::sha1(der))))
+        }
+    },
+    fetch! { ["ssl_s_sig_alg"], NONE, Str, Response, "the kind of signature on the server's certificate",
+        "ssl_s_sig_alg" => "", |_, cx| Some(Sample::owned(server(cx)?.signature_algorithm))
+    },
+    fetch! { ["ssl_s_version"], NONE, Int, Response, "the version of the server's certificate",
+        "ssl_s_version" => "", |_, cx| int(server(cx)?.version)
+    },
 ];
 
 /// Part of a name, which one of several, and the form of the whole.
@@ -85,6 +139,16 @@ const DN: ArgSpec = args(&[Str, Int, Word(&["rfc2253"])], 0);
 /// The facts of the client's certificate.
 fn client(cx: &Ctx<'_>) -> Option<Facts> {
     tls::facts(tls(cx)?.peer_certificate.as_deref()?)
+}
+
+/// The facts of the server's certificate.
+fn server(cx: &Ctx<'_>) -> Option<Facts> {
+    tls::facts(back(cx)?.peer_certificate.as_deref()?)
+}
+
+/// What was agreed on with the server.
+fn back<'s>(cx: &'s Ctx<'_>) -> Option<&'s TlsInfo> {
+    cx.stream.server_tls.as_deref()
 }
 
 /// One part of a name (the n-th, from the end where negative), or the whole in OpenSSL's one-line

@@ -31,7 +31,7 @@ impl Layout {
             (*stored, here)
         };
         let cells = table.stores.iter().map(place).collect();
-        let stamp = table.peers.as_ref().map(|_| at);
+        let stamp = table.is_shared().then_some(at);
         at += stamp.map_or(0, |_| 8);
         Layout {
             key: table.key,

@@ -7,6 +7,7 @@
 //! as milliseconds of the process's clock, of which the lower 32 bits are kept.
 
 mod dump;
+mod image;
 mod journal;
 mod layout;
 mod shard;
@@ -233,7 +234,7 @@ impl Table {
             nopurge: AtomicBool::new(settings.nopurge),
             clock: AtomicU32::new(0),
             servers: Mutex::default(),
-            journal: settings.peers.as_ref().map(|_| Journal::default()),
+            journal: settings.is_shared().then(Journal::default),
             shared_name: settings.shared_name().into(),
             peers: settings.peers.clone(),
         }
@@ -248,6 +249,7 @@ impl Table {
             && self.layout.key_len == settings.key_len
             && self.server_key == settings.server_key
             && self.peers == settings.peers
+            && self.journal.is_some() == settings.is_shared()
             && stored.eq(settings.stores.iter())
     }
 

@@ -13,6 +13,7 @@ fn table(key: KeyType, size: u32, expire_ms: u64, stores: &[Data]) -> Arc<Table>
         server_key: ServerKey::Name,
         stores: Vec::new(),
         peers: None,
+        follows: true,
     };
     for data in stores {
         settings.store(Stored {
@@ -230,4 +231,37 @@ fn workers_share_a_table_without_losing_a_count() {
     assert_eq!(t.show(&[], 0).len() as u32, t.len());
     t.clear_all(&[], 0);
     assert!(t.is_empty(), "nothing is held any more");
+}
+
+#[test]
+fn an_entry_goes_over_to_another_machine_with_all_that_it_stores() {
+    let all: Vec<Data> = Data::ALL.to_vec();
+    let (here, there) = (
+        table(KeyType::Integer, 10, 60_000, &all),
+        table(KeyType::Integer, 10, 60_000, &all),
+    );
+    let key = 7u32.to_be_bytes();
+    let made = here.with(&key, 0, Touch::Create, |e| {
+        e.add(&[Data::ConnCnt, Data::ConnRate], 5);
+        e.add(&[Data::ConnCur], 1);
+        e.set(Data::BytesInCnt, 0, u64::MAX);
+        e.set_server(3, "app/one");
+    });
+    assert!(made.is_some());
+    let image = here.image(&key, 400).expect("it is there");
+    assert!(there.take_image(&key, &image, 400));
+    let line = |t: &Table| t.show_key(&key, 400).expect("it is there").line;
+    let shown = |t: &Table| line(t).split(" exp=").nth(1).map(str::to_string);
+    let ours = shown(&here)
+        .expect("a line")
+        .replace("conn_cur=1", "conn_cur=0");
+    assert_eq!(shown(&there), Some(ours));
+    assert_eq!(here.image(&[9; 4], 400), None);
+    for cut in 1..image.len() {
+        // Whatever is cut off, nothing panics; less may still be whole values.
+        there.take_image(&key, &image[..cut], 400);
+    }
+    // What came from there is not told back.
+    assert_eq!(there.changes(0, 10, false).entries.len(), 0);
+    assert_eq!(there.changes(0, 10, true).entries.len(), 1);
 }

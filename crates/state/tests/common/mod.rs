@@ -46,6 +46,7 @@ pub fn server(id: u32, maxconn: u32) -> Server {
         tfo: false,
         congestion: None,
         namespace: None,
+        vlan: None,
     }
 }
 

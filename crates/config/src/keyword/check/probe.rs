@@ -82,6 +82,19 @@ pub fn pgsql_check(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
     }
 }
 
+/// `option grpc-check [service NAME]`.
+pub fn grpc_check(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
+    let service: Arc<str> = match (l.arg(1), l.arg(2)) {
+        ("", _) => "".into(),
+        ("service", "") => return l.fail(1, "'service' wants a name, such as shop.Cart"),
+        ("service", name) => name.into(),
+        (other, _) => return l.fail(1, near("grpc-check word", other, &["service"])),
+    };
+    l.surplus(3);
+    choose(d, CheckKind::Grpc(service));
+    Ok(())
+}
+
 /// `option external-check`.
 pub fn external_check(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
     l.surplus(1);

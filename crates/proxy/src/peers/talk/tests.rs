@@ -1,1 +1,228 @@
+//! Two conversations with each other, without sockets.
 
+use super::*;
+use model::{Config, Peer, Peers, ServerKey, StickTable, Stored};
+use rules::stick::{Data, KeyType};
+use state::stick::Touch;
+use state::{Machine, Process};
+
+/// A machine called `name` with one other, and a table of texts with so many entries.
+struct Side {
+    process: Arc<Process>,
+    talk: Talk,
+}
+
+fn side(name: &str, other: &str, entries: u32, start: Instant) -> Side {
+    let mut table = StickTable {
+        follows: false,
+        name: "t".into(),
+        key: KeyType::String,
+        key_len: 10,
+        size: 5000,
+        expire: Some(Duration::from_secs(600)),
+        nopurge: false,
+        server_key: ServerKey::Name,
+        stores: Vec::new(),
+        peers: Some("us".into()),
+        follows: false,
+    };
+    for data in [Data::Gpc0, Data::ConnCur, Data::ServerKey, Data::ServerId] {
+        table.store(Stored::plain(data));
+    }
+    let rate = Data::Gpc0Rate;
+    let period = 60_000;
+    table.store(Stored {
+        period,
+        ..Stored::plain(rate)
+    });
+    let address = model::Address::Fd(-1);
+    let peers = Peers {
+        name: "us".into(),
+        local: name.into(),
+        binds: Vec::new(),
+        successor: None,
+        others: vec![Peer {
+            name: other.into(),
+            address,
+            tls: None,
+            source: None,
+            namespace: None,
+        }],
+    };
+    let config = Config {
+        tables: vec![Arc::new(table)],
+        peers: vec![Arc::new(peers)],
+        ..Config::default()
+    };
+    let wall = rules::Wall::default();
+    let machine = Machine::default();
+    let process = Process::new(Arc::new(config), 1, 10, 10, wall, start, machine);
+    let generation = process.generation.load_full();
+    for n in 0..entries {
+        count(&process, &format!("{name}{n}"), 0);
+    }
+    let section = Arc::clone(&generation.peers[0]);
+    let with = With::Source(From::Peer(0));
+    let talk = Talk::new(section, &generation.tables, with, 50, start);
+    Side { process, talk }
+}
+
+fn count(process: &Process, key: &str, now_ms: u64) {
+    let generation = process.generation.load();
+    generation.tables[0].with(key.as_bytes(), now_ms, Touch::Create, |e| {
+        e.add(&[Data::Gpc0], 1);
+        e.add(&[Data::Gpc0Rate], 1);
+        e.add(&[Data::ConnCur], 1);
+        e.set_server(3, "s3");
+    });
+}
+
+impl Side {
+    /// Begins another conversation.
+    fn begin(&mut self, now: Instant) {
+        let generation = self.process.generation.load_full();
+        let section = Arc::clone(&generation.peers[0]);
+        let with = With::Source(From::Peer(0));
+        self.talk = Talk::new(section, &generation.tables, with, 50, now);
+    }
+
+    fn table(&self) -> Arc<Table> {
+        Arc::clone(&self.process.generation.load().tables[0])
+    }
+
+    fn value(&self, key: &str, data: Data, now_ms: u64) -> Option<u64> {
+        let get = |e: &mut state::stick::Entry<'_>| e.get(data, 0);
+        self.table()
+            .with(key.as_bytes(), now_ms, Touch::No, get)
+            .flatten()
+    }
+}
+
+/// Lets both speak until neither has anything to say; the bytes arrive in pieces.
+fn settle(one: &mut Side, two: &mut Side, start: Instant, at_ms: u64) {
+    let now = start + Duration::from_millis(at_ms);
+    for _ in 0..10_000 {
+        let mut said = 0;
+        for turn in 0..2 {
+            let (from, to) = match turn {
+                0 => (&mut *one, &mut *two),
+                _ => (&mut *two, &mut *one),
+            };
+            let mut out = Vec::new();
+            from.talk.speak(now, at_ms, &mut out).expect("in order");
+            said += out.len();
+            let mut answer = Vec::new();
+            for piece in out.chunks(7) {
+                to.talk.hear(piece, now, at_ms, &mut answer).expect("sense");
+            }
+            said += answer.len();
+            let mut none = Vec::new();
+            from.talk
+                .hear(&answer, now, at_ms, &mut none)
+                .expect("sense");
+            assert!(none.is_empty(), "an answer to an answer");
+        }
+        if said == 0 {
+            return;
+        }
+    }
+    panic!("they never end");
+}
+
+#[test]
+fn two_that_meet_know_what_both_knew_and_tell_each_other_what_comes() {
+    let start = Instant::now();
+    let (mut one, mut two) = (side("one", "two", 700, start), side("two", "one", 3, start));
+    settle(&mut one, &mut two, start, 1000);
+    assert_eq!((one.table().len(), two.table().len()), (703, 703));
+    assert_eq!(two.value("one699", Data::Gpc0, 1000), Some(1));
+    assert_eq!(two.value("one699", Data::Gpc0Rate, 1000), Some(1));
+    assert_eq!(two.value("one699", Data::ServerId, 1000), Some(3));
+    let server = two
+        .table()
+        .with(b"one699", 1000, Touch::No, |e| e.server_key());
+    assert_eq!(server.flatten().as_deref(), Some("s3"));
+    // How many there are now is everybody's own.
+    assert_eq!(two.value("one699", Data::ConnCur, 1000), Some(0));
+    count(&two.process, "one1", 2000);
+    count(&one.process, "new", 2000);
+    settle(&mut one, &mut two, start, 2000);
+    assert_eq!(one.value("one1", Data::Gpc0, 2000), Some(2));
+    assert_eq!(two.value("new", Data::Gpc0, 2000), Some(1));
+}
+
+#[test]
+fn what_is_taught_lives_as_long_as_it_would_have_where_it_was() {
+    let start = Instant::now();
+    let (mut one, mut two) = (side("one", "two", 5, start), side("two", "one", 0, start));
+    count(&two.process, "younger", 300_000);
+    let later = start + Duration::from_secs(300);
+    one.begin(later);
+    two.begin(later);
+    settle(&mut one, &mut two, start, 300_000);
+    assert_eq!(two.value("one4", Data::Gpc0, 599_999), Some(1));
+    assert_eq!(two.value("one4", Data::Gpc0, 600_000), None);
+    two.table().purge_all(600_000);
+    assert_eq!(two.table().len(), 1, "the list of the oldest is in order");
+}
+
+#[test]
+fn a_conversation_after_another_goes_on_where_that_ended() {
+    let start = Instant::now();
+    let (mut one, mut two) = (side("one", "two", 5, start), side("two", "one", 0, start));
+    settle(&mut one, &mut two, start, 1000);
+    one.begin(start);
+    two.begin(start);
+    count(&one.process, "six", 1500);
+    let mut out = Vec::new();
+    let now = start + Duration::from_millis(1500);
+    one.talk.speak(now, 1500, &mut out).expect("in order");
+    let (mut rest, mut updates) = (&out[..], 0);
+    while let Ok(Some((message, taken))) = read(rest) {
+        updates += u32::from(matches!(message, Message::Update(_)));
+        rest = &rest[taken..];
+    }
+    assert_eq!(updates, 1, "only what is new");
+}
+
+#[test]
+fn silence_is_broken_by_signs_of_life_and_not_borne_for_long() {
+    let start = Instant::now();
+    let (mut one, mut two) = (side("one", "two", 0, start), side("two", "one", 0, start));
+    settle(&mut one, &mut two, start, 1000);
+    let mut out = Vec::new();
+    let at = |s: u64| (start + Duration::from_secs(s), s * 1000);
+    let (now, ms) = at(3);
+    one.talk.speak(now, ms, &mut out).expect("in order");
+    assert!(out.is_empty());
+    let (now, ms) = at(4);
+    one.talk.speak(now, ms, &mut out).expect("in order");
+    assert_eq!(out, [0, 4]);
+    let (now, ms) = at(6);
+    assert_eq!(one.talk.speak(now, ms, &mut out), Err(Broken::Silent));
+}
+
+#[test]
+fn faults_end_a_conversation_and_strange_tables_do_not() {
+    let start = Instant::now();
+    let hear = |bytes: &[u8]| {
+        let mut one = side("one", "two", 0, start);
+        let mut out = Vec::new();
+        let heard = one.talk.hear(bytes, start, 0, &mut out);
+        (heard, out)
+    };
+    // An update of no table, a switch to one that was never defined, bytes without sense.
+    let protocol = (Err(Broken::Protocol), vec![1, 0]);
+    assert_eq!(hear(&[10, 128, 5, 0, 0, 0, 1, 0]), protocol);
+    assert_eq!(hear(&[10, 131, 1, 9]), protocol);
+    assert_eq!(hear(&[99, 1]), protocol);
+    assert_eq!(hear(&[1, 0]).0, Err(Broken::Accused));
+    // A table called 'u' of numbers, and an entry of it: confirmed, and nothing more.
+    let bytes = [10, 130, 7, 8, 1, b'u', 2, 4, 0, 0];
+    let update = [10, 128, 8, 0, 0, 0, 7, 0, 0, 0, 1];
+    let (heard, out) = hear(&[&bytes[..], &update].concat());
+    assert_eq!(
+        (heard, &out[..]),
+        (Ok(()), &[10, 132, 5, 8, 0, 0, 0, 7][..])
+    );
+}

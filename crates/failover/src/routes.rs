@@ -1,0 +1,63 @@
+//! Routes that only the active router has. They carry our mark as the addresses do, by which they
+//! are told from those that somebody else has set.
+
+use crate::link::{MARK, Netlink};
+use model::VirtualRoute;
+use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use std::io;
+use std::net::IpAddr;
+
+impl Netlink {
+    /// Sets a route by a link. One that is there already stays as it is.
+    pub fn add_route(&mut self, link: u32, route: &VirtualRoute) -> io::Result<()> {
+        let request = RouteNetlinkMessage::NewRoute(message_of(link, route));
+        let done = self.ask(request, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL);
+        match done {
+            Err(e) if e.raw_os_error() != Some(libc::EEXIST) => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes a route, if it carries our mark.
+    pub fn remove_route(&mut self, link: u32, route: &VirtualRoute) -> io::Result<()> {
+        let request = RouteNetlinkMessage::DelRoute(message_of(link, route));
+        match self.ask(request, NLM_F_ACK) {
+            Err(e) if e.raw_os_error() != Some(libc::ESRCH) => Err(e),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn message_of(link: u32, route: &VirtualRoute) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header = RouteHeader {
+        address_family: match route.destination.ip {
+            IpAddr::V4(_) => AddressFamily::Inet,
+            IpAddr::V6(_) => AddressFamily::Inet6,
+        },
+        destination_prefix_length: route.destination.prefix,
+        table: RouteHeader::RT_TABLE_MAIN,
+        protocol: RouteProtocol::Other(MARK),
+        scope: match route.via {
+            None if route.destination.ip.is_ipv4() => RouteScope::Link,
+            _ => RouteScope::Universe,
+        },
+        kind: RouteType::Unicast,
+        ..RouteHeader::default()
+    };
+    let value = |ip| match ip {
+        IpAddr::V4(ip) => RouteAddress::Inet(ip),
+        IpAddr::V6(ip) => RouteAddress::Inet6(ip),
+    };
+    let destination = (route.destination.prefix > 0)
+        .then(|| RouteAttribute::Destination(value(route.destination.ip)));
+    let via = route.via.map(|ip| RouteAttribute::Gateway(value(ip)));
+    message.attributes.extend(destination);
+    message.attributes.extend(via);
+    message.attributes.push(RouteAttribute::Oif(link));
+    message
+}

@@ -1,0 +1,59 @@
+//! Memory that only the start needed.
+
+use libc::{c_int, c_void, dl_phdr_info, size_t};
+
+/// Lets go of the program's own pages that were used so far, most of them by reading the
+/// configuration and none of them again: those that are, come back from the system's cache of files.
+pub fn forget_the_start() {
+    // SAFETY: the callback is called before this returns, and is given no data.
+    unsafe { libc::dl_iterate_phdr(Some(forget), std::ptr::null_mut()) };
+}
+
+/// For the first object, which is the program. Libraries are shared with the rest of the system.
+unsafe extern "C" fn forget(info: *mut dl_phdr_info, _: size_t, _: *mut c_void) -> c_int {
+    // SAFETY: whoever calls says where the headers are, and how many.
+    let (base, headers) = unsafe {
+        let info = &*info;
+        let count = usize::from(info.dlpi_phnum);
+        (
+            info.dlpi_addr,
+            std::slice::from_raw_parts(info.dlpi_phdr, count),
+        )
+    };
+    let fixed = |h: &&libc::Elf64_Phdr| h.p_type == libc::PT_LOAD && h.p_flags & libc::PF_W == 0;
+    for segment in headers.iter().filter(fixed) {
+        let start = base + segment.p_vaddr;
+        let (first, end) = (
+            start.next_multiple_of(PAGE),
+            (start + segment.p_memsz) / PAGE * PAGE,
+        );
+        let length = end.saturating_sub(first) as usize;
+        // SAFETY: whole pages of a mapping of the program's file that nothing ever writes to: code
+        // that does not depend on its place has no relocations in such segments. They read the same
+        // afterwards.
+        unsafe { libc::madvise(first as *mut c_void, length, libc::MADV_DONTNEED) };
+    }
+    1
+}
+
+/// No machine that runs this has larger ones that are not a multiple of it; where they are larger, the
+/// system refuses what is not aligned, and everything stays as it is.
+const PAGE: u64 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_goes_on_with_fewer_pages() {
+        let mapped = || {
+            let text = std::fs::read_to_string("/proc/self/status").expect("readable");
+            let line = text.lines().find(|l| l.starts_with("RssFile:"));
+            let words = line.and_then(|l| l.split_whitespace().nth(1));
+            words.and_then(|n| n.parse::<u64>().ok()).expect("a number")
+        };
+        let before = mapped();
+        forget_the_start();
+        assert!(mapped() < before);
+    }
+}

@@ -1,0 +1,21 @@
+/* Puts on and takes off tags of VLANs where a machine has no interface for them: for the ends in tests. */
+#define TC
+#include "frame.h"
+
+char licence[] SEC("license") = "Dual MIT/GPL";
+
+SEC("classifier/push100") int push100(struct xdp_md *ctx)
+{
+	return retag(ctx, 100) ? TC_SHOT : TC_NEXT;
+}
+
+SEC("classifier/push200") int push200(struct xdp_md *ctx)
+{
+	return retag(ctx, 200) ? TC_SHOT : TC_NEXT;
+}
+
+/* Frames of no VLAN are nobody's there. */
+SEC("classifier/pop") int pop(struct xdp_md *ctx)
+{
+	return !vlan_beside(ctx) || retag(ctx, 0) ? TC_SHOT : TC_NEXT;
+}

@@ -1,0 +1,181 @@
+//! Interfaces: where programs are attached, which are ports of bridges, which VLANs are ours there.
+
+use super::{Plane, set};
+use crate::abi::{self, Lane, Port};
+use crate::attach::{self, Wanted, Way};
+use crate::device::{self, Needs};
+use crate::kernel::Error;
+use model::PacketAttach;
+use std::collections::{BTreeMap, BTreeSet};
+
+impl Plane {
+    /// Attaches the programs where they are not yet as they should be.
+    pub(super) fn attach(&mut self, faults: &mut Vec<String>) {
+        let wish = self
+            .generation
+            .as_ref()
+            .map_or(PacketAttach::Auto, |g| g.config.global.tuning.packet_attach);
+        let (mut wanted, mut reasons) = (BTreeMap::new(), BTreeMap::new());
+        for (ifindex, needs) in self.interfaces() {
+            let Some(link) = self.ways.links.get(&ifindex) else {
+                continue;
+            };
+            let keeps_tags = needs.tags && device::keeps_tags(&link.name);
+            let (ways, reason) = device::ways(link, needs, wish, keeps_tags);
+            let sent = if needs == Needs::default() {
+                Vec::new()
+            } else if wish == PacketAttach::Clsact {
+                vec![Way::Clsact]
+            } else {
+                vec![Way::Tcx, Way::Clsact]
+            };
+            let name = link.name.clone();
+            reasons.insert(ifindex, reason);
+            wanted.insert(ifindex, Wanted { name, ways, sent });
+        }
+        if wanted == self.wanted {
+            return;
+        }
+        let (stands, failed) = attach::attach(&mut self.kernel, &self.pins, &wanted);
+        let stands = stands.into_iter().map(|(ifindex, way)| {
+            let reason = reasons.get(&ifindex).copied().unwrap_or_default();
+            (ifindex, (way, reason))
+        });
+        self.stands = stands.collect();
+        faults.extend(failed.into_iter().map(|e| e.0));
+        self.wanted = wanted;
+    }
+
+    /// One line for each interface: where its program stands.
+    pub fn attached(&self) -> String {
+        let line = |(ifindex, (way, reason)): (&u32, &(Way, &str))| {
+            let name = self.wanted.get(ifindex).map_or("?", |w| w.name.as_str());
+            match *reason {
+                "" => format!("interface {name}: {way}\n"),
+                reason => format!("interface {name}: {way}; {reason}\n"),
+            }
+        };
+        self.stands.iter().map(line).collect()
+    }
+
+    /// VLANs that the machine takes part in by the programs: those of addresses and servers that have no
+    /// interface of their own.
+    fn lanes(&mut self) -> BTreeSet<Lane> {
+        let mut lanes = BTreeSet::new();
+        for lane in &self.plan.lanes {
+            let all = self.ways.links.values().filter(|l| l.usable);
+            let on = all.filter(|l| lane.ifindex == 0 || lane.ifindex == l.index);
+            lanes.extend(on.map(|l| Lane {
+                ifindex: l.index,
+                vlan: lane.vlan,
+            }));
+        }
+        for target in self.plan.targets.iter().filter(|t| t.vlan != 0) {
+            let routed = target.ip.and_then(|ip| self.ways.interface_to(ip));
+            let on = target.ports.iter().copied();
+            let on = on.chain(routed.filter(|_| target.ports.is_empty()));
+            let vlan = target.vlan.into();
+            lanes.extend(on.map(|ifindex| Lane { ifindex, vlan }));
+        }
+        for (ifindex, number) in self.ways.links.values().filter_map(|l| l.vlan) {
+            let vlan = number.into();
+            lanes.remove(&Lane { ifindex, vlan });
+        }
+        lanes
+    }
+
+    /// What the programs must know of interfaces where frames are more than balanced.
+    pub(super) fn write_links(&mut self, faults: &mut Vec<String>) -> Result<(), Error> {
+        let lanes = self.lanes();
+        let mut ports = BTreeMap::new();
+        for (ifindex, other) in &self.plan.bridges {
+            let (Some(link), Some(beyond)) =
+                (self.ways.links.get(ifindex), self.ways.links.get(other))
+            else {
+                continue;
+            };
+            if !link.carrier {
+                faults.push(format!(
+                    "port '{}' of a bridge has no link: nothing passes",
+                    link.name
+                ));
+            }
+            let both = [(*ifindex).min(*other), (*ifindex).max(*other)];
+            let port = Port {
+                other: *other,
+                home: self.ways.home(&both).unwrap_or(0),
+                mac: link.mac,
+                other_mac: beyond.mac,
+                pad: 0,
+            };
+            ports.insert(*ifindex, port);
+        }
+        for lane in &lanes {
+            let mac = self.ways.links.get(&lane.ifindex).map(|l| l.mac);
+            let mac = mac.unwrap_or_default();
+            ports.entry(lane.ifindex).or_insert(Port {
+                mac,
+                ..Port::default()
+            });
+        }
+        let mut tags = BTreeMap::new();
+        for target in self.plan.targets.iter().filter(|t| t.vlan != 0) {
+            let Some(ip) = target.ip else { continue };
+            for ip in [ip, self.ways.next_to(ip)] {
+                tags.insert(abi::address(ip), u32::from(target.vlan));
+            }
+        }
+        bring(&mut self.kernel.ports()?, &self.written.ports, &ports)?;
+        bring(&mut self.kernel.tags()?, &self.written.tags, &tags)?;
+        let one = |lanes: &BTreeSet<Lane>| lanes.iter().map(|l| (*l, 1)).collect();
+        let mut table = self.kernel.lanes()?;
+        bring(&mut table, &one(&self.written.lanes), &one(&lanes))?;
+        (self.written.ports, self.written.tags, self.written.lanes) = (ports, tags, lanes);
+        Ok(())
+    }
+
+    /// Interfaces that packets come in by: those that `bind` names and those that servers are behind;
+    /// where a `bind` names none, all that can.
+    fn interfaces(&mut self) -> BTreeMap<u32, Needs> {
+        let services = self.plan.services.values();
+        let named = services.flat_map(|p| {
+            let named = p.service.ifindex.iter().filter(|i| **i != 0);
+            // Every interface, where none is named.
+            let any = p.service.ifindex.iter().take(1).filter(|i| **i == 0);
+            named.chain(any).copied().collect::<Vec<_>>()
+        });
+        let mut wanted: BTreeSet<u32> = named.collect();
+        if wanted.remove(&0) {
+            let all = self.ways.links.values();
+            wanted.extend(
+                all.filter(|l| l.usable && l.master.is_none())
+                    .map(|l| l.index),
+            );
+        }
+        let routed = self.plan.targets.iter().filter(|t| t.ports.is_empty());
+        let servers: Vec<_> = routed.filter_map(|t| t.ip).collect();
+        let servers = servers.into_iter();
+        // Frames of a VLAN's own interface leave by the one that it is on; they come in by it.
+        wanted.extend(servers.filter_map(|ip| self.ways.interface_to(ip)));
+        let needs = |ifindex: &u32| Needs {
+            bridge: self.plan.bridges.contains_key(ifindex),
+            tags: self.written.lanes.iter().any(|l| l.ifindex == *ifindex),
+        };
+        wanted.into_iter().map(|i| (i, needs(&i))).collect()
+    }
+}
+
+/// Brings a table from what it says to what it should say.
+fn bring<K: aya::Pod + Ord, V: aya::Pod + PartialEq>(
+    table: &mut aya::maps::HashMap<&mut aya::maps::MapData, K, V>,
+    from: &BTreeMap<K, V>,
+    to: &BTreeMap<K, V>,
+) -> Result<(), Error> {
+    for (key, value) in to.iter().filter(|(k, v)| from.get(k) != Some(v)) {
+        set(table.insert(key, value, 0))?;
+    }
+    for key in from.keys().filter(|k| !to.contains_key(k)) {
+        set(table.remove(key))?;
+    }
+    Ok(())
+}

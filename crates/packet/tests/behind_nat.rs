@@ -1,0 +1,5 @@
+//! The same packets where frames have left the driver: the program for TC must do to them what the one
+//! for XDP does.
+
+#[path = "nat.rs"]
+mod same;
