@@ -33,9 +33,11 @@ pub struct World<'a> {
 
 /// What may be asked of the packet plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Packets {
+pub enum Packets<'a> {
     /// One line for each session.
     Sessions,
+    /// Ends the sessions whose lines have all of these texts.
+    Clear(&'a [&'a str]),
     /// One line for each kind of event.
     Events,
 }
@@ -43,7 +45,7 @@ pub enum Packets {
 /// What only the program itself can do.
 pub trait System: VirtualRouters {
     /// Asks the packet plane; `None` where there is none.
-    fn packets(&self, what: Packets) -> Option<String>;
+    fn packets(&self, what: Packets<'_>) -> Option<String>;
 
     /// Reads the words of a `server` line for a backend, its name first.
     fn server(&self, backend: &str, words: &[&str]) -> Result<model::Server, String>;

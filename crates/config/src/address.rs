@@ -55,6 +55,41 @@ pub fn parse_any(
         .map_err(|message| format!("{message} (this is what '{text}' comes to)"))
 }
 
+/// `ADDRESS/BITS[:PORT]`: the address, how many of its bits count, and the rest. `None` where it is
+/// something else.
+pub fn prefix(text: &str) -> Result<Option<(IpAddr, u8, &str)>, String> {
+    let Some((address, rest)) = text.split_once('/') else {
+        return Ok(None);
+    };
+    let Ok(ip) = address.trim_matches(['[', ']']).parse::<IpAddr>() else {
+        return Ok(None);
+    };
+    let (bits, rest) = rest.split_at(rest.find(':').unwrap_or(rest.len()));
+    let most = if ip.is_ipv4() { 32 } else { 128 };
+    let bits = bits.parse::<u8>().ok().filter(|b| *b <= most);
+    let Some(bits) = bits else {
+        return Err(format!(
+            "'{text}' does not end in a number of bits: write {ip}/{most} or less"
+        ));
+    };
+    let base = match ip {
+        IpAddr::V4(ip) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
+            IpAddr::V4((u32::from(ip) & mask).into())
+        }
+        IpAddr::V6(ip) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
+            IpAddr::V6((u128::from(ip) & mask).into())
+        }
+    };
+    if base != ip {
+        return Err(format!(
+            "'{text}' has bits behind the {bits} that count: write {base}/{bits}"
+        ));
+    }
+    Ok(Some((ip, bits, rest)))
+}
+
 /// `$NAME` and `${NAME}` replaced by their values; one that is not set is empty.
 fn expand(text: &str, source: &dyn Source) -> Result<String, String> {
     let mut out = String::new();

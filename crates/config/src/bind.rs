@@ -445,14 +445,21 @@ pub fn parse(line: &mut Line<'_>) -> Result<Vec<Bind>, Fault> {
     let options = Arc::new(options);
     let mut binds = Vec::new();
     for text in list.split(',') {
-        let (address, _) = line.map(
-            0,
-            address::parse_any(text, Purpose::Listen, default_port, line.source),
-        )?;
+        let (address, bits) = match line.map(0, address::prefix(text))? {
+            Some((ip, bits, rest)) => {
+                let read = address::parse_any(rest, Purpose::Listen, Some(0), line.source);
+                (of_prefix(ip, line.map(0, read)?.0), Some(bits))
+            }
+            None => {
+                let read = address::parse_any(text, Purpose::Listen, default_port, line.source);
+                (line.map(0, read)?.0, None)
+            }
+        };
         let mut push = |address: Address| {
             let id = id.filter(|_| binds.is_empty()).unwrap_or(0);
             binds.push(Bind {
                 address,
+                prefix: bits,
                 options: Arc::clone(&options),
                 origin: line.origin(),
                 id,
@@ -489,6 +496,18 @@ pub fn parse(line: &mut Line<'_>) -> Result<Vec<Bind>, Fault> {
         }
     }
     Ok(binds)
+}
+
+/// The ports of an address that was read without its host, with this one.
+fn of_prefix(ip: std::net::IpAddr, ports: Address) -> Address {
+    match ports {
+        Address::Inet { port, kind, .. } => Address::Inet {
+            host: model::Host::Ip(ip),
+            port,
+            kind,
+        },
+        other => other,
+    }
 }
 
 /// Reads `unix-bind [prefix P] [mode M] [user U] [uid N] [group G] [gid N]`.

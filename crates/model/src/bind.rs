@@ -9,6 +9,8 @@ use std::time::Duration;
 pub struct Bind {
     /// Where to listen. A port range has been expanded: one [`Bind`] per port.
     pub address: Address,
+    /// How many bits of the address count, where it stands for all that begin alike.
+    pub prefix: Option<u8>,
     /// The words after the address, shared by all addresses of the line.
     pub options: Arc<BindOptions>,
     /// Where the line stands, `file:line`, for messages at start-up and in `show stat`.

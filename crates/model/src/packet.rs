@@ -22,6 +22,15 @@ pub struct Pool {
     pub size: u32,
 }
 
+/// `snat`: connections that these hosts open outward leave with an address of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Snat {
+    /// Where they come from: an address and how many of its bits count.
+    pub from: (IpAddr, u8),
+    /// What they get.
+    pub to: Pool,
+}
+
 /// `forward`: what is changed in packets on their way to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forward {
@@ -39,6 +48,8 @@ pub enum Forward {
     Bridge,
     /// The destination, and this code point from which the server knows the virtual address.
     Dscp(u8),
+    /// The next hop only: servers are firewalls or routers, which answers cross, too.
+    Route,
 }
 
 impl Default for Forward {

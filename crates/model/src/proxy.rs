@@ -215,6 +215,8 @@ pub struct SwitchRule {
 pub struct Frontend {
     /// `bind` lines, expanded.
     pub binds: Vec<Bind>,
+    /// `snat` lines, in packet mode.
+    pub snat: Vec<crate::Snat>,
     /// `maxconn`; `None`: the process's.
     pub maxconn: Option<u32>,
     /// `backlog`.

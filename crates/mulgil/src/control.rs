@@ -34,11 +34,12 @@ pub struct Control {
 }
 
 impl System for Control {
-    fn packets(&self, what: Packets) -> Option<String> {
+    fn packets(&self, what: Packets<'_>) -> Option<String> {
         let plane = self.life.packets.borrow();
         let plane = plane.as_ref()?;
         match what {
             Packets::Sessions => plane.list(),
+            Packets::Clear(texts) => plane.clear(texts),
             Packets::Events => plane.events(),
         }
     }
@@ -83,6 +84,7 @@ impl Bound {
             |e: io::Error| format!("cannot open stats socket {}: {e}", admin::shown(&s.address));
         let bind = model::Bind {
             address: s.address.clone(),
+            prefix: None,
             options: Arc::clone(&s.options),
             origin: "".into(),
             id: 0,

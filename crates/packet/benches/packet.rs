@@ -39,7 +39,18 @@ const ROUNDS: u32 = 200_000;
 const RUNS: usize = 15;
 
 fn load(program: &'static str) -> Bench {
-    Bench(Kernel::load_from(OBJECT, program, Sizes { flows: 1 << 20 }, None).expect("it loads"))
+    Bench(
+        Kernel::load_from(
+            OBJECT,
+            program,
+            Sizes {
+                flows: 1 << 20,
+                features: 0,
+            },
+            None,
+        )
+        .expect("it loads"),
+    )
 }
 
 impl Case {

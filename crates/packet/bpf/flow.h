@@ -20,6 +20,11 @@ inline_always u32 now(void)
 	return (ktime_coarse_ns() >> 26) * 144115188 >> 31;
 }
 
+inline_always int has_ports(u8 proto)
+{
+	return proto == PROTO_TCP || proto == PROTO_UDP;
+}
+
 /* The key of the other direction, as its packets come. */
 inline_always void reverse_key(const struct flow *f, u8 proto, struct flow_key *key)
 {
@@ -82,7 +87,7 @@ out_of_line int end_of_side(struct flow *f, const struct flow_key *key, u8 tcp)
 	u32 theirs = tcp & TCP_RST ? FLOW_RESET : FLOW_PEER_FIN;
 
 	u32 before = __sync_fetch_and_or(&f->state, own);
-	if (!(f->steps & STEP_ADDRESSES)) {
+	if (!(f->steps & (STEP_ADDRESSES | STEP_ROUTE))) {
 		/* Answers go past us: what the client says last is the last we see. */
 		uncount(f);
 		return own == FLOW_RESET ? tell(key, f, 1) : 0;
@@ -143,7 +148,9 @@ inline_always int take_from_pool(const struct service *service, const struct flo
 		u32 at = (start + i * 7919) % size;
 		copy16(f->src, service->pool_first);
 		f->src[3] = be32(be32(service->pool_first[3]) + at / ports);
-		f->sport = be16((u16)(service->port_first + at % ports));
+		/* The number of an echo stays. */
+		if (has_ports(key->proto))
+			f->sport = be16((u16)(service->port_first + at % ports));
 		copy16(back_key->dst, f->src);
 		back_key->dport = f->sport;
 		find_deltas(back_key, back);
@@ -151,6 +158,16 @@ inline_always int take_from_pool(const struct service *service, const struct flo
 			return 0;
 	}
 	return -1;
+}
+
+inline_always void count_session(u32 server)
+{
+	u32 *n = map_lookup(&live, &server);
+	if (n)
+		__sync_fetch_and_add(n, 1);
+	struct traffic *t = map_lookup(&traffic, &server);
+	if (t)
+		t->sessions += 1;
 }
 
 /* A new session, in `s->flow`. Returns -1, or the event that says why there is none. */
@@ -189,11 +206,16 @@ inline_always int open_flow(struct xdp_md *ctx, const struct packet *p, struct s
 		copy16(f->dst, server->address);
 		f->steps = STEP_ADDRESSES | STEP_TTL | STEP_DSCP;
 		f->dscp = service->dscp;
-	} else if (service->forward == FORWARD_NAT || service->forward == FORWARD_BRIDGE) {
-		copy16(f->dst, server->address);
-		if (server->port && f->dport)
-			f->dport = server->port;
-		f->steps = STEP_ADDRESSES | STEP_TTL;
+	} else if (service->forward == FORWARD_NAT || service->forward == FORWARD_BRIDGE ||
+		   (uses(FEATURE_ROUTE) && service->forward == FORWARD_ROUTE)) {
+		if (uses(FEATURE_ROUTE) && service->forward == FORWARD_ROUTE) {
+			f->steps = STEP_ROUTE | STEP_TTL;
+		} else {
+			copy16(f->dst, server->address);
+			if (server->port && f->dport && has_ports(p->key.proto))
+				f->dport = server->port;
+			f->steps = STEP_ADDRESSES | STEP_TTL;
+		}
 		if (service->forward == FORWARD_BRIDGE) {
 			f->steps = STEP_ADDRESSES | STEP_BRIDGE;
 			/* One network: the client's VLAN, unless the server has another. */
@@ -228,16 +250,12 @@ inline_always int open_flow(struct xdp_md *ctx, const struct packet *p, struct s
 	if (f->steps & STEP_ADDRESSES)
 		find_deltas(&p->key, f);
 	if (map_update(&flows, &p->key, f, UPDATE_ANY)) {
-		if (service->forward == FORWARD_NAT || service->forward == FORWARD_BRIDGE)
+		if (service->forward == FORWARD_NAT || service->forward == FORWARD_BRIDGE ||
+		    service->forward == FORWARD_ROUTE)
 			map_delete(&flows, &s->back_key);
 		return EVENT_TABLE_FULL;
 	}
-	u32 *n = map_lookup(&live, &index);
-	if (n)
-		__sync_fetch_and_add(n, 1);
-	struct traffic *t = map_lookup(&traffic, &index);
-	if (t)
-		t->sessions += 1;
+	count_session(index);
 	if (p->key.proto != PROTO_TCP)
 		tell(&p->key, f, 0);
 	return -1;

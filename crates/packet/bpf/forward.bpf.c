@@ -4,6 +4,7 @@
 #include "bridge.h"
 #include "encap.h"
 #include "icmp.h"
+#include "transit.h"
 
 char licence[] SEC("license") = "Dual MIT/GPL";
 
@@ -82,8 +83,8 @@ inline_always int deliver(struct xdp_md *ctx, const struct packet *p, struct flo
 		if (likely(server->hop.ifindex))
 			return f->steps & STEP_BRIDGE ? cross(ctx, p, f, server) : leave(ctx, &server->hop, p->key.vlan);
 		count(EVENT_NO_NEIGHBOUR);
-		/* What is routed anyway finds its neighbour in the stack. */
-		return f->steps & STEP_TTL ? XDP_PASS : XDP_DROP;
+		/* What is routed anyway finds its neighbour in the stack, which knows nothing of firewalls. */
+		return (f->steps & (STEP_TTL | STEP_ROUTE)) == STEP_TTL ? XDP_PASS : XDP_DROP;
 	}
 	if (t) {
 		t->packets_out += 1;
@@ -92,33 +93,10 @@ inline_always int deliver(struct xdp_md *ctx, const struct packet *p, struct flo
 	if (!(f->steps & STEP_BRIDGE))
 		find_way(ctx, p, f);
 	if (unlikely(!f->hop.ifindex))
-		return refuse(EVENT_NO_NEIGHBOUR);
+		return uses(FEATURE_ROUTE) && f->steps & STEP_ROUTE ? XDP_PASS : refuse(EVENT_NO_NEIGHBOUR);
 	if (rewrite(ctx, p, f))
 		return refuse(EVENT_FAILED);
 	return f->steps & STEP_BRIDGE ? cross(ctx, p, f, server) : leave(ctx, &f->hop, p->key.vlan);
-}
-
-/* The service of a destination. */
-inline_always struct service *find_service(const struct packet *p, u32 kinds)
-{
-	struct service_key key;
-	copy16(key.address, p->key.dst);
-	key.port = p->key.dport;
-	key.proto = p->key.proto;
-	key.pad = 0;
-	struct service *service = 0;
-	if (kinds & VIP_PORT)
-		service = map_lookup(&services, &key);
-	if (!service && kinds & VIP_PROTO) {
-		key.port = 0;
-		service = map_lookup(&services, &key);
-	}
-	if (!service && kinds & VIP_ANY) {
-		key.port = 0;
-		key.proto = 0;
-		service = map_lookup(&services, &key);
-	}
-	return service;
 }
 
 inline_always int comes_in_at(const struct service *service, u32 ifindex)
@@ -137,15 +115,27 @@ enum { OPENED = -1, RESET = -2 };
 /* A packet of no session: OPENED with the session in `s`, RESET, or a verdict. */
 out_of_line int first_packet(struct xdp_md *ctx, const struct packet *p, struct scratch *s)
 {
-	u32 *kinds = map_lookup(&vips, p->key.dst);
-	if (likely(!kinds) || *kinds >> VIP_VLAN_SHIFT != p->key.vlan)
-		return XDP_PASS;
+	struct service *service = 0;
 	/* Its first piece, which has the ports, may be for any service. */
-	if (p->pieces == PIECE_LATER && !p->key.dport && (p->key.proto == PROTO_TCP || p->key.proto == PROTO_UDP))
-		return refuse(EVENT_FRAGMENT_LOST);
-	struct service *service = find_service(p, *kinds);
+	int lost = p->pieces == PIECE_LATER && !p->key.dport && has_ports(p->key.proto);
+	u32 *kinds = map_lookup(&vips, p->key.dst);
+	if (kinds) {
+		if (*kinds >> VIP_VLAN_SHIFT != p->key.vlan)
+			return XDP_PASS;
+		if (lost)
+			return refuse(EVENT_FRAGMENT_LOST);
+		service = find_service(p, *kinds);
+	} else if (uses(FEATURE_PREFIX) && !p->key.vlan) {
+		if (find_transit(ctx, p))
+			service = map_lookup(&services, &s->service_key);
+	}
+	if (uses(FEATURE_SNAT) && !kinds && !service && !p->key.vlan)
+		return open_outward(ctx, p);
 	if (!service || !comes_in_at(service, arrived_at(ctx)))
 		return XDP_PASS;
+	/* A firewall is chosen without ports. */
+	if (uses(FEATURE_PREFIX) && lost && service->forward != FORWARD_ROUTE)
+		return refuse(EVENT_FRAGMENT_LOST);
 	if (p->key.proto == PROTO_TCP && (p->tcp & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN &&
 	    service->no_flow != NO_FLOW_HASH) {
 		count(EVENT_NO_FLOW);
@@ -192,8 +182,10 @@ inline_always int goes_on(const struct packet *p, struct flow *f, const struct s
 		return 1;
 	if (server->flags & SERVER_KEEPS && p->key.proto == PROTO_TCP && !begins)
 		return 1;
+	if (uses(FEATURE_ROUTE) && f->steps & STEP_ROUTE && has_just_come(f, p->key.proto))
+		return 1;
 	uncount(f);
-	if (p->key.proto != PROTO_TCP || begins)
+	if (p->key.proto != PROTO_TCP || begins || (uses(FEATURE_ROUTE) && f->steps & STEP_ROUTE))
 		return 0;
 	count(EVENT_RESET);
 	struct traffic *t = map_lookup(&traffic, &f->server);
@@ -234,7 +226,11 @@ inline_always int forward(struct xdp_md *ctx)
 		struct server *server = map_lookup(&servers, &index);
 		if (unlikely(!server))
 			return XDP_DROP;
-		verdict = f->state & FLOW_FORWARD ? goes_on(&p, f, server) : 1;
+		verdict = 1;
+		if (f->state & FLOW_FORWARD)
+			verdict = goes_on(&p, f, server);
+		else if (uses(FEATURE_ROUTE) && f->steps & STEP_ROUTE && !(server->flags & SERVER_TAKES))
+			verdict = 0; /* it may come through another one now */
 		if (likely(verdict == 1)) {
 			follow(f, &p);
 			return deliver(ctx, &p, f, server);
@@ -251,6 +247,13 @@ inline_always int forward(struct xdp_md *ctx)
 			struct server *server = map_lookup(&servers, &index);
 			return server ? deliver(ctx, &p, &s->flow, server) : XDP_DROP;
 		}
+	}
+	if (uses(FEATURE_SNAT) && verdict == OPENED_OUT) {
+		/* Its own entry keeps the way that is found now. */
+		struct flow *out = map_lookup(&flows, &p.key);
+		u32 outward = OUTWARD;
+		struct server *server = map_lookup(&servers, &outward);
+		return out && server ? deliver(ctx, &p, out, server) : XDP_DROP;
 	}
 	if (verdict != RESET)
 		return verdict;

@@ -32,6 +32,12 @@ inline_always int quoted(void *data, void *end, const struct packet *p, struct f
 			return -1;
 		key->dport = ports->src;
 		key->sport = ports->dst;
+	} else if (key->proto == (p->family == 4 ? PROTO_ICMP : PROTO_ICMP6)) {
+		struct icmp *icmp = data + bounded(l4);
+		if ((void *)(icmp + 1) > end)
+			return -1;
+		if (icmp_is_echo(key->proto, icmp->type))
+			key->sport = key->dport = icmp->id;
 	}
 	*at = l4;
 	return 0;
@@ -121,6 +127,12 @@ out_of_line int icmp_error(struct xdp_md *ctx, const struct packet *p)
 	if (!server)
 		return XDP_PASS;
 	count(EVENT_ICMP);
+	if (uses(FEATURE_ROUTE) && f->steps & STEP_ROUTE) {
+		if (!(f->state & FLOW_FORWARD) && !f->hop.ifindex)
+			return XDP_PASS;
+		if (rewrite(ctx, p, f))
+			return XDP_DROP;
+	}
 	if (f->steps & STEP_ADDRESSES && rewrite_quoted(ctx, p, f, &key, at))
 		return XDP_DROP;
 	if (!(f->state & FLOW_FORWARD))

@@ -44,6 +44,12 @@ inline_always int icmp_is_error(u8 family, u8 type)
 	return family == 4 ? type == 3 || type == 11 || type == 12 : type >= 1 && type <= 4;
 }
 
+/* Echo requests and replies, which have a number where others have ports. */
+inline_always int icmp_is_echo(u8 proto, u8 type)
+{
+	return proto == PROTO_ICMP ? type == 8 || type == 0 : type == 128 || type == 129;
+}
+
 /* The header after IP's, when its beginning is in this frame. `rest` is how long IP says it is. */
 inline_always enum parsed parse_l4(void *data, void *end, struct packet *p, u32 rest)
 {
@@ -76,6 +82,8 @@ inline_always enum parsed parse_l4(void *data, void *end, struct packet *p, u32 
 		p->icmp_type = icmp->type;
 		if (icmp_is_error(p->family, icmp->type) && p->pieces == 0)
 			return PARSED_ERROR;
+		if (icmp_is_echo(proto, icmp->type))
+			p->key.sport = p->key.dport = icmp->id;
 	}
 	return PARSED;
 }

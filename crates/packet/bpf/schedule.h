@@ -35,6 +35,13 @@ inline_always u32 hash_flow(const struct flow_key *key)
 	return hash_finish(mix(hash, (u32)key->sport << 16 | key->dport));
 }
 
+/* Equal in both directions, and on every balancer. */
+inline_always u32 hash_pair(const struct flow_key *key)
+{
+	u32 a = hash_finish(hash_address(0, key->src)), b = hash_finish(hash_address(0, key->dst));
+	return hash_finish(a < b ? mix(a, b) : mix(b, a));
+}
+
 inline_always u32 live_of(u32 server)
 {
 	u32 *n = map_lookup(&live, &server);
@@ -91,6 +98,10 @@ out_of_line long choose(struct service *service, const struct flow_key *key)
 		break;
 	case SCHEDULE_RANDOM:
 		start = random_u32();
+		break;
+	case SCHEDULE_PAIR:
+		if (uses(FEATURE_ROUTE))
+			start = hash_pair(key);
 		break;
 	default:
 		start = hash_flow(key);

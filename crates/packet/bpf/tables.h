@@ -2,6 +2,18 @@
 #pragma once
 #include "types.h"
 
+/* What the tables use. Constant while a program is loaded: what is not used is not there, because
+ * the verifier takes out what cannot be reached. `abi::feature` has the same bits. */
+enum {
+	FEATURE_PREFIX = 1 << 0, /* services of prefixes */
+	FEATURE_ROUTE = 1 << 1,	 /* next hops for transit traffic */
+	FEATURE_SNAT = 1 << 2,	 /* connections that servers open outward */
+};
+
+const volatile u32 features SEC(".rodata") = 0;
+
+#define uses(feature) (features & (feature))
+
 struct {
 	map_uint(type, MAP_HASH);
 	map_uint(max_entries, 65536);
@@ -47,6 +59,23 @@ struct {
 	map_type(value, struct flow);
 } flows SEC(".maps");
 
+struct {
+	map_uint(type, MAP_LPM_TRIE);
+	map_uint(max_entries, 65536);
+	map_uint(map_flags, MAP_NO_PREALLOC);
+	map_type(key, struct prefix_key);
+	map_type(value, struct prefix);
+} prefixes SEC(".maps");
+
+/* Next hops of transit traffic: indices in `servers`. */
+struct {
+	map_uint(type, MAP_HASH);
+	map_uint(max_entries, 16384);
+	map_uint(map_flags, MAP_NO_PREALLOC);
+	map_type(key, struct gateway_key);
+	map_type(value, u32);
+} gateways SEC(".maps");
+
 /* Connections of each server; user space takes away those that it removes. */
 struct {
 	map_uint(type, MAP_ARRAY);
@@ -80,7 +109,10 @@ struct {
 /* Both directions of a session while it is made: too large for the stack. */
 struct scratch {
 	struct flow flow, back;
-	struct flow_key back_key;
+	struct flow_key back_key, key;
+	struct prefix_key prefix_key;
+	struct gateway_key gateway_key;
+	struct service_key service_key;
 };
 
 struct {

@@ -49,6 +49,7 @@ enum {
 	FLOW_PEER_FIN = 1 << 3,	  /* … the other one */
 	FLOW_RESET = 1 << 4,
 	FLOW_COUNTED = 1 << 5,	  /* counts as a connection of its server */
+	FLOW_ARRIVED = 1 << 6,	  /* begun by a packet that came through its firewall */
 
 	STEP_ADDRESSES = 1 << 0,  /* addresses and ports are replaced */
 	STEP_TTL = 1 << 1,	  /* one hop less to live */
@@ -57,13 +58,41 @@ enum {
 	STEP_GRE = 1 << 4, /* inside GRE, */
 	STEP_GUE = 1 << 5, /* or inside GUE to the port in `dport` */
 	STEP_BRIDGE = 1 << 6, /* the other end on the link stays */
+	STEP_ROUTE = 1 << 7, /* nothing but the next hop changes; answers come back this way */
 };
 
 struct service_key {
 	u32 address[4];
+	u32 ifindex; /* of a prefix that counts on one interface; otherwise 0 */
 	u16 port;  /* 0: all of them */
 	u8 proto;  /* 0: all of them */
-	u8 pad;
+	u8 bits;   /* of a prefix; 0 of an address */
+};
+
+/* Addresses that services stand for by their beginning. */
+struct prefix_key {
+	u32 bits; /* those of the interface included */
+	u32 ifindex;
+	u32 address[4];
+};
+
+struct prefix {
+	u32 address[4];
+	u32 kinds; /* VIP_… */
+	u32 bits;
+};
+
+/* The interface of prefixes and services that are about sources: `snat`. */
+#define SOURCES 0xffffffffu
+
+/* The place of all sessions that servers have opened outward. */
+#define OUTWARD 16383
+
+/* Who a frame comes from, where that is a next hop of transit traffic. */
+struct gateway_key {
+	u8 mac[6];
+	u16 family;
+	u32 ifindex;
 };
 
 /* Interfaces that one service may name. */
@@ -91,6 +120,7 @@ enum {
 	FORWARD_GRE,
 	FORWARD_GUE,
 	FORWARD_BRIDGE,
+	FORWARD_ROUTE,
 };
 
 enum {
@@ -100,6 +130,7 @@ enum {
 	SCHEDULE_LEAST,	 /* the server with the fewest connections for its weight */
 	SCHEDULE_FIRST,	 /* the first server with room */
 	SCHEDULE_RANDOM,
+	SCHEDULE_PAIR, /* a table by both addresses, whichever comes first */
 };
 
 enum {
@@ -114,6 +145,7 @@ enum {
 	VIP_PROTO = 2,
 	VIP_ANY = 4,
 	VIP_ANSWER = 8, /* no interface has it: ARP and ND are answered here */
+	VIP_PASS = 16,	/* nobody's: for the stack, whatever wider prefixes say */
 
 	VIP_VLAN_SHIFT = 16,
 };

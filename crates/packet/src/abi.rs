@@ -120,20 +120,71 @@ pub mod step {
     pub const DSCP: u8 = 1 << 2;
     pub const ENCAP: u8 = 1 << 3;
     pub const BRIDGE: u8 = 1 << 6;
+    pub const ROUTE: u8 = 1 << 7;
+}
+
+/// What the tables use, of which the programs have only what is: the constant `features`.
+#[allow(missing_docs)] // see tables.h
+pub mod feature {
+    pub const PREFIX: u32 = 1;
+    pub const ROUTE: u32 = 1 << 1;
+    pub const SNAT: u32 = 1 << 2;
 }
 
 /// `struct service_key`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServiceKey {
-    /// The virtual address.
+    /// The virtual address, or the beginning of them.
     pub address: Address,
+    /// Of a prefix that counts on one interface; otherwise 0.
+    pub ifindex: u32,
     /// 0: all of them.
     pub port: u16,
     /// 0: all of them.
     pub proto: u8,
-    /// Zero.
-    pub pad: u8,
+    /// Of a prefix, in 16 bytes; 0 of an address.
+    pub bits: u8,
+}
+
+/// `struct prefix_key` behind its length: an interface, or 0, and an address.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PrefixKey {
+    /// 0: anywhere.
+    pub ifindex: u32,
+    /// The beginning; zero from there on.
+    pub address: Address,
+}
+
+/// `struct prefix`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Prefix {
+    /// As in its key.
+    pub address: Address,
+    /// Bits of [`vip`].
+    pub kinds: u32,
+    /// How many of the address count, in 16 bytes.
+    pub bits: u32,
+}
+
+/// The interface of prefixes and services that are about sources: `snat`.
+pub const SOURCES: u32 = u32::MAX;
+
+/// The place of all sessions that servers have opened outward.
+pub const OUTWARD: u32 = 16_383;
+
+/// `struct gateway_key`: who a frame comes from.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GatewayKey {
+    /// Its address on the link.
+    pub mac: [u8; 6],
+    /// 4 or 6.
+    pub family: u16,
+    /// Where it comes in.
+    pub ifindex: u32,
 }
 
 /// Interfaces that one service may name.
@@ -179,6 +230,7 @@ pub mod forward {
     pub const GRE: u8 = 4;
     pub const GUE: u8 = 5;
     pub const BRIDGE: u8 = 6;
+    pub const ROUTE: u8 = 7;
 }
 
 /// [`Service::schedule`].
@@ -190,6 +242,7 @@ pub mod schedule {
     pub const LEAST: u8 = 3;
     pub const FIRST: u8 = 4;
     pub const RANDOM: u8 = 5;
+    pub const PAIR: u8 = 6;
 }
 
 /// [`Service::no_flow`].
@@ -207,6 +260,7 @@ pub mod vip {
     pub const PROTO: u32 = 2;
     pub const ANY: u32 = 4;
     pub const ANSWER: u32 = 8;
+    pub const PASS: u32 = 16;
     pub const VLAN_SHIFT: u32 = 16;
 }
 
@@ -356,6 +410,9 @@ pub const EVENTS: [&str; 13] = [
 unsafe impl aya::Pod for FlowKey {}
 unsafe impl aya::Pod for Flow {}
 unsafe impl aya::Pod for ServiceKey {}
+unsafe impl aya::Pod for PrefixKey {}
+unsafe impl aya::Pod for Prefix {}
+unsafe impl aya::Pod for GatewayKey {}
 unsafe impl aya::Pod for Service {}
 unsafe impl aya::Pod for Server {}
 unsafe impl aya::Pod for Traffic {}
@@ -370,7 +427,10 @@ const _: () = {
     assert!(size_of::<Hop>() == 20);
     assert!(size_of::<FlowKey>() == 40);
     assert!(size_of::<Flow>() == 36 + 20 + 20 + 8);
-    assert!(size_of::<ServiceKey>() == 20);
+    assert!(size_of::<ServiceKey>() == 24);
+    assert!(size_of::<PrefixKey>() == 20);
+    assert!(size_of::<Prefix>() == 24);
+    assert!(size_of::<GatewayKey>() == 12);
     assert!(size_of::<News>() == 40 + 84 + 4);
     assert!(size_of::<Wanted>() == 20);
     assert!(size_of::<Service>() == 12 + 16 + 16 + 8 + 4);

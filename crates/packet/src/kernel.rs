@@ -1,9 +1,10 @@
 //! The programs and tables in the kernel.
 
 use crate::abi::{
-    Flow, FlowKey, Lane, Port, Server, Service, ServiceKey, Settings, Station, Traffic, Wanted,
+    Flow, FlowKey, GatewayKey, Lane, Port, Prefix, PrefixKey, Server, Service, ServiceKey,
+    Settings, Station, Traffic, Wanted,
 };
-use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
 use aya::programs::{Program, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use std::fmt;
@@ -45,16 +46,21 @@ pub(crate) fn because(what: impl fmt::Display, error: &dyn std::error::Error) ->
 pub struct Sizes {
     /// Entries of the session table; a session takes two where answers come back this way.
     pub flows: u32,
+    /// What the programs must have, bits of [`crate::abi::feature`].
+    pub features: u32,
 }
 
 impl Default for Sizes {
     fn default() -> Sizes {
-        Sizes { flows: 2 << 20 }
+        Sizes {
+            flows: 2 << 20,
+            features: 0,
+        }
     }
 }
 
 /// Tables that outlive the process, so that the next one goes on with them.
-const KEPT: [&str; 15] = [
+const KEPT: [&str; 17] = [
     "vips",
     "services",
     "servers",
@@ -65,6 +71,8 @@ const KEPT: [&str; 15] = [
     "events",
     "settings",
     "macs",
+    "prefixes",
+    "gateways",
     "fragments",
     "ports",
     "lanes",
@@ -125,6 +133,19 @@ impl Kernel {
         })
     }
 
+    /// Loads the balancer's program with other features; all tables are those of before.
+    pub fn again(&mut self, features: u32) -> Result<(), Error> {
+        let sizes = Sizes {
+            features,
+            ..self.sizes
+        };
+        self.ebpf = load(FORWARD, "mulgil", sizes, self.pins.as_deref())?;
+        self.name = "mulgil";
+        self.classifiers = [None, None];
+        self.sizes = sizes;
+        Ok(())
+    }
+
     /// Loads the program for where frames have left the driver, alone with tables of its own.
     pub fn load_classifier(sizes: Sizes) -> Result<Kernel, Error> {
         Kernel::load_from(CLASSIFY, "mulgil", sizes, None)
@@ -173,6 +194,8 @@ impl Kernel {
         "What happened, by [`crate::abi::EVENTS`]."
     );
     table!(settings, Array<Settings>, "One entry.");
+    table!(prefixes, LpmTrie<PrefixKey, Prefix>, "Services of prefixes.");
+    table!(gateways, HashMap<GatewayKey, u32>, "Next hops of transit traffic: indices of servers.");
     table!(macs, HashMap<u32, u64>, "Addresses of our interfaces on their links.");
     table!(ports, HashMap<u32, Port>, "Ports of bridges, and interfaces with VLANs.");
     table!(lanes, HashMap<Lane, u32>, "VLANs that the machine takes part in.");
@@ -233,6 +256,7 @@ impl Kernel {
 fn load(object: &[u8], name: &str, sizes: Sizes, pins: Option<&Path>) -> Result<Ebpf, Error> {
     let mut loader = EbpfLoader::new();
     loader.map_max_entries("flows", sizes.flows);
+    loader.override_global("features", &sizes.features, false);
     if let Some(folder) = pins {
         for name in KEPT.into_iter().chain(PASSING) {
             loader.map_pin_path(name, folder.join(name));

@@ -8,6 +8,7 @@ pub mod abi;
 mod attach;
 mod copies;
 mod device;
+mod hops;
 pub mod kernel;
 mod netlink;
 mod pins;

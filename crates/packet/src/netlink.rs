@@ -71,6 +71,8 @@ const NLM_F_ACK: u16 = 4;
 const NLM_F_DUMP: u16 = 0x300;
 const NLM_F_REPLACE: u16 = 0x100;
 const NLM_F_CREATE: u16 = 0x400;
+const NLM_F_EXCL: u16 = 0x200;
+const NETLINK_GET_STRICT_CHK: i32 = 12;
 /// An address is used at once, without asking whether another has it.
 const IFA_F_NODAD: u8 = 2;
 
@@ -113,6 +115,59 @@ impl Netlink {
             socket: open(0, 0)?,
             sequence: 0,
         })
+    }
+
+    /// Opens one in which the kernel heeds all that a request for a list says.
+    pub fn strict() -> io::Result<Netlink> {
+        let netlink = Netlink::new()?;
+        let on = 1i32;
+        // SAFETY: the pointer is to a live value of the size given.
+        let result = unsafe {
+            libc::setsockopt(
+                netlink.socket.as_raw_fd(),
+                libc::SOL_NETLINK,
+                NETLINK_GET_STRICT_CHK,
+                (&raw const on).cast(),
+                size_of::<i32>() as u32,
+            )
+        };
+        if result < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(netlink)
+    }
+
+    /// All of a kind, after a fixed part of 12 bytes.
+    pub fn dump(&mut self, kind: u16, fixed: &[u8; 12]) -> io::Result<Vec<Message>> {
+        let answers = self.ask(kind, NLM_F_DUMP, fixed)?;
+        Ok(answers.into_iter().map(Message).collect())
+    }
+
+    /// Has something be there, or not: a fixed part of 12 bytes and attributes. What is so already is
+    /// no mistake.
+    pub fn tell(
+        &mut self,
+        kind: u16,
+        there: bool,
+        fixed: &[u8; 12],
+        attributes: &[(u16, Vec<u8>)],
+    ) -> io::Result<()> {
+        let mut body = fixed.to_vec();
+        for (kind, value) in attributes {
+            push(&mut body, *kind, value);
+        }
+        let flags = if there { NLM_F_CREATE | NLM_F_EXCL } else { 0 };
+        match self.ask(kind, NLM_F_ACK | flags, &body) {
+            Err(e)
+                if !matches!(
+                    e.raw_os_error(),
+                    Some(libc::EEXIST | libc::ENOENT | libc::ESRCH)
+                ) =>
+            {
+                Err(e)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Sends a request; the bodies of all answers, up to the last.
@@ -283,6 +338,31 @@ impl Netlink {
         push(&mut body, 1, &octets(neighbour));
         self.ask(RTM_NEWNEIGH, NLM_F_ACK | NLM_F_CREATE, &body)
             .map(|_| ())
+    }
+}
+
+/// An answer with a fixed part of 12 bytes.
+pub struct Message(Vec<u8>);
+
+impl Message {
+    /// The fixed part.
+    pub fn fixed(&self) -> &[u8] {
+        self.0.get(..12).unwrap_or_default()
+    }
+
+    /// An attribute.
+    pub fn bytes(&self, kind: u16) -> Option<&[u8]> {
+        attributes(&self.0, 12).get(&kind).copied()
+    }
+
+    /// An attribute that is a number.
+    pub fn number(&self, kind: u16) -> Option<u32> {
+        u32_at(self.bytes(kind)?, 0)
+    }
+
+    /// An attribute that is an address.
+    pub fn address(&self, kind: u16) -> Option<IpAddr> {
+        ip(self.bytes(kind)?)
     }
 }
 

@@ -1,11 +1,11 @@
 //! From the live objects to what the tables should say. Pure: the machine's facts come in.
 
-use crate::abi::{self, Address, INTERFACES, Lane, Server, Service, ServiceKey};
+use crate::abi::{self, Address, INTERFACES, Lane, Prefix, PrefixKey, Server, Service, ServiceKey};
 use crate::ring;
 use model::{Balance, Forward, Host, MarkedDown, Mode, NoFlow, PortSpec, Transport};
 use state::{Backend, Frontend, Generation};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 const TCP: u8 = 6;
@@ -43,6 +43,13 @@ pub struct Target {
     pub ports: Vec<u32>,
 }
 
+impl Target {
+    /// Whether it is a next hop of transit traffic.
+    pub fn is_next_hop(&self) -> bool {
+        self.backend.side().packets.forward == Forward::Route
+    }
+}
+
 /// A service and whose turns it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Planned {
@@ -63,6 +70,10 @@ pub struct Plan {
     pub services: BTreeMap<ServiceKey, Planned>,
     /// Virtual addresses and pool addresses with bits of [`abi::vip`].
     pub vips: BTreeMap<Address, u32>,
+    /// Prefixes that services stand for, and those that none does, whatever wider ones say.
+    pub prefixes: BTreeMap<(PrefixKey, u32), Prefix>,
+    /// What programs must have for this, bits of [`abi::feature`].
+    pub features: u32,
     /// The ports of bridges, each with its other one.
     pub bridges: BTreeMap<u32, u32>,
     /// VLANs of addresses, by interface; 0 is every one.
@@ -95,7 +106,39 @@ impl Plan {
             };
             plan.add(frontend, backend, machine);
         }
+        if !plan.prefixes.is_empty() {
+            plan.features |= abi::feature::PREFIX;
+            plan.keep_own(machine);
+        }
         plan
+    }
+
+    /// Prefixes are for traffic that goes on: what is for this machine, for its links, or for the
+    /// firewalls themselves is left to the stack.
+    fn keep_own(&mut self, machine: &Machine) {
+        let hops = self.targets.iter().filter(|t| t.is_next_hop());
+        let hops = hops.filter_map(|t| t.ip);
+        let own = machine.addresses.iter().map(|(ip, _)| *ip);
+        let hosts: Vec<IpAddr> = own.chain(hops).collect();
+        let whole = |ip: &IpAddr| if ip.is_ipv4() { 32 } else { 128 };
+        let hosts = hosts.iter().map(|ip| (*ip, whole(ip)));
+        for (ip, bits) in hosts.chain(ON_LINKS) {
+            self.prefix(0, ip, bits, abi::vip::PASS);
+        }
+    }
+
+    /// Notes a prefix; its key.
+    fn prefix(&mut self, ifindex: u32, ip: IpAddr, bits: u8, kinds: u32) -> PrefixKey {
+        let address = abi::address(ip);
+        let bits = u32::from(bits) + if ip.is_ipv4() { 96 } else { 0 };
+        let key = PrefixKey { ifindex, address };
+        let known = self.prefixes.entry((key, bits)).or_insert(Prefix {
+            address,
+            bits,
+            kinds: 0,
+        });
+        known.kinds |= kinds;
+        key
     }
 
     fn add(&mut self, frontend: &Arc<Frontend>, backend: &Arc<Backend>, machine: &Machine) {
@@ -108,6 +151,9 @@ impl Plan {
             .filter(|t| self.targets.get(*t).is_some_and(|t| t.ip.is_some()))
             .collect();
         let table = self.tables.len();
+        if backend.side().packets.forward == Forward::Route {
+            self.features |= abi::feature::ROUTE;
+        }
         let service = service(backend, turns.len() as u32);
         self.tables.push((Arc::clone(&frontend.name), turns));
         if let Forward::Nat(Some(pool)) = backend.side().packets.forward {
@@ -120,10 +166,14 @@ impl Plan {
         let Some(side) = frontend.proxy().frontend.as_ref() else {
             return;
         };
+        for snat in &side.snat {
+            self.lead_outward(snat, machine, &frontend.name);
+        }
         for bind in &side.binds {
             let Some(interfaces) = self.interfaces(bind, machine) else {
                 continue;
             };
+            let unsaid = bind.options.transport.is_none() && bind.prefix.is_some();
             let vlan = bind.options.vlan.unwrap_or(0);
             let bridge = backend.side().packets.forward == Forward::Bridge;
             if bridge {
@@ -157,6 +207,17 @@ impl Plan {
                 .zip(&interfaces)
                 .for_each(|(to, from)| *to = *from);
             let (proto, kind) = match bind.options.transport {
+                None if unsaid
+                    && matches!(
+                        &bind.address,
+                        model::Address::Inet {
+                            port: PortSpec::Fixed(0),
+                            ..
+                        }
+                    ) =>
+                {
+                    (0, abi::vip::ANY)
+                }
                 None | Some(Transport::Tcp) => (TCP, abi::vip::PORT),
                 Some(Transport::Udp) => (UDP, abi::vip::PORT),
                 Some(Transport::Any) => (0, abi::vip::ANY),
@@ -168,25 +229,75 @@ impl Plan {
                 PortSpec::Fixed(port) => *port,
                 _ => 0,
             };
+            if let (Some(bits), Host::Ip(ip)) = (bind.prefix, host) {
+                let kind = if port == 0 && proto != 0 {
+                    abi::vip::PROTO
+                } else {
+                    kind
+                };
+                let anywhere = interfaces.is_empty().then_some(0);
+                for on in interfaces.iter().copied().chain(anywhere) {
+                    let prefix = self.prefix(on, *ip, bits, kind);
+                    let key = ServiceKey {
+                        address: prefix.address,
+                        ifindex: on,
+                        port: port.to_be(),
+                        proto,
+                        bits: bits + if ip.is_ipv4() { 96 } else { 0 },
+                    };
+                    let service = Service { ifindex, ..service };
+                    self.serve(key, Planned { service, table }, &bind.origin);
+                }
+                continue;
+            }
             for ip in addresses(host, &interfaces, machine) {
                 let key = ServiceKey {
                     address: abi::address(ip),
                     port: port.to_be(),
                     proto,
-                    pad: 0,
+                    ..ServiceKey::default()
                 };
                 let planned = Planned {
                     service: Service { ifindex, ..service },
                     table,
                 };
-                if self.services.insert(key, planned).is_some() {
-                    self.faults.push(format!(
-                        "{}: {ip} port {port} is served twice: the last one counts",
-                        bind.origin
-                    ));
-                }
+                self.serve(key, planned, &bind.origin);
                 self.claim(ip, kind, vlan, machine);
             }
+        }
+    }
+
+    /// `snat`: a service by where packets come from.
+    fn lead_outward(&mut self, snat: &model::Snat, machine: &Machine, name: &str) {
+        self.features |= abi::feature::SNAT;
+        let (ip, bits) = snat.from;
+        let prefix = self.prefix(abi::SOURCES, ip, bits, abi::vip::ANY);
+        let key = ServiceKey {
+            address: prefix.address,
+            ifindex: abi::SOURCES,
+            bits: bits + if ip.is_ipv4() { 96 } else { 0 },
+            ..ServiceKey::default()
+        };
+        let service = Service {
+            pool_first: abi::address(snat.to.first),
+            pool_size: snat.to.size,
+            port_first: POOL_PORTS.0,
+            port_last: POOL_PORTS.1,
+            ..Service::default()
+        };
+        let table = self.tables.len().saturating_sub(1);
+        self.serve(key, Planned { service, table }, name);
+        for at in 0..snat.to.size {
+            self.claim(address_after(snat.to.first, at), 0, 0, machine);
+        }
+    }
+
+    fn serve(&mut self, key: ServiceKey, planned: Planned, origin: &str) {
+        if self.services.insert(key, planned).is_some() {
+            let (ip, port) = (abi::ip(&key.address), u16::from_be(key.port));
+            self.faults.push(format!(
+                "{origin}: {ip} port {port} is served twice: the last one counts"
+            ));
         }
     }
 
@@ -220,6 +331,18 @@ impl Plan {
     }
 }
 
+/// Prefixes that no router carries on: this network, the loopback, a link, many at a time.
+const ON_LINKS: [(IpAddr, u8); 8] = [
+    (IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8),
+    (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8),
+    (IpAddr::V4(Ipv4Addr::new(169, 254, 0, 0)), 16),
+    (IpAddr::V4(Ipv4Addr::new(224, 0, 0, 0)), 4),
+    (IpAddr::V4(Ipv4Addr::BROADCAST), 32),
+    (IpAddr::V6(Ipv6Addr::LOCALHOST), 128),
+    (IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)), 10),
+    (IpAddr::V6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0)), 8),
+];
+
 fn address_after(first: IpAddr, at: u32) -> IpAddr {
     match first {
         IpAddr::V4(ip) => IpAddr::V4(u32::from(ip).wrapping_add(at).into()),
@@ -252,20 +375,22 @@ fn turns(backend: &Backend) -> Vec<u32> {
     let side = backend.side();
     let consistent = side.hash_method == model::HashMethod::Consistent;
     match &side.balance {
+        _ if side.packets.forward == Forward::Route => maglev(backend),
         Balance::LeastConn | Balance::First => backend.choosable(),
         Balance::Source if !consistent => backend.turns(),
-        Balance::Source | Balance::Maglev(_) => {
-            let members = backend.choosable();
-            let weight =
-                |i: u32, s: &state::Server| if members.contains(&i) { s.share() } else { 0 };
-            let servers = (0..).zip(backend.servers());
-            let servers: Vec<_> = servers
-                .map(|(i, s)| (i, s.name.as_bytes(), weight(i, s)))
-                .collect();
-            ring::maglev(&servers)
-        }
+        Balance::Source | Balance::Maglev(_) => maglev(backend),
         _ => backend.turns(),
     }
+}
+
+fn maglev(backend: &Backend) -> Vec<u32> {
+    let members = backend.choosable();
+    let weight = |i: u32, s: &state::Server| if members.contains(&i) { s.share() } else { 0 };
+    let servers = (0..).zip(backend.servers());
+    let servers: Vec<_> = servers
+        .map(|(i, s)| (i, s.name.as_bytes(), weight(i, s)))
+        .collect();
+    ring::maglev(&servers)
 }
 
 fn service(backend: &Backend, size: u32) -> Service {
@@ -304,6 +429,10 @@ fn service(backend: &Backend, size: u32) -> Service {
         Forward::Gue(port) => {
             service.forward = abi::forward::GUE;
             service.port_first = port;
+        }
+        Forward::Route => {
+            service.forward = abi::forward::ROUTE;
+            service.schedule = abi::schedule::PAIR;
         }
         Forward::Dscp(point) => {
             service.forward = abi::forward::DSCP;

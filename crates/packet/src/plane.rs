@@ -2,17 +2,23 @@
 //! counted goes into the live objects.
 
 mod links;
+mod list;
 mod requests;
 
-use crate::abi::{self, Flow, FlowKey, Lane, Port, Service, ServiceKey, Settings, Traffic};
+use crate::abi::{
+    self, Flow, FlowKey, GatewayKey, Lane, Port, Prefix, PrefixKey, Service, ServiceKey, Settings,
+    Traffic,
+};
 use crate::attach::{self, Wanted, Way};
 use crate::copies::Exchange;
+use crate::hops::{Hop, Hops};
 use crate::kernel::{Error, Kernel, Sizes, because};
 use crate::pins::Pins;
 use crate::plan::{Plan, Target};
 use crate::sessions;
 use crate::table::{Shared, Walk};
 use crate::ways::Ways;
+use aya::maps::lpm_trie::Key;
 use model::{Mode, SessionTimeouts};
 use state::{Generation, Process, ProxyCounters};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -30,6 +36,8 @@ struct Written {
     servers: HashMap<u32, abi::Server>,
     services: BTreeMap<ServiceKey, Service>,
     vips: BTreeMap<abi::Address, u32>,
+    prefixes: BTreeMap<(PrefixKey, u32), Prefix>,
+    gateways: BTreeMap<GatewayKey, u32>,
     /// By frontend: the table's index and what stands in it.
     tables: HashMap<Arc<str>, (u32, Vec<u32>)>,
     macs: HashMap<u32, u64>,
@@ -41,8 +49,10 @@ struct Written {
 /// The packet plane.
 pub struct Plane {
     kernel: Kernel,
+    sizes: Sizes,
     pins: Pins,
     ways: Ways,
+    hops: Option<Hops>,
     live: Shared,
     flows: OwnedFd,
     exchange: Arc<Exchange>,
@@ -87,6 +97,7 @@ impl Plane {
                     places.insert(server.identity, at);
                     written.servers.insert(at, server);
                 }
+                _ if at == abi::OUTWARD => {}
                 _ => free_places.push_back(at),
             }
         }
@@ -97,6 +108,12 @@ impl Plane {
         written.lanes.extend(lanes.keys().flatten());
         written.tags.extend(kernel.tags()?.iter().flatten());
         written.vips.extend(kernel.vips()?.iter().flatten());
+        let prefixes = kernel.prefixes()?;
+        let known = prefixes.iter().flatten();
+        written
+            .prefixes
+            .extend(known.map(|(k, v)| ((k.data(), v.bits), v)));
+        written.gateways.extend(kernel.gateways()?.iter().flatten());
         let used: BTreeSet<u32> = written.services.values().map(|s| s.table).collect();
         let tables = kernel.tables()?.len();
         let free_tables = (0..tables).filter(|t| !used.contains(t)).collect();
@@ -112,8 +129,10 @@ impl Plane {
         let flows = kernel.descriptor("flows")?;
         let mut plane = Plane {
             kernel,
+            sizes,
             pins,
             ways,
+            hops: Hops::open().ok(),
             live,
             flows,
             exchange: Arc::default(),
@@ -153,8 +172,12 @@ impl Plane {
     /// Brings the tables to what the live objects say; `look` asks the kernel's routing anew, too.
     pub fn sync(&mut self, process: &Process, look: bool) -> Result<(), Error> {
         let mut faults = Vec::new();
-        if look && let Err(e) = self.ways.refresh() {
-            faults.push(format!("the routes cannot be read: {e}"));
+        let mut changed = false;
+        if look {
+            match self.ways.refresh() {
+                Ok(any) => changed = any,
+                Err(e) => faults.push(format!("the routes cannot be read: {e}")),
+            }
         }
         let generation = process.generation.load_full();
         let mut plan = Plan::of(&generation, &self.ways.machine);
@@ -164,11 +187,18 @@ impl Plane {
         for target in &plan.targets {
             indices.push(self.place(target)?);
         }
+        self.have(plan.features)?;
         self.exchange.set_places(&self.places);
         self.write_servers(&plan, &indices)?;
+        faults.extend(
+            self.lead_checks(&plan, changed)
+                .err()
+                .map(|e| format!("health checks cannot be led through their firewalls: {e}")),
+        );
         self.plan = plan;
         self.write_tables(&indices)?;
         self.write_vips()?;
+        self.write_prefixes()?;
         self.write_macs()?;
         self.write_links(&mut faults)?;
         let settings = Settings {
@@ -182,6 +212,17 @@ impl Plane {
         self.attach(&mut faults);
         if look {
             self.say(faults);
+        }
+        Ok(())
+    }
+
+    /// Programs that have these features. Others are loaded with the same tables, and take the place
+    /// of those that are attached.
+    fn have(&mut self, features: u32) -> Result<(), Error> {
+        if self.sizes.features != features {
+            self.kernel.again(features)?;
+            self.sizes.features = features;
+            self.wanted.clear();
         }
         Ok(())
     }
@@ -224,6 +265,20 @@ impl Plane {
                 .entry(*at)
                 .or_insert(abi::Server { flags: 0, ..*old });
         }
+        let gateways = plan.targets.iter().zip(indices);
+        let gateways = gateways.filter(|(t, _)| t.is_next_hop());
+        let gateways: BTreeMap<GatewayKey, u32> = gateways
+            .filter_map(|(target, at)| {
+                let hop = wanted.get(at)?.hop;
+                let key = GatewayKey {
+                    mac: hop.dst,
+                    family: if target.ip?.is_ipv4() { 4 } else { 6 },
+                    ifindex: hop.ifindex,
+                };
+                (hop.ifindex != 0).then_some((key, *at))
+            })
+            .collect();
+        self.write_gateways(gateways)?;
         let mut table = self.kernel.servers()?;
         for (at, entry) in wanted {
             if self.written.servers.get(&at) != Some(&entry) {
@@ -317,6 +372,51 @@ impl Plane {
             set(vips.remove(address))?;
         }
         self.written.vips.clone_from(&self.plan.vips);
+        Ok(())
+    }
+
+    /// Checks of what lies beyond a next hop cross that one.
+    fn lead_checks(&mut self, plan: &Plan, look: bool) -> std::io::Result<()> {
+        let mut wanted = BTreeSet::new();
+        for target in &plan.targets {
+            if let (Some(mark), Some(via)) = (target.backend.check_mark(&target.server), target.ip)
+                && let Some(ifindex) = self.ways.interface_to(via)
+            {
+                wanted.insert(Hop { mark, via, ifindex });
+            }
+        }
+        match &mut self.hops {
+            Some(hops) => hops.set(wanted, look),
+            None if wanted.is_empty() => Ok(()),
+            None => self.hops.insert(Hops::open()?).set(wanted, look),
+        }
+    }
+
+    fn write_gateways(&mut self, wanted: BTreeMap<GatewayKey, u32>) -> Result<(), Error> {
+        let mut table = self.kernel.gateways()?;
+        let written = &mut self.written.gateways;
+        for (key, at) in wanted.iter().filter(|(k, v)| written.get(k) != Some(v)) {
+            set(table.insert(key, at, 0))?;
+        }
+        for key in written.keys().filter(|k| !wanted.contains_key(k)) {
+            set(table.remove(key))?;
+        }
+        *written = wanted;
+        Ok(())
+    }
+
+    fn write_prefixes(&mut self) -> Result<(), Error> {
+        let mut table = self.kernel.prefixes()?;
+        let (wanted, written) = (&self.plan.prefixes, &mut self.written.prefixes);
+        // The interface's 32 bits count always.
+        let entry = |(key, bits): &(PrefixKey, u32)| Key::new(32 + bits, *key);
+        for (key, prefix) in wanted.iter().filter(|(k, v)| written.get(k) != Some(v)) {
+            set(table.insert(&entry(key), prefix, 0))?;
+        }
+        for key in written.keys().filter(|k| !wanted.contains_key(k)) {
+            set(table.remove(&entry(key)))?;
+        }
+        written.clone_from(wanted);
         Ok(())
     }
 
@@ -504,60 +604,6 @@ impl Plane {
         }
         Ok(())
     }
-
-    /// One line for each session.
-    pub fn list(&mut self) -> Result<String, Error> {
-        let names: HashMap<u32, String> = self
-            .plan
-            .targets
-            .iter()
-            .filter_map(|t| {
-                let at = self.places.get(&t.identity)?;
-                Some((
-                    *at,
-                    format!(
-                        "fe={} be={} srv={}",
-                        t.frontend.name, t.backend.name, t.server.name
-                    ),
-                ))
-            })
-            .collect();
-        let now = sessions::now();
-        let mut walk = Walk::<FlowKey, Flow>::new(GLANCE);
-        let mut out = String::new();
-        loop {
-            let (entries, over) = walk
-                .next(self.flows.as_fd())
-                .map_err(|e| because("sessions cannot be read", &e))?;
-            for (key, flow) in entries.iter().filter(|(_, f)| sessions::is_forward(f)) {
-                let (client, service) = key.ends();
-                let sent = (abi::ip(&flow.dst), u16::from_be(flow.dport));
-                let proto = match key.proto {
-                    6 => "tcp".to_string(),
-                    17 => "udp".to_string(),
-                    other => other.to_string(),
-                };
-                let unknown = "fe=? be=? srv=?".to_string();
-                out.push_str(&format!(
-                    "proto={proto} src={client} dst={service} to={} {} state={} age={}s idle={}s\n",
-                    std::net::SocketAddr::from(sent),
-                    names.get(&flow.server).unwrap_or(&unknown),
-                    sessions::stage(key, flow).name(),
-                    now.saturating_sub(flow.born),
-                    sessions::idle(flow, now),
-                ));
-            }
-            if over {
-                return Ok(out);
-            }
-        }
-    }
-
-    /// Events that the programs counted, by name.
-    pub fn events(&mut self) -> Vec<(&'static str, u64)> {
-        let names = abi::EVENTS.iter();
-        names.map(|name| (*name, self.kernel.event(name))).collect()
-    }
 }
 
 /// A table's key of an address on the link.
@@ -573,6 +619,7 @@ fn set(result: Result<(), aya::maps::MapError>) -> Result<(), Error> {
 /// Detaches everything of this network namespace and forgets its sessions. How many things were
 /// there.
 pub fn detach() -> Result<usize, Error> {
+    Hops::open().map_err(|e| because("routes of health checks", &e))?;
     let pins = Pins::open()?;
     let filters = attach::remove_filters(&pins);
     Ok(pins.remove()? + filters)

@@ -33,8 +33,7 @@ impl Stage {
 /// The stage of the direction from the client.
 pub fn stage(key: &FlowKey, flow: &Flow) -> Stage {
     let has = |bits: u32| flow.state & bits == bits;
-    // Without a rewrite answers go past us.
-    let one_way = flow.steps & step::ADDRESSES == 0 || flow.steps & step::DSCP != 0;
+    let one_way = !two_ways(flow);
     if key.proto != TCP {
         Stage::Datagrams
     } else if has(flow_state::RESET)
@@ -65,6 +64,12 @@ pub fn is_forward(flow: &Flow) -> bool {
     flow.state & flow_state::FORWARD != 0
 }
 
+/// Whether answers come back this way; without a rewrite most go past us.
+fn two_ways(flow: &Flow) -> bool {
+    flow.steps & step::ROUTE != 0
+        || flow.steps & step::ADDRESSES != 0 && flow.steps & step::DSCP == 0
+}
+
 /// Whether the programs have told of its end: it was reset, or both sides have said their last.
 pub fn is_told(flow: &Flow) -> bool {
     let both = flow_state::FIN | flow_state::PEER_FIN;
@@ -73,8 +78,7 @@ pub fn is_told(flow: &Flow) -> bool {
 
 /// The key of the other direction, where answers come back this way.
 pub fn other_key(key: &FlowKey, flow: &Flow) -> Option<FlowKey> {
-    let two_ways = flow.steps & step::ADDRESSES != 0 && flow.steps & step::DSCP == 0;
-    two_ways.then_some(FlowKey {
+    two_ways(flow).then_some(FlowKey {
         src: flow.dst,
         dst: flow.src,
         sport: flow.dport,

@@ -14,6 +14,7 @@ const SLOW: u32 = 10;
 enum Order {
     Sync(Sender<()>),
     List(Sender<String>),
+    Clear(Vec<String>, Sender<String>),
     Events(Sender<String>),
 }
 
@@ -51,6 +52,12 @@ impl Runner {
         self.ask(Order::List)
     }
 
+    /// Ends the sessions whose lines have all of these texts, and says how many.
+    pub fn clear(&self, texts: &[&str]) -> Option<String> {
+        let texts = texts.iter().map(|t| t.to_string()).collect();
+        self.ask(|answer| Order::Clear(texts, answer))
+    }
+
     /// One line for each kind of event, with its count.
     pub fn events(&self) -> Option<String> {
         self.ask(Order::Events)
@@ -70,6 +77,13 @@ fn run(plane: &mut Plane, process: &Process, orders: &Receiver<Order>) {
             }
             Ok(Order::List(answer)) => {
                 let _ = answer.send(plane.list().unwrap_or_else(|e| format!("{e}\n")));
+                continue;
+            }
+            Ok(Order::Clear(texts, answer)) => {
+                let said = plane.clear(&texts);
+                let _ = answer.send(
+                    said.map_or_else(|e| format!("{e}\n"), |n| format!("{n} sessions ended\n")),
+                );
                 continue;
             }
             Ok(Order::Events(answer)) => {

@@ -108,7 +108,7 @@ fn tunnels_of_all_four_pairings() {
                 address: abi::address(at(vip).ip()),
                 port: 80u16.to_be(),
                 proto: TCP,
-                pad: 0,
+                ..packet::abi::ServiceKey::default()
             };
             let service = Service {
                 table: 99,

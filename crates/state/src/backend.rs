@@ -17,6 +17,9 @@ mod choose;
 
 pub use choose::PickKey;
 
+/// Where the marks of [`Backend::check_mark`] begin.
+const CHECK_MARKS: u32 = 0x4d00_0000;
+
 /// What a backend counts and limits: outlives a configuration.
 #[derive(Debug)]
 pub struct BackendLive {
@@ -239,6 +242,15 @@ impl Backend {
         static NONE: std::sync::LazyLock<model::Backend> =
             std::sync::LazyLock::new(model::Backend::default);
         self.proxy.backend.as_deref().unwrap_or(&NONE)
+    }
+
+    /// The mark of what checks a server by an address beyond it: `forward route`, where what is checked is
+    /// whether a firewall lets packets through. The packet plane leads what has the mark there.
+    pub fn check_mark(&self, server: &Server) -> Option<u32> {
+        let through = self.proxy.mode == model::Mode::Packet
+            && self.side().packets.forward == model::Forward::Route
+            && server.settings().check.as_ref()?.addr.is_some();
+        through.then_some(CHECK_MARKS | (server.uid & 0x00ff_ffff))
     }
 
     /// All servers in the order of the configuration.

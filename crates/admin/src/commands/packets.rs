@@ -27,6 +27,26 @@ pub(super) static COMMANDS: &[Command] = &[
         |_, w, _, _| listed(w, |lines| format!("{}\n", lines.lines().count())),
     ),
     Command::new(
+        &["clear", "flows"],
+        "clear flows <text>...|all",
+        "end the sessions of the packet plane that have all of these texts in their line",
+        CliLevel::Admin,
+        |_, w, a, _| {
+            let texts = match a {
+                [] => {
+                    return Said::fault(
+                        "'clear flows' wants texts that lines of 'show flows' have, or 'all'.",
+                    );
+                }
+                ["all"] => &[],
+                texts => texts,
+            };
+            w.system
+                .packets(Packets::Clear(texts))
+                .map_or_else(none, Said::data)
+        },
+    ),
+    Command::new(
         &["show", "packets"],
         "show packets",
         "report what became of packets that were not simply passed on",

@@ -5,15 +5,15 @@ use crate::diag::Fault;
 use crate::draft::sections::*;
 use crate::draft::{Draft, Line};
 use crate::units;
-use model::{Forward, NoFlow, Pool};
+use model::{Forward, NoFlow, Pool, Snat};
 use std::net::IpAddr;
 
-/// Keywords of backends in packet mode.
+/// Keywords of packet mode.
 pub(super) static PACKET_KEYWORDS: &[Keyword] = &[
     keyword!(
         "forward",
         BACK,
-        "nat [source ADDRESS[-ADDRESS]] | dsr | tunnel ipip|gre|gue [port N] | dscp N | bridge",
+        "nat [source ADDRESS[-ADDRESS]] | dsr | tunnel ipip|gre|gue [port N] | dscp N | bridge | route",
         "nat",
         "what is changed in packets on their way to a server",
         forward
@@ -34,6 +34,14 @@ pub(super) static PACKET_KEYWORDS: &[Keyword] = &[
             };
             Ok(())
         }
+    ),
+    keyword!(
+        "snat",
+        FRONT,
+        "ADDRESS/BITS to ADDRESS[-ADDRESS]",
+        "10.0.0.0/24 to 203.0.113.20-203.0.113.23",
+        "connections that servers open outward leave with an address of a pool",
+        snat
     ),
 ];
 
@@ -65,9 +73,15 @@ fn forward(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
             let point = l.map(1, units::number(l.arg(1), 1, 63))?;
             (Forward::Dscp(point as u8), 2)
         }
-        ("", _) => return l.fail(0, "'forward' wants a way: nat, dsr, tunnel, dscp or bridge"),
+        ("route", _) => (Forward::Route, 1),
+        ("", _) => {
+            return l.fail(
+                0,
+                "'forward' wants a way: nat, dsr, tunnel, dscp, bridge or route",
+            );
+        }
         (other, _) => {
-            let ways = ["nat", "dsr", "tunnel", "dscp", "bridge"];
+            let ways = ["nat", "dsr", "tunnel", "dscp", "bridge", "route"];
             return l.fail(0, near("way to forward", other, &ways));
         }
     };
@@ -81,6 +95,31 @@ fn forward(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         );
     }
     d.back.packets.forward = forward;
+    Ok(())
+}
+
+fn snat(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
+    l.exactly(3, "addresses of servers, 'to' and a pool")?;
+    let Some((ip, bits, "")) = l.map(0, crate::address::prefix(l.arg(0)))? else {
+        return l.fail(
+            0,
+            format!("'{}' is no prefix: write 10.0.0.0/24 for example", l.arg(0)),
+        );
+    };
+    if l.arg(1) != "to" {
+        return l.fail(1, near("word after the servers", l.arg(1), &["to"]));
+    }
+    let to = l.map(2, pool(l.arg(2)))?;
+    if to.first.is_ipv4() != ip.is_ipv4() {
+        return l.fail(
+            2,
+            "the pool is of another family than the servers: use one of the same",
+        );
+    }
+    d.front.snat.push(Snat {
+        from: (ip, bits),
+        to,
+    });
     Ok(())
 }
 

@@ -45,6 +45,7 @@ impl Loader<'_> {
         let mut ids: Vec<u32> = drafts.iter().map(|d| d.id.unwrap_or(0)).collect();
         number(ids.iter_mut(), 2);
         for (draft, id) in drafts.iter_mut().zip(ids) {
+            packet::default_check(draft);
             self.check_references(draft, &modes);
             self.check_servers(draft, &tracked);
             if draft.mode == Mode::Packet {

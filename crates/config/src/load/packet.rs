@@ -1,8 +1,9 @@
 //! What must hold in packet mode, where no connection ends here and nothing is read of its content.
 
 use super::Loader;
+use super::servers::lacks_check_port;
 use crate::diag::Severity;
-use crate::draft::Draft;
+use crate::draft::{CheckChoice, Draft};
 use model::{
     Address, Balance, BindOptions, Forward, Host, Mode, PortSpec, SessionTimeouts, Transport,
 };
@@ -54,9 +55,23 @@ fn family_of(draft: &Draft) -> Option<bool> {
     match draft.back.packets.forward {
         // The packet inside may be of another family, and who only changes links sees none.
         Forward::Ipip | Forward::Gre | Forward::Gue(_) | Forward::Dsr => None,
-        Forward::Nat(_) | Forward::Bridge | Forward::Dscp(_) => {
+        Forward::Nat(_) | Forward::Bridge | Forward::Dscp(_) | Forward::Route => {
             draft.back.servers.iter().find_map(|s| is_ipv6(&s.address))
         }
+    }
+}
+
+/// A next hop has no port that checks could go to: where none is named, an ICMP echo says whether
+/// packets come through.
+pub(super) fn default_check(draft: &mut Draft) {
+    let mut checked = draft.back.servers.iter().filter(|s| s.check.is_some());
+    let portless = checked.next().is_some_and(lacks_check_port) && checked.all(lacks_check_port);
+    if draft.mode == Mode::Packet
+        && draft.back.packets.forward == Forward::Route
+        && draft.check.choice.is_none()
+        && portless
+    {
+        draft.check.choice = Some(CheckChoice::Kind(model::CheckKind::Echo));
     }
 }
 
@@ -81,6 +96,7 @@ impl Loader<'_> {
         }
         if draft.has_back() {
             self.check_packet_servers(draft);
+            self.fit_route(draft);
             let default = SessionTimeouts::default();
             let t = &draft.timeouts;
             draft.back.packets.timeouts = SessionTimeouts {
@@ -140,7 +156,7 @@ impl Loader<'_> {
 
     /// Words of packet mode where connections end here.
     pub(super) fn refuse_packet_words(&mut self, draft: &Draft) {
-        for word in ["forward", "no-flow"] {
+        for word in ["forward", "no-flow", "snat"] {
             if let Some(place) = draft.marks.get(word) {
                 let message = format!(
                     "'{word}' is for 'mode packet', which '{}' is not in: set that mode, or remove it",
@@ -168,6 +184,14 @@ impl Loader<'_> {
             matches!(t, Some(Transport::Any))
                 || draft.mode != Mode::Udp && matches!(t, Some(Transport::Udp))
         };
+        let mut binds = draft.front.binds.iter();
+        if let Some(bind) = binds.find(|b| b.prefix.is_some()) {
+            let message = format!(
+                "the 'bind' at {} names a prefix, which is for 'mode packet': set that mode, or name an address",
+                bind.origin
+            );
+            self.at(&draft.place, Severity::Error, message);
+        }
         let mut binds = draft.front.binds.iter();
         if let Some(bind) = binds.find(|b| packets(b.options.transport)) {
             let message = format!(
@@ -254,6 +278,23 @@ impl Loader<'_> {
             };
             let message = format!("the 'bind' at {}: {wrong}", bind.origin);
             self.at(&draft.place, Severity::Error, message);
+        }
+    }
+
+    /// Firewalls are chosen by both addresses of a packet, whoever asks first, and a packet of a
+    /// session that is not known here is given to the one that knows it.
+    fn fit_route(&mut self, draft: &mut Draft) {
+        if draft.back.packets.forward != Forward::Route {
+            return;
+        }
+        if !draft.marks.contains_key("no-flow") {
+            draft.back.packets.no_flow = model::NoFlow::Hash;
+        }
+        if !matches!(draft.back.balance, Balance::Maglev(_))
+            && let Some(place) = draft.marks.get("balance")
+        {
+            let message = "'forward route' chooses by both addresses of a packet, so that answers meet the same firewall: this line has no effect, remove it";
+            self.at(place, Severity::Warning, message.into());
         }
     }
 

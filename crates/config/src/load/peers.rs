@@ -136,6 +136,7 @@ impl PeersDraft {
                 let (address, _) = l.map(1, parsed)?;
                 self.binds.push(Bind {
                     address,
+                    prefix: None,
                     options: Arc::clone(&self.options),
                     origin: l.origin(),
                     id: 0,

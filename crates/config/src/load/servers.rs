@@ -131,7 +131,7 @@ pub(super) fn findings(
     let mut names: HashMap<&str, usize> = HashMap::with_capacity(servers.len());
     let mut ids: HashMap<u32, &Server> = HashMap::new();
     let mut found = Vec::new();
-    let own_port = draft.check.names_port();
+    let own_port = draft.check.names_port() || draft.check.needs_no_port();
     for server in servers {
         let nth = names.entry(&server.name).or_insert(0);
         let mut push = |what| {
@@ -171,7 +171,7 @@ pub(super) fn findings(
     found
 }
 
-fn lacks_check_port(server: &Server) -> bool {
+pub(super) fn lacks_check_port(server: &Server) -> bool {
     let without = |address: &Address| match address {
         Address::Inet { port, .. } => !matches!(port, PortSpec::Fixed(_) | PortSpec::Range(..)),
         _ => false,
@@ -183,6 +183,11 @@ fn lacks_check_port(server: &Server) -> bool {
 }
 
 impl crate::draft::CheckDraft {
+    /// Whether checks speak a protocol without ports.
+    fn needs_no_port(&self) -> bool {
+        matches!(self.choice, Some(CheckChoice::Kind(model::CheckKind::Echo)))
+    }
+
     /// Whether the rules say which port the first connection goes to.
     fn names_port(&self) -> bool {
         let rules = match self.choice {

@@ -34,7 +34,7 @@ impl System for Text {
     fn server(&self, _: &str, words: &[&str]) -> Result<model::Server, String> {
         config::server_from_words(words, self)
     }
-    fn packets(&self, _: admin::Packets) -> Option<String> {
+    fn packets(&self, _: admin::Packets<'_>) -> Option<String> {
         None
     }
     fn listen(&self, _: &str, _: Listen) {}

@@ -40,12 +40,20 @@ pub struct Bench(pub Kernel);
 
 /// A bench, or `None` with a word of why where loading is not allowed.
 pub fn bench() -> Option<Bench> {
+    bench_with(0)
+}
+
+/// A bench whose program has these features.
+pub fn bench_with(features: u32) -> Option<Bench> {
     // SAFETY: plain call.
     if unsafe { libc::geteuid() } != 0 {
         println!("not root: packets were not run through the program");
         return None;
     }
-    let sizes = Sizes { flows: 4096 };
+    let sizes = Sizes {
+        flows: 4096,
+        features,
+    };
     let kernel = if BEHIND_DRIVER {
         Kernel::load_classifier(sizes)
     } else {
@@ -107,7 +115,7 @@ impl Bench {
             address: abi::address(at.ip()),
             port: at.port().to_be(),
             proto,
-            pad: 0,
+            ..ServiceKey::default()
         };
         let kinds = match (at.port(), proto) {
             (0, 0) => abi::vip::ANY,

@@ -71,7 +71,7 @@ fn open(scene: &Scene<'_>) -> Result<AsyncFd<OwnedFd>, Finding> {
     let settings = server.settings();
     let source = settings.source.as_deref();
     let options = Outgoing {
-        mark: None,
+        mark: backend.check_mark(server),
         tos: None,
         source: source.or(backend.side().source.as_deref()),
         keepalive: None,

@@ -85,7 +85,7 @@ pub async fn connect(
             };
             let options = Outgoing {
                 tos: None,
-                mark: None,
+                mark: backend.check_mark(server),
                 source,
                 keepalive: None,
                 user_timeout: settings.tcp_user_timeout,

@@ -45,6 +45,14 @@ fn raw(ip: IpAddr, protocol: Protocol) -> io::Result<Socket> {
     Socket::new(domain, Type::RAW.nonblocking(), Some(protocol))
 }
 
+/// Has packets cross the server where it is a next hop, and what is checked lies beyond.
+fn lead(scene: &Scene<'_>, socket: &Socket) -> io::Result<()> {
+    match scene.backend.check_mark(scene.server) {
+        Some(mark) => socket.set_mark(mark),
+        None => Ok(()),
+    }
+}
+
 /// Waits for a datagram that `take` wants.
 async fn receive<T>(socket: &Socket, take: impl Fn(&[u8]) -> Option<T>) -> io::Result<T> {
     // SAFETY: the socket is borrowed for as long as the registration lives, which ends with this
@@ -84,6 +92,7 @@ pub async fn echo(scene: &Scene<'_>) -> Result<Finding, Finding> {
         Ok(socket) => (socket, false),
         Err(_) => (raw(ip, protocol).map_err(broken)?, true),
     };
+    lead(scene, &socket).map_err(broken)?;
     socket
         .connect(&SocketAddr::new(ip, 0).into())
         .map_err(unreachable)?;
@@ -108,7 +117,7 @@ pub async fn half_open(scene: &Scene<'_>) -> Result<Finding, Finding> {
     };
     let to = SocketAddr::new(ip, port);
     let domain = Domain::for_address(to);
-    let own = own_address(to).map_err(unreachable)?;
+    let own = own_address(scene, to).map_err(unreachable)?;
     let reserved = Socket::new(domain, Type::STREAM, Some(Protocol::TCP)).map_err(broken)?;
     reserved
         .bind(&SocketAddr::new(own, 0).into())
@@ -118,6 +127,7 @@ pub async fn half_open(scene: &Scene<'_>) -> Result<Finding, Finding> {
         return Err(Finding::of(CheckStatus::SockErr).because("no port to check from"));
     };
     let socket = raw(ip, Protocol::TCP).map_err(broken)?;
+    lead(scene, &socket).map_err(broken)?;
     socket
         .attach_filter(&to_port(ip.is_ipv6(), from.port()))
         .map_err(broken)?;
@@ -162,8 +172,9 @@ fn to_port(v6: bool, port: u16) -> Vec<SockFilter> {
 }
 
 /// Our address on the way to another: connecting a UDP socket asks the routes and sends nothing.
-fn own_address(to: SocketAddr) -> io::Result<IpAddr> {
+fn own_address(scene: &Scene<'_>, to: SocketAddr) -> io::Result<IpAddr> {
     let socket = Socket::new(Domain::for_address(to), Type::DGRAM, Some(Protocol::UDP))?;
+    lead(scene, &socket)?;
     socket.connect(&to.into())?;
     let own = socket.local_addr()?.as_socket();
     own.map(|a| a.ip())

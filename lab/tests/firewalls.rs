@@ -1,0 +1,287 @@
+//! `forward route`: two balancers with two stateful firewalls between them, which drop what comes the
+//! wrong way.
+
+#[path = "packet/balancer.rs"]
+#[allow(dead_code)] // this file uses a part
+mod balancer;
+#[path = "packet/ends.rs"]
+#[allow(dead_code)] // this file uses a part
+mod ends;
+#[path = "packet/net.rs"]
+mod net;
+
+use balancer::{Balancer, detach};
+use ends::{MUCH, ask, serve_tcp, serve_udp, talk, udp};
+use net::{Net, possible, wait_until};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+fn at(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
+
+/// New sessions come from the inside, and to port 8080 from the outside; nothing else begins, and what
+/// belongs to no session that began here is dropped.
+const RULES: &str = "
+table inet firewall {
+    chain forward {
+        type filter hook forward priority 0; policy drop;
+        ct state established,related accept
+        ct state invalid drop
+        meta l4proto { icmp, ipv6-icmp } accept
+        iifname i ct state new meta l4proto udp accept
+        iifname i ct state new tcp flags & (fin | syn | rst | ack) == syn accept
+        iifname o ct state new tcp dport 8080 tcp flags & (fin | syn | rst | ack) == syn accept
+    }
+}
+";
+
+/// inside – a – two firewalls – b – outside.
+fn chain() -> Net {
+    let net = Net::new(&["in", "a", "wi", "f1", "f2", "wo", "b", "out"]);
+    net.cable("in:e0", "a:near");
+    net.cable("out:e0", "b:near");
+    for (switch, balancer, side) in [("wi", "a", "i"), ("wo", "b", "o")] {
+        net.ip(switch, "link add name switch type bridge");
+        net.ip(switch, "link set dev switch up");
+        net.cable(&format!("{switch}:pb"), &format!("{balancer}:far"));
+        for n in 1..=2 {
+            net.cable(&format!("{switch}:p{n}"), &format!("f{n}:{side}"));
+        }
+        for port in ["pb", "p1", "p2"] {
+            net.ip(switch, &format!("link set dev {port} master switch"));
+        }
+        net.open_for_programs(switch, "pb");
+    }
+    net.open_for_programs("in", "e0");
+    net.open_for_programs("out", "e0");
+    let add = |host: &str, address: &str, link: &str| {
+        let nodad = if address.contains(':') { " nodad" } else { "" };
+        net.ip(host, &format!("addr add {address} dev {link}{nodad}"));
+    };
+    for n in 2..20 {
+        add("in", &format!("10.0.0.{n}/24"), "e0");
+    }
+    for (host, four, six, link) in [
+        ("in", None, "fd00::2/64", "e0"),
+        ("a", Some("10.0.0.1/24"), "fd00::1/64", "near"),
+        ("a", Some("10.1.0.254/24"), "fd01::254/64", "far"),
+        ("f1", Some("10.1.0.1/24"), "fd01::1/64", "i"),
+        ("f2", Some("10.1.0.2/24"), "fd01::2/64", "i"),
+        ("f1", Some("10.2.0.1/24"), "fd02::1/64", "o"),
+        ("f2", Some("10.2.0.2/24"), "fd02::2/64", "o"),
+        ("b", Some("10.2.0.254/24"), "fd02::254/64", "far"),
+        ("b", Some("198.51.100.1/24"), "2001:db8::1/64", "near"),
+        ("out", Some("198.51.100.2/24"), "2001:db8::2/64", "e0"),
+    ] {
+        four.into_iter().for_each(|four| add(host, four, link));
+        add(host, six, link);
+    }
+    for (host, to, via) in [
+        ("in", "default", "10.0.0.1"),
+        ("in", "default", "fd00::1"),
+        ("out", "default", "198.51.100.1"),
+        ("out", "default", "2001:db8::1"),
+        ("a", "default", "10.1.0.1"),
+        ("a", "default", "fd01::1"),
+        ("b", "default", "10.2.0.1"),
+        ("b", "default", "fd02::1"),
+    ] {
+        net.ip(host, &format!("route add {to} via {via}"));
+    }
+    for host in ["a", "b", "f1", "f2"] {
+        net.exec(
+            host,
+            "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1",
+        );
+    }
+    let folder = lab::Folder::new();
+    let rules = folder.file("rules.nft", RULES.as_bytes());
+    for firewall in ["f1", "f2"] {
+        routes_of(&net, firewall);
+        net.exec(firewall, &format!("nft -f {rules}"));
+        net.exec(
+            firewall,
+            "sysctl -qw net.netfilter.nf_conntrack_tcp_loose=0",
+        );
+    }
+    net.within("out", || {
+        for address in ["198.51.100.2:80", "[2001:db8::2]:80"] {
+            serve_tcp(at(address), "outside");
+            serve_udp(at(address), "outside");
+        }
+    });
+    net.within("in", || {
+        for address in ["10.0.0.2:8080", "[fd00::2]:8080"] {
+            serve_tcp(at(address), "inside");
+        }
+    });
+    net
+}
+
+fn routes_of(net: &Net, firewall: &str) {
+    for (to, via) in [
+        ("10.0.0.0/24", "10.1.0.254"),
+        ("fd00::/64", "fd01::254"),
+        ("198.51.100.0/24", "10.2.0.254"),
+        ("2001:db8::/64", "fd02::254"),
+    ] {
+        net.ip(firewall, &format!("route replace {to} via {via}"));
+    }
+}
+
+/// The configuration of a balancer whose firewalls are there, and lead to these two addresses.
+fn config(net: u8, beyond: (&str, &str)) -> String {
+    let mut text = String::new();
+    for (family, all, hop, beyond) in [
+        ("four", "0.0.0.0/0", format!("10.{net}.0."), beyond.0),
+        ("six", "::/0", format!("fd0{net}::"), beyond.1),
+    ] {
+        let (open, shut) = if family == "six" {
+            ("[", "]")
+        } else {
+            ("", "")
+        };
+        text += &format!(
+            "
+frontend {family}
+    mode packet
+    bind {all} interface near
+    default_backend {family}
+backend {family}
+    mode packet
+    forward route
+    timeout check 500ms
+    server fw1 {open}{hop}1{shut} check addr {open}{beyond}{shut} inter 200ms fall 2 rise 1
+    server fw2 {open}{hop}2{shut} check addr {open}{beyond}{shut} inter 200ms fall 2 rise 1
+"
+        );
+    }
+    text
+}
+
+fn is(balancers: &[&Balancer], server: &str, status: &str) {
+    for backend in ["four", "six"] {
+        for balancer in balancers {
+            wait_until(&format!("{backend}/{server} is {status}"), || {
+                balancer.stat(backend, server, "status").starts_with(status)
+            });
+        }
+    }
+}
+
+/// Conversations in both directions, of both families.
+fn everything_goes_through(net: &Net, a: &Balancer, b: &Balancer) {
+    let said = || {
+        let show = |x: &Balancer| {
+            format!(
+                "{}\n{}\n{}",
+                x.output(),
+                x.control("show flows").unwrap_or_default(),
+                x.control("show packets").unwrap_or_default()
+            )
+        };
+        format!("a: {}\nb: {}", show(a), show(b))
+    };
+    for (host, to, bytes) in [
+        ("in", "198.51.100.2:80", MUCH),
+        ("in", "[2001:db8::2]:80", MUCH),
+        ("out", "10.0.0.2:8080", 100_000),
+        ("out", "[fd00::2]:8080", 100_000),
+    ] {
+        let heard = net.within(host, move || talk(at(to), bytes));
+        heard.unwrap_or_else(|e| panic!("{to}: {e}\n{}", said()));
+    }
+    for n in 2..20 {
+        let heard = net.within("in", move || {
+            let from = at(&format!("10.0.0.{n}:5353"));
+            ask(&udp(from, at("198.51.100.2:80")), b"question")
+        });
+        heard.unwrap_or_else(|e| panic!("10.0.0.{n}: {e}\n{}", said()));
+    }
+}
+
+#[test]
+fn a_session_crosses_one_firewall_in_both_directions() {
+    if !possible() {
+        return;
+    }
+    let net = chain();
+    let a = Balancer::start(&net, "a", &config(1, ("198.51.100.2", "2001:db8::2")));
+    let b = Balancer::start(&net, "b", &config(2, ("10.0.0.2", "fd00::2")));
+    let both = [&a, &b];
+    is(&both, "fw1", "UP");
+    is(&both, "fw2", "UP");
+    everything_goes_through(&net, &a, &b);
+    let flows = a.control("show flows proto=udp").expect("answers");
+    assert!(
+        flows.contains("srv=fw1") && flows.contains("srv=fw2"),
+        "{flows}"
+    );
+    // Connections through each of them, which stay open.
+    let open: Vec<(TcpStream, SocketAddr)> = (2..20)
+        .map(|n| {
+            net.within("in", move || {
+                let socket = bound(at(&format!("10.0.0.{n}:0")), at("198.51.100.2:80"));
+                let own = socket.local_addr().expect("known");
+                (socket, own)
+            })
+        })
+        .collect();
+    let flows = a.control("show flows proto=tcp").expect("answers");
+    let through = |own: &SocketAddr| {
+        let line = flows.lines().find(|l| l.contains(&format!("src={own} ")));
+        let line = line.unwrap_or_else(|| panic!("{own}: {flows}"));
+        if line.contains("srv=fw1") { 1 } else { 2 }
+    };
+    let (first, second): (Vec<_>, Vec<_>) =
+        open.into_iter().partition(|(_, own)| through(own) == 1);
+    assert!(!first.is_empty() && !second.is_empty());
+    net.ip("f1", "link set dev i down");
+    net.ip("f1", "link set dev o down");
+    is(&both, "fw1", "DOWN");
+    is(&both, "fw2", "UP");
+    everything_goes_through(&net, &a, &b);
+    for (mut stream, own) in second {
+        stream.write_all(b"more").expect("room");
+        stream.shutdown(Shutdown::Write).expect("room");
+        let mut back = Vec::new();
+        stream.read_to_end(&mut back).expect("an answer");
+        assert!(
+            String::from_utf8_lossy(&back).contains(" 4 "),
+            "{own} stays where it is"
+        );
+    }
+    net.ip("f1", "link set dev i up");
+    net.ip("f1", "link set dev o up");
+    net.ip("f1", "addr replace fd01::1/64 dev i nodad");
+    net.ip("f1", "addr replace fd02::1/64 dev o nodad");
+    routes_of(&net, "f1");
+    is(&both, "fw1", "UP");
+    everything_goes_through(&net, &a, &b);
+    for balancer in ["a", "b"] {
+        detach(&net, balancer);
+        let rules = net.exec(balancer, "ip rule show");
+        assert!(!rules.contains("fwmark"), "{rules}");
+    }
+}
+
+/// A connection from this address.
+fn bound(from: SocketAddr, to: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(from),
+        socket2::Type::STREAM,
+        None,
+    );
+    let socket = socket.expect("a socket");
+    socket.bind(&from.into()).expect("binds");
+    socket
+        .connect_timeout(&to.into(), Duration::from_secs(3))
+        .expect("connects");
+    let stream = TcpStream::from(socket);
+    stream
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .expect("a timeout");
+    stream
+}
