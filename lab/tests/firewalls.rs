@@ -2,10 +2,8 @@
 //! wrong way.
 
 #[path = "packet/balancer.rs"]
-#[allow(dead_code)] // this file uses a part
 mod balancer;
 #[path = "packet/ends.rs"]
-#[allow(dead_code)] // this file uses a part
 mod ends;
 #[path = "packet/net.rs"]
 mod net;

@@ -1,10 +1,8 @@
 //! `snat`: what servers open outward leaves with an address of a pool.
 
 #[path = "packet/balancer.rs"]
-#[allow(dead_code)] // this file uses a part
 mod balancer;
 #[path = "packet/ends.rs"]
-#[allow(dead_code)] // this file uses a part
 mod ends;
 #[path = "packet/net.rs"]
 mod net;

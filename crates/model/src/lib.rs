@@ -5,6 +5,7 @@
 //! was found when it was made). Names are the identity of things: a server is `backend/name`.
 
 mod address;
+mod balance;
 mod bind;
 mod check;
 mod compression;
@@ -29,6 +30,7 @@ mod vrrp;
 
 pub use crate::tls::{CheckTls, ServerTls};
 pub use address::{Address, Host, PortSpec, SocketKind};
+pub use balance::{Balance, HashBalance, HashFunction, HashKind, HashMethod, PreserveAffinity};
 pub use bind::{Bind, BindOptions};
 pub use check::{
     AgentCheck, Check, CheckAction, CheckConnect, CheckExpect, CheckKind, CheckPayload, CheckPort,
@@ -46,10 +48,9 @@ pub use packet::{Forward, NoFlow, PacketAttach, Packets, Pool, SessionTimeouts, 
 pub use peers::{Peer, Peers};
 pub use persistence::{CookieMode, PersistRule, PersistenceCookie};
 pub use proxy::{
-    Backend, Balance, ConnectionMode, Eject, ForwardFor, Frontend, HashBalance, HashFunction,
-    HashKind, HashMethod, HttpOptions, HttpReuse, InitAddr, LoadState, Mode, OriginalTo,
-    PreserveAffinity, Proxy, ProxyKind, Redispatch, RestrictNames, RetryOn, StatsPage, SwitchRule,
-    SwitchTarget,
+    Backend, ConnectionMode, Eject, ForwardFor, Frontend, HttpOptions, HttpReuse, InitAddr,
+    LoadState, Mode, OriginalTo, Proxy, ProxyKind, Redispatch, RestrictNames, RetryOn, StatsPage,
+    SwitchRule, SwitchTarget,
 };
 pub use resolvers::{Family, Hold, Nameserver, Resolution, Resolvers, names_service};
 pub use server::{
