@@ -48,7 +48,7 @@ fn what_is_not_there_is_refused_with_its_remedy() {
         ),
         (
             "peers p\n peer one 127.0.0.1:1\n default-bind ssl\n",
-            "not there yet",
+            "needs a certificate",
         ),
         (
             "peers p\n peer one 127.0.0.1:1\n table t size 1k\n",

@@ -131,6 +131,9 @@ inline_always u32 wire_bytes(struct xdp_md *ctx, u32 packet, u32 l3, u32 l4, u8 
 
 #else
 
+/* Functions that are verified by themselves are known to get a context by this name alone. */
+#define xdp_md __sk_buff
+
 struct xdp_md {
 	u32 len, pkt_type, mark, queue_mapping, protocol, vlan_present, vlan_tci, vlan_proto, priority;
 	u32 ingress_ifindex, ifindex, tc_index, cb[5], hash, tc_classid, data, data_end, napi_id;

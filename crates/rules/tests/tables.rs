@@ -181,8 +181,8 @@ fn no_name_is_there_twice_and_all_names_are_known() {
     let mut names: Vec<&str> = table::fetches().flat_map(|f| f.names).copied().collect();
     for name in &names {
         let list = include_str!("../src/known/fetches.txt");
-        // HAProxy has no mode for mail.
-        let ours = *name == "nbthread" || name.starts_with("smtp.");
+        // HAProxy has no modes for mail and files.
+        let ours = *name == "nbthread" || name.starts_with("smtp.") || name.starts_with("ftp.");
         assert!(known(list, name) || ours, "{name}");
     }
     let all = names.len();

@@ -150,8 +150,11 @@ impl<'a> Reader<'a> {
 /// Whether more bytes belong to the packet than there are.
 fn is_cut_off(bytes: &[u8]) -> bool {
     let mut reader = Reader(bytes);
-    let length = reader.number(1).and_then(|_| reader.varying());
-    match length {
+    let first = reader.number(1);
+    if first.is_some_and(|b| b != u64::from(CONNECT << 4) && b != u64::from(CONNACK << 4)) {
+        return false;
+    }
+    match reader.varying() {
         Some(length) => (reader.0.len() as u64) < length,
         None => bytes.len() < 5,
     }
