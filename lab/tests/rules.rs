@@ -256,6 +256,7 @@ fn responses_and_log_lines_show_what_they_should() {
             ("status", "201"),
             ("res.ver", "1.1"),
             ("res.hdr(x-l)", "two"),
+            ("hdr(x-l,1)", "one"),
             ("res.hdr(x-l,1)", "one"),
             ("res.fhdr(x-l)", "one, two"),
             ("shdr_cnt(set-cookie)", "3"),

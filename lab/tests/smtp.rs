@@ -676,3 +676,46 @@ fn a_client_that_leaves_within_a_message_leaves_none_behind() {
     assert!(one.messages().is_empty());
     assert_eq!(proxy.stat("one", "s", "cli_abrt"), "1");
 }
+
+#[test]
+fn a_recipient_that_leads_nowhere_harms_no_other_and_no_later_message() {
+    let (port, one) = (port(), Mailer::start("one"));
+    let config = format!(
+        "defaults\n  mode smtp\n  timeout client 5s\n  timeout server 5s\n  timeout connect 2s\n\
+         frontend mail\n  bind 127.0.0.1:{port}\n  use_backend one if {{ smtp.rcpt_domain one.example }}\n\
+         backend one\n  server s 127.0.0.1:{}\n",
+        one.port
+    );
+    let _proxy = Proxy::start(&Program::mulgil(), &config);
+    let mut client = Talker::connect(port);
+    client.hear();
+    client.ask("EHLO c.example");
+    for message in 1..=2 {
+        assert!(client.ask("MAIL FROM:<a@b.example>").starts_with("250 "));
+        assert!(
+            client
+                .ask("RCPT TO:<x@nowhere.example>")
+                .starts_with("451 ")
+        );
+        assert_eq!(client.ask("RCPT TO:<x@one.example>"), "250 2.1.5 one");
+        assert!(
+            client
+                .ask("RCPT TO:<y@nowhere.example>")
+                .starts_with("451 ")
+        );
+        assert_eq!(client.ask("DATA"), "354 go on");
+        assert_eq!(client.ask("Subject: x\r\n\r\n."), "250 2.0.0 one has it");
+        assert_eq!(one.messages().len(), message);
+    }
+    // One that has nobody to go to leaves nothing open behind it.
+    assert!(client.ask("MAIL FROM:<a@b.example>").starts_with("250 "));
+    assert!(
+        client
+            .ask("RCPT TO:<x@nowhere.example>")
+            .starts_with("451 ")
+    );
+    assert!(client.ask("DATA").starts_with('5'));
+    assert!(client.ask("RSET").starts_with("250 "));
+    assert!(client.ask("MAIL FROM:<a@b.example>").starts_with("250 "));
+    assert_eq!(client.ask("RCPT TO:<x@one.example>"), "250 2.1.5 one");
+}

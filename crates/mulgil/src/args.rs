@@ -120,7 +120,7 @@ pub fn parse(args: &[String]) -> Result<Args, String> {
             other => {
                 let flags = [
                     "-f", "-c", "-V", "-q", "-db", "-d", "-D", "-W", "-Ws", "-dW", "-v", "-vv",
-                    "-n", "-p", "-C", "-cc", "-sf", "-st", "-S", "-x",
+                    "-n", "-p", "-C", "-cc", "-sf", "-st", "-S", "-x", "-L", "-dK",
                 ];
                 return Err(match rules::nearest(other, flags) {
                     Some(near) => format!("unknown argument '{other}': did you mean '{near}'?"),
@@ -135,7 +135,7 @@ pub fn parse(args: &[String]) -> Result<Args, String> {
 /// How the program is used.
 pub const USAGE: &str = "\
 usage: mulgil -f FILE|DIR [-f …] [-c] [-V] [-q] [-d|-db|-D] [-W|-Ws] [-dW] [-n MAXCONN] [-p PIDFILE]
-              [-C DIR] [-x SOCKET] [-sf PID… | -st PID…] [-S ADDRESS]
+              [-C DIR] [-L NAME] [-x SOCKET] [-sf PID… | -st PID…] [-S ADDRESS] [-dK[CLASS,…]]
        mulgil -c -f FILE      check a configuration
        mulgil -cc CONDITION   evaluate a condition
        mulgil -v | -vv        show the version

@@ -62,7 +62,11 @@ pub async fn response(
                     relay.heard(worker.now());
                     Poll::Ready(Ok(true))
                 }
-                Poll::Ready(_) => Poll::Ready(Ok(false)),
+                Poll::Ready(Ok(_)) => Poll::Ready(Ok(false)),
+                Poll::Ready(Err(_)) => {
+                    relay.server_failed();
+                    Poll::Ready(Ok(false))
+                }
                 Poll::Pending => alarm.poll_expired(cx).map(|()| Ok(false)),
             }
         })

@@ -81,7 +81,8 @@ impl Io {
             ready!(registration.poll_ready(cx, Ready::FOR_READING));
             match outcome(call::recv(self.raw(), buf, 0)) {
                 Ok(n) => {
-                    if n > 0 && n < buf.len() && !self.urgent.get() {
+                    let urgent = self.urgent.get() || registration.ready().is_urgent();
+                    if n > 0 && n < buf.len() && !urgent {
                         registration.read_all();
                     }
                     return Poll::Ready(Ok(n));
@@ -115,6 +116,11 @@ impl Io {
                 Err(e) => return Poll::Ready(Err(e)),
             }
         }
+    }
+
+    /// Writes as much as the socket takes now; nobody is woken when it takes more.
+    pub fn write_now(&self, bytes: &[u8]) -> usize {
+        outcome(call::send(self.raw(), bytes, libc::MSG_NOSIGNAL)).unwrap_or(0)
     }
 
     /// Writes as much of the slices as the socket takes now.

@@ -127,6 +127,8 @@ impl Passage {
         (self.queued, self.connected) = (None, None);
         (self.retries, self.redispatched) = (0, false);
         self.logged_early = false;
+        self.log_level = LogLevelChange::Unchanged;
+        (self.info.priority_class, self.info.priority_offset) = Default::default();
     }
 
     /// A place on a server and a connection to it.

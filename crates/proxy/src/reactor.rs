@@ -23,6 +23,7 @@ impl Ready {
     const WRITE: Ready = Ready(2);
     const READ_CLOSED: Ready = Ready(4);
     const FAILED: Ready = Ready(8);
+    const URGENT: Ready = Ready(16);
     /// A read gives bytes, the end or an error.
     pub const FOR_READING: Ready = Ready(1 | 4 | 8);
     /// The peer has ended its direction, or the connection is dead.
@@ -38,6 +39,12 @@ impl Ready {
     /// The peer has ended its direction.
     pub fn is_read_closed(self) -> bool {
         self.has(Ready::READ_CLOSED)
+    }
+
+    /// The peer has marked bytes as urgent: a read ends there, so that a short one does not mean
+    /// that there is no more.
+    pub fn is_urgent(self) -> bool {
+        self.has(Ready::URGENT)
     }
 
     /// The connection is dead.
@@ -61,7 +68,8 @@ impl Ready {
             when(libc::EPOLLIN, Ready::READ)
                 | when(libc::EPOLLOUT, Ready::WRITE)
                 | when(libc::EPOLLRDHUP | libc::EPOLLHUP, Ready::READ_CLOSED)
-                | when(libc::EPOLLHUP | libc::EPOLLERR, Ready::FAILED),
+                | when(libc::EPOLLHUP | libc::EPOLLERR, Ready::FAILED)
+                | when(libc::EPOLLPRI, Ready::URGENT),
         )
     }
 }
@@ -176,7 +184,8 @@ impl Registration {
                 (slots.all.len() - 1) as u32
             });
             let generation = slots.all.get(index as usize).map_or(0, |s| s.generation);
-            let interest = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
+            let interest =
+                libc::EPOLLIN | libc::EPOLLPRI | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
             let mut event = libc::epoll_event {
                 events: interest as u32,
                 u64: u64::from(generation) << 32 | u64::from(index),

@@ -145,6 +145,11 @@ impl Relay {
         self.down.feed(worker, cx, client, &[], said).map(|_| ())
     }
 
+    /// The server's connection is dead.
+    pub fn server_failed(&mut self) {
+        self.failed.get_or_insert(Cause::ServerAbort);
+    }
+
     /// The server has said all, and hears no more.
     pub fn end_server(&mut self) {
         self.up_open = false;

@@ -355,6 +355,8 @@ impl Stream<'_> {
 
     fn before_retry(&mut self) {
         observe::failed(self);
+        // Rules that choose another server must not take it for the answer.
+        self.response = None;
         if let Some(backend) = self.backend.clone() {
             self.again(&backend);
         }

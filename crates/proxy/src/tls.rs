@@ -8,7 +8,7 @@ use ::tls::{Acceptor, Agreed, Connection, Connector, Hello, Peek, PeerName, Rece
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 /// A TLS connection, from its first byte on.
 pub struct TlsStream {
@@ -208,8 +208,7 @@ impl TlsStream {
             }
             Err(_) => {
                 // The peer is told why, as far as the socket takes it at once.
-                let mut cx = Context::from_waker(Waker::noop());
-                let _ = self.poll_flush(&mut cx);
+                self.write_now();
                 Err(HandshakeError::Refused)
             }
         }
@@ -347,6 +346,12 @@ impl TlsStream {
         Poll::Ready(Ok(()))
     }
 
+    /// Writes what the socket takes at once, without a wait for the rest.
+    fn write_now(&mut self) {
+        let n = self.io.write_now(&self.out);
+        self.out.drain(..n);
+    }
+
     /// Ends our direction: the notice, then the end of the stream.
     pub fn shutdown_write(&mut self) {
         self.say_goodbye();
@@ -360,9 +365,8 @@ impl TlsStream {
             && !self.told
         {
             self.told = true;
-            let mut cx = Context::from_waker(Waker::noop());
             if connection.close(&mut self.incoming, &mut self.out).is_ok() {
-                let _ = self.poll_flush(&mut cx);
+                self.write_now();
             }
         }
     }

@@ -105,8 +105,13 @@ pub fn command(line: &[u8]) -> Result<Command<'_>, Malformed> {
     let end = text.iter().position(|b| *b == b' ').unwrap_or(text.len());
     let (name, argument) = text.split_at(end);
     let known = VERBS.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
+    // Servers may pass over blanks and bytes of Telnet, and read another name than stands here.
+    let plain = !name.is_empty() && name.iter().all(u8::is_ascii_alphanumeric);
     Ok(Command {
-        verb: known.map_or(Verb::Other, |(_, verb)| *verb),
+        verb: match plain {
+            true => known.map_or(Verb::Other, |(_, verb)| *verb),
+            false => Verb::Unfit,
+        },
         text,
         argument: argument.trim_ascii(),
     })

@@ -4,7 +4,7 @@
 use crate::draft::CheckChoice;
 use crate::draft::{Draft, Place};
 use crate::lexer::{self, Variables};
-use model::{Address, Balance, CheckAction, PortSpec, Resolvers, Server};
+use model::{Address, Balance, CheckAction, Host, PortSpec, Resolvers, Server};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -173,6 +173,11 @@ pub(super) fn findings(
 
 pub(super) fn lacks_check_port(server: &Server) -> bool {
     let without = |address: &Address| match address {
+        // The answer about a service names its port.
+        Address::Inet {
+            host: Host::Name(name),
+            ..
+        } if model::names_service(name) => false,
         Address::Inet { port, .. } => !matches!(port, PortSpec::Fixed(_) | PortSpec::Range(..)),
         _ => false,
     };

@@ -95,11 +95,15 @@ pub struct Control {
     held: Option<Vec<u8>>,
     /// The end of a transfer, which the client hears of when its bytes have left.
     pub(super) completion: Option<Vec<u8>>,
+    /// The lines of it that came before the last.
+    pub(super) closing: Vec<u8>,
     /// What is to be done once everything is said.
     pub(super) next: Option<Next>,
     /// The server has said goodbye.
     pub(super) parting: bool,
     client_open: bool,
+    /// The server knows that the client says no more.
+    told_end: bool,
     /// Ends the session because of its server, once that is watched for.
     cut: Option<Option<Watch>>,
     /// When something last happened.
@@ -128,9 +132,11 @@ impl Control {
             user: Vec::new(),
             held: None,
             completion: None,
+            closing: Vec::new(),
             next: None,
             parting: false,
             client_open: true,
+            told_end: false,
             cut: None,
             heard: worker.now(),
         }
@@ -155,6 +161,7 @@ impl Control {
         self.to_server.clear();
         self.from_server.clear();
         self.expected.clear();
+        self.closing.clear();
         self.replies = Replies::default();
         self.cut = None;
     }
@@ -266,6 +273,10 @@ impl Control {
                 Ok(sent) => progress |= sent,
                 Err(_) => return Err(self.server_gone()),
             }
+            if !self.client_open && !self.told_end && self.to_server.is_empty() {
+                self.told_end = true;
+                server.io.shutdown_write();
+            }
         }
         if self.to_client.is_empty()
             && let Some(next) = self.next.take()
@@ -348,10 +359,9 @@ impl Control {
                 Poll::Ready(false) => {
                     self.client_open = false;
                     progress = true;
-                    match scene.server.as_deref_mut() {
-                        // It answers what is asked already, and closes then.
-                        Some(server) => server.io.shutdown_write(),
-                        None => return Err(ended(Cause::ClientAbort, Phase::Request)),
+                    // The server answers what is asked already, and closes then.
+                    if scene.server.is_none() {
+                        return Err(ended(Cause::ClientAbort, Phase::Request));
                     }
                 }
             }

@@ -26,8 +26,11 @@ impl Control {
         match self.expected.get_mut(at) {
             Some(Expected::Transfer(begun)) => {
                 *begun |= read.is_preliminary();
-                if *begun && over {
-                    self.completion = Some(line.to_vec());
+                if *begun && !read.is_preliminary() {
+                    self.closing.extend_from_slice(line);
+                    if over {
+                        self.completion = Some(std::mem::take(&mut self.closing));
+                    }
                     return Ok(());
                 }
                 self.say(line);

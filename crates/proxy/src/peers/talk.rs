@@ -260,7 +260,7 @@ impl Talk {
         Ok(())
     }
 
-    fn define(&mut self, definition: Definition) -> Result<(), Broken> {
+    fn define(&mut self, mut definition: Definition) -> Result<(), Broken> {
         let number = definition.table;
         let known = self.theirs.get(&number);
         let (last, owed) = known.map_or((0, false), |t| (t.last, t.owed));
@@ -277,6 +277,8 @@ impl Talk {
         if let Some(at) = ours {
             self.show(at, |t| t.remote = number);
         }
+        // The name has done its work, and may be long.
+        definition.name = Vec::new();
         let theirs = Theirs {
             definition,
             ours,

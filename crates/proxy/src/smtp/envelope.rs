@@ -140,7 +140,12 @@ impl Conversation<'_> {
         let backend = match passage::switch(self.worker, self.client, &self.passage.info) {
             Ok(backend) => backend,
             Err(ended) => {
-                self.fail(NO_SERVER, ended);
+                // This recipient leads nowhere; others of the message may lead to a server.
+                if !matches!(self.stage, Stage::Open) {
+                    self.trouble = ended;
+                }
+                self.status = Some(451);
+                self.say(NO_SERVER);
                 return Ok(());
             }
         };
@@ -161,6 +166,7 @@ impl Conversation<'_> {
         if let Some(reply) = self.ask(&command).await? {
             if reply.is_good() {
                 self.facts().rcpts += 1;
+                self.trouble = Termination::default();
             }
             self.pass_on(&reply);
         }

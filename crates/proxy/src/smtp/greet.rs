@@ -116,6 +116,7 @@ impl Conversation<'_> {
             let agreed = tls.agreed();
             client.info.tls = agreed.map(|a| Arc::new(crate::tls::info(greeting, a)));
         }
+        client.seat.begin_tls();
         account::handshake_done(self.worker);
         *self.facts() = SmtpInfo::default();
         Ok(())

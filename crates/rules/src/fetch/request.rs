@@ -118,7 +118,10 @@ pub static TABLE: &[FetchDef] = &[
     fetch! { ["req.fhdr_cnt"], HEADER, Int, Request, "number of a header's lines",
         "req.fhdr_cnt(x-list)" => "2", |a, cx| count_lines(a, cx.request()?)
     },
-    fetch! { ["req.hdr", "hdr"], HEADER, Str, Request, "a header's last (or n-th) comma-separated value",
+    fetch! { ["hdr"], HEADER, Str, Request, "a header's last (or n-th) value: of the response where there is one, else of the request",
+        "hdr(x-a,1)" => "2", |a, cx| header(a, message(cx)?), |a, cx, n| nth_item(a, message(cx)?, n)
+    },
+    fetch! { ["req.hdr"], HEADER, Str, Request, "a header's last (or n-th) comma-separated value",
         "req.hdr(x-list,-2)" => "two", |a, cx| header(a, cx.request()?), |a, cx, n| nth_item(a, cx.request()?, n)
     },
     fetch! { ["req.hdr_cnt", "hdr_cnt"], HEADER, Int, Request, "number of a header's values",
@@ -175,6 +178,11 @@ pub static TABLE: &[FetchDef] = &[
         |a, cx, n| param(a, 2, query(a, cx.request()?)?, n).as_ref().map(number)
     },
 ];
+
+/// The message that rules are about now.
+fn message<'c>(cx: &'c Ctx<'_>) -> Option<&'c Head> {
+    cx.response().or(cx.request())
+}
 
 fn there(bytes: &[u8]) -> Option<Sample<'_>> {
     (!bytes.is_empty()).then(|| Sample::str(bytes))

@@ -165,3 +165,17 @@ proptest! {
         let _ = (command(&bytes), Replies::default().line(&bytes));
     }
 }
+
+#[test]
+fn a_name_that_servers_may_read_otherwise_is_none() {
+    for line in [
+        &b" PORT 10,0,0,9,4,1\r\n"[..],
+        b"PORT\t10,0,0,9,4,1\r\n",
+        b"PO\xff\xf1RT 10,0,0,9,4,1\r\n",
+        b"\r\n",
+    ] {
+        let read = command(line).map(|c| c.verb);
+        assert_eq!(read, Ok(Verb::Unfit), "{line:?}");
+    }
+    assert_eq!(command(b"MLSD\r\n").map(|c| c.verb), Ok(Verb::Other));
+}
