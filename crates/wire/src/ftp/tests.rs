@@ -12,7 +12,7 @@ fn commands_are_known_in_any_case_and_behind_telnet() {
     let abort = read(b"\xff\xf4\xff\xf2ABOR\r\n");
     assert_eq!((abort.verb, abort.text), (Verb::Abor, &b"ABOR"[..]));
     assert_eq!(read(b"\xff\xf4\xffABOR\r\n").verb, Verb::Abor);
-    assert_eq!(read(b"\r\n").verb, Verb::Other);
+    assert_eq!(read(b"\r\n").verb, Verb::Unfit);
     assert_eq!(read(b"USERS x\r\n").verb, Verb::Other);
 }
 
@@ -177,5 +177,5 @@ fn a_name_that_servers_may_read_otherwise_is_none() {
         let read = command(line).map(|c| c.verb);
         assert_eq!(read, Ok(Verb::Unfit), "{line:?}");
     }
-    assert_eq!(command(b"MLSD\r\n").map(|c| c.verb), Ok(Verb::Other));
+    assert_eq!(command(b"SITE HELP\r\n").map(|c| c.verb), Ok(Verb::Other));
 }
