@@ -495,7 +495,11 @@ fn commands_may_be_sent_ahead_and_during_a_transfer() {
     let mut data = client.data();
     assert!(client.ask("RETR big").starts_with("150"));
     data.read_exact(&mut [0; 1000]).expect("it begins");
-    client.send("\u{ff}\u{f4}\u{ff}\u{f2}ABOR\r\n");
+    client
+        .control
+        .get_mut()
+        .write_all(b"\xff\xf4\xff\xf2ABOR\r\n")
+        .expect("sent");
     drop(data);
     let broken = client.reply();
     assert!(
