@@ -1,6 +1,7 @@
 //! What comes before a session: the PROXY header, the TLS handshake, the session's rules.
 
 use crate::session::Client;
+use crate::termination::Cause;
 use crate::tls::{HandshakeError, TlsStream};
 use crate::transport::Transport;
 use crate::worker::Worker;
@@ -29,7 +30,12 @@ pub async fn run(worker: &Worker, client: &mut Client) -> bool {
         outcome = proxy_header(client).await;
     }
     if outcome.is_ok() && matches!(client.io, Transport::Tls(_)) {
-        outcome = handshake(worker, client).await;
+        let made = handshake(worker, client).await;
+        client.handshake = client.accepted.elapsed();
+        outcome = made.map_err(|error| Failure {
+            message: error.message(),
+            empty: error == HandshakeError::Empty,
+        });
     }
     if let Err(failure) = outcome {
         client.info.fault = rules::faults::number(failure.message);
@@ -40,19 +46,27 @@ pub async fn run(worker: &Worker, client: &mut Client) -> bool {
 }
 
 /// Makes the TLS handshake that a client has asked for in the middle of its session, within `timeout
-/// client`; whether that came to something.
-pub async fn secure(worker: &Worker, client: &mut Client, acceptor: Arc<Acceptor>) -> bool {
+/// client`. An error is why that came to nothing.
+pub async fn secure(
+    worker: &Worker,
+    client: &mut Client,
+    acceptor: Arc<Acceptor>,
+) -> Result<(), Cause> {
     let accept = |io| Ok::<_, HandshakeError>(TlsStream::accept(io, acceptor));
     if !matches!(client.io.begin_tls(accept), Ok(Ok(()))) {
-        return false;
+        return Err(Cause::Resource);
     }
     client.seat.begin_tls();
     let patience = client.frontend.proxy().timeouts.client;
     let began = Instant::now();
     client.timer.arm(patience.map(|t| began + t));
-    let made = handshake(worker, client).await.is_ok();
+    let made = handshake(worker, client).await;
     client.handshake = began.elapsed();
-    made
+    made.map_err(|error| match error {
+        HandshakeError::TimedOut => Cause::ClientTimeout,
+        HandshakeError::Refused => Cause::Proxy,
+        _ => Cause::ClientAbort,
+    })
 }
 
 /// The longest header that is waited for, bytes.
@@ -136,9 +150,9 @@ fn failure(message: &'static str) -> Failure {
 }
 
 /// Makes the TLS handshake.
-async fn handshake(worker: &Worker, client: &mut Client) -> Result<(), Failure> {
+async fn handshake(worker: &Worker, client: &mut Client) -> Result<(), HandshakeError> {
     let mut greeting = None;
-    let outcome = poll_fn(|cx| {
+    poll_fn(|cx| {
         let Transport::Tls(tls) = &mut client.io else {
             return Poll::Ready(Ok(()));
         };
@@ -150,12 +164,7 @@ async fn handshake(worker: &Worker, client: &mut Client) -> Result<(), Failure> 
             ready => ready,
         }
     })
-    .await;
-    client.handshake = client.accepted.elapsed();
-    outcome.map_err(|error| Failure {
-        message: error.message(),
-        empty: error == HandshakeError::Empty,
-    })?;
+    .await?;
     if let Transport::Tls(tls) = &client.io {
         let agreed = tls.agreed();
         client.info.tls = agreed.map(|agreed| Arc::new(crate::tls::info(greeting, agreed)));

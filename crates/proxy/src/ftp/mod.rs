@@ -65,8 +65,8 @@ async fn serve(
         match next {
             Next::Ended(ended) => return ended,
             Next::Secure(acceptor) => {
-                if !prelude::secure(worker, client, acceptor).await {
-                    return Termination::new(Cause::ClientAbort, Phase::Request);
+                if let Err(cause) = prelude::secure(worker, client, acceptor).await {
+                    return Termination::new(cause, Phase::Request);
                 }
             }
             Next::Login => {

@@ -1,14 +1,10 @@
 //! What is not about a message: the greeting, `EHLO`, `STARTTLS`.
 
 use super::{Conversation, Over};
-use crate::account;
-use crate::termination::{Cause, Phase, Termination};
-use crate::tls::{HandshakeError, TlsStream};
-use crate::transport::Transport;
+use crate::prelude;
+use crate::termination::{Phase, Termination};
 use rules::SmtpInfo;
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
 use wire::smtp::Extension;
 
 impl Conversation<'_> {
@@ -80,44 +76,8 @@ impl Conversation<'_> {
         self.client.carry.clear();
         self.say("220 2.0.0 ready for TLS");
         self.flush().await?;
-        let begun = self
-            .client
-            .io
-            .begin_tls(|io| Ok::<_, HandshakeError>(TlsStream::accept(io, acceptor)));
-        if !matches!(begun, Ok(Ok(()))) {
-            return Err(Over(Termination::new(Cause::Resource, Phase::Request)));
-        }
-        let until = self.patience().map(|t| self.worker.now() + t);
-        let client = &mut *self.client;
-        client.timer.arm(until);
-        let mut greeting = None;
-        let made = poll_fn(|cx| {
-            let Transport::Tls(tls) = &mut client.io else {
-                return Poll::Ready(Err(HandshakeError::Failed));
-            };
-            match tls.poll_handshake(cx, &mut greeting) {
-                Poll::Pending => {
-                    let expired = client.timer.poll_expired(cx);
-                    expired.map(|()| Err(HandshakeError::TimedOut))
-                }
-                ready => ready,
-            }
-        })
-        .await;
-        if let Err(error) = made {
-            let cause = match error {
-                HandshakeError::TimedOut => Cause::ClientTimeout,
-                HandshakeError::Refused => Cause::Proxy,
-                _ => Cause::ClientAbort,
-            };
-            return Err(Over(Termination::new(cause, Phase::Request)));
-        }
-        if let Transport::Tls(tls) = &client.io {
-            let agreed = tls.agreed();
-            client.info.tls = agreed.map(|a| Arc::new(crate::tls::info(greeting, a)));
-        }
-        client.seat.begin_tls();
-        account::handshake_done(self.worker);
+        let made = prelude::secure(self.worker, self.client, acceptor).await;
+        made.map_err(|cause| Over(Termination::new(cause, Phase::Request)))?;
         *self.facts() = SmtpInfo::default();
         Ok(())
     }
