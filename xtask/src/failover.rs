@@ -5,6 +5,7 @@
 //! echo server. A death is `kill -9` of the VRRP program and the end of that router's echo server
 //! at once. The gap is from the last answer before to the first one after. Programs take turns.
 
+use crate::namespaces::{self, ip};
 use std::fs::File;
 use std::io;
 use std::net::UdpSocket;
@@ -123,18 +124,6 @@ impl Peer {
     }
 }
 
-fn ip(words: &str) -> Result<String, String> {
-    let done = Command::new("ip").args(words.split(' ')).output();
-    let done = done.map_err(|e| format!("ip does not run: {e}"))?;
-    if done.status.success() {
-        return Ok(String::from_utf8_lossy(&done.stdout).into_owned());
-    }
-    Err(format!(
-        "ip {words}: {}",
-        String::from_utf8_lossy(&done.stderr)
-    ))
-}
-
 /// Makes a socket within a namespace.
 fn within(namespace: &str, address: &str) -> Result<UdpSocket, String> {
     let path = format!("/run/netns/{namespace}");
@@ -204,23 +193,7 @@ impl Pair {
             second: None,
         };
         let client = pair.client();
-        ip(&format!("netns add {client}"))?;
-        ip(&format!(
-            "-n {client} link add br0 type bridge mcast_snooping 0"
-        ))?;
-        ip(&format!("-n {client} link set br0 up"))?;
-        ip(&format!("-n {client} addr add 203.0.113.100/24 dev br0"))?;
-        for r in [1, 2] {
-            let router = pair.router(r);
-            ip(&format!("netns add {router}"))?;
-            ip(&format!(
-                "-n {client} link add p{r} type veth peer name eth0 netns {router}"
-            ))?;
-            ip(&format!("-n {client} link set p{r} master br0 up"))?;
-            ip(&format!("-n {router} link set lo up"))?;
-            ip(&format!("-n {router} link set eth0 up"))?;
-            ip(&format!("-n {router} addr add 203.0.113.{r}/24 dev eth0"))?;
-        }
+        namespaces::link(&client, [&pair.router(1), &pair.router(2)])?;
         pair.second = Some(pair.spawn(2, 100)?);
         Ok(pair)
     }

@@ -8,6 +8,7 @@ mod choosing;
 mod connections;
 mod coverage;
 mod failover;
+mod namespaces;
 mod profile;
 mod schedulers;
 mod simulation;

@@ -6,6 +6,7 @@
 //! and nothing else. The processor time is that of the threads that synchronise, by the
 //! kernel's own account in nanoseconds, and the sessions are those that the sender counted.
 
+use crate::namespaces::{self, ip};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -66,18 +67,6 @@ fn measure(seconds: u32) -> Result<(), String> {
         );
     }
     Ok(())
-}
-
-fn ip(words: &str) -> Result<(), String> {
-    let done = Command::new("ip").args(words.split(' ')).output();
-    let done = done.map_err(|e| format!("ip does not run: {e}"))?;
-    if done.status.success() {
-        return Ok(());
-    }
-    Err(format!(
-        "ip {words}: {}",
-        String::from_utf8_lossy(&done.stderr)
-    ))
 }
 
 /// Sends so many seconds' first datagrams from a namespace; how many.
@@ -170,22 +159,8 @@ impl Pair {
             children: Vec::new(),
         };
         let client = pair.client();
-        ip(&format!("netns add {client}"))?;
-        ip(&format!(
-            "-n {client} link add br0 type bridge mcast_snooping 0"
-        ))?;
-        ip(&format!("-n {client} link set br0 up"))?;
-        ip(&format!("-n {client} addr add 203.0.113.100/24 dev br0"))?;
+        namespaces::link(&client, [&pair.router(1), &pair.router(2)])?;
         for n in [1, 2] {
-            let router = pair.router(n);
-            ip(&format!("netns add {router}"))?;
-            ip(&format!(
-                "-n {client} link add p{n} type veth peer name eth0 netns {router}"
-            ))?;
-            ip(&format!("-n {client} link set p{n} master br0 up"))?;
-            ip(&format!("-n {router} link set lo up"))?;
-            ip(&format!("-n {router} link set eth0 up"))?;
-            ip(&format!("-n {router} addr add 203.0.113.{n}/24 dev eth0"))?;
             pair.spawn(n, seconds)?;
         }
         Ok(pair)
