@@ -289,6 +289,16 @@ pub static BIND_WORDS: &[BindWord] = &[
         "accepted: any worker may accept",
         |_, l, at| text(l, at, "a number").map(|_| ())
     ),
+    word!(
+        "tcp-ss",
+        "0|1|2",
+        "1",
+        "the packet that begins a connection is saved for fc_saved_syn: 1 from IP on, 2 from the frame on",
+        |o, l, at| {
+            o.save_syn = num(l, at, 0, 2)? as u8;
+            Ok(())
+        }
+    ),
     word!("tcp-ut", "TIME", "30s", "TCP user timeout", |o, l, at| {
         o.tcp_user_timeout = l.map(at, units::timeout(l.arg(at)))?;
         Ok(())

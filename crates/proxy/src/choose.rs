@@ -383,9 +383,9 @@ async fn queue(
     let mut ticket = backend.enqueue(wanted.as_ref(), priority);
     let position = ticket.position() as u32;
     if wanted.is_some() {
-        stream.queue_positions.0 = position;
+        stream.info.queued[0] = position;
     } else {
-        stream.queue_positions.1 = position;
+        stream.info.queued[1] = position;
     }
     let abort_on_close = backend.side().abortonclose;
     let client = &mut *stream.client;

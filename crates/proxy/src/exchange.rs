@@ -5,6 +5,7 @@
 
 use crate::account;
 use crate::flow::{Broken, Progress};
+use crate::hold::{Held, Hold};
 use crate::malformed;
 use crate::observe;
 use crate::pool::ServerConn;
@@ -51,12 +52,16 @@ struct Attempt {
     /// The client's end of stream has been passed on, in a tunnel.
     server_told: bool,
     tunnel: bool,
+    /// The response's end is the end of the connection.
+    ends_by_close: bool,
     /// Both peers keep their connection.
     server_keeps: bool,
     client_active: Instant,
     server_active: Instant,
     /// Whose silence the armed deadline is about.
     waiting_for: Waiting,
+    /// The response waits for rules about its body.
+    held: Option<Box<Hold>>,
     /// Tells when the server's sessions are ended.
     cut: Option<state::cut::Watch>,
 }
@@ -65,6 +70,8 @@ struct Attempt {
 enum Waiting {
     Client,
     Server,
+    /// A rule waits for the response's body.
+    Rule,
 }
 
 impl Stream<'_> {
@@ -83,10 +90,12 @@ impl Stream<'_> {
             client_told: false,
             server_told: false,
             tunnel: false,
+            ends_by_close: false,
             server_keeps: false,
             client_active: now,
             server_active: now,
             waiting_for: Waiting::Server,
+            held: None,
             cut: None,
         };
         let mut started = false;
@@ -189,7 +198,14 @@ impl Stream<'_> {
                     Poll::Pending => break,
                 },
                 Receiving::Done => {
-                    if a.tunnel && !a.server_told && !a.upload_over {
+                    // A server that answers early may still want the request's body, and its
+                    // client may go on with the next request behind it.
+                    let told = if a.tunnel {
+                        a.server_told
+                    } else {
+                        a.ends_by_close
+                    };
+                    if !told && !a.upload_over {
                         break;
                     }
                     return Poll::Ready(self.completed(a));
@@ -230,6 +246,10 @@ impl Stream<'_> {
             }
             Poll::Ready(Err(Broken::ReceiverFailed)) => {
                 a.upload_over = true;
+                if a.receiving == Receiving::Done && !a.tunnel {
+                    self.ended = Termination::new(Cause::ServerAbort, Phase::Data);
+                    account::response_broken(self, Broken::SenderFailed);
+                }
                 None
             }
             Poll::Ready(Err(Broken::Malformed)) => {
@@ -252,6 +272,9 @@ impl Stream<'_> {
         a: &mut Attempt,
         server: &mut ServerConn,
     ) -> Poll<Option<Exchanged>> {
+        if a.held.is_some() {
+            return self.poll_held_response(cx, a, server);
+        }
         loop {
             let worker = self.worker;
             let mut scratch = worker.scratch.borrow_mut();
@@ -268,6 +291,10 @@ impl Stream<'_> {
             if a.partial.is_empty() {
                 let bytes = &scratch[..n];
                 match self.take_heads(cx, a, bytes) {
+                    Ok(_) if a.held.is_some() => {
+                        drop(scratch);
+                        return self.poll_held_response(cx, a, server);
+                    }
                     Ok(None) => {}
                     Ok(Some(used)) if a.receiving == Receiving::Head => {
                         a.partial = worker.buffer();
@@ -280,6 +307,11 @@ impl Stream<'_> {
                 a.partial.extend_from_slice(&scratch[..n]);
                 let bytes = std::mem::take(&mut a.partial);
                 match self.take_heads(cx, a, &bytes) {
+                    Ok(_) if a.held.is_some() => {
+                        worker.recycle(bytes);
+                        drop(scratch);
+                        return self.poll_held_response(cx, a, server);
+                    }
                     Ok(Some(used)) if a.receiving == Receiving::Head => {
                         a.partial = bytes;
                         a.partial.drain(..used);
@@ -351,31 +383,66 @@ impl Stream<'_> {
             }
             a.server_keeps = framed.keep_alive;
             a.tunnel = matches!(framed.body, framing::Body::Tunnel);
+            a.ends_by_close = matches!(framed.body, framing::Body::UntilClose);
             self.down.progress = Progress::start(framed.body);
-            response::judge(self, &framed).map_err(Exchanged::Failed)?;
-            let mut build = worker.build.borrow_mut();
-            build.clear();
-            if let Some(head) = &self.response {
-                head.write_to(&mut build);
+            if let Some(wait) = response::judge(self, &framed).map_err(Exchanged::Failed)? {
+                a.held = Some(Hold::new(wait, framed, rest, worker.now()));
+                return Ok(Some(bytes.len()));
             }
-            a.receiving = Receiving::Body;
-            if a.tunnel {
-                self.up.progress = Progress::UntilClose;
-                a.upload_over = false;
+            self.pass_response(cx, a, rest)?;
+            return Ok(Some(bytes.len()));
+        }
+    }
+
+    /// Sends the response's head on, with what has come behind it.
+    fn pass_response(
+        &mut self,
+        cx: &mut Context<'_>,
+        a: &mut Attempt,
+        rest: &[u8],
+    ) -> Result<(), Exchanged> {
+        let worker = self.worker;
+        let mut build = worker.build.borrow_mut();
+        build.clear();
+        if let Some(head) = &self.response {
+            head.write_to(&mut build);
+        }
+        a.receiving = Receiving::Body;
+        if a.tunnel {
+            self.up.progress = Progress::UntilClose;
+            a.upload_over = false;
+        }
+        account::response_started(self, build.len());
+        let fed = self
+            .down
+            .feed(worker, cx, &mut self.client.io, &build, rest);
+        match fed {
+            Ok(used) => {
+                let surplus = rest.get(used..).unwrap_or_default();
+                a.surplus.extend_from_slice(surplus);
+                Ok(())
             }
-            account::response_started(self, build.len());
-            match self
-                .down
-                .feed(worker, cx, &mut self.client.io, &build, rest)
-            {
-                Ok(used) => {
-                    at += used;
-                    a.surplus
-                        .extend_from_slice(bytes.get(at..).unwrap_or_default());
-                    return Ok(Some(bytes.len()));
-                }
-                Err(broken) => return Err(self.download_broken(a, broken)),
+            Err(broken) => Err(self.download_broken(a, broken)),
+        }
+    }
+
+    /// Goes on with a response that is held back.
+    fn poll_held_response(
+        &mut self,
+        cx: &mut Context<'_>,
+        a: &mut Attempt,
+        server: &mut ServerConn,
+    ) -> Poll<Option<Exchanged>> {
+        let Some(mut hold) = a.held.take() else {
+            return Poll::Ready(None);
+        };
+        match self.poll_held(cx, &mut hold, &mut server.io) {
+            Ok(Held::Waiting) => {
+                a.held = Some(hold);
+                Poll::Pending
             }
+            Ok(Held::Released(came)) => Poll::Ready(self.pass_response(cx, a, &came).err()),
+            Err(ended) => Poll::Ready(Some(ended)),
         }
     }
 
@@ -450,8 +517,8 @@ impl Stream<'_> {
         if a.tunnel {
             return Exchanged::Done(Next::Close);
         }
-        // A response that came before the request was complete ends both connections: what is
-        // still to come of the body has no reader any more.
+        // A request that never became complete ends both connections: what is still to come of its
+        // body has no reader any more.
         let request_complete = a.upload_over && self.up.finished();
         a.server_keeps &= request_complete;
         self.client.unread |= !request_complete;
@@ -515,7 +582,8 @@ impl Stream<'_> {
             Receiving::Head if a.upload_over => Phase::Headers,
             Receiving::Head => Phase::Data,
             Receiving::Body => Phase::Data,
-            Receiving::Done => Phase::Last,
+            Receiving::Done if a.upload_over => Phase::Last,
+            Receiving::Done => Phase::Data,
         }
     }
 
@@ -613,11 +681,21 @@ impl Stream<'_> {
             (Some(_), None) => Waiting::Client,
             _ => Waiting::Server,
         };
-        self.client.timer.arm(earliest(client, server));
+        let mut first = earliest(client, server);
+        if let Some(until) = a.held.as_ref().map(|hold| hold.until())
+            && first.is_none_or(|first| until < first)
+        {
+            first = Some(until);
+            a.waiting_for = Waiting::Rule;
+        }
+        self.client.timer.arm(first);
     }
 
     fn timed_out(&mut self, a: &Attempt) -> Exchanged {
         let phase = self.phase(a);
+        if a.waiting_for == Waiting::Rule {
+            return self.hold_timed_out();
+        }
         if a.waiting_for == Waiting::Client {
             let ended = Termination::new(Cause::ClientTimeout, phase);
             return Exchanged::Failed(self.halt(a, 408, ended));

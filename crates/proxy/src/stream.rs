@@ -78,7 +78,6 @@ pub struct Stream<'c> {
     pub(crate) status: Option<u16>,
     pub(crate) retries: u32,
     pub(crate) redispatched: bool,
-    pub(crate) queue_positions: (u32, u32),
     pub(crate) log_level: LogLevelChange,
     pub(crate) captures: account::Captures,
     pub(crate) persistence: Persistence,
@@ -91,6 +90,8 @@ pub struct Stream<'c> {
     pub(crate) head_request: bool,
     /// What of the body was waited for, decoded.
     pub(crate) body: Vec<u8>,
+    /// What of the response's body was waited for, decoded.
+    pub(crate) response_body: Vec<u8>,
     /// Refused before it counts as a request: the log shows none.
     pub(crate) unread: bool,
     /// Answered by `monitor-uri`: not logged.
@@ -146,7 +147,6 @@ pub async fn serve(
         status: None,
         retries: 0,
         redispatched: false,
-        queue_positions: (0, 0),
         log_level: LogLevelChange::default(),
         captures: account::Captures::default(),
         persistence: Persistence::default(),
@@ -155,6 +155,7 @@ pub async fn serve(
         retry_forbidden: false,
         head_request: request.method() == b"HEAD",
         body: Vec::new(),
+        response_body: Vec::new(),
         unread: false,
         monitored: false,
         logged_early: false,
@@ -357,6 +358,7 @@ impl Stream<'_> {
         observe::failed(self);
         // Rules that choose another server must not take it for the answer.
         self.response = None;
+        self.response_body.clear();
         if let Some(backend) = self.backend.clone() {
             self.again(&backend);
         }

@@ -11,6 +11,7 @@ mod json;
 mod map;
 mod mqtt;
 mod number;
+mod packet;
 mod protobuf;
 mod stick;
 mod string;
@@ -80,6 +81,7 @@ pub fn converters() -> impl Iterator<Item = &'static ConvertDef> {
         json::TABLE,
         map::TABLE,
         mqtt::TABLE,
+        packet::TABLE,
         protobuf::TABLE,
         forwarded::TABLE,
         system::TABLE,

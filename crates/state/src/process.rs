@@ -51,6 +51,8 @@ pub struct Machine {
     pub is_local: fn(IpAddr) -> bool,
     /// What the kernel knows of a TCP connection, by its descriptor.
     pub tcp_info: fn(i32) -> Option<rules::TcpInfo>,
+    /// The packet that began a connection, by its descriptor, where it was saved.
+    pub saved_syn: fn(i32) -> Option<Vec<u8>>,
     /// The addresses of a connection by its descriptor: ours and the peer's.
     pub addresses: fn(i32) -> Option<(SocketAddr, SocketAddr)>,
 }
@@ -64,6 +66,7 @@ impl Default for Machine {
             local_zone: rules::Zone::utc,
             is_local: |ip| ip.is_loopback(),
             tcp_info: |_| None,
+            saved_syn: |_| None,
             addresses: |_| None,
         }
     }
