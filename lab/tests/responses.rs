@@ -251,13 +251,13 @@ fn rules_wait_for_a_responses_body_and_see_it() {
             &format!(
                 "{TIMES}    log 127.0.0.1:{} local0\nfrontend f\n    bind 127.0.0.1:{port}\n    default_backend b\n\
                  http-request set-var(txn.path) path\n\
-                 http-response wait-for-body time 3s at-least 5 if {{ var(txn.path) /least }}\n\
-                 http-response wait-for-body time 200ms if {{ var(txn.path) /stall }}\n\
-                 http-response wait-for-body time 3s unless {{ var(txn.path) /least }}\n\
+                 http-response wait-for-body time 3s at-least 5 if {{ var(txn.path) -m str /least }}\n\
+                 http-response wait-for-body time 200ms if {{ var(txn.path) -m str /stall }}\n\
+                 http-response wait-for-body time 3s unless {{ var(txn.path) -m str /least }}\n\
                  http-response set-header X-Size %[res.body_size]\n\
                  http-response set-header X-Length %[res.body_len]\n\
                  http-response set-header X-Body %[res.body] if {{ res.body_len lt 20 }}\n\
-                 http-response deny deny_status 418 if {{ res.body,bytes(0,3) abc }} {{ var(txn.path) /close }}\n\
+                 http-response deny deny_status 403 if {{ res.body,bytes(0,3) abc }} {{ var(txn.path) -m str /close }}\n\
                  backend b\n    server s {}\n",
                 log.port, server.addr
             ),
@@ -296,7 +296,7 @@ fn rules_wait_for_a_responses_body_and_see_it() {
         assert_eq!(ask("/length").body, "0123456789", "{}", program.name);
         assert!(ask("/chunks").body.contains("defg"), "{}", program.name);
         // What was waited for is what the rules decide by.
-        assert_eq!(ask("/close").status, 418, "{}", program.name);
+        assert_eq!(ask("/close").status, 403, "{}", program.name);
         assert_eq!(seen("/none").0, 204, "{}", program.name);
         let cut = ask("/cut");
         let field = |name| cut.header(name).unwrap_or_default();

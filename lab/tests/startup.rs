@@ -217,7 +217,7 @@ fn relative_names_are_those_of_the_folder_that_is_named() {
 #[test]
 fn a_file_of_a_hundred_thousand_servers_is_checked_to_its_last_line() {
     let mut text = String::from(
-        "global\n    maxconn 1000\ndefaults\n    mode http\n    timeout client 5s\n    timeout server 5s\n    timeout connect 5s\n",
+        "global\n    maxconn 1000\ndefaults\n    mode http\n    timeout client 5s\n    timeout server 5s\n    timeout connect 5s\nfrontend f\n    bind 127.0.0.1:8080\n    default_backend b0\n",
     );
     for backend in 0..10_000 {
         let _ = writeln!(text, "backend b{backend}\n    balance roundrobin");

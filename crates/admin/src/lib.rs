@@ -25,3 +25,6 @@ pub use stat::{algorithm, csv};
 
 /// The program's version, as `show version` and `show info` say it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The day of its sources, as `show info` says it; whoever releases a version changes it.
+pub const RELEASE_DATE: &str = "2026/11/21";

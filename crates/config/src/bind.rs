@@ -6,7 +6,7 @@ use crate::draft::{Line, loose_line};
 use crate::source::Source;
 use crate::tls::{BIND_TLS_WORDS, BindDraft};
 use crate::units;
-use model::{Address, Bind, BindOptions, CliLevel, PortSpec, Transport};
+use model::{Address, Bind, BindOptions, CliLevel, PortSpec, ShowSeverity, Transport};
 use std::sync::Arc;
 
 /// One word of a `bind` or `stats socket` line.
@@ -560,6 +560,7 @@ pub fn stats_socket(line: &mut Line<'_>) -> Result<model::StatsSocket, Fault> {
         address::parse(line.arg(0), Purpose::Listen, None, line.source),
     )?;
     let mut level = CliLevel::default();
+    let mut severity = ShowSeverity::default();
     let mut expose_listeners = false;
     let mut kept: Vec<crate::lexer::Word> =
         line.words.iter().take(line.skip + 1).cloned().collect();
@@ -580,7 +581,27 @@ pub fn stats_socket(line: &mut Line<'_>) -> Result<model::StatsSocket, Fault> {
                 };
                 at += 2;
             }
+            "severity-output" => {
+                severity = match line.arg(at + 1) {
+                    "none" => ShowSeverity::None,
+                    "number" => ShowSeverity::Number,
+                    "string" => ShowSeverity::Name,
+                    other => {
+                        return line.fail(
+                            at + 1,
+                            format!("unknown way '{other}' to show severities: use none, number or string"),
+                        );
+                    }
+                };
+                at += 2;
+            }
             "expose-fd" => {
+                if line.arg(at + 1) != "listeners" {
+                    return line.fail(
+                        at + 1,
+                        format!("'expose-fd' knows 'listeners', not '{}'", line.arg(at + 1)),
+                    );
+                }
                 expose_listeners = true;
                 at += 2;
             }
@@ -604,5 +625,6 @@ pub fn stats_socket(line: &mut Line<'_>) -> Result<model::StatsSocket, Fault> {
         options: Arc::new(options),
         level,
         expose_listeners,
+        severity,
     })
 }

@@ -498,6 +498,7 @@ pub fn serve(
         listeners: RefCell::new(listeners),
         vrrp,
         stop_by: Cell::new(None),
+        grace_until: Cell::new(None),
     });
     let conversations = Rc::new(Control {
         life: Rc::clone(&life),

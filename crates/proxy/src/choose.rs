@@ -240,6 +240,10 @@ fn last_server(
     if !ours || !last.schedulable() || avoid == Some(last.uid) {
         return None;
     }
+    let most = backend.side().max_keep_alive_queue;
+    if most.is_some_and(|most| last.queued.now() > u64::from(most)) {
+        return None;
+    }
     match backend.reserve(last) {
         Pick::Server(slot) => Some(slot),
         _ => None,

@@ -203,6 +203,7 @@ pub async fn open(
             Poll::Ready(Err(e)) => {
                 // What the system did not say was found by TLS.
                 if tls.is_some() && e.raw_os_error().is_none() {
+                    crate::account::server_handshake(worker, backend, server, None);
                     info.overrides.server_fault.set(Some(match e.kind() {
                         io::ErrorKind::UnexpectedEof => rules::faults::TLS_CLOSED,
                         _ => rules::faults::TLS_FAILED,
@@ -230,6 +231,9 @@ pub async fn open(
     .await?;
     if let Transport::Tls(tls) = &mut io {
         tls.note(told.sni.as_deref());
+    }
+    if let Some(agreed) = io.tls_info() {
+        crate::account::server_handshake(worker, backend, server, Some(&agreed));
     }
     let connection = ServerConn {
         io,

@@ -125,7 +125,11 @@ impl Stream<'_> {
     fn send_request(&mut self, cx: &mut Context<'_>, a: &mut Attempt, server: &mut ServerConn) {
         let worker = self.worker;
         self.up.restart(worker);
-        self.up.progress = Progress::start(self.request_framing.body);
+        let progress = Progress::start(self.request_framing.body);
+        self.up.progress = match self.backend().is_some_and(|b| b.side().drop_trailers) {
+            true => progress.without_trailers(),
+            false => progress,
+        };
         let mut build = worker.build.borrow_mut();
         build.clear();
         self.request.write_to(&mut build);
@@ -384,7 +388,10 @@ impl Stream<'_> {
             a.server_keeps = framed.keep_alive;
             a.tunnel = matches!(framed.body, framing::Body::Tunnel);
             a.ends_by_close = matches!(framed.body, framing::Body::UntilClose);
-            self.down.progress = Progress::start(framed.body);
+            self.down.progress = match self.frontend.side().drop_trailers {
+                true => Progress::start(framed.body).without_trailers(),
+                false => Progress::start(framed.body),
+            };
             if let Some(wait) = response::judge(self, &framed).map_err(Exchanged::Failed)? {
                 a.held = Some(Hold::new(wait, framed, rest, worker.now()));
                 return Ok(Some(bytes.len()));

@@ -85,6 +85,8 @@ pub struct Stream<'c> {
     pub(crate) sticking: Option<Box<Sticking>>,
     /// How the client wants its response compressed.
     pub(crate) compression: Option<model::CompressionAlgo>,
+    /// It is not compressed, because the process compresses enough.
+    pub(crate) compression_bypassed: bool,
     pub(crate) retry_forbidden: bool,
     /// The method was HEAD when the request came: the response has no body.
     pub(crate) head_request: bool,
@@ -152,6 +154,7 @@ pub async fn serve(
         persistence: Persistence::default(),
         sticking: None,
         compression: None,
+        compression_bypassed: false,
         retry_forbidden: false,
         head_request: request.method() == b"HEAD",
         body: Vec::new(),
@@ -407,6 +410,9 @@ impl Stream<'_> {
                 .as_ref()
                 .is_some_and(|b| b.side().reuse == model::HttpReuse::Never);
         if never {
+            if self.frontend.side().max_session_srv_conns == Some(0) {
+                return connection.retire();
+            }
             self.client.private = Some(Box::new((server.uid, connection)));
             return;
         }

@@ -20,6 +20,11 @@ impl Counter {
         }
     }
 
+    /// Sets it to what was measured; only the owning worker may.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
     /// The number.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
@@ -271,6 +276,11 @@ pub struct ProxyCounters {
     pub comp_in: Counter,
     pub comp_out: Counter,
     pub comp_rsp: Counter,
+    pub comp_byp: Counter,
+    pub eint: Counter,
+    pub ssl_sess: Counter,
+    pub ssl_reused_sess: Counter,
+    pub ssl_failed_handshake: Counter,
     pub conn_rate: Rate,
     pub sess_rate: Rate,
     pub req_rate: Rate,
@@ -340,6 +350,11 @@ impl PerWorker<ProxyCounters> {
                 &c.comp_in,
                 &c.comp_out,
                 &c.comp_rsp,
+                &c.comp_byp,
+                &c.eint,
+                &c.ssl_sess,
+                &c.ssl_reused_sess,
+                &c.ssl_failed_handshake,
             ];
             all.into_iter().chain(&c.hrsp.0).for_each(Counter::clear);
         }

@@ -30,7 +30,7 @@ pub mod stick;
 mod vrrp;
 mod wheel;
 
-pub use backend::{Backend, Pick, PickKey, Slot, Ticket};
+pub use backend::{Backend, Pick, PickKey, Slot, Ticket, Turns};
 pub use counters::{
     Average, Counter, Gauge, PerWorker, ProxyCounters, Rate, ServerCounters, StatusClasses,
 };

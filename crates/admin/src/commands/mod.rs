@@ -3,6 +3,7 @@
 
 mod certificates;
 mod conversation;
+mod internals;
 mod limits;
 mod malformed;
 mod packets;
@@ -69,6 +70,7 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
     [
         certificates::COMMANDS,
         conversation::COMMANDS,
+        internals::COMMANDS,
         limits::COMMANDS,
         malformed::COMMANDS,
         packets::COMMANDS,
