@@ -257,7 +257,7 @@ fn rules_wait_for_a_responses_body_and_see_it() {
                  http-response set-header X-Size %[res.body_size]\n\
                  http-response set-header X-Length %[res.body_len]\n\
                  http-response set-header X-Body %[res.body] if {{ res.body_len lt 20 }}\n\
-                 http-response deny deny_status 403 if {{ res.body,bytes(0,3) abc }} {{ var(txn.path) -m str /close }}\n\
+                 http-response deny deny_status 403 if {{ res.body,bytes(0,3) -m str abc }} {{ var(txn.path) -m str /close }}\n\
                  backend b\n    server s {}\n",
                 log.port, server.addr
             ),
@@ -335,7 +335,7 @@ fn rules_wait_for_a_responses_body_and_see_it() {
             "{}: {line}",
             program.name
         );
-        proxy.wait_for("b", "s", "eresp", "2");
+        proxy.wait_for("b", "s", "eresp", "1");
         proxy.wait_for("b", "s", "srv_abrt", "1");
     });
 }

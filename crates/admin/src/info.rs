@@ -52,6 +52,11 @@ pub(crate) fn fields(
     let fronts = || generation.frontends.iter().map(|f| f.counters());
     let sessions: u64 = fronts().map(|c| c.sum(|c| &c.ssl_sess)).sum();
     let resumed: u64 = fronts().map(|c| c.sum(|c| &c.ssl_reused_sess)).sum();
+    let failures = ["nx", "timeout", "refused", "other", "invalid"];
+    let servers = generation.resolvers.values().flat_map(|r| &r.counters);
+    let counts = servers.flat_map(|c| c.all());
+    let failed = counts.filter(|(name, _)| failures.contains(name));
+    let unresolved: u64 = failed.map(|(_, count)| count).sum();
     let reused = (resumed * 100).checked_div(sessions).unwrap_or(0);
     let n = |n: u64| Some(n.to_string());
     let none = || Some("0".to_string());
@@ -439,7 +444,7 @@ pub(crate) fn fields(
             "MGP",
             "u32",
             "names that could not be resolved",
-            none(),
+            n(unresolved),
         ),
         (
             "TotalBytesOut",

@@ -288,6 +288,17 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         }
     ),
     keyword!(
+        "h1-accept-payload-with-any-method",
+        "",
+        "",
+        "let requests of HTTP/1.0 have a body whatever their method is",
+        |r, l| {
+            l.exactly(0, "nothing")?;
+            r.global.h1_any_payload = true;
+            Ok(())
+        }
+    ),
+    keyword!(
         "grace",
         "TIME",
         "2s",
@@ -917,7 +928,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "tune.http.logurilen",
         "N",
         "4096",
-        "bytes of a request's first line in logs at most, its end included; 1024 when not set",
+        "bytes of a request's first line in logs at most; 1024 when not set",
         |r, l| {
             r.global.tuning.http_logurilen = num(l, 2, 1 << 20)? as usize;
             Ok(())

@@ -139,6 +139,8 @@ pub struct Global {
     pub maxsslrate: Option<u32>,
     /// `h1-case-adjust` and its file: names in lower case, and how they are written to whom wants it.
     pub header_case: BTreeMap<Box<[u8]>, Box<[u8]>>,
+    /// `h1-accept-payload-with-any-method`.
+    pub h1_any_payload: bool,
     /// `maxcomprate`, kilobytes that are compressed in a second at most; 0 is no limit.
     pub maxcomprate: u32,
     /// `maxcompcpuusage`, the percentage of busy time from which on nothing is compressed; 100 is none.

@@ -156,7 +156,7 @@ pub fn request_received(s: &mut Stream<'_>) {
     if logs_something(s) {
         let mut line = s.worker.buffer();
         line.extend_from_slice(s.request.start_line());
-        line.truncate(s.generation.config.global.tuning.http_logurilen - 1);
+        line.truncate(s.generation.config.global.tuning.http_logurilen);
         s.request_line = line;
     }
 }

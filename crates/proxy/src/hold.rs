@@ -2,7 +2,6 @@
 //! body as they ask for (manual section 4.2). The body is kept as it came, because that is how it is
 //! passed on.
 
-use crate::account;
 use crate::exchange::Exchanged;
 use crate::reply::Answer;
 use crate::response::{self, Point};
@@ -97,6 +96,8 @@ impl Stream<'_> {
             let enough = at_least.is_some_and(|n| payload.len() as u64 >= n);
             if all || enough || hold.over || hold.bytes.len() >= room {
                 self.response_body = payload;
+                // Rules see no more than a buffer holds, however much came at once.
+                self.response_body.truncate(room);
                 match response::resume(self, &hold.framed, hold.wait.then) {
                     Err(halt) => return Err(Exchanged::Failed(halt)),
                     Ok(None) => return Ok(Held::Released(std::mem::take(&mut hold.bytes))),
@@ -123,9 +124,9 @@ impl Stream<'_> {
         }
     }
 
-    /// The body did not come in the time that the rule gives it.
-    pub(crate) fn hold_timed_out(&mut self) -> Exchanged {
-        account::response_timed_out(self);
+    /// The body did not come in the time that the rule gives it, which is no fault of the server's
+    /// that anybody counts.
+    pub(crate) fn hold_timed_out(&self) -> Exchanged {
         let ended = Termination::new(Cause::ServerTimeout, Phase::Request);
         Exchanged::Failed(Halt::Answer(Answer::error(504), ended))
     }

@@ -302,6 +302,9 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
         Ok(fd) => fd,
         Err(_) => return,
     };
+    if let Some(frontend) = worker.generation().frontend(&listener.frontend) {
+        frontend.listens(listener.bind.id, &listener.sessions);
+    }
     // SAFETY: the `OwnedFd` is open, and stays open and the same until the `AsyncFd` that owns it
     // is dropped: nothing takes it out.
     let socket = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };

@@ -16,6 +16,7 @@ mod protobuf;
 mod stick;
 mod string;
 mod system;
+mod x509;
 
 pub use hash::{avalanche, crc32, djb2, sdbm};
 pub(crate) use string::expand;
@@ -85,6 +86,7 @@ pub fn converters() -> impl Iterator<Item = &'static ConvertDef> {
         protobuf::TABLE,
         forwarded::TABLE,
         system::TABLE,
+        x509::TABLE,
     ]
     .into_iter()
     .chain(stick::ALL)

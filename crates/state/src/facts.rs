@@ -53,7 +53,7 @@ impl Facts for View<'_> {
     }
     fn listener_conn(&self, frontend: &str, listener: u32) -> Option<i64> {
         let frontend = self.generation.frontend(frontend)?;
-        Some(frontend.socket(listener)?.sessions().now() as i64)
+        Some(frontend.listener_connections(listener)? as i64)
     }
     fn be_conn(&self, backend: &str) -> Option<i64> {
         Some(self.backend(backend)?.sessions().now() as i64)

@@ -1,6 +1,6 @@
 //! `show info`, `show stat`, and clearing what they count.
 
-use super::Command;
+use super::{Command, resolvers};
 use crate::cli::{Cli, Said, World};
 use crate::stat::{self, RowKind};
 use crate::{info, typed};
@@ -30,7 +30,7 @@ pub(super) static COMMANDS: &[Command] = &[
     ),
     Command::new(
         &["show", "stat"],
-        "show stat [desc|json|no-maint|typed|up]*",
+        "show stat [domain proxy|resolvers] [desc|json|no-maint|typed|up]*",
         "report counters for each proxy and server",
         CliLevel::User,
         show_stat,
@@ -79,6 +79,12 @@ fn show_info(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
 }
 
 fn show_stat(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
+    let args = match args {
+        ["domain", "proxy", rest @ ..] => rest,
+        ["domain", "resolvers", rest @ ..] => return resolvers::statistics(w, rest),
+        ["domain", ..] => return Said::fault("Invalid statistics domain."),
+        rest => rest,
+    };
     let mut rows = stat::rows(w.process, &w.generation, w.now);
     let mut words = args;
     // `<iid|proxy> <type> <sid>` before the words chooses rows; -1 is any.
