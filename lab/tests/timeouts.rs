@@ -216,7 +216,7 @@ fn a_client_that_leaves_the_queue() {
     proxy.wait_for("b", "a", "scur", "1");
     let mut second = Client::connect(port);
     second.send(GET);
-    proxy.wait_for("b", "a", "qcur", "1");
+    proxy.wait_for("b", "BACKEND", "qcur", "1");
     drop(second);
     expect(program, &log, "/CQ");
     assert_eq!(first.response().status, 200, "{}", program.name);
