@@ -2,7 +2,6 @@
 
 use lab::said::converse;
 use lab::{Client, Folder, LogSink, PATIENCE, Proxy, Server, each, get, port};
-use std::io::Read;
 use std::time::{Duration, Instant};
 
 const TIMES: &str = "defaults\n    mode http\n    timeout client 5s\n    timeout server 5s\n    timeout connect 1s\n";
