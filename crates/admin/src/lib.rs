@@ -12,6 +12,7 @@ mod prometheus;
 mod servers_state;
 mod stat;
 mod stat_fields;
+mod stat_text;
 mod time;
 mod typed;
 
@@ -21,7 +22,8 @@ pub use commands::{Command, all as commands};
 pub use page::{Page, Visit, serve};
 pub use prometheus::metrics;
 pub use servers_state::restore;
-pub use stat::{algorithm, csv};
+pub use stat::algorithm;
+pub use stat_text::csv;
 
 /// The program's version, as `show version` and `show info` say it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,14 +1,13 @@
 //! One row per frontend, server and backend, with HAProxy's fields (management.txt 9.1).
 
 use crate::stat_fields::{self, FIELDS, MODULES};
-use crate::typed::{self, Field};
+use crate::typed::Field;
 use model::{Balance, Mode};
 use state::health::Finding;
 use state::{
     Admin, Backend, Frontend, Generation, PerWorker, Process, ProxyCounters, Server, Socket,
 };
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::time::Instant;
 
 /// What a row is about.
@@ -42,7 +41,7 @@ impl Row {
     }
 
     /// The fields that it has, with their places.
-    fn fields(&self) -> impl Iterator<Item = (usize, Field)> {
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (usize, Field)> {
         let has = |f: &(usize, &Field)| self.fields.contains_key(f.1.name);
         let all = FIELDS.iter().chain(MODULES).enumerate().filter(has);
         all.map(|(at, field)| (at, stat_fields::of(field, self.kind)))
@@ -70,86 +69,6 @@ pub fn rows(process: &Process, generation: &Generation, now: Instant) -> Vec<Row
         }
     }
     rows
-}
-
-/// The CSV with its header line.
-pub fn csv(rows: &[Row]) -> String {
-    let mut out = String::from("# ");
-    for field in FIELDS {
-        out.push_str(field.name);
-        out.push(',');
-    }
-    out.push_str("-,");
-    for field in MODULES {
-        out.push_str(field.name);
-        out.push(',');
-    }
-    out.push('\n');
-    for row in rows {
-        for (at, field) in FIELDS.iter().chain(MODULES).enumerate() {
-            if at == FIELDS.len() {
-                out.push_str("-,");
-            }
-            let text = row.get(field.name);
-            if text.contains([',', '"', '\n']) {
-                let _ = write!(out, "\"{}\"", text.replace('"', "\"\""));
-            } else {
-                out.push_str(text);
-            }
-            out.push(',');
-        }
-        out.push('\n');
-    }
-    out
-}
-
-/// A field a line, with type and tags; `desc` adds what each is.
-pub fn typed(rows: &[Row], desc: bool) -> String {
-    let mut out = String::new();
-    for row in rows {
-        let letter = match row.kind {
-            RowKind::Frontend => 'F',
-            RowKind::Backend => 'B',
-            RowKind::Server => 'S',
-            RowKind::Listener => 'L',
-        };
-        let whose = format!("{letter}.{}.{}.", row.iid, row.sid);
-        for (at, field) in row.fields() {
-            typed::typed(&mut out, &whose, at, &field, row.get(field.name));
-            if desc {
-                let _ = write!(out, ":\"{}\"", field.doc);
-            }
-            out.push('\n');
-        }
-    }
-    out
-}
-
-/// An array of rows, each an array of fields.
-pub fn json(rows: &[Row]) -> String {
-    let mut out = String::from("[");
-    for (i, row) in rows.iter().enumerate() {
-        let kind = match row.kind {
-            RowKind::Frontend => "Frontend",
-            RowKind::Backend => "Backend",
-            RowKind::Server => "Server",
-            RowKind::Listener => "Listener",
-        };
-        let whose = format!(
-            "\"objType\":\"{kind}\",\"proxyId\":{},\"id\":{},",
-            row.iid, row.sid
-        );
-        out.push_str(if i == 0 { "[" } else { ",[" });
-        for (n, (at, field)) in row.fields().enumerate() {
-            if n > 0 {
-                out.push(',');
-            }
-            typed::json(&mut out, &whose, at, &field, row.get(field.name));
-        }
-        out.push(']');
-    }
-    out.push_str("]\n");
-    out
 }
 
 /// Keeps the rows that the words of `show stat` or of the page's URI ask for.

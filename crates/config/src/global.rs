@@ -1,6 +1,5 @@
 //! The table of `global` keywords.
 
-use crate::bind;
 use crate::diag::Fault;
 use crate::draft::{Bases, Line};
 use crate::keyword::near;
@@ -643,7 +642,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
                         "'stats socket' wants an address, such as /run/mulgil.sock",
                     );
                 }
-                let socket = bind::stats_socket(&mut inner);
+                let socket = crate::control::stats_socket(&mut inner);
                 l.warnings = inner.warnings;
                 r.global.stats_sockets.push(socket?);
                 Ok(())

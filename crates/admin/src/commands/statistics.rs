@@ -3,7 +3,7 @@
 use super::{Command, resolvers};
 use crate::cli::{Cli, Said, World};
 use crate::stat::{self, RowKind};
-use crate::{info, typed};
+use crate::{info, stat_text, typed};
 use model::CliLevel;
 
 pub(super) static COMMANDS: &[Command] = &[
@@ -109,10 +109,10 @@ fn show_stat(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
     words.iter().for_each(|word| stat::retain(&mut rows, word));
     let asked = |word: &str| words.contains(&word);
     Said::data(if asked("json") {
-        stat::json(&rows)
+        stat_text::json(&rows)
     } else if asked("typed") {
-        stat::typed(&rows, asked("desc"))
+        stat_text::typed(&rows, asked("desc"))
     } else {
-        stat::csv(&rows)
+        stat_text::csv(&rows)
     })
 }
