@@ -13,6 +13,7 @@ mod servers_state;
 mod stat;
 mod stat_fields;
 mod stat_text;
+mod stats_file;
 mod time;
 mod typed;
 
@@ -24,6 +25,7 @@ pub use prometheus::metrics;
 pub use servers_state::restore;
 pub use stat::algorithm;
 pub use stat_text::csv;
+pub use stats_file::preload;
 
 /// The program's version, as `show version` and `show info` say it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

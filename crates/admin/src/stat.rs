@@ -542,6 +542,9 @@ fn backend_row(process: &Process, backend: &Backend, now: Instant) -> Row {
     };
     let streams = if proxy.mode == Mode::Http { busy } else { 0 };
     versions(&mut row, http, Some(streams));
+    if let Some(cookie) = &backend.side().cookie {
+        row.set("cookie", &cookie.name);
+    }
     row.set("algo", algorithm(&backend.side().balance));
     count_compression(&mut row, c);
     if proxy.mode == Mode::Http {

@@ -663,6 +663,16 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         }
     ),
     keyword!(
+        "stats-file",
+        "FILE",
+        "/var/lib/mulgil/statistics",
+        "counters to begin with, as 'dump stats-file' wrote them",
+        |r, l| {
+            r.global.stats_file = Some(text(l, "a file")?.into());
+            Ok(())
+        }
+    ),
+    keyword!(
         "thread-groups",
         "N",
         "1",
@@ -993,7 +1003,6 @@ pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
     "ssl-propquery",
     "ssl-provider",
     "ssl-provider-path",
-    "stats-file",
     "strict-limits",
     "thread-group",
     "tune.applet.zero-copy-forwarding",

@@ -141,6 +141,8 @@ pub struct Global {
     pub header_case: BTreeMap<Box<[u8]>, Box<[u8]>>,
     /// `h1-accept-payload-with-any-method`.
     pub h1_any_payload: bool,
+    /// `stats-file`: counters to begin with.
+    pub stats_file: Option<Arc<str>>,
     /// `maxcomprate`, kilobytes that are compressed in a second at most; 0 is no limit.
     pub maxcomprate: u32,
     /// `maxcompcpuusage`, the percentage of busy time from which on nothing is compressed; 100 is none.

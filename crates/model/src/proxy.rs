@@ -65,6 +65,8 @@ pub struct Proxy {
     pub mode: Mode,
     /// `disabled`.
     pub disabled: bool,
+    /// `guid`: what it is called in files of statistics.
+    pub guid: Option<Arc<str>>,
     /// `description`.
     pub description: Option<Arc<str>>,
     /// `timeout …`.

@@ -3,7 +3,7 @@
 use super::{Command, resolvers};
 use crate::cli::{Cli, Said, World};
 use crate::stat::{self, RowKind};
-use crate::{info, stat_text, typed};
+use crate::{info, stat_text, stats_file, typed};
 use model::CliLevel;
 
 pub(super) static COMMANDS: &[Command] = &[
@@ -13,6 +13,13 @@ pub(super) static COMMANDS: &[Command] = &[
         "clear max statistics counters (or all counters)",
         CliLevel::Operator,
         clear_counters,
+    ),
+    Command::new(
+        &["dump", "stats-file"],
+        "dump stats-file",
+        "dump counters of what has a guid, for 'stats-file'",
+        CliLevel::Operator,
+        |_, w, _, _| Said::data(stats_file::dump(&w.generation)),
     ),
     Command::new(
         &["show", "info"],

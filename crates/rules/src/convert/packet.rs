@@ -95,7 +95,7 @@ pub static TABLE: &[ConvertDef] = &[
             let bytes = s.to_bytes();
             int(match packet(&bytes)?.version {
                 4 => i64::from(*bytes.get(1)?),
-                _ => i64::from(number(&bytes, 0, 2)? >> 4 & 0xff),
+                _ => number(&bytes, 0, 2)? >> 4 & 0xff,
             })
         }
     },
