@@ -5,6 +5,7 @@
 
 use crate::listen::{self, Accepted, Listeners};
 use crate::log::LogSinks;
+use crate::pipe::{Pipe, Pipes};
 use crate::pool::Pools;
 use crate::report::Formats;
 use crate::roster::{Roster, Rosters};
@@ -65,14 +66,15 @@ pub struct Worker {
     #[allow(clippy::vec_box)] // they are handed out and taken back as boxes
     heads: RefCell<Vec<Box<Head>>>,
     buffers: RefCell<Vec<Vec<u8>>>,
-    pipes: RefCell<Vec<crate::io::Pipe>>,
+    pipes: Pipes,
 }
 
-/// How many spare heads, buffers and pipes are kept.
+/// How many spare heads and buffers are kept.
 const SPARES: usize = 256;
 /// A buffer that has grown past this is given back to the allocator.
 const SPARE_CAPACITY: usize = 16 * 1024;
-const SPARE_PIPES: usize = 8;
+/// So many pipes a worker may have whatever `maxconn` is.
+const FEW_PIPES: usize = 16;
 
 /// Now, by the calendar.
 pub fn wall_now() -> Wall {
@@ -116,7 +118,7 @@ impl Worker {
             no_name: "".into(),
             heads: RefCell::default(),
             buffers: RefCell::default(),
-            pipes: RefCell::default(),
+            pipes: Pipes::default(),
         })
     }
 
@@ -210,23 +212,22 @@ impl Worker {
         }
     }
 
-    /// An empty pipe, unless the system has none left or `nosplice` is set.
-    pub fn pipe(&self) -> Option<crate::io::Pipe> {
-        if self.process.generation.load().config.global.nosplice {
+    /// An empty pipe, unless `nosplice` is set or all are in use: there may be one to four
+    /// connections, as in HAProxy, and the limit of descriptors is set so that they have room.
+    pub fn pipe(&self) -> Option<Pipe> {
+        let generation = self.process.generation.load();
+        let global = &generation.config.global;
+        if global.nosplice {
             return None;
         }
-        self.pipes
-            .borrow_mut()
-            .pop()
-            .or_else(|| crate::io::Pipe::new().ok())
+        let connections = global.maxconn.unwrap_or_default() as usize;
+        let share = connections / 4 / self.process.workers.max(1);
+        self.pipes.take(share.max(FEW_PIPES))
     }
 
-    /// Gives a pipe back; one that still holds bytes is closed.
-    pub fn recycle_pipe(&self, pipe: crate::io::Pipe) {
-        let mut pipes = self.pipes.borrow_mut();
-        if pipe.held == 0 && pipes.len() < SPARE_PIPES {
-            pipes.push(pipe);
-        }
+    /// Gives a pipe back.
+    pub fn recycle_pipe(&self, pipe: Pipe) {
+        self.pipes.give_back(pipe);
     }
 }
 
