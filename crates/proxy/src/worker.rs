@@ -61,6 +61,8 @@ pub struct Worker {
     millis: Cell<Option<u64>>,
     /// (an instant, the same by the calendar), renewed every second.
     clock: Cell<(Instant, Wall)>,
+    /// What [`Worker::wall`] said last: a request asks about the same few instants again and again.
+    told: Cell<(Instant, Wall)>,
     formats: Formats,
     no_name: Arc<str>,
     #[allow(clippy::vec_box)] // they are handed out and taken back as boxes
@@ -96,6 +98,7 @@ impl Worker {
         now: Instant,
         seed: u64,
     ) -> Rc<Worker> {
+        let wall = wall_now();
         Rc::new(Worker {
             id,
             process,
@@ -113,7 +116,8 @@ impl Worker {
             datagrams: crate::udp::Shared::default(),
             peers: crate::peers::Talks::default(),
             rng: Cell::new(seed | 1),
-            clock: Cell::new((now, wall_now())),
+            clock: Cell::new((now, wall)),
+            told: Cell::new((now, wall)),
             formats: Formats::default(),
             no_name: "".into(),
             heads: RefCell::default(),
@@ -160,15 +164,21 @@ impl Worker {
 
     /// An instant by the calendar.
     pub fn wall(&self, at: Instant) -> Wall {
+        let (instant, told) = self.told.get();
+        if instant == at {
+            return told;
+        }
         let (base, wall) = self.clock.get();
         let micros = match at.checked_duration_since(base) {
             Some(later) => later.as_micros() as i64,
             None => -(base.saturating_duration_since(at).as_micros() as i64),
         } + i64::from(wall.micros);
-        Wall {
+        let wall = Wall {
             secs: wall.secs + micros.div_euclid(1_000_000),
             micros: micros.rem_euclid(1_000_000) as u32,
-        }
+        };
+        self.told.set((at, wall));
+        wall
     }
 
     /// The name of what has none.
@@ -215,12 +225,10 @@ impl Worker {
     /// An empty pipe, unless `nosplice` is set or all are in use: there may be one to four
     /// connections, as in HAProxy, and the limit of descriptors is set so that they have room.
     pub fn pipe(&self) -> Option<Pipe> {
-        let generation = self.process.generation.load();
-        let global = &generation.config.global;
-        if global.nosplice {
+        if self.process.generation.load().config.global.nosplice {
             return None;
         }
-        let connections = global.maxconn.unwrap_or_default() as usize;
+        let connections = self.process.hard_maxconn() as usize;
         let share = connections / 4 / self.process.workers.max(1);
         self.pipes.take(share.max(FEW_PIPES))
     }
@@ -428,7 +436,9 @@ async fn tend(worker: Rc<Worker>) {
     loop {
         tick.tick().await;
         let now = Instant::now();
-        worker.clock.set((now, wall_now()));
+        let wall = wall_now();
+        worker.clock.set((now, wall));
+        worker.told.set((now, wall));
         worker.pools.purge(now);
         if worker.id == 0 {
             purge_tables(&worker).await;
