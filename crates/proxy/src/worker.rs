@@ -404,6 +404,7 @@ async fn run(
                 }
                 Some(Order::StopAccepting) => {
                     accepting.drain(..).for_each(|task| task.abort());
+                    worker.roster.wake();
                 }
                 // Whoever asked may have lost patience: then nobody hears the answer.
                 Some(Order::ListSessions(answer)) => {
@@ -429,6 +430,7 @@ async fn tend(worker: Rc<Worker>) {
         let now = Instant::now();
         worker.clock.set((now, wall_now()));
         worker.pools.purge(now);
+        worker.datagrams.purge(now);
         if worker.id == 0 {
             purge_tables(&worker).await;
         }

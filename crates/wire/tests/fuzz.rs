@@ -2,7 +2,7 @@
 //! panic, and claims no more than there is. Seeded, so that each run is the same.
 
 use wire::proxy::{self, Read};
-use wire::smtp::{Command, Content, Ending, Heard, Line, hear, line};
+use wire::smtp::{Command, Content, Ending, Heard, LONGEST_COMMAND, Line, hear, line};
 
 /// What clients, servers and balancers send.
 const CORPUS: [&[u8]; 8] = [
@@ -71,7 +71,7 @@ fn damaged(random: &mut Random) -> Vec<u8> {
 fn read_all(bytes: &[u8]) {
     for bare in [false, true] {
         let mut rest = bytes;
-        while let Line::Whole { length, end } = line(rest, bare) {
+        while let Line::Whole { length, end } = line(rest, bare, LONGEST_COMMAND) {
             assert!(length + end <= rest.len());
             let text = &rest[..length];
             assert!(!text.contains(&b'\n') && !text.contains(&b'\r'));

@@ -125,14 +125,20 @@ fn parameters_go_to_servers_that_know_them() {
 #[test]
 fn a_line_ends_in_both_characters_and_holds_neither() {
     let whole = |length, end| Line::Whole { length, end };
-    assert_eq!(line(b"QUIT\r\nX", false), whole(4, 2));
-    assert_eq!(line(b"QUIT\r", false), Line::More);
-    assert_eq!(line(b"QUIT\n", false), Line::Malformed);
-    assert_eq!(line(b"QUIT\n", true), whole(4, 1));
-    assert_eq!(line(b"QU\rIT\r\n", true), Line::Malformed);
-    assert_eq!(line(b"QU\0IT\r\n", true), Line::Malformed);
-    assert_eq!(line(&[b'a'; LONGEST_COMMAND - 1], false), Line::More);
-    assert_eq!(line(&[b'a'; LONGEST_COMMAND], false), Line::TooLong);
+    assert_eq!(line(b"QUIT\r\nX", false, LONGEST_COMMAND), whole(4, 2));
+    assert_eq!(line(b"QUIT\r", false, LONGEST_COMMAND), Line::More);
+    assert_eq!(line(b"QUIT\n", false, LONGEST_COMMAND), Line::Malformed);
+    assert_eq!(line(b"QUIT\n", true, LONGEST_COMMAND), whole(4, 1));
+    assert_eq!(line(b"QU\rIT\r\n", true, LONGEST_COMMAND), Line::Malformed);
+    assert_eq!(line(b"QU\0IT\r\n", true, LONGEST_COMMAND), Line::Malformed);
+    assert_eq!(
+        line(&[b'a'; LONGEST_COMMAND - 1], false, LONGEST_COMMAND),
+        Line::More
+    );
+    assert_eq!(
+        line(&[b'a'; LONGEST_COMMAND], false, LONGEST_COMMAND),
+        Line::TooLong
+    );
 }
 
 #[test]
