@@ -383,6 +383,7 @@ async fn run(
     let worker = Worker::new(id, process, Arc::clone(&setup.services), logs, now, seed);
     tokio::task::spawn_local(reactor::drive());
     tokio::task::spawn_local(Rc::clone(&worker.timers).drive());
+    tokio::task::spawn_local(crate::udp::carry(Rc::clone(&worker)));
     tokio::task::spawn_local(tend(Rc::clone(&worker)));
     tokio::task::spawn_local(check::run(Rc::clone(&worker)));
     if id == 0 {

@@ -11,14 +11,17 @@
 pub mod batch;
 mod link;
 mod open;
+mod outbox;
 mod session;
 
+pub use outbox::carry;
 pub use session::Session;
 
 use crate::listen::Listener;
 use crate::worker::{Door, Worker};
 use batch::{Batch, Datagram};
 use link::Resting;
+use outbox::Outbox;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -185,6 +188,7 @@ pub struct Shared {
     sessions: RefCell<HashMap<model::Address, Rc<Sessions>>>,
     batch: RefCell<Option<Batch>>,
     resting: Resting,
+    outbox: Outbox,
 }
 
 impl Shared {

@@ -4,6 +4,7 @@ use super::Key;
 use super::batch::{self, Datagram};
 use super::link::{Aim, Link};
 use super::open::{OpenedDatagrams, allowed, with_ctx};
+use super::outbox;
 use crate::choose;
 use crate::present;
 use crate::report;
@@ -428,14 +429,24 @@ impl Session {
         if datagrams.is_empty() {
             return;
         }
-        let way = batch::Route {
-            fd: self.opened.socket.as_raw_fd(),
-            to: Some(&self.peer),
-            from: self.key.local,
-            prefix: &[],
-        };
-        // A client that cannot be reached is found out by its silence.
-        let _ = batch::send(&way, datagrams);
+        let (socket, outbox) = (&self.opened.socket, &worker.datagrams.outbox);
+        match datagrams {
+            [one] if one.count() == 1 && one.bytes.len() <= outbox::LONGEST => {
+                outbox.put(socket, &self.peer, self.key.local, one.bytes);
+            }
+            several => {
+                // Nothing overtakes what this session has said before.
+                outbox.send();
+                let way = batch::Route {
+                    fd: socket.as_raw_fd(),
+                    to: Some(&self.peer),
+                    from: self.key.local,
+                    prefix: &[],
+                };
+                // A client that cannot be reached is found out by its silence.
+                let _ = batch::send(&way, several);
+            }
+        }
         let bytes: u64 = datagrams.iter().map(|d| d.bytes.len() as u64).sum();
         let count: u64 = datagrams.iter().map(Datagram::count).sum();
         add(&self.counts.sent, bytes);

@@ -86,7 +86,20 @@ fn commands_are_known_by_their_verbs_and_want_what_they_want() {
     assert_eq!(read("VRFY"), Err(Fault::Argument));
     assert_eq!(read("EXPN list"), Ok(Command::Verify));
     assert_eq!(read("XCLIENT ADDR=192.0.2.1"), Err(Fault::NotOffered));
-    assert_eq!(read("AUTH PLAIN AAA"), Err(Fault::NotOffered));
+    let plain = b"PLAIN".as_slice();
+    let login = |response| Ok(Command::Auth(plain, response));
+    assert_eq!(read("AUTH PLAIN AAA"), login(Some(b"AAA")));
+    assert_eq!(read("auth PLAIN ="), login(Some(b"=")));
+    assert_eq!(read("AUTH PLAIN"), login(None));
+    for wrong in [
+        "AUTH",
+        "AUTH P.N",
+        "AUTH PLAIN A=A",
+        "AUTH PLAIN A B",
+        "AUTH PLAIN ===",
+    ] {
+        assert_eq!(read(wrong), Err(Fault::Argument), "{wrong}");
+    }
     assert_eq!(read("BDAT 5 LAST"), Err(Fault::NotOffered));
     assert_eq!(read("GET / HTTP/1.1"), Err(Fault::Unknown));
     assert_eq!(read(""), Err(Fault::Unknown));
