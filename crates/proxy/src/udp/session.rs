@@ -1,5 +1,7 @@
 //! One session of datagrams: its server, its limits, its end.
 
+mod ending;
+
 use super::Key;
 use super::batch::{self, Datagram};
 use super::link::{Aim, Link};
@@ -7,13 +9,13 @@ use super::open::{OpenedDatagrams, allowed, with_ctx};
 use super::outbox;
 use crate::choose;
 use crate::present;
-use crate::report;
 use crate::socket::{self, Outgoing};
+use crate::stick;
 use crate::termination::{Cause, Phase, Termination};
 use crate::timer::Timer;
 use crate::worker::Worker;
 use model::SendProxy;
-use rules::{LogFacts, StreamInfo, Timers};
+use rules::StreamInfo;
 use state::{Backend, Pick, Slot};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -205,16 +207,19 @@ impl Session {
     fn rehome(&self, worker: &Worker, payload: &[u8], avoid: Option<u32>) -> bool {
         let again = self.route.borrow_mut().take().is_some();
         let now = worker.millis();
-        let (wanted, key) = {
+        let generation = worker.generation();
+        let (wanted, key, mut sticking) = {
             let stream = self.stream.borrow();
             with_ctx(worker, &self.opened, &stream, payload, |cx| {
                 let side = self.backend.side();
                 (
                     choose::use_server(&self.backend, cx),
                     choose::key(side, cx, now),
+                    stick::connection(&self.backend, &generation, cx, now),
                 )
             })
         };
+        let wanted = wanted.or(sticking.server.take());
         let pick = match wanted.filter(|s| avoid != Some(s.uid)) {
             Some(server) => self.backend.reserve(&server),
             None => self.backend.pick(key, avoid),
@@ -242,6 +247,7 @@ impl Session {
             counters.econ.add(1);
             return false;
         };
+        sticking.store(&server, now);
         let waker = self.waker.borrow();
         let cut = slot.watch_cuts(waker.as_ref().unwrap_or(Waker::noop()));
         *self.route.borrow_mut() = Some(Route {
@@ -529,72 +535,6 @@ impl Session {
         }
         let process = worker.process.counters.of(worker.id);
         process.bytes_out.add(sent);
-    }
-
-    /// Gives back what it held, and writes its line.
-    fn finish(&self, worker: &Worker, ended: Termination) {
-        self.backend.sessions().leave();
-        let millis = worker.millis();
-        let (received, sent) = (self.counts.received.get(), self.counts.sent.get());
-        self.opened.tracked.passed(received, sent, millis);
-        let route = self.route.borrow_mut().take();
-        let server = route.as_ref().map(|r| r.slot.server());
-        if let (Some(server), Cause::ServerTimeout) = (server, ended.cause) {
-            server.counters.of(worker.id).srv_abrt.add(1);
-            self.backend.counters().of(worker.id).srv_abrt.add(1);
-        }
-        self.log(worker, ended, server);
-        if let Some(route) = route.filter(|_| self.is_answered()) {
-            self.rest(worker, route);
-        }
-    }
-
-    fn log(&self, worker: &Worker, ended: Termination, server: Option<&Arc<state::Server>>) {
-        let proxy = self.opened.frontend.proxy();
-        let side = self.opened.frontend.side();
-        if proxy.logs.is_empty() || (side.dontlog_normal && ended.is_normal()) {
-            return;
-        }
-        let end = Instant::now();
-        let lasted = end.saturating_duration_since(self.opened.at).as_millis() as i64;
-        let facts = LogFacts {
-            request: self.opened.info.accepted,
-            end: worker.wall(end),
-            timers: Some(Timers {
-                th: 0,
-                ti: -1,
-                tr_request: -1,
-                tw: if server.is_some() { 0 } else { -1 },
-                tc: if server.is_some() { 0 } else { -1 },
-                tr: -1,
-                td: lasted,
-                ta: lasted,
-                tt: lasted,
-            }),
-            termination: ended.flags(*b"--"),
-            bytes_read: self.counts.sent.get(),
-            bytes_uploaded: self.counts.received.get(),
-            actconn: worker.process.connections.now(),
-            feconn: self.opened.frontend.sessions().now(),
-            beconn: self.backend.sessions().now(),
-            srv_conn: server.map_or(0, |s| s.sessions.now()),
-            retries: self.counts.redispatches.get(),
-            redispatched: self.counts.redispatches.get() > 0,
-            server_address: server
-                .and_then(|s| s.target())
-                .and_then(|t| t.socket(self.opened.info.dst)),
-            ..LogFacts::default()
-        };
-        let stream = self.stream.borrow();
-        let told = report::Told {
-            proxy,
-            session: &self.opened.info,
-            vars: &self.opened.vars,
-            tracked: &self.opened.tracked,
-            stream: &stream,
-        };
-        let format = worker.format_of(&side.log_format);
-        report::write(worker, &told, &facts, &format, model::LogLevel::Info, end);
     }
 }
 
