@@ -61,7 +61,9 @@ pub use stick::{ServerKey, StickRule, StickStore, StickTable, Stored};
 pub use timeouts::Timeouts;
 
 pub use users::{Password, User, UserList};
-pub use vrrp::{PeerKey, Script, SyncSessions, Track, Tracked, VirtualAddress, VirtualRoute, Vrrp};
+pub use vrrp::{
+    PeerKey, Script, SyncSessions, Track, Tracked, VirtualAddress, VirtualRoute, VirtualRule, Vrrp,
+};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! A sender and a receiver over a connection that cuts bytes into any pieces and breaks at any
 //! time, in simulated time.
 
-use super::frame::{Channel, Frame};
+use super::frame::{Channel, Frame, VERSION};
 use super::*;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -281,7 +281,7 @@ fn no_frame_passes_twice_out_of_order_or_in_another_conversation() {
             Channel::new(KEY, false, [nonce + 1; 16]),
         );
         let hello = |nonce| Frame::Hello {
-            version: 1,
+            version: VERSION,
             table: (1, 3),
             nonce,
             life: 1,
