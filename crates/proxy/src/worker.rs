@@ -392,6 +392,7 @@ async fn run(
     let worker = Worker::new(id, process, Arc::clone(&setup.services), logs, now, seed);
     tokio::task::spawn_local(reactor::drive());
     tokio::task::spawn_local(Rc::clone(&worker.timers).drive());
+    tokio::task::spawn_local(crate::udp::carry(Rc::clone(&worker)));
     tokio::task::spawn_local(tend(Rc::clone(&worker)));
     tokio::task::spawn_local(check::run(Rc::clone(&worker)));
     if id == 0 {
@@ -413,6 +414,7 @@ async fn run(
                 }
                 Some(Order::StopAccepting) => {
                     accepting.drain(..).for_each(|task| task.abort());
+                    worker.roster.wake();
                 }
                 // Whoever asked may have lost patience: then nobody hears the answer.
                 Some(Order::ListSessions(answer)) => {
@@ -440,6 +442,7 @@ async fn tend(worker: Rc<Worker>) {
         worker.clock.set((now, wall));
         worker.told.set((now, wall));
         worker.pools.purge(now);
+        worker.datagrams.purge(now);
         if worker.id == 0 {
             purge_tables(&worker).await;
         }
