@@ -121,6 +121,16 @@ const CASES: [Case; 4] = [
     },
 ];
 
+/// Most of the time goes by in waiting for intervals: all ways at the same time, each in a network
+/// of its own.
+fn in_every_way(cases: &[Case], scenario: impl Fn(&Case) + Sync) {
+    std::thread::scope(|scope| {
+        for case in cases {
+            scope.spawn(|| scenario(case));
+        }
+    });
+}
+
 impl Case {
     fn ours(&self, priority: u8, more: &str) -> String {
         format!(
@@ -145,7 +155,7 @@ fn mulgil_is_active_and_keepalived_its_backup() {
     if !installed() {
         return;
     }
-    for case in &CASES {
+    in_every_way(&CASES, |case| {
         let net = Net::new(2);
         let ours = Router::start(&net, 1, &case.ours(200, ""));
         ours.wait_for("public", "state", "active");
@@ -167,7 +177,7 @@ fn mulgil_is_active_and_keepalived_its_backup() {
         ours.stop();
         net.wait_for_holder(2, case.address);
         theirs.end("-TERM");
-    }
+    });
 }
 
 #[test]
@@ -175,7 +185,7 @@ fn keepalived_is_active_and_mulgil_its_backup() {
     if !installed() {
         return;
     }
-    for case in &CASES {
+    in_every_way(&CASES, |case| {
         let net = Net::new(2);
         let mut theirs = Keepalived::start(&net, 1, &case.theirs(200, ""));
         until(
@@ -199,7 +209,7 @@ fn keepalived_is_active_and_mulgil_its_backup() {
         theirs.end("-KILL");
         ours.wait_for("public", "state", "active");
         assert!(net.has(2, case.address));
-    }
+    });
 }
 
 #[test]
@@ -207,7 +217,7 @@ fn unicast_works_with_keepalived() {
     if !installed() {
         return;
     }
-    for case in &CASES[..3] {
+    in_every_way(&CASES[..3], |case| {
         let net = Net::new(2);
         let unicast = " unicast_src_ip 203.0.113.2\n unicast_peer {\n  203.0.113.1\n }";
         let theirs = Keepalived::start(&net, 2, &case.theirs(100, unicast));
@@ -224,7 +234,7 @@ fn unicast_works_with_keepalived() {
             ours.count("public", "adverts_received") > 3
         });
         assert_eq!(ours.vrrp("public", "state"), "backup");
-    }
+    });
 }
 
 #[test]
