@@ -270,6 +270,7 @@ impl Session {
             fast_open: false,
             congestion: None,
             namespace: settings.namespace.as_deref(),
+            silent: false,
             many: self.backend.side().udp_responses.is_none(),
             foreign: present::foreign_source(
                 source.or(self.backend.side().source.as_deref()),
