@@ -34,8 +34,8 @@ pub use balance::{Balance, HashBalance, HashFunction, HashKind, HashMethod, Pres
 pub use bind::{Bind, BindOptions};
 pub use check::{
     AgentCheck, Check, CheckAction, CheckConnect, CheckExpect, CheckKind, CheckPayload, CheckPort,
-    CheckScript, CheckStatus, CheckStep, CheckVar, External, HeaderMatch, HttpCheckSend, Match,
-    Outcome, Probe, TextHow, TextMatch, TextPattern, VarValue,
+    CheckScript, CheckStatus, CheckStep, CheckVar, External, HeaderMatch, HttpCheckSend, InitState,
+    Match, Outcome, Probe, TextHow, TextMatch, TextPattern, VarValue,
 };
 pub use compression::{Compression, CompressionAlgo};
 pub use diff::{Diff, diff};
