@@ -49,7 +49,7 @@ struct guard_setup {
 	u32 contents; /* HAS_… */
 	u32 minute;   /* of the calendar: a pair has the same */
 	u32 count4, count6;
-	struct length four[LENGTHS4], six[LENGTHS6];
+	struct length lengths[LENGTHS4 + LENGTHS6]; /* those of IPv4 first */
 };
 
 enum {
@@ -127,8 +127,9 @@ struct chunks {
 	map_uint(type, MAP_ARRAY);
 	map_uint(max_entries, 1);
 	map_uint(map_flags, MAP_INNER);
-	map_type(key, u32);
-	map_uint(value_size, sizeof(struct chunk)); /* BTF has a table's own types only, not those of tables in it */
+	/* Types that only a table within a table names are not in BTF. */
+	map_uint(key_size, sizeof(u32));
+	map_uint(value_size, sizeof(struct chunk));
 };
 
 struct {
@@ -142,7 +143,7 @@ struct nets {
 	map_uint(type, MAP_HASH);
 	map_uint(max_entries, 1);
 	map_uint(key_size, sizeof(struct net));
-	map_type(value, u32);
+	map_uint(value_size, sizeof(u32));
 };
 
 struct {
@@ -217,11 +218,12 @@ inline_always u32 lists_of(const struct packet *p, const struct guard_setup *set
 	}
 	void *nets = setup->contents & HAS_NETS ? map_lookup(&guard_nets, &zero) : 0;
 	if (nets) {
-		u32 count = p->family == 4 ? setup->count4 : setup->count6;
-		for (u32 i = 0; i < LENGTHS6; i++) {
-			if (i >= count || (p->family == 4 && i >= LENGTHS4))
+		u32 at = p->family == 4 ? 0 : LENGTHS4;
+		u32 end = p->family == 4 ? setup->count4 : LENGTHS4 + setup->count6;
+		for (; at < LENGTHS4 + LENGTHS6; at++) {
+			if (at >= end)
 				break;
-			const struct length *length = p->family == 4 ? &setup->four[i % LENGTHS4] : &setup->six[i];
+			const struct length *length = &setup->lengths[at];
 			struct net net = { .bits = length->bits };
 			for (u32 w = 0; w < 4; w++)
 				net.address[w] = p->key.src[w] & length->mask[w];

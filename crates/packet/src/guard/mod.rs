@@ -1,13 +1,15 @@
 //! The guard, as user space sees it: what its tables in the kernel should say.
 //!
 //! `bpf/guard.h` looks at packets before anything else does. Here lists of sources are followed as the
-//! control socket changes them (`lists`), turned into what is found fast (`trie`), and written (`tables`).
+//! control socket changes them (`lists`), turned into what is found fast (`trie`), written (`tables`), and kept for the process that comes next (`kept`).
 
 pub mod abi;
+mod kept;
 mod lists;
 mod tables;
 mod trie;
 
+pub use kept::Kept;
 pub use lists::LISTS;
 pub use lists::Lists;
 pub use tables::Tables;

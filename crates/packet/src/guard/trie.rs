@@ -70,9 +70,10 @@ mod tests {
                 .collect();
             let holds = |(a, l, _): &&(u32, u8, u32)| address & mask(*l) == *a;
             let wanted = prefixes.iter().filter(holds).fold(0, |m, (_, _, list)| m | list);
-            prop_assert_eq!(find(&chunks(prefixes.clone()), address), wanted);
+            let chunks = chunks(prefixes.clone());
+            prop_assert_eq!(find(&chunks, address), wanted);
             for (a, l, list) in &prefixes {
-                let found = find(&chunks(prefixes.clone()), a | (address & !mask(*l)));
+                let found = find(&chunks, a | (address & !mask(*l)));
                 prop_assert_eq!(found & list, *list);
             }
         }

@@ -2,7 +2,7 @@
 
 use super::Plane;
 use crate::guard::abi::{self, Counts, Guard, Limit, flag, limit};
-use crate::guard::{LISTS, Lists, Tables, counts, set_guard};
+use crate::guard::{Kept, LISTS, Lists, Tables, counts, set_guard};
 use crate::kernel::Error;
 use model::{LimitOf, LimitWhat};
 use rules::PatternList;
@@ -13,6 +13,7 @@ use std::time::SystemTime;
 /// What stands in the guard's tables.
 #[derive(Default)]
 pub struct Guards {
+    kept: Kept,
     lists: Lists,
     tables: Tables,
     /// By frontend: its place, what stands there, and what it had done when it was last accounted.
@@ -114,6 +115,11 @@ impl Plane {
                 lists.len()
             ));
             lists.truncate(LISTS);
+        }
+        if let Err(e) = known.kept.follow(&self.pins.changes(), &lists) {
+            faults.push(format!(
+                "changes of the guard's lists are not kept for the next start: {e}"
+            ));
         }
         let changes = known.lists.follow(&lists);
         let said = (known.tables).write(&self.kernel, &known.lists, &changes, minute())?;

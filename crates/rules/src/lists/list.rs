@@ -157,6 +157,11 @@ impl PatternList {
             .collect()
     }
 
+    /// Of what the list was made of, whatever became of it since.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
     /// What became of the current version after so many changes: how many there are by now, and the keys that
     /// came (`true`) or went since; `None` where those are too many, or all have changed.
     pub fn since(&self, changes: u64) -> (u64, Option<Vec<(bool, Arc<str>)>>) {
