@@ -74,6 +74,7 @@ pub struct Draft {
     pub inspect_delay: Option<std::time::Duration>,
     pub response_inspect_delay: Option<std::time::Duration>,
     pub independent_streams: bool,
+    pub guard: model::Guard,
     pub front: Frontend,
     /// Where the line of each of its `bind`s stands.
     pub bind_places: Vec<Place>,
@@ -239,6 +240,7 @@ impl Draft {
             inspect_delay: None,
             response_inspect_delay: None,
             independent_streams: false,
+            guard: model::Guard::default(),
             front: Frontend::default(),
             bind_places: Vec::new(),
             back: Backend::default(),
