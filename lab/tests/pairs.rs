@@ -423,7 +423,7 @@ fn every_advert_that_is_not_right_is_refused_and_counted() {
             only.count("public", counter) > 0
         });
     }
-    let unicast = config("only", 100, "    unicast 203.0.113.77\n");
+    let unicast = config("only", 100, "    unicast 203.0.113.78\n");
     only.reload(&unicast);
     until("refused_stranger counts", || {
         Advert {

@@ -74,6 +74,7 @@ pub struct Draft {
     pub inspect_delay: Option<std::time::Duration>,
     pub response_inspect_delay: Option<std::time::Duration>,
     pub independent_streams: bool,
+    pub guard: model::Guard,
     pub front: Frontend,
     /// Where the line of each of its `bind`s stands.
     pub bind_places: Vec<Place>,
@@ -90,6 +91,8 @@ pub struct Draft {
     pub server_references: Vec<Reference>,
     /// `stick-table`.
     pub stick_table: Option<(model::StickTable, Place)>,
+    /// Where its `cookie` stands.
+    pub cookie_place: Option<Place>,
     /// The section that its table is shared by.
     pub peers: Option<Reference>,
     /// Stick tables that rules use.
@@ -237,6 +240,7 @@ impl Draft {
             inspect_delay: None,
             response_inspect_delay: None,
             independent_streams: false,
+            guard: model::Guard::default(),
             front: Frontend::default(),
             bind_places: Vec::new(),
             back: Backend::default(),
@@ -248,6 +252,7 @@ impl Draft {
             resolvers_references: Vec::new(),
             server_references: Vec::new(),
             stick_table: None,
+            cookie_place: None,
             peers: None,
             table_uses: Vec::new(),
             marks: BTreeMap::new(),
@@ -266,6 +271,7 @@ impl Draft {
         draft.origin = place.origin();
         draft.place = place;
         draft.id = None;
+        draft.cookie_place = None;
         // Rules keep the ACLs they were read with; the names are known to their section only.
         draft.acls = Acls::default();
         draft.check.http.inherited = true;

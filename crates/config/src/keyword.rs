@@ -8,6 +8,7 @@ mod compression;
 mod datagram;
 mod front;
 mod ftp;
+mod guard;
 mod mail;
 mod options;
 mod packet;
@@ -83,6 +84,7 @@ pub fn keywords() -> impl Iterator<Item = &'static Keyword> {
         back::BACK_KEYWORDS,
         check::CHECK_KEYWORDS,
         packet::PACKET_KEYWORDS,
+        guard::GUARD_KEYWORDS,
         mail::MAIL_KEYWORDS,
         datagram::DATAGRAM_KEYWORDS,
         ftp::FTP_KEYWORDS,
@@ -256,7 +258,9 @@ fn mark(name: &'static str) -> Option<&'static str> {
         | "id"
         | "balance"
         | "forward"
+        | "guard"
         | "no-flow"
+        | "snat"
         | "stats"
         | "redirect"
         | "monitor-uri"

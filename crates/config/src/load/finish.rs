@@ -544,6 +544,7 @@ impl Loader<'_> {
             inspect_delay: draft.inspect_delay,
             response_inspect_delay: draft.response_inspect_delay,
             independent_streams: draft.independent_streams,
+            guard: draft.guard,
             frontend: has_front.then(|| Box::new(draft.front)),
             backend: has_back.then(|| Box::new(draft.back)),
         }

@@ -292,6 +292,7 @@ impl Session {
             namespace: settings.namespace.as_deref(),
             many: side.udp_responses.is_none(),
             foreign,
+            silent: false,
         };
         let made = socket::connect_udp(address, &options).or_else(|e| {
             if !matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
