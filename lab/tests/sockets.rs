@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::process::{Command, Stdio};
 
 /// Copies of a program's descriptors; `None` where that is not allowed to us.
 fn descriptors(pid: i32) -> Option<Vec<OwnedFd>> {
@@ -18,7 +19,9 @@ fn descriptors(pid: i32) -> Option<Vec<OwnedFd>> {
         }
     };
     let names = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
-    let names = names.flatten().filter_map(|n| n.file_name().into_string().ok());
+    let names = names
+        .flatten()
+        .filter_map(|n| n.file_name().into_string().ok());
     let mut found = Vec::new();
     for number in names.filter_map(|n| n.parse::<i32>().ok()) {
         // SAFETY: as above.
@@ -153,7 +156,10 @@ fn sockets_have_the_options_that_their_lines_give_them() {
             let mut found = all.iter().filter(|s| {
                 s.listens == listens && s.port == port && peer.is_none_or(|p| s.peer == p)
             });
-            &found.next().unwrap_or_else(|| panic!("{}: no socket at {port}", program.name)).fd
+            &found
+                .next()
+                .unwrap_or_else(|| panic!("{}: no socket at {port}", program.name))
+                .fd
         };
         let ends = |at: usize| {
             let (client, server) = &connections[at];
@@ -171,10 +177,22 @@ fn sockets_have_the_options_that_their_lines_give_them() {
         let (device, keepalive) = (libc::SO_BINDTODEVICE, libc::SO_KEEPALIVE);
         let numbers = [
             ("mss", listener, tcp, libc::TCP_MAXSEG, 1300),
-            ("tcp-ut of bind", listener, tcp, libc::TCP_USER_TIMEOUT, 5000),
+            (
+                "tcp-ut of bind",
+                listener,
+                tcp,
+                libc::TCP_USER_TIMEOUT,
+                5000,
+            ),
             ("tcp-ut", client, tcp, libc::TCP_USER_TIMEOUT, 5000),
             ("no tcp-ut", plain_client, tcp, libc::TCP_USER_TIMEOUT, 0),
-            ("tcp-ut of server", to_server, tcp, libc::TCP_USER_TIMEOUT, 7000),
+            (
+                "tcp-ut of server",
+                to_server,
+                tcp,
+                libc::TCP_USER_TIMEOUT,
+                7000,
+            ),
             ("clitcpka", client, libc::SOL_SOCKET, keepalive, 1),
             ("clitcpka-idle", client, tcp, libc::TCP_KEEPIDLE, 100),
             ("clitcpka-intvl", client, tcp, libc::TCP_KEEPINTVL, 7),
@@ -185,9 +203,27 @@ fn sockets_have_the_options_that_their_lines_give_them() {
             ("srvtcpka-intvl", to_server, tcp, libc::TCP_KEEPINTVL, 9),
             ("srvtcpka-cnt", to_server, tcp, libc::TCP_KEEPCNT, 4),
             ("no srvtcpka", plain_server, libc::SOL_SOCKET, keepalive, 0),
-            ("v6only", find(true, six, None), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1),
-            ("v4v6", find(true, both, None), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 0),
-            ("no defer-accept", plain_listener, tcp, libc::TCP_DEFER_ACCEPT, 0),
+            (
+                "v6only",
+                find(true, six, None),
+                libc::IPPROTO_IPV6,
+                libc::IPV6_V6ONLY,
+                1,
+            ),
+            (
+                "v4v6",
+                find(true, both, None),
+                libc::IPPROTO_IPV6,
+                libc::IPV6_V6ONLY,
+                0,
+            ),
+            (
+                "no defer-accept",
+                plain_listener,
+                tcp,
+                libc::TCP_DEFER_ACCEPT,
+                0,
+            ),
             ("no tfo", plain_listener, tcp, libc::TCP_FASTOPEN, 0),
         ];
         let mut wrong = Vec::new();
@@ -224,9 +260,87 @@ fn sockets_have_the_options_that_their_lines_give_them() {
         four.write_all(b"x").expect("sent");
         let (mut server, _) = origin.accept().expect("a connection");
         server.read_exact(&mut [0]).expect("a byte");
-        assert!(TcpStream::connect(("127.0.0.1", six)).is_err(), "{}", program.name);
+        assert!(
+            TcpStream::connect(("127.0.0.1", six)).is_err(),
+            "{}",
+            program.name
+        );
         proxy.wait_for("f", "FRONTEND", "conn_tot", "2");
         drop(silent);
+    });
+}
+
+/// A network namespace of this test.
+struct Namespace(String);
+
+impl Namespace {
+    /// `None` for who may not make one.
+    fn new() -> Option<Namespace> {
+        let name = format!("lab-sockets-{}", std::process::id());
+        let ip = |args: &[&str]| {
+            let done = Command::new("ip").args(args).stderr(Stdio::null()).status();
+            done.is_ok_and(|s| s.success())
+        };
+        let made = ip(&["netns", "add", &name]).then(|| Namespace(name.clone()))?;
+        ip(&["-n", &name, "link", "set", "lo", "up"]).then_some(made)
+    }
+
+    /// Does this in there, on a thread of its own.
+    fn within<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
+        let file = std::fs::File::open(format!("/run/netns/{}", self.0)).expect("a namespace");
+        std::thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                // SAFETY: a plain call; only this thread, which ends here, changes its namespace.
+                let rc = unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) };
+                assert_eq!(rc, 0, "setns");
+                f()
+            });
+            inside.join().expect("it ends")
+        })
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.0]).status();
+    }
+}
+
+#[test]
+fn sockets_belong_to_the_namespaces_that_their_lines_name() {
+    let Some(namespace) = Namespace::new() else {
+        println!("no namespace can be made here: not tried");
+        return;
+    };
+    let name = &namespace.0;
+    each(|program| {
+        let listen = || TcpListener::bind("127.0.0.1:0").expect("a port");
+        let (there, here) = (namespace.within(listen), listen());
+        let [at, of] = [&there, &here].map(|l| l.local_addr().expect("an address"));
+        let (into, out) = (port(), port());
+        let text = format!(
+            "defaults\n  mode tcp\n  timeout client 5s\n  timeout server 5s\n  timeout connect 2s\n\
+             listen into\n  bind 127.0.0.1:{into}\n  server s {at} namespace {name}\n\
+             listen out\n  bind 127.0.0.1:{out} namespace {name}\n  server s {of}\n"
+        );
+        let _proxy = Proxy::start(program, &text);
+        let connect = |port| TcpStream::connect(("127.0.0.1", port));
+        let mut pass = |mut client: TcpStream, origin: &TcpListener| {
+            client.write_all(b"x").expect("sent");
+            let (mut server, _) = origin.accept().expect("a connection");
+            server.read_exact(&mut [0]).expect("a byte");
+        };
+        pass(connect(into).expect("it listens"), &there);
+        pass(
+            namespace.within(|| connect(out)).expect("it listens"),
+            &here,
+        );
+        assert!(connect(out).is_err(), "{}: not here", program.name);
+        assert!(
+            namespace.within(|| connect(into)).is_err(),
+            "{}",
+            program.name
+        );
     });
 }
 
@@ -242,7 +356,11 @@ fn said(program: &Program, folder: &Folder, mode: &str, lines: &[&str]) -> Strin
     let mut text = String::from("global\n log 127.0.0.1 local0\n");
     let mut places = BTreeMap::new();
     for (at, line) in lines.iter().enumerate() {
-        let log = if mode == "packet" { "" } else { " log global\n" };
+        let log = if mode == "packet" {
+            ""
+        } else {
+            " log global\n"
+        };
         text += &format!(
             "listen l{at}\n mode {mode}\n timeout client 1s\n timeout server 1s\n timeout connect 1s\n{log} \
              bind 127.0.0.1:{}\n server s 127.0.0.1:2\n",
@@ -298,7 +416,11 @@ fn every_line_works_in_a_mode_or_is_told() {
             wrong.push(format!("{these} {line}"));
         }
     }
-    assert!(wrong.is_empty(), "not as in modes.txt:\n{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "not as in modes.txt:\n{}",
+        wrong.join("\n")
+    );
     let Some(oracle) = Program::haproxy() else {
         println!("haproxy is not installed: there is nothing to compare with");
         return;
