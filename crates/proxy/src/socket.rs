@@ -135,7 +135,10 @@ fn listen_datagrams(
         };
         set_int(socket.as_raw_fd(), level, name, 1)?;
     }
-    join_datagrams(&socket);
+    // Joined, only the first of them would begin with the header.
+    if !options.accept_proxy {
+        join_datagrams(&socket);
+    }
     // A burst may be longer than the usual room; less is what the system allows.
     let _ = socket.set_recv_buffer_size(BURST);
     socket.bind(&addr.into())?;
