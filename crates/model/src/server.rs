@@ -176,6 +176,8 @@ pub struct Server {
     pub tfo: bool,
     /// `cc`: the congestion control of TCP, by the system's name.
     pub congestion: Option<Arc<str>>,
+    /// `shard`, of peers.
+    pub shard: u16,
     /// `namespace`: the network namespace to connect from.
     pub namespace: Option<Arc<str>>,
     /// `vlan N`, in packet mode: the VLAN that it is in.
