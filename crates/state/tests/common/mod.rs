@@ -46,6 +46,7 @@ pub fn server(id: u32, maxconn: u32) -> Server {
         tcp_user_timeout: None,
         tfo: false,
         congestion: None,
+        shard: 0,
         namespace: None,
         vlan: None,
     }
@@ -73,6 +74,7 @@ pub fn process_with(side: model::Backend) -> Arc<Process> {
         description: None,
         guid: None,
         timeouts: Timeouts::default(),
+        guard: model::Guard::default(),
         logs: Vec::new(),
         log_tag: None,
         errors: Arc::default(),
