@@ -10,21 +10,11 @@ struct Beside(Vec<(&'static str, Proxy)>);
 
 /// What the last check has found: status, check_status, check_code and last_chk. Before the status of
 /// one there is a star while the next one is under way.
-fn found(proxy: &Proxy) -> Option<[String; 4]> {
-    let text = proxy.control("show stat");
-    let mut lines = text.lines();
-    let header: Vec<&str> = lines.next()?.trim_start_matches("# ").split(',').collect();
-    let row: Vec<&str> = lines.find(|l| l.starts_with("b,s,"))?.split(',').collect();
-    let of = |name: &str| {
-        let at = header.iter().position(|f| *f == name)?;
-        Some(row.get(at)?.trim_matches(['"', '*', ' ']).to_string())
-    };
-    Some([
-        of("status")?,
-        of("check_status")?,
-        of("check_code")?,
-        of("last_chk")?,
-    ])
+fn found(proxy: &Proxy) -> Vec<String> {
+    let names = ["status", "check_status", "check_code", "last_chk"];
+    let values = proxy.stats("b", "s", &names);
+    let plain = |value: &String| value.trim_matches(['"', '*', ' ']).to_string();
+    values.iter().map(plain).collect()
 }
 
 impl Beside {
@@ -58,15 +48,11 @@ impl Beside {
         });
     }
 
-    fn wait(&self, when: &str, good: impl Fn(&[(&str, [String; 4])]) -> bool) {
+    fn wait(&self, when: &str, good: impl Fn(&[(&str, Vec<String>)]) -> bool) {
         let end = Instant::now() + PATIENCE * 4;
         loop {
-            let all: Vec<_> = self
-                .0
-                .iter()
-                .filter_map(|(name, proxy)| Some((*name, found(proxy)?)))
-                .collect();
-            if all.len() == self.0.len() && good(&all) {
+            let all: Vec<_> = self.0.iter().map(|(n, p)| (*n, found(p))).collect();
+            if good(&all) {
                 return;
             }
             assert!(Instant::now() < end, "{when}: {all:?}");

@@ -2,11 +2,12 @@
 //! passed on with what follows it.
 
 use super::{Attempt, Exchanged, Receiving};
-use crate::flow::Progress;
+use crate::flow::{HEAD_ROOM, Progress};
 use crate::malformed;
 use crate::pool::ServerConn;
 use crate::stream::{Halt, Stream};
 use crate::termination::{Cause, Phase, Termination};
+use crate::worker::SCRATCH;
 use crate::{account, observe, response};
 use http::{framing, h1};
 use std::task::{Context, Poll};
@@ -22,7 +23,10 @@ impl Stream<'_> {
         loop {
             let worker = self.worker;
             let mut scratch = worker.scratch.borrow_mut();
-            let n = match server.io.poll_read(cx, &mut scratch) {
+            let spliced = server.io.plain().is_some() && self.client.io.plain().is_some();
+            let room = if spliced { HEAD_ROOM } else { SCRATCH };
+            let room = scratch.get_mut(..room).unwrap_or_default();
+            let n = match server.io.poll_read(cx, room) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(n)) => n,
                 Poll::Ready(Err(_)) => 0,
