@@ -166,6 +166,10 @@ fn rules_and_their_routes_go_with_the_address_and_others_are_left_alone() {
     };
     until("the active one has both", || own(1) && routed(1));
     assert!(!own(2) && !routed(2));
+    // As if the machine lost its power: nobody takes anything away.
+    for guardian in children(first.child.id()) {
+        net.exec(&net.client(), "kill", &["-KILL", &guardian]);
+    }
     assert!(
         rules(1).contains("to 198.51.100.0/24 lookup 300 proto 112"),
         "{}",
@@ -173,11 +177,16 @@ fn rules_and_their_routes_go_with_the_address_and_others_are_left_alone() {
     );
     first.kill();
     until("the other one has them", || own(2) && routed(2));
-    // What the crash left is removed by the next start.
-    assert!(own(1));
+    // What the crash left is removed by the next start, the address before all.
+    assert!(own(1) && net.has(1, VIP));
     let first = Router::start(&net, 1, &config("first", 50, lines));
     first.wait_for("public", "state", "backup");
-    assert!(!own(1) && !routed(1), "{}", rules(1));
+    assert!(!own(1) && !routed(1) && !net.has(1, VIP), "{}", rules(1));
+    assert!(
+        first.output().contains("removed 203.0.113.10/24 from eth0"),
+        "{}",
+        first.output()
+    );
     second.reload(&config(
         "second",
         100,

@@ -51,6 +51,10 @@ pub enum SendProxy {
         cert_cn: bool,
         /// `ssl-cipher`: with the cipher suite.
         ssl_cipher: bool,
+        /// `cert-sig`: with the kind of signature on the certificate that the client was shown.
+        cert_sig: bool,
+        /// `cert-key`: with the kind of key in it.
+        cert_key: bool,
     },
 }
 

@@ -47,6 +47,10 @@ pub const SSL_VERSION: u8 = 0x21;
 pub const SSL_CN: u8 = 0x22;
 /// Inside [`SSL`]: the cipher suite.
 pub const SSL_CIPHER: u8 = 0x23;
+/// Inside [`SSL`]: the kind of signature on the certificate that the client was shown.
+pub const SSL_SIG_ALG: u8 = 0x24;
+/// Inside [`SSL`]: the kind of key in it.
+pub const SSL_KEY_ALG: u8 = 0x25;
 
 /// What [`SSL`] says before its parts (section 2.2.6).
 #[derive(Clone, Copy, Debug, Default)]
