@@ -6,6 +6,7 @@ use crate::guard::{Kept, LISTS, Lists, Tables, counts, set_guard};
 use crate::kernel::Error;
 use model::{LimitOf, LimitWhat};
 use rules::PatternList;
+use state::Process;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -160,16 +161,21 @@ impl Plane {
         Ok(())
     }
 
-    /// Packets that guards dropped since they were last asked, by frontend.
-    pub(super) fn guarded(&mut self) -> BTreeMap<Arc<str>, u64> {
+    /// Packets that guards dropped since they were last asked, by frontend; all that they did is for whoever
+    /// shows it.
+    pub(super) fn guarded(&mut self, process: &Process) -> BTreeMap<Arc<str>, u64> {
         let mut dropped = BTreeMap::new();
+        let mut shown = Vec::new();
         for (name, place) in &mut self.written.guards.places {
             let now = counts(&mut self.kernel, place.at);
             let both = now.n.iter().zip(place.accounted.n).take(abi::DROPPED);
             let n = both.map(|(now, before)| now.wrapping_sub(before)).sum();
             place.accounted = now;
             dropped.insert(Arc::clone(name), n);
+            let reasons = abi::REASONS.into_iter().zip(now.n).collect();
+            shown.push((Arc::clone(name), reasons));
         }
+        process.guarded.set(shown);
         dropped
     }
 
