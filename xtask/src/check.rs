@@ -61,10 +61,6 @@ const DOUBLES: &[(&str, &str)] = &[
 const LONG_FILES: &[(&str, &str)] = &[
     ("crates/config/src/global.rs", "one table"),
     ("crates/config/src/keyword/options.rs", "one table"),
-    (
-        "crates/proxy/src/exchange.rs",
-        "one state machine over both directions",
-    ),
     ("crates/config/src/server.rs", "one table"),
 ];
 

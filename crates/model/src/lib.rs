@@ -35,8 +35,8 @@ pub use balance::{Balance, HashBalance, HashFunction, HashKind, HashMethod, Pres
 pub use bind::{Bind, BindOptions};
 pub use check::{
     AgentCheck, Check, CheckAction, CheckConnect, CheckExpect, CheckKind, CheckPayload, CheckPort,
-    CheckScript, CheckStatus, CheckStep, CheckVar, External, HeaderMatch, HttpCheckSend, Match,
-    Outcome, Probe, TextHow, TextMatch, TextPattern, VarValue,
+    CheckScript, CheckStatus, CheckStep, CheckVar, External, HeaderMatch, HttpCheckSend, InitState,
+    Match, Outcome, Probe, TextHow, TextMatch, TextPattern, VarValue,
 };
 pub use compression::{Compression, CompressionAlgo};
 pub use diff::{Diff, diff};
@@ -63,7 +63,9 @@ pub use stick::{ServerKey, StickRule, StickStore, StickTable, Stored};
 pub use timeouts::Timeouts;
 
 pub use users::{Password, User, UserList};
-pub use vrrp::{PeerKey, Script, SyncSessions, Track, Tracked, VirtualAddress, VirtualRoute, Vrrp};
+pub use vrrp::{
+    PeerKey, Script, SyncSessions, Track, Tracked, VirtualAddress, VirtualRoute, VirtualRule, Vrrp,
+};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -111,24 +111,24 @@ fn ssl_extension(tls: Option<&TlsInfo>, cert_cn: bool, ssl_cipher: bool) -> Vec<
     let Some(tls) = tls else {
         return proxy::ssl_extension(&Ssl::default(), &[]);
     };
-    let certificate = tls.peer_certificate.as_deref();
+    let certificate = tls.agreed.certificate();
     let facts = certificate.and_then(::tls::facts);
     let name = facts.as_ref().and_then(|f| {
         let mut names = f.subject.iter().filter(|(key, _)| key == "CN");
         names.next_back().map(|(_, name)| name.as_bytes())
     });
-    let mut parts: Vec<(u8, &[u8])> = vec![(proxy::SSL_VERSION, tls.version.as_bytes())];
+    let mut parts: Vec<(u8, &[u8])> = vec![(proxy::SSL_VERSION, tls.agreed.version.as_bytes())];
     if ssl_cipher {
-        parts.push((proxy::SSL_CIPHER, tls.cipher.as_bytes()));
+        parts.push((proxy::SSL_CIPHER, tls.agreed.cipher.as_bytes()));
     }
     if cert_cn && let Some(name) = name {
         parts.push((proxy::SSL_CN, name));
     }
     let ssl = Ssl {
         tls: true,
-        certificate: certificate.is_some() && !tls.resumed,
+        certificate: certificate.is_some() && !tls.agreed.resumed,
         in_session: certificate.is_some(),
-        verify: tls.verify,
+        verify: tls.agreed.verdict.number,
     };
     proxy::ssl_extension(&ssl, &parts)
 }

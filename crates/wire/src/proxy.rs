@@ -92,6 +92,14 @@ pub fn read(bytes: &[u8]) -> Read {
     }
 }
 
+/// Reads the header that a datagram begins with: version 2, and whole. `None`: there is none.
+pub fn read_datagram(bytes: &[u8]) -> Option<Header> {
+    match bytes.starts_with(SIGNATURE).then(|| read_v2(bytes))? {
+        Read::Header(header) => Some(header),
+        Read::NeedMore | Read::Invalid => None,
+    }
+}
+
 fn read_v1(bytes: &[u8]) -> Read {
     let window = bytes.get(..LONGEST_LINE).unwrap_or(bytes);
     let Some(end) = window.windows(2).position(|w| w == b"\r\n") else {

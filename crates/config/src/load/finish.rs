@@ -58,6 +58,7 @@ impl Loader<'_> {
             self.allow_external(draft);
             self.check_intervals(draft);
             self.fit_mode(draft);
+            self.fit_words(draft);
             self.fit_sockets(draft);
             self.fit_ftp(draft);
             self.fit_smtp(draft);
@@ -367,7 +368,10 @@ impl Loader<'_> {
         draft.http.buffer_request = false;
         let log = &mut draft.front.log_format;
         if draft.section != sections::B
-            && matches!(log, LogFormatSpec::Http | LogFormatSpec::HttpClf)
+            && matches!(
+                log,
+                LogFormatSpec::Http | LogFormatSpec::HttpClf | LogFormatSpec::Https
+            )
         {
             let (format, option) = match draft.mode {
                 Mode::Smtp => (LogFormatSpec::Smtp, "smtplog"),
