@@ -227,11 +227,23 @@ fn a_guard_that_cannot_be_says_what_would_do() {
             "'short' holds no key: write 32 hexadecimal digits",
         ),
         ("guard syn-cookies key", "'key' wants the name of a file"),
+        (
+            "guard syn-cookies transparant",
+            "did you mean 'transparent'?",
+        ),
         ("guard tcp-flags now", "'now' is one word too many"),
     ] {
         let (config, said) = guarded(&format!(" {line}\n"));
         assert!(config.is_none() && said.contains(wanted), "{line}: {said}");
     }
+    let (config, said) = read(&format!(
+        "{FRONT} guard syn-cookies transparent\n{BACK} forward dsr\n"
+    ));
+    assert!(config.is_none(), "{said}");
+    assert!(
+        said.contains("wants 'forward nat' or 'forward bridge'"),
+        "{said}"
+    );
     let (config, said) = read(
         "frontend f\n mode tcp\n bind :80\n guard tcp-flags\n default_backend b\nbackend b\n mode tcp\n server s 10.0.0.1:80\n",
     );

@@ -137,7 +137,9 @@ out_of_line int first_packet(struct xdp_md *ctx, const struct packet *p, struct 
 	/* A firewall is chosen without ports. */
 	if (uses(FEATURE_PREFIX) && lost && service->forward != FORWARD_ROUTE)
 		return refuse(EVENT_FRAGMENT_LOST);
-	if (p->key.proto == PROTO_TCP && (p->tcp & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN &&
+	struct splice splice = {};
+	int spliced = uses(FEATURE_SPLICE) && service->guard && has_cookie(ctx, p, service->guard, &splice);
+	if (!spliced && p->key.proto == PROTO_TCP && (p->tcp & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN &&
 	    service->no_flow != NO_FLOW_HASH) {
 		count(EVENT_NO_FLOW);
 		return service->no_flow == NO_FLOW_RESET ? RESET : XDP_DROP;
@@ -147,6 +149,8 @@ out_of_line int first_packet(struct xdp_md *ctx, const struct packet *p, struct 
 		count(event);
 		return event == EVENT_NO_SERVER ? RESET : XDP_DROP;
 	}
+	if (spliced && begin_splice(ctx, p, s, &splice))
+		return XDP_DROP;
 	return OPENED;
 }
 
@@ -236,6 +240,11 @@ inline_always int forward(struct xdp_md *ctx)
 			verdict = 0; /* it may come through another one now */
 		if (likely(verdict == 1)) {
 			follow(f, &p);
+			if (uses(FEATURE_SPLICE) && unlikely(f->state & FLOW_SPLICED)) {
+				verdict = translate(ctx, &p, f->state & FLOW_FORWARD);
+				if (verdict)
+					return verdict;
+			}
 			return deliver(ctx, &p, f, server);
 		}
 	}

@@ -1,6 +1,7 @@
 //! The guards of frontends: their tables written, what they did told.
 
 use super::Plane;
+use crate::abi::{FlowKey, flow_state};
 use crate::guard::abi::{self, Counts, Guard, Limit, flag, limit};
 use crate::guard::{Kept, LISTS, Lists, Tables, counts, set_guard};
 use crate::kernel::Error;
@@ -76,6 +77,9 @@ fn entry(guard: &model::Guard, lists: &[Arc<PatternList>], key: [u64; 2]) -> Gua
     }
     if let Some(cookies) = guard.cookies {
         entry.flags |= flag::COOKIES;
+        if cookies.transparent {
+            entry.flags |= flag::SPLICE;
+        }
         if cookies.above > 0 {
             entry.calm = Limit::new(cookies.above, cookies.above);
         }
@@ -177,6 +181,23 @@ impl Plane {
         }
         process.guarded.set(shown);
         dropped
+    }
+
+    /// Removes splices whose sessions are gone.
+    pub(super) fn forget_splices(&mut self) -> Result<(), Error> {
+        let keys: Vec<FlowKey> = self.kernel.splices()?.keys().flatten().collect();
+        let flows = self.kernel.flows()?;
+        let spliced = |key: &FlowKey| {
+            let flow = flows.get(key, 0);
+            flow.is_ok_and(|f| f.state & flow_state::SPLICED != 0)
+        };
+        let gone: Vec<FlowKey> = keys.into_iter().filter(|key| !spliced(key)).collect();
+        let mut splices = self.kernel.splices()?;
+        for key in gone {
+            // It may have gone by itself.
+            let _ = splices.remove(&key);
+        }
+        Ok(())
     }
 
     /// What guards did: a line for each frontend and what it did.
