@@ -39,7 +39,7 @@ apart int write_segment(struct xdp_md *ctx, const struct packet *p, const struct
 	struct eth *eth = data;
 	struct tcp *tcp = data + plain;
 	u16 *option = (void *)(tcp + 1);
-	if ((void *)(eth + 1) > end || (void *)(tcp + 1) > end || (segment->mss && (void *)(option + 2) > end))
+	if ((void *)(eth + 1) > end || (void *)(tcp + 1) > end)
 		return -1;
 	if (segment->back) {
 		u16 port = tcp->src;
@@ -96,6 +96,8 @@ apart int write_segment(struct xdp_md *ctx, const struct packet *p, const struct
 	}
 	u32 rest = 0;
 	if (segment->mss) {
+		if ((void *)(option + 2) > end)
+			return -1;
 		option[0] = be16(0x0204);
 		option[1] = segment->mss;
 		rest = option[0] + (u32)option[1];

@@ -184,15 +184,7 @@ struct {
 	map_type(value, struct guard_counts);
 } guard_counts SEC(".maps");
 
-/* A session whose client was answered by a cookie, by the keys of both directions. */
-struct splice {
-	u32 isn;    /* the client's, */
-	u32 cookie; /* and what it got for the server's */
-	u32 delta;  /* from the server's to that, once `ready` */
-	u16 mss;    /* of the client, as on the wire */
-	u8 ready, pad;
-};
-
+/* By the keys of both directions. */
 struct {
 	map_uint(type, MAP_HASH);
 	map_uint(max_entries, 65536);
@@ -340,25 +332,28 @@ inline_always u32 guard_of(struct xdp_md *ctx, const struct packet *p)
 		v2 += v1, v1 = rotate(v1, 17), v1 ^= v2, v2 = rotate(v2, 32);                         \
 	})
 
+#define sip_take(word)            \
+	({                        \
+		u64 taken = word; \
+		v3 ^= taken;      \
+		sip_round;        \
+		sip_round;        \
+		v0 ^= taken;      \
+	})
+
 /* A number that only who has the key can tell, and who gets an answer at this address: SipHash-2-4
  * (Aumasson, Bernstein 2012) of addresses, ports, the minute and something that it proves, too. */
 out_of_line u32 cookie(const struct guard *g, const struct flow_key *k, u32 minute, u64 extra)
 {
 	u64 v0 = g->key[0] ^ 0x736f6d6570736575, v1 = g->key[1] ^ 0x646f72616e646f6d;
 	u64 v2 = g->key[0] ^ 0x6c7967656e657261, v3 = g->key[1] ^ 0x7465646279746573;
-	u64 words[] = {
-		(u64)k->src[1] << 32 | k->src[0], (u64)k->src[3] << 32 | k->src[2],
-		(u64)k->dst[1] << 32 | k->dst[0], (u64)k->dst[3] << 32 | k->dst[2],
-		(u64)minute << 32 | (u32)k->sport << 16 | k->dport, extra,
-		48ull << 56,
-	};
-#pragma unroll
-	for (u32 i = 0; i < sizeof(words) / 8; i++) {
-		v3 ^= words[i];
-		sip_round;
-		sip_round;
-		v0 ^= words[i];
-	}
+	sip_take((u64)k->src[1] << 32 | k->src[0]);
+	sip_take((u64)k->src[3] << 32 | k->src[2]);
+	sip_take((u64)k->dst[1] << 32 | k->dst[0]);
+	sip_take((u64)k->dst[3] << 32 | k->dst[2]);
+	sip_take((u64)minute << 32 | (u32)k->sport << 16 | k->dport);
+	sip_take(extra);
+	sip_take(48ull << 56);
 	v2 ^= 0xff;
 	sip_round;
 	sip_round;
@@ -421,8 +416,8 @@ inline_always int answer_cookie(struct xdp_md *ctx, const struct packet *p, cons
 	return write_segment(ctx, p, &segment) ? XDP_DROP : XDP_TX;
 }
 
-/* Whether a packet of no session has a cookie of ours; what it says of its client is in `splice`. */
-out_of_line int has_cookie(struct xdp_md *ctx, const struct packet *p, u32 at, struct splice *splice)
+/* Whether a packet of no session has a cookie of ours; what it says of its client is in `scratch`. */
+out_of_line int has_cookie(struct xdp_md *ctx, const struct packet *p, u32 at, struct scratch *s)
 {
 	u32 zero = 0;
 	struct guard_setup *setup = map_lookup(&guard_setup, &zero);
@@ -437,11 +432,11 @@ out_of_line int has_cookie(struct xdp_md *ctx, const struct packet *p, u32 at, s
 	if ((number ^ cookie(g, &p->key, setup->minute, proof)) & COOKIE_HASH &&
 	    (number ^ cookie(g, &p->key, setup->minute - 1, proof)) & COOKIE_HASH)
 		return 0;
-	splice->isn = isn;
-	splice->cookie = number;
-	splice->delta = 0;
-	splice->mss = be16(segment_size(number));
-	splice->ready = splice->pad = 0;
+	s->splice.isn = isn;
+	s->splice.cookie = number;
+	s->splice.delta = 0;
+	s->splice.mss = be16(segment_size(number));
+	s->splice.ready = s->splice.pad = 0;
 	note_guarded(at, GUARDED_SPLICED);
 	return 1;
 }
@@ -460,18 +455,17 @@ inline_always int write_syn(struct xdp_md *ctx, const struct packet *p, const st
 
 /* Notes a splice for both directions of a session that has just been opened, and turns its first packet into a SYN.
  * 0, or -1. */
-out_of_line int begin_splice(struct xdp_md *ctx, const struct packet *p, struct scratch *s, const struct splice *splice)
+out_of_line int begin_splice(struct xdp_md *ctx, const struct packet *p, struct scratch *s)
 {
-	struct flow_key other;
 	struct flow *f = map_lookup(&flows, &p->key);
-	reverse_key(&s->flow, p->key.proto, &other);
-	struct flow *back = map_lookup(&flows, &other);
-	if (!f || !back || map_update(&splices, &p->key, splice, UPDATE_ANY) ||
-	    map_update(&splices, &other, splice, UPDATE_ANY))
+	reverse_key(&s->flow, p->key.proto, &s->back_key);
+	struct flow *back = map_lookup(&flows, &s->back_key);
+	if (!f || !back || map_update(&splices, &p->key, &s->splice, UPDATE_ANY) ||
+	    map_update(&splices, &s->back_key, &s->splice, UPDATE_ANY))
 		return -1;
 	__sync_fetch_and_or(&f->state, FLOW_SPLICED);
 	__sync_fetch_and_or(&back->state, FLOW_SPLICED);
-	return write_syn(ctx, p, splice);
+	return write_syn(ctx, p, &s->splice);
 }
 
 /* Replaces a number of a TCP header, at this place in it. 0, or -1. */

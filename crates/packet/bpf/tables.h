@@ -118,6 +118,7 @@ struct scratch {
 	struct prefix_key prefix_key;
 	struct gateway_key gateway_key;
 	struct service_key service_key;
+	struct splice splice;
 };
 
 struct {

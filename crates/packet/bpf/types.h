@@ -244,3 +244,12 @@ struct station {
 	u32 ifindex;
 	u32 vlan;
 };
+
+/* A session whose client was answered by a cookie. */
+struct splice {
+	u32 isn;    /* the client's, */
+	u32 cookie; /* and what it got for the server's */
+	u32 delta;  /* from the server's to that, once `ready` */
+	u16 mss;    /* of the client, as on the wire */
+	u8 ready, pad;
+};
