@@ -2,6 +2,7 @@
 //! prometheus-exporter` answers. Names and labels are HAProxy's (the exporter of 2.6), the facts
 //! those of `show info` and `show stat`.
 
+mod guard;
 mod vrrp;
 
 use crate::info;
@@ -276,6 +277,7 @@ pub fn metrics(target: &[u8], process: &Process, generation: &Generation, now: I
     if wanted.process {
         of_process(&mut body, &info::fields(process, generation, now, false));
         vrrp::of_routers(&mut body, &process.replication.routers());
+        guard::of_guards(&mut body, &process.guarded);
     }
     let rows = stat::rows(process, generation, now);
     for (asked, kind) in [

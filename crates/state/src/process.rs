@@ -123,6 +123,8 @@ pub struct Process {
     pub errors: Errors,
     /// What is kept alike with another machine.
     pub replication: Arc<crate::Replication>,
+    /// What guards of packet frontends did.
+    pub guarded: crate::Guarded,
     /// Variables of the `proc` scope.
     pub vars: Mutex<rules::Vars>,
     rate_limits: [AtomicU32; 3],
@@ -172,6 +174,7 @@ impl Process {
             events: Events::default(),
             errors: Errors::default(),
             replication: Arc::default(),
+            guarded: crate::Guarded::default(),
             vars: Mutex::new(rules::Vars::limited(config.global.tuning.vars)),
             rate_limits: rates.map(|rate| AtomicU32::new(rate.unwrap_or(0))),
             idle: (0..workers).map(|_| Mutex::default()).collect(),
