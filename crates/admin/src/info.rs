@@ -51,6 +51,14 @@ pub(crate) fn fields(
     let connections = p.connections.now();
     let n = |n: u64| Some(n.to_string());
     let none = || Some("0".to_string());
+    let ssl_rate = c.rate(now, |c| &c.ssl_rate);
+    let key_rate = c.rate(now, |c| &c.ssl_key_rate).min(ssl_rate);
+    // Of all handshakes of the last second, those that were no full ones; rounded.
+    let reused = match ssl_rate {
+        0 => 0,
+        all => 100 - (100 * key_rate + (all - 1) / 2) / all,
+    };
+    let (lookups, misses) = tls::session_lookups();
     let max = |of: &dyn Fn(&state::ProcessCounters) -> u64| n(c.used().map(of).sum());
     let rows: Vec<(
         &'static str,
@@ -255,49 +263,49 @@ pub(crate) fn fields(
             "MGP",
             "u32",
             "TLS keys computed for clients in the last second",
-            none(),
+            n(key_rate),
         ),
         (
             "SslFrontendMaxKeyRate",
             "MMP",
             "u32",
             "most TLS keys for clients in a second",
-            none(),
+            max(&|c| c.ssl_key_rate.max()),
         ),
         (
             "SslFrontendSessionReuse_pct",
             "MGP",
             "u32",
             "percent of TLS sessions resumed",
-            none(),
+            n(reused),
         ),
         (
             "SslBackendKeyRate",
             "MRP",
             "u32",
             "TLS keys computed for servers in the last second",
-            none(),
+            n(c.rate(now, |c| &c.ssl_server_key_rate)),
         ),
         (
             "SslBackendMaxKeyRate",
             "MMP",
             "u32",
             "most TLS keys for servers in a second",
-            none(),
+            max(&|c| c.ssl_server_key_rate.max()),
         ),
         (
             "SslCacheLookups",
             "MCP",
             "u32",
             "TLS sessions looked for",
-            none(),
+            n(lookups),
         ),
         (
             "SslCacheMisses",
             "MCP",
             "u32",
             "TLS sessions not found",
-            none(),
+            n(misses),
         ),
         (
             "CompressBpsIn",

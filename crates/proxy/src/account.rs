@@ -464,9 +464,21 @@ pub fn refused(
     report::log_session(worker, client, None, &facts, &format, level, end);
 }
 
-/// Counts a connection whose TLS handshake is done.
-pub fn handshake_done(worker: &Worker) {
+/// Counts a client's connection whose TLS handshake is done.
+pub fn handshake_done(worker: &Worker, resumed: bool) {
     let counters = worker.process.counters.of(worker.id);
     counters.ssl_connections.add(1);
     counters.ssl_rate.event(worker.millis());
+    if !resumed {
+        counters.ssl_key_rate.event(worker.millis());
+    }
+}
+
+/// Counts a server's connection whose TLS handshake is done.
+pub fn server_handshake_done(worker: &Worker, resumed: bool) {
+    let counters = worker.process.counters.of(worker.id);
+    counters.ssl_connections.add(1);
+    if !resumed {
+        counters.ssl_server_key_rate.event(worker.millis());
+    }
 }

@@ -222,6 +222,8 @@ pub async fn open(
     .await?;
     if let Transport::Tls(tls) = &mut io {
         tls.note(told.sni.as_deref());
+        let resumed = tls.noted().is_some_and(|t| t.agreed.resumed);
+        crate::account::server_handshake_done(worker, resumed);
     }
     let connection = ServerConn {
         io,

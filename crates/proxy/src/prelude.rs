@@ -170,6 +170,7 @@ async fn handshake(worker: &Worker, client: &mut Client) -> Result<(), Handshake
         client.info.tls = Some(Arc::new(crate::tls::info(greeting, agreed, fault)));
     }
     made?;
-    account::handshake_done(worker);
+    let resumed = client.info.tls.as_ref().is_some_and(|t| t.agreed.resumed);
+    account::handshake_done(worker, resumed);
     Ok(())
 }

@@ -24,6 +24,10 @@ pub struct ProcessCounters {
     pub conn_rate: Rate,
     pub sess_rate: Rate,
     pub ssl_rate: Rate,
+    /// Handshakes with clients that were made in full.
+    pub ssl_key_rate: Rate,
+    /// Handshakes with servers that were made in full.
+    pub ssl_server_key_rate: Rate,
 }
 
 /// What may be limited per second for the whole process.
