@@ -40,6 +40,8 @@ pub enum Packets<'a> {
     Clear(&'a [&'a str]),
     /// One line for each kind of event.
     Events,
+    /// One line for each frontend and what its guard did.
+    Guard,
 }
 
 /// What only the program itself can do.

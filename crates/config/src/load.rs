@@ -5,6 +5,7 @@ mod crt_store;
 mod finish;
 mod ftp;
 mod mailers;
+mod modes;
 mod packet;
 mod peers;
 mod resolvers;

@@ -3,6 +3,7 @@
 #include "answer.h"
 #include "bridge.h"
 #include "encap.h"
+#include "guard.h"
 #include "icmp.h"
 #include "transit.h"
 
@@ -126,7 +127,7 @@ out_of_line int first_packet(struct xdp_md *ctx, const struct packet *p, struct 
 			return refuse(EVENT_FRAGMENT_LOST);
 		service = find_service(p, *kinds);
 	} else if (uses(FEATURE_PREFIX) && !p->key.vlan) {
-		if (find_transit(ctx, p))
+		if (find_transit(ctx, p, 1))
 			service = map_lookup(&services, &s->service_key);
 	}
 	if (uses(FEATURE_SNAT) && !kinds && !service && !p->key.vlan)
@@ -219,7 +220,9 @@ inline_always int forward(struct xdp_md *ctx)
 	if (unlikely(p.icmp_type == ND_SOLICIT && p.key.proto == PROTO_ICMP6))
 		return answer_nd(ctx, &p);
 
-	int verdict = 0;
+	int verdict = uses(FEATURE_GUARD) ? guard(ctx, &p) : 0;
+	if (unlikely(verdict))
+		return verdict;
 	struct flow *f = map_lookup(&flows, &p.key);
 	if (likely(f)) {
 		u32 index = f->server;

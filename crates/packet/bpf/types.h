@@ -110,6 +110,7 @@ struct service {
 	u8 schedule; /* SCHEDULE_… */
 	u8 no_flow; /* NO_FLOW_… */
 	u8 dscp;
+	u32 guard; /* in `guards`; 0: none */
 };
 
 enum {

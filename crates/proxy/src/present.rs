@@ -70,8 +70,6 @@ pub fn extensions(
         authority,
         unique_id,
         ssl,
-        cert_cn,
-        ssl_cipher,
         ..
     }) = settings.send_proxy
     else {
@@ -97,7 +95,7 @@ pub fn extensions(
         }
     }
     if ssl {
-        all.push((proxy::SSL, ssl_extension(tls, cert_cn, ssl_cipher)));
+        all.push((proxy::SSL, ssl_extension(tls, settings.send_proxy)));
     }
     for (kind, format) in settings.proxy_extensions.iter().flat_map(|e| e.iter()) {
         let mut value = Vec::new();
@@ -107,8 +105,18 @@ pub fn extensions(
     all
 }
 
-fn ssl_extension(tls: Option<&TlsInfo>, cert_cn: bool, ssl_cipher: bool) -> Vec<u8> {
-    let Some(tls) = tls else {
+fn ssl_extension(tls: Option<&TlsInfo>, wanted: Option<SendProxy>) -> Vec<u8> {
+    let (
+        Some(tls),
+        Some(SendProxy::V2 {
+            cert_cn,
+            ssl_cipher,
+            cert_sig,
+            cert_key,
+            ..
+        }),
+    ) = (tls, wanted)
+    else {
         return proxy::ssl_extension(&Ssl::default(), &[]);
     };
     let certificate = tls.agreed.certificate();
@@ -123,6 +131,16 @@ fn ssl_extension(tls: Option<&TlsInfo>, cert_cn: bool, ssl_cipher: bool) -> Vec<
     }
     if cert_cn && let Some(name) = name {
         parts.push((proxy::SSL_CN, name));
+    }
+    let shown = tls.agreed.shown.as_ref().filter(|_| cert_sig || cert_key);
+    let shown = shown.and_then(|s| ::tls::facts(s.parts.certificate()));
+    if let Some(shown) = &shown {
+        if cert_sig {
+            parts.push((proxy::SSL_SIG_ALG, shown.signature_algorithm.as_bytes()));
+        }
+        if cert_key {
+            parts.push((proxy::SSL_KEY_ALG, shown.key.as_bytes()));
+        }
     }
     let ssl = Ssl {
         tls: true,
