@@ -2,7 +2,7 @@
 //! passed on with what follows it.
 
 use super::{Attempt, Exchanged, Receiving};
-use crate::flow::{HEAD_ROOM, Progress};
+use crate::flow::{HEAD_ROOM, Progress, SPLICE_FROM};
 use crate::malformed;
 use crate::pool::ServerConn;
 use crate::stream::{Halt, Stream};
@@ -36,45 +36,69 @@ impl Stream<'_> {
                 return Poll::Ready(Some(self.server_left_early(a, server)));
             }
             a.server_active = self.worker.now();
-            if a.partial.is_empty() {
-                let bytes = &scratch[..n];
-                match self.take_heads(cx, a, bytes) {
-                    Ok(None) => {}
-                    Ok(Some(used)) if a.receiving == Receiving::Head => {
-                        a.partial = worker.buffer();
-                        a.partial.extend_from_slice(&bytes[used..]);
-                    }
-                    Ok(Some(_)) => return Poll::Ready(None),
-                    Err(ended) => return Poll::Ready(Some(ended)),
-                }
-            } else {
+            if !a.partial.is_empty() {
                 a.partial.extend_from_slice(&scratch[..n]);
                 let bytes = std::mem::take(&mut a.partial);
                 match self.take_heads(cx, a, &bytes) {
-                    Ok(Some(used)) if a.receiving == Receiving::Head => {
+                    Ok(used) if a.receiving == Receiving::Head => {
                         a.partial = bytes;
                         a.partial.drain(..used);
+                        continue;
                     }
-                    Ok(_) => {
+                    Ok(used) => {
+                        let passed = self.pass_head(cx, a, &bytes[used..]);
                         worker.recycle(bytes);
-                        if a.receiving != Receiving::Head {
-                            return Poll::Ready(None);
-                        }
+                        return Poll::Ready(passed.err());
                     }
                     Err(ended) => return Poll::Ready(Some(ended)),
                 }
             }
+            let used = match self.take_heads(cx, a, &scratch[..n]) {
+                Ok(used) => used,
+                Err(ended) => return Poll::Ready(Some(ended)),
+            };
+            if a.receiving == Receiving::Head {
+                a.partial = worker.buffer();
+                a.partial.extend_from_slice(&scratch[used..n]);
+                continue;
+            }
+            let more = self.read_rest(cx, server, n - used, &mut scratch[n..]);
+            let passed = self.pass_head(cx, a, &scratch[used..n + more]);
+            return Poll::Ready(passed.err());
+        }
+    }
+
+    /// Reads more of a body of which `come` bytes have come with the head, where too few are missing
+    /// to be spliced: the client gets all in one call.
+    fn read_rest(
+        &self,
+        cx: &mut Context<'_>,
+        server: &mut ServerConn,
+        come: usize,
+        room: &mut [u8],
+    ) -> usize {
+        let Progress::Length(length) = self.down.progress else {
+            return 0;
+        };
+        let missing = length.saturating_sub(come as u64);
+        if missing == 0 || missing >= SPLICE_FROM {
+            return 0;
+        }
+        match server.io.poll_read(cx, room) {
+            Poll::Ready(Ok(n)) => n,
+            // Who reads on is told of the end or the failure.
+            _ => 0,
         }
     }
 
     /// Takes the heads at the start of `bytes`: interim ones are passed on, the final one is
-    /// judged and passed on with what follows it. Returns the bytes used.
+    /// judged. Returns the bytes used.
     fn take_heads(
         &mut self,
         cx: &mut Context<'_>,
         a: &mut Attempt,
         bytes: &[u8],
-    ) -> Result<Option<usize>, Exchanged> {
+    ) -> Result<usize, Exchanged> {
         let worker = self.worker;
         let options = self.response_options();
         let mut at = 0;
@@ -85,7 +109,7 @@ impl Stream<'_> {
             let parsed = h1::parse_response(rest, &options, &mut head);
             self.response = Some(head);
             match parsed {
-                Ok(None) => return Ok(Some(at)),
+                Ok(None) => return Ok(at),
                 Err(error) => {
                     malformed::response(self, rest, &error);
                     return Err(self.junk(a));
@@ -93,7 +117,7 @@ impl Stream<'_> {
                 Ok(Some(used)) => at += used,
             }
             let Some(head) = self.response.as_mut() else {
-                return Ok(Some(at));
+                return Ok(at);
             };
             let unsafe_response = self
                 .backend
@@ -107,7 +131,6 @@ impl Stream<'_> {
                 }
             };
             let status = head.status();
-            let rest = bytes.get(at..).unwrap_or_default();
             if (100..200).contains(&status) && status != 101 {
                 self.pass_interim(cx)?;
                 continue;
@@ -124,30 +147,36 @@ impl Stream<'_> {
             a.tunnel = matches!(framed.body, framing::Body::Tunnel);
             self.down.progress = Progress::start(framed.body);
             response::judge(self, &framed).map_err(Exchanged::Failed)?;
-            let mut build = worker.build.borrow_mut();
-            build.clear();
-            if let Some(head) = &self.response {
-                head.write_to(&mut build);
-            }
             a.receiving = Receiving::Body;
             if a.tunnel {
                 self.up.progress = Progress::UntilClose;
                 a.upload_over = false;
             }
-            account::response_started(self, build.len());
-            match self
-                .down
-                .feed(worker, cx, &mut self.client.io, &build, rest)
-            {
-                Ok(used) => {
-                    at += used;
-                    a.surplus
-                        .extend_from_slice(bytes.get(at..).unwrap_or_default());
-                    return Ok(Some(bytes.len()));
-                }
-                Err(broken) => return Err(self.download_broken(a, broken)),
-            }
+            return Ok(at);
         }
+    }
+
+    /// Sends the final head on, with what has come behind it.
+    fn pass_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        a: &mut Attempt,
+        rest: &[u8],
+    ) -> Result<(), Exchanged> {
+        let worker = self.worker;
+        let mut build = worker.build.borrow_mut();
+        build.clear();
+        if let Some(head) = &self.response {
+            head.write_to(&mut build);
+        }
+        account::response_started(self, build.len());
+        let fed = self
+            .down
+            .feed(worker, cx, &mut self.client.io, &build, rest);
+        let used = fed.map_err(|broken| self.download_broken(a, broken))?;
+        a.surplus
+            .extend_from_slice(rest.get(used..).unwrap_or_default());
+        Ok(())
     }
 
     /// Sends a 1xx on; a client of HTTP/1.0 does not know them.
