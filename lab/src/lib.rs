@@ -178,6 +178,11 @@ impl Proxy {
         Proxy::spawn(program, config, None, &[])
     }
 
+    /// Starts a configuration with further arguments behind its file.
+    pub fn start_with(program: &Program, config: &str, more: &[&str]) -> Proxy {
+        Proxy::spawn(program, config, None, more)
+    }
+
     /// Starts a configuration in the place of this process, which is told to end softly.
     pub fn replace(&self, program: &Program, config: &str) -> Proxy {
         let pid = self.child.id().to_string();
@@ -270,22 +275,44 @@ impl Proxy {
 
     /// One field of a row of `show stat`.
     pub fn stat(&self, proxy: &str, name: &str, field: &str) -> String {
+        self.stats(proxy, name, &[field]).remove(0)
+    }
+
+    /// Fields of a row of `show stat`, all of one moment.
+    pub fn stats(&self, proxy: &str, name: &str, fields: &[&str]) -> Vec<String> {
         let text = self.control("show stat");
         let mut lines = text.lines();
-        let header: Vec<&str> = lines
-            .next()
-            .unwrap_or("")
-            .trim_start_matches("# ")
-            .split(',')
-            .collect();
-        let at = header
-            .iter()
-            .position(|f| *f == field)
-            .expect("a field of that name");
+        let header = lines.next().unwrap_or("").trim_start_matches("# ");
+        let header: Vec<&str> = header.split(',').collect();
         let row = lines
             .find(|l| l.starts_with(&format!("{proxy},{name},")))
             .expect("a row");
-        row.split(',').nth(at).unwrap_or("").to_string()
+        let row: Vec<&str> = row.split(',').collect();
+        let of = |field: &&str| {
+            let at = header.iter().position(|f| f == field);
+            row.get(at.expect("a field of that name"))
+                .map_or(String::new(), |value| (*value).to_string())
+        };
+        fields.iter().map(of).collect()
+    }
+
+    /// Waits until fields of a row have these values.
+    pub fn wait_for_stats(
+        &self,
+        (proxy, name): (&str, &str),
+        fields: &[&str],
+        wanted: &[&str],
+        what: &str,
+    ) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let now = self.stats(proxy, name, fields);
+            if now == wanted {
+                return;
+            }
+            assert!(Instant::now() < end, "{what}: {now:?}, not {wanted:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Waits until a field has a value.

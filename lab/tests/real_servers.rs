@@ -249,7 +249,7 @@ fn nsd_and_a_client_of_names() {
     let config = format!(
         "defaults\n    mode udp\n    timeout client 2s\n    timeout server 1s\n\
          listen b\n    bind 127.0.0.1:{door}\n    balance roundrobin\n    udp-responses 1\n{check}    \
-         server one {first} check inter 100ms fall 1\n    server two {second} check inter 100ms fall 1\n"
+         server one {first} check inter 1s fastinter 100ms\n    server two {second} check inter 1s fastinter 100ms\n"
     );
     let proxy = Proxy::start(&Program::mulgil(), &config);
     for server in ["one", "two"] {

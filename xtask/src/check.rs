@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("proxy", &["http", "rules", "model", "state", "tls", "wire"]),
     ("admin", &["http", "rules", "model", "state", "tls"]),
     ("failover", &["model", "state", "wire"]),
-    ("packet", &["model", "state"]),
+    ("packet", &["model", "rules", "state"]),
     (
         "mulgil",
         &[

@@ -1,6 +1,5 @@
 //! The table of `global` keywords.
 
-use crate::bind;
 use crate::diag::Fault;
 use crate::draft::{Bases, Line};
 use crate::keyword::near;
@@ -61,7 +60,10 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "/etc/ssl/certs",
         "where ca-file looks",
         |r, l| {
-            r.bases.ca_base = Some(text(l, "a directory")?);
+            let folder = text(l, "a directory")?;
+            let store = &r.bases.tls.store;
+            store.set_folders(|f| f.authorities = Some(folder.clone()));
+            r.bases.ca_base = Some(folder);
             Ok(())
         }
     ),
@@ -113,7 +115,10 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "/etc/ssl/private",
         "where crt looks",
         |r, l| {
-            r.bases.crt_base = Some(text(l, "a directory")?);
+            let folder = text(l, "a directory")?;
+            let store = &r.bases.tls.store;
+            store.set_folders(|f| f.certificates = Some(folder.clone()));
+            r.bases.crt_base = Some(folder);
             Ok(())
         }
     ),
@@ -284,6 +289,62 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
                     added.map_err(|e| format!("line {} of '{path}': {e}", at + 1)),
                 )?;
             }
+            Ok(())
+        }
+    ),
+    keyword!(
+        "h1-accept-payload-with-any-method",
+        "",
+        "",
+        "let requests of HTTP/1.0 have a body whatever their method is",
+        |r, l| {
+            l.exactly(0, "nothing")?;
+            r.global.h1_any_payload = true;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "grace",
+        "TIME",
+        "2s",
+        "how long connections are still taken after a soft stop was asked for",
+        |r, l| {
+            l.exactly(1, "a time")?;
+            r.global.grace = Some(l.map(0, units::time(l.arg(0), 1))?);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "harden.reject-privileged-ports.tcp",
+        "on|off",
+        "on",
+        "refuse connections whose port is below 1024",
+        |r, l| {
+            r.global.reject_privileged = match text(l, "on or off")?.as_str() {
+                "on" => true,
+                "off" => false,
+                other => return l.fail(0, format!("'{other}' is neither on nor off")),
+            };
+            Ok(())
+        }
+    ),
+    keyword!(
+        "maxcomprate",
+        "KILOBYTES",
+        "1000",
+        "kilobytes that are compressed in a second at most; 0 is no limit",
+        |r, l| {
+            r.global.maxcomprate = num(l, 0, u32::MAX.into())? as u32;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "maxcompcpuusage",
+        "PERCENT",
+        "85",
+        "nothing is compressed while workers are busier than this; 100 is no limit",
+        |r, l| {
+            r.global.maxcompcpuusage = Some(num(l, 0, 100)? as u32).filter(|n| *n < 100);
             Ok(())
         }
     ),
@@ -498,6 +559,119 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         }
     ),
     keyword!(
+        "ssl-default-bind-client-sigalgs",
+        "LIST",
+        "ECDSA+SHA256:RSA-PSS+SHA256",
+        "signatures by which clients prove their certificates, for bind lines with ssl",
+        |r, l| {
+            r.bases.tls.bind.preferences.client_sigalgs = Some(text(l, "a list")?.into());
+            Ok(())
+        }
+    ),
+    keyword!(
+        "ssl-default-bind-sigalgs",
+        "LIST",
+        "ECDSA+SHA256:RSA-PSS+SHA256",
+        "signatures by which servers prove their certificates, for bind lines with ssl",
+        |r, l| {
+            r.bases.tls.bind.preferences.sigalgs = Some(text(l, "a list")?.into());
+            Ok(())
+        }
+    ),
+    keyword!(
+        "ssl-default-server-client-sigalgs",
+        "LIST",
+        "ECDSA+SHA256:RSA-PSS+SHA256",
+        "signatures by which clients prove their certificates, for servers with ssl",
+        |r, l| {
+            r.bases.tls.server.client_sigalgs = Some(text(l, "a list")?.into());
+            Ok(())
+        }
+    ),
+    keyword!(
+        "ssl-default-server-sigalgs",
+        "LIST",
+        "ECDSA+SHA256:RSA-PSS+SHA256",
+        "signatures by which servers prove their certificates, for servers with ssl",
+        |r, l| {
+            r.bases.tls.server.sigalgs = Some(text(l, "a list")?.into());
+            Ok(())
+        }
+    ),
+    keyword!(
+        "issuers-chain-path",
+        "DIR",
+        "/etc/ssl/chains",
+        "chains for certificates that come alone",
+        |r, l| {
+            let folder = text(l, "a directory")?;
+            let files = l.source.list(&folder);
+            let files = l.map(0, files.ok_or(format!("'{folder}' is no directory")))?;
+            let mut chains = Vec::new();
+            for file in files {
+                let read = l.source.read(&file).and_then(|pem| tls::certificates(&pem));
+                chains.push(l.map(0, read.map_err(|e| format!("'{file}' {e}")))?);
+            }
+            r.bases.tls.store.set_chain_rules(|c| c.chains = chains);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "key-base",
+        "DIR",
+        "/etc/ssl/private",
+        "where keys lie that are not beside their certificates",
+        |r, l| {
+            let folder = text(l, "a directory")?;
+            r.bases.tls.store.set_folders(|f| f.keys = Some(folder));
+            Ok(())
+        }
+    ),
+    keyword!(
+        "ssl-security-level",
+        "0-5",
+        "2",
+        "how weak keys may be: rustls allows none that level 2 of OpenSSL refuses",
+        |r, l| {
+            let level = num(l, 0, 5)?;
+            if level > 2 {
+                return l.fail(0, format!("level {level} is not checked: certificates are taken as of level 2; choose what is stronger by 'ssl-default-bind-ciphers' and 'ssl-default-bind-curves'"));
+            }
+            let _ = r;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "ssl-skip-self-issued-ca",
+        "",
+        "",
+        "certificates that vouch for themselves are not sent",
+        |r, l| {
+            l.exactly(0, "nothing")?;
+            r.bases
+                .tls
+                .store
+                .set_chain_rules(|c| c.skip_self_issued = true);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tune.ssl.keylog",
+        "on|off",
+        "on",
+        "whether the secrets of connections are kept, for ssl_fc_session_key and its like",
+        |r, l| {
+            let on = match text(l, "on or off")?.as_str() {
+                "on" => true,
+                "off" => false,
+                other => return l.fail(0, format!("'{other}' is neither on nor off")),
+            };
+            r.bases.tls.bind.keep_secrets = on;
+            r.bases.tls.keep_secrets = on;
+            Ok(())
+        }
+    ),
+    keyword!(
         "ssl-default-bind-curves",
         "LIST",
         "X25519:P-256",
@@ -587,7 +761,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
                         "'stats socket' wants an address, such as /run/mulgil.sock",
                     );
                 }
-                let socket = bind::stats_socket(&mut inner);
+                let socket = crate::control::stats_socket(&mut inner);
                 l.warnings = inner.warnings;
                 r.global.stats_sockets.push(socket?);
                 Ok(())
@@ -605,6 +779,16 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
                 0,
                 crate::keyword::near("stats word", other, &["socket", "timeout", "maxconn"])
             ),
+        }
+    ),
+    keyword!(
+        "stats-file",
+        "FILE",
+        "/var/lib/mulgil/statistics",
+        "counters to begin with, as 'dump stats-file' wrote them",
+        |r, l| {
+            r.global.stats_file = Some(text(l, "a file")?.into());
+            Ok(())
         }
     ),
     keyword!(
@@ -859,6 +1043,26 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         }
     ),
     keyword!(
+        "tune.http.cookielen",
+        "N",
+        "128",
+        "bytes that 'capture cookie' keeps at most; 63 when not set",
+        |r, l| {
+            r.global.tuning.http_cookielen = num(l, 2, 1 << 16)? as usize;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tune.http.logurilen",
+        "N",
+        "4096",
+        "bytes of a request's first line in logs at most; 1024 when not set",
+        |r, l| {
+            r.global.tuning.http_logurilen = num(l, 2, 1 << 20)? as usize;
+            Ok(())
+        }
+    ),
+    keyword!(
         "tune.http.maxhdr",
         "N",
         "200",
@@ -875,12 +1079,14 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
 pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
     "busy-polling",
     "close-spread-time",
+    "cluster-secret",
     "cpu-policy",
     "debug.counters",
     "expose-deprecated-directives",
     "expose-experimental-directives",
     "force-cfg-parser-pause",
     "h2-workaround-bogus-websocket-clients",
+    "harden.reject-privileged-ports.quic",
     "httpclient.resolvers.disabled",
     "httpclient.resolvers.id",
     "httpclient.resolvers.prefer",
@@ -916,7 +1122,6 @@ pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
     "ssl-propquery",
     "ssl-provider",
     "ssl-provider-path",
-    "stats-file",
     "strict-limits",
     "thread-group",
     "tune.applet.zero-copy-forwarding",
@@ -1026,7 +1231,6 @@ pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
     "tune.ssl.default-dh-param",
     "tune.ssl.force-private-cache",
     "tune.ssl.hard-maxrecord",
-    "tune.ssl.keylog",
     "tune.ssl.keyupdate-rate-limit",
     "tune.ssl.lifetime",
     "tune.ssl.maxrecord",

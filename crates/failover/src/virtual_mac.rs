@@ -1,7 +1,9 @@
 //! A hardware address that moves with the virtual ones (RFC 9568 section 7.3): on the active
 //! machine an interface of its own stands on that of the section, with the virtual router's hardware
-//! address and the virtual addresses (a macvlan in private mode). It is there only while this
-//! machine is active: a backup must not take frames for the virtual router.
+//! address and the virtual addresses (a macvlan; in bridge mode, because in private mode the adverts
+//! of another active router, which come from the same address, would not reach the interface
+//! below). It is there only while this machine is active: a backup must not take frames for the
+//! virtual router.
 
 use crate::link::{Link, Netlink};
 use model::Vrrp;
@@ -38,7 +40,7 @@ impl Netlink {
             LinkAttribute::LinkInfo(vec![
                 LinkInfo::Kind(InfoKind::MacVlan),
                 LinkInfo::Data(InfoData::MacVlan(vec![InfoMacVlan::Mode(
-                    MacVlanMode::Private,
+                    MacVlanMode::Bridge,
                 )])),
             ]),
         ];
@@ -84,6 +86,7 @@ impl Netlink {
 
 /// What the kernel must know of it, and of the interface below.
 fn settle(vrrp: &Vrrp, base: &str, name: &str) -> io::Result<()> {
+    set("ipv4", name, "arp_ignore", "1")?;
     if vrrp.is_ipv6() {
         // Its own link-local address would be the same on both machines.
         set("ipv6", name, "addr_gen_mode", "1")?;
@@ -92,9 +95,10 @@ fn settle(vrrp: &Vrrp, base: &str, name: &str) -> io::Result<()> {
     set("ipv6", name, "disable_ipv6", "1")?;
     // The way back is by the interface below.
     set("ipv4", name, "rp_filter", "2")?;
-    set("ipv4", name, "arp_ignore", "1")?;
-    // Each answers for its own addresses only, or clients would see two hardware addresses.
-    set("ipv4", base, "arp_ignore", "1")
+    // Each answers for its own addresses only, and asks in its own name, or clients would see two
+    // hardware addresses.
+    set("ipv4", base, "arp_ignore", "1")?;
+    set("ipv4", base, "arp_announce", "2")
 }
 
 fn set(family: &str, link: &str, word: &str, value: &str) -> io::Result<()> {

@@ -6,8 +6,12 @@ mod common;
 use aya::maps::Array;
 use aya::programs::{TestRun as _, TestRunOptions};
 use common::*;
-use packet::abi::{Service, forward};
+use packet::abi::{Service, feature, forward};
+use packet::guard::abi::Guard;
+use packet::guard::{Lists, Tables, set_guard};
 use packet::kernel::{Kernel, Sizes};
+use rules::PatternList;
+use std::sync::Arc;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../bpf/bench.bpf.o");
 
@@ -39,18 +43,119 @@ const ROUNDS: u32 = 200_000;
 const RUNS: usize = 15;
 
 fn load(program: &'static str) -> Bench {
+    load_with(program, 0)
+}
+
+fn load_with(program: &'static str, features: u32) -> Bench {
     Bench(
         Kernel::load_from(
             OBJECT,
             program,
             Sizes {
                 flows: 1 << 20,
-                features: 0,
+                features,
             },
             None,
         )
         .expect("it loads"),
     )
+}
+
+/// A million of each: hosts and prefixes of both families, by a generator of numbers (Knuth's).
+fn million() -> Arc<PatternList> {
+    let mut seed = 1u64;
+    let mut next = || {
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        seed >> 32
+    };
+    let mut entries = Vec::new();
+    for n in 0..500_000 {
+        let (a, b) = (next() as u32, next() as u32);
+        entries.push(std::net::Ipv4Addr::from(a).to_string());
+        entries.push(format!("{}/{}", std::net::Ipv4Addr::from(b), 17 + n % 8));
+        entries.push(format!(
+            "2001:db8:{:x}:{:x}::{:x}",
+            a >> 16,
+            a & 0xffff,
+            b >> 16
+        ));
+        entries.push(format!("2001:{:x}:{:x}::/48", b >> 16, b & 0xffff));
+    }
+    entries.extend(BLOCKED.map(String::from));
+    PatternList::alone(&entries)
+}
+
+/// A host and a prefix of each family that are in the lists.
+const BLOCKED: [&str; 4] = [
+    "192.0.2.7",
+    "198.18.7.0/24",
+    "2001:db8:bad::7",
+    "2001:dead:bad::/48",
+];
+
+/// A service behind a guard with these lists.
+fn guarded(vip: &str, server: &str, list: &Arc<PatternList>) -> Bench {
+    let mut bench = load_with("again", feature::GUARD | feature::LISTS);
+    let service = Service {
+        guard: 1,
+        ..Service::default()
+    };
+    bench.service(at(vip), TCP, service, &[at(server)]);
+    let guard = Guard {
+        deny: 1,
+        ..Guard::default()
+    };
+    set_guard(&bench.0, 1, &guard).expect("written");
+    let mut lists = Lists::default();
+    let changes = lists.follow(std::slice::from_ref(list));
+    let said = Tables::default().write(&bench.0, &lists, &changes, 1);
+    assert_eq!(said.expect("written"), None);
+    bench
+}
+
+/// The cases of guards, of one family.
+fn guards(
+    (client, vip, server, _): (&str, &str, &str, &str),
+    blocked: [&str; 2],
+    list: &Arc<PatternList>,
+    add: &mut dyn FnMut(&str, Bench, Vec<u8>, bool, Option<u32>),
+) {
+    let nobody = PatternList::alone(&[]);
+    for (name, list, bar) in [
+        ("empty lists", &nobody, Some(90)),
+        ("a million", list, None),
+    ] {
+        let mut opening = Case {
+            name: String::new(),
+            bench: guarded(vip, server, list),
+            frame: tcp(client, vip, SYN, &[0; 40]).bytes(),
+            vary: false,
+            bar: None,
+            best: 0.0,
+        };
+        opening.run();
+        let data = tcp(client, vip, ACK, &[0; 40]).bytes();
+        add(&format!("nat hit, {name}"), opening.bench, data, false, bar);
+    }
+    for (name, from) in ["host", "prefix"].iter().zip(blocked) {
+        let frame = tcp(from, vip, SYN, &[0; 40]).bytes();
+        let bench = guarded(vip, server, list);
+        add(&format!("blocked {name}"), bench, frame, false, Some(130));
+    }
+    let mut foreign = tcp(client, vip, ACK, &[0; 40]);
+    foreign.dst.set_port(9999);
+    for (name, list) in [("without lists", &nobody), ("a million", list)] {
+        let bench = guarded(vip, server, list);
+        add(
+            &format!("random sources, {name}"),
+            bench,
+            foreign.bytes(),
+            true,
+            None,
+        );
+    }
 }
 
 impl Case {
@@ -193,15 +298,33 @@ fn main() {
             );
         }
     }
+    let list = million();
+    for (family, ends, blocked) in [
+        ("IPv4", four, ["192.0.2.7:4000", "198.18.7.9:4000"]),
+        (
+            "IPv6",
+            six,
+            ["[2001:db8:bad::7]:4000", "[2001:dead:bad::9]:4000"],
+        ),
+    ] {
+        guards(
+            ends,
+            blocked,
+            &list,
+            &mut |name, bench, frame, vary, bar| {
+                add(&format!("{family} {name}"), bench, frame, vary, bar);
+            },
+        );
+    }
     for _ in 0..RUNS {
         cases.iter_mut().for_each(Case::run);
     }
-    println!("{:<22} {:>9} {:>6}", "", "ns/packet", "bar");
+    println!("{:<34} {:>9} {:>6}", "", "ns/packet", "bar");
     for case in &cases {
         let bar = case.bar.map_or(String::new(), |b| b.to_string());
         let over = case.bar.is_some_and(|b| case.best > f64::from(b));
         println!(
-            "{:<22} {:>9.0} {bar:>6}{}",
+            "{:<34} {:>9.0} {bar:>6}{}",
             case.name,
             case.best,
             if over { "  over" } else { "" }

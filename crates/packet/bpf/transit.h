@@ -158,8 +158,9 @@ apart int open_outward(struct xdp_md *ctx, const struct packet *p)
 }
 
 /* Finds the service of what is for somebody beyond us: whether there is one, its key is in `scratch`
- * then. None is for what is for ourselves, or comes from a firewall. */
-apart int find_transit(struct xdp_md *ctx, const struct packet *p)
+ * then. None is for what is for ourselves, or comes from a firewall, where `opens` asks for that
+ * packet's session, too. */
+apart int find_transit(struct xdp_md *ctx, const struct packet *p, int opens)
 {
 	u32 zero = 0, ifindex = arrived_at(ctx);
 	struct scratch *s = map_lookup(&scratch, &zero);
@@ -172,7 +173,7 @@ apart int find_transit(struct xdp_md *ctx, const struct packet *p)
 	struct prefix *any = find_prefix(s, p->family, 0);
 	if (any && any->kinds & VIP_PASS)
 		return 0;
-	if (uses(FEATURE_ROUTE)) {
+	if (uses(FEATURE_ROUTE) && opens) {
 		copy_mac(s->gateway_key.mac, eth->src);
 		s->gateway_key.family = p->family;
 		s->gateway_key.ifindex = ifindex;

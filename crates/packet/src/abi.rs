@@ -7,7 +7,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 /// Changes whenever a layout below does: part of the folder's name that tables are pinned in.
-pub const ABI: u32 = 2;
+pub const ABI: u32 = 3;
 
 /// An address as the tables have it.
 pub type Address = [u8; 16];
@@ -110,6 +110,7 @@ pub mod flow_state {
     pub const PEER_FIN: u32 = 1 << 3;
     pub const RESET: u32 = 1 << 4;
     pub const COUNTED: u32 = 1 << 5;
+    pub const SPLICED: u32 = 1 << 7;
 }
 
 /// Bits of [`Flow::steps`].
@@ -129,6 +130,11 @@ pub mod feature {
     pub const PREFIX: u32 = 1;
     pub const ROUTE: u32 = 1 << 1;
     pub const SNAT: u32 = 1 << 2;
+    pub const GUARD: u32 = 1 << 3;
+    pub const LISTS: u32 = 1 << 4;
+    pub const LIMITS: u32 = 1 << 5;
+    pub const COOKIES: u32 = 1 << 6;
+    pub const SPLICE: u32 = 1 << 7;
 }
 
 /// `struct service_key`.
@@ -218,6 +224,8 @@ pub struct Service {
     pub no_flow: u8,
     /// The code point of `forward dscp`.
     pub dscp: u8,
+    /// Index in `guards`; 0: none.
+    pub guard: u32,
 }
 
 /// [`Service::forward`].
@@ -433,7 +441,7 @@ const _: () = {
     assert!(size_of::<GatewayKey>() == 12);
     assert!(size_of::<News>() == 40 + 84 + 4);
     assert!(size_of::<Wanted>() == 20);
-    assert!(size_of::<Service>() == 12 + 16 + 16 + 8 + 4);
+    assert!(size_of::<Service>() == 12 + 16 + 16 + 8 + 8);
     assert!(size_of::<Server>() == 32 + 20 + 12 + 8 + 8);
     assert!(size_of::<Traffic>() == 56);
     assert!(size_of::<Port>() == 24);

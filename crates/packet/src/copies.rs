@@ -10,7 +10,7 @@ mod form;
 use crate::abi::{self, Address, Flow, FlowKey, News, flow_state};
 use crate::kernel::{Error, because};
 use crate::sessions;
-use crate::table::{Shared, Walk, get, insert_all, insert_new, remove};
+use crate::table::{self, Shared, Walk, insert_all, insert_new, remove};
 use aya::maps::{MapData, RingBuf};
 use form::{read, read_key, write, write_key};
 use state::{Replication, Role};
@@ -288,20 +288,25 @@ impl Copies {
             return;
         }
         self.settle();
-        if let Some(flow) = get::<FlowKey, Flow>(self.flows.as_fd(), &key) {
-            self.forget(&key, &flow);
+        if let Some(flow) = table::take::<FlowKey, Flow>(self.flows.as_fd(), &key) {
+            self.forget_other(&key, &flow);
         }
     }
 
     fn forget(&self, key: &FlowKey, flow: &Flow) {
+        remove(self.flows.as_fd(), key);
+        self.forget_other(key, flow);
+    }
+
+    /// What a session leaves whose entry from the client's side is gone.
+    fn forget_other(&self, key: &FlowKey, flow: &Flow) {
         if flow.state & flow_state::COUNTED != 0
             && let Some(live) = self.live.at(flow.server)
         {
             let _ = live.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1));
         }
-        let other = sessions::other_key(key, flow);
-        for key in other.iter().chain([key]) {
-            remove(self.flows.as_fd(), key);
+        if let Some(other) = sessions::other_key(key, flow) {
+            remove(self.flows.as_fd(), &other);
         }
     }
 

@@ -8,6 +8,7 @@ pub mod abi;
 mod attach;
 mod copies;
 mod device;
+pub mod guard;
 mod hops;
 pub mod kernel;
 mod netlink;

@@ -32,6 +32,12 @@ pub async fn run(worker: &Worker, client: &mut Client) -> bool {
     if outcome.is_ok() && matches!(client.io, Transport::Tls(_)) {
         let made = handshake(worker, client).await;
         client.handshake = client.accepted.elapsed();
+        if made
+            .as_ref()
+            .is_err_and(|error| *error != HandshakeError::Empty)
+        {
+            account::handshake_failed(worker, client);
+        }
         outcome = made.map_err(|error| Failure {
             message: error.message(),
             empty: error == HandshakeError::Empty,
@@ -152,7 +158,7 @@ fn failure(message: &'static str) -> Failure {
 /// Makes the TLS handshake.
 async fn handshake(worker: &Worker, client: &mut Client) -> Result<(), HandshakeError> {
     let mut greeting = None;
-    poll_fn(|cx| {
+    let made = poll_fn(|cx| {
         let Transport::Tls(tls) = &mut client.io else {
             return Poll::Ready(Ok(()));
         };
@@ -164,11 +170,12 @@ async fn handshake(worker: &Worker, client: &mut Client) -> Result<(), Handshake
             ready => ready,
         }
     })
-    .await?;
-    if let Transport::Tls(tls) = &client.io {
-        let agreed = tls.agreed();
-        client.info.tls = agreed.map(|agreed| Arc::new(crate::tls::info(greeting, agreed)));
+    .await;
+    if let Transport::Tls(tls) = &mut client.io {
+        let (agreed, fault) = (tls.agreed().unwrap_or_default(), tls.fault());
+        client.info.tls = Some(Arc::new(crate::tls::info(greeting, agreed, fault)));
     }
-    account::handshake_done(worker);
+    made?;
+    account::handshake_done(worker, client);
     Ok(())
 }

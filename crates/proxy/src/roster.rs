@@ -41,9 +41,19 @@ impl Live {
         self.stage.set(Stage::Busy);
     }
 
-    /// Whom to wake when the session is to end, where closing a descriptor does not tell it.
+    /// Whom to wake when the session is to end, where closing a descriptor does not tell it, or may
+    /// end because the process will.
     pub fn wake_by(&self, waker: &Waker) {
         self.waker.set(Some(Box::new(waker.clone())));
+    }
+
+    /// Wakes whoever asked for that, and will again.
+    fn wake(&self) {
+        let waker = self.waker.take();
+        if let Some(waker) = &waker {
+            waker.wake_by_ref();
+        }
+        self.waker.set(waker);
     }
 
     /// The backend is chosen.
@@ -142,10 +152,30 @@ impl Roster {
         }
     }
 
+    /// Has sessions look whether the process is about to end.
+    pub fn wake(&self) {
+        let places = self.places.borrow();
+        places.iter().flatten().for_each(|live| live.wake());
+    }
+
     /// All of them.
     pub fn list(&self, worker: usize) -> Vec<SessionFacts> {
         let places = self.places.borrow();
         places.iter().flatten().map(|l| facts(worker, l)).collect()
+    }
+
+    /// Ends connections that wait for another request, of the frontends that are meant: they see the
+    /// end of their client's stream, behind a request that has come already.
+    pub fn let_go(&self, meant: impl Fn(u32) -> bool) {
+        let places = self.places.borrow();
+        let waiting = places.iter().flatten().filter(|live| {
+            let waits = live.stage.get() == Stage::Idle && live.requests.get() > 0;
+            waits && !live.shared && meant(live.frontend)
+        });
+        for live in waiting {
+            // SAFETY: as in `end`, below.
+            unsafe { libc::shutdown(live.descriptor, libc::SHUT_RD) };
+        }
     }
 
     /// Ends those that are meant, by closing their clients' connections under them: they then end

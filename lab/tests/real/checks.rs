@@ -2,7 +2,7 @@
 //! stopped, turns checks away, is dead, and works again, both find the same.
 
 use lab::real::{Running, command, mariadb, nginx, postfix, postgres, redis, run, slapd};
-use lab::{PATIENCE, Program, Proxy};
+use lab::{PATIENCE, Program, Proxy, each, get, port};
 use std::time::{Duration, Instant};
 
 /// Both programs with one configuration, a backend `b` with one server `s`.
@@ -10,21 +10,11 @@ struct Beside(Vec<(&'static str, Proxy)>);
 
 /// What the last check has found: status, check_status, check_code and last_chk. Before the status of
 /// one there is a star while the next one is under way.
-fn found(proxy: &Proxy) -> Option<[String; 4]> {
-    let text = proxy.control("show stat");
-    let mut lines = text.lines();
-    let header: Vec<&str> = lines.next()?.trim_start_matches("# ").split(',').collect();
-    let row: Vec<&str> = lines.find(|l| l.starts_with("b,s,"))?.split(',').collect();
-    let of = |name: &str| {
-        let at = header.iter().position(|f| *f == name)?;
-        Some(row.get(at)?.trim_matches(['"', '*', ' ']).to_string())
-    };
-    Some([
-        of("status")?,
-        of("check_status")?,
-        of("check_code")?,
-        of("last_chk")?,
-    ])
+fn found(proxy: &Proxy) -> Vec<String> {
+    let names = ["status", "check_status", "check_code", "last_chk"];
+    let values = proxy.stats("b", "s", &names);
+    let plain = |value: &String| value.trim_matches(['"', '*', ' ']).to_string();
+    values.iter().map(plain).collect()
 }
 
 impl Beside {
@@ -58,15 +48,11 @@ impl Beside {
         });
     }
 
-    fn wait(&self, when: &str, good: impl Fn(&[(&str, [String; 4])]) -> bool) {
+    fn wait(&self, when: &str, good: impl Fn(&[(&str, Vec<String>)]) -> bool) {
         let end = Instant::now() + PATIENCE * 4;
         loop {
-            let all: Vec<_> = self
-                .0
-                .iter()
-                .filter_map(|(name, proxy)| Some((*name, found(proxy)?)))
-                .collect();
-            if all.len() == self.0.len() && good(&all) {
+            let all: Vec<_> = self.0.iter().map(|(n, p)| (*n, found(p))).collect();
+            if good(&all) {
                 return;
             }
             assert!(Instant::now() < end, "{when}: {all:?}");
@@ -233,6 +219,63 @@ fn nginx_is_asked_for_a_page() {
     server.folder.file("server.conf", pages.as_bytes());
     server.hang_up();
     content.find("DOWN", "L7RSP", "the page says something else");
+}
+
+#[test]
+fn a_page_that_asks_a_server_behind_its_own_tells_of_both() {
+    let Some(mut behind) = nginx("", PAGES) else {
+        return;
+    };
+    let page = format!(
+        "location = /deep {{ proxy_pass http://{}/up; }}\n",
+        behind.addr
+    );
+    let Some(server) = nginx("", &page) else {
+        return;
+    };
+    let lines = "    option httpchk GET /deep\n    http-check expect string well\n";
+    let both = Beside::start(&server, lines, "");
+    both.find("UP", "L7OK", "both work");
+    behind.kill();
+    both.find("DOWN", "L7RSP", "the one behind is dead");
+    behind.again();
+    both.find("UP", "L7OK", "both work again");
+}
+
+#[test]
+fn a_server_that_dies_costs_no_request_and_gets_none_once_it_is_down() {
+    let named = |name: &str| nginx("", &format!("location / {{ return 200 {name}; }}\n"));
+    let (Some(one), Some(two)) = (named("one"), named("two")) else {
+        return;
+    };
+    let one = std::cell::RefCell::new(one);
+    each(|program| {
+        let mut one = one.borrow_mut();
+        let door = port();
+        let config = format!(
+            "defaults\n    mode http\n    timeout client 5s\n    timeout server 5s\n    timeout connect 5s\n    \
+             http-reuse never\n    option redispatch 1\n\
+             listen l\n    bind 127.0.0.1:{door}\n    default-server check inter 200 fall 2 rise 1\n    \
+             server one {}\n    server two {}\n",
+            one.addr, two.addr
+        );
+        let proxy = Proxy::start(program, &config);
+        let ask = |times: usize| -> Vec<String> {
+            let bodies = (0..times).map(|_| get(door, "/"));
+            let good = bodies.inspect(|r| assert_eq!(r.status, 200, "{}", program.name));
+            good.map(|r| r.body).collect()
+        };
+        assert!(ask(10).contains(&"one".to_string()), "{}", program.name);
+        one.kill();
+        ask(20);
+        proxy.wait_for("l", "one", "status", "DOWN");
+        let before = proxy.stat("l", "one", "stot");
+        assert_eq!(ask(20), vec!["two"; 20], "{}", program.name);
+        assert_eq!(proxy.stat("l", "one", "stot"), before, "{}", program.name);
+        one.again();
+        proxy.wait_for("l", "one", "status", "UP");
+        assert!(ask(10).contains(&"one".to_string()), "{}", program.name);
+    });
 }
 
 #[test]

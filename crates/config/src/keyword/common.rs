@@ -3,7 +3,7 @@
 use super::{Keyword, keyword, near, num, options, pages, stats};
 use crate::diag::Fault;
 use crate::draft::sections::*;
-use crate::draft::{Draft, Line};
+use crate::draft::{Draft, Line, Said};
 use crate::units;
 use model::Mode;
 
@@ -32,6 +32,18 @@ pub(super) static COMMON: &[Keyword] = &[
                 return l.fail(0, "'description' wants a text");
             }
             d.description = Some(l.texts(0).join(" ").into());
+            Ok(())
+        }
+    ),
+    keyword!(
+        "guid",
+        NAMED,
+        "NAME",
+        "shop",
+        "what it is called in files of statistics",
+        |d, l| {
+            l.exactly(1, "a name")?;
+            d.guid = Some(super::guid(l, 0)?);
             Ok(())
         }
     ),
@@ -232,6 +244,7 @@ fn timeout(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         return super::misplaced(d, l, name, sections, timeout_value);
     }
     let place = l.place_of_keyword();
+    d.said.insert(Said::Keyword(name), place.clone());
     if let Some(before) = d.marks.insert(name, place)
         && d.section != D
         && before.file == d.place.file

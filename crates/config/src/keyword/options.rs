@@ -3,7 +3,7 @@
 use super::{back, check};
 use crate::diag::Fault;
 use crate::draft::sections::*;
-use crate::draft::{CheckChoice, Draft, Line};
+use crate::draft::{CheckChoice, Draft, Line, Said};
 use model::{
     CheckKind, ConnectionMode, ForwardFor, LogFormatSpec, OriginalTo, Probe, Redispatch,
     RestrictNames,
@@ -555,6 +555,36 @@ pub static OPTIONS: &[OptionDef] = &[
         }
     ),
     option!(
+        no "http-drop-request-trailers",
+        BACK,
+        "", "",
+        "leave trailers of requests out",
+        |d, l| {
+            d.back.drop_trailers = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        no "http-drop-response-trailers",
+        FRONT,
+        "", "",
+        "leave trailers of responses out",
+        |d, l| {
+            d.front.drop_trailers = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        no "idle-close-on-response",
+        FRONT,
+        "", "",
+        "at a soft stop leave connections that wait to their next response",
+        |d, l| {
+            d.front.idle_close_on_response = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
         no "prefer-last-server",
         BACK,
         "", "",
@@ -731,8 +761,13 @@ pub fn option(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         return super::misplaced(d, l, &name, def.sections, def.parse);
     }
     (def.parse)(d, l)?;
+    let said = Said::Option(def.name);
+    match l.negated {
+        true => d.said.remove(&said),
+        false => d.said.insert(said, l.place_of_keyword()),
+    };
     let mark = match def.name {
-        "httplog" | "tcplog" | "smtplog" => "log-format",
+        "httplog" | "httpslog" | "tcplog" | "smtplog" => "log-format",
         "forwardfor" => "option forwardfor",
         "forwarded" => "option forwarded",
         "originalto" => "option originalto",

@@ -164,10 +164,10 @@ fn unfit(line: &str, word: &str, proxy: &str) -> String {
 fn stream_words(o: &BindOptions) -> impl Iterator<Item = &'static str> {
     [
         ("ssl", o.tls.is_some()),
-        ("accept-proxy", o.accept_proxy),
         ("defer-accept", o.defer_accept),
         ("tfo", o.tfo),
         ("mss", o.mss.is_some()),
+        ("tcp-ss", o.save_syn > 0),
         ("tcp-ut", o.tcp_user_timeout.is_some()),
         ("cc", o.congestion.is_some()),
     ]

@@ -76,6 +76,16 @@ impl Plane {
                 counters.connect.add(sessions);
             }
         }
+        let dropped = self.guarded(process);
+        for (name, _) in &self.plan.tables {
+            let frontend = self.plan.targets.iter().map(|t| &t.frontend);
+            if let (Some(n), Some(frontend)) = (
+                dropped.get(name),
+                frontend.into_iter().find(|f| f.name == *name),
+            ) {
+                frontend.counters().of(writer).dreq.add(*n);
+            }
+        }
         for target in &self.plan.targets {
             let of =
                 |map: &HashMap<Arc<str>, u64>, name: &Arc<str>| map.get(name).copied().unwrap_or(0);

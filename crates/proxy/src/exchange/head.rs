@@ -3,6 +3,7 @@
 
 use super::{Attempt, Exchanged, Receiving};
 use crate::flow::{HEAD_ROOM, Progress, SPLICE_FROM};
+use crate::hold::{Held, Hold};
 use crate::malformed;
 use crate::pool::ServerConn;
 use crate::stream::{Halt, Stream};
@@ -12,6 +13,16 @@ use crate::{account, observe, response};
 use http::{framing, h1};
 use std::task::{Context, Poll};
 
+/// What the bytes so far have come to.
+enum Heads {
+    /// So many are used; the rest is a part of a head.
+    Partial(usize),
+    /// The final head ends here, and what follows goes with it.
+    Final(usize),
+    /// The final head is held back, with what follows it.
+    Held,
+}
+
 impl Stream<'_> {
     /// Reads until the final response's head is complete and has been passed on.
     pub(super) fn poll_response_head(
@@ -20,6 +31,9 @@ impl Stream<'_> {
         a: &mut Attempt,
         server: &mut ServerConn,
     ) -> Poll<Option<Exchanged>> {
+        if a.held.is_some() {
+            return self.poll_held_response(cx, a, server);
+        }
         loop {
             let worker = self.worker;
             let mut scratch = worker.scratch.borrow_mut();
@@ -40,31 +54,40 @@ impl Stream<'_> {
                 a.partial.extend_from_slice(&scratch[..n]);
                 let bytes = std::mem::take(&mut a.partial);
                 match self.take_heads(cx, a, &bytes) {
-                    Ok(used) if a.receiving == Receiving::Head => {
+                    Ok(Heads::Partial(used)) => {
                         a.partial = bytes;
                         a.partial.drain(..used);
                         continue;
                     }
-                    Ok(used) => {
-                        let passed = self.pass_head(cx, a, &bytes[used..]);
+                    Ok(Heads::Final(used)) => {
+                        let passed = self.pass_response(cx, a, &bytes[used..]);
                         worker.recycle(bytes);
                         return Poll::Ready(passed.err());
+                    }
+                    Ok(Heads::Held) => {
+                        worker.recycle(bytes);
+                        drop(scratch);
+                        return self.poll_held_response(cx, a, server);
                     }
                     Err(ended) => return Poll::Ready(Some(ended)),
                 }
             }
-            let used = match self.take_heads(cx, a, &scratch[..n]) {
-                Ok(used) => used,
+            match self.take_heads(cx, a, &scratch[..n]) {
+                Ok(Heads::Partial(used)) => {
+                    a.partial = worker.buffer();
+                    a.partial.extend_from_slice(&scratch[used..n]);
+                }
+                Ok(Heads::Final(used)) => {
+                    let more = self.read_rest(cx, server, n - used, &mut scratch[n..]);
+                    let passed = self.pass_response(cx, a, &scratch[used..n + more]);
+                    return Poll::Ready(passed.err());
+                }
+                Ok(Heads::Held) => {
+                    drop(scratch);
+                    return self.poll_held_response(cx, a, server);
+                }
                 Err(ended) => return Poll::Ready(Some(ended)),
-            };
-            if a.receiving == Receiving::Head {
-                a.partial = worker.buffer();
-                a.partial.extend_from_slice(&scratch[used..n]);
-                continue;
             }
-            let more = self.read_rest(cx, server, n - used, &mut scratch[n..]);
-            let passed = self.pass_head(cx, a, &scratch[used..n + more]);
-            return Poll::Ready(passed.err());
         }
     }
 
@@ -91,14 +114,13 @@ impl Stream<'_> {
         }
     }
 
-    /// Takes the heads at the start of `bytes`: interim ones are passed on, the final one is
-    /// judged. Returns the bytes used.
+    /// Takes the heads at the start of `bytes`: interim ones are passed on, the final one is judged.
     fn take_heads(
         &mut self,
         cx: &mut Context<'_>,
         a: &mut Attempt,
         bytes: &[u8],
-    ) -> Result<usize, Exchanged> {
+    ) -> Result<Heads, Exchanged> {
         let worker = self.worker;
         let options = self.response_options();
         let mut at = 0;
@@ -109,7 +131,7 @@ impl Stream<'_> {
             let parsed = h1::parse_response(rest, &options, &mut head);
             self.response = Some(head);
             match parsed {
-                Ok(None) => return Ok(at),
+                Ok(None) => return Ok(Heads::Partial(at)),
                 Err(error) => {
                     malformed::response(self, rest, &error);
                     return Err(self.junk(a));
@@ -117,7 +139,7 @@ impl Stream<'_> {
                 Ok(Some(used)) => at += used,
             }
             let Some(head) = self.response.as_mut() else {
-                return Ok(at);
+                return Ok(Heads::Partial(at));
             };
             let unsafe_response = self
                 .backend
@@ -145,19 +167,22 @@ impl Stream<'_> {
             }
             a.server_keeps = framed.keep_alive;
             a.tunnel = matches!(framed.body, framing::Body::Tunnel);
-            self.down.progress = Progress::start(framed.body);
-            response::judge(self, &framed).map_err(Exchanged::Failed)?;
-            a.receiving = Receiving::Body;
-            if a.tunnel {
-                self.up.progress = Progress::UntilClose;
-                a.upload_over = false;
+            a.ends_by_close = matches!(framed.body, framing::Body::UntilClose);
+            self.down.progress = match self.frontend.side().drop_trailers {
+                true => Progress::start(framed.body).without_trailers(),
+                false => Progress::start(framed.body),
+            };
+            if let Some(wait) = response::judge(self, &framed).map_err(Exchanged::Failed)? {
+                let rest = bytes.get(at..).unwrap_or_default();
+                a.held = Some(Hold::new(wait, framed, rest, worker.now()));
+                return Ok(Heads::Held);
             }
-            return Ok(at);
+            return Ok(Heads::Final(at));
         }
     }
 
-    /// Sends the final head on, with what has come behind it.
-    fn pass_head(
+    /// Sends the response's head on, with what has come behind it.
+    fn pass_response(
         &mut self,
         cx: &mut Context<'_>,
         a: &mut Attempt,
@@ -169,14 +194,43 @@ impl Stream<'_> {
         if let Some(head) = &self.response {
             head.write_to(&mut build);
         }
+        a.receiving = Receiving::Body;
+        if a.tunnel {
+            self.up.progress = Progress::UntilClose;
+            a.upload_over = false;
+        }
         account::response_started(self, build.len());
         let fed = self
             .down
             .feed(worker, cx, &mut self.client.io, &build, rest);
-        let used = fed.map_err(|broken| self.download_broken(a, broken))?;
-        a.surplus
-            .extend_from_slice(rest.get(used..).unwrap_or_default());
-        Ok(())
+        match fed {
+            Ok(used) => {
+                let surplus = rest.get(used..).unwrap_or_default();
+                a.surplus.extend_from_slice(surplus);
+                Ok(())
+            }
+            Err(broken) => Err(self.download_broken(a, broken)),
+        }
+    }
+
+    /// Goes on with a response that is held back.
+    fn poll_held_response(
+        &mut self,
+        cx: &mut Context<'_>,
+        a: &mut Attempt,
+        server: &mut ServerConn,
+    ) -> Poll<Option<Exchanged>> {
+        let Some(mut hold) = a.held.take() else {
+            return Poll::Ready(None);
+        };
+        match self.poll_held(cx, &mut hold, &mut server.io) {
+            Ok(Held::Waiting) => {
+                a.held = Some(hold);
+                Poll::Pending
+            }
+            Ok(Held::Released(came)) => Poll::Ready(self.pass_response(cx, a, &came).err()),
+            Err(ended) => Poll::Ready(Some(ended)),
+        }
     }
 
     /// Sends a 1xx on; a client of HTTP/1.0 does not know them.
