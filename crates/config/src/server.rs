@@ -92,11 +92,13 @@ fn blank() -> Server {
         on_error: OnError::default(),
         on_marked_down: None,
         shutdown_backup_sessions: false,
+        guid: None,
         redir: None,
         non_stick: false,
         tcp_user_timeout: None,
         tfo: false,
         congestion: None,
+        shard: 0,
         namespace: None,
         vlan: None,
     }
@@ -303,6 +305,16 @@ pub static SERVER_WORDS: &[ServerWord] = &[
             Ok(())
         }
     ),
+    word!(
+        "shard",
+        "N",
+        "1",
+        "of a peer: the part of the keys that it is told of, of as many as 'shards' says",
+        |r, l, at| {
+            r.server.shard = num(l, at, 0, u16::MAX.into())? as u16;
+            Ok(())
+        }
+    ),
     word!("no-backup", "", "", "not a backup", |r, _, _| {
         r.server.backup = false;
         Ok(())
@@ -355,6 +367,16 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         "no `stick` rule remembers it",
         |r, _, _| {
             r.server.non_stick = true;
+            Ok(())
+        }
+    ),
+    word!(
+        "guid",
+        "NAME",
+        "shop:one",
+        "what it is called in files of statistics",
+        |r, l, at| {
+            r.server.guid = Some(crate::keyword::guid(l, at)?);
             Ok(())
         }
     ),

@@ -166,6 +166,8 @@ pub struct Server {
     pub on_marked_down: Option<MarkedDown>,
     /// `on-marked-up shutdown-backup-sessions`.
     pub shutdown_backup_sessions: bool,
+    /// `guid`: what it is called in files of statistics.
+    pub guid: Option<Arc<str>>,
     /// `redir PREFIX`.
     pub redir: Option<Arc<str>>,
     /// `non-stick`: no `stick` rule remembers it.
@@ -176,6 +178,8 @@ pub struct Server {
     pub tfo: bool,
     /// `cc`: the congestion control of TCP, by the system's name.
     pub congestion: Option<Arc<str>>,
+    /// `shard`, of peers.
+    pub shard: u16,
     /// `namespace`: the network namespace to connect from.
     pub namespace: Option<Arc<str>>,
     /// `vlan N`, in packet mode: the VLAN that it is in.

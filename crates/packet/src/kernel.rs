@@ -61,7 +61,7 @@ impl Default for Sizes {
 }
 
 /// Tables that outlive the process, so that the next one goes on with them.
-const KEPT: [&str; 24] = [
+const KEPT: [&str; 25] = [
     "vips",
     "services",
     "servers",
@@ -86,6 +86,7 @@ const KEPT: [&str; 24] = [
     "guard_nets",
     "guard_services",
     "guard_counts",
+    "splices",
 ];
 
 /// Tables that the programs of one process share; the next one begins with its own.
@@ -230,13 +231,14 @@ impl Kernel {
     table!(stations, HashMap<u64, Station>, "Where those are who talk to the machine.");
     table!(tags, HashMap<[u8; 16], u32>, "VLANs of servers.");
 
+    table!(splices, HashMap<FlowKey, [u8; 16]>, "Sessions whose numbers are translated.");
     table!(
         guard_counts,
         PerCpuArray<guard::abi::Counts>,
         "What guards did, by their index."
     );
 
-    /// The program for drivers.
+    /// The program for drivers, loaded when it is first asked for.
     pub fn program(&mut self) -> Result<&mut Xdp, Error> {
         program(&mut self.ebpf, self.name)
     }
@@ -286,7 +288,7 @@ impl Kernel {
     }
 }
 
-/// An object with its program loaded.
+/// An object with its tables made, and its program loaded if that stands behind drivers.
 fn load(object: &[u8], name: &str, sizes: Sizes, pins: Option<&Path>) -> Result<Ebpf, Error> {
     let mut loader = EbpfLoader::new();
     loader.map_max_entries("flows", sizes.flows);
@@ -305,7 +307,9 @@ fn load(object: &[u8], name: &str, sizes: Sizes, pins: Option<&Path>) -> Result<
         .map_err(|e| because("the packet tables cannot be made", &e))?;
     match ebpf.program_mut(name) {
         Some(Program::SchedClassifier(p)) => p.load(),
-        Some(Program::Xdp(p)) => p.load(),
+        // By who wants it: an interface that takes it in its driver may never come, and its check by
+        // the kernel takes seconds.
+        Some(Program::Xdp(_)) => Ok(()),
         _ => return Err(Error("the object has no program".into())),
     }
     .map_err(|e| because("the packet program cannot be loaded", &e))?;
@@ -318,7 +322,12 @@ const INNER_MAP: u32 = 1 << 12;
 fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, Error> {
     let program = ebpf.program_mut(name);
     let program = program.ok_or_else(|| Error("the object has no program".into()))?;
-    program
+    let program: &mut Xdp = program
         .try_into()
-        .map_err(|e: aya::programs::ProgramError| because("the program", &e))
+        .map_err(|e: aya::programs::ProgramError| because("the program", &e))?;
+    if program.fd().is_err() {
+        let loaded = program.load();
+        loaded.map_err(|e| because("the packet program cannot be loaded", &e))?;
+    }
+    Ok(program)
 }
