@@ -499,7 +499,11 @@ pub fn handshake_done(worker: &Worker, client: &Client) {
     counters.ssl_rate.event(worker.millis());
     let front = client.frontend.counters().of(worker.id);
     front.ssl_sess.add(1);
-    let resumed = client.info.tls.as_ref().is_some_and(|tls| tls.agreed.resumed);
+    let resumed = client
+        .info
+        .tls
+        .as_ref()
+        .is_some_and(|tls| tls.agreed.resumed);
     front.ssl_reused_sess.add(u64::from(resumed));
 }
 
