@@ -6,6 +6,7 @@ mod guards;
 mod links;
 mod list;
 mod requests;
+mod tidy;
 
 use crate::abi::{
     self, Flow, FlowKey, GatewayKey, Lane, Port, Prefix, PrefixKey, Service, ServiceKey, Settings,
@@ -452,7 +453,7 @@ impl Plane {
     }
 
     /// Looks at some more sessions and removes those that are over. Returns how many it removed.
-    pub fn tidy(&mut self, process: &Process) -> Result<usize, Error> {
+    fn tidy_some(&mut self, process: &Process) -> Result<usize, Error> {
         let timeouts = self.timeouts();
         let roles = process.replication.roles();
         let (entries, over) = self
