@@ -283,6 +283,7 @@ fn commands_on_files_answer_as_haproxys() {
             "commit ssl cert LEAF",
             "abort ssl cert LEAF",
             "commit ssl cert ONE",
+            "abort ssl cert ONE",
             "set ssl cert nosuch.pem <three.pem",
             "set ssl cert LEAF.ocsp <<\nANSWER\n",
             "commit ssl cert LEAF",
