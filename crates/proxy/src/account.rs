@@ -499,7 +499,7 @@ pub fn handshake_done(worker: &Worker, client: &Client) {
     counters.ssl_rate.event(worker.millis());
     let front = client.frontend.counters().of(worker.id);
     front.ssl_sess.add(1);
-    let resumed = client.info.tls.as_ref().is_some_and(|tls| tls.resumed);
+    let resumed = client.info.tls.as_ref().is_some_and(|tls| tls.agreed.resumed);
     front.ssl_reused_sess.add(u64::from(resumed));
 }
 
@@ -521,7 +521,7 @@ pub fn server_handshake(
         match agreed {
             Some(tls) => {
                 c.ssl_sess.add(1);
-                c.ssl_reused_sess.add(u64::from(tls.resumed));
+                c.ssl_reused_sess.add(u64::from(tls.agreed.resumed));
             }
             None => c.ssl_failed_handshake.add(1),
         }
