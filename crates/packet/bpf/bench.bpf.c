@@ -10,7 +10,7 @@ struct template {
 	u32 frame; /* bytes of the whole frame */
 	u32 vary;  /* each round comes from another IPv4 address or the end of an IPv6 one */
 	u32 rounds;
-	u32 pad;
+	u32 tail; /* what the round before took or gave was at the end */
 };
 
 struct {
@@ -26,7 +26,8 @@ inline_always int make_again(struct xdp_md *ctx)
 	struct template *t = map_lookup(&template, &zero);
 	if (!t)
 		return -1;
-	if (have != t->frame && xdp_adjust_head(ctx, (int)(have - t->frame)))
+	if (have != t->frame && (t->tail ? xdp_adjust_tail(ctx, (int)(t->frame - have)) :
+					   xdp_adjust_head(ctx, (int)(have - t->frame))))
 		return -1;
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	if (data + KEPT > end)

@@ -2,10 +2,13 @@
 
 mod common;
 
+use aya::maps::Array;
+use aya::programs::{TestRun as _, TestRunOptions};
 use common::*;
 use packet::abi::{Service, feature};
 use packet::guard::abi::{Guard, Limit, flag, limit};
 use packet::guard::{Lists, Tables, counts, set_guard};
+use packet::kernel::{Kernel, Sizes};
 use proptest::prelude::*;
 use rules::{Change, PatternList};
 use std::cell::RefCell;
@@ -31,7 +34,10 @@ const VIPS: [(&str, &str); 2] = [
 ];
 
 fn guarded(features: u32, guard: Guard, lists: &[&[&str]]) -> Option<Guarded> {
-    let mut bench = bench_with(features)?;
+    Some(behind(bench_with(features)?, guard, lists))
+}
+
+fn behind(mut bench: Bench, guard: Guard, lists: &[&[&str]]) -> Guarded {
     for (vip, server) in VIPS {
         let service = Service {
             guard: AT,
@@ -53,7 +59,7 @@ fn guarded(features: u32, guard: Guard, lists: &[&[&str]]) -> Option<Guarded> {
         minute: 1000,
     };
     guarded.write();
-    Some(guarded)
+    guarded
 }
 
 impl Guarded {
@@ -639,4 +645,67 @@ fn a_server_that_refuses_a_spliced_client_is_heard() {
         ..segment(&refuses, RST | ACK, cookie.wrapping_add(1), 1001, b"")
     };
     same(&got, &wanted.bytes(), "a reset that the client believes");
+}
+
+/// Runs a frame so many times, each from another address.
+fn rounds(g: &mut Guarded, frame: &Frame, count: u32) {
+    let frame = frame.bytes();
+    let map = g.bench.0.map("template").expect("there");
+    let mut map: Array<_, Template> = Array::try_from(map).expect("an array");
+    let template = Template {
+        tail: 1,
+        ..Template::of(&frame, true)
+    };
+    map.set(0, template, 0).expect("fits");
+    let mut out = vec![0; 2048];
+    let mut options = TestRunOptions::new();
+    options.data_in = Some(&frame);
+    options.data_out = Some(&mut out);
+    options.repeat = count;
+    let program = g.bench.0.program().expect("loaded");
+    program.test_run(options).expect("it runs");
+}
+
+#[test]
+fn a_session_stays_whole_through_a_flood_of_ten_million_packets() {
+    if BEHIND_DRIVER || bench().is_none() {
+        return;
+    }
+    let sizes = Sizes {
+        flows: 4096,
+        features: ALL,
+    };
+    let kernel = Kernel::load_from(ROUNDS_OBJECT, "again", sizes, None).expect("it loads");
+    let guard = Guard {
+        deny: 1,
+        allow: 2,
+        flags: flag::COOKIES,
+        ..Guard::default()
+    };
+    // Half of all addresses are blocked; of the others nobody is there.
+    let lists: [&[&str]; 2] = [&["128.0.0.0/1"], &["198.51.100.7"]];
+    let mut g = behind(Bench(kernel), guard, &lists);
+    let one = |g: &mut Guarded, frame: &Frame| {
+        let frame = frame.bytes();
+        let map = g.bench.0.map("template").expect("there");
+        let mut map: Array<_, Template> = Array::try_from(map).expect("an array");
+        map.set(0, Template::of(&frame, false), 0).expect("fits");
+        g.bench.run(&frame)
+    };
+    let mut client = syn("198.51.100.7");
+    if let Load::Tcp { data, .. } = &mut client.load {
+        *data = vec![7; 60];
+    }
+    assert_eq!(one(&mut g, &client).0, XDP_REDIRECT);
+    let data = segment(&client, ACK, 1001, 5, &[9; 200]);
+    let (_, before) = one(&mut g, &data);
+    for _ in 0..10 {
+        rounds(&mut g, &client, 1_000_000);
+        let (verdict, after) = one(&mut g, &data);
+        assert_eq!(verdict, XDP_REDIRECT);
+        same(&after, &before, "the session's packet");
+    }
+    assert_eq!(g.bench.sessions(), 2, "nobody else has a session");
+    let stopped = g.count("denied") + g.count("challenged");
+    assert!((9_999_000..=10_000_000).contains(&stopped), "{stopped}");
 }
