@@ -11,7 +11,8 @@ enum {
 	FEATURE_GUARD = 1 << 3,	 /* services have guards, */
 	FEATURE_LISTS = 1 << 4,	 /* with lists of sources, */
 	FEATURE_LIMITS = 1 << 5, /* limits, */
-	FEATURE_COOKIES = 1 << 6, /* SYN cookies */
+	FEATURE_COOKIES = 1 << 6, /* SYN cookies, */
+	FEATURE_SPLICE = 1 << 7, /* with which clients connect at once */
 };
 
 const volatile u32 features SEC(".rodata") = 0;
@@ -117,6 +118,7 @@ struct scratch {
 	struct prefix_key prefix_key;
 	struct gateway_key gateway_key;
 	struct service_key service_key;
+	struct splice splice;
 };
 
 struct {

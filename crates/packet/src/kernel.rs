@@ -61,7 +61,7 @@ impl Default for Sizes {
 }
 
 /// Tables that outlive the process, so that the next one goes on with them.
-const KEPT: [&str; 24] = [
+const KEPT: [&str; 25] = [
     "vips",
     "services",
     "servers",
@@ -86,6 +86,7 @@ const KEPT: [&str; 24] = [
     "guard_nets",
     "guard_services",
     "guard_counts",
+    "splices",
 ];
 
 /// Tables that the programs of one process share; the next one begins with its own.
@@ -230,6 +231,7 @@ impl Kernel {
     table!(stations, HashMap<u64, Station>, "Where those are who talk to the machine.");
     table!(tags, HashMap<[u8; 16], u32>, "VLANs of servers.");
 
+    table!(splices, HashMap<FlowKey, [u8; 16]>, "Sessions whose numbers are translated.");
     table!(
         guard_counts,
         PerCpuArray<guard::abi::Counts>,

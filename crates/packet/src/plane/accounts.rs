@@ -76,7 +76,7 @@ impl Plane {
                 counters.connect.add(sessions);
             }
         }
-        let dropped = self.guarded();
+        let dropped = self.guarded(process);
         for (name, _) in &self.plan.tables {
             let frontend = self.plan.targets.iter().map(|t| &t.frontend);
             if let (Some(n), Some(frontend)) = (
