@@ -360,7 +360,7 @@ backend web
 /// Real conversations of 5 MB each way and datagrams in this way to forward; servers answer past the
 /// balancer, so that it sees bytes in one direction only.
 fn carries_directly(forward: &str, setup: &str) {
-    for attach in ["xdp", "auto"] {
+    for attach in ["xdp", "auto", "clsact"] {
         carries_directly_by(attach, forward, setup);
     }
 }
@@ -375,7 +375,7 @@ fn carries_directly_by(attach: &str, forward: &str, setup: &str) {
     } else {
         Net::loose_cable
     };
-    let net = one_arm(setup, cable);
+    let net = one_arm(&format!("{setup} --attach {attach}"), cable);
     let config = format!(
         "global\n    tune.packet.attach {attach}\n{}",
         direct(forward)

@@ -21,6 +21,8 @@ enum Shape {
     Number,
     /// As it is, where HTTP is spoken.
     Http,
+    /// As it is, in `mode packet`.
+    Packets,
     /// Milliseconds, in seconds.
     Seconds,
     /// As `Number` and `Seconds`, of servers whose checks are in effect.
@@ -172,6 +174,12 @@ const PROXIES: &[(&str, &str, &str, &str, Shape)] = &[
     ("max_total_time_seconds", "ttime_max", GAUGE, "BS", Seconds),
     ("internal_errors_total", "eint", COUNTER, "FBS", Number),
     ("uweight", "uweight", GAUGE, "BS", Number),
+    ("packets_in_total", "pkts_in", COUNTER, "FBS", Packets),
+    ("packets_out_total", "pkts_out", COUNTER, "FBS", Packets),
+    ("current_packet_rate_in", "pkt_rate_in", GAUGE, "FBS", Packets),
+    ("current_packet_rate_out", "pkt_rate_out", GAUGE, "FBS", Packets),
+    ("current_bit_rate_in", "bit_rate_in", GAUGE, "FBS", Packets),
+    ("current_bit_rate_out", "bit_rate_out", GAUGE, "FBS", Packets),
     ("agg_server_status", "agg_server_status", GAUGE, "B", ServerStates),
     ("agg_server_check_status", "agg_server_status_check", GAUGE, "B", ServerStates),
     ("agg_check_status", "agg_check_status", GAUGE, "B", CheckResults),
@@ -369,6 +377,7 @@ fn of_row(out: &mut String, name: &str, row: &Row, field: &str, shape: Shape, al
     };
     match shape {
         Number => sample(out, name, row, "", number(value)),
+        Packets if row.get("mode") == "packet" => sample(out, name, row, "", number(value)),
         Http if speaks_http(row) => sample(out, name, row, "", number(value)),
         Seconds => sample(out, name, row, "", &seconds(value)),
         // A check that saw no code has the code 0.

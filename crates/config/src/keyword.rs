@@ -252,6 +252,7 @@ fn mark(name: &'static str) -> Option<&'static str> {
         | "balance"
         | "forward"
         | "no-flow"
+        | "source-persistence"
         | "stats"
         | "redirect"
         | "monitor-uri"

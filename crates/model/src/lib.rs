@@ -44,7 +44,10 @@ pub use ftp::Ftp;
 pub use global::{CliLevel, Global, ReuseStrategy, StatsSocket, Tuning};
 pub use log::{LogFacility, LogFormatKind, LogFormatSpec, LogLevel, LogSetting, LogTarget};
 pub use mail::{EmailAlert, Mailers};
-pub use packet::{Forward, NoFlow, PacketAttach, Packets, Pool, SessionTimeouts, Snat, Transport};
+pub use packet::{
+    Forward, NoFlow, PacketAttach, Packets, Pool, SessionTimeouts, Snat, SourcePersistence,
+    Transport,
+};
 pub use peers::{Peer, Peers};
 pub use persistence::{CookieMode, PersistRule, PersistenceCookie};
 pub use proxy::{

@@ -51,3 +51,15 @@ SEC("xdp") int again(struct xdp_md *ctx)
 {
 	return make_again(ctx) ? XDP_ABORTED : balance(ctx);
 }
+
+/* A bare look-up of a packet's session. */
+SEC("xdp") int look(struct xdp_md *ctx)
+{
+	struct packet p = {};
+	if (make_again(ctx))
+		return XDP_ABORTED;
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	if (parse(data, end, frame_bytes(ctx), &p) != PARSED)
+		return XDP_ABORTED;
+	return map_lookup(&flows, &p.key) ? XDP_PASS : XDP_DROP;
+}

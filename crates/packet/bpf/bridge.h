@@ -1,7 +1,8 @@
 /* Frames that are not balanced. Between the two ports of a bridge they go on as they are; those for this
  * machine go to the kernel's protocols, without the tag of a VLAN that it takes part in by us. */
 #pragma once
-#include "flow.h"
+#include "rewrite.h"
+#include "tables.h"
 
 inline_always u64 mac_key(const u8 *mac)
 {

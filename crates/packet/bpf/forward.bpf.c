@@ -119,6 +119,12 @@ out_of_line int first_packet(struct xdp_md *ctx, const struct packet *p, struct 
 	/* Its first piece, which has the ports, may be for any service. */
 	int lost = p->pieces == PIECE_LATER && !p->key.dport && has_ports(p->key.proto);
 	u32 *kinds = map_lookup(&vips, p->key.dst);
+	/* A first answer of TCP agrees or refuses. */
+	if (!kinds && (p->key.proto != PROTO_TCP || p->tcp & (TCP_SYN | TCP_RST))) {
+		int expected = expect_answer(&p->key);
+		if (expected)
+			return expected > 0 ? OPENED_BACK : refuse(EVENT_TABLE_FULL);
+	}
 	if (kinds) {
 		if (*kinds >> VIP_VLAN_SHIFT != p->key.vlan)
 			return XDP_PASS;
@@ -171,13 +177,26 @@ out_of_line int join_pieces(struct packet *p)
 	return 0;
 }
 
+/* The direction of answers of a session that is over: what begins anew expects its own. */
+out_of_line int forget_answers(const struct flow *f, u8 proto)
+{
+	struct flow_key key;
+	if (!(f->steps & STEP_ADDRESSES))
+		return 0;
+	reverse_key(f, proto, &key);
+	map_delete(&flows, &key);
+	return 0;
+}
+
 /* Whether a session goes on with this packet; otherwise the packet begins another one, or is RESET. */
 inline_always int goes_on(const struct packet *p, struct flow *f, const struct server *server)
 {
 	int begins = (p->tcp & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 	/* A client that uses a port again begins anew. */
-	if (unlikely(begins && is_over(f->state)))
+	if (unlikely(begins && is_over(f->state))) {
+		forget_answers(f, p->key.proto);
 		return 0;
+	}
 	if (likely(server->flags & SERVER_TAKES))
 		return 1;
 	if (server->flags & SERVER_KEEPS && p->key.proto == PROTO_TCP && !begins)
@@ -248,12 +267,18 @@ inline_always int forward(struct xdp_md *ctx)
 			return server ? deliver(ctx, &p, &s->flow, server) : XDP_DROP;
 		}
 	}
-	if (uses(FEATURE_SNAT) && verdict == OPENED_OUT) {
+	if (verdict == OPENED_BACK || (uses(FEATURE_SNAT) && verdict == OPENED_OUT)) {
 		/* Its own entry keeps the way that is found now. */
-		struct flow *out = map_lookup(&flows, &p.key);
-		u32 outward = OUTWARD;
-		struct server *server = map_lookup(&servers, &outward);
-		return out && server ? deliver(ctx, &p, out, server) : XDP_DROP;
+		struct flow *own = map_lookup(&flows, &p.key);
+		if (!own)
+			return XDP_DROP;
+		u32 index = own->server;
+		struct server *server = map_lookup(&servers, &index);
+		if (!server)
+			return XDP_DROP;
+		if (verdict == OPENED_BACK)
+			follow(own, &p);
+		return deliver(ctx, &p, own, server);
 	}
 	if (verdict != RESET)
 		return verdict;

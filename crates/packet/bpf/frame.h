@@ -119,6 +119,15 @@ inline_always long grow_outer(struct xdp_md *ctx, u32 bytes, u32 l3, int outer4,
 	return xdp_adjust_head(ctx, -(int)(bytes - (l3 - sizeof(struct eth))));
 }
 
+/* Takes as many bytes of outer headers away after that of the link, which is to be written anew: the inner
+ * packet is of IPv4 or not. 0, or an error. */
+inline_always long shed_outer(struct xdp_md *ctx, u32 bytes, int outer4, int inner4)
+{
+	(void)outer4;
+	(void)inner4;
+	return xdp_adjust_head(ctx, bytes);
+}
+
 /* The size of the largest IP packet that a frame becomes on the link. */
 inline_always u32 wire_bytes(struct xdp_md *ctx, u32 packet, u32 l3, u32 l4, u8 proto)
 {
@@ -160,9 +169,14 @@ enum {
 	ROOM_OUTER6 = 1 << 2,
 	ROOM_GRE = 1 << 3,
 	ROOM_UDP = 1 << 4,
+	ROOM_INNER4 = 1 << 7, /* these two from Linux 6.4 on */
+	ROOM_INNER6 = 1 << 8,
 
 	INGRESS = 1,
 };
+
+/* All headers that are looked at, errors with what they quote included, stand in one piece. */
+#define HEADERS 192
 
 static long (*const skb_load_bytes)(const void *ctx, u32 at, void *to, u32 len) = (void *)26;
 static long (*const skb_store_bytes)(struct xdp_md *ctx, u32 at, const void *from, u32 len, u64 flags) = (void *)9;
@@ -253,6 +267,15 @@ inline_always long grow_outer(struct xdp_md *ctx, u32 bytes, u32 l3, int outer4,
 	if (kind == TUNNEL_GUE)
 		flags |= ROOM_UDP;
 	return adjust_room(ctx, bytes, ROOM_AFTER_LINK, flags);
+}
+
+/* The kernel must be told only where the family changes. */
+inline_always long shed_outer(struct xdp_md *ctx, u32 bytes, int outer4, int inner4)
+{
+	u64 flags = ROOM_KEEPS_SIZE;
+	if (outer4 != inner4)
+		flags |= inner4 ? ROOM_INNER4 : ROOM_INNER6;
+	return adjust_room(ctx, -(int)bytes, ROOM_AFTER_LINK, flags);
 }
 
 /* A frame of several segments is cut where it leaves. */

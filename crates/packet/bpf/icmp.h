@@ -120,6 +120,9 @@ out_of_line int icmp_error(struct xdp_md *ctx, const struct packet *p)
 	if (quoted(data, end, p, &key, &at))
 		return XDP_PASS;
 	struct flow *f = map_lookup(&flows, &key);
+	/* Somebody on the way may refuse what the server has not answered yet. */
+	if (!f && expect_answer(&key) > 0)
+		f = map_lookup(&flows, &key);
 	if (!f || p->ttl <= 1)
 		return XDP_PASS;
 	u32 index = f->server;

@@ -63,7 +63,8 @@ inline_always int decapsulate(struct xdp_md *ctx, const struct packet *p, u32 at
 	copy_mac(dst, eth->dst);
 	copy_mac(src, eth->src);
 	/* A tag goes with the outer header: whose frames are tagged has no program on the bare link. */
-	if (l3 != sizeof(*eth) || xdp_adjust_head(ctx, bounded(at) - l3))
+	if (l3 != sizeof(*eth) || vlan_beside(ctx) ||
+	    shed_outer(ctx, bounded(at) - l3, p->family == 4, proto == PROTO_IPIP))
 		return XDP_PASS;
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
@@ -104,7 +105,7 @@ inline_always u8 tunnel_of(struct xdp_md *ctx, const struct packet *p, u32 *at)
 	return 0;
 }
 
-SEC("xdp") int server(struct xdp_md *ctx)
+inline_always int serve(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct packet p = {};
@@ -129,3 +130,10 @@ SEC("xdp") int server(struct xdp_md *ctx)
 	find_deltas(&p.key, &f);
 	return rewrite(ctx, &p, &f) ? XDP_DROP : XDP_PASS;
 }
+
+#ifndef TC
+SEC("xdp") int server(struct xdp_md *ctx)
+{
+	return serve(ctx);
+}
+#endif

@@ -4,7 +4,7 @@
 #include "flow.h"
 
 /* Beside the verdicts. */
-enum { OPENED_OUT = -3 };
+enum { OPENED_OUT = -3, OPENED_BACK = -4 };
 
 inline_always struct service *service_of(struct service_key *key, const struct packet *p, u32 kinds)
 {
@@ -144,8 +144,9 @@ apart int open_outward(struct xdp_md *ctx, const struct packet *p)
 	copy_mac(back->hop.src, eth->dst);
 	back->hop.ifindex = arrived_at(ctx);
 	reverse_key(back, p->key.proto, &s->key);
-	if (take_from_pool(service, &s->key, f, &s->back_key, back)) {
-		count(EVENT_POOL_EMPTY);
+	int none = take_from_pool(service, &s->key, f, &s->back_key, back);
+	if (none) {
+		count(none);
 		return XDP_DROP;
 	}
 	find_deltas(&s->key, f);

@@ -1,8 +1,8 @@
 //! The programs and tables in the kernel.
 
 use crate::abi::{
-    Flow, FlowKey, GatewayKey, Lane, Port, Prefix, PrefixKey, Server, Service, ServiceKey,
-    Settings, Station, Traffic, Wanted,
+    Flow, FlowKey, GatewayKey, Kept, Lane, Origin, OriginKey, Port, Prefix, PrefixKey, Server,
+    Service, ServiceKey, Settings, SourceKey, Station, Traffic, Wanted,
 };
 use aya::maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
 use aya::programs::{Program, SchedClassifier, Xdp};
@@ -60,7 +60,7 @@ impl Default for Sizes {
 }
 
 /// Tables that outlive the process, so that the next one goes on with them.
-const KEPT: [&str; 17] = [
+const KEPT: [&str; 19] = [
     "vips",
     "services",
     "servers",
@@ -78,6 +78,8 @@ const KEPT: [&str; 17] = [
     "lanes",
     "stations",
     "tags",
+    "origins",
+    "sources",
 ];
 
 /// Tables that the programs of one process share; the next one begins with its own.
@@ -200,6 +202,8 @@ impl Kernel {
     table!(ports, HashMap<u32, Port>, "Ports of bridges, and interfaces with VLANs.");
     table!(lanes, HashMap<Lane, u32>, "VLANs that the machine takes part in.");
     table!(stations, HashMap<u64, Station>, "Where those are who talk to the machine.");
+    table!(origins, HashMap<OriginKey, Origin>, "Services by their servers, where answers are expected late.");
+    table!(sources, HashMap<SourceKey, Kept>, "Servers that clients keep.");
     table!(tags, HashMap<[u8; 16], u32>, "VLANs of servers.");
 
     /// The program for drivers.

@@ -12,6 +12,7 @@ const BPF_MAP_UPDATE_ELEM: i64 = 2;
 const BPF_MAP_DELETE_ELEM: i64 = 3;
 const BPF_MAP_LOOKUP_BATCH: i64 = 24;
 const BPF_MAP_UPDATE_BATCH: i64 = 26;
+const BPF_OBJ_GET_INFO_BY_FD: i64 = 15;
 
 /// Only where there is no entry yet.
 const BPF_NOEXIST: u64 = 1;
@@ -101,6 +102,27 @@ pub fn insert_all<K: Pod, V: Pod>(map: BorrowedFd<'_>, keys: &[K], values: &[V])
         Ok(()) => count,
         Err(_) => (batch.count as usize).min(count),
     }
+}
+
+/// `union bpf_attr` of a question about a table, and the beginning of `struct bpf_map_info`.
+#[repr(C)]
+struct Question {
+    fd: u32,
+    len: u32,
+    info: u64,
+}
+
+/// Entries that a table has room for.
+pub fn room(map: BorrowedFd<'_>) -> io::Result<u32> {
+    // Kind, number, bytes of keys, bytes of values, entries, flags.
+    let mut info = [0u32; 6];
+    let mut question = Question {
+        fd: map.as_raw_fd() as u32,
+        len: size_of_val(&info) as u32,
+        info: info.as_mut_ptr() as u64,
+    };
+    command(BPF_OBJ_GET_INFO_BY_FD, &mut question)?;
+    Ok(info[4])
 }
 
 /// A walk through a hash table, some entries at a time. Entries that come or go meanwhile may be met
