@@ -3,6 +3,7 @@
 
 use crate::{Folder, Program};
 use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
@@ -45,6 +46,21 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     while !holds() {
         assert!(Instant::now() < end, "never: {what}");
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Runs something with all its sockets in a namespace.
+pub fn within<T: Send + 'static>(namespace: &str, f: impl FnOnce() -> T + Send + 'static) -> T {
+    let file = std::fs::File::open(format!("/run/netns/{namespace}")).expect("a namespace");
+    let thread = std::thread::spawn(move || {
+        // SAFETY: a plain call on an open descriptor; it changes this thread only.
+        let moved = unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) };
+        assert_eq!(moved, 0, "setns");
+        f()
+    });
+    match thread.join() {
+        Ok(value) => value,
+        Err(panic) => std::panic::resume_unwind(panic),
     }
 }
 

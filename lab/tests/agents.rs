@@ -1,10 +1,10 @@
 //! Agents: what they say and what operators say of them, the same through mulgil and the oracle.
 
-use lab::{LogSink, PATIENCE, Proxy, each};
+use lab::{LogSink, Proxy, each};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// An agent that says to every visitor what it is told to say.
 struct Agent {
@@ -48,27 +48,10 @@ fn idle() -> (TcpListener, u16) {
     (listener, port)
 }
 
-/// Fields of the server, one after another.
-fn fields(proxy: &Proxy, names: &str) -> Vec<String> {
-    names
-        .split(' ')
-        .map(|field| proxy.stat("b", "s", field))
-        .collect()
-}
-
+/// Waits until fields of the server have these values.
 fn wait(proxy: &Proxy, names: &str, wanted: &[&str], what: &str) {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        let now = fields(proxy, names);
-        if now == wanted {
-            return;
-        }
-        assert!(
-            Instant::now() < end,
-            "after {what}: {now:?}, not {wanted:?}"
-        );
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    let names: Vec<&str> = names.split(' ').collect();
+    proxy.wait_for_stats(("b", "s"), &names, wanted, what);
 }
 
 const TIMES: &str =

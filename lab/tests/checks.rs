@@ -36,6 +36,29 @@ pub struct Case {
     request: &'static str,
 }
 
+/// A case in which it does not matter what the peer hears.
+const fn case(
+    name: &'static str,
+    lines: &'static [&'static str],
+    peer: Peer,
+    wanted: [&'static str; 4],
+) -> Case {
+    Case {
+        name,
+        lines,
+        peer,
+        wanted,
+        request: "",
+    }
+}
+
+impl Case {
+    /// With a request that the peer has to hear.
+    const fn asked(self, request: &'static str) -> Case {
+        Case { request, ..self }
+    }
+}
+
 struct Listening {
     port: u16,
     heard: Arc<Mutex<Vec<Vec<u8>>>>,

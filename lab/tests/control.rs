@@ -1,8 +1,7 @@
 //! The control socket, command by command, beside the oracle.
 
+use lab::said::converse;
 use lab::{Client, Folder, LogSink, PATIENCE, Proxy, Server, each, get, port};
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 const TIMES: &str = "defaults\n    mode http\n    timeout client 5s\n    timeout server 5s\n    timeout connect 1s\n";
@@ -204,27 +203,6 @@ fn commands_and_their_faults_are_answered_word_by_word_like_the_oracle() {
             program.name
         );
     });
-}
-
-/// Sends parts to a control socket and returns what comes within a moment after each.
-fn converse(path: &str, parts: &[&str]) -> String {
-    let mut stream = UnixStream::connect(path).expect("the control socket");
-    let wait = Some(Duration::from_millis(150));
-    stream.set_read_timeout(wait).expect("a timeout");
-    let mut out = String::new();
-    for part in parts {
-        if stream.write_all(part.as_bytes()).is_err() {
-            break;
-        }
-        let mut chunk = [0; 65536];
-        while let Ok(n) = stream.read(&mut chunk) {
-            if n == 0 {
-                return out + "<end>";
-            }
-            out += &String::from_utf8_lossy(&chunk[..n]);
-        }
-    }
-    out
 }
 
 #[test]

@@ -23,6 +23,14 @@ fn socket() -> UdpSocket {
     socket
 }
 
+/// One that waits longer, where an answer must come.
+fn patient() -> UdpSocket {
+    let socket = socket();
+    let patience = Some(lab::PATIENCE);
+    socket.set_read_timeout(patience).expect("a timeout");
+    socket
+}
+
 /// A server of names: answers a question with the same bytes, the response bit set (RFC 1035,
 /// section 4.1.1), and its own name at the end. It notes who asked what.
 struct Names {
@@ -313,6 +321,99 @@ fn each_datagram_begins_with_a_header_where_servers_want_it() {
 }
 
 #[test]
+fn a_header_before_each_datagram_names_its_client() {
+    let (names, inner, outer, log) = (Names::start(""), port(), port(), lab::LogSink::new());
+    let text = format!(
+        "{TIMES}listen inner\n    bind 127.0.0.1:{inner} accept-proxy\n    log 127.0.0.1:{} local0\n    \
+         log-format \"%ci:%cp %fi:%fp %[fc_pp_unique_id]\"\n    udp-responses 1\n    \
+         tcp-request session reject if {{ src 192.0.2.9 }}\n    server s {}\n\
+         listen outer\n    bind 127.0.0.1:{outer}\n    udp-responses 1\n    unique-id-format %[src_port]\n    \
+         server inner 127.0.0.1:{inner} send-proxy-v2 proxy-v2-options unique-id,crc32c\n",
+        log.port, names.addr
+    );
+    let proxy = Proxy::start(&Program::mulgil(), &text);
+    // From one to the other of us, with two clients behind one address.
+    for _ in 0..2 {
+        let client = patient();
+        let own = client.local_addr().expect("an address").port();
+        assert!(ask(&client, outer, &question(1, "x.example")).is_some());
+        let line = log.line("127.0.0.1");
+        let wanted = format!("127.0.0.1:{own} 127.0.0.1:{outer} {own}");
+        assert!(line.ends_with(&wanted), "{line}");
+    }
+    // By hand: other clients of one socket, and what is no header.
+    let header = |source: u8, kind: u8| {
+        let mut bytes = b"\r\n\r\n\0\r\nQUIT\n".to_vec();
+        bytes.extend_from_slice(&[kind, 0x12, 0, 12, 192, 0, 2, source, 192, 0, 2, 1]);
+        bytes.extend_from_slice(&[0, 7, 0, 53]);
+        bytes
+    };
+    let by_hand = patient();
+    for wrong in [
+        &b""[..],
+        b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\nx",
+        &header(1, 0x31),
+        &header(1, 0x21)[..20],
+        &[&header(9, 0x21)[..], &question(2, "x.example")].concat(),
+    ] {
+        by_hand.send_to(wrong, ("127.0.0.1", inner)).expect("sent");
+    }
+    wait("four are no headers", || {
+        proxy.stat("inner", "FRONTEND", "ereq") == "4"
+    });
+    wait("one client is refused", || {
+        proxy.stat("inner", "FRONTEND", "dreq") == "1"
+    });
+    for (source, kind, wanted) in [
+        (7, 0x21, "192.0.2.7:7 192.0.2.1:53"),
+        (8, 0x21, "192.0.2.8:7 192.0.2.1:53"),
+        (8, 0x20, "127.0.0.1:"),
+    ] {
+        let asked = question(3, "x.example");
+        let bytes = [header(source, kind), asked.clone()].concat();
+        by_hand.send_to(&bytes, ("127.0.0.1", inner)).expect("sent");
+        assert!(answer(&by_hand, inner, &asked).is_some(), "{wanted}");
+        let line = log.line(": ");
+        assert!(line.contains(wanted), "{line}");
+    }
+    assert_eq!(names.questions().len(), 5);
+}
+
+#[test]
+fn a_socket_towards_a_server_serves_another_client_when_it_has_rested() {
+    let (server, port) = (socket(), port());
+    let again = server.try_clone().expect("a descriptor");
+    let names = Names::at("", server, 1);
+    let text = format!(
+        "{TIMES}listen dns\n    bind 127.0.0.1:{port}\n    udp-responses 1\n    server s {}\n",
+        names.addr
+    );
+    let proxy = Proxy::start(&Program::mulgil(), &text);
+    // Until one of them is used again, which is not for us to say when.
+    let end = std::time::Instant::now() + lab::PATIENCE;
+    loop {
+        assert!(ask(&patient(), port, &question(1, "x.example")).is_some());
+        let mut ports: Vec<_> = names.questions().iter().map(|(from, _)| *from).collect();
+        let asked = ports.len();
+        ports.sort();
+        ports.dedup();
+        if ports.len() < asked {
+            break;
+        }
+        assert!(
+            std::time::Instant::now() < end,
+            "{asked} sockets for as many"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    proxy.wait_for("dns", "FRONTEND", "scur", "0");
+    // What a server says unasked is for nobody.
+    let from = names.questions()[0].0;
+    again.send_to(b"late", from).expect("sent");
+    assert!(ask(&patient(), port, &question(2, "x.example")).is_some());
+}
+
+#[test]
 fn every_size_passes_and_answers_come_from_the_address_that_was_asked() {
     let names = Names::start("");
     let port = port();
@@ -393,11 +494,6 @@ fn a_reload_keeps_sessions() {
 fn what_does_not_fit_is_refused_with_its_reason() {
     let cases = [
         ("bind 127.0.0.1:1 ssl crt /x", "mode udp", "ssl"),
-        (
-            "bind 127.0.0.1:1 accept-proxy",
-            "mode udp",
-            "'bind … accept-proxy' is for streams",
-        ),
         ("bind /tmp/x", "mode udp", "cannot take datagrams"),
         (
             "bind udp@127.0.0.1:1",

@@ -74,8 +74,13 @@ fn rules_see_what_the_kernel_measures() {
         let _proxy = Proxy::start(program, &config);
         assert_eq!(lab::get(port, "/").status, 200, "{}", program.name);
         let line = log.line("kernel");
+        let measured = line.split_once("kernel ").map_or("", |(_, m)| m);
+        let mut words: Vec<&str> = measured.trim_end().split(' ').collect();
+        // How far packets may overtake each other is 3, or what the system has seen of this address.
+        let reordering = (words.len() > 4).then(|| words.remove(4));
+        let reordering = reordering.and_then(|n| n.parse::<u32>().ok());
         assert!(
-            line.contains("kernel 0 1 0 0 3 0 0"),
+            reordering.is_some_and(|n| n >= 3) && words == ["0", "1", "0", "0", "0", "0"],
             "{}: {line}",
             program.name
         );

@@ -125,15 +125,12 @@ fn close_delimited_and_chunked_responses_and_bodyless_ones() {
         assert_eq!(ask("GET", "/same").status, 304);
         client.send("HEAD / HTTP/1.1\r\nHost: x\r\n\r\nGET /none HTTP/1.1\r\nHost: x\r\n\r\n");
         let mut text = String::new();
-        std::thread::sleep(Duration::from_millis(200));
-        let mut chunk = [0; 4096];
-        let n = std::io::Read::read(&mut client.stream, &mut chunk).expect("two heads");
-        text.push_str(&String::from_utf8_lossy(&chunk[..n]));
-        assert!(
-            text.contains("200") && text.contains("204"),
-            "{}: {text:?}",
-            program.name
-        );
+        while !(text.contains("200") && text.contains("204") && text.ends_with("\r\n\r\n")) {
+            let mut chunk = [0; 4096];
+            let n = std::io::Read::read(&mut client.stream, &mut chunk).unwrap_or(0);
+            assert!(n > 0, "{}: two heads, not {text:?}", program.name);
+            text.push_str(&String::from_utf8_lossy(&chunk[..n]));
+        }
     });
 }
 

@@ -172,18 +172,12 @@ fn content_rules_hold_for_requests_too() {
         let _proxy = Proxy::start(
             program,
             &format!(
-                "{TIMES}frontend f\n    mode http\n    bind 127.0.0.1:{port}\n    tcp-request inspect-delay 300ms\n    tcp-request content reject if {{ path /no }}\n    tcp-request content accept if {{ path /now }}\n    tcp-request content accept if WAIT_END\n    http-request return status 200\n"
+                "{TIMES}frontend f\n    mode http\n    bind 127.0.0.1:{port}\n    tcp-request inspect-delay 10m\n    tcp-request content reject if {{ path /no }}\n    tcp-request content accept if {{ path /now }}\n    tcp-request content accept if WAIT_END\n    http-request return status 200\n"
             ),
         );
         assert_eq!(get(port, "/now").status, 200, "{}", program.name);
         assert_eq!(get(port, "/no").status, 0, "{}", program.name);
         // The request is there: nothing more is waited for.
-        let begun = Instant::now();
         assert_eq!(get(port, "/later").status, 200, "{}", program.name);
-        assert!(
-            begun.elapsed() < Duration::from_millis(250),
-            "{}",
-            program.name
-        );
     });
 }

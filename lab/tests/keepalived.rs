@@ -75,6 +75,7 @@ fn installed() -> bool {
 }
 
 /// A way to speak: version, addresses, interval.
+#[derive(Clone, Copy)]
 struct Case {
     version: u8,
     address: &'static str,
@@ -120,6 +121,16 @@ const CASES: [Case; 4] = [
     },
 ];
 
+/// Most of the time goes by in waiting for intervals: all ways at the same time, each in a network
+/// of its own.
+fn in_every_way(cases: &[Case], scenario: impl Fn(&Case) + Sync) {
+    std::thread::scope(|scope| {
+        for case in cases {
+            scope.spawn(|| scenario(case));
+        }
+    });
+}
+
 impl Case {
     fn ours(&self, priority: u8, more: &str) -> String {
         format!(
@@ -144,7 +155,7 @@ fn mulgil_is_active_and_keepalived_its_backup() {
     if !installed() {
         return;
     }
-    for case in &CASES {
+    in_every_way(&CASES, |case| {
         let net = Net::new(2);
         let ours = Router::start(&net, 1, &case.ours(200, ""));
         ours.wait_for("public", "state", "active");
@@ -166,7 +177,7 @@ fn mulgil_is_active_and_keepalived_its_backup() {
         ours.stop();
         net.wait_for_holder(2, case.address);
         theirs.end("-TERM");
-    }
+    });
 }
 
 #[test]
@@ -174,7 +185,7 @@ fn keepalived_is_active_and_mulgil_its_backup() {
     if !installed() {
         return;
     }
-    for case in &CASES {
+    in_every_way(&CASES, |case| {
         let net = Net::new(2);
         let mut theirs = Keepalived::start(&net, 1, &case.theirs(200, ""));
         until(
@@ -198,7 +209,7 @@ fn keepalived_is_active_and_mulgil_its_backup() {
         theirs.end("-KILL");
         ours.wait_for("public", "state", "active");
         assert!(net.has(2, case.address));
-    }
+    });
 }
 
 #[test]
@@ -206,7 +217,7 @@ fn unicast_works_with_keepalived() {
     if !installed() {
         return;
     }
-    for case in &CASES[..3] {
+    in_every_way(&CASES[..3], |case| {
         let net = Net::new(2);
         let unicast = " unicast_src_ip 203.0.113.2\n unicast_peer {\n  203.0.113.1\n }";
         let theirs = Keepalived::start(&net, 2, &case.theirs(100, unicast));
@@ -223,5 +234,133 @@ fn unicast_works_with_keepalived() {
             ours.count("public", "adverts_received") > 3
         });
         assert_eq!(ours.vrrp("public", "state"), "backup");
+    });
+}
+
+#[test]
+fn unicast_over_ipv6_works_with_keepalived() {
+    if !installed() {
+        return;
     }
+    let case = Case {
+        address: "2001:db8::10",
+        ..CASES[3]
+    };
+    let net = Net::new(2);
+    let unicast =
+        " unicast_ttl 255\n unicast_src_ip 2001:db8::2\n unicast_peer {\n  2001:db8::1\n }";
+    let theirs = Keepalived::start(&net, 2, &case.theirs(100, unicast));
+    let own = "    source 2001:db8::1\n    unicast 2001:db8::2\n";
+    let ours = Router::start(&net, 1, &case.ours(200, own));
+    net.wait_for_holder(1, case.address);
+    ours.stop();
+    net.wait_for_holder(2, case.address);
+    let ours = Router::start(&net, 1, &case.ours(50, own));
+    until("adverts come", || {
+        ours.count("public", "adverts_received") > 3
+    });
+    assert_eq!(ours.vrrp("public", "state"), "backup");
+}
+
+#[test]
+fn a_backup_of_a_shorter_interval_follows_that_of_keepalived() {
+    if !installed() {
+        return;
+    }
+    // Three of its own intervals pass between two adverts of the active one.
+    let slow = Case {
+        seconds: "0.5",
+        ..CASES[1]
+    };
+    let net = Net::new(2);
+    let mut theirs = Keepalived::start(&net, 1, &slow.theirs(200, ""));
+    until("keepalived is active", || net.has(1, slow.address));
+    let ours = Router::start(&net, 2, &CASES[1].ours(100, ""));
+    until("adverts come", || {
+        ours.count("public", "adverts_received") > 1
+    });
+    // Until it has heard one it knows only its own interval.
+    let before = ours.count("public", "became_active");
+    until("more come", || ours.count("public", "adverts_received") > 5);
+    assert_eq!(ours.count("public", "became_active"), before);
+    theirs.end("-KILL");
+    ours.wait_for("public", "state", "active");
+    // And keepalived that of ours, which is the shorter one.
+    let theirs = Keepalived::start(&net, 1, &slow.theirs(50, ""));
+    until("keepalived is a backup", || {
+        theirs.output().contains("Entering BACKUP")
+    });
+    net.wait_for_holder(2, slow.address);
+    ours.kill();
+    net.wait_for_holder(1, slow.address);
+}
+
+#[test]
+fn a_better_router_preempts_after_its_delay_on_either_side() {
+    if !installed() {
+        return;
+    }
+    let case = &CASES[1];
+    let net = Net::new(2);
+    let theirs = Keepalived::start(&net, 1, &case.theirs(100, ""));
+    until("keepalived is active", || net.has(1, case.address));
+    let ours = Router::start(&net, 2, &case.ours(200, "    preempt delay 500ms\n"));
+    net.wait_for_holder(2, case.address);
+    assert_eq!(
+        ours.vrrp("public", "reason"),
+        "its priority is higher than that of the active router"
+    );
+    assert!(
+        theirs.output().contains("Entering BACKUP"),
+        "{}",
+        theirs.output()
+    );
+    drop(theirs);
+    let theirs = Keepalived::start(&net, 1, &case.theirs(250, " preempt_delay 1"));
+    net.wait_for_holder(1, case.address);
+    ours.wait_for("public", "state", "backup");
+    assert_eq!(ours.vrrp("public", "reason"), "a better router is there");
+    drop(theirs);
+}
+
+#[test]
+fn a_password_of_keepalived_is_refused_and_said() {
+    if !installed() {
+        return;
+    }
+    let case = &CASES[0];
+    let net = Net::new(2);
+    let password = " authentication {\n  auth_type PASS\n  auth_pass secret\n }";
+    let _theirs = Keepalived::start(&net, 1, &case.theirs(200, password));
+    let ours = Router::start(&net, 2, &case.ours(100, ""));
+    until("it is counted", || {
+        ours.count("public", "refused_authentication") > 0
+    });
+    ours.wait_for_output("it has an authentication, which RFC 3768 took away: turn it off there");
+}
+
+#[test]
+fn a_virtual_hardware_address_is_the_same_with_keepalived() {
+    if !installed() {
+        return;
+    }
+    let case = &CASES[1];
+    let net = Net::new(2);
+    let theirs = Keepalived::start(&net, 1, &case.theirs(100, " use_vmac"));
+    let known = || {
+        // Whoever answers or refuses, the client asks for its hardware address first.
+        net.get(case.address);
+        let shown = net.ip(
+            &net.client(),
+            &format!("neigh show {} dev br0", case.address),
+        );
+        shown.contains("00:00:5e:00:01:33")
+    };
+    until("keepalived has the virtual hardware address", known);
+    let ours = Router::start(&net, 2, &case.ours(200, "    virtual-mac\n"));
+    ours.wait_for("public", "state", "active");
+    until("ours has it", known);
+    ours.stop();
+    until("keepalived has it again", known);
+    drop(theirs);
 }

@@ -1,32 +1,12 @@
 //! The process as its users drive it: masters, reloads, sockets that are handed over, privileges.
 
+use lab::said::converse;
 use lab::{Folder, PATIENCE, Program, Server, each, get, port};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 const TIMES: &str = "defaults\n    mode http\n    timeout client 5s\n    timeout server 5s\n    timeout connect 1s\n";
-
-/// Sends parts to a control socket and returns what comes within a moment after each.
-fn converse(path: &str, parts: &[&str]) -> String {
-    let mut stream = UnixStream::connect(path).expect("the control socket");
-    let wait = Some(Duration::from_millis(150));
-    stream.set_read_timeout(wait).expect("a timeout");
-    let mut out = String::new();
-    for part in parts {
-        if stream.write_all(part.as_bytes()).is_err() {
-            break;
-        }
-        let mut chunk = [0; 65536];
-        while let Ok(n) = stream.read(&mut chunk) {
-            if n == 0 {
-                return out + "<end>";
-            }
-            out += &String::from_utf8_lossy(&chunk[..n]);
-        }
-    }
-    out
-}
 
 /// A process started by its command line; ended at the latest when it is dropped.
 struct Started {

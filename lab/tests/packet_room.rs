@@ -95,11 +95,10 @@ fn a_full_table_is_said_and_keeps_what_it_has_and_recovers() {
     // Another size while the table is there is said, and what to do about it.
     drop(balancer);
     let balancer = Balancer::start_for(&net, "l", 100, POOL);
-    let output = balancer.output();
-    assert!(
-        output.contains("has room for 8 sessions, and 'tune.packet.flows' says 100"),
-        "{output}"
-    );
+    wait_until("the other size is said", || {
+        let said = "has room for 8 sessions, and 'tune.packet.flows' says 100";
+        balancer.output().contains(said)
+    });
     drop(balancer);
     detach(&net, "l");
     let balancer = Balancer::start_for(&net, "l", 100, POOL);
@@ -152,12 +151,11 @@ fn settings_are_seen_to_and_one_client_can_be_followed() {
             .to_string()
     };
     let balancer = Balancer::start(&net, "l", WEB);
-    let output = balancer.output();
-    assert!(
+    wait_until("it is said", || {
+        let output = balancer.output();
         output.contains("net.ipv4.ip_forward is 0")
-            && output.contains("run 'sysctl -w net.ipv4.ip_forward=1'"),
-        "{output}"
-    );
+            && output.contains("run 'sysctl -w net.ipv4.ip_forward=1'")
+    });
     let (well, said) = doctor(&net, balancer.file());
     assert!(
         !well && said.contains("sysctl -w net.ipv4.ip_forward=1"),
@@ -195,17 +193,20 @@ fn settings_are_seen_to_and_one_client_can_be_followed() {
         let one = || TcpStream::connect(at(vip)).expect("connects");
         (0..2).map(|_| one()).collect()
     });
-    let shown = trace();
-    for part in [
-        "answers are known",
-        "frontend web, backend web",
-        "one by roundrobin; it takes sessions",
-        "rewrite   to 10.0.0.12:80",
-        "leaves by back to ",
-        "answers   front to ",
-    ] {
-        assert!(shown.contains(part), "{part}: {shown}");
-    }
+    // Neighbours are looked for when they are first needed.
+    wait_until("every stage is known", || {
+        let shown = trace();
+        [
+            "answers are known",
+            "frontend web, backend web",
+            "one by roundrobin; it takes sessions",
+            "rewrite   to 10.0.0.12:80",
+            "leaves by back to ",
+            "answers   front to ",
+        ]
+        .iter()
+        .all(|part| shown.contains(part))
+    });
     assert!(
         balancer
             .control("show flows trace somebody")

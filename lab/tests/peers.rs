@@ -165,6 +165,51 @@ fn what_one_counts_the_other_knows_in_both_directions() {
     });
 }
 
+/// HAProxy has it since a version that Debian's is not.
+#[test]
+fn each_of_the_others_is_told_of_its_part_of_the_keys() {
+    const KEYS: usize = 40;
+    let ports = [port(), port(), port()];
+    let start = |name: &str, others: String| {
+        let config = format!(
+            "    localpeer {name}\n{TIMES}peers us\n{others}    table t type string size 1k expire 1h store gpc0\n"
+        );
+        Proxy::start(&Program::mulgil(), &config)
+    };
+    let [one, two, three] = ports.map(|port| format!("127.0.0.1:{port}"));
+    let receivers = ["two", "three"].map(|name| {
+        let own = if name == "two" { &two } else { &three };
+        start(name, format!("    peer {name} {own}\n    peer one {one}\n"))
+    });
+    let sender = start(
+        "one",
+        format!(
+            "    shards 2\n    peer one {one}\n    peer two {two} shard 1\n    peer three {three} shard 2\n"
+        ),
+    );
+    for n in 0..KEYS {
+        sender.control(&format!("set table us/t key k{n} data.gpc0 {n}"));
+    }
+    let keys = |proxy: &Proxy| -> Vec<String> {
+        let text = proxy.control("show table us/t");
+        let words = text.split_whitespace();
+        words
+            .filter_map(|w| Some(w.strip_prefix("key=")?.to_string()))
+            .collect()
+    };
+    let end = Instant::now() + lab::PATIENCE * 2;
+    loop {
+        let [two, three] = receivers.each_ref().map(keys);
+        if two.len() + three.len() == KEYS {
+            assert!(two.iter().all(|k| !three.contains(k)), "{two:?} {three:?}");
+            assert!(!two.is_empty() && !three.is_empty());
+            break;
+        }
+        assert!(Instant::now() < end, "{two:?} {three:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn a_peer_that_starts_anew_learns_from_the_other_what_both_knew() {
     pairs(|first, second| {

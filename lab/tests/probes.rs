@@ -4,7 +4,6 @@
 use lab::{Folder, PATIENCE, Proxy, each};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::time::{Duration, Instant};
 
 const TIMES: &str =
     "defaults\n    timeout client 3s\n    timeout server 3s\n    timeout connect 1s\n";
@@ -188,23 +187,9 @@ const CASES: &[Case] = &[
     ),
 ];
 
-fn fields(proxy: &Proxy, backend: &str) -> Vec<String> {
-    ["status", "check_status", "check_code", "last_chk"]
-        .iter()
-        .map(|f| proxy.stat(backend, "s", f))
-        .collect()
-}
-
 fn wait(proxy: &Proxy, backend: &str, wanted: &[&str], what: &str) {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        let now = fields(proxy, backend);
-        if now == wanted {
-            return;
-        }
-        assert!(Instant::now() < end, "{what}: {now:?}, not {wanted:?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let names = ["status", "check_status", "check_code", "last_chk"];
+    proxy.wait_for_stats((backend, "s"), &names, wanted, what);
 }
 
 #[test]

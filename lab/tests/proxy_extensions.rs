@@ -2,8 +2,9 @@
 //! that ask for a header.
 
 use lab::{Client, Program, Proxy, each, port};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::process::{Command, Stdio};
 
 const TIMES: &str =
     "defaults\n    timeout client 2s\n    timeout server 2s\n    timeout connect 1s\n";
@@ -129,6 +130,191 @@ fn a_server_is_told_what_its_line_says() {
             program.name
         );
     });
+}
+
+/// The parts of an extension about TLS, behind its flags and the result of the check.
+fn parts(mut bytes: &[u8]) -> Vec<(u8, String)> {
+    let mut all = Vec::new();
+    while let [kind, high, low, rest @ ..] = bytes {
+        let (value, after) = rest.split_at(usize::from(u16::from_be_bytes([*high, *low])));
+        all.push((*kind, String::from_utf8_lossy(value).into_owned()));
+        bytes = after;
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn a_server_is_told_of_the_clients_tls() {
+    let folder = lab::Folder::new();
+    let openssl = |args: &[&str]| {
+        let run = Command::new("openssl").args(args).output();
+        let run = run.expect("openssl is installed");
+        assert!(run.status.success(), "{args:?}");
+    };
+    let path = |name: &str| folder.path(name);
+    // An authority, and a client whom it knows.
+    let new = ["req", "-nodes", "-newkey", "rsa:2048"];
+    let ours = ["-x509", "-days", "2", "-subj", "/CN=authority"];
+    openssl(
+        &[
+            &new[..],
+            &ours,
+            &["-keyout", &path("a.key"), "-out", &path("a.pem")],
+        ]
+        .concat(),
+    );
+    let asked = ["-subj", "/O=Lab/CN=client.example"];
+    openssl(
+        &[
+            &new[..],
+            &asked,
+            &["-keyout", &path("c.key"), "-out", &path("c.req")],
+        ]
+        .concat(),
+    );
+    let extensions = folder.file("extensions", b"subjectAltName=DNS:client.example\n");
+    let by = [
+        "-CA",
+        &path("a.pem"),
+        "-CAkey",
+        &path("a.key"),
+        "-CAcreateserial",
+    ];
+    let signed = [
+        "x509",
+        "-req",
+        "-days",
+        "2",
+        "-in",
+        &path("c.req"),
+        "-extfile",
+        &extensions,
+    ];
+    openssl(&[&signed[..], &by, &["-out", &path("c.pem")]].concat());
+    let both = [path("a.pem"), path("a.key")].map(|p| std::fs::read(p).expect("a file"));
+    let site = folder.file("site.pem", &both.concat());
+    let mut told = Vec::new();
+    each(|program| {
+        let origin = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = port();
+        let _proxy = Proxy::start(
+            program,
+            &format!(
+                "{TIMES}    mode tcp\nlisten f\n    bind 127.0.0.1:{port} ssl crt {site} ca-file {} verify optional ssl-min-ver TLSv1.3\n    \
+                 server s {} send-proxy-v2 proxy-v2-options ssl,cert-cn,ssl-cipher,cert-sig,cert-key,authority,crc32c\n",
+                path("a.pem"),
+                origin.local_addr().expect("an address")
+            ),
+        );
+        for with in [true, false] {
+            let mut client = Command::new("openssl");
+            client.args([
+                "s_client",
+                "-quiet",
+                "-servername",
+                "www.example",
+                "-connect",
+            ]);
+            client.arg(format!("127.0.0.1:{port}"));
+            client.args(["-ciphersuites", "TLS_AES_128_GCM_SHA256"]);
+            if with {
+                client.args(["-cert", &path("c.pem"), "-key", &path("c.key")]);
+            }
+            client.stdin(Stdio::piped()).stdout(Stdio::null());
+            let mut client = client.stderr(Stdio::null()).spawn().expect("it starts");
+            let (mut server, _) = origin.accept().expect("a connection");
+            let (_, all) = read(&mut server);
+            let _ = client.kill();
+            let _ = client.wait();
+            let value = |kind| all.iter().find(|(k, _)| *k == kind).map(|(_, v)| v.clone());
+            assert_eq!(value(0x02).as_deref(), Some(&b"www.example"[..]));
+            assert_eq!(value(0x03).map(|v| v.len()), Some(4), "a checksum");
+            let ssl = value(0x20).expect("what is known of TLS");
+            assert_eq!(ssl[0], if with { 7 } else { 1 }, "{}", program.name);
+            assert_eq!(ssl[1..5], [0; 4], "{}", program.name);
+            let parts = parts(&ssl[5..]);
+            assert!(parts.contains(&(0x21, "TLSv1.3".into())), "{parts:?}");
+            let name = parts.contains(&(0x22, "client.example".into()));
+            assert_eq!(name, with, "{}: {parts:?}", program.name);
+            told.push((with, parts));
+        }
+    });
+    // Both programs tell the same.
+    if let [a, b, c, d] = told.as_slice() {
+        assert_eq!([a, b], [c, d]);
+    }
+}
+
+#[test]
+fn checks_begin_with_a_header_where_that_is_asked_for() {
+    each(|program| {
+        let origin = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let addr = origin.local_addr().expect("an address");
+        // Says `ok` to who begins as it must: `f` by a line, `g` by a binary header.
+        std::thread::spawn(move || {
+            for mut stream in origin.incoming().flatten() {
+                std::thread::spawn(move || {
+                    let mut bytes = [0; 16];
+                    if stream.read_exact(&mut bytes).is_ok() {
+                        let line = bytes.starts_with(b"PROXY TCP4 127.0");
+                        let binary = bytes.starts_with(b"\r\n\r\n\0\r\nQUIT\n");
+                        let said = match (line, binary) {
+                            (true, _) => "line",
+                            (_, true) => "binary",
+                            _ => "neither",
+                        };
+                        let _ = stream.write_all(said.as_bytes());
+                        let _ = stream.read(&mut bytes);
+                    }
+                });
+            }
+        });
+        let back = |name: &str, expect: &str, words: &str| {
+            format!(
+                "backend {name}\n    option tcp-check\n    tcp-check expect string {expect}\n    \
+                 server s {addr} check inter 100ms fall 1 rise 1 {words}\n"
+            )
+        };
+        let text = format!(
+            "{TIMES}    mode tcp\n{}{}{}",
+            back("one", "line", "check-send-proxy"),
+            back("two", "binary", "send-proxy-v2 check-send-proxy"),
+            back("none", "line", ""),
+        );
+        let proxy = Proxy::start(program, &text);
+        proxy.wait_for("none", "s", "status", "DOWN");
+        for name in ["one", "two"] {
+            proxy.wait_for(name, "s", "status", "UP");
+            proxy.wait_for(name, "s", "check_status", "L7OK");
+        }
+    });
+}
+
+#[test]
+fn a_server_of_http_reads_its_clients_address_in_fields() {
+    let server = lab::Server::named("s");
+    let ask = |program: &Program, option: &str| {
+        let port = port();
+        let text = format!(
+            "{TIMES}    mode http\nlisten l\n    bind 127.0.0.1:{port}\n    {option}\n    server s {}\n",
+            server.addr
+        );
+        let _proxy = Proxy::start(program, &text);
+        let mut client = Client::connect_from([127, 0, 0, 5], port);
+        client.ask("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        server.requests().last().cloned().unwrap_or_default()
+    };
+    each(|program| {
+        let seen = ask(program, "option forwardfor");
+        assert!(seen.contains("x-forwarded-for: 127.0.0.5\r\n"), "{seen}");
+    });
+    // RFC 7239; the oracle's version does not have it.
+    let seen = ask(&Program::mulgil(), "option forwarded proto for").to_lowercase();
+    assert!(
+        seen.contains("forwarded: proto=http;for=127.0.0.5\r\n"),
+        "{seen}"
+    );
 }
 
 #[test]

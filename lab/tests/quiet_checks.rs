@@ -1,8 +1,8 @@
-//! Checks that only mulgil has: an ICMP echo, a handshake that is not finished, and the end of a
-//! long silence.
+//! Checks that only mulgil has: an ICMP echo, a handshake that is not finished, the end of a long
+//! silence; states at the start that the oracle has since a later version; and how a check ends.
 
 use lab::{PATIENCE, Program, Proxy};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
@@ -93,4 +93,57 @@ fn a_long_silence_brings_a_server_down_whatever_tries_are_left() {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert!(proxy.stat("b", "patient", "status").starts_with("UP"));
+}
+
+#[test]
+fn a_check_of_a_connection_ends_in_the_ordinary_way() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let proxy = Proxy::start(
+        &Program::mulgil(),
+        &format!("{TIMES}backend b\n    server s 127.0.0.1:{port} check inter 50\n"),
+    );
+    proxy.wait_for("b", "s", "check_status", "L4OK");
+    for _ in 0..3 {
+        let (mut stream, _) = listener.accept().expect("a check");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let end = stream.read(&mut [0]).map_err(|e| e.kind());
+        assert_eq!(end, Ok(0), "no reset, and nothing said");
+    }
+}
+
+/// One check is made; the next would come after the test.
+#[test]
+fn what_a_server_counts_as_before_its_first_check_is_said() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let good = listener.local_addr().expect("an address").port();
+    let bad = lab::refusing();
+    let mut config = format!(
+        "    max-spread-checks 1\n{TIMES}    default-server check inter 1h rise 2 fall 3\nbackend silent\n    option httpchk\n    \
+         server down 127.0.0.1:{good} init-state down\n    server up 127.0.0.1:{good} init-state up\n"
+    );
+    for (backend, port) in [("good", good), ("bad", bad)] {
+        config += &format!("backend {backend}\n");
+        for state in ["fully-up", "up", "down", "fully-down"] {
+            config += &format!("    server {state} 127.0.0.1:{port} init-state {state}\n");
+        }
+    }
+    let proxy = Proxy::start(&Program::mulgil(), &config);
+    // Nobody answers these.
+    for (server, status) in [("down", "DOWN 1/2"), ("up", "UP 1/3")] {
+        assert_eq!(proxy.stat("silent", server, "status"), status);
+    }
+    let told = ["status", "check_status"];
+    for (backend, server, status, check) in [
+        ("good", "fully-up", "UP", "L4OK"),
+        ("good", "up", "UP", "L4OK"),
+        ("good", "down", "UP", "L4OK"),
+        ("good", "fully-down", "DOWN 1/2", "L4OK"),
+        ("bad", "fully-up", "UP 2/3", "L4CON"),
+        ("bad", "up", "DOWN", "L4CON"),
+        ("bad", "down", "DOWN", "L4CON"),
+        ("bad", "fully-down", "DOWN", "L4CON"),
+    ] {
+        proxy.wait_for_stats((backend, server), &told, &[status, check], server);
+    }
 }

@@ -1,6 +1,9 @@
 //! `mode tcp` and `mode udp` between real servers of Debian and their own clients.
 
-use lab::real::{Group, address, command, listening, missing, run, user};
+#[path = "real/checks.rs"]
+mod checks;
+
+use lab::real::{Group, address, command, listening, mariadb, missing, postgres, redis, run, user};
 use lab::{Folder, PATIENCE, Program, Proxy, port};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -27,41 +30,8 @@ fn letters(n: usize) -> Vec<u8> {
 
 #[test]
 fn mariadb_and_its_client() {
-    if missing(&["mariadbd", "mariadb", "mariadb-install-db"]) {
-        return;
-    }
-    let (folder, addr, door) = (Folder::new(), address(), port());
-    let data = folder.path("data");
-    let owner = run("id", &["-un"]).1;
-    let (place, who) = (
-        format!("--datadir={data}"),
-        format!("--user={}", owner.trim()),
-    );
-    let made = run(
-        "mariadb-install-db",
-        &[
-            "--no-defaults",
-            &place,
-            &who,
-            "--skip-test-db",
-            "--auth-root-authentication-method=normal",
-        ],
-    );
-    assert_eq!(made.0, 0, "{}", made.1);
-    let mut server = command("mariadbd");
-    server.args([
-        "--no-defaults".into(),
-        place,
-        who,
-        format!("--port={}", addr.port()),
-        "--bind-address=127.0.0.1".into(),
-        format!("--socket={}", folder.path("socket")),
-        format!("--pid-file={}", folder.path("pid")),
-        "--innodb-flush-log-at-trx-commit=0".into(),
-    ]);
-    let output = folder.path("output");
-    let _server = Group::start(server, &output);
-    listening(addr, &output);
+    let Some(server) = mariadb() else { return };
+    let (addr, door) = (server.addr, port());
     let proxy = proxy(door, addr, "    option mysql-check user root\n");
     let place = door.to_string();
     let ask = |sql: &str| {
@@ -95,60 +65,8 @@ fn mariadb_and_its_client() {
 
 #[test]
 fn postgresql_and_its_client() {
-    if missing(&["initdb", "postgres", "psql"]) {
-        return;
-    }
-    let (folder, addr, door) = (Folder::new(), address(), port());
-    let data = folder.path("data");
-    std::fs::create_dir(&data).expect("a folder");
-    // It refuses to be root.
-    let owner = user("postgres");
-    if let Some(id) = owner {
-        std::os::unix::fs::chown(&data, Some(id), None).expect("given");
-    }
-    let start = |name: &str| {
-        let mut command = command(name);
-        if let Some(id) = owner {
-            use std::os::unix::process::CommandExt;
-            command.uid(id).current_dir(&data);
-        }
-        command
-    };
-    let made = start("initdb")
-        .args([
-            "-D",
-            &data,
-            "-A",
-            "trust",
-            "-U",
-            "postgres",
-            "--no-sync",
-            "-E",
-            "UTF8",
-            "--locale=C",
-        ])
-        .output()
-        .expect("it runs");
-    assert!(
-        made.status.success(),
-        "{}",
-        String::from_utf8_lossy(&made.stderr)
-    );
-    let mut server = start("postgres");
-    server.args([
-        "-D",
-        &data,
-        "-k",
-        &data,
-        "-p",
-        &addr.port().to_string(),
-        "-h",
-        "127.0.0.1",
-        "-F",
-    ]);
-    let output = folder.path("output");
-    let _server = Group::start(server, &output);
-    listening(addr, &output);
+    let Some(server) = postgres() else { return };
+    let (addr, door) = (server.addr, port());
     let proxy = proxy(door, addr, "    option pgsql-check user postgres\n");
     let place = door.to_string();
     let ask = |sql: &str| {
@@ -183,25 +101,8 @@ fn postgresql_and_its_client() {
 
 #[test]
 fn redis_and_its_client() {
-    if missing(&["redis-server", "redis-cli"]) {
-        return;
-    }
-    let (folder, addr, door) = (Folder::new(), address(), port());
-    let mut server = command("redis-server");
-    let place = folder.path("");
-    server.args([
-        "--port",
-        &addr.port().to_string(),
-        "--bind",
-        "127.0.0.1",
-        "--save",
-        "",
-        "--dir",
-        &place,
-    ]);
-    let output = folder.path("output");
-    let _server = Group::start(server, &output);
-    listening(addr, &output);
+    let Some(server) = redis() else { return };
+    let (addr, door) = (server.addr, port());
     let proxy = proxy(door, addr, "    option redis-check\n");
     let place = door.to_string();
     let client = |words: &[&str], input: &[u8]| {
@@ -348,7 +249,7 @@ fn nsd_and_a_client_of_names() {
     let config = format!(
         "defaults\n    mode udp\n    timeout client 2s\n    timeout server 1s\n\
          listen b\n    bind 127.0.0.1:{door}\n    balance roundrobin\n    udp-responses 1\n{check}    \
-         server one {first} check inter 100ms fall 1\n    server two {second} check inter 100ms fall 1\n"
+         server one {first} check inter 1s fastinter 100ms\n    server two {second} check inter 1s fastinter 100ms\n"
     );
     let proxy = Proxy::start(&Program::mulgil(), &config);
     for server in ["one", "two"] {

@@ -1,5 +1,6 @@
 //! Lines about stick tables: taken, warned of or refused as by the oracle.
 
+use lab::said::Verdict;
 use lab::{Folder, Program, port};
 
 /// A line of a backend that has a table for addresses, and two other tables beside it (`text` and
@@ -21,6 +22,9 @@ const LINES: &[(&str, &str)] = &[
     ("stick store-request hdr(x) table number", ""),
     ("stick store-response src", ""),
     ("stick store-response path table text", ""),
+    ("stick store-response method table text", ""),
+    ("stick store-response hdr(x) table text", ""),
+    ("stick store-response req.hdr(x) table text", ""),
     ("stick store-response res.hdr(x) table text", ""),
     ("stick store-request res.hdr(x) table text", ""),
     ("stick match res.cook(x) table text", ""),
@@ -137,24 +141,6 @@ const TABLES: &[(&str, &str)] = &[
     ),
 ];
 
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    Fine,
-    Warned,
-    Refused,
-}
-
-fn verdict(program: &Program, file: &str) -> (Verdict, String) {
-    let (status, text) = program.run(&["-c", "-f", file]);
-    let warned = text.contains("[WARNING]") || text.contains("warning:");
-    let verdict = match (status, warned) {
-        (0, false) => Verdict::Fine,
-        (0, true) => Verdict::Warned,
-        _ => Verdict::Refused,
-    };
-    (verdict, text)
-}
-
 #[test]
 fn lines_about_tables_have_the_verdicts_that_the_oracle_gives_them() {
     let Some(oracle) = Program::haproxy() else {
@@ -174,8 +160,8 @@ fn lines_about_tables_have_the_verdicts_that_the_oracle_gives_them() {
              backend number\n stick-table type integer size 1k\n"
         );
         let file = folder.file("line.cfg", text.as_bytes());
-        let (wanted, theirs) = verdict(&oracle, &file);
-        let (got, said) = verdict(&ours, &file);
+        let (wanted, theirs) = Verdict::of(&oracle, &file);
+        let (got, said) = Verdict::of(&ours, &file);
         if !why.is_empty() && got == wanted {
             wrong.push(format!("{line} is no difference any more: {why}"));
         }

@@ -119,7 +119,7 @@ fn a_place_that_does_not_become_free() {
     each(|program| {
         let log = LogSink::new();
         let slow = Server::start(|_, stream| {
-            std::thread::sleep(Duration::from_millis(900));
+            std::thread::sleep(Duration::from_millis(1500));
             stream
                 .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
                 .is_ok()
@@ -128,10 +128,10 @@ fn a_place_that_does_not_become_free() {
             "    timeout queue 200ms\n    server a {} maxconn 1\n",
             slow.addr
         );
-        let (_proxy, port) = start(program, &log, "", &back);
+        let (proxy, port) = start(program, &log, "", &back);
         let mut first = Client::connect(port);
         first.send(GET);
-        std::thread::sleep(Duration::from_millis(100));
+        proxy.wait_for("b", "a", "scur", "1");
         assert_eq!(
             Client::connect(port).ask(GET).status,
             503,
@@ -201,22 +201,22 @@ fn a_client_that_leaves_the_queue() {
     let program = &Program::mulgil();
     let log = LogSink::new();
     let slow = Server::start(|_, stream| {
-        std::thread::sleep(Duration::from_millis(800));
+        std::thread::sleep(Duration::from_millis(1500));
         stream
             .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
             .is_ok()
     });
     let back = format!(
-        "    option abortonclose\n    timeout queue 2s\n    server a {} maxconn 1\n",
+        "    option abortonclose\n    timeout queue 4s\n    server a {} maxconn 1\n",
         slow.addr
     );
-    let (_proxy, port) = start(program, &log, "", &back);
+    let (proxy, port) = start(program, &log, "", &back);
     let mut first = Client::connect(port);
     first.send(GET);
-    std::thread::sleep(Duration::from_millis(100));
+    proxy.wait_for("b", "a", "scur", "1");
     let mut second = Client::connect(port);
     second.send(GET);
-    std::thread::sleep(Duration::from_millis(100));
+    proxy.wait_for("b", "BACKEND", "qcur", "1");
     drop(second);
     expect(program, &log, "/CQ");
     assert_eq!(first.response().status, 200, "{}", program.name);

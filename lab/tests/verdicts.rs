@@ -1,5 +1,6 @@
 //! Line by line: what the oracle takes, warns of or refuses, we do, too.
 
+use lab::said::Verdict;
 use lab::{Folder, Program, port};
 
 /// Lines of a `listen` section in HTTP mode; capital words stand for files.
@@ -74,24 +75,6 @@ const WORD: &str = "the oracle passes over a word too many in silence; we say so
 const NUMBER: &str = "the oracle reads what is no number as 0";
 const CONDITION: &str = "the condition ends where an ACL should stand";
 
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    Fine,
-    Warned,
-    Refused,
-}
-
-fn verdict(program: &Program, file: &str) -> (Verdict, String) {
-    let (status, text) = program.run(&["-c", "-f", file]);
-    let warned = text.contains("[WARNING]") || text.contains("warning:");
-    let verdict = match (status, warned) {
-        (0, false) => Verdict::Fine,
-        (0, true) => Verdict::Warned,
-        _ => Verdict::Refused,
-    };
-    (verdict, text)
-}
-
 #[test]
 fn every_line_has_the_verdict_that_the_oracle_gives_it() {
     let Some(oracle) = Program::haproxy() else {
@@ -120,8 +103,8 @@ fn every_line_has_the_verdict_that_the_oracle_gives_it() {
              listen another\n bind 127.0.0.1:{other}\n"
         );
         let file = folder.file("line.cfg", text.as_bytes());
-        let (wanted, theirs) = verdict(&oracle, &file);
-        let (got, text) = verdict(&ours, &file);
+        let (wanted, theirs) = Verdict::of(&oracle, &file);
+        let (got, text) = Verdict::of(&ours, &file);
         let not_yet = text.contains("does not have yet");
         if let Some((_, why)) = known {
             if got == wanted {

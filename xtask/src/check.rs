@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("proxy", &["http", "rules", "model", "state", "tls", "wire"]),
     ("admin", &["http", "rules", "model", "state", "tls"]),
     ("failover", &["model", "state", "wire"]),
-    ("packet", &["model", "state"]),
+    ("packet", &["model", "rules", "state"]),
     (
         "mulgil",
         &[
@@ -61,10 +61,6 @@ const DOUBLES: &[(&str, &str)] = &[
 const LONG_FILES: &[(&str, &str)] = &[
     ("crates/config/src/global.rs", "one table"),
     ("crates/config/src/keyword/options.rs", "one table"),
-    (
-        "crates/proxy/src/exchange.rs",
-        "one state machine over both directions",
-    ),
     ("crates/config/src/server.rs", "one table"),
 ];
 

@@ -47,11 +47,7 @@ impl Running {
 
     /// Resident memory, KiB.
     fn memory(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.0.id());
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:"));
-        let number = line.and_then(|l| l.split_whitespace().next());
-        number.and_then(|n| n.parse().ok()).unwrap_or(0)
+        crate::checks::memory(self.0.id())
     }
 }
 

@@ -1,9 +1,10 @@
-//! `cargo xtask bench | bpf [--check] | check | connections [N] | coverage [--check] | failover [KILLS | sync [SECONDS]] | profile LOAD |
+//! `cargo xtask bench | bpf [--check] | check | checks [N [ROUNDS]] | connections [N] | coverage [--check] | failover [KILLS | sync [SECONDS]] | profile LOAD |
 //! schedulers [--check|--time] | tables`: what no compiler checks.
 
 mod bench;
 mod bpf;
 mod check;
+mod checks;
 mod choosing;
 mod connections;
 mod coverage;
@@ -28,6 +29,7 @@ fn main() {
         ["failover", "sync", rest @ ..] => sync::run(rest),
         ["failover", rest @ ..] => failover::run(rest),
         ["check"] => check::run(),
+        ["checks", rest @ ..] => checks::run(rest),
         ["connections", rest @ ..] => connections::run(rest),
         ["coverage"] => coverage::run(false),
         ["coverage", "--check"] => coverage::run(true),

@@ -66,6 +66,8 @@ const RATE: f64 = 1_000.0;
 const REQUESTS: usize = 20_000;
 /// Requests in which identical servers must have had their shares.
 const WINDOW: usize = 1_500;
+/// The same in short runs.
+const SHORT: usize = 300;
 
 pub fn run(check: bool) -> Result<(), Vec<String>> {
     let text = document();
@@ -92,34 +94,62 @@ fn of(row: &Row, speeds: Speeds, clients: Clients, event: Event, requests: usize
     })
 }
 
+/// A beginning, and in how many requests after it identical servers must have had their shares.
+struct Trial {
+    name: &'static str,
+    speeds: Speeds,
+    clients: Clients,
+    event: Event,
+    window: usize,
+}
+
+const fn trial(name: &'static str, clients: Clients, event: Event) -> Trial {
+    Trial {
+        name,
+        speeds: Speeds::Equal,
+        clients,
+        event,
+        window: WINDOW,
+    }
+}
+
+/// With one request at a time and answers that take nearly the same time, as quick servers give them.
+const fn short(name: &'static str, event: Event) -> Trial {
+    Trial {
+        speeds: Speeds::Steady,
+        window: SHORT,
+        ..trial(name, Clients::OneByOne, event)
+    }
+}
+
+const TRIALS: [Trial; 9] = [
+    trial("start", Clients::Open(RATE), Event::Nothing),
+    trial("pause", Clients::Open(RATE), Event::Pause),
+    trial("slow answer", Clients::Open(RATE), Event::SlowAnswer),
+    trial("start, one by one", Clients::OneByOne, Event::Nothing),
+    trial("pause, one by one", Clients::OneByOne, Event::Pause),
+    trial(
+        "slow answer, one by one",
+        Clients::OneByOne,
+        Event::SlowAnswer,
+    ),
+    short("start, few", Event::Nothing),
+    short("slow answer, few", Event::SlowAnswer),
+    short("slow first answer, few", Event::SlowStart),
+];
+
 /// The shares of five identical servers in the requests that matter, from several beginnings.
 fn trials(row: &Row) -> Vec<(&'static str, [f64; SERVERS])> {
-    let mut all = Vec::new();
-    for (clients, names) in [
-        (
-            Clients::Open(RATE),
-            ["start", "after a pause", "after a slow answer"],
-        ),
-        (
-            Clients::OneByOne,
-            [
-                "start, one by one",
-                "after a pause, one by one",
-                "after a slow answer, one by one",
-            ],
-        ),
-    ] {
-        let events = [Event::Nothing, Event::Pause, Event::SlowAnswer];
-        for (event, name) in events.into_iter().zip(names) {
-            let outcome = of(row, Speeds::Equal, clients, event, 4 * WINDOW);
-            let from = match event {
-                Event::Nothing => 0,
-                _ => outcome.event_at,
-            };
-            all.push((name, outcome.shares(from, from + WINDOW)));
-        }
-    }
-    all
+    let shares = |trial: &Trial| {
+        let requests = 4 * trial.window;
+        let outcome = of(row, trial.speeds, trial.clients, trial.event, requests);
+        let from = match trial.event {
+            Event::Nothing => 0,
+            _ => outcome.event_at,
+        };
+        (trial.name, outcome.shares(from, from + trial.window))
+    };
+    TRIALS.iter().map(shares).collect()
 }
 
 fn percent(shares: [f64; SERVERS]) -> String {
@@ -150,6 +180,9 @@ fn document() -> String {
         }
     }
     out.push_str(FAIRNESS);
+    let names: Vec<&str> = TRIALS.iter().map(|t| t.name).collect();
+    let rules = "|---".repeat(names.len() + 1);
+    let _ = writeln!(out, "| scheduler | {} |\n{rules}|", names.join(" | "));
     for row in ROWS {
         let cell = match row.fair {
             Err(why) => why.to_string(),
@@ -162,7 +195,10 @@ fn document() -> String {
                 cells.join(" | ")
             }
         };
-        let gaps = if row.fair.is_err() { " | | | | |" } else { "" };
+        let gaps = match row.fair {
+            Err(_) => " |".repeat(TRIALS.len() - 1),
+            Ok(()) => String::new(),
+        };
         let _ = writeln!(out, "| {} | {cell} |{gaps}", row.name);
     }
     out
@@ -187,11 +223,10 @@ const FAIRNESS: &str = "
 
 Five identical servers; what the one with the least got of the next 1,500 requests, in per cent (20 is
 even): at the start, after a minute without a request, and after one answer of the first server took two
-seconds (from its end on), each with 1,000 requests a second by chance and with one request at a time. Hashes spread
+seconds (from its end on), each with 1,000 requests a second by chance and with one request at a time. \"Few\" are the
+next 300 requests, one at a time, of servers whose answers all take nearly the same time. Hashes spread
 clients, not requests, so theirs is as even as the clients are.
 
-| scheduler | start | pause | slow answer | start, one by one | pause, one by one | slow answer, one by one |
-|---|---|---|---|---|---|---|
 ";
 
 #[cfg(test)]
@@ -218,16 +253,23 @@ mod tests {
 
     #[test]
     fn who_measures_spares_the_slow_and_still_asks_them() {
-        for name in [
-            "response-time",
-            "leastconn",
-            "weighted-response-time",
-            "agent",
+        let requests = |clients| match clients {
+            Clients::Open(_) => REQUESTS,
+            Clients::OneByOne => REQUESTS / 10,
+        };
+        for (name, clients) in [
+            ("leastconn", Clients::Open(RATE)),
+            ("weighted-response-time", Clients::Open(RATE)),
+            ("agent", Clients::Open(RATE)),
+            ("response-time", Clients::Open(RATE)),
+            ("fastest", Clients::Open(RATE)),
+            ("response-time", Clients::OneByOne),
+            ("fastest", Clients::OneByOne),
         ] {
             let row = ROWS.iter().find(|r| r.name == name).expect("a row");
-            let clients = Clients::Open(RATE);
-            let outcome = of(row, Speeds::OneSlow, clients, Event::Nothing, REQUESTS);
-            let shares = outcome.shares(0, REQUESTS);
+            let requests = requests(clients);
+            let outcome = of(row, Speeds::OneSlow, clients, Event::Nothing, requests);
+            let shares = outcome.shares(0, requests);
             let slow = shares[SERVERS - 1];
             assert!((0.001..0.1).contains(&slow), "{name}: {}", percent(shares));
         }

@@ -27,6 +27,8 @@ pub enum Speeds {
     OneSlow,
     /// One is down for a second in every three.
     Flapping,
+    /// All alike, and every answer takes nearly the same time.
+    Steady,
 }
 
 /// How clients behave.
@@ -38,7 +40,7 @@ pub enum Clients {
     OneByOne,
 }
 
-/// What happens once, in the middle.
+/// What happens once; in the middle, unless it says otherwise.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     Nothing,
@@ -46,6 +48,8 @@ pub enum Event {
     Pause,
     /// One answer of the first server takes two seconds.
     SlowAnswer,
+    /// The very first answer does.
+    SlowStart,
 }
 
 /// One simulation.
@@ -253,7 +257,11 @@ impl World<'_> {
         let servers = self.backend.servers();
         let server = servers.iter().position(|s| Arc::ptr_eq(s, slot.server()));
         let server = server.unwrap_or_default();
-        let mut service = self.chance.around(self.mean(server)).max(1);
+        let mean = self.mean(server);
+        let mut service = match self.run.speeds {
+            Speeds::Steady => mean as u64 + self.chance.around(mean / 20.0),
+            _ => self.chance.around(mean).max(1),
+        };
         if server == 0 && std::mem::take(&mut self.slow_once) {
             service = 2_000_000;
             self.slow = Some(number);
@@ -319,7 +327,7 @@ pub fn run(run: &Run) -> Outcome {
         under: BTreeMap::new(),
         ends: BinaryHeap::new(),
         answers: vec![None; run.requests],
-        slow_once: false,
+        slow_once: run.event == Event::SlowStart,
         asked: 0,
         slow: None,
         after_slow: None,
@@ -337,7 +345,7 @@ pub fn run(run: &Run) -> Outcome {
         };
         if number == event_at {
             match run.event {
-                Event::Nothing => {}
+                Event::Nothing | Event::SlowStart => {}
                 Event::Pause => now += 60_000_000,
                 Event::SlowAnswer => world.slow_once = true,
             }

@@ -1,5 +1,6 @@
-//! `cargo xtask failover sync [SECONDS]`: what it costs to keep sessions alike on two machines while
-//! 100,000 new ones come in each second.
+//! `cargo xtask failover sync [SECONDS] [expire]`: what it costs to keep sessions alike on two machines
+//! while 100,000 new ones come in each second; with `expire` as many end after two seconds, and the
+//! sweep that finds them is measured, too.
 //!
 //! Two balancers and a client are namespaces on one link. The client sends the first datagram of
 //! 100,000 sessions a second; no server is there to answer, so that what is measured is sessions
@@ -22,21 +23,29 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs the measurement and prints it.
 pub fn run(args: &[&str]) -> Result<(), Vec<String>> {
+    let (args, expire) = match args {
+        [before @ .., "expire"] => (before, true),
+        all => (all, false),
+    };
     let seconds = match args {
         [] => 10,
         [n] => n
             .parse()
             .map_err(|_| vec![format!("'{n}' is no number of seconds")])?,
-        _ => return Err(vec!["usage: cargo xtask failover sync [SECONDS]".into()]),
+        _ => {
+            return Err(vec![
+                "usage: cargo xtask failover sync [SECONDS] [expire]".into(),
+            ]);
+        }
     };
-    measure(seconds).map_err(|e| vec![e])
+    measure(seconds, expire).map_err(|e| vec![e])
 }
 
-fn measure(seconds: u32) -> Result<(), String> {
+fn measure(seconds: u32, expire: bool) -> Result<(), String> {
     if !Path::new("target/release/mulgil").exists() {
         return Err("build first: cargo build --release -p mulgil".into());
     }
-    let pair = Pair::start(seconds)?;
+    let pair = Pair::start(seconds, expire)?;
     pair.wait_for(1, "sending in-sync")?;
     pair.wait_for(2, "receiving in-sync")?;
     let before = pair.figures()?;
@@ -46,24 +55,29 @@ fn measure(seconds: u32) -> Result<(), String> {
     pair.wait_for(1, "sending in-sync")?;
     let after = pair.figures()?;
     let time = start.elapsed().as_secs_f64();
-    let told = after.0 - before.0;
-    let taken = after.1 - before.1;
+    let told = after.told - before.told;
+    let taken = after.taken - before.taken;
     println!(
-        "{sent} first datagrams in {:.1} s; {told} sessions told, {taken} taken by the backup",
-        flooded.as_secs_f64()
+        "{sent} first datagrams in {:.1} s; {told} changes told, {taken} taken by the backup, {} snapshots after the first",
+        flooded.as_secs_f64(),
+        after.snapshots - before.snapshots,
     );
-    println!("| machine | new sessions a second | of one core | ns a session |");
+    println!("| machine | changes a second | of one core | ns a change |");
     println!("|---|---|---|---|");
-    let cpu = [
-        ("active", after.2 - before.2, told),
-        ("backup", after.3 - before.3, taken),
-    ];
-    for (name, ns, sessions) in cpu {
+    let mut rows = vec![("active", 0, told), ("backup", 1, taken)];
+    if expire {
+        rows.extend([
+            ("active, the sweep", 2, told),
+            ("backup, the sweep", 3, taken),
+        ]);
+    }
+    for (name, at, changes) in rows {
+        let ns = after.cpu[at] - before.cpu[at];
         println!(
             "| {name} | {:.0} | {:.1} % | {:.0} |",
-            sessions as f64 / flooded.as_secs_f64(),
+            changes as f64 / flooded.as_secs_f64(),
             ns as f64 / time / 1e7,
-            ns as f64 / sessions.max(1) as f64
+            ns as f64 / changes.max(1) as f64
         );
     }
     Ok(())
@@ -149,7 +163,7 @@ struct Pair {
 }
 
 impl Pair {
-    fn start(seconds: u32) -> Result<Pair, String> {
+    fn start(seconds: u32, expire: bool) -> Result<Pair, String> {
         let prefix = format!("mgs{}", std::process::id());
         let folder = std::env::temp_dir().join(&prefix);
         std::fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
@@ -161,7 +175,7 @@ impl Pair {
         let client = pair.client();
         namespaces::link(&client, [&pair.router(1), &pair.router(2)])?;
         for n in [1, 2] {
-            pair.spawn(n, seconds)?;
+            pair.spawn(n, seconds, expire)?;
         }
         Ok(pair)
     }
@@ -178,12 +192,17 @@ impl Pair {
         self.folder.join(format!("{name}{n}"))
     }
 
-    fn spawn(&mut self, n: usize, seconds: u32) -> Result<(), String> {
+    fn spawn(&mut self, n: usize, seconds: u32, expire: bool) -> Result<(), String> {
         let key = self.file("key", 0);
         std::fs::write(&key, "0123456789abcdef0123456789abcdef").map_err(|e| e.to_string())?;
+        let expiry = if expire {
+            " timeout session-udp 2s\n"
+        } else {
+            ""
+        };
         let text = format!(
             "global\n stats socket {} level admin\n nbthread 1\n tune.packet.flows {}\n\
-             listen dns\n mode packet\n bind 203.0.113.10:53 proto udp\n forward dsr\n server one 203.0.113.200\n\
+             listen dns\n mode packet\n bind 203.0.113.10:53 proto udp\n forward dsr\n server one 203.0.113.200\n{expiry}\
              vrrp v\n interface eth0\n virtual-router-id 51\n priority {}\n address 203.0.113.10/24\n peer 203.0.113.{}\n peer-key {}\n sync sessions\n",
             self.file("control", n).display(),
             (seconds + 2) * PER_SECOND,
@@ -235,8 +254,8 @@ impl Pair {
         Ok(())
     }
 
-    /// Sessions told and taken, and the processor's nanoseconds on either machine.
-    fn figures(&self) -> Result<(u64, u64, u64, u64), String> {
+    /// What both have counted so far.
+    fn figures(&self) -> Result<Figures, String> {
         let count = |n: usize, name: &str| {
             let shown = self.shown(n).unwrap_or_default();
             let line = shown
@@ -245,17 +264,30 @@ impl Pair {
             let last = line.and_then(|l| l.rsplit(' ').next()?.parse().ok());
             last.ok_or_else(|| format!("machine {n} does not count '{name}':\n{shown}"))
         };
-        let cpu = |n: usize| {
+        let cpu = |n: usize, thread: &str| {
             let pid = self.children.get(n - 1).map_or(0, Child::id);
-            thread_ns(pid, "sync").ok_or_else(|| format!("machine {n} has no thread 'sync'"))
+            thread_ns(pid, thread).ok_or_else(|| format!("machine {n} has no thread '{thread}'"))
         };
-        Ok((
-            count(1, "changes_sent")?,
-            count(2, "entries_taken")?,
-            cpu(1)?,
-            cpu(2)?,
-        ))
+        Ok(Figures {
+            told: count(1, "changes_sent")?,
+            taken: count(2, "entries_taken")?,
+            snapshots: count(1, "snapshots_sent")?,
+            cpu: [
+                cpu(1, "sync")?,
+                cpu(2, "sync")?,
+                cpu(1, "packet")?,
+                cpu(2, "packet")?,
+            ],
+        })
     }
+}
+
+struct Figures {
+    told: u64,
+    taken: u64,
+    snapshots: u64,
+    /// Nanoseconds of the processor: who synchronises on either machine, and who sweeps.
+    cpu: [u64; 4],
 }
 
 /// Nanoseconds that a process's thread has had on a processor.

@@ -42,6 +42,8 @@ pub enum Packets<'a> {
     Events,
     /// What each stage decided about a client's sessions.
     Trace(std::net::IpAddr),
+    /// One line for each frontend and what its guard did.
+    Guard,
 }
 
 /// What only the program itself can do.

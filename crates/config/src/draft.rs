@@ -31,6 +31,15 @@ pub mod sections {
     pub const NAMED: u8 = F | L | B;
 }
 
+/// What a line of a proxy says, by its name in the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Said {
+    /// A keyword; one of `timeout` with the timeout's name.
+    Keyword(&'static str),
+    /// An option, without that word.
+    Option(&'static str),
+}
+
 /// A `defaults`, `frontend`, `backend` or `listen` section as far as it has been read.
 #[derive(Clone)]
 pub struct Draft {
@@ -65,6 +74,7 @@ pub struct Draft {
     pub inspect_delay: Option<std::time::Duration>,
     pub response_inspect_delay: Option<std::time::Duration>,
     pub independent_streams: bool,
+    pub guard: model::Guard,
     pub front: Frontend,
     /// Where the line of each of its `bind`s stands.
     pub bind_places: Vec<Place>,
@@ -81,12 +91,16 @@ pub struct Draft {
     pub server_references: Vec<Reference>,
     /// `stick-table`.
     pub stick_table: Option<(model::StickTable, Place)>,
+    /// Where its `cookie` stands.
+    pub cookie_place: Option<Place>,
     /// The section that its table is shared by.
     pub peers: Option<Reference>,
     /// Stick tables that rules use.
     pub table_uses: Vec<(TableUse, Place)>,
     /// The first line of each keyword that has no effect without something said elsewhere.
     pub marks: BTreeMap<&'static str, Place>,
+    /// Of every keyword and option the last line, those of the defaults included.
+    pub said: BTreeMap<Said, Place>,
     /// Keywords of lines that were refused: what they would have set is not missing, too.
     pub refused: BTreeSet<&'static str>,
     pub clitcpka: (bool, model_keepalive::Numbers),
@@ -226,6 +240,7 @@ impl Draft {
             inspect_delay: None,
             response_inspect_delay: None,
             independent_streams: false,
+            guard: model::Guard::default(),
             front: Frontend::default(),
             bind_places: Vec::new(),
             back: Backend::default(),
@@ -237,9 +252,11 @@ impl Draft {
             resolvers_references: Vec::new(),
             server_references: Vec::new(),
             stick_table: None,
+            cookie_place: None,
             peers: None,
             table_uses: Vec::new(),
             marks: BTreeMap::new(),
+            said: BTreeMap::new(),
             refused: BTreeSet::new(),
             clitcpka: Default::default(),
             srvtcpka: Default::default(),
@@ -254,6 +271,7 @@ impl Draft {
         draft.origin = place.origin();
         draft.place = place;
         draft.id = None;
+        draft.cookie_place = None;
         // Rules keep the ACLs they were read with; the names are known to their section only.
         draft.acls = Acls::default();
         draft.check.http.inherited = true;

@@ -61,7 +61,10 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "/etc/ssl/certs",
         "where ca-file looks",
         |r, l| {
-            r.bases.ca_base = Some(text(l, "a directory")?);
+            let folder = text(l, "a directory")?;
+            let store = &r.bases.tls.store;
+            store.set_folders(|f| f.authorities = Some(folder.clone()));
+            r.bases.ca_base = Some(folder);
             Ok(())
         }
     ),
@@ -113,7 +116,10 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "/etc/ssl/private",
         "where crt looks",
         |r, l| {
-            r.bases.crt_base = Some(text(l, "a directory")?);
+            let folder = text(l, "a directory")?;
+            let store = &r.bases.tls.store;
+            store.set_folders(|f| f.certificates = Some(folder.clone()));
+            r.bases.crt_base = Some(folder);
             Ok(())
         }
     ),
@@ -494,6 +500,119 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "for bind lines with ssl",
         |r, l| {
             r.bases.tls.bind.preferences.ciphersuites = Some(text(l, "a list")?.into());
+            Ok(())
+        }
+    ),
+    keyword!(
+        "ssl-default-bind-client-sigalgs",
+        "LIST",
+        "ECDSA+SHA256:RSA-PSS+SHA256",
+        "signatures by which clients prove their certificates, for bind lines with ssl",
+        |r, l| {
+            r.bases.tls.bind.preferences.client_sigalgs = Some(text(l, "a list")?.into());
+            Ok(())
+        }
+    ),
+    keyword!(
+        "ssl-default-bind-sigalgs",
+        "LIST",
+        "ECDSA+SHA256:RSA-PSS+SHA256",
+        "signatures by which servers prove their certificates, for bind lines with ssl",
+        |r, l| {
+            r.bases.tls.bind.preferences.sigalgs = Some(text(l, "a list")?.into());
+            Ok(())
+        }
+    ),
+    keyword!(
+        "ssl-default-server-client-sigalgs",
+        "LIST",
+        "ECDSA+SHA256:RSA-PSS+SHA256",
+        "signatures by which clients prove their certificates, for servers with ssl",
+        |r, l| {
+            r.bases.tls.server.client_sigalgs = Some(text(l, "a list")?.into());
+            Ok(())
+        }
+    ),
+    keyword!(
+        "ssl-default-server-sigalgs",
+        "LIST",
+        "ECDSA+SHA256:RSA-PSS+SHA256",
+        "signatures by which servers prove their certificates, for servers with ssl",
+        |r, l| {
+            r.bases.tls.server.sigalgs = Some(text(l, "a list")?.into());
+            Ok(())
+        }
+    ),
+    keyword!(
+        "issuers-chain-path",
+        "DIR",
+        "/etc/ssl/chains",
+        "chains for certificates that come alone",
+        |r, l| {
+            let folder = text(l, "a directory")?;
+            let files = l.source.list(&folder);
+            let files = l.map(0, files.ok_or(format!("'{folder}' is no directory")))?;
+            let mut chains = Vec::new();
+            for file in files {
+                let read = l.source.read(&file).and_then(|pem| tls::certificates(&pem));
+                chains.push(l.map(0, read.map_err(|e| format!("'{file}' {e}")))?);
+            }
+            r.bases.tls.store.set_chain_rules(|c| c.chains = chains);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "key-base",
+        "DIR",
+        "/etc/ssl/private",
+        "where keys lie that are not beside their certificates",
+        |r, l| {
+            let folder = text(l, "a directory")?;
+            r.bases.tls.store.set_folders(|f| f.keys = Some(folder));
+            Ok(())
+        }
+    ),
+    keyword!(
+        "ssl-security-level",
+        "0-5",
+        "2",
+        "how weak keys may be: rustls allows none that level 2 of OpenSSL refuses",
+        |r, l| {
+            let level = num(l, 0, 5)?;
+            if level > 2 {
+                return l.fail(0, format!("level {level} is not checked: certificates are taken as of level 2; choose what is stronger by 'ssl-default-bind-ciphers' and 'ssl-default-bind-curves'"));
+            }
+            let _ = r;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "ssl-skip-self-issued-ca",
+        "",
+        "",
+        "certificates that vouch for themselves are not sent",
+        |r, l| {
+            l.exactly(0, "nothing")?;
+            r.bases
+                .tls
+                .store
+                .set_chain_rules(|c| c.skip_self_issued = true);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tune.ssl.keylog",
+        "on|off",
+        "on",
+        "whether the secrets of connections are kept, for ssl_fc_session_key and its like",
+        |r, l| {
+            let on = match text(l, "on or off")?.as_str() {
+                "on" => true,
+                "off" => false,
+                other => return l.fail(0, format!("'{other}' is neither on nor off")),
+            };
+            r.bases.tls.bind.keep_secrets = on;
+            r.bases.tls.keep_secrets = on;
             Ok(())
         }
     ),
@@ -1040,7 +1159,6 @@ pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
     "tune.ssl.default-dh-param",
     "tune.ssl.force-private-cache",
     "tune.ssl.hard-maxrecord",
-    "tune.ssl.keylog",
     "tune.ssl.keyupdate-rate-limit",
     "tune.ssl.lifetime",
     "tune.ssl.maxrecord",

@@ -8,6 +8,7 @@ mod compression;
 mod datagram;
 mod front;
 mod ftp;
+mod guard;
 mod mail;
 mod options;
 mod packet;
@@ -25,7 +26,7 @@ pub use stick::read_table;
 
 use crate::diag::Fault;
 use crate::draft::sections::{self, *};
-use crate::draft::{Draft, Line, Reference};
+use crate::draft::{Draft, Line, Reference, Said};
 use crate::removed;
 use crate::units;
 use model::{SwitchRule, SwitchTarget};
@@ -83,6 +84,7 @@ pub fn keywords() -> impl Iterator<Item = &'static Keyword> {
         back::BACK_KEYWORDS,
         check::CHECK_KEYWORDS,
         packet::PACKET_KEYWORDS,
+        guard::GUARD_KEYWORDS,
         mail::MAIL_KEYWORDS,
         datagram::DATAGRAM_KEYWORDS,
         ftp::FTP_KEYWORDS,
@@ -160,6 +162,11 @@ pub fn line(draft: &mut Draft, line: &mut Line<'_>) -> Result<(), Fault> {
     let uses = line.table_uses.take().into_iter();
     draft.table_uses.extend(uses.map(|u| (u, place.clone())));
     order(draft, line, keyword.name);
+    let said = Said::Keyword(keyword.name);
+    match line.negated {
+        true => draft.said.remove(&said),
+        false => draft.said.insert(said, line.place_of_keyword()),
+    };
     if let Some(mark) = mark(keyword.name) {
         draft.marks.insert(mark, line.place_of_keyword());
     }
@@ -251,8 +258,10 @@ fn mark(name: &'static str) -> Option<&'static str> {
         | "id"
         | "balance"
         | "forward"
+        | "guard"
         | "no-flow"
         | "source-persistence"
+        | "snat"
         | "stats"
         | "redirect"
         | "monitor-uri"

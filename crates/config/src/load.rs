@@ -4,6 +4,7 @@ mod blocks;
 mod finish;
 mod ftp;
 mod mailers;
+mod modes;
 mod packet;
 mod peers;
 mod resolvers;

@@ -97,6 +97,7 @@ fn blank() -> Server {
         tcp_user_timeout: None,
         tfo: false,
         congestion: None,
+        shard: 0,
         namespace: None,
         vlan: None,
     }
@@ -300,6 +301,16 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         "the limit that grows to maxconn with the load",
         |r, l, at| {
             r.server.minconn = num(l, at, 0, 1 << 30)?;
+            Ok(())
+        }
+    ),
+    word!(
+        "shard",
+        "N",
+        "1",
+        "of a peer: the part of the keys that it is told of, of as many as 'shards' says",
+        |r, l, at| {
+            r.server.shard = num(l, at, 0, u16::MAX.into())? as u16;
             Ok(())
         }
     ),

@@ -2,6 +2,7 @@
 //! lines have in common.
 
 mod bind;
+mod list;
 mod server;
 
 pub use bind::{BIND_TLS_WORDS, BindDraft};
@@ -27,10 +28,27 @@ macro_rules! word {
 }
 use word;
 
+/// Words that will not be: what is not spoken, and why.
+const REFUSED: &[(&str, &str)] = &[
+    ("force-sslv3", TOO_OLD),
+    ("force-tlsv10", TOO_OLD),
+    ("force-tlsv11", TOO_OLD),
+    (
+        "npn",
+        "NPN was a draft that ALPN (RFC 7301) came of, and rustls does not have it: use alpn",
+    ),
+    (
+        "renegotiate",
+        "renegotiation is not made: TLS 1.3 has none, and rustls has none for TLS 1.2: remove it",
+    ),
+];
+
+const TOO_OLD: &str = "versions below TLS 1.2 are not spoken: they are deprecated (RFC 8996), and rustls does not have them: use force-tlsv12";
+
 macro_rules! versions {
     ($name:literal) => {
         word!($name, "", "", "which versions are spoken", |d, l, at| {
-            version_word(l.arg(at - 1), &mut d.settings.preferences.versions);
+            d.settings.preferences.versions.word(l.arg(at - 1));
             Ok(())
         })
     };
@@ -48,6 +66,8 @@ pub struct Defaults {
     pub server: Preferences,
     /// `ssl-server-verify`.
     pub server_verify: Verify,
+    /// `tune.ssl.keylog`.
+    pub keep_secrets: bool,
     /// Names of ciphers and curves that have been warned about.
     warned: RefCell<BTreeSet<String>>,
 }
@@ -62,6 +82,7 @@ impl Default for Defaults {
             },
             server: Preferences::default(),
             server_verify: Verify::Required,
+            keep_secrets: false,
             warned: RefCell::default(),
         }
     }
@@ -101,6 +122,11 @@ pub struct TlsWord<D> {
     parse: fn(&mut D, &Line<'_>, usize) -> Result<(), Fault>,
 }
 
+/// Whether a word will not be.
+fn refused(word: &str) -> bool {
+    REFUSED.iter().any(|(name, _)| *name == word)
+}
+
 /// The word at `at` of a table: how many words it took, or `None` if the table does not have it.
 fn read<D>(
     table: &[TlsWord<D>],
@@ -109,7 +135,11 @@ fn read<D>(
     at: usize,
 ) -> Result<Option<usize>, Fault> {
     let Some(word) = table.iter().find(|w| w.name == line.arg(at)) else {
-        return Ok(None);
+        let refused = REFUSED.iter().find(|(name, _)| *name == line.arg(at));
+        return match refused {
+            Some((name, why)) => line.fail(at, format!("'{name}' cannot be had: {why}")),
+            None => Ok(None),
+        };
     };
     if !word.args.is_empty() && line.arg(at + 1).is_empty() {
         let wanted = word.args.to_lowercase();
@@ -119,21 +149,12 @@ fn read<D>(
     Ok(Some(1 + usize::from(!word.args.is_empty())))
 }
 
-fn based(base: &Option<String>, path: &str) -> Arc<str> {
-    match base {
-        Some(base) if !path.starts_with('/') && !path.starts_with('@') => {
-            format!("{base}/{path}").into()
-        }
-        _ => path.into(),
-    }
-}
-
 fn ca_path(line: &Line<'_>, at: usize) -> Option<Arc<str>> {
-    Some(based(&line.bases.ca_base, line.arg(at)))
+    Some(tls::based(line.bases.ca_base.as_deref(), line.arg(at)))
 }
 
 fn crt_path(line: &Line<'_>, at: usize) -> Arc<str> {
-    based(&line.bases.crt_base, line.arg(at))
+    tls::based(line.bases.crt_base.as_deref(), line.arg(at))
 }
 
 fn protocols(text: &str) -> Vec<Arc<str>> {
@@ -169,19 +190,6 @@ fn verify(line: &Line<'_>, at: usize, optional: bool) -> Result<Verify, Fault> {
             )
         }
     }
-}
-
-/// `no-tlsv12`, `force-tlsv13` and the like; what they name below TLS 1.2 is never spoken.
-fn version_word(word: &str, versions: &mut Versions) -> bool {
-    match word {
-        "no-sslv3" | "no-tlsv10" | "no-tlsv11" => {}
-        "no-tlsv12" => versions.no_tls12 = true,
-        "no-tlsv13" => versions.no_tls13 = true,
-        "force-tlsv12" => versions.only(Version::Tls12),
-        "force-tlsv13" => versions.only(Version::Tls13),
-        _ => return false,
-    }
-    true
 }
 
 /// Reads `ssl-default-bind-options`.
@@ -229,7 +237,7 @@ fn default_options(
                 at += 1;
                 versions.at_most(version(line, at)?);
             }
-            word if version_word(word, versions) || other(word) => {}
+            word if versions.word(word) || other(word) => {}
             word => return line.fail(at, format!("unknown TLS option '{word}'")),
         }
         at += 1;

@@ -9,7 +9,9 @@ use crate::units;
 use model::{PeerKey, Script, SyncSessions, Track, Tracked, Vrrp};
 use std::sync::Arc;
 use std::time::Duration;
-use words::{duration, interface, ip, number, peer, text, virtual_address, virtual_route};
+use words::{
+    duration, interface, ip, number, peer, text, virtual_address, virtual_route, virtual_rule,
+};
 
 /// One keyword of a `vrrp` section.
 pub struct VrrpKeyword {
@@ -63,6 +65,9 @@ impl VrrpDraft {
                 addresses: Vec::new(),
                 source: None,
                 routes: Vec::new(),
+                rules: Vec::new(),
+                virtual_mac: false,
+                accept: true,
                 unicast: Vec::new(),
                 peers: Vec::new(),
                 peer_key: None,
@@ -99,7 +104,7 @@ impl VrrpDraft {
             };
             return Err(Fault::at(0, message));
         };
-        if line.negated && name != "preempt" {
+        if line.negated && !["preempt", "accept"].contains(&name) {
             let message =
                 format!("'{name}' cannot be taken back with 'no': remove the line that sets it");
             return Err(Fault::at(0, message));
@@ -152,6 +157,20 @@ impl VrrpDraft {
         for stranger in strangers.filter(|a| a.is_ipv6() != wide) {
             say(format!(
                 "'{stranger}' is of another family than the addresses: adverts go over the family that they are about"
+            ));
+        }
+        let owner = v.priority == 255;
+        for (word, set) in [("virtual-mac", v.virtual_mac), ("no accept", !v.accept)] {
+            if owner && set {
+                say(format!(
+                    "priority 255 is for who has the addresses in any case, '{word}' for who has not: use a priority up to 254, or remove '{word}'"
+                ));
+            }
+        }
+        let outside = v.rules.iter().find(|r| r.is_ipv6() != wide);
+        if let Some(rule) = outside {
+            say(format!(
+                "'rule {rule}' is of another family than the addresses: put it into the section of that family"
             ));
         }
         if v.version == 2 && wide {
@@ -227,6 +246,17 @@ impl VrrpDraft {
 
 /// All keywords of a `vrrp` section.
 pub static VRRP_KEYWORDS: &[VrrpKeyword] = &[
+    keyword!(
+        "accept",
+        "",
+        "",
+        "packets to the addresses are taken while active ('no accept': only forwarded through here)",
+        |d, l| {
+            l.exactly(0, "no argument")?;
+            d.vrrp.accept = !l.negated;
+            Ok(())
+        }
+    ),
     keyword!(
         "address",
         "ADDRESS[/PREFIX]",
@@ -368,26 +398,29 @@ pub static VRRP_KEYWORDS: &[VrrpKeyword] = &[
     ),
     keyword!(
         "route",
-        "NETWORK/PREFIX|default [via ADDRESS]",
+        "NETWORK/PREFIX|default [via ADDRESS] [table N]",
         "198.51.100.0/24 via 203.0.113.254",
         "a route by the interface that only the active router has",
         |d, l| {
-            let via = match l.arg(1) {
-                "" => {
-                    l.exactly(1, "a network, or 'default'")?;
-                    None
-                }
-                "via" => {
-                    l.exactly(3, "an address after 'via'")?;
-                    Some(l.map(2, ip(l.arg(2)))?)
-                }
-                other => return l.fail(1, format!("'{other}' stands where 'via ADDRESS' may")),
-            };
-            let route = l.map(0, virtual_route(l.arg(0), via))?;
+            let route = virtual_route(l)?;
             if d.vrrp.routes.contains(&route) {
                 return l.fail(0, format!("'{route}' stands above already: remove it"));
             }
             d.vrrp.routes.push(route);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "rule",
+        "[from NETWORK] [to NETWORK] table N [priority N]",
+        "from 203.0.113.10 table 100",
+        "which packets are routed by which table, on the active router only",
+        |d, l| {
+            let rule = virtual_rule(l)?;
+            if d.vrrp.rules.contains(&rule) {
+                return l.fail(0, format!("'{rule}' stands above already: remove it"));
+            }
+            d.vrrp.rules.push(rule);
             Ok(())
         }
     ),
@@ -466,6 +499,17 @@ pub static VRRP_KEYWORDS: &[VrrpKeyword] = &[
                 "3" => 3,
                 other => return l.fail(0, format!("there is no version '{other}': use 2 or 3")),
             };
+            Ok(())
+        }
+    ),
+    keyword!(
+        "virtual-mac",
+        "",
+        "",
+        "the addresses have a hardware address of their own, which moves with them",
+        |d, l| {
+            l.exactly(0, "no argument")?;
+            d.vrrp.virtual_mac = true;
             Ok(())
         }
     ),

@@ -128,7 +128,24 @@ fn what_is_missing_or_does_not_fit_is_named_with_its_remedy() {
         ("route 198.51.100.1/24", "names a host"),
         ("route default", "has no router"),
         ("route 2001:db8::/32 via 203.0.113.1", "of another family"),
-        ("route 198.51.100.0/24 dev eth1", "where 'via ADDRESS' may"),
+        (
+            "route 198.51.100.0/24 dev eth1",
+            "where 'via ADDRESS' or 'table NUMBER' may",
+        ),
+        ("route 198.51.100.0/24 table 255", "the kernel's own"),
+        ("rule from 203.0.113.10", "has no table"),
+        ("rule table 7", "about all packets"),
+        ("rule from 203.0.113.1/24 table 7", "names a host"),
+        (
+            "rule from 203.0.113.1 to 2001:db8::1 table 7",
+            "different families",
+        ),
+        ("rule from 203.0.113.1 lookup 7", "'lookup'"),
+        ("rule from 203.0.113.1 table 7 priority 0", "'0'"),
+        ("rule to 2001:db8::/32 table 7", "of another family"),
+        ("virtual-mac yes", "'yes'"),
+        ("priority 255\n virtual-mac", "priority 255"),
+        ("priority 255\n no accept", "priority 255"),
     ] {
         refused(&format!("{WHOLE} {line}\n"), why);
     }

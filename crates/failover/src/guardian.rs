@@ -26,6 +26,8 @@ pub struct Will {
     pub farewells: Vec<(u32, IpAddr, IpAddr, Vec<u8>)>,
     /// Addresses to remove, each with its interface.
     pub addresses: Vec<(u32, VirtualAddress)>,
+    /// Interfaces of virtual hardware addresses to remove.
+    pub links: Vec<u32>,
 }
 
 impl Will {
@@ -38,6 +40,9 @@ impl Will {
         }
         for (link, address) in &self.addresses {
             text.push_str(&format!("a {link} {address}\n"));
+        }
+        for link in &self.links {
+            text.push_str(&format!("l {link}\n"));
         }
         text.push_str(".\n");
         text
@@ -55,6 +60,7 @@ impl Will {
                 ["f", link, source, to, hex] => {
                     next.farewells.extend(farewell(link, source, to, hex))
                 }
+                ["l", link] => next.links.extend(link.parse::<u32>()),
                 ["a", link, address] => next.addresses.extend(address_of(link, address)),
                 _ => {}
             }
@@ -174,6 +180,9 @@ pub fn guard() {
         for (link, address) in &will.addresses {
             let _ = netlink.remove(*link, *address);
         }
+        for link in &will.links {
+            let _ = netlink.remove_virtual_mac(*link);
+        }
     }
 }
 
@@ -237,6 +246,7 @@ mod tests {
                     prefix: 64,
                 },
             )],
+            links: vec![7],
         }
     }
 

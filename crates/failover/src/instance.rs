@@ -5,7 +5,8 @@ use crate::link::{Link, Netlink};
 use crate::machine::{Cause, Settings, State, Version};
 use crate::peer::Peer;
 use crate::socket::{Frames, Mouth};
-use model::{VirtualAddress, VirtualRoute, Vrrp};
+use crate::virtual_mac;
+use model::{VirtualAddress, VirtualRoute, VirtualRule, Vrrp};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -81,6 +82,8 @@ pub struct Instance {
     pub vrrp: Arc<Vrrp>,
     /// The interface, while it is there.
     pub link: Option<Link>,
+    /// The interface that has the virtual router's hardware address, while it is there.
+    pub own_link: Option<Link>,
     /// Where adverts go out, while there is an address to send from.
     pub mouth: Option<Mouth>,
     /// How checksums are made: as the other router makes them.
@@ -109,6 +112,7 @@ impl Instance {
         let mut instance = Instance {
             vrrp,
             link: None,
+            own_link: None,
             mouth: None,
             sum: Sum::default(),
             added: Vec::new(),
@@ -137,15 +141,9 @@ impl Instance {
 
     /// Whether a section is about the same virtual router: then a reload keeps its state.
     pub fn is_same(&self, other: &Vrrp) -> bool {
+        let identity = |v: &Vrrp| (v.vrid, v.version, v.is_ipv6(), v.virtual_mac);
         let v = &self.vrrp;
-        (&v.name, &v.interface, v.vrid, v.version, v.is_ipv6())
-            == (
-                &other.name,
-                &other.interface,
-                other.vrid,
-                other.version,
-                other.is_ipv6(),
-            )
+        (&v.name, &v.interface) == (&other.name, &other.interface) && identity(v) == identity(other)
     }
 
     /// What the election is told.
@@ -177,10 +175,15 @@ impl Instance {
         let name = &self.vrrp.interface;
         let link = links.iter().find(|l| l.name == **name);
         self.link = link.cloned();
+        self.own_link = None;
         let Some(link) = &self.link else {
             self.mouth = None;
             return Err(format!("there is no interface {name}"));
         };
+        if self.vrrp.virtual_mac {
+            let own = virtual_mac::name(&self.vrrp, link.index);
+            self.own_link = links.iter().find(|l| l.name == own).cloned();
+        }
         if !link.up {
             return Err(format!("interface {name} is down"));
         }
@@ -201,13 +204,20 @@ impl Instance {
     }
 
     /// Sends an advertisement.
-    pub fn advertise(&mut self, priority: u8) {
+    pub fn advertise(&mut self, frames: &Frames, priority: u8) {
         let Some(mouth) = &self.mouth else {
             self.counters.unsent += 1;
             return;
         };
+        let whole = self.vrrp.virtual_mac && self.vrrp.unicast.is_empty();
+        let mac = whole.then(|| wire::vrrp::virtual_mac(self.vrrp.vrid, self.vrrp.is_ipv6()));
         for (to, bytes) in self.adverts(mouth.source, priority) {
-            match mouth.say(&bytes, to) {
+            let frame = mac.and_then(|mac| wire::vrrp::frame(mac, mouth.source, to, &bytes));
+            let sent = match frame {
+                Some(frame) => frames.send(mouth.link, &frame),
+                None => mouth.say(&bytes, to),
+            };
+            match sent {
                 Ok(()) => self.counters.sent += 1,
                 Err(_) => self.counters.unsent += 1,
             }
@@ -249,28 +259,48 @@ impl Instance {
             .collect()
     }
 
-    /// Puts the addresses on the interface, but for those that are there already, and says what
+    /// The interface that has the addresses: the section's, or one of their own.
+    pub fn home(&self) -> Option<&Link> {
+        match self.vrrp.virtual_mac {
+            true => self.own_link.as_ref(),
+            false => self.link.as_ref(),
+        }
+    }
+
+    /// Puts the addresses on their interface, but for those that are there already, and says what
     /// went wrong.
     pub fn add_addresses(&mut self, netlink: &mut Netlink) -> Vec<String> {
-        let Some(link) = &self.link else {
+        let Some(base) = &self.link else {
             return Vec::new();
         };
         let mut wrong = Vec::new();
+        if self.vrrp.virtual_mac && self.own_link.is_none() {
+            match netlink.add_virtual_mac(&self.vrrp, base) {
+                Ok(link) => self.own_link = Some(link),
+                Err(e) => wrong.push(format!(
+                    "cannot make the interface of the virtual hardware address on {}: {e}",
+                    base.name
+                )),
+            }
+        }
+        let Some(home) = self.home().cloned() else {
+            return wrong;
+        };
         for address in &self.vrrp.addresses {
-            if link.addresses.iter().any(|a| a.ip == address.ip) || self.added.contains(address) {
+            if home.addresses.iter().any(|a| a.ip == address.ip) || self.added.contains(address) {
                 continue;
             }
-            match netlink.add(link.index, *address) {
+            match netlink.add(home.index, *address) {
                 Ok(()) => self.added.push(*address),
                 // Somebody else has added it in the meantime: it is theirs.
                 Err(e) if e.raw_os_error() == Some(libc::EEXIST) => {}
-                Err(e) => wrong.push(format!("cannot add {address} to {}: {e}", link.name)),
+                Err(e) => wrong.push(format!("cannot add {address} to {}: {e}", home.name)),
             }
         }
         wrong
     }
 
-    /// Takes the addresses that were added from the interface, those that `keep` does not name.
+    /// Takes the addresses that were added from their interface, those that `keep` does not name.
     pub fn remove_addresses(
         &mut self,
         netlink: &mut Netlink,
@@ -282,40 +312,57 @@ impl Instance {
                 self.added.push(address);
                 continue;
             }
-            let Some(link) = &self.link else { continue };
-            match netlink.remove(link.index, address) {
+            let Some(home) = self.home() else { continue };
+            match netlink.remove(home.index, address) {
                 Ok(()) => {}
                 Err(e) if e.raw_os_error() == Some(libc::EADDRNOTAVAIL) => {}
-                Err(e) => wrong.push(format!("cannot remove {address} from {}: {e}", link.name)),
+                Err(e) => wrong.push(format!("cannot remove {address} from {}: {e}", home.name)),
             }
         }
         wrong
     }
 
-    /// Sets the routes of the section, and says what went wrong.
-    pub fn add_routes(&self, netlink: &mut Netlink) -> Vec<String> {
-        let link = self.link.iter();
-        let all = link.flat_map(|l| self.vrrp.routes.iter().map(move |r| (l, r)));
-        let wrong = all.filter_map(|(link, route)| {
-            let e = netlink.add_route(link.index, route).err()?;
-            Some(format!("cannot set route {route} by {}: {e}", link.name))
-        });
-        wrong.collect()
+    /// Removes the interface of the virtual hardware address, and says what went wrong.
+    pub fn remove_own_link(&mut self, netlink: &mut Netlink) -> Option<String> {
+        let link = self.own_link.take()?;
+        let e = netlink.remove_virtual_mac(link.index).err()?;
+        Some(format!("cannot remove interface {}: {e}", link.name))
     }
 
-    /// Removes the routes of the section that are ours, and says what went wrong.
+    /// Sets the routes and rules of the section, and says what went wrong.
+    pub fn add_routes(&self, netlink: &mut Netlink) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let Some(link) = &self.link else {
+            return wrong;
+        };
+        for route in &self.vrrp.routes {
+            if let Err(e) = netlink.add_route(link.index, route) {
+                wrong.push(format!("cannot set route {route} by {}: {e}", link.name));
+            }
+        }
+        for rule in &self.vrrp.rules {
+            if let Err(e) = netlink.add_rule(rule) {
+                wrong.push(format!("cannot set rule '{rule}': {e}"));
+            }
+        }
+        wrong
+    }
+
+    /// Removes the routes and rules of a section on this interface that are ours, and says what went
+    /// wrong.
     pub fn remove_routes(&self, netlink: &mut Netlink) -> Vec<String> {
-        let link = self.link.iter();
-        let all = link.flat_map(|l| self.vrrp.routes.iter().map(move |r| (l, r)));
-        all.filter_map(|(link, route)| removed(netlink, link, route))
-            .collect()
+        let link = self.link.as_ref();
+        link.map_or_else(Vec::new, |link| {
+            removed(netlink, link, &self.vrrp.routes, &self.vrrp.rules)
+        })
     }
 
     /// Tells the link who has the addresses.
     pub fn announce(&mut self, frames: &Frames) {
         let Some(link) = &self.link else { return };
+        let mac = self.own_link.as_ref().unwrap_or(link).mac;
         for address in &self.vrrp.addresses {
-            for frame in wire::announce::frames(address.ip, link.mac) {
+            for frame in wire::announce::frames(address.ip, mac) {
                 // The link may have gone down just now: it is announced again when it is back.
                 let _ = frames.send(link.index, &frame);
             }
@@ -344,10 +391,25 @@ impl Instance {
     }
 }
 
-/// Removes a route if it is ours; what went wrong.
-pub fn removed(netlink: &mut Netlink, link: &Link, route: &VirtualRoute) -> Option<String> {
-    let e = netlink.remove_route(link.index, route).err()?;
-    Some(format!("cannot remove route {route} by {}: {e}", link.name))
+/// Removes routes and rules that are ours; what went wrong.
+pub fn removed<'a>(
+    netlink: &mut Netlink,
+    link: &Link,
+    routes: impl IntoIterator<Item = &'a VirtualRoute>,
+    rules: impl IntoIterator<Item = &'a VirtualRule>,
+) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for route in routes {
+        if let Err(e) = netlink.remove_route(link.index, route) {
+            wrong.push(format!("cannot remove route {route} by {}: {e}", link.name));
+        }
+    }
+    for rule in rules {
+        if let Err(e) = netlink.remove_rule(rule) {
+            wrong.push(format!("cannot remove rule '{rule}': {e}"));
+        }
+    }
+    wrong
 }
 
 /// Where adverts come from: what the section says, or the first address of the interface that is

@@ -4,6 +4,7 @@
 //! groups that move together. [`Service`] is the thread that runs them: raw sockets, netlink,
 //! announcements, tracking. [`sync`] keeps a table alike on two machines.
 
+mod accept;
 mod check;
 mod door;
 pub mod guardian;
@@ -20,6 +21,7 @@ mod service;
 mod socket;
 pub mod sync;
 mod track;
+mod virtual_mac;
 
 pub use service::{Say, Service, Start};
 pub use sync::{Replica, Synchroniser};

@@ -1,12 +1,13 @@
-//! Routes that only the active router has. They carry our mark as the addresses do, by which they
-//! are told from those that somebody else has set.
+//! Routes and rules that only the active router has. They carry our mark as the addresses do, by
+//! which they are told from those that somebody else has set.
 
 use crate::link::{MARK, Netlink};
-use model::VirtualRoute;
+use model::{VirtualAddress, VirtualRoute, VirtualRule};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleHeader, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use std::io;
 use std::net::IpAddr;
@@ -30,9 +31,59 @@ impl Netlink {
             _ => Ok(()),
         }
     }
+
+    /// Sets a rule. One that is there already stays as it is.
+    pub fn add_rule(&mut self, rule: &VirtualRule) -> io::Result<()> {
+        let request = RouteNetlinkMessage::NewRule(rule_message(rule));
+        let done = self.ask(request, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL);
+        match done {
+            Err(e) if e.raw_os_error() != Some(libc::EEXIST) => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes a rule, if it carries our mark.
+    pub fn remove_rule(&mut self, rule: &VirtualRule) -> io::Result<()> {
+        let request = RouteNetlinkMessage::DelRule(rule_message(rule));
+        match self.ask(request, NLM_F_ACK) {
+            Err(e) if e.raw_os_error() != Some(libc::ENOENT) => Err(e),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What a table number is in a message's header, where only a byte is for it.
+fn short(table: u32) -> u8 {
+    u8::try_from(table).unwrap_or(RouteHeader::RT_TABLE_UNSPEC)
+}
+
+fn rule_message(rule: &VirtualRule) -> RuleMessage {
+    let length = |n: &Option<VirtualAddress>| n.map_or(0, |n| n.prefix);
+    let mut message = RuleMessage::default();
+    message.header = RuleHeader {
+        family: match rule.is_ipv6() {
+            true => AddressFamily::Inet6,
+            false => AddressFamily::Inet,
+        },
+        src_len: length(&rule.from),
+        dst_len: length(&rule.to),
+        table: short(rule.table),
+        action: RuleAction::ToTable,
+        ..RuleHeader::default()
+    };
+    // A network of all addresses is told by its length alone.
+    let given = |n: Option<VirtualAddress>| n.filter(|n| n.prefix > 0).map(|n| n.ip);
+    let all = &mut message.attributes;
+    all.extend(given(rule.from).map(RuleAttribute::Source));
+    all.extend(given(rule.to).map(RuleAttribute::Destination));
+    all.extend(rule.priority.map(RuleAttribute::Priority));
+    all.push(RuleAttribute::Table(rule.table));
+    all.push(RuleAttribute::Protocol(RouteProtocol::Other(MARK)));
+    message
 }
 
 fn message_of(link: u32, route: &VirtualRoute) -> RouteMessage {
+    let table = route.table.unwrap_or(u32::from(RouteHeader::RT_TABLE_MAIN));
     let mut message = RouteMessage::default();
     message.header = RouteHeader {
         address_family: match route.destination.ip {
@@ -40,7 +91,7 @@ fn message_of(link: u32, route: &VirtualRoute) -> RouteMessage {
             IpAddr::V6(_) => AddressFamily::Inet6,
         },
         destination_prefix_length: route.destination.prefix,
-        table: RouteHeader::RT_TABLE_MAIN,
+        table: short(table),
         protocol: RouteProtocol::Other(MARK),
         scope: match route.via {
             None if route.destination.ip.is_ipv4() => RouteScope::Link,
@@ -59,5 +110,6 @@ fn message_of(link: u32, route: &VirtualRoute) -> RouteMessage {
     message.attributes.extend(destination);
     message.attributes.extend(via);
     message.attributes.push(RouteAttribute::Oif(link));
+    message.attributes.push(RouteAttribute::Table(table));
     message
 }

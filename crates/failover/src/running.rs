@@ -6,6 +6,7 @@ mod orders;
 mod peers;
 mod step;
 
+use crate::accept::Shield;
 use crate::check::{Refusal, check};
 use crate::door::{Door, Inheritance};
 use crate::guardian::{Guardian, Will};
@@ -49,6 +50,8 @@ pub struct Running {
     looked: Instant,
     calls: Calls,
     guardian: Option<Guardian>,
+    /// Keeps packets out that `no accept` is about, once there are any.
+    shield: Option<Shield>,
     watch: Box<dyn Watch>,
     replication: Arc<Replication>,
     /// Addresses whose sessions are kept alike, and whether they are served here.
@@ -89,6 +92,7 @@ impl Running {
             looked: Instant::now(),
             calls: Calls::default(),
             guardian: None,
+            shield: None,
             watch,
             replication,
             roles: BTreeMap::new(),
@@ -244,8 +248,11 @@ impl Running {
             return;
         }
         let instance = &mut self.instances[at];
-        let Some(link) = &instance.link else { return };
-        let there = |ip| link.addresses.iter().any(|a| a.ip == ip);
+        if instance.link.is_none() {
+            return;
+        }
+        let home = instance.home();
+        let there = |ip| home.is_some_and(|l| l.addresses.iter().any(|a| a.ip == ip));
         let lost: Vec<_> = instance
             .added
             .iter()
@@ -448,10 +455,12 @@ impl Running {
     fn make_will(&mut self) {
         let mut will = Will::default();
         for (instance, member) in self.instances.iter().zip(&self.router.members) {
-            if let Some(link) = &instance.link {
+            if let Some(home) = instance.home() {
                 let added = instance.added.iter();
-                will.addresses.extend(added.map(|a| (link.index, *a)));
+                will.addresses.extend(added.map(|a| (home.index, *a)));
             }
+            will.links
+                .extend(instance.own_link.as_ref().map(|l| l.index));
             if member.machine.state() == State::Active {
                 will.farewells.extend(instance.farewells());
             }
@@ -463,6 +472,7 @@ impl Running {
 
     /// Does what the machines want done.
     fn act(&mut self, now: Instant) {
+        self.follow_acceptance(now);
         for at in 0..self.instances.len() {
             while let Some(action) = self.router.members[at].machine.poll_action() {
                 self.act_one(at, action, now);
@@ -476,11 +486,12 @@ impl Running {
         let instance = &mut self.instances[at];
         let name = Arc::clone(&instance.vrrp.name);
         match action {
-            Action::Advertise(priority) => instance.advertise(priority),
+            Action::Advertise(priority) => instance.advertise(&self.frames, priority),
             Action::Claim => self.claim(at),
             Action::Yield => {
                 let mut wrong = instance.remove_routes(&mut self.netlink);
                 wrong.extend(instance.remove_addresses(&mut self.netlink, |_| false));
+                wrong.extend(instance.remove_own_link(&mut self.netlink));
                 for wrong in wrong {
                     (self.say)(&format!("error: vrrp {name}: {wrong}"));
                 }
@@ -519,12 +530,46 @@ impl Running {
 
     fn claim(&mut self, at: usize) {
         let instance = &mut self.instances[at];
+        let made = instance.home().is_none();
         let mut wrong = instance.add_addresses(&mut self.netlink);
         wrong.extend(instance.add_routes(&mut self.netlink));
         for wrong in wrong {
             (self.say)(&format!("error: vrrp {}: {wrong}", instance.vrrp.name));
         }
         instance.announce(&self.frames);
+        if made {
+            // Whoever looks before the kernel tells of the new interface must find it.
+            self.refresh_links();
+        }
+    }
+
+    /// Keeps packets to addresses out that are ours now and not to be accepted; before they come to
+    /// their interface.
+    fn follow_acceptance(&mut self, now: Instant) {
+        let all = self.instances.iter().zip(&self.router.members);
+        let closed = all.filter(|(i, m)| !i.vrrp.accept && m.machine.state() == State::Active);
+        let addresses = closed.flat_map(|(i, _)| i.vrrp.addresses.iter().map(|a| a.ip));
+        let addresses: Vec<IpAddr> = addresses.collect();
+        if self.shield.is_none() && addresses.is_empty() {
+            return;
+        }
+        let done = match &mut self.shield {
+            Some(shield) => shield.shut(addresses),
+            None => Shield::open().and_then(|mut shield| {
+                shield.shut(addresses)?;
+                self.shield = Some(shield);
+                Ok(())
+            }),
+        };
+        let closed = self.instances.iter_mut().find(|i| !i.vrrp.accept);
+        if let (Err(e), Some(instance)) = (done, closed) {
+            let line = format!(
+                "'no accept' cannot be kept: nftables: {e}; packets to the addresses are taken"
+            );
+            if instance.may_say(&line, now) {
+                (self.say)(&format!("error: vrrp {}: {line}", instance.vrrp.name));
+            }
+        }
     }
 
     fn leave(&mut self, now: Instant) {

@@ -38,6 +38,22 @@ pub struct Check {
     pub script_tls: Option<CheckTls>,
     /// How checks speak the PROXY protocol, if they do.
     pub send_proxy: Option<SendProxy>,
+    /// `init-state`.
+    pub init: InitState,
+}
+
+/// What a server counts as before its first check, and after maintenance (manual 3.1, `init-state`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InitState {
+    /// Up, and down after `fall` bad checks.
+    FullyUp,
+    /// Up, and down after one bad check.
+    #[default]
+    Up,
+    /// Down, and up after one good check.
+    Down,
+    /// Down, and up after `rise` good checks.
+    FullyDown,
 }
 
 impl Default for Check {
@@ -54,6 +70,7 @@ impl Default for Check {
             tls: None,
             script_tls: None,
             send_proxy: None,
+            init: InitState::default(),
         }
     }
 }

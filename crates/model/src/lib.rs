@@ -13,6 +13,7 @@ mod diff;
 mod error_pages;
 mod ftp;
 mod global;
+mod guard;
 mod log;
 mod mail;
 mod packet;
@@ -34,14 +35,15 @@ pub use balance::{Balance, HashBalance, HashFunction, HashKind, HashMethod, Pres
 pub use bind::{Bind, BindOptions};
 pub use check::{
     AgentCheck, Check, CheckAction, CheckConnect, CheckExpect, CheckKind, CheckPayload, CheckPort,
-    CheckScript, CheckStatus, CheckStep, CheckVar, External, HeaderMatch, HttpCheckSend, Match,
-    Outcome, Probe, TextHow, TextMatch, TextPattern, VarValue,
+    CheckScript, CheckStatus, CheckStep, CheckVar, External, HeaderMatch, HttpCheckSend, InitState,
+    Match, Outcome, Probe, TextHow, TextMatch, TextPattern, VarValue,
 };
 pub use compression::{Compression, CompressionAlgo};
 pub use diff::{Diff, diff};
 pub use error_pages::{ErrorLocation, ErrorPage, ErrorPages};
 pub use ftp::Ftp;
 pub use global::{CliLevel, Global, ReuseStrategy, StatsSocket, Tuning};
+pub use guard::{Guard, GuardLimit, LimitOf, LimitWhat, SynCookies};
 pub use log::{LogFacility, LogFormatKind, LogFormatSpec, LogLevel, LogSetting, LogTarget};
 pub use mail::{EmailAlert, Mailers};
 pub use packet::{
@@ -64,7 +66,9 @@ pub use stick::{ServerKey, StickRule, StickStore, StickTable, Stored};
 pub use timeouts::Timeouts;
 
 pub use users::{Password, User, UserList};
-pub use vrrp::{PeerKey, Script, SyncSessions, Track, Tracked, VirtualAddress, VirtualRoute, Vrrp};
+pub use vrrp::{
+    PeerKey, Script, SyncSessions, Track, Tracked, VirtualAddress, VirtualRoute, VirtualRule, Vrrp,
+};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -17,6 +17,17 @@ pub struct Peers {
     pub successor: Option<Peer>,
     /// The others.
     pub others: Vec<Peer>,
+    /// `shards`: into so many parts keys are cut; 0 is not at all.
+    pub shards: u16,
+}
+
+impl Peers {
+    /// Whether the peer of this place among the others is told of a key with this hash.
+    pub fn tells(&self, at: usize, hash: impl FnOnce() -> u64) -> bool {
+        let shard = self.others.get(at).map_or(0, |peer| peer.shard);
+        let all = shard == 0 || shard > self.shards;
+        all || hash() % u64::from(self.shards) + 1 == u64::from(shard)
+    }
 }
 
 /// A peer, and how it is reached.
@@ -32,6 +43,8 @@ pub struct Peer {
     pub source: Option<crate::SourceAddress>,
     /// `namespace`.
     pub namespace: Option<Arc<str>>,
+    /// `shard`: the part of the keys that it is told of; 0, and what is more than there are, is all.
+    pub shard: u16,
 }
 
 impl Peer {

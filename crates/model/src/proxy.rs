@@ -95,6 +95,8 @@ pub struct Proxy {
     pub inspect_delay: Option<Duration>,
     /// `tcp-response inspect-delay`.
     pub response_inspect_delay: Option<Duration>,
+    /// `guard` lines, in packet mode.
+    pub guard: crate::Guard,
     /// The side that faces clients.
     pub frontend: Option<Box<Frontend>>,
     /// The side that faces servers.

@@ -51,6 +51,10 @@ pub enum SendProxy {
         cert_cn: bool,
         /// `ssl-cipher`: with the cipher suite.
         ssl_cipher: bool,
+        /// `cert-sig`: with the kind of signature on the certificate that the client was shown.
+        cert_sig: bool,
+        /// `cert-key`: with the kind of key in it.
+        cert_key: bool,
     },
 }
 
@@ -172,6 +176,8 @@ pub struct Server {
     pub tfo: bool,
     /// `cc`: the congestion control of TCP, by the system's name.
     pub congestion: Option<Arc<str>>,
+    /// `shard`, of peers.
+    pub shard: u16,
     /// `namespace`: the network namespace to connect from.
     pub namespace: Option<Arc<str>>,
     /// `vlan N`, in packet mode: the VLAN that it is in.

@@ -20,6 +20,8 @@ pub struct Smtp {
     /// `smtp-bare-newline normalize`: a line that ends in a line feed alone is let pass as one
     /// that ends as it should, instead of ending the conversation.
     pub normalize: bool,
+    /// `smtp-auth`: ways to log in that are announced where the conversation is encrypted, in capitals.
+    pub auth: Vec<Arc<str>>,
     /// `smtp-require-tls`: no message before the conversation is encrypted.
     pub require_tls: bool,
 }
@@ -36,6 +38,7 @@ impl Default for Smtp {
             max_errors: 20,
             max_rcpts: 1000,
             normalize: false,
+            auth: Vec::new(),
             require_tls: false,
         }
     }

@@ -27,6 +27,13 @@ pub struct Vrrp {
     pub addresses: Vec<VirtualAddress>,
     /// Routes by the interface that the active router has.
     pub routes: Vec<VirtualRoute>,
+    /// Rules of routing that the active router has.
+    pub rules: Vec<VirtualRule>,
+    /// Whether the addresses have the virtual router's own hardware address (RFC 9568 section 7.3),
+    /// which does not change when they move.
+    pub virtual_mac: bool,
+    /// Whether packets to the addresses are taken as our own (`Accept_Mode`, RFC 9568 section 6.1).
+    pub accept: bool,
     /// Where adverts come from; otherwise the interface's first address.
     pub source: Option<IpAddr>,
     /// Routers that get adverts one by one instead of by multicast.
@@ -70,12 +77,47 @@ pub struct VirtualRoute {
     pub destination: VirtualAddress,
     /// The next router; none: they are on the link.
     pub via: Option<IpAddr>,
+    /// The routing table; none: the main one.
+    pub table: Option<u32>,
 }
 
 impl std::fmt::Display for VirtualRoute {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.destination.fmt(f)?;
-        self.via.map_or(Ok(()), |via| write!(f, " via {via}"))
+        self.via.map_or(Ok(()), |via| write!(f, " via {via}"))?;
+        self.table.map_or(Ok(()), |n| write!(f, " table {n}"))
+    }
+}
+
+/// A rule that goes with the addresses: which packets are routed by which table. At least one of
+/// `from` and `to` is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VirtualRule {
+    /// Where packets come from.
+    pub from: Option<VirtualAddress>,
+    /// Where they go.
+    pub to: Option<VirtualAddress>,
+    /// The routing table.
+    pub table: u32,
+    /// Its place among all rules; none: before those that are there.
+    pub priority: Option<u32>,
+}
+
+impl VirtualRule {
+    /// Whether it is about packets of IPv6.
+    pub fn is_ipv6(&self) -> bool {
+        let end = self.from.or(self.to);
+        end.is_some_and(|n| n.ip.is_ipv6())
+    }
+}
+
+impl std::fmt::Display for VirtualRule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (word, network) in [("from", self.from), ("to", self.to)] {
+            network.map_or(Ok(()), |n| write!(f, "{word} {n} "))?;
+        }
+        write!(f, "table {}", self.table)?;
+        self.priority.map_or(Ok(()), |n| write!(f, " priority {n}"))
     }
 }
 

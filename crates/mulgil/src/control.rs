@@ -42,6 +42,7 @@ impl System for Control {
             Packets::Clear(texts) => plane.clear(texts),
             Packets::Events => plane.events(),
             Packets::Trace(client) => plane.trace(client),
+            Packets::Guard => plane.guard(),
         }
     }
 

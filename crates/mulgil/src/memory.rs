@@ -2,14 +2,15 @@
 
 use libc::{c_int, c_void, dl_phdr_info, size_t};
 
-/// Lets go of the program's own pages that were used so far, most of them by reading the
-/// configuration and none of them again: those that are, come back from the system's cache of files.
+/// Lets go of the pages of the program and its libraries that were used so far, most of them by
+/// linking and by reading the configuration, and none of them again: those that are, come back from
+/// the system's cache of files.
 pub fn forget_the_start() {
     // SAFETY: the callback is called before this returns, and is given no data.
     unsafe { libc::dl_iterate_phdr(Some(forget), std::ptr::null_mut()) };
 }
 
-/// For the first object, which is the program. Libraries are shared with the rest of the system.
+/// For each object: the program, its libraries, the linker.
 unsafe extern "C" fn forget(info: *mut dl_phdr_info, _: size_t, _: *mut c_void) -> c_int {
     // SAFETY: whoever calls says where the headers are, and how many.
     let (base, headers) = unsafe {
@@ -28,12 +29,12 @@ unsafe extern "C" fn forget(info: *mut dl_phdr_info, _: size_t, _: *mut c_void) 
             (start + segment.p_memsz) / PAGE * PAGE,
         );
         let length = end.saturating_sub(first) as usize;
-        // SAFETY: whole pages of a mapping of the program's file that nothing ever writes to: code
+        // SAFETY: whole pages of a mapping of an object's file that nothing ever writes to: code
         // that does not depend on its place has no relocations in such segments. They read the same
         // afterwards.
         unsafe { libc::madvise(first as *mut c_void, length, libc::MADV_DONTNEED) };
     }
-    1
+    0
 }
 
 /// No machine that runs this has larger ones that are not a multiple of it; where they are larger, the

@@ -169,11 +169,12 @@ pub fn prepare(args: &Args, mut config: Config, read: Read) -> Result<Prepared, 
     if args.maxconn.is_some() {
         config.global.maxconn = args.maxconn;
     }
-    // Each session has two sockets; the rest is for listeners, checks and logs.
+    // Each session has two sockets, one in four a pipe; the rest is for listeners, checks and logs.
+    let maxconn = u64::from(config.global.maxconn.unwrap_or(DEFAULT_MAXCONN));
     let wanted = config
         .global
         .ulimit_n
-        .unwrap_or_else(|| u64::from(config.global.maxconn.unwrap_or(DEFAULT_MAXCONN)) * 2 + 200);
+        .unwrap_or(maxconn * 2 + maxconn / 2 + 200);
     let wanted = config
         .global
         .fd_hard_limit

@@ -6,9 +6,12 @@ mod common;
 use aya::maps::Array;
 use aya::programs::{TestRun as _, TestRunOptions};
 use common::*;
-use packet::abi::{Flow, FlowKey, Service, forward};
+use packet::abi::{Service, feature, forward};
+use packet::guard::abi::Guard;
+use packet::guard::{Lists, Tables, set_guard};
 use packet::kernel::{Kernel, Sizes};
-use std::net::{Ipv4Addr, SocketAddr};
+use rules::PatternList;
+use std::sync::Arc;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../bpf/bench.bpf.o");
 
@@ -26,24 +29,11 @@ struct Template {
 // SAFETY: integers without padding; any bytes are a value.
 unsafe impl aya::Pod for Template {}
 
-/// Which packets a case is about.
-#[derive(Clone, Copy, PartialEq)]
-enum Of {
-    /// One session's, again and again.
-    One,
-    /// First packets, each of another client.
-    Beginnings,
-    /// Each of another one of this many sessions that are there.
-    Any(u32),
-}
-
 struct Case {
     name: String,
     bench: Bench,
     frame: Vec<u8>,
-    of: Of,
-    /// Where the next run goes on among the sessions.
-    next: u32,
+    vary: bool,
     /// Nanoseconds at most, where there is a promise.
     bar: Option<u32>,
     best: f64,
@@ -53,11 +43,119 @@ const ROUNDS: u32 = 200_000;
 const RUNS: usize = 15;
 
 fn load(program: &'static str) -> Bench {
-    load_for(program, 1 << 20)
+    load_with(program, 0)
 }
 
-fn load_for(program: &'static str, flows: u32) -> Bench {
-    Bench(Kernel::load_from(OBJECT, program, Sizes { flows, features: 0 }, None).expect("it loads"))
+fn load_with(program: &'static str, features: u32) -> Bench {
+    Bench(
+        Kernel::load_from(
+            OBJECT,
+            program,
+            Sizes {
+                flows: 1 << 20,
+                features,
+            },
+            None,
+        )
+        .expect("it loads"),
+    )
+}
+
+/// A million of each: hosts and prefixes of both families, by a generator of numbers (Knuth's).
+fn million() -> Arc<PatternList> {
+    let mut seed = 1u64;
+    let mut next = || {
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        seed >> 32
+    };
+    let mut entries = Vec::new();
+    for n in 0..500_000 {
+        let (a, b) = (next() as u32, next() as u32);
+        entries.push(std::net::Ipv4Addr::from(a).to_string());
+        entries.push(format!("{}/{}", std::net::Ipv4Addr::from(b), 17 + n % 8));
+        entries.push(format!(
+            "2001:db8:{:x}:{:x}::{:x}",
+            a >> 16,
+            a & 0xffff,
+            b >> 16
+        ));
+        entries.push(format!("2001:{:x}:{:x}::/48", b >> 16, b & 0xffff));
+    }
+    entries.extend(BLOCKED.map(String::from));
+    PatternList::alone(&entries)
+}
+
+/// A host and a prefix of each family that are in the lists.
+const BLOCKED: [&str; 4] = [
+    "192.0.2.7",
+    "198.18.7.0/24",
+    "2001:db8:bad::7",
+    "2001:dead:bad::/48",
+];
+
+/// A service behind a guard with these lists.
+fn guarded(vip: &str, server: &str, list: &Arc<PatternList>) -> Bench {
+    let mut bench = load_with("again", feature::GUARD | feature::LISTS);
+    let service = Service {
+        guard: 1,
+        ..Service::default()
+    };
+    bench.service(at(vip), TCP, service, &[at(server)]);
+    let guard = Guard {
+        deny: 1,
+        ..Guard::default()
+    };
+    set_guard(&bench.0, 1, &guard).expect("written");
+    let mut lists = Lists::default();
+    let changes = lists.follow(std::slice::from_ref(list));
+    let said = Tables::default().write(&bench.0, &lists, &changes, 1);
+    assert_eq!(said.expect("written"), None);
+    bench
+}
+
+/// The cases of guards, of one family.
+fn guards(
+    (client, vip, server, _): (&str, &str, &str, &str),
+    blocked: [&str; 2],
+    list: &Arc<PatternList>,
+    add: &mut dyn FnMut(&str, Bench, Vec<u8>, bool, Option<u32>),
+) {
+    let nobody = PatternList::alone(&[]);
+    for (name, list, bar) in [
+        ("empty lists", &nobody, Some(90)),
+        ("a million", list, None),
+    ] {
+        let mut opening = Case {
+            name: String::new(),
+            bench: guarded(vip, server, list),
+            frame: tcp(client, vip, SYN, &[0; 40]).bytes(),
+            vary: false,
+            bar: None,
+            best: 0.0,
+        };
+        opening.run();
+        let data = tcp(client, vip, ACK, &[0; 40]).bytes();
+        add(&format!("nat hit, {name}"), opening.bench, data, false, bar);
+    }
+    for (name, from) in ["host", "prefix"].iter().zip(blocked) {
+        let frame = tcp(from, vip, SYN, &[0; 40]).bytes();
+        let bench = guarded(vip, server, list);
+        add(&format!("blocked {name}"), bench, frame, false, Some(130));
+    }
+    let mut foreign = tcp(client, vip, ACK, &[0; 40]);
+    foreign.dst.set_port(9999);
+    for (name, list) in [("without lists", &nobody), ("a million", list)] {
+        let bench = guarded(vip, server, list);
+        add(
+            &format!("random sources, {name}"),
+            bench,
+            foreign.bytes(),
+            true,
+            None,
+        );
+    }
 }
 
 impl Case {
@@ -67,15 +165,11 @@ impl Case {
         let template = Template {
             bytes,
             frame: self.frame.len() as u32,
-            vary: (self.of != Of::One).into(),
-            rounds: self.next,
+            vary: self.vary.into(),
+            rounds: 0,
             pad: 0,
         };
-        if let Of::Any(sessions) = self.of {
-            // Those that were met last are the last to come again.
-            self.next = (self.next + ROUNDS) % (sessions - ROUNDS).max(1);
-        }
-        if self.of == Of::Beginnings {
+        if self.vary {
             // Sessions of the run before would be hits.
             let keys: Vec<_> = self
                 .bench
@@ -95,61 +189,10 @@ impl Case {
         let mut options = TestRunOptions::new();
         options.data_in = Some(&self.frame);
         options.data_out = Some(&mut out);
-        options.repeat = match self.of {
-            Of::Beginnings => ROUNDS / 10,
-            _ => ROUNDS,
-        };
+        options.repeat = if self.vary { ROUNDS / 10 } else { ROUNDS };
         let result = self.bench.0.program().expect("loaded").test_run(options);
         let took = result.expect("it runs").duration.as_nanos() as f64;
         self.best = self.best.min(took);
-    }
-}
-
-fn way(forward: u8) -> Service {
-    Service {
-        forward,
-        dscp: 10,
-        ..Service::default()
-    }
-}
-
-/// A service with one session of this client, and others where `of` names them.
-fn served(mut bench: Bench, client: &str, vip: &str, server: &str, of: Of) -> Bench {
-    bench.service(at(vip), TCP, way(forward::NAT), &[at(server)]);
-    let mut opening = Case {
-        name: String::new(),
-        bench,
-        frame: tcp(client, vip, SYN, &[0; 40]).bytes(),
-        of: Of::One,
-        next: 0,
-        bar: None,
-        best: 0.0,
-    };
-    opening.run();
-    let mut bench = opening.bench;
-    let first = |flow: &Flow| flow.state & packet::abi::flow_state::FORWARD != 0;
-    let flows = bench.0.flows().expect("flows");
-    let flow = flows.iter().flatten().map(|(_, f)| f).find(first);
-    fill(&mut bench, client, vip, flow.expect("a session"), of);
-    bench
-}
-
-/// Sessions of the clients that the wrapper makes, one for each round.
-fn fill(bench: &mut Bench, client: &str, vip: &str, flow: Flow, of: Of) {
-    let Of::Any(sessions) = of else { return };
-    let mut key = FlowKey {
-        src: packet::abi::address(at(client).ip()),
-        dst: packet::abi::address(at(vip).ip()),
-        sport: at(client).port().to_be(),
-        dport: at(vip).port().to_be(),
-        proto: TCP,
-        ..FlowKey::default()
-    };
-    let mut flows = bench.0.flows().expect("flows");
-    for round in 1..=sessions {
-        let address = round.wrapping_mul(0x9e37_79b1);
-        key.src[12..].copy_from_slice(&address.to_ne_bytes());
-        flows.insert(key, flow, 0).expect("fits");
     }
 }
 
@@ -175,25 +218,29 @@ fn main() {
     );
     let mut cases = Vec::new();
     let empty = tcp(four.0, four.1, ACK, &[0; 40]).bytes();
-    let mut add = |name: &str, bench: Bench, frame: Vec<u8>, of, bar| {
+    let mut add = |name: &str, bench: Bench, frame: Vec<u8>, vary, bar| {
         let (name, best) = (name.to_string(), f64::MAX);
         cases.push(Case {
             name,
             bench,
             frame,
-            of,
-            next: 0,
+            vary,
             bar,
             best,
         });
     };
-    add("the wrapper alone", load("nothing"), empty, Of::One, None);
+    add("the wrapper alone", load("nothing"), empty, false, None);
     for (family, (client, vip, server, ours)) in [("IPv4", four), ("IPv6", six)] {
         let pool = Service {
             pool_first: packet::abi::address(ip(ours)),
             pool_size: 4,
             port_first: 1024,
             port_last: 65535,
+            ..Service::default()
+        };
+        let way = |forward| Service {
+            forward,
+            dscp: 10,
             ..Service::default()
         };
         let ways = [
@@ -225,7 +272,7 @@ fn main() {
             &format!("{family} not ours"),
             other,
             foreign.bytes(),
-            Of::One,
+            false,
             Some(75),
         );
         for (name, service, syn_bar) in ways {
@@ -237,8 +284,7 @@ fn main() {
                 name: String::new(),
                 bench,
                 frame: syn.clone(),
-                of: Of::One,
-                next: 0,
+                vary: false,
                 bar: None,
                 best: 0.0,
             };
@@ -247,7 +293,7 @@ fn main() {
                 &format!("{family} {name} hit"),
                 opening.bench,
                 data.clone(),
-                Of::One,
+                false,
                 Some(90),
             );
             let mut bench = load("again");
@@ -257,62 +303,38 @@ fn main() {
                 &format!("{family} {name} SYN"),
                 bench,
                 syn.clone(),
-                Of::Beginnings,
+                true,
                 Some(syn_bar).filter(|b| *b > 0),
             );
         }
     }
-    let (client, vip, server, _) = four;
-    let data = tcp(client, vip, ACK, &[0; 40]).bytes();
-    for services in [10, 10_000] {
-        let mut bench = served(load("again"), client, vip, server, Of::One);
-        let shape = way(forward::NAT);
-        for n in 1..services {
-            let other = SocketAddr::new(
-                Ipv4Addr::from(0xcb00_7200 + n / 100).into(),
-                81 + (n % 100) as u16,
-            );
-            bench.service(other, TCP, shape, &[]);
-        }
-        add(
-            &format!("one of {services} services"),
-            bench,
-            data.clone(),
-            Of::One,
-            None,
+    let list = million();
+    for (family, ends, blocked) in [
+        ("IPv4", four, ["192.0.2.7:4000", "198.18.7.9:4000"]),
+        (
+            "IPv6",
+            six,
+            ["[2001:db8:bad::7]:4000", "[2001:dead:bad::9]:4000"],
+        ),
+    ] {
+        guards(
+            ends,
+            blocked,
+            &list,
+            &mut |name, bench, frame, vary, bar| {
+                add(&format!("{family} {name}"), bench, frame, vary, bar);
+            },
         );
     }
-    for flows in [1000, 4_000_000] {
-        let bench = served(
-            load_for("again", 5 << 20),
-            client,
-            vip,
-            server,
-            Of::Any(flows),
-        );
-        add(
-            &format!("one of {flows} flows"),
-            bench,
-            data.clone(),
-            Of::One,
-            None,
-        );
-    }
-    let any = Of::Any(4_000_000);
-    let random = served(load_for("again", 5 << 20), client, vip, server, any);
-    add("any of 4000000 flows", random, data.clone(), any, None);
-    let mut bare = load_for("look", 5 << 20);
-    fill(&mut bare, client, vip, Flow::default(), any);
-    add("bare look-up of any", bare, data, any, None);
     for _ in 0..RUNS {
         cases.iter_mut().for_each(Case::run);
     }
-    println!("{:<22} {:>9} {:>6}", "", "ns/packet", "bar");
+    println!("{:<34} {:>9} {:>6}", "", "ns/packet", "bar");
     for case in &cases {
         let bar = case.bar.map_or(String::new(), |b| b.to_string());
         let over = case.bar.is_some_and(|b| case.best > f64::from(b));
         println!(
-            "{:<22} {:>9.0} {bar:>6}{}",
+            "{:<34} {:>9.0} {bar:>6}{}",
             case.name,
             case.best,
             if over { "  over" } else { "" }

@@ -11,51 +11,29 @@ inline_always void swap_macs(struct eth *eth)
 	copy_mac(eth->src, mac);
 }
 
-/* Turns a TCP packet into the reset that answers it (RFC 9293 section 3.10.7.1). */
-out_of_line int answer_reset(struct xdp_md *ctx, const struct packet *p)
+/* Turns a TCP packet into what answers it: these flags and numbers, the latter as on the wire. */
+apart int answer_tcp(context *ctx, const struct packet *p, u32 flags, u32 seq, u32 ack)
 {
+	if (!p)
+		return XDP_DROP;
 	u32 wanted = bounded(p->l4) + sizeof(struct tcp);
 	u32 have = frame_bytes(ctx);
 	u8 family = p->family;
 	u32 l3 = bounded(p->l3);
 	/* Headers between IP's and TCP's would have to be taken out. */
 	u32 plain = l3 + (family == 4 ? sizeof(struct ipv4) : sizeof(struct ipv6));
-	if (p->pieces || bounded(p->l4) != plain || p->tcp & TCP_RST || have < wanted)
+	if (p->pieces || bounded(p->l4) != plain || have < wanted)
 		return XDP_DROP;
 	int pending = sum_is_pending(ctx, plain + 16);
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	u32 payload = 0;
-	if (family == 4) {
-		struct ipv4 *ip = data + l3;
-		if ((void *)(ip + 1) > end)
-			return XDP_DROP;
-		payload = be16(ip->len) - sizeof(*ip);
-	} else {
-		struct ipv6 *ip = data + l3;
-		if ((void *)(ip + 1) > end)
-			return XDP_DROP;
-		payload = be16(ip->payload);
-	}
 	if (cut_to(ctx, wanted))
 		return XDP_DROP;
-	data = (void *)(long)ctx->data;
-	end = (void *)(long)ctx->data_end;
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct eth *eth = data;
 	struct tcp *tcp = data + plain;
 	if ((void *)(eth + 1) > end || (void *)(tcp + 1) > end)
 		return XDP_DROP;
 	swap_macs(eth);
 
-	u32 seq = 0, ack = 0;
-	u8 flags = TCP_RST;
-	if (tcp->flags & TCP_ACK) {
-		seq = tcp->ack;
-	} else {
-		u32 taken = payload - (tcp->offset >> 4) * 4;
-		taken += (tcp->flags & TCP_SYN ? 1 : 0) + (tcp->flags & TCP_FIN ? 1 : 0);
-		ack = be32(be32(tcp->seq) + taken);
-		flags |= TCP_ACK;
-	}
 	u16 port = tcp->src;
 	tcp->src = tcp->dst;
 	tcp->dst = port;
@@ -113,8 +91,34 @@ out_of_line int answer_reset(struct xdp_md *ctx, const struct packet *p)
 	return XDP_TX;
 }
 
+/* Turns a TCP packet into the reset that answers it (RFC 9293 section 3.10.7.1). */
+out_of_line int answer_reset(context *ctx, const struct packet *p)
+{
+	u32 l3 = bounded(p->l3), payload = 0;
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct tcp *tcp = data + bounded(p->l4);
+	if ((void *)(tcp + 1) > end || p->tcp & TCP_RST)
+		return XDP_DROP;
+	if (tcp->flags & TCP_ACK)
+		return answer_tcp(ctx, p, TCP_RST, tcp->ack, 0);
+	if (p->family == 4) {
+		struct ipv4 *ip = data + l3;
+		if ((void *)(ip + 1) > end)
+			return XDP_DROP;
+		payload = be16(ip->len) - sizeof(*ip);
+	} else {
+		struct ipv6 *ip = data + l3;
+		if ((void *)(ip + 1) > end)
+			return XDP_DROP;
+		payload = be16(ip->payload);
+	}
+	u32 taken = payload - (tcp->offset >> 4) * 4;
+	taken += (tcp->flags & TCP_SYN ? 1 : 0) + (tcp->flags & TCP_FIN ? 1 : 0);
+	return answer_tcp(ctx, p, TCP_RST | TCP_ACK, 0, be32(be32(tcp->seq) + taken));
+}
+
 /* An ARP request for an address of ours (RFC 826). */
-out_of_line int answer_arp(struct xdp_md *ctx, const struct packet *p)
+out_of_line int answer_arp(context *ctx, const struct packet *p)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct eth *eth = data;
@@ -154,7 +158,7 @@ struct nd {
 enum { ND_SOLICIT = 135, ND_ADVERTISE = 136 };
 
 /* A neighbour solicitation for an address of ours (RFC 4861 section 7.2.4). */
-out_of_line int answer_nd(struct xdp_md *ctx, const struct packet *p)
+out_of_line int answer_nd(context *ctx, const struct packet *p)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct eth *eth = data;

@@ -2,7 +2,7 @@
 #define TC
 #include "forward.bpf.c"
 
-SEC("classifier") int mulgil(struct xdp_md *ctx)
+SEC("classifier") int mulgil(context *ctx)
 {
 	if (ctx->mark == SEEN_MARK) {
 		ctx->mark = 0;

@@ -209,7 +209,7 @@ apart int expect_answer(const struct flow_key *key)
 }
 
 /* A new session, in `s->flow`. Returns -1, or the event that says why there is none. */
-inline_always int open_flow(struct xdp_md *ctx, const struct packet *p, struct service *service,
+inline_always int open_flow(context *ctx, const struct packet *p, struct service *service,
 			    struct scratch *s)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;

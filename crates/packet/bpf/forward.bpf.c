@@ -3,6 +3,7 @@
 #include "answer.h"
 #include "bridge.h"
 #include "encap.h"
+#include "guard.h"
 #include "icmp.h"
 #include "transit.h"
 
@@ -15,7 +16,7 @@ inline_always int refuse(u32 event)
 }
 
 /* Which way an answer goes, as the routes say. */
-out_of_line int ask_way(struct xdp_md *ctx, const struct packet *p, struct flow *f, u32 epoch)
+out_of_line int ask_way(context *ctx, const struct packet *p, struct flow *f, u32 epoch)
 {
 	struct bpf_fib_lookup fib = {};
 	fib.family = p->family == 4 ? AF_INET : AF_INET6;
@@ -53,7 +54,7 @@ out_of_line int ask_way(struct xdp_md *ctx, const struct packet *p, struct flow 
 }
 
 /* That way, asked for once, and again when routes change. */
-inline_always void find_way(struct xdp_md *ctx, const struct packet *p, struct flow *f)
+inline_always void find_way(context *ctx, const struct packet *p, struct flow *f)
 {
 	u32 zero = 0;
 	struct settings *set = map_lookup(&settings, &zero);
@@ -63,7 +64,7 @@ inline_always void find_way(struct xdp_md *ctx, const struct packet *p, struct f
 }
 
 /* A packet of a session. */
-inline_always int deliver(struct xdp_md *ctx, const struct packet *p, struct flow *f, struct server *server)
+inline_always int deliver(context *ctx, const struct packet *p, struct flow *f, struct server *server)
 {
 	u32 index = f->server;
 	struct traffic *t = map_lookup(&traffic, &index);
@@ -113,7 +114,7 @@ inline_always int comes_in_at(const struct service *service, u32 ifindex)
 enum { OPENED = -1, RESET = -2 };
 
 /* A packet of no session: OPENED with the session in `s`, RESET, or a verdict. */
-out_of_line int first_packet(struct xdp_md *ctx, const struct packet *p, struct scratch *s)
+out_of_line int first_packet(context *ctx, const struct packet *p, struct scratch *s)
 {
 	struct service *service = 0;
 	/* Its first piece, which has the ports, may be for any service. */
@@ -132,7 +133,7 @@ out_of_line int first_packet(struct xdp_md *ctx, const struct packet *p, struct 
 			return refuse(EVENT_FRAGMENT_LOST);
 		service = find_service(p, *kinds);
 	} else if (uses(FEATURE_PREFIX) && !p->key.vlan) {
-		if (find_transit(ctx, p))
+		if (find_transit(ctx, p, 1))
 			service = map_lookup(&services, &s->service_key);
 	}
 	if (uses(FEATURE_SNAT) && !kinds && !service && !p->key.vlan)
@@ -215,7 +216,7 @@ inline_always int goes_on(const struct packet *p, struct flow *f, const struct s
 	return RESET;
 }
 
-inline_always int forward(struct xdp_md *ctx)
+inline_always int forward(context *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct packet p = {};
@@ -238,7 +239,9 @@ inline_always int forward(struct xdp_md *ctx)
 	if (unlikely(p.icmp_type == ND_SOLICIT && p.key.proto == PROTO_ICMP6))
 		return answer_nd(ctx, &p);
 
-	int verdict = 0;
+	int verdict = uses(FEATURE_GUARD) ? guard(ctx, &p) : 0;
+	if (unlikely(verdict))
+		return verdict;
 	struct flow *f = map_lookup(&flows, &p.key);
 	if (likely(f)) {
 		u32 index = f->server;
@@ -286,14 +289,14 @@ inline_always int forward(struct xdp_md *ctx)
 }
 
 /* What is balanced, and what is not. */
-inline_always int balance(struct xdp_md *ctx)
+inline_always int balance(context *ctx)
 {
 	int verdict = forward(ctx);
 	return verdict == XDP_PASS && is_watched(ctx) ? pass_on(ctx) : verdict;
 }
 
 #ifndef TC
-SEC("xdp") int mulgil(struct xdp_md *ctx)
+SEC("xdp") int mulgil(context *ctx)
 {
 	return balance(ctx);
 }

@@ -9,6 +9,10 @@ enum {
 	FEATURE_ROUTE = 1 << 1,	 /* next hops for transit traffic */
 	FEATURE_SNAT = 1 << 2,	 /* connections that servers open outward */
 	FEATURE_SOURCES = 1 << 7, /* clients keep their servers */
+	FEATURE_GUARD = 1 << 3,	 /* services have guards, */
+	FEATURE_LISTS = 1 << 4,	 /* with lists of sources, */
+	FEATURE_LIMITS = 1 << 5, /* limits, */
+	FEATURE_COOKIES = 1 << 6, /* SYN cookies */
 };
 
 const volatile u32 features SEC(".rodata") = 0;

@@ -97,7 +97,7 @@ out_of_line int has_just_come(const struct flow *f, u8 proto)
 
 /* A connection that a server opens outward leaves with an address of a pool: both directions find
  * their way by the routes. OPENED_OUT, with the session in `scratch`, or what becomes of the packet. */
-apart int open_outward(struct xdp_md *ctx, const struct packet *p)
+apart int open_outward(context *ctx, const struct packet *p)
 {
 	u32 zero = 0;
 	struct scratch *s = map_lookup(&scratch, &zero);
@@ -159,8 +159,9 @@ apart int open_outward(struct xdp_md *ctx, const struct packet *p)
 }
 
 /* Finds the service of what is for somebody beyond us: whether there is one, its key is in `scratch`
- * then. None is for what is for ourselves, or comes from a firewall. */
-apart int find_transit(struct xdp_md *ctx, const struct packet *p)
+ * then. None is for what is for ourselves, or comes from a firewall, where `opens` asks for that
+ * packet's session, too. */
+apart int find_transit(context *ctx, const struct packet *p, int opens)
 {
 	u32 zero = 0, ifindex = arrived_at(ctx);
 	struct scratch *s = map_lookup(&scratch, &zero);
@@ -173,7 +174,7 @@ apart int find_transit(struct xdp_md *ctx, const struct packet *p)
 	struct prefix *any = find_prefix(s, p->family, 0);
 	if (any && any->kinds & VIP_PASS)
 		return 0;
-	if (uses(FEATURE_ROUTE)) {
+	if (uses(FEATURE_ROUTE) && opens) {
 		copy_mac(s->gateway_key.mac, eth->src);
 		s->gateway_key.family = p->family;
 		s->gateway_key.ifindex = ifindex;

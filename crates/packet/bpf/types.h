@@ -142,6 +142,7 @@ struct service {
 	u8 pad[2];
 	u32 keep; /* seconds that a client's server is remembered for new sessions; 0: not at all */
 	u32 keeper; /* whose memory that is */
+	u32 guard; /* in `guards`; 0: none */
 };
 
 enum {

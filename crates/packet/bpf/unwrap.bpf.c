@@ -2,7 +2,7 @@
 #define TC
 #include "server.bpf.c"
 
-SEC("classifier") int server(struct xdp_md *ctx)
+SEC("classifier") int server(context *ctx)
 {
 	u32 wanted = ctx->len < HEADERS ? ctx->len : HEADERS;
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;

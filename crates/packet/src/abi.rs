@@ -130,6 +130,10 @@ pub mod feature {
     pub const ROUTE: u32 = 1 << 1;
     pub const SNAT: u32 = 1 << 2;
     pub const SOURCES: u32 = 1 << 7;
+    pub const GUARD: u32 = 1 << 3;
+    pub const LISTS: u32 = 1 << 4;
+    pub const LIMITS: u32 = 1 << 5;
+    pub const COOKIES: u32 = 1 << 6;
 }
 
 /// `struct service_key`.
@@ -229,6 +233,8 @@ pub struct Service {
     pub keep: u32,
     /// Whose memory that is.
     pub keeper: u32,
+    /// Index in `guards`; 0: none.
+    pub guard: u32,
 }
 
 /// `struct source_key`: a client, or its network.
@@ -498,7 +504,7 @@ const _: () = {
     assert!(size_of::<GatewayKey>() == 12);
     assert!(size_of::<News>() == 40 + 84 + 4);
     assert!(size_of::<Wanted>() == 20);
-    assert!(size_of::<Service>() == 12 + 16 + 16 + 8 + 4 + 4 + 8);
+    assert!(size_of::<Service>() == 12 + 16 + 16 + 8 + 4 + 4 + 12);
     assert!(size_of::<SourceKey>() == 20);
     assert!(size_of::<Kept>() == 12);
     assert!(size_of::<OriginKey>() == 24);

@@ -5,11 +5,14 @@
 //! place follow from it on either machine, because places are found by the names of frontend,
 //! backend and server. Half-open connections are not sent: their clients try again.
 
+mod form;
+
 use crate::abi::{self, Address, Flow, FlowKey, News, flow_state};
 use crate::kernel::{Error, because};
 use crate::sessions;
-use crate::table::{Shared, Walk, get, insert_all, insert_new, remove};
+use crate::table::{self, Shared, Walk, insert_all, insert_new, remove};
 use aya::maps::{MapData, RingBuf};
+use form::{read, read_key, write, write_key};
 use state::{Replication, Role};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem::take;
@@ -83,6 +86,10 @@ pub struct Copies {
     roles: BTreeMap<Address, Role>,
     known: Arc<Known>,
     served: BTreeSet<Address>,
+    /// Seconds as the programs write them, as of the last look.
+    now: u32,
+    /// A session on its way to others: its key and its value.
+    bytes: (Vec<u8>, Vec<u8>),
     /// What is to be put into the table.
     keys: Vec<FlowKey>,
     values: Vec<Flow>,
@@ -131,6 +138,8 @@ impl Copies {
             roles: BTreeMap::new(),
             known: Arc::default(),
             served: BTreeSet::new(),
+            now: sessions::now(),
+            bytes: Default::default(),
             keys: Vec::new(),
             values: Vec::new(),
             stamp: 0,
@@ -149,10 +158,13 @@ impl Copies {
             .map(|(ip, r)| (abi::address(*ip), *r))
             .collect();
         self.known = self.exchange.known();
+        self.now = sessions::now();
+        let (mut name, mut value) = take(&mut self.bytes);
         // Before the news: ports that were removed may be those of another session by now.
         for key in self.exchange.take_removed() {
             if self.is_served(&key.dst) {
-                change(key_bytes(&key), None);
+                write_key(&key, &mut name);
+                change(&name, None);
             }
         }
         for _ in 0..MOST_NEWS {
@@ -163,12 +175,15 @@ impl Copies {
             if !self.roles.contains_key(&news.key.dst) {
                 continue;
             }
+            write_key(&news.key, &mut name);
             if news.over != 0 {
-                change(key_bytes(&news.key), None);
+                change(&name, None);
             } else if let Some(identity) = self.known.identities.get(&news.flow.server) {
-                change(key_bytes(&news.key), Some(&encode(&news.flow, *identity)));
+                write(&news.key, &news.flow, *identity, self.now, &mut value);
+                change(&name, Some(&value));
             }
         }
+        self.bytes = (name, value);
         let lost = self.lost.at(0).map_or(0, |n| n.load(Relaxed));
         let missed = std::mem::replace(&mut self.lost_before, lost) != lost;
         let served = self
@@ -207,15 +222,19 @@ impl Copies {
             Some(at) => walk.seek(u32::from_ne_bytes(at.try_into().ok()?)),
         }
         let (entries, _) = walk.next(self.flows.as_fd()).ok()?;
+        let (mut name, mut value) = take(&mut self.bytes);
         for (key, flow) in entries {
             if sessions::is_forward(&flow)
                 && is_worth(&key, &flow)
                 && self.is_served(&key.dst)
                 && let Some(identity) = self.known.identities.get(&flow.server)
             {
-                entry(key_bytes(&key), &encode(&flow, *identity));
+                write_key(&key, &mut name);
+                write(&key, &flow, *identity, self.now, &mut value);
+                entry(&name, &value);
             }
         }
+        self.bytes = (name, value);
         walk.position().map(|at| at.to_ne_bytes().to_vec())
     }
 
@@ -229,23 +248,22 @@ impl Copies {
             return;
         }
         let placed = read_key(key)
-            .zip(decode(value))
+            .and_then(|key| Some((key, read(&key, value)?)))
             .and_then(|(key, (identity, flow, age))| {
-                if !self.roles.contains_key(&key.dst) {
-                    return None;
-                }
+                let role = self.roles.get(&key.dst)?;
                 let Some(server) = self.known.places.get(&identity) else {
                     self.strangers.insert(identity);
                     return None;
                 };
-                Some((key, place(flow, *server, age, self.stamp, sessions::now())))
+                let flow = place(flow, *server, age, self.stamp, self.now);
+                Some((key, flow, role.active))
             });
-        let Some((key, flow)) = placed else {
+        let Some((key, flow, served)) = placed else {
             self.refused += 1;
             return;
         };
         let back = sessions::other_key(&key, &flow).map(|k| (k, answers(&key, &flow)));
-        if self.is_served(&key.dst) {
+        if served {
             // What it was just before we took over, or what two think that are both active.
             if insert_new(self.flows.as_fd(), &key, &with_deltas(&key, flow))
                 && let Some((key, flow)) = back
@@ -270,20 +288,25 @@ impl Copies {
             return;
         }
         self.settle();
-        if let Some(flow) = get::<FlowKey, Flow>(self.flows.as_fd(), &key) {
-            self.forget(&key, &flow);
+        if let Some(flow) = table::take::<FlowKey, Flow>(self.flows.as_fd(), &key) {
+            self.forget_other(&key, &flow);
         }
     }
 
     fn forget(&self, key: &FlowKey, flow: &Flow) {
+        remove(self.flows.as_fd(), key);
+        self.forget_other(key, flow);
+    }
+
+    /// What a session leaves whose entry from the client's side is gone.
+    fn forget_other(&self, key: &FlowKey, flow: &Flow) {
         if flow.state & flow_state::COUNTED != 0
             && let Some(live) = self.live.at(flow.server)
         {
             let _ = live.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1));
         }
-        let other = sessions::other_key(key, flow);
-        for key in other.iter().chain([key]) {
-            remove(self.flows.as_fd(), key);
+        if let Some(other) = sessions::other_key(key, flow) {
+            remove(self.flows.as_fd(), &other);
         }
     }
 
@@ -376,56 +399,6 @@ fn is_worth(key: &FlowKey, flow: &Flow) -> bool {
     sessions::stage(key, flow) != sessions::Stage::Opening
 }
 
-/// Bytes of a value between machines.
-const VALUE: usize = 16 + 16 + 2 + 2 + 8 + 1 + 1 + 1 + 4;
-
-/// States that mean the same on every machine.
-const COMMON: u32 =
-    flow_state::CONFIRMED | flow_state::FIN | flow_state::PEER_FIN | flow_state::RESET;
-
-fn encode(flow: &Flow, identity: u64) -> [u8; VALUE] {
-    let mut value = [0; VALUE];
-    let age = sessions::now().saturating_sub(flow.born);
-    let fields: [&[u8]; 9] = [
-        &flow.src,
-        &flow.dst,
-        &flow.sport.to_ne_bytes(),
-        &flow.dport.to_ne_bytes(),
-        &identity.to_be_bytes(),
-        &[(flow.state & COMMON) as u8],
-        &[flow.steps],
-        &[flow.dscp],
-        &age.to_be_bytes(),
-    ];
-    for (to, from) in value.iter_mut().zip(fields.concat()) {
-        *to = from;
-    }
-    value
-}
-
-/// The server's identity, what is done to packets, and the session's age.
-fn decode(value: &[u8]) -> Option<(u64, Flow, u32)> {
-    let value: &[u8; VALUE] = value.try_into().ok()?;
-    let (src, rest) = value.split_first_chunk::<16>()?;
-    let (dst, rest) = rest.split_first_chunk::<16>()?;
-    let (sport, rest) = rest.split_first_chunk::<2>()?;
-    let (dport, rest) = rest.split_first_chunk::<2>()?;
-    let (identity, rest) = rest.split_first_chunk::<8>()?;
-    let ([state, steps, dscp], rest) = rest.split_first_chunk::<3>()?;
-    let age = u32::from_be_bytes(rest.try_into().ok()?);
-    let flow = Flow {
-        src: *src,
-        dst: *dst,
-        sport: u16::from_ne_bytes(*sport),
-        dport: u16::from_ne_bytes(*dport),
-        state: u32::from(*state) & COMMON | flow_state::FORWARD,
-        steps: *steps,
-        dscp: *dscp,
-        ..Flow::default()
-    };
-    Some((u64::from_be_bytes(*identity), flow, age))
-}
-
 fn place(flow: Flow, server: u32, age: u32, stamp: u32, now: u32) -> Flow {
     Flow {
         server,
@@ -479,18 +452,6 @@ fn with_deltas(key: &FlowKey, flow: Flow) -> Flow {
         port_delta: fold(port(key.sport, flow.sport) + port(key.dport, flow.dport)),
         ..flow
     }
-}
-
-fn key_bytes(key: &FlowKey) -> &[u8] {
-    // SAFETY: the key is `repr(C)` without padding: each of its bytes is set.
-    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(key).cast(), size_of::<FlowKey>()) }
-}
-
-fn read_key(bytes: &[u8]) -> Option<FlowKey> {
-    // SAFETY: any bytes are a key, and the length is checked.
-    (bytes.len() == size_of::<FlowKey>())
-        .then(|| unsafe { bytes.as_ptr().cast::<FlowKey>().read_unaligned() })
-        .filter(|k| k.pad == 0)
 }
 
 fn read_news(bytes: &[u8]) -> Option<News> {

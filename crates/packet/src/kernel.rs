@@ -2,8 +2,9 @@
 
 use crate::abi::{
     Flow, FlowKey, GatewayKey, Kept, Lane, Origin, OriginKey, Port, Prefix, PrefixKey, Server,
-    Service, ServiceKey, Settings, SourceKey, Station, Traffic, Wanted,
+    Service, ServiceKey, Settings, SourceKey, Station, Traffic, Wanted, feature,
 };
+use crate::guard;
 use aya::maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
 use aya::programs::{Program, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
@@ -60,7 +61,7 @@ impl Default for Sizes {
 }
 
 /// Tables that outlive the process, so that the next one goes on with them.
-const KEPT: [&str; 19] = [
+const KEPT: [&str; 26] = [
     "vips",
     "services",
     "servers",
@@ -80,10 +81,29 @@ const KEPT: [&str; 19] = [
     "tags",
     "origins",
     "sources",
+    "guards",
+    "guard_setup",
+    "guard_hosts",
+    "guard_chunks",
+    "guard_nets",
+    "guard_services",
+    "guard_counts",
 ];
 
 /// Tables that the programs of one process share; the next one begins with its own.
-const PASSING: [&str; 3] = ["news", "news_lost", "wanted"];
+const PASSING: [&str; 5] = [
+    "news",
+    "news_lost",
+    "wanted",
+    "guard_sources",
+    "guard_proven",
+];
+
+/// Tables that are as large as the features want: others of them come with other features.
+const SIZED: [(&str, u32, u32); 2] = [
+    ("guard_sources", feature::LIMITS, 1 << 17),
+    ("guard_proven", feature::COOKIES, 1 << 16),
+];
 
 /// Loaded programs and their tables.
 pub struct Kernel {
@@ -141,6 +161,14 @@ impl Kernel {
             features,
             ..self.sizes
         };
+        for (name, feature, _) in SIZED {
+            if (features ^ self.sizes.features) & feature != 0
+                && let Some(folder) = &self.pins
+            {
+                // Mostly there is none.
+                let _ = std::fs::remove_file(folder.join(name));
+            }
+        }
         self.ebpf = load(FORWARD, "mulgil", sizes, self.pins.as_deref())?;
         self.name = "mulgil";
         self.classifiers = [None, None];
@@ -206,7 +234,13 @@ impl Kernel {
     table!(sources, HashMap<SourceKey, Kept>, "Servers that clients keep.");
     table!(tags, HashMap<[u8; 16], u32>, "VLANs of servers.");
 
-    /// The program for drivers.
+    table!(
+        guard_counts,
+        PerCpuArray<guard::abi::Counts>,
+        "What guards did, by their index."
+    );
+
+    /// The program for drivers, loaded when it is first asked for.
     pub fn program(&mut self) -> Result<&mut Xdp, Error> {
         program(&mut self.ebpf, self.name)
     }
@@ -239,7 +273,7 @@ impl Kernel {
         let map = self.ebpf.map(name);
         let map = map.ok_or_else(|| Error(format!("the program has no table '{name}'")))?;
         let data = match map {
-            Map::Array(data) | Map::HashMap(data) => data,
+            Map::Array(data) | Map::HashMap(data) | Map::ArrayOfMaps(data) => data,
             _ => return Err(Error(format!("table '{name}' is of another kind"))),
         };
         let fd = data.fd().as_fd().try_clone_to_owned();
@@ -256,10 +290,14 @@ impl Kernel {
     }
 }
 
-/// An object with its program loaded.
+/// An object with its tables made, and its program loaded if that stands behind drivers.
 fn load(object: &[u8], name: &str, sizes: Sizes, pins: Option<&Path>) -> Result<Ebpf, Error> {
     let mut loader = EbpfLoader::new();
     loader.map_max_entries("flows", sizes.flows);
+    for (name, feature, size) in SIZED {
+        let wanted = sizes.features & feature != 0;
+        loader.map_max_entries(name, if wanted { size } else { 1 });
+    }
     loader.override_global("features", &sizes.features, false);
     if let Some(folder) = pins {
         for name in KEPT.into_iter().chain(PASSING) {
@@ -271,7 +309,9 @@ fn load(object: &[u8], name: &str, sizes: Sizes, pins: Option<&Path>) -> Result<
         .map_err(|e| because("the packet tables cannot be made", &e))?;
     match ebpf.program_mut(name) {
         Some(Program::SchedClassifier(p)) => p.load(),
-        Some(Program::Xdp(p)) => p.load(),
+        // By who wants it: an interface that takes it in its driver may never come, and its check by
+        // the kernel takes seconds.
+        Some(Program::Xdp(_)) => Ok(()),
         _ => return Err(Error("the object has no program".into())),
     }
     .map_err(|e| because("the packet program cannot be loaded", &e))?;
@@ -284,7 +324,12 @@ const INNER_MAP: u32 = 1 << 12;
 fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, Error> {
     let program = ebpf.program_mut(name);
     let program = program.ok_or_else(|| Error("the object has no program".into()))?;
-    program
+    let program: &mut Xdp = program
         .try_into()
-        .map_err(|e: aya::programs::ProgramError| because("the program", &e))
+        .map_err(|e: aya::programs::ProgramError| because("the program", &e))?;
+    if program.fd().is_err() {
+        let loaded = program.load();
+        loaded.map_err(|e| because("the packet program cannot be loaded", &e))?;
+    }
+    Ok(program)
 }

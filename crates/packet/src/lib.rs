@@ -9,6 +9,7 @@ mod attach;
 mod copies;
 mod device;
 pub mod doctor;
+pub mod guard;
 mod hops;
 pub mod kernel;
 mod netlink;

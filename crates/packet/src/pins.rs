@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 /// Where it is mounted.
 const MOUNT: &str = "/run/mulgil/bpf";
+/// Where changes of lists are kept.
+const CHANGES: &str = "/run/mulgil/lists";
 /// `BPF_FS_MAGIC`.
 const MAGIC: i64 = 0xcafe_4a11;
 /// `SO_NETNS_COOKIE`, from kernel 5.14 on.
@@ -58,6 +60,12 @@ impl Pins {
         ))
     }
 
+    /// The folder of what was changed in lists while running, beside the file system of the tables, which
+    /// holds nothing else.
+    pub fn changes(&self) -> PathBuf {
+        Path::new(CHANGES).join(&self.name)
+    }
+
     /// What stands in it.
     pub fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.path()).into_iter().flatten().flatten();
@@ -73,6 +81,8 @@ impl Pins {
             let path = self.path().join(name);
             fs::remove_file(path).map_err(|e| because(format!("cannot remove '{name}'"), &e))?;
         }
+        // Mostly there is none.
+        let _ = fs::remove_dir_all(self.changes());
         fs::remove_dir(self.path()).map_err(|e| because("cannot remove the folder", &e))?;
         Ok(names.len())
     }

@@ -4,6 +4,7 @@ use crate::abi::{
     self, Address, INTERFACES, Lane, Origin, OriginKey, Prefix, PrefixKey, Server, Service,
     ServiceKey,
 };
+use crate::guard;
 use crate::ring;
 use model::{Balance, Forward, Host, MarkedDown, Mode, NoFlow, PortSpec, Transport};
 use state::{Backend, Frontend, Generation};
@@ -60,6 +61,8 @@ pub struct Planned {
     pub service: Service,
     /// Index in [`Plan::tables`].
     pub table: usize,
+    /// Whether it has the guard of its frontend.
+    pub guarded: bool,
 }
 
 /// What all tables should say.
@@ -69,6 +72,8 @@ pub struct Plan {
     pub targets: Vec<Target>,
     /// For each frontend its name and whose turn it is: indices in `targets`.
     pub tables: Vec<(Arc<str>, Vec<usize>)>,
+    /// Guards, by frontend.
+    pub guards: BTreeMap<Arc<str>, model::Guard>,
     /// Services.
     pub services: BTreeMap<ServiceKey, Planned>,
     /// Virtual addresses and pool addresses with bits of [`abi::vip`].
@@ -158,6 +163,12 @@ impl Plan {
         let table = self.tables.len();
         if backend.side().packets.forward == Forward::Route {
             self.features |= abi::feature::ROUTE;
+        }
+        let guard = frontend.proxy().guard.over(&backend.proxy().guard);
+        let guarded = !guard.is_empty();
+        if guarded {
+            self.features |= guard::features(&guard);
+            self.guards.insert(Arc::clone(&frontend.name), guard);
         }
         let service = service(backend, turns.len() as u32);
         if service.keep != 0 {
@@ -254,7 +265,12 @@ impl Plan {
                         bits: bits + if ip.is_ipv4() { 96 } else { 0 },
                     };
                     let service = Service { ifindex, ..service };
-                    self.serve(key, Planned { service, table }, &bind.origin);
+                    let planned = Planned {
+                        service,
+                        table,
+                        guarded,
+                    };
+                    self.serve(key, planned, &bind.origin);
                 }
                 continue;
             }
@@ -268,6 +284,7 @@ impl Plan {
                 let planned = Planned {
                     service: Service { ifindex, ..service },
                     table,
+                    guarded,
                 };
                 self.serve(key, planned, &bind.origin);
                 self.claim(ip, kind, vlan, machine);
@@ -294,7 +311,12 @@ impl Plan {
             ..Service::default()
         };
         let table = self.tables.len().saturating_sub(1);
-        self.serve(key, Planned { service, table }, name);
+        let planned = Planned {
+            service,
+            table,
+            guarded: false,
+        };
+        self.serve(key, planned, name);
         for at in 0..snat.to.size {
             self.claim(address_after(snat.to.first, at), 0, 0, machine);
         }

@@ -2,6 +2,7 @@
 //! counted goes into the live objects.
 
 mod accounts;
+mod guards;
 mod links;
 mod list;
 mod requests;
@@ -44,6 +45,7 @@ struct Written {
     gateways: BTreeMap<GatewayKey, u32>,
     /// By frontend: the table's index and what stands in it.
     tables: HashMap<Arc<str>, (u32, Vec<u32>)>,
+    guards: guards::Guards,
     macs: HashMap<u32, u64>,
     ports: BTreeMap<u32, Port>,
     lanes: BTreeSet<Lane>,
@@ -225,6 +227,7 @@ impl Plane {
         )?;
         self.written.origins.clone_from(&plan.origins);
         self.plan = plan;
+        self.write_guards(&mut faults)?;
         self.write_tables(&indices)?;
         self.write_vips()?;
         self.write_prefixes()?;
@@ -359,6 +362,7 @@ impl Plane {
         self.written.tables = tables;
 
         let mut services = self.kernel.services()?;
+        let guards = &self.written.guards;
         let planned = self.plan.services.iter();
         let wanted: BTreeMap<ServiceKey, Service> = planned
             .filter_map(|(key, p)| {
@@ -366,6 +370,10 @@ impl Plane {
                     *key,
                     Service {
                         table: *numbers.get(p.table)?,
+                        guard: match p.guarded {
+                            true => guards.of(&self.plan.tables.get(p.table)?.0),
+                            false => 0,
+                        },
                         ..p.service
                     },
                 ))

@@ -4,15 +4,21 @@
 use aya::Pod;
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::AtomicU32;
 
+const BPF_MAP_CREATE: i64 = 0;
 const BPF_MAP_LOOKUP_ELEM: i64 = 1;
 const BPF_MAP_UPDATE_ELEM: i64 = 2;
 const BPF_MAP_DELETE_ELEM: i64 = 3;
+const BPF_MAP_LOOKUP_AND_DELETE_ELEM: i64 = 21;
 const BPF_MAP_LOOKUP_BATCH: i64 = 24;
 const BPF_MAP_UPDATE_BATCH: i64 = 26;
 const BPF_OBJ_GET_INFO_BY_FD: i64 = 15;
+
+const BPF_MAP_TYPE_HASH: u32 = 1;
+const BPF_MAP_TYPE_ARRAY: u32 = 2;
+const BPF_F_INNER_MAP: u32 = 1 << 12;
 
 /// Only where there is no entry yet.
 const BPF_NOEXIST: u64 = 1;
@@ -65,6 +71,66 @@ pub fn get<K: Pod, V: Pod + Default>(map: BorrowedFd<'_>, key: &K) -> Option<V> 
     Some(value)
 }
 
+/// Kinds of tables that are made while programs run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Kind {
+    Hash,
+    Array,
+}
+
+/// `union bpf_attr` as tables are made with it.
+#[repr(C)]
+#[derive(Default)]
+struct Create {
+    kind: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    flags: u32,
+}
+
+/// A table of so many entries, to stand in a place of another one. Its memory is taken at once.
+pub fn create<K: Pod, V: Pod>(kind: Kind, entries: usize) -> io::Result<OwnedFd> {
+    let (kind, flags) = match kind {
+        Kind::Hash => (BPF_MAP_TYPE_HASH, 0),
+        // Those of one place may differ in size.
+        Kind::Array => (BPF_MAP_TYPE_ARRAY, BPF_F_INNER_MAP),
+    };
+    let mut attr = Create {
+        kind,
+        key_size: size_of::<K>() as u32,
+        value_size: size_of::<V>() as u32,
+        max_entries: u32::try_from(entries).unwrap_or(u32::MAX).max(1),
+        flags,
+    };
+    // SAFETY: `attr` is a live value of the size that is given.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_MAP_CREATE,
+            &raw mut attr,
+            size_of::<Create>(),
+        )
+    };
+    match i32::try_from(fd) {
+        // SAFETY: the kernel has just given us this descriptor.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Makes or replaces an entry.
+pub fn put<K: Pod, V: Pod>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<()> {
+    let mut one = One {
+        map_fd: map.as_raw_fd() as u32,
+        key: std::ptr::from_ref(key) as u64,
+        value: std::ptr::from_ref(value) as u64,
+        ..One::default()
+    };
+    command(BPF_MAP_UPDATE_ELEM, &mut one)
+}
+
 /// Makes an entry where there is none; whether it did.
 pub fn insert_new<K: Pod, V: Pod>(map: BorrowedFd<'_>, key: &K, value: &V) -> bool {
     let mut one = One {
@@ -75,6 +141,20 @@ pub fn insert_new<K: Pod, V: Pod>(map: BorrowedFd<'_>, key: &K, value: &V) -> bo
         ..One::default()
     };
     command(BPF_MAP_UPDATE_ELEM, &mut one).is_ok()
+}
+
+/// Takes an entry out of a hash table, with its value (Linux 5.14 and later). `K` and `V` are those
+/// of the table.
+pub fn take<K: Pod, V: Pod + Default>(map: BorrowedFd<'_>, key: &K) -> Option<V> {
+    let mut value = V::default();
+    let mut one = One {
+        map_fd: map.as_raw_fd() as u32,
+        key: std::ptr::from_ref(key) as u64,
+        value: &raw mut value as u64,
+        ..One::default()
+    };
+    command(BPF_MAP_LOOKUP_AND_DELETE_ELEM, &mut one).ok()?;
+    Some(value)
 }
 
 /// Removes an entry; whether it was there.

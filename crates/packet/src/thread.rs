@@ -18,6 +18,7 @@ enum Order {
     Clear(Vec<String>, Sender<String>),
     Events(Sender<String>),
     Trace(IpAddr, Sender<String>),
+    Guard(Sender<String>),
 }
 
 /// The packet plane at work, until the process ends.
@@ -65,6 +66,11 @@ impl Runner {
         self.ask(|answer| Order::Trace(client, answer))
     }
 
+    /// One line for each frontend and what its guard did.
+    pub fn guard(&self) -> Option<String> {
+        self.ask(Order::Guard)
+    }
+
     /// One line for each kind of event, with its count.
     pub fn events(&self) -> Option<String> {
         self.ask(Order::Events)
@@ -104,6 +110,10 @@ fn run(plane: &mut Plane, process: &Process, orders: &Receiver<Order>) {
                     .map(|(name, n)| format!("{name}: {n}\n"));
                 let lines: String = lines.collect();
                 let _ = answer.send(lines + &plane.attached());
+                continue;
+            }
+            Ok(Order::Guard(answer)) => {
+                let _ = answer.send(plane.guard_lines());
                 continue;
             }
             Err(RecvTimeoutError::Timeout) => {}

@@ -317,6 +317,7 @@ fn begin(
                 fast_open: settings.tfo && early,
                 congestion: settings.congestion.as_deref(),
                 namespace: settings.namespace.as_deref(),
+                silent: false,
                 many: false,
                 foreign: present::foreign_source(source, client.info.src, header_ip),
             };

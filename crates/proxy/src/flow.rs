@@ -1,11 +1,11 @@
 //! One direction of a message body: from one peer to the other, as it comes.
 //!
 //! Bytes are read into the worker's scratch buffer and written at once; only what the receiver
-//! does not take is kept, and while anything is kept nothing more is read (back-pressure). Once
-//! [`SPLICE_FROM`] bytes remain and no TLS stands between, they pass through a kernel pipe.
+//! does not take is kept, and while anything is kept nothing more is read (back-pressure). Where
+//! much is to come and no TLS stands between, it passes through a kernel pipe instead.
 
 use crate::compress::Encoder;
-use crate::io::{PIPE_SIZE, Pipe};
+use crate::pipe::{PIPE_SIZE, Pipe};
 use crate::transport::Transport;
 use crate::worker::Worker;
 use http::{chunk, framing};
@@ -13,8 +13,16 @@ use std::io::IoSlice;
 use std::os::fd::AsRawFd;
 use std::task::{Context, Poll, ready};
 
-/// Splicing starts when at least this many bytes of body remain.
-pub const SPLICE_FROM: u64 = 256 * 1024;
+/// A read that waits for a head, where what follows might be spliced, asks for no more than this:
+/// a large body's bytes that come with its head are copied, all others are not.
+pub const HEAD_ROOM: usize = 16 * 1024;
+
+/// A body of known length is spliced while this many bytes of it remain. For fewer, two calls cost
+/// more than two copies.
+const SPLICE_FROM: u64 = 16 * 1024;
+
+/// The same of a chunk: behind its end follows a line that must be read.
+const SPLICE_CHUNK_FROM: u64 = 256 * 1024;
 
 /// A stream of unknown length is spliced from here on: one read brought this many bytes.
 const BULK_FROM: usize = 16 * 1024;
@@ -84,8 +92,8 @@ pub struct Flow {
     pub received: u64,
     /// Whether a flush is due before the flow is finished.
     unflushed: bool,
-    /// A stream of unknown length brings much at a time.
-    bulk: bool,
+    /// Whether the sender brings much at a time, once that is known.
+    bulk: Option<bool>,
     /// The receiver does not know chunks: it gets their payload alone.
     pub unchunk: bool,
     /// Compresses the body, and gives it to the receiver in chunks.
@@ -101,7 +109,7 @@ impl Flow {
             sent: 0,
             received: 0,
             unflushed: false,
-            bulk: false,
+            bulk: None,
             unchunk: false,
             encoder: None,
         }
@@ -356,7 +364,7 @@ impl Flow {
                     return Poll::Ready(Err(Broken::SenderClosed));
                 }
                 Poll::Ready(Ok(n)) => {
-                    self.bulk = n >= BULK_FROM;
+                    self.bulk = Some(n >= BULK_FROM);
                     let bytes = &scratch[..n];
                     let used = self.feed(worker, cx, to, &[], bytes)?;
                     surplus.extend_from_slice(&bytes[used..]);
@@ -373,13 +381,16 @@ impl Flow {
         from: &mut Transport,
         to: &mut Transport,
     ) -> Option<Poll<Result<(), Broken>>> {
-        let left = match &self.progress {
-            Progress::Length(left) => *left,
-            Progress::Chunked(decoder) => decoder.remaining(),
-            Progress::UntilClose if self.bulk => u64::MAX,
-            Progress::UntilClose | Progress::Done => 0,
+        let (left, enough) = match &self.progress {
+            Progress::Length(left) => (*left, self.bulk != Some(false) && *left >= SPLICE_FROM),
+            Progress::Chunked(decoder) => {
+                let left = decoder.remaining();
+                (left, left >= SPLICE_CHUNK_FROM)
+            }
+            Progress::UntilClose => (u64::MAX, self.bulk == Some(true)),
+            Progress::Done => (0, false),
         };
-        if left < SPLICE_FROM || self.encoder.is_some() || to.plain().is_none() {
+        if !enough || self.encoder.is_some() || to.plain().is_none() {
             return None;
         }
         let source = from.plain()?;
@@ -408,7 +419,7 @@ impl Flow {
             }
             return Some(Poll::Ready(Err(Broken::SenderClosed)));
         }
-        self.bulk = n >= BULK_UNTIL;
+        self.bulk = Some(n >= BULK_UNTIL);
         pipe.held = n;
         self.received += n as u64;
         match &mut self.progress {

@@ -8,7 +8,7 @@
 use crate::reactor::{Ready, Registration};
 use std::cell::{Cell, OnceCell};
 use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::task::{Context, Poll, ready};
 
 /// How a peer has left.
@@ -367,37 +367,3 @@ fn socket_error(fd: RawFd) -> i32 {
     };
     if rc == 0 { errno } else { libc::EBADF }
 }
-
-/// A kernel pipe through which bodies pass without being copied.
-pub struct Pipe {
-    /// Read end.
-    pub out: OwnedFd,
-    /// Write end.
-    pub into: OwnedFd,
-    /// Bytes inside.
-    pub held: usize,
-}
-
-impl Pipe {
-    /// A new, empty, non-blocking pipe of the size that one scratch buffer has.
-    pub fn new() -> io::Result<Pipe> {
-        let mut fds = [0; 2];
-        // SAFETY: `fds` has room for the two descriptors, which are owned from here on.
-        unsafe {
-            if libc::pipe2(fds.as_mut_ptr(), libc::O_NONBLOCK | libc::O_CLOEXEC) != 0 {
-                return Err(io::Error::last_os_error());
-            }
-            let pipe = Pipe {
-                out: OwnedFd::from_raw_fd(fds[0]),
-                into: OwnedFd::from_raw_fd(fds[1]),
-                held: 0,
-            };
-            // A larger pipe is a gain, not a need: an unprivileged limit may refuse it.
-            libc::fcntl(fds[1], libc::F_SETPIPE_SZ, PIPE_SIZE as libc::c_int);
-            Ok(pipe)
-        }
-    }
-}
-
-/// What one splice may move at most, bytes.
-pub const PIPE_SIZE: usize = 512 * 1024;

@@ -50,6 +50,7 @@ mod overrides;
 mod passage;
 mod peers;
 mod persistence;
+mod pipe;
 mod place;
 mod pool;
 mod prelude;

@@ -13,7 +13,6 @@ use crate::session::Client;
 use crate::stick::{self, Sticking};
 use crate::termination::{Cause, Phase, Termination};
 use crate::worker::Worker;
-use model::StickStore;
 use rules::{LogFacts, LogLevelChange, StreamInfo, Timers};
 use state::{Backend, Slot};
 use std::sync::Arc;
@@ -389,16 +388,10 @@ impl Drop for Passage {
 /// What the `stick` rules find, those for responses included: of a connection nothing more is
 /// known later.
 fn sticking(worker: &Worker, client: &Client, backend: &Backend, info: &StreamInfo) -> Sticking {
-    if backend.side().stick_rules.is_empty() {
-        return Sticking::default();
-    }
     let generation = worker.generation();
     let now_ms = worker.millis();
     place::with_ctx(worker, client, info, |cx| {
-        let read = |when| stick::read(backend, &generation, cx, now_ms, when, false);
-        let mut found = read(StickStore::Request);
-        found.join(read(StickStore::Response));
-        found
+        stick::connection(backend, &generation, cx, now_ms)
     })
 }
 

@@ -152,7 +152,7 @@ fn failure(message: &'static str) -> Failure {
 /// Makes the TLS handshake.
 async fn handshake(worker: &Worker, client: &mut Client) -> Result<(), HandshakeError> {
     let mut greeting = None;
-    poll_fn(|cx| {
+    let made = poll_fn(|cx| {
         let Transport::Tls(tls) = &mut client.io else {
             return Poll::Ready(Ok(()));
         };
@@ -164,11 +164,12 @@ async fn handshake(worker: &Worker, client: &mut Client) -> Result<(), Handshake
             ready => ready,
         }
     })
-    .await?;
-    if let Transport::Tls(tls) = &client.io {
-        let agreed = tls.agreed();
-        client.info.tls = agreed.map(|agreed| Arc::new(crate::tls::info(greeting, agreed)));
+    .await;
+    if let Transport::Tls(tls) = &mut client.io {
+        let (agreed, fault) = (tls.agreed().unwrap_or_default(), tls.fault());
+        client.info.tls = Some(Arc::new(crate::tls::info(greeting, agreed, fault)));
     }
+    made?;
     account::handshake_done(worker);
     Ok(())
 }

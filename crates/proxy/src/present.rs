@@ -70,8 +70,6 @@ pub fn extensions(
         authority,
         unique_id,
         ssl,
-        cert_cn,
-        ssl_cipher,
         ..
     }) = settings.send_proxy
     else {
@@ -97,7 +95,7 @@ pub fn extensions(
         }
     }
     if ssl {
-        all.push((proxy::SSL, ssl_extension(tls, cert_cn, ssl_cipher)));
+        all.push((proxy::SSL, ssl_extension(tls, settings.send_proxy)));
     }
     for (kind, format) in settings.proxy_extensions.iter().flat_map(|e| e.iter()) {
         let mut value = Vec::new();
@@ -107,28 +105,48 @@ pub fn extensions(
     all
 }
 
-fn ssl_extension(tls: Option<&TlsInfo>, cert_cn: bool, ssl_cipher: bool) -> Vec<u8> {
-    let Some(tls) = tls else {
+fn ssl_extension(tls: Option<&TlsInfo>, wanted: Option<SendProxy>) -> Vec<u8> {
+    let (
+        Some(tls),
+        Some(SendProxy::V2 {
+            cert_cn,
+            ssl_cipher,
+            cert_sig,
+            cert_key,
+            ..
+        }),
+    ) = (tls, wanted)
+    else {
         return proxy::ssl_extension(&Ssl::default(), &[]);
     };
-    let certificate = tls.peer_certificate.as_deref();
+    let certificate = tls.agreed.certificate();
     let facts = certificate.and_then(::tls::facts);
     let name = facts.as_ref().and_then(|f| {
         let mut names = f.subject.iter().filter(|(key, _)| key == "CN");
         names.next_back().map(|(_, name)| name.as_bytes())
     });
-    let mut parts: Vec<(u8, &[u8])> = vec![(proxy::SSL_VERSION, tls.version.as_bytes())];
+    let mut parts: Vec<(u8, &[u8])> = vec![(proxy::SSL_VERSION, tls.agreed.version.as_bytes())];
     if ssl_cipher {
-        parts.push((proxy::SSL_CIPHER, tls.cipher.as_bytes()));
+        parts.push((proxy::SSL_CIPHER, tls.agreed.cipher.as_bytes()));
     }
     if cert_cn && let Some(name) = name {
         parts.push((proxy::SSL_CN, name));
     }
+    let shown = tls.agreed.shown.as_ref().filter(|_| cert_sig || cert_key);
+    let shown = shown.and_then(|s| ::tls::facts(s.parts.certificate()));
+    if let Some(shown) = &shown {
+        if cert_sig {
+            parts.push((proxy::SSL_SIG_ALG, shown.signature_algorithm.as_bytes()));
+        }
+        if cert_key {
+            parts.push((proxy::SSL_KEY_ALG, shown.key.as_bytes()));
+        }
+    }
     let ssl = Ssl {
         tls: true,
-        certificate: certificate.is_some() && !tls.resumed,
+        certificate: certificate.is_some() && !tls.agreed.resumed,
         in_session: certificate.is_some(),
-        verify: tls.verify,
+        verify: tls.agreed.verdict.number,
     };
     proxy::ssl_extension(&ssl, &parts)
 }

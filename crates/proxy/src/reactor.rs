@@ -176,6 +176,17 @@ pub struct Registration {
 impl Registration {
     /// Watches a socket from now on; the first event says how it is by then.
     pub fn new(socket: RawFd) -> io::Result<Registration> {
+        let both = libc::EPOLLIN | libc::EPOLLPRI | libc::EPOLLOUT | libc::EPOLLRDHUP;
+        Registration::watch(socket, both)
+    }
+
+    /// Watches a socket of datagrams for what comes and for errors. Room to write is no news of
+    /// one: every datagram that has left would be told.
+    pub fn of_datagrams(socket: RawFd) -> io::Result<Registration> {
+        Registration::watch(socket, libc::EPOLLIN)
+    }
+
+    fn watch(socket: RawFd, interest: i32) -> io::Result<Registration> {
         REACTOR.with(|reactor| {
             let epoll = reactor.descriptor()?;
             let mut slots = reactor.slots.borrow_mut();
@@ -184,10 +195,8 @@ impl Registration {
                 (slots.all.len() - 1) as u32
             });
             let generation = slots.all.get(index as usize).map_or(0, |s| s.generation);
-            let interest =
-                libc::EPOLLIN | libc::EPOLLPRI | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
             let mut event = libc::epoll_event {
-                events: interest as u32,
+                events: (interest | libc::EPOLLET) as u32,
                 u64: u64::from(generation) << 32 | u64::from(index),
             };
             // SAFETY: a plain call; the event outlives it.
@@ -235,6 +244,11 @@ impl Registration {
     /// Nothing is left to read, until the next event.
     pub fn read_all(&self) {
         self.with(|slot| slot.ready.0 &= !Ready::READ.0);
+    }
+
+    /// Nothing is left to read and no error to hear of, until the next event.
+    pub fn all_heard(&self) {
+        self.with(|slot| slot.ready = Ready::default());
     }
 
     /// There is no room to write, until the next event.

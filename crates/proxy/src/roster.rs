@@ -41,9 +41,19 @@ impl Live {
         self.stage.set(Stage::Busy);
     }
 
-    /// Whom to wake when the session is to end, where closing a descriptor does not tell it.
+    /// Whom to wake when the session is to end, where closing a descriptor does not tell it, or may
+    /// end because the process will.
     pub fn wake_by(&self, waker: &Waker) {
         self.waker.set(Some(Box::new(waker.clone())));
+    }
+
+    /// Wakes whoever asked for that, and will again.
+    fn wake(&self) {
+        let waker = self.waker.take();
+        if let Some(waker) = &waker {
+            waker.wake_by_ref();
+        }
+        self.waker.set(waker);
     }
 
     /// The backend is chosen.
@@ -140,6 +150,12 @@ impl Roster {
             *slot = None;
             self.free.borrow_mut().push(live.place);
         }
+    }
+
+    /// Has sessions look whether the process is about to end.
+    pub fn wake(&self) {
+        let places = self.places.borrow();
+        places.iter().flatten().for_each(|live| live.wake());
     }
 
     /// All of them.

@@ -4,10 +4,11 @@
 //! may know of the connection. All that a request needs is made when its first byte arrives, and
 //! given back when it is answered.
 
+use crate::flow::HEAD_ROOM;
 use crate::stream::{self, Next};
 use crate::timer::Timer;
 use crate::transport::Transport;
-use crate::worker::Worker;
+use crate::worker::{SCRATCH, Worker};
 use crate::{ftp, malformed, pool::ServerConn, prelude, reply, smtp, tcp};
 use http::{Head, h1};
 use rules::{SessionInfo, Vars};
@@ -289,9 +290,14 @@ fn poll_first(worker: &Worker, client: &mut Client, cx: &mut Context<'_>) -> Pol
     let parsed;
     if client.carry.is_empty() {
         let mut scratch = worker.scratch.borrow_mut();
-        let bytes = match client.io.poll_read(cx, &mut scratch) {
+        let room = match client.io.plain() {
+            Some(_) => HEAD_ROOM,
+            None => SCRATCH,
+        };
+        let room = scratch.get_mut(..room).unwrap_or_default();
+        let bytes = match client.io.poll_read(cx, room) {
             Poll::Ready(Ok(0)) => return Poll::Ready(Received::Closed { bytes: 0 }),
-            Poll::Ready(Ok(n)) => scratch.get(..n).unwrap_or_default(),
+            Poll::Ready(Ok(n)) => room.get(..n).unwrap_or_default(),
             Poll::Ready(Err(_)) => return Poll::Ready(Received::Failed { bytes: 0 }),
             Poll::Pending => {
                 let expired = client.timer.poll_expired(cx);

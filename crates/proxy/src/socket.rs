@@ -31,6 +31,8 @@ pub struct Outgoing<'a> {
     pub congestion: Option<&'a str>,
     /// `namespace`.
     pub namespace: Option<&'a str>,
+    /// Nothing will be said on it.
+    pub silent: bool,
     /// Many datagrams in a row may come: worth a call that lets the kernel join them.
     pub many: bool,
     /// The address it comes from, which is not one of ours (`usesrc`).
@@ -42,7 +44,13 @@ pub fn connect_tcp(addr: SocketAddr, options: &Outgoing<'_>) -> io::Result<Owned
     let socket = netns::within(options.namespace, || {
         new_stream(Domain::for_address(addr), Some(Protocol::TCP))
     })?;
-    socket.set_tcp_nodelay(true)?;
+    if options.silent {
+        // The acknowledgement of the handshake goes with the end of the connection (tcp(7)); where
+        // the system does not do that, with a packet of its own.
+        let _ = set_int(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_QUICKACK, 0);
+    } else {
+        socket.set_tcp_nodelay(true)?;
+    }
     if let Some(name) = options.congestion {
         socket.set_tcp_congestion(name.as_bytes())?;
     }
@@ -127,7 +135,10 @@ fn listen_datagrams(
         };
         set_int(socket.as_raw_fd(), level, name, 1)?;
     }
-    join_datagrams(&socket);
+    // Joined, only the first of them would begin with the header.
+    if !options.accept_proxy {
+        join_datagrams(&socket);
+    }
     // A burst may be longer than the usual room; less is what the system allows.
     let _ = socket.set_recv_buffer_size(BURST);
     socket.bind(&addr.into())?;

@@ -60,6 +60,23 @@ pub fn read(
     found
 }
 
+/// The same of what is no request of HTTP, those for responses included: nothing more is known of it
+/// later.
+pub fn connection(
+    backend: &Backend,
+    generation: &Generation,
+    cx: &Ctx<'_>,
+    now_ms: u64,
+) -> Sticking {
+    if backend.side().stick_rules.is_empty() {
+        return Sticking::default();
+    }
+    let read = |when| read(backend, generation, cx, now_ms, when, false);
+    let mut found = read(StickStore::Request);
+    found.join(read(StickStore::Response));
+    found
+}
+
 fn applies(rule: &StickRule, cx: &Ctx<'_>) -> bool {
     let condition = rule.condition.as_ref();
     condition.is_none_or(|c| c.eval(cx, &mut NoTrace))
@@ -95,7 +112,7 @@ fn address(server: &Server) -> Option<String> {
 
 impl Sticking {
     /// Takes over where another one says to remember the server.
-    pub fn join(&mut self, other: Sticking) {
+    fn join(&mut self, other: Sticking) {
         self.stores.extend(other.stores);
     }
 

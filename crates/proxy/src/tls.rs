@@ -4,7 +4,7 @@
 //! and only a record that did not come whole is kept.
 
 use crate::io::Io;
-use ::tls::{Acceptor, Agreed, Connection, Connector, Hello, Peek, PeerName, Received};
+use ::tls::{Acceptor, Agreed, Connection, Connector, Fault, Hello, Peek, PeerName, Received};
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -23,6 +23,10 @@ pub struct TlsStream {
     ended: bool,
     /// The peer has been told of our end.
     told: bool,
+    /// What ended the handshake.
+    fault: Fault,
+    /// What is wrong with a greeting that is none of TLS.
+    spoke: Option<Fault>,
     /// What was agreed on, once noted.
     noted: Option<Arc<rules::TlsInfo>>,
 }
@@ -111,6 +115,8 @@ impl TlsStream {
             out: Vec::new(),
             ended: false,
             told: false,
+            fault: Fault::default(),
+            spoke: None,
             noted: None,
         }
     }
@@ -144,6 +150,9 @@ impl TlsStream {
                         };
                         let connection =
                             Connection::accept(choice).map_err(|_| HandshakeError::Refused)?;
+                        if hello.is_none() {
+                            self.spoke = Some(Fault::of_greeting(&self.incoming));
+                        }
                         *greeting = hello;
                         let bytes = acceptor.capture();
                         if let Some(hello) = greeting.as_mut().filter(|_| bytes > 0) {
@@ -174,7 +183,10 @@ impl TlsStream {
                 {
                     return Poll::Ready(Err(HandshakeError::Empty));
                 }
-                Ok(0) => return Poll::Ready(Err(HandshakeError::Closed)),
+                Ok(0) => {
+                    self.fault = Fault::END;
+                    return Poll::Ready(Err(HandshakeError::Closed));
+                }
                 Ok(_) if matches!(self.state, State::Open(_)) => self.work()?,
                 Ok(_) => {}
                 Err(_) => return Poll::Ready(Err(HandshakeError::Failed)),
@@ -206,7 +218,8 @@ impl TlsStream {
                 self.ended = received.closed;
                 Ok(())
             }
-            Err(_) => {
+            Err(error) => {
+                self.fault = self.spoke.unwrap_or_else(|| Fault::of(&error));
                 // The peer is told why, as far as the socket takes it at once.
                 self.write_now();
                 Err(HandshakeError::Refused)
@@ -214,9 +227,14 @@ impl TlsStream {
         }
     }
 
+    /// What ended the handshake.
+    pub fn fault(&self) -> Fault {
+        self.fault
+    }
+
     /// What the handshake agreed on.
-    pub fn agreed(&self) -> Option<Agreed> {
-        match &self.state {
+    pub fn agreed(&mut self) -> Option<Agreed> {
+        match &mut self.state {
             State::Open(connection) => Some(connection.agreed()),
             State::Greeting { .. } => None,
         }
@@ -225,7 +243,7 @@ impl TlsStream {
     /// Keeps for rules what the handshake with a server of that name agreed on.
     pub fn note(&mut self, name: Option<&str>) {
         self.noted = self.agreed().map(|agreed| {
-            let mut told = info(None, agreed);
+            let mut told = info(None, agreed, Fault::default());
             told.sni = name.map(str::to_string);
             Arc::new(told)
         });
@@ -384,17 +402,12 @@ impl Drop for TlsStream {
 }
 
 /// The greeting's facts and what was agreed on, for rules and logs.
-pub fn info(hello: Option<Hello>, agreed: Agreed) -> rules::TlsInfo {
+pub fn info(hello: Option<Hello>, agreed: Agreed, fault: Fault) -> rules::TlsInfo {
     let hello = hello.unwrap_or_default();
     rules::TlsInfo {
         sni: hello.sni,
         offers: hello.offers,
-        version: agreed.version,
-        cipher: agreed.cipher,
-        key_bits: agreed.key_bits,
-        alpn: agreed.alpn,
-        resumed: agreed.resumed,
-        peer_certificate: agreed.peer_certificate,
-        verify: agreed.verify,
+        agreed,
+        fault,
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::listen::{self, Accepted, Listeners};
 use crate::log::LogSinks;
+use crate::pipe::{Pipe, Pipes};
 use crate::pool::Pools;
 use crate::report::Formats;
 use crate::roster::{Roster, Rosters};
@@ -60,19 +61,22 @@ pub struct Worker {
     millis: Cell<Option<u64>>,
     /// (an instant, the same by the calendar), renewed every second.
     clock: Cell<(Instant, Wall)>,
+    /// What [`Worker::wall`] said last: a request asks about the same few instants again and again.
+    told: Cell<(Instant, Wall)>,
     formats: Formats,
     no_name: Arc<str>,
     #[allow(clippy::vec_box)] // they are handed out and taken back as boxes
     heads: RefCell<Vec<Box<Head>>>,
     buffers: RefCell<Vec<Vec<u8>>>,
-    pipes: RefCell<Vec<crate::io::Pipe>>,
+    pipes: Pipes,
 }
 
-/// How many spare heads, buffers and pipes are kept.
+/// How many spare heads and buffers are kept.
 const SPARES: usize = 256;
 /// A buffer that has grown past this is given back to the allocator.
 const SPARE_CAPACITY: usize = 16 * 1024;
-const SPARE_PIPES: usize = 8;
+/// So many pipes a worker may have whatever `maxconn` is.
+const FEW_PIPES: usize = 16;
 
 /// Now, by the calendar.
 pub fn wall_now() -> Wall {
@@ -94,6 +98,7 @@ impl Worker {
         now: Instant,
         seed: u64,
     ) -> Rc<Worker> {
+        let wall = wall_now();
         Rc::new(Worker {
             id,
             process,
@@ -111,12 +116,13 @@ impl Worker {
             datagrams: crate::udp::Shared::default(),
             peers: crate::peers::Talks::default(),
             rng: Cell::new(seed | 1),
-            clock: Cell::new((now, wall_now())),
+            clock: Cell::new((now, wall)),
+            told: Cell::new((now, wall)),
             formats: Formats::default(),
             no_name: "".into(),
             heads: RefCell::default(),
             buffers: RefCell::default(),
-            pipes: RefCell::default(),
+            pipes: Pipes::default(),
         })
     }
 
@@ -158,15 +164,21 @@ impl Worker {
 
     /// An instant by the calendar.
     pub fn wall(&self, at: Instant) -> Wall {
+        let (instant, told) = self.told.get();
+        if instant == at {
+            return told;
+        }
         let (base, wall) = self.clock.get();
         let micros = match at.checked_duration_since(base) {
             Some(later) => later.as_micros() as i64,
             None => -(base.saturating_duration_since(at).as_micros() as i64),
         } + i64::from(wall.micros);
-        Wall {
+        let wall = Wall {
             secs: wall.secs + micros.div_euclid(1_000_000),
             micros: micros.rem_euclid(1_000_000) as u32,
-        }
+        };
+        self.told.set((at, wall));
+        wall
     }
 
     /// The name of what has none.
@@ -210,23 +222,20 @@ impl Worker {
         }
     }
 
-    /// An empty pipe, unless the system has none left or `nosplice` is set.
-    pub fn pipe(&self) -> Option<crate::io::Pipe> {
+    /// An empty pipe, unless `nosplice` is set or all are in use: there may be one to four
+    /// connections, as in HAProxy, and the limit of descriptors is set so that they have room.
+    pub fn pipe(&self) -> Option<Pipe> {
         if self.process.generation.load().config.global.nosplice {
             return None;
         }
-        self.pipes
-            .borrow_mut()
-            .pop()
-            .or_else(|| crate::io::Pipe::new().ok())
+        let connections = self.process.hard_maxconn() as usize;
+        let share = connections / 4 / self.process.workers.max(1);
+        self.pipes.take(share.max(FEW_PIPES))
     }
 
-    /// Gives a pipe back; one that still holds bytes is closed.
-    pub fn recycle_pipe(&self, pipe: crate::io::Pipe) {
-        let mut pipes = self.pipes.borrow_mut();
-        if pipe.held == 0 && pipes.len() < SPARE_PIPES {
-            pipes.push(pipe);
-        }
+    /// Gives a pipe back.
+    pub fn recycle_pipe(&self, pipe: Pipe) {
+        self.pipes.give_back(pipe);
     }
 }
 
@@ -383,6 +392,7 @@ async fn run(
     let worker = Worker::new(id, process, Arc::clone(&setup.services), logs, now, seed);
     tokio::task::spawn_local(reactor::drive());
     tokio::task::spawn_local(Rc::clone(&worker.timers).drive());
+    tokio::task::spawn_local(crate::udp::carry(Rc::clone(&worker)));
     tokio::task::spawn_local(tend(Rc::clone(&worker)));
     tokio::task::spawn_local(check::run(Rc::clone(&worker)));
     if id == 0 {
@@ -404,6 +414,7 @@ async fn run(
                 }
                 Some(Order::StopAccepting) => {
                     accepting.drain(..).for_each(|task| task.abort());
+                    worker.roster.wake();
                 }
                 // Whoever asked may have lost patience: then nobody hears the answer.
                 Some(Order::ListSessions(answer)) => {
@@ -427,8 +438,11 @@ async fn tend(worker: Rc<Worker>) {
     loop {
         tick.tick().await;
         let now = Instant::now();
-        worker.clock.set((now, wall_now()));
+        let wall = wall_now();
+        worker.clock.set((now, wall));
+        worker.told.set((now, wall));
         worker.pools.purge(now);
+        worker.datagrams.purge(now);
         if worker.id == 0 {
             purge_tables(&worker).await;
         }

@@ -74,20 +74,10 @@ pub struct TlsInfo {
     pub sni: Option<String>,
     /// What its first message lists, where `tune.ssl.capture-buffer-size` has that kept.
     pub offers: Option<Box<tls::Offers>>,
-    /// `TLSv1.3` and so on.
-    pub version: &'static str,
-    /// The cipher suite's OpenSSL name.
-    pub cipher: &'static str,
-    /// Bits of its key.
-    pub key_bits: u16,
-    /// The protocol agreed on.
-    pub alpn: Option<String>,
-    /// Whether the session was resumed.
-    pub resumed: bool,
-    /// The client's certificate, DER.
-    pub peer_certificate: Option<Vec<u8>>,
-    /// OpenSSL's verify result; 0 is good.
-    pub verify: u32,
+    /// What both sides agreed on.
+    pub agreed: tls::Agreed,
+    /// What ended the handshake, where it failed.
+    pub fault: tls::Fault,
 }
 
 /// What has been decided of one request so far.

@@ -15,6 +15,18 @@ pub struct Expr {
     output: Type,
 }
 
+/// Values of a request that HAProxy keeps for its response, or takes from the response in its turn.
+const OUTLIVE_REQUESTS: [&str; 8] = [
+    "capture.req.method",
+    "capture.req.uri",
+    "capture.req.ver",
+    "hdr",
+    "method",
+    "payload",
+    "payload_lv",
+    "req.proto_http",
+];
+
 impl Expr {
     /// Reads one word.
     pub fn parse(word: &str, scope: &Scope<'_>) -> Result<Expr, ParseError> {
@@ -87,9 +99,10 @@ impl Expr {
         self.output
     }
 
-    /// Whether its value comes from the head of a request, which is not kept for the response.
-    pub fn is_of_request(&self) -> bool {
-        self.fetch.layer == Layer::Request
+    /// Whether its value comes from a request alone, which is over when the response is there.
+    pub fn is_of_request_alone(&self) -> bool {
+        let outlives = |name: &&str| OUTLIVE_REQUESTS.contains(name);
+        self.fetch.layer == Layer::Request && !self.fetch.names.iter().any(outlives)
     }
 
     /// Whether its value comes from the head of a response.

@@ -8,8 +8,10 @@ mod ftp;
 mod greeting;
 mod internal;
 mod message;
+mod own_certificate;
 mod request;
 mod response;
+mod secrets;
 mod smtp;
 mod stick;
 mod timing;
@@ -134,8 +136,10 @@ pub fn fetches() -> impl Iterator<Item = &'static FetchDef> {
         tls::TABLE,
         ftp::TABLE,
         greeting::TABLE,
+        own_certificate::TABLE,
         request::TABLE,
         response::TABLE,
+        secrets::TABLE,
         smtp::TABLE,
         timing::TABLE,
     ]

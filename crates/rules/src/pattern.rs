@@ -154,7 +154,7 @@ pub fn folded(text: &[u8], fold: bool) -> Box<[u8]> {
     }
 }
 
-fn equal(a: &[u8], b: &[u8], fold: bool) -> bool {
+pub fn equal(a: &[u8], b: &[u8], fold: bool) -> bool {
     if fold {
         a.eq_ignore_ascii_case(b)
     } else {

@@ -330,7 +330,7 @@ pub static TAGS: &[TagDef] = &[
         cx.session
             .tls
             .as_ref()
-            .map_or(&b""[..], |t| t.cipher.as_bytes()),
+            .map_or(&b""[..], |t| t.agreed.cipher.as_bytes()),
         f,
         o
     )),
@@ -338,7 +338,7 @@ pub static TAGS: &[TagDef] = &[
         cx.session
             .tls
             .as_ref()
-            .map_or(&b""[..], |t| t.version.as_bytes()),
+            .map_or(&b""[..], |t| t.agreed.version.as_bytes()),
         f,
         o
     )),

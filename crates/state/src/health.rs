@@ -8,6 +8,7 @@ mod finding;
 pub use finding::Finding;
 pub use model::{CheckStatus, Outcome};
 
+use model::InitState;
 use std::time::{Duration, Instant};
 
 /// What a change of state is.
@@ -46,6 +47,8 @@ pub struct Health {
     rise: u32,
     fall: u32,
     counter: u32,
+    /// The counter at the start.
+    start: u32,
     stopping: bool,
     /// When a check was last good; before the first, when it was first bad.
     good: Option<Instant>,
@@ -64,13 +67,20 @@ pub struct Health {
 }
 
 impl Health {
-    /// As a server starts: up, but one bad check away from down.
-    pub fn new(rise: u32, fall: u32) -> Health {
-        let rise = rise.max(1);
+    /// As a server starts: up, but one bad check away from down, if nothing else is said.
+    pub fn new(rise: u32, fall: u32, init: InitState) -> Health {
+        let (rise, fall) = (rise.max(1), fall.max(1));
+        let start = match init {
+            InitState::FullyUp => rise + fall - 1,
+            InitState::Up => rise,
+            InitState::Down => rise - 1,
+            InitState::FullyDown => 0,
+        };
         Health {
             rise,
-            fall: fall.max(1),
-            counter: rise,
+            fall,
+            counter: start,
+            start,
             stopping: false,
             good: None,
             last: Finding::of(CheckStatus::Unknown),
@@ -220,9 +230,18 @@ impl Health {
         }
     }
 
+    /// As a server with these settings starts.
+    pub fn of(check: Option<&model::Check>) -> Health {
+        match check {
+            Some(check) => Health::new(check.rise, check.fall, check.init),
+            // Numbers for the statistics: nobody checks it.
+            None => Health::new(2, 3, InitState::Up),
+        }
+    }
+
     /// Maintenance is over: it is as at the start.
     pub fn resume(&mut self, now: Instant) {
-        (self.counter, self.stopping) = (self.rise, false);
+        (self.counter, self.stopping) = (self.start, false);
         self.note(now, false);
     }
 

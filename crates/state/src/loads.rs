@@ -43,6 +43,8 @@ pub(crate) struct Loads {
     sweep: AtomicUsize,
     /// What is usual: the time of an answer in octaves, or bytes of a request; 0 is not known.
     usual: AtomicU64,
+    /// What that has been learnt from, while it is little.
+    learnt: AtomicU64,
 }
 
 /// The place of a server among loads.
@@ -98,6 +100,7 @@ impl Loads {
             clock: AtomicU64::new(0),
             sweep: AtomicUsize::new(0),
             usual: AtomicU64::new(0),
+            learnt: AtomicU64::new(0),
         };
         (0..shares.len()).for_each(|at| loads.set(at, Some(0), true));
         loads
@@ -106,6 +109,7 @@ impl Loads {
     /// Goes on where loads of an earlier moment stood: `at` is the server that was `before` there.
     pub(crate) fn take_over(&self, at: usize, old: &Loads, before: usize) {
         self.usual.store(old.usual.load(Relaxed), Relaxed);
+        self.learnt.store(old.learnt.load(Relaxed), Relaxed);
         if let (Some(to), Some(from)) = (self.spent.get(at), old.spent.get(before))
             && self.measure == old.measure
             && self.measure != Measure::Order
@@ -197,14 +201,14 @@ impl Loads {
         self.usual.load(Relaxed)
     }
 
-    /// Something has been measured that counts for what is usual.
+    /// Something has been measured that counts for what is usual: the mean at first, so that the very
+    /// first does not count for more than others, then a moving one.
     pub(crate) fn learn(&self, value: u64) {
+        let count = (self.learnt.load(Relaxed) + 1).min(16);
         let usual = self.usual.load(Relaxed);
-        let next = match usual {
-            0 => value,
-            _ => usual - usual / 16 + value / 16,
-        };
+        let next = usual - usual / count + value / count;
         self.usual.store(next.max(1), Relaxed);
+        self.learnt.store(count, Relaxed);
     }
 }
 

@@ -14,6 +14,9 @@ pub(crate) struct Pace {
     bytes: AtomicU64,
     /// When either last changed, milliseconds of the process.
     at: AtomicU64,
+    /// How often it was found slow when it was tried again, and above that whether it has been
+    /// passed over since.
+    tried: AtomicU32,
     /// The smoothed time of its checks, microseconds; 0 is not known.
     check: AtomicU32,
     /// The time of its checks that its weight was last made from.
@@ -24,22 +27,36 @@ pub(crate) struct Pace {
 const MEMORY: u64 = 10_000;
 /// The same for bytes.
 const BYTES_MEMORY: u64 = 5_000;
-/// A server that was passed over in a whole sweep forgets one part in so many of what sets it apart.
-const SWEEP_MEMORY: i64 = 12;
+/// A server that was passed over in a whole sweep forgets one part in so many of what sets it apart,
+/// and in twice as many for each time it was tried and was slow again: after one slow answer it is soon
+/// tried, and who stays slow is tried less and less.
+const SWEEP_MEMORY: i64 = 3;
+/// So many times are counted.
+const TRIES: u32 = 2;
+/// In what is noted of trials: it has been passed over.
+const PASSED_OVER: u32 = 1 << 31;
 /// Added to each time, microseconds: what is far less than a millisecond is noise, such as that of a
 /// server whose caches are warm because it was asked last.
 const NOISE: u64 = 1_000;
-/// Times that differ by less than this part of an octave are equal: a quarter, 19 per cent.
+/// Times that differ from what is usual by less than this part of an octave are equal: a quarter, 19
+/// per cent.
 const GRAIN: u32 = 1 << 14;
-/// What a failure counts: an answer that took sixteen times the usual time.
+/// What a failure counts: an answer that took sixteen times the usual time. No answer counts for more.
 const FAILURE: u32 = 4 << 16;
+/// What takes so much longer than usual is slow: an octave, twice the time.
+const SLOW: u32 = 1 << 16;
 
 impl Pace {
     /// Takes the time of an answer. For `response-time` it goes up at once and down slowly, otherwise
     /// slowly both ways.
     pub(crate) fn answered(&self, took: Duration, loads: &Loads, now: u64) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let sample = octaves(micros.saturating_add(NOISE) as f64);
+        let mut sample = octaves(micros.saturating_add(NOISE) as f64);
+        let usual = u32::try_from(loads.usual()).unwrap_or(u32::MAX);
+        if usual > 0 {
+            sample = sample.min(usual.saturating_add(FAILURE));
+            self.judge(sample > usual.saturating_add(SLOW));
+        }
         let old = self.answer.load(Relaxed);
         let peak = loads.measure == Measure::ResponseTime;
         let new = match old {
@@ -52,8 +69,22 @@ impl Pace {
         loads.learn(new.into());
     }
 
+    /// Notes whether it is slow, where it was passed over before: answers that were under way when it
+    /// became slow are no trials.
+    fn judge(&self, slow: bool) {
+        let tried = self.tried.load(Relaxed);
+        let count = tried & !PASSED_OVER;
+        let new = match slow {
+            true if tried & PASSED_OVER == 0 => return,
+            true => (count + 1).min(TRIES),
+            false => count / 2,
+        };
+        self.tried.store(new, Relaxed);
+    }
+
     /// Takes a connection that could not be made, or an answer that did not come.
     pub(crate) fn failed(&self, loads: &Loads, now: u64) {
+        self.judge(true);
         let usual = u32::try_from(loads.usual()).unwrap_or(u32::MAX).max(1);
         let old = self.answer.load(Relaxed);
         self.answer
@@ -110,8 +141,9 @@ impl Pace {
             return;
         }
         let passed = now.saturating_sub(self.at.swap(now, Relaxed));
+        let tried = self.tried.fetch_or(PASSED_OVER, Relaxed) & !PASSED_OVER;
         let apart = i64::from(answer) - usual as i64;
-        let left = apart - apart / SWEEP_MEMORY;
+        let left = apart - apart / (SWEEP_MEMORY << tried.min(TRIES));
         let left =
             left.saturating_mul(MEMORY as i64) / (MEMORY as i64).saturating_add(passed as i64);
         let faded = (usual as i64 + left).clamp(1, i64::from(u32::MAX));
@@ -123,10 +155,13 @@ impl Pace {
     /// one request after the other does not always go to the heaviest.
     pub(crate) fn load(&self, loads: &Loads, lighter: f64, sessions: u64) -> u32 {
         let coarse = |octaves: u32| octaves / GRAIN * GRAIN;
+        let usual = u32::try_from(loads.usual()).unwrap_or(u32::MAX);
         let answer = || match self.answer.load(Relaxed) {
             // Who has never been asked is asked at once, by one request; others wait for its answer.
             0 if sessions == 0 => 0,
-            0 => coarse(u32::try_from(loads.usual()).unwrap_or(u32::MAX)),
+            0 => coarse(usual),
+            // What is nearly usual is usual: no border between two grains lies there.
+            known if known.abs_diff(usual) < GRAIN => coarse(usual),
             known => coarse(known),
         };
         let busy = sessions as f64 * lighter;
@@ -171,6 +206,7 @@ impl Pace {
     /// Forgets what was measured at another address.
     pub(crate) fn forget(&self) {
         self.answer.store(0, Relaxed);
+        self.tried.store(0, Relaxed);
         self.bytes.store(0, Relaxed);
         self.check.store(0, Relaxed);
     }

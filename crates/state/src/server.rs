@@ -191,7 +191,7 @@ fn unresolved(settings: &model::Server) -> u8 {
 impl Server {
     /// A server as configured.
     pub fn new(uid: u32, backend: &Arc<str>, settings: &model::Server, workers: usize) -> Server {
-        let (rise, fall) = settings.check.as_ref().map_or((2, 3), |c| (c.rise, c.fall));
+        let health = Health::of(settings.check.as_deref());
         let mut admin = unresolved(settings);
         if settings.disabled {
             admin |= Admin::CONFIGURED_MAINT;
@@ -207,7 +207,7 @@ impl Server {
             weight: AtomicU32::new(settings.weight.into()),
             maxconn: AtomicU32::new(settings.maxconn),
             admin: AtomicU8::new(admin),
-            up: AtomicBool::new(true),
+            up: AtomicBool::new(health.is_up()),
             stopping: AtomicBool::new(false),
             was_usable: AtomicBool::new(true),
             ramp: AtomicU8::new(100),
@@ -217,7 +217,7 @@ impl Server {
             cuts: Arc::default(),
             sessions: Gauge::default(),
             queued: Gauge::default(),
-            health: Mutex::new(Health::new(rise, fall)),
+            health: Mutex::new(health),
             checks_enabled: AtomicBool::new(true),
             agent_enabled: AtomicBool::new(true),
             counters: PerWorker::new(workers),
@@ -249,8 +249,7 @@ impl Server {
             self.change_admin(Admin::UNRESOLVED, unresolved(settings) != 0);
             self.target
                 .store(Target::of(&settings.address).map(Arc::new));
-            let (rise, fall) = settings.check.as_ref().map_or((2, 3), |c| (c.rise, c.fall));
-            *self.health() = Health::new(rise, fall);
+            *self.health() = Health::of(settings.check.as_deref());
             self.pace.forget();
         }
         if settings.agent.is_none() {

@@ -2,10 +2,12 @@
 
 use crate::hello::Hello;
 use crate::material::Material;
-use crate::names::named;
-use crate::settings::{AcceptorSettings, ListEntry, Verify};
-use crate::store::{Read, Store};
-use crate::verify::ClientJudge;
+use crate::names::{named, schemes};
+use crate::notes;
+use crate::settings::{AcceptorSettings, ListEntry, Preferences, Source, Verify};
+use crate::signing::restricted;
+use crate::store::{Read, Store, Used};
+use crate::verify::{ClientJudge, Schemes};
 use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{
@@ -13,17 +15,17 @@ use rustls::server::{
     ServerSessionMemoryCache, StoresServerSessions, WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
-use rustls::{ServerConfig, SignatureAlgorithm};
+use rustls::{ServerConfig, SignatureAlgorithm, SignatureScheme};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// `bind … ssl`, ready to take connections.
 pub struct Acceptor {
     settings: AcceptorSettings,
     provider: Arc<CryptoProvider>,
-    /// By `verify`, `ca-file` and `crl-file`, because a `crt-list` line may have its own.
-    judges: HashMap<JudgeKey, Option<Arc<ClientJudge>>>,
+    /// File and line that it was read from.
+    place: Arc<str>,
     resumption: Mutex<Resumption>,
     table: ArcSwap<Table>,
 }
@@ -63,8 +65,8 @@ struct Table {
     default: usize,
 }
 
-/// `verify`, `ca-file` and `crl-file`.
-type JudgeKey = (Verify, Option<Arc<str>>, Option<Arc<str>>);
+/// `verify`, `ca-file`, `crl-file` and `client-sigalgs`: a `crt-list` line may have its own.
+type JudgeKey = (Verify, Option<Arc<str>>, Option<Arc<str>>, Option<Arc<str>>);
 
 impl std::fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -81,10 +83,11 @@ impl PartialEq for Acceptor {
 }
 
 impl Acceptor {
-    /// Reads all files that the settings name. Also returns names of ciphers and curves that
-    /// there are not.
+    /// Reads all files that the settings name; lists are in the store already. `place` is file and
+    /// line. Also returns names of ciphers and curves that there are not.
     pub fn new(
         settings: AcceptorSettings,
+        place: &str,
         store: &Store,
         read: Read<'_>,
     ) -> Result<(Arc<Acceptor>, Vec<String>), String> {
@@ -92,50 +95,49 @@ impl Acceptor {
             return Err("no TLS version is left: only TLSv1.2 and TLSv1.3 are spoken".into());
         }
         let (provider, mut unknown) = named(&settings.preferences);
-        for entry in &settings.certificates {
-            unknown.extend(named(&entry.preferences(&settings.preferences)).1);
-        }
-        let provider = Arc::new(provider);
-        let mut judges = HashMap::new();
-        let common = ListEntry::default();
-        for entry in settings.certificates.iter().chain([&common]) {
-            let key = judge_key(&settings, entry);
-            if let Entry::Vacant(place) = judges.entry(key) {
-                let judge = judge(
-                    place.key(),
-                    settings.ignore_client_errors,
-                    &provider,
-                    store,
-                    read,
-                )?;
-                place.insert(judge);
+        let mut own = vec![ListEntry::default()];
+        for source in &settings.certificates {
+            match source {
+                Source::File(path) => store.material(path, read)?,
+                Source::List(list) => own.extend(store.entries(list)),
             }
         }
-        let tickets = if settings.no_tickets {
-            None
-        } else {
-            let made = rustls::crypto::aws_lc_rs::Ticketer::new();
-            Some(made.map_err(|e| format!("no session tickets can be made: {e}"))?)
-        };
-        let sessions: Arc<dyn StoresServerSessions> = match settings.cache {
-            0 => Arc::new(NoServerSessionStorage {}),
-            n => ServerSessionMemoryCache::new(n),
-        };
-        for path in settings.paths() {
-            store.material(&path, read)?;
+        for path in &settings.default_certificates {
+            store.material(path, read)?;
         }
+        for entry in &own {
+            unknown.extend(named(&entry.preferences(&settings.preferences)).1);
+            if !entry.path.is_empty() {
+                store.material(&entry.path, read)?;
+            }
+            let (verify, ca_file, crl_file, _) = judge_key(&settings, entry);
+            if matches!(verify, Verify::Optional | Verify::Required) {
+                if let Some(path) = ca_file {
+                    store.authorities(&path, read)?;
+                }
+                if let Some(path) = crl_file {
+                    store.revocations(&path, read)?;
+                }
+            }
+        }
+        let tickets: Option<Arc<dyn ProducesTickets>> = match &settings.ticket_keys {
+            _ if settings.no_tickets => None,
+            Some(path) => Some(store.ticket_keys(path, read)?),
+            None => Some(own_tickets()?),
+        };
+        let resumption = Resumption::new(tickets, settings.cache);
         let acceptor = Arc::new(Acceptor {
             settings,
-            provider,
-            judges,
-            resumption: Mutex::new(Resumption { tickets, sessions }),
+            provider: Arc::new(provider),
+            place: place.into(),
+            resumption: Mutex::new(resumption),
             table: ArcSwap::from_pointee(Table {
                 choices: Vec::new(),
                 by_name: HashMap::new(),
                 default: 0,
             }),
         });
-        acceptor.rebuild(&|path| store.find(path, false))?;
+        acceptor.rebuild(store, false)?;
         store.register(&acceptor);
         Ok((acceptor, unknown))
     }
@@ -145,58 +147,108 @@ impl Acceptor {
         self.settings.capture
     }
 
+    /// Where it was read from: file and line.
+    pub(crate) fn place(&self) -> Arc<str> {
+        Arc::clone(&self.place)
+    }
+
+    /// Whether its certificates come from this list, among others.
+    pub(crate) fn lists(&self, list: &str) -> bool {
+        let of = |source: &Source| matches!(source, Source::List(l) if &**l == list);
+        self.settings.certificates.iter().any(of)
+    }
+
+    /// Whether its default certificate is the first of this list.
+    pub(crate) fn default_is_in(&self, list: &str) -> bool {
+        let first = self.settings.certificates.first();
+        self.settings.default_certificates.is_empty()
+            && matches!(first, Some(Source::List(l)) if &**l == list)
+    }
+
+    /// How often it uses a file.
+    pub(crate) fn uses(&self, used: &Used<'_>, store: &Store) -> usize {
+        let settings = &self.settings;
+        let of_entry = |entry: &ListEntry| match *used {
+            Used::Certificate(name) => &*entry.path == name,
+            Used::Authorities(_) | Used::Revocations(_) => {
+                let (verify, ca_file, crl_file, _) = judge_key(settings, entry);
+                matches!(verify, Verify::Optional | Verify::Required)
+                    && match *used {
+                        Used::Authorities(name) => ca_file.as_deref() == Some(name),
+                        Used::Revocations(name) => crl_file.as_deref() == Some(name),
+                        _ => false,
+                    }
+            }
+            Used::List(_) => false,
+        };
+        let defaults = settings.default_certificates.iter();
+        let defaults = defaults.filter(|p| matches!(used, Used::Certificate(n) if **n == ***p));
+        let entries = self.entries(store);
+        entries.iter().filter(|e| of_entry(e)).count() + defaults.count()
+    }
+
+    /// All its certificates, with what lists say of them.
+    fn entries(&self, store: &Store) -> Vec<ListEntry> {
+        let sources = self.settings.certificates.iter();
+        let entries = sources.flat_map(|source| match source {
+            Source::File(path) => vec![ListEntry {
+                path: Arc::clone(path),
+                ..ListEntry::default()
+            }],
+            Source::List(list) => store.entries(list),
+        });
+        entries.collect()
+    }
+
     /// Takes over the tickets of an acceptor with the same settings, so that clients of the old
     /// one come back without a full handshake. Where clients are judged, they are judged anew.
     pub fn adopt(&self, old: &Acceptor) {
-        if self.settings != old.settings || self.judges.values().any(Option::is_some) {
+        let mut choices = self.table.load().choices.clone();
+        if self.settings != old.settings || choices.iter().any(|c| c.judge.is_some()) {
             return;
         }
-        let of_old = old
-            .resumption
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        *self
-            .resumption
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = of_old;
-        let table = self.table.load();
-        let resumption = self
-            .resumption
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let choices = table.choices.iter().map(|choice| {
+        let mut resumption = old.resumption().clone();
+        if self.settings.ticket_keys.is_some() {
+            // Those of the file as it is now.
+            resumption.tickets.clone_from(&self.resumption().tickets);
+        }
+        for choice in &mut choices {
             let mut config = ServerConfig::clone(&choice.config);
             resumption.apply(&mut config);
-            Choice {
-                config: Arc::new(config),
-                judge: choice.judge.clone(),
-            }
-        });
-        let table = Table {
-            choices: choices.collect(),
+            choice.config = Arc::new(config);
+        }
+        *self.resumption() = resumption;
+        let table = self.table.load();
+        self.table.store(Arc::new(Table {
+            choices,
             by_name: table.by_name.clone(),
             default: table.default,
-        };
-        self.table.store(Arc::new(table));
+        }));
     }
 
-    /// Makes the choices anew from the certificates as they are now.
-    pub(crate) fn rebuild(
-        &self,
-        find: &dyn Fn(&str) -> Option<Arc<Material>>,
-    ) -> Result<(), String> {
+    fn resumption(&self) -> MutexGuard<'_, Resumption> {
+        self.resumption
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the choices anew from the files as they are now. `forget`: nobody comes back without a
+    /// full handshake, because clients are judged by something else.
+    pub(crate) fn rebuild(&self, store: &Store, forget: bool) -> Result<(), String> {
         let settings = &self.settings;
-        let material =
-            |path: &str| find(path).ok_or_else(|| format!("certificate '{path}' is not there"));
+        let material = |path: &str| {
+            store
+                .find(path)
+                .filter(|m| !m.is_empty())
+                .ok_or_else(|| format!("certificate '{path}' is not there"))
+        };
         let mut certificates = Certificates {
             strict: settings.strict_sni,
             ..Certificates::default()
         };
         let mut own = vec![ListEntry::default()];
         let (mut by_name, mut default) = (HashMap::new(), 0);
-        for (at, entry) in settings.certificates.iter().enumerate() {
+        for (at, entry) in self.entries(store).iter().enumerate() {
             let material = material(&entry.path)?;
             // What makes a choice is all but the certificate.
             let options = ListEntry {
@@ -219,23 +271,38 @@ impl Acceptor {
                     .by_name
                     .entry(name)
                     .or_default()
-                    .push(Arc::clone(&material.key));
+                    .push(Arc::clone(&material));
             }
             if certificates.default.is_empty() && settings.default_certificates.is_empty() {
-                certificates.default.push(Arc::clone(&material.key));
+                certificates.default.push(material);
             }
         }
         for path in &settings.default_certificates {
-            certificates.default.push(Arc::clone(&material(path)?.key));
+            certificates.default.push(material(path)?);
         }
         if certificates.default.is_empty() && certificates.by_name.is_empty() {
             return Err("no certificate is named: add 'crt FILE'".into());
         }
         let certificates = Arc::new(certificates);
+        let judged = forget
+            .then(|| self.resumption().renewed(settings))
+            .transpose()?;
+        let resumption = judged.unwrap_or_else(|| self.resumption().clone());
+        let mut judges = HashMap::new();
         let choices = own
             .iter()
-            .map(|own| self.choice(own, &certificates))
-            .collect::<Result<_, _>>()?;
+            .map(|own| {
+                let judge = match judges.entry(judge_key(settings, own)) {
+                    Entry::Occupied(known) => Option::clone(known.get()),
+                    Entry::Vacant(place) => {
+                        let made = judge(place.key(), settings, &self.provider, store)?;
+                        place.insert(made).clone()
+                    }
+                };
+                self.choice(own, &certificates, judge, &resumption)
+            })
+            .collect::<Result<_, String>>()?;
+        *self.resumption() = resumption;
         self.table.store(Arc::new(Table {
             choices,
             by_name,
@@ -244,26 +311,21 @@ impl Acceptor {
         Ok(())
     }
 
-    fn choice(&self, own: &ListEntry, certificates: &Arc<Certificates>) -> Result<Choice, String> {
+    fn choice(
+        &self,
+        own: &ListEntry,
+        certificates: &Arc<Certificates>,
+        judge: Option<Arc<ClientJudge>>,
+        resumption: &Resumption,
+    ) -> Result<Choice, String> {
         let settings = &self.settings;
         let preferences = own.preferences(&settings.preferences);
         let provider = match preferences == settings.preferences {
             true => Arc::clone(&self.provider),
             false => Arc::new(named(&preferences).0),
         };
-        let versions = preferences.versions;
-        let mut spoken = Vec::new();
-        let has12 = provider.cipher_suites.iter().any(|s| s.tls13().is_none());
-        if !versions.no_tls12 && has12 {
-            spoken.push(&rustls::version::TLS12);
-        }
-        if !versions.no_tls13 {
-            spoken.push(&rustls::version::TLS13);
-        }
-        let key = judge_key(settings, own);
-        let judge = self.judges.get(&key).cloned().flatten();
-        let builder = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&spoken)
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&spoken(&preferences, &provider))
             .map_err(|e| {
                 format!("these ciphers, curves and versions leave nothing to speak: {e}")
             })?;
@@ -271,15 +333,18 @@ impl Acceptor {
             Some(judge) => builder.with_client_cert_verifier(Arc::<ClientJudge>::clone(judge)),
             None => builder.with_client_cert_verifier(Arc::new(NoClientAuth)),
         };
-        let mut config = builder.with_cert_resolver(Arc::<Certificates>::clone(certificates));
+        let mut config = builder.with_cert_resolver(Arc::new(Resolver {
+            certificates: Arc::clone(certificates),
+            schemes: schemes(preferences.sigalgs.as_deref()).0,
+        }));
         let alpn = own.alpn.as_ref().unwrap_or(&settings.alpn);
         config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
         config.ignore_client_order = !settings.prefer_client_ciphers;
         config.max_fragment_size = None;
-        self.resumption
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .apply(&mut config);
+        if settings.keep_secrets {
+            config.key_log = Arc::new(notes::Secrets);
+        }
+        resumption.apply(&mut config);
         Ok(Choice {
             config: Arc::new(config),
             judge,
@@ -303,6 +368,24 @@ impl Acceptor {
 }
 
 impl Resumption {
+    fn new(tickets: Option<Arc<dyn ProducesTickets>>, cache: usize) -> Resumption {
+        let sessions: Arc<dyn StoresServerSessions> = match cache {
+            0 => Arc::new(NoServerSessionStorage {}),
+            n => ServerSessionMemoryCache::new(n),
+        };
+        Resumption { tickets, sessions }
+    }
+
+    /// One that knows no session of before. Keys of a farm stay: its other machines give out tickets
+    /// under them as well.
+    fn renewed(&self, settings: &AcceptorSettings) -> Result<Resumption, String> {
+        let tickets = match &self.tickets {
+            Some(_) if settings.ticket_keys.is_none() => Some(own_tickets()?),
+            other => other.clone(),
+        };
+        Ok(Resumption::new(tickets, settings.cache))
+    }
+
     fn apply(&self, config: &mut ServerConfig) {
         if let Some(tickets) = &self.tickets {
             config.ticketer = Arc::clone(tickets);
@@ -311,12 +394,27 @@ impl Resumption {
     }
 }
 
-impl AcceptorSettings {
-    /// All certificate files.
-    fn paths(&self) -> Vec<Arc<str>> {
-        let listed = self.certificates.iter().map(|e| &e.path);
-        listed.chain(&self.default_certificates).cloned().collect()
+/// Tickets under keys that nobody else has.
+fn own_tickets() -> Result<Arc<dyn ProducesTickets>, String> {
+    rustls::crypto::aws_lc_rs::Ticketer::new()
+        .map_err(|e| format!("no session tickets can be made: {e}"))
+}
+
+/// The versions of the protocol that these preferences leave.
+fn spoken(
+    preferences: &Preferences,
+    provider: &CryptoProvider,
+) -> Vec<&'static rustls::SupportedProtocolVersion> {
+    let versions = preferences.versions;
+    let mut spoken = Vec::new();
+    let has12 = provider.cipher_suites.iter().any(|s| s.tls13().is_none());
+    if !versions.no_tls12 && has12 {
+        spoken.push(&rustls::version::TLS12);
     }
+    if !versions.no_tls13 {
+        spoken.push(&rustls::version::TLS13);
+    }
+    spoken
 }
 
 impl ListEntry {
@@ -344,15 +442,15 @@ fn judge_key(settings: &AcceptorSettings, entry: &ListEntry) -> JudgeKey {
         verify,
         entry.ca_file.clone().or_else(|| settings.ca_file.clone()),
         entry.crl_file.clone().or_else(|| settings.crl_file.clone()),
+        entry.preferences(&settings.preferences).client_sigalgs,
     )
 }
 
 fn judge(
-    (verify, ca_file, crl_file): &JudgeKey,
-    lenient: bool,
+    (verify, ca_file, crl_file, sigalgs): &JudgeKey,
+    settings: &AcceptorSettings,
     provider: &Arc<CryptoProvider>,
     store: &Store,
-    read: Read<'_>,
 ) -> Result<Option<Arc<ClientJudge>>, String> {
     if matches!(verify, Verify::Unset | Verify::None) {
         return Ok(None);
@@ -360,13 +458,17 @@ fn judge(
     let Some(ca_file) = ca_file else {
         return Err("clients' certificates can be verified only with 'ca-file FILE'".into());
     };
-    let authorities = store.authorities(ca_file, read)?;
+    let authorities = store
+        .find_authorities(ca_file)
+        .ok_or_else(|| format!("ca-file '{ca_file}' is not there"))?;
     let mut builder = WebPkiClientVerifier::builder_with_provider(
         Arc::clone(&authorities.roots),
         Arc::clone(provider),
     );
     if let Some(path) = crl_file {
-        let lists = store.revocations(path, read)?;
+        let lists = store
+            .find_revocations(path)
+            .ok_or_else(|| format!("crl-file '{path}' is not there"))?;
         builder = builder
             .with_crls(lists.iter().cloned())
             .allow_unknown_revocation_status();
@@ -380,16 +482,25 @@ fn judge(
     Ok(Some(Arc::new(ClientJudge {
         inner,
         authorities,
-        lenient,
+        ignored: settings.ignored.clone(),
+        schemes: schemes(sigalgs.as_deref()).0,
     })))
 }
 
 /// Certificates by the names they answer for.
 #[derive(Debug, Default)]
 struct Certificates {
-    by_name: HashMap<String, Vec<Arc<CertifiedKey>>>,
-    default: Vec<Arc<CertifiedKey>>,
+    by_name: HashMap<String, Vec<Arc<Material>>>,
+    default: Vec<Arc<Material>>,
     strict: bool,
+}
+
+/// Chooses the certificate that a client is shown.
+#[derive(Debug)]
+struct Resolver {
+    certificates: Arc<Certificates>,
+    /// `sigalgs`.
+    schemes: Schemes,
 }
 
 /// The wildcard that covers a name: one label wide (RFC 6125 section 6.4.3).
@@ -398,24 +509,43 @@ fn wildcard(name: &str) -> Option<String> {
     Some(format!("*.{parent}"))
 }
 
-impl ResolvesServerCert for Certificates {
+impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let certificates = &self.certificates;
         let named = hello.server_name().and_then(|name| {
             let name = name.to_ascii_lowercase();
-            let exact = self.by_name.get(&name);
-            exact.or_else(|| self.by_name.get(&wildcard(&name)?))
+            let exact = certificates.by_name.get(&name);
+            exact.or_else(|| certificates.by_name.get(&wildcard(&name)?))
         });
         let candidates = match named {
             Some(found) => found,
-            None if self.strict => return None,
-            None => &self.default,
+            None if certificates.strict => return None,
+            None => &certificates.default,
         };
-        let usable =
-            |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
-        let elliptic = |key: &&Arc<CertifiedKey>| key.key.algorithm() != SignatureAlgorithm::RSA;
+        let offered: Vec<SignatureScheme> = match &self.schemes {
+            Some(ours) => hello
+                .signature_schemes()
+                .iter()
+                .copied()
+                .filter(|s| ours.contains(s))
+                .collect(),
+            None => hello.signature_schemes().to_vec(),
+        };
+        let usable = |material: &&Arc<Material>| {
+            material
+                .key()
+                .is_some_and(|k| k.key.choose_scheme(&offered).is_some())
+        };
+        let elliptic = |material: &&Arc<Material>| {
+            material
+                .key()
+                .is_some_and(|k| k.key.algorithm() != SignatureAlgorithm::RSA)
+        };
         // A name with both kinds of key: the cheaper one, if the client knows it.
         let mut all = candidates.iter().filter(usable);
         let cheap = candidates.iter().filter(usable).find(elliptic);
-        cheap.or_else(|| all.next()).or(candidates.first()).cloned()
+        let material = cheap.or_else(|| all.next()).or(candidates.first())?;
+        notes::shown(material);
+        Some(restricted(material.key()?, &self.schemes))
     }
 }

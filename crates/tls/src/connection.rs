@@ -2,8 +2,10 @@
 
 use crate::acceptor::Choice;
 use crate::connector::{Connector, PeerName};
-use crate::names::cipher_name;
-use crate::verify::ClientJudge;
+use crate::material::Material;
+use crate::names::{cipher_name, group_name};
+use crate::notes::{Notes, while_working};
+use crate::verify::{ClientJudge, Verdict};
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
@@ -14,6 +16,10 @@ use std::sync::Arc;
 pub struct Connection {
     side: Side,
     judge: Option<Arc<ClientJudge>>,
+    /// What was told while the handshake was made.
+    notes: Notes,
+    /// The randoms of both hellos: the client's, the server's.
+    randoms: [Option<Random>; 2],
     /// After an error there is nothing more to say or hear.
     failed: bool,
 }
@@ -34,8 +40,11 @@ pub struct Received {
     pub closed: bool,
 }
 
+/// The random of a hello (RFC 8446 section 4.1.2).
+pub type Random = [u8; 32];
+
 /// What a handshake agreed on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Agreed {
     /// `TLSv1.3` or `TLSv1.2`.
     pub version: &'static str,
@@ -47,10 +56,40 @@ pub struct Agreed {
     pub alpn: Option<String>,
     /// Whether an earlier session was taken up again.
     pub resumed: bool,
+    /// The group of the key exchange, OpenSSL's name.
+    pub curve: Option<&'static str>,
+    /// The peer's certificate and those it sent with it, DER.
+    pub peer_chain: Vec<Vec<u8>>,
+    /// What is wrong with it.
+    pub verdict: Verdict,
+    /// Who judged it.
+    pub judge: Option<Arc<ClientJudge>>,
+    /// The certificate that we showed.
+    pub shown: Option<Arc<Material>>,
+    /// The random of the client's hello.
+    pub client_random: Option<Random>,
+    /// That of the server's.
+    pub server_random: Option<Random>,
+    /// Secrets by their labels in NSS's key logs, with `tune.ssl.keylog`.
+    pub secrets: Vec<(String, Vec<u8>)>,
+}
+
+impl Agreed {
     /// The peer's certificate, DER.
-    pub peer_certificate: Option<Vec<u8>>,
-    /// OpenSSL's number of what is wrong with it; 0 is nothing.
-    pub verify: u32,
+    pub fn certificate(&self) -> Option<&[u8]> {
+        self.peer_chain.first().map(Vec::as_slice)
+    }
+
+    /// The facts of the authority at the root of a client's certificate.
+    pub fn root(&self) -> Option<crate::Facts> {
+        crate::facts(self.judge.as_ref()?.root(&self.peer_chain)?)
+    }
+
+    /// A secret by its label in NSS's key logs.
+    pub fn secret(&self, label: &str) -> Option<&[u8]> {
+        let found = self.secrets.iter().find(|(l, _)| l == label)?;
+        Some(&found.1)
+    }
 }
 
 impl Connection {
@@ -60,6 +99,8 @@ impl Connection {
         Ok(Connection {
             side: Side::Server(side),
             judge: choice.judge,
+            notes: Notes::default(),
+            randoms: [None; 2],
             failed: false,
         })
     }
@@ -71,6 +112,8 @@ impl Connection {
         Ok(Connection {
             side: Side::Client(side),
             judge: None,
+            notes: Notes::default(),
+            randoms: [None; 2],
             failed: false,
         })
     }
@@ -83,8 +126,9 @@ impl Connection {
         }
     }
 
-    /// What the handshake agreed on.
-    pub fn agreed(&self) -> Agreed {
+    /// What the handshake agreed on; this can be asked once, since it hands over what was noted.
+    pub fn agreed(&mut self) -> Agreed {
+        let notes = std::mem::take(&mut self.notes);
         let state = match &self.side {
             Side::Server(c) => &***c,
             Side::Client(c) => &***c,
@@ -104,8 +148,20 @@ impl Connection {
                 .alpn_protocol()
                 .map(|p| String::from_utf8_lossy(p).into_owned()),
             resumed: state.handshake_kind() == Some(HandshakeKind::Resumed),
-            peer_certificate: chain.first().map(|c| c.to_vec()),
-            verify: self.judge.as_ref().map_or(0, |j| j.verdict(chain)),
+            curve: state
+                .negotiated_key_exchange_group()
+                .and_then(|g| group_name(g.name())),
+            peer_chain: chain.iter().map(|c| c.to_vec()).collect(),
+            // A session that is taken up again is judged as it is now.
+            verdict: notes.verdict.unwrap_or_else(|| {
+                let judge = self.judge.as_ref();
+                judge.map_or_else(Verdict::default, |j| j.verdict(chain))
+            }),
+            judge: self.judge.clone(),
+            shown: notes.shown,
+            client_random: self.randoms[0],
+            server_random: self.randoms[1],
+            secrets: notes.secrets,
         }
     }
 
@@ -122,6 +178,11 @@ impl Connection {
         if self.failed {
             return Err(Error::General("the connection has failed".into()));
         }
+        let handshake = self.is_handshaking();
+        let sent = out.len();
+        if handshake {
+            self.note_random(incoming);
+        }
         let mut sink = Sink {
             plain,
             overflow,
@@ -131,9 +192,14 @@ impl Connection {
         };
         loop {
             let rest = incoming.get_mut(sink.done.used..).unwrap_or_default();
-            let step = match &mut self.side {
+            let side = &mut self.side;
+            let mut work = || match side {
                 Side::Server(c) => sink.take(c.process_tls_records(rest)),
                 Side::Client(c) => sink.take(c.process_tls_records(rest)),
+            };
+            let step = match handshake {
+                true => while_working(&mut self.notes, work),
+                false => work(),
             };
             match (step, sink.error.take()) {
                 (_, Some(error)) => {
@@ -141,9 +207,25 @@ impl Connection {
                     self.collect_alert(sink.out);
                     return Err(error);
                 }
-                (Step::Rest, None) => return Ok(sink.done),
+                (Step::Rest, None) => {
+                    let done = sink.done;
+                    if handshake {
+                        self.note_random(out.get(sent..).unwrap_or_default());
+                    }
+                    return Ok(done);
+                }
                 (Step::Again, None) => {}
             }
+        }
+    }
+
+    /// Notes the random of a hello that these bytes begin with. The first of two is a request to say
+    /// hello again, where there are two of a server.
+    fn note_random(&mut self, bytes: &[u8]) {
+        if let Some((kind, random)) = hello_random(bytes)
+            && let Some(place) = self.randoms.get_mut(usize::from(kind) - 1)
+        {
+            *place = Some(random);
         }
     }
 
@@ -204,6 +286,14 @@ impl Connection {
             }
         }
     }
+}
+
+/// Which hello a record begins with (1 the client's, 2 the server's), and its random.
+fn hello_random(record: &[u8]) -> Option<(u8, Random)> {
+    // A record of the handshake: its header, the message's, the version.
+    let (head, rest) = record.split_first_chunk::<11>()?;
+    let (random, _) = rest.split_first_chunk::<32>()?;
+    (head[0] == 22 && matches!(head[5], 1 | 2)).then_some((head[5], *random))
 }
 
 /// Room that a record takes beyond its content: header, nonce, tag, type.

@@ -1,10 +1,10 @@
 //! The client's side: connections to servers that speak TLS.
 
-use crate::material::Material;
-use crate::names::named;
+use crate::names::{named, schemes};
 use crate::settings::{ConnectorSettings, Verify};
-use crate::store::{Read, Store};
-use crate::verify::ServerJudge;
+use crate::signing::restricted;
+use crate::store::{Read, Store, Used};
+use crate::verify::{Belief, ServerJudge};
 use arc_swap::ArcSwap;
 use rustls::ClientConfig;
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub struct Connector {
     settings: ConnectorSettings,
     provider: Arc<CryptoProvider>,
-    judge: Arc<ServerJudge>,
+    judge: ArcSwap<ServerJudge>,
     config: ArcSwap<ClientConfig>,
 }
 
@@ -44,9 +44,8 @@ impl PartialEq for Connector {
 }
 
 impl Connector {
-    /// Reads all files that the settings name. Each connector remembers the sessions of its own
-    /// server. Also returns names of ciphers and curves that
-    /// there are not.
+    /// Reads all files that the settings name. Each connector remembers the sessions of its own server. Also returns names of ciphers and curves
+    /// that there are not.
     pub fn new(
         settings: ConnectorSettings,
         store: &Store,
@@ -55,7 +54,7 @@ impl Connector {
         let (provider, judge, unknown) = match store.like(&settings) {
             Some(like) => (
                 Arc::clone(&like.provider),
-                Arc::clone(&like.judge),
+                like.judge.load_full(),
                 Vec::new(),
             ),
             None => {
@@ -67,19 +66,26 @@ impl Connector {
                 }
                 let (provider, unknown) = named(&settings.preferences);
                 let provider = Arc::new(provider);
-                let judge = Arc::new(judge(&settings, &provider, store, read)?);
+                if settings.verify != Verify::None {
+                    if let Some(path) = &settings.ca_file {
+                        store.authorities(path, read)?;
+                    }
+                    if let Some(path) = &settings.crl_file {
+                        store.revocations(path, read)?;
+                    }
+                }
+                let judge = Arc::new(judge(&settings, &provider, store)?);
                 (provider, judge, unknown)
             }
         };
         if let Some(path) = &settings.certificate {
             store.material(path, read)?;
         }
-        let find = |path: &str| store.find(path, false);
-        let config = config(&settings, &provider, &judge, &find)?;
+        let config = config(&settings, &provider, &judge, store)?;
         let connector = Arc::new(Connector {
             settings,
             provider,
-            judge,
+            judge: ArcSwap::new(judge),
             config: ArcSwap::from_pointee(config),
         });
         store.register_connector(&connector);
@@ -96,7 +102,7 @@ impl Connector {
                 ..self.settings.clone()
             },
             provider: Arc::clone(&self.provider),
-            judge: Arc::clone(&self.judge),
+            judge: ArcSwap::new(self.judge.load_full()),
             config: ArcSwap::from_pointee(config),
         }
     }
@@ -105,15 +111,28 @@ impl Connector {
         &self.settings
     }
 
-    /// Makes the settings anew from the certificates as they are now.
-    pub(crate) fn rebuild(
-        &self,
-        find: &dyn Fn(&str) -> Option<Arc<Material>>,
-    ) -> Result<(), String> {
-        if self.settings.certificate.is_some() {
-            let config = config(&self.settings, &self.provider, &self.judge, find)?;
-            self.config.store(Arc::new(config));
+    /// Whether it uses a file.
+    pub(crate) fn uses(&self, used: &Used<'_>) -> bool {
+        let settings = &self.settings;
+        let verifies = settings.verify != Verify::None;
+        match *used {
+            Used::Certificate(name) => settings.certificate.as_deref() == Some(name),
+            Used::Authorities(name) => verifies && settings.ca_file.as_deref() == Some(name),
+            Used::Revocations(name) => verifies && settings.crl_file.as_deref() == Some(name),
+            Used::List(_) => false,
         }
+    }
+
+    /// Whom servers are believed by, from the files as they are now.
+    pub(crate) fn judge_anew(&self, store: &Store) -> Result<Arc<ServerJudge>, String> {
+        judge(&self.settings, &self.provider, store).map(Arc::new)
+    }
+
+    /// Makes the settings anew from the files as they are now.
+    pub(crate) fn rebuild(&self, judge: &Arc<ServerJudge>, store: &Store) -> Result<(), String> {
+        let config = config(&self.settings, &self.provider, judge, store)?;
+        self.judge.store(Arc::clone(judge));
+        self.config.store(Arc::new(config));
         Ok(())
     }
 
@@ -132,21 +151,26 @@ fn judge(
     settings: &ConnectorSettings,
     provider: &Arc<CryptoProvider>,
     store: &Store,
-    read: Read<'_>,
 ) -> Result<ServerJudge, String> {
+    let (schemes, _) = schemes(settings.preferences.sigalgs.as_deref());
     if settings.verify == Verify::None {
-        return Ok(ServerJudge::Anyone);
+        let belief = Belief::Anyone;
+        return Ok(ServerJudge { belief, schemes });
     }
     let Some(ca_file) = &settings.ca_file else {
         return Err("verify is enabled but no 'ca-file' says who is trusted: add 'ca-file FILE', 'ca-file @system-ca', or 'verify none'".into());
     };
-    let authorities = store.authorities(ca_file, read)?;
+    let authorities = store
+        .find_authorities(ca_file)
+        .ok_or_else(|| format!("ca-file '{ca_file}' is not there"))?;
     let mut builder = WebPkiServerVerifier::builder_with_provider(
         Arc::clone(&authorities.roots),
         Arc::clone(provider),
     );
     if let Some(path) = &settings.crl_file {
-        let lists = store.revocations(path, read)?;
+        let lists = store
+            .find_revocations(path)
+            .ok_or_else(|| format!("crl-file '{path}' is not there"))?;
         builder = builder
             .with_crls(lists.iter().cloned())
             .allow_unknown_revocation_status();
@@ -161,18 +185,19 @@ fn judge(
         ),
         None => None,
     };
-    Ok(ServerJudge::Chain {
+    let belief = Belief::Chain {
         inner,
         authorities,
         host,
-    })
+    };
+    Ok(ServerJudge { belief, schemes })
 }
 
 fn config(
     settings: &ConnectorSettings,
     provider: &Arc<CryptoProvider>,
     judge: &Arc<ServerJudge>,
-    find: &dyn Fn(&str) -> Option<Arc<Material>>,
+    store: &Store,
 ) -> Result<ClientConfig, String> {
     let versions = settings.preferences.versions;
     let mut spoken = Vec::new();
@@ -189,11 +214,15 @@ fn config(
         .with_custom_certificate_verifier(Arc::<ServerJudge>::clone(judge));
     let mut config = match &settings.certificate {
         Some(path) => {
-            let material =
-                find(path).ok_or_else(|| format!("certificate '{path}' is not there"))?;
-            builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(
-                Arc::clone(&material.key),
-            )))
+            let material = store
+                .find(path)
+                .ok_or_else(|| format!("certificate '{path}' is not there"))?;
+            let key = material
+                .key()
+                .ok_or_else(|| format!("certificate '{path}' is empty"))?;
+            let (schemes, _) = schemes(settings.preferences.client_sigalgs.as_deref());
+            let key = restricted(key, &schemes);
+            builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key)))
         }
         None => builder.with_no_client_auth(),
     };
@@ -202,6 +231,9 @@ fn config(
         .iter()
         .map(|p| p.as_bytes().to_vec())
         .collect();
+    if settings.keep_secrets {
+        config.key_log = Arc::new(crate::notes::Secrets);
+    }
     if settings.no_reuse {
         config.resumption = Resumption::disabled();
     }

@@ -1,8 +1,9 @@
 //! A certificate with its chain and key, read from PEM.
 
+use crate::ocsp::{self, CertificateId};
 use crate::{facts, provider};
 use rustls::pki_types::pem::SectionKind;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use std::sync::Arc;
 
@@ -15,11 +16,50 @@ pub fn is_companion(path: &str) -> bool {
         .is_some_and(|(_, end)| COMPANIONS.contains(&end))
 }
 
-/// One certificate, ready for use.
+/// What a certificate's file and those beside it say; complete or not.
+#[derive(Clone, Default)]
+pub struct Parts {
+    /// The certificate, then those that vouch for it.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Its private key.
+    pub key: Option<Arc<PrivateKeyDer<'static>>>,
+    /// The OCSP answer about it (DER).
+    pub ocsp: Option<Vec<u8>>,
+    /// Who signed it, where that is not in the chain: questions and answers of OCSP name them.
+    pub issuer: Option<CertificateDer<'static>>,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Keys stay out of every log.
+        f.debug_struct("Parts")
+            .field("chain", &self.chain.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How chains are completed and cut before they are sent.
+#[derive(Clone, Debug, Default)]
+pub struct ChainRules {
+    /// `issuers-chain-path`: chains for certificates that come alone.
+    pub chains: Vec<Vec<CertificateDer<'static>>>,
+    /// `ssl-skip-self-issued-ca`: certificates that vouch for themselves are not sent.
+    pub skip_self_issued: bool,
+}
+
+/// One certificate, ready for use, or empty so far (`new ssl cert`).
 #[derive(Clone, Debug)]
 pub struct Material {
-    /// Chain, key and OCSP answer.
-    pub key: Arc<CertifiedKey>,
+    /// Its name in memory: most often the path it came from.
+    pub path: Arc<str>,
+    /// What it was made from.
+    pub parts: Parts,
+    /// Chain and key, with the OCSP answer; nothing as long as it is empty.
+    stapled: Option<Arc<CertifiedKey>>,
+    /// The same without an answer.
+    bare: Option<Arc<CertifiedKey>>,
+    /// Until when the OCSP answer may be shown, Unix seconds.
+    staple_ends: i64,
     /// The names it answers for, lower case; `*.` starts a wildcard.
     pub names: Vec<String>,
 }
@@ -31,12 +71,13 @@ struct Sections {
     key: Option<PrivateKeyDer<'static>>,
 }
 
-fn sections(pem: &[u8], into: &mut Sections) -> Result<(), String> {
+fn sections(pem: &[u8]) -> Result<Sections, String> {
+    let mut into = Sections::default();
     let mut rest = pem;
     loop {
         let found = rustls::pki_types::pem::from_buf(&mut rest);
         let Some((kind, der)) = found.map_err(|e| format!("is no PEM: {e}"))? else {
-            return Ok(());
+            return Ok(into);
         };
         match kind {
             SectionKind::Certificate => into.chain.push(der.into()),
@@ -48,29 +89,114 @@ fn sections(pem: &[u8], into: &mut Sections) -> Result<(), String> {
     }
 }
 
-impl Material {
-    /// Reads a certificate, its chain and its key from PEM in any order. `key` is the content of
-    /// the `.key` file beside it, `ocsp` of the `.ocsp` file (DER), `issuer` of `.issuer`.
-    pub fn read(
-        pem: &[u8],
-        key: Option<&[u8]>,
-        ocsp: Option<Vec<u8>>,
-        issuer: Option<&[u8]>,
-    ) -> Result<Material, String> {
-        let mut all = Sections::default();
-        sections(pem, &mut all)?;
-        if let Some(key) = key.filter(|_| all.key.is_none()) {
-            let mut beside = Sections::default();
-            sections(key, &mut beside)?;
-            all.key = beside.key;
-        }
-        if let Some(issuer) = issuer.filter(|_| all.chain.len() == 1) {
-            all.chain.extend(certificates(issuer)?);
-        }
-        if all.chain.is_empty() {
+impl Parts {
+    /// Reads certificates and key from PEM in any order; at least one certificate.
+    pub fn read(pem: &[u8]) -> Result<Parts, String> {
+        let mut parts = Parts::default();
+        parts.put_certificate(pem)?;
+        Ok(parts)
+    }
+
+    /// Takes another certificate, with its chain, and the key if it is there, too. The OCSP answer
+    /// stays with the certificate that it is about.
+    pub fn put_certificate(&mut self, pem: &[u8]) -> Result<(), String> {
+        let found = sections(pem)?;
+        if found.chain.is_empty() {
             return Err("has no certificate (-----BEGIN CERTIFICATE-----)".into());
         }
-        let Some(key) = all.key else {
+        if found.chain.first() != self.chain.first() {
+            self.ocsp = None;
+        }
+        self.chain = found.chain;
+        if let Some(key) = found.key {
+            self.key = Some(Arc::new(key));
+        }
+        Ok(())
+    }
+
+    /// Takes another key, from PEM.
+    pub fn put_key(&mut self, pem: &[u8]) -> Result<(), String> {
+        let key = sections(pem)?.key;
+        self.key = Some(Arc::new(key.ok_or("has no private key")?));
+        Ok(())
+    }
+
+    /// Takes another issuer, from PEM.
+    pub fn put_issuer(&mut self, pem: &[u8]) -> Result<(), String> {
+        let found = sections(pem)?.chain.into_iter().next();
+        self.issuer = Some(found.ok_or("has no certificate (-----BEGIN CERTIFICATE-----)")?);
+        Ok(())
+    }
+
+    /// Takes another OCSP answer (DER); it must be about this certificate and say that it is good.
+    pub fn put_ocsp(&mut self, der: &[u8]) -> Result<(), String> {
+        let id = self
+            .id()
+            .ok_or("the OCSP certificate ID cannot be computed: the issuer is not known")?;
+        ocsp::check(der, &id, crate::now())?;
+        self.ocsp = Some(der.to_vec());
+        Ok(())
+    }
+
+    /// The certificate itself, DER.
+    pub fn certificate(&self) -> &[u8] {
+        self.chain.first().map_or(&[], |c| c.as_ref())
+    }
+
+    /// Chain and key as PEM.
+    pub fn to_pem(&self) -> String {
+        let mut out = String::new();
+        for certificate in &self.chain {
+            crate::pem(&mut out, "CERTIFICATE", certificate);
+        }
+        if let Some(key) = &self.key {
+            let label = match **key {
+                PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",
+                PrivateKeyDer::Sec1(_) => "EC PRIVATE KEY",
+                _ => "PRIVATE KEY",
+            };
+            crate::pem(&mut out, label, key.secret_der());
+        }
+        out
+    }
+
+    /// By what OCSP knows the certificate; nothing where its issuer is not known.
+    pub fn id(&self) -> Option<CertificateId> {
+        let issuer = self.issuer.as_ref().or_else(|| self.chain.get(1));
+        ocsp::id_of(self.certificate(), issuer?)
+    }
+}
+
+/// What names a certificate's issuer the same way as the certificate its own subject.
+fn signed_by(certificate: &CertificateDer<'_>, issuer: &CertificateDer<'_>) -> bool {
+    match (facts(certificate), facts(issuer)) {
+        (Some(one), Some(other)) => one.issuer == other.subject,
+        _ => false,
+    }
+}
+
+impl Material {
+    /// A certificate of which nothing is known yet (`new ssl cert`).
+    pub fn empty(path: &str) -> Material {
+        Material {
+            path: path.into(),
+            parts: Parts::default(),
+            stapled: None,
+            bare: None,
+            staple_ends: 0,
+            names: Vec::new(),
+        }
+    }
+
+    /// Puts the parts together; the key must be that of the certificate.
+    pub fn of(path: &str, parts: Parts, rules: &ChainRules) -> Result<Material, String> {
+        let Some(first) = parts.chain.first() else {
+            return Err("has no certificate (-----BEGIN CERTIFICATE-----)".into());
+        };
+        let names = facts(first)
+            .ok_or("has a certificate that cannot be read")?
+            .names;
+        let Some(key) = &parts.key else {
             return Err(
                 "has no private key: add it to the file, or put it beside with the ending .key"
                     .into(),
@@ -78,44 +204,73 @@ impl Material {
         };
         let key = provider()
             .key_provider
-            .load_private_key(key)
+            .load_private_key(key.clone_key())
             .map_err(|e| format!("has a private key that cannot be used: {e}"))?;
-        let names = facts(&all.chain[0])
-            .ok_or("has a certificate that cannot be read")?
-            .names;
-        let mut certified = CertifiedKey::new(all.chain, key);
+        let mut parts = parts;
+        let mut chain = parts.chain.clone();
+        if let [alone] = chain.as_slice() {
+            let fits = |c: &&Vec<_>| c.first().is_some_and(|top| signed_by(alone, top));
+            if let Some(rest) = rules.chains.iter().find(fits) {
+                parts.issuer = parts.issuer.or_else(|| rest.first().cloned());
+                chain.extend(rest.iter().cloned());
+            }
+        }
+        if rules.skip_self_issued {
+            let mut place = 0;
+            chain.retain(|c| {
+                place += 1;
+                place == 1 || !signed_by(c, c)
+            });
+        }
+        let mut certified = CertifiedKey::new(chain, key);
         if let Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) =
             certified.keys_match()
         {
             return Err("has a private key that does not belong to its certificate".into());
         }
-        certified.ocsp = ocsp.filter(|o| !o.is_empty());
+        let bare = Arc::new(certified.clone());
+        certified.ocsp.clone_from(&parts.ocsp);
+        let staple_ends = parts.ocsp.as_deref().and_then(ocsp::ends);
         Ok(Material {
-            key: Arc::new(certified),
+            path: path.into(),
+            parts,
+            stapled: Some(Arc::new(certified)),
+            bare: Some(bare),
+            staple_ends: staple_ends.unwrap_or(i64::MAX),
             names,
         })
     }
 
-    /// The certificate itself, DER.
-    pub fn certificate(&self) -> &[u8] {
-        self.key.cert.first().map_or(&[], |c| c.as_ref())
+    /// Chain and key for a client now, with the OCSP answer while that counts.
+    pub(crate) fn key(&self) -> Option<&Arc<CertifiedKey>> {
+        if self.parts.ocsp.is_some() && crate::now() <= self.staple_ends {
+            return self.stapled.as_ref();
+        }
+        self.bare.as_ref()
+    }
+
+    /// Whether nothing is known of it yet.
+    pub fn is_empty(&self) -> bool {
+        self.bare.is_none()
+    }
+
+    /// The certificates that are sent with it, itself first.
+    pub fn sent(&self) -> &[CertificateDer<'static>] {
+        self.bare.as_ref().map_or(&[], |k| &k.cert)
     }
 }
 
 /// All certificates of a PEM file; what it holds else is passed over.
 pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let mut all = Sections::default();
-    sections(pem, &mut all)?;
-    if all.chain.is_empty() {
+    let chain = sections(pem)?.chain;
+    if chain.is_empty() {
         return Err("has no certificate (-----BEGIN CERTIFICATE-----)".into());
     }
-    Ok(all.chain)
+    Ok(chain)
 }
 
 /// All revocation lists of a PEM file.
-pub fn revocations(
-    pem: &[u8],
-) -> Result<Vec<rustls::pki_types::CertificateRevocationListDer<'static>>, String> {
+pub fn revocations(pem: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
     let mut found = Vec::new();
     let mut rest = pem;
     while let Some((kind, der)) =

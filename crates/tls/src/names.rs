@@ -3,7 +3,8 @@
 use crate::provider;
 use crate::settings::Preferences;
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
-use rustls::{CipherSuite, NamedGroup, SupportedCipherSuite};
+use rustls::{CipherSuite, NamedGroup, SignatureScheme, SupportedCipherSuite};
+use std::sync::Arc;
 
 /// Cipher suites: OpenSSL's name, the suite, bits of its key.
 const SUITES: &[(&str, CipherSuite, u16)] = {
@@ -57,6 +58,55 @@ const CURVES: &[(&[&str], NamedGroup)] = &[
     (&["X25519MLKEM768"], NamedGroup::X25519MLKEM768),
 ];
 
+/// Algorithms of signatures: OpenSSL's two names and the scheme (RFC 8446 section 4.2.3).
+const SCHEMES: &[(&str, &str, SignatureScheme)] = {
+    use SignatureScheme::*;
+    &[
+        (
+            "ECDSA+SHA256",
+            "ecdsa_secp256r1_sha256",
+            ECDSA_NISTP256_SHA256,
+        ),
+        (
+            "ECDSA+SHA384",
+            "ecdsa_secp384r1_sha384",
+            ECDSA_NISTP384_SHA384,
+        ),
+        (
+            "ECDSA+SHA512",
+            "ecdsa_secp521r1_sha512",
+            ECDSA_NISTP521_SHA512,
+        ),
+        ("ed25519", "ED25519", ED25519),
+        ("RSA-PSS+SHA256", "rsa_pss_rsae_sha256", RSA_PSS_SHA256),
+        ("RSA-PSS+SHA384", "rsa_pss_rsae_sha384", RSA_PSS_SHA384),
+        ("RSA-PSS+SHA512", "rsa_pss_rsae_sha512", RSA_PSS_SHA512),
+        ("RSA+SHA256", "rsa_pkcs1_sha256", RSA_PKCS1_SHA256),
+        ("RSA+SHA384", "rsa_pkcs1_sha384", RSA_PKCS1_SHA384),
+        ("RSA+SHA512", "rsa_pkcs1_sha512", RSA_PKCS1_SHA512),
+    ]
+};
+
+/// The schemes of `sigalgs`, in its order, and the names that nothing here has. `None`: all.
+pub(crate) fn schemes(list: Option<&str>) -> (crate::verify::Schemes, Vec<String>) {
+    let mut unknown = Vec::new();
+    let names = |list: &str| -> Arc<[SignatureScheme]> {
+        let words = list.split(':').filter(|w| !w.is_empty());
+        let found = words.filter_map(|word| {
+            let known = |(one, other, _): &&(&str, &str, _)| {
+                word.eq_ignore_ascii_case(one) || word.eq_ignore_ascii_case(other)
+            };
+            let scheme = SCHEMES.iter().find(known).map(|s| s.2);
+            if scheme.is_none() {
+                unknown.push(word.to_string());
+            }
+            scheme
+        });
+        found.collect()
+    };
+    (list.map(names), unknown)
+}
+
 /// OpenSSL's name of a suite, and the bits of its key.
 pub fn cipher_name(suite: CipherSuite) -> Option<(&'static str, u16)> {
     let found = SUITES.iter().find(|(_, s, _)| *s == suite)?;
@@ -95,12 +145,27 @@ pub fn named(preferences: &Preferences) -> (CryptoProvider, Vec<String>) {
     if groups.is_empty() {
         groups.clone_from(&all.kx_groups);
     }
+    for list in [&preferences.sigalgs, &preferences.client_sigalgs] {
+        unknown.extend(schemes(list.as_deref()).1);
+    }
     let provider = CryptoProvider {
         cipher_suites: suites,
         kx_groups: groups,
         ..CryptoProvider::clone(all)
     };
     (provider, unknown)
+}
+
+/// OpenSSL's name of a group.
+pub(crate) fn group_name(group: NamedGroup) -> Option<&'static str> {
+    let names = match group {
+        NamedGroup::X25519 => "X25519",
+        NamedGroup::secp256r1 => "prime256v1",
+        NamedGroup::secp384r1 => "secp384r1",
+        NamedGroup::X25519MLKEM768 => "X25519MLKEM768",
+        _ => return None,
+    };
+    Some(names)
 }
 
 fn group(name: &str) -> Option<&'static dyn SupportedKxGroup> {

@@ -1,5 +1,6 @@
 //! What a configuration says about TLS, as plain data.
 
+use crate::verify::Ignored;
 use std::sync::Arc;
 
 /// A protocol version, oldest first. Only the last two are spoken.
@@ -53,6 +54,20 @@ impl Versions {
         self.no_tls12 = version != Version::Tls12;
         self.no_tls13 = version != Version::Tls13;
     }
+
+    /// Applies `no-tlsv12`, `force-tlsv13` and the like; whether it is such a word. What they name
+    /// below TLS 1.2 is never spoken.
+    pub fn word(&mut self, word: &str) -> bool {
+        match word {
+            "no-sslv3" | "no-tlsv10" | "no-tlsv11" => {}
+            "no-tlsv12" => self.no_tls12 = true,
+            "no-tlsv13" => self.no_tls13 = true,
+            "force-tlsv12" => self.only(Version::Tls12),
+            "force-tlsv13" => self.only(Version::Tls13),
+            _ => return false,
+        }
+        true
+    }
 }
 
 /// `verify`.
@@ -78,6 +93,10 @@ pub struct Preferences {
     pub ciphersuites: Option<Arc<str>>,
     /// `curves`.
     pub curves: Option<Arc<str>>,
+    /// `sigalgs`: signatures that prove whose a server's certificate is.
+    pub sigalgs: Option<Arc<str>>,
+    /// `client-sigalgs`: the same of a client's certificate.
+    pub client_sigalgs: Option<Arc<str>>,
     /// Versions.
     pub versions: Versions,
 }
@@ -105,6 +124,12 @@ pub struct ListEntry {
     pub ciphersuites: Option<Arc<str>>,
     /// `curves`, if given.
     pub curves: Option<Arc<str>>,
+    /// `sigalgs`, if given.
+    pub sigalgs: Option<Arc<str>>,
+    /// `client-sigalgs`, if given.
+    pub client_sigalgs: Option<Arc<str>>,
+    /// The options as HAProxy shows them, brackets left out.
+    pub shown: Arc<str>,
 }
 
 impl ListEntry {
@@ -117,18 +142,27 @@ impl ListEntry {
             ciphers: or(&self.ciphers, &common.ciphers),
             ciphersuites: or(&self.ciphersuites, &common.ciphersuites),
             curves: or(&self.curves, &common.curves),
+            sigalgs: or(&self.sigalgs, &common.sigalgs),
+            client_sigalgs: or(&self.client_sigalgs, &common.client_sigalgs),
             versions: self.versions.unwrap_or(common.versions),
         }
     }
 }
 
+/// Where certificates come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// `crt FILE`.
+    File(Arc<str>),
+    /// `crt-list`, or the directory of `crt`: a list in the store.
+    List(Arc<str>),
+}
+
 /// `ssl …` of a `bind` line.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AcceptorSettings {
-    /// `crt` and `crt-list`, in order, each file by itself.
-    pub certificates: Vec<ListEntry>,
-    /// `crt-list` files, as written, for `show ssl crt-list`.
-    pub lists: Vec<Arc<str>>,
+    /// `crt` and `crt-list`, in order.
+    pub certificates: Vec<Source>,
     /// `default-crt`; without one the first certificate is the default.
     pub default_certificates: Vec<Arc<str>>,
     /// `alpn`, in order of preference.
@@ -145,13 +179,16 @@ pub struct AcceptorSettings {
     pub crl_file: Option<Arc<str>>,
     /// `no-tls-tickets`.
     pub no_tickets: bool,
+    /// `tls-ticket-keys`: the file of keys of tickets.
+    pub ticket_keys: Option<Arc<str>>,
     /// `prefer-client-ciphers`.
     pub prefer_client_ciphers: bool,
-    /// `ca-ignore-err` or `crt-ignore-err`: a bad client certificate is accepted, and its error
-    /// shown by `ssl_c_verify`.
-    pub ignore_client_errors: bool,
+    /// `ca-ignore-err` and `crt-ignore-err`.
+    pub ignored: Ignored,
     /// `tune.ssl.capture-buffer-size`: bytes kept of what a ClientHello lists; 0 keeps nothing.
     pub capture: usize,
+    /// `tune.ssl.keylog`: the secrets of connections are kept for fetches.
+    pub keep_secrets: bool,
     /// `tune.ssl.cachesize`, sessions kept for clients without tickets.
     pub cache: usize,
 }
@@ -175,4 +212,6 @@ pub struct ConnectorSettings {
     pub preferences: Preferences,
     /// `no-ssl-reuse`.
     pub no_reuse: bool,
+    /// `tune.ssl.keylog`: the secrets of connections are kept for fetches.
+    pub keep_secrets: bool,
 }

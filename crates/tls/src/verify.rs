@@ -21,6 +21,37 @@ pub struct Authorities {
     pub exact: Vec<CertificateDer<'static>>,
 }
 
+impl Authorities {
+    /// Those of a file.
+    pub fn of(exact: Vec<CertificateDer<'static>>) -> Authorities {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(exact.iter().cloned());
+        Authorities {
+            roots: Arc::new(roots),
+            exact,
+        }
+    }
+}
+
+/// Which algorithms of signatures the other side may use: all, or these (`sigalgs`).
+pub type Schemes = Option<Arc<[SignatureScheme]>>;
+
+/// Those of `all` that may be used.
+fn within(schemes: &Schemes, all: Vec<SignatureScheme>) -> Vec<SignatureScheme> {
+    match schemes {
+        Some(wanted) => wanted.iter().copied().filter(|s| all.contains(s)).collect(),
+        None => all,
+    }
+}
+
+/// Refuses a signature that was not offered.
+fn offered(schemes: &Schemes, dss: &DigitallySignedStruct) -> Result<(), Error> {
+    if schemes.as_ref().is_some_and(|s| !s.contains(&dss.scheme)) {
+        return Err(rustls::PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into());
+    }
+    Ok(())
+}
+
 /// OpenSSL's number (`X509_V_ERR_…`) of what is wrong with a certificate.
 pub fn code_of(error: &Error) -> u32 {
     let Error::InvalidCertificate(error) = error else {
@@ -45,7 +76,16 @@ pub fn code_of(error: &Error) -> u32 {
 
 /// How a server's certificate is judged.
 #[derive(Debug)]
-pub enum ServerJudge {
+pub struct ServerJudge {
+    /// Whom to believe.
+    pub belief: Belief,
+    /// `sigalgs`.
+    pub schemes: Schemes,
+}
+
+/// Which server is believed.
+#[derive(Debug)]
+pub enum Belief {
     /// `verify none`: whoever answers is the server.
     Anyone,
     /// By authorities.
@@ -67,11 +107,11 @@ impl ServerCertVerifier for ServerJudge {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let ServerJudge::Chain {
+        let Belief::Chain {
             inner,
             authorities,
             host,
-        } = self
+        } = &self.belief
         else {
             return Ok(ServerCertVerified::assertion());
         };
@@ -110,10 +150,11 @@ impl ServerCertVerifier for ServerJudge {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match self {
+        offered(&self.schemes, dss)?;
+        match self.belief {
             // A signature proves nothing where anyone is believed.
-            ServerJudge::Anyone => Ok(HandshakeSignatureValid::assertion()),
-            ServerJudge::Chain { .. } => verify_tls12_signature(
+            Belief::Anyone => Ok(HandshakeSignatureValid::assertion()),
+            Belief::Chain { .. } => verify_tls12_signature(
                 message,
                 cert,
                 dss,
@@ -128,9 +169,10 @@ impl ServerCertVerifier for ServerJudge {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match self {
-            ServerJudge::Anyone => Ok(HandshakeSignatureValid::assertion()),
-            ServerJudge::Chain { .. } => verify_tls13_signature(
+        offered(&self.schemes, dss)?;
+        match self.belief {
+            Belief::Anyone => Ok(HandshakeSignatureValid::assertion()),
+            Belief::Chain { .. } => verify_tls13_signature(
                 message,
                 cert,
                 dss,
@@ -140,9 +182,8 @@ impl ServerCertVerifier for ServerJudge {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider()
-            .signature_verification_algorithms
-            .supported_schemes()
+        let all = &provider().signature_verification_algorithms;
+        within(&self.schemes, all.supported_schemes())
     }
 }
 
@@ -168,20 +209,140 @@ pub struct ClientJudge {
     pub inner: Arc<dyn ClientCertVerifier>,
     /// The authorities of `inner`.
     pub authorities: Arc<Authorities>,
-    /// `ca-ignore-err`, `crt-ignore-err`: errors are shown, not acted on.
-    pub lenient: bool,
+    /// `ca-ignore-err`, `crt-ignore-err`.
+    pub ignored: Ignored,
+    /// `client-sigalgs`.
+    pub schemes: Schemes,
 }
 
+/// Errors that are shown, not acted on: of the certificate itself, and of those that vouch for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ignored {
+    /// `crt-ignore-err`.
+    pub certificate: Numbers,
+    /// `ca-ignore-err`.
+    pub authorities: Numbers,
+}
+
+/// OpenSSL's numbers of errors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Numbers {
+    /// Every one.
+    All,
+    /// These.
+    Some(Vec<u32>),
+}
+
+impl Default for Numbers {
+    fn default() -> Numbers {
+        Numbers::Some(Vec::new())
+    }
+}
+
+impl Ignored {
+    fn ignores(&self, verdict: Verdict) -> bool {
+        let of = match verdict.depth {
+            0 => &self.certificate,
+            _ => &self.authorities,
+        };
+        match of {
+            Numbers::All => true,
+            Numbers::Some(numbers) => numbers.contains(&verdict.number),
+        }
+    }
+}
+
+/// What is wrong with a certificate and those that vouch for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// OpenSSL's number of the first thing wrong, 0 for nothing (`ssl_c_verify`).
+    pub number: u32,
+    /// How far from the certificate itself that is: 0 is the certificate.
+    pub depth: u32,
+}
+
+impl Verdict {
+    fn of(error: &Error, chain: &[CertificateDer<'_>]) -> Verdict {
+        let number = code_of(error);
+        let at = |number, depth: usize| Verdict {
+            number,
+            depth: u32::try_from(depth).unwrap_or(u32::MAX),
+        };
+        let own =
+            |der: &CertificateDer<'_>| crate::facts(der).is_some_and(|f| f.subject == f.issuer);
+        let Some(last) = chain.last() else {
+            return at(number, 0);
+        };
+        match number {
+            UNKNOWN_ISSUER if own(last) && chain.len() == 1 => at(SELF_SIGNED, 0),
+            UNKNOWN_ISSUER if own(last) => at(SELF_SIGNED_IN_CHAIN, chain.len() - 1),
+            UNKNOWN_ISSUER => at(UNKNOWN_ISSUER, chain.len() - 1),
+            _ => at(number, 0),
+        }
+    }
+}
+
+/// Names of errors, without their `X509_V_ERR_`, and their numbers.
+pub const ERRORS: &[(&str, u32)] = &[
+    ("UNABLE_TO_GET_ISSUER_CERT", 2),
+    ("UNABLE_TO_GET_CRL", 3),
+    ("CERT_SIGNATURE_FAILURE", 7),
+    ("CERT_NOT_YET_VALID", 9),
+    ("CERT_HAS_EXPIRED", 10),
+    ("CRL_HAS_EXPIRED", 12),
+    ("DEPTH_ZERO_SELF_SIGNED_CERT", SELF_SIGNED),
+    ("SELF_SIGNED_CERT_IN_CHAIN", SELF_SIGNED_IN_CHAIN),
+    ("UNABLE_TO_GET_ISSUER_CERT_LOCALLY", UNKNOWN_ISSUER),
+    ("UNABLE_TO_VERIFY_LEAF_SIGNATURE", 21),
+    ("CERT_REVOKED", 23),
+    ("INVALID_CA", 24),
+    ("INVALID_PURPOSE", 26),
+    ("CERT_UNTRUSTED", 27),
+    ("CERT_REJECTED", 28),
+];
+
+/// The longest chain that is followed.
+const DEEPEST: usize = 16;
+
+/// `X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY`.
+const UNKNOWN_ISSUER: u32 = 20;
+/// `X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT`.
+const SELF_SIGNED: u32 = 18;
+/// `X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN`.
+const SELF_SIGNED_IN_CHAIN: u32 = 19;
+
 impl ClientJudge {
-    /// OpenSSL's number of what is wrong with a certificate; 0 is nothing.
-    pub fn verdict(&self, chain: &[CertificateDer<'_>]) -> u32 {
+    /// What is wrong with a certificate, the first of a chain.
+    pub fn verdict(&self, chain: &[CertificateDer<'_>]) -> Verdict {
         let Some((end_entity, intermediates)) = chain.split_first() else {
-            return 0;
+            return Verdict::default();
         };
         match self.judge(end_entity, intermediates, UnixTime::now()) {
-            Ok(()) => 0,
-            Err(error) => code_of(&error),
+            Ok(()) => Verdict::default(),
+            Err(error) => Verdict::of(&error, chain),
         }
+    }
+
+    /// The authority at the root of a chain (DER).
+    pub fn root(&self, chain: &[Vec<u8>]) -> Option<&CertificateDer<'static>> {
+        let last = crate::facts(chain.last()?)?;
+        let mut wanted = last.issuer;
+        let mut found = None;
+        // A chain is short; that somebody vouches for whom vouches for them must end, too.
+        for _ in 0..DEEPEST {
+            let named =
+                |c: &&CertificateDer<'_>| crate::facts(c).is_some_and(|f| f.subject == wanted);
+            let Some(next) = self.authorities.exact.iter().find(named) else {
+                return found;
+            };
+            found = Some(next);
+            let facts = crate::facts(next)?;
+            if facts.issuer == facts.subject {
+                return found;
+            }
+            wanted = facts.issuer;
+        }
+        found
     }
 
     fn judge(
@@ -218,10 +379,20 @@ impl ClientCertVerifier for ClientJudge {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        match self.judge(end_entity, intermediates, now) {
-            Err(error) if !self.lenient => Err(error),
-            _ => Ok(ClientCertVerified::assertion()),
+        let Err(error) = self.judge(end_entity, intermediates, now) else {
+            return Ok(ClientCertVerified::assertion());
+        };
+        let chain: Vec<_> = [end_entity]
+            .into_iter()
+            .chain(intermediates)
+            .cloned()
+            .collect();
+        let verdict = Verdict::of(&error, &chain);
+        crate::notes::judged(verdict);
+        if self.ignored.ignores(verdict) {
+            return Ok(ClientCertVerified::assertion());
         }
+        Err(error)
     }
 
     fn verify_tls12_signature(
@@ -230,6 +401,7 @@ impl ClientCertVerifier for ClientJudge {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        offered(&self.schemes, dss)?;
         self.inner.verify_tls12_signature(message, cert, dss)
     }
 
@@ -239,10 +411,11 @@ impl ClientCertVerifier for ClientJudge {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        offered(&self.schemes, dss)?;
         self.inner.verify_tls13_signature(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
+        within(&self.schemes, self.inner.supported_verify_schemes())
     }
 }

@@ -27,7 +27,7 @@ pub struct Facts {
     pub key_algorithm: String,
     /// The signature's algorithm, OpenSSL's name.
     pub signature_algorithm: String,
-    /// Its DNS alternative names, lower case.
+    /// Its alternative names as OpenSSL shows them: `DNS:example.com`, `IP Address:192.0.2.1`.
     pub alternatives: Vec<String>,
     /// Names the certificate is for: the alternative names and the common name.
     pub names: Vec<String>,
@@ -50,14 +50,15 @@ pub fn public_key(pem: &[u8]) -> Option<Vec<u8>> {
 pub fn facts(der: &[u8]) -> Option<Facts> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let mut names: Vec<String> = Vec::new();
+    let mut shown = Vec::new();
     if let Ok(Some(alternatives)) = certificate.subject_alternative_name() {
         for name in &alternatives.value.general_names {
             if let GeneralName::DNSName(name) = name {
                 names.push(name.to_ascii_lowercase());
             }
+            shown.push(alternative(name));
         }
     }
-    let alternatives = names.clone();
     // HAProxy takes the common name as well as the alternative names.
     for name in certificate
         .subject()
@@ -83,13 +84,88 @@ pub fn facts(der: &[u8]) -> Option<Facts> {
         signature_algorithm: signature_algorithm(
             &certificate.signature_algorithm.algorithm.to_id_string(),
         ),
-        alternatives,
+        alternatives: shown,
         names,
         key: key_size(&certificate),
     })
 }
 
-fn attributes(name: &X509Name<'_>) -> Vec<(String, String)> {
+/// What a revocation list says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListFacts {
+    /// Its version, from 1.
+    pub version: u32,
+    /// The signature's algorithm, OpenSSL's name.
+    pub signature_algorithm: String,
+    /// The issuer's attributes: short name and value.
+    pub issuer: Vec<(String, String)>,
+    /// When it was made, Unix seconds.
+    pub last_update: i64,
+    /// When the next one is made.
+    pub next_update: Option<i64>,
+    /// The serial numbers of certificates that are revoked, and when that was, Unix seconds.
+    pub revoked: Vec<(Vec<u8>, i64)>,
+}
+
+/// Reads a revocation list (DER); `None` if it is none.
+pub fn list_facts(der: &[u8]) -> Option<ListFacts> {
+    let (_, list) = CertificateRevocationList::from_der(der).ok()?;
+    let revoked = list.iter_revoked_certificates();
+    Some(ListFacts {
+        version: list.version().map_or(0, |v| v.0) + 1,
+        signature_algorithm: long_algorithm(&list.signature_algorithm.algorithm.to_id_string()),
+        issuer: attributes(list.issuer()),
+        last_update: list.last_update().timestamp(),
+        next_update: list.next_update().map(|t| t.timestamp()),
+        revoked: revoked
+            .map(|r| (r.raw_serial().to_vec(), r.revocation_date.timestamp()))
+            .collect(),
+    })
+}
+
+/// OpenSSL's long name of a signature's algorithm.
+pub(crate) fn long_algorithm(oid: &str) -> String {
+    let name = match oid {
+        "1.2.840.113549.1.1.5" => "sha1WithRSAEncryption",
+        "1.2.840.113549.1.1.11" => "sha256WithRSAEncryption",
+        "1.2.840.113549.1.1.12" => "sha384WithRSAEncryption",
+        "1.2.840.113549.1.1.13" => "sha512WithRSAEncryption",
+        "1.2.840.113549.1.1.10" => "rsassaPss",
+        other => return signature_algorithm(other),
+    };
+    name.into()
+}
+
+/// An alternative name as OpenSSL shows it.
+fn alternative(name: &GeneralName<'_>) -> String {
+    match name {
+        GeneralName::DNSName(name) => format!("DNS:{name}"),
+        GeneralName::RFC822Name(name) => format!("email:{name}"),
+        GeneralName::URI(uri) => format!("URI:{uri}"),
+        GeneralName::IPAddress(bytes) => {
+            match (<[u8; 4]>::try_from(*bytes), <[u8; 16]>::try_from(*bytes)) {
+                (Ok(v4), _) => format!("IP Address:{}", std::net::Ipv4Addr::from(v4)),
+                (_, Ok(v6)) => {
+                    let parts = v6.chunks(2).map(|p| {
+                        let part = p.iter().fold(0u16, |n, b| n << 8 | u16::from(*b));
+                        format!("{part:X}")
+                    });
+                    format!("IP Address:{}", parts.collect::<Vec<_>>().join(":"))
+                }
+                _ => "IP Address:<invalid>".into(),
+            }
+        }
+        GeneralName::DirectoryName(name) => {
+            let parts = attributes(name);
+            let parts: Vec<String> = parts.iter().map(|(k, v)| format!("{k} = {v}")).collect();
+            format!("DirName:{}", parts.join(", "))
+        }
+        GeneralName::RegisteredID(oid) => format!("Registered ID:{oid}"),
+        _ => "othername:<unsupported>".into(),
+    }
+}
+
+pub(crate) fn attributes(name: &X509Name<'_>) -> Vec<(String, String)> {
     let short = |oid: String| {
         let name = match oid.as_str() {
             "2.5.4.3" => "CN",

@@ -4,8 +4,8 @@
 use proptest::prelude::*;
 use std::sync::Arc;
 use tls::{
-    Acceptor, AcceptorSettings, Connection, Connector, ConnectorSettings, ListEntry, Peek,
-    PeerName, Preferences, Store, Verify, Version, Versions,
+    Acceptor, AcceptorSettings, Connection, Connector, ConnectorSettings, Peek, PeerName,
+    Preferences, Source, Store, Verify, Version, Versions,
 };
 
 const SITE: &[u8] = include_bytes!("site.pem");
@@ -31,14 +31,12 @@ fn preferences(only: Option<Version>) -> Preferences {
 fn acceptor(only: Option<Version>) -> (Store, Arc<Acceptor>) {
     let store = Store::default();
     let settings = AcceptorSettings {
-        certificates: vec![ListEntry {
-            path: "site.pem".into(),
-            ..ListEntry::default()
-        }],
+        certificates: vec![Source::File("site.pem".into())],
         preferences: preferences(only),
         ..AcceptorSettings::default()
     };
-    let (acceptor, unknown) = Acceptor::new(settings, &store, &read).expect("good settings");
+    let (acceptor, unknown) =
+        Acceptor::new(settings, "test:1", &store, &read).expect("good settings");
     assert!(unknown.is_empty());
     (store, acceptor)
 }

@@ -47,6 +47,10 @@ pub const SSL_VERSION: u8 = 0x21;
 pub const SSL_CN: u8 = 0x22;
 /// Inside [`SSL`]: the cipher suite.
 pub const SSL_CIPHER: u8 = 0x23;
+/// Inside [`SSL`]: the kind of signature on the certificate that the client was shown.
+pub const SSL_SIG_ALG: u8 = 0x24;
+/// Inside [`SSL`]: the kind of key in it.
+pub const SSL_KEY_ALG: u8 = 0x25;
 
 /// What [`SSL`] says before its parts (section 2.2.6).
 #[derive(Clone, Copy, Debug, Default)]
@@ -89,6 +93,14 @@ pub fn read(bytes: &[u8]) -> Read {
         Read::NeedMore
     } else {
         Read::Invalid
+    }
+}
+
+/// Reads the header that a datagram begins with: version 2, and whole. `None`: there is none.
+pub fn read_datagram(bytes: &[u8]) -> Option<Header> {
+    match bytes.starts_with(SIGNATURE).then(|| read_v2(bytes))? {
+        Read::Header(header) => Some(header),
+        Read::NeedMore | Read::Invalid => None,
     }
 }
 

@@ -194,5 +194,51 @@ impl Advert {
     }
 }
 
+/// The hardware address of a virtual router (RFC 9568 section 7.3): the same on whichever machine is
+/// active.
+pub fn virtual_mac(vrid: u8, ipv6: bool) -> [u8; 6] {
+    [0, 0, 0x5e, 0, if ipv6 { 2 } else { 1 }, vrid]
+}
+
+/// An advert to the group as a whole Ethernet frame: so it can come from the virtual router's own
+/// hardware address, as RFC 9568 section 7.2 wants. Nothing when `source` is not of the same family
+/// as the `group`.
+pub fn frame(mac: [u8; 6], source: IpAddr, group: IpAddr, advert: &[u8]) -> Option<Vec<u8>> {
+    let length = u16::try_from(advert.len()).ok()?;
+    let mut frame = Vec::with_capacity(54 + advert.len());
+    match (source, group) {
+        (IpAddr::V4(source), IpAddr::V4(group)) => {
+            let [_, b, c, d] = group.octets();
+            frame.extend([1, 0, 0x5e, b & 0x7f, c, d]);
+            frame.extend(mac);
+            frame.extend([8, 0]);
+            // Internetwork control, not to be fragmented.
+            let mut head = vec![0x45, 0xc0];
+            head.extend(length.checked_add(20)?.to_be_bytes());
+            head.extend([0, 0, 0x40, 0, HOPS, PROTOCOL, 0, 0]);
+            head.extend(source.octets());
+            head.extend(group.octets());
+            let sum = !fold(add(0, &head));
+            if let Some(place) = head.get_mut(10..12) {
+                place.copy_from_slice(&sum.to_be_bytes());
+            }
+            frame.extend(head);
+        }
+        (IpAddr::V6(source), IpAddr::V6(group)) => {
+            let [.., a, b, c, d] = group.octets();
+            frame.extend([0x33, 0x33, a, b, c, d]);
+            frame.extend(mac);
+            frame.extend([0x86, 0xdd, 0x6c, 0, 0, 0]);
+            frame.extend(length.to_be_bytes());
+            frame.extend([PROTOCOL, HOPS]);
+            frame.extend(source.octets());
+            frame.extend(group.octets());
+        }
+        _ => return None,
+    }
+    frame.extend(advert);
+    Some(frame)
+}
+
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,6 @@
 #![allow(dead_code)] // each test file uses its part
 
 use std::fs::File;
-use std::os::fd::AsRawFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -125,17 +124,7 @@ impl Net {
         host: &str,
         f: impl FnOnce() -> T + Send + 'static,
     ) -> T {
-        let file = File::open(format!("/run/netns/{}", self.name(host))).expect("a namespace");
-        let thread = std::thread::spawn(move || {
-            // SAFETY: a plain call on an open descriptor; it changes this thread only.
-            let moved = unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) };
-            assert_eq!(moved, 0, "setns");
-            f()
-        });
-        match thread.join() {
-            Ok(value) => value,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
+        lab::net::within(&self.name(host), f)
     }
 
     /// Starts a program in a namespace.

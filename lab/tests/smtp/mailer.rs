@@ -29,6 +29,8 @@ impl Mailer {
     pub fn start(name: &'static str) -> Mailer {
         Mailer::with(move |stream, seen| {
             let _ = converse(name, "", stream, seen);
+            let mut seen = seen.lock().expect("unpoisoned");
+            seen.lines.push("(gone)".into());
         })
     }
 
@@ -36,6 +38,13 @@ impl Mailer {
     pub fn believing(name: &'static str) -> Mailer {
         Mailer::with(move |stream, seen| {
             let _ = converse(name, "XCLIENT NAME ADDR PORT PROTO HELO", stream, seen);
+        })
+    }
+
+    /// One that has clients log in, as `ann` with the password `secret`.
+    pub fn guarded(name: &'static str) -> Mailer {
+        Mailer::with(move |stream, seen| {
+            let _ = converse(name, "AUTH PLAIN LOGIN", stream, seen);
         })
     }
 
@@ -89,12 +98,17 @@ impl Mailer {
 
     /// Waits until it was told this line.
     pub fn wait_for(&self, line: &str) {
+        self.wait_for_many(line, 1);
+    }
+
+    /// Waits until it was told this line so often; `(gone)` is the end of a connection.
+    pub fn wait_for_many(&self, line: &str, count: usize) {
         let end = Instant::now() + PATIENCE;
         let told = || {
             let seen = self.seen.lock().expect("unpoisoned");
-            seen.lines.iter().any(|l| l == line)
+            seen.lines.iter().filter(|l| *l == line).count()
         };
-        while !told() {
+        while told() < count {
             assert!(Instant::now() < end, "nobody says '{line}'");
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -113,6 +127,8 @@ fn converse(name: &str, more: &str, stream: TcpStream, seen: &Mutex<Seen>) -> Op
     let mut out = stream.try_clone().ok()?;
     write!(out, "220 {name} ESMTP\r\n").ok()?;
     let (mut said, mut content) = (Vec::new(), false);
+    // What the client is asked for next, while it logs in.
+    let mut asked = "";
     for line in BufReader::new(stream).lines() {
         let line = line.ok()?;
         said.push(line.clone());
@@ -126,6 +142,26 @@ fn converse(name: &str, more: &str, stream: TcpStream, seen: &Mutex<Seen>) -> Op
                 format!("250 2.0.0 {name} has it")
             }
             _ if content => continue,
+            _ if asked == "name" && line == "YW5u" => {
+                asked = "password";
+                "334 UGFzc3dvcmQ6".into()
+            }
+            _ if !asked.is_empty() => {
+                let good = asked == "password" && line == "c2VjcmV0";
+                asked = "";
+                match good {
+                    true => format!("235 2.7.0 {name} knows you"),
+                    false => "535 5.7.8 who are you?".into(),
+                }
+            }
+            "AUTH" if line == "AUTH PLAIN AGFubgBzZWNyZXQ=" => {
+                format!("235 2.7.0 {name} knows you")
+            }
+            "AUTH" if line == "AUTH LOGIN" => {
+                asked = "name";
+                "334 VXNlcm5hbWU6".into()
+            }
+            "AUTH" => "535 5.7.8 who are you?".into(),
             "EHLO" if more.is_empty() => {
                 format!("250-{name}\r\n250-PIPELINING\r\n250-SIZE 10000\r\n250 8BITMIME")
             }

@@ -5,6 +5,8 @@
 pub enum Section {
     /// CPU time per request, one worker.
     Http,
+    /// The same with long lists of patterns.
+    Lists,
     /// Resident memory.
     Memory,
     /// Two workers against one.
@@ -21,8 +23,9 @@ pub enum Section {
 
 impl Section {
     /// In the order of the page.
-    pub const ALL: [Section; 7] = [
+    pub const ALL: [Section; 8] = [
         Section::Http,
+        Section::Lists,
         Section::Memory,
         Section::Workers,
         Section::Tls,
@@ -35,6 +38,7 @@ impl Section {
     pub fn name(self) -> &'static str {
         match self {
             Section::Http => "http",
+            Section::Lists => "lists",
             Section::Memory => "memory",
             Section::Workers => "workers",
             Section::Tls => "tls",
@@ -54,6 +58,17 @@ pub enum Key {
     Rsa2048,
 }
 
+/// A file of patterns, and the rule that asks it.
+pub struct List {
+    /// The rule; `LIST` stands for the file.
+    pub rule: &'static str,
+    /// The line of this number.
+    pub line: fn(u32) -> String,
+}
+
+/// How many lines such a file has.
+pub const LINES: u32 = 100_000;
+
 /// One load.
 pub struct Load {
     /// As the command line names it.
@@ -72,6 +87,8 @@ pub struct Load {
     pub close: bool,
     /// Access rules, header edits and a log.
     pub rules: bool,
+    /// A list that each request is looked for in, and not found.
+    pub list: Option<List>,
     /// Servers to choose among by `leastconn`; the proxy sends the client to the chosen one, so that
     /// the choice is nearly all the work there is. 0: one server, which is asked.
     pub servers: u32,
@@ -91,6 +108,7 @@ const PLAIN: Load = Load {
     path: "/1k",
     close: false,
     rules: false,
+    list: None,
     servers: 0,
     tls: None,
     tcp: false,
@@ -102,6 +120,12 @@ const CHOOSING: Load = Load {
     section: Section::Choosing,
     path: "/",
     close: true,
+    ..PLAIN
+};
+
+/// What loads that look into a list have in common.
+const LISTED: Load = Load {
+    section: Section::Lists,
     ..PLAIN
 };
 
@@ -146,6 +170,47 @@ pub const LOADS: &[Load] = &[
         name: "10 ACLs, 3 header edits, httplog to UDP",
         rules: true,
         ..PLAIN
+    },
+    Load {
+        key: "list-none",
+        name: "no list",
+        ..LISTED
+    },
+    Load {
+        key: "list-src",
+        name: "an ACL of 100,000 networks (`src -f`)",
+        list: Some(List {
+            rule: "http-request deny if { src -f LIST }",
+            line: |n| format!("10.{}.{}.{}/31", n >> 15, (n >> 7) & 255, (n & 127) << 1),
+        }),
+        ..LISTED
+    },
+    Load {
+        key: "list-path",
+        name: "an ACL of 100,000 strings (`path -f`)",
+        list: Some(List {
+            rule: "http-request deny if { path -f LIST }",
+            line: |n| format!("/articles/{n}/index.html"),
+        }),
+        ..LISTED
+    },
+    Load {
+        key: "list-beg",
+        name: "an ACL of 100,000 beginnings (`path_beg -f`)",
+        list: Some(List {
+            rule: "http-request deny if { path_beg -f LIST }",
+            line: |n| format!("/articles/{n}/"),
+        }),
+        ..LISTED
+    },
+    Load {
+        key: "list-map",
+        name: "a map of 100,000 strings (`map_str`)",
+        list: Some(List {
+            rule: "http-request set-header X-Tenant %[path,map_str(LIST,none)]",
+            line: |n| format!("/articles/{n}/index.html tenant{n}"),
+        }),
+        ..LISTED
     },
     Load {
         key: "busy512",

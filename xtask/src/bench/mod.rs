@@ -64,7 +64,7 @@ fn number(word: &str) -> Result<u64, String> {
 }
 
 const USAGE: &str = "usage: cargo xtask bench [--only LOAD|SECTION]... [--rounds N] [--seconds S] \
-    [--write]; sections are http, memory, workers, tls, tcp and udp";
+    [--write]; sections are http, lists, memory, workers, tls, tcp and udp";
 
 /// Runs what is asked for and prints tables; with `--write` they go into docs/performance.md.
 pub fn run(words: &[&str]) -> Result<(), Vec<String>> {

@@ -1,7 +1,7 @@
 //! Who is measured, and the files they are given: the same for mulgil and haproxy.
 
 use super::arena::{FRONT, Folder, ORIGIN, Programs, SINK};
-use super::loads::{ALIVE, Key, Load, Section};
+use super::loads::{ALIVE, Key, LINES, Load, Section};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -64,7 +64,14 @@ impl Peer {
             Some(key) => Some(certificate(folder, key)?),
             None => None,
         };
-        let text = config(load, threads, crt.as_deref());
+        let list = match &load.list {
+            Some(list) => {
+                let lines = (0..LINES).map(|n| (list.line)(n) + "\n");
+                Some(folder.file(&format!("{}.lst", load.key), &lines.collect::<String>())?)
+            }
+            None => None,
+        };
+        let text = config(load, threads, crt.as_deref(), list.as_deref());
         let file = folder.file("proxy.cfg", &text)?;
         Ok(vec!["-f".into(), file, "-db".into()])
     }
@@ -79,7 +86,7 @@ fn speaks_tls(mulgil: &Path) -> bool {
 }
 
 /// The file that mulgil and haproxy both read.
-pub fn config(load: &Load, threads: u32, crt: Option<&str>) -> String {
+pub fn config(load: &Load, threads: u32, crt: Option<&str>, file: Option<&str>) -> String {
     let maxconn = match load.affordable_idle() {
         0 => 4_000,
         idle => idle + 100,
@@ -118,6 +125,9 @@ pub fn config(load: &Load, threads: u32, crt: Option<&str>) -> String {
             "    http-request set-header X-One 1\n    http-request del-header X-Two\n    \
              http-response set-header X-Three 3\n",
         );
+    }
+    if let (Some(list), Some(file)) = (&load.list, file) {
+        let _ = writeln!(out, "    {}", list.rule.replace("LIST", file));
     }
     out.push_str("    default_backend b\nbackend b\n");
     if load.servers > 0 {
@@ -227,7 +237,8 @@ mod tests {
     #[test]
     fn every_load_has_its_configuration() {
         for load in LOADS.iter().filter(|l| l.tls.is_none()) {
-            let text = config(load, 1, None);
+            let text = config(load, 1, None, Some("/l"));
+            assert_eq!(text.contains("/l"), load.list.is_some(), "{}", load.key);
             assert!(text.contains("nbthread 1"), "{}", load.key);
             let asked = !load.tcp && !load.is_datagrams() && load.servers == 0;
             assert_eq!(text.contains("httpchk"), asked);
@@ -240,7 +251,7 @@ mod tests {
             .iter()
             .find(|l| l.tls.is_some() && l.close)
             .expect("one");
-        let text = config(tls, 1, Some("/c.pem"));
+        let text = config(tls, 1, Some("/c.pem"), None);
         assert!(text.contains(" ssl crt /c.pem\n") && text.contains("monitor-uri /alive\n"));
     }
 }

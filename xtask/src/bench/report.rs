@@ -72,7 +72,7 @@ pub fn table(section: Section, rows: &[Row<'_>]) -> String {
         Section::Http => http(rows),
         Section::Memory => memory(rows),
         Section::Workers => workers(rows),
-        Section::Tls | Section::Choosing => per_request(rows),
+        Section::Lists | Section::Tls | Section::Choosing => per_request(rows),
         Section::Tcp => tcp(rows),
         Section::Udp => udp(rows),
     }

@@ -1,33 +1,19 @@
-//! `show|set|commit|abort ssl cert`.
+//! `show ssl cert`, and how certificates are shown.
 
 use super::Command;
-use crate::cli::{Cli, Grave, Said, World};
+use crate::cli::{Cli, Said, World};
 use model::CliLevel;
 use std::fmt::Write;
 use std::sync::Arc;
-use tls::{Facts, Material, Store};
+use tls::{Kind, Parts, Store};
 
 pub(super) static COMMANDS: &[Command] = &[
     Command::new(
-        &["abort", "ssl", "cert"],
-        "abort ssl cert <certfile>",
-        "abort a transaction for a certificate file",
+        &["dump", "ssl", "cert"],
+        "dump ssl cert <certfile>",
+        "dump the SSL certificates in PEM, its key included",
         CliLevel::Admin,
-        abort,
-    ),
-    Command::new(
-        &["commit", "ssl", "cert"],
-        "commit ssl cert <certfile>",
-        "commit a certificate file",
-        CliLevel::Admin,
-        commit,
-    ),
-    Command::new(
-        &["set", "ssl", "cert"],
-        "set ssl cert <certfile> <payload>",
-        "replace a certificate file",
-        CliLevel::Admin,
-        set,
+        dump,
     ),
     Command::new(
         &["show", "ssl", "cert"],
@@ -36,129 +22,145 @@ pub(super) static COMMANDS: &[Command] = &[
         CliLevel::Operator,
         show,
     ),
+    Command::new(
+        &["show", "ssl", "providers"],
+        "show ssl providers",
+        "show loaded SSL providers",
+        CliLevel::Operator,
+        |_, _, _, _| Said::data("Loaded providers : \n\t- rustls with aws-lc-rs\n"),
+    ),
 ];
 
-fn store<'a>(world: &'a World<'_>) -> &'a Arc<Store> {
+pub(super) fn store<'a>(world: &'a World<'_>) -> &'a Arc<Store> {
     &world.generation.config.global.certificates
 }
 
-/// Holds a certificate's new content back until its commit.
-fn set(_: &mut Cli, world: &World<'_>, args: &[&str], payload: &str) -> Said {
-    let (Some(path), false) = (args.first(), payload.is_empty()) else {
-        return Said::fault("'set ssl cert expects a filename and a certificate as a payload");
+/// A name as commands write it: `*` before it means the content not committed yet, `\` that what
+/// follows is the name even if it begins with `*`.
+pub(super) fn named(word: &str) -> (&str, bool) {
+    let (name, pending) = match word.strip_prefix('*') {
+        Some(name) => (name, true),
+        None => (word, false),
     };
-    match store(world).set(path, payload.as_bytes()) {
-        Ok(updated) => {
-            let word = if updated { "updated" } else { "created" };
-            Said::message(
-                Grave::Notice,
-                format!("Transaction {word} for certificate {path}!"),
-            )
-        }
-        Err(error) => Said::fault(error.trim_end()),
-    }
+    (name.strip_prefix('\\').unwrap_or(name), pending)
 }
 
-/// Puts the new content in force.
-fn commit(_: &mut Cli, world: &World<'_>, args: &[&str], _: &str) -> Said {
-    let Some(path) = args.first() else {
-        return Said::fault("'commit ssl cert expects a filename");
-    };
-    match store(world).commit(path) {
-        Ok(()) => Said::data(format!("Committing {path}.\nSuccess!\n")),
-        Err(error) => Said::fault(format!("{error}Can't commit {path}!")),
-    }
-}
-
-/// Forgets the new content.
-fn abort(_: &mut Cli, world: &World<'_>, args: &[&str], _: &str) -> Said {
-    let Some(path) = args.first() else {
-        return Said::fault("'abort ssl cert' expects a filename");
-    };
-    match store(world).abort(path) {
-        Ok(()) => {
-            let line = format!("Transaction aborted for certificate '{path}'!");
-            Said::message(Grave::Notice, line)
-        }
-        Err(error) => Said::fault(error.trim_end()),
-    }
-}
-
-/// The files, or one file's certificate; `*` before a name means the content not committed yet.
+/// The files, or one file's certificate.
 fn show(_: &mut Cli, world: &World<'_>, args: &[&str], _: &str) -> Said {
     let store = store(world);
-    let Some(name) = args.first() else {
-        return Said::data(list(store));
+    let Some(word) = args.first() else {
+        let (files, pending) = store.names(Kind::Certificate);
+        let mut out = String::new();
+        if let Some(path) = pending {
+            let _ = writeln!(out, "# transaction\n*{path}");
+        }
+        out.push_str("# filename\n");
+        for path in files {
+            let _ = writeln!(out, "{path}");
+        }
+        return Said::data(out);
     };
-    let (path, pending) = match name.strip_prefix('*') {
-        Some(path) => (path, true),
-        None => (*name, false),
+    let (name, pending) = named(word);
+    let parts = match pending {
+        true => store.pending(name),
+        false => store.find(name).map(|m| m.parts.clone()),
     };
-    match store.find(path, pending) {
-        Some(material) => Said::data(details(name, &material, pending)),
+    if let Some(parts) = parts {
+        let status = match store.uses(Kind::Certificate, name) {
+            _ if parts.chain.is_empty() => "Empty",
+            0 => "Unused",
+            _ if pending => "Unused",
+            _ => "Used",
+        };
+        return Said::data(details(word, status, &parts));
+    }
+    // `FILE.ocsp`: the answer about it.
+    let answer = name.strip_suffix(".ocsp").and_then(|of| match pending {
+        true => store.pending(of)?.ocsp,
+        false => store.find(of)?.parts.ocsp.clone(),
+    });
+    match answer {
+        Some(der) => Said::data(super::ocsp::text(&der)),
         None => {
             Said::fault("Can't display the certificate: Not found or the certificate is a bundle!")
         }
     }
 }
 
-fn list(store: &Store) -> String {
-    let shown = store.shown();
-    let mut out = String::new();
-    if let Some(path) = shown.pending {
-        let _ = writeln!(out, "# transaction\n*{path}");
+fn details(name: &str, status: &str, parts: &Parts) -> String {
+    let mut out = format!("Filename: {name}\nStatus: {status}\n");
+    if !parts.chain.is_empty() {
+        certificate(&mut out, parts.certificate());
     }
-    out.push_str("# filename\n");
-    for path in shown.files {
-        let _ = writeln!(out, "{path}");
+    for link in parts.chain.iter().skip(1) {
+        let Some(facts) = tls::facts(link) else {
+            continue;
+        };
+        let (subject, issuer) = (one_line(&facts.subject), one_line(&facts.issuer));
+        let _ = write!(out, "Chain Subject: {subject}\nChain Issuer: {issuer}\n");
     }
+    let id = parts.ocsp.as_ref().and_then(|_| parts.id());
+    let key = id.map(|id| lower_hex(&id.der())).unwrap_or_default();
+    let _ = writeln!(out, "OCSP Response Key: {key}");
     out
 }
 
-fn details(name: &str, material: &Material, pending: bool) -> String {
-    let Some(facts) = tls::facts(material.certificate()) else {
-        return "Can't display the certificate: it cannot be read\n".into();
+/// Appends what a certificate (DER) says.
+pub(super) fn certificate(out: &mut String, der: &[u8]) {
+    let Some(facts) = tls::facts(der) else {
+        out.push_str("The certificate cannot be read\n");
+        return;
     };
-    let status = if pending { "Unused" } else { "Used" };
-    let names: Vec<String> = facts
-        .alternatives
-        .iter()
-        .map(|n| format!("DNS:{n}"))
-        .collect();
-    let mut out = String::new();
     let _ = write!(
         out,
-        "Filename: {name}\nStatus: {status}\nSerial: {}\nnotBefore: {}\nnotAfter: {}\nSubject Alternative Name: {}\nAlgorithm: {}\nSHA1 FingerPrint: {}\nSubject: {}\nIssuer: {}\n",
+        "Serial: {}\nnotBefore: {}\nnotAfter: {}\nSubject Alternative Name: {}\nAlgorithm: {}\nSHA1 FingerPrint: {}\nSubject: {}\nIssuer: {}\n",
         hex(&facts.serial),
         date(facts.not_before_unix),
         date(facts.not_after_unix),
-        names.join(", "),
+        facts.alternatives.join(", "),
         facts.key,
-        hex(&tls::sha1(material.certificate())),
+        hex(&tls::sha1(der)),
         one_line(&facts.subject),
         one_line(&facts.issuer),
     );
-    for link in material.key.cert.iter().skip(1) {
-        let subject = tls::facts(link).map(|f: Facts| one_line(&f.subject));
-        let _ = writeln!(out, "Chain Subject: {}", subject.unwrap_or_default());
+}
+
+/// Everything of a certificate, as PEM.
+fn dump(_: &mut Cli, world: &World<'_>, args: &[&str], _: &str) -> Said {
+    let Some(word) = args.first() else {
+        return Said::fault("'dump ssl cert' expects a filename");
+    };
+    let (name, pending) = named(word);
+    let store = store(world);
+    let parts = match pending {
+        true => store.pending(name),
+        false => store.find(name).map(|m| m.parts.clone()),
+    };
+    match parts {
+        Some(parts) => Said::data(parts.to_pem()),
+        None => {
+            Said::fault("Can't display the certificate: Not found or the certificate is a bundle!")
+        }
     }
-    out.push_str("OCSP Response Key: \n");
-    out
 }
 
 /// `/C=KR/CN=example.com`.
-fn one_line(name: &[(String, String)]) -> String {
+pub(super) fn one_line(name: &[(String, String)]) -> String {
     name.iter()
         .map(|(key, value)| format!("/{key}={value}"))
         .collect()
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02X}")).collect()
 }
 
+pub(super) fn lower_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
 /// `Nov 21 07:01:28 2026 GMT`.
-fn date(unix: i64) -> String {
+pub(super) fn date(unix: i64) -> String {
     let zone = rules::Zone::utc(unix);
     let date = rules::strftime(b"%b %e %H:%M:%S %Y GMT", unix, (0, 0), &zone);
     String::from_utf8_lossy(&date).into_owned()

@@ -3,8 +3,10 @@
 
 mod certificates;
 mod conversation;
+mod crt_lists;
 mod limits;
 mod malformed;
+mod ocsp;
 mod packets;
 mod patterns;
 mod peers;
@@ -15,6 +17,8 @@ mod sessions;
 mod set_server;
 mod statistics;
 mod tables;
+mod ticket_keys;
+mod tls_files;
 mod variables;
 mod vrrp;
 
@@ -69,8 +73,10 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
     [
         certificates::COMMANDS,
         conversation::COMMANDS,
+        crt_lists::COMMANDS,
         limits::COMMANDS,
         malformed::COMMANDS,
+        ocsp::COMMANDS,
         packets::COMMANDS,
         peers::COMMANDS,
         process::COMMANDS,
@@ -79,6 +85,8 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         sessions::COMMANDS,
         statistics::COMMANDS,
         tables::COMMANDS,
+        ticket_keys::COMMANDS,
+        tls_files::COMMANDS,
         variables::COMMANDS,
         vrrp::COMMANDS,
     ]

@@ -72,6 +72,17 @@ pub(super) static COMMANDS: &[Command] = &[
         },
     ),
     Command::new(
+        &["show", "guard"],
+        "show guard",
+        "report what the guards of packet frontends did; their lists are among those of 'show acl'",
+        CliLevel::Operator,
+        |_, w, _, _| {
+            w.system
+                .packets(Packets::Guard)
+                .map_or_else(none, Said::data)
+        },
+    ),
+    Command::new(
         &["show", "packets"],
         "show packets",
         "report what became of packets that were not simply passed on",

@@ -3,7 +3,7 @@
 use super::{Keyword, keyword, near, num, options, pages, stats};
 use crate::diag::Fault;
 use crate::draft::sections::*;
-use crate::draft::{Draft, Line};
+use crate::draft::{Draft, Line, Said};
 use crate::units;
 use model::Mode;
 
@@ -234,6 +234,7 @@ fn timeout(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         return super::misplaced(d, l, name, sections, timeout_value);
     }
     let place = l.place_of_keyword();
+    d.said.insert(Said::Keyword(name), place.clone());
     if let Some(before) = d.marks.insert(name, place)
         && d.section != D
         && before.file == d.place.file

@@ -3,7 +3,7 @@
 use super::{back, check};
 use crate::diag::Fault;
 use crate::draft::sections::*;
-use crate::draft::{CheckChoice, Draft, Line};
+use crate::draft::{CheckChoice, Draft, Line, Said};
 use model::{
     CheckKind, ConnectionMode, ForwardFor, LogFormatSpec, OriginalTo, Probe, Redispatch,
     RestrictNames,
@@ -731,8 +731,13 @@ pub fn option(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         return super::misplaced(d, l, &name, def.sections, def.parse);
     }
     (def.parse)(d, l)?;
+    let said = Said::Option(def.name);
+    match l.negated {
+        true => d.said.remove(&said),
+        false => d.said.insert(said, l.place_of_keyword()),
+    };
     let mark = match def.name {
-        "httplog" | "tcplog" | "smtplog" => "log-format",
+        "httplog" | "httpslog" | "tcplog" | "smtplog" => "log-format",
         "forwardfor" => "option forwardfor",
         "forwarded" => "option forwarded",
         "originalto" => "option originalto",

@@ -25,6 +25,14 @@ pub fn cookie(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
             "'cookie' wants a name, such as 'cookie SRV insert indirect'",
         );
     }
+    if let Some(first) = &d.cookie_place {
+        let message = format!(
+            "the 'cookie' of '{}' stands at {} already: keep one of them",
+            d.name,
+            first.origin()
+        );
+        return l.fail(0, message);
+    }
     let mut cookie = PersistenceCookie {
         name: name.into(),
         ..PersistenceCookie::default()
@@ -99,6 +107,7 @@ pub fn cookie(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
     }
     cookie.attributes = (domains + httponly + secure + &attrs).into();
     d.back.cookie = Some(Arc::new(cookie));
+    d.cookie_place = Some(l.place_of_keyword());
     Ok(())
 }
 

@@ -138,6 +138,38 @@ pub(super) static SMTP_KEYWORDS: &[Keyword] = &[
         }
     ),
     keyword!(
+        "smtp-auth",
+        FRONT,
+        "MECHANISM [MECHANISM]*",
+        "PLAIN LOGIN",
+        "ways to log in that are announced once the conversation is encrypted; a server that rules choose without a recipient is asked",
+        |d, l| {
+            if l.args().is_empty() {
+                return l.fail(0, "'smtp-auth' wants ways to log in, such as PLAIN LOGIN");
+            }
+            let mut names: Vec<Arc<str>> = Vec::new();
+            for (at, word) in l.texts(0).into_iter().enumerate() {
+                let good = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
+                if word.is_empty() || word.len() > 20 || !word.bytes().all(good) {
+                    return l.fail(
+                        at,
+                        format!("'{word}' is no way to log in, such as PLAIN or SCRAM-SHA-256"),
+                    );
+                }
+                let name = word.to_ascii_uppercase();
+                if name.ends_with("-PLUS") || name == "EXTERNAL" {
+                    return l.fail(
+                        at,
+                        format!("'{word}' is bound to the TLS of one connection, which ends here: leave it out"),
+                    );
+                }
+                names.push(Arc::from(name));
+            }
+            d.front.smtp.auth = names;
+            Ok(())
+        }
+    ),
+    keyword!(
         no "smtp-require-tls",
         FRONT,
         "",

@@ -275,7 +275,7 @@ fn rule(d: &mut Draft, l: &mut Line<'_>, matches: bool, store: StickStore) -> Re
         return l.fail(0, format!("'{}' wants a key, such as src", l.keyword()));
     }
     let key = l.expression(0)?;
-    if store == StickStore::Response && key.is_of_request() {
+    if store == StickStore::Response && key.is_of_request_alone() {
         return l.fail(0, "what is of the request is not there any more when the response is: use 'stick store-request'");
     }
     if store != StickStore::Response && key.is_of_response() {

@@ -57,7 +57,9 @@ impl Loader<'_> {
             self.trust_in_checks(draft);
             self.allow_external(draft);
             self.check_intervals(draft);
+            self.check_shards(draft);
             self.fit_mode(draft);
+            self.fit_words(draft);
             self.fit_sockets(draft);
             self.fit_ftp(draft);
             self.fit_smtp(draft);
@@ -306,6 +308,17 @@ impl Loader<'_> {
         }
     }
 
+    /// Keys are told to peers, and to nobody else.
+    fn check_shards(&mut self, draft: &Draft) {
+        if let Some(server) = draft.back.servers.iter().find(|s| s.shard > 0) {
+            let message = format!(
+                "'shard' of server '{}' has no effect outside 'peers': remove it",
+                server.name
+            );
+            self.at(&draft.place, Severity::Warning, message);
+        }
+    }
+
     fn check_timeouts(&mut self, draft: &Draft) {
         let t = &draft.timeouts;
         let mut missing = Vec::new();
@@ -367,7 +380,10 @@ impl Loader<'_> {
         draft.http.buffer_request = false;
         let log = &mut draft.front.log_format;
         if draft.section != sections::B
-            && matches!(log, LogFormatSpec::Http | LogFormatSpec::HttpClf)
+            && matches!(
+                log,
+                LogFormatSpec::Http | LogFormatSpec::HttpClf | LogFormatSpec::Https
+            )
         {
             let (format, option) = match draft.mode {
                 Mode::Smtp => (LogFormatSpec::Smtp, "smtplog"),
@@ -540,6 +556,7 @@ impl Loader<'_> {
             inspect_delay: draft.inspect_delay,
             response_inspect_delay: draft.response_inspect_delay,
             independent_streams: draft.independent_streams,
+            guard: draft.guard,
             frontend: has_front.then(|| Box::new(draft.front)),
             backend: has_back.then(|| Box::new(draft.back)),
         }

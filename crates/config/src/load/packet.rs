@@ -158,7 +158,7 @@ impl Loader<'_> {
 
     /// Words of packet mode where connections end here.
     pub(super) fn refuse_packet_words(&mut self, draft: &Draft) {
-        for word in ["forward", "no-flow", "snat", "source-persistence"] {
+        for word in ["forward", "guard", "no-flow", "snat", "source-persistence"] {
             if let Some(place) = draft.marks.get(word) {
                 let message = format!(
                     "'{word}' is for 'mode packet', which '{}' is not in: set that mode, or remove it",

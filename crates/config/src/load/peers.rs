@@ -8,6 +8,7 @@ use crate::diag::{Fault, Severity};
 use crate::draft::{Draft, Line, Place};
 use crate::keyword::{near, read_table};
 use crate::server::{Reading, default_server, is_word, server, way};
+use crate::units;
 use model::{Address, Bind, BindOptions, Host, Peer, Peers, PortSpec, Server, StickTable};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -30,17 +31,20 @@ pub(super) struct PeersDraft {
     options: Arc<BindOptions>,
     /// `default-server`.
     defaults: Reading,
+    /// `shards`.
+    shards: u16,
     /// `table` lines; the names have the section's before them.
     tables: Vec<StickTable>,
 }
 
-const WORDS: [&str; 8] = [
+const WORDS: [&str; 9] = [
     "peer",
     "server",
     "bind",
     "default-bind",
     "default-server",
     "table",
+    "shards",
     "disabled",
     "enabled",
 ];
@@ -56,6 +60,7 @@ impl PeersDraft {
             bound: None,
             options: Arc::default(),
             defaults: Reading::default(),
+            shards: 0,
             tables: Vec::new(),
         }
     }
@@ -102,10 +107,12 @@ impl PeersDraft {
                 self.tables.push(table);
                 Ok(())
             }
-            other @ ("log" | "shards") => {
-                let message = format!("'{other}' of 'peers' is not there yet: remove it");
-                Err(Fault::at(0, message))
+            "shards" => {
+                l.exactly(1, "into how many parts keys are cut")?;
+                self.shards = l.map(0, units::number(l.arg(0), 1, u16::MAX.into()))? as u16;
+                Ok(())
             }
+            "log" => Err(Fault::at(0, "'log' of 'peers' is not there yet: remove it")),
             other => Err(Fault::at(0, near("keyword of 'peers'", other, &WORDS))),
         }
     }
@@ -179,6 +186,7 @@ impl PeersDraft {
             tls: settings.tls.as_ref().map(|t| Arc::clone(&t.connector)),
             source: settings.source.as_deref().cloned(),
             namespace: settings.namespace.clone(),
+            shard: settings.shard,
         };
         let others = self.peers.iter().filter(|(n, _)| **n != *here);
         let others = others.map(|(n, settings)| reached(settings, n));
@@ -194,6 +202,7 @@ impl PeersDraft {
             binds: self.binds.clone(),
             successor,
             others: others.collect(),
+            shards: self.shards,
         })
     }
 }

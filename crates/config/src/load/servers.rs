@@ -26,6 +26,7 @@ enum What {
     BothChecksAndTrack(Arc<str>),
     TracksUnchecked(Arc<str>),
     TracksNobody(Arc<str>),
+    TracksItself(Arc<str>),
     NoResolvers(Arc<str>),
     NoAgent,
     Unfit(String),
@@ -51,6 +52,9 @@ impl Finding {
             What::TracksUnchecked(wanted) => {
                 format!("server '{wanted}' has no checks to track: give it 'check'")
             }
+            What::TracksItself(wanted) => format!(
+                "server '{name}' tracks '{wanted}', which leads back to it: let one of them have checks"
+            ),
             What::NoResolvers(wanted) => {
                 format!("no 'resolvers {wanted}' for the name of '{name}': add that section")
             }
@@ -84,8 +88,21 @@ pub(super) fn unfit(draft: &Draft, judge: impl Fn(&Server) -> Vec<String>) -> Ve
     found
 }
 
-/// Of backends that `track` names: each server, and whether its state is known.
-pub(super) type Tracked = HashMap<Arc<str>, HashMap<Arc<str>, bool>>;
+/// Where the state of a server comes from.
+pub(super) enum Origin {
+    /// Nowhere: it has no checks.
+    Nowhere,
+    /// Its own checks, or its agent.
+    Own,
+    /// The server of this name, of the same backend or of the one before the slash.
+    Other(Arc<str>),
+}
+
+/// Of backends that `track` names: each server, and where its state comes from.
+pub(super) type Tracked = HashMap<Arc<str>, HashMap<Arc<str>, Origin>>;
+
+/// Servers that are followed from one to the next at most, to see whether they lead back.
+const CHAIN: usize = 1000;
 
 /// Which servers of backends that are named by `track` have checks.
 pub(super) fn tracked(drafts: &[Draft]) -> Tracked {
@@ -99,7 +116,11 @@ pub(super) fn tracked(drafts: &[Draft]) -> Tracked {
     let tracked = drafts
         .iter()
         .filter(|d| d.has_back() && wanted.contains(&d.name));
-    let known = |s: &Server| s.check.is_some() || s.track.is_some();
+    let known = |s: &Server| match &s.track {
+        Some(other) => Origin::Other(Arc::clone(other)),
+        None if s.check.is_some() || s.agent.is_some() => Origin::Own,
+        None => Origin::Nowhere,
+    };
     tracked
         .map(|d| {
             let servers = d.back.servers.iter();
@@ -112,13 +133,26 @@ pub(super) fn tracked(drafts: &[Draft]) -> Tracked {
 /// What is wrong with whom a server tracks: it must be there, and have checks or track another.
 fn wrong_track(draft: &Draft, server: &Server, tracked: &Tracked) -> Option<What> {
     let wanted = server.track.as_ref()?;
-    let (backend, name) = wanted.split_once('/').unwrap_or((&draft.name, wanted));
-    match tracked.get(backend).and_then(|all| all.get(name)) {
-        Some(true) if server.check.is_none() => None,
-        Some(true) => Some(What::BothChecksAndTrack(Arc::clone(wanted))),
-        Some(false) => Some(What::TracksUnchecked(Arc::clone(wanted))),
-        None => Some(What::TracksNobody(Arc::clone(wanted))),
+    let mut place = wanted.split_once('/').unwrap_or((&draft.name, wanted));
+    match tracked.get(place.0).and_then(|all| all.get(place.1)) {
+        None => return Some(What::TracksNobody(Arc::clone(wanted))),
+        Some(Origin::Nowhere) => return Some(What::TracksUnchecked(Arc::clone(wanted))),
+        Some(_) if server.check.is_some() => {
+            return Some(What::BothChecksAndTrack(Arc::clone(wanted)));
+        }
+        Some(_) => {}
     }
+    for _ in 0..CHAIN {
+        if place == (&*draft.name, &*server.name) {
+            return Some(What::TracksItself(Arc::clone(wanted)));
+        }
+        let Some(Origin::Other(next)) = tracked.get(place.0).and_then(|all| all.get(place.1))
+        else {
+            break;
+        };
+        place = next.split_once('/').unwrap_or((place.0, next));
+    }
+    None
 }
 
 /// All that is wrong with the servers of a proxy.

@@ -6,7 +6,7 @@ use crate::draft::Draft;
 use model::{Balance, LogFormatSpec, Mode};
 
 /// Keywords that only `mode smtp` gives a meaning.
-const ONLY_SMTP: [&str; 9] = [
+const ONLY_SMTP: [&str; 10] = [
     "smtp-request",
     "smtp-name",
     "smtp-banner",
@@ -15,6 +15,7 @@ const ONLY_SMTP: [&str; 9] = [
     "smtp-max-errors",
     "smtp-max-rcpts",
     "smtp-bare-newline",
+    "smtp-auth",
     "smtp-require-tls",
 ];
 
@@ -98,6 +99,15 @@ fn unfit(draft: &Draft) -> Faults {
             "'persist rdp-cookie' finds no cookie in '{name}', which is in 'mode smtp': use 'stick on' with a table"
         );
         faults.push(("persist", message));
+    }
+    if draft.has_front()
+        && !draft.front.smtp.auth.is_empty()
+        && draft.front.binds.iter().all(|b| b.options.tls.is_none())
+    {
+        let message = format!(
+            "'smtp-auth' of '{name}' is announced to nobody, because no 'bind' has TLS and passwords do not pass in clear text: add 'starttls crt FILE' to one"
+        );
+        faults.push(("smtp-auth", message));
     }
     let mut binds = draft.front.binds.iter();
     if draft.has_front()

@@ -164,7 +164,6 @@ fn unfit(line: &str, word: &str, proxy: &str) -> String {
 fn stream_words(o: &BindOptions) -> impl Iterator<Item = &'static str> {
     [
         ("ssl", o.tls.is_some()),
-        ("accept-proxy", o.accept_proxy),
         ("defer-accept", o.defer_accept),
         ("tfo", o.tfo),
         ("mss", o.mss.is_some()),

@@ -4,7 +4,7 @@ use super::{ServerWord, num, time};
 use crate::address::{self, Purpose};
 use crate::diag::Fault;
 use crate::draft::Line;
-use model::{Address, Host, MarkedDown, Observe, OnError, PortSpec};
+use model::{Address, Host, InitState, MarkedDown, Observe, OnError, PortSpec};
 
 /// Where checks go; a name must have an address by now.
 fn place(line: &Line<'_>, at: usize) -> Result<Address, Fault> {
@@ -129,6 +129,25 @@ pub static SERVER_CHECK_WORDS: &[ServerWord] = &[
             Ok(())
         }
     ),
+    word!(
+        "init-state",
+        "STATE",
+        "fully-down",
+        "what it counts as before its first check: fully-up, up, down or fully-down",
+        |r, l, at| {
+            r.check.init = match l.arg(at) {
+                "fully-up" => InitState::FullyUp,
+                "up" => InitState::Up,
+                "down" => InitState::Down,
+                "fully-down" => InitState::FullyDown,
+                other => {
+                    let names = ["fully-up", "up", "down", "fully-down"];
+                    return l.fail(at, crate::keyword::near("state", other, &names));
+                }
+            };
+            Ok(())
+        }
+    ),
     word!("inter", "TIME", "2s", "between checks", |r, l, at| {
         r.check.inter = time(l, at)?;
         Ok(())
@@ -153,16 +172,15 @@ pub static SERVER_CHECK_WORDS: &[ServerWord] = &[
         "layer7",
         "learn from traffic",
         |r, l, at| {
-            r.server.observe = Some(match l.arg(at) {
-                "layer4" => Observe::Layer4,
-                "layer7" => Observe::Layer7,
+            r.server.observe = match l.arg(at) {
+                "none" => None,
+                "layer4" => Some(Observe::Layer4),
+                "layer7" => Some(Observe::Layer7),
                 other => {
-                    return l.fail(
-                        at,
-                        crate::keyword::near("layer", other, &["layer4", "layer7"]),
-                    );
+                    let names = ["none", "layer4", "layer7"];
+                    return l.fail(at, crate::keyword::near("layer", other, &names));
                 }
-            });
+            };
             Ok(())
         }
     ),

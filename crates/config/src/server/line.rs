@@ -123,6 +123,8 @@ fn named(line: &mut Line<'_>, name: &str, at: usize, from: &Reading) -> Result<S
             ssl: said("ssl") || said("cert-cn") || said("ssl-cipher"),
             cert_cn: said("cert-cn"),
             ssl_cipher: said("ssl-cipher"),
+            cert_sig: said("cert-sig"),
+            cert_key: said("cert-key"),
         });
     }
     let own_place = reading.check.addr.is_some() || reading.check.port.is_some();

@@ -10,27 +10,16 @@ use std::sync::Arc;
 pub static SERVER_PROXY_WORDS: &[ServerWord] = &[
     word!(
         "proxy-v2-options",
-        "crc32c|authority|unique-id|ssl|cert-cn|ssl-cipher[,…]",
+        "crc32c|authority|unique-id|ssl|cert-cn|ssl-cipher|cert-sig|cert-key[,…]",
         "crc32c",
         "what the header of version 2 holds",
         |r, l, at| {
             for option in l.arg(at).split(',') {
-                match option {
-                    "cert-sig" | "cert-key" => {
-                        return l.fail(
-                            at,
-                            format!(
-                                "'{option}' is an option of HAProxy that mulgil does not have yet"
-                            ),
-                        );
+                match PROXY_OPTIONS.iter().find(|o| **o == option) {
+                    Some(known) => r.proxy_options.push(known),
+                    None => {
+                        return l.fail(at, crate::keyword::near("option", option, &PROXY_OPTIONS));
                     }
-                    _ => match PROXY_OPTIONS.iter().find(|o| **o == option) {
-                        Some(known) => r.proxy_options.push(known),
-                        None => {
-                            return l
-                                .fail(at, crate::keyword::near("option", option, &PROXY_OPTIONS));
-                        }
-                    },
                 }
             }
             Ok(())
@@ -125,16 +114,20 @@ const PLAIN_V2: SendProxy = SendProxy::V2 {
     ssl: false,
     cert_cn: false,
     ssl_cipher: false,
+    cert_sig: false,
+    cert_key: false,
 };
 
 /// Words of `proxy-v2-options`.
-const PROXY_OPTIONS: [&str; 6] = [
+const PROXY_OPTIONS: [&str; 8] = [
     "crc32c",
     "authority",
     "unique-id",
     "ssl",
     "cert-cn",
     "ssl-cipher",
+    "cert-sig",
+    "cert-key",
 ];
 
 /// Reads `set-proxy-v2-tlv-fmt(TYPE) FMT`; `rest` is what follows the name in its word. Returns where

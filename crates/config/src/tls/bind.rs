@@ -1,15 +1,11 @@
 //! The TLS words of a `bind` line, and `crt-list` files.
 
-use super::{
-    TlsWord, based, ca_path, crt_path, protocols, read, verify, version, version_word, versions,
-    word,
-};
+use super::list::{crt_list, of_directory};
+use super::{TlsWord, ca_path, crt_path, protocols, read, verify, version, versions, word};
 use crate::diag::Fault;
 use crate::draft::Line;
-use crate::lexer;
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use tls::{Acceptor, AcceptorSettings, ListEntry, Verify, Version};
+use tls::{Acceptor, AcceptorSettings, ListLine, Numbers, Source};
 
 /// The TLS part of a `bind` line being read.
 pub struct BindDraft {
@@ -65,35 +61,54 @@ impl BindDraft {
             return line.fail(at, format!("'{word}' needs a certificate: add 'crt FILE'"));
         }
         let source = line.source;
-        let made = Acceptor::new(self.settings, &line.bases.tls.store, &|path| {
+        let store = &line.bases.tls.store;
+        let made = Acceptor::new(self.settings, &line.origin(), store, &|path| {
             source.read(path)
         });
         let (acceptor, unknown) = line.map(certificate.unwrap_or(at), made)?;
+        let left_out = store.take_warnings().into_iter();
+        let at_certificate = line.skip + certificate.unwrap_or(at);
+        line.warnings
+            .extend(left_out.map(|w| Fault::warning(at_certificate, w)));
         let warnings = line.bases.tls.unknown(unknown, line.skip + at);
         line.warnings.extend(warnings);
         Ok(Some(acceptor))
     }
 }
 
+/// OpenSSL's numbers of errors, or all.
+fn numbers(line: &Line<'_>, at: usize) -> Result<Numbers, Fault> {
+    let text = line.arg(at);
+    if text == "all" {
+        return Ok(Numbers::All);
+    }
+    let numbers = text.split(',').map(|word| {
+        let number = word.trim_start_matches("X509_V_ERR_");
+        let named = tls::ERRORS.iter().find(|(name, _)| *name == number);
+        number.parse().ok().or(named.map(|n| n.1)).ok_or_else(|| {
+            format!("'{word}' is no error of a certificate: use all, or numbers such as 10,18")
+        })
+    });
+    line.map(at, numbers.collect::<Result<_, _>>().map(Numbers::Some))
+}
+
 /// The certificates of `crt PATH`: a file, or all files of a directory.
-fn certificates(line: &Line<'_>, at: usize) -> Vec<ListEntry> {
+fn certificates(line: &Line<'_>, at: usize) -> Vec<Source> {
     let path = crt_path(line, at);
-    let entry = |path: Arc<str>| ListEntry {
-        path,
-        ..ListEntry::default()
-    };
     match line.source.list(&path) {
         Some(files) => {
-            let all = files.iter().filter(|f| !tls::is_companion(f));
-            all.map(|f| entry(f.as_str().into())).collect()
+            let name = path.trim_end_matches('/');
+            line.bases.tls.store.put_list(name, of_directory(&files));
+            vec![Source::List(name.into())]
         }
-        None => bundle(line, &path).into_iter().map(entry).collect(),
+        None => bundle(line, &path).into_iter().map(Source::File).collect(),
     }
 }
 
-/// A path, or the files `PATH.rsa`, `PATH.ecdsa`, `PATH.dsa` that stand for it.
-fn bundle(line: &Line<'_>, path: &Arc<str>) -> Vec<Arc<str>> {
-    if line.source.read(path).is_err() {
+/// A path, or the files `PATH.rsa`, `PATH.ecdsa`, `PATH.dsa` that stand for it. What is in memory
+/// needs no file.
+pub(super) fn bundle(line: &Line<'_>, path: &Arc<str>) -> Vec<Arc<str>> {
+    if line.bases.tls.store.find(path).is_none() && line.source.read(path).is_err() {
         let parts = ["rsa", "ecdsa"].map(|kind| Arc::<str>::from(format!("{path}.{kind}")));
         let found: Vec<_> = parts
             .into_iter()
@@ -148,8 +163,8 @@ pub static BIND_TLS_WORDS: &[TlsWord<BindDraft>] = &[
         "all|N",
         "all",
         "errors of authorities that are let pass",
-        |d, _, _| {
-            d.settings.ignore_client_errors = true;
+        |d, l, at| {
+            d.settings.ignored.authorities = numbers(l, at)?;
             Ok(())
         }
     ),
@@ -208,8 +223,8 @@ pub static BIND_TLS_WORDS: &[TlsWord<BindDraft>] = &[
         "all|N",
         "all",
         "errors of certificates that are let pass",
-        |d, _, _| {
-            d.settings.ignore_client_errors = true;
+        |d, l, at| {
+            d.settings.ignored.certificate = numbers(l, at)?;
             Ok(())
         }
     ),
@@ -219,8 +234,12 @@ pub static BIND_TLS_WORDS: &[TlsWord<BindDraft>] = &[
         "list.txt",
         "certificates with names and settings",
         |d, l, at| {
-            d.settings.lists.push(l.arg(at).into());
-            d.settings.certificates.extend(crt_list(l, at)?);
+            let path = l.arg(at);
+            if l.bases.tls.store.list(path).is_none() {
+                let lines: Vec<ListLine> = crt_list(l, at)?;
+                l.bases.tls.store.put_list(path, lines);
+            }
+            d.settings.certificates.push(Source::List(path.into()));
             Ok(())
         }
     ),
@@ -356,6 +375,36 @@ pub static BIND_TLS_WORDS: &[TlsWord<BindDraft>] = &[
             Ok(())
         }
     ),
+    word!(
+        "sigalgs",
+        "LIST",
+        "ECDSA+SHA256:RSA-PSS+SHA256",
+        "signatures by which we prove our certificate",
+        |d, l, at| {
+            d.settings.preferences.sigalgs = Some(l.arg(at).into());
+            Ok(())
+        }
+    ),
+    word!(
+        "client-sigalgs",
+        "LIST",
+        "ECDSA+SHA256:RSA-PSS+SHA256",
+        "signatures by which clients prove theirs",
+        |d, l, at| {
+            d.settings.preferences.client_sigalgs = Some(l.arg(at).into());
+            Ok(())
+        }
+    ),
+    word!(
+        "tls-ticket-keys",
+        "FILE",
+        "tickets.keys",
+        "the keys of session tickets, one a line in base64, shared by a farm",
+        |d, l, at| {
+            d.settings.ticket_keys = Some(l.arg(at).into());
+            Ok(())
+        }
+    ),
     versions!("no-sslv3"),
     versions!("no-tlsv10"),
     versions!("no-tlsv11"),
@@ -364,111 +413,3 @@ pub static BIND_TLS_WORDS: &[TlsWord<BindDraft>] = &[
     versions!("force-tlsv12"),
     versions!("force-tlsv13"),
 ];
-
-/// Reads a `crt-list`: `FILE [\[options\]] [[!]name …]` a line.
-fn crt_list(line: &Line<'_>, at: usize) -> Result<Vec<ListEntry>, Fault> {
-    let path = line.arg(at);
-    let bytes = line
-        .source
-        .read(path)
-        .map_err(|e| format!("crt-list '{path}' cannot be read: {e}"));
-    let bytes = line.map(at, bytes)?;
-    let text = String::from_utf8_lossy(&bytes);
-    let (mut entries, none) = (Vec::new(), BTreeMap::new());
-    for (index, row) in text.lines().enumerate() {
-        let wrong = |message: String| format!("{path}:{}: {message}", index + 1);
-        let variables = lexer::Variables {
-            env: &none,
-            file: path,
-            line: index + 1,
-            section: "",
-        };
-        let words = lexer::words(row, &variables).map_err(|e| wrong(e.message));
-        let words: Vec<String> = line.map(at, words)?.into_iter().map(|w| w.text).collect();
-        let Some((file, rest)) = words.split_first() else {
-            continue;
-        };
-        let entry = line.map(at, list_entry(line, file, rest).map_err(wrong))?;
-        for path in bundle(line, &based(&line.bases.crt_base, file)) {
-            entries.push(ListEntry {
-                path,
-                ..entry.clone()
-            });
-        }
-    }
-    if entries.is_empty() {
-        return line.fail(at, format!("crt-list '{path}' names no certificate"));
-    }
-    Ok(entries)
-}
-
-fn list_entry(line: &Line<'_>, file: &str, rest: &[String]) -> Result<ListEntry, String> {
-    let mut entry = ListEntry {
-        path: file.into(),
-        ..ListEntry::default()
-    };
-    let mut names = rest;
-    if rest.first().is_some_and(|w| w.starts_with('[')) {
-        let end = rest
-            .iter()
-            .position(|w| w.ends_with(']'))
-            .ok_or("the bracket is not closed")?;
-        let inside = rest[..=end].join(" ");
-        names = rest.get(end + 1..).unwrap_or_default();
-        let options: Vec<&str> = inside.trim_matches(['[', ']']).split_whitespace().collect();
-        let mut options = options.into_iter();
-        while let Some(option) = options.next() {
-            let mut value = || {
-                options
-                    .next()
-                    .ok_or_else(|| format!("'{option}' wants a value after it"))
-            };
-            let mut versions = entry.versions.unwrap_or_default();
-            match option {
-                "alpn" => entry.alpn = Some(protocols(value()?)),
-                "no-alpn" => entry.alpn = Some(Vec::new()),
-                "ciphers" => entry.ciphers = Some(value()?.into()),
-                "ciphersuites" => entry.ciphersuites = Some(value()?.into()),
-                "curves" | "ecdhe" => entry.curves = Some(value()?.into()),
-                "ca-file" | "ca-verify-file" => {
-                    entry.ca_file = Some(based(&line.bases.ca_base, value()?));
-                }
-                "crl-file" => entry.crl_file = Some(based(&line.bases.ca_base, value()?)),
-                // As on the line: names of authorities only help clients to choose.
-                "no-ca-names" => {}
-                "verify" => {
-                    entry.verify = match value()? {
-                        "none" => Verify::None,
-                        "optional" => Verify::Optional,
-                        "required" => Verify::Required,
-                        other => {
-                            return Err(format!(
-                                "'{other}' is no kind of verification: use none, optional or required"
-                            ));
-                        }
-                    };
-                }
-                "ssl-min-ver" | "ssl-max-ver" => {
-                    let name = value()?;
-                    let version = Version::of(name).ok_or_else(|| {
-                        format!("unknown version '{name}': use TLSv1.2 or TLSv1.3")
-                    })?;
-                    if option == "ssl-min-ver" {
-                        versions.at_least(version);
-                    } else {
-                        versions.at_most(version);
-                    }
-                    entry.versions = Some(versions);
-                }
-                other if version_word(other, &mut versions) => entry.versions = Some(versions),
-                other => {
-                    return Err(format!(
-                        "'{other}' cannot be set for one certificate: set it on the 'bind' line"
-                    ));
-                }
-            }
-        }
-    }
-    entry.filters = names.iter().map(|n| n.as_str().into()).collect();
-    Ok(entry)
-}

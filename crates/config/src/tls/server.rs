@@ -1,7 +1,7 @@
 //! The TLS words of a `server` line.
 
 use super::{
-    TlsWord, ca_path, crt_path, protocols, read, verify, version, version_word, versions, word,
+    TlsWord, ca_path, crt_path, protocols, read, refused, verify, version, versions, word,
 };
 use crate::diag::Fault;
 use crate::draft::{Bases, Line};
@@ -32,6 +32,7 @@ impl ServerDraft {
             settings: ConnectorSettings {
                 verify: bases.tls.server_verify,
                 preferences: bases.tls.server.clone(),
+                keep_secrets: bases.tls.keep_secrets,
                 ..ConnectorSettings::default()
             },
             ..ServerDraft::default()
@@ -44,7 +45,7 @@ impl ServerDraft {
         line: &Line<'_>,
         at: usize,
     ) -> Result<Option<usize>, Fault> {
-        if !SERVER_TLS_WORDS.iter().any(|w| w.name == line.arg(at)) {
+        if !SERVER_TLS_WORDS.iter().any(|w| w.name == line.arg(at)) && !refused(line.arg(at)) {
             return Ok(None);
         }
         let draft = draft.get_or_insert_with(|| Box::new(ServerDraft::new(line.bases)));
@@ -340,6 +341,33 @@ pub static SERVER_TLS_WORDS: &[TlsWord<ServerDraft>] = &[
             d.settings.verify_host = Some(l.arg(at).into());
             Ok(())
         }
+    ),
+    word!(
+        "sigalgs",
+        "LIST",
+        "ECDSA+SHA256:RSA-PSS+SHA256",
+        "signatures by which the server proves its certificate",
+        |d, l, at| {
+            d.settings.preferences.sigalgs = Some(l.arg(at).into());
+            Ok(())
+        }
+    ),
+    word!(
+        "client-sigalgs",
+        "LIST",
+        "ECDSA+SHA256:RSA-PSS+SHA256",
+        "signatures by which we prove ours",
+        |d, l, at| {
+            d.settings.preferences.client_sigalgs = Some(l.arg(at).into());
+            Ok(())
+        }
+    ),
+    word!(
+        "no-renegotiate",
+        "",
+        "",
+        "accepted: renegotiation is never made",
+        |_, _, _| Ok(())
     ),
     versions!("no-sslv3"),
     versions!("no-tlsv10"),

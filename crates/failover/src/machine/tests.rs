@@ -396,6 +396,27 @@ fn a_process_that_was_stopped_yields_to_who_took_over() {
 }
 
 #[test]
+fn a_clock_that_jumps_ahead_makes_up_for_nothing() {
+    let day = Duration::from_secs(86_400);
+    let (mut m, now) = in_state(State::Active, settings(200));
+    m.tick(now + day);
+    // One advert, not those of a whole day.
+    let adverts = drain(&mut m).into_iter();
+    let adverts = adverts.filter(|a| *a == Action::Advertise(200)).count();
+    assert_eq!((adverts, m.state()), (1, State::Active));
+    assert_eq!(m.deadline(), Some(now + day + 100 * MS));
+    // A backup that hears the active one first, as what waits is read first, claims nothing.
+    let (mut m, now) = in_state(State::Backup, settings(100));
+    m.packet_received(&advert(200, 9), now + day);
+    m.tick(now + day);
+    assert_eq!((m.state(), drain(&mut m)), (State::Backup, Vec::new()));
+    // Time that seems to stand still or to go back changes nothing either.
+    m.tick(now);
+    m.packet_received(&advert(200, 9), now);
+    assert_eq!((m.state(), drain(&mut m)), (State::Backup, Vec::new()));
+}
+
+#[test]
 fn a_contender_is_said_loudly_once() {
     let (mut m, mut now) = in_state(State::Active, settings(200));
     let mut said = 0;

@@ -3,6 +3,7 @@
 use super::Running;
 use crate::door::{Door, Inheritance, others};
 use crate::machine::State;
+use crate::virtual_mac;
 use model::Vrrp;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -30,8 +31,9 @@ impl Running {
                 .iter()
                 .zip(inherited)
                 .filter(|(s, i)| *s.interface == *link.name && i.is_none());
-            for route in left.flat_map(|(s, _)| &s.routes) {
-                if let Some(wrong) = crate::instance::removed(&mut self.netlink, link, route) {
+            for (section, _) in left {
+                let (routes, rules) = (&section.routes, &section.rules);
+                for wrong in crate::instance::removed(&mut self.netlink, link, routes, rules) {
                     (self.say)(&format!("warning: vrrp: {wrong}"));
                 }
             }
@@ -55,7 +57,36 @@ impl Running {
                 (self.say)(&line);
             }
         }
+        self.clean_own_links(sections, inherited);
         self.refresh_links();
+    }
+
+    /// Interfaces of virtual hardware addresses that a process before this one left, with all
+    /// that is on them.
+    fn clean_own_links(&mut self, sections: &[Arc<Vrrp>], inherited: &[Option<Inheritance>]) {
+        let alone = !others();
+        for link in self.links.iter().filter(|l| virtual_mac::is_ours(l)) {
+            let is_of = |s: &Vrrp| {
+                let mut bases = self.links.iter().filter(|l| *l.name == *s.interface);
+                bases.any(|base| virtual_mac::name(s, base.index) == link.name)
+            };
+            let of = sections.iter().zip(inherited).find(|(s, _)| is_of(s));
+            let stale = match of {
+                Some((section, inherited)) => inherited.is_none() || !section.virtual_mac,
+                None => alone,
+            };
+            if !stale {
+                continue;
+            }
+            let line = match self.netlink.remove_virtual_mac(link.index) {
+                Ok(()) => format!(
+                    "notice: vrrp: removed interface {}, which a process before this one left",
+                    link.name
+                ),
+                Err(e) => format!("warning: vrrp: cannot remove interface {}: {e}", link.name),
+            };
+            (self.say)(&line);
+        }
     }
 
     /// What a process that is to be replaced hands over, section by section. Without one to

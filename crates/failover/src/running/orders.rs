@@ -97,8 +97,9 @@ impl Running {
         let new = Arc::clone(&instance.vrrp);
         let mut wrong = Vec::new();
         if let Some(link) = &instance.link {
-            let gone = old.routes.iter().filter(|r| !new.routes.contains(r));
-            wrong.extend(gone.filter_map(|r| instance::removed(&mut self.netlink, link, r)));
+            let routes = old.routes.iter().filter(|r| !new.routes.contains(r));
+            let rules = old.rules.iter().filter(|r| !new.rules.contains(r));
+            wrong.extend(instance::removed(&mut self.netlink, link, routes, rules));
         }
         let keep = |a: &model::VirtualAddress| new.addresses.contains(a);
         wrong.extend(instance.remove_addresses(&mut self.netlink, keep));
@@ -120,7 +121,8 @@ impl Running {
         member.group.clone_from(&new.group);
         member.machine.reconfigure(settings, now);
         if member.machine.state() == State::Active
-            && (&old.addresses, &old.routes) != (&new.addresses, &new.routes)
+            && (&old.addresses, &old.routes, &old.rules)
+                != (&new.addresses, &new.routes, &new.rules)
         {
             self.claim(at);
         }
@@ -129,7 +131,11 @@ impl Running {
     pub(super) fn status(&self, at: usize, now: Instant) -> VrrpStatus {
         let (instance, machine) = (&self.instances[at], &self.router.members[at].machine);
         let vrrp = &instance.vrrp;
-        let link = self.links.iter().find(|l| *l.name == *vrrp.interface);
+        let home = match vrrp.virtual_mac {
+            true => instance.own_link.as_ref().map(|l| l.name.as_str()),
+            false => Some(&*vrrp.interface),
+        };
+        let link = self.links.iter().find(|l| Some(l.name.as_str()) == home);
         let there = |ip| link.is_some_and(|l| l.addresses.iter().any(|a| a.ip == ip));
         let addresses = vrrp.addresses.iter();
         let tracks = self.trackers[at].iter();

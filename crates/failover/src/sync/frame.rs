@@ -11,7 +11,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 /// The version of the protocol.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// The longest frame, so that no length makes anybody wait for, or hold, more.
 pub const LONGEST: usize = 1 << 20;
@@ -27,17 +27,16 @@ pub struct Batch {
     count: u64,
 }
 
-/// Set in a key's length when no value follows: the entry is no more.
-const GONE: u32 = 1 << 31;
-
 impl Batch {
-    /// Appends an entry; without a value it is no more.
+    /// Appends an entry; without a value it is no more. Each is the key's length, doubled, and one
+    /// more when no value follows; the key; the value's length and the value.
     pub fn push(&mut self, key: &[u8], value: Option<&[u8]>) {
-        let gone = if value.is_none() { GONE } else { 0 };
-        self.bytes.extend((key.len() as u32 | gone).to_be_bytes());
-        self.bytes.extend(key);
+        let gone = u64::from(value.is_none());
+        put_number(&mut self.bytes, (key.len() as u64) << 1 | gone);
+        self.bytes.extend_from_slice(key);
         if let Some(value) = value {
-            put_bytes(&mut self.bytes, value);
+            put_number(&mut self.bytes, value.len() as u64);
+            self.bytes.extend_from_slice(value);
         }
         self.count += 1;
     }
@@ -74,13 +73,36 @@ impl Batch {
 }
 
 fn take_entry<'a>(bytes: &mut &'a [u8]) -> Option<(&'a [u8], Option<&'a [u8]>)> {
-    let length = u32::from_be_bytes(take_array(bytes)?);
-    let key = take(bytes, (length & !GONE) as usize)?;
-    if length & GONE != 0 {
+    let length = take_number(bytes)?;
+    let key = take(bytes, usize::try_from(length >> 1).ok()?)?;
+    if length & 1 != 0 {
         return Some((key, None));
     }
-    let length = u32::from_be_bytes(take_array(bytes)?);
-    Some((key, Some(take(bytes, length as usize)?)))
+    let length = take_number(bytes)?;
+    Some((key, Some(take(bytes, usize::try_from(length).ok()?)?)))
+}
+
+/// A number in sevens of bits, the low ones first; all bytes but the last have their highest bit set.
+fn put_number(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+fn take_number(bytes: &mut &[u8]) -> Option<u64> {
+    let mut number = 0;
+    // No length needs more than 35 bits.
+    for shift in [0, 7, 14, 21, 28] {
+        let (first, rest) = bytes.split_first()?;
+        *bytes = rest;
+        number |= u64::from(first & 0x7f) << shift;
+        if first & 0x80 == 0 {
+            return Some(number);
+        }
+    }
+    None
 }
 
 /// What is said.
@@ -139,12 +161,9 @@ pub struct Channel {
     nonces: ([u8; 16], [u8; 16]),
     sent: u64,
     heard: u64,
+    /// What has come, and how much of it has been read.
     input: Vec<u8>,
-}
-
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.extend((bytes.len() as u32).to_be_bytes());
-    out.extend(bytes);
+    read: usize,
 }
 
 fn take<'a>(bytes: &mut &'a [u8], n: usize) -> Option<&'a [u8]> {
@@ -244,6 +263,7 @@ impl Channel {
             sent: 0,
             heard: 0,
             input: Vec::new(),
+            read: 0,
         }
     }
 
@@ -299,19 +319,22 @@ impl Channel {
 
     /// Takes bytes as they come, in any pieces.
     pub fn feed(&mut self, bytes: &[u8]) {
+        self.input.drain(..self.read);
+        self.read = 0;
         self.input.extend_from_slice(bytes);
     }
 
     /// The next whole frame, if there is one.
     pub fn read(&mut self) -> Result<Option<Frame>, Broken> {
-        let Some(length) = self.input.first_chunk::<4>() else {
+        let input = self.input.get(self.read..).unwrap_or_default();
+        let Some((length, rest)) = input.split_first_chunk::<4>() else {
             return Ok(None);
         };
         let length = u32::from_be_bytes(*length) as usize;
         if !(HEAD - 4 + SEAL..=LONGEST).contains(&length) {
             return Err(Broken::Frame);
         }
-        let Some(whole) = self.input.get(4..4 + length) else {
+        let Some(whole) = rest.get(..length) else {
             return Ok(None);
         };
         let (said, sealed) = whole.split_at_checked(length - SEAL).ok_or(Broken::Frame)?;
@@ -336,7 +359,7 @@ impl Channel {
         }
         self.heard += 1;
         let frame = frame.ok_or(Broken::Frame)?;
-        self.input.drain(..4 + length);
+        self.read += 4 + length;
         Ok(Some(frame))
     }
 }

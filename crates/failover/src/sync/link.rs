@@ -18,6 +18,9 @@ const ATTEMPT: Duration = Duration::from_secs(3);
 /// Bytes read from one connection before others get their turn.
 const TURN: usize = 1 << 20;
 
+/// Room for the next bytes of a connection.
+const PIECE: usize = 64 << 10;
+
 /// Bytes that wait to be sent, about, before no more are made.
 const WAITING: usize = 256 << 10;
 
@@ -45,6 +48,8 @@ pub fn random<const N: usize>() -> [u8; N] {
 struct Connection {
     stream: TcpStream,
     out: Vec<u8>,
+    /// What has come; filled anew by each [`Connection::read`].
+    came: Vec<u8>,
 }
 
 impl Connection {
@@ -54,23 +59,26 @@ impl Connection {
         Connection {
             stream,
             out: Vec::new(),
+            came: Vec::new(),
         }
     }
 
-    /// What has come; nothing more at the end is an error, too.
-    fn read(&mut self) -> io::Result<Vec<u8>> {
-        let mut all = Vec::new();
-        let mut buffer = vec![0; 64 << 10];
-        while all.len() < TURN {
-            match self.stream.read(&mut buffer) {
+    /// Reads what has come, and says how much; nothing more at the end is an error, too.
+    fn read(&mut self) -> io::Result<usize> {
+        let mut n = 0;
+        while n < TURN {
+            if self.came.len() < n + PIECE {
+                self.came.resize(n + PIECE, 0);
+            }
+            match self.stream.read(self.came.get_mut(n..).unwrap_or_default()) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(n) => all.extend_from_slice(buffer.get(..n).unwrap_or_default()),
+                Ok(more) => n += more,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
         }
-        Ok(all)
+        Ok(n)
     }
 
     fn write(&mut self) -> io::Result<()> {
@@ -275,9 +283,10 @@ impl Link {
         let Way::Connected(connection) = &mut self.way else {
             return Ok(());
         };
-        let came = connection.read()?;
+        let n = connection.read()?;
+        let came = connection.came.get(..n).unwrap_or_default();
         if !came.is_empty() {
-            self.sender.received(table, &came, now)?;
+            self.sender.received(table, came, now)?;
         }
         while connection.out.len() < WAITING {
             let before = connection.out.len();
@@ -294,11 +303,17 @@ impl Link {
     }
 
     fn receive(&mut self, table: &mut dyn Replica, now: Instant) -> Option<End> {
-        let read = self.incoming.as_mut()?.read();
-        match read {
-            Ok(came) => self.take(&came, table, now),
-            Err(e) => Some(self.end(End::Network(e), table)),
+        let connection = self.incoming.as_mut()?;
+        let n = match connection.read() {
+            Ok(n) => n,
+            Err(e) => return Some(self.end(End::Network(e), table)),
+        };
+        let came = std::mem::take(&mut connection.came);
+        let end = self.take(came.get(..n).unwrap_or_default(), table, now);
+        if let Some(connection) = &mut self.incoming {
+            connection.came = came;
         }
+        end
     }
 
     /// Bytes came from the peer's sender.

@@ -1,7 +1,7 @@
 //! A sender and a receiver over a connection that cuts bytes into any pieces and breaks at any
 //! time, in simulated time.
 
-use super::frame::{Channel, Frame};
+use super::frame::{Channel, Frame, VERSION};
 use super::*;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -245,6 +245,57 @@ fn a_sender_that_was_started_anew_sends_all_again() {
 }
 
 #[test]
+fn either_side_may_start_anew_in_the_middle_of_a_snapshot() {
+    for sender in [false, true] {
+        let mut w = World::new(Limits::default());
+        for key in 0..5000 {
+            w.put(key, 1);
+        }
+        w.join();
+        for _ in 0..3 {
+            w.now += 5 * MS;
+            w.step(20_000).expect("nothing is wrong");
+        }
+        assert!(w.sender.is_sending_all() && !w.receiver.is_whole());
+        w.part();
+        if sender {
+            w.sender = Sender::new(78, Limits::default());
+        } else {
+            w.receiver = Receiver::new((1, 3), Limits::default());
+            w.mirror = Mirror::default();
+        }
+        w.put(4, 4);
+        w.remove(5);
+        w.join();
+        assert!(!w.receiver.is_whole(), "half a snapshot is none");
+        w.settle();
+        assert_eq!(w.mirror.entries, w.table.0);
+    }
+}
+
+#[test]
+fn a_clock_that_jumps_ends_a_conversation_which_is_resumed() {
+    let mut w = World::new(Limits::default());
+    for key in 0..5000 {
+        w.put(key, 1);
+    }
+    w.join();
+    w.settle();
+    w.put(1, 2);
+    w.now += Duration::from_secs(86_400);
+    assert_eq!(w.step(1 << 20), Err(Broken::Silent));
+    w.join();
+    let mut bytes = 0;
+    while !w.sender.is_in_step() {
+        w.now += 5 * MS;
+        bytes += w.there.len();
+        w.step(1 << 20).expect("nothing is wrong");
+    }
+    assert!(bytes < 2000, "{bytes}");
+    assert_eq!(w.mirror.entries, w.table.0);
+}
+
+#[test]
 fn another_key_layout_or_version_ends_the_conversation() {
     let mut w = World::new(Limits::default());
     w.join();
@@ -281,7 +332,7 @@ fn no_frame_passes_twice_out_of_order_or_in_another_conversation() {
             Channel::new(KEY, false, [nonce + 1; 16]),
         );
         let hello = |nonce| Frame::Hello {
-            version: 1,
+            version: VERSION,
             table: (1, 3),
             nonce,
             life: 1,

@@ -1,5 +1,6 @@
 //! Sessions between machines, without either.
 
+use super::form::COMMON;
 use super::*;
 use crate::abi::step;
 use proptest::prelude::*;
@@ -11,21 +12,39 @@ fn address(a: [u8; 4]) -> Address {
 proptest! {
     #[test]
     fn a_session_is_read_as_it_was_sent(
-        src: [u8; 16], dst: [u8; 16], ports: (u16, u16), identity: u64,
-        state in 0u32..64, steps: u8, dscp: u8
+        from: [u8; 16], to: [u8; 16], src: [u8; 16], dst: [u8; 16], narrow: [bool; 4],
+        ports: [u16; 4], same: u8, vlan: u16, proto: u8,
+        identity: u64, state in 0u32..64, steps: u8, dscp: u8, born in 0u32..100
     ) {
-        let flow = Flow {
-            src, dst, sport: ports.0, dport: ports.1, state, steps, dscp, ..Flow::default()
+        let ends = [from, to, src, dst].into_iter().zip(narrow).map(|(a, narrow)| match narrow {
+            true => address([a[0], a[1], a[2], a[3]]),
+            false => a,
+        });
+        let ends: Vec<Address> = ends.collect();
+        let key = FlowKey {
+            src: ends[0], dst: ends[1], sport: ports[0], dport: ports[1], vlan, proto, pad: 0,
         };
-        let (read, flow_read, age) = decode(&encode(&flow, identity)).expect("whole");
-        prop_assert_eq!((read, age), (identity, sessions::now()));
+        let other = |bit: u8| same & bit != 0;
+        let flow = Flow {
+            src: if other(1) { ends[2] } else { key.src },
+            dst: if other(2) { ends[3] } else { key.dst },
+            sport: if other(4) { ports[2] } else { key.sport },
+            dport: if other(8) { ports[3] } else { key.dport },
+            state, steps, dscp, born, ..Flow::default()
+        };
+        let (mut name, mut value) = (vec![1, 2, 3], vec![4]);
+        write_key(&key, &mut name);
+        prop_assert_eq!(read_key(&name), Some(key));
+        write(&key, &flow, identity, 90, &mut value);
+        let (read, flow_read, age) = read(&key, &value).expect("whole");
+        prop_assert_eq!((read, age), (identity, 90u32.saturating_sub(born)));
         let state = state & COMMON | flow_state::FORWARD;
-        prop_assert_eq!(flow_read, Flow { state, ..flow });
+        prop_assert_eq!(flow_read, Flow { state, born: 0, ..flow });
     }
 
     #[test]
     fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..160)) {
-        let _ = (decode(&bytes), read_key(&bytes), read_news(&bytes));
+        let _ = (read(&FlowKey::default(), &bytes), read_key(&bytes), read_news(&bytes));
     }
 
     /// Twice there and back changes no sum.

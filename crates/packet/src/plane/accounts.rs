@@ -61,6 +61,16 @@ impl Plane {
             }
         }
         let of = |map: &mut HashMap<Arc<str>, Sum>, name: &Arc<str>| map.remove(name);
+        let dropped = self.guarded();
+        for (name, _) in &self.plan.tables {
+            let frontend = self.plan.targets.iter().map(|t| &t.frontend);
+            if let (Some(n), Some(frontend)) = (
+                dropped.get(name),
+                frontend.into_iter().find(|f| f.name == *name),
+            ) {
+                frontend.counters().of(writer).dreq.add(*n);
+            }
+        }
         for target in &self.plan.targets {
             // Each of them once, whichever of its servers comes first.
             let (frontend, backend) = (&target.frontend, &target.backend);

@@ -20,6 +20,8 @@ pub struct Route<'a> {
     pub tls: Option<&'a CheckTls>,
     /// How the PROXY protocol says that this is a check, if it does.
     pub send_proxy: Option<SendProxy>,
+    /// That the connection can be made is all.
+    pub silent: bool,
 }
 
 impl Route<'_> {
@@ -30,6 +32,7 @@ impl Route<'_> {
             port: check.port,
             tls: check.tls.as_ref(),
             send_proxy: check.send_proxy,
+            silent: false,
         })
     }
 }
@@ -92,6 +95,7 @@ pub async fn connect(
                 fast_open: false,
                 congestion: settings.congestion.as_deref(),
                 namespace: settings.namespace.as_deref(),
+                silent: route.silent,
                 many: false,
                 foreign: None,
             };

@@ -39,15 +39,33 @@ pub async fn run(worker: Rc<Worker>) {
     }
     let watched = Rc::new(RefCell::new(HashSet::new()));
     let pace = Rc::new(Pace::default());
+    let mut seen: Option<Arc<Generation>> = None;
+    // Servers that are looked at again and again.
+    let mut kept: Vec<(Arc<Backend>, Arc<Server>)> = Vec::new();
     loop {
         let generation = worker.generation();
+        for (backend, server) in &kept {
+            keep_up(&worker, &generation, backend, server);
+        }
+        if seen
+            .as_ref()
+            .is_some_and(|seen| Arc::ptr_eq(seen, &generation))
+        {
+            drop(generation);
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            continue;
+        }
+        kept.clear();
         for backend in &generation.backends {
             for server in backend.servers() {
                 if server.uid as usize % worker.process.workers != worker.id {
                     continue;
                 }
-                keep_up(&worker, &generation, backend, server);
                 let settings = server.settings();
+                if settings.slowstart.is_some() || settings.track.is_some() {
+                    keep_up(&worker, &generation, backend, server);
+                    kept.push((Arc::clone(backend), Arc::clone(server)));
+                }
                 for (kind, wanted) in [
                     (Kind::Health, settings.check.is_some()),
                     (Kind::Agent, settings.agent.is_some()),
@@ -69,8 +87,7 @@ pub async fn run(worker: Rc<Worker>) {
                 }
             }
         }
-        drop(generation);
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        seen = Some(generation);
     }
 }
 

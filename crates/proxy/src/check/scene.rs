@@ -134,6 +134,7 @@ impl<'a> Scene<'a> {
             port,
             tls,
             send_proxy,
+            silent: false,
         };
         dial::connect(self.backend, self.server, &route, self.clock).await
     }

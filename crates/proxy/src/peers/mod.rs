@@ -260,6 +260,7 @@ async fn connect(
                     fast_open: false,
                     congestion: None,
                     namespace: peer.namespace.as_deref(),
+                    silent: false,
                     many: false,
                     foreign: None,
                 };

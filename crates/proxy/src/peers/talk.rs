@@ -440,6 +440,14 @@ impl Talk {
         // A change that is told at once makes an entry live as long there as here.
         let full = ours.table.expire_ms().saturating_sub(FRESH);
         for (number, key) in entries {
+            if let With::Source(From::Peer(peer)) = self.with
+                && !self
+                    .section
+                    .settings
+                    .tells(peer, || state::hash::xxh64(key))
+            {
+                continue;
+            }
             let texts = &mut self.texts_out;
             let told = entry::fields(&ours.table, &ours.definition, key, texts, now_ms);
             let Some((fields, left)) = told else { continue };

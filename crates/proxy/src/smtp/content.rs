@@ -123,7 +123,13 @@ impl Conversation<'_> {
                 .await;
             let cause = match read {
                 Read::Bytes => continue,
-                Read::Closed => Cause::ClientAbort,
+                Read::ServerCut => {
+                    // The client is told at the end of the message.
+                    came = 0;
+                    fate = self.dropped(Broken::Cut)?;
+                    continue;
+                }
+                Read::Stopping | Read::Closed => Cause::ClientAbort,
                 Read::TimedOut => Cause::ClientTimeout,
             };
             self.server = None;

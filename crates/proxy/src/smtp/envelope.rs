@@ -1,7 +1,7 @@
 //! The envelope: whom a message comes from and whom it goes to, and the server that follows.
 
 use super::server::{Broken, Server};
-use super::{Conversation, Over, Sender, Stage};
+use super::{Conversation, Login, Over, Sender, Stage};
 use crate::passage;
 use crate::termination::{Cause, Phase, Termination};
 use state::Backend;
@@ -35,6 +35,9 @@ impl Conversation<'_> {
         if let Some(refusal) = self.unfit(line, &parameters) {
             self.refuse(&refusal);
             return Ok(());
+        }
+        if self.login == Login::Lost {
+            return Err(self.forgotten().await);
         }
         self.begin_message();
         let facts = self.facts();
@@ -137,7 +140,16 @@ impl Conversation<'_> {
         if !self.judge().await? {
             return Ok(());
         }
-        let backend = match passage::switch(self.worker, self.client, &self.passage.info) {
+        let chosen = match self.login {
+            // Where it has logged in, its mail is taken.
+            Login::Done => self
+                .passage
+                .backend()
+                .cloned()
+                .ok_or_else(Termination::default),
+            _ => passage::switch(self.worker, self.client, &self.passage.info),
+        };
+        let backend = match chosen {
             Ok(backend) => backend,
             Err(ended) => {
                 // This recipient leads nowhere; others of the message may lead to a server.
@@ -177,11 +189,18 @@ impl Conversation<'_> {
     /// why not.
     async fn open(&mut self, backend: Arc<Backend>) -> Result<bool, Over> {
         let kept = self.is_kept(&backend);
+        let known = self.login == Login::Done;
+        if known && !kept {
+            return Err(self.forgotten().await);
+        }
         if !kept && !self.renew(&backend).await? {
             return Ok(false);
         }
         self.stage = Stage::Open;
         let mut heard = self.introduce().await;
+        if known && matches!(heard, Err(Broken::Lost)) {
+            return Err(self.forgotten().await);
+        }
         if kept && matches!(heard, Err(Broken::Lost)) {
             // It had closed between two messages: nothing of this one is lost.
             self.server = None;
@@ -210,7 +229,7 @@ impl Conversation<'_> {
 
     /// Whether the server of the message before may have this one. What a reload has changed is
     /// reached anew.
-    fn is_kept(&self, backend: &Arc<Backend>) -> bool {
+    pub(super) fn is_kept(&self, backend: &Arc<Backend>) -> bool {
         let same = self
             .passage
             .backend()
@@ -223,12 +242,7 @@ impl Conversation<'_> {
     /// Leaves the server there is, and reaches one of this backend; false: the client has been told
     /// that there is none.
     async fn renew(&mut self, backend: &Arc<Backend>) -> Result<bool, Over> {
-        if let Some(server) = self.server.take() {
-            server.bye(false);
-        }
-        self.passage.leave();
-        self.passage
-            .enter(self.worker, self.client, Arc::clone(backend));
+        self.enter(backend);
         match self.reach(backend).await {
             Ok(()) => Ok(true),
             Err(ended) if ended.cause == Cause::ClientAbort => Err(Over(ended)),
@@ -237,6 +251,16 @@ impl Conversation<'_> {
                 Ok(false)
             }
         }
+    }
+
+    /// Leaves the server there is, and enters this backend.
+    pub(super) fn enter(&mut self, backend: &Arc<Backend>) {
+        if let Some(server) = self.server.take() {
+            server.bye(false);
+        }
+        self.passage.leave();
+        self.passage
+            .enter(self.worker, self.client, Arc::clone(backend));
     }
 
     /// Tells the server whom the message comes from.
@@ -253,7 +277,7 @@ impl Conversation<'_> {
 
     /// A server that takes our greeting; one that does not is passed over, as often as `retries`
     /// says.
-    async fn reach(&mut self, backend: &Arc<Backend>) -> Result<(), Termination> {
+    pub(super) async fn reach(&mut self, backend: &Arc<Backend>) -> Result<(), Termination> {
         let mut tries = crate::overrides::retries(backend.side(), &self.passage.info);
         loop {
             let passage = &mut self.passage;
@@ -296,7 +320,23 @@ impl Conversation<'_> {
 
     /// The server is of no more use for this message: its client may try again.
     pub(super) fn lose(&mut self, broken: Broken) -> Result<(), Over> {
-        let ended = Termination::new(broken.cause(), Phase::Data);
+        self.forsake(broken)?;
+        self.say(LOST);
+        Ok(())
+    }
+
+    /// The server went down while the client says nothing: it hears of that when it asks for more.
+    pub(super) fn cut_off(&mut self) -> Result<(), Over> {
+        if matches!(self.stage, Stage::Open) {
+            return self.forsake(Broken::Cut);
+        }
+        self.drop_server();
+        Ok(())
+    }
+
+    /// The server is of no more use for this message.
+    fn forsake(&mut self, broken: Broken) -> Result<(), Over> {
+        let mut ended = Termination::new(broken.cause(), Phase::Data);
         if broken == Broken::ClientGone {
             return Err(Over(ended));
         }
@@ -305,17 +345,28 @@ impl Conversation<'_> {
         if let (Some(slot), Some(backend)) = (slot, backend) {
             slot.server().counters.of(self.worker.id).eresp.add(1);
             backend.counters().of(self.worker.id).eresp.add(1);
+            if broken == Broken::Cut {
+                ended = Termination::cut(slot.server(), Phase::Data);
+            }
         }
         self.server = None;
-        self.fail(LOST, ended);
+        if self.login == Login::Done {
+            self.login = Login::Lost;
+        }
+        self.doom(LOST, ended);
         Ok(())
     }
 
     /// Tells the client that its message cannot be taken now, and so every recipient to come.
     fn fail(&mut self, reply: &str, ended: Termination) {
+        self.doom(reply, ended);
+        self.say(reply);
+    }
+
+    /// Every recipient to come will hear this.
+    fn doom(&mut self, reply: &str, ended: Termination) {
         self.trouble = ended;
         self.status = Some(451);
-        self.say(reply);
         self.stage = Stage::Failed(format!("{reply}\r\n").into_bytes());
     }
 

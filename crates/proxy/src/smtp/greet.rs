@@ -1,6 +1,6 @@
 //! What is not about a message: the greeting, `EHLO`, `STARTTLS`.
 
-use super::{Conversation, Over};
+use super::{Conversation, Login, Over};
 use crate::prelude;
 use crate::termination::{Phase, Termination};
 use rules::SmtpInfo;
@@ -29,6 +29,7 @@ impl Conversation<'_> {
         let renamed = self.facts().helo.as_deref().is_some_and(|old| old != name);
         if renamed || self.facts().extended != extended {
             self.drop_server();
+            self.login = Login::None;
         }
         let facts = self.facts();
         facts.extended = extended;
@@ -42,6 +43,7 @@ impl Conversation<'_> {
         for extension in Extension::ALL.into_iter().filter(|e| self.offers(*e)) {
             lines.push(match (extension, self.settings().size) {
                 (Extension::Size, Some(most)) => format!("SIZE {most}"),
+                (Extension::Auth, _) => format!("AUTH {}", self.settings().auth.join(" ")),
                 _ => extension.name().into(),
             });
         }
@@ -79,6 +81,7 @@ impl Conversation<'_> {
         let made = prelude::secure(self.worker, self.client, acceptor).await;
         made.map_err(|cause| Over(Termination::new(cause, Phase::Request)))?;
         *self.facts() = SmtpInfo::default();
+        self.login = Login::None;
         Ok(())
     }
 }

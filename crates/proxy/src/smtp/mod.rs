@@ -6,10 +6,12 @@
 //! anew, so that no client can make a server read more commands than were judged here. A client
 //! may send many commands at once (`PIPELINING`, RFC 2920): they wait here for their turn.
 //!
-//! `talk.rs` moves bytes, `greet.rs` answers what is not about a message, `envelope.rs` is sender
+//! `talk.rs` moves bytes, `greet.rs` answers what is not about a message, `auth.rs` is logging in,
+//! `envelope.rs` is sender
 //! and recipients, `content.rs` the message, `server.rs` the conversation behind, `judge.rs` the
 //! rules.
 
+mod auth;
 mod content;
 mod envelope;
 mod greet;
@@ -24,7 +26,9 @@ use crate::worker::Worker;
 use rules::SmtpInfo;
 use server::Server;
 use state::Frontend;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use wire::smtp::{Command, Extension};
 
 /// How far the client's message is.
@@ -59,6 +63,7 @@ struct Conversation<'a> {
     /// Where this message goes, or the connection before its first one.
     passage: Passage,
     server: Option<Server>,
+    login: Login,
     /// Commands that were refused.
     errors: u32,
     /// Of this message: bytes from the client and to it, the last reply that says what became of it.
@@ -69,6 +74,16 @@ struct Conversation<'a> {
     trouble: Termination,
     /// Something was logged of this connection.
     logged: bool,
+}
+
+/// Whether the client has logged in, which it has at one server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Login {
+    None,
+    /// The server that knows it is there.
+    Done,
+    /// That server is lost.
+    Lost,
 }
 
 /// The conversation is over, and how it ended.
@@ -88,6 +103,7 @@ pub async fn run(worker: &Worker, client: &mut Client) {
         sender: Sender::default(),
         passage: Passage::new(begun),
         server: None,
+        login: Login::None,
         errors: 0,
         received: 0,
         sent: 0,
@@ -96,6 +112,9 @@ pub async fn run(worker: &Worker, client: &mut Client) {
         logged: false,
     };
     conversation.passage.info.smtp = Some(Box::default());
+    // One that waits for its client hears that the process is about to end.
+    let live = &conversation.client.seat.live;
+    poll_fn(|cx| Poll::Ready(live.wake_by(cx.waker()))).await;
     let Over(ended) = conversation.talk().await;
     conversation.finish(ended).await;
 }
@@ -106,7 +125,7 @@ impl Conversation<'_> {
         self.banner();
         loop {
             if matches!(self.stage, Stage::Idle) && self.worker.process.is_stopping() {
-                self.say("421 4.3.2 going away: try again later");
+                self.say(GOING_AWAY);
                 return self.end().await;
             }
             let line = match self.next_line().await {
@@ -132,6 +151,11 @@ impl Conversation<'_> {
     fn offers(&self, extension: Extension) -> bool {
         let announced = &self.settings().extensions;
         let extended = self.passage.info.smtp.as_ref().is_some_and(|s| s.extended);
+        if extension == Extension::Auth {
+            // RFC 4954 section 4: passwords do not pass in clear text.
+            let secure = self.client.info.tls.is_some();
+            return extended && secure && !self.settings().auth.is_empty();
+        }
         extended && announced.iter().any(|name| **name == *extension.name())
     }
 
@@ -161,6 +185,7 @@ impl Conversation<'_> {
             Command::Help => self.say(HELP),
             Command::Verify => self.say(VERIFY),
             Command::StartTls => self.start_tls().await?,
+            Command::Auth(mechanism, response) => self.auth(mechanism, response).await?,
             Command::Quit => {
                 self.say("221 2.0.0 bye");
                 return Err(self.end().await);
@@ -258,6 +283,9 @@ impl Conversation<'_> {
     fn drop_server(&mut self) {
         self.server = None;
         self.passage.leave();
+        if self.login == Login::Done {
+            self.login = Login::Lost;
+        }
     }
 
     /// The connection is over.
@@ -288,5 +316,6 @@ impl Conversation<'_> {
     }
 }
 
-const HELP: &str = "214 2.0.0 EHLO HELO MAIL RCPT DATA RSET NOOP QUIT VRFY STARTTLS";
+const GOING_AWAY: &str = "421 4.3.2 going away: try again later";
+const HELP: &str = "214 2.0.0 EHLO HELO MAIL RCPT DATA RSET NOOP QUIT VRFY STARTTLS AUTH";
 const VERIFY: &str = "252 2.1.5 not verified here, but mail for it will be taken";

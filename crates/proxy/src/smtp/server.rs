@@ -9,6 +9,7 @@ use crate::tls::TlsStream;
 use crate::transport::{Transport, server_name};
 use crate::worker::Worker;
 use rules::StreamInfo;
+use state::cut::Watch;
 use std::future::poll_fn;
 use std::io::IoSlice;
 use std::net::SocketAddr;
@@ -27,6 +28,8 @@ pub struct Server {
     pub moved: u64,
     /// `timeout server`: how long it may be silent.
     patience: Option<Duration>,
+    /// Ends the conversation because the server went down, where its line asks for that.
+    cut: Option<Watch>,
 }
 
 /// Why a server is of no more use.
@@ -38,6 +41,8 @@ pub enum Broken {
     TimedOut,
     /// It does not take us, or lacks what its line asks for.
     Refused,
+    /// It went down, and its sessions are to end then.
+    Cut,
     /// The client's connection failed meanwhile.
     ClientGone,
 }
@@ -47,6 +52,7 @@ impl Broken {
     pub fn cause(self) -> Cause {
         match self {
             Broken::Lost | Broken::Refused => Cause::ServerAbort,
+            Broken::Cut => Cause::ServerDown,
             Broken::TimedOut => Cause::ServerTimeout,
             Broken::ClientGone => Cause::ClientAbort,
         }
@@ -73,6 +79,7 @@ impl Server {
             capabilities: Capabilities::default(),
             moved: 0,
             patience: overrides::timeouts(&backend.proxy().timeouts, info).server,
+            cut: poll_fn(|cx| Poll::Ready(slot.watch_cuts(cx.waker()))).await,
         };
         if server.listen(worker, client).await?.code != 220 {
             return Err(Broken::Refused);
@@ -146,7 +153,7 @@ impl Server {
             };
             match tls.poll_handshake(cx, &mut None) {
                 Poll::Ready(made) => Poll::Ready(made.map_err(|_| Broken::Refused)),
-                Poll::Pending => patience(client, cx),
+                Poll::Pending => patience(self.cut.as_ref(), client, cx),
             }
         })
         .await
@@ -182,12 +189,12 @@ impl Server {
                 match self.conn.io.poll_write(cx, &[IoSlice::new(rest)]) {
                     Poll::Ready(Ok(n)) => rest = rest.get(n..).unwrap_or_default(),
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Lost)),
-                    Poll::Pending => return patience(client, cx),
+                    Poll::Pending => return patience(self.cut.as_ref(), client, cx),
                 }
             }
             match self.conn.io.poll_flush(cx) {
                 Poll::Ready(flushed) => Poll::Ready(flushed.map_err(|_| Broken::Lost)),
-                Poll::Pending => patience(client, cx),
+                Poll::Pending => patience(self.cut.as_ref(), client, cx),
             }
         })
         .await
@@ -218,7 +225,7 @@ impl Server {
                         Poll::Ready(Ok(()))
                     }
                     Poll::Ready(_) => Poll::Ready(Err(Broken::Lost)),
-                    Poll::Pending => patience(client, cx),
+                    Poll::Pending => patience(self.cut.as_ref(), client, cx),
                 }
             })
             .await?;
@@ -227,6 +234,11 @@ impl Server {
 
     fn arm(&self, worker: &Worker, client: &mut Client) {
         client.timer.arm(self.patience.map(|t| worker.now() + t));
+    }
+
+    /// Whether its sessions are to end.
+    pub fn is_cut(&self) -> bool {
+        self.cut.as_ref().is_some_and(Watch::is_cut)
     }
 
     /// Whether it has said and done nothing since the last reply: it can be asked again.
@@ -301,7 +313,14 @@ fn encoded(value: &[u8]) -> String {
 }
 
 /// How waiting for a server ends when it says nothing.
-fn patience<T>(client: &mut Client, cx: &mut Context<'_>) -> Poll<Result<T, Broken>> {
+fn patience<T>(
+    cut: Option<&Watch>,
+    client: &mut Client,
+    cx: &mut Context<'_>,
+) -> Poll<Result<T, Broken>> {
+    if cut.is_some_and(Watch::is_cut) {
+        return Poll::Ready(Err(Broken::Cut));
+    }
     if client.poll_gone(cx, false) {
         return Poll::Ready(Err(Broken::ClientGone));
     }

@@ -1,12 +1,13 @@
 //! Bytes between us and the client: lines in, replies out.
 
-use super::{Conversation, Over};
+use super::server::Server;
+use super::{Conversation, GOING_AWAY, Over, Stage};
 use crate::termination::{Cause, Phase, Termination};
 use std::future::poll_fn;
 use std::io::IoSlice;
 use std::task::{Poll, ready};
 use std::time::Duration;
-use wire::smtp::{Line, line};
+use wire::smtp::{Extension, LONGEST_COMMAND, LONGEST_RESPONSE, Line, line};
 
 /// What reading from a client came to.
 pub(super) enum Read {
@@ -15,6 +16,10 @@ pub(super) enum Read {
     /// It ended its direction, or is gone.
     Closed,
     TimedOut,
+    /// The server went down, and its sessions are to end.
+    ServerCut,
+    /// The process is about to end, and there is no message.
+    Stopping,
 }
 
 impl Conversation<'_> {
@@ -67,10 +72,14 @@ impl Conversation<'_> {
     /// Waits for the client's next line, and takes it.
     pub(super) async fn next_line(&mut self) -> Result<Vec<u8>, Over> {
         let until = self.patience();
+        let longest = match self.offers(Extension::Auth) {
+            true => LONGEST_RESPONSE,
+            false => LONGEST_COMMAND,
+        };
         let mut armed = false;
         loop {
             let bare = self.settings().normalize;
-            match line(&self.client.carry, bare) {
+            match line(&self.client.carry, bare, longest) {
                 Line::Whole { length, end } => {
                     self.received += (length + end) as u64;
                     let mut line: Vec<u8> = self.client.carry.drain(..length + end).collect();
@@ -95,6 +104,11 @@ impl Conversation<'_> {
                 .await
             {
                 Read::Bytes => {}
+                Read::ServerCut => self.cut_off()?,
+                Read::Stopping => {
+                    self.say(GOING_AWAY);
+                    return Err(self.end().await);
+                }
                 Read::Closed => return Err(self.gone(Cause::ClientAbort)),
                 Read::TimedOut => {
                     self.say("421 4.4.2 timeout");
@@ -109,6 +123,8 @@ impl Conversation<'_> {
     /// Reads once from the client, within its timer, and hands over what came and what is left.
     pub(super) async fn read(&mut self, mut take: impl FnMut(&mut Vec<u8>, &[u8])) -> Read {
         let (worker, client) = (self.worker, &mut *self.client);
+        let server = self.server.as_ref();
+        let idle = matches!(self.stage, Stage::Idle);
         poll_fn(|cx| {
             let mut scratch = worker.scratch.borrow_mut();
             match client.io.poll_read(cx, &mut scratch) {
@@ -117,6 +133,10 @@ impl Conversation<'_> {
                     Poll::Ready(Read::Bytes)
                 }
                 Poll::Ready(_) => Poll::Ready(Read::Closed),
+                Poll::Pending if server.is_some_and(Server::is_cut) => Poll::Ready(Read::ServerCut),
+                Poll::Pending if idle && worker.process.is_stopping() => {
+                    Poll::Ready(Read::Stopping)
+                }
                 Poll::Pending => client.timer.poll_expired(cx).map(|()| Read::TimedOut),
             }
         })
@@ -134,7 +154,7 @@ impl Conversation<'_> {
     /// The client has left, or is silent for too long.
     pub(super) fn gone(&self, cause: Cause) -> Over {
         // Between messages a close is no abort.
-        if matches!(self.stage, super::Stage::Idle) && self.logged && cause == Cause::ClientAbort {
+        if matches!(self.stage, Stage::Idle) && self.logged && cause == Cause::ClientAbort {
             return Over(Termination::default());
         }
         Over(Termination::new(cause, Phase::Request))

@@ -193,6 +193,15 @@ pub struct Route<'a> {
     pub prefix: &'a [u8],
 }
 
+/// What one message of a call carries: a datagram, or several where `segment` says how long each is.
+#[derive(Clone, Copy)]
+struct Piece<'a> {
+    bytes: &'a [u8],
+    segment: Option<u16>,
+    to: Option<&'a socket2::SockAddr>,
+    from: Option<IpAddr>,
+}
+
 /// Sends datagrams in as few calls as possible. What the socket has no room for is lost, as
 /// datagrams are; the first other error ends it.
 pub fn send(route: &Route<'_>, datagrams: &[Datagram<'_>]) -> io::Result<()> {
@@ -202,25 +211,32 @@ pub fn send(route: &Route<'_>, datagrams: &[Datagram<'_>]) -> io::Result<()> {
     {
         return send_one(route, one.bytes);
     }
-    let mut pieces: Vec<(&[u8], Option<u16>)> = Vec::with_capacity(datagrams.len());
+    let piece = |bytes, segment| Piece {
+        bytes,
+        segment,
+        to: route.to,
+        from: route.from,
+    };
+    let mut pieces: Vec<Piece<'_>> = Vec::with_capacity(datagrams.len());
     for datagram in datagrams {
         match datagram.segment.filter(|_| datagram.count() > 1) {
             // The kernel takes them apart again.
-            Some(segment) if plain => pieces.push((datagram.bytes, Some(segment))),
+            Some(segment) if plain => pieces.push(piece(datagram.bytes, Some(segment))),
             Some(segment) => {
                 let parts = datagram.bytes.chunks(usize::from(segment));
-                pieces.extend(parts.map(|p| (p, None)));
+                pieces.extend(parts.map(|p| piece(p, None)));
             }
-            None => pieces.push((datagram.bytes, None)),
+            None => pieces.push(piece(datagram.bytes, None)),
         }
     }
+    let send = |some: &[Piece<'_>]| send_some(route.fd, route.prefix, some).map_err(|(_, e)| e);
     for some in pieces.chunks(MOST) {
-        match send_some(route, some) {
-            Err(e) if is_unsegmentable(&e) && some.iter().any(|(_, s)| s.is_some()) => {
-                for (bytes, segment) in some {
-                    let length = segment.map_or(bytes.len(), usize::from).max(1);
-                    for part in bytes.chunks(length) {
-                        send_some(route, &[(part, None)])?;
+        match send(some) {
+            Err(e) if is_unsegmentable(&e) && some.iter().any(|p| p.segment.is_some()) => {
+                for joined in some {
+                    let length = joined.segment.map_or(joined.bytes.len(), usize::from);
+                    for part in joined.bytes.chunks(length.max(1)) {
+                        send(&[piece(part, None)])?;
                     }
                 }
             }
@@ -228,6 +244,37 @@ pub fn send(route: &Route<'_>, datagrams: &[Datagram<'_>]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A short datagram on its way out, its bytes kept elsewhere.
+pub struct Parcel {
+    /// To whom.
+    pub to: socket2::SockAddr,
+    /// From which address of ours, where the socket has several.
+    pub from: Option<IpAddr>,
+    /// Where its bytes end; they begin where those of the one before end.
+    pub end: usize,
+}
+
+/// Sends datagrams to as many clients, in as few calls as possible; what cannot be sent is lost.
+pub fn send_parcels(fd: RawFd, parcels: &[Parcel], bytes: &[u8]) {
+    let mut at = 0;
+    let pieces = parcels.iter().map(|parcel| {
+        let begin = std::mem::replace(&mut at, parcel.end);
+        Piece {
+            bytes: bytes.get(begin..parcel.end).unwrap_or_default(),
+            segment: None,
+            to: Some(&parcel.to),
+            from: parcel.from,
+        }
+    });
+    let pieces: Vec<Piece<'_>> = pieces.collect();
+    for mut some in pieces.chunks(MOST) {
+        while let Err((at, _)) = send_some(fd, b"", some) {
+            // That one is at fault: others have theirs coming all the same.
+            some = some.get(at + 1..).unwrap_or_default();
+        }
+    }
 }
 
 /// A way out that cannot send segments.
@@ -264,29 +311,29 @@ fn send_one(route: &Route<'_>, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Up to [`MOST`] pieces.
-fn send_some(route: &Route<'_>, pieces: &[(&[u8], Option<u16>)]) -> io::Result<()> {
+/// Up to [`MOST`] pieces. An error is that of the first one that could not be sent, with its place.
+fn send_some(fd: RawFd, prefix: &[u8], pieces: &[Piece<'_>]) -> Result<(), (usize, io::Error)> {
     let mut vectors = [[IoSlice::new(&[]); 2]; MOST];
     let mut controls = [MaybeUninit::<Control>::uninit(); MOST];
     // SAFETY: an all-zero header is valid.
     let mut headers: [libc::mmsghdr; MOST] = unsafe { zeroed() };
     let count = pieces.len().min(MOST);
     let slots = headers.iter_mut().zip(&mut vectors).zip(&mut controls);
-    for (((header, vector), control), (bytes, segment)) in slots.zip(pieces) {
-        *vector = [IoSlice::new(route.prefix), IoSlice::new(bytes)];
-        let skip = usize::from(route.prefix.is_empty());
+    for (((header, vector), control), piece) in slots.zip(pieces) {
+        *vector = [IoSlice::new(prefix), IoSlice::new(piece.bytes)];
+        let skip = usize::from(prefix.is_empty());
         let header = &mut header.msg_hdr;
         // `IoSlice` is ABI-compatible with iovec.
         header.msg_iov = vector.as_mut_ptr().wrapping_add(skip).cast();
         header.msg_iovlen = 2 - skip;
-        if let Some(to) = route.to {
+        if let Some(to) = piece.to {
             header.msg_name = to.as_ptr().cast_mut().cast();
             header.msg_namelen = to.len();
         }
-        if route.from.is_some() || segment.is_some() {
+        if piece.from.is_some() || piece.segment.is_some() {
             let control = control.write(Control([0; CONTROL]));
             header.msg_control = control.0.as_mut_ptr().cast();
-            header.msg_controllen = write_control(control, route.from, *segment);
+            header.msg_controllen = write_control(control, piece.from, piece.segment);
         }
     }
     let mut at = 0;
@@ -295,14 +342,13 @@ fn send_some(route: &Route<'_>, pieces: &[(&[u8], Option<u16>)]) -> io::Result<(
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
         // SAFETY: each of these headers points at slices, an address and control bytes that
         // outlive the call, with their true lengths; their number is that of `rest`.
-        let n =
-            unsafe { libc::sendmmsg(route.fd, rest.as_mut_ptr(), rest.len() as u32, flags as _) };
+        let n = unsafe { libc::sendmmsg(fd, rest.as_mut_ptr(), rest.len() as u32, flags as _) };
         match usize::try_from(n) {
             Ok(n) => at += n.max(1),
             Err(_) => {
                 let e = io::Error::last_os_error();
                 if !is_lost(&e) {
-                    return Err(e);
+                    return Err((at, e));
                 }
                 at += 1;
             }
@@ -421,6 +467,36 @@ mod tests {
         }
         assert_eq!(received, texts);
         assert!(batch.receive(b.as_raw_fd()).is_err());
+    }
+
+    #[test]
+    fn one_that_cannot_be_sent_keeps_no_other_back() {
+        let to: Vec<UdpSocket> = (0..40)
+            .map(|_| UdpSocket::bind("127.0.0.1:0").expect("a port"))
+            .collect();
+        let from = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let (mut parcels, mut bytes) = (Vec::new(), Vec::new());
+        for (at, socket) in to.iter().enumerate() {
+            let mut to = socket.local_addr().expect("an address");
+            if at % 7 == 3 {
+                // Nothing goes to a port 0.
+                to.set_port(0);
+            }
+            bytes.extend_from_slice(&vec![at as u8; at]);
+            parcels.push(Parcel {
+                to: to.into(),
+                from: None,
+                end: bytes.len(),
+            });
+        }
+        send_parcels(from.as_raw_fd(), &parcels, &bytes);
+        let mut buffer = [0; 100];
+        for (at, socket) in to.iter().enumerate().filter(|(at, _)| at % 7 != 3) {
+            let n = socket.recv(&mut buffer).expect("it comes");
+            assert_eq!(&buffer[..n], vec![at as u8; at]);
+            socket.set_nonblocking(true).expect("it does not wait");
+            assert!(socket.recv(&mut buffer).is_err(), "it comes once");
+        }
     }
 
     #[test]

@@ -4,16 +4,24 @@
 //! socket towards it, whose answers are the client's. The worker that reads a listening socket
 //! serves all of its sessions, so that no datagram changes threads: what comes from clients is read
 //! and passed on here, what comes from a server by the session's own task.
+//!
+//! With `accept-proxy` each datagram begins with a header that names the client: then a session is
+//! that client's, behind the one who spoke for it.
 
 pub mod batch;
+mod link;
 mod open;
+mod outbox;
 mod session;
 
+pub use outbox::carry;
 pub use session::Session;
 
 use crate::listen::Listener;
 use crate::worker::{Door, Worker};
 use batch::{Batch, Datagram};
+use link::Resting;
+use outbox::Outbox;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -23,12 +31,21 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use wire::proxy::Header;
 
-/// Who a session belongs to: the client, and the address of ours it speaks to, where the listening
-/// socket has several.
-pub type Key = (SocketAddr, Option<IpAddr>);
+/// Who a session belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// Who sends, and gets the answers.
+    pub peer: SocketAddr,
+    /// The address of ours it speaks to, where the listening socket has several.
+    pub local: Option<IpAddr>,
+    /// Whom it speaks for, as the header of a datagram says.
+    pub source: Option<SocketAddr>,
+}
 
 /// The sessions of one listening socket. They outlive a configuration.
 pub type Sessions = RefCell<HashMap<Key, Rc<Session>>>;
@@ -90,32 +107,52 @@ impl Place {
 
     /// Gives each session what is its own, as many datagrams at a time as came in a row.
     fn pass_on(&self, batch: &Batch) {
-        let mut at = 0;
         let mut run = Vec::with_capacity(batch.len());
-        while let Some(first) = batch.get(at) {
-            at += 1;
-            let Some(from) = first.from else { continue };
-            let key = (from, first.to);
-            run.clear();
-            run.push(first);
-            while let Some(next) = batch
-                .get(at)
-                .filter(|d| d.from.map(|f| (f, d.to)) == Some(key))
-            {
-                run.push(next);
-                at += 1;
+        let mut of: Option<(Key, Option<Header>)> = None;
+        for datagram in (0..batch.len()).filter_map(|at| batch.get(at)) {
+            let Some((key, header, datagram)) = self.read(datagram) else {
+                continue;
+            };
+            if let Some((before, header)) = of.take_if(|(before, _)| *before != key) {
+                self.deliver(before, header, &run);
+                run.clear();
             }
-            self.deliver(key, &run);
+            of.get_or_insert((key, header));
+            run.push(datagram);
+        }
+        if let Some((key, header)) = of {
+            self.deliver(key, header, &run);
         }
     }
 
-    fn deliver(&self, key: Key, run: &[Datagram<'_>]) {
+    /// Whose datagram it is, the header it begins with where it must, and the rest of it.
+    fn read<'d>(&self, datagram: Datagram<'d>) -> Option<(Key, Option<Header>, Datagram<'d>)> {
+        let mut key = Key {
+            peer: datagram.from?,
+            local: datagram.to,
+            source: None,
+        };
+        if !self.listener.bind.options.accept_proxy {
+            return Some((key, None, datagram));
+        }
+        let Some(header) = wire::proxy::read_datagram(datagram.bytes) else {
+            let generation = self.worker.generation();
+            let frontend = generation.frontend(&self.listener.frontend)?;
+            frontend.counters().of(self.worker.id).ereq.add(1);
+            return None;
+        };
+        key.source = header.addresses.map(|(source, _)| source);
+        let bytes = datagram.bytes.get(header.len..).unwrap_or_default();
+        Some((key, Some(header), Datagram { bytes, ..datagram }))
+    }
+
+    fn deliver(&self, key: Key, header: Option<Header>, run: &[Datagram<'_>]) {
         let known = self.sessions.borrow().get(&key).cloned();
         let session = match known {
             Some(session) if !session.is_over() => session,
             _ => {
                 let first = run.first().map(|d| d.bytes).unwrap_or_default();
-                let Some(opened) = self.open(key, first) else {
+                let Some(opened) = self.open(key, header, first) else {
                     return;
                 };
                 opened
@@ -125,8 +162,9 @@ impl Place {
     }
 
     /// A new session for a client, unless a limit or a rule refuses it.
-    fn open(&self, key: Key, first: &[u8]) -> Option<Rc<Session>> {
-        let opening = open::open_datagrams(&self.worker, &self.doors, &self.listener, key)?;
+    fn open(&self, key: Key, header: Option<Header>, first: &[u8]) -> Option<Rc<Session>> {
+        let place = (&self.doors, &self.listener);
+        let opening = open::open_datagrams(&self.worker, place, key, header)?;
         let session = Session::begin(&self.worker, opening, key, first)?;
         let session = Rc::new(session);
         self.sessions.borrow_mut().insert(key, Rc::clone(&session));
@@ -149,6 +187,8 @@ impl Place {
 pub struct Shared {
     sessions: RefCell<HashMap<model::Address, Rc<Sessions>>>,
     batch: RefCell<Option<Batch>>,
+    resting: Resting,
+    outbox: Outbox,
 }
 
 impl Shared {
@@ -156,6 +196,11 @@ impl Shared {
     fn sessions(&self, address: &model::Address) -> Rc<Sessions> {
         let mut all = self.sessions.borrow_mut();
         Rc::clone(all.entry(address.clone()).or_default())
+    }
+
+    /// Closes sockets that have not been wanted for long.
+    pub fn purge(&self, now: Instant) {
+        self.resting.purge(now);
     }
 
     /// Where datagrams are received; only for the time of one poll.

@@ -15,6 +15,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use wire::proxy::Header;
 
 /// What a session of datagrams begins with.
 pub struct OpenedDatagrams {
@@ -38,9 +39,9 @@ pub struct OpenedDatagrams {
 /// A session for a client of datagrams, unless a limit or a rule for connections refuses it.
 pub fn open_datagrams(
     worker: &Rc<Worker>,
-    doors: &Arc<Vec<Door>>,
-    listener: &Arc<Listener>,
-    (peer, local): Key,
+    (doors, listener): (&Arc<Vec<Door>>, &Arc<Listener>),
+    key: Key,
+    header: Option<Header>,
 ) -> Option<OpenedDatagrams> {
     let generation = worker.generation();
     let frontend = Arc::clone(generation.frontend(&listener.frontend)?);
@@ -64,9 +65,9 @@ pub fn open_datagrams(
         } => Some(*port),
         _ => None,
     };
-    let info = Box::new(SessionInfo {
-        src: Some(peer),
-        dst: listener.local.or(local.zip(port).map(SocketAddr::from)),
+    let mut info = Box::new(SessionInfo {
+        src: Some(key.peer),
+        dst: listener.local.or(key.local.zip(port).map(SocketAddr::from)),
         frontend: Arc::clone(&frontend.name),
         frontend_id: frontend.id,
         listener: listener
@@ -89,8 +90,19 @@ pub fn open_datagrams(
     let side = frontend.side();
     let tracked = Tracked::default();
     // There is no connection of its own that could be silenced: its datagram is lost all the same.
-    let rejects = |rules| judge(worker, rules, &info, &vars, &tracked, (at, -1)).0;
-    if rejects(&side.tcp_request_connection) || rejects(&side.tcp_request_session) {
+    let rejects =
+        |rules, info: &SessionInfo| judge(worker, rules, info, &vars, &tracked, (at, -1)).0;
+    let mut rejected = rejects(&side.tcp_request_connection, &info);
+    // As with connections, these rules are about who is there, and those that follow about whom
+    // the header names.
+    if let Some(header) = header {
+        if let Some((source, destination)) = header.addresses {
+            (info.src, info.dst) = (Some(source), Some(destination));
+        }
+        info.proxy_header = Some(Box::new(header.extensions));
+    }
+    rejected = rejected || rejects(&side.tcp_request_session, &info);
+    if rejected {
         counters.dreq.add(1);
         return None;
     }
@@ -100,7 +112,7 @@ pub fn open_datagrams(
     let descriptor = listener.socket.as_raw_fd();
     let live = worker
         .roster
-        .add_shared(Some(peer), frontend.id, at, descriptor);
+        .add_shared(info.src, frontend.id, at, descriptor);
     Some(OpenedDatagrams {
         socket: Arc::clone(&listener.socket),
         seat: Seat::of_datagrams(worker, doors, live),

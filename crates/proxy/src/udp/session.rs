@@ -1,30 +1,30 @@
 //! One session of datagrams: its server, its limits, its end.
 
+mod ending;
+
 use super::Key;
 use super::batch::{self, Datagram};
+use super::link::{Aim, Link};
 use super::open::{OpenedDatagrams, allowed, with_ctx};
+use super::outbox;
 use crate::choose;
-
 use crate::present;
-use crate::report;
 use crate::socket::{self, Outgoing};
+use crate::stick;
 use crate::termination::{Cause, Phase, Termination};
 use crate::timer::Timer;
 use crate::worker::Worker;
 use model::SendProxy;
-use rules::{LogFacts, StreamInfo, Timers};
+use rules::StreamInfo;
 use state::{Backend, Pick, Slot};
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::pin::pin;
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-use tokio::io::Interest;
-use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
 /// How long a session may be silent where no timeout says so.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,10 +32,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The longest datagram that is kept for another server, bytes.
 const KEPT: usize = 4096;
 
+/// Steps before others have their turn.
+const STEPS_AT_ONCE: u32 = 16;
+
 /// The way to one server.
 struct Route {
     slot: Slot,
-    socket: Rc<AsyncFd<OwnedFd>>,
+    link: Rc<Link>,
     /// The PROXY header that each datagram begins with.
     prefix: Vec<u8>,
     /// Ends it because its server went down.
@@ -109,7 +112,7 @@ impl Session {
         opened.seat.live.begin(0);
         opened.seat.live.enter(backend.id);
         let session = Session {
-            peer: key.0.into(),
+            peer: key.peer.into(),
             key,
             backend,
             stream: RefCell::new(stream),
@@ -168,7 +171,7 @@ impl Session {
             return Err(io::ErrorKind::NotConnected.into());
         };
         let way = batch::Route {
-            fd: route.socket.as_raw_fd(),
+            fd: route.link.raw(),
             to: None,
             from: None,
             prefix: &route.prefix,
@@ -204,16 +207,19 @@ impl Session {
     fn rehome(&self, worker: &Worker, payload: &[u8], avoid: Option<u32>) -> bool {
         let again = self.route.borrow_mut().take().is_some();
         let now = worker.millis();
-        let (wanted, key) = {
+        let generation = worker.generation();
+        let (wanted, key, mut sticking) = {
             let stream = self.stream.borrow();
             with_ctx(worker, &self.opened, &stream, payload, |cx| {
                 let side = self.backend.side();
                 (
                     choose::use_server(&self.backend, cx),
                     choose::key(side, cx, now),
+                    stick::connection(&self.backend, &generation, cx, now),
                 )
             })
         };
+        let wanted = wanted.or(sticking.server.take());
         let pick = match wanted.filter(|s| avoid != Some(s.uid)) {
             Some(server) => self.backend.reserve(&server),
             None => self.backend.pick(key, avoid),
@@ -236,16 +242,17 @@ impl Session {
             counters.wredis.add(1);
             add32(&self.counts.redispatches);
         }
-        let Ok(socket) = self.connect(&server) else {
+        let Ok(link) = self.connect(worker, &server) else {
             slot.failed(now);
             counters.econ.add(1);
             return false;
         };
+        sticking.store(&server, now);
         let waker = self.waker.borrow();
         let cut = slot.watch_cuts(waker.as_ref().unwrap_or(Waker::noop()));
         *self.route.borrow_mut() = Some(Route {
             slot,
-            socket: Rc::new(socket),
+            link: Rc::new(link),
             prefix: self.prefix(worker, &server, payload),
             cut,
         });
@@ -255,33 +262,59 @@ impl Session {
         true
     }
 
-    fn connect(&self, server: &state::Server) -> io::Result<AsyncFd<OwnedFd>> {
+    fn connect(&self, worker: &Worker, server: &state::Server) -> io::Result<Link> {
         let target = server.target().ok_or(io::ErrorKind::AddrNotAvailable)?;
         let address = target.socket(self.opened.info.dst);
         let address = address.ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let settings = server.settings();
-        let source = settings.source.as_deref();
+        let settings = Arc::clone(&server.settings());
+        let side = self.backend.side();
+        let source = settings.source.as_deref().or(side.source.as_deref());
+        let foreign = present::foreign_source(source, self.opened.info.src, None);
+        let aim = Aim {
+            settings: Arc::clone(&settings),
+            address,
+            backend: Arc::clone(&self.backend),
+        };
+        let resting = &worker.datagrams.resting;
+        if foreign.is_none()
+            && let Some(link) = resting.take(server.uid, &aim, worker.now())
+        {
+            return Ok(link);
+        }
         let options = Outgoing {
             mark: None,
             tos: None,
-            source: source.or(self.backend.side().source.as_deref()),
+            source,
             keepalive: None,
             user_timeout: None,
             fast_open: false,
             congestion: None,
             namespace: settings.namespace.as_deref(),
-            many: self.backend.side().udp_responses.is_none(),
-            foreign: present::foreign_source(
-                source.or(self.backend.side().source.as_deref()),
-                self.opened.info.src,
-                None,
-            ),
+            many: side.udp_responses.is_none(),
+            foreign,
+            silent: false,
         };
-        let fd = socket::connect_udp(address, &options)?;
-        // SAFETY: the `OwnedFd` is open, and stays open and the same until the `AsyncFd` that owns
-        // it is dropped: nothing takes it out.
-        let socket = unsafe { AsyncFd::register_with_interest(fd, answer_or_refusal()) };
-        Ok(socket?)
+        let made = socket::connect_udp(address, &options).or_else(|e| {
+            if !matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
+                return Err(e);
+            }
+            resting.clear();
+            socket::connect_udp(address, &options)
+        });
+        Link::new(made?, aim, worker.now())
+    }
+
+    /// Has the socket rest, by which nothing more is to come.
+    fn rest(&self, worker: &Worker, route: Route) {
+        let source = route.slot.server().settings();
+        let source = source.source.as_deref();
+        let source = source.or(self.backend.side().source.as_deref());
+        if present::foreign_source(source, self.opened.info.src, None).is_none()
+            && let Some(link) = Rc::into_inner(route.link)
+        {
+            let uid = route.slot.server().uid;
+            worker.datagrams.resting.put(uid, link, worker.now());
+        }
     }
 
     fn prefix(&self, worker: &Worker, server: &state::Server, payload: &[u8]) -> Vec<u8> {
@@ -302,78 +335,59 @@ impl Session {
 
     /// Passes answers on until the session is over.
     pub async fn run(&self, worker: &Worker) {
-        loop {
+        let ended = poll_fn(|cx| self.poll(worker, cx)).await;
+        self.finish(worker, ended);
+    }
+
+    fn poll(&self, worker: &Worker, cx: &mut Context<'_>) -> Poll<Termination> {
+        worker.new_poll();
+        self.remember(cx);
+        for _ in 0..STEPS_AT_ONCE {
             if self.opened.seat.live.was_killed() {
                 self.end(Termination::new(Cause::Killed, Phase::Data));
             }
             if let Some(ended) = self.ended.get() {
-                return self.finish(worker, ended);
+                return Poll::Ready(ended);
             }
             if self.is_cut() {
                 self.move_on(worker);
                 continue;
             }
-            let Some(socket) = self.socket() else {
+            let Some(link) = self.link() else {
                 self.end(Termination::new(Cause::ServerAbort, Phase::Connect));
                 continue;
             };
-            match self.answers(worker, &socket).await {
-                Some(Ok(mut ready)) => self.read(worker, &socket, &mut ready),
-                Some(Err(_)) => self.end(Termination::new(Cause::Resource, Phase::Data)),
-                None => {}
-            }
-        }
-    }
-
-    fn socket(&self) -> Option<Rc<AsyncFd<OwnedFd>>> {
-        self.route.borrow().as_ref().map(|r| Rc::clone(&r.socket))
-    }
-
-    /// Waits for an answer, or for the refusal that stands for one; `None` when something else has
-    /// happened that the session must look at.
-    async fn answers<'s>(
-        &self,
-        worker: &Worker,
-        socket: &'s Rc<AsyncFd<OwnedFd>>,
-    ) -> Option<io::Result<AsyncFdReadyGuard<'s, OwnedFd>>> {
-        let mut wait = pin!(socket.ready(answer_or_refusal()));
-        poll_fn(|cx| {
-            worker.new_poll();
-            self.remember(cx);
-            if let Poll::Ready(ready) = wait.as_mut().poll(cx) {
-                return Poll::Ready(Some(ready));
-            }
-            let moved = self.socket().is_none_or(|now| !Rc::ptr_eq(&now, socket));
-            if moved || self.is_over() || self.is_cut() || self.opened.seat.live.was_killed() {
-                return Poll::Ready(None);
+            if link.poll_news(cx).is_ready() {
+                self.read(worker, &link);
+                continue;
             }
             self.timer.arm(Some(self.deadline()));
-            if self.timer.poll_expired(cx).is_ready() {
-                self.end(self.patience_over());
-                return Poll::Ready(None);
+            if self.timer.poll_expired(cx).is_pending() {
+                return Poll::Pending;
             }
-            Poll::Pending
-        })
-        .await
+            self.end(self.patience_over());
+        }
+        // Others want to be served, too.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
-    fn read(
-        &self,
-        worker: &Worker,
-        socket: &AsyncFd<OwnedFd>,
-        ready: &mut AsyncFdReadyGuard<'_, OwnedFd>,
-    ) {
+    fn link(&self) -> Option<Rc<Link>> {
+        self.route.borrow().as_ref().map(|r| Rc::clone(&r.link))
+    }
+
+    fn read(&self, worker: &Worker, link: &Link) {
         let mut batch = worker.datagrams.batch();
-        match batch.receive(socket.as_raw_fd()) {
+        match batch.receive(link.raw()) {
             Ok(drained) => {
                 if drained {
-                    ready.clear_ready();
+                    link.all_heard();
                 }
                 let all: Vec<Datagram<'_>> =
                     (0..batch.len()).filter_map(|at| batch.get(at)).collect();
                 self.server_says(worker, &all);
             }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => link.all_heard(),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => {
                 // The last word from there was that nobody listens.
@@ -422,14 +436,24 @@ impl Session {
         if datagrams.is_empty() {
             return;
         }
-        let way = batch::Route {
-            fd: self.opened.socket.as_raw_fd(),
-            to: Some(&self.peer),
-            from: self.key.1,
-            prefix: &[],
-        };
-        // A client that cannot be reached is found out by its silence.
-        let _ = batch::send(&way, datagrams);
+        let (socket, outbox) = (&self.opened.socket, &worker.datagrams.outbox);
+        match datagrams {
+            [one] if one.count() == 1 && one.bytes.len() <= outbox::LONGEST => {
+                outbox.put(socket, &self.peer, self.key.local, one.bytes);
+            }
+            several => {
+                // Nothing overtakes what this session has said before.
+                outbox.send();
+                let way = batch::Route {
+                    fd: socket.as_raw_fd(),
+                    to: Some(&self.peer),
+                    from: self.key.local,
+                    prefix: &[],
+                };
+                // A client that cannot be reached is found out by its silence.
+                let _ = batch::send(&way, several);
+            }
+        }
         let bytes: u64 = datagrams.iter().map(|d| d.bytes.len() as u64).sum();
         let count: u64 = datagrams.iter().map(Datagram::count).sum();
         add(&self.counts.sent, bytes);
@@ -443,11 +467,24 @@ impl Session {
             route.slot.answered(took, worker.process.millis(now));
         }
         self.active.set(now);
-        if let Some(each) = self.backend.side().udp_responses.filter(|n| *n > 0)
-            && self.counts.answers.get() >= u64::from(each) * self.counts.requests.get()
+        if self
+            .awaited()
+            .is_some_and(|n| self.counts.answers.get() >= n)
         {
             self.end(Termination::default());
         }
+    }
+
+    /// How many answers there are to be for what the client has asked, where that is known.
+    fn awaited(&self) -> Option<u64> {
+        let each = self.backend.side().udp_responses.filter(|n| *n > 0)?;
+        Some(u64::from(each) * self.counts.requests.get())
+    }
+
+    /// Whether each answer that there is to be has come, by the one socket there was, and no other.
+    fn is_answered(&self) -> bool {
+        let counts = &self.counts;
+        counts.redispatches.get() == 0 && self.awaited() == Some(counts.answers.get())
     }
 
     /// When it has been silent for too long: its server, while the client waits for an answer; else
@@ -500,70 +537,6 @@ impl Session {
         let process = worker.process.counters.of(worker.id);
         process.bytes_out.add(sent);
     }
-
-    /// Gives back what it held, and writes its line.
-    fn finish(&self, worker: &Worker, ended: Termination) {
-        self.backend.sessions().leave();
-        let millis = worker.millis();
-        let (received, sent) = (self.counts.received.get(), self.counts.sent.get());
-        self.opened.tracked.passed(received, sent, millis);
-        let route = self.route.borrow_mut().take();
-        let server = route.as_ref().map(|r| Arc::clone(r.slot.server()));
-        if let (Some(server), Cause::ServerTimeout) = (&server, ended.cause) {
-            server.counters.of(worker.id).srv_abrt.add(1);
-            self.backend.counters().of(worker.id).srv_abrt.add(1);
-        }
-        let proxy = self.opened.frontend.proxy();
-        let side = self.opened.frontend.side();
-        if proxy.logs.is_empty() || (side.dontlog_normal && ended.is_normal()) {
-            return;
-        }
-        let end = Instant::now();
-        let lasted = end.saturating_duration_since(self.opened.at).as_millis() as i64;
-        let facts = LogFacts {
-            request: self.opened.info.accepted,
-            end: worker.wall(end),
-            timers: Some(Timers {
-                th: 0,
-                ti: -1,
-                tr_request: -1,
-                tw: if server.is_some() { 0 } else { -1 },
-                tc: if server.is_some() { 0 } else { -1 },
-                tr: -1,
-                td: lasted,
-                ta: lasted,
-                tt: lasted,
-            }),
-            termination: ended.flags(*b"--"),
-            bytes_read: self.counts.sent.get(),
-            bytes_uploaded: self.counts.received.get(),
-            actconn: worker.process.connections.now(),
-            feconn: self.opened.frontend.sessions().now(),
-            beconn: self.backend.sessions().now(),
-            srv_conn: server.as_ref().map_or(0, |s| s.sessions.now()),
-            retries: self.counts.redispatches.get(),
-            redispatched: self.counts.redispatches.get() > 0,
-            server_address: server
-                .and_then(|s| s.target())
-                .and_then(|t| t.socket(self.opened.info.dst)),
-            ..LogFacts::default()
-        };
-        let stream = self.stream.borrow();
-        let told = report::Told {
-            proxy,
-            session: &self.opened.info,
-            vars: &self.opened.vars,
-            tracked: &self.opened.tracked,
-            stream: &stream,
-        };
-        let format = worker.format_of(&side.log_format);
-        report::write(worker, &told, &facts, &format, model::LogLevel::Info, end);
-    }
-}
-
-/// What wakes a session: a datagram, or the news that one could not be delivered.
-fn answer_or_refusal() -> Interest {
-    Interest::READABLE.add(Interest::ERROR)
 }
 
 fn add(cell: &Cell<u64>, n: u64) {

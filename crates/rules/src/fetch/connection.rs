@@ -70,7 +70,7 @@ pub static TABLE: &[FetchDef] = &[
     },
     fetch! { ["fc_http_major"], NONE, Int, Connection, "the client's version of HTTP: 1 or 2",
         "fc_http_major" => "1", |_, cx| {
-            let alpn = cx.session.tls.as_ref().and_then(|t| t.alpn.as_deref());
+            let alpn = cx.session.tls.as_ref().and_then(|t| t.agreed.alpn.as_deref());
             int(if alpn == Some("h2") { 2 } else { 1 })
         }
     },

@@ -7,7 +7,7 @@ use crate::{Ctx, Sample};
 use std::borrow::Cow;
 
 pub static TABLE: &[FetchDef] = &[
-    fetch! { ["smtp.command"], NONE, Str, Request, "the command that is being judged: EHLO, MAIL or RCPT",
+    fetch! { ["smtp.command"], NONE, Str, Request, "the command that is being judged: AUTH, MAIL or RCPT",
         "smtp.command" => "RCPT", |_, cx| Some(Sample::str(smtp(cx)?.command.as_bytes()))
     },
     fetch! { ["smtp.from"], NONE, Str, Request, "the sender's address; empty in reports of failures",

@@ -9,10 +9,31 @@ use tls::Facts;
 
 pub static TABLE: &[FetchDef] = &[
     fetch! { ["ssl_c_der"], NONE, Bin, Tls, "the client's certificate",
-        "ssl_c_der" => "", |_, cx| Some(Sample::Bin(Cow::Borrowed(tls(cx)?.peer_certificate.as_deref()?)))
+        "ssl_c_der" => "", |_, cx| Some(Sample::Bin(Cow::Borrowed(tls(cx)?.agreed.certificate()?)))
     },
     fetch! { ["ssl_c_err"], NONE, Int, Tls, "the error of the client's certificate, 0 is none",
-        "ssl_c_err" => "", |_, cx| int(tls(cx)?.verify)
+        "ssl_c_err" => "", |_, cx| {
+            let verdict = tls(cx)?.agreed.verdict;
+            int(if verdict.depth == 0 { verdict.number } else { 0 })
+        }
+    },
+    fetch! { ["ssl_c_ca_err"], NONE, Int, Tls, "the error of those that vouch for the client's certificate, 0 is none",
+        "ssl_c_ca_err" => "", |_, cx| {
+            let verdict = tls(cx)?.agreed.verdict;
+            int(if verdict.depth > 0 { verdict.number } else { 0 })
+        }
+    },
+    fetch! { ["ssl_c_ca_err_depth"], NONE, Int, Tls, "how far from the client's certificate that error is",
+        "ssl_c_ca_err_depth" => "", |_, cx| int(tls(cx)?.agreed.verdict.depth)
+    },
+    fetch! { ["ssl_c_chain_der"], NONE, Bin, Tls, "the client's certificate and those it sent with it",
+        "ssl_c_chain_der" => "", |_, cx| chain(tls(cx)?)
+    },
+    fetch! { ["ssl_c_r_dn"], DN, Str, Tls, "the name of the authority at the root of the client's certificate, or one part of it",
+        "ssl_c_r_dn(CN)" => "", |a, cx| name(a, &tls(cx)?.agreed.root()?.subject)
+    },
+    fetch! { ["ssl_c_san"], NONE, Str, Tls, "the alternative names in the client's certificate",
+        "ssl_c_san" => "", |_, cx| Some(Sample::owned(client(cx)?.alternatives.join(", ")))
     },
     fetch! { ["ssl_c_i_dn"], DN, Str, Tls, "the name of the issuer of the client's certificate, or one part of it",
         "ssl_c_i_dn(CN)" => "", |a, cx| name(a, &client(cx)?.issuer)
@@ -34,7 +55,7 @@ pub static TABLE: &[FetchDef] = &[
     },
     fetch! { ["ssl_c_sha1"], NONE, Bin, Tls, "the SHA-1 fingerprint of the client's certificate",
         "ssl_c_sha1,hex" => "", |_, cx| {
-            let der = tls(cx)?.peer_certificate.as_deref()?;
+            let der = tls(cx)?.agreed.certificate()?;
             Some(Sample::Bin(Cow::Owned(tls::sha1(der))))
         }
     },
@@ -45,34 +66,52 @@ pub static TABLE: &[FetchDef] = &[
         "ssl_c_version" => "", |_, cx| int(client(cx)?.version)
     },
     fetch! { ["ssl_c_used"], NONE, Bool, Tls, "whether the client showed a certificate",
-        "ssl_c_used" => "0", |_, cx| truth(tls(cx).is_some_and(|t| t.peer_certificate.is_some()))
+        "ssl_c_used" => "0", |_, cx| truth(tls(cx).is_some_and(|t| t.agreed.certificate().is_some()))
     },
     fetch! { ["ssl_c_verify"], NONE, Int, Tls, "the result of checking it, 0 is good",
-        "ssl_c_verify" => "", |_, cx| int(tls(cx)?.verify)
+        "ssl_c_verify" => "", |_, cx| int(tls(cx)?.agreed.verdict.number)
     },
     fetch! { ["ssl_fc"], NONE, Bool, Tls, "whether the client speaks TLS",
         "ssl_fc" => "0", |_, cx| truth(tls(cx).is_some())
     },
     fetch! { ["ssl_fc_alpn"], NONE, Str, Tls, "the protocol agreed on by ALPN",
-        "ssl_fc_alpn" => "", |_, cx| Some(Sample::str(tls(cx)?.alpn.as_ref()?.as_bytes()))
+        "ssl_fc_alpn" => "", |_, cx| Some(Sample::str(tls(cx)?.agreed.alpn.as_ref()?.as_bytes()))
     },
     fetch! { ["ssl_fc_alg_keysize", "ssl_fc_use_keysize"], NONE, Int, Tls, "bits of the key of the cipher suite",
-        "ssl_fc_alg_keysize" => "", |_, cx| int(tls(cx)?.key_bits)
+        "ssl_fc_alg_keysize" => "", |_, cx| int(tls(cx)?.agreed.key_bits)
+    },
+    fetch! { ["ssl_fc_curve"], NONE, Str, Tls, "the group of the key exchange",
+        "ssl_fc_curve" => "", |_, cx| Some(Sample::str(tls(cx)?.agreed.curve?.as_bytes()))
+    },
+    fetch! { ["ssl_fc_crtname"], NONE, Str, Tls, "the name of the certificate that the client was shown, as show ssl cert has it",
+        "ssl_fc_crtname" => "", |_, cx| Some(Sample::str(tls(cx)?.agreed.shown.as_ref()?.path.as_bytes()))
+    },
+    fetch! { ["ssl_fc_err"], NONE, Int, Tls, "the number OpenSSL has for what ended the handshake, 0 for nothing",
+        "ssl_fc_err" => "", |_, cx| int(tls(cx)?.fault.number)
+    },
+    fetch! { ["ssl_fc_err_str"], NONE, Str, Tls, "what ended the handshake, as OpenSSL says it",
+        "ssl_fc_err_str" => "", |_, cx| Some(Sample::str(Some(tls(cx)?.fault.text).filter(|t| !t.is_empty())?.as_bytes()))
+    },
+    fetch! { ["ssl_fc_has_early"], NONE, Bool, Tls, "whether the request came before the handshake was complete: never, since early data is not taken",
+        "ssl_fc_has_early" => "0", |_, _| truth(false)
+    },
+    fetch! { ["ssl_fc_npn"], NONE, Str, Tls, "the protocol agreed on by NPN: never, ALPN came of it",
+        "ssl_fc_npn" => "", |_, _| None
     },
     fetch! { ["ssl_fc_has_crt"], NONE, Bool, Tls, "whether the client showed a certificate on this connection",
-        "ssl_fc_has_crt" => "0", |_, cx| truth(tls(cx).is_some_and(|t| t.peer_certificate.is_some() && !t.resumed))
+        "ssl_fc_has_crt" => "0", |_, cx| truth(tls(cx).is_some_and(|t| t.agreed.certificate().is_some() && !t.agreed.resumed))
     },
     fetch! { ["ssl_fc_cipher"], NONE, Str, Tls, "the cipher suite",
-        "ssl_fc_cipher" => "", |_, cx| Some(Sample::str(tls(cx)?.cipher.as_bytes()))
+        "ssl_fc_cipher" => "", |_, cx| Some(Sample::str(tls(cx)?.agreed.cipher.as_bytes()))
     },
     fetch! { ["ssl_fc_has_sni"], NONE, Bool, Tls, "whether the client asked for a server name",
         "ssl_fc_has_sni" => "0", |_, cx| truth(tls(cx).is_some_and(|t| t.sni.is_some()))
     },
     fetch! { ["ssl_fc_is_resumed"], NONE, Bool, Tls, "whether the TLS session was resumed",
-        "ssl_fc_is_resumed" => "0", |_, cx| truth(tls(cx).is_some_and(|t| t.resumed))
+        "ssl_fc_is_resumed" => "0", |_, cx| truth(tls(cx).is_some_and(|t| t.agreed.resumed))
     },
     fetch! { ["ssl_fc_protocol"], NONE, Str, Tls, "the TLS version",
-        "ssl_fc_protocol" => "", |_, cx| Some(Sample::str(tls(cx)?.version.as_bytes()))
+        "ssl_fc_protocol" => "", |_, cx| Some(Sample::str(tls(cx)?.agreed.version.as_bytes()))
     },
     fetch! { ["ssl_fc_sni"], NONE, Str, Tls, "the server name the client asked for",
         "ssl_fc_sni" => "", |_, cx| Some(Sample::str(tls(cx)?.sni.as_ref()?.as_bytes()))
@@ -81,25 +120,34 @@ pub static TABLE: &[FetchDef] = &[
         "ssl_bc" => "0", |_, cx| truth(back(cx).is_some())
     },
     fetch! { ["ssl_bc_alg_keysize", "ssl_bc_use_keysize"], NONE, Int, Response, "bits of the key of the server's cipher suite",
-        "ssl_bc_alg_keysize" => "", |_, cx| int(back(cx)?.key_bits)
+        "ssl_bc_alg_keysize" => "", |_, cx| int(back(cx)?.agreed.key_bits)
     },
     fetch! { ["ssl_bc_alpn"], NONE, Str, Response, "the protocol agreed on with the server by ALPN",
-        "ssl_bc_alpn" => "", |_, cx| Some(Sample::str(back(cx)?.alpn.as_ref()?.as_bytes()))
+        "ssl_bc_alpn" => "", |_, cx| Some(Sample::str(back(cx)?.agreed.alpn.as_ref()?.as_bytes()))
     },
     fetch! { ["ssl_bc_cipher"], NONE, Str, Response, "the cipher suite agreed on with the server",
-        "ssl_bc_cipher" => "", |_, cx| Some(Sample::str(back(cx)?.cipher.as_bytes()))
+        "ssl_bc_cipher" => "", |_, cx| Some(Sample::str(back(cx)?.agreed.cipher.as_bytes()))
+    },
+    fetch! { ["ssl_bc_curve"], NONE, Str, Response, "the group of the key exchange with the server",
+        "ssl_bc_curve" => "", |_, cx| Some(Sample::str(back(cx)?.agreed.curve?.as_bytes()))
+    },
+    fetch! { ["ssl_bc_npn"], NONE, Str, Response, "the protocol agreed on by NPN: never, ALPN came of it",
+        "ssl_bc_npn" => "", |_, _| None
     },
     fetch! { ["ssl_bc_is_resumed"], NONE, Bool, Response, "whether the TLS session with the server was resumed",
-        "ssl_bc_is_resumed" => "0", |_, cx| truth(back(cx).is_some_and(|t| t.resumed))
+        "ssl_bc_is_resumed" => "0", |_, cx| truth(back(cx).is_some_and(|t| t.agreed.resumed))
     },
     fetch! { ["ssl_bc_protocol"], NONE, Str, Response, "the TLS version spoken with the server",
-        "ssl_bc_protocol" => "", |_, cx| Some(Sample::str(back(cx)?.version.as_bytes()))
+        "ssl_bc_protocol" => "", |_, cx| Some(Sample::str(back(cx)?.agreed.version.as_bytes()))
     },
     fetch! { ["ssl_bc_sni"], NONE, Str, Response, "the name that the server was asked for",
         "ssl_bc_sni" => "", |_, cx| Some(Sample::str(back(cx)?.sni.as_ref()?.as_bytes()))
     },
     fetch! { ["ssl_s_der"], NONE, Bin, Response, "the server's certificate",
-        "ssl_s_der" => "", |_, cx| Some(Sample::Bin(Cow::Borrowed(back(cx)?.peer_certificate.as_deref()?)))
+        "ssl_s_der" => "", |_, cx| Some(Sample::Bin(Cow::Borrowed(back(cx)?.agreed.certificate()?)))
+    },
+    fetch! { ["ssl_s_chain_der"], NONE, Bin, Response, "the server's certificate and those it sent with it",
+        "ssl_s_chain_der" => "", |_, cx| chain(back(cx)?)
     },
     fetch! { ["ssl_s_i_dn"], DN, Str, Response, "the name of the issuer of the server's certificate, or one part of it",
         "ssl_s_i_dn(CN)" => "", |a, cx| name(a, &server(cx)?.issuer)
@@ -121,7 +169,7 @@ pub static TABLE: &[FetchDef] = &[
     },
     fetch! { ["ssl_s_sha1"], NONE, Bin, Response, "the SHA-1 fingerprint of the server's certificate",
         "ssl_s_sha1,hex" => "", |_, cx| {
-            let der = back(cx)?.peer_certificate.as_deref()?;
+            let der = back(cx)?.agreed.certificate()?;
             Some(Sample::Bin(Cow::Owned(tls::sha1(der))))
         }
     },
@@ -134,26 +182,32 @@ pub static TABLE: &[FetchDef] = &[
 ];
 
 /// Part of a name, which one of several, and the form of the whole.
-const DN: ArgSpec = args(&[Str, Int, Word(&["rfc2253"])], 0);
+pub(super) const DN: ArgSpec = args(&[Str, Int, Word(&["rfc2253"])], 0);
+
+/// All certificates of a peer, one after another.
+fn chain<'s>(peer: &TlsInfo) -> Option<Sample<'s>> {
+    let chain = &peer.agreed.peer_chain;
+    (!chain.is_empty()).then(|| Sample::Bin(Cow::Owned(chain.concat())))
+}
 
 /// The facts of the client's certificate.
 fn client(cx: &Ctx<'_>) -> Option<Facts> {
-    tls::facts(tls(cx)?.peer_certificate.as_deref()?)
+    tls::facts(tls(cx)?.agreed.certificate()?)
 }
 
 /// The facts of the server's certificate.
 fn server(cx: &Ctx<'_>) -> Option<Facts> {
-    tls::facts(back(cx)?.peer_certificate.as_deref()?)
+    tls::facts(back(cx)?.agreed.certificate()?)
 }
 
 /// What was agreed on with the server.
-fn back<'s>(cx: &'s Ctx<'_>) -> Option<&'s TlsInfo> {
+pub(super) fn back<'s>(cx: &'s Ctx<'_>) -> Option<&'s TlsInfo> {
     cx.stream.server_tls.as_deref()
 }
 
 /// One part of a name (the n-th, from the end where negative), or the whole in OpenSSL's one-line
 /// form or that of RFC 2253.
-fn name<'s>(args: &[Arg], parts: &[(String, String)]) -> Option<Sample<'s>> {
+pub(super) fn name<'s>(args: &[Arg], parts: &[(String, String)]) -> Option<Sample<'s>> {
     let wanted = args.text(0).filter(|w| !w.is_empty());
     if let Some(wanted) = wanted {
         let mut values = parts.iter().filter(|(key, _)| key.as_bytes() == wanted);
@@ -180,6 +234,6 @@ fn name<'s>(args: &[Arg], parts: &[(String, String)]) -> Option<Sample<'s>> {
     Some(Sample::owned(whole))
 }
 
-fn tls<'s>(cx: &'s Ctx<'_>) -> Option<&'s TlsInfo> {
+pub(super) fn tls<'s>(cx: &'s Ctx<'_>) -> Option<&'s TlsInfo> {
     cx.session.tls.as_deref()
 }

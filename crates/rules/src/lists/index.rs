@@ -1,12 +1,12 @@
 //! Indices. Strings as a whole, by their beginning or end, and networks are keys of a hash table;
-//! other patterns are tried in their order.
+//! other patterns, and a handful of strings, are tried in their order.
 //!
 //! The table is cut into shards, each replaced as a whole when it changes: readers take no lock, and
 //! a change costs the copy of one shard. Beginnings, ends and networks are asked for once for each
 //! length that there is.
 
 use crate::Sample;
-use crate::pattern::{Match, Pattern, PatternFault, embedded, folded, network, unhex};
+use crate::pattern::{Match, Pattern, PatternFault, embedded, equal, folded, network, unhex};
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -33,6 +33,8 @@ pub enum Index {
     True,
     /// By key.
     Keyed(Keyed),
+    /// A handful of texts.
+    Few(Few),
     /// One after the other, the first counts.
     InOrder(Vec<(Pattern, Arc<Item>)>),
 }
@@ -43,6 +45,7 @@ impl Index {
         match self {
             Index::Found | Index::True => None,
             Index::Keyed(keyed) => keyed.find(how, sample),
+            Index::Few(few) => few.find(how, &sample.to_bytes()),
             Index::InOrder(all) => {
                 let found = if how == Match::Int {
                     let n = sample.to_int()?;
@@ -54,6 +57,46 @@ impl Index {
                 found.map(|(_, item)| Arc::clone(item))
             }
         }
+    }
+}
+
+/// A handful of whole texts, beginnings or ends: comparing them one after the other is less work than
+/// looking into a table. They never change; with others an index is made anew.
+#[derive(Debug)]
+pub struct Few {
+    /// In the order in which they are tried.
+    keys: Vec<(Box<[u8]>, Arc<Item>)>,
+    fold: bool,
+}
+
+impl Few {
+    /// Whether so many patterns that match so are few.
+    pub fn holds(how: Match, count: usize) -> bool {
+        matches!(how, Match::Str | Match::Beg | Match::End) && count <= FEW
+    }
+
+    /// These keys and what belongs to them, in their order.
+    pub fn new(how: Match, mut keys: Vec<(Box<[u8]>, Arc<Item>)>, fold: bool) -> Few {
+        if how == Match::Beg {
+            keys.sort_by_key(|(key, _)| std::cmp::Reverse(key.len()));
+        }
+        Few { keys, fold }
+    }
+
+    fn find(&self, how: Match, bytes: &[u8]) -> Option<Arc<Item>> {
+        let fits = |key: &[u8]| {
+            let part = match how {
+                Match::Beg => bytes.get(..key.len()),
+                Match::End => bytes
+                    .len()
+                    .checked_sub(key.len())
+                    .and_then(|at| bytes.get(at..)),
+                _ => Some(bytes),
+            };
+            part.is_some_and(|part| equal(part, key, self.fold))
+        };
+        let found = self.keys.iter().find(|(key, _)| fits(key));
+        found.map(|(_, item)| Arc::clone(item))
     }
 }
 
@@ -72,6 +115,8 @@ pub struct Keyed {
     fold: bool,
 }
 
+/// So many texts are few.
+const FEW: usize = 8;
 /// Entries in a shard, about.
 const SHARD: usize = 128;
 /// Shards at most.

@@ -3,7 +3,7 @@
 use super::Matcher;
 use crate::Type;
 use crate::pattern::{Match, PatternFault};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -27,6 +27,9 @@ struct Content {
     /// Numbers of entries begin at 1.
     last_entry: u64,
     matchers: Vec<Weak<Matcher>>,
+    /// Changes of the current version so far, and the last of them: whether a key came or went.
+    changes: u64,
+    journal: VecDeque<(bool, Arc<str>)>,
 }
 
 /// The entries of one version.
@@ -55,6 +58,9 @@ pub enum Change<'a> {
 
 /// From so many entries on indices are made anew instead of being changed one by one.
 const MANY: usize = 64;
+
+/// Changes that whoever follows a list can take one by one.
+const JOURNAL: usize = 1024;
 
 impl PatternList {
     /// A list of these entries.
@@ -149,6 +155,22 @@ impl PatternList {
             .flatten()
             .map(|(id, e)| (*id, e.clone()))
             .collect()
+    }
+
+    /// Of what the list was made of, whatever became of it since.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
+    /// What became of the current version after so many changes: how many there are by now, and the keys that
+    /// came (`true`) or went since; `None` where those are too many, or all have changed.
+    pub fn since(&self, changes: u64) -> (u64, Option<Vec<(bool, Arc<str>)>>) {
+        let content = self.lock();
+        let missed = content.changes.checked_sub(changes);
+        let missed = missed.and_then(|n| usize::try_from(n).ok());
+        let known = missed.and_then(|n| content.journal.len().checked_sub(n));
+        let since = known.map(|at| content.journal.range(at..).cloned().collect());
+        (content.changes, since)
     }
 
     /// Adds entries behind all others. Either all are added or none.
@@ -293,6 +315,14 @@ impl Content {
         self.current()?.by_id.get(&id)
     }
 
+    fn note(&mut self, came: bool, key: &Arc<str>) {
+        self.changes += 1;
+        self.journal.push_back((came, Arc::clone(key)));
+        if self.journal.len() > JOURNAL {
+            self.journal.pop_front();
+        }
+    }
+
     fn push(&mut self, version: u32, key: &str, value: &str) -> u64 {
         self.last_entry += 1;
         let id = self.last_entry;
@@ -304,7 +334,11 @@ impl Content {
         let key = known.unwrap_or_else(|| key.into());
         entries.by_key.entry(Arc::clone(&key)).or_default().push(id);
         let value = value.into();
+        let noted = Arc::clone(&key);
         entries.by_id.insert(id, Entry { key, value });
+        if version == self.current {
+            self.note(true, &noted);
+        }
         id
     }
 
@@ -327,11 +361,14 @@ impl Content {
                 entries.by_key.remove(&entry.key);
             }
         }
+        self.note(false, &entry.key);
         Some(entry)
     }
 
     /// Makes all indices anew.
-    fn refresh(&self) {
+    fn refresh(&mut self) {
+        self.changes += 1;
+        self.journal.clear();
         for matcher in self.matchers.iter().filter_map(Weak::upgrade) {
             // Entries of versions that come were checked when they were added.
             let _ = matcher.rebuild(self.current());

@@ -1,7 +1,7 @@
 //! One way of looking into a list.
 
 use super::PatternList;
-use super::index::{Index, Item, Keyed};
+use super::index::{Few, Index, Item, Keyed};
 use super::list::{Entries, Entry};
 use crate::pattern::{Match, Pattern, PatternFault};
 use crate::{Sample, Type, map};
@@ -64,7 +64,7 @@ impl Matcher {
 
     /// Whether a pattern is found by its key and not by trying one after the other.
     pub fn is_keyed(&self) -> bool {
-        matches!(**self.index.load(), Index::Keyed(_))
+        matches!(**self.index.load(), Index::Keyed(_) | Index::Few(_))
     }
 
     /// Whether a sample matches.
@@ -153,7 +153,10 @@ impl Matcher {
                     let item = self.item(id, Arc::clone(&entry.key), &entry.value);
                     items.push((key, item.map_err(of(at))?));
                 }
-                Index::Keyed(Keyed::new(how, items, self.fold))
+                match Few::holds(how, items.len()) {
+                    true => Index::Few(Few::new(how, items, self.fold)),
+                    false => Index::Keyed(Keyed::new(how, items, self.fold)),
+                }
             }
             how => {
                 let mut items = Vec::new();
@@ -173,6 +176,7 @@ impl Matcher {
     pub(super) fn insert<'a>(&self, added: impl Iterator<Item = (u64, &'a Entry)>) -> bool {
         match &**self.index.load() {
             Index::Found | Index::True => true,
+            Index::Few(_) => false,
             Index::Keyed(keyed) => {
                 for (id, entry) in added {
                     let key = Keyed::key(self.how, &entry.key, self.fold);
@@ -206,6 +210,7 @@ impl Matcher {
     pub(super) fn replace<'a>(&self, changed: impl Iterator<Item = (u64, &'a Entry)>) -> bool {
         let index = self.index.load();
         let mut ordered = match &**index {
+            Index::Few(_) => return false,
             Index::InOrder(items) => Some(items.clone()),
             _ => None,
         };
@@ -238,6 +243,7 @@ impl Matcher {
     pub(super) fn remove(&self, gone: &[(u64, Entry)]) -> bool {
         match &**self.index.load() {
             Index::Found | Index::True => true,
+            Index::Few(_) => false,
             Index::Keyed(keyed) => gone.iter().all(|(_, entry)| {
                 let key = Keyed::key(self.how, &entry.key, self.fold);
                 key.is_ok_and(|key| keyed.remove(&key))

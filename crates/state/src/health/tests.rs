@@ -11,12 +11,39 @@ fn run(health: &mut Health, results: &[CheckStatus]) -> Vec<Option<Change>> {
 
 #[test]
 fn one_failure_at_the_start_brings_a_server_down() {
-    assert_eq!(run(&mut Health::new(2, 3), &[Bad]), [Some(Change::Down)]);
+    assert_eq!(
+        run(&mut Health::new(2, 3, InitState::Up), &[Bad]),
+        [Some(Change::Down)]
+    );
+}
+
+#[test]
+fn a_server_starts_as_it_is_told() {
+    use InitState::{Down, FullyDown, FullyUp, Up};
+    for (init, up, checks, result) in [
+        (FullyUp, true, 3, Bad),
+        (Up, true, 1, Bad),
+        (Down, false, 1, Good),
+        (FullyDown, false, 2, Good),
+    ] {
+        let mut health = Health::new(2, 3, init);
+        for _ in 0..2 {
+            assert_eq!(health.is_up(), up, "{init:?}");
+            for n in 1..=checks {
+                let change = health
+                    .on_result(Finding::of(result), None, Instant::now())
+                    .change;
+                assert_eq!(change.is_some(), n == checks, "{init:?}: {n}");
+            }
+            // And after maintenance again.
+            health.resume(Instant::now());
+        }
+    }
 }
 
 #[test]
 fn a_server_known_to_be_good_falls_after_fall_failures_in_a_row() {
-    let mut health = Health::new(2, 3);
+    let mut health = Health::new(2, 3, InitState::Up);
     let changes = run(&mut health, &[Good, Bad, Bad, Good, Bad, Bad, Bad]);
     assert_eq!(
         changes,
@@ -27,7 +54,7 @@ fn a_server_known_to_be_good_falls_after_fall_failures_in_a_row() {
 
 #[test]
 fn a_server_that_is_down_rises_after_rise_successes_in_a_row() {
-    let mut health = Health::new(3, 2);
+    let mut health = Health::new(3, 2, InitState::Up);
     run(&mut health, &[Bad]);
     let changes = run(&mut health, &[Good, Good, Bad, Good, Good, Good]);
     assert_eq!(changes, [None, None, None, None, None, Some(Change::Up)]);
@@ -35,7 +62,7 @@ fn a_server_that_is_down_rises_after_rise_successes_in_a_row() {
 
 #[test]
 fn a_conditional_pass_stops_a_server_and_a_full_one_starts_it_again() {
-    let mut health = Health::new(2, 3);
+    let mut health = Health::new(2, 3, InitState::Up);
     let changes = run(&mut health, &[Good, Cond, Cond, Good]);
     assert_eq!(
         changes,
@@ -82,7 +109,7 @@ fn the_table_of_transitions() {
     ];
     for (before, result, after, change) in table {
         let now = Instant::now();
-        let mut health = Health::new(2, 3);
+        let mut health = Health::new(2, 3, InitState::Up);
         (health.counter, health.stopping) = before;
         let noted = health.on_result(Finding::of(result), None, now);
         let found = ((health.counter, health.stopping), noted.change);
@@ -96,7 +123,7 @@ fn the_table_of_transitions() {
 #[test]
 fn an_agent_takes_a_server_down_and_lets_it_up_only_where_its_checks_do() {
     let now = Instant::now();
-    let mut health = Health::new(2, 3);
+    let mut health = Health::new(2, 3, InitState::Up);
     let say = |status| Finding::of(status);
     assert_eq!(
         health.on_agent(say(CheckStatus::L7Status), now).change,
@@ -114,7 +141,7 @@ fn an_agent_takes_a_server_down_and_lets_it_up_only_where_its_checks_do() {
 fn a_silence_as_long_as_the_deadline_brings_a_server_down_at_once() {
     let second = Duration::from_secs(1);
     let start = Instant::now();
-    let mut health = Health::new(2, 30);
+    let mut health = Health::new(2, 30, InitState::Up);
     health.on_result(Finding::of(Good), Some(5 * second), start);
     let check = model::Check {
         deadline: Some(5 * second),
@@ -141,7 +168,7 @@ fn intervals_follow_the_state() {
         downinter: Some(s(5)),
         ..model::Check::default()
     };
-    let mut health = Health::new(2, 3);
+    let mut health = Health::new(2, 3, InitState::Up);
     assert_eq!(health.interval(&check), s(1), "in doubt at the start");
     run(&mut health, &[Good]);
     assert_eq!(health.interval(&check), s(2));

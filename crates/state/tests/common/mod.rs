@@ -45,6 +45,7 @@ pub fn server(id: u32, maxconn: u32) -> Server {
         tcp_user_timeout: None,
         tfo: false,
         congestion: None,
+        shard: 0,
         namespace: None,
         vlan: None,
     }
@@ -71,6 +72,7 @@ pub fn process_with(side: model::Backend) -> Arc<Process> {
         disabled: false,
         description: None,
         timeouts: Timeouts::default(),
+        guard: model::Guard::default(),
         logs: Vec::new(),
         log_tag: None,
         errors: Arc::default(),

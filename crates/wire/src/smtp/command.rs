@@ -27,6 +27,8 @@ pub enum Command<'a> {
     Help,
     /// `STARTTLS` (RFC 3207).
     StartTls,
+    /// `AUTH` (RFC 4954): the mechanism, and the first response where it was sent at once.
+    Auth(&'a [u8], Option<&'a [u8]>),
 }
 
 /// Why a line is no command that can be followed.
@@ -69,16 +71,18 @@ pub enum Extension {
     EnhancedStatusCodes,
     Dsn,
     SmtpUtf8,
+    Auth,
 }
 
 impl Extension {
     /// All of them.
-    pub const ALL: [Extension; 5] = [
+    pub const ALL: [Extension; 6] = [
         Extension::Size,
         Extension::EightBitMime,
         Extension::EnhancedStatusCodes,
         Extension::Dsn,
         Extension::SmtpUtf8,
+        Extension::Auth,
     ];
 
     /// As `EHLO` announces it.
@@ -89,12 +93,13 @@ impl Extension {
             Extension::EnhancedStatusCodes => "ENHANCEDSTATUSCODES",
             Extension::Dsn => "DSN",
             Extension::SmtpUtf8 => "SMTPUTF8",
+            Extension::Auth => "AUTH",
         }
     }
 
     /// The extension that a parameter of `MAIL` or `RCPT` belongs to.
     fn of_parameter(keyword: &[u8]) -> Option<Extension> {
-        let known: [(&[u8], Extension); 7] = [
+        let known: [(&[u8], Extension); 8] = [
             (b"SIZE", Extension::Size),
             (b"BODY", Extension::EightBitMime),
             (b"RET", Extension::Dsn),
@@ -102,6 +107,7 @@ impl Extension {
             (b"NOTIFY", Extension::Dsn),
             (b"ORCPT", Extension::Dsn),
             (b"SMTPUTF8", Extension::SmtpUtf8),
+            (b"AUTH", Extension::Auth),
         ];
         known
             .into_iter()
@@ -167,14 +173,14 @@ impl<'a> Parameters<'a> {
             .any(|(keyword, _)| keyword.eq_ignore_ascii_case(b"SMTPUTF8"))
     }
 
-    /// Appends those that a server that announces `known` takes, each behind a blank. `SIZE` and
+    /// Appends those that a server that announces `known` takes, each behind a blank. `SIZE`, `AUTH` and
     /// `BODY=7BIT` mean nothing to others and are left out there; what else is not known is for
     /// the server to refuse.
     pub fn write(&self, known: impl Fn(Extension) -> bool, out: &mut Vec<u8>) {
         for (keyword, value) in self.all() {
             let seven = value.is_some_and(|v| v.eq_ignore_ascii_case(b"7BIT"));
             let left_out = match Extension::of_parameter(keyword) {
-                Some(Extension::Size) => !known(Extension::Size),
+                Some(this @ (Extension::Size | Extension::Auth)) => !known(this),
                 Some(Extension::EightBitMime) if seven => !known(Extension::EightBitMime),
                 _ => false,
             };
@@ -226,6 +232,17 @@ impl<'a> Command<'a> {
                 false => Ok(Command::Rcpt(path, parameters)),
             };
         }
+        if is(b"AUTH") {
+            let mut words = argument.split(|b| *b == b' ');
+            let mechanism = words.next().unwrap_or_default();
+            let named = |b: &u8| b.is_ascii_alphanumeric() || b"-_".contains(b);
+            let response = words.next();
+            let good = (1..=20).contains(&mechanism.len()) && mechanism.iter().all(named);
+            return match good && words.next().is_none() && response.is_none_or(is_response) {
+                true => Ok(Command::Auth(mechanism, response)),
+                false => Err(Fault::Argument),
+            };
+        }
         match () {
             () if is(b"DATA") => alone(Command::Data),
             () if is(b"RSET") => alone(Command::Rset),
@@ -253,13 +270,13 @@ impl<'a> Command<'a> {
             Command::Verify => "VRFY",
             Command::Help => "HELP",
             Command::StartTls => "STARTTLS",
+            Command::Auth(..) => "AUTH",
         }
     }
 }
 
 /// Commands of extensions that are not announced, and of RFC 821.
-const NOT_OFFERED: [&[u8]; 10] = [
-    b"AUTH",
+const NOT_OFFERED: [&[u8]; 9] = [
     b"BDAT",
     b"ETRN",
     b"TURN",
@@ -270,6 +287,15 @@ const NOT_OFFERED: [&[u8]; 10] = [
     b"XCLIENT",
     b"XFORWARD",
 ];
+
+/// Whether this may answer a server's challenge, or go with the mechanism: base64 (RFC 4648), or `=`
+/// for a response of no bytes.
+pub fn is_response(text: &[u8]) -> bool {
+    let letters = text.iter().rposition(|b| *b != b'=').map_or(0, |at| at + 1);
+    let (letters, padding) = text.split_at(letters);
+    let known = |b: &u8| b.is_ascii_alphanumeric() || b"+/".contains(b);
+    padding.len() <= 2 && letters.iter().all(known)
+}
 
 /// `FROM:<path> parameters`, blanks before the path passed over as most servers do.
 fn addressed<'a>(argument: &'a [u8], word: &[u8]) -> Result<(Path<'a>, Parameters<'a>), Fault> {

@@ -12,7 +12,7 @@ mod reply;
 #[cfg(test)]
 mod tests;
 
-pub use command::{Command, Extension, Fault, Parameters};
+pub use command::{Command, Extension, Fault, Parameters, is_response};
 pub use content::{Content, Ending};
 pub use path::Path;
 pub use reply::{Capabilities, Heard, Reply, hear};
@@ -20,6 +20,9 @@ pub use reply::{Capabilities, Heard, Reply, hear};
 /// The longest command line that is read, `<CR><LF>` included, bytes. RFC 5321 section 4.5.3.1.4
 /// asks for 512 and has extensions add to that.
 pub const LONGEST_COMMAND: usize = 2048;
+
+/// The same where `AUTH` is offered: RFC 4954 section 4 wants its lines to have so many bytes.
+pub const LONGEST_RESPONSE: usize = 12_288;
 
 /// What a client's bytes begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +42,11 @@ pub enum Line {
     Malformed,
 }
 
-/// Finds the first line. With `bare` a `<LF>` alone ends one, too.
-pub fn line(bytes: &[u8], bare: bool) -> Line {
-    let searched = bytes.get(..LONGEST_COMMAND).unwrap_or(bytes);
+/// Finds the first line, of `longest` bytes at most. With `bare` a `<LF>` alone ends one, too.
+pub fn line(bytes: &[u8], bare: bool, longest: usize) -> Line {
+    let searched = bytes.get(..longest).unwrap_or(bytes);
     let Some(at) = searched.iter().position(|b| *b == b'\n') else {
-        return match bytes.len() < LONGEST_COMMAND {
+        return match bytes.len() < longest {
             true => Line::More,
             false => Line::TooLong,
         };

@@ -102,6 +102,10 @@ impl Reply {
             let is = |name: &str| keyword.eq_ignore_ascii_case(name.as_bytes());
             let known = Extension::ALL.into_iter().find(|e| is(e.name()));
             capabilities.extensions.extend(known);
+            if is("AUTH") {
+                let mechanisms = words.clone().map(|w| w.to_ascii_uppercase());
+                capabilities.mechanisms.extend(mechanisms);
+            }
             if is("STARTTLS") {
                 capabilities.start_tls = true;
             }
@@ -118,6 +122,8 @@ impl Reply {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
     extensions: Vec<Extension>,
+    /// `AUTH`, the mechanisms, in capitals.
+    pub mechanisms: Vec<Vec<u8>>,
     /// `STARTTLS`.
     pub start_tls: bool,
     /// `XCLIENT`, the attributes that it takes, in capitals.

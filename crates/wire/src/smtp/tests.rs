@@ -86,7 +86,20 @@ fn commands_are_known_by_their_verbs_and_want_what_they_want() {
     assert_eq!(read("VRFY"), Err(Fault::Argument));
     assert_eq!(read("EXPN list"), Ok(Command::Verify));
     assert_eq!(read("XCLIENT ADDR=192.0.2.1"), Err(Fault::NotOffered));
-    assert_eq!(read("AUTH PLAIN AAA"), Err(Fault::NotOffered));
+    let plain = b"PLAIN".as_slice();
+    let login = |response| Ok(Command::Auth(plain, response));
+    assert_eq!(read("AUTH PLAIN AAA"), login(Some(b"AAA")));
+    assert_eq!(read("auth PLAIN ="), login(Some(b"=")));
+    assert_eq!(read("AUTH PLAIN"), login(None));
+    for wrong in [
+        "AUTH",
+        "AUTH P.N",
+        "AUTH PLAIN A=A",
+        "AUTH PLAIN A B",
+        "AUTH PLAIN ===",
+    ] {
+        assert_eq!(read(wrong), Err(Fault::Argument), "{wrong}");
+    }
     assert_eq!(read("BDAT 5 LAST"), Err(Fault::NotOffered));
     assert_eq!(read("GET / HTTP/1.1"), Err(Fault::Unknown));
     assert_eq!(read(""), Err(Fault::Unknown));
@@ -125,14 +138,20 @@ fn parameters_go_to_servers_that_know_them() {
 #[test]
 fn a_line_ends_in_both_characters_and_holds_neither() {
     let whole = |length, end| Line::Whole { length, end };
-    assert_eq!(line(b"QUIT\r\nX", false), whole(4, 2));
-    assert_eq!(line(b"QUIT\r", false), Line::More);
-    assert_eq!(line(b"QUIT\n", false), Line::Malformed);
-    assert_eq!(line(b"QUIT\n", true), whole(4, 1));
-    assert_eq!(line(b"QU\rIT\r\n", true), Line::Malformed);
-    assert_eq!(line(b"QU\0IT\r\n", true), Line::Malformed);
-    assert_eq!(line(&[b'a'; LONGEST_COMMAND - 1], false), Line::More);
-    assert_eq!(line(&[b'a'; LONGEST_COMMAND], false), Line::TooLong);
+    assert_eq!(line(b"QUIT\r\nX", false, LONGEST_COMMAND), whole(4, 2));
+    assert_eq!(line(b"QUIT\r", false, LONGEST_COMMAND), Line::More);
+    assert_eq!(line(b"QUIT\n", false, LONGEST_COMMAND), Line::Malformed);
+    assert_eq!(line(b"QUIT\n", true, LONGEST_COMMAND), whole(4, 1));
+    assert_eq!(line(b"QU\rIT\r\n", true, LONGEST_COMMAND), Line::Malformed);
+    assert_eq!(line(b"QU\0IT\r\n", true, LONGEST_COMMAND), Line::Malformed);
+    assert_eq!(
+        line(&[b'a'; LONGEST_COMMAND - 1], false, LONGEST_COMMAND),
+        Line::More
+    );
+    assert_eq!(
+        line(&[b'a'; LONGEST_COMMAND], false, LONGEST_COMMAND),
+        Line::TooLong
+    );
 }
 
 #[test]

@@ -46,7 +46,9 @@ fn side(name: &str, other: &str, entries: u32, start: Instant) -> Side {
             tls: None,
             source: None,
             namespace: None,
+            shard: 0,
         }],
+        shards: 0,
     };
     let config = Config {
         tables: vec![Arc::new(table)],

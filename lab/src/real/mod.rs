@@ -1,5 +1,9 @@
 //! Real servers, run from their binaries with folders of their own, and ended by their process groups.
 
+mod servers;
+
+pub use servers::{Running, mariadb, nginx, postfix, postgres, redis, slapd};
+
 use crate::{Folder, PATIENCE};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::process::CommandExt;
@@ -53,6 +57,15 @@ pub fn run(name: &str, args: &[&str]) -> (i32, String) {
     (out.status.code().unwrap_or(-1), text)
 }
 
+/// Sends a group of processes a signal; that it is gone already is no fault.
+fn signal(group: &str, name: &str) {
+    let group = format!("-{group}");
+    let _ = Command::new("kill")
+        .args(["-s", name, "--", &group])
+        .stderr(Stdio::null())
+        .status();
+}
+
 /// A process with those it starts; they end with it.
 pub struct Group(Child);
 
@@ -70,10 +83,19 @@ impl Group {
         Group(child)
     }
 
-    /// Ends all of it at once.
-    pub fn kill(&mut self) {
+    /// Sends all of it a signal, by its name.
+    pub fn signal(&self, name: &str) {
         let group = format!("-{}", self.0.id());
-        let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+        let _ = Command::new("kill")
+            .args(["-s", name, "--", &group])
+            .status();
+    }
+
+    /// Ends all of it at once; once it is over this does nothing.
+    pub fn kill(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            self.signal("KILL");
+        }
         let _ = self.0.wait();
     }
 }

@@ -1,0 +1,477 @@
+//! The guard: which packets it lets through, what it answers.
+
+mod common;
+
+use common::*;
+use packet::abi::{Service, feature};
+use packet::guard::abi::{Guard, Limit, flag, limit};
+use packet::guard::{Lists, Tables, counts, set_guard};
+use proptest::prelude::*;
+use rules::{Change, PatternList};
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+const AT: u32 = 3;
+const ALL: u32 = feature::GUARD | feature::LISTS | feature::LIMITS | feature::COOKIES;
+
+/// One service of each family, both with one guard.
+struct Guarded {
+    bench: Bench,
+    lists: Vec<Arc<PatternList>>,
+    known: Lists,
+    tables: Tables,
+    minute: u32,
+}
+
+const VIPS: [(&str, &str); 2] = [
+    ("203.0.113.10:80", "10.0.0.11:8080"),
+    ("[2001:db8:2::10]:80", "[fd00::11]:8080"),
+];
+
+fn guarded(features: u32, guard: Guard, lists: &[&[&str]]) -> Option<Guarded> {
+    let mut bench = bench_with(features)?;
+    for (vip, server) in VIPS {
+        let service = Service {
+            guard: AT,
+            ..Service::default()
+        };
+        bench.service(at(vip), TCP, service, &[at(server)]);
+        bench.service(at(vip), UDP, service, &[at(server)]);
+    }
+    set_guard(&bench.0, AT, &guard).expect("written");
+    let list = |entries: &&[&str]| {
+        let entries: Vec<String> = entries.iter().map(|e| e.to_string()).collect();
+        PatternList::alone(&entries)
+    };
+    let mut guarded = Guarded {
+        bench,
+        lists: lists.iter().map(list).collect(),
+        known: Lists::default(),
+        tables: Tables::default(),
+        minute: 1000,
+    };
+    guarded.write();
+    Some(guarded)
+}
+
+impl Guarded {
+    fn write(&mut self) {
+        let changes = self.known.follow(&self.lists);
+        let said = self
+            .tables
+            .write(&self.bench.0, &self.known, &changes, self.minute);
+        assert_eq!(said.expect("written"), None);
+    }
+
+    #[track_caller]
+    fn passes(&mut self, frame: &Frame) {
+        self.bench.expect(&frame.bytes(), XDP_REDIRECT);
+    }
+
+    #[track_caller]
+    fn drops(&mut self, frame: &Frame, reason: &str) {
+        let before = self.count(reason);
+        self.bench.expect(&frame.bytes(), XDP_DROP);
+        assert_eq!(self.count(reason), before + 1, "{reason}");
+    }
+
+    fn count(&mut self, reason: &str) -> u64 {
+        let reasons = packet::guard::abi::REASONS.iter();
+        let at = reasons
+            .clone()
+            .position(|r| *r == reason)
+            .expect("a reason");
+        counts(&mut self.bench.0, AT).n[at]
+    }
+}
+
+/// A SYN of this address.
+fn syn(from: &str) -> Frame {
+    let (client, vip) = match from.contains(':') {
+        false => (format!("{from}:40000"), VIPS[0].0),
+        true => (format!("[{from}]:40000"), VIPS[1].0),
+    };
+    tcp(&client, vip, SYN, b"")
+}
+
+#[test]
+fn sources_in_a_list_are_dropped_and_those_allowed_are_not() {
+    let guard = Guard {
+        deny: 1,
+        allow: 2,
+        ..Guard::default()
+    };
+    let lists: [&[&str]; 2] = [
+        &[
+            "198.51.100.7",
+            "192.0.2.0/24",
+            "100.64.0.0/10",
+            "198.18.5.128/25",
+            "2001:db8:1::7",
+            "2001:db8:bad::/48",
+        ],
+        &["192.0.2.9", "2001:db8:bad:1::/64"],
+    ];
+    let Some(mut g) = guarded(feature::GUARD | feature::LISTS, guard, &lists) else {
+        return;
+    };
+    for bad in [
+        "198.51.100.7",
+        "192.0.2.0",
+        "192.0.2.255",
+        "100.64.0.1",
+        "100.127.255.255",
+        "198.18.5.128",
+        "2001:db8:1::7",
+        "2001:db8:bad:2::1",
+    ] {
+        g.drops(&syn(bad), "denied");
+    }
+    for good in [
+        "198.51.100.8",
+        "192.0.3.0",
+        "192.0.2.9",
+        "100.128.0.0",
+        "100.63.255.255",
+        "198.18.5.127",
+        "2001:db8:1::8",
+        "2001:db8:bad:1::1",
+        "2001:db8:bae::1",
+    ] {
+        g.passes(&syn(good));
+    }
+    // What is no service's is none of the guard's.
+    let mut foreign = syn("198.51.100.7");
+    foreign.dst = at("203.0.113.99:80");
+    g.bench.expect(&foreign.bytes(), XDP_PASS);
+}
+
+#[test]
+fn a_list_that_changes_is_in_force_for_sessions_that_are_open() {
+    let guard = Guard {
+        deny: 1,
+        ..Guard::default()
+    };
+    let Some(mut g) = guarded(feature::GUARD | feature::LISTS, guard, &[&[]]) else {
+        return;
+    };
+    for (client, network) in [
+        ("198.51.100.7", "198.51.0.0/16"),
+        ("2001:db8:1::7", "2001:db8::/32"),
+    ] {
+        let data = Frame {
+            load: Load::Tcp {
+                flags: ACK,
+                seq: 1,
+                ack: 1,
+                options: Vec::new(),
+                data: b"x".to_vec(),
+            },
+            ..syn(client)
+        };
+        g.passes(&syn(client));
+        g.passes(&data);
+        for entry in [client, network] {
+            g.lists[0].add(None, &[(entry, "")]).expect("fits");
+            g.write();
+            g.drops(&data, "denied");
+            g.lists[0].remove(Change::Key(entry));
+            g.write();
+            g.passes(&data);
+        }
+    }
+    // A list that grows past the room of its table is another table.
+    let many: Vec<String> = (0..40_000u32)
+        .map(|n| format!("10.9.{}.{}", n >> 8, n & 255))
+        .collect();
+    let many: Vec<(&str, &str)> = many.iter().map(|m| (m.as_str(), "")).collect();
+    g.lists[0].add(None, &many).expect("fits");
+    g.write();
+    g.drops(&syn("10.9.156.63"), "denied");
+    g.passes(&syn("10.9.156.64"));
+    g.lists[0].clear(None);
+    g.write();
+    g.passes(&syn("10.9.156.63"));
+}
+
+#[test]
+fn whoever_a_list_holds_is_dropped_and_nobody_else() {
+    let guard = Guard {
+        deny: 1,
+        ..Guard::default()
+    };
+    let Some(g) = guarded(feature::GUARD | feature::LISTS, guard, &[&[]]) else {
+        return;
+    };
+    let g = RefCell::new(g);
+    let four = proptest::collection::vec((any::<u32>(), 0u8..=32), 0..30);
+    let six = proptest::collection::vec((any::<u64>(), 16u8..=32), 0..30);
+    proptest!(ProptestConfig::with_cases(40), |(four in four, six in six, low: u32)| {
+        let mut g = g.borrow_mut();
+        let v4 = |n: u32| std::net::Ipv4Addr::from(n);
+        let v6 = |n: u64| std::net::Ipv6Addr::from(u128::from(n) << 64 | u128::from(low));
+        let four_texts = four.iter().map(|(a, l)| format!("{}/{l}", v4(*a)));
+        let six_texts = six.iter().map(|(a, l)| format!("{}/{l}", v6(*a)));
+        let entries: Vec<String> = four_texts.chain(six_texts).collect();
+        g.lists = vec![PatternList::alone(&entries)];
+        g.write();
+        let nets: Vec<_> = entries.iter().filter_map(|e| rules::network(e)).collect();
+        let near4 = four.iter().flat_map(|(a, _)| [*a, a ^ 1, a ^ 1 << 8, a ^ 1 << 20]);
+        let near6 = six.iter().flat_map(|(a, _)| [*a, a ^ 1 << 40]);
+        let near: Vec<IpAddr> = near4.map(|n| v4(n).into()).chain(near6.map(|n| v6(n).into())).collect();
+        for ip in near.into_iter().filter(|ip| !ip.is_unspecified()) {
+            let holds = |net: &&(IpAddr, u8)| {
+                net.0.is_ipv4() == ip.is_ipv4() && rules::network_contains(net.0, net.1, ip)
+            };
+            let held = nets.iter().any(|n| holds(&n));
+            let (verdict, _) = g.bench.run(&syn(&ip.to_string()).bytes());
+            prop_assert_eq!(verdict == XDP_DROP, held, "{}", ip);
+        }
+    });
+}
+
+#[test]
+fn flags_that_no_connection_has_are_dropped() {
+    let Some(mut g) = guarded(feature::GUARD, Guard::default(), &[]) else {
+        return;
+    };
+    const PSH: u8 = 8;
+    const URG: u8 = 32;
+    for client in ["198.51.100.7", "2001:db8:1::7"] {
+        g.passes(&syn(client));
+        let with = |flags: u8| {
+            let mut frame = syn(client);
+            if let Load::Tcp { flags: f, .. } = &mut frame.load {
+                *f = flags;
+            }
+            frame
+        };
+        for bad in [
+            0,
+            FIN,
+            FIN | PSH | URG,
+            PSH,
+            SYN | FIN,
+            SYN | RST,
+            SYN | RST | ACK,
+            FIN | RST | ACK,
+            0x3f,
+        ] {
+            g.drops(&with(bad), "invalid");
+        }
+        for good in [ACK, ACK | PSH, SYN | ACK, SYN | 0xc0, FIN | ACK | PSH | URG] {
+            g.passes(&with(good));
+        }
+        // Who sends from the address that it sends to.
+        let mut land = syn(client);
+        land.src = land.dst;
+        g.drops(&land, "invalid");
+        land.src.set_port(1234);
+        g.drops(&land, "invalid");
+    }
+}
+
+fn limits(set: impl Fn(&mut Guard)) -> Guard {
+    let mut guard = Guard::default();
+    set(&mut guard);
+    guard
+}
+
+#[test]
+fn a_source_that_sends_too_much_is_held_back_and_others_are_not() {
+    let guard = limits(|g| {
+        g.flags = flag::SOURCES;
+        // One in a day, so that no machine is slow enough for another.
+        g.source[limit::SYNS] = Limit {
+            cost: 86_400_000_000_000 << 16,
+            burst: 86_400_000_000_000 * 5,
+        };
+    });
+    let Some(mut g) = guarded(feature::GUARD | feature::LIMITS, guard, &[]) else {
+        return;
+    };
+    for (client, other) in [
+        ("198.51.100.7", "198.51.100.8"),
+        ("2001:db8:1::7", "2001:db8:1:1::7"),
+    ] {
+        for _ in 0..5 {
+            g.passes(&syn(client));
+        }
+        for _ in 0..100 {
+            g.drops(&syn(client), "source-limit");
+        }
+        g.passes(&syn(other));
+        // Its session goes on: only SYNs are counted.
+        let mut data = syn(client);
+        if let Load::Tcp { flags, .. } = &mut data.load {
+            *flags = ACK;
+        }
+        g.passes(&data);
+    }
+    // In IPv6 the network counts.
+    g.drops(&syn("2001:db8:1::ffff:8"), "source-limit");
+}
+
+#[test]
+fn a_service_that_gets_too_much_drops_the_rest() {
+    let day = 86_400_000_000_000u64;
+    let guard = limits(|g| {
+        g.flags = flag::SERVICE;
+        g.service[limit::PACKETS] = Limit {
+            cost: day << 16,
+            burst: day * 7,
+        };
+    });
+    let Some(mut g) = guarded(feature::GUARD | feature::LIMITS, guard, &[]) else {
+        return;
+    };
+    for n in 0..7 {
+        g.passes(&syn(&format!("198.51.100.{n}")));
+    }
+    g.drops(&syn("198.51.100.99"), "service-limit");
+    g.drops(&syn("2001:db8:1::7"), "service-limit");
+}
+
+#[test]
+fn bytes_are_those_of_packets() {
+    let day = 86_400_000_000_000u64;
+    let guard = limits(|g| {
+        g.flags = flag::SOURCES;
+        g.source[limit::BYTES] = Limit {
+            cost: day / 1000 << 16,
+            burst: day,
+        };
+    });
+    let Some(mut g) = guarded(feature::GUARD | feature::LIMITS, guard, &[]) else {
+        return;
+    };
+    // 1000 bytes: 528 twice is more.
+    let frame = udp("198.51.100.7:5000", VIPS[0].0, &[0; 500]);
+    g.passes(&frame);
+    g.drops(&frame, "source-limit");
+    let small = udp("198.51.100.7:5000", VIPS[0].0, &[0; 400]);
+    g.passes(&small);
+}
+
+/// The number of a TCP header, and its acknowledgement.
+fn numbers(frame: &[u8]) -> (u32, u32) {
+    let tcp = &frame[14 + if frame[14] >> 4 == 4 { 20 } else { 40 }..];
+    let word = |at: usize| u32::from_be_bytes([tcp[at], tcp[at + 1], tcp[at + 2], tcp[at + 3]]);
+    (word(4), word(8))
+}
+
+#[test]
+fn under_pressure_a_client_proves_where_it_is_and_then_connects() {
+    let guard = Guard {
+        flags: flag::COOKIES,
+        key: [1, 2],
+        ..Guard::default()
+    };
+    let Some(mut g) = guarded(ALL, guard, &[]) else {
+        return;
+    };
+    for client in ["198.51.100.7", "2001:db8:1::7"] {
+        let mut first = syn(client);
+        if let Load::Tcp { options, data, .. } = &mut first.load {
+            *options = vec![2, 4, 5, 180];
+            *data = b"early".to_vec();
+        }
+        let sessions = g.bench.sessions();
+        let got = g.bench.expect(&first.bytes(), XDP_TX);
+        let (_, cookie) = numbers(&got);
+        let answer = Frame {
+            to: CLIENT_MAC,
+            from: OWN_MAC,
+            src: first.dst,
+            dst: first.src,
+            id: 0,
+            load: Load::Tcp {
+                flags: SYN | ACK,
+                seq: 0,
+                ack: cookie,
+                options: Vec::new(),
+                data: Vec::new(),
+            },
+            ..first.clone()
+        };
+        let mut wanted = answer.bytes();
+        let tcp = wanted.len() - 20;
+        // No window: nothing may be sent to nobody.
+        wanted[tcp + 14..tcp + 16].fill(0);
+        wanted[tcp + 16..tcp + 18].fill(0);
+        let mut bare = got.clone();
+        bare[tcp + 16..tcp + 18].fill(0);
+        same(&bare, &wanted, "the challenge");
+        assert!(sums_are_right(&got));
+        assert_ne!(cookie, 1001, "the acknowledgement must be unacceptable");
+        assert_eq!(g.bench.sessions(), sessions, "nothing is kept of it");
+
+        let reset = |seq: u32| Frame {
+            load: Load::Tcp {
+                flags: RST,
+                seq,
+                ack: 0,
+                options: Vec::new(),
+                data: Vec::new(),
+            },
+            ..first.clone()
+        };
+        // A guess proves nothing.
+        let (before, bytes) = (g.count("proven"), reset(cookie ^ 1).bytes());
+        g.bench.expect(&bytes, XDP_DROP);
+        g.bench.expect(&first.bytes(), XDP_TX);
+        // Nor does an answer that comes two minutes late.
+        g.minute += 2;
+        g.write();
+        g.bench.expect(&reset(cookie).bytes(), XDP_DROP);
+        assert_eq!(g.count("proven"), before);
+        g.minute -= 1;
+        g.write();
+        g.drops(&reset(cookie), "proven");
+        g.passes(&first);
+        g.minute -= 1;
+        g.write();
+        // Another source has proved nothing by that.
+        let other = client.replace('7', "9");
+        g.bench.expect(&syn(&other).bytes(), XDP_TX);
+    }
+}
+
+#[test]
+fn two_machines_with_one_key_take_each_others_cookies() {
+    let guard = |key| Guard {
+        flags: flag::COOKIES,
+        key,
+        ..Guard::default()
+    };
+    let ask = |key| {
+        let mut g = guarded(ALL, guard(key), &[])?;
+        let got = g.bench.expect(&syn("198.51.100.7").bytes(), XDP_TX);
+        Some(numbers(&got).1)
+    };
+    let Some(one) = ask([7, 8]) else { return };
+    assert_eq!(ask([7, 8]), Some(one));
+    assert_ne!(ask([7, 9]), Some(one));
+}
+
+#[test]
+fn without_pressure_nobody_is_asked() {
+    let day = 86_400_000_000_000u64;
+    let guard = Guard {
+        flags: flag::COOKIES,
+        calm: Limit {
+            cost: day << 16,
+            burst: day * 3,
+        },
+        ..Guard::default()
+    };
+    let Some(mut g) = guarded(ALL, guard, &[]) else {
+        return;
+    };
+    for n in 1..4 {
+        g.passes(&syn(&format!("198.51.100.{n}")));
+    }
+    g.bench.expect(&syn("198.51.100.5").bytes(), XDP_TX);
+    assert_eq!(g.count("challenged"), 1);
+}

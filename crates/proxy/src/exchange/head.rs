@@ -1,0 +1,182 @@
+//! The response's heads as they come: interim ones are passed on, the final one is judged and
+//! passed on with what follows it.
+
+use super::{Attempt, Exchanged, Receiving};
+use crate::flow::{HEAD_ROOM, Progress};
+use crate::malformed;
+use crate::pool::ServerConn;
+use crate::stream::{Halt, Stream};
+use crate::termination::{Cause, Phase, Termination};
+use crate::worker::SCRATCH;
+use crate::{account, observe, response};
+use http::{framing, h1};
+use std::task::{Context, Poll};
+
+impl Stream<'_> {
+    /// Reads until the final response's head is complete and has been passed on.
+    pub(super) fn poll_response_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        a: &mut Attempt,
+        server: &mut ServerConn,
+    ) -> Poll<Option<Exchanged>> {
+        loop {
+            let worker = self.worker;
+            let mut scratch = worker.scratch.borrow_mut();
+            let spliced = server.io.plain().is_some() && self.client.io.plain().is_some();
+            let room = if spliced { HEAD_ROOM } else { SCRATCH };
+            let room = scratch.get_mut(..room).unwrap_or_default();
+            let n = match server.io.poll_read(cx, room) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(n)) => n,
+                Poll::Ready(Err(_)) => 0,
+            };
+            if n == 0 {
+                drop(scratch);
+                return Poll::Ready(Some(self.server_left_early(a, server)));
+            }
+            a.server_active = self.worker.now();
+            if a.partial.is_empty() {
+                let bytes = &scratch[..n];
+                match self.take_heads(cx, a, bytes) {
+                    Ok(None) => {}
+                    Ok(Some(used)) if a.receiving == Receiving::Head => {
+                        a.partial = worker.buffer();
+                        a.partial.extend_from_slice(&bytes[used..]);
+                    }
+                    Ok(Some(_)) => return Poll::Ready(None),
+                    Err(ended) => return Poll::Ready(Some(ended)),
+                }
+            } else {
+                a.partial.extend_from_slice(&scratch[..n]);
+                let bytes = std::mem::take(&mut a.partial);
+                match self.take_heads(cx, a, &bytes) {
+                    Ok(Some(used)) if a.receiving == Receiving::Head => {
+                        a.partial = bytes;
+                        a.partial.drain(..used);
+                    }
+                    Ok(_) => {
+                        worker.recycle(bytes);
+                        if a.receiving != Receiving::Head {
+                            return Poll::Ready(None);
+                        }
+                    }
+                    Err(ended) => return Poll::Ready(Some(ended)),
+                }
+            }
+        }
+    }
+
+    /// Takes the heads at the start of `bytes`: interim ones are passed on, the final one is
+    /// judged and passed on with what follows it. Returns the bytes used.
+    fn take_heads(
+        &mut self,
+        cx: &mut Context<'_>,
+        a: &mut Attempt,
+        bytes: &[u8],
+    ) -> Result<Option<usize>, Exchanged> {
+        let worker = self.worker;
+        let options = self.response_options();
+        let mut at = 0;
+        loop {
+            let mut head = self.response.take().unwrap_or_else(|| worker.head());
+            head.reset();
+            let rest = bytes.get(at..).unwrap_or_default();
+            let parsed = h1::parse_response(rest, &options, &mut head);
+            self.response = Some(head);
+            match parsed {
+                Ok(None) => return Ok(Some(at)),
+                Err(error) => {
+                    malformed::response(self, rest, &error);
+                    return Err(self.junk(a));
+                }
+                Ok(Some(used)) => at += used,
+            }
+            let Some(head) = self.response.as_mut() else {
+                return Ok(Some(at));
+            };
+            let unsafe_response = self
+                .backend
+                .as_ref()
+                .is_some_and(|b| b.proxy().http.unsafe_response);
+            let framed = match framing::response(head, self.request.method(), unsafe_response) {
+                Ok(framed) => framed,
+                Err(error) => {
+                    malformed::response(self, rest, &error);
+                    return Err(self.junk(a));
+                }
+            };
+            let status = head.status();
+            let rest = bytes.get(at..).unwrap_or_default();
+            if (100..200).contains(&status) && status != 101 {
+                self.pass_interim(cx)?;
+                continue;
+            }
+            if status == 101 && !self.request_framing.upgrade {
+                return Err(self.junk(a));
+            }
+            self.times.responded = Some(a.server_active);
+            observe::answered(self);
+            if self.retry_on_status(a, status) {
+                return Err(Exchanged::Retry);
+            }
+            a.server_keeps = framed.keep_alive;
+            a.tunnel = matches!(framed.body, framing::Body::Tunnel);
+            self.down.progress = Progress::start(framed.body);
+            response::judge(self, &framed).map_err(Exchanged::Failed)?;
+            let mut build = worker.build.borrow_mut();
+            build.clear();
+            if let Some(head) = &self.response {
+                head.write_to(&mut build);
+            }
+            a.receiving = Receiving::Body;
+            if a.tunnel {
+                self.up.progress = Progress::UntilClose;
+                a.upload_over = false;
+            }
+            account::response_started(self, build.len());
+            match self
+                .down
+                .feed(worker, cx, &mut self.client.io, &build, rest)
+            {
+                Ok(used) => {
+                    at += used;
+                    a.surplus
+                        .extend_from_slice(bytes.get(at..).unwrap_or_default());
+                    return Ok(Some(bytes.len()));
+                }
+                Err(broken) => return Err(self.download_broken(a, broken)),
+            }
+        }
+    }
+
+    /// Sends a 1xx on; a client of HTTP/1.0 does not know them.
+    fn pass_interim(&mut self, cx: &mut Context<'_>) -> Result<(), Exchanged> {
+        if self.request.version() == http::Version::Http10 {
+            return Ok(());
+        }
+        let worker = self.worker;
+        let mut build = worker.build.borrow_mut();
+        build.clear();
+        if let Some(head) = &self.response {
+            head.write_to(&mut build);
+        }
+        self.down
+            .push(worker, cx, &mut self.client.io, &build, &[])
+            .map_err(|_| {
+                let ended = Termination::new(Cause::ClientAbort, Phase::Headers);
+                Exchanged::Failed(Halt::Silent(ended))
+            })
+    }
+
+    fn response_options(&self) -> h1::ParseOptions {
+        let tuning = &self.generation.config.global.tuning;
+        h1::ParseOptions {
+            max_head: tuning.bufsize.saturating_sub(tuning.maxrewrite),
+            max_headers: tuning.http_maxhdr,
+            accept_unsafe: self
+                .backend()
+                .is_some_and(|b| b.proxy().http.unsafe_response),
+        }
+    }
+}

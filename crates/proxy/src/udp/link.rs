@@ -1,0 +1,136 @@
+//! Sockets towards servers, and those that rest between two sessions.
+//!
+//! Where it is known how many answers a datagram has (`udp-responses`), a session ends with the last
+//! of them, and nothing more is to come by its socket. Making another one, connecting it, having it
+//! watched and closing it would cost more than all else that a session of one question does. So
+//! the socket rests: for as long as something may come late, which is thrown away, and then it
+//! may serve another client. Its port changes after a while, so that nobody can get used to it.
+
+use crate::reactor::{Ready, Registration};
+use model::Server;
+use state::Backend;
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+/// What is no answer of this session any more has come by then.
+const REST: Duration = Duration::from_millis(20);
+
+/// How long one port is used.
+const LIFE: Duration = Duration::from_secs(10);
+
+/// Sockets of one server that rest at most.
+const MOST: usize = 1024;
+
+/// What a socket was made for: these settings of a server, this address, this backend.
+#[derive(Clone)]
+pub struct Aim {
+    /// The server's settings.
+    pub settings: Arc<Server>,
+    /// Its address.
+    pub address: SocketAddr,
+    /// Its backend, whose source addresses may be used.
+    pub backend: Arc<Backend>,
+}
+
+impl Aim {
+    fn is(&self, other: &Aim) -> bool {
+        Arc::ptr_eq(&self.settings, &other.settings)
+            && self.address == other.address
+            && Arc::ptr_eq(&self.backend, &other.backend)
+    }
+}
+
+/// A connected socket.
+pub struct Link {
+    // Ends before its socket does.
+    watch: Registration,
+    socket: OwnedFd,
+    aim: Aim,
+    made: Instant,
+}
+
+impl Link {
+    /// One that was just made.
+    pub fn new(socket: OwnedFd, aim: Aim, now: Instant) -> io::Result<Link> {
+        Ok(Link {
+            watch: Registration::of_datagrams(socket.as_raw_fd())?,
+            socket,
+            aim,
+            made: now,
+        })
+    }
+
+    /// The descriptor.
+    pub fn raw(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
+    /// Ready when there is an answer, or the news that a datagram could not be delivered.
+    pub fn poll_news(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.watch.poll_ready(cx, Ready::FOR_READING).map(|_| ())
+    }
+
+    /// All of that has been read.
+    pub fn all_heard(&self) {
+        self.watch.all_heard();
+    }
+
+    /// Whether nothing waits here, neither an answer nor an error.
+    fn is_quiet(&self) -> bool {
+        let mut byte = [0u8; 1];
+        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+        // SAFETY: the pointer and the length describe `byte`, which outlives the call.
+        let n = unsafe { libc::recv(self.raw(), byte.as_mut_ptr().cast(), byte.len(), flags) };
+        n < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
+    }
+}
+
+/// Those that rest, by the server's `uid`; the longest rested first.
+#[derive(Default)]
+pub struct Resting(RefCell<HashMap<u32, VecDeque<(Instant, Link)>>>);
+
+impl Resting {
+    /// One for this aim that has rested enough, if there is one.
+    pub fn take(&self, uid: u32, aim: &Aim, now: Instant) -> Option<Link> {
+        let mut all = self.0.borrow_mut();
+        let queue = all.get_mut(&uid)?;
+        while let Some((_, link)) = queue.pop_front_if(|(since, _)| *since + REST <= now) {
+            if link.made + LIFE > now && link.aim.is(aim) && link.is_quiet() {
+                link.all_heard();
+                return Some(link);
+            }
+        }
+        None
+    }
+
+    /// One whose session has ended with its last answer.
+    pub fn put(&self, uid: u32, link: Link, now: Instant) {
+        let mut all = self.0.borrow_mut();
+        let queue = all.entry(uid).or_default();
+        if queue.len() < MOST && link.made + LIFE > now {
+            queue.push_back((now, link));
+        }
+    }
+
+    /// Closes those that have not been wanted for long.
+    pub fn purge(&self, now: Instant) {
+        self.0.borrow_mut().retain(|_, queue| {
+            while queue
+                .pop_front_if(|(since, _)| *since + LIFE <= now)
+                .is_some()
+            {}
+            !queue.is_empty()
+        });
+    }
+
+    /// Closes all: descriptors are wanted elsewhere.
+    pub fn clear(&self) {
+        self.0.borrow_mut().clear();
+    }
+}

@@ -1,0 +1,198 @@
+//! Conversations of `mode smtp` beside the mail itself: a server that goes down within a message, a
+//! process that is to end, clients that log in. HAProxy has no such mode: only mulgil is tried.
+
+#[path = "smtp/mailer.rs"]
+#[allow(dead_code)] // some servers are for the other scenarios
+mod mailer;
+
+use lab::{Folder, LogSink, Program, Proxy, port};
+use mailer::{Mailer, Talker, certificate};
+use std::net::TcpListener;
+
+/// A proxy with these lines in its frontend and in its only backend, `one`.
+fn start(front: &str, one: &str) -> (Proxy, u16, LogSink) {
+    let (port, log) = (port(), LogSink::new());
+    let config = format!(
+        "defaults\n  mode smtp\n  timeout client 5s\n  timeout server 5s\n  timeout connect 2s\n  \
+         log 127.0.0.1:{} local0\n  option smtplog\n\
+         frontend mail\n  bind 127.0.0.1:{port} {front}\n  smtp-name mx.example\n  default_backend one\n\
+         backend one\n  {one}\n",
+        log.port
+    );
+    (Proxy::start(&Program::mulgil(), &config), port, log)
+}
+
+/// A client that has said who it is.
+fn client(port: u16) -> Talker {
+    let mut client = Talker::connect(port);
+    client.hear();
+    client.ask("EHLO c.example");
+    client
+}
+
+/// One whose message has its recipient.
+fn begun(port: u16) -> Talker {
+    let mut client = client(port);
+    client.ask("MAIL FROM:<a@b.example>");
+    let said = client.ask("RCPT TO:<x@one.example>");
+    assert!(said.starts_with("250 2.1.5"), "{said}");
+    client
+}
+
+fn deliver(client: &mut Talker) -> String {
+    assert_eq!(client.ask("DATA"), "354 go on");
+    client.ask("text\r\n.")
+}
+
+#[test]
+fn a_server_that_goes_down_ends_its_conversations_where_that_is_asked_for() {
+    let (main, spare) = (Mailer::start("main"), Mailer::start("spare"));
+    let health = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let checked = health.local_addr().expect("an address").port();
+    let lines = format!(
+        "default-server inter 100ms fall 1 rise 1\n  \
+         server main 127.0.0.1:{} check port {checked} on-marked-down shutdown-sessions\n  \
+         server spare 127.0.0.1:{} backup",
+        main.port, spare.port
+    );
+    let (proxy, port, log) = start("", &lines);
+    let (mut before, mut within, mut between) = (begun(port), begun(port), begun(port));
+    assert_eq!(within.ask("DATA"), "354 go on");
+    within.send("half of it\r\n");
+    main.wait_for("half of it");
+    assert_eq!(deliver(&mut between), "250 2.0.0 main has it");
+    drop(health);
+    proxy.wait_for("one", "main", "status", "DOWN");
+    main.wait_for_many("(gone)", 3);
+    let lost = "451 4.4.2 the server is lost: try again later";
+    // Nobody is told what was not asked for: the reply is that to the next command.
+    assert_eq!(before.ask("DATA"), lost);
+    assert_eq!(within.ask("the other half\r\n."), lost);
+    for _ in 0..2 {
+        let line = log.line(" 451 ");
+        assert!(line.contains("one/main") && line.contains(" DD "), "{line}");
+    }
+    for client in [&mut before, &mut within, &mut between] {
+        client.ask("MAIL FROM:<a@b.example>");
+        assert_eq!(client.ask("RCPT TO:<x@one.example>"), "250 2.1.5 spare");
+        assert_eq!(deliver(client), "250 2.0.0 spare has it");
+    }
+    assert_eq!((main.messages().len(), spare.messages().len()), (1, 3));
+}
+
+#[test]
+fn a_process_that_is_to_end_says_so_to_idle_clients_and_finishes_messages() {
+    let one = Mailer::start("one");
+    let (mut proxy, port, _log) = start("", &format!("server s 127.0.0.1:{}", one.port));
+    let mut silent = Talker::connect(port);
+    assert!(silent.hear().starts_with("220 "));
+    let (mut idle, mut sending, mut done) = (client(port), begun(port), begun(port));
+    assert_eq!(deliver(&mut done), "250 2.0.0 one has it");
+    assert_eq!(sending.ask("DATA"), "354 go on");
+    proxy.signal("-USR1");
+    // RFC 5321 section 3.8: who closes says 421 first.
+    for client in [&mut silent, &mut idle, &mut done] {
+        assert_eq!(client.hear(), "421 4.3.2 going away: try again later");
+        assert!(client.closed());
+    }
+    assert_eq!(sending.ask("text\r\n."), "250 2.0.0 one has it");
+    assert_eq!(sending.hear(), "421 4.3.2 going away: try again later");
+    assert!(sending.closed());
+    assert_eq!(proxy.ended(), 0);
+    assert_eq!(one.messages().len(), 2);
+}
+
+#[test]
+fn a_client_logs_in_at_a_server_and_stays_there() {
+    let folder = Folder::new();
+    let (pem, _) = certificate(&folder);
+    let (one, two) = (Mailer::guarded("one"), Mailer::guarded("two"));
+    let front = format!("starttls crt {pem}\n  smtp-auth PLAIN LOGIN SCRAM-SHA-256");
+    let servers = format!(
+        "server one 127.0.0.1:{}\n  server two 127.0.0.1:{}",
+        one.port, two.port
+    );
+    let (proxy, port, _log) = start(&front, &servers);
+    let mut plain = client(port);
+    let hello = plain.ask("EHLO c.example");
+    assert!(!hello.contains("AUTH"), "{hello}");
+    let said = plain.ask("AUTH PLAIN AGFubgBzZWNyZXQ=");
+    assert!(said.starts_with("538 5.7.11"), "{said}");
+    let secure = || {
+        let mut client = client(port);
+        assert_eq!(client.ask("STARTTLS"), "220 2.0.0 ready for TLS");
+        let mut client = client.encrypt();
+        let hello = client.ask("EHLO c.example");
+        assert!(
+            hello.contains("250-AUTH PLAIN LOGIN SCRAM-SHA-256")
+                || hello.contains("250 AUTH PLAIN LOGIN SCRAM-SHA-256"),
+            "{hello}"
+        );
+        client
+    };
+    let mut first = secure();
+    for (line, wanted) in [
+        ("AUTH NTLM", "504 5.5.4"),
+        ("AUTH PLAIN not base64", "501 5.5.4"),
+        ("AUTH SCRAM-SHA-256 YQ==", "454 4.7.0"),
+        ("AUTH PLAIN YQ==", "535 5.7.8"),
+        ("AUTH LOGIN", "334 VXNlcm5hbWU6"),
+        ("*", "535 5.7.8"),
+        ("AUTH LOGIN", "334 VXNlcm5hbWU6"),
+        ("YW5u", "334 UGFzc3dvcmQ6"),
+        ("c2VjcmV0", "235 2.7.0 one knows you"),
+        ("AUTH PLAIN AGFubgBzZWNyZXQ=", "503 5.5.1"),
+    ] {
+        let said = first.ask(line);
+        assert!(said.starts_with(wanted), "{line}: {said}");
+    }
+    let mut second = secure();
+    let said = second.ask("auth plain AGFubgBzZWNyZXQ=");
+    assert_eq!(said, "235 2.7.0 two knows you");
+    // Messages go where their sender is known, and the parameter with them.
+    for (client, name) in [(&mut first, "one"), (&mut second, "two")] {
+        for _ in 0..2 {
+            client.ask("MAIL FROM:<ann@b.example> AUTH=<>");
+            assert_eq!(
+                client.ask("RCPT TO:<x@c.example>"),
+                format!("250 2.1.5 {name}")
+            );
+            assert_eq!(deliver(client), format!("250 2.0.0 {name} has it"));
+        }
+    }
+    let told = one.messages().concat();
+    assert!(
+        told.contains("|AUTH LOGIN|YW5u|c2VjcmV0|MAIL FROM:<ann@b.example> AUTH=<>|"),
+        "{told}"
+    );
+    // With its server goes what it knew.
+    one.hang_up();
+    first.ask("MAIL FROM:<ann@b.example>");
+    let said = first.ask("RCPT TO:<x@c.example>");
+    assert!(said.starts_with("421 4.4.2"), "{said}");
+    assert!(first.closed());
+    drop(second);
+    proxy.wait_for("one", "BACKEND", "scur", "0");
+}
+
+#[test]
+fn ways_to_log_in_that_cannot_work_are_refused_with_their_reason() {
+    let folder = Folder::new();
+    for (line, wanted) in [
+        ("smtp-auth", "wants ways to log in"),
+        ("smtp-auth PLAIN", "no 'bind' has TLS"),
+        (
+            "smtp-auth SCRAM-SHA-256-PLUS",
+            "bound to the TLS of one connection",
+        ),
+        ("smtp-auth a.b", "'a.b' is no way to log in"),
+        ("mode tcp\n  smtp-auth PLAIN", "set 'mode smtp'"),
+    ] {
+        let text = format!(
+            "frontend mail\n  mode smtp\n  timeout client 1s\n  bind 127.0.0.1:1\n  {line}\n"
+        );
+        let file = folder.file("mail.cfg", text.as_bytes());
+        let (status, said) = Program::mulgil().run(&["-c", "-f", &file]);
+        assert!(status != 0 && said.contains(wanted), "{line}: {said}");
+    }
+}

@@ -1,0 +1,438 @@
+//! What `bind`, `server` and options of proxies do to sockets, seen from outside: the sockets of the
+//! running program are borrowed (`pidfd_getfd`) and asked. And every line of a proxy in every mode:
+//! it works there, or is told.
+
+use lab::{Folder, Program, Proxy, each, port};
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::process::{Command, Stdio};
+
+/// Copies of a program's descriptors; `None` where that is not allowed to us.
+fn descriptors(pid: i32) -> Option<Vec<OwnedFd>> {
+    // SAFETY: a plain call; the new descriptor is ours alone.
+    let process = unsafe {
+        match libc::syscall(libc::SYS_pidfd_open, pid, 0) {
+            -1 => return None,
+            fd => OwnedFd::from_raw_fd(fd as i32),
+        }
+    };
+    let names = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+    let names = names
+        .flatten()
+        .filter_map(|n| n.file_name().into_string().ok());
+    let mut found = Vec::new();
+    for number in names.filter_map(|n| n.parse::<i32>().ok()) {
+        // SAFETY: as above.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0) };
+        match fd {
+            -1 if std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM) => {
+                return None;
+            }
+            -1 => {}
+            // SAFETY: as above.
+            fd => found.push(unsafe { OwnedFd::from_raw_fd(fd as i32) }),
+        }
+    }
+    Some(found)
+}
+
+/// A number that a socket has as an option.
+fn number(fd: &OwnedFd, level: i32, name: i32) -> Option<i32> {
+    let mut value: libc::c_int = 0;
+    let mut len = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: value and length describe `value`.
+    let rc = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            level,
+            name,
+            (&raw mut value).cast(),
+            &raw mut len,
+        )
+    };
+    (rc == 0).then_some(value)
+}
+
+/// A text that a socket has as an option.
+fn text(fd: &OwnedFd, level: i32, name: i32) -> String {
+    let mut value = [0u8; 64];
+    let mut len = value.len() as libc::socklen_t;
+    // SAFETY: value and length describe `value`.
+    let rc = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            level,
+            name,
+            value.as_mut_ptr().cast(),
+            &raw mut len,
+        )
+    };
+    let text = value.get(..len as usize).filter(|_| rc == 0);
+    let text = text.unwrap_or_default().split(|b| *b == 0).next();
+    String::from_utf8_lossy(text.unwrap_or_default()).into_owned()
+}
+
+/// How many connections a listening socket lets wait (`tcpi_sacked`, see tcp(7)).
+fn backlog(fd: &OwnedFd) -> i32 {
+    // SAFETY: all zeros are valid, and the length is that of the structure.
+    unsafe {
+        let mut info: libc::tcp_info = std::mem::zeroed();
+        let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut len,
+        );
+        info.tcpi_sacked as i32
+    }
+}
+
+/// Of a program's TCP sockets: whether it listens, its own port, its peer's.
+struct Found {
+    fd: OwnedFd,
+    listens: bool,
+    port: u16,
+    peer: u16,
+}
+
+fn sockets(pid: i32) -> Option<Vec<Found>> {
+    let all = descriptors(pid)?.into_iter();
+    let found = all.filter(|fd| number(fd, libc::SOL_SOCKET, libc::SO_TYPE) == Some(1));
+    let found = found.filter_map(|fd| {
+        let socket = socket2::SockRef::from(&fd);
+        let of = |a: socket2::SockAddr| a.as_socket().map(|a| a.port());
+        let port = of(socket.local_addr().ok()?)?;
+        let peer = socket.peer_addr().ok().and_then(of).unwrap_or_default();
+        let listens = socket.is_listener().ok()?;
+        Some(Found {
+            listens,
+            port,
+            peer,
+            fd,
+        })
+    });
+    Some(found.collect())
+}
+
+fn pid(proxy: &Proxy) -> i32 {
+    let info = proxy.control("show info");
+    let pid = info.lines().find_map(|l| l.strip_prefix("Pid: "));
+    pid.and_then(|p| p.parse().ok()).expect("a pid")
+}
+
+#[test]
+fn sockets_have_the_options_that_their_lines_give_them() {
+    each(|program| {
+        let origin = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let addr = origin.local_addr().expect("an address");
+        let (door, six, both, plain) = (port(), port(), port(), port());
+        let config = format!(
+            "defaults\n  mode tcp\n  timeout client 5s\n  timeout server 5s\n  timeout connect 2s\n\
+             frontend f\n  option clitcpka\n  clitcpka-idle 100s\n  clitcpka-intvl 7s\n  clitcpka-cnt 3\n  \
+             bind 127.0.0.1:{door} mss 1300 tfo tcp-ut 5s backlog 77 interface lo nice 5 id 9 name one\n  \
+             bind [::]:{six} v6only defer-accept\n  bind :::{both} v4v6\n  default_backend b\n\
+             listen p\n  bind 127.0.0.1:{plain}\n  server s {addr}\n\
+             backend b\n  option srvtcpka\n  srvtcpka-idle 200s\n  srvtcpka-intvl 9s\n  srvtcpka-cnt 4\n  \
+             server s {addr} tcp-ut 7s source 127.0.0.1 interface lo\n"
+        );
+        let proxy = Proxy::start(program, &config);
+        let mut connections = Vec::new();
+        for to in [door, plain] {
+            let mut client = TcpStream::connect(("127.0.0.1", to)).expect("it listens");
+            client.write_all(b"x").expect("sent");
+            let (mut server, _) = origin.accept().expect("a connection");
+            server.read_exact(&mut [0]).expect("a byte");
+            connections.push((client, server));
+        }
+        let Some(all) = sockets(pid(&proxy)) else {
+            println!("other programs' sockets cannot be borrowed here");
+            return;
+        };
+        let find = |listens: bool, port: u16, peer: Option<u16>| {
+            let mut found = all.iter().filter(|s| {
+                s.listens == listens && s.port == port && peer.is_none_or(|p| s.peer == p)
+            });
+            &found
+                .next()
+                .unwrap_or_else(|| panic!("{}: no socket at {port}", program.name))
+                .fd
+        };
+        let ends = |at: usize| {
+            let (client, server) = &connections[at];
+            let client = client.local_addr().expect("an address").port();
+            let from = server.peer_addr().expect("an address").port();
+            (client, find(false, from, Some(addr.port())))
+        };
+        let (of_door, to_server) = ends(0);
+        let (of_plain, plain_server) = ends(1);
+        let listener = find(true, door, None);
+        let plain_listener = find(true, plain, None);
+        let client = find(false, door, Some(of_door));
+        let plain_client = find(false, plain, Some(of_plain));
+        let tcp = libc::IPPROTO_TCP;
+        let (device, keepalive) = (libc::SO_BINDTODEVICE, libc::SO_KEEPALIVE);
+        let numbers = [
+            ("mss", listener, tcp, libc::TCP_MAXSEG, 1300),
+            (
+                "tcp-ut of bind",
+                listener,
+                tcp,
+                libc::TCP_USER_TIMEOUT,
+                5000,
+            ),
+            ("tcp-ut", client, tcp, libc::TCP_USER_TIMEOUT, 5000),
+            ("no tcp-ut", plain_client, tcp, libc::TCP_USER_TIMEOUT, 0),
+            (
+                "tcp-ut of server",
+                to_server,
+                tcp,
+                libc::TCP_USER_TIMEOUT,
+                7000,
+            ),
+            ("clitcpka", client, libc::SOL_SOCKET, keepalive, 1),
+            ("clitcpka-idle", client, tcp, libc::TCP_KEEPIDLE, 100),
+            ("clitcpka-intvl", client, tcp, libc::TCP_KEEPINTVL, 7),
+            ("clitcpka-cnt", client, tcp, libc::TCP_KEEPCNT, 3),
+            ("no clitcpka", plain_client, libc::SOL_SOCKET, keepalive, 0),
+            ("srvtcpka", to_server, libc::SOL_SOCKET, keepalive, 1),
+            ("srvtcpka-idle", to_server, tcp, libc::TCP_KEEPIDLE, 200),
+            ("srvtcpka-intvl", to_server, tcp, libc::TCP_KEEPINTVL, 9),
+            ("srvtcpka-cnt", to_server, tcp, libc::TCP_KEEPCNT, 4),
+            ("no srvtcpka", plain_server, libc::SOL_SOCKET, keepalive, 0),
+            (
+                "v6only",
+                find(true, six, None),
+                libc::IPPROTO_IPV6,
+                libc::IPV6_V6ONLY,
+                1,
+            ),
+            (
+                "v4v6",
+                find(true, both, None),
+                libc::IPPROTO_IPV6,
+                libc::IPV6_V6ONLY,
+                0,
+            ),
+            (
+                "no defer-accept",
+                plain_listener,
+                tcp,
+                libc::TCP_DEFER_ACCEPT,
+                0,
+            ),
+            ("no tfo", plain_listener, tcp, libc::TCP_FASTOPEN, 0),
+        ];
+        let mut wrong = Vec::new();
+        for (what, fd, level, name, wanted) in numbers {
+            let got = number(fd, level, name);
+            if got != Some(wanted) {
+                wrong.push(format!("{what}: {got:?}, not {wanted}"));
+            }
+        }
+        let some = |fd, name| number(fd, tcp, name).is_some_and(|n| n > 0);
+        if !some(find(true, six, None), libc::TCP_DEFER_ACCEPT) {
+            wrong.push("defer-accept".into());
+        }
+        if !some(listener, libc::TCP_FASTOPEN) {
+            wrong.push("tfo".into());
+        }
+        if backlog(listener) != 77 || backlog(plain_listener) < 100 {
+            wrong.push(format!("backlog {}", backlog(listener)));
+        }
+        for (what, fd, wanted) in [
+            ("interface of bind", listener, "lo"),
+            ("no interface", plain_listener, ""),
+            ("interface of server", to_server, "lo"),
+        ] {
+            let got = text(fd, libc::SOL_SOCKET, device);
+            if got != wanted {
+                wrong.push(format!("{what}: '{got}', not '{wanted}'"));
+            }
+        }
+        assert!(wrong.is_empty(), "{}: {wrong:#?}", program.name);
+        // Who waits without a word is not accepted.
+        let silent = TcpStream::connect(("::1", six)).expect("it listens");
+        let mut four = TcpStream::connect(("127.0.0.1", both)).expect("it takes both families");
+        four.write_all(b"x").expect("sent");
+        let (mut server, _) = origin.accept().expect("a connection");
+        server.read_exact(&mut [0]).expect("a byte");
+        assert!(
+            TcpStream::connect(("127.0.0.1", six)).is_err(),
+            "{}",
+            program.name
+        );
+        proxy.wait_for("f", "FRONTEND", "conn_tot", "2");
+        drop(silent);
+    });
+}
+
+/// A network namespace of this test.
+struct Namespace(String);
+
+impl Namespace {
+    /// `None` for who may not make one.
+    fn new() -> Option<Namespace> {
+        let name = format!("lab-sockets-{}", std::process::id());
+        let ip = |args: &[&str]| {
+            let done = Command::new("ip").args(args).stderr(Stdio::null()).status();
+            done.is_ok_and(|s| s.success())
+        };
+        let made = ip(&["netns", "add", &name]).then(|| Namespace(name.clone()))?;
+        ip(&["-n", &name, "link", "set", "lo", "up"]).then_some(made)
+    }
+
+    /// Does this in there, on a thread of its own.
+    fn within<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
+        let file = std::fs::File::open(format!("/run/netns/{}", self.0)).expect("a namespace");
+        std::thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                // SAFETY: a plain call; only this thread, which ends here, changes its namespace.
+                let rc = unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) };
+                assert_eq!(rc, 0, "setns");
+                f()
+            });
+            inside.join().expect("it ends")
+        })
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.0]).status();
+    }
+}
+
+#[test]
+fn sockets_belong_to_the_namespaces_that_their_lines_name() {
+    let Some(namespace) = Namespace::new() else {
+        println!("no namespace can be made here: not tried");
+        return;
+    };
+    let name = &namespace.0;
+    each(|program| {
+        let listen = || TcpListener::bind("127.0.0.1:0").expect("a port");
+        let (there, here) = (namespace.within(listen), listen());
+        let [at, of] = [&there, &here].map(|l| l.local_addr().expect("an address"));
+        let (into, out) = (port(), port());
+        let text = format!(
+            "defaults\n  mode tcp\n  timeout client 5s\n  timeout server 5s\n  timeout connect 2s\n\
+             listen into\n  bind 127.0.0.1:{into}\n  server s {at} namespace {name}\n\
+             listen out\n  bind 127.0.0.1:{out} namespace {name}\n  server s {of}\n"
+        );
+        let _proxy = Proxy::start(program, &text);
+        let connect = |port| TcpStream::connect(("127.0.0.1", port));
+        let mut pass = |mut client: TcpStream, origin: &TcpListener| {
+            client.write_all(b"x").expect("sent");
+            let (mut server, _) = origin.accept().expect("a connection");
+            server.read_exact(&mut [0]).expect("a byte");
+        };
+        pass(connect(into).expect("it listens"), &there);
+        pass(
+            namespace.within(|| connect(out)).expect("it listens"),
+            &here,
+        );
+        assert!(connect(out).is_err(), "{}: not here", program.name);
+        assert!(
+            namespace.within(|| connect(into)).is_err(),
+            "{}",
+            program.name
+        );
+    });
+}
+
+/// Lines, and what is said of each in the modes http, tcp, udp, smtp, ftp and packet: nothing (`.`),
+/// a warning (`w`) or a refusal (`x`).
+const MODES: &str = include_str!("verdicts/modes.txt");
+
+/// The oracle says nothing of these in TCP mode, though it takes no notice of them either.
+const TOLD_BY_US: &str = include_str!("verdicts/modes_told.txt");
+
+/// What is said of each of these lines, all in one mode: every line has a proxy of its own.
+fn said(program: &Program, folder: &Folder, mode: &str, lines: &[&str]) -> String {
+    let mut text = String::from("global\n log 127.0.0.1 local0\n");
+    let mut places = BTreeMap::new();
+    for (at, line) in lines.iter().enumerate() {
+        let log = if mode == "packet" {
+            ""
+        } else {
+            " log global\n"
+        };
+        text += &format!(
+            "listen l{at}\n mode {mode}\n timeout client 1s\n timeout server 1s\n timeout connect 1s\n{log} \
+             bind 127.0.0.1:{}\n server s 127.0.0.1:2\n",
+            at + 2000
+        );
+        text += &format!(" {line}\n");
+        places.insert(text.lines().count(), at);
+    }
+    let file = folder.file("modes.cfg", text.as_bytes());
+    let (_, output) = program.run(&["-c", "-f", &file]);
+    let mut verdicts = vec!['.'; lines.len()];
+    for message in output.lines() {
+        let refused = message.contains("[ALERT]") || message.contains("error:");
+        let warned = message.contains("[WARNING]") || message.contains("warning:");
+        if !refused && !warned {
+            continue;
+        }
+        let place = message.split("modes.cfg:").nth(1);
+        let place = place.and_then(|p| p.split(|c: char| !c.is_ascii_digit()).next());
+        // By its line, or by the name of its proxy.
+        let by_line = place.and_then(|l| l.parse().ok());
+        let by_line: Option<&usize> = by_line.and_then(|l: usize| places.get(&l));
+        let names = message.split(['\'', '"', ' ', ':', ',', '/']);
+        let by_name = names
+            .filter_map(|word| word.strip_prefix('l')?.parse().ok())
+            .find(|at| *at < lines.len());
+        if let Some(at) = by_line.copied().or(by_name) {
+            let worse = if refused { 'x' } else { 'w' };
+            if verdicts[at] != 'x' {
+                verdicts[at] = worse;
+            }
+        }
+    }
+    verdicts.into_iter().collect()
+}
+
+#[test]
+fn every_line_works_in_a_mode_or_is_told() {
+    let folder = Folder::new();
+    let rows: Vec<(&str, &str)> = MODES
+        .lines()
+        .filter_map(|row| row.split_once(' '))
+        .map(|(verdicts, line)| (line, verdicts))
+        .collect();
+    let lines: Vec<&str> = rows.iter().map(|(line, _)| *line).collect();
+    let ours = Program::mulgil();
+    let modes = ["http", "tcp", "udp", "smtp", "ftp", "packet"];
+    let got: Vec<String> = modes.map(|m| said(&ours, &folder, m, &lines)).to_vec();
+    let mut wrong = Vec::new();
+    for (at, (line, wanted)) in rows.iter().enumerate() {
+        let these: String = got.iter().filter_map(|g| g.chars().nth(at)).collect();
+        if these != *wanted {
+            wrong.push(format!("{these} {line}"));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "not as in modes.txt:\n{}",
+        wrong.join("\n")
+    );
+    let Some(oracle) = Program::haproxy() else {
+        println!("haproxy is not installed: there is nothing to compare with");
+        return;
+    };
+    let theirs = ["http", "tcp"].map(|m| said(&oracle, &folder, m, &lines));
+    for (at, (line, ours)) in rows.iter().enumerate() {
+        let theirs: String = theirs.iter().filter_map(|t| t.chars().nth(at)).collect();
+        let known = TOLD_BY_US.lines().any(|l| l == *line);
+        let same = ours.starts_with(&theirs);
+        if same == known {
+            wrong.push(format!("{theirs} by the oracle, {ours} by us: {line}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
