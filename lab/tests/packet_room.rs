@@ -264,9 +264,12 @@ fn settings_are_seen_to_and_one_client_can_be_followed() {
     assert_eq!(names.len(), 1, "{names:?}");
 
     // Counters, the same for frontend, backend and server.
-    let heard = net
-        .within("c", move || talk(at(vip), 100_000))
-        .expect("served");
+    let mut heard = None;
+    wait_until("servers take sessions again", || {
+        heard = net.within("c", move || talk(at(vip), 100_000)).ok();
+        heard.is_some()
+    });
+    let heard = heard.expect("a conversation");
     for row in ["FRONTEND", "BACKEND", heard.name.as_str()] {
         let number = |field: &str| {
             let text = balancer.stat("web", row, field);
