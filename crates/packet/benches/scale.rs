@@ -152,8 +152,8 @@ fn main() {
     }
     let new = |name: &str, room| Case::new(name, "again", room).served();
     let mut cases = vec![
-        new("one of 10 services", ROOM).services(10),
-        new("one of 10000 services", ROOM).services(10_000),
+        new("one of 10 services", 1 << 16).services(10),
+        new("one of 10000 services", 1 << 16).services(10_000),
         new("one of 1000 flows", ROOM).fill(1000),
         new("one of 4000000 flows", ROOM).fill(MANY),
         new("any of 4000000 flows", ROOM).fill(MANY).any(MANY),
