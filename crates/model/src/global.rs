@@ -28,6 +28,20 @@ pub struct StatsSocket {
     pub level: CliLevel,
     /// `expose-fd listeners`.
     pub expose_listeners: bool,
+    /// `severity-output`.
+    pub severity: ShowSeverity,
+}
+
+/// How the answers of a control socket show their gravity (`severity-output`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ShowSeverity {
+    /// Not at all.
+    #[default]
+    None,
+    /// `[3]: `.
+    Number,
+    /// `[err]: `.
+    Name,
 }
 
 /// How servers' idle connections are shared when a proxy does not say (`http-reuse`).
@@ -128,6 +142,16 @@ pub struct Global {
     pub maxsslrate: Option<u32>,
     /// `h1-case-adjust` and its file: names in lower case, and how they are written to whom wants it.
     pub header_case: BTreeMap<Box<[u8]>, Box<[u8]>>,
+    /// `h1-accept-payload-with-any-method`.
+    pub h1_any_payload: bool,
+    /// `stats-file`: counters to begin with.
+    pub stats_file: Option<Arc<str>>,
+    /// `maxcomprate`, kilobytes that are compressed in a second at most; 0 is no limit.
+    pub maxcomprate: u32,
+    /// `maxcompcpuusage`, the percentage of busy time from which on nothing is compressed; 100 is none.
+    pub maxcompcpuusage: Option<u32>,
+    /// `harden.reject-privileged-ports.tcp`: connections from ports below 1024 are refused.
+    pub reject_privileged: bool,
     /// `maxsslconn`.
     pub maxsslconn: Option<u32>,
     /// `ulimit-n`.

@@ -92,6 +92,7 @@ pub fn facts(environment: std::collections::HashMap<String, String>) -> state::M
         local_zone,
         is_local,
         tcp_info: proxy::tcp_info,
+        saved_syn: proxy::saved_syn,
         addresses: proxy::connection_addresses,
     }
 }

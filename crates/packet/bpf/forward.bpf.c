@@ -111,9 +111,9 @@ inline_always int comes_in_at(const struct service *service, u32 ifindex)
 }
 
 /* What is done with a packet that begins no session of its own accord. */
-enum { OPENED = -1, RESET = -2 };
+enum { OPENED = -1, RESET = -2, OPENED_SPLICED = -4 };
 
-/* A packet of no session: OPENED with the session in `s`, RESET, or a verdict. */
+/* A packet of no session: OPENED (or OPENED_SPLICED) with the session in `s`, RESET, or a verdict. */
 out_of_line int first_packet(context *ctx, const struct packet *p, struct scratch *s)
 {
 	struct service *service = 0;
@@ -143,7 +143,8 @@ out_of_line int first_packet(context *ctx, const struct packet *p, struct scratc
 	/* A firewall is chosen without ports. */
 	if (uses(FEATURE_PREFIX) && lost && service->forward != FORWARD_ROUTE)
 		return refuse(EVENT_FRAGMENT_LOST);
-	if (p->key.proto == PROTO_TCP && (p->tcp & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN &&
+	int spliced = uses(FEATURE_SPLICE) && service->guard && has_cookie(ctx, p, service->guard, s);
+	if (!spliced && p->key.proto == PROTO_TCP && (p->tcp & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN &&
 	    service->no_flow != NO_FLOW_HASH) {
 		count(EVENT_NO_FLOW);
 		return service->no_flow == NO_FLOW_RESET ? RESET : XDP_DROP;
@@ -153,7 +154,7 @@ out_of_line int first_packet(context *ctx, const struct packet *p, struct scratc
 		count(event);
 		return event == EVENT_NO_SERVER ? RESET : XDP_DROP;
 	}
-	return OPENED;
+	return spliced ? OPENED_SPLICED : OPENED;
 }
 
 /* Datagrams in pieces: only the first says which ports it is for. */
@@ -255,6 +256,11 @@ inline_always int forward(context *ctx)
 			verdict = 0; /* it may come through another one now */
 		if (likely(verdict == 1)) {
 			follow(f, &p);
+			if (uses(FEATURE_SPLICE) && unlikely(f->state & FLOW_SPLICED)) {
+				verdict = translate(ctx, &p, f->state & FLOW_FORWARD);
+				if (verdict)
+					return verdict;
+			}
 			return deliver(ctx, &p, f, server);
 		}
 	}
@@ -264,6 +270,8 @@ inline_always int forward(context *ctx)
 		if (!s)
 			return XDP_DROP;
 		verdict = first_packet(ctx, &p, s);
+		if (uses(FEATURE_SPLICE) && verdict == OPENED_SPLICED)
+			verdict = begin_splice(ctx, &p, s) ? XDP_DROP : OPENED;
 		if (verdict == OPENED) {
 			u32 index = s->flow.server;
 			struct server *server = map_lookup(&servers, &index);

@@ -100,6 +100,13 @@ inline_always long cut_to(context *ctx, u32 bytes)
 	return have > bytes ? xdp_adjust_tail(ctx, -(int)(have - bytes)) : 0;
 }
 
+/* Gives the frame this size, at its end. 0, or an error. */
+inline_always long fit_to(context *ctx, u32 bytes)
+{
+	u32 have = frame_bytes(ctx);
+	return have == bytes ? 0 : xdp_adjust_tail(ctx, (int)(bytes - have));
+}
+
 /* Room before the frame. 0, or an error. */
 inline_always long grow_head(context *ctx, u32 bytes)
 {
@@ -246,6 +253,11 @@ out_of_line int sum_is_pending(context *ctx, u32 at)
 inline_always long cut_to(context *ctx, u32 bytes)
 {
 	return ctx->len > bytes ? change_tail(ctx, bytes, 0) : 0;
+}
+
+inline_always long fit_to(context *ctx, u32 bytes)
+{
+	return ctx->len == bytes ? 0 : change_tail(ctx, bytes, 0);
 }
 
 inline_always long grow_head(context *ctx, u32 bytes)

@@ -8,11 +8,12 @@ enum {
 	FEATURE_PREFIX = 1 << 0, /* services of prefixes */
 	FEATURE_ROUTE = 1 << 1,	 /* next hops for transit traffic */
 	FEATURE_SNAT = 1 << 2,	 /* connections that servers open outward */
-	FEATURE_SOURCES = 1 << 7, /* clients keep their servers */
+	FEATURE_SOURCES = 1 << 8, /* clients keep their servers */
 	FEATURE_GUARD = 1 << 3,	 /* services have guards, */
 	FEATURE_LISTS = 1 << 4,	 /* with lists of sources, */
 	FEATURE_LIMITS = 1 << 5, /* limits, */
-	FEATURE_COOKIES = 1 << 6, /* SYN cookies */
+	FEATURE_COOKIES = 1 << 6, /* SYN cookies, */
+	FEATURE_SPLICE = 1 << 7, /* with which clients connect at once */
 };
 
 const volatile u32 features SEC(".rodata") = 0;
@@ -136,6 +137,7 @@ struct scratch {
 	struct prefix_key prefix_key;
 	struct gateway_key gateway_key;
 	struct service_key service_key;
+	struct splice splice;
 };
 
 struct {

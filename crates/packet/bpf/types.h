@@ -51,6 +51,7 @@ enum {
 	FLOW_RESET = 1 << 4,
 	FLOW_COUNTED = 1 << 5,	  /* counts as a connection of its server */
 	FLOW_ARRIVED = 1 << 6,	  /* begun by a packet that came through its firewall */
+	FLOW_SPLICED = 1 << 7,	  /* its numbers are translated: `splices` */
 
 	STEP_ADDRESSES = 1 << 0,  /* addresses and ports are replaced */
 	STEP_TTL = 1 << 1,	  /* one hop less to live */
@@ -274,4 +275,13 @@ struct lane {
 struct station {
 	u32 ifindex;
 	u32 vlan;
+};
+
+/* A session whose client was answered by a cookie. */
+struct splice {
+	u32 isn;    /* the client's, */
+	u32 cookie; /* and what it got for the server's */
+	u32 delta;  /* from the server's to that, once `ready` */
+	u16 mss;    /* of the client, as on the wire */
+	u8 ready, pad;
 };

@@ -110,6 +110,7 @@ pub mod flow_state {
     pub const PEER_FIN: u32 = 1 << 3;
     pub const RESET: u32 = 1 << 4;
     pub const COUNTED: u32 = 1 << 5;
+    pub const SPLICED: u32 = 1 << 7;
 }
 
 /// Bits of [`Flow::steps`].
@@ -129,11 +130,12 @@ pub mod feature {
     pub const PREFIX: u32 = 1;
     pub const ROUTE: u32 = 1 << 1;
     pub const SNAT: u32 = 1 << 2;
-    pub const SOURCES: u32 = 1 << 7;
+    pub const SOURCES: u32 = 1 << 8;
     pub const GUARD: u32 = 1 << 3;
     pub const LISTS: u32 = 1 << 4;
     pub const LIMITS: u32 = 1 << 5;
     pub const COOKIES: u32 = 1 << 6;
+    pub const SPLICE: u32 = 1 << 7;
 }
 
 /// `struct service_key`.

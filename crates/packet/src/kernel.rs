@@ -61,7 +61,7 @@ impl Default for Sizes {
 }
 
 /// Tables that outlive the process, so that the next one goes on with them.
-const KEPT: [&str; 26] = [
+const KEPT: [&str; 27] = [
     "vips",
     "services",
     "servers",
@@ -88,6 +88,7 @@ const KEPT: [&str; 26] = [
     "guard_nets",
     "guard_services",
     "guard_counts",
+    "splices",
 ];
 
 /// Tables that the programs of one process share; the next one begins with its own.
@@ -234,6 +235,7 @@ impl Kernel {
     table!(sources, HashMap<SourceKey, Kept>, "Servers that clients keep.");
     table!(tags, HashMap<[u8; 16], u32>, "VLANs of servers.");
 
+    table!(splices, HashMap<FlowKey, [u8; 16]>, "Sessions whose numbers are translated.");
     table!(
         guard_counts,
         PerCpuArray<guard::abi::Counts>,

@@ -16,8 +16,9 @@ pub(crate) fn find(plan: &mut Plan, vlans: &[u16]) {
         let service = &planned.service;
         let translates = service.forward == abi::forward::NAT && service.pool_size == 0;
         let exact = key.bits == 0 && key.ifindex == 0 && key.port != 0 && key.proto != 0;
-        // Answers to what was under way already need not look like first ones.
-        if !translates || !exact || service.no_flow == abi::no_flow::HASH {
+        // Answers to what was under way already need not look like first ones, and a guard may have answered
+        // the client before the server does.
+        if !translates || !exact || planned.guarded || service.no_flow == abi::no_flow::HASH {
             continue;
         }
         let Some((frontend, _)) = plan.tables.get(planned.table) else {

@@ -537,6 +537,7 @@ impl Plane {
         if over {
             self.met_before = std::mem::take(&mut self.met);
             self.release_places()?;
+            self.forget_splices()?;
         }
         Ok(removed)
     }

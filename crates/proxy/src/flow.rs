@@ -56,6 +56,14 @@ impl Progress {
             framing::Body::UntilClose | framing::Body::Tunnel => Progress::UntilClose,
         }
     }
+
+    /// The same without the trailers behind its chunks.
+    pub fn without_trailers(mut self) -> Progress {
+        if let Progress::Chunked(decoder) = &mut self {
+            decoder.drop_trailers();
+        }
+        self
+    }
 }
 
 /// Why a flow cannot go on.
@@ -454,6 +462,8 @@ impl Flow {
                 Poll::Ready(Ok(n)) => {
                     pipe.held = pipe.held.saturating_sub(n);
                     self.sent += n as u64;
+                    let counters = worker.process.counters.of(worker.id);
+                    counters.spliced_out.add(n as u64);
                 }
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::ReceiverFailed)),
                 Poll::Pending => {

@@ -20,6 +20,11 @@ impl Counter {
         }
     }
 
+    /// Sets it to what was measured; only the owning worker may.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
     /// The number.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
@@ -303,6 +308,11 @@ pub struct ProxyCounters {
     pub comp_in: Counter,
     pub comp_out: Counter,
     pub comp_rsp: Counter,
+    pub comp_byp: Counter,
+    pub eint: Counter,
+    pub ssl_sess: Counter,
+    pub ssl_reused_sess: Counter,
+    pub ssl_failed_handshake: Counter,
     pub conn_rate: Rate,
     pub sess_rate: Rate,
     pub req_rate: Rate,
@@ -314,6 +324,53 @@ pub struct ProxyCounters {
     pub last_session: Counter,
     /// Of `mode packet`, made when first used.
     pub packets: OnceLock<Box<PacketCounters>>,
+}
+
+impl ProxyCounters {
+    /// What only grows, by its name in the statistics.
+    pub fn counts(&self) -> impl Iterator<Item = (&'static str, &Counter)> {
+        const CLASSES: [&str; 6] = [
+            "hrsp_1xx",
+            "hrsp_2xx",
+            "hrsp_3xx",
+            "hrsp_4xx",
+            "hrsp_5xx",
+            "hrsp_other",
+        ];
+        let classes = CLASSES.into_iter().zip(&self.hrsp.0);
+        [
+            ("conn_tot", &self.conn_tot),
+            ("stot", &self.stot),
+            ("bin", &self.bin),
+            ("bout", &self.bout),
+            ("dreq", &self.dreq),
+            ("dresp", &self.dresp),
+            ("ereq", &self.ereq),
+            ("econ", &self.econ),
+            ("eresp", &self.eresp),
+            ("wretr", &self.wretr),
+            ("wredis", &self.wredis),
+            ("lbtot", &self.lbtot),
+            ("req_tot", &self.req_tot),
+            ("cli_abrt", &self.cli_abrt),
+            ("srv_abrt", &self.srv_abrt),
+            ("connect", &self.connect),
+            ("reuse", &self.reuse),
+            ("intercepted", &self.intercepted),
+            ("dcon", &self.dcon),
+            ("dses", &self.dses),
+            ("comp_in", &self.comp_in),
+            ("comp_out", &self.comp_out),
+            ("comp_rsp", &self.comp_rsp),
+            ("comp_byp", &self.comp_byp),
+            ("eint", &self.eint),
+            ("ssl_sess", &self.ssl_sess),
+            ("ssl_reused_sess", &self.ssl_reused_sess),
+            ("ssl_failed_handshake", &self.ssl_failed_handshake),
+        ]
+        .into_iter()
+        .chain(classes)
+    }
 }
 
 /// What one worker counts for a server.
@@ -351,37 +408,11 @@ impl PerWorker<ProxyCounters> {
 
     /// Sets all counts to 0.
     pub fn clear(&self) {
-        for c in self.used() {
-            let all = [
-                &c.conn_tot,
-                &c.stot,
-                &c.bin,
-                &c.bout,
-                &c.dreq,
-                &c.dresp,
-                &c.ereq,
-                &c.econ,
-                &c.eresp,
-                &c.wretr,
-                &c.wredis,
-                &c.lbtot,
-                &c.req_tot,
-                &c.cli_abrt,
-                &c.srv_abrt,
-                &c.connect,
-                &c.reuse,
-                &c.intercepted,
-                &c.dcon,
-                &c.dses,
-                &c.comp_in,
-                &c.comp_out,
-                &c.comp_rsp,
-            ];
-            all.into_iter().chain(&c.hrsp.0).for_each(Counter::clear);
-            if let Some(packets) = c.packets.get() {
-                packets.packets_in.clear();
-                packets.packets_out.clear();
-            }
+        let all = self.used().flat_map(ProxyCounters::counts);
+        all.for_each(|(_, counter)| counter.clear());
+        for packets in self.used().filter_map(|c| c.packets.get()) {
+            packets.packets_in.clear();
+            packets.packets_out.clear();
         }
     }
 }

@@ -11,6 +11,7 @@ mod errors;
 mod facts;
 mod frontend;
 mod generation;
+mod guarded;
 pub mod hash;
 pub mod health;
 mod loads;
@@ -30,7 +31,7 @@ pub mod stick;
 mod vrrp;
 mod wheel;
 
-pub use backend::{Backend, Pick, PickKey, Slot, Ticket};
+pub use backend::{Backend, Pick, PickKey, Slot, Ticket, Turns};
 pub use counters::{
     Average, Counter, Gauge, PerWorker, ProxyCounters, Rate, ServerCounters, StatusClasses,
 };
@@ -39,6 +40,7 @@ pub use errors::{Captured, Errors};
 pub use facts::View;
 pub use frontend::{Frontend, SessionGuard, Socket};
 pub use generation::Generation;
+pub use guarded::{GuardCounts, Guarded};
 pub use maglev::{ENTRIES as MAGLEV_ENTRIES, Maglev};
 pub use process::{Machine, Process, ProcessCounters, RateLimit};
 pub use queue::Priority;

@@ -35,6 +35,18 @@ pub(super) static COMMON: &[Keyword] = &[
             Ok(())
         }
     ),
+    keyword!(
+        "guid",
+        NAMED,
+        "NAME",
+        "shop",
+        "what it is called in files of statistics",
+        |d, l| {
+            l.exactly(1, "a name")?;
+            d.guid = Some(super::guid(l, 0)?);
+            Ok(())
+        }
+    ),
     keyword!("disabled", ALL, "", "", "this proxy is off", |d, l| {
         l.exactly(0, "nothing")?;
         d.disabled = true;

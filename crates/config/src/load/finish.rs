@@ -39,6 +39,7 @@ impl Loader<'_> {
         let backends = packet::backends(&drafts);
         self.compare_packet_binds(&drafts, &backends);
         self.check_ids(&drafts);
+        self.check_guids(&drafts);
         self.tables(&drafts);
         self.machines_resolvers();
         let tracked = servers::tracked(&drafts);
@@ -150,6 +151,27 @@ impl Loader<'_> {
                     other.name, other.origin
                 );
                 self.at(place, Severity::Error, message);
+            }
+        }
+    }
+
+    /// A name in files of statistics stands for one thing.
+    fn check_guids(&mut self, drafts: &[Draft]) {
+        let mut seen: HashMap<Arc<str>, Arc<str>> = HashMap::new();
+        for draft in drafts {
+            let servers = draft.back.servers.iter();
+            let servers = servers.filter_map(|s| Some((s.guid.clone()?, &s.name)));
+            let own = draft
+                .guid
+                .iter()
+                .map(|guid| (Arc::clone(guid), &draft.name));
+            for (guid, whose) in own.chain(servers) {
+                if let Some(other) = seen.insert(Arc::clone(&guid), Arc::clone(whose)) {
+                    let message = format!(
+                        "'{whose}' has guid '{guid}', and so has '{other}': give one another"
+                    );
+                    self.at(&draft.place, Severity::Error, message);
+                }
             }
         }
     }
@@ -542,6 +564,7 @@ impl Loader<'_> {
             mode: draft.mode,
             disabled: draft.disabled,
             description: draft.description,
+            guid: draft.guid,
             timeouts: draft.timeouts,
             logs,
             log_tag: draft.log_tag,

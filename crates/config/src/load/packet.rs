@@ -18,6 +18,8 @@ pub(super) struct Wants {
     six: Option<bool>,
     /// Whether they come in at the ports of a bridge.
     bridge: bool,
+    /// Whether answers are turned back here.
+    turned: bool,
 }
 
 /// Of all backends in packet mode.
@@ -30,6 +32,7 @@ pub(super) fn backends(drafts: &[Draft]) -> Backends {
     let wants = |d: &Draft| Wants {
         six: family_of(d),
         bridge: d.back.packets.forward == Forward::Bridge,
+        turned: d.back.packets.forward.is_nat(),
     };
     packet.map(|d| (Arc::clone(&d.name), wants(d))).collect()
 }
@@ -91,6 +94,7 @@ impl Loader<'_> {
     /// Checks a proxy in packet mode, and gives its sessions their timeouts.
     pub(super) fn fit_packets(&mut self, draft: &mut Draft, backends: &Backends) {
         self.refuse_rules(draft);
+        self.check_cookies(draft, backends);
         if draft.has_front() {
             self.check_binds(draft, backends);
         }
@@ -107,6 +111,21 @@ impl Loader<'_> {
                 udp: t.session_udp.unwrap_or(default.udp),
                 icmp: t.session_icmp.unwrap_or(default.icmp),
             };
+        }
+    }
+
+    /// Who translates numbers must see both directions.
+    fn check_cookies(&mut self, draft: &Draft, backends: &Backends) {
+        let own = draft.has_back().then_some(&draft.name);
+        let led = draft.has_front().then(|| backend_of(draft)).flatten();
+        let mut both = own.into_iter().chain(led).filter_map(|b| backends.get(b));
+        if draft.guard.cookies.is_some_and(|c| c.transparent) && both.any(|w| !w.turned) {
+            let message = format!(
+                "'guard syn-cookies transparent' of '{}' wants 'forward nat' or 'forward bridge', because answers must come this way: use 'safe-reset'",
+                draft.name
+            );
+            let place = draft.marks.get("guard").unwrap_or(&draft.place);
+            self.at(place, Severity::Error, message);
         }
     }
 

@@ -167,6 +167,7 @@ fn stream_words(o: &BindOptions) -> impl Iterator<Item = &'static str> {
         ("defer-accept", o.defer_accept),
         ("tfo", o.tfo),
         ("mss", o.mss.is_some()),
+        ("tcp-ss", o.save_syn > 0),
         ("tcp-ut", o.tcp_user_timeout.is_some()),
         ("cc", o.congestion.is_some()),
     ]

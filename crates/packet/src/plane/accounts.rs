@@ -61,7 +61,7 @@ impl Plane {
             }
         }
         let of = |map: &mut HashMap<Arc<str>, Sum>, name: &Arc<str>| map.remove(name);
-        let dropped = self.guarded();
+        let dropped = self.guarded(process);
         for (name, _) in &self.plan.tables {
             let frontend = self.plan.targets.iter().map(|t| &t.frontend);
             if let (Some(n), Some(frontend)) = (

@@ -3,6 +3,7 @@
 
 use super::{Attempt, Exchanged, Receiving};
 use crate::flow::{HEAD_ROOM, Progress};
+use crate::hold::{Held, Hold};
 use crate::malformed;
 use crate::pool::ServerConn;
 use crate::stream::{Halt, Stream};
@@ -20,6 +21,9 @@ impl Stream<'_> {
         a: &mut Attempt,
         server: &mut ServerConn,
     ) -> Poll<Option<Exchanged>> {
+        if a.held.is_some() {
+            return self.poll_held_response(cx, a, server);
+        }
         loop {
             let worker = self.worker;
             let mut scratch = worker.scratch.borrow_mut();
@@ -39,6 +43,10 @@ impl Stream<'_> {
             if a.partial.is_empty() {
                 let bytes = &scratch[..n];
                 match self.take_heads(cx, a, bytes) {
+                    Ok(_) if a.held.is_some() => {
+                        drop(scratch);
+                        return self.poll_held_response(cx, a, server);
+                    }
                     Ok(None) => {}
                     Ok(Some(used)) if a.receiving == Receiving::Head => {
                         a.partial = worker.buffer();
@@ -51,6 +59,11 @@ impl Stream<'_> {
                 a.partial.extend_from_slice(&scratch[..n]);
                 let bytes = std::mem::take(&mut a.partial);
                 match self.take_heads(cx, a, &bytes) {
+                    Ok(_) if a.held.is_some() => {
+                        worker.recycle(bytes);
+                        drop(scratch);
+                        return self.poll_held_response(cx, a, server);
+                    }
                     Ok(Some(used)) if a.receiving == Receiving::Head => {
                         a.partial = bytes;
                         a.partial.drain(..used);
@@ -122,31 +135,69 @@ impl Stream<'_> {
             }
             a.server_keeps = framed.keep_alive;
             a.tunnel = matches!(framed.body, framing::Body::Tunnel);
-            self.down.progress = Progress::start(framed.body);
-            response::judge(self, &framed).map_err(Exchanged::Failed)?;
-            let mut build = worker.build.borrow_mut();
-            build.clear();
-            if let Some(head) = &self.response {
-                head.write_to(&mut build);
+            a.ends_by_close = matches!(framed.body, framing::Body::UntilClose);
+            self.down.progress = match self.frontend.side().drop_trailers {
+                true => Progress::start(framed.body).without_trailers(),
+                false => Progress::start(framed.body),
+            };
+            if let Some(wait) = response::judge(self, &framed).map_err(Exchanged::Failed)? {
+                a.held = Some(Hold::new(wait, framed, rest, worker.now()));
+                return Ok(Some(bytes.len()));
             }
-            a.receiving = Receiving::Body;
-            if a.tunnel {
-                self.up.progress = Progress::UntilClose;
-                a.upload_over = false;
+            self.pass_response(cx, a, rest)?;
+            return Ok(Some(bytes.len()));
+        }
+    }
+
+    /// Sends the response's head on, with what has come behind it.
+    fn pass_response(
+        &mut self,
+        cx: &mut Context<'_>,
+        a: &mut Attempt,
+        rest: &[u8],
+    ) -> Result<(), Exchanged> {
+        let worker = self.worker;
+        let mut build = worker.build.borrow_mut();
+        build.clear();
+        if let Some(head) = &self.response {
+            head.write_to(&mut build);
+        }
+        a.receiving = Receiving::Body;
+        if a.tunnel {
+            self.up.progress = Progress::UntilClose;
+            a.upload_over = false;
+        }
+        account::response_started(self, build.len());
+        let fed = self
+            .down
+            .feed(worker, cx, &mut self.client.io, &build, rest);
+        match fed {
+            Ok(used) => {
+                let surplus = rest.get(used..).unwrap_or_default();
+                a.surplus.extend_from_slice(surplus);
+                Ok(())
             }
-            account::response_started(self, build.len());
-            match self
-                .down
-                .feed(worker, cx, &mut self.client.io, &build, rest)
-            {
-                Ok(used) => {
-                    at += used;
-                    a.surplus
-                        .extend_from_slice(bytes.get(at..).unwrap_or_default());
-                    return Ok(Some(bytes.len()));
-                }
-                Err(broken) => return Err(self.download_broken(a, broken)),
+            Err(broken) => Err(self.download_broken(a, broken)),
+        }
+    }
+
+    /// Goes on with a response that is held back.
+    fn poll_held_response(
+        &mut self,
+        cx: &mut Context<'_>,
+        a: &mut Attempt,
+        server: &mut ServerConn,
+    ) -> Poll<Option<Exchanged>> {
+        let Some(mut hold) = a.held.take() else {
+            return Poll::Ready(None);
+        };
+        match self.poll_held(cx, &mut hold, &mut server.io) {
+            Ok(Held::Waiting) => {
+                a.held = Some(hold);
+                Poll::Pending
             }
+            Ok(Held::Released(came)) => Poll::Ready(self.pass_response(cx, a, &came).err()),
+            Err(ended) => Poll::Ready(Some(ended)),
         }
     }
 

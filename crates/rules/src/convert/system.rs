@@ -50,7 +50,53 @@ pub static TABLE: &[ConvertDef] = &[
             Some(s)
         }
     },
+    convert! { "when", args(&[Word(OUTCOMES)], 1), Any => Any,
+        "itself where that holds of the request, and no value where it does not; what became of it is known in logs",
+        "str(x),when(normal)" => "x", |a, s, cx| {
+            let word = std::str::from_utf8(a.text(0)?).ok()?;
+            let (name, wanted) = match word.strip_prefix('!') {
+                Some(name) => (name, false),
+                None => (word, true),
+            };
+            (outcome(name, cx) == wanted).then_some(s)
+        }
+    },
 ];
+
+/// What `when` asks for.
+const OUTCOMES: &[&str] = &[
+    "error",
+    "!error",
+    "forwarded",
+    "!forwarded",
+    "normal",
+    "!normal",
+    "processed",
+    "!processed",
+    "stopping",
+    "!stopping",
+    "toapplet",
+    "!toapplet",
+];
+
+/// Whether the request came to this. Errors are what `option dontlog-normal` leaves in the log.
+fn outcome(name: &str, cx: &Ctx<'_>) -> bool {
+    let server = cx.stream.server.as_deref();
+    // What answers itself has its name in brackets.
+    let applet = server.is_some_and(|s| s.starts_with('<'));
+    let error = cx.log.is_some_and(|log| {
+        let failed = !matches!(log.termination.first(), None | Some(b'-' | 0));
+        failed || log.retries > 0 || log.redispatched || log.status.is_some_and(|s| s >= 500)
+    });
+    match name {
+        "error" => error,
+        "normal" => !error,
+        "forwarded" => server.is_some() && !applet,
+        "processed" => server.is_some(),
+        "stopping" => cx.facts.stopping(),
+        _ => applet,
+    }
+}
 
 fn captured<'s>(
     args: &[Arg],
