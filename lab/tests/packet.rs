@@ -360,7 +360,7 @@ backend web
 /// Real conversations of 5 MB each way and datagrams in this way to forward; servers answer past the
 /// balancer, so that it sees bytes in one direction only.
 fn carries_directly(forward: &str, setup: &str) {
-    for attach in ["xdp", "auto", "clsact"] {
+    for attach in ["xdp", "auto"] {
         carries_directly_by(attach, forward, setup);
     }
 }
