@@ -49,17 +49,21 @@ pub(crate) fn fields(
         |wanted: &dyn Fn(Link) -> bool| links.iter().filter(|l| wanted(**l)).count() as u64;
     let sockets = generation.config.global.stats_sockets.len();
     let connections = p.connections.now();
-    let fronts = || generation.frontends.iter().map(|f| f.counters());
-    let sessions: u64 = fronts().map(|c| c.sum(|c| &c.ssl_sess)).sum();
-    let resumed: u64 = fronts().map(|c| c.sum(|c| &c.ssl_reused_sess)).sum();
     let failures = ["nx", "timeout", "refused", "other", "invalid"];
     let servers = generation.resolvers.values().flat_map(|r| &r.counters);
     let counts = servers.flat_map(|c| c.all());
     let failed = counts.filter(|(name, _)| failures.contains(name));
     let unresolved: u64 = failed.map(|(_, count)| count).sum();
-    let reused = (resumed * 100).checked_div(sessions).unwrap_or(0);
     let n = |n: u64| Some(n.to_string());
     let none = || Some("0".to_string());
+    let ssl_rate = c.rate(now, |c| &c.ssl_rate);
+    let key_rate = c.rate(now, |c| &c.ssl_key_rate).min(ssl_rate);
+    // Of all handshakes of the last second, those that were no full ones; rounded.
+    let reused = match ssl_rate {
+        0 => 0,
+        all => 100 - (100 * key_rate + (all - 1) / 2) / all,
+    };
+    let (lookups, misses) = tls::session_lookups();
     let max = |of: &dyn Fn(&state::ProcessCounters) -> u64| n(c.used().map(of).sum());
     let rows: Vec<(
         &'static str,
@@ -276,14 +280,14 @@ pub(crate) fn fields(
             "MGP",
             "u32",
             "TLS keys computed for clients in the last second",
-            none(),
+            n(key_rate),
         ),
         (
             "SslFrontendMaxKeyRate",
             "MMP",
             "u32",
             "most TLS keys for clients in a second",
-            none(),
+            max(&|c| c.ssl_key_rate.max()),
         ),
         (
             "SslFrontendSessionReuse_pct",
@@ -297,28 +301,28 @@ pub(crate) fn fields(
             "MRP",
             "u32",
             "TLS keys computed for servers in the last second",
-            none(),
+            n(c.rate(now, |c| &c.ssl_server_key_rate)),
         ),
         (
             "SslBackendMaxKeyRate",
             "MMP",
             "u32",
             "most TLS keys for servers in a second",
-            none(),
+            max(&|c| c.ssl_server_key_rate.max()),
         ),
         (
             "SslCacheLookups",
             "MCP",
             "u32",
             "TLS sessions looked for",
-            none(),
+            n(lookups),
         ),
         (
             "SslCacheMisses",
             "MCP",
             "u32",
             "TLS sessions not found",
-            none(),
+            n(misses),
         ),
         (
             "CompressBpsIn",

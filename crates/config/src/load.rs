@@ -1,6 +1,7 @@
 //! Files into a configuration: lines, sections, and what is said about them.
 
 mod blocks;
+mod crt_store;
 mod finish;
 mod ftp;
 mod mailers;
@@ -339,6 +340,7 @@ impl Loader<'_> {
             Section::Errors(_, pages) => section::error_page(pages, &line),
             Section::Users(_, users) => users.line(here),
             Section::Mailers(_, mailers) => mailers::line(mailers, &mut line),
+            Section::CrtStore(draft) => draft.line(&mut line),
             Section::Vrrp(draft) => draft.line(&mut line),
             Section::Resolvers(resolvers, _) => resolvers::line(resolvers, &mut line),
             Section::Peers(draft) => {

@@ -8,7 +8,6 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::AtomicU32;
 
 const BPF_MAP_CREATE: i64 = 0;
-const BPF_MAP_LOOKUP_ELEM: i64 = 1;
 const BPF_MAP_UPDATE_ELEM: i64 = 2;
 const BPF_MAP_DELETE_ELEM: i64 = 3;
 const BPF_MAP_LOOKUP_AND_DELETE_ELEM: i64 = 21;
@@ -56,19 +55,6 @@ fn command<T>(number: i64, attr: &mut T) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
-}
-
-/// An entry's value. `K` and `V` are those of the table.
-pub fn get<K: Pod, V: Pod + Default>(map: BorrowedFd<'_>, key: &K) -> Option<V> {
-    let mut value = V::default();
-    let mut one = One {
-        map_fd: map.as_raw_fd() as u32,
-        key: std::ptr::from_ref(key) as u64,
-        value: &raw mut value as u64,
-        ..One::default()
-    };
-    command(BPF_MAP_LOOKUP_ELEM, &mut one).ok()?;
-    Some(value)
 }
 
 /// Kinds of tables that are made while programs run.

@@ -492,18 +492,17 @@ pub fn refused(
     report::log_session(worker, client, None, &facts, &format, level, end);
 }
 
-/// Counts a connection whose TLS handshake is done.
+/// Counts a client's connection whose TLS handshake is done.
 pub fn handshake_done(worker: &Worker, client: &Client) {
     let counters = worker.process.counters.of(worker.id);
     counters.ssl_connections.add(1);
     counters.ssl_rate.event(worker.millis());
+    let resumed = client.info.tls.as_ref().is_some_and(|t| t.agreed.resumed);
+    if !resumed {
+        counters.ssl_key_rate.event(worker.millis());
+    }
     let front = client.frontend.counters().of(worker.id);
     front.ssl_sess.add(1);
-    let resumed = client
-        .info
-        .tls
-        .as_ref()
-        .is_some_and(|tls| tls.agreed.resumed);
     front.ssl_reused_sess.add(u64::from(resumed));
 }
 
@@ -513,19 +512,26 @@ pub fn handshake_failed(worker: &Worker, client: &Client) {
     front.ssl_failed_handshake.add(1);
 }
 
-/// A handshake of TLS with a server is over; `agreed` is what it came to.
+/// A handshake of TLS with a server is over: whether its session was resumed, `None` where it failed.
 pub fn server_handshake(
     worker: &Worker,
     backend: &Backend,
     server: &Server,
-    agreed: Option<&rules::TlsInfo>,
+    resumed: Option<bool>,
 ) {
+    if let Some(resumed) = resumed {
+        let counters = worker.process.counters.of(worker.id);
+        counters.ssl_connections.add(1);
+        if !resumed {
+            counters.ssl_server_key_rate.event(worker.millis());
+        }
+    }
     for counters in [backend.counters(), &server.counters] {
         let c = counters.of(worker.id);
-        match agreed {
-            Some(tls) => {
+        match resumed {
+            Some(resumed) => {
                 c.ssl_sess.add(1);
-                c.ssl_reused_sess.add(u64::from(tls.agreed.resumed));
+                c.ssl_reused_sess.add(u64::from(resumed));
             }
             None => c.ssl_failed_handshake.add(1),
         }

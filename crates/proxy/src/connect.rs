@@ -231,9 +231,8 @@ pub async fn open(
     .await?;
     if let Transport::Tls(tls) = &mut io {
         tls.note(told.sni.as_deref());
-    }
-    if let Some(agreed) = io.tls_info() {
-        crate::account::server_handshake(worker, backend, server, Some(&agreed));
+        let resumed = tls.noted().is_some_and(|t| t.agreed.resumed);
+        crate::account::server_handshake(worker, backend, server, Some(resumed));
     }
     let connection = ServerConn {
         io,

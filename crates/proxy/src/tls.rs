@@ -4,7 +4,9 @@
 //! and only a record that did not come whole is kept.
 
 use crate::io::Io;
-use ::tls::{Acceptor, Agreed, Connection, Connector, Fault, Hello, Peek, PeerName, Received};
+use ::tls::{
+    Acceptor, Agreed, Connection, Connector, Error, Fault, Hello, Peek, PeerName, Received,
+};
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -51,8 +53,12 @@ pub enum HandshakeError {
     Failed,
     /// `timeout client` ran out.
     TimedOut,
-    /// The two cannot agree, or a certificate is not believed.
+    /// The two cannot agree.
     Refused,
+    /// A certificate is not believed.
+    Untrusted,
+    /// Those who vouch for a certificate are not.
+    UntrustedAuthority,
 }
 
 impl HandshakeError {
@@ -65,6 +71,8 @@ impl HandshakeError {
             HandshakeError::Failed => "Connection error during SSL handshake",
             HandshakeError::TimedOut => "Timeout during SSL handshake",
             HandshakeError::Refused => "SSL handshake failure",
+            HandshakeError::Untrusted => "SSL client certificate not trusted",
+            HandshakeError::UntrustedAuthority => "SSL client CA chain cannot be verified",
         }
     }
 }
@@ -148,8 +156,8 @@ impl TlsStream {
                             true => choice,
                             false => choice.without_tickets(),
                         };
-                        let connection =
-                            Connection::accept(choice).map_err(|_| HandshakeError::Refused)?;
+                        let connection = Connection::accept(choice, hello.as_ref())
+                            .map_err(|_| HandshakeError::Refused)?;
                         if hello.is_none() {
                             self.spoke = Some(Fault::of_greeting(&self.incoming));
                         }
@@ -183,10 +191,7 @@ impl TlsStream {
                 {
                     return Poll::Ready(Err(HandshakeError::Empty));
                 }
-                Ok(0) => {
-                    self.fault = Fault::END;
-                    return Poll::Ready(Err(HandshakeError::Closed));
-                }
+                Ok(0) => return Poll::Ready(Err(HandshakeError::Closed)),
                 Ok(_) if matches!(self.state, State::Open(_)) => self.work()?,
                 Ok(_) => {}
                 Err(_) => return Poll::Ready(Err(HandshakeError::Failed)),
@@ -221,8 +226,14 @@ impl TlsStream {
             Err(error) => {
                 self.fault = self.spoke.unwrap_or_else(|| Fault::of(&error));
                 // The peer is told why, as far as the socket takes it at once.
+                let judged = matches!(error, Error::InvalidCertificate(_));
+                let verdict = connection.verdict().filter(|_| judged);
                 self.write_now();
-                Err(HandshakeError::Refused)
+                Err(match verdict {
+                    Some(verdict) if verdict.depth > 0 => HandshakeError::UntrustedAuthority,
+                    Some(_) => HandshakeError::Untrusted,
+                    None => HandshakeError::Refused,
+                })
             }
         }
     }
@@ -236,7 +247,7 @@ impl TlsStream {
     pub fn agreed(&mut self) -> Option<Agreed> {
         match &mut self.state {
             State::Open(connection) => Some(connection.agreed()),
-            State::Greeting { .. } => None,
+            State::Greeting { acceptor, .. } => Some(Agreed::nothing(acceptor.newest())),
         }
     }
 

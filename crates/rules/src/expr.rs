@@ -169,6 +169,13 @@ pub(crate) fn unknown<'a>(
         "action" => KNOWN_ACTIONS,
         _ => "",
     };
+    if what == "fetch"
+        && let Some((_, why)) = UNKNOWABLE
+            .iter()
+            .find(|(ending, _)| tls_fetch(name, ending))
+    {
+        return format!("'{name}' cannot be had: {why}");
+    }
     if known.lines().any(|k| k == name) {
         let article = if what == "action" { "an" } else { "a" };
         return format!("'{name}' is {article} {what} of HAProxy that mulgil does not have yet");
@@ -188,3 +195,23 @@ pub(crate) fn unknown<'a>(
 const KNOWN_FETCHES: &str = include_str!("known/fetches.txt");
 const KNOWN_CONVERTERS: &str = include_str!("known/converters.txt");
 const KNOWN_ACTIONS: &str = include_str!("known/actions.txt");
+
+/// Fetches of both sides of TLS, by how they end, that no answer is known to, and why.
+const UNKNOWABLE: &[(&str, &str)] = &[
+    (
+        "session_id",
+        "rustls does not tell the ids of sessions; ssl_fc_client_random tells connections apart",
+    ),
+    (
+        "unique_id",
+        "rustls does not tell Finished messages, which 'tls-unique' (RFC 5929) is made of; ssl_fc_client_random tells connections apart",
+    ),
+];
+
+/// Whether a name is `ssl_fc_…` or `ssl_bc_…` with this ending.
+fn tls_fetch(name: &str, ending: &str) -> bool {
+    let rest = name
+        .strip_prefix("ssl_fc_")
+        .or_else(|| name.strip_prefix("ssl_bc_"));
+    rest == Some(ending)
+}

@@ -21,6 +21,8 @@ pub const NAMES: &[(u8, &str)] = &[
     (24, "Connection closed during SSL handshake"),
     (25, "Connection error during SSL handshake"),
     (26, "Timeout during SSL handshake"),
+    (30, "SSL client CA chain cannot be verified"),
+    (31, "SSL client certificate not trusted"),
     (34, "SSL handshake failure"),
 ];
 

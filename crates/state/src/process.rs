@@ -36,6 +36,10 @@ pub struct ProcessCounters {
     pub run_queue: Counter,
     /// Its spare buffers, bytes.
     pub spare_bytes: Counter,
+    /// Handshakes with clients that were made in full.
+    pub ssl_key_rate: Rate,
+    /// Handshakes with servers that were made in full.
+    pub ssl_server_key_rate: Rate,
 }
 
 /// What may be limited per second for the whole process.

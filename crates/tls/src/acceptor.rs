@@ -4,7 +4,8 @@ use crate::hello::Hello;
 use crate::material::Material;
 use crate::names::{named, schemes};
 use crate::notes;
-use crate::settings::{AcceptorSettings, ListEntry, Preferences, Source, Verify};
+use crate::sessions::Sessions;
+use crate::settings::{AcceptorSettings, ListEntry, Preferences, Source, Verify, Version};
 use crate::signing::restricted;
 use crate::store::{Read, Store, Used};
 use crate::verify::{ClientJudge, Schemes};
@@ -12,7 +13,7 @@ use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{
     ClientHello, NoClientAuth, NoServerSessionStorage, ProducesTickets, ResolvesServerCert,
-    ServerSessionMemoryCache, StoresServerSessions, WebPkiClientVerifier,
+    StoresServerSessions, WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SignatureAlgorithm, SignatureScheme};
@@ -44,6 +45,8 @@ pub struct Choice {
     pub config: Arc<ServerConfig>,
     /// Who judges the client's certificate, if one is asked for.
     pub judge: Option<Arc<ClientJudge>>,
+    /// The newest version that is spoken.
+    pub newest: Version,
 }
 
 impl Choice {
@@ -140,6 +143,11 @@ impl Acceptor {
         acceptor.rebuild(store, false)?;
         store.register(&acceptor);
         Ok((acceptor, unknown))
+    }
+
+    /// The newest version that is spoken to clients that ask for no name.
+    pub fn newest(&self) -> Version {
+        self.settings.preferences.versions.newest()
     }
 
     /// Bytes to keep of what a ClientHello lists; 0 keeps nothing.
@@ -348,6 +356,7 @@ impl Acceptor {
         Ok(Choice {
             config: Arc::new(config),
             judge,
+            newest: preferences.versions.newest(),
         })
     }
 
@@ -371,7 +380,7 @@ impl Resumption {
     fn new(tickets: Option<Arc<dyn ProducesTickets>>, cache: usize) -> Resumption {
         let sessions: Arc<dyn StoresServerSessions> = match cache {
             0 => Arc::new(NoServerSessionStorage {}),
-            n => ServerSessionMemoryCache::new(n),
+            n => Arc::new(Sessions::new(n)),
         };
         Resumption { tickets, sessions }
     }

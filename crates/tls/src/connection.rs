@@ -2,9 +2,11 @@
 
 use crate::acceptor::Choice;
 use crate::connector::{Connector, PeerName};
+use crate::hello::Hello;
 use crate::material::Material;
 use crate::names::{cipher_name, group_name};
 use crate::notes::{Notes, while_working};
+use crate::settings::Version;
 use crate::verify::{ClientJudge, Verdict};
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
@@ -20,6 +22,8 @@ pub struct Connection {
     notes: Notes,
     /// The randoms of both hellos: the client's, the server's.
     randoms: [Option<Random>; 2],
+    /// The newest version that both sides might have spoken.
+    newest: &'static str,
     /// After an error there is nothing more to say or hear.
     failed: bool,
 }
@@ -75,6 +79,15 @@ pub struct Agreed {
 }
 
 impl Agreed {
+    /// Nothing yet, where this would be the newest version.
+    pub fn nothing(newest: Version) -> Agreed {
+        Agreed {
+            version: name(newest),
+            cipher: "(NONE)",
+            ..Agreed::default()
+        }
+    }
+
     /// The peer's certificate, DER.
     pub fn certificate(&self) -> Option<&[u8]> {
         self.peer_chain.first().map(Vec::as_slice)
@@ -94,13 +107,19 @@ impl Agreed {
 
 impl Connection {
     /// Takes a client's connection.
-    pub fn accept(choice: Choice) -> Result<Connection, Error> {
+    pub fn accept(choice: Choice, hello: Option<&Hello>) -> Result<Connection, Error> {
+        let newest = match choice.newest {
+            Version::Tls13 if hello.is_some_and(|h| h.version < 0x0304) => Version::Tls12,
+            newest => newest,
+        };
+        let newest = name(newest);
         let side = UnbufferedServerConnection::new(choice.config)?;
         Ok(Connection {
             side: Side::Server(side),
             judge: choice.judge,
             notes: Notes::default(),
             randoms: [None; 2],
+            newest,
             failed: false,
         })
     }
@@ -114,6 +133,7 @@ impl Connection {
             judge: None,
             notes: Notes::default(),
             randoms: [None; 2],
+            newest: "",
             failed: false,
         })
     }
@@ -126,6 +146,11 @@ impl Connection {
         }
     }
 
+    /// What was wrong with a client's certificate that ended the handshake.
+    pub fn verdict(&self) -> Option<Verdict> {
+        self.notes.verdict
+    }
+
     /// What the handshake agreed on; this can be asked once, since it hands over what was noted.
     pub fn agreed(&mut self) -> Agreed {
         let notes = std::mem::take(&mut self.notes);
@@ -133,15 +158,22 @@ impl Connection {
             Side::Server(c) => &***c,
             Side::Client(c) => &***c,
         };
+        let version = match state.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+            Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            _ => "",
+        };
         let suite = state.negotiated_cipher_suite().map(|s| s.suite());
         let (cipher, key_bits) = suite.and_then(cipher_name).unwrap_or(("", 0));
+        let (cipher, version) = match self.failed || self.is_handshaking() {
+            // As OpenSSL has it: TLS 1.2 settles on its cipher at the end.
+            true if self.newest == "TLSv1.2" || cipher.is_empty() => ("(NONE)", self.newest),
+            true => (cipher, self.newest),
+            false => (cipher, version),
+        };
         let chain = state.peer_certificates().unwrap_or_default();
         Agreed {
-            version: match state.protocol_version() {
-                Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
-                Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
-                _ => "",
-            },
+            version,
             cipher,
             key_bits,
             alpn: state
@@ -285,6 +317,14 @@ impl Connection {
                 return Ok(());
             }
         }
+    }
+}
+
+/// OpenSSL's name of a version that is spoken.
+fn name(version: Version) -> &'static str {
+    match version {
+        Version::Tls13 => "TLSv1.3",
+        _ => "TLSv1.2",
     }
 }
 

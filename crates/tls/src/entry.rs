@@ -133,9 +133,7 @@ fn options(folders: &Folders, inside: &str, entry: &mut ListEntry) -> Result<(),
         }
         let place = ORDER.iter().position(|o| *o == option);
         let value = path.as_deref().or(given).map(|v| format!(" {v}"));
-        // HAProxy shows protocols with a blank after them.
-        let after = if option == "alpn" { " " } else { "" };
-        let text = format!("{option}{}{after}", value.unwrap_or_default());
+        let text = format!("{option}{}", value.unwrap_or_default());
         shown.push((place.unwrap_or(ORDER.len()), text));
     }
     shown.sort_by_key(|(place, _)| *place);

@@ -70,7 +70,7 @@ impl Fault {
                     "0A000119:SSL routines::decryption failed or bad record mac"
                 )
             }
-            Error::General(_) => fault!(226, "0A0000E2:SSL routines::callback failed"),
+            Error::General(_) => fault!(234, "0A0000EA:SSL routines::callback failed"),
             _ => fault!(244, "0A0000F4:SSL routines::unexpected message"),
         }
     }
@@ -86,11 +86,6 @@ impl Fault {
         }
         fault!(267, "0A00010B:SSL routines::wrong version number")
     }
-
-    /// The client left in the middle.
-    pub const END: Fault = fault!(294, "0A000126:SSL routines::unexpected eof while reading");
-    /// No certificate is for the name that was asked for (`strict-sni`).
-    pub const NO_NAME: Fault = fault!(226, "0A0000E2:SSL routines::callback failed");
 }
 
 /// Reasons of alerts are 1000 and the alert's own number (RFC 8446 section 6).

@@ -12,6 +12,7 @@ mod material;
 mod names;
 mod notes;
 mod ocsp;
+mod sessions;
 mod settings;
 mod signing;
 mod store;
@@ -28,6 +29,7 @@ pub use hello::{Hello, Offers, Peek, offers, peek};
 pub use material::{ChainRules, Material, Parts, certificates, is_companion};
 pub use names::{cipher_name, named};
 pub use ocsp::{Answer, CertificateId, Responder, Single, read as read_ocsp};
+pub use sessions::session_lookups;
 pub use settings::{
     AcceptorSettings, ConnectorSettings, ListEntry, Preferences, Source, Verify, Version, Versions,
 };
@@ -35,6 +37,8 @@ pub use store::{AddFault, DelFault, Kind, KindFault, ListLine, Lists, Read, Stor
 pub use tickets::{KeyFault, TicketKey, TicketKeys};
 pub use verify::{Authorities, ClientJudge, ERRORS, Ignored, Numbers, Verdict, code_of};
 pub use x509::{Facts, ListFacts, facts, list_facts, public_key, sha1};
+
+pub use rustls::Error;
 
 use rustls::crypto::CryptoProvider;
 use std::sync::{Arc, LazyLock};

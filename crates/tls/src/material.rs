@@ -97,8 +97,8 @@ impl Parts {
         Ok(parts)
     }
 
-    /// Takes another certificate, with its chain, and the key if it is there, too. The OCSP answer
-    /// stays with the certificate that it is about.
+    /// Takes another certificate, with its chain and key; without one, the key is still to come. The
+    /// OCSP answer stays with the certificate that it is about.
     pub fn put_certificate(&mut self, pem: &[u8]) -> Result<(), String> {
         let found = sections(pem)?;
         if found.chain.is_empty() {
@@ -108,9 +108,7 @@ impl Parts {
             self.ocsp = None;
         }
         self.chain = found.chain;
-        if let Some(key) = found.key {
-            self.key = Some(Arc::new(key));
-        }
+        self.key = found.key.map(Arc::new);
         Ok(())
     }
 

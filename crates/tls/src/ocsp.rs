@@ -271,3 +271,6 @@ impl<'a> Der<'a> {
         Some(value)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,6 +55,14 @@ impl Versions {
         self.no_tls13 = version != Version::Tls13;
     }
 
+    /// The newest version that is left.
+    pub fn newest(&self) -> Version {
+        match self.no_tls13 {
+            true => Version::Tls12,
+            false => Version::Tls13,
+        }
+    }
+
     /// Applies `no-tlsv12`, `force-tlsv13` and the like; whether it is such a word. What they name
     /// below TLS 1.2 is never spoken.
     pub fn word(&mut self, word: &str) -> bool {

@@ -187,3 +187,6 @@ impl ProducesTickets for TicketKeys {
         keys.iter().rev().find_map(|key| key.open(cipher))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -274,7 +274,8 @@ impl Verdict {
             return at(number, 0);
         };
         match number {
-            UNKNOWN_ISSUER if own(last) && chain.len() == 1 => at(SELF_SIGNED, 0),
+            // OpenSSL builds the chain first, and finds fault with its parts afterwards.
+            UNKNOWN_ISSUER | UNSPECIFIED if own(last) && chain.len() == 1 => at(SELF_SIGNED, 0),
             UNKNOWN_ISSUER if own(last) => at(SELF_SIGNED_IN_CHAIN, chain.len() - 1),
             UNKNOWN_ISSUER => at(UNKNOWN_ISSUER, chain.len() - 1),
             _ => at(number, 0),
@@ -304,6 +305,8 @@ pub const ERRORS: &[(&str, u32)] = &[
 /// The longest chain that is followed.
 const DEEPEST: usize = 16;
 
+/// `X509_V_ERR_UNSPECIFIED`.
+const UNSPECIFIED: u32 = 1;
 /// `X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY`.
 const UNKNOWN_ISSUER: u32 = 20;
 /// `X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT`.

@@ -105,7 +105,7 @@ fn pair(only: Option<Version>) -> (End, End) {
     let choice = acceptor.choose(None).expect("a choice");
     (
         End::new(client),
-        End::new(Connection::accept(choice).expect("a connection")),
+        End::new(Connection::accept(choice, None).expect("a connection")),
     )
 }
 

@@ -315,7 +315,7 @@ fn indexed<'a>(
     match index.parse().ok().filter(|n| *n > 0) {
         Some(index) => Ok((name, Some(index))),
         None => Err(Said::close_fault(format!(
-            "wrong CA index after colons in '{word}'!\n"
+            "wrong CA index after colons in '{word}'!"
         ))),
     }
 }

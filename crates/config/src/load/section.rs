@@ -1,5 +1,6 @@
 //! Section headers, and what becomes of a section at its end.
 
+use super::crt_store::CrtStoreDraft;
 use super::peers::PeersDraft;
 use super::users::UsersDraft;
 use super::{Here, Loader};
@@ -20,6 +21,7 @@ pub(super) enum Section {
     Resolvers(Box<Resolvers>, Place),
     Mailers(Arc<str>, Mailers),
     Peers(Box<PeersDraft>),
+    CrtStore(CrtStoreDraft),
     /// Not ours yet: the header has been reported, the lines are not read.
     Skipped,
 }
@@ -113,6 +115,15 @@ impl Loader<'_> {
                 let name: Arc<str> = word(1).into();
                 self.own_header(here, self.config.mailers.contains_key(&name));
                 self.section = Section::Mailers(name, Mailers::default());
+                return Ok(());
+            }
+            "crt-store" => {
+                let base = self.bases.crt_base.clone();
+                self.section = Section::CrtStore(CrtStoreDraft::new(word(1).into(), base));
+                if here.words.len() > 2 {
+                    let message = format!("'{}' is one word too many: remove it", word(2));
+                    self.word_fault(here, Fault::at(2, message));
+                }
                 return Ok(());
             }
             "peers" => {
@@ -325,7 +336,7 @@ impl Loader<'_> {
             Section::Mailers(name, mailers) => {
                 self.config.mailers.insert(name, Arc::new(mailers));
             }
-            Section::Global | Section::None | Section::Skipped => {}
+            Section::Global | Section::CrtStore(_) | Section::None | Section::Skipped => {}
         }
     }
 }

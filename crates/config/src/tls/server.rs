@@ -284,6 +284,23 @@ pub static SERVER_TLS_WORDS: &[TlsWord<ServerDraft>] = &[
             Ok(())
         }
     ),
+    word!(
+        "sni-auto",
+        "",
+        "",
+        "the name asked for is that of the Host header",
+        |d, l, _| {
+            d.sni = Some(l.own_expression("req.hdr(host),host_only")?);
+            Ok(())
+        }
+    ),
+    word!(
+        "no-sni-auto",
+        "",
+        "",
+        "no name is asked for but that of sni",
+        |_, _, _| Ok(())
+    ),
     word!("no-sni", "", "", "no name asked for", |d, _, _| {
         d.sni = None;
         Ok(())

@@ -19,6 +19,9 @@ pub static TABLE: &[FetchDef] = &[
     fetch! { ["ssl_fc_cipherlist_hex"], FILTER, Str, Tls, "the same in hexadecimal",
         "ssl_fc_cipherlist_hex" => "", |a, cx| Some(Sample::owned(hex(&filtered(a, &offers(cx)?.ciphers))))
     },
+    fetch! { ["ssl_fc_cipherlist_str"], FILTER, Str, Tls, "the same by OpenSSL's names, separated by commas",
+        "ssl_fc_cipherlist_str" => "", |a, cx| Some(Sample::owned(cipher_names(&filtered(a, &offers(cx)?.ciphers))))
+    },
     fetch! { ["ssl_fc_cipherlist_xxh"], NONE, Int, Tls, "the XXH64 hash of that list",
         "ssl_fc_cipherlist_xxh" => "", |_, cx| int(xxh64(&offers(cx)?.ciphers, 0) as i64)
     },
@@ -41,6 +44,24 @@ pub static TABLE: &[FetchDef] = &[
         "ssl_fc_supported_versions_bin" => "", |a, cx| binary(filtered(a, &offers(cx)?.versions))
     },
 ];
+
+/// Numbers of cipher suites in hexadecimal, and OpenSSL's names: what `openssl ciphers -V` prints.
+const CIPHERS: &str = include_str!("ciphers.txt");
+
+/// OpenSSL's names of cipher suites; those it has none for are shown by their numbers.
+fn cipher_names(list: &[u8]) -> String {
+    let names = list.chunks_exact(2).map(|pair| {
+        let number = pair.iter().fold(0u16, |n, b| n << 8 | u16::from(*b));
+        let number = format!("{number:04X}");
+        let known = CIPHERS.lines().filter_map(|l| l.split_once(' '));
+        let name = known.clone().find(|(n, _)| **n == number);
+        name.map_or_else(
+            || format!("UNKNOWN({number})"),
+            |(_, name)| name.to_string(),
+        )
+    });
+    names.collect::<Vec<_>>().join(",")
+}
 
 fn offers<'s>(cx: &'s Ctx<'_>) -> Option<&'s Offers> {
     cx.session.tls.as_ref()?.offers.as_deref()

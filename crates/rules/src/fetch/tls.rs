@@ -26,8 +26,8 @@ pub static TABLE: &[FetchDef] = &[
     fetch! { ["ssl_c_ca_err_depth"], NONE, Int, Tls, "how far from the client's certificate that error is",
         "ssl_c_ca_err_depth" => "", |_, cx| int(tls(cx)?.agreed.verdict.depth)
     },
-    fetch! { ["ssl_c_chain_der"], NONE, Bin, Tls, "the client's certificate and those it sent with it",
-        "ssl_c_chain_der" => "", |_, cx| chain(tls(cx)?)
+    fetch! { ["ssl_c_chain_der"], NONE, Bin, Tls, "the certificates that the client sent with its own",
+        "ssl_c_chain_der" => "", |_, cx| chain(tls(cx)?.agreed.peer_chain.get(1..)?)
     },
     fetch! { ["ssl_c_r_dn"], DN, Str, Tls, "the name of the authority at the root of the client's certificate, or one part of it",
         "ssl_c_r_dn(CN)" => "", |a, cx| name(a, &tls(cx)?.agreed.root()?.subject)
@@ -147,7 +147,7 @@ pub static TABLE: &[FetchDef] = &[
         "ssl_s_der" => "", |_, cx| Some(Sample::Bin(Cow::Borrowed(back(cx)?.agreed.certificate()?)))
     },
     fetch! { ["ssl_s_chain_der"], NONE, Bin, Response, "the server's certificate and those it sent with it",
-        "ssl_s_chain_der" => "", |_, cx| chain(back(cx)?)
+        "ssl_s_chain_der" => "", |_, cx| chain(&back(cx)?.agreed.peer_chain)
     },
     fetch! { ["ssl_s_i_dn"], DN, Str, Response, "the name of the issuer of the server's certificate, or one part of it",
         "ssl_s_i_dn(CN)" => "", |a, cx| name(a, &server(cx)?.issuer)
@@ -184,9 +184,8 @@ pub static TABLE: &[FetchDef] = &[
 /// Part of a name, which one of several, and the form of the whole.
 pub(super) const DN: ArgSpec = args(&[Str, Int, Word(&["rfc2253"])], 0);
 
-/// All certificates of a peer, one after another.
-fn chain<'s>(peer: &TlsInfo) -> Option<Sample<'s>> {
-    let chain = &peer.agreed.peer_chain;
+/// Certificates one after another.
+fn chain<'s>(chain: &[Vec<u8>]) -> Option<Sample<'s>> {
     (!chain.is_empty()).then(|| Sample::Bin(Cow::Owned(chain.concat())))
 }
 

@@ -206,6 +206,12 @@ impl Store {
                         inner.chain_rules.clone(),
                     )
                 };
+                if parts.chain.is_empty() || parts.key.is_none() {
+                    return Err(KindFault::Unusable(
+                        "The transaction must contain at least a certificate and a private key!"
+                            .into(),
+                    ));
+                }
                 let material = Material::of(&name, parts, &rules)
                     .map_err(|e| KindFault::Unusable(format!("'{name}' {e}")))?;
                 self.apply(Used::Certificate(&name), |files| {
