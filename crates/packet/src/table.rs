@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::AtomicU32;
 
 const BPF_MAP_CREATE: i64 = 0;
+const BPF_MAP_LOOKUP_ELEM: i64 = 1;
 const BPF_MAP_UPDATE_ELEM: i64 = 2;
 const BPF_MAP_DELETE_ELEM: i64 = 3;
 const BPF_MAP_LOOKUP_AND_DELETE_ELEM: i64 = 21;
@@ -127,6 +128,19 @@ pub fn insert_new<K: Pod, V: Pod>(map: BorrowedFd<'_>, key: &K, value: &V) -> bo
         ..One::default()
     };
     command(BPF_MAP_UPDATE_ELEM, &mut one).is_ok()
+}
+
+/// An entry's value.
+pub fn get<K: Pod, V: Pod + Default>(map: BorrowedFd<'_>, key: &K) -> Option<V> {
+    let mut value = V::default();
+    let mut one = One {
+        map_fd: map.as_raw_fd() as u32,
+        key: std::ptr::from_ref(key) as u64,
+        value: &raw mut value as u64,
+        ..One::default()
+    };
+    command(BPF_MAP_LOOKUP_ELEM, &mut one).ok()?;
+    Some(value)
 }
 
 /// Takes an entry out of a hash table, with its value (Linux 5.14 and later). `K` and `V` are those
