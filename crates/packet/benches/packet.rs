@@ -214,15 +214,14 @@ fn main() {
     let mut cases = Vec::new();
     let empty = tcp(four.0, four.1, ACK, &[0; 40]).bytes();
     let mut add = |name: &str, bench: Bench, frame: Vec<u8>, vary, bar| {
-        let (name, best) = (name.to_string(), f64::MAX);
         cases.push(Case {
-            name,
+            name: name.to_string(),
             bench,
             frame,
             vary,
             tail: name.ends_with("cookie"),
             bar,
-            best,
+            best: f64::MAX,
         });
     };
     add("the wrapper alone", load("nothing"), empty, false, None);

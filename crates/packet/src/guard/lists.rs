@@ -45,6 +45,16 @@ fn net(key: &str) -> Option<Net> {
     Some(Net { address, bits })
 }
 
+/// Prefixes that stand in a table of their own.
+pub struct Nets {
+    /// With the lists that each is on, as bits.
+    pub nets: Vec<(Net, u32)>,
+    /// The lengths that there are, of IPv4 and of IPv6.
+    pub lengths: [Vec<Length>; 2],
+    /// Those that there is no room for.
+    pub said: Option<String>,
+}
+
 impl Lists {
     /// Brings what is known to what these lists, by their bits, say now.
     pub fn follow(&mut self, lists: &[Arc<PatternList>]) -> Changes {
@@ -153,9 +163,8 @@ impl Lists {
         trie::chunks(four)
     }
 
-    /// The other prefixes, with the lengths of IPv4 and of IPv6 that there are, and a sentence about those
-    /// that there is no room for.
-    pub fn nets(&self) -> (Vec<(Net, u32)>, [Vec<Length>; 2], Option<String>) {
+    /// The other prefixes.
+    pub fn nets(&self) -> Nets {
         let others = self.nets.iter();
         let others = others.filter(|(net, _)| net.bits != 128 && !is_expanded(net));
         let mut nets: Vec<(Net, u32)> = others.map(|(n, l)| (*n, *l)).collect();
@@ -184,7 +193,11 @@ impl Lists {
                 gone.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
             )
         });
-        (nets, [of(true), of(false)], said)
+        Nets {
+            lengths: [of(true), of(false)],
+            nets,
+            said,
+        }
     }
 }
 
@@ -251,11 +264,16 @@ mod tests {
         let mut known = Lists::default();
         known.follow(&lists);
         assert_eq!(known.chunks().len(), 257);
-        let (nets, [four, six], said) = known.nets();
-        assert_eq!((nets.len(), four.len(), six.len(), said), (2, 1, 1, None));
+        let Nets {
+            nets,
+            lengths,
+            said,
+        } = known.nets();
+        let [four, six] = lengths.map(|of| of.len());
+        assert_eq!((nets.len(), four, six, said), (2, 1, 1, None));
         lists[0].clear(None);
         assert!(known.follow(&lists).all);
-        assert!(known.chunks().is_empty() && known.nets().0.is_empty());
+        assert!(known.chunks().is_empty() && known.nets().nets.is_empty());
     }
 
     #[test]
@@ -264,8 +282,12 @@ mod tests {
         let entries: Vec<&str> = entries.iter().map(String::as_str).collect();
         let mut known = Lists::default();
         known.follow(&[list(&entries)]);
-        let (nets, [_, six], said) = known.nets();
-        assert_eq!((nets.len(), six.len()), (LENGTHS6, LENGTHS6));
+        let Nets {
+            nets,
+            lengths,
+            said,
+        } = known.nets();
+        assert_eq!((nets.len(), lengths[1].len()), (LENGTHS6, LENGTHS6));
         assert!(said.is_some_and(|s| s.contains("more than 24 lengths")));
     }
 }

@@ -2,7 +2,7 @@
 //! be replaced, or grow, between two packets.
 
 use super::abi::{Chunk, Counts, Guard, Setup, has};
-use super::lists::{Changes, Lists};
+use super::lists::{Changes, Lists, Nets};
 use crate::abi::Address;
 use crate::kernel::{Error, Kernel, because};
 use crate::table::{self, Kind};
@@ -80,8 +80,12 @@ impl Tables {
                 place(kernel, "guard_chunks", &table)?;
                 setup.contents |= has::CHUNKS;
             }
-            let (nets, lengths, fault) = lists.nets();
-            said = fault;
+            let Nets {
+                nets,
+                lengths,
+                said: left_out,
+            } = lists.nets();
+            said = left_out;
             if !nets.is_empty() {
                 let table = made(Kind::Hash, nets.into_iter(), 1)?;
                 place(kernel, "guard_nets", &table)?;
