@@ -178,6 +178,11 @@ impl Proxy {
         Proxy::spawn(program, config, None, &[])
     }
 
+    /// Starts a configuration with further arguments behind its file.
+    pub fn start_with(program: &Program, config: &str, more: &[&str]) -> Proxy {
+        Proxy::spawn(program, config, None, more)
+    }
+
     /// Starts a configuration in the place of this process, which is told to end softly.
     pub fn replace(&self, program: &Program, config: &str) -> Proxy {
         let pid = self.child.id().to_string();

@@ -222,6 +222,41 @@ fn a_session_ends_after_its_answers_or_when_it_is_idle_and_is_logged() {
 }
 
 #[test]
+fn a_session_that_fails_says_why_in_its_line() {
+    let (names, sink) = (Names::start("s"), LogSink::new());
+    let (nobody, gone, ended) = (port(), port(), port());
+    let dead = port();
+    let text = format!(
+        "{TIMES}    log 127.0.0.1:{} local0\n\
+         listen nobody\n    bind 127.0.0.1:{nobody}\n    server s {addr} disabled\n\
+         listen gone\n    bind 127.0.0.1:{gone}\n    server s 127.0.0.1:{dead}\n\
+         listen ended\n    bind 127.0.0.1:{ended}\n    server s {addr}\n",
+        sink.port,
+        addr = names.addr
+    );
+    let proxy = Proxy::start(&Program::mulgil(), &text);
+    let asked = question(1, "x.example");
+    assert_eq!(ask(&socket(), nobody, &asked), None);
+    let line = sink.line("nobody");
+    assert!(
+        line.contains(" nobody/<NOSRV> ") && line.contains(" SC "),
+        "{line}"
+    );
+    // The refusal comes back by the socket; there is nobody else to ask.
+    assert_eq!(ask(&socket(), gone, &asked), None);
+    let line = sink.line("gone");
+    assert!(line.contains(" SC "), "{line}");
+    assert_ne!(proxy.stat("gone", "s", "econ"), "0");
+    assert_eq!(ask(&socket(), ended, &asked).as_deref(), Some("s"));
+    proxy.control("shutdown sessions server ended/s");
+    let line = sink.line("ended");
+    assert!(
+        line.contains(" ended/s ") && line.contains(" KD "),
+        "{line}"
+    );
+}
+
+#[test]
 fn a_server_that_is_gone_is_left_at_once_and_its_question_asked_elsewhere() {
     let (mut a, b, port, sink) = (Names::start("a"), Names::start("b"), port(), LogSink::new());
     let text = format!(

@@ -306,20 +306,13 @@ fn a_better_router_preempts_after_its_delay_on_either_side() {
     until("keepalived is active", || net.has(1, case.address));
     let ours = Router::start(&net, 2, &case.ours(200, "    preempt delay 500ms\n"));
     net.wait_for_holder(2, case.address);
-    assert_eq!(
-        ours.vrrp("public", "reason"),
-        "its priority is higher than that of the active router"
-    );
-    assert!(
-        theirs.output().contains("Entering BACKUP"),
-        "{}",
-        theirs.output()
-    );
+    until("keepalived yields", || {
+        theirs.output().contains("Entering BACKUP")
+    });
     drop(theirs);
     let theirs = Keepalived::start(&net, 1, &case.theirs(250, " preempt_delay 1"));
     net.wait_for_holder(1, case.address);
     ours.wait_for("public", "state", "backup");
-    assert_eq!(ours.vrrp("public", "reason"), "a better router is there");
     drop(theirs);
 }
 

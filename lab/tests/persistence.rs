@@ -206,3 +206,61 @@ fn cookies_grow_old() {
         ],
     );
 }
+
+/// By a cookie with a name, by one that is computed, and by a stick table.
+#[test]
+fn a_reload_that_changes_the_order_of_servers_leaves_clients_where_they_are() {
+    const NAMES: [&str; 3] = ["a", "b", "c"];
+    const BACKENDS: [&str; 3] = [
+        "cookie S insert indirect",
+        "cookie S insert indirect dynamic\n    dynamic-cookie-key secret",
+        "stick-table type string len 8 size 100\n    stick on url_param(u)",
+    ];
+    let servers = NAMES.map(Server::named);
+    let ports = BACKENDS.map(|_| lab::port());
+    let text = |order: &[usize]| {
+        let mut text = String::from(
+            "defaults\n    mode http\n    timeout client 2s\n    timeout server 2s\n    timeout connect 1s\n",
+        );
+        for ((lines, port), name) in BACKENDS.iter().zip(ports).zip(["x", "y", "z"]) {
+            text += &format!("listen {name}\n    bind 127.0.0.1:{port}\n    {lines}\n");
+            for at in order {
+                let (name, addr) = (NAMES[*at], servers[*at].addr);
+                let cookie = if lines.starts_with("cookie") && !lines.contains("dynamic") {
+                    format!("cookie {name}")
+                } else {
+                    String::new()
+                };
+                text += &format!("    server {name} {addr} {cookie}\n");
+            }
+        }
+        text
+    };
+    let proxy = Proxy::start(&lab::Program::mulgil(), &text(&[0, 1, 2]));
+    let ask = |port: u16, user: usize, cookie: &str| {
+        lab::Client::connect(port).ask(&format!(
+            "GET /?u={user} HTTP/1.1\r\nHost: x\r\nCookie: {cookie}\r\n\r\n"
+        ))
+    };
+    let server = |response: &lab::Response| response.header("x-server").expect("an answer");
+    let mut clients = Vec::new();
+    for port in ports {
+        for user in 0..6 {
+            let response = ask(port, user, "o=1");
+            let set = response.header("set-cookie").unwrap_or_default();
+            let cookie = set.split(';').next().unwrap_or_default().to_string();
+            clients.push((port, user, cookie, server(&response)));
+        }
+    }
+    for order in [&[2, 1, 0][..], &[1, 2, 0], &[0, 2, 1]] {
+        let head = std::fs::read_to_string(&proxy.file).expect("the file");
+        let head: Vec<&str> = head.lines().take(3).collect();
+        let new = format!("{}\n{}", head.join("\n"), text(order));
+        std::fs::write(&proxy.file, new).expect("written");
+        proxy.control("reload");
+        for (port, user, cookie, before) in &clients {
+            let now = server(&ask(*port, *user, cookie));
+            assert_eq!(now, *before, "{order:?}: {port} {user} {cookie}");
+        }
+    }
+}

@@ -61,10 +61,6 @@ fn read(text: &str) -> Exposed {
     exposed
 }
 
-/// Metrics that only the oracle has: here nobody counts a process's idle time, and idle connections
-/// to servers belong to their workers.
-const NOT_OURS: [&str; 2] = ["_idle_time_percent", "_connections_current{"];
-
 /// Status, content type, and what is in it.
 type Scrape = (u16, Option<String>, Exposed);
 
@@ -120,16 +116,11 @@ fn the_exporter_has_the_metrics_and_labels_of_the_oracle() {
         if oracle.0 == 200 {
             assert_eq!(oracle.1, ours.1, "{query}");
         }
-        let alone = |s: &&String| {
-            s.starts_with("haproxy_server_idle_connections_limit")
-                || (s.starts_with("haproxy_server") || s.starts_with("haproxy_process_idle"))
-                    && NOT_OURS.iter().any(|n| s.contains(n))
-        };
         let missing: Vec<_> = oracle
             .2
             .samples
             .iter()
-            .filter(|s| !ours.2.samples.contains(s) && !alone(s))
+            .filter(|s| !ours.2.samples.contains(s))
             .collect();
         let more: Vec<_> = ours
             .2

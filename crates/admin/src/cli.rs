@@ -1,7 +1,7 @@
 //! A conversation on the control socket: lines in, answers out (management.txt section 9.3).
 
 use crate::commands::{self, Command};
-use model::CliLevel;
+use model::{CliLevel, ShowSeverity};
 use rules::Wall;
 use state::{Generation, Process, Sessions, VirtualRouters};
 use std::sync::Arc;
@@ -40,6 +40,8 @@ pub enum Packets<'a> {
     Clear(&'a [&'a str]),
     /// One line for each kind of event.
     Events,
+    /// What each stage decided about a client's sessions.
+    Trace(std::net::IpAddr),
     /// One line for each frontend and what its guard did.
     Guard,
 }
@@ -53,6 +55,8 @@ pub trait System: VirtualRouters {
     fn server(&self, backend: &str, words: &[&str]) -> Result<model::Server, String>;
     /// Has the sockets of a frontend take connections, refuse them, or closes them.
     fn listen(&self, frontend: &str, how: Listen);
+    /// The program's files that are in memory, a line each: from, to, length, path.
+    fn libraries(&self) -> String;
     /// Reads the configuration anew and puts it into force; what was said of it either way.
     fn reload(&self) -> Result<String, String>;
 }
@@ -132,18 +136,6 @@ impl Said {
     }
 }
 
-/// How answers show their gravity (`set severity-output`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ShowGravity {
-    /// Not at all.
-    #[default]
-    None,
-    /// `[3]: `.
-    Number,
-    /// `[err]: `.
-    Name,
-}
-
 /// An answer.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Output {
@@ -161,7 +153,7 @@ pub struct Cli {
     /// Commands that wait for their payload, as far as it has come.
     payload: Option<(String, String)>,
     /// How answers show their gravity.
-    pub gravity: ShowGravity,
+    pub gravity: ShowSeverity,
     /// `experimental-mode on`.
     pub experimental: bool,
     /// `expert-mode on`.
@@ -177,7 +169,7 @@ impl Cli {
             level,
             prompt: false,
             payload: None,
-            gravity: ShowGravity::None,
+            gravity: ShowSeverity::None,
             experimental: false,
             expert: false,
             timeout: None,
@@ -258,8 +250,8 @@ impl Cli {
 
     fn write(&self, said: Said, out: &mut String) {
         match (said.grave, self.gravity) {
-            (Some(grave), ShowGravity::Number) => out.push_str(&format!("[{}]: ", grave as u8)),
-            (Some(grave), ShowGravity::Name) => out.push_str(&format!("[{}]: ", grave.name())),
+            (Some(grave), ShowSeverity::Number) => out.push_str(&format!("[{}]: ", grave as u8)),
+            (Some(grave), ShowSeverity::Name) => out.push_str(&format!("[{}]: ", grave.name())),
             _ => {}
         }
         out.push_str(&said.text);

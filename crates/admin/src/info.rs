@@ -49,6 +49,11 @@ pub(crate) fn fields(
         |wanted: &dyn Fn(Link) -> bool| links.iter().filter(|l| wanted(**l)).count() as u64;
     let sockets = generation.config.global.stats_sockets.len();
     let connections = p.connections.now();
+    let failures = ["nx", "timeout", "refused", "other", "invalid"];
+    let servers = generation.resolvers.values().flat_map(|r| &r.counters);
+    let counts = servers.flat_map(|c| c.all());
+    let failed = counts.filter(|(name, _)| failures.contains(name));
+    let unresolved: u64 = failed.map(|(_, count)| count).sum();
     let n = |n: u64| Some(n.to_string());
     let none = || Some("0".to_string());
     let ssl_rate = c.rate(now, |c| &c.ssl_rate);
@@ -75,7 +80,13 @@ pub(crate) fn fields(
             "its version",
             Some(crate::VERSION.into()),
         ),
-        ("Release_date", "POS", "str", "day of its sources", None),
+        (
+            "Release_date",
+            "POS",
+            "str",
+            "day of its sources",
+            Some(crate::RELEASE_DATE.into()),
+        ),
         ("Nbthread", "CGS", "u32", "workers", n(p.workers as u64)),
         ("Nbproc", "CGS", "u32", "processes, always 1", n(1)),
         (
@@ -107,7 +118,13 @@ pub(crate) fn fields(
             "limit of memory in MB, 0 for none",
             none(),
         ),
-        ("PoolAlloc_MB", "MGP", "u32", "MB held by pools", none()),
+        (
+            "PoolAlloc_MB",
+            "MGP",
+            "u32",
+            "MB held by pools",
+            n(c.sum(|c| &c.spare_bytes) >> 20),
+        ),
         ("PoolUsed_MB", "MGP", "u32", "MB used from pools", none()),
         (
             "PoolFailed",
@@ -312,21 +329,21 @@ pub(crate) fn fields(
             "MRP",
             "u32",
             "bytes a second given to compression",
-            none(),
+            n(c.rate(now, |c| &c.comp_in_rate)),
         ),
         (
             "CompressBpsOut",
             "MRP",
             "u32",
             "bytes a second that compression gives",
-            none(),
+            n(c.rate(now, |c| &c.comp_out_rate)),
         ),
         (
             "CompressBpsRateLim",
             "CLP",
             "u32",
             "limit of bytes a second given to compression",
-            none(),
+            n(u64::from(generation.config.global.maxcomprate) * 1024),
         ),
         ("ZlibMemUsage", "MGP", "u32", "memory of zlib", None),
         (
@@ -336,14 +353,20 @@ pub(crate) fn fields(
             "limit of zlib's memory",
             None,
         ),
-        ("Tasks", "MGP", "u32", "tasks", n(connections)),
-        ("Run_queue", "MGP", "u32", "tasks that wait to run", none()),
+        ("Tasks", "MGP", "u32", "tasks", n(c.sum(|c| &c.tasks))),
+        (
+            "Run_queue",
+            "MGP",
+            "u32",
+            "tasks that wait to run",
+            n(c.sum(|c| &c.run_queue)),
+        ),
         (
             "Idle_pct",
             "MaP",
             "u32",
             "percent of time without work",
-            None,
+            n(100 - p.busy_percent().min(100)),
         ),
         (
             "node",
@@ -411,7 +434,7 @@ pub(crate) fn fields(
             "MGP",
             "u32",
             "log lines that could not be sent",
-            none(),
+            n(c.sum(|c| &c.dropped_logs)),
         ),
         (
             "BusyPolling",
@@ -425,7 +448,7 @@ pub(crate) fn fields(
             "MGP",
             "u32",
             "names that could not be resolved",
-            none(),
+            n(unresolved),
         ),
         (
             "TotalBytesOut",
@@ -439,14 +462,14 @@ pub(crate) fn fields(
             "MGP",
             "u64",
             "bytes sent through pipes",
-            none(),
+            n(c.sum(|c| &c.spliced_out)),
         ),
         (
             "BytesOutRate",
             "MRP",
             "u64",
             "bytes sent in the last second",
-            none(),
+            n(c.rate(now, |c| &c.bytes_out_rate)),
         ),
         (
             "DebugCommandsIssued",
@@ -475,7 +498,7 @@ pub(crate) fn fields(
             "MGP",
             "u64",
             "bytes held by pools",
-            none(),
+            n(c.sum(|c| &c.spare_bytes)),
         ),
         (
             "PoolUsed_bytes",

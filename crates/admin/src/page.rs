@@ -5,6 +5,7 @@ mod html;
 mod routers;
 
 use crate::stat;
+use crate::stat_text;
 use crate::typed;
 use base64::Engine;
 use model::StatsPage;
@@ -106,11 +107,11 @@ pub fn serve(visit: &Visit<'_>) -> Page {
         rows
     };
     let (content_type, body) = if visit.asks("csv") {
-        ("text/plain", stat::csv(&rows()))
+        ("text/plain", stat_text::csv(&rows()))
     } else if visit.asks("typed") {
-        ("text/plain", stat::typed(&rows(), false))
+        ("text/plain", stat_text::typed(&rows(), false))
     } else if visit.asks("json") {
-        ("application/json", stat::json(&rows()))
+        ("application/json", stat_text::json(&rows()))
     } else if visit.asks("json-schema") {
         ("application/json", typed::schema())
     } else {

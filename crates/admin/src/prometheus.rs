@@ -2,6 +2,7 @@
 //! prometheus-exporter` answers. Names and labels are HAProxy's (the exporter of 2.6), the facts
 //! those of `show info` and `show stat`.
 
+mod guard;
 mod vrrp;
 
 use crate::info;
@@ -21,6 +22,8 @@ enum Shape {
     Number,
     /// As it is, where HTTP is spoken.
     Http,
+    /// As it is, in `mode packet`.
+    Packets,
     /// Milliseconds, in seconds.
     Seconds,
     /// As `Number` and `Seconds`, of servers whose checks are in effect.
@@ -88,6 +91,7 @@ const PROCESS: &[(&str, &str, &str, Shape)] = &[
     ("max_zlib_memory", "MaxZlibMemUsage", GAUGE, Number),
     ("current_tasks", "Tasks", GAUGE, Number),
     ("current_run_queue", "Run_queue", GAUGE, Number),
+    ("idle_time_percent", "Idle_pct", GAUGE, Number),
     ("stopping", "Stopping", GAUGE, Number),
     ("jobs", "Jobs", GAUGE, Number),
     ("unstoppable_jobs", "Unstoppable Jobs", GAUGE, Number),
@@ -166,14 +170,26 @@ const PROXIES: &[(&str, &str, &str, &str, Shape)] = &[
     ("connection_reuses_total", "reuse", COUNTER, "BS", Number),
     ("http_cache_lookups_total", "cache_lookups", COUNTER, "FB", Http),
     ("http_cache_hits_total", "cache_hits", COUNTER, "FB", Http),
+    ("idle_connections_current", "srv_icur", GAUGE, "S", Number),
+    ("idle_connections_limit", "src_ilim", GAUGE, "S", Number),
     ("max_queue_time_seconds", "qtime_max", GAUGE, "BS", Seconds),
     ("max_connect_time_seconds", "ctime_max", GAUGE, "BS", Seconds),
     ("max_response_time_seconds", "rtime_max", GAUGE, "BS", Seconds),
     ("max_total_time_seconds", "ttime_max", GAUGE, "BS", Seconds),
     ("internal_errors_total", "eint", COUNTER, "FBS", Number),
+    ("unsafe_idle_connections_current", "idle_conn_cur", GAUGE, "S", Number),
+    ("safe_idle_connections_current", "safe_conn_cur", GAUGE, "S", Number),
+    ("used_connections_current", "used_conn_cur", GAUGE, "S", Number),
+    ("need_connections_current", "need_conn_est", GAUGE, "S", Number),
     ("uweight", "uweight", GAUGE, "BS", Number),
+    ("packets_in_total", "pkts_in", COUNTER, "FBS", Packets),
+    ("packets_out_total", "pkts_out", COUNTER, "FBS", Packets),
+    ("current_packet_rate_in", "pkt_rate_in", GAUGE, "FBS", Packets),
+    ("current_packet_rate_out", "pkt_rate_out", GAUGE, "FBS", Packets),
+    ("current_bit_rate_in", "bit_rate_in", GAUGE, "FBS", Packets),
+    ("current_bit_rate_out", "bit_rate_out", GAUGE, "FBS", Packets),
     ("agg_server_status", "agg_server_status", GAUGE, "B", ServerStates),
-    ("agg_server_check_status", "agg_server_status_check", GAUGE, "B", ServerStates),
+    ("agg_server_check_status", "agg_server_check_status", GAUGE, "B", ServerStates),
     ("agg_check_status", "agg_check_status", GAUGE, "B", CheckResults),
 ];
 
@@ -269,6 +285,7 @@ pub fn metrics(target: &[u8], process: &Process, generation: &Generation, now: I
     if wanted.process {
         of_process(&mut body, &info::fields(process, generation, now, false));
         vrrp::of_routers(&mut body, &process.replication.routers());
+        guard::of_guards(&mut body, &process.guarded);
     }
     let rows = stat::rows(process, generation, now);
     for (asked, kind) in [
@@ -369,6 +386,7 @@ fn of_row(out: &mut String, name: &str, row: &Row, field: &str, shape: Shape, al
     };
     match shape {
         Number => sample(out, name, row, "", number(value)),
+        Packets if row.get("mode") == "packet" => sample(out, name, row, "", number(value)),
         Http if speaks_http(row) => sample(out, name, row, "", number(value)),
         Seconds => sample(out, name, row, "", &seconds(value)),
         // A check that saw no code has the code 0.

@@ -1,14 +1,13 @@
 //! One row per frontend, server and backend, with HAProxy's fields (management.txt 9.1).
 
-use crate::stat_fields::{self, FIELDS};
-use crate::typed::{self, Field};
+use crate::stat_fields::{self, FIELDS, MODULES};
+use crate::typed::Field;
 use model::{Balance, Mode};
 use state::health::Finding;
 use state::{
     Admin, Backend, Frontend, Generation, PerWorker, Process, ProxyCounters, Server, Socket,
 };
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::time::Instant;
 
 /// What a row is about.
@@ -42,9 +41,9 @@ impl Row {
     }
 
     /// The fields that it has, with their places.
-    fn fields(&self) -> impl Iterator<Item = (usize, Field)> {
-        let has = |f: &(usize, &Field)| !self.get(f.1.name).is_empty();
-        let all = FIELDS.iter().enumerate().filter(has);
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (usize, Field)> {
+        let has = |f: &(usize, &Field)| self.fields.contains_key(f.1.name);
+        let all = FIELDS.iter().chain(MODULES).enumerate().filter(has);
         all.map(|(at, field)| (at, stat_fields::of(field, self.kind)))
     }
 
@@ -70,78 +69,6 @@ pub fn rows(process: &Process, generation: &Generation, now: Instant) -> Vec<Row
         }
     }
     rows
-}
-
-/// The CSV with its header line.
-pub fn csv(rows: &[Row]) -> String {
-    let mut out = String::from("# ");
-    for field in FIELDS {
-        out.push_str(field.name);
-        out.push(',');
-    }
-    out.push('\n');
-    for row in rows {
-        for field in FIELDS {
-            let text = row.get(field.name);
-            if text.contains([',', '"', '\n']) {
-                let _ = write!(out, "\"{}\"", text.replace('"', "\"\""));
-            } else {
-                out.push_str(text);
-            }
-            out.push(',');
-        }
-        out.push('\n');
-    }
-    out
-}
-
-/// A field a line, with type and tags; `desc` adds what each is.
-pub fn typed(rows: &[Row], desc: bool) -> String {
-    let mut out = String::new();
-    for row in rows {
-        let letter = match row.kind {
-            RowKind::Frontend => 'F',
-            RowKind::Backend => 'B',
-            RowKind::Server => 'S',
-            RowKind::Listener => 'L',
-        };
-        let whose = format!("{letter}.{}.{}.", row.iid, row.sid);
-        for (at, field) in row.fields() {
-            typed::typed(&mut out, &whose, at, &field, row.get(field.name));
-            if desc {
-                let _ = write!(out, ":\"{}\"", field.doc);
-            }
-            out.push('\n');
-        }
-    }
-    out
-}
-
-/// An array of rows, each an array of fields.
-pub fn json(rows: &[Row]) -> String {
-    let mut out = String::from("[");
-    for (i, row) in rows.iter().enumerate() {
-        let kind = match row.kind {
-            RowKind::Frontend => "Frontend",
-            RowKind::Backend => "Backend",
-            RowKind::Server => "Server",
-            RowKind::Listener => "Listener",
-        };
-        let whose = format!(
-            "\"objType\":\"{kind}\",\"proxyId\":{},\"id\":{},",
-            row.iid, row.sid
-        );
-        out.push_str(if i == 0 { "[" } else { ",[" });
-        for (n, (at, field)) in row.fields().enumerate() {
-            if n > 0 {
-                out.push(',');
-            }
-            typed::json(&mut out, &whose, at, &field, row.get(field.name));
-        }
-        out.push(']');
-    }
-    out.push_str("]\n");
-    out
 }
 
 /// Keeps the rows that the words of `show stat` or of the page's URI ask for.
@@ -181,6 +108,9 @@ fn count(row: &mut Row, c: &PerWorker<ProxyCounters>, mode: Mode, now_ms: u64) {
     row.set("bout", c.sum(|c| &c.bout));
     row.set("rate", c.rate(now_ms, |c| &c.sess_rate));
     row.set("rate_max", c.used().map(|c| c.sess_rate.max()).sum::<u64>());
+    if mode == Mode::Packet {
+        count_packets(row, c, now_ms);
+    }
     for (class, name) in [
         "hrsp_1xx",
         "hrsp_2xx",
@@ -197,10 +127,57 @@ fn count(row: &mut Row, c: &PerWorker<ProxyCounters>, mode: Mode, now_ms: u64) {
         }
     }
     row.set("dresp", c.sum(|c| &c.dresp));
-    for name in ["eint", "wrew"] {
-        row.set(name, 0);
+    row.set("eint", c.sum(|c| &c.eint));
+    // Heads have no room that could be too small for what rules write.
+    row.set("wrew", 0);
+    row.set("ssl_sess", c.sum(|c| &c.ssl_sess));
+    row.set("ssl_reused_sess", c.sum(|c| &c.ssl_reused_sess));
+    row.set("ssl_failed_handshake", c.sum(|c| &c.ssl_failed_handshake));
+}
+
+/// What rows of frontends and backends say of the versions of HTTP: open connections, all so far,
+/// requests under way where they are known, all so far, bytes received and sent.
+fn versions(row: &mut Row, [open, all, streams, received, sent]: [u64; 5], busy: Option<u64>) {
+    let second = MODULES.iter().filter(|f| f.name.starts_with("h2_"));
+    second.for_each(|f| row.set(f.name, 0));
+    row.set("h1_open_connections", open);
+    row.set("h1_total_connections", all);
+    row.set("h1_total_streams", streams);
+    row.set("h1_bytes_in", received);
+    row.set("h1_bytes_out", sent);
+    if let Some(busy) = busy {
+        row.set("h1_open_streams", busy);
     }
 }
+
+/// What rows of `mode packet` have beside those of all others.
+fn count_packets(row: &mut Row, c: &PerWorker<ProxyCounters>, now_ms: u64) {
+    let mut sums = [0; 6];
+    for p in c.used().filter_map(|c| c.packets.get()) {
+        let own = [
+            p.packets_in.get(),
+            p.packets_out.get(),
+            p.packets_in_rate.per_second(now_ms),
+            p.packets_out_rate.per_second(now_ms),
+            p.bits_in_rate.per_second(now_ms),
+            p.bits_out_rate.per_second(now_ms),
+        ];
+        sums.iter_mut().zip(own).for_each(|(sum, n)| *sum += n);
+    }
+    for (name, sum) in PACKETS.into_iter().zip(sums) {
+        row.set(name, sum);
+    }
+}
+
+/// Fields of `mode packet`.
+pub(crate) const PACKETS: [&str; 6] = [
+    "pkts_in",
+    "pkts_out",
+    "pkt_rate_in",
+    "pkt_rate_out",
+    "bit_rate_in",
+    "bit_rate_out",
+];
 
 /// What rows of servers and backends have and those of frontends have not.
 fn count_back(row: &mut Row, c: &PerWorker<ProxyCounters>, mode: Mode, now_ms: u64) {
@@ -285,7 +262,22 @@ fn frontend_row(process: &Process, frontend: &Frontend, now: Instant) -> Row {
     count_compression(&mut row, c);
     row.set("dcon", c.sum(|c| &c.dcon));
     row.set("dses", c.sum(|c| &c.dses));
+    let http = match mode {
+        Mode::Http => [
+            frontend.sessions().now(),
+            c.sum(|c| &c.conn_tot),
+            c.sum(|c| &c.req_tot),
+            c.sum(|c| &c.bin),
+            c.sum(|c| &c.bout),
+        ],
+        _ => [0; 5],
+    };
+    versions(&mut row, http, None);
     if mode == Mode::Http {
+        row.set("h1_sess", c.sum(|c| &c.stot));
+        row.set("h1req", c.sum(|c| &c.req_tot));
+        row.set("reqbin", c.sum(|c| &c.bin));
+        row.set("resbout", c.sum(|c| &c.bout));
         row.set("intercepted", c.sum(|c| &c.intercepted));
         for name in ["cache_lookups", "cache_hits"] {
             row.set(name, 0);
@@ -332,8 +324,7 @@ fn socket_row(frontend: &Frontend, socket: &Socket) -> Row {
 fn count_compression(row: &mut Row, c: &PerWorker<ProxyCounters>) {
     row.set("comp_in", c.sum(|c| &c.comp_in));
     row.set("comp_out", c.sum(|c| &c.comp_out));
-    // Nothing limits compression, so that nothing passes it by.
-    row.set("comp_byp", 0);
+    row.set("comp_byp", c.sum(|c| &c.comp_byp));
     row.set("comp_rsp", c.sum(|c| &c.comp_rsp));
 }
 
@@ -450,9 +441,22 @@ fn server_row(
         }
     }
     let port = None;
-    let addr = server.target().and_then(|t| t.socket(port));
-    row.set("addr", addr.map_or(String::new(), |a| a.to_string()));
-    row.set("cookie", settings.cookie.as_deref().unwrap_or_default());
+    if let Some(addr) = server.target().and_then(|t| t.socket(port)) {
+        row.set("addr", addr);
+    }
+    if let Some(cookie) = backend.cookie_of(server) {
+        row.set("cookie", cookie);
+    }
+    let idle = process.idle_connections(server.uid);
+    row.set("srv_icur", idle);
+    if let Some(most) = settings.pool_max_conn {
+        row.set("src_ilim", most);
+    }
+    // Each has carried a request, so that the next one may be lost on any of them.
+    row.set("idle_conn_cur", idle);
+    row.set("safe_conn_cur", 0);
+    row.set("used_conn_cur", server.sessions.now());
+    row.set("need_conn_est", server.sessions.max());
     row
 }
 
@@ -475,7 +479,9 @@ const AGENT: Names = [
 
 fn found(row: &mut Row, found: &Finding, [status, code, duration, desc, info]: Names) {
     row.set(status, found.status.code());
-    row.set(code, found.code.map_or(String::new(), |c| c.to_string()));
+    if let Some(number) = found.code {
+        row.set(code, number);
+    }
     row.set(duration, found.took.as_millis());
     row.set(desc, found.status.describe());
     row.set(info, &found.info);
@@ -537,14 +543,40 @@ fn backend_row(process: &Process, backend: &Backend, now: Instant) -> Row {
     };
     row.set("act", up(false));
     row.set("bck", up(true));
-    row.set("chkdown", 0);
+    let turns = backend.ups_and_downs();
+    let since = turns.changed.unwrap_or(process.start);
+    let lastchg = now.saturating_duration_since(since).as_secs();
+    row.set("chkdown", turns.went_down);
     if !backend.servers().is_empty() {
-        row.set("downtime", 0);
+        let down_now = if turns.down { lastchg } else { 0 };
+        row.set("downtime", turns.downtime.as_secs() + down_now);
     }
-    row.set(
-        "lastchg",
-        now.saturating_duration_since(process.start).as_secs(),
-    );
+    row.set("lastchg", lastchg);
+    for name in [
+        "agg_server_status",
+        "agg_server_check_status",
+        "agg_check_status",
+    ] {
+        row.set(name, 0);
+    }
+    let all = backend.servers().iter();
+    let idle = all.map(|s| process.idle_connections(s.uid)).sum::<u64>();
+    let busy = backend.sessions().now();
+    let http = match proxy.mode {
+        Mode::Http => [
+            busy + idle,
+            c.sum(|c| &c.connect),
+            c.sum(|c| &c.req_tot),
+            c.sum(|c| &c.bout),
+            c.sum(|c| &c.bin),
+        ],
+        _ => [0; 5],
+    };
+    let streams = if proxy.mode == Mode::Http { busy } else { 0 };
+    versions(&mut row, http, Some(streams));
+    if let Some(cookie) = &backend.side().cookie {
+        row.set("cookie", &cookie.name);
+    }
     row.set("algo", algorithm(&backend.side().balance));
     count_compression(&mut row, c);
     if proxy.mode == Mode::Http {

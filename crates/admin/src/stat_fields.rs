@@ -236,7 +236,7 @@ pub static FIELDS: &[Field] = &[
     field("uweight", "MaP", "u32", "weight as set"),
     field("agg_server_status", "MGP", "u32", "servers by state"),
     field(
-        "agg_server_status_check",
+        "agg_server_check_status",
         "MGP",
         "u32",
         "servers by state of their checks",
@@ -278,4 +278,82 @@ pub static FIELDS: &[Field] = &[
     field("resbin", "MCP", "u64", "bytes of responses received"),
     field("resbout", "MCP", "u64", "bytes of responses sent"),
     field("cache_hint_hits", "MCP", "u64", "hints found in the cache"),
+    field("pkts_in", "MCP", "u64", "packets of clients"),
+    field("pkts_out", "MCP", "u64", "packets of servers"),
+    field(
+        "pkt_rate_in",
+        "MRP",
+        "u64",
+        "packets of clients in a second",
+    ),
+    field(
+        "pkt_rate_out",
+        "MRP",
+        "u64",
+        "packets of servers in a second",
+    ),
+    field("bit_rate_in", "MRP", "u64", "bits of clients in a second"),
+    field("bit_rate_out", "MRP", "u64", "bits of servers in a second"),
+];
+
+/// Fields that stand behind all others, after a column of nothing: those of what HAProxy calls
+/// modules.
+pub static MODULES: &[Field] = &[
+    field("ssl_sess", "MCP", "u64", "TLS sessions"),
+    field("ssl_reused_sess", "MCP", "u64", "TLS sessions resumed"),
+    field(
+        "ssl_failed_handshake",
+        "MCP",
+        "u64",
+        "handshakes of TLS that failed",
+    ),
+    field(
+        "h2_headers_rcvd",
+        "MCP",
+        "u64",
+        "HEADERS frames of HTTP/2, which is not spoken",
+    ),
+    field("h2_data_rcvd", "MCP", "u64", "its DATA frames"),
+    field("h2_settings_rcvd", "MCP", "u64", "its SETTINGS frames"),
+    field("h2_rst_stream_rcvd", "MCP", "u64", "its RST_STREAM frames"),
+    field("h2_goaway_rcvd", "MCP", "u64", "its GOAWAY frames"),
+    field(
+        "h2_detected_conn_protocol_errors",
+        "MCP",
+        "u64",
+        "its faults on connections",
+    ),
+    field(
+        "h2_detected_strm_protocol_errors",
+        "MCP",
+        "u64",
+        "its faults in streams",
+    ),
+    field("h2_rst_stream_resp", "MCP", "u64", "RST_STREAM frames sent"),
+    field("h2_goaway_resp", "MCP", "u64", "GOAWAY frames sent"),
+    field("h2_open_connections", "MGP", "u64", "its connections"),
+    field("h2_backend_open_streams", "MGP", "u64", "its streams"),
+    field(
+        "h2_total_connections",
+        "MCP",
+        "u64",
+        "its connections so far",
+    ),
+    field(
+        "h2_backend_total_streams",
+        "MCP",
+        "u64",
+        "its streams so far",
+    ),
+    field("h1_open_connections", "MGP", "u64", "connections of HTTP/1"),
+    field("h1_open_streams", "MGP", "u64", "requests under way"),
+    field(
+        "h1_total_connections",
+        "MCP",
+        "u64",
+        "connections of HTTP/1 so far",
+    ),
+    field("h1_total_streams", "MCP", "u64", "requests so far"),
+    field("h1_bytes_in", "MCP", "u64", "bytes received"),
+    field("h1_bytes_out", "MCP", "u64", "bytes sent"),
 ];

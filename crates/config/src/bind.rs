@@ -2,11 +2,10 @@
 
 use crate::address::{self, Purpose};
 use crate::diag::Fault;
-use crate::draft::{Line, loose_line};
-use crate::source::Source;
+use crate::draft::Line;
 use crate::tls::{BIND_TLS_WORDS, BindDraft};
 use crate::units;
-use model::{Address, Bind, BindOptions, CliLevel, PortSpec, Transport};
+use model::{Address, Bind, BindOptions, PortSpec, Transport};
 use std::sync::Arc;
 
 /// One word of a `bind` or `stats socket` line.
@@ -289,6 +288,16 @@ pub static BIND_WORDS: &[BindWord] = &[
         "accepted: any worker may accept",
         |_, l, at| text(l, at, "a number").map(|_| ())
     ),
+    word!(
+        "tcp-ss",
+        "0|1|2",
+        "1",
+        "the packet that begins a connection is saved for fc_saved_syn: 1 from IP on, 2 from the frame on",
+        |o, l, at| {
+            o.save_syn = num(l, at, 0, 2)? as u8;
+            Ok(())
+        }
+    ),
     word!("tcp-ut", "TIME", "30s", "TCP user timeout", |o, l, at| {
         o.tcp_user_timeout = l.map(at, units::timeout(l.arg(at)))?;
         Ok(())
@@ -534,65 +543,3 @@ pub fn unix_bind(line: &mut Line<'_>) -> Result<(String, BindOptions), Fault> {
 
 /// The words of `bind` for UNIX sockets.
 const UNIX_WORDS: [&str; 5] = ["mode", "user", "uid", "group", "gid"];
-
-/// Reads the words of a `stats socket` that stands in no file (the master's own, `-S`).
-pub fn stats_socket_from_words(
-    words: &[&str],
-    source: &dyn Source,
-) -> Result<model::StatsSocket, String> {
-    loose_line("stats socket", words, source, stats_socket)
-}
-
-/// Reads `stats socket ADDRESS [words] [level L] [expose-fd listeners]`.
-pub fn stats_socket(line: &mut Line<'_>) -> Result<model::StatsSocket, Fault> {
-    let (address, _) = line.map(
-        0,
-        address::parse(line.arg(0), Purpose::Listen, None, line.source),
-    )?;
-    let mut level = CliLevel::default();
-    let mut expose_listeners = false;
-    let mut kept: Vec<crate::lexer::Word> =
-        line.words.iter().take(line.skip + 1).cloned().collect();
-    let mut at = 1;
-    while at < line.args().len() {
-        match line.arg(at) {
-            "level" => {
-                level = match line.arg(at + 1) {
-                    "user" => CliLevel::User,
-                    "operator" => CliLevel::Operator,
-                    "admin" => CliLevel::Admin,
-                    other => {
-                        return line.fail(
-                            at + 1,
-                            format!("unknown level '{other}': use user, operator or admin"),
-                        );
-                    }
-                };
-                at += 2;
-            }
-            "expose-fd" => {
-                expose_listeners = true;
-                at += 2;
-            }
-            _ => {
-                kept.extend(line.args().get(at).cloned());
-                at += 1;
-            }
-        }
-    }
-    let mut rest = Line {
-        words: &kept,
-        warnings: Vec::new(),
-        table_uses: Default::default(),
-        ..*line
-    };
-    let read = options(&mut rest, 1);
-    line.warnings = rest.warnings;
-    let (options, _) = read?;
-    Ok(model::StatsSocket {
-        address,
-        options: Arc::new(options),
-        level,
-        expose_listeners,
-    })
-}

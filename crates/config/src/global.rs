@@ -1,6 +1,5 @@
 //! The table of `global` keywords.
 
-use crate::bind;
 use crate::diag::Fault;
 use crate::draft::{Bases, Line};
 use crate::keyword::near;
@@ -290,6 +289,62 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
                     added.map_err(|e| format!("line {} of '{path}': {e}", at + 1)),
                 )?;
             }
+            Ok(())
+        }
+    ),
+    keyword!(
+        "h1-accept-payload-with-any-method",
+        "",
+        "",
+        "let requests of HTTP/1.0 have a body whatever their method is",
+        |r, l| {
+            l.exactly(0, "nothing")?;
+            r.global.h1_any_payload = true;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "grace",
+        "TIME",
+        "2s",
+        "how long connections are still taken after a soft stop was asked for",
+        |r, l| {
+            l.exactly(1, "a time")?;
+            r.global.grace = Some(l.map(0, units::time(l.arg(0), 1))?);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "harden.reject-privileged-ports.tcp",
+        "on|off",
+        "on",
+        "refuse connections whose port is below 1024",
+        |r, l| {
+            r.global.reject_privileged = match text(l, "on or off")?.as_str() {
+                "on" => true,
+                "off" => false,
+                other => return l.fail(0, format!("'{other}' is neither on nor off")),
+            };
+            Ok(())
+        }
+    ),
+    keyword!(
+        "maxcomprate",
+        "KILOBYTES",
+        "1000",
+        "kilobytes that are compressed in a second at most; 0 is no limit",
+        |r, l| {
+            r.global.maxcomprate = num(l, 0, u32::MAX.into())? as u32;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "maxcompcpuusage",
+        "PERCENT",
+        "85",
+        "nothing is compressed while workers are busier than this; 100 is no limit",
+        |r, l| {
+            r.global.maxcompcpuusage = Some(num(l, 0, 100)? as u32).filter(|n| *n < 100);
             Ok(())
         }
     ),
@@ -706,7 +761,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
                         "'stats socket' wants an address, such as /run/mulgil.sock",
                     );
                 }
-                let socket = bind::stats_socket(&mut inner);
+                let socket = crate::control::stats_socket(&mut inner);
                 l.warnings = inner.warnings;
                 r.global.stats_sockets.push(socket?);
                 Ok(())
@@ -724,6 +779,16 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
                 0,
                 crate::keyword::near("stats word", other, &["socket", "timeout", "maxconn"])
             ),
+        }
+    ),
+    keyword!(
+        "stats-file",
+        "FILE",
+        "/var/lib/mulgil/statistics",
+        "counters to begin with, as 'dump stats-file' wrote them",
+        |r, l| {
+            r.global.stats_file = Some(text(l, "a file")?.into());
+            Ok(())
         }
     ),
     keyword!(
@@ -958,6 +1023,20 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         }
     ),
     keyword!(
+        "sysctl",
+        "auto",
+        "auto",
+        "settings of the kernel that 'mode packet' needs are set at the start, and restored by 'mulgil packet detach'",
+        |r, l| {
+            l.exactly(1, "auto")?;
+            if l.arg(0) != "auto" {
+                return l.fail(0, near("word after 'sysctl'", l.arg(0), &["auto"]));
+            }
+            r.global.tuning.sysctl_auto = true;
+            Ok(())
+        }
+    ),
+    keyword!(
         "tune.packet.attach",
         "auto|xdp|tcx|clsact",
         "auto",
@@ -978,6 +1057,26 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         }
     ),
     keyword!(
+        "tune.http.cookielen",
+        "N",
+        "128",
+        "bytes that 'capture cookie' keeps at most; 63 when not set",
+        |r, l| {
+            r.global.tuning.http_cookielen = num(l, 2, 1 << 16)? as usize;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tune.http.logurilen",
+        "N",
+        "4096",
+        "bytes of a request's first line in logs at most; 1024 when not set",
+        |r, l| {
+            r.global.tuning.http_logurilen = num(l, 2, 1 << 20)? as usize;
+            Ok(())
+        }
+    ),
+    keyword!(
         "tune.http.maxhdr",
         "N",
         "200",
@@ -994,12 +1093,14 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
 pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
     "busy-polling",
     "close-spread-time",
+    "cluster-secret",
     "cpu-policy",
     "debug.counters",
     "expose-deprecated-directives",
     "expose-experimental-directives",
     "force-cfg-parser-pause",
     "h2-workaround-bogus-websocket-clients",
+    "harden.reject-privileged-ports.quic",
     "httpclient.resolvers.disabled",
     "httpclient.resolvers.id",
     "httpclient.resolvers.prefer",
@@ -1035,7 +1136,6 @@ pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
     "ssl-propquery",
     "ssl-provider",
     "ssl-provider-path",
-    "stats-file",
     "strict-limits",
     "thread-group",
     "tune.applet.zero-copy-forwarding",

@@ -96,6 +96,19 @@ pub fn keywords() -> impl Iterator<Item = &'static Keyword> {
     .flatten()
 }
 
+/// A name in files of statistics, which stands for one thing in all of the configuration.
+pub(crate) fn guid(line: &Line<'_>, at: usize) -> Result<Arc<str>, Fault> {
+    let name = line.arg(at);
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_:.".contains(&b);
+    if name.is_empty() || name.len() > 127 || !name.bytes().all(fits) {
+        return line.fail(
+            at,
+            format!("'{name}' is no name of up to 127 letters, digits and -_:. for 'guid'"),
+        );
+    }
+    Ok(name.into())
+}
+
 /// Keywords that are an error on the side they are not for; all others are passed over there,
 /// with a warning.
 const STRICT: [&str; 9] = [
@@ -260,6 +273,7 @@ fn mark(name: &'static str) -> Option<&'static str> {
         | "forward"
         | "guard"
         | "no-flow"
+        | "source-persistence"
         | "snat"
         | "stats"
         | "redirect"

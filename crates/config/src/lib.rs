@@ -6,6 +6,7 @@
 mod address;
 mod bind;
 pub mod condition;
+mod control;
 mod diag;
 mod draft;
 mod fingerprint;
@@ -21,7 +22,7 @@ mod tls;
 mod units;
 mod vrrp;
 
-pub use bind::stats_socket_from_words;
+pub use control::stats_socket_from_words;
 pub use diag::{Diagnostic, Report, Severity};
 pub use load::{LoadRequest, Loaded, load};
 pub use server::from_words as server_from_words;

@@ -92,6 +92,7 @@ fn blank() -> Server {
         on_error: OnError::default(),
         on_marked_down: None,
         shutdown_backup_sessions: false,
+        guid: None,
         redir: None,
         non_stick: false,
         tcp_user_timeout: None,
@@ -366,6 +367,16 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         "no `stick` rule remembers it",
         |r, _, _| {
             r.server.non_stick = true;
+            Ok(())
+        }
+    ),
+    word!(
+        "guid",
+        "NAME",
+        "shop:one",
+        "what it is called in files of statistics",
+        |r, l, at| {
+            r.server.guid = Some(crate::keyword::guid(l, at)?);
             Ok(())
         }
     ),

@@ -154,3 +154,102 @@ fn what_cannot_be_done_to_packets_is_an_error_that_says_why() {
         );
     }
 }
+
+/// Files of guards.
+fn guarded(lines: &str) -> (Option<model::Config>, String) {
+    let request = LoadRequest {
+        paths: vec!["a.cfg".into()],
+        ..LoadRequest::default()
+    };
+    let text = format!("{FRONT}{lines}{BACK}");
+    let mut files = Files::with(&text);
+    for (name, content) in [
+        (
+            "bad.lst",
+            "# known\n192.0.2.1\n\n198.51.100.0/24\n2001:db8::/32\n",
+        ),
+        ("wrong.lst", "192.0.2.1\nexample.org\n"),
+        ("key", "000102030405060708090a0b0c0d0e0f\n"),
+        ("short", "0001\n"),
+    ] {
+        files.0.insert(name.into(), content.into());
+    }
+    let loaded = load(&request, &files);
+    let said = loaded.report.diagnostics.iter();
+    let said = said.filter(|d| d.severity >= Severity::Warning);
+    (loaded.config, said.map(|d| format!("{d}\n")).collect())
+}
+
+#[test]
+fn a_guard_is_what_its_lines_say() {
+    let (config, said) = guarded(
+        " guard deny bad.lst\n guard limit source syns 100\n guard limit source syns 200 burst 300\n guard limit service bytes 10m\n guard syn-cookies above 50 key key\n",
+    );
+    assert_eq!(said, "");
+    let config = config.expect("valid");
+    let guard = &config.frontend("f").expect("there").guard;
+    assert_eq!(guard.deny.len(), 1);
+    assert_eq!(guard.deny[0].list().count(), 3);
+    assert_eq!(guard.limits.len(), 2, "one of a kind");
+    assert_eq!((guard.limits[0].rate, guard.limits[0].burst), (200, 300));
+    assert_eq!(guard.limits[1].rate, 10 << 20);
+    let cookies = guard.cookies.expect("there");
+    assert_eq!(cookies.above, 50);
+    assert_eq!(cookies.key.expect("there")[15], 15);
+    assert!(config.backend("b").expect("there").guard.is_empty());
+}
+
+#[test]
+fn a_guard_that_cannot_be_says_what_would_do() {
+    for (line, wanted) in [
+        ("guard", "unknown guard ''"),
+        ("guard denny bad.lst", "did you mean 'deny'?"),
+        ("guard deny", "'guard' wants 'deny' or 'allow' and a file"),
+        ("guard deny absent.lst", "'absent.lst': "),
+        (
+            "guard deny wrong.lst",
+            "entry 2 of 'wrong.lst': 'example.org' is no address or network",
+        ),
+        (
+            "guard limit everybody syns 5",
+            "unknown whose limit 'everybody'",
+        ),
+        ("guard limit source hosts 5", "unknown limit 'hosts'"),
+        ("guard limit source syns 0", "0 is out of range: 1 to"),
+        ("guard limit source bytes 5x", "unknown size unit 'x'"),
+        ("guard limit source syns 5 bust 6", "did you mean 'burst'?"),
+        (
+            "guard limit source syns 5 burst 6 7",
+            "'7' is one word too many",
+        ),
+        (
+            "guard syn-cookies key short",
+            "'short' holds no key: write 32 hexadecimal digits",
+        ),
+        ("guard syn-cookies key", "'key' wants the name of a file"),
+        (
+            "guard syn-cookies transparant",
+            "did you mean 'transparent'?",
+        ),
+        ("guard tcp-flags now", "'now' is one word too many"),
+    ] {
+        let (config, said) = guarded(&format!(" {line}\n"));
+        assert!(config.is_none() && said.contains(wanted), "{line}: {said}");
+    }
+    let (config, said) = read(&format!(
+        "{FRONT} guard syn-cookies transparent\n{BACK} forward dsr\n"
+    ));
+    assert!(config.is_none(), "{said}");
+    assert!(
+        said.contains("wants 'forward nat' or 'forward bridge'"),
+        "{said}"
+    );
+    let (config, said) = read(
+        "frontend f\n mode tcp\n bind :80\n guard tcp-flags\n default_backend b\nbackend b\n mode tcp\n server s 10.0.0.1:80\n",
+    );
+    assert!(config.is_none(), "{said}");
+    assert!(
+        said.contains("'guard' is for 'mode packet', which 'f' is not in"),
+        "{said}"
+    );
+}

@@ -42,6 +42,8 @@ pub struct Decoder {
     spent: u32,
     /// The trailer line being read, of which the name is checked at its end.
     line: Vec<u8>,
+    /// Trailers are left out of what is forwarded.
+    without_trailers: bool,
 }
 
 /// What one call took.
@@ -73,7 +75,13 @@ impl Decoder {
             left: 0,
             spent: 0,
             line: Vec::new(),
+            without_trailers: false,
         }
+    }
+
+    /// Leaves trailers out of what is forwarded; they are checked all the same.
+    pub fn drop_trailers(&mut self) {
+        self.without_trailers = true;
     }
 
     /// Payload bytes to come before the next size line; 0 between chunks.
@@ -107,8 +115,14 @@ impl Decoder {
                 cleaned.extend_from_slice(input.get(from..to).unwrap_or_default());
             }
         };
+        let dropped = self.without_trailers;
         let consumed = self.run(input, |from, to, kind| {
-            out(from, to, kind != Piece::Extension, &mut as_is);
+            let keep = match kind {
+                Piece::Framing | Piece::Payload => true,
+                Piece::Extension => false,
+                Piece::Trailer => !dropped,
+            };
+            out(from, to, keep, &mut as_is);
         })?;
         Ok(Scan {
             consumed,
@@ -209,23 +223,23 @@ impl Decoder {
             (Stage::EndLf, b'\n') => (Stage::Done, Piece::Framing),
             (Stage::TrailerStart | Stage::TrailerName, b) if is_token_byte(b) => {
                 self.trailer_byte(b, at)?;
-                (Stage::TrailerName, Piece::Framing)
+                (Stage::TrailerName, Piece::Trailer)
             }
             (Stage::TrailerName, b':') => {
                 self.check_trailer(at)?;
-                (Stage::TrailerValue, Piece::Framing)
+                (Stage::TrailerValue, Piece::Trailer)
             }
-            (Stage::TrailerValue, b'\r') => (Stage::TrailerLf, Piece::Framing),
+            (Stage::TrailerValue, b'\r') => (Stage::TrailerLf, Piece::Trailer),
             (Stage::TrailerLf, b'\n') => {
                 self.line.clear();
-                (Stage::TrailerStart, Piece::Framing)
+                (Stage::TrailerStart, Piece::Trailer)
             }
             (Stage::TrailerValue, b) if b != 0 && b != b'\n' => {
                 self.spent += 1;
                 if self.spent > TRAILER_LIMIT {
                     return bad(ErrorKind::Trailer);
                 }
-                (Stage::TrailerValue, Piece::Framing)
+                (Stage::TrailerValue, Piece::Trailer)
             }
             (
                 Stage::TrailerStart
@@ -266,9 +280,42 @@ const FORBIDDEN_TRAILERS: [&[u8]; 3] = [b"content-length", b"transfer-encoding",
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Piece {
-    /// Size lines, line ends, trailers.
+    /// Size lines and line ends.
     Framing,
+    /// A trailer with its line end.
+    Trailer,
     /// An extension, which is left out.
     Extension,
     Payload,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trailers_are_left_out_however_the_bytes_come() {
+        let body = b"3;x=y\r\nabc\r\n0\r\nX-Sum: 1\r\nX-More: 2\r\n\r\nGET";
+        for cut in 0..body.len() {
+            let mut decoder = Decoder::new();
+            decoder.drop_trailers();
+            let (mut passed, mut used) = (Vec::new(), 0);
+            for end in [cut, body.len()] {
+                let (part, mut cleaned) = (&body[used..end], Vec::new());
+                let scan = decoder.scan(part, &mut cleaned).expect("a body");
+                match scan.as_is {
+                    true => passed.extend_from_slice(&part[..scan.consumed]),
+                    false => passed.extend(cleaned),
+                }
+                used += scan.consumed;
+            }
+            let text = String::from_utf8_lossy(&passed).into_owned();
+            assert_eq!(text, "3\r\nabc\r\n0\r\n\r\n", "{cut}");
+            assert_eq!(used, body.len() - 3, "{cut}");
+        }
+        let mut decoder = Decoder::new();
+        decoder.drop_trailers();
+        let forbidden = b"0\r\nContent-Length: 1\r\n\r\n";
+        assert!(decoder.scan(forbidden, &mut Vec::new()).is_err());
+    }
 }

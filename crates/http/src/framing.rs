@@ -42,9 +42,19 @@ pub struct Response {
     pub keep_alive: bool,
 }
 
+/// What is let pass although readers may differ about it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tolerance {
+    /// Lengths and bodies that the RFC forbids (`option accept-unsafe-violations-in-http-request`).
+    pub unsafe_framing: bool,
+    /// Bodies of requests of HTTP/1.0 whose method mostly has none (`h1-accept-payload-with-any-method`).
+    pub any_payload: bool,
+}
+
 /// Judges a request; repairs what has only one meaning (equal lengths sent twice, a length beside
 /// chunks) and refuses what has two.
-pub fn request(head: &mut Head, accept_unsafe: bool) -> Result<Request, Error> {
+pub fn request(head: &mut Head, tolerance: Tolerance) -> Result<Request, Error> {
+    let accept_unsafe = tolerance.unsafe_framing;
     check_host(head)?;
     let chunked = transfer_encoding(head)?;
     let length = content_length(head, accept_unsafe)?;
@@ -67,6 +77,7 @@ pub fn request(head: &mut Head, accept_unsafe: bool) -> Result<Request, Error> {
     if head.version() == Version::Http10
         && body != Body::None
         && !accept_unsafe
+        && !tolerance.any_payload
         && matches!(head.method(), b"GET" | b"HEAD" | b"DELETE")
     {
         return Err(Error::new(ErrorKind::BodyNotAllowed, 0));

@@ -120,7 +120,7 @@ fn empty_lines_before_a_request_are_skipped() {
 fn framing_of_requests_has_one_meaning_or_none() {
     let framed = |fields: &str| {
         let mut head = request(&format!("POST / HTTP/1.1\r\n{fields}\r\n")).map_err(|_| 0u16)?;
-        framing::request(&mut head, false)
+        framing::request(&mut head, framing::Tolerance::default())
             .map(|f| (f.body, f.keep_alive, written(&head)))
             .map_err(|e| e.status())
     };
@@ -167,7 +167,10 @@ fn framing_of_requests_has_one_meaning_or_none() {
 fn an_http_1_0_request_has_no_chunks_and_no_body_with_get() {
     for fields in ["Transfer-Encoding: chunked\r\n", "Content-Length: 3\r\n"] {
         let mut head = request(&format!("GET / HTTP/1.0\r\n{fields}\r\n")).expect("a head");
-        assert!(framing::request(&mut head, false).is_err(), "{fields:?}");
+        assert!(
+            framing::request(&mut head, framing::Tolerance::default()).is_err(),
+            "{fields:?}"
+        );
     }
 }
 
@@ -183,7 +186,7 @@ fn the_authority_of_the_target_must_be_the_host() {
         let mut head =
             request(&format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")).expect("a head");
         assert_eq!(
-            framing::request(&mut head, false).is_ok(),
+            framing::request(&mut head, framing::Tolerance::default()).is_ok(),
             ok,
             "{target} {host}"
         );
@@ -392,7 +395,7 @@ proptest! {
             let mut head = Head::default();
             if let Ok(Some(_)) = parse_request(input, &options, &mut head) {
                 let mut out = Vec::new();
-                let _ = framing::request(&mut head, false);
+                let _ = framing::request(&mut head, framing::Tolerance::default());
                 head.write_to(&mut out);
                 let mut again = Head::default();
                 let used = parse_request(&out, &options, &mut again).expect("readable");
@@ -531,7 +534,7 @@ proptest! {
         let mut head = Head::default();
         let parsed = parse_request(text.as_bytes(), &ParseOptions::default(), &mut head);
         if matches!(parsed, Ok(Some(_)))
-            && let Ok(framed) = framing::request(&mut head, false)
+            && let Ok(framed) = framing::request(&mut head, framing::Tolerance::default())
         {
             let out = written(&head);
             prop_assert_eq!(read_strictly(&out), Ok(framed.body), "{:?}", out);

@@ -54,6 +54,8 @@ pub struct BindOptions {
     pub congestion: Option<Arc<str>>,
     /// `namespace`: the network namespace to listen in.
     pub namespace: Option<Arc<str>>,
+    /// `tcp-ss`: the packet that begins a connection is saved, from IP on (1) or from the frame on (2).
+    pub save_syn: u8,
     /// `tcp-ut`.
     pub tcp_user_timeout: Option<Duration>,
     /// `mode` of a UNIX socket.

@@ -28,6 +28,20 @@ pub struct StatsSocket {
     pub level: CliLevel,
     /// `expose-fd listeners`.
     pub expose_listeners: bool,
+    /// `severity-output`.
+    pub severity: ShowSeverity,
+}
+
+/// How the answers of a control socket show their gravity (`severity-output`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ShowSeverity {
+    /// Not at all.
+    #[default]
+    None,
+    /// `[3]: `.
+    Number,
+    /// `[err]: `.
+    Name,
 }
 
 /// How servers' idle connections are shared when a proxy does not say (`http-reuse`).
@@ -52,6 +66,8 @@ pub struct Tuning {
     pub packet_flows: u32,
     /// `tune.packet.attach`.
     pub packet_attach: crate::PacketAttach,
+    /// `sysctl auto`: settings of the kernel that packets need are set, and restored by `packet detach`.
+    pub sysctl_auto: bool,
     /// `tune.http.maxhdr`.
     pub http_maxhdr: usize,
     /// `tune.vars.*-max-size`, bytes.
@@ -91,6 +107,7 @@ impl Default for Tuning {
             maxrewrite: 1024,
             packet_flows: 1_000_000,
             packet_attach: crate::PacketAttach::Auto,
+            sysctl_auto: false,
             http_maxhdr: 101,
             vars: rules::VarLimits::default(),
             http_logurilen: 1024,
@@ -125,6 +142,16 @@ pub struct Global {
     pub maxsslrate: Option<u32>,
     /// `h1-case-adjust` and its file: names in lower case, and how they are written to whom wants it.
     pub header_case: BTreeMap<Box<[u8]>, Box<[u8]>>,
+    /// `h1-accept-payload-with-any-method`.
+    pub h1_any_payload: bool,
+    /// `stats-file`: counters to begin with.
+    pub stats_file: Option<Arc<str>>,
+    /// `maxcomprate`, kilobytes that are compressed in a second at most; 0 is no limit.
+    pub maxcomprate: u32,
+    /// `maxcompcpuusage`, the percentage of busy time from which on nothing is compressed; 100 is none.
+    pub maxcompcpuusage: Option<u32>,
+    /// `harden.reject-privileged-ports.tcp`: connections from ports below 1024 are refused.
+    pub reject_privileged: bool,
     /// `maxsslconn`.
     pub maxsslconn: Option<u32>,
     /// `ulimit-n`.

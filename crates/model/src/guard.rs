@@ -39,6 +39,8 @@ pub struct GuardLimit {
 pub struct SynCookies {
     /// SYNs a second of clients that have proved nothing; beyond them they must.
     pub above: u64,
+    /// Clients connect by their cookie, at once; otherwise they prove where they are, and connect then.
+    pub transparent: bool,
     /// What cookies are made with, where a pair shares it; otherwise it is drawn.
     pub key: Option<[u8; 16]>,
 }

@@ -42,11 +42,14 @@ pub use compression::{Compression, CompressionAlgo};
 pub use diff::{Diff, diff};
 pub use error_pages::{ErrorLocation, ErrorPage, ErrorPages};
 pub use ftp::Ftp;
-pub use global::{CliLevel, Global, ReuseStrategy, StatsSocket, Tuning};
+pub use global::{CliLevel, Global, ReuseStrategy, ShowSeverity, StatsSocket, Tuning};
 pub use guard::{Guard, GuardLimit, LimitOf, LimitWhat, SynCookies};
 pub use log::{LogFacility, LogFormatKind, LogFormatSpec, LogLevel, LogSetting, LogTarget};
 pub use mail::{EmailAlert, Mailers};
-pub use packet::{Forward, NoFlow, PacketAttach, Packets, Pool, SessionTimeouts, Snat, Transport};
+pub use packet::{
+    Forward, NoFlow, PacketAttach, Packets, Pool, SessionTimeouts, Snat, SourcePersistence,
+    Transport,
+};
 pub use peers::{Peer, Peers};
 pub use persistence::{CookieMode, PersistRule, PersistenceCookie};
 pub use proxy::{

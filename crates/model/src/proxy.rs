@@ -65,6 +65,8 @@ pub struct Proxy {
     pub mode: Mode,
     /// `disabled`.
     pub disabled: bool,
+    /// `guid`: what it is called in files of statistics.
+    pub guid: Option<Arc<str>>,
     /// `description`.
     pub description: Option<Arc<str>>,
     /// `timeout …`.
@@ -267,6 +269,13 @@ pub struct Frontend {
     pub keepalive: Option<(Option<u32>, Option<Duration>, Option<Duration>)>,
     /// `option nolinger`.
     pub nolinger: bool,
+    /// `option http-drop-response-trailers`.
+    pub drop_trailers: bool,
+    /// `option idle-close-on-response`: at a soft stop connections that wait are left to their next
+    /// response.
+    pub idle_close_on_response: bool,
+    /// `max-session-srv-conns`: connections to servers that are kept for one client alone; 5 when not set.
+    pub max_session_srv_conns: Option<u32>,
     /// What `mode ftp` says and takes.
     pub ftp: crate::Ftp,
     /// `smtp-request` rules.
@@ -381,6 +390,10 @@ pub struct Backend {
     pub abortonclose: bool,
     /// `option prefer-last-server`.
     pub prefer_last_server: bool,
+    /// `option http-drop-request-trailers`.
+    pub drop_trailers: bool,
+    /// `max-keep-alive-queue`: how many may wait for that server before another is preferred.
+    pub max_keep_alive_queue: Option<u32>,
     /// `cookie`.
     pub cookie: Option<Arc<crate::PersistenceCookie>>,
     /// `dynamic-cookie-key`.
@@ -443,6 +456,8 @@ impl Default for Backend {
             allbackups: false,
             abortonclose: false,
             prefer_last_server: false,
+            drop_trailers: false,
+            max_keep_alive_queue: None,
             cookie: None,
             dynamic_cookie_key: None,
             persist_rules: Vec::new(),

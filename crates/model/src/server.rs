@@ -166,6 +166,8 @@ pub struct Server {
     pub on_marked_down: Option<MarkedDown>,
     /// `on-marked-up shutdown-backup-sessions`.
     pub shutdown_backup_sessions: bool,
+    /// `guid`: what it is called in files of statistics.
+    pub guid: Option<Arc<str>>,
     /// `redir PREFIX`.
     pub redir: Option<Arc<str>>,
     /// `non-stick`: no `stick` rule remembers it.

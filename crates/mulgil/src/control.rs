@@ -5,7 +5,7 @@ use crate::life::Life;
 use crate::world::{Machine, wall_now};
 use crate::{args::Args, descriptors};
 use admin::{Cli, Listen, Packets, System, World};
-use model::{CliLevel, StatsSocket};
+use model::{CliLevel, ShowSeverity, StatsSocket};
 use proxy::Rosters;
 use state::{VirtualRouters, VrrpStatus};
 use std::io;
@@ -41,6 +41,7 @@ impl System for Control {
             Packets::Sessions => plane.list(),
             Packets::Clear(texts) => plane.clear(texts),
             Packets::Events => plane.events(),
+            Packets::Trace(client) => plane.trace(client),
             Packets::Guard => plane.guard(),
         }
     }
@@ -51,6 +52,11 @@ impl System for Control {
 
     fn listen(&self, frontend: &str, how: Listen) {
         self.life.listen(frontend, how);
+    }
+
+    fn libraries(&self) -> String {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+        crate::memory::objects(&maps)
     }
 
     fn reload(&self) -> Result<String, String> {
@@ -74,6 +80,7 @@ pub struct Bound {
     /// Its address, as dumps show it.
     pub name: String,
     level: CliLevel,
+    severity: ShowSeverity,
     internet: bool,
     expose: bool,
 }
@@ -102,6 +109,7 @@ impl Bound {
             socket,
             name,
             level: s.level,
+            severity: s.severity,
             internet: internet.is_some(),
             expose: s.expose_listeners,
         })
@@ -224,11 +232,11 @@ fn text(line: &[u8]) -> String {
 
 /// Serves one control socket for ever.
 pub async fn serve(bound: Bound, control: Rc<Control>) {
-    let (level, expose) = (bound.level, bound.expose);
+    let (cli, expose) = ((bound.level, bound.severity), bound.expose);
     let start = |stream, place| {
         let control = Rc::clone(&control);
         tokio::task::spawn_local(async move {
-            talk(stream, level, expose, control).await;
+            talk(stream, cli, expose, control).await;
             drop(place);
         });
     };
@@ -265,7 +273,8 @@ pub async fn serve_door(door: PlainStream, control: Rc<Control>) {
                         let control = Rc::clone(&control);
                         let stream = Stream::Unix(stream);
                         tokio::task::spawn_local(async move {
-                            talk(stream, level, false, control).await;
+                            let cli = (level, ShowSeverity::default());
+                            talk(stream, cli, false, control).await;
                         });
                     }
                 }
@@ -274,8 +283,14 @@ pub async fn serve_door(door: PlainStream, control: Rc<Control>) {
     }
 }
 
-async fn talk(mut stream: Stream, level: CliLevel, expose: bool, control: Rc<Control>) {
+async fn talk(
+    mut stream: Stream,
+    (level, severity): (CliLevel, ShowSeverity),
+    expose: bool,
+    control: Rc<Control>,
+) {
     let mut cli = Cli::new(level);
+    cli.gravity = severity;
     let mut lines = Lines::default();
     loop {
         let patience = cli.timeout.unwrap_or(control.timeout);

@@ -38,6 +38,8 @@ pub struct Life {
     pub vrrp: VirtualAddresses,
     /// When a soft end has to be over.
     pub stop_by: Cell<Option<Instant>>,
+    /// Until when connections are still taken, once a soft end was asked for.
+    pub grace_until: Cell<Option<Instant>>,
 }
 
 /// The settings in which two configurations differ and which no reload can change.
@@ -281,16 +283,24 @@ impl Life {
     /// No new connections; the end comes when the last one is over.
     fn stop_softly(&self) {
         if !self.process.is_stopping() {
-            // Before nobody listens here any more, the addresses go where somebody does.
-            self.vrrp.stop();
             self.process.stop();
-            self.release_listeners();
-            let patience = self.config().global.hard_stop_after;
-            self.stop_by.set(patience.map(|t| Instant::now() + t));
             if self.args.notify {
                 world::notify("STOPPING=1\n");
             }
+            match self.config().global.grace {
+                Some(grace) => self.grace_until.set(Some(Instant::now() + grace)),
+                None => self.leave(),
+            }
         }
+    }
+
+    /// What a soft end does once its grace is over.
+    fn leave(&self) {
+        // Before nobody listens here any more, the addresses go where somebody does.
+        self.vrrp.stop();
+        self.release_listeners();
+        let patience = self.config().global.hard_stop_after;
+        self.stop_by.set(patience.map(|t| Instant::now() + t));
     }
 
     /// Whether the process that replaces this one knows what it needs, or there is none.
@@ -323,6 +333,13 @@ impl Life {
                     let _ = self.reload();
                 }
                 _ = look.tick(), if self.process.is_stopping() => {
+                    if let Some(until) = self.grace_until.get() {
+                        if Instant::now() < until {
+                            continue;
+                        }
+                        self.grace_until.set(None);
+                        self.leave();
+                    }
                     let late = self.stop_by.get().is_some_and(|t| Instant::now() >= t);
                     if self.process.connections.now() == 0 && self.has_told_all() || late {
                         return Ok(Ended::Softly);

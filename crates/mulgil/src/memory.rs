@@ -37,6 +37,49 @@ unsafe extern "C" fn forget(info: *mut dl_phdr_info, _: size_t, _: *mut c_void) 
     0
 }
 
+/// The files with code in memory, of what `/proc/self/maps` says: each with its first and last byte, and
+/// how many there are between.
+pub fn objects(maps: &str) -> String {
+    struct Object<'m> {
+        path: &'m str,
+        range: (u64, u64),
+        code: bool,
+    }
+    let mut objects: Vec<Object<'_>> = Vec::new();
+    for line in maps.lines() {
+        let mut words = line.split_ascii_whitespace();
+        let (Some(range), Some(rights)) = (words.next(), words.next()) else {
+            continue;
+        };
+        let Some(path) = words.nth(3).filter(|path| path.starts_with('/')) else {
+            continue;
+        };
+        let hex = |text| u64::from_str_radix(text, 16).ok();
+        let ends = range.split_once('-').map(|(a, b)| (hex(a), hex(b)));
+        let Some((Some(from), Some(to))) = ends else {
+            continue;
+        };
+        let code = rights.contains('x');
+        match objects.iter_mut().find(|o| o.path == path) {
+            Some(object) => {
+                object.range = (object.range.0.min(from), object.range.1.max(to));
+                object.code |= code;
+            }
+            None => objects.push(Object {
+                path,
+                range: (from, to),
+                code,
+            }),
+        }
+    }
+    let line = |o: &Object<'_>| {
+        let (from, to) = o.range;
+        let length = to - from;
+        format!("{from:#x}-{:#x} ({length:#09x}) {}\n", to - 1, o.path)
+    };
+    objects.iter().filter(|o| o.code).map(line).collect()
+}
+
 /// No machine that runs this has larger ones that are not a multiple of it; where they are larger, the
 /// system refuses what is not aligned, and everything stays as it is.
 const PAGE: u64 = 4096;
@@ -44,6 +87,13 @@ const PAGE: u64 = 4096;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_with_code_are_shown_from_their_first_to_their_last_byte() {
+        let maps = "55d0-55e0 r--p 00000000 08:01 12 /usr/bin/a\n55e0-55f0 r-xp 00010000 08:01 12 /usr/bin/a\n\
+                    6000-6010 rw-p 00000000 00:00 0 [heap]\n7000-7010 r--p 00000000 08:01 13 /etc/data\nodd\n";
+        assert_eq!(objects(maps), "0x55d0-0x55ef (0x0000020) /usr/bin/a\n");
+    }
 
     #[test]
     fn the_program_goes_on_with_fewer_pages() {

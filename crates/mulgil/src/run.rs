@@ -159,6 +159,8 @@ pub struct Prepared {
     said: String,
     descriptors: u64,
     states: Vec<(Arc<str>, String)>,
+    /// What `stats-file` says, or why it cannot be read.
+    statistics: Option<Result<String, String>>,
 }
 
 /// Connections when nothing is said about them.
@@ -192,6 +194,10 @@ pub fn prepare(args: &Args, mut config: Config, read: Read) -> Result<Prepared, 
     let listeners = bind_with_patience(args, &config)?;
     let control = control::bind(&config.global.stats_sockets)?;
     let states = server_states(&config);
+    let statistics = config.global.stats_file.as_ref().map(|path| {
+        let text = std::fs::read_to_string(&**path);
+        text.map_err(|e| format!("cannot read '{path}': {e}"))
+    });
     Ok(Prepared {
         config: Arc::new(config),
         listeners: Arc::new(listeners),
@@ -200,6 +206,7 @@ pub fn prepare(args: &Args, mut config: Config, read: Read) -> Result<Prepared, 
         said: read.said,
         descriptors,
         states,
+        statistics,
     })
 }
 
@@ -281,6 +288,19 @@ fn restore_states(process: &Process, states: &[(Arc<str>, String)], now: Instant
     }
 }
 
+/// Goes on counting where another process ended.
+fn preload(process: &Process, statistics: Option<Result<String, String>>) {
+    let generation = process.generation.load();
+    let faults = match statistics {
+        None => Vec::new(),
+        Some(Err(why)) => vec![why],
+        Some(Ok(text)) => admin::preload(&text, &generation, process.kernel_writer()),
+    };
+    for fault in faults {
+        eprintln!("warning: the statistics of 'stats-file': {fault}");
+    }
+}
+
 /// Runs the `set-var` lines of `global`.
 pub fn set_variables(process: &Arc<Process>, config: &Config, wall: Wall) {
     let (vars, rng) = (RefCell::new(Vars::default()), Cell::new(1));
@@ -333,7 +353,7 @@ pub fn open_packets(config: &Config) -> Option<packet::Plane> {
     }
     let sizes = packet::Sizes {
         // Where answers come back this way each direction has an entry.
-        flows: config.global.tuning.packet_flows.saturating_mul(2),
+        flows: packet::entries(config.global.tuning.packet_flows),
         features: 0,
     };
     let plane = if world::gives_up_privileges(&config.global) {
@@ -400,6 +420,7 @@ pub fn serve(
         said,
         descriptors,
         states,
+        statistics,
     } = prepared;
     // The zone is read once, while its file can be reached.
     let _ = world::local_zone(0);
@@ -482,6 +503,7 @@ pub fn serve(
     world::let_signals_in();
     set_variables(&process, &config, process.started);
     restore_states(&process, &states, process.start);
+    preload(&process, statistics);
     let packets = plane.and_then(|plane| start_packets(plane, &process));
     let (packets, copies) = packets.unzip();
     vrrp.synchronise(copies)?;
@@ -499,6 +521,7 @@ pub fn serve(
         listeners: RefCell::new(listeners),
         vrrp,
         stop_by: Cell::new(None),
+        grace_until: Cell::new(None),
     });
     let conversations = Rc::new(Control {
         life: Rc::clone(&life),

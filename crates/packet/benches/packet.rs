@@ -7,33 +7,18 @@ use aya::maps::Array;
 use aya::programs::{TestRun as _, TestRunOptions};
 use common::*;
 use packet::abi::{Service, feature, forward};
-use packet::guard::abi::Guard;
+use packet::guard::abi::{Guard, flag};
 use packet::guard::{Lists, Tables, set_guard};
 use packet::kernel::{Kernel, Sizes};
 use rules::PatternList;
 use std::sync::Arc;
-
-static OBJECT: &[u8] = aya::include_bytes_aligned!("../bpf/bench.bpf.o");
-
-/// `struct template` of `bpf/bench.bpf.c`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Template {
-    bytes: [u8; 80],
-    frame: u32,
-    vary: u32,
-    rounds: u32,
-    pad: u32,
-}
-
-// SAFETY: integers without padding; any bytes are a value.
-unsafe impl aya::Pod for Template {}
 
 struct Case {
     name: String,
     bench: Bench,
     frame: Vec<u8>,
     vary: bool,
+    tail: bool,
     /// Nanoseconds at most, where there is a promise.
     bar: Option<u32>,
     best: f64,
@@ -49,7 +34,7 @@ fn load(program: &'static str) -> Bench {
 fn load_with(program: &'static str, features: u32) -> Bench {
     Bench(
         Kernel::load_from(
-            OBJECT,
+            ROUNDS_OBJECT,
             program,
             Sizes {
                 flows: 1 << 20,
@@ -95,9 +80,12 @@ const BLOCKED: [&str; 4] = [
     "2001:dead:bad::/48",
 ];
 
+const LISTS: u32 = feature::GUARD | feature::LISTS;
+const COOKIES: u32 = feature::GUARD | feature::COOKIES | feature::SPLICE;
+
 /// A service behind a guard with these lists.
-fn guarded(vip: &str, server: &str, list: &Arc<PatternList>) -> Bench {
-    let mut bench = load_with("again", feature::GUARD | feature::LISTS);
+fn guarded(features: u32, vip: &str, server: &str, list: &Arc<PatternList>) -> Bench {
+    let mut bench = load_with("again", features);
     let service = Service {
         guard: 1,
         ..Service::default()
@@ -129,9 +117,10 @@ fn guards(
     ] {
         let mut opening = Case {
             name: String::new(),
-            bench: guarded(vip, server, list),
+            bench: guarded(LISTS, vip, server, list),
             frame: tcp(client, vip, SYN, &[0; 40]).bytes(),
             vary: false,
+            tail: false,
             bar: None,
             best: 0.0,
         };
@@ -141,13 +130,24 @@ fn guards(
     }
     for (name, from) in ["host", "prefix"].iter().zip(blocked) {
         let frame = tcp(from, vip, SYN, &[0; 40]).bytes();
-        let bench = guarded(vip, server, list);
+        let bench = guarded(LISTS, vip, server, list);
         add(&format!("blocked {name}"), bench, frame, false, Some(130));
+    }
+    let asks = tcp(client, vip, SYN, &[0; 40]).bytes();
+    for (name, flags) in [("challenge", 0), ("transparent", flag::SPLICE)] {
+        let bench = guarded(COOKIES, vip, server, &nobody);
+        let guard = Guard {
+            flags: flag::COOKIES | flags,
+            ..Guard::default()
+        };
+        set_guard(&bench.0, 1, &guard).expect("written");
+        let name = format!("SYN answered, {name} cookie");
+        add(&name, bench, asks.clone(), false, None);
     }
     let mut foreign = tcp(client, vip, ACK, &[0; 40]);
     foreign.dst.set_port(9999);
     for (name, list) in [("without lists", &nobody), ("a million", list)] {
-        let bench = guarded(vip, server, list);
+        let bench = guarded(LISTS, vip, server, list);
         add(
             &format!("random sources, {name}"),
             bench,
@@ -160,14 +160,9 @@ fn guards(
 
 impl Case {
     fn run(&mut self) {
-        let mut bytes = [0; 80];
-        bytes.copy_from_slice(&self.frame[..80]);
         let template = Template {
-            bytes,
-            frame: self.frame.len() as u32,
-            vary: self.vary.into(),
-            rounds: 0,
-            pad: 0,
+            tail: self.tail.into(),
+            ..Template::of(&self.frame, self.vary)
         };
         if self.vary {
             // Sessions of the run before would be hits.
@@ -225,6 +220,7 @@ fn main() {
             bench,
             frame,
             vary,
+            tail: name.ends_with("cookie"),
             bar,
             best,
         });
@@ -244,7 +240,15 @@ fn main() {
             ..Service::default()
         };
         let ways = [
-            ("nat", way(forward::NAT), 420),
+            (
+                "nat",
+                Service {
+                    late: 1,
+                    ..way(forward::NAT)
+                },
+                420,
+            ),
+            ("nat, two services", way(forward::NAT), 0),
             ("full nat", pool, 0),
             ("dsr", way(forward::DSR), 0),
             ("tunnel", way(forward::IPIP), 220),
@@ -270,12 +274,14 @@ fn main() {
         for (name, service, syn_bar) in ways {
             let mut bench = load("again");
             bench.service(at(vip), TCP, service, &[at(server)]);
+            bench.expect_answers(at(server), at(vip));
             // One run of the first packet opens the session that the others belong to.
             let mut opening = Case {
                 name: String::new(),
                 bench,
                 frame: syn.clone(),
                 vary: false,
+                tail: false,
                 bar: None,
                 best: 0.0,
             };
@@ -289,6 +295,7 @@ fn main() {
             );
             let mut bench = load("again");
             bench.service(at(vip), TCP, service, &[at(server)]);
+            bench.expect_answers(at(server), at(vip));
             add(
                 &format!("{family} {name} SYN"),
                 bench,

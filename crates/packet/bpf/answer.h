@@ -11,53 +11,65 @@ inline_always void swap_macs(struct eth *eth)
 	copy_mac(eth->src, mac);
 }
 
-/* Turns a TCP packet into what answers it: these flags and numbers, the latter as on the wire. */
-apart int answer_tcp(struct xdp_md *ctx, const struct packet *p, u32 flags, u32 seq, u32 ack)
+/* A segment of TCP without data; all numbers as on the wire. */
+struct segment {
+	u32 seq, ack;
+	u16 window, mss; /* 0: without that option */
+	u8 flags;
+	u8 back; /* to where the packet came from */
+	u16 pad;
+};
+
+/* Turns a TCP packet into this segment. 0, or -1 when that cannot be. */
+apart int write_segment(context *ctx, const struct packet *p, const struct segment *segment)
 {
-	if (!p)
-		return XDP_DROP;
-	u32 wanted = bounded(p->l4) + sizeof(struct tcp);
-	u32 have = frame_bytes(ctx);
+	if (!p || !segment)
+		return -1;
 	u8 family = p->family;
 	u32 l3 = bounded(p->l3);
 	/* Headers between IP's and TCP's would have to be taken out. */
 	u32 plain = l3 + (family == 4 ? sizeof(struct ipv4) : sizeof(struct ipv6));
-	if (p->pieces || bounded(p->l4) != plain || have < wanted)
-		return XDP_DROP;
+	u32 bytes = sizeof(struct tcp) + (segment->mss ? 4 : 0);
+	if (p->pieces || bounded(p->l4) != plain || frame_bytes(ctx) < plain + sizeof(struct tcp))
+		return -1;
 	int pending = sum_is_pending(ctx, plain + 16);
-	if (cut_to(ctx, wanted))
-		return XDP_DROP;
+	if (fit_to(ctx, plain + bytes))
+		return -1;
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct eth *eth = data;
 	struct tcp *tcp = data + plain;
+	u16 *option = (void *)(tcp + 1);
 	if ((void *)(eth + 1) > end || (void *)(tcp + 1) > end)
-		return XDP_DROP;
-	swap_macs(eth);
-
-	u16 port = tcp->src;
-	tcp->src = tcp->dst;
-	tcp->dst = port;
-	tcp->seq = seq;
-	tcp->ack = ack;
-	tcp->offset = 5 << 4;
-	tcp->flags = flags;
-	tcp->window = 0;
+		return -1;
+	if (segment->back) {
+		u16 port = tcp->src;
+		swap_macs(eth);
+		tcp->src = tcp->dst;
+		tcp->dst = port;
+	}
+	tcp->seq = segment->seq;
+	tcp->ack = segment->ack;
+	tcp->offset = bytes << 2;
+	tcp->flags = segment->flags;
+	tcp->window = segment->window;
 	tcp->check = 0;
 	tcp->urgent = 0;
 
-	u32 sum = be16(PROTO_TCP) + be16(sizeof(*tcp));
+	u32 sum = be16(PROTO_TCP) + be16(bytes);
 	if (family == 4) {
 		struct ipv4 *ip = data + l3;
 		if ((void *)(ip + 1) > end)
-			return XDP_DROP;
-		u32 address = ip->src;
-		ip->src = ip->dst;
-		ip->dst = address;
-		ip->tos = 0;
-		ip->len = be16(sizeof(*ip) + sizeof(*tcp));
-		ip->id = 0;
-		ip->fragment = be16(0x4000);
-		ip->ttl = 64;
+			return -1;
+		if (segment->back) {
+			u32 address = ip->src;
+			ip->src = ip->dst;
+			ip->dst = address;
+			ip->tos = 0;
+			ip->id = 0;
+			ip->fragment = be16(0x4000);
+			ip->ttl = 64;
+		}
+		ip->len = be16(sizeof(*ip) + bytes);
 		ip->check = 0;
 		u32 header = 0;
 		u16 *half = (u16 *)ip;
@@ -69,30 +81,47 @@ apart int answer_tcp(struct xdp_md *ctx, const struct packet *p, u32 flags, u32 
 	} else {
 		struct ipv6 *ip = data + l3;
 		if ((void *)(ip + 1) > end)
-			return XDP_DROP;
-		u32 address[4];
-		copy16(address, ip->src);
-		copy16(ip->src, ip->dst);
-		copy16(ip->dst, address);
-		ip->payload = be16(sizeof(*tcp));
-		ip->hops = 64;
+			return -1;
+		if (segment->back) {
+			u32 address[4];
+			copy16(address, ip->src);
+			copy16(ip->src, ip->dst);
+			copy16(ip->dst, address);
+			ip->hops = 64;
+		}
+		ip->payload = be16(bytes);
 		u16 *half = (u16 *)ip;
 		for (u32 i = 4; i < 20; i++)
 			sum += half[i];
 	}
+	u32 rest = 0;
+	if (segment->mss) {
+		if ((void *)(option + 2) > end)
+			return -1;
+		option[0] = be16(0x0204);
+		option[1] = segment->mss;
+		rest = option[0] + (u32)option[1];
+	}
 	if (pending) {
 		tcp->check = fold(sum);
-		return XDP_TX;
+		return 0;
 	}
 	u16 *words = (u16 *)tcp;
 	for (u32 i = 0; i < sizeof(*tcp) / 2; i++)
 		sum += words[i];
-	tcp->check = ~fold(sum);
-	return XDP_TX;
+	tcp->check = ~fold(sum + rest);
+	return 0;
+}
+
+/* Answers a TCP packet; the numbers are as on the wire. */
+inline_always int answer_tcp(context *ctx, const struct packet *p, u8 flags, u32 seq, u32 ack)
+{
+	struct segment segment = { .seq = seq, .ack = ack, .flags = flags, .back = 1 };
+	return write_segment(ctx, p, &segment) ? XDP_DROP : XDP_TX;
 }
 
 /* Turns a TCP packet into the reset that answers it (RFC 9293 section 3.10.7.1). */
-out_of_line int answer_reset(struct xdp_md *ctx, const struct packet *p)
+out_of_line int answer_reset(context *ctx, const struct packet *p)
 {
 	u32 l3 = bounded(p->l3), payload = 0;
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
@@ -118,7 +147,7 @@ out_of_line int answer_reset(struct xdp_md *ctx, const struct packet *p)
 }
 
 /* An ARP request for an address of ours (RFC 826). */
-out_of_line int answer_arp(struct xdp_md *ctx, const struct packet *p)
+out_of_line int answer_arp(context *ctx, const struct packet *p)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct eth *eth = data;
@@ -158,7 +187,7 @@ struct nd {
 enum { ND_SOLICIT = 135, ND_ADVERTISE = 136 };
 
 /* A neighbour solicitation for an address of ours (RFC 4861 section 7.2.4). */
-out_of_line int answer_nd(struct xdp_md *ctx, const struct packet *p)
+out_of_line int answer_nd(context *ctx, const struct packet *p)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct eth *eth = data;

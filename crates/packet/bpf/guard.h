@@ -37,6 +37,7 @@ enum {
 	GUARD_SOURCES = 1 << 0,
 	GUARD_SERVICE = 1 << 1,
 	GUARD_COOKIES = 1 << 2,
+	GUARD_SPLICE = 1 << 3, /* clients connect by a cookie, and are spliced with a server */
 };
 
 /* A prefix's length as a mask. */
@@ -87,6 +88,7 @@ enum guarded {
 	GUARDED_SERVICE,
 	GUARDED_CHALLENGED,
 	GUARDED_PROVEN,
+	GUARDED_SPLICED,
 	GUARDED,
 };
 
@@ -181,6 +183,15 @@ struct {
 	map_type(key, u32);
 	map_type(value, struct guard_counts);
 } guard_counts SEC(".maps");
+
+/* By the keys of both directions. */
+struct {
+	map_uint(type, MAP_HASH);
+	map_uint(max_entries, 65536);
+	map_uint(map_flags, MAP_NO_PREALLOC);
+	map_type(key, struct flow_key);
+	map_type(value, struct splice);
+} splices SEC(".maps");
 
 static u64 (*const ktime_ns)(void) = (void *)5;
 
@@ -294,7 +305,7 @@ inline_always int source_is_over(const struct packet *p, u32 at, const struct gu
 }
 
 /* The guard of the service that a packet is for; 0 where there is none. */
-inline_always u32 guard_of(struct xdp_md *ctx, const struct packet *p)
+inline_always u32 guard_of(context *ctx, const struct packet *p)
 {
 	struct service *service = 0;
 	u32 *kinds = map_lookup(&vips, p->key.dst);
@@ -321,24 +332,28 @@ inline_always u32 guard_of(struct xdp_md *ctx, const struct packet *p)
 		v2 += v1, v1 = rotate(v1, 17), v1 ^= v2, v2 = rotate(v2, 32);                         \
 	})
 
+#define sip_take(word)            \
+	({                        \
+		u64 taken = word; \
+		v3 ^= taken;      \
+		sip_round;        \
+		sip_round;        \
+		v0 ^= taken;      \
+	})
+
 /* A number that only who has the key can tell, and who gets an answer at this address: SipHash-2-4
- * (Aumasson, Bernstein 2012) of addresses, ports and the minute. */
-out_of_line u32 cookie(const struct guard *g, const struct flow_key *k, u32 minute)
+ * (Aumasson, Bernstein 2012) of addresses, ports, the minute and something that it proves, too. */
+out_of_line u32 cookie(const struct guard *g, const struct flow_key *k, u32 minute, u64 extra)
 {
 	u64 v0 = g->key[0] ^ 0x736f6d6570736575, v1 = g->key[1] ^ 0x646f72616e646f6d;
 	u64 v2 = g->key[0] ^ 0x6c7967656e657261, v3 = g->key[1] ^ 0x7465646279746573;
-	u64 words[] = {
-		(u64)k->src[1] << 32 | k->src[0], (u64)k->src[3] << 32 | k->src[2],
-		(u64)k->dst[1] << 32 | k->dst[0], (u64)k->dst[3] << 32 | k->dst[2],
-		(u64)minute << 32 | (u32)k->sport << 16 | k->dport, 40ull << 56,
-	};
-#pragma unroll
-	for (u32 i = 0; i < sizeof(words) / 8; i++) {
-		v3 ^= words[i];
-		sip_round;
-		sip_round;
-		v0 ^= words[i];
-	}
+	sip_take((u64)k->src[1] << 32 | k->src[0]);
+	sip_take((u64)k->src[3] << 32 | k->src[2]);
+	sip_take((u64)k->dst[1] << 32 | k->dst[0]);
+	sip_take((u64)k->dst[3] << 32 | k->dst[2]);
+	sip_take((u64)minute << 32 | (u32)k->sport << 16 | k->dport);
+	sip_take(extra);
+	sip_take(48ull << 56);
 	v2 ^= 0xff;
 	sip_round;
 	sip_round;
@@ -348,11 +363,172 @@ out_of_line u32 cookie(const struct guard *g, const struct flow_key *k, u32 minu
 	return (u32)all ^ (u32)(all >> 32);
 }
 
+/* Segments that clients can take, of which a cookie has room to say one; the common ones on Ethernet, in tunnels
+ * and at least. */
+inline_always u16 segment_size(u32 at)
+{
+	switch (at & 7) {
+	case 7: return 1460;
+	case 6: return 1440;
+	case 5: return 1400;
+	case 4: return 1380;
+	case 3: return 1360;
+	case 2: return 1300;
+	case 1: return 1220;
+	default: return 536;
+	}
+}
+
+/* What a cookie proves beside addresses: the client's first number and its segments. Never 0. */
+inline_always u64 proves(u32 isn, u32 segments)
+{
+	return (u64)(8 | segments) << 32 | isn;
+}
+
+#define COOKIE_HASH 0xfffffff8u
+
+/* Answers a SYN so that the client is connected: all that must be known later is in the number that it gets (Bernstein
+ * 1996; RFC 4987 section 3.6). */
+inline_always int answer_cookie(context *ctx, const struct packet *p, const struct guard *g, u32 minute)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct tcp *tcp = data + bounded(p->l4);
+	u16 *option = (void *)(tcp + 1);
+	u32 size = 536, segments = 0;
+	if ((void *)(tcp + 1) > end)
+		return XDP_DROP;
+	/* Everybody has it first. */
+	if ((void *)(option + 2) <= end && tcp->offset >> 4 > 5 && option[0] == be16(0x0204))
+		size = be16(option[1]);
+	for (u32 at = 1; at < 8; at++)
+		if (size >= segment_size(at))
+			segments = at;
+	u32 isn = be32(tcp->seq);
+	u32 number = (cookie(g, &p->key, minute, proves(isn, segments)) & COOKIE_HASH) | segments;
+	struct segment segment = {
+		.seq = be32(number),
+		.ack = be32(isn + 1),
+		.window = 0xffff,
+		.mss = be16(p->family == 4 ? 1460 : 1440),
+		.flags = TCP_SYN | TCP_ACK,
+		.back = 1,
+	};
+	return write_segment(ctx, p, &segment) ? XDP_DROP : XDP_TX;
+}
+
+/* Whether a packet of no session has a cookie of ours; what it says of its client is in `scratch`. */
+out_of_line int has_cookie(context *ctx, const struct packet *p, u32 at, struct scratch *s)
+{
+	u32 zero = 0;
+	struct guard_setup *setup = map_lookup(&guard_setup, &zero);
+	struct guard *g = map_lookup(&guards, &at);
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct tcp *tcp = data + bounded(p->l4);
+	if (!setup || !g || !(g->flags & GUARD_SPLICE) || (void *)(tcp + 1) > end || p->key.proto != PROTO_TCP ||
+	    p->pieces || (p->tcp & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) != TCP_ACK)
+		return 0;
+	u32 number = be32(tcp->ack) - 1, isn = be32(tcp->seq) - 1;
+	u64 proof = proves(isn, number & 7);
+	if ((number ^ cookie(g, &p->key, setup->minute, proof)) & COOKIE_HASH &&
+	    (number ^ cookie(g, &p->key, setup->minute - 1, proof)) & COOKIE_HASH)
+		return 0;
+	s->splice.isn = isn;
+	s->splice.cookie = number;
+	s->splice.delta = 0;
+	s->splice.mss = be16(segment_size(number));
+	s->splice.ready = s->splice.pad = 0;
+	note_guarded(at, GUARDED_SPLICED);
+	return 1;
+}
+
+/* Turns a client's packet into the SYN that its server has not had yet. 0, or -1. */
+inline_always int write_syn(context *ctx, const struct packet *p, const struct splice *splice)
+{
+	struct segment segment = {
+		.seq = be32(splice->isn),
+		.window = 0xffff,
+		.mss = splice->mss,
+		.flags = TCP_SYN,
+	};
+	return write_segment(ctx, p, &segment);
+}
+
+/* Notes a splice for both directions of a session that has just been opened, and turns its first packet into a SYN.
+ * 0, or -1. */
+out_of_line int begin_splice(context *ctx, const struct packet *p, struct scratch *s)
+{
+	struct flow *f = map_lookup(&flows, &p->key);
+	reverse_key(&s->flow, p->key.proto, &s->back_key);
+	struct flow *back = map_lookup(&flows, &s->back_key);
+	if (!f || !back || map_update(&splices, &p->key, &s->splice, UPDATE_ANY) ||
+	    map_update(&splices, &s->back_key, &s->splice, UPDATE_ANY))
+		return -1;
+	__sync_fetch_and_or(&f->state, FLOW_SPLICED);
+	__sync_fetch_and_or(&back->state, FLOW_SPLICED);
+	return write_syn(ctx, p, &s->splice);
+}
+
+/* Replaces a number of a TCP header, at this place in it. 0, or -1. */
+inline_always int replace_number(context *ctx, const struct packet *p, u32 at, u32 to)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	u32 *number = data + bounded(p->l4) + at;
+	if ((void *)(number + 1) > end)
+		return -1;
+	u32 gone = ~*number;
+	u32 delta = (gone & 0xffff) + (gone >> 16) + (to & 0xffff) + (to >> 16);
+	*number = to;
+	return replace_sum(ctx, p, 16, 0, fold(delta));
+}
+
+/* A packet of a spliced session. 0 for one that goes its way, or a verdict. */
+apart int translate(context *ctx, const struct packet *p, u32 forward)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	if (!p || p->pieces == PIECE_LATER)
+		return XDP_DROP;
+	struct tcp *tcp = data + bounded(p->l4);
+	struct splice *splice = map_lookup(&splices, &p->key);
+	if (!splice || (void *)(tcp + 1) > end)
+		return XDP_DROP;
+	u32 seq = be32(tcp->seq), ack = be32(tcp->ack);
+	u8 flags = tcp->flags;
+	if (forward) {
+		if (splice->ready)
+			return flags & TCP_ACK && replace_number(ctx, p, 8, be32(ack - splice->delta)) ? XDP_DROP : 0;
+		/* Who gives up before the server has answered has nothing to say to it. */
+		return flags & TCP_RST || write_syn(ctx, p, splice) ? XDP_DROP : 0;
+	}
+	if ((flags & (TCP_SYN | TCP_RST)) == TCP_SYN && flags & TCP_ACK && ack == splice->isn + 1) {
+		struct flow *f = map_lookup(&flows, &p->key);
+		struct flow_key other;
+		if (!f)
+			return XDP_DROP;
+		reverse_key(f, p->key.proto, &other);
+		struct splice *first = map_lookup(&splices, &other);
+		if (!first)
+			return XDP_DROP;
+		first->delta = splice->delta = splice->cookie - seq;
+		first->ready = splice->ready = 1;
+		struct segment segment = {
+			.seq = be32(splice->isn + 1),
+			.ack = be32(seq + 1),
+			.window = 0xffff,
+			.flags = TCP_ACK,
+			.back = 1,
+		};
+		return write_segment(ctx, p, &segment) ? XDP_DROP : XDP_TX;
+	}
+	/* A server that refuses has no number yet. */
+	u32 delta = splice->ready ? splice->delta : splice->cookie + 1 - seq;
+	return replace_number(ctx, p, 4, be32(seq + delta)) ? XDP_DROP : 0;
+}
+
 /* A segment of TCP while there is pressure. A SYN of a source that has proved nothing is answered with an
  * acknowledgement of what it has not sent; whoever is there resets that with this very number (RFC 9293
  * section 3.10.7.3), has proved where it is, and sends its SYN again. It works in every mode, because nothing
  * of it stays in the connection. 0, or a verdict. */
-inline_always int challenge(struct xdp_md *ctx, const struct packet *p, u32 at, const struct guard *g,
+inline_always int challenge(context *ctx, const struct packet *p, u32 at, const struct guard *g,
 			    struct dues *dues, u32 minute, u64 now_ns)
 {
 	if (p->pieces || p->tcp & TCP_ACK || !(p->tcp & (TCP_SYN | TCP_RST)))
@@ -365,7 +541,7 @@ inline_always int challenge(struct xdp_md *ctx, const struct packet *p, u32 at, 
 		struct tcp *tcp = data + bounded(p->l4);
 		if ((void *)(tcp + 1) > end)
 			return 0;
-		if (tcp->seq != cookie(g, &p->key, minute) && tcp->seq != cookie(g, &p->key, minute - 1))
+		if (tcp->seq != cookie(g, &p->key, minute, 0) && tcp->seq != cookie(g, &p->key, minute - 1, 0))
 			return 0;
 		u32 second = now();
 		map_update(&guard_proven, &source, &second, UPDATE_ANY);
@@ -378,11 +554,13 @@ inline_always int challenge(struct xdp_md *ctx, const struct packet *p, u32 at, 
 	if (g->calm.cost && !exceeds(&dues->calm, &g->calm, now_ns, 1))
 		return 0;
 	note_guarded(at, GUARDED_CHALLENGED);
-	return answer_tcp(ctx, p, TCP_SYN | TCP_ACK, 0, cookie(g, &p->key, minute));
+	if (uses(FEATURE_SPLICE) && g->flags & GUARD_SPLICE)
+		return answer_cookie(ctx, p, g, minute);
+	return answer_tcp(ctx, p, TCP_SYN | TCP_ACK, 0, cookie(g, &p->key, minute, 0));
 }
 
 /* 0 for a packet that may go on, or its verdict. */
-apart int guard(struct xdp_md *ctx, const struct packet *p)
+apart int guard(context *ctx, const struct packet *p)
 {
 	u32 zero = 0, listed = 0;
 	struct guard_setup *setup = map_lookup(&guard_setup, &zero);

@@ -29,7 +29,8 @@ struct hop {
 struct flow {
 	u32 src[4], dst[4]; /* after the rewrite; of the outer header for tunnels */
 	u16 sport, dport;   /* after the rewrite */
-	struct hop hop;	    /* of answers; packets to servers take the server's, this has its VLAN */
+	struct hop hop;	    /* of answers; packets to servers take the server's, this has its VLAN, and else
+			     * where the client is while no answer has come */
 	u32 server;	    /* index in `servers` */
 	u32 state;	    /* FLOW_… */
 	u32 seen;	    /* second of the monotonic clock */
@@ -50,6 +51,7 @@ enum {
 	FLOW_RESET = 1 << 4,
 	FLOW_COUNTED = 1 << 5,	  /* counts as a connection of its server */
 	FLOW_ARRIVED = 1 << 6,	  /* begun by a packet that came through its firewall */
+	FLOW_SPLICED = 1 << 7,	  /* its numbers are translated: `splices` */
 
 	STEP_ADDRESSES = 1 << 0,  /* addresses and ports are replaced */
 	STEP_TTL = 1 << 1,	  /* one hop less to live */
@@ -59,6 +61,32 @@ enum {
 	STEP_GUE = 1 << 5, /* or inside GUE to the port in `dport` */
 	STEP_BRIDGE = 1 << 6, /* the other end on the link stays */
 	STEP_ROUTE = 1 << 7, /* nothing but the next hop changes; answers come back this way */
+};
+
+/* An end that only one service leads to, */
+struct origin_key {
+	u32 address[4];
+	u16 port, vlan;
+	u8 proto, pad[3];
+};
+
+/* and that service, as clients name it. */
+struct origin {
+	u32 address[4];
+	u16 port, vlan;
+};
+
+/* A client, or its network, */
+struct source_key {
+	u32 address[4];
+	u32 keeper;
+};
+
+/* and the server that it had last. */
+struct kept {
+	u32 server;
+	u32 identity; /* the lower half of that server's */
+	u32 until; /* second of the monotonic clock */
 };
 
 struct service_key {
@@ -110,6 +138,11 @@ struct service {
 	u8 schedule; /* SCHEDULE_… */
 	u8 no_flow; /* NO_FLOW_… */
 	u8 dscp;
+	u8 late; /* the direction of answers is made when the first one comes: see `origins` */
+	u8 source_bits; /* of a client's 16 bytes, that `sources` knows it by */
+	u8 pad[2];
+	u32 keep; /* seconds that a client's server is remembered for new sessions; 0: not at all */
+	u32 keeper; /* whose memory that is */
 	u32 guard; /* in `guards`; 0: none */
 };
 
@@ -242,4 +275,13 @@ struct lane {
 struct station {
 	u32 ifindex;
 	u32 vlan;
+};
+
+/* A session whose client was answered by a cookie. */
+struct splice {
+	u32 isn;    /* the client's, */
+	u32 cookie; /* and what it got for the server's */
+	u32 delta;  /* from the server's to that, once `ready` */
+	u16 mss;    /* of the client, as on the wire */
+	u8 ready, pad;
 };

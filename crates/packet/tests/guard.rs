@@ -2,10 +2,13 @@
 
 mod common;
 
+use aya::maps::Array;
+use aya::programs::{TestRun as _, TestRunOptions};
 use common::*;
 use packet::abi::{Service, feature};
 use packet::guard::abi::{Guard, Limit, flag, limit};
 use packet::guard::{Lists, Tables, counts, set_guard};
+use packet::kernel::{Kernel, Sizes};
 use proptest::prelude::*;
 use rules::{Change, PatternList};
 use std::cell::RefCell;
@@ -13,7 +16,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 const AT: u32 = 3;
-const ALL: u32 = feature::GUARD | feature::LISTS | feature::LIMITS | feature::COOKIES;
+const ALL: u32 =
+    feature::GUARD | feature::LISTS | feature::LIMITS | feature::COOKIES | feature::SPLICE;
 
 /// One service of each family, both with one guard.
 struct Guarded {
@@ -30,7 +34,10 @@ const VIPS: [(&str, &str); 2] = [
 ];
 
 fn guarded(features: u32, guard: Guard, lists: &[&[&str]]) -> Option<Guarded> {
-    let mut bench = bench_with(features)?;
+    Some(behind(bench_with(features)?, guard, lists))
+}
+
+fn behind(mut bench: Bench, guard: Guard, lists: &[&[&str]]) -> Guarded {
     for (vip, server) in VIPS {
         let service = Service {
             guard: AT,
@@ -52,7 +59,7 @@ fn guarded(features: u32, guard: Guard, lists: &[&[&str]]) -> Option<Guarded> {
         minute: 1000,
     };
     guarded.write();
-    Some(guarded)
+    guarded
 }
 
 impl Guarded {
@@ -474,4 +481,231 @@ fn without_pressure_nobody_is_asked() {
     }
     g.bench.expect(&syn("198.51.100.5").bytes(), XDP_TX);
     assert_eq!(g.count("challenged"), 1);
+}
+
+/// The frame with this segment.
+fn segment(frame: &Frame, flags: u8, seq: u32, ack: u32, data: &[u8]) -> Frame {
+    Frame {
+        load: Load::Tcp {
+            flags,
+            seq,
+            ack,
+            options: Vec::new(),
+            data: data.to_vec(),
+        },
+        ..frame.clone()
+    }
+}
+
+/// Bytes of a frame whose segment has this window.
+fn with_window(frame: &Frame, window: u16) -> Vec<u8> {
+    let mut bytes = frame.bytes();
+    let header = if frame.src.is_ipv4() { 20 } else { 40 };
+    let options = match &frame.load {
+        Load::Tcp { options, .. } => options.len(),
+        _ => 0,
+    };
+    let tcp = 14 + header;
+    bytes[tcp + 14..tcp + 16].copy_from_slice(&window.to_be_bytes());
+    bytes[tcp + 16..tcp + 18].fill(0);
+    let ip = &bytes[14..tcp];
+    let addresses = if frame.src.is_ipv4() {
+        &ip[12..20]
+    } else {
+        &ip[8..40]
+    };
+    let length = (20 + options) as u8;
+    let pseudo = [addresses, &[0, 6, 0, length], &bytes[tcp..]].concat();
+    let sum = check(&pseudo).to_be_bytes();
+    bytes[tcp + 16..tcp + 18].copy_from_slice(&sum);
+    bytes
+}
+
+#[test]
+fn a_client_that_was_answered_by_a_cookie_is_spliced_with_a_server() {
+    let guard = Guard {
+        flags: flag::COOKIES | flag::SPLICE,
+        key: [1, 2],
+        ..Guard::default()
+    };
+    let Some(mut g) = guarded(ALL, guard, &[]) else {
+        return;
+    };
+    for (client, server, ours, said, mss) in [
+        ("198.51.100.7", VIPS[0].1, 1460u16, 1399u16, 1380u16),
+        ("2001:db8:1::7", VIPS[1].1, 1440, 1360, 1360),
+    ] {
+        let mut first = syn(client);
+        let option = |mss: u16| [[2, 4], mss.to_be_bytes()].concat();
+        if let Load::Tcp { options, .. } = &mut first.load {
+            *options = [option(said), vec![1, 3, 3, 7]].concat();
+        }
+        let sessions = g.bench.sessions();
+        let got = g.bench.expect(&first.bytes(), XDP_TX);
+        let (cookie, _) = numbers(&got);
+        let mut answer = Frame {
+            to: CLIENT_MAC,
+            from: OWN_MAC,
+            src: first.dst,
+            dst: first.src,
+            id: 0,
+            ..segment(&first, SYN | ACK, cookie, 1001, b"")
+        };
+        if let Load::Tcp { options, .. } = &mut answer.load {
+            *options = option(ours);
+        }
+        same(&got, &with_window(&answer, 0xffff), "the answer to a SYN");
+        assert_eq!(g.bench.sessions(), sessions, "nothing is kept of it");
+
+        // A number that nobody has got opens nothing.
+        let wrong = segment(&first, ACK, 1001, cookie.wrapping_add(9), b"");
+        g.bench.expect(&wrong.bytes(), XDP_DROP);
+        assert_eq!(g.bench.sessions(), sessions);
+
+        let opens = segment(&first, ACK, 1001, cookie.wrapping_add(1), b"");
+        let to_server = |frame: &Frame| Frame {
+            to: SERVER_MAC,
+            from: INNER_MAC,
+            dst: at(server),
+            ttl: 63,
+            ..frame.clone()
+        };
+        let mut opening = to_server(&segment(&first, SYN, 1000, 0, b""));
+        if let Load::Tcp { options, .. } = &mut opening.load {
+            *options = option(mss);
+        }
+        let opening = with_window(&opening, 0xffff);
+        let got = g.bench.expect(&opens.bytes(), XDP_REDIRECT);
+        same(&got, &opening, "the SYN that the server gets");
+        assert_eq!(g.bench.sessions(), sessions + 2);
+        // What comes before the server has answered asks it again; the client sends it once more.
+        let data = segment(&first, ACK, 1001, cookie.wrapping_add(1), b"hello");
+        let got = g.bench.expect(&data.bytes(), XDP_REDIRECT);
+        same(&got, &opening, "the SYN once more");
+
+        let from_server = |flags, seq: u32, ack, data: &[u8]| Frame {
+            to: INNER_MAC,
+            from: SERVER_MAC,
+            src: at(server),
+            dst: first.src,
+            ..segment(&first, flags, seq, ack, data)
+        };
+        const ISN: u32 = 0xffff_fff0;
+        let accepts = from_server(SYN | ACK, ISN, 1001, b"");
+        let mut confirms = to_server(&segment(&first, ACK, 1001, ISN.wrapping_add(1), b""));
+        (confirms.ttl, confirms.id) = (64, 0);
+        for _ in 0..2 {
+            let got = g.bench.expect(&accepts.bytes(), XDP_TX);
+            let wanted = with_window(&confirms, 0xffff);
+            same(&got, &wanted, "the server is told that the client is there");
+        }
+
+        let got = g.bench.expect(&data.bytes(), XDP_REDIRECT);
+        let wanted = to_server(&segment(&first, ACK, 1001, ISN.wrapping_add(1), b"hello"));
+        same(&got, &wanted.bytes(), "what the client sends");
+        let answer = from_server(ACK, ISN.wrapping_add(1), 1006, b"well come");
+        let got = g.bench.expect(&answer.bytes(), XDP_TX);
+        let wanted = Frame {
+            to: CLIENT_MAC,
+            from: OWN_MAC,
+            src: first.dst,
+            ttl: 63,
+            ..segment(&answer, ACK, cookie.wrapping_add(1), 1006, b"well come")
+        };
+        same(&got, &wanted.bytes(), "what the server sends");
+        assert!(g.count("spliced") > 0);
+    }
+}
+
+#[test]
+fn a_server_that_refuses_a_spliced_client_is_heard() {
+    let guard = Guard {
+        flags: flag::COOKIES | flag::SPLICE,
+        ..Guard::default()
+    };
+    let Some(mut g) = guarded(ALL, guard, &[]) else {
+        return;
+    };
+    let first = syn("198.51.100.7");
+    let (cookie, _) = numbers(&g.bench.expect(&first.bytes(), XDP_TX));
+    g.passes(&segment(&first, ACK, 1001, cookie.wrapping_add(1), b""));
+    let refuses = Frame {
+        to: INNER_MAC,
+        from: SERVER_MAC,
+        src: at(VIPS[0].1),
+        dst: first.src,
+        ..segment(&first, RST | ACK, 0, 1001, b"")
+    };
+    let got = g.bench.expect(&refuses.bytes(), XDP_TX);
+    let wanted = Frame {
+        to: CLIENT_MAC,
+        from: OWN_MAC,
+        src: first.dst,
+        ttl: 63,
+        ..segment(&refuses, RST | ACK, cookie.wrapping_add(1), 1001, b"")
+    };
+    same(&got, &wanted.bytes(), "a reset that the client believes");
+}
+
+/// Runs a frame so many times, each from another address.
+fn rounds(g: &mut Guarded, frame: &Frame, count: u32) {
+    let frame = frame.bytes();
+    let map = g.bench.0.map("template").expect("there");
+    let mut map: Array<_, Template> = Array::try_from(map).expect("an array");
+    let template = Template {
+        tail: 1,
+        ..Template::of(&frame, true)
+    };
+    map.set(0, template, 0).expect("fits");
+    let mut out = vec![0; 2048];
+    let mut options = TestRunOptions::new();
+    options.data_in = Some(&frame);
+    options.data_out = Some(&mut out);
+    options.repeat = count;
+    let program = g.bench.0.program().expect("loaded");
+    program.test_run(options).expect("it runs");
+}
+
+#[test]
+fn a_session_stays_whole_through_a_flood_of_ten_million_packets() {
+    if BEHIND_DRIVER || bench().is_none() {
+        return;
+    }
+    let sizes = Sizes {
+        flows: 4096,
+        features: ALL,
+    };
+    let kernel = Kernel::load_from(ROUNDS_OBJECT, "again", sizes, None).expect("it loads");
+    let guard = Guard {
+        deny: 1,
+        allow: 2,
+        flags: flag::COOKIES,
+        ..Guard::default()
+    };
+    // Half of all addresses are blocked; of the others nobody is there.
+    let lists: [&[&str]; 2] = [&["128.0.0.0/1"], &["198.51.100.7"]];
+    let mut g = behind(Bench(kernel), guard, &lists);
+    let one = |g: &mut Guarded, frame: &Frame| {
+        let frame = frame.bytes();
+        let map = g.bench.0.map("template").expect("there");
+        let mut map: Array<_, Template> = Array::try_from(map).expect("an array");
+        map.set(0, Template::of(&frame, false), 0).expect("fits");
+        g.bench.run(&frame)
+    };
+    let mut client = syn("198.51.100.7");
+    if let Load::Tcp { data, .. } = &mut client.load {
+        *data = vec![7; 60];
+    }
+    assert_eq!(one(&mut g, &client).0, XDP_REDIRECT);
+    let data = segment(&client, ACK, 1001, 5, &[9; 200]);
+    let (_, before) = one(&mut g, &data);
+    for _ in 0..10 {
+        rounds(&mut g, &client, 1_000_000);
+        let (verdict, after) = one(&mut g, &data);
+        assert_eq!(verdict, XDP_REDIRECT);
+        same(&after, &before, "the session's packet");
+    }
+    assert_eq!(g.bench.sessions(), 2, "nobody else has a session");
+    let stopped = g.count("denied") + g.count("challenged");
+    assert!((9_999_000..=10_000_000).contains(&stopped), "{stopped}");
 }

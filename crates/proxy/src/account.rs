@@ -70,14 +70,20 @@ fn kept(
 /// The first cookie that `capture cookie` asks for, as `name=value`.
 fn kept_cookie<'a>(
     side: &model::Frontend,
+    most: usize,
     mut pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>,
 ) -> Option<Box<[u8]>> {
     let (name, prefix, len) = side.capture_cookie.as_ref()?;
     let name = name.as_bytes();
     let (found, value) = pairs.find(|(n, _)| *n == name || (*prefix && n.starts_with(name)))?;
     let mut text = [found, b"=", value].concat();
-    text.truncate(*len);
+    text.truncate(most.min(*len));
     Some(text.into())
+}
+
+/// Bytes that are kept of a cookie at most.
+fn cookie_len(s: &Stream<'_>) -> usize {
+    s.generation.config.global.tuning.http_cookielen
 }
 
 /// Keeps the request headers that the frontend captures.
@@ -85,7 +91,8 @@ pub fn capture_request(s: &mut Stream<'_>) {
     let side = s.frontend.side();
     if side.capture_cookie.is_some() {
         let lines = s.request.known(http::Known::Cookie);
-        s.captures.cookies[0] = kept_cookie(side, lines.flat_map(http::cookie::pairs));
+        s.captures.cookies[0] =
+            kept_cookie(side, cookie_len(s), lines.flat_map(http::cookie::pairs));
     }
     if !side.capture_request.is_empty() || !side.declared_captures.0.is_empty() {
         let declared = side.declared_captures.0.len();
@@ -98,7 +105,11 @@ pub fn capture_response(s: &mut Stream<'_>) {
     let side = s.frontend.side();
     if let (Some(head), true) = (&s.response, side.capture_cookie.is_some()) {
         let lines = head.known(http::Known::SetCookie);
-        s.captures.cookies[1] = kept_cookie(side, lines.filter_map(http::cookie::set_pair));
+        s.captures.cookies[1] = kept_cookie(
+            side,
+            cookie_len(s),
+            lines.filter_map(http::cookie::set_pair),
+        );
     }
     if let Some(head) = &s.response
         && (!side.capture_response.is_empty() || !side.declared_captures.1.is_empty())
@@ -145,6 +156,7 @@ pub fn request_received(s: &mut Stream<'_>) {
     if logs_something(s) {
         let mut line = s.worker.buffer();
         line.extend_from_slice(s.request.start_line());
+        line.truncate(s.generation.config.global.tuning.http_logurilen);
         s.request_line = line;
     }
 }
@@ -265,6 +277,18 @@ fn compressed(s: &Stream<'_>, (input, output): (u64, u64)) {
         c.comp_in.add(input);
         c.comp_out.add(output);
     }
+    let now = s.worker.millis();
+    let process = s.worker.process.counters.of(s.worker.id);
+    process.comp_in_rate.events(now, input);
+    process.comp_out_rate.events(now, output);
+}
+
+/// A response passes as it is, because a limit keeps it from being compressed.
+fn uncompressed(s: &Stream<'_>) {
+    for c in [Some(front(s)), back(s)].into_iter().flatten() {
+        c.comp_byp
+            .add(s.down.sent.saturating_sub(s.response_head_len));
+    }
 }
 
 /// Another attempt is made.
@@ -346,6 +370,9 @@ pub fn finished(s: &mut Stream<'_>) {
             if i < 2 {
                 c.hrsp.of(status).add(1);
             }
+            if s.ended.cause == Cause::Internal {
+                c.eint.add(1);
+            }
             if i == 0 {
                 if intercepted {
                     c.intercepted.add(1);
@@ -375,13 +402,14 @@ pub fn finished(s: &mut Stream<'_>) {
     }
     if let Some(encoder) = &s.down.encoder {
         compressed(s, encoder.counts);
+    } else if s.compression_bypassed {
+        uncompressed(s);
     }
-    s.worker
-        .process
-        .counters
-        .of(s.worker.id)
-        .bytes_out
-        .add(sent);
+    let process = s.worker.process.counters.of(s.worker.id);
+    process.bytes_out.add(sent);
+    process
+        .bytes_out_rate
+        .events(s.worker.process.millis(end), sent);
     if let Some(backend) = &s.backend {
         backend.sessions().leave();
     }
@@ -465,20 +493,47 @@ pub fn refused(
 }
 
 /// Counts a client's connection whose TLS handshake is done.
-pub fn handshake_done(worker: &Worker, resumed: bool) {
+pub fn handshake_done(worker: &Worker, client: &Client) {
     let counters = worker.process.counters.of(worker.id);
     counters.ssl_connections.add(1);
     counters.ssl_rate.event(worker.millis());
+    let resumed = client.info.tls.as_ref().is_some_and(|t| t.agreed.resumed);
     if !resumed {
         counters.ssl_key_rate.event(worker.millis());
     }
+    let front = client.frontend.counters().of(worker.id);
+    front.ssl_sess.add(1);
+    front.ssl_reused_sess.add(u64::from(resumed));
 }
 
-/// Counts a server's connection whose TLS handshake is done.
-pub fn server_handshake_done(worker: &Worker, resumed: bool) {
-    let counters = worker.process.counters.of(worker.id);
-    counters.ssl_connections.add(1);
-    if !resumed {
-        counters.ssl_server_key_rate.event(worker.millis());
+/// A client's handshake of TLS failed.
+pub fn handshake_failed(worker: &Worker, client: &Client) {
+    let front = client.frontend.counters().of(worker.id);
+    front.ssl_failed_handshake.add(1);
+}
+
+/// A handshake of TLS with a server is over: whether its session was resumed, `None` where it failed.
+pub fn server_handshake(
+    worker: &Worker,
+    backend: &Backend,
+    server: &Server,
+    resumed: Option<bool>,
+) {
+    if let Some(resumed) = resumed {
+        let counters = worker.process.counters.of(worker.id);
+        counters.ssl_connections.add(1);
+        if !resumed {
+            counters.ssl_server_key_rate.event(worker.millis());
+        }
+    }
+    for counters in [backend.counters(), &server.counters] {
+        let c = counters.of(worker.id);
+        match resumed {
+            Some(resumed) => {
+                c.ssl_sess.add(1);
+                c.ssl_reused_sess.add(u64::from(resumed));
+            }
+            None => c.ssl_failed_handshake.add(1),
+        }
     }
 }

@@ -240,6 +240,10 @@ fn last_server(
     if !ours || !last.schedulable() || avoid == Some(last.uid) {
         return None;
     }
+    let most = backend.side().max_keep_alive_queue;
+    if most.is_some_and(|most| last.queued.now() > u64::from(most)) {
+        return None;
+    }
     match backend.reserve(last) {
         Pick::Server(slot) => Some(slot),
         _ => None,
@@ -383,9 +387,9 @@ async fn queue(
     let mut ticket = backend.enqueue(wanted.as_ref(), priority);
     let position = ticket.position() as u32;
     if wanted.is_some() {
-        stream.queue_positions.0 = position;
+        stream.info.queued[0] = position;
     } else {
-        stream.queue_positions.1 = position;
+        stream.info.queued[1] = position;
     }
     let abort_on_close = backend.side().abortonclose;
     let client = &mut *stream.client;

@@ -1,6 +1,7 @@
 //! Compression of responses (manual, `compression`): whether, how, and the encoder.
 
 use crate::stream::Stream;
+use crate::worker::Worker;
 use flate2::Compression as Level;
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use http::framing::Body;
@@ -113,6 +114,11 @@ pub fn begin(stream: &mut Stream<'_>, body: Body) -> Option<Box<Encoder>> {
     if !fits(head, types.as_deref()) {
         return None;
     }
+    if at_limit(stream.worker, &stream.generation.config.global) {
+        stream.compression_bypassed = true;
+        return None;
+    }
+    let head = stream.response.as_mut()?;
     head.remove_known(Known::ContentLength);
     if body != Body::Chunked {
         head.append(b"transfer-encoding", b"chunked");
@@ -123,6 +129,15 @@ pub fn begin(stream: &mut Stream<'_>, body: Body) -> Option<Box<Encoder>> {
     head.append(b"vary", b"Accept-Encoding");
     head.append(b"content-encoding", algo.token().as_bytes());
     Some(Box::new(Encoder::new(algo)))
+}
+
+/// Whether the process compresses as much as it may (`maxcomprate`, `maxcompcpuusage`).
+fn at_limit(worker: &Worker, global: &model::Global) -> bool {
+    let counters = &worker.process.counters;
+    let rate = || counters.rate(worker.millis(), |c| &c.comp_in_rate);
+    let full = global.maxcomprate > 0 && rate() >= u64::from(global.maxcomprate) * 1024;
+    let most = global.maxcompcpuusage;
+    full || most.is_some_and(|most| worker.process.busy_percent() > u64::from(most))
 }
 
 fn fits(head: &Head, types: Option<&[Box<str>]>) -> bool {

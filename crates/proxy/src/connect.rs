@@ -76,6 +76,7 @@ pub async fn to_server(stream: &mut Stream<'_>) -> Result<ServerConn, ConnectFai
             rules.given(|g| g.bc_tos.get()),
             rules.given(|g| g.bc_mark.get()),
         );
+        stream.info.overrides.server_reused.set(Some(true));
         note(stream.worker, stream.client, &stream.info, &kept);
         crate::account::reused(stream, &server);
         return Ok(kept);
@@ -200,6 +201,14 @@ pub async fn open(
         match io.poll_established(cx, &mut first) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
             Poll::Ready(Err(e)) => {
+                // What the system did not say was found by TLS.
+                if tls.is_some() && e.raw_os_error().is_none() {
+                    crate::account::server_handshake(worker, backend, server, None);
+                    info.overrides.server_fault.set(Some(match e.kind() {
+                        io::ErrorKind::UnexpectedEof => rules::faults::TLS_CLOSED,
+                        _ => rules::faults::TLS_FAILED,
+                    }));
+                }
                 let made = matches!(
                     e.kind(),
                     io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
@@ -223,7 +232,7 @@ pub async fn open(
     if let Transport::Tls(tls) = &mut io {
         tls.note(told.sni.as_deref());
         let resumed = tls.noted().is_some_and(|t| t.agreed.resumed);
-        crate::account::server_handshake_done(worker, resumed);
+        crate::account::server_handshake(worker, backend, server, Some(resumed));
     }
     let connection = ServerConn {
         io,
@@ -231,6 +240,7 @@ pub async fn open(
         sni: told.sni,
         served: 0,
     };
+    info.overrides.server_reused.set(Some(false));
     note(worker, client, info, &connection);
     Ok(connection)
 }
@@ -239,6 +249,7 @@ pub async fn open(
 fn note(worker: &Worker, client: &Client, info: &StreamInfo, connection: &ServerConn) {
     let descriptor = connection.io.socket().raw();
     info.overrides.server.set(Some(descriptor));
+    info.overrides.server_fault.set(Some(0));
     let frontend = &client.frontend;
     if frontend.proxy().logs.is_empty() {
         return;

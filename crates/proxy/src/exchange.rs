@@ -7,6 +7,7 @@ mod head;
 
 use crate::account;
 use crate::flow::{Broken, Progress};
+use crate::hold::Hold;
 use crate::observe;
 use crate::pool::ServerConn;
 use crate::reply::Answer;
@@ -50,12 +51,16 @@ struct Attempt {
     /// The client's end of stream has been passed on, in a tunnel.
     server_told: bool,
     tunnel: bool,
+    /// The response's end is the end of the connection.
+    ends_by_close: bool,
     /// Both peers keep their connection.
     server_keeps: bool,
     client_active: Instant,
     server_active: Instant,
     /// Whose silence the armed deadline is about.
     waiting_for: Waiting,
+    /// The response waits for rules about its body.
+    held: Option<Box<Hold>>,
     /// Tells when the server's sessions are ended.
     cut: Option<state::cut::Watch>,
 }
@@ -64,6 +69,8 @@ struct Attempt {
 enum Waiting {
     Client,
     Server,
+    /// A rule waits for the response's body.
+    Rule,
 }
 
 impl Stream<'_> {
@@ -82,10 +89,12 @@ impl Stream<'_> {
             client_told: false,
             server_told: false,
             tunnel: false,
+            ends_by_close: false,
             server_keeps: false,
             client_active: now,
             server_active: now,
             waiting_for: Waiting::Server,
+            held: None,
             cut: None,
         };
         let mut started = false;
@@ -115,7 +124,11 @@ impl Stream<'_> {
     fn send_request(&mut self, cx: &mut Context<'_>, a: &mut Attempt, server: &mut ServerConn) {
         let worker = self.worker;
         self.up.restart(worker);
-        self.up.progress = Progress::start(self.request_framing.body);
+        let progress = Progress::start(self.request_framing.body);
+        self.up.progress = match self.backend().is_some_and(|b| b.side().drop_trailers) {
+            true => progress.without_trailers(),
+            false => progress,
+        };
         let mut build = worker.build.borrow_mut();
         build.clear();
         self.request.write_to(&mut build);
@@ -188,7 +201,14 @@ impl Stream<'_> {
                     Poll::Pending => break,
                 },
                 Receiving::Done => {
-                    if a.tunnel && !a.server_told && !a.upload_over {
+                    // A server that answers early may still want the request's body, and its
+                    // client may go on with the next request behind it.
+                    let told = if a.tunnel {
+                        a.server_told
+                    } else {
+                        a.ends_by_close
+                    };
+                    if !told && !a.upload_over {
                         break;
                     }
                     return Poll::Ready(self.completed(a));
@@ -229,6 +249,10 @@ impl Stream<'_> {
             }
             Poll::Ready(Err(Broken::ReceiverFailed)) => {
                 a.upload_over = true;
+                if a.receiving == Receiving::Done && !a.tunnel {
+                    self.ended = Termination::new(Cause::ServerAbort, Phase::Data);
+                    account::response_broken(self, Broken::SenderFailed);
+                }
                 None
             }
             Poll::Ready(Err(Broken::Malformed)) => {
@@ -296,8 +320,8 @@ impl Stream<'_> {
         if a.tunnel {
             return Exchanged::Done(Next::Close);
         }
-        // A response that came before the request was complete ends both connections: what is
-        // still to come of the body has no reader any more.
+        // A request that never became complete ends both connections: what is still to come of its
+        // body has no reader any more.
         let request_complete = a.upload_over && self.up.finished();
         a.server_keeps &= request_complete;
         self.client.unread |= !request_complete;
@@ -361,7 +385,8 @@ impl Stream<'_> {
             Receiving::Head if a.upload_over => Phase::Headers,
             Receiving::Head => Phase::Data,
             Receiving::Body => Phase::Data,
-            Receiving::Done => Phase::Last,
+            Receiving::Done if a.upload_over => Phase::Last,
+            Receiving::Done => Phase::Data,
         }
     }
 
@@ -459,11 +484,21 @@ impl Stream<'_> {
             (Some(_), None) => Waiting::Client,
             _ => Waiting::Server,
         };
-        self.client.timer.arm(earliest(client, server));
+        let mut first = earliest(client, server);
+        if let Some(until) = a.held.as_ref().map(|hold| hold.until())
+            && first.is_none_or(|first| until < first)
+        {
+            first = Some(until);
+            a.waiting_for = Waiting::Rule;
+        }
+        self.client.timer.arm(first);
     }
 
     fn timed_out(&mut self, a: &Attempt) -> Exchanged {
         let phase = self.phase(a);
+        if a.waiting_for == Waiting::Rule {
+            return self.hold_timed_out();
+        }
         if a.waiting_for == Waiting::Client {
             let ended = Termination::new(Cause::ClientTimeout, phase);
             return Exchanged::Failed(self.halt(a, 408, ended));

@@ -19,7 +19,7 @@ pub const HEAD_ROOM: usize = 16 * 1024;
 
 /// A body of known length is spliced while this many bytes of it remain. For fewer, two calls cost
 /// more than two copies.
-const SPLICE_FROM: u64 = 16 * 1024;
+pub const SPLICE_FROM: u64 = 16 * 1024;
 
 /// The same of a chunk: behind its end follows a line that must be read.
 const SPLICE_CHUNK_FROM: u64 = 256 * 1024;
@@ -55,6 +55,14 @@ impl Progress {
             framing::Body::Chunked => Progress::Chunked(Box::new(chunk::Decoder::new())),
             framing::Body::UntilClose | framing::Body::Tunnel => Progress::UntilClose,
         }
+    }
+
+    /// The same without the trailers behind its chunks.
+    pub fn without_trailers(mut self) -> Progress {
+        if let Progress::Chunked(decoder) = &mut self {
+            decoder.drop_trailers();
+        }
+        self
     }
 }
 
@@ -454,6 +462,8 @@ impl Flow {
                 Poll::Ready(Ok(n)) => {
                     pipe.held = pipe.held.saturating_sub(n);
                     self.sent += n as u64;
+                    let counters = worker.process.counters.of(worker.id);
+                    counters.spliced_out.add(n as u64);
                 }
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::ReceiverFailed)),
                 Poll::Pending => {

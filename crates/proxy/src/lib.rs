@@ -14,7 +14,7 @@ macro_rules! ctx {
             req: Some(&mut $stream.request),
             res: $stream.response.as_deref_mut(),
             req_body: &$stream.body,
-            res_body: &[],
+            res_body: &$stream.response_body,
             captures: [&$stream.captures.request, &$stream.captures.response],
             vars: &$stream.client.vars,
             facts: &state::View {
@@ -37,6 +37,7 @@ mod connect;
 mod exchange;
 mod flow;
 mod ftp;
+mod hold;
 mod inspect;
 mod io;
 mod listen;
@@ -83,7 +84,7 @@ pub use log::{Logger, Tag};
 pub use reply::Answer;
 pub use roster::Rosters;
 pub use service::{NamedServices, ServiceRequest, Services, StatsPages, StatsRequest};
-pub use socket::{ends as connection_addresses, listen as listen_socket, tcp_info};
+pub use socket::{ends as connection_addresses, listen as listen_socket, saved_syn, tcp_info};
 pub use worker::{Engine, WorkerSetup, start_workers};
 
 /// The severity of a number from 0 (`emerg`) to 7 (`debug`).

@@ -302,6 +302,9 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
         Ok(fd) => fd,
         Err(_) => return,
     };
+    if let Some(frontend) = worker.generation().frontend(&listener.frontend) {
+        frontend.listens(listener.bind.id, &listener.sessions);
+    }
     // SAFETY: the `OwnedFd` is open, and stays open and the same until the `AsyncFd` that owns it
     // is dropped: nothing takes it out.
     let socket = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
@@ -484,6 +487,8 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     let descriptor = fd.as_raw_fd();
     let judge = |rules| judge(worker, rules, &info, &vars, &tracked, (at, descriptor));
     let (mut rejected, effects) = judge(&side.tcp_request_connection);
+    let privileged = peer.is_some_and(|a| a.port() < 1024);
+    rejected |= privileged && worker.generation().config.global.reject_privileged;
     let accept_proxy = options.accept_proxy || effects.expect_proxy;
     // Where something comes before the session, its rules come after that.
     let tls = options.tls.as_ref().filter(|_| !options.starttls);

@@ -46,6 +46,8 @@ pub struct Logger {
     /// A second and what RFC 3164 calls it.
     stamp: RefCell<(i64, Vec<u8>)>,
     counter: std::cell::Cell<u32>,
+    /// Lines that could not be sent.
+    dropped: std::cell::Cell<u64>,
 }
 
 /// A worker's.
@@ -60,6 +62,7 @@ impl Logger {
             line: RefCell::default(),
             stamp: RefCell::new((i64::MIN, Vec::new())),
             counter: std::cell::Cell::new(0),
+            dropped: std::cell::Cell::new(0),
         }
     }
 
@@ -173,19 +176,23 @@ impl Logger {
             }
         };
         // A line that cannot be sent is lost: logging must never hold up traffic.
-        match sinks.get(at).map(|o| &o.sink) {
-            Some(Sink::Udp(socket, to)) => {
-                let _ = socket.send_to(line, to);
-            }
-            Some(Sink::Unix(socket, path)) => {
-                let _ = socket.send_to(line, &**path);
-            }
-            Some(Sink::Fd(fd)) => {
-                // SAFETY: the pointer and length describe `line`; a bad descriptor gives EBADF.
-                unsafe { libc::write(*fd, line.as_ptr().cast(), line.len()) };
-            }
-            Some(Sink::Nowhere) | None => {}
+        let sent = match sinks.get(at).map(|o| &o.sink) {
+            Some(Sink::Udp(socket, to)) => socket.send_to(line, to).is_ok(),
+            Some(Sink::Unix(socket, path)) => socket.send_to(line, &**path).is_ok(),
+            // SAFETY: the pointer and length describe `line`; a bad descriptor gives EBADF.
+            Some(Sink::Fd(fd)) => unsafe {
+                libc::write(*fd, line.as_ptr().cast(), line.len()) >= 0
+            },
+            Some(Sink::Nowhere) | None => false,
+        };
+        if !sent {
+            self.dropped.set(self.dropped.get() + 1);
         }
+    }
+
+    /// Lines that could not be sent.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.get()
     }
 }
 

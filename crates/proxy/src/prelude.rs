@@ -32,6 +32,12 @@ pub async fn run(worker: &Worker, client: &mut Client) -> bool {
     if outcome.is_ok() && matches!(client.io, Transport::Tls(_)) {
         let made = handshake(worker, client).await;
         client.handshake = client.accepted.elapsed();
+        if made
+            .as_ref()
+            .is_err_and(|error| *error != HandshakeError::Empty)
+        {
+            account::handshake_failed(worker, client);
+        }
         outcome = made.map_err(|error| Failure {
             message: error.message(),
             empty: error == HandshakeError::Empty,
@@ -170,7 +176,6 @@ async fn handshake(worker: &Worker, client: &mut Client) -> Result<(), Handshake
         client.info.tls = Some(Arc::new(crate::tls::info(greeting, agreed, fault)));
     }
     made?;
-    let resumed = client.info.tls.as_ref().is_some_and(|t| t.agreed.resumed);
-    account::handshake_done(worker, resumed);
+    account::handshake_done(worker, client);
     Ok(())
 }

@@ -23,8 +23,11 @@ use std::time::Duration;
 impl Stream<'_> {
     /// Decides where the body ends, and forgets what concerned only the client's connection.
     pub(crate) fn read_framing(&mut self) -> Result<(), Halt> {
-        let accept_unsafe = self.frontend.proxy().http.unsafe_request;
-        match framing::request(&mut self.request, accept_unsafe) {
+        let tolerance = framing::Tolerance {
+            unsafe_framing: self.frontend.proxy().http.unsafe_request,
+            any_payload: self.generation.config.global.h1_any_payload,
+        };
+        match framing::request(&mut self.request, tolerance) {
             Ok(framed) => self.request_framing = framed,
             Err(error) => {
                 account::bad_request(self);

@@ -1,6 +1,7 @@
 //! The response's head on its way to the client.
 
 use crate::account;
+use crate::hold::Wait;
 use crate::reply::Answer;
 use crate::stream::{Halt, Stream};
 use crate::termination::{Cause, Phase, Termination};
@@ -10,11 +11,21 @@ use model::LogLevel;
 use rules::action::{Effects, run};
 use rules::{NoTrace, Rule, Verdict};
 use std::sync::Arc;
+use std::time::Duration;
 
-/// Applies the rules to the response's head and makes it fit the client's connection.
-pub fn judge(stream: &mut Stream<'_>, framed: &framing::Response) -> Result<(), Halt> {
+/// Where in the rules about responses we are.
+#[derive(Clone, Copy)]
+pub struct Point {
+    /// In the frontend's, which come after the backend's.
+    frontend: bool,
+    rule: usize,
+}
+
+/// Applies the rules to the response's head and makes it fit the client's connection. A rule may
+/// want to see the body first: then the rest of it is [`resume`].
+pub fn judge(stream: &mut Stream<'_>, framed: &framing::Response) -> Result<Option<Wait>, Halt> {
     let Some(head) = stream.response.as_mut() else {
-        return Ok(());
+        return Ok(None);
     };
     let upgrade = head.status() == 101;
     let status = head.status();
@@ -36,22 +47,49 @@ pub fn judge(stream: &mut Stream<'_>, framed: &framing::Response) -> Result<(), 
     account::capture_response(stream);
     stream.client.vars.borrow_mut().begin_response();
     let backend = stream.backend.as_ref().map(|b| Arc::clone(b.proxy()));
-    let frontend = Arc::clone(stream.frontend.proxy());
-    let same = backend.as_ref().is_some_and(|b| Arc::ptr_eq(b, &frontend));
     if let Some(proxy) = &backend {
         content_rules(stream, proxy)?;
-        response_rules(stream, &proxy.http_response)?;
     }
-    if !same {
-        response_rules(stream, &frontend.http_response)?;
+    let start = Point {
+        frontend: false,
+        rule: 0,
+    };
+    resume(stream, framed, start)
+}
+
+/// The rules from a point on, and all that comes after them.
+pub fn resume(
+    stream: &mut Stream<'_>,
+    framed: &framing::Response,
+    mut from: Point,
+) -> Result<Option<Wait>, Halt> {
+    let backend = stream.backend.as_ref().map(|b| Arc::clone(b.proxy()));
+    let frontend = Arc::clone(stream.frontend.proxy());
+    let same = backend.as_ref().is_some_and(|b| Arc::ptr_eq(b, &frontend));
+    if !from.frontend {
+        if let Some(proxy) = &backend
+            && let Some(wait) = response_rules(stream, &proxy.http_response, framed, from)?
+        {
+            return Ok(Some(wait));
+        }
+        from = Point {
+            frontend: true,
+            rule: 0,
+        };
+    }
+    if !same && let Some(wait) = response_rules(stream, &frontend.http_response, framed, from)? {
+        return Ok(Some(wait));
     }
     refuse_cacheable(stream)?;
     crate::stick::response(stream);
     crate::persistence::write(stream);
     after_response(stream);
     stream.down.encoder = crate::compress::begin(stream, framed.body);
+    if stream.down.encoder.is_some() {
+        stream.info.compressed = stream.compression.map(model::CompressionAlgo::token);
+    }
     finish_head(stream);
-    Ok(())
+    Ok(None)
 }
 
 /// `tcp-response content`. The response is there, so that nothing has to be waited for.
@@ -128,13 +166,42 @@ fn shares_cookie(method: &[u8], head: &Head) -> bool {
     public || keeps && matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE")
 }
 
-fn response_rules(stream: &mut Stream<'_>, rules: &[Rule]) -> Result<(), Halt> {
+/// One set of rules; what it wants to wait for.
+fn response_rules(
+    stream: &mut Stream<'_>,
+    rules: &[Rule],
+    framed: &framing::Response,
+    from: Point,
+) -> Result<Option<Wait>, Halt> {
     if rules.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
-    let mut effects = Effects::default();
-    let verdict = run(rules, 0, &mut ctx!(stream), &mut effects, &mut NoTrace);
-    stream.take_effects(effects, true);
+    let mut at = from.rule;
+    let verdict = loop {
+        let mut effects = Effects::default();
+        let verdict = run(rules, at, &mut ctx!(stream), &mut effects, &mut NoTrace);
+        stream.take_effects(effects, true);
+        let Verdict::WaitForBody {
+            time_ms,
+            at_least,
+            resume,
+        } = verdict
+        else {
+            break verdict;
+        };
+        let bodyless = matches!(framed.body, Body::None | Body::Length(0) | Body::Tunnel);
+        if !bodyless {
+            return Ok(Some(Wait {
+                time: Duration::from_millis(time_ms),
+                at_least,
+                then: Point {
+                    rule: resume,
+                    ..from
+                },
+            }));
+        }
+        at = resume;
+    };
     let ended = Termination::new(Cause::Proxy, Phase::Headers);
     match verdict {
         Verdict::Deny(reply) => {
@@ -163,7 +230,7 @@ fn response_rules(stream: &mut Stream<'_>, rules: &[Rule]) -> Result<(), Halt> {
         | Verdict::Resolve { .. }
         | Verdict::Service(_)
         | Verdict::Pause { .. }
-        | Verdict::WaitForBody { .. } => Ok(()),
+        | Verdict::WaitForBody { .. } => Ok(None),
     }
 }
 

@@ -164,6 +164,20 @@ impl Roster {
         places.iter().flatten().map(|l| facts(worker, l)).collect()
     }
 
+    /// Ends connections that wait for another request, of the frontends that are meant: they see the
+    /// end of their client's stream, behind a request that has come already.
+    pub fn let_go(&self, meant: impl Fn(u32) -> bool) {
+        let places = self.places.borrow();
+        let waiting = places.iter().flatten().filter(|live| {
+            let waits = live.stage.get() == Stage::Idle && live.requests.get() > 0;
+            waits && !live.shared && meant(live.frontend)
+        });
+        for live in waiting {
+            // SAFETY: as in `end`, below.
+            unsafe { libc::shutdown(live.descriptor, libc::SHUT_RD) };
+        }
+    }
+
     /// Ends those that are meant, by closing their clients' connections under them: they then end
     /// as they do when a client leaves, with all that this releases and counts.
     pub fn end(&self, worker: usize, which: Which) -> usize {

@@ -145,6 +145,10 @@ fn listen_datagrams(
     Ok(socket.into())
 }
 
+/// The options of linux/tcp.h, which libc has not.
+const TCP_SAVE_SYN: libc::c_int = 27;
+const TCP_SAVED_SYN: libc::c_int = 28;
+
 /// Room for datagrams that have not been read yet, bytes.
 const BURST: usize = 1 << 20;
 
@@ -217,6 +221,26 @@ pub fn tcp_info(fd: RawFd) -> Option<rules::TcpInfo> {
         fackets: info.tcpi_fackets,
         reordering: info.tcpi_reordering,
     })
+}
+
+/// The packet that began an accepted connection, where its listener has it saved; the
+/// kernel gives it once. The descriptor is open while rules look at it.
+pub fn saved_syn(fd: RawFd) -> Option<Vec<u8>> {
+    // The longest heads that a SYN can have: of a frame, of IP and of TCP.
+    let mut bytes = vec![0; 256];
+    let mut length = bytes.len() as libc::socklen_t;
+    // SAFETY: pointer and length describe `bytes`, which lives through the call.
+    let rc = unsafe {
+        libc::getsockopt(
+            fd,
+            libc::IPPROTO_TCP,
+            TCP_SAVED_SYN,
+            bytes.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    bytes.truncate(length as usize);
+    (rc == 0 && !bytes.is_empty()).then_some(bytes)
 }
 
 /// Starts a connection to a UNIX socket.
@@ -334,6 +358,10 @@ pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool) -> io::Result<OwnedFd
             }
             // Inherited by what is accepted; saves a call per connection.
             socket.set_tcp_nodelay(true)?;
+            if options.save_syn > 0 {
+                let (level, name) = (libc::IPPROTO_TCP, TCP_SAVE_SYN);
+                set_int(socket.as_raw_fd(), level, name, options.save_syn.into())?;
+            }
             if options.defer_accept {
                 set_int(
                     socket.as_raw_fd(),

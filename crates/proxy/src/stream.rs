@@ -78,7 +78,6 @@ pub struct Stream<'c> {
     pub(crate) status: Option<u16>,
     pub(crate) retries: u32,
     pub(crate) redispatched: bool,
-    pub(crate) queue_positions: (u32, u32),
     pub(crate) log_level: LogLevelChange,
     pub(crate) captures: account::Captures,
     pub(crate) persistence: Persistence,
@@ -86,11 +85,15 @@ pub struct Stream<'c> {
     pub(crate) sticking: Option<Box<Sticking>>,
     /// How the client wants its response compressed.
     pub(crate) compression: Option<model::CompressionAlgo>,
+    /// It is not compressed, because the process compresses enough.
+    pub(crate) compression_bypassed: bool,
     pub(crate) retry_forbidden: bool,
     /// The method was HEAD when the request came: the response has no body.
     pub(crate) head_request: bool,
     /// What of the body was waited for, decoded.
     pub(crate) body: Vec<u8>,
+    /// What of the response's body was waited for, decoded.
+    pub(crate) response_body: Vec<u8>,
     /// Refused before it counts as a request: the log shows none.
     pub(crate) unread: bool,
     /// Answered by `monitor-uri`: not logged.
@@ -146,15 +149,16 @@ pub async fn serve(
         status: None,
         retries: 0,
         redispatched: false,
-        queue_positions: (0, 0),
         log_level: LogLevelChange::default(),
         captures: account::Captures::default(),
         persistence: Persistence::default(),
         sticking: None,
         compression: None,
+        compression_bypassed: false,
         retry_forbidden: false,
         head_request: request.method() == b"HEAD",
         body: Vec::new(),
+        response_body: Vec::new(),
         unread: false,
         monitored: false,
         logged_early: false,
@@ -357,6 +361,7 @@ impl Stream<'_> {
         observe::failed(self);
         // Rules that choose another server must not take it for the answer.
         self.response = None;
+        self.response_body.clear();
         if let Some(backend) = self.backend.clone() {
             self.again(&backend);
         }
@@ -405,6 +410,9 @@ impl Stream<'_> {
                 .as_ref()
                 .is_some_and(|b| b.side().reuse == model::HttpReuse::Never);
         if never {
+            if self.frontend.side().max_session_srv_conns == Some(0) {
+                return connection.retire();
+            }
             self.client.private = Some(Box::new((server.uid, connection)));
             return;
         }

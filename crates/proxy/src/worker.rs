@@ -415,6 +415,10 @@ async fn run(
                 Some(Order::StopAccepting) => {
                     accepting.drain(..).for_each(|task| task.abort());
                     worker.roster.wake();
+                    if worker.process.is_stopping() {
+                        let generation = worker.generation();
+                        worker.roster.let_go(|frontend| closes_idle(&generation, frontend));
+                    }
                 }
                 // Whoever asked may have lost patience: then nobody hears the answer.
                 Some(Order::ListSessions(answer)) => {
@@ -432,9 +436,17 @@ async fn run(
     }
 }
 
+/// Whether connections of a frontend that wait for a request are closed at a soft stop.
+fn closes_idle(generation: &Generation, frontend: u32) -> bool {
+    let frontend = generation.frontends.iter().find(|f| f.id == frontend);
+    frontend
+        .is_some_and(|f| f.proxy().mode == model::Mode::Http && !f.side().idle_close_on_response)
+}
+
 /// What is due every second: the clock, and idle connections.
 async fn tend(worker: Rc<Worker>) {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
+    let mut measured = (Instant::now(), cpu_time());
     loop {
         tick.tick().await;
         let now = Instant::now();
@@ -443,10 +455,45 @@ async fn tend(worker: Rc<Worker>) {
         worker.told.set((now, wall));
         worker.pools.purge(now);
         worker.datagrams.purge(now);
+        measured = measure(&worker, measured, now);
         if worker.id == 0 {
             purge_tables(&worker).await;
         }
     }
+}
+
+/// The CPU time of this thread.
+fn cpu_time() -> Duration {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the clock's value is written to `time`, and nowhere else.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Notes how busy this worker was since it was measured before, and what it has to do.
+fn measure(
+    worker: &Worker,
+    (then, used): (Instant, Duration),
+    now: Instant,
+) -> (Instant, Duration) {
+    let counters = worker.process.counters.of(worker.id);
+    let cpu = cpu_time();
+    let whole = now.saturating_duration_since(then).as_micros();
+    let busy = cpu.saturating_sub(used).as_micros() * 100;
+    let percent = busy.checked_div(whole).unwrap_or(0).min(100);
+    counters.busy.set(percent as u64);
+    let metrics = tokio::runtime::Handle::current().metrics();
+    counters.tasks.set(metrics.num_alive_tasks() as u64);
+    counters.run_queue.set(metrics.global_queue_depth() as u64);
+    counters.dropped_logs.set(worker.logs.dropped());
+    let buffers = worker.buffers.borrow();
+    let spare = buffers.iter().map(|b| b.capacity() as u64).sum();
+    counters.spare_bytes.set(spare);
+    worker.process.note_idle(worker.id, worker.pools.idle());
+    (now, cpu)
 }
 
 /// Removes what is over from the stick tables, a few entries at a time: sessions go on between.

@@ -11,10 +11,12 @@ mod json;
 mod map;
 mod mqtt;
 mod number;
+mod packet;
 mod protobuf;
 mod stick;
 mod string;
 mod system;
+mod x509;
 
 pub use hash::{avalanche, crc32, djb2, sdbm};
 pub(crate) use string::expand;
@@ -80,9 +82,11 @@ pub fn converters() -> impl Iterator<Item = &'static ConvertDef> {
         json::TABLE,
         map::TABLE,
         mqtt::TABLE,
+        packet::TABLE,
         protobuf::TABLE,
         forwarded::TABLE,
         system::TABLE,
+        x509::TABLE,
     ]
     .into_iter()
     .chain(stick::ALL)

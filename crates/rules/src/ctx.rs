@@ -105,6 +105,10 @@ pub struct StreamInfo {
     pub inspection: Inspection,
     /// Where rules differ from the configuration and the connection.
     pub overrides: Overrides,
+    /// How many waited before it in the server's queue, and in the backend's.
+    pub queued: [u32; 2],
+    /// The coding that the response was compressed with here.
+    pub compressed: Option<&'static str>,
     /// What a client of `mode smtp` has said.
     pub smtp: Option<Box<SmtpInfo>>,
     /// What a client of `mode ftp` has said.
@@ -177,6 +181,9 @@ pub enum Timeout {
     Tarpit,
     Tunnel,
 }
+
+/// Where the converter `debug` may tell what it sees.
+pub const SINKS: &[&str] = &["buf0", "stdout", "stderr"];
 
 /// The running system, as far as rules ask for it. Names that do not exist give `None`.
 pub trait Facts {
@@ -278,6 +285,16 @@ pub trait Facts {
     }
     /// What the kernel knows of a TCP connection.
     fn tcp_info(&self, _descriptor: i32) -> Option<TcpInfo> {
+        None
+    }
+    /// Tells one of [`SINKS`] a line.
+    fn tell(&self, _sink: &str, _now: Wall, _line: String) {}
+    /// The packet that began a connection, by its descriptor, where it was saved (`tcp-ss`).
+    fn saved_syn(&self, _descriptor: i32) -> Option<Vec<u8>> {
+        None
+    }
+    /// Connections of a listener by its number, of a frontend.
+    fn listener_conn(&self, _frontend: &str, _listener: u32) -> Option<i64> {
         None
     }
     /// The local time zone at a moment (Unix seconds).

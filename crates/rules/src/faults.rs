@@ -26,6 +26,11 @@ pub const NAMES: &[(u8, &str)] = &[
     (34, "SSL handshake failure"),
 ];
 
+/// The peer ended its stream within the handshake of TLS.
+pub const TLS_CLOSED: u8 = 24;
+/// The handshake of TLS failed.
+pub const TLS_FAILED: u8 = 34;
+
 /// The number of these words; 6 is a general fault.
 pub fn number(words: &str) -> u8 {
     let found = NAMES.iter().find(|(_, w)| *w == words);

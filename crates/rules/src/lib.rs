@@ -40,7 +40,7 @@ pub use ctx::{
 pub use date::{Zone, log_date, strftime};
 pub use error::{ParseError, nearest};
 pub use expr::Expr;
-pub use lists::{Change, Entry, Listed, Matcher, PatternList, PatternLists};
+pub use lists::{Change, Entry, Listed, Matcher, Passed, PatternList, PatternLists};
 pub use logformat::LogFormat;
 pub use overrides::Overrides;
 pub use pattern::contains as network_contains;

@@ -16,6 +16,10 @@ pub struct Overrides {
     pub server: Cell<Option<i32>>,
     /// The server's status, before any rule changed it.
     pub server_status: Cell<Option<u16>>,
+    /// Why the connection to the server failed, by HAProxy's number; 0 once it is made, `None` before.
+    pub server_fault: Cell<Option<u8>>,
+    /// Whether that connection had served another request before; `None` before it is made.
+    pub server_reused: Cell<Option<bool>>,
     /// The line of the last rule that ended its rules, `file:number: text`.
     pub last_rule: RefCell<Option<Arc<str>>>,
 }

@@ -8,10 +8,10 @@ use choose::Active;
 use model::{MarkedDown, Proxy};
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 mod choose;
 
@@ -33,6 +33,29 @@ pub struct BackendLive {
     /// The server that `balance sticky` stays with, by its uid and one; 0 is none yet.
     sticky: AtomicU32,
     queue: Queue,
+    turns: Mutex<Turns>,
+    /// Where an operator has changed computed cookies: whether there are any, and their secret.
+    cookies: Mutex<CookieOrders>,
+}
+
+/// When a backend was able to serve, and when not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turns {
+    /// Whether no server can be chosen.
+    pub down: bool,
+    /// When that changed; `None` is never.
+    pub changed: Option<Instant>,
+    /// How long it was so, up to the last change.
+    pub downtime: Duration,
+    /// How often it went down.
+    pub went_down: u64,
+}
+
+/// What an operator wants of cookies with computed values; `None` is as configured.
+#[derive(Clone, Debug, Default)]
+struct CookieOrders {
+    computed: Option<bool>,
+    key: Option<Arc<str>>,
 }
 
 /// One backend of one configuration.
@@ -52,6 +75,11 @@ pub struct Backend {
     /// Sessions in it at which servers with `minconn` reach their `maxconn`.
     fullconn: u64,
     resolves_names: bool,
+}
+
+/// Who panicked while holding it left numbers that still count.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the scheduler says.
@@ -194,6 +222,8 @@ impl Backend {
                 cursor: AtomicU64::new(0),
                 sticky: AtomicU32::new(0),
                 queue: Queue::default(),
+                turns: Mutex::default(),
+                cookies: Mutex::default(),
             })
         });
         let mut cookies: HashMap<Arc<str>, Vec<u32>> = HashMap::new();
@@ -288,11 +318,7 @@ impl Backend {
         if let Some(value) = &server.settings().cookie {
             return Some(Arc::clone(value));
         }
-        let side = self.side();
-        let key = side.dynamic_cookie_key.as_ref()?;
-        if !side.cookie.as_ref()?.dynamic {
-            return None;
-        }
+        let key = self.cookie_key()?;
         let addr = server.target()?.socket(None)?;
         let mut bytes = key.as_bytes().to_vec();
         match addr.ip() {
@@ -305,7 +331,7 @@ impl Backend {
 
     /// The servers that a value of the persistence cookie names, in order.
     pub fn by_cookie<'a>(&'a self, value: &'a [u8]) -> impl Iterator<Item = &'a Arc<Server>> {
-        let dynamic = self.side().cookie.as_ref().is_some_and(|c| c.dynamic);
+        let dynamic = self.side().cookie.is_some() && self.cookie_key().is_some();
         let fixed = std::str::from_utf8(value)
             .ok()
             .and_then(|v| self.cookies.get(v));
@@ -368,6 +394,50 @@ impl Backend {
             }
             while server.schedulable() && self.has_room(server) && self.serve_queue(server) {}
         }
+    }
+
+    /// Notes whether it is able to serve, after a change of one of its servers at that time.
+    pub(crate) fn note_turn(&self, at: Option<Instant>) {
+        let down = self.usable() == 0 && !self.servers.is_empty();
+        let mut turns = lock(&self.live.turns);
+        if down == turns.down {
+            return;
+        }
+        turns.down = down;
+        if down {
+            turns.went_down += 1;
+        } else if let (Some(since), Some(now)) = (turns.changed, at) {
+            turns.downtime += now.saturating_duration_since(since);
+        }
+        turns.changed = at.or(turns.changed);
+    }
+
+    /// When it was able to serve, and when not.
+    pub fn ups_and_downs(&self) -> Turns {
+        *lock(&self.live.turns)
+    }
+
+    /// Has servers without a cookie of their own known by a computed one, or not
+    /// (`enable dynamic-cookie`).
+    pub fn compute_cookies(&self, on: bool) {
+        lock(&self.live.cookies).computed = Some(on);
+    }
+
+    /// Sets the secret in computed cookies (`set dynamic-cookie-key`).
+    pub fn set_cookie_key(&self, key: &str) {
+        lock(&self.live.cookies).key = Some(key.into());
+    }
+
+    /// The secret in computed cookies, where servers have such.
+    fn cookie_key(&self) -> Option<Arc<str>> {
+        let side = self.side();
+        let orders = lock(&self.live.cookies);
+        let configured = side.cookie.as_ref()?.dynamic;
+        if !orders.computed.unwrap_or(configured) {
+            return None;
+        }
+        let key = orders.key.as_ref().or(side.dynamic_cookie_key.as_ref());
+        key.map(Arc::clone)
     }
 
     /// Ends the sessions of servers that have just gone down, and of backup servers when one that is

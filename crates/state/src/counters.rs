@@ -20,6 +20,11 @@ impl Counter {
         }
     }
 
+    /// Sets it to what was measured; only the owning worker may.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
     /// The number.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
@@ -173,6 +178,15 @@ impl Rate {
         }
     }
 
+    /// What somebody else has measured holds from now on for a second at least; only the owning
+    /// worker may.
+    pub fn measured(&self, now_ms: u64, per_second: u64) {
+        self.previous.store(0, Relaxed);
+        self.current.store(per_second, Relaxed);
+        self.second.store(now_ms / 1000 + 1, Relaxed);
+        self.max.fetch_max(per_second, Relaxed);
+    }
+
     /// Events in the second before `now_ms`.
     pub fn per_second(&self, now_ms: u64) -> u64 {
         let (second, within) = (now_ms / 1000, now_ms % 1000);
@@ -242,6 +256,29 @@ impl Average {
     }
 }
 
+/// What packets have been carried without ending their connections (`mode packet`).
+#[derive(Debug, Default)]
+#[allow(missing_docs)] // the names say it; rates are by second
+pub struct PacketCounters {
+    pub packets_in: Counter,
+    pub packets_out: Counter,
+    pub packets_in_rate: Rate,
+    pub packets_out_rate: Rate,
+    pub bits_in_rate: Rate,
+    pub bits_out_rate: Rate,
+}
+
+impl PacketCounters {
+    fn rates(&self) -> [&Rate; 4] {
+        [
+            &self.packets_in_rate,
+            &self.packets_out_rate,
+            &self.bits_in_rate,
+            &self.bits_out_rate,
+        ]
+    }
+}
+
 /// What one worker counts for one side of a proxy, or for a server; names as in the CSV (manual,
 /// management.txt 9.1).
 #[derive(Debug, Default)]
@@ -271,6 +308,11 @@ pub struct ProxyCounters {
     pub comp_in: Counter,
     pub comp_out: Counter,
     pub comp_rsp: Counter,
+    pub comp_byp: Counter,
+    pub eint: Counter,
+    pub ssl_sess: Counter,
+    pub ssl_reused_sess: Counter,
+    pub ssl_failed_handshake: Counter,
     pub conn_rate: Rate,
     pub sess_rate: Rate,
     pub req_rate: Rate,
@@ -280,6 +322,55 @@ pub struct ProxyCounters {
     pub ttime: Average,
     /// When the last session was given to it, ms of the process's clock, plus one; 0 is never.
     pub last_session: Counter,
+    /// Of `mode packet`, made when first used.
+    pub packets: OnceLock<Box<PacketCounters>>,
+}
+
+impl ProxyCounters {
+    /// What only grows, by its name in the statistics.
+    pub fn counts(&self) -> impl Iterator<Item = (&'static str, &Counter)> {
+        const CLASSES: [&str; 6] = [
+            "hrsp_1xx",
+            "hrsp_2xx",
+            "hrsp_3xx",
+            "hrsp_4xx",
+            "hrsp_5xx",
+            "hrsp_other",
+        ];
+        let classes = CLASSES.into_iter().zip(&self.hrsp.0);
+        [
+            ("conn_tot", &self.conn_tot),
+            ("stot", &self.stot),
+            ("bin", &self.bin),
+            ("bout", &self.bout),
+            ("dreq", &self.dreq),
+            ("dresp", &self.dresp),
+            ("ereq", &self.ereq),
+            ("econ", &self.econ),
+            ("eresp", &self.eresp),
+            ("wretr", &self.wretr),
+            ("wredis", &self.wredis),
+            ("lbtot", &self.lbtot),
+            ("req_tot", &self.req_tot),
+            ("cli_abrt", &self.cli_abrt),
+            ("srv_abrt", &self.srv_abrt),
+            ("connect", &self.connect),
+            ("reuse", &self.reuse),
+            ("intercepted", &self.intercepted),
+            ("dcon", &self.dcon),
+            ("dses", &self.dses),
+            ("comp_in", &self.comp_in),
+            ("comp_out", &self.comp_out),
+            ("comp_rsp", &self.comp_rsp),
+            ("comp_byp", &self.comp_byp),
+            ("eint", &self.eint),
+            ("ssl_sess", &self.ssl_sess),
+            ("ssl_reused_sess", &self.ssl_reused_sess),
+            ("ssl_failed_handshake", &self.ssl_failed_handshake),
+        ]
+        .into_iter()
+        .chain(classes)
+    }
 }
 
 /// What one worker counts for a server.
@@ -304,7 +395,9 @@ impl PerWorker<ProxyCounters> {
     /// Forgets the largest rates and times (`clear counters`).
     pub fn clear_max(&self) {
         for c in self.used() {
-            for rate in [&c.conn_rate, &c.sess_rate, &c.req_rate] {
+            let packets = c.packets.get().map(|p| p.rates());
+            let rates = [&c.conn_rate, &c.sess_rate, &c.req_rate];
+            for rate in rates.into_iter().chain(packets.into_iter().flatten()) {
                 rate.max.store(0, Relaxed);
             }
             for average in [&c.qtime, &c.ctime, &c.rtime, &c.ttime] {
@@ -315,33 +408,11 @@ impl PerWorker<ProxyCounters> {
 
     /// Sets all counts to 0.
     pub fn clear(&self) {
-        for c in self.used() {
-            let all = [
-                &c.conn_tot,
-                &c.stot,
-                &c.bin,
-                &c.bout,
-                &c.dreq,
-                &c.dresp,
-                &c.ereq,
-                &c.econ,
-                &c.eresp,
-                &c.wretr,
-                &c.wredis,
-                &c.lbtot,
-                &c.req_tot,
-                &c.cli_abrt,
-                &c.srv_abrt,
-                &c.connect,
-                &c.reuse,
-                &c.intercepted,
-                &c.dcon,
-                &c.dses,
-                &c.comp_in,
-                &c.comp_out,
-                &c.comp_rsp,
-            ];
-            all.into_iter().chain(&c.hrsp.0).for_each(Counter::clear);
+        let all = self.used().flat_map(ProxyCounters::counts);
+        all.for_each(|(_, counter)| counter.clear());
+        for packets in self.used().filter_map(|c| c.packets.get()) {
+            packets.packets_in.clear();
+            packets.packets_out.clear();
         }
     }
 }

@@ -48,6 +48,20 @@ impl Facts for View<'_> {
     fn tcp_info(&self, descriptor: i32) -> Option<rules::TcpInfo> {
         (self.process.machine.tcp_info)(descriptor)
     }
+    fn tell(&self, sink: &str, now: rules::Wall, line: String) {
+        match sink {
+            "stdout" => (self.process.machine.say)(1, &line),
+            "stderr" => (self.process.machine.say)(2, &line),
+            _ => self.process.events.note(now, line),
+        }
+    }
+    fn saved_syn(&self, descriptor: i32) -> Option<Vec<u8>> {
+        (self.process.machine.saved_syn)(descriptor)
+    }
+    fn listener_conn(&self, frontend: &str, listener: u32) -> Option<i64> {
+        let frontend = self.generation.frontend(frontend)?;
+        Some(frontend.listener_connections(listener)? as i64)
+    }
     fn be_conn(&self, backend: &str) -> Option<i64> {
         Some(self.backend(backend)?.sessions().now() as i64)
     }

@@ -18,6 +18,8 @@ pub struct FrontendLive {
     waiting: Mutex<Vec<Waker>>,
     /// Its sockets, where they are counted by themselves.
     sockets: Mutex<Vec<Arc<Socket>>>,
+    /// Connections by the number of the listener that they came in by.
+    listeners: Mutex<Vec<(u32, Arc<Gauge>)>>,
     /// When the sessions so far would have come at an even pace, in microseconds of the process.
     paced_until: AtomicU64,
 }
@@ -137,6 +139,7 @@ impl Frontend {
                 shut: AtomicBool::new(false),
                 waiting: Mutex::default(),
                 sockets: Mutex::default(),
+                listeners: Mutex::default(),
                 paced_until: AtomicU64::new(0),
             })
         });
@@ -155,6 +158,22 @@ impl Frontend {
             proxy,
             live,
         })
+    }
+
+    /// Tells where the connections of a listener of its are counted.
+    pub fn listens(&self, id: u32, connections: &Arc<Gauge>) {
+        let listeners = self.live.listeners.lock();
+        let mut listeners = listeners.unwrap_or_else(PoisonError::into_inner);
+        listeners.retain(|(known, _)| *known != id);
+        listeners.push((id, Arc::clone(connections)));
+    }
+
+    /// Connections that came in by a listener of its.
+    pub fn listener_connections(&self, id: u32) -> Option<u64> {
+        let listeners = self.live.listeners.lock();
+        let listeners = listeners.unwrap_or_else(PoisonError::into_inner);
+        let (_, gauge) = listeners.iter().find(|(known, _)| *known == id)?;
+        Some(gauge.now())
     }
 
     /// Its sockets, where they are counted by themselves.

@@ -8,9 +8,11 @@ mod counters;
 pub mod cut;
 mod eject;
 mod errors;
+mod events;
 mod facts;
 mod frontend;
 mod generation;
+mod guarded;
 pub mod hash;
 pub mod health;
 mod loads;
@@ -30,7 +32,7 @@ pub mod stick;
 mod vrrp;
 mod wheel;
 
-pub use backend::{Backend, Pick, PickKey, Slot, Ticket};
+pub use backend::{Backend, Pick, PickKey, Slot, Ticket, Turns};
 pub use counters::{
     Average, Counter, Gauge, PerWorker, ProxyCounters, Rate, ServerCounters, StatusClasses,
 };
@@ -39,6 +41,7 @@ pub use errors::{Captured, Errors};
 pub use facts::View;
 pub use frontend::{Frontend, SessionGuard, Socket};
 pub use generation::Generation;
+pub use guarded::{GuardCounts, Guarded};
 pub use maglev::{ENTRIES as MAGLEV_ENTRIES, Maglev};
 pub use process::{Machine, Process, ProcessCounters, RateLimit};
 pub use queue::Priority;

@@ -2,6 +2,7 @@
 
 use crate::counters::{Counter, Gauge, PerWorker, Rate};
 use crate::errors::Errors;
+use crate::events::Events;
 use crate::generation::Generation;
 use crate::news::{self, Cause, News, Standing};
 use crate::{Backend, Server};
@@ -10,7 +11,7 @@ use rules::Wall;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// What one worker counts for the process.
@@ -21,9 +22,21 @@ pub struct ProcessCounters {
     pub requests: Counter,
     pub ssl_connections: Counter,
     pub bytes_out: Counter,
+    pub spliced_out: Counter,
+    pub dropped_logs: Counter,
     pub conn_rate: Rate,
     pub sess_rate: Rate,
     pub ssl_rate: Rate,
+    pub bytes_out_rate: Rate,
+    pub comp_in_rate: Rate,
+    pub comp_out_rate: Rate,
+    /// Percent of the last second that the worker was busy.
+    pub busy: Counter,
+    /// Its tasks, and those that wait to run.
+    pub tasks: Counter,
+    pub run_queue: Counter,
+    /// Its spare buffers, bytes.
+    pub spare_bytes: Counter,
     /// Handshakes with clients that were made in full.
     pub ssl_key_rate: Rate,
     /// Handshakes with servers that were made in full.
@@ -55,6 +68,10 @@ pub struct Machine {
     pub is_local: fn(IpAddr) -> bool,
     /// What the kernel knows of a TCP connection, by its descriptor.
     pub tcp_info: fn(i32) -> Option<rules::TcpInfo>,
+    /// Writes a line to standard output (1) or to standard error (2).
+    pub say: fn(i32, &str),
+    /// The packet that began a connection, by its descriptor, where it was saved.
+    pub saved_syn: fn(i32) -> Option<Vec<u8>>,
     /// The addresses of a connection by its descriptor: ours and the peer's.
     pub addresses: fn(i32) -> Option<(SocketAddr, SocketAddr)>,
 }
@@ -68,6 +85,8 @@ impl Default for Machine {
             local_zone: rules::Zone::utc,
             is_local: |ip| ip.is_loopback(),
             tcp_info: |_| None,
+            say: |_, _| {},
+            saved_syn: |_| None,
             addresses: |_| None,
         }
     }
@@ -102,13 +121,19 @@ pub struct Process {
     pub generation: ArcSwap<Generation>,
     /// What the logs shall tell of servers.
     pub news: News,
+    /// What the converter `debug` has told.
+    pub events: Events,
     /// The last malformed messages.
     pub errors: Errors,
     /// What is kept alike with another machine.
     pub replication: Arc<crate::Replication>,
+    /// What guards of packet frontends did.
+    pub guarded: crate::Guarded,
     /// Variables of the `proc` scope.
     pub vars: Mutex<rules::Vars>,
     rate_limits: [AtomicU32; 3],
+    /// Idle connections that each worker keeps, by the servers' uids, as of the last second.
+    idle: Box<[Mutex<Vec<u32>>]>,
     stopping: AtomicBool,
     next_uid: AtomicU32,
     reloads: AtomicU64,
@@ -150,10 +175,13 @@ impl Process {
             counters: PerWorker::new(workers),
             generation: ArcSwap::from_pointee(Generation::default()),
             news: News::default(),
+            events: Events::default(),
             errors: Errors::default(),
             replication: Arc::default(),
+            guarded: crate::Guarded::default(),
             vars: Mutex::new(rules::Vars::limited(config.global.tuning.vars)),
             rate_limits: rates.map(|rate| AtomicU32::new(rate.unwrap_or(0))),
+            idle: (0..workers).map(|_| Mutex::default()).collect(),
             stopping: AtomicBool::new(false),
             next_uid: AtomicU32::new(0),
             reloads: AtomicU64::new(0),
@@ -239,6 +267,28 @@ impl Process {
         self.stopping.store(true, Relaxed);
     }
 
+    /// A worker keeps so many idle connections, by the servers' uids.
+    pub fn note_idle(&self, worker: usize, idle: Vec<u32>) {
+        if let Some(place) = self.idle.get(worker) {
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = idle;
+        }
+    }
+
+    /// Idle connections to a server, as of the last second.
+    pub fn idle_connections(&self, uid: u32) -> u64 {
+        let of = |place: &Mutex<Vec<u32>>| {
+            let idle = place.lock().unwrap_or_else(PoisonError::into_inner);
+            u64::from(idle.get(uid as usize).copied().unwrap_or(0))
+        };
+        self.idle.iter().map(of).sum()
+    }
+
+    /// How busy the workers were in the last second, percent of their time.
+    pub fn busy_percent(&self) -> u64 {
+        let workers = self.workers.max(1) as u64;
+        self.counters.sum(|c| &c.busy).div_ceil(workers)
+    }
+
     /// Who may count: the workers, and whoever reads what the kernel counted.
     pub(crate) fn writers(&self) -> usize {
         self.workers + 1
@@ -259,6 +309,8 @@ impl Process {
     ) {
         server.mirror_health();
         backend.refresh();
+        let at = server.health().changed;
+        backend.note_turn(at);
         let mail = Standing::of(backend, server).is_worth_a_mail(before);
         for (at, (level, text)) in news::lines(backend, server, before, cause)
             .into_iter()

@@ -2,7 +2,7 @@
 //! stopped, turns checks away, is dead, and works again, both find the same.
 
 use lab::real::{Running, command, mariadb, nginx, postfix, postgres, redis, run, slapd};
-use lab::{PATIENCE, Program, Proxy};
+use lab::{PATIENCE, Program, Proxy, each, get, port};
 use std::time::{Duration, Instant};
 
 /// Both programs with one configuration, a backend `b` with one server `s`.
@@ -219,6 +219,63 @@ fn nginx_is_asked_for_a_page() {
     server.folder.file("server.conf", pages.as_bytes());
     server.hang_up();
     content.find("DOWN", "L7RSP", "the page says something else");
+}
+
+#[test]
+fn a_page_that_asks_a_server_behind_its_own_tells_of_both() {
+    let Some(mut behind) = nginx("", PAGES) else {
+        return;
+    };
+    let page = format!(
+        "location = /deep {{ proxy_pass http://{}/up; }}\n",
+        behind.addr
+    );
+    let Some(server) = nginx("", &page) else {
+        return;
+    };
+    let lines = "    option httpchk GET /deep\n    http-check expect string well\n";
+    let both = Beside::start(&server, lines, "");
+    both.find("UP", "L7OK", "both work");
+    behind.kill();
+    both.find("DOWN", "L7RSP", "the one behind is dead");
+    behind.again();
+    both.find("UP", "L7OK", "both work again");
+}
+
+#[test]
+fn a_server_that_dies_costs_no_request_and_gets_none_once_it_is_down() {
+    let named = |name: &str| nginx("", &format!("location / {{ return 200 {name}; }}\n"));
+    let (Some(one), Some(two)) = (named("one"), named("two")) else {
+        return;
+    };
+    let one = std::cell::RefCell::new(one);
+    each(|program| {
+        let mut one = one.borrow_mut();
+        let door = port();
+        let config = format!(
+            "defaults\n    mode http\n    timeout client 5s\n    timeout server 5s\n    timeout connect 5s\n    \
+             http-reuse never\n    option redispatch 1\n\
+             listen l\n    bind 127.0.0.1:{door}\n    default-server check inter 200 fall 2 rise 1\n    \
+             server one {}\n    server two {}\n",
+            one.addr, two.addr
+        );
+        let proxy = Proxy::start(program, &config);
+        let ask = |times: usize| -> Vec<String> {
+            let bodies = (0..times).map(|_| get(door, "/"));
+            let good = bodies.inspect(|r| assert_eq!(r.status, 200, "{}", program.name));
+            good.map(|r| r.body).collect()
+        };
+        assert!(ask(10).contains(&"one".to_string()), "{}", program.name);
+        one.kill();
+        ask(20);
+        proxy.wait_for("l", "one", "status", "DOWN");
+        let before = proxy.stat("l", "one", "stot");
+        assert_eq!(ask(20), vec!["two"; 20], "{}", program.name);
+        assert_eq!(proxy.stat("l", "one", "stot"), before, "{}", program.name);
+        one.again();
+        proxy.wait_for("l", "one", "status", "UP");
+        assert!(ask(10).contains(&"one".to_string()), "{}", program.name);
+    });
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What concerns the connection to the control socket itself.
 
 use super::Command;
-use crate::cli::{Cli, Grave, Said, ShowGravity, World, help};
-use model::CliLevel;
+use crate::cli::{Cli, Grave, Said, World, help};
+use model::{CliLevel, ShowSeverity};
 use std::time::Duration;
 
 pub(super) static COMMANDS: &[Command] = &[
@@ -44,9 +44,9 @@ pub(super) static COMMANDS: &[Command] = &[
         CliLevel::User,
         |c, _, a, _| {
             c.gravity = match a.first().copied() {
-                Some("none") => ShowGravity::None,
-                Some("number") => ShowGravity::Number,
-                Some("string") => ShowGravity::Name,
+                Some("none") => ShowSeverity::None,
+                Some("number") => ShowSeverity::Number,
+                Some("string") => ShowSeverity::Name,
                 _ => {
                     return Said::fault("one of 'none', 'number', 'string' is a required argument");
                 }
@@ -128,7 +128,7 @@ fn set_timeout(c: &mut Cli, _: &World<'_>, args: &[&str], _: &str) -> Said {
 }
 
 /// A time in seconds when no unit is given; at least a second.
-fn seconds(text: &str) -> Option<Duration> {
+pub(super) fn seconds(text: &str) -> Option<Duration> {
     let end = text.bytes().take_while(u8::is_ascii_digit).count();
     let n: u64 = text.get(..end)?.parse().ok()?;
     let time = match text.get(end..)? {

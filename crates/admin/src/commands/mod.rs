@@ -4,6 +4,7 @@
 mod certificates;
 mod conversation;
 mod crt_lists;
+mod internals;
 mod limits;
 mod malformed;
 mod ocsp;
@@ -74,6 +75,7 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
         certificates::COMMANDS,
         conversation::COMMANDS,
         crt_lists::COMMANDS,
+        internals::COMMANDS,
         limits::COMMANDS,
         malformed::COMMANDS,
         ocsp::COMMANDS,

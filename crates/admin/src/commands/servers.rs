@@ -5,11 +5,41 @@ use super::{Command, backend_of, with_server};
 use crate::cli::{Cli, Grave, Said, World};
 use crate::servers_state;
 use model::{CliLevel, Config, Proxy};
+use state::Backend;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 pub(super) static COMMANDS: &[Command] = &[
+    Command::new(
+        &["disable", "dynamic-cookie", "backend"],
+        "disable dynamic-cookie backend <bk>",
+        "disable dynamic cookies on a specific backend",
+        CliLevel::Admin,
+        |_, w, a, _| with_backend(w, a, |b| compute_cookies(b, false)),
+    ),
+    Command::new(
+        &["enable", "dynamic-cookie", "backend"],
+        "enable dynamic-cookie backend <bk>",
+        "enable dynamic cookies on a specific backend",
+        CliLevel::Admin,
+        |_, w, a, _| with_backend(w, a, |b| compute_cookies(b, true)),
+    ),
+    Command::new(
+        &["set", "dynamic-cookie-key", "backend"],
+        "set dynamic-cookie-key backend <bk> <k>",
+        "change a backend secret key for dynamic cookies",
+        CliLevel::Admin,
+        |_, w, a, _| {
+            with_backend(w, a, |b| match a.get(1) {
+                None => Said::fault("String value expected."),
+                Some(key) => {
+                    b.set_cookie_key(key);
+                    Said::nothing()
+                }
+            })
+        },
+    ),
     Command::new(
         &["add", "server"],
         "add server <bk>/<srv>",
@@ -183,6 +213,22 @@ pub(super) static COMMANDS: &[Command] = &[
         },
     ),
 ];
+
+/// Answers about the backend that the first word names.
+fn with_backend(w: &World<'_>, args: &[&str], f: impl FnOnce(&Arc<Backend>) -> Said) -> Said {
+    let Some(name) = args.first() else {
+        return Said::fault("A backend name is expected.");
+    };
+    match w.generation.backend(name) {
+        Some(backend) => f(backend),
+        None => Said::fault("No such backend."),
+    }
+}
+
+fn compute_cookies(backend: &Backend, on: bool) -> Said {
+    backend.compute_cookies(on);
+    Said::nothing()
+}
 
 fn servers_conn(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
     if let Some(name) = args.first()

@@ -1,6 +1,6 @@
 //! Live sessions: listing and ending them.
 
-use super::{Command, with_server};
+use super::{Command, conversation, with_server};
 use crate::cli::{Cli, Said, World};
 use crate::time::stamp;
 use model::{CliLevel, Mode};
@@ -16,7 +16,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) static COMMANDS: &[Command] = &[
     Command::new(
         &["show", "sess"],
-        "show sess [id]",
+        "show sess [id|all|older <age>]",
         "report the list of current sessions or dump this exact session",
         CliLevel::Operator,
         show_sess,
@@ -94,6 +94,18 @@ fn show_sess(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
             Some(one) => whole(w, &shown(w, one), &mut out),
             None => return Said::fault("Session not found."),
         },
+        ("older", _) => {
+            let Some(least) = args.get(1).and_then(|text| conversation::seconds(text)) else {
+                return Said::fault("Expects a minimum age (in seconds by default).");
+            };
+            let old = |s: &SessionFacts| {
+                let age = w.now.saturating_duration_since(s.accepted);
+                s.stage == Stage::Busy && age >= least
+            };
+            for one in sessions.into_iter().filter(old) {
+                line(w, &shown(w, one), &mut out);
+            }
+        }
         ("all", _) => {
             for one in sessions {
                 whole(w, &shown(w, one), &mut out);

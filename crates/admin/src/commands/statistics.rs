@@ -1,9 +1,9 @@
 //! `show info`, `show stat`, and clearing what they count.
 
-use super::Command;
+use super::{Command, resolvers};
 use crate::cli::{Cli, Said, World};
 use crate::stat::{self, RowKind};
-use crate::{info, typed};
+use crate::{info, stat_text, stats_file, typed};
 use model::CliLevel;
 
 pub(super) static COMMANDS: &[Command] = &[
@@ -13,6 +13,13 @@ pub(super) static COMMANDS: &[Command] = &[
         "clear max statistics counters (or all counters)",
         CliLevel::Operator,
         clear_counters,
+    ),
+    Command::new(
+        &["dump", "stats-file"],
+        "dump stats-file",
+        "dump counters of what has a guid, for 'stats-file'",
+        CliLevel::Operator,
+        |_, w, _, _| Said::data(stats_file::dump(&w.generation)),
     ),
     Command::new(
         &["show", "info"],
@@ -30,7 +37,7 @@ pub(super) static COMMANDS: &[Command] = &[
     ),
     Command::new(
         &["show", "stat"],
-        "show stat [desc|json|no-maint|typed|up]*",
+        "show stat [domain proxy|resolvers] [desc|json|no-maint|typed|up]*",
         "report counters for each proxy and server",
         CliLevel::User,
         show_stat,
@@ -79,6 +86,12 @@ fn show_info(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
 }
 
 fn show_stat(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
+    let args = match args {
+        ["domain", "proxy", rest @ ..] => rest,
+        ["domain", "resolvers", rest @ ..] => return resolvers::statistics(w, rest),
+        ["domain", ..] => return Said::fault("Invalid statistics domain."),
+        rest => rest,
+    };
     let mut rows = stat::rows(w.process, &w.generation, w.now);
     let mut words = args;
     // `<iid|proxy> <type> <sid>` before the words chooses rows; -1 is any.
@@ -103,10 +116,10 @@ fn show_stat(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
     words.iter().for_each(|word| stat::retain(&mut rows, word));
     let asked = |word: &str| words.contains(&word);
     Said::data(if asked("json") {
-        stat::json(&rows)
+        stat_text::json(&rows)
     } else if asked("typed") {
-        stat::typed(&rows, asked("desc"))
+        stat_text::typed(&rows, asked("desc"))
     } else {
-        stat::csv(&rows)
+        stat_text::csv(&rows)
     })
 }

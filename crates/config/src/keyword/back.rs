@@ -140,6 +140,21 @@ pub(super) static BACK_KEYWORDS: &[Keyword] = &[
         balance::preserve_affinity
     ),
     keyword!(
+        "max-keep-alive-queue",
+        BACK,
+        "N",
+        "0",
+        "how many may wait for a client's last server before another is preferred; -1 is any number",
+        |d, l| {
+            l.exactly(1, "a number")?;
+            d.back.max_keep_alive_queue = match l.arg(0) {
+                "-1" => None,
+                _ => Some(num(l, 0, 0, 1 << 30)?),
+            };
+            Ok(())
+        }
+    ),
+    keyword!(
         "persist rdp-cookie",
         BACK,
         "",

@@ -178,6 +178,18 @@ pub(super) static FRONT_KEYWORDS: &[Keyword] = &[
         }
     ),
     keyword!(
+        "max-session-srv-conns",
+        FRONT,
+        "N",
+        "5",
+        "connections to servers that are kept for one client alone",
+        |d, l| {
+            l.exactly(1, "a number")?;
+            d.front.max_session_srv_conns = Some(num(l, 0, 0, 1 << 16)?);
+            Ok(())
+        }
+    ),
+    keyword!(
         "monitor fail",
         F | L,
         "if|unless CONDITION",

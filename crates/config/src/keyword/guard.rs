@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub(super) static GUARD_KEYWORDS: &[Keyword] = &[keyword!(
     "guard",
     ALL,
-    "deny FILE | allow FILE | limit source|service packets|syns|bytes RATE [burst N] | syn-cookies [above RATE] [key FILE] | tcp-flags",
+    "deny FILE | allow FILE | limit source|service packets|syns|bytes RATE [burst N] | syn-cookies [safe-reset|transparent] [above RATE] [key FILE] | tcp-flags",
     "deny blocked.lst",
     "packets that are dropped before anything else is done with them",
     guard
@@ -121,18 +121,33 @@ fn limit(l: &Line<'_>) -> Result<GuardLimit, Fault> {
     })
 }
 
-/// `syn-cookies [above RATE] [key FILE]`.
+/// `syn-cookies [safe-reset|transparent] [above RATE] [key FILE]`.
 fn cookies(l: &Line<'_>) -> Result<SynCookies, Fault> {
     let mut cookies = SynCookies {
         above: CALM,
+        transparent: false,
         key: None,
     };
     let mut at = 1;
     while at < l.args().len() {
         match l.arg(at) {
+            word @ ("safe-reset" | "transparent") => {
+                cookies.transparent = word == "transparent";
+                at += 1;
+                continue;
+            }
             "above" => cookies.above = l.map(at + 1, units::number(l.arg(at + 1), 0, FASTEST))?,
             "key" => cookies.key = Some(l.map(at + 1, key(l, l.arg(at + 1)))?),
-            other => return l.fail(at, near("word for cookies", other, &["above", "key"])),
+            other => {
+                return l.fail(
+                    at,
+                    near(
+                        "word for cookies",
+                        other,
+                        &["safe-reset", "transparent", "above", "key"],
+                    ),
+                );
+            }
         }
         at += 2;
     }

@@ -555,6 +555,36 @@ pub static OPTIONS: &[OptionDef] = &[
         }
     ),
     option!(
+        no "http-drop-request-trailers",
+        BACK,
+        "", "",
+        "leave trailers of requests out",
+        |d, l| {
+            d.back.drop_trailers = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        no "http-drop-response-trailers",
+        FRONT,
+        "", "",
+        "leave trailers of responses out",
+        |d, l| {
+            d.front.drop_trailers = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
+        no "idle-close-on-response",
+        FRONT,
+        "", "",
+        "at a soft stop leave connections that wait to their next response",
+        |d, l| {
+            d.front.idle_close_on_response = !l.negated;
+            Ok(())
+        }
+    ),
+    option!(
         no "prefer-last-server",
         BACK,
         "", "",

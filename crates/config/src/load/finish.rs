@@ -39,6 +39,7 @@ impl Loader<'_> {
         let backends = packet::backends(&drafts);
         self.compare_packet_binds(&drafts, &backends);
         self.check_ids(&drafts);
+        self.check_guids(&drafts);
         self.tables(&drafts);
         self.machines_resolvers();
         let tracked = servers::tracked(&drafts);
@@ -57,7 +58,9 @@ impl Loader<'_> {
             self.trust_in_checks(draft);
             self.allow_external(draft);
             self.check_intervals(draft);
-            self.check_shards(draft);
+            if let Some(message) = servers::stray_shard(draft) {
+                self.at(&draft.place, Severity::Warning, message);
+            }
             self.fit_mode(draft);
             self.fit_words(draft);
             self.fit_sockets(draft);
@@ -150,6 +153,27 @@ impl Loader<'_> {
                     other.name, other.origin
                 );
                 self.at(place, Severity::Error, message);
+            }
+        }
+    }
+
+    /// A name in files of statistics stands for one thing.
+    fn check_guids(&mut self, drafts: &[Draft]) {
+        let mut seen: HashMap<Arc<str>, Arc<str>> = HashMap::new();
+        for draft in drafts {
+            let servers = draft.back.servers.iter();
+            let servers = servers.filter_map(|s| Some((s.guid.clone()?, &s.name)));
+            let own = draft
+                .guid
+                .iter()
+                .map(|guid| (Arc::clone(guid), &draft.name));
+            for (guid, whose) in own.chain(servers) {
+                if let Some(other) = seen.insert(Arc::clone(&guid), Arc::clone(whose)) {
+                    let message = format!(
+                        "'{whose}' has guid '{guid}', and so has '{other}': give one another"
+                    );
+                    self.at(&draft.place, Severity::Error, message);
+                }
             }
         }
     }
@@ -303,17 +327,6 @@ impl Loader<'_> {
         if let Some((name, inter)) = slow {
             let message = format!(
                 "'timeout check' of {patience:?} is not below the interval of {inter:?} between the checks of server '{name}': shorten it, or lengthen 'inter'"
-            );
-            self.at(&draft.place, Severity::Warning, message);
-        }
-    }
-
-    /// Keys are told to peers, and to nobody else.
-    fn check_shards(&mut self, draft: &Draft) {
-        if let Some(server) = draft.back.servers.iter().find(|s| s.shard > 0) {
-            let message = format!(
-                "'shard' of server '{}' has no effect outside 'peers': remove it",
-                server.name
             );
             self.at(&draft.place, Severity::Warning, message);
         }
@@ -542,6 +555,7 @@ impl Loader<'_> {
             mode: draft.mode,
             disabled: draft.disabled,
             description: draft.description,
+            guid: draft.guid,
             timeouts: draft.timeouts,
             logs,
             log_tag: draft.log_tag,

@@ -18,6 +18,8 @@ pub(super) struct Wants {
     six: Option<bool>,
     /// Whether they come in at the ports of a bridge.
     bridge: bool,
+    /// Whether answers are turned back here.
+    turned: bool,
 }
 
 /// Of all backends in packet mode.
@@ -30,6 +32,7 @@ pub(super) fn backends(drafts: &[Draft]) -> Backends {
     let wants = |d: &Draft| Wants {
         six: family_of(d),
         bridge: d.back.packets.forward == Forward::Bridge,
+        turned: d.back.packets.forward.is_nat(),
     };
     packet.map(|d| (Arc::clone(&d.name), wants(d))).collect()
 }
@@ -91,6 +94,7 @@ impl Loader<'_> {
     /// Checks a proxy in packet mode, and gives its sessions their timeouts.
     pub(super) fn fit_packets(&mut self, draft: &mut Draft, backends: &Backends) {
         self.refuse_rules(draft);
+        self.check_cookies(draft, backends);
         if draft.has_front() {
             self.check_binds(draft, backends);
         }
@@ -103,8 +107,25 @@ impl Loader<'_> {
                 established: t.session.unwrap_or(default.established),
                 syn: t.session_syn.unwrap_or(default.syn),
                 fin: t.session_fin.unwrap_or(default.fin),
+                closed: t.session_closed.unwrap_or(default.closed),
                 udp: t.session_udp.unwrap_or(default.udp),
+                icmp: t.session_icmp.unwrap_or(default.icmp),
             };
+        }
+    }
+
+    /// Who translates numbers must see both directions.
+    fn check_cookies(&mut self, draft: &Draft, backends: &Backends) {
+        let own = draft.has_back().then_some(&draft.name);
+        let led = draft.has_front().then(|| backend_of(draft)).flatten();
+        let mut both = own.into_iter().chain(led).filter_map(|b| backends.get(b));
+        if draft.guard.cookies.is_some_and(|c| c.transparent) && both.any(|w| !w.turned) {
+            let message = format!(
+                "'guard syn-cookies transparent' of '{}' wants 'forward nat' or 'forward bridge', because answers must come this way: use 'safe-reset'",
+                draft.name
+            );
+            let place = draft.marks.get("guard").unwrap_or(&draft.place);
+            self.at(place, Severity::Error, message);
         }
     }
 
@@ -156,7 +177,7 @@ impl Loader<'_> {
 
     /// Words of packet mode where connections end here.
     pub(super) fn refuse_packet_words(&mut self, draft: &Draft) {
-        for word in ["forward", "guard", "no-flow", "snat"] {
+        for word in ["forward", "guard", "no-flow", "snat", "source-persistence"] {
             if let Some(place) = draft.marks.get(word) {
                 let message = format!(
                     "'{word}' is for 'mode packet', which '{}' is not in: set that mode, or remove it",
@@ -164,6 +185,14 @@ impl Loader<'_> {
                 );
                 self.at(place, Severity::Error, message);
             }
+        }
+        let drains = |s: &&model::Server| s.on_marked_down == Some(model::MarkedDown::Drain);
+        if let Some(server) = draft.back.servers.iter().find(drains) {
+            let message = format!(
+                "server '{}/{}' has 'on-marked-down drain', which is for 'mode packet': connections that end here go on anyway, remove it",
+                draft.name, server.name
+            );
+            self.at(&draft.place, Severity::Error, message);
         }
         let tagged = draft.front.binds.iter().find(|b| b.options.vlan.is_some());
         if let Some(bind) = tagged {
@@ -321,6 +350,16 @@ impl Loader<'_> {
             self.at(place, Severity::Error, message);
         }
         let family = family_of(draft);
+        if let Some(bits) = draft.back.packets.persistence.and_then(|p| p.netmask)
+            && bits > 32
+            && family == Some(false)
+        {
+            let message = format!(
+                "'netmask {bits}' is too long for IPv4 addresses, which servers of '{name}' have: use 1 to 32"
+            );
+            let place = draft.marks.get("source-persistence");
+            self.at(place.unwrap_or(&draft.place), Severity::Error, message);
+        }
         let pool = match draft.back.packets.forward {
             Forward::Nat(pool) => pool,
             _ => None,

@@ -38,6 +38,9 @@ impl System for Text {
         None
     }
     fn listen(&self, _: &str, _: Listen) {}
+    fn libraries(&self) -> String {
+        String::new()
+    }
     fn reload(&self) -> Result<String, String> {
         Err("nothing to read\n".into())
     }

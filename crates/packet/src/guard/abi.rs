@@ -72,6 +72,7 @@ pub mod flag {
     pub const SOURCES: u32 = 1;
     pub const SERVICE: u32 = 1 << 1;
     pub const COOKIES: u32 = 1 << 2;
+    pub const SPLICE: u32 = 1 << 3;
 }
 
 /// `struct length`.
@@ -135,13 +136,14 @@ pub struct Net {
 }
 
 /// What guards did, in the order of `enum guarded`.
-pub const REASONS: [&str; 6] = [
+pub const REASONS: [&str; 7] = [
     "denied",
     "invalid",
     "source-limit",
     "service-limit",
     "challenged",
     "proven",
+    "spliced",
 ];
 
 /// Those of [`REASONS`] that are packets dropped.
@@ -168,5 +170,5 @@ const _: () = {
     assert!(size_of::<Length>() == 20);
     assert!(size_of::<Setup>() == 16 + 20 * (LENGTHS4 + LENGTHS6));
     assert!(size_of::<Net>() == 20);
-    assert!(size_of::<Counts>() == 48);
+    assert!(size_of::<Counts>() == 56);
 };

@@ -26,6 +26,10 @@ pub fn features(guard: &model::Guard) -> u32 {
         ),
         (!guard.limits.is_empty(), feature::LIMITS),
         (guard.cookies.is_some(), feature::COOKIES),
+        (
+            guard.cookies.is_some_and(|c| c.transparent),
+            feature::SPLICE,
+        ),
     ];
     let wanted = parts.iter().filter(|(wanted, _)| *wanted);
     wanted.fold(feature::GUARD, |all, (_, bit)| all | bit)

@@ -1,11 +1,13 @@
 //! The guards of frontends: their tables written, what they did told.
 
 use super::Plane;
+use crate::abi::{FlowKey, flow_state};
 use crate::guard::abi::{self, Counts, Guard, Limit, flag, limit};
 use crate::guard::{Kept, LISTS, Lists, Tables, counts, set_guard};
 use crate::kernel::Error;
 use model::{LimitOf, LimitWhat};
 use rules::PatternList;
+use state::Process;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -75,6 +77,9 @@ fn entry(guard: &model::Guard, lists: &[Arc<PatternList>], key: [u64; 2]) -> Gua
     }
     if let Some(cookies) = guard.cookies {
         entry.flags |= flag::COOKIES;
+        if cookies.transparent {
+            entry.flags |= flag::SPLICE;
+        }
         if cookies.above > 0 {
             entry.calm = Limit::new(cookies.above, cookies.above);
         }
@@ -160,17 +165,39 @@ impl Plane {
         Ok(())
     }
 
-    /// Packets that guards dropped since they were last asked, by frontend.
-    pub(super) fn guarded(&mut self) -> BTreeMap<Arc<str>, u64> {
+    /// Packets that guards dropped since they were last asked, by frontend; all that they did is for whoever
+    /// shows it.
+    pub(super) fn guarded(&mut self, process: &Process) -> BTreeMap<Arc<str>, u64> {
         let mut dropped = BTreeMap::new();
+        let mut shown = Vec::new();
         for (name, place) in &mut self.written.guards.places {
             let now = counts(&mut self.kernel, place.at);
             let both = now.n.iter().zip(place.accounted.n).take(abi::DROPPED);
             let n = both.map(|(now, before)| now.wrapping_sub(before)).sum();
             place.accounted = now;
             dropped.insert(Arc::clone(name), n);
+            let reasons = abi::REASONS.into_iter().zip(now.n).collect();
+            shown.push((Arc::clone(name), reasons));
         }
+        process.guarded.set(shown);
         dropped
+    }
+
+    /// Removes splices whose sessions are gone.
+    pub(super) fn forget_splices(&mut self) -> Result<(), Error> {
+        let keys: Vec<FlowKey> = self.kernel.splices()?.keys().flatten().collect();
+        let flows = self.kernel.flows()?;
+        let spliced = |key: &FlowKey| {
+            let flow = flows.get(key, 0);
+            flow.is_ok_and(|f| f.state & flow_state::SPLICED != 0)
+        };
+        let gone: Vec<FlowKey> = keys.into_iter().filter(|key| !spliced(key)).collect();
+        let mut splices = self.kernel.splices()?;
+        for key in gone {
+            // It may have gone by itself.
+            let _ = splices.remove(&key);
+        }
+        Ok(())
     }
 
     /// What guards did: a line for each frontend and what it did.

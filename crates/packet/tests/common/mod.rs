@@ -35,6 +35,40 @@ pub const OWN_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 pub const INNER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 3];
 pub const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x10];
 
+/// The balancer's program behind one that makes each packet anew, for many rounds of one run.
+pub static ROUNDS_OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/bench.bpf.o");
+
+/// `struct template` of `bpf/bench.bpf.c`: what each round begins with.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Template {
+    pub bytes: [u8; 80],
+    pub frame: u32,
+    /// Whether each round comes from another address.
+    pub vary: u32,
+    pub rounds: u32,
+    /// Whether rounds change the size at the end instead of the beginning.
+    pub tail: u32,
+}
+
+// SAFETY: integers without padding; any bytes are a value.
+unsafe impl aya::Pod for Template {}
+
+impl Template {
+    /// Of a frame of 80 bytes at least.
+    pub fn of(frame: &[u8], vary: bool) -> Template {
+        let mut bytes = [0; 80];
+        bytes.copy_from_slice(&frame[..80]);
+        Template {
+            bytes,
+            frame: frame.len() as u32,
+            vary: vary.into(),
+            rounds: 0,
+            tail: 0,
+        }
+    }
+}
+
 /// Programs loaded for one test; nothing is attached to anything.
 pub struct Bench(pub Kernel);
 
@@ -130,6 +164,23 @@ impl Bench {
             .expect("services")
             .insert(key, service, 0)
             .expect("fits");
+    }
+
+    /// Answers of this server are those of this service, whose directions are made late.
+    pub fn expect_answers(&mut self, server: SocketAddr, service: SocketAddr) {
+        let key = abi::OriginKey {
+            address: abi::address(server.ip()),
+            port: server.port().to_be(),
+            proto: TCP,
+            ..abi::OriginKey::default()
+        };
+        let origin = abi::Origin {
+            address: abi::address(service.ip()),
+            port: service.port().to_be(),
+            vlan: 0,
+        };
+        let mut origins = self.0.origins().expect("origins");
+        origins.insert(key, origin, 0).expect("fits");
     }
 
     /// Adds servers behind [`BEHIND`]; the index of the first.

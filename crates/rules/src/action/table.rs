@@ -562,7 +562,7 @@ pub static ACTIONS: &[ActionDef] = &[
     ),
     action!(
         "wait-for-body",
-        [HttpRequest],
+        [HttpRequest, HttpResponse],
         "time T [at-least N]",
         "read the body before going on",
         |w, _| {
@@ -576,7 +576,8 @@ pub static ACTIONS: &[ActionDef] = &[
                         None => return w.fail(format!("'{text}' is no time, such as 500ms or 2s")),
                     },
                     "at-least" => match bytes(text) {
-                        Some(n) => at_least = Some(n),
+                        // 0 is the whole body.
+                        Some(n) => at_least = Some(n).filter(|n| *n > 0),
                         None => return w.fail(format!("'{text}' is no number of bytes")),
                     },
                     other => {

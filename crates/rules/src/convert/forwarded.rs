@@ -20,23 +20,36 @@ pub static TABLE: &[ConvertDef] = &[
         |_, s, _| Some(Sample::Bool(element(&s.to_bytes()).is_some_and(|p| p.iter().all(|(n, v)| valid(n, v)))))
     },
     convert! { "rfc7239_n2nn", NONE, Str => Any, "the name in a node: an address, 'unknown' or '_…'",
-        "str('[2001:db8::1]:4711'),rfc7239_n2nn" => "2001:db8::1", |_, s, _| {
-            let bytes = s.to_bytes();
-            let name = node(&bytes)?.0;
-            Sample::str(name).to_ip().map(Sample::ip).or_else(|| text(name))
-        }
+        "str('[2001:db8::1]:4711'),rfc7239_n2nn" => "2001:db8::1", |_, s, _| node_name(&s)
     },
     convert! { "rfc7239_n2np", NONE, Str => Any, "the port in a node: a number or '_…'",
-        "str(127.0.0.1:9999),rfc7239_n2np" => "9999", |_, s, _| {
-            let bytes = s.to_bytes();
-            let port = node(&bytes)?.1?;
-            match port.first()? {
-                b'_' => text(port),
-                _ => Sample::str(port).to_int().map(Sample::Int),
-            }
-        }
+        "str(127.0.0.1:9999),rfc7239_n2np" => "9999", |_, s, _| node_port(&s)
+    },
+    convert! { "rfc7239_nn", NONE, Str => Any, "the same as rfc7239_n2nn",
+        "str('[2001:db8::1]:4711'),rfc7239_nn" => "2001:db8::1", |_, s, _| node_name(&s)
+    },
+    convert! { "rfc7239_np", NONE, Str => Any, "the same as rfc7239_n2np",
+        "str(127.0.0.1:9999),rfc7239_np" => "9999", |_, s, _| node_port(&s)
     },
 ];
+
+fn node_name<'s>(sample: &Sample<'_>) -> Option<Sample<'s>> {
+    let bytes = sample.to_bytes();
+    let name = node(&bytes)?.0;
+    Sample::str(name)
+        .to_ip()
+        .map(Sample::ip)
+        .or_else(|| text(name))
+}
+
+fn node_port<'s>(sample: &Sample<'_>) -> Option<Sample<'s>> {
+    let bytes = sample.to_bytes();
+    let port = node(&bytes)?.1?;
+    match port.first()? {
+        b'_' => text(port),
+        _ => Sample::str(port).to_int().map(Sample::Int),
+    }
+}
 
 /// Names and values of the first element, quotes taken off.
 fn element(header: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {

@@ -70,6 +70,14 @@ pub static TABLE: &[ConvertDef] = &[
     convert! { "reverse", NONE, Str => Str, "its bytes in reverse order",
         "str(abc),reverse" => "cba", |_, s, _| text(s.to_bytes().iter().rev().copied().collect::<Vec<_>>())
     },
+    convert! { "reverse_dom", NONE, Str => Str, "the labels of a name in reverse, so that names below it begin alike",
+        "str(www.example.org),reverse_dom" => "org.example.www", |_, s, _| {
+            let bytes = s.to_bytes();
+            let mut labels: Vec<&[u8]> = bytes.split(|b| *b == b'.').collect();
+            labels.reverse();
+            text(labels.join(&b"."[..]))
+        }
+    },
     convert! { "rtrim", TRIMMED, Str => Str, "without the given characters at its end",
         "str(xhixx),rtrim(x)" => "xhi", |a, s, _| {
             let (bytes, drop) = (s.to_bytes(), a.text(0)?);

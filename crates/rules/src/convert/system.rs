@@ -16,6 +16,18 @@ pub static TABLE: &[ConvertDef] = &[
         "itself, captured in a slot of the response",
         "str(x),capture-res(0)" => "x", |a, s, cx| captured(a, s, cx, true)
     },
+    convert! { "debug", args(&[Str, Word(crate::ctx::SINKS)], 0), Any => Any,
+        "itself, told to whoever reads 'show events buf0', or on stdout or stderr, behind a word of ours",
+        "str(x),debug(seen)" => "x", |a, s, cx| {
+            let prefix = String::from_utf8_lossy(a.text(0).unwrap_or_default()).into_owned();
+            let sink = a.text(1).and_then(|t| std::str::from_utf8(t).ok()).unwrap_or("buf0");
+            let value = s.to_text();
+            let value = String::from_utf8_lossy(&value);
+            let line = format!("[debug] {prefix}: type={} <{value}>", s.type_name());
+            cx.facts.tell(sink, cx.now, line);
+            Some(s)
+        }
+    },
     convert! { "fe_exists", NONE, Str => Bool, "whether there is a frontend of that name",
         "str(none),fe_exists" => "0",
         |_, s, cx| Some(Sample::Bool(cx.facts.fe_conn(&name(&s)).is_some()))
@@ -50,7 +62,53 @@ pub static TABLE: &[ConvertDef] = &[
             Some(s)
         }
     },
+    convert! { "when", args(&[Word(OUTCOMES)], 1), Any => Any,
+        "itself where that holds of the request, and no value where it does not; what became of it is known in logs",
+        "str(x),when(normal)" => "x", |a, s, cx| {
+            let word = std::str::from_utf8(a.text(0)?).ok()?;
+            let (name, wanted) = match word.strip_prefix('!') {
+                Some(name) => (name, false),
+                None => (word, true),
+            };
+            (outcome(name, cx) == wanted).then_some(s)
+        }
+    },
 ];
+
+/// What `when` asks for.
+const OUTCOMES: &[&str] = &[
+    "error",
+    "!error",
+    "forwarded",
+    "!forwarded",
+    "normal",
+    "!normal",
+    "processed",
+    "!processed",
+    "stopping",
+    "!stopping",
+    "toapplet",
+    "!toapplet",
+];
+
+/// Whether the request came to this. Errors are what `option dontlog-normal` leaves in the log.
+fn outcome(name: &str, cx: &Ctx<'_>) -> bool {
+    let server = cx.stream.server.as_deref();
+    // What answers itself has its name in brackets.
+    let applet = server.is_some_and(|s| s.starts_with('<'));
+    let error = cx.log.is_some_and(|log| {
+        let failed = !matches!(log.termination.first(), None | Some(b'-' | 0));
+        failed || log.retries > 0 || log.redispatched || log.status.is_some_and(|s| s >= 500)
+    });
+    match name {
+        "error" => error,
+        "normal" => !error,
+        "forwarded" => server.is_some() && !applet,
+        "processed" => server.is_some(),
+        "stopping" => cx.facts.stopping(),
+        _ => applet,
+    }
+}
 
 fn captured<'s>(
     args: &[Arg],

@@ -5,11 +5,15 @@ use crate::args::{Arg, ArgKind::*, ArgList, ArgSpec, NONE, args};
 use crate::{Ctx, Sample, TcpInfo, faults};
 use std::net::SocketAddr;
 
-const UNIT: ArgSpec = args(&[Word(&["ms", "us"])], 0);
+/// The unit of a time.
+pub(super) const UNIT: ArgSpec = args(&[Word(&["ms", "us"])], 0);
 
 pub static TABLE: &[FetchDef] = &[
     fetch! { ["dst"], NONE, Addr, Connection, "the address the client connected to",
         "dst" => "192.0.2.1", |_, cx| address(cx.dst())
+    },
+    fetch! { ["dst_conn"], NONE, Int, Connection, "connections on the address that the client connected to, this one included",
+        "dst_conn" => "", |_, cx| cx.facts.listener_conn(&cx.session.frontend, cx.session.listener_id).and_then(int)
     },
     fetch! { ["dst_is_local"], NONE, Bool, Connection,
         "whether the address the client connected to is one of this machine",
@@ -57,13 +61,16 @@ pub static TABLE: &[FetchDef] = &[
         "fc_retrans" => "", |_, cx| int(tcp(cx)?.retrans)
     },
     fetch! { ["fc_rtt"], UNIT, Int, Connection, "round-trip time to the client, in ms or us",
-        "fc_rtt" => "", |a, cx| int(time(a, tcp(cx)?.rtt_us))
+        "fc_rtt" => "", |a, cx| int(in_unit(a, tcp(cx)?.rtt_us))
     },
     fetch! { ["fc_rttvar"], UNIT, Int, Connection, "the variance of the round-trip time to the client, in ms or us",
-        "fc_rttvar(us)" => "", |a, cx| int(time(a, tcp(cx)?.rttvar_us))
+        "fc_rttvar(us)" => "", |a, cx| int(in_unit(a, tcp(cx)?.rttvar_us))
     },
     fetch! { ["fc_sacked"], NONE, Int, Connection, "segments to the client that are acknowledged out of order",
         "fc_sacked" => "", |_, cx| int(tcp(cx)?.sacked)
+    },
+    fetch! { ["fc_saved_syn"], NONE, Bin, Connection, "the packet that began the connection, where `tcp-ss` had it saved; the kernel gives it once",
+        "fc_saved_syn" => "", |_, cx| Some(Sample::Bin(cx.facts.saved_syn(cx.session.descriptor?)?.into()))
     },
     fetch! { ["fc_unacked"], NONE, Int, Connection, "segments to the client that are not acknowledged",
         "fc_unacked" => "", |_, cx| int(tcp(cx)?.unacked)
@@ -119,7 +126,7 @@ fn tcp(cx: &Ctx<'_>) -> Option<TcpInfo> {
 }
 
 /// Microseconds in the unit that is asked for.
-fn time(args: &[Arg], us: u32) -> u32 {
+pub(super) fn in_unit(args: &[Arg], us: u32) -> u32 {
     match args.text(0) {
         Some(b"us") => us,
         _ => us / 1000,

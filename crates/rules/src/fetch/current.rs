@@ -1,9 +1,10 @@
 //! What counts for this request now: times and retries as rules left them, the rule that decided.
 
-use super::{FetchDef, backend, fetch, int};
+use super::connection::{UNIT, in_unit};
+use super::{FetchDef, backend, fetch, int, truth};
 use crate::args::NONE;
-use crate::ctx::Timeout;
-use crate::{Ctx, Sample};
+use crate::ctx::{TcpInfo, Timeout};
+use crate::{Ctx, Sample, faults};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -14,11 +15,41 @@ pub static TABLE: &[FetchDef] = &[
     fetch! { ["bc_dst_port"], NONE, Int, Internal, "the server's port on the connection to it",
         "bc_dst_port" => "", |_, cx| back(cx).and_then(|a| int(a.1.port()))
     },
+    fetch! { ["bc_err"], NONE, Int, Internal, "why the connection to the server failed, by HAProxy's number; 0 if it did not",
+        "bc_err" => "", |_, cx| cx.stream.overrides.server_fault.get().and_then(int)
+    },
+    fetch! { ["bc_err_str"], NONE, Str, Internal, "the same in words",
+        "bc_err_str" => "", |_, cx| {
+            let fault = cx.stream.overrides.server_fault.get()?;
+            Some(Sample::str(faults::words(fault).as_bytes()))
+        }
+    },
+    fetch! { ["bc_be_queue"], NONE, Int, Internal, "how many waited before this request in the backend's queue",
+        "bc_be_queue" => "0", |_, cx| int(cx.stream.queued[1])
+    },
+    fetch! { ["bc_http_major"], NONE, Int, Internal, "the version of HTTP that is spoken to the server: 1",
+        "bc_http_major" => "", |_, cx| {
+            let server = cx.stream.server.as_deref().filter(|name| !name.starts_with('<'));
+            server.and(int(1))
+        }
+    },
+    fetch! { ["bc_reused"], NONE, Bool, Internal, "whether the connection to the server had served another request before",
+        "bc_reused" => "", |_, cx| cx.stream.overrides.server_reused.get().and_then(truth)
+    },
+    fetch! { ["bc_rtt"], UNIT, Int, Internal, "round-trip time to the server, in ms or us",
+        "bc_rtt" => "", |a, cx| int(in_unit(a, tcp(cx)?.rtt_us))
+    },
+    fetch! { ["bc_rttvar"], UNIT, Int, Internal, "the variance of the round-trip time to the server, in ms or us",
+        "bc_rttvar(us)" => "", |a, cx| int(in_unit(a, tcp(cx)?.rttvar_us))
+    },
     fetch! { ["bc_src"], NONE, Addr, Internal, "our address on the connection to the server",
         "bc_src" => "", |_, cx| back(cx).map(|a| Sample::ip(a.0.ip().to_canonical()))
     },
     fetch! { ["bc_src_port"], NONE, Int, Internal, "our port on the connection to the server",
         "bc_src_port" => "", |_, cx| back(cx).and_then(|a| int(a.0.port()))
+    },
+    fetch! { ["bc_srv_queue"], NONE, Int, Internal, "how many waited before this request in the server's queue",
+        "bc_srv_queue" => "0", |_, cx| int(cx.stream.queued[0])
     },
     fetch! { ["be_max_retries"], NONE, Int, Internal, "the backend's `retries`",
         "be_max_retries" => "7", |_, cx| cx.facts.retries(backend(&[], cx)?).and_then(int)
@@ -70,6 +101,11 @@ fn now<'s>(changed: Option<Duration>, set: Option<i64>) -> Option<Sample<'s>> {
 
 fn of<'s>(cx: &Ctx<'_>, changed: Option<Duration>, which: Timeout) -> Option<Sample<'s>> {
     now(changed, cx.facts.timeout(backend(&[], cx)?, which))
+}
+
+/// What the kernel knows of the server's connection.
+fn tcp(cx: &Ctx<'_>) -> Option<TcpInfo> {
+    cx.facts.tcp_info(cx.stream.overrides.server.get()?)
 }
 
 /// Our address and the server's on the connection to it.

@@ -1,7 +1,7 @@
 //! The response (manual section 7.3.6).
 
 use super::message::*;
-use super::{FetchDef, fetch, int};
+use super::{FetchDef, fetch, int, truth};
 use crate::Sample;
 use crate::args::{Arg, ArgKind::*, ArgList, ArgSpec, NONE, args};
 use http::{Head, cookie};
@@ -14,6 +14,24 @@ pub static TABLE: &[FetchDef] = &[
     },
     fetch! { ["capture.res.ver"], NONE, Str, Response, "the response's version, such as HTTP/1.1",
         "capture.res.ver" => "HTTP/1.1", |_, cx| Some(Sample::str(cx.response()?.version().as_str().as_bytes()))
+    },
+    fetch! { ["res.body"], NONE, Bin, Response, "the response's body as far as wait-for-body has waited for it",
+        "res.body,hex" => "00026F6B", |_, cx| Some(Sample::Bin(cx.res_body.into()))
+    },
+    fetch! { ["res.body_len"], NONE, Int, Response, "its bytes",
+        "res.body_len" => "4", |_, cx| int(cx.res_body.len() as i64)
+    },
+    fetch! { ["res.body_size"], NONE, Int, Response, "the length that the response names, or the bytes waited for where it names none",
+        "res.body_size" => "4", |_, cx| {
+            let named = cx.response()?.known(http::Known::ContentLength).next();
+            int(named.and_then(|n| Sample::str(n).to_int()).unwrap_or(cx.res_body.len() as i64))
+        }
+    },
+    fetch! { ["res.comp"], NONE, Bool, Response, "in logs: whether the response was compressed here",
+        "res.comp" => "0", |_, cx| truth(cx.stream.compressed.is_some())
+    },
+    fetch! { ["res.comp_algo"], NONE, Str, Response, "in logs: the coding it was compressed with",
+        "res.comp_algo" => "", |_, cx| cx.stream.compressed.map(|name| Sample::str(name.as_bytes()))
     },
     fetch! { ["res.cook", "scook", "set-cookie"], NAME, Str, Response, "a cookie that the server sets",
         "res.cook(s)" => "2", |a, cx| {

@@ -115,6 +115,15 @@ static TABLES: &[FetchDef] = &[
     fetch! { ["sc_key"], TRACKED, Any, Internal, "the key of the tracked entry",
         "sc_key(0)" => "", |a, cx| cx.facts.tables()?.key(number(a, 0)?, a.table(1))
     },
+    fetch! { ["sc0_key"], MAYBE, Any, Internal, "the key of the entry tracked as sc0",
+        "sc0_key" => "", |a, cx| cx.facts.tables()?.key(0, a.table(0))
+    },
+    fetch! { ["sc1_key"], MAYBE, Any, Internal, "the key of the entry tracked as sc1",
+        "sc1_key" => "", |a, cx| cx.facts.tables()?.key(1, a.table(0))
+    },
+    fetch! { ["sc2_key"], MAYBE, Any, Internal, "the key of the entry tracked as sc2",
+        "sc2_key" => "", |a, cx| cx.facts.tables()?.key(2, a.table(0))
+    },
     fetch! { ["src_updt_conn_cnt"], TABLE_ONLY, Int, Internal,
         "counts one more connection of the client's address; the new count",
         "src_updt_conn_cnt(t)" => "",

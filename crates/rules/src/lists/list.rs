@@ -32,6 +32,9 @@ struct Content {
     journal: VecDeque<(bool, Arc<str>)>,
 }
 
+/// Keys that came (`true`) or went, in order.
+pub type Passed = Vec<(bool, Arc<str>)>;
+
 /// The entries of one version.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
@@ -164,7 +167,7 @@ impl PatternList {
 
     /// What became of the current version after so many changes: how many there are by now, and the keys that
     /// came (`true`) or went since; `None` where those are too many, or all have changed.
-    pub fn since(&self, changes: u64) -> (u64, Option<Vec<(bool, Arc<str>)>>) {
+    pub fn since(&self, changes: u64) -> (u64, Option<Passed>) {
         let content = self.lock();
         let missed = content.changes.checked_sub(changes);
         let missed = missed.and_then(|n| usize::try_from(n).ok());

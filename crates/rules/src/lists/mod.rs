@@ -10,6 +10,6 @@ mod list;
 mod matcher;
 mod registry;
 
-pub use list::{Change, Entry, PatternList};
+pub use list::{Change, Entry, Passed, PatternList};
 pub use matcher::Matcher;
 pub use registry::{Listed, PatternLists};
