@@ -346,7 +346,7 @@ fn bytes_are_those_of_packets() {
     let guard = limits(|g| {
         g.flags = flag::SOURCES;
         g.source[limit::BYTES] = Limit {
-            cost: day / 1000 << 16,
+            cost: (day / 1000) << 16,
             burst: day,
         };
     });

@@ -35,6 +35,18 @@ pub struct Changes {
     pub hosts: Vec<(Address, u32)>,
 }
 
+/// Prefixes that are looked up by their lengths.
+pub struct Nets {
+    /// Each with the lists that name it.
+    pub entries: Vec<(Net, u32)>,
+    /// The lengths that those of IPv4 have,
+    pub four: Vec<Length>,
+    /// and those of IPv6.
+    pub six: Vec<Length>,
+    /// What there is no room for, in a sentence.
+    pub fault: Option<String>,
+}
+
 /// What a line of a list means.
 fn net(key: &str) -> Option<Net> {
     let (ip, bits) = rules::network(key)?;
@@ -153,9 +165,8 @@ impl Lists {
         trie::chunks(four)
     }
 
-    /// The other prefixes, with the lengths of IPv4 and of IPv6 that there are, and a sentence about those
-    /// that there is no room for.
-    pub fn nets(&self) -> (Vec<(Net, u32)>, [Vec<Length>; 2], Option<String>) {
+    /// The other prefixes.
+    pub fn nets(&self) -> Nets {
         let others = self.nets.iter();
         let others = others.filter(|(net, _)| net.bits != 128 && !is_expanded(net));
         let mut nets: Vec<(Net, u32)> = others.map(|(n, l)| (*n, *l)).collect();
@@ -184,7 +195,12 @@ impl Lists {
                 gone.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
             )
         });
-        (nets, [of(true), of(false)], said)
+        Nets {
+            four: of(true),
+            six: of(false),
+            entries: nets,
+            fault: said,
+        }
     }
 }
 
@@ -251,11 +267,12 @@ mod tests {
         let mut known = Lists::default();
         known.follow(&lists);
         assert_eq!(known.chunks().len(), 257);
-        let (nets, [four, six], said) = known.nets();
-        assert_eq!((nets.len(), four.len(), six.len(), said), (2, 1, 1, None));
+        let nets = known.nets();
+        let lengths = (nets.four.len(), nets.six.len());
+        assert_eq!((nets.entries.len(), lengths, nets.fault), (2, (1, 1), None));
         lists[0].clear(None);
         assert!(known.follow(&lists).all);
-        assert!(known.chunks().is_empty() && known.nets().0.is_empty());
+        assert!(known.chunks().is_empty() && known.nets().entries.is_empty());
     }
 
     #[test]
@@ -264,8 +281,11 @@ mod tests {
         let entries: Vec<&str> = entries.iter().map(String::as_str).collect();
         let mut known = Lists::default();
         known.follow(&[list(&entries)]);
-        let (nets, [_, six], said) = known.nets();
-        assert_eq!((nets.len(), six.len()), (LENGTHS6, LENGTHS6));
-        assert!(said.is_some_and(|s| s.contains("more than 24 lengths")));
+        let nets = known.nets();
+        assert_eq!((nets.entries.len(), nets.six.len()), (LENGTHS6, LENGTHS6));
+        assert!(
+            nets.fault
+                .is_some_and(|s| s.contains("more than 24 lengths"))
+        );
     }
 }

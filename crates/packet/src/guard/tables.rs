@@ -2,7 +2,7 @@
 //! be replaced, or grow, between two packets.
 
 use super::abi::{Chunk, Counts, Guard, Setup, has};
-use super::lists::{Changes, Lists};
+use super::lists::{Changes, Lists, Nets};
 use crate::abi::Address;
 use crate::kernel::{Error, Kernel, because};
 use crate::table::{self, Kind};
@@ -80,14 +80,18 @@ impl Tables {
                 place(kernel, "guard_chunks", &table)?;
                 setup.contents |= has::CHUNKS;
             }
-            let (nets, lengths, fault) = lists.nets();
+            let Nets {
+                entries,
+                four,
+                six,
+                fault,
+            } = lists.nets();
             said = fault;
-            if !nets.is_empty() {
-                let table = made(Kind::Hash, nets.into_iter(), 1)?;
+            if !entries.is_empty() {
+                let table = made(Kind::Hash, entries.into_iter(), 1)?;
                 place(kernel, "guard_nets", &table)?;
                 setup.contents |= has::NETS;
             }
-            let [four, six] = lengths;
             setup.count4 = four.len().min(setup.four.len()) as u32;
             setup.count6 = six.len().min(setup.six.len()) as u32;
             setup.four.iter_mut().zip(four).for_each(|(to, l)| *to = l);
