@@ -214,13 +214,14 @@ fn main() {
     let mut cases = Vec::new();
     let empty = tcp(four.0, four.1, ACK, &[0; 40]).bytes();
     let mut add = |name: &str, bench: Bench, frame: Vec<u8>, vary, bar| {
+        let tail = name.ends_with("cookie");
         let (name, best) = (name.to_string(), f64::MAX);
         cases.push(Case {
             name,
             bench,
             frame,
             vary,
-            tail: name.ends_with("cookie"),
+            tail,
             bar,
             best,
         });
