@@ -596,3 +596,39 @@ fn counters_go_on_in_another_process_where_they_have_a_name() {
     let (status, said) = program.run(&["-c", "-f", &folder.file("twice.cfg", format!("{TIMES}listen a\n    guid x\n    bind 127.0.0.1:1\nlisten b\n    guid x\n    bind 127.0.0.1:2\n").as_bytes())]);
     assert!(status == 1 && said.contains("guid 'x'"), "{said}");
 }
+
+#[test]
+fn what_an_expression_comes_to_is_told_on_its_way() {
+    each(|program| {
+        let port = port();
+        let proxy = Proxy::start(
+            program,
+            &format!(
+                "{TIMES}frontend f\n    bind 127.0.0.1:{port}\n    http-request set-var(txn.a) src,debug(addr)\n    http-request set-var(txn.b) path,debug\n\
+                 http-request set-var(txn.c) int(5),debug(n,stderr)\n    http-request set-var(txn.d) method,debug(m,buf0)\n    http-request deny\n"
+            ),
+        );
+        assert_eq!(get(port, "/x").status, 403, "{}", program.name);
+        proxy.wait_for_output("[debug] n: type=sint <5>");
+        let told = proxy.control("show events buf0");
+        let lines: Vec<&str> = told
+            .lines()
+            .filter_map(|l| l.split_once(" [debug] "))
+            .map(|(_, l)| l)
+            .collect();
+        let wanted = [
+            "addr: type=ipv4 <127.0.0.1>",
+            ": type=str </x>",
+            "m: type=meth <GET>",
+        ];
+        assert_eq!(lines, wanted, "{}: {told}", program.name);
+        assert!(told.starts_with("<0>20"), "{}: {told}", program.name);
+        assert!(
+            proxy
+                .control("show events")
+                .contains("buf0       : type=buffer"),
+            "{}",
+            program.name
+        );
+    });
+}

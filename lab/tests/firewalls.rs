@@ -129,32 +129,20 @@ fn routes_of(net: &Net, firewall: &str) {
     }
 }
 
-/// The configuration of a balancer whose firewalls are there, and lead to these two addresses.
-fn config(net: u8, beyond: (&str, &str)) -> String {
-    let mut text = String::new();
-    for (family, all, hop, beyond) in [
-        ("four", "0.0.0.0/0", format!("10.{net}.0."), beyond.0),
-        ("six", "::/0", format!("fd0{net}::"), beyond.1),
+/// The configuration of the inner balancer.
+const INNER: &str = include_str!("../../examples/own/firewalls.cfg");
+
+/// That of the outer one: the same firewalls from their other side, and somebody beyond.
+fn outer() -> String {
+    let mut text = INNER.to_string();
+    for (inner, outer) in [
+        ("10.1.0.", "10.2.0."),
+        ("fd01::", "fd02::"),
+        ("198.51.100.2", "10.0.0.2"),
+        ("2001:db8::2", "fd00::2"),
     ] {
-        let (open, shut) = if family == "six" {
-            ("[", "]")
-        } else {
-            ("", "")
-        };
-        text += &format!(
-            "
-frontend {family}
-    mode packet
-    bind {all} interface near
-    default_backend {family}
-backend {family}
-    mode packet
-    forward route
-    timeout check 500ms
-    server fw1 {open}{hop}1{shut} check addr {open}{beyond}{shut} inter 200ms fall 2 rise 1
-    server fw2 {open}{hop}2{shut} check addr {open}{beyond}{shut} inter 200ms fall 2 rise 1
-"
-        );
+        assert!(text.contains(inner), "{inner}");
+        text = text.replace(inner, outer);
     }
     text
 }
@@ -206,8 +194,8 @@ fn a_session_crosses_one_firewall_in_both_directions() {
         return;
     }
     let net = chain();
-    let a = Balancer::start(&net, "a", &config(1, ("198.51.100.2", "2001:db8::2")));
-    let b = Balancer::start(&net, "b", &config(2, ("10.0.0.2", "fd00::2")));
+    let a = Balancer::start(&net, "a", INNER);
+    let b = Balancer::start(&net, "b", &outer());
     let both = [&a, &b];
     is(&both, "fw1", "UP");
     is(&both, "fw2", "UP");

@@ -375,7 +375,7 @@ fn carries_directly_by(attach: &str, forward: &str, setup: &str) {
     } else {
         Net::loose_cable
     };
-    let net = one_arm(setup, cable);
+    let net = one_arm(&format!("{setup} --attach {attach}"), cable);
     let config = format!(
         "global\n    tune.packet.attach {attach}\n{}",
         direct(forward)

@@ -194,7 +194,7 @@ fn a_server_is_told_of_the_clients_tls() {
     openssl(&[&signed[..], &by, &["-out", &path("c.pem")]].concat());
     let both = [path("a.pem"), path("a.key")].map(|p| std::fs::read(p).expect("a file"));
     let site = folder.file("site.pem", &both.concat());
-    let mut told = Vec::new();
+    let told = std::cell::RefCell::new(Vec::new());
     each(|program| {
         let origin = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = port();
@@ -237,11 +237,11 @@ fn a_server_is_told_of_the_clients_tls() {
             assert!(parts.contains(&(0x21, "TLSv1.3".into())), "{parts:?}");
             let name = parts.contains(&(0x22, "client.example".into()));
             assert_eq!(name, with, "{}: {parts:?}", program.name);
-            told.push((with, parts));
+            told.borrow_mut().push((with, parts));
         }
     });
     // Both programs tell the same.
-    if let [a, b, c, d] = told.as_slice() {
+    if let [a, b, c, d] = told.borrow().as_slice() {
         assert_eq!([a, b], [c, d]);
     }
 }
@@ -306,11 +306,11 @@ fn a_server_of_http_reads_its_clients_address_in_fields() {
         server.requests().last().cloned().unwrap_or_default()
     };
     each(|program| {
-        let seen = ask(program, "option forwardfor");
+        let seen = ask(program, "option forwardfor").to_lowercase();
         assert!(seen.contains("x-forwarded-for: 127.0.0.5\r\n"), "{seen}");
     });
     // RFC 7239; the oracle's version does not have it.
-    let seen = ask(&Program::mulgil(), "option forwarded proto for").to_lowercase();
+    let seen = ask(&Program::mulgil(), "option forwarded").to_lowercase();
     assert!(
         seen.contains("forwarded: proto=http;for=127.0.0.5\r\n"),
         "{seen}"
@@ -345,10 +345,6 @@ fn extensions_are_made_by_formats() {
 fn what_is_wrong_with_a_line_is_said() {
     let folder = lab::Folder::new();
     for (words, wanted) in [
-        (
-            "send-proxy-v2 proxy-v2-options cert-key",
-            "does not have yet",
-        ),
         (
             "send-proxy-v2 proxy-v2-options crc",
             "use crc32c, authority",

@@ -230,31 +230,20 @@ fn a_file_of_a_hundred_thousand_servers_is_checked_to_its_last_line() {
             );
         }
     }
+    text.push_str("    maxconn 5\n");
     let folder = Folder::new();
     let file = folder.file("large.cfg", text.as_bytes());
     let program = Program::mulgil();
-    // Its memory is bounded by the kernel; haproxy takes 700 MB for this file.
-    let limited = |file: &str| {
-        let line = format!("ulimit -v 1500000 && exec {} -c -f {file}", program.path());
-        let out = std::process::Command::new("bash")
-            .args(["-c", &line])
-            .output()
-            .expect("runs");
-        let said = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned();
-        (out.status.code(), said)
-    };
-    let (status, said) = limited(&file);
-    assert_eq!(status, Some(0), "{said}");
-    assert!(!said.contains("warning"), "{said}");
-    // Its end counts as its beginning does: one server too many of a name, 110,000 lines further on.
-    let line = text.lines().count() + 1;
-    text.push_str("    server s9 10.0.0.1:80\n");
-    let file = folder.file("large.cfg", text.as_bytes());
-    let (status, said) = limited(&file);
-    assert_eq!(status, Some(1), "{said}");
-    assert!(
-        said.contains(&format!("large.cfg:{line}:")),
-        "{line}: {said}"
-    );
-    assert_eq!(said.matches(": error: ").count(), 1, "{said}");
+    // Its memory is bounded by the kernel, at what a program built for debugging needs with room to spare.
+    let line = format!("ulimit -v 1500000 && exec {} -c -f {file}", program.path());
+    let bash = std::process::Command::new("bash")
+        .args(["-c", &line])
+        .output();
+    let out = bash.expect("bash runs");
+    let said = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned();
+    assert_eq!(out.status.code(), Some(0), "{said}");
+    // The last of 120,000 lines is read as the first: it is about clients, which a backend has not.
+    let place = format!("large.cfg:{}:", text.lines().count());
+    assert!(said.contains(&place), "{place} {said}");
+    assert_eq!(said.matches(": warning: ").count(), 1, "{said}");
 }

@@ -40,6 +40,7 @@ fn files() -> &'static Folder {
             ]);
             join(name);
         }
+        let extensions = folder.file("extensions", b"basicConstraints=CA:FALSE\n");
         for (name, serial) in [("client", "4097"), ("revoked", "4098")] {
             let (key, request) = (path(&format!("{name}.k")), path("request"));
             let subject = format!("/O=Lab/CN={name}");
@@ -49,7 +50,8 @@ fn files() -> &'static Folder {
             ]);
             openssl(&[
                 "x509", "-req", "-days", "30", "-in", &request, "-CA", &path("root.c"), "-CAkey",
-                &path("root.k"), "-set_serial", serial, "-out", &path(&format!("{name}.c")),
+                &path("root.k"), "-set_serial", serial, "-extfile", &extensions, "-out",
+                &path(&format!("{name}.c")),
             ]);
             join(name);
         }

@@ -53,6 +53,7 @@ impl Files {
         // A certificate of that root, which an answer of OCSP is about.
         let (key, request, cert) = (path("leaf.k"), path("leaf.r"), path("leaf.c"));
         let (root, root_key) = (path("root.c"), path("root.k"));
+        let extensions = folder.file("extensions", b"basicConstraints=CA:FALSE\n");
         openssl(&[
             "req",
             "-new",
@@ -77,6 +78,8 @@ impl Files {
             &root,
             "-CAkey",
             &root_key,
+            "-extfile",
+            &extensions,
             "-set_serial",
             "4660",
             "-out",
@@ -146,7 +149,7 @@ impl Files {
 
     /// A command with a file's content as its payload.
     fn with(&self, command: &str, file: &str) -> String {
-        format!("{command} <<\n{}\n", self.text(file))
+        format!("{command} <<\n{}\n", self.text(file).trim_end())
     }
 }
 
@@ -280,6 +283,7 @@ fn commands_on_files_answer_as_haproxys() {
             "commit ssl cert LEAF",
             "abort ssl cert LEAF",
             "commit ssl cert ONE",
+            "abort ssl cert ONE",
             "set ssl cert nosuch.pem <three.pem",
             "set ssl cert LEAF.ocsp <<\nANSWER\n",
             "commit ssl cert LEAF",

@@ -124,6 +124,8 @@ pub fn bench() -> Result<(), Vec<String>> {
             "mulgil-packet",
             "--bench",
             "packet",
+            "--bench",
+            "scale",
         ])
         .status();
     match run {

@@ -40,6 +40,8 @@ pub enum Packets<'a> {
     Clear(&'a [&'a str]),
     /// One line for each kind of event.
     Events,
+    /// What each stage decided about a client's sessions.
+    Trace(std::net::IpAddr),
     /// One line for each frontend and what its guard did.
     Guard,
 }

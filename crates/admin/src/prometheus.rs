@@ -22,6 +22,8 @@ enum Shape {
     Number,
     /// As it is, where HTTP is spoken.
     Http,
+    /// As it is, in `mode packet`.
+    Packets,
     /// Milliseconds, in seconds.
     Seconds,
     /// As `Number` and `Seconds`, of servers whose checks are in effect.
@@ -180,6 +182,12 @@ const PROXIES: &[(&str, &str, &str, &str, Shape)] = &[
     ("used_connections_current", "used_conn_cur", GAUGE, "S", Number),
     ("need_connections_current", "need_conn_est", GAUGE, "S", Number),
     ("uweight", "uweight", GAUGE, "BS", Number),
+    ("packets_in_total", "pkts_in", COUNTER, "FBS", Packets),
+    ("packets_out_total", "pkts_out", COUNTER, "FBS", Packets),
+    ("current_packet_rate_in", "pkt_rate_in", GAUGE, "FBS", Packets),
+    ("current_packet_rate_out", "pkt_rate_out", GAUGE, "FBS", Packets),
+    ("current_bit_rate_in", "bit_rate_in", GAUGE, "FBS", Packets),
+    ("current_bit_rate_out", "bit_rate_out", GAUGE, "FBS", Packets),
     ("agg_server_status", "agg_server_status", GAUGE, "B", ServerStates),
     ("agg_server_check_status", "agg_server_check_status", GAUGE, "B", ServerStates),
     ("agg_check_status", "agg_check_status", GAUGE, "B", CheckResults),
@@ -378,6 +386,7 @@ fn of_row(out: &mut String, name: &str, row: &Row, field: &str, shape: Shape, al
     };
     match shape {
         Number => sample(out, name, row, "", number(value)),
+        Packets if row.get("mode") == "packet" => sample(out, name, row, "", number(value)),
         Http if speaks_http(row) => sample(out, name, row, "", number(value)),
         Seconds => sample(out, name, row, "", &seconds(value)),
         // A check that saw no code has the code 0.

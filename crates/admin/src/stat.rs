@@ -108,6 +108,9 @@ fn count(row: &mut Row, c: &PerWorker<ProxyCounters>, mode: Mode, now_ms: u64) {
     row.set("bout", c.sum(|c| &c.bout));
     row.set("rate", c.rate(now_ms, |c| &c.sess_rate));
     row.set("rate_max", c.used().map(|c| c.sess_rate.max()).sum::<u64>());
+    if mode == Mode::Packet {
+        count_packets(row, c, now_ms);
+    }
     for (class, name) in [
         "hrsp_1xx",
         "hrsp_2xx",
@@ -146,6 +149,35 @@ fn versions(row: &mut Row, [open, all, streams, received, sent]: [u64; 5], busy:
         row.set("h1_open_streams", busy);
     }
 }
+
+/// What rows of `mode packet` have beside those of all others.
+fn count_packets(row: &mut Row, c: &PerWorker<ProxyCounters>, now_ms: u64) {
+    let mut sums = [0; 6];
+    for p in c.used().filter_map(|c| c.packets.get()) {
+        let own = [
+            p.packets_in.get(),
+            p.packets_out.get(),
+            p.packets_in_rate.per_second(now_ms),
+            p.packets_out_rate.per_second(now_ms),
+            p.bits_in_rate.per_second(now_ms),
+            p.bits_out_rate.per_second(now_ms),
+        ];
+        sums.iter_mut().zip(own).for_each(|(sum, n)| *sum += n);
+    }
+    for (name, sum) in PACKETS.into_iter().zip(sums) {
+        row.set(name, sum);
+    }
+}
+
+/// Fields of `mode packet`.
+pub(crate) const PACKETS: [&str; 6] = [
+    "pkts_in",
+    "pkts_out",
+    "pkt_rate_in",
+    "pkt_rate_out",
+    "bit_rate_in",
+    "bit_rate_out",
+];
 
 /// What rows of servers and backends have and those of frontends have not.
 fn count_back(row: &mut Row, c: &PerWorker<ProxyCounters>, mode: Mode, now_ms: u64) {

@@ -278,6 +278,22 @@ pub static FIELDS: &[Field] = &[
     field("resbin", "MCP", "u64", "bytes of responses received"),
     field("resbout", "MCP", "u64", "bytes of responses sent"),
     field("cache_hint_hits", "MCP", "u64", "hints found in the cache"),
+    field("pkts_in", "MCP", "u64", "packets of clients"),
+    field("pkts_out", "MCP", "u64", "packets of servers"),
+    field(
+        "pkt_rate_in",
+        "MRP",
+        "u64",
+        "packets of clients in a second",
+    ),
+    field(
+        "pkt_rate_out",
+        "MRP",
+        "u64",
+        "packets of servers in a second",
+    ),
+    field("bit_rate_in", "MRP", "u64", "bits of clients in a second"),
+    field("bit_rate_out", "MRP", "u64", "bits of servers in a second"),
 ];
 
 /// Fields that stand behind all others, after a column of nothing: those of what HAProxy calls

@@ -92,8 +92,6 @@ pub struct Draft {
     pub server_references: Vec<Reference>,
     /// `stick-table`.
     pub stick_table: Option<(model::StickTable, Place)>,
-    /// Where its `cookie` stands.
-    pub cookie_place: Option<Place>,
     /// The section that its table is shared by.
     pub peers: Option<Reference>,
     /// Stick tables that rules use.
@@ -254,7 +252,6 @@ impl Draft {
             resolvers_references: Vec::new(),
             server_references: Vec::new(),
             stick_table: None,
-            cookie_place: None,
             peers: None,
             table_uses: Vec::new(),
             marks: BTreeMap::new(),
@@ -273,7 +270,6 @@ impl Draft {
         draft.origin = place.origin();
         draft.place = place;
         draft.id = None;
-        draft.cookie_place = None;
         // Rules keep the ACLs they were read with; the names are known to their section only.
         draft.acls = Acls::default();
         draft.check.http.inherited = true;

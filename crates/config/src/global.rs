@@ -1023,6 +1023,20 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         }
     ),
     keyword!(
+        "sysctl",
+        "auto",
+        "auto",
+        "settings of the kernel that 'mode packet' needs are set at the start, and restored by 'mulgil packet detach'",
+        |r, l| {
+            l.exactly(1, "auto")?;
+            if l.arg(0) != "auto" {
+                return l.fail(0, near("word after 'sysctl'", l.arg(0), &["auto"]));
+            }
+            r.global.tuning.sysctl_auto = true;
+            Ok(())
+        }
+    ),
+    keyword!(
         "tune.packet.attach",
         "auto|xdp|tcx|clsact",
         "auto",

@@ -273,6 +273,7 @@ fn mark(name: &'static str) -> Option<&'static str> {
         | "forward"
         | "guard"
         | "no-flow"
+        | "source-persistence"
         | "snat"
         | "stats"
         | "redirect"

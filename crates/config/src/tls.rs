@@ -43,6 +43,8 @@ const REFUSED: &[(&str, &str)] = &[
     ),
 ];
 
+const NO_EARLY_DATA: &str = "early data of TLS 1.3 is neither taken nor sent: requests go after the handshake, which nobody can replay";
+
 const TOO_OLD: &str = "versions below TLS 1.2 are not spoken: they are deprecated (RFC 8996), and rustls does not have them: use force-tlsv12";
 
 macro_rules! versions {

@@ -472,14 +472,7 @@ fn pseudo_variables_stand_for_file_line_and_section() {
 
 #[test]
 fn sections_that_are_not_there_are_refused_once_by_name() {
-    for name in [
-        "cache",
-        "program",
-        "ring",
-        "log-forward",
-        "crt-store",
-        "fcgi-app",
-    ] {
+    for name in ["cache", "program", "ring", "log-forward", "fcgi-app"] {
         let text = format!("{name} x\n some words\n \"unclosed\n other words\nbackend b");
         says(
             &sections(&text),

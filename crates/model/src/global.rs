@@ -66,6 +66,8 @@ pub struct Tuning {
     pub packet_flows: u32,
     /// `tune.packet.attach`.
     pub packet_attach: crate::PacketAttach,
+    /// `sysctl auto`: settings of the kernel that packets need are set, and restored by `packet detach`.
+    pub sysctl_auto: bool,
     /// `tune.http.maxhdr`.
     pub http_maxhdr: usize,
     /// `tune.vars.*-max-size`, bytes.
@@ -105,6 +107,7 @@ impl Default for Tuning {
             maxrewrite: 1024,
             packet_flows: 1_000_000,
             packet_attach: crate::PacketAttach::Auto,
+            sysctl_auto: false,
             http_maxhdr: 101,
             vars: rules::VarLimits::default(),
             http_logurilen: 1024,

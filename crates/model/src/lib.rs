@@ -46,7 +46,10 @@ pub use global::{CliLevel, Global, ReuseStrategy, ShowSeverity, StatsSocket, Tun
 pub use guard::{Guard, GuardLimit, LimitOf, LimitWhat, SynCookies};
 pub use log::{LogFacility, LogFormatKind, LogFormatSpec, LogLevel, LogSetting, LogTarget};
 pub use mail::{EmailAlert, Mailers};
-pub use packet::{Forward, NoFlow, PacketAttach, Packets, Pool, SessionTimeouts, Snat, Transport};
+pub use packet::{
+    Forward, NoFlow, PacketAttach, Packets, Pool, SessionTimeouts, Snat, SourcePersistence,
+    Transport,
+};
 pub use peers::{Peer, Peers};
 pub use persistence::{CookieMode, PersistRule, PersistenceCookie};
 pub use proxy::{

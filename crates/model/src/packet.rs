@@ -97,10 +97,14 @@ pub struct SessionTimeouts {
     pub established: Duration,
     /// `timeout session-syn`: while they begin.
     pub syn: Duration,
-    /// `timeout session-fin`: after their end.
+    /// `timeout session-fin`: when one side has said its last.
     pub fin: Duration,
-    /// `timeout session-udp`: everything but TCP.
+    /// `timeout session-closed`: when both have, or one has reset it.
+    pub closed: Duration,
+    /// `timeout session-udp`: everything but TCP and ICMP.
     pub udp: Duration,
+    /// `timeout session-icmp`.
+    pub icmp: Duration,
 }
 
 impl Default for SessionTimeouts {
@@ -108,10 +112,21 @@ impl Default for SessionTimeouts {
         SessionTimeouts {
             established: Duration::from_secs(15 * 60),
             syn: Duration::from_secs(30),
-            fin: Duration::from_secs(30),
+            fin: Duration::from_secs(120),
+            closed: Duration::from_secs(10),
             udp: Duration::from_secs(60),
+            icmp: Duration::from_secs(30),
         }
     }
+}
+
+/// `source-persistence`: clients keep the server that they had last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourcePersistence {
+    /// How long after the last new session.
+    pub time: Duration,
+    /// Bits of the client's address that count; `None`: all of them.
+    pub netmask: Option<u8>,
 }
 
 /// What a backend in packet mode does.
@@ -123,4 +138,6 @@ pub struct Packets {
     pub no_flow: NoFlow,
     /// `timeout session…`.
     pub timeouts: SessionTimeouts,
+    /// `source-persistence`.
+    pub persistence: Option<SourcePersistence>,
 }

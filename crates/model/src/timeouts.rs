@@ -21,5 +21,7 @@ pub struct Timeouts {
     pub session: Option<Duration>,
     pub session_syn: Option<Duration>,
     pub session_fin: Option<Duration>,
+    pub session_closed: Option<Duration>,
     pub session_udp: Option<Duration>,
+    pub session_icmp: Option<Duration>,
 }

@@ -41,6 +41,7 @@ impl System for Control {
             Packets::Sessions => plane.list(),
             Packets::Clear(texts) => plane.clear(texts),
             Packets::Events => plane.events(),
+            Packets::Trace(client) => plane.trace(client),
             Packets::Guard => plane.guard(),
         }
     }

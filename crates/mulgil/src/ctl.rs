@@ -32,6 +32,32 @@ pub fn main(args: &[String]) -> i32 {
     }
 }
 
+/// How `mulgil trace` is used.
+const TRACE: &str = "\
+usage: mulgil trace --client ADDRESS [-s SOCKET | -f FILE]
+       prints what each stage of packet mode decided about this client's sessions
+";
+
+/// `mulgil trace`; the exit status is 1 when the process could not be reached.
+pub fn trace(args: &[String]) -> i32 {
+    let mut client = None;
+    let mut others = Vec::new();
+    let mut rest = args.iter();
+    while let Some(arg) = rest.next() {
+        match (arg.as_str(), rest.next()) {
+            ("--client", Some(value)) => client = value.parse::<std::net::IpAddr>().ok(),
+            (_, value) => others.extend([Some(arg), value].into_iter().flatten().cloned()),
+        }
+    }
+    let Some(client) = client else {
+        eprint!("error: '--client' with an address is missing\n{TRACE}");
+        return 1;
+    };
+    let words = format!("show flows trace {client}");
+    others.extend(words.split(' ').map(str::to_string));
+    main(&others)
+}
+
 /// The socket and the commands.
 fn asked(args: &[String]) -> Result<(String, String), String> {
     let mut socket = None;

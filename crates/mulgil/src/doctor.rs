@@ -9,8 +9,9 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 const USAGE: &str = "\
-usage: mulgil doctor -f FILE [-f FILE]…
-       prints the routing rules that 'bind … transparent' and 'source … usesrc' need
+usage: mulgil doctor FILE… | -f FILE [-f FILE]…
+       prints the routing rules that 'bind … transparent' and 'source … usesrc' need, and what
+       'mode packet' finds on this machine, with what to do about it
 ";
 
 /// The mark of packets that belong to us though their addresses do not, and the routing table that
@@ -28,8 +29,9 @@ pub fn main(args: &[String]) -> i32 {
             let mut files = Vec::new();
             let mut rest = args.iter();
             while let Some(arg) = rest.next() {
-                match (arg.as_str(), rest.next()) {
-                    ("-f", Some(file)) => files.push(file.clone()),
+                match arg.as_str() {
+                    file if !file.starts_with('-') => files.push(file.to_string()),
+                    "-f" if rest.len() > 0 => files.extend(rest.next().cloned()),
                     _ => {
                         eprintln!("error: '{arg}' is not for doctor\n{USAGE}");
                         return 1;
@@ -46,14 +48,36 @@ pub fn main(args: &[String]) -> i32 {
     };
     match run::load(&args, &Machine, None).config.take() {
         Some(config) => {
-            print!("{}", advice(&config));
-            0
+            let packets = packet::is_wanted(&config);
+            let found = transparency(&config);
+            if !packets || !found.listens.is_empty() || !found.presents.is_empty() {
+                print!("{}", advice(&config));
+            }
+            if packets { examine(&config) } else { 0 }
         }
         None => {
             eprintln!("error: the configuration cannot be used");
             1
         }
     }
+}
+
+/// What packet mode finds here; 1 where something is wrong.
+fn examine(config: &Config) -> i32 {
+    let findings = match packet::doctor::examine(config) {
+        Ok(findings) => findings,
+        Err(e) => {
+            eprintln!("error: {e}");
+            return 1;
+        }
+    };
+    findings.iter().for_each(|f| println!("{f}"));
+    let servers = packet::doctor::on_servers(config);
+    if !servers.is_empty() {
+        println!("# These servers answer clients themselves. As root, on each of them once:");
+        servers.iter().for_each(|line| println!("{line}"));
+    }
+    i32::from(findings.iter().any(|f| f.remedy.is_some()))
 }
 
 /// What is transparent in a configuration.

@@ -40,6 +40,7 @@ fn main() {
         Some(failover::guardian::WORD) => return failover::guardian::guard(),
         Some("demo") => exit(demo::main(after)),
         Some("ctl") => exit(ctl::main(after)),
+        Some("trace") => exit(ctl::trace(after)),
         Some("doctor") => exit(doctor::main(after)),
         Some("server-setup") => exit(server_setup::main(after)),
         Some("packet") => exit(detach(after)),

@@ -353,7 +353,7 @@ pub fn open_packets(config: &Config) -> Option<packet::Plane> {
     }
     let sizes = packet::Sizes {
         // Where answers come back this way each direction has an entry.
-        flows: config.global.tuning.packet_flows.saturating_mul(2),
+        flows: packet::entries(config.global.tuning.packet_flows),
         features: 0,
     };
     let plane = if world::gives_up_privileges(&config.global) {

@@ -1,10 +1,12 @@
 //! `mulgil server-setup`: the other side of packet mode.
 
+use model::PacketAttach;
 use packet::realserver::{Kind, set_up, undo};
 use std::net::IpAddr;
 
 const USAGE: &str = "\
-usage: mulgil server-setup dsr|tunnel|dscp --vip ADDRESS [--vip ADDRESS]* [--dscp N] [--port N] [--undo]
+usage: mulgil server-setup dsr|tunnel|dscp --vip ADDRESS [--vip ADDRESS]* [--dscp N] [--port N]
+                           [--attach auto|xdp|tcx|clsact] [--undo]
        mulgil server-setup dsr|tunnel|dscp --vip ADDRESS --print windows
 ";
 
@@ -12,6 +14,7 @@ usage: mulgil server-setup dsr|tunnel|dscp --vip ADDRESS [--vip ADDRESS]* [--dsc
 struct Wanted {
     kind: Kind,
     vips: Vec<IpAddr>,
+    attach: PacketAttach,
     undo: bool,
     print: bool,
 }
@@ -33,7 +36,7 @@ pub fn main(args: &[String]) -> i32 {
         let result = if wanted.undo {
             undo(wanted.kind, *vip)
         } else {
-            set_up(wanted.kind, *vip)
+            set_up(wanted.kind, *vip, wanted.attach)
         };
         if let Err(e) = result {
             eprintln!("error: {e}");
@@ -50,6 +53,7 @@ fn parse(args: &[String]) -> Result<Wanted, String> {
     let mut wanted = Wanted {
         kind: Kind::Dsr,
         vips: Vec::new(),
+        attach: PacketAttach::Auto,
         undo: false,
         print: false,
     };
@@ -75,6 +79,19 @@ fn parse(args: &[String]) -> Result<Wanted, String> {
                 let text = value("a UDP port")?;
                 let n = text.parse::<u16>().ok().filter(|n| *n > 0);
                 port = Some(n.ok_or_else(|| format!("'{text}' is no port from 1 to 65535"))?);
+            }
+            "--attach" => {
+                wanted.attach = match value("a place")?.as_str() {
+                    "auto" => PacketAttach::Auto,
+                    "xdp" => PacketAttach::Xdp,
+                    "tcx" => PacketAttach::Tcx,
+                    "clsact" => PacketAttach::Clsact,
+                    other => {
+                        return Err(format!(
+                            "'{other}' is no place: use auto, xdp, tcx or clsact"
+                        ));
+                    }
+                }
             }
             "--undo" => wanted.undo = true,
             "--print" => match value("'windows'")?.as_str() {
@@ -170,6 +187,7 @@ mod tests {
             "ipip --vip 192.0.2.1",
             "dsr --vip 192.0.2.1 --dscp 3",
             "dsr --vip 192.0.2.1 --print mac",
+            "tunnel --vip 192.0.2.1 --attach generic",
         ] {
             assert!(run(wrong).is_err(), "{wrong}");
         }

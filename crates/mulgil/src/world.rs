@@ -83,6 +83,16 @@ pub fn is_local(ip: IpAddr) -> bool {
     ip.is_loopback() || std::net::UdpSocket::bind((ip, 0)).is_ok()
 }
 
+/// Writes a line to standard output or to standard error; where nobody reads it, it is lost.
+fn say(descriptor: i32, line: &str) {
+    use std::io::Write;
+    let line = format!("{line}\n");
+    let _ = match descriptor {
+        1 => std::io::stdout().write_all(line.as_bytes()),
+        _ => std::io::stderr().write_all(line.as_bytes()),
+    };
+}
+
 /// What rules may know of this machine.
 pub fn facts(environment: std::collections::HashMap<String, String>) -> state::Machine {
     state::Machine {
@@ -92,6 +102,7 @@ pub fn facts(environment: std::collections::HashMap<String, String>) -> state::M
         local_zone,
         is_local,
         tcp_info: proxy::tcp_info,
+        say,
         saved_syn: proxy::saved_syn,
         addresses: proxy::connection_addresses,
     }

@@ -241,7 +241,15 @@ fn main() {
             ..Service::default()
         };
         let ways = [
-            ("nat", way(forward::NAT), 420),
+            (
+                "nat",
+                Service {
+                    late: 1,
+                    ..way(forward::NAT)
+                },
+                420,
+            ),
+            ("nat, two services", way(forward::NAT), 0),
             ("full nat", pool, 0),
             ("dsr", way(forward::DSR), 0),
             ("tunnel", way(forward::IPIP), 220),
@@ -267,6 +275,7 @@ fn main() {
         for (name, service, syn_bar) in ways {
             let mut bench = load("again");
             bench.service(at(vip), TCP, service, &[at(server)]);
+            bench.expect_answers(at(server), at(vip));
             // One run of the first packet opens the session that the others belong to.
             let mut opening = Case {
                 name: String::new(),
@@ -287,6 +296,7 @@ fn main() {
             );
             let mut bench = load("again");
             bench.service(at(vip), TCP, service, &[at(server)]);
+            bench.expect_answers(at(server), at(vip));
             add(
                 &format!("{family} {name} SYN"),
                 bench,

@@ -21,7 +21,7 @@ struct segment {
 };
 
 /* Turns a TCP packet into this segment. 0, or -1 when that cannot be. */
-apart int write_segment(struct xdp_md *ctx, const struct packet *p, const struct segment *segment)
+apart int write_segment(context *ctx, const struct packet *p, const struct segment *segment)
 {
 	if (!p || !segment)
 		return -1;
@@ -114,14 +114,14 @@ apart int write_segment(struct xdp_md *ctx, const struct packet *p, const struct
 }
 
 /* Answers a TCP packet; the numbers are as on the wire. */
-inline_always int answer_tcp(struct xdp_md *ctx, const struct packet *p, u8 flags, u32 seq, u32 ack)
+inline_always int answer_tcp(context *ctx, const struct packet *p, u8 flags, u32 seq, u32 ack)
 {
 	struct segment segment = { .seq = seq, .ack = ack, .flags = flags, .back = 1 };
 	return write_segment(ctx, p, &segment) ? XDP_DROP : XDP_TX;
 }
 
 /* Turns a TCP packet into the reset that answers it (RFC 9293 section 3.10.7.1). */
-out_of_line int answer_reset(struct xdp_md *ctx, const struct packet *p)
+out_of_line int answer_reset(context *ctx, const struct packet *p)
 {
 	u32 l3 = bounded(p->l3), payload = 0;
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
@@ -147,7 +147,7 @@ out_of_line int answer_reset(struct xdp_md *ctx, const struct packet *p)
 }
 
 /* An ARP request for an address of ours (RFC 826). */
-out_of_line int answer_arp(struct xdp_md *ctx, const struct packet *p)
+out_of_line int answer_arp(context *ctx, const struct packet *p)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct eth *eth = data;
@@ -187,7 +187,7 @@ struct nd {
 enum { ND_SOLICIT = 135, ND_ADVERTISE = 136 };
 
 /* A neighbour solicitation for an address of ours (RFC 4861 section 7.2.4). */
-out_of_line int answer_nd(struct xdp_md *ctx, const struct packet *p)
+out_of_line int answer_nd(context *ctx, const struct packet *p)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct eth *eth = data;

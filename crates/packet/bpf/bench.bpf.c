@@ -20,7 +20,7 @@ struct {
 	map_type(value, struct template);
 } template SEC(".maps");
 
-inline_always int make_again(struct xdp_md *ctx)
+inline_always int make_again(context *ctx)
 {
 	u32 zero = 0, have = ctx->data_end - ctx->data;
 	struct template *t = map_lookup(&template, &zero);
@@ -43,12 +43,24 @@ inline_always int make_again(struct xdp_md *ctx)
 }
 
 /* What the wrapper alone costs. */
-SEC("xdp") int nothing(struct xdp_md *ctx)
+SEC("xdp") int nothing(context *ctx)
 {
 	return make_again(ctx) ? XDP_ABORTED : XDP_PASS;
 }
 
-SEC("xdp") int again(struct xdp_md *ctx)
+SEC("xdp") int again(context *ctx)
 {
 	return make_again(ctx) ? XDP_ABORTED : balance(ctx);
+}
+
+/* A bare look-up of a packet's session. */
+SEC("xdp") int look(context *ctx)
+{
+	struct packet p = {};
+	if (make_again(ctx))
+		return XDP_ABORTED;
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	if (parse(data, end, frame_bytes(ctx), &p) != PARSED)
+		return XDP_ABORTED;
+	return map_lookup(&flows, &p.key) ? XDP_PASS : XDP_DROP;
 }

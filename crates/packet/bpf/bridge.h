@@ -1,7 +1,8 @@
 /* Frames that are not balanced. Between the two ports of a bridge they go on as they are; those for this
  * machine go to the kernel's protocols, without the tag of a VLAN that it takes part in by us. */
 #pragma once
-#include "flow.h"
+#include "rewrite.h"
+#include "tables.h"
 
 inline_always u64 mac_key(const u8 *mac)
 {
@@ -26,7 +27,7 @@ inline_always void learn(const u8 *mac, u32 ifindex, u32 vlan)
 }
 
 /* A frame for this machine: whether the kernel gets it, and as what. */
-inline_always int take_in(struct xdp_md *ctx, const struct port *port, u16 vlan)
+inline_always int take_in(context *ctx, const struct port *port, u16 vlan)
 {
 	if (vlan) {
 		struct lane lane = { arrived_at(ctx), vlan };
@@ -48,7 +49,7 @@ inline_always int take_in(struct xdp_md *ctx, const struct port *port, u16 vlan)
 }
 
 /* A frame that nothing was done to. */
-out_of_line int pass_on(struct xdp_md *ctx)
+out_of_line int pass_on(context *ctx)
 {
 	u32 at = arrived_at(ctx);
 	struct port *port = map_lookup(&ports, &at);
@@ -91,7 +92,7 @@ out_of_line int pass_on(struct xdp_md *ctx)
 }
 
 /* A packet of a session between the ports: to `hop`, and the other end on the link stays who it was. */
-out_of_line int cross(struct xdp_md *ctx, const struct packet *p, const struct flow *f, const struct server *server)
+out_of_line int cross(context *ctx, const struct packet *p, const struct flow *f, const struct server *server)
 {
 	int forward = f->state & FLOW_FORWARD;
 	u16 vlan = f->hop.vlan;

@@ -2,10 +2,7 @@
 #define TC
 #include "forward.bpf.c"
 
-/* All headers that are looked at, errors with what they quote included, stand in one piece. */
-#define HEADERS 192
-
-SEC("classifier") int mulgil(struct xdp_md *ctx)
+SEC("classifier") int mulgil(context *ctx)
 {
 	if (ctx->mark == SEEN_MARK) {
 		ctx->mark = 0;

@@ -45,7 +45,7 @@ inline_always int settle(void *l4, void *end, u32 more, u32 sum_at, u32 *sum)
 
 /* Turns a packet into the error that says how large it may be: fragmentation needed (RFC 1191) or
  * packet too big (RFC 4443 section 3.2), in the name of its destination. */
-out_of_line int answer_too_big(struct xdp_md *ctx, const struct packet *p, u32 mtu)
+out_of_line int answer_too_big(context *ctx, const struct packet *p, u32 mtu)
 {
 	int four = p->family == 4;
 	u32 l3 = bounded(p->l3), have = frame_bytes(ctx);
@@ -134,7 +134,7 @@ out_of_line int answer_too_big(struct xdp_md *ctx, const struct packet *p, u32 m
 }
 
 /* Puts a packet inside another, to the server. A verdict; the frame leaves by the server's hop. */
-out_of_line int encapsulate(struct xdp_md *ctx, const struct packet *p, const struct flow *f,
+out_of_line int encapsulate(context *ctx, const struct packet *p, const struct flow *f,
 			    const struct server *server)
 {
 	int outer4 = is_ipv4(server->address);

@@ -6,20 +6,6 @@
 /* Ports of the pool that one new session tries. */
 #define POOL_PROBES 32
 
-inline_always void count(u32 event)
-{
-	u64 *n = map_lookup(&events, &event);
-	if (n)
-		*n += 1;
-}
-
-/* The second of the monotonic clock. A division of 64 bits would cost every packet; this is late by less than
- * a second in ten years. */
-inline_always u32 now(void)
-{
-	return (ktime_coarse_ns() >> 26) * 144115188 >> 31;
-}
-
 inline_always int has_ports(u8 proto)
 {
 	return proto == PROTO_TCP || proto == PROTO_UDP;
@@ -134,7 +120,7 @@ inline_always void follow(struct flow *f, const struct packet *p)
 }
 
 /* Gives a session of full NAT its address and port: the first of the pool that no other session with
- * that server has. Returns 0, or -1 when there is none. */
+ * that server has. Returns 0, or the event that says why there is none. */
 inline_always int take_from_pool(const struct service *service, const struct flow_key *key,
 				 struct flow *f, struct flow_key *back_key, struct flow *back)
 {
@@ -142,7 +128,7 @@ inline_always int take_from_pool(const struct service *service, const struct flo
 	u32 size = service->pool_size * ports;
 	u32 start = hash_flow(key);
 	if (ports == 0 || size == 0)
-		return -1;
+		return EVENT_POOL_EMPTY;
 	for (u32 i = 0; i < POOL_PROBES; i++) {
 		/* A stride coprime to most sizes spreads the probes over addresses and ports. */
 		u32 at = (start + i * 7919) % size;
@@ -154,10 +140,11 @@ inline_always int take_from_pool(const struct service *service, const struct flo
 		copy16(back_key->dst, f->src);
 		back_key->dport = f->sport;
 		find_deltas(back_key, back);
-		if (map_update(&flows, back_key, back, UPDATE_NOEXIST) == 0)
-			return 0;
+		long result = map_update(&flows, back_key, back, UPDATE_NOEXIST);
+		if (result != ALREADY_THERE)
+			return result ? EVENT_TABLE_FULL : 0;
 	}
-	return -1;
+	return EVENT_POOL_EMPTY;
 }
 
 inline_always void count_session(u32 server)
@@ -170,13 +157,65 @@ inline_always void count_session(u32 server)
 		t->sessions += 1;
 }
 
+/* What is done to answers of a session whose first packet is `key`. */
+inline_always void answers_of(const struct flow_key *key, const struct flow *f, struct flow *back)
+{
+	__builtin_memset(back, 0, sizeof(*back));
+	back->server = f->server;
+	back->born = f->born;
+	back->seen = now();
+	back->steps = f->steps;
+	copy16(back->src, key->dst);
+	copy16(back->dst, key->src);
+	back->sport = key->dport;
+	back->dport = key->sport;
+	back->hop = f->hop;
+	back->hop.vlan = key->vlan;
+	back->epoch = ~0u;
+}
+
+/* The direction of answers of a session that has had none yet: 1 when it is there now, 0 when this answers
+ * nothing, or -1 when the table is full. */
+apart int expect_answer(const struct flow_key *key)
+{
+	if (!key)
+		return 0;
+	struct origin_key from = {};
+	struct flow_key sent = {};
+	u32 zero = 0;
+	struct scratch *s = map_lookup(&scratch, &zero);
+	copy16(from.address, key->src);
+	from.port = key->sport;
+	from.vlan = key->vlan;
+	from.proto = key->proto;
+	struct origin *origin = map_lookup(&origins, &from);
+	if (!origin || !s)
+		return 0;
+	copy16(sent.src, key->dst);
+	copy16(sent.dst, origin->address);
+	sent.sport = key->dport;
+	sent.dport = origin->port;
+	sent.vlan = origin->vlan;
+	sent.proto = key->proto;
+	struct flow *f = map_lookup(&flows, &sent);
+	/* It may be with another server of that service. */
+	if (!f || is_over(f->state) || f->dport != key->sport || f->dst[0] != key->src[0] ||
+	    f->dst[1] != key->src[1] || f->dst[2] != key->src[2] || f->dst[3] != key->src[3])
+		return 0;
+	answers_of(&sent, f, &s->back);
+	s->back.state = f->state & FLOW_FIN ? FLOW_PEER_FIN : 0;
+	find_deltas(key, &s->back);
+	return map_update(&flows, key, &s->back, UPDATE_ANY) ? -1 : 1;
+}
+
 /* A new session, in `s->flow`. Returns -1, or the event that says why there is none. */
-inline_always int open_flow(struct xdp_md *ctx, const struct packet *p, struct service *service,
+inline_always int open_flow(context *ctx, const struct packet *p, struct service *service,
 			    struct scratch *s)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct eth *eth = data;
 	struct flow *f = &s->flow, *back = &s->back;
+	int late = service->late;
 	long chosen = choose(service, &p->key);
 	if (chosen < 0)
 		return EVENT_NO_SERVER;
@@ -223,24 +262,20 @@ inline_always int open_flow(struct xdp_md *ctx, const struct packet *p, struct s
 				f->hop.vlan = p->key.vlan;
 		}
 
-		reverse_key(f, p->key.proto, &s->back_key);
-		__builtin_memset(back, 0, sizeof(*back));
-		back->server = index;
-		back->born = back->seen = f->born;
-		back->steps = f->steps;
-		copy16(back->src, p->key.dst);
-		copy16(back->dst, p->key.src);
-		back->sport = p->key.dport;
-		back->dport = p->key.sport;
 		/* The way back is the way it came, unless the routes say better. */
-		copy_mac(back->hop.dst, eth->src);
-		copy_mac(back->hop.src, eth->dst);
-		back->hop.vlan = p->key.vlan;
-		back->hop.ifindex = arrived_at(ctx);
-		back->epoch = ~0u;
-		if (service->pool_size) {
-			if (take_from_pool(service, &p->key, f, &s->back_key, back))
-				return EVENT_POOL_EMPTY;
+		copy_mac(f->hop.dst, eth->src);
+		copy_mac(f->hop.src, eth->dst);
+		f->hop.ifindex = arrived_at(ctx);
+		if (!late) {
+			reverse_key(f, p->key.proto, &s->back_key);
+			answers_of(&p->key, f, back);
+		}
+		if (late) {
+			/* `expect_answer` makes that direction. */
+		} else if (service->pool_size) {
+			int none = take_from_pool(service, &p->key, f, &s->back_key, back);
+			if (none)
+				return none;
 		} else {
 			find_deltas(&s->back_key, back);
 			if (map_update(&flows, &s->back_key, back, UPDATE_ANY))
@@ -250,8 +285,8 @@ inline_always int open_flow(struct xdp_md *ctx, const struct packet *p, struct s
 	if (f->steps & STEP_ADDRESSES)
 		find_deltas(&p->key, f);
 	if (map_update(&flows, &p->key, f, UPDATE_ANY)) {
-		if (service->forward == FORWARD_NAT || service->forward == FORWARD_BRIDGE ||
-		    service->forward == FORWARD_ROUTE)
+		if (!late && (service->forward == FORWARD_NAT || service->forward == FORWARD_BRIDGE ||
+			      service->forward == FORWARD_ROUTE))
 			map_delete(&flows, &s->back_key);
 		return EVENT_TABLE_FULL;
 	}

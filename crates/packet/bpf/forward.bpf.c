@@ -16,7 +16,7 @@ inline_always int refuse(u32 event)
 }
 
 /* Which way an answer goes, as the routes say. */
-out_of_line int ask_way(struct xdp_md *ctx, const struct packet *p, struct flow *f, u32 epoch)
+out_of_line int ask_way(context *ctx, const struct packet *p, struct flow *f, u32 epoch)
 {
 	struct bpf_fib_lookup fib = {};
 	fib.family = p->family == 4 ? AF_INET : AF_INET6;
@@ -54,7 +54,7 @@ out_of_line int ask_way(struct xdp_md *ctx, const struct packet *p, struct flow 
 }
 
 /* That way, asked for once, and again when routes change. */
-inline_always void find_way(struct xdp_md *ctx, const struct packet *p, struct flow *f)
+inline_always void find_way(context *ctx, const struct packet *p, struct flow *f)
 {
 	u32 zero = 0;
 	struct settings *set = map_lookup(&settings, &zero);
@@ -64,7 +64,7 @@ inline_always void find_way(struct xdp_md *ctx, const struct packet *p, struct f
 }
 
 /* A packet of a session. */
-inline_always int deliver(struct xdp_md *ctx, const struct packet *p, struct flow *f, struct server *server)
+inline_always int deliver(context *ctx, const struct packet *p, struct flow *f, struct server *server)
 {
 	u32 index = f->server;
 	struct traffic *t = map_lookup(&traffic, &index);
@@ -114,12 +114,18 @@ inline_always int comes_in_at(const struct service *service, u32 ifindex)
 enum { OPENED = -1, RESET = -2, OPENED_SPLICED = -4 };
 
 /* A packet of no session: OPENED (or OPENED_SPLICED) with the session in `s`, RESET, or a verdict. */
-out_of_line int first_packet(struct xdp_md *ctx, const struct packet *p, struct scratch *s)
+out_of_line int first_packet(context *ctx, const struct packet *p, struct scratch *s)
 {
 	struct service *service = 0;
 	/* Its first piece, which has the ports, may be for any service. */
 	int lost = p->pieces == PIECE_LATER && !p->key.dport && has_ports(p->key.proto);
 	u32 *kinds = map_lookup(&vips, p->key.dst);
+	/* A first answer of TCP agrees or refuses. */
+	if (!kinds && (p->key.proto != PROTO_TCP || p->tcp & (TCP_SYN | TCP_RST))) {
+		int expected = expect_answer(&p->key);
+		if (expected)
+			return expected > 0 ? OPENED_BACK : refuse(EVENT_TABLE_FULL);
+	}
 	if (kinds) {
 		if (*kinds >> VIP_VLAN_SHIFT != p->key.vlan)
 			return XDP_PASS;
@@ -173,13 +179,26 @@ out_of_line int join_pieces(struct packet *p)
 	return 0;
 }
 
+/* The direction of answers of a session that is over: what begins anew expects its own. */
+out_of_line int forget_answers(const struct flow *f, u8 proto)
+{
+	struct flow_key key;
+	if (!(f->steps & STEP_ADDRESSES))
+		return 0;
+	reverse_key(f, proto, &key);
+	map_delete(&flows, &key);
+	return 0;
+}
+
 /* Whether a session goes on with this packet; otherwise the packet begins another one, or is RESET. */
 inline_always int goes_on(const struct packet *p, struct flow *f, const struct server *server)
 {
 	int begins = (p->tcp & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 	/* A client that uses a port again begins anew. */
-	if (unlikely(begins && is_over(f->state)))
+	if (unlikely(begins && is_over(f->state))) {
+		forget_answers(f, p->key.proto);
 		return 0;
+	}
 	if (likely(server->flags & SERVER_TAKES))
 		return 1;
 	if (server->flags & SERVER_KEEPS && p->key.proto == PROTO_TCP && !begins)
@@ -198,7 +217,7 @@ inline_always int goes_on(const struct packet *p, struct flow *f, const struct s
 	return RESET;
 }
 
-inline_always int forward(struct xdp_md *ctx)
+inline_always int forward(context *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct packet p = {};
@@ -259,12 +278,18 @@ inline_always int forward(struct xdp_md *ctx)
 			return server ? deliver(ctx, &p, &s->flow, server) : XDP_DROP;
 		}
 	}
-	if (uses(FEATURE_SNAT) && verdict == OPENED_OUT) {
+	if (verdict == OPENED_BACK || (uses(FEATURE_SNAT) && verdict == OPENED_OUT)) {
 		/* Its own entry keeps the way that is found now. */
-		struct flow *out = map_lookup(&flows, &p.key);
-		u32 outward = OUTWARD;
-		struct server *server = map_lookup(&servers, &outward);
-		return out && server ? deliver(ctx, &p, out, server) : XDP_DROP;
+		struct flow *own = map_lookup(&flows, &p.key);
+		if (!own)
+			return XDP_DROP;
+		u32 index = own->server;
+		struct server *server = map_lookup(&servers, &index);
+		if (!server)
+			return XDP_DROP;
+		if (verdict == OPENED_BACK)
+			follow(own, &p);
+		return deliver(ctx, &p, own, server);
 	}
 	if (verdict != RESET)
 		return verdict;
@@ -272,14 +297,14 @@ inline_always int forward(struct xdp_md *ctx)
 }
 
 /* What is balanced, and what is not. */
-inline_always int balance(struct xdp_md *ctx)
+inline_always int balance(context *ctx)
 {
 	int verdict = forward(ctx);
 	return verdict == XDP_PASS && is_watched(ctx) ? pass_on(ctx) : verdict;
 }
 
 #ifndef TC
-SEC("xdp") int mulgil(struct xdp_md *ctx)
+SEC("xdp") int mulgil(context *ctx)
 {
 	return balance(ctx);
 }

@@ -12,38 +12,40 @@ static long (*const redirect)(u32 ifindex, u64 flags) = (void *)23;
 
 #ifndef TC
 
+/* The kernel knows by the struct's own name that a function that is verified by itself gets a context. */
 struct xdp_md {
 	u32 data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex;
 };
+typedef struct xdp_md context;
 
-static long (*const xdp_adjust_head)(struct xdp_md *ctx, int delta) = (void *)44;
-static long (*const xdp_adjust_tail)(struct xdp_md *ctx, int delta) = (void *)65;
+static long (*const xdp_adjust_head)(context *ctx, int delta) = (void *)44;
+static long (*const xdp_adjust_tail)(context *ctx, int delta) = (void *)65;
 
-inline_always u32 arrived_at(const struct xdp_md *ctx)
+inline_always u32 arrived_at(const context *ctx)
 {
 	return ctx->ingress_ifindex;
 }
 
-inline_always u32 frame_bytes(const struct xdp_md *ctx)
+inline_always u32 frame_bytes(const context *ctx)
 {
 	return ctx->data_end - ctx->data;
 }
 
-inline_always int send_to(struct xdp_md *ctx, u32 ifindex)
+inline_always int send_to(context *ctx, u32 ifindex)
 {
 	(void)ctx;
 	return redirect(ifindex, 0);
 }
 
 /* The VLAN whose tag stands beside the frame; 0 is none. */
-inline_always u16 vlan_beside(const struct xdp_md *ctx)
+inline_always u16 vlan_beside(const context *ctx)
 {
 	(void)ctx;
 	return 0;
 }
 
 /* Whether more may be done with a frame that nothing was done to: in the driver, with one that has a tag. */
-inline_always int is_watched(const struct xdp_md *ctx)
+inline_always int is_watched(const context *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct eth *eth = data;
@@ -51,7 +53,7 @@ inline_always int is_watched(const struct xdp_md *ctx)
 }
 
 /* Gives a frame the tag of this VLAN, or with 0 none. */
-out_of_line int retag(struct xdp_md *ctx, u16 vlan)
+out_of_line int retag(context *ctx, u16 vlan)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct eth *eth = data, kept;
@@ -84,7 +86,7 @@ out_of_line int retag(struct xdp_md *ctx, u16 vlan)
 
 /* Whether the transport's sum, which stands at `at`, is still to be computed by the device that sends: it
  * covers the pseudo header only so far. */
-inline_always int sum_is_pending(struct xdp_md *ctx, u32 at)
+inline_always int sum_is_pending(context *ctx, u32 at)
 {
 	(void)ctx;
 	(void)at;
@@ -92,21 +94,21 @@ inline_always int sum_is_pending(struct xdp_md *ctx, u32 at)
 }
 
 /* Cuts the frame's end off. 0, or an error. */
-inline_always long cut_to(struct xdp_md *ctx, u32 bytes)
+inline_always long cut_to(context *ctx, u32 bytes)
 {
 	u32 have = frame_bytes(ctx);
 	return have > bytes ? xdp_adjust_tail(ctx, -(int)(have - bytes)) : 0;
 }
 
 /* Gives the frame this size, at its end. 0, or an error. */
-inline_always long fit_to(struct xdp_md *ctx, u32 bytes)
+inline_always long fit_to(context *ctx, u32 bytes)
 {
 	u32 have = frame_bytes(ctx);
 	return have == bytes ? 0 : xdp_adjust_tail(ctx, (int)(bytes - have));
 }
 
 /* Room before the frame. 0, or an error. */
-inline_always long grow_head(struct xdp_md *ctx, u32 bytes)
+inline_always long grow_head(context *ctx, u32 bytes)
 {
 	return xdp_adjust_head(ctx, -(int)bytes);
 }
@@ -119,15 +121,24 @@ enum { TUNNEL_IP, TUNNEL_GRE, TUNNEL_GUE };
 
 /* Room for outer headers after that of the link, which is not moved along: the first 14 bytes are
  * written anew when the frame leaves. 0, or an error. */
-inline_always long grow_outer(struct xdp_md *ctx, u32 bytes, u32 l3, int outer4, int kind)
+inline_always long grow_outer(context *ctx, u32 bytes, u32 l3, int outer4, int kind)
 {
 	(void)outer4;
 	(void)kind;
 	return xdp_adjust_head(ctx, -(int)(bytes - (l3 - sizeof(struct eth))));
 }
 
+/* Takes as many bytes of outer headers away after that of the link, which is to be written anew: the inner
+ * packet is of IPv4 or not. 0, or an error. */
+inline_always long shed_outer(context *ctx, u32 bytes, int outer4, int inner4)
+{
+	(void)outer4;
+	(void)inner4;
+	return xdp_adjust_head(ctx, bytes);
+}
+
 /* The size of the largest IP packet that a frame becomes on the link. */
-inline_always u32 wire_bytes(struct xdp_md *ctx, u32 packet, u32 l3, u32 l4, u8 proto)
+inline_always u32 wire_bytes(context *ctx, u32 packet, u32 l3, u32 l4, u8 proto)
 {
 	(void)ctx;
 	(void)l3;
@@ -138,10 +149,7 @@ inline_always u32 wire_bytes(struct xdp_md *ctx, u32 packet, u32 l3, u32 l4, u8 
 
 #else
 
-/* Functions that are verified by themselves are known to get a context by this name alone. */
-#define xdp_md __sk_buff
-
-struct xdp_md {
+struct __sk_buff {
 	u32 len, pkt_type, mark, queue_mapping, protocol, vlan_present, vlan_tci, vlan_proto, priority;
 	u32 ingress_ifindex, ifindex, tc_index, cb[5], hash, tc_classid, data, data_end, napi_id;
 	u32 family, remote_ip4, local_ip4, remote_ip6[4], local_ip6[4], remote_port, local_port, data_meta;
@@ -150,6 +158,7 @@ struct xdp_md {
 	u64 sk;
 	u32 gso_size;
 };
+typedef struct __sk_buff context;
 
 enum tc_verdict {
 	TC_NEXT = -1, /* whoever else looks at frames, and then the kernel's protocols */
@@ -167,27 +176,32 @@ enum {
 	ROOM_OUTER6 = 1 << 2,
 	ROOM_GRE = 1 << 3,
 	ROOM_UDP = 1 << 4,
+	ROOM_INNER4 = 1 << 7, /* these two from Linux 6.4 on */
+	ROOM_INNER6 = 1 << 8,
 
 	INGRESS = 1,
 };
 
-static long (*const skb_load_bytes)(const void *ctx, u32 at, void *to, u32 len) = (void *)26;
-static long (*const skb_store_bytes)(struct xdp_md *ctx, u32 at, const void *from, u32 len, u64 flags) = (void *)9;
-static long (*const l4_sum_replace)(struct xdp_md *ctx, u32 at, u64 from, u64 to, u64 flags) = (void *)11;
-static long (*const clone_redirect)(struct xdp_md *ctx, u32 ifindex, u64 flags) = (void *)13;
-static long (*const vlan_push)(struct xdp_md *ctx, u16 proto, u16 tci) = (void *)18;
-static long (*const vlan_pop)(struct xdp_md *ctx) = (void *)19;
-static long (*const change_tail)(struct xdp_md *ctx, u32 len, u64 flags) = (void *)38;
-static long (*const pull_data)(struct xdp_md *ctx, u32 len) = (void *)39;
-static long (*const change_head)(struct xdp_md *ctx, u32 room, u64 flags) = (void *)43;
-static long (*const adjust_room)(struct xdp_md *ctx, int delta, u32 mode, u64 flags) = (void *)50;
+/* All headers that are looked at, errors with what they quote included, stand in one piece. */
+#define HEADERS 192
 
-inline_always u32 arrived_at(const struct xdp_md *ctx)
+static long (*const skb_load_bytes)(const void *ctx, u32 at, void *to, u32 len) = (void *)26;
+static long (*const skb_store_bytes)(context *ctx, u32 at, const void *from, u32 len, u64 flags) = (void *)9;
+static long (*const l4_sum_replace)(context *ctx, u32 at, u64 from, u64 to, u64 flags) = (void *)11;
+static long (*const clone_redirect)(context *ctx, u32 ifindex, u64 flags) = (void *)13;
+static long (*const vlan_push)(context *ctx, u16 proto, u16 tci) = (void *)18;
+static long (*const vlan_pop)(context *ctx) = (void *)19;
+static long (*const change_tail)(context *ctx, u32 len, u64 flags) = (void *)38;
+static long (*const pull_data)(context *ctx, u32 len) = (void *)39;
+static long (*const change_head)(context *ctx, u32 room, u64 flags) = (void *)43;
+static long (*const adjust_room)(context *ctx, int delta, u32 mode, u64 flags) = (void *)50;
+
+inline_always u32 arrived_at(const context *ctx)
 {
 	return ctx->ifindex;
 }
 
-inline_always u32 frame_bytes(const struct xdp_md *ctx)
+inline_always u32 frame_bytes(const context *ctx)
 {
 	return ctx->len;
 }
@@ -196,26 +210,26 @@ inline_always u32 frame_bytes(const struct xdp_md *ctx)
  * kernel takes marks off where a frame leaves its network namespace. */
 #define SEEN_MARK 0x6d756c67
 
-inline_always int send_to(struct xdp_md *ctx, u32 ifindex)
+inline_always int send_to(context *ctx, u32 ifindex)
 {
 	ctx->mark = SEEN_MARK;
 	return redirect(ifindex, 0);
 }
 
 /* A tag of providers (IEEE 802.1ad) is no VLAN of ours, whatever its number. */
-inline_always u16 vlan_beside(const struct xdp_md *ctx)
+inline_always u16 vlan_beside(const context *ctx)
 {
 	u16 foreign = ctx->vlan_proto == be16(ETH_VLAN) ? 0 : 0x1000;
 	return ctx->vlan_present ? (ctx->vlan_tci & 0xfff) | foreign : 0;
 }
 
-inline_always int is_watched(const struct xdp_md *ctx)
+inline_always int is_watched(const context *ctx)
 {
 	(void)ctx;
 	return 1;
 }
 
-out_of_line int retag(struct xdp_md *ctx, u16 vlan)
+out_of_line int retag(context *ctx, u16 vlan)
 {
 	u16 priority = ctx->vlan_present ? ctx->vlan_tci & 0xf000 : 0;
 	if (vlan_pop(ctx))
@@ -224,7 +238,7 @@ out_of_line int retag(struct xdp_md *ctx, u16 vlan)
 }
 
 /* The kernel's own means know; they do nothing to a sum that is pending. */
-out_of_line int sum_is_pending(struct xdp_md *ctx, u32 at)
+out_of_line int sum_is_pending(context *ctx, u32 at)
 {
 	u16 before = 0, after = 0;
 	if (skb_load_bytes(ctx, at, &before, sizeof(before)) || l4_sum_replace(ctx, at, 0, 1, 0) ||
@@ -236,17 +250,17 @@ out_of_line int sum_is_pending(struct xdp_md *ctx, u32 at)
 	return 0;
 }
 
-inline_always long cut_to(struct xdp_md *ctx, u32 bytes)
+inline_always long cut_to(context *ctx, u32 bytes)
 {
 	return ctx->len > bytes ? change_tail(ctx, bytes, 0) : 0;
 }
 
-inline_always long fit_to(struct xdp_md *ctx, u32 bytes)
+inline_always long fit_to(context *ctx, u32 bytes)
 {
 	return ctx->len == bytes ? 0 : change_tail(ctx, bytes, 0);
 }
 
-inline_always long grow_head(struct xdp_md *ctx, u32 bytes)
+inline_always long grow_head(context *ctx, u32 bytes)
 {
 	return change_head(ctx, bytes, 0);
 }
@@ -256,7 +270,7 @@ enum { TUNNEL_IP, TUNNEL_GRE, TUNNEL_GUE };
 #define OUTER_TAKES_TAG 0
 
 /* The kernel is told what the headers are: it may have to cut the frame into segments later. */
-inline_always long grow_outer(struct xdp_md *ctx, u32 bytes, u32 l3, int outer4, int kind)
+inline_always long grow_outer(context *ctx, u32 bytes, u32 l3, int outer4, int kind)
 {
 	(void)l3;
 	u64 flags = ROOM_KEEPS_SIZE | (outer4 ? ROOM_OUTER4 : ROOM_OUTER6);
@@ -267,8 +281,17 @@ inline_always long grow_outer(struct xdp_md *ctx, u32 bytes, u32 l3, int outer4,
 	return adjust_room(ctx, bytes, ROOM_AFTER_LINK, flags);
 }
 
+/* The kernel must be told only where the family changes. */
+inline_always long shed_outer(context *ctx, u32 bytes, int outer4, int inner4)
+{
+	u64 flags = ROOM_KEEPS_SIZE;
+	if (outer4 != inner4)
+		flags |= inner4 ? ROOM_INNER4 : ROOM_INNER6;
+	return adjust_room(ctx, -(int)bytes, ROOM_AFTER_LINK, flags);
+}
+
 /* A frame of several segments is cut where it leaves. */
-inline_always u32 wire_bytes(struct xdp_md *ctx, u32 packet, u32 l3, u32 l4, u8 proto)
+inline_always u32 wire_bytes(context *ctx, u32 packet, u32 l3, u32 l4, u8 proto)
 {
 	u32 segment = ctx->gso_size;
 	u8 offset = 0;

@@ -305,7 +305,7 @@ inline_always int source_is_over(const struct packet *p, u32 at, const struct gu
 }
 
 /* The guard of the service that a packet is for; 0 where there is none. */
-inline_always u32 guard_of(struct xdp_md *ctx, const struct packet *p)
+inline_always u32 guard_of(context *ctx, const struct packet *p)
 {
 	struct service *service = 0;
 	u32 *kinds = map_lookup(&vips, p->key.dst);
@@ -389,7 +389,7 @@ inline_always u64 proves(u32 isn, u32 segments)
 
 /* Answers a SYN so that the client is connected: all that must be known later is in the number that it gets (Bernstein
  * 1996; RFC 4987 section 3.6). */
-inline_always int answer_cookie(struct xdp_md *ctx, const struct packet *p, const struct guard *g, u32 minute)
+inline_always int answer_cookie(context *ctx, const struct packet *p, const struct guard *g, u32 minute)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct tcp *tcp = data + bounded(p->l4);
@@ -417,7 +417,7 @@ inline_always int answer_cookie(struct xdp_md *ctx, const struct packet *p, cons
 }
 
 /* Whether a packet of no session has a cookie of ours; what it says of its client is in `scratch`. */
-out_of_line int has_cookie(struct xdp_md *ctx, const struct packet *p, u32 at, struct scratch *s)
+out_of_line int has_cookie(context *ctx, const struct packet *p, u32 at, struct scratch *s)
 {
 	u32 zero = 0;
 	struct guard_setup *setup = map_lookup(&guard_setup, &zero);
@@ -442,7 +442,7 @@ out_of_line int has_cookie(struct xdp_md *ctx, const struct packet *p, u32 at, s
 }
 
 /* Turns a client's packet into the SYN that its server has not had yet. 0, or -1. */
-inline_always int write_syn(struct xdp_md *ctx, const struct packet *p, const struct splice *splice)
+inline_always int write_syn(context *ctx, const struct packet *p, const struct splice *splice)
 {
 	struct segment segment = {
 		.seq = be32(splice->isn),
@@ -455,7 +455,7 @@ inline_always int write_syn(struct xdp_md *ctx, const struct packet *p, const st
 
 /* Notes a splice for both directions of a session that has just been opened, and turns its first packet into a SYN.
  * 0, or -1. */
-out_of_line int begin_splice(struct xdp_md *ctx, const struct packet *p, struct scratch *s)
+out_of_line int begin_splice(context *ctx, const struct packet *p, struct scratch *s)
 {
 	struct flow *f = map_lookup(&flows, &p->key);
 	reverse_key(&s->flow, p->key.proto, &s->back_key);
@@ -469,7 +469,7 @@ out_of_line int begin_splice(struct xdp_md *ctx, const struct packet *p, struct 
 }
 
 /* Replaces a number of a TCP header, at this place in it. 0, or -1. */
-inline_always int replace_number(struct xdp_md *ctx, const struct packet *p, u32 at, u32 to)
+inline_always int replace_number(context *ctx, const struct packet *p, u32 at, u32 to)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	u32 *number = data + bounded(p->l4) + at;
@@ -482,7 +482,7 @@ inline_always int replace_number(struct xdp_md *ctx, const struct packet *p, u32
 }
 
 /* A packet of a spliced session. 0 for one that goes its way, or a verdict. */
-apart int translate(struct xdp_md *ctx, const struct packet *p, u32 forward)
+apart int translate(context *ctx, const struct packet *p, u32 forward)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	if (!p || p->pieces == PIECE_LATER)
@@ -528,7 +528,7 @@ apart int translate(struct xdp_md *ctx, const struct packet *p, u32 forward)
  * acknowledgement of what it has not sent; whoever is there resets that with this very number (RFC 9293
  * section 3.10.7.3), has proved where it is, and sends its SYN again. It works in every mode, because nothing
  * of it stays in the connection. 0, or a verdict. */
-inline_always int challenge(struct xdp_md *ctx, const struct packet *p, u32 at, const struct guard *g,
+inline_always int challenge(context *ctx, const struct packet *p, u32 at, const struct guard *g,
 			    struct dues *dues, u32 minute, u64 now_ns)
 {
 	if (p->pieces || p->tcp & TCP_ACK || !(p->tcp & (TCP_SYN | TCP_RST)))
@@ -560,7 +560,7 @@ inline_always int challenge(struct xdp_md *ctx, const struct packet *p, u32 at, 
 }
 
 /* 0 for a packet that may go on, or its verdict. */
-apart int guard(struct xdp_md *ctx, const struct packet *p)
+apart int guard(context *ctx, const struct packet *p)
 {
 	u32 zero = 0, listed = 0;
 	struct guard_setup *setup = map_lookup(&guard_setup, &zero);

@@ -45,7 +45,7 @@ inline_always int quoted(void *data, void *end, const struct packet *p, struct f
 
 /* Rewrites the outer destination and the quoted packet for `f`, the direction that the error takes.
  * The sum of the message changes by all that changes in it, and for ICMPv6 by the outer addresses. */
-inline_always int rewrite_quoted(struct xdp_md *ctx, const struct packet *p, const struct flow *f,
+inline_always int rewrite_quoted(context *ctx, const struct packet *p, const struct flow *f,
 				 const struct flow_key *key, u32 at)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
@@ -111,7 +111,7 @@ inline_always int rewrite_quoted(struct xdp_md *ctx, const struct packet *p, con
 	return 0;
 }
 
-out_of_line int icmp_error(struct xdp_md *ctx, const struct packet *p)
+out_of_line int icmp_error(context *ctx, const struct packet *p)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct flow_key key = {};
@@ -120,6 +120,9 @@ out_of_line int icmp_error(struct xdp_md *ctx, const struct packet *p)
 	if (quoted(data, end, p, &key, &at))
 		return XDP_PASS;
 	struct flow *f = map_lookup(&flows, &key);
+	/* Somebody on the way may refuse what the server has not answered yet. */
+	if (!f && expect_answer(&key) > 0)
+		f = map_lookup(&flows, &key);
 	if (!f || p->ttl <= 1)
 		return XDP_PASS;
 	u32 index = f->server;

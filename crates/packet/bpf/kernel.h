@@ -36,6 +36,7 @@ enum {
 
 	UPDATE_ANY = 0,
 	UPDATE_NOEXIST = 1,
+	ALREADY_THERE = -17, /* EEXIST */
 
 	RING_NO_WAKEUP = 1,
 };

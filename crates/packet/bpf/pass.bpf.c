@@ -4,7 +4,7 @@
 
 char licence[] SEC("license") = "Dual MIT/GPL";
 
-SEC("xdp") int pass(struct xdp_md *ctx)
+SEC("xdp") int pass(context *ctx)
 {
 	(void)ctx;
 	return XDP_PASS;

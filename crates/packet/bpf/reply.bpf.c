@@ -18,7 +18,7 @@ struct {
 
 enum { OPTION_END = 0, OPTION_PAD = 1, OPTION_MSS = 2 };
 
-SEC("classifier") int reply(struct xdp_md *ctx)
+SEC("classifier") int reply(context *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct packet p = {};

@@ -58,7 +58,7 @@ inline_always u32 sum_offset(u8 family, u8 proto)
 }
 
 /* Adds to the transport's sum what has changed in the pseudo header and behind it. 0, or -1. */
-inline_always int replace_sum(struct xdp_md *ctx, const struct packet *p, u32 at, u32 pseudo, u32 rest)
+inline_always int replace_sum(context *ctx, const struct packet *p, u32 at, u32 pseudo, u32 rest)
 {
 #ifdef TC
 	u64 flags = p->key.proto == PROTO_UDP ? SUM_ZERO_IS_NONE : 0;
@@ -82,7 +82,7 @@ inline_always int replace_sum(struct xdp_md *ctx, const struct packet *p, u32 at
 }
 
 /* Addresses, ports, time to live, DSCP, in place. 0, or -1 when the frame is not what it was. */
-inline_always int rewrite(struct xdp_md *ctx, const struct packet *p, const struct flow *f)
+inline_always int rewrite(context *ctx, const struct packet *p, const struct flow *f)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	void *l3 = data + bounded(p->l3), *l4 = data + bounded(p->l4);
@@ -149,7 +149,7 @@ inline_always void copy_mac(u8 *to, const u8 *from)
 }
 
 /* Out by a hop that is known; `vlan` is that of the frame as it is. */
-inline_always int leave(struct xdp_md *ctx, const struct hop *hop, u16 vlan)
+inline_always int leave(context *ctx, const struct hop *hop, u16 vlan)
 {
 	if (unlikely(hop->vlan != vlan) && retag(ctx, hop->vlan))
 		return XDP_DROP;

@@ -54,7 +54,7 @@ inline_always int is_full(const struct server *s, u32 index)
 }
 
 /* The index of a server, or -1. */
-out_of_line long choose(struct service *service, const struct flow_key *key)
+out_of_line int pick(struct service *service, const struct flow_key *key)
 {
 	u32 id = service->table, size = service->size, start = 0, index = 0;
 	void *table = map_lookup(&tables, &id);
@@ -62,7 +62,7 @@ out_of_line long choose(struct service *service, const struct flow_key *key)
 		return -1;
 
 	if (service->schedule == SCHEDULE_LEAST || service->schedule == SCHEDULE_FIRST) {
-		long best = -1;
+		int best = -1;
 		u64 least = ~0ull;
 		/* Ties are broken in turn. */
 		if (service->schedule == SCHEDULE_LEAST)
@@ -120,4 +120,39 @@ out_of_line long choose(struct service *service, const struct flow_key *key)
 			return index;
 	}
 	return -1;
+}
+
+/* The same, for a client that keeps the server that it had last. */
+apart int choose(struct service *service, const struct flow_key *key)
+{
+	if (!service || !key)
+		return -1;
+	if (!uses(FEATURE_SOURCES) || !service->keep)
+		return pick(service, key);
+	struct source_key who = {};
+	u32 bits = service->source_bits;
+	for (u32 i = 0; i < 4; i++) {
+		u32 mask = bits >= 32 ? ~0u : bits ? ~0u << (32 - bits) : 0;
+		who.address[i] = key->src[i] & be32(mask);
+		bits = bits > 32 ? bits - 32 : 0;
+	}
+	who.keeper = service->keeper;
+	struct kept *known = map_lookup(&sources, &who);
+	if (known && known->until > now()) {
+		u32 index = known->server;
+		struct server *s = map_lookup(&servers, &index);
+		if (s && (u32)s->identity == known->identity && s->flags & SERVER_TAKES && !is_full(s, index)) {
+			known->until = now() + service->keep;
+			return index;
+		}
+	}
+	int chosen = pick(service, key);
+	u32 index = chosen;
+	struct server *s = chosen < 0 ? 0 : map_lookup(&servers, &index);
+	if (s) {
+		struct kept kept = { index, (u32)s->identity, now() + service->keep };
+		/* Where there is no room its next session is scheduled anew. */
+		map_update(&sources, &who, &kept, UPDATE_ANY);
+	}
+	return chosen;
 }

@@ -11,7 +11,7 @@ struct solicit {
 } __attribute__((packed, aligned(2)));
 
 /* Whom a frame is for in the end: its destination, or whom it asks for. 0 where nobody is named. */
-inline_always int receiver(struct xdp_md *ctx, struct address *to)
+inline_always int receiver(context *ctx, struct address *to)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct eth *eth = data;
@@ -43,7 +43,7 @@ inline_always int receiver(struct xdp_md *ctx, struct address *to)
 	return 1;
 }
 
-SEC("classifier") int sent(struct xdp_md *ctx)
+SEC("classifier") int sent(context *ctx)
 {
 	if (ctx->mark == SEEN_MARK) {
 		ctx->mark = 0;

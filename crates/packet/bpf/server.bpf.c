@@ -35,7 +35,7 @@ struct {
 
 /* Takes the outer headers away where the inner packet is for a virtual address of ours. `at` is where
  * it begins, `proto` what it is. */
-inline_always int decapsulate(struct xdp_md *ctx, const struct packet *p, u32 at, u8 proto)
+inline_always int decapsulate(context *ctx, const struct packet *p, u32 at, u8 proto)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	u32 l3 = bounded(p->l3);
@@ -63,7 +63,8 @@ inline_always int decapsulate(struct xdp_md *ctx, const struct packet *p, u32 at
 	copy_mac(dst, eth->dst);
 	copy_mac(src, eth->src);
 	/* A tag goes with the outer header: whose frames are tagged has no program on the bare link. */
-	if (l3 != sizeof(*eth) || xdp_adjust_head(ctx, bounded(at) - l3))
+	if (l3 != sizeof(*eth) || vlan_beside(ctx) ||
+	    shed_outer(ctx, bounded(at) - l3, p->family == 4, proto == PROTO_IPIP))
 		return XDP_PASS;
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
@@ -77,7 +78,7 @@ inline_always int decapsulate(struct xdp_md *ctx, const struct packet *p, u32 at
 }
 
 /* What a packet carries, if it is of a tunnel: IP's number of it, and where it begins; 0 is no tunnel. */
-inline_always u8 tunnel_of(struct xdp_md *ctx, const struct packet *p, u32 *at)
+inline_always u8 tunnel_of(context *ctx, const struct packet *p, u32 *at)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	void *l4 = data + bounded(p->l4);
@@ -104,7 +105,7 @@ inline_always u8 tunnel_of(struct xdp_md *ctx, const struct packet *p, u32 *at)
 	return 0;
 }
 
-SEC("xdp") int server(struct xdp_md *ctx)
+inline_always int serve(context *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct packet p = {};
@@ -129,3 +130,10 @@ SEC("xdp") int server(struct xdp_md *ctx)
 	find_deltas(&p.key, &f);
 	return rewrite(ctx, &p, &f) ? XDP_DROP : XDP_PASS;
 }
+
+#ifndef TC
+SEC("xdp") int server(context *ctx)
+{
+	return serve(ctx);
+}
+#endif

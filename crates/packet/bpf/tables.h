@@ -8,6 +8,7 @@ enum {
 	FEATURE_PREFIX = 1 << 0, /* services of prefixes */
 	FEATURE_ROUTE = 1 << 1,	 /* next hops for transit traffic */
 	FEATURE_SNAT = 1 << 2,	 /* connections that servers open outward */
+	FEATURE_SOURCES = 1 << 8, /* clients keep their servers */
 	FEATURE_GUARD = 1 << 3,	 /* services have guards, */
 	FEATURE_LISTS = 1 << 4,	 /* with lists of sources, */
 	FEATURE_LIMITS = 1 << 5, /* limits, */
@@ -63,6 +64,24 @@ struct {
 	map_type(key, struct flow_key);
 	map_type(value, struct flow);
 } flows SEC(".maps");
+
+/* Servers of clients; user space removes what is over. */
+struct {
+	map_uint(type, MAP_HASH);
+	map_uint(max_entries, 1048576);
+	map_uint(map_flags, MAP_NO_PREALLOC);
+	map_type(key, struct source_key);
+	map_type(value, struct kept);
+} sources SEC(".maps");
+
+/* Whose answers these may be: a half-open connection takes one entry of `flows`, not two. */
+struct {
+	map_uint(type, MAP_HASH);
+	map_uint(max_entries, 65536);
+	map_uint(map_flags, MAP_NO_PREALLOC);
+	map_type(key, struct origin_key);
+	map_type(value, struct origin);
+} origins SEC(".maps");
 
 struct {
 	map_uint(type, MAP_LPM_TRIE);
@@ -197,3 +216,17 @@ struct {
 	map_type(key, struct wanted);
 	map_type(value, u32);
 } wanted SEC(".maps");
+
+inline_always void count(u32 event)
+{
+	u64 *n = map_lookup(&events, &event);
+	if (n)
+		*n += 1;
+}
+
+/* The second of the monotonic clock. A division of 64 bits would cost every packet; this is late by less than
+ * a second in ten years. */
+inline_always u32 now(void)
+{
+	return (ktime_coarse_ns() >> 26) * 144115188 >> 31;
+}

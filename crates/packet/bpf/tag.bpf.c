@@ -4,18 +4,18 @@
 
 char licence[] SEC("license") = "Dual MIT/GPL";
 
-SEC("classifier/push100") int push100(struct xdp_md *ctx)
+SEC("classifier/push100") int push100(context *ctx)
 {
 	return retag(ctx, 100) ? TC_SHOT : TC_NEXT;
 }
 
-SEC("classifier/push200") int push200(struct xdp_md *ctx)
+SEC("classifier/push200") int push200(context *ctx)
 {
 	return retag(ctx, 200) ? TC_SHOT : TC_NEXT;
 }
 
 /* Frames of no VLAN are nobody's there. */
-SEC("classifier/pop") int pop(struct xdp_md *ctx)
+SEC("classifier/pop") int pop(context *ctx)
 {
 	return !vlan_beside(ctx) || retag(ctx, 0) ? TC_SHOT : TC_NEXT;
 }

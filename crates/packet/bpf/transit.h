@@ -4,7 +4,7 @@
 #include "flow.h"
 
 /* Beside the verdicts. */
-enum { OPENED_OUT = -3 };
+enum { OPENED_OUT = -3, OPENED_BACK = -4 };
 
 inline_always struct service *service_of(struct service_key *key, const struct packet *p, u32 kinds)
 {
@@ -97,7 +97,7 @@ out_of_line int has_just_come(const struct flow *f, u8 proto)
 
 /* A connection that a server opens outward leaves with an address of a pool: both directions find
  * their way by the routes. OPENED_OUT, with the session in `scratch`, or what becomes of the packet. */
-apart int open_outward(struct xdp_md *ctx, const struct packet *p)
+apart int open_outward(context *ctx, const struct packet *p)
 {
 	u32 zero = 0;
 	struct scratch *s = map_lookup(&scratch, &zero);
@@ -144,8 +144,9 @@ apart int open_outward(struct xdp_md *ctx, const struct packet *p)
 	copy_mac(back->hop.src, eth->dst);
 	back->hop.ifindex = arrived_at(ctx);
 	reverse_key(back, p->key.proto, &s->key);
-	if (take_from_pool(service, &s->key, f, &s->back_key, back)) {
-		count(EVENT_POOL_EMPTY);
+	int none = take_from_pool(service, &s->key, f, &s->back_key, back);
+	if (none) {
+		count(none);
 		return XDP_DROP;
 	}
 	find_deltas(&s->key, f);
@@ -160,7 +161,7 @@ apart int open_outward(struct xdp_md *ctx, const struct packet *p)
 /* Finds the service of what is for somebody beyond us: whether there is one, its key is in `scratch`
  * then. None is for what is for ourselves, or comes from a firewall, where `opens` asks for that
  * packet's session, too. */
-apart int find_transit(struct xdp_md *ctx, const struct packet *p, int opens)
+apart int find_transit(context *ctx, const struct packet *p, int opens)
 {
 	u32 zero = 0, ifindex = arrived_at(ctx);
 	struct scratch *s = map_lookup(&scratch, &zero);

@@ -29,7 +29,8 @@ struct hop {
 struct flow {
 	u32 src[4], dst[4]; /* after the rewrite; of the outer header for tunnels */
 	u16 sport, dport;   /* after the rewrite */
-	struct hop hop;	    /* of answers; packets to servers take the server's, this has its VLAN */
+	struct hop hop;	    /* of answers; packets to servers take the server's, this has its VLAN, and else
+			     * where the client is while no answer has come */
 	u32 server;	    /* index in `servers` */
 	u32 state;	    /* FLOW_… */
 	u32 seen;	    /* second of the monotonic clock */
@@ -60,6 +61,32 @@ enum {
 	STEP_GUE = 1 << 5, /* or inside GUE to the port in `dport` */
 	STEP_BRIDGE = 1 << 6, /* the other end on the link stays */
 	STEP_ROUTE = 1 << 7, /* nothing but the next hop changes; answers come back this way */
+};
+
+/* An end that only one service leads to, */
+struct origin_key {
+	u32 address[4];
+	u16 port, vlan;
+	u8 proto, pad[3];
+};
+
+/* and that service, as clients name it. */
+struct origin {
+	u32 address[4];
+	u16 port, vlan;
+};
+
+/* A client, or its network, */
+struct source_key {
+	u32 address[4];
+	u32 keeper;
+};
+
+/* and the server that it had last. */
+struct kept {
+	u32 server;
+	u32 identity; /* the lower half of that server's */
+	u32 until; /* second of the monotonic clock */
 };
 
 struct service_key {
@@ -111,6 +138,11 @@ struct service {
 	u8 schedule; /* SCHEDULE_… */
 	u8 no_flow; /* NO_FLOW_… */
 	u8 dscp;
+	u8 late; /* the direction of answers is made when the first one comes: see `origins` */
+	u8 source_bits; /* of a client's 16 bytes, that `sources` knows it by */
+	u8 pad[2];
+	u32 keep; /* seconds that a client's server is remembered for new sessions; 0: not at all */
+	u32 keeper; /* whose memory that is */
 	u32 guard; /* in `guards`; 0: none */
 };
 

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 /// Changes whenever a layout below does: part of the folder's name that tables are pinned in.
-pub const ABI: u32 = 3;
+pub const ABI: u32 = 4;
 
 /// An address as the tables have it.
 pub type Address = [u8; 16];
@@ -130,6 +130,7 @@ pub mod feature {
     pub const PREFIX: u32 = 1;
     pub const ROUTE: u32 = 1 << 1;
     pub const SNAT: u32 = 1 << 2;
+    pub const SOURCES: u32 = 1 << 8;
     pub const GUARD: u32 = 1 << 3;
     pub const LISTS: u32 = 1 << 4;
     pub const LIMITS: u32 = 1 << 5;
@@ -224,8 +225,68 @@ pub struct Service {
     pub no_flow: u8,
     /// The code point of `forward dscp`.
     pub dscp: u8,
+    /// 1: the direction of answers is made when the first one comes ([`Origin`]).
+    pub late: u8,
+    /// Bits of a client's address that [`SourceKey`] has.
+    pub source_bits: u8,
+    /// Zero.
+    pub pad: [u8; 2],
+    /// Seconds that a client's server is remembered; 0: not at all.
+    pub keep: u32,
+    /// Whose memory that is.
+    pub keeper: u32,
     /// Index in `guards`; 0: none.
     pub guard: u32,
+}
+
+/// `struct source_key`: a client, or its network.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SourceKey {
+    /// Its address, or the beginning of it.
+    pub address: Address,
+    /// As in [`Service`].
+    pub keeper: u32,
+}
+
+/// `struct kept`: the server that it had last.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Index in `servers`,
+    pub server: u32,
+    /// and the lower half of its identity.
+    pub identity: u32,
+    /// Second of the monotonic clock.
+    pub until: u32,
+}
+
+/// `struct origin_key`: an end that only one service leads to.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OriginKey {
+    /// The server's,
+    pub address: Address,
+    /// and its port.
+    pub port: u16,
+    /// Its VLAN.
+    pub vlan: u16,
+    /// TCP or UDP.
+    pub proto: u8,
+    /// Zero.
+    pub pad: [u8; 3],
+}
+
+/// `struct origin`: that service, as its clients name it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The virtual address,
+    pub address: Address,
+    /// and its port.
+    pub port: u16,
+    /// Its VLAN.
+    pub vlan: u16,
 }
 
 /// [`Service::forward`].
@@ -422,6 +483,10 @@ unsafe impl aya::Pod for PrefixKey {}
 unsafe impl aya::Pod for Prefix {}
 unsafe impl aya::Pod for GatewayKey {}
 unsafe impl aya::Pod for Service {}
+unsafe impl aya::Pod for SourceKey {}
+unsafe impl aya::Pod for Kept {}
+unsafe impl aya::Pod for OriginKey {}
+unsafe impl aya::Pod for Origin {}
 unsafe impl aya::Pod for Server {}
 unsafe impl aya::Pod for Traffic {}
 unsafe impl aya::Pod for Settings {}
@@ -441,7 +506,11 @@ const _: () = {
     assert!(size_of::<GatewayKey>() == 12);
     assert!(size_of::<News>() == 40 + 84 + 4);
     assert!(size_of::<Wanted>() == 20);
-    assert!(size_of::<Service>() == 12 + 16 + 16 + 8 + 8);
+    assert!(size_of::<Service>() == 12 + 16 + 16 + 8 + 4 + 4 + 12);
+    assert!(size_of::<SourceKey>() == 20);
+    assert!(size_of::<Kept>() == 12);
+    assert!(size_of::<OriginKey>() == 24);
+    assert!(size_of::<Origin>() == 20);
     assert!(size_of::<Server>() == 32 + 20 + 12 + 8 + 8);
     assert!(size_of::<Traffic>() == 56);
     assert!(size_of::<Port>() == 24);

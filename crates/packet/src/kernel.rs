@@ -1,8 +1,8 @@
 //! The programs and tables in the kernel.
 
 use crate::abi::{
-    Flow, FlowKey, GatewayKey, Lane, Port, Prefix, PrefixKey, Server, Service, ServiceKey,
-    Settings, Station, Traffic, Wanted, feature,
+    Flow, FlowKey, GatewayKey, Kept, Lane, Origin, OriginKey, Port, Prefix, PrefixKey, Server,
+    Service, ServiceKey, Settings, SourceKey, Station, Traffic, Wanted, feature,
 };
 use crate::guard;
 use aya::maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
@@ -61,7 +61,7 @@ impl Default for Sizes {
 }
 
 /// Tables that outlive the process, so that the next one goes on with them.
-const KEPT: [&str; 25] = [
+const KEPT: [&str; 27] = [
     "vips",
     "services",
     "servers",
@@ -79,6 +79,8 @@ const KEPT: [&str; 25] = [
     "lanes",
     "stations",
     "tags",
+    "origins",
+    "sources",
     "guards",
     "guard_setup",
     "guard_hosts",
@@ -229,6 +231,8 @@ impl Kernel {
     table!(ports, HashMap<u32, Port>, "Ports of bridges, and interfaces with VLANs.");
     table!(lanes, HashMap<Lane, u32>, "VLANs that the machine takes part in.");
     table!(stations, HashMap<u64, Station>, "Where those are who talk to the machine.");
+    table!(origins, HashMap<OriginKey, Origin>, "Services by their servers, where answers are expected late.");
+    table!(sources, HashMap<SourceKey, Kept>, "Servers that clients keep.");
     table!(tags, HashMap<[u8; 16], u32>, "VLANs of servers.");
 
     table!(splices, HashMap<FlowKey, [u8; 16]>, "Sessions whose numbers are translated.");

@@ -8,19 +8,27 @@ pub mod abi;
 mod attach;
 mod copies;
 mod device;
+pub mod doctor;
 pub mod guard;
 mod hops;
 pub mod kernel;
 mod netlink;
+mod origins;
 mod pins;
 mod plan;
 mod plane;
 pub mod realserver;
 mod ring;
 mod sessions;
+mod settings;
 mod table;
 mod thread;
 mod ways;
+
+/// Entries of the table that this many sessions take: where answers come back, each has a direction of its own.
+pub fn entries(sessions: u32) -> u32 {
+    sessions.saturating_mul(2)
+}
 
 pub use copies::{Change, Copies, Look};
 pub use kernel::{Error, Sizes};

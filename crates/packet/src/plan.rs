@@ -1,6 +1,9 @@
 //! From the live objects to what the tables should say. Pure: the machine's facts come in.
 
-use crate::abi::{self, Address, INTERFACES, Lane, Prefix, PrefixKey, Server, Service, ServiceKey};
+use crate::abi::{
+    self, Address, INTERFACES, Lane, Origin, OriginKey, Prefix, PrefixKey, Server, Service,
+    ServiceKey,
+};
 use crate::guard;
 use crate::ring;
 use model::{Balance, Forward, Host, MarkedDown, Mode, NoFlow, PortSpec, Transport};
@@ -77,6 +80,8 @@ pub struct Plan {
     pub vips: BTreeMap<Address, u32>,
     /// Prefixes that services stand for, and those that none does, whatever wider ones say.
     pub prefixes: BTreeMap<(PrefixKey, u32), Prefix>,
+    /// Services by their servers, where that is one only.
+    pub origins: BTreeMap<OriginKey, Origin>,
     /// What programs must have for this, bits of [`abi::feature`].
     pub features: u32,
     /// The ports of bridges, each with its other one.
@@ -166,6 +171,9 @@ impl Plan {
             self.guards.insert(Arc::clone(&frontend.name), guard);
         }
         let service = service(backend, turns.len() as u32);
+        if service.keep != 0 {
+            self.features |= abi::feature::SOURCES;
+        }
         self.tables.push((Arc::clone(&frontend.name), turns));
         if let Forward::Nat(Some(pool)) = backend.side().packets.forward {
             for at in 0..pool.size {
@@ -435,6 +443,15 @@ fn service(backend: &Backend, size: u32) -> Service {
         },
         ..Service::default()
     };
+    if let Some(kept) = packets.persistence {
+        let v6 = backend.servers().iter().any(|s| is_ipv6(s));
+        // An IPv4 address is the end of 16 bytes; a client's family is not known before it comes where
+        // servers are of another one.
+        let bits = kept.netmask.unwrap_or(128);
+        service.source_bits = if v6 || bits > 32 { bits } else { 96 + bits };
+        service.keep = u32::try_from(kept.time.as_secs()).unwrap_or(u32::MAX);
+        service.keeper = state::hash::xxh64(backend.name.as_bytes()) as u32;
+    }
     match packets.forward {
         Forward::Nat(pool) => {
             service.forward = abi::forward::NAT;
@@ -462,6 +479,10 @@ fn service(backend: &Backend, size: u32) -> Service {
         }
     }
     service
+}
+
+fn is_ipv6(server: &state::Server) -> bool {
+    matches!(server.target().as_deref(), Some(state::Target::Tcp { ip, .. }) if ip.is_ipv6())
 }
 
 fn target(frontend: &Arc<Frontend>, backend: &Arc<Backend>, server: &Arc<state::Server>) -> Target {

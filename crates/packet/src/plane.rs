@@ -6,19 +6,23 @@ mod guards;
 mod links;
 mod list;
 mod requests;
+mod tidy;
+mod trace;
+mod watch;
 
 use crate::abi::{
-    self, Flow, FlowKey, GatewayKey, Lane, Port, Prefix, PrefixKey, Service, ServiceKey, Settings,
-    Traffic,
+    self, Flow, FlowKey, GatewayKey, Kept, Lane, Origin, OriginKey, Port, Prefix, PrefixKey,
+    Service, ServiceKey, Settings, SourceKey, Traffic,
 };
 use crate::attach::{self, Wanted, Way};
 use crate::copies::Exchange;
 use crate::hops::{Hop, Hops};
 use crate::kernel::{Error, Kernel, Sizes, because};
+use crate::origins;
 use crate::pins::Pins;
 use crate::plan::{Plan, Target};
 use crate::sessions;
-use crate::table::{Shared, Walk};
+use crate::table::{self, Shared, Walk};
 use crate::ways::Ways;
 use aya::maps::lpm_trie::Key;
 use model::{Mode, SessionTimeouts};
@@ -27,6 +31,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 /// Entries of the session table looked at in one go.
 const GLANCE: usize = 4096;
@@ -46,6 +51,7 @@ struct Written {
     ports: BTreeMap<u32, Port>,
     lanes: BTreeSet<Lane>,
     tags: BTreeMap<abi::Address, u32>,
+    origins: BTreeMap<OriginKey, Origin>,
 }
 
 /// The packet plane.
@@ -70,7 +76,14 @@ pub struct Plane {
     stands: BTreeMap<u32, (Way, &'static str)>,
     said: BTreeSet<String>,
     traffic: HashMap<u32, Traffic>,
+    accounted: Option<Instant>,
+    /// Entries of the session table as it is.
+    room: u32,
+    /// Sessions that found no room, and those that found no place in a pool, at the last look.
+    refused: Option<(u64, u64)>,
     walk: Walk<FlowKey, Flow>,
+    sources: OwnedFd,
+    sources_walk: Walk<SourceKey, Kept>,
     /// Sessions by server, of the walk under way and of the last whole one.
     met: HashMap<u32, u32>,
     met_before: HashMap<u32, u32>,
@@ -109,6 +122,7 @@ impl Plane {
         let lanes = kernel.lanes()?;
         written.lanes.extend(lanes.keys().flatten());
         written.tags.extend(kernel.tags()?.iter().flatten());
+        written.origins.extend(kernel.origins()?.iter().flatten());
         written.vips.extend(kernel.vips()?.iter().flatten());
         let prefixes = kernel.prefixes()?;
         let known = prefixes.iter().flatten();
@@ -129,6 +143,8 @@ impl Plane {
         let live = Shared::new(live.as_fd(), count)
             .map_err(|e| because("the counts of connections", &e))?;
         let flows = kernel.descriptor("flows")?;
+        let sources = kernel.descriptor("sources")?;
+        let room = table::room(flows.as_fd()).unwrap_or(sizes.flows);
         let mut plane = Plane {
             kernel,
             sizes,
@@ -148,7 +164,12 @@ impl Plane {
             stands: BTreeMap::new(),
             said: BTreeSet::new(),
             traffic: HashMap::new(),
+            accounted: None,
+            room,
+            refused: None,
             walk: Walk::new(GLANCE),
+            sources,
+            sources_walk: Walk::new(GLANCE),
             met: HashMap::new(),
             met_before: HashMap::new(),
         };
@@ -189,14 +210,23 @@ impl Plane {
         for target in &plan.targets {
             indices.push(self.place(target)?);
         }
-        self.have(plan.features)?;
         self.exchange.set_places(&self.places);
         self.write_servers(&plan, &indices)?;
+        let vlan = |at| self.written.servers.get(at).map_or(0, |s| s.hop.vlan);
+        let vlans: Vec<u16> = indices.iter().map(vlan).collect();
+        origins::find(&mut plan, &vlans);
+        self.have(plan.features)?;
         faults.extend(
             self.lead_checks(&plan, changed)
                 .err()
                 .map(|e| format!("health checks cannot be led through their firewalls: {e}")),
         );
+        links::bring(
+            &mut self.kernel.origins()?,
+            &self.written.origins,
+            &plan.origins,
+        )?;
+        self.written.origins.clone_from(&plan.origins);
         self.plan = plan;
         self.write_guards(&mut faults)?;
         self.write_tables(&indices)?;
@@ -213,6 +243,10 @@ impl Plane {
         };
         set(self.kernel.settings()?.set(0, settings, 0))?;
         self.attach(&mut faults);
+        if look {
+            self.watch_settings(&mut faults);
+            self.watch_room(&mut faults)?;
+        }
         if look {
             self.say(faults);
         }
@@ -452,7 +486,7 @@ impl Plane {
     }
 
     /// Looks at some more sessions and removes those that are over. Returns how many it removed.
-    pub fn tidy(&mut self, process: &Process) -> Result<usize, Error> {
+    fn tidy_some(&mut self, process: &Process) -> Result<usize, Error> {
         let timeouts = self.timeouts();
         let roles = process.replication.roles();
         let (entries, over) = self
@@ -509,6 +543,22 @@ impl Plane {
         Ok(removed)
     }
 
+    /// Looks at some more clients and forgets the servers of those that have not come for long.
+    pub fn tidy_sources(&mut self) -> Result<(), Error> {
+        if self.sizes.features & abi::feature::SOURCES == 0 {
+            return Ok(());
+        }
+        let (entries, _) = self
+            .sources_walk
+            .next(self.sources.as_fd())
+            .map_err(|e| because("clients' servers cannot be read", &e))?;
+        let now = sessions::now();
+        for (key, _) in entries.iter().filter(|(_, kept)| kept.until <= now) {
+            table::remove(self.sources.as_fd(), key);
+        }
+        Ok(())
+    }
+
     /// Places of servers that no plan has, once no session is left on them.
     fn release_places(&mut self) -> Result<(), Error> {
         let planned: BTreeSet<u64> = self.plan.targets.iter().map(|t| t.identity).collect();
@@ -546,5 +596,5 @@ pub fn detach() -> Result<usize, Error> {
     Hops::open().map_err(|e| because("routes of health checks", &e))?;
     let pins = Pins::open()?;
     let filters = attach::remove_filters(&pins);
-    Ok(pins.remove()? + filters)
+    Ok(pins.remove()? + filters + crate::settings::restore()?)
 }

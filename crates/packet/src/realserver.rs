@@ -4,19 +4,23 @@
 //! says how to undo it.
 
 use crate::abi;
-use crate::attach;
+use crate::attach::{self, Way};
+use crate::device::{self, Needs};
 use crate::kernel::{Error, because};
 use crate::netlink::{Link, Netlink};
 use crate::pins::{Pins, netns_cookie};
 use aya::maps::HashMap;
 use aya::programs::{SchedClassifier, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
+use model::PacketAttach;
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 static SERVER: &[u8] = aya::include_bytes_aligned!("../bpf/server.bpf.o");
+/// The same for where frames have left the driver.
+static UNWRAP: &[u8] = aya::include_bytes_aligned!("../bpf/unwrap.bpf.o");
 /// For answers: clients are told of segments that leave room for a tunnel's headers.
 static REPLY: &[u8] = aya::include_bytes_aligned!("../bpf/reply.bpf.o");
 
@@ -111,8 +115,9 @@ fn setting(name: &str) -> String {
     format!("/proc/sys/{name}")
 }
 
-/// Prepares this machine to serve a virtual address.
-pub fn set_up(kind: Kind, vip: IpAddr) -> Result<(), Error> {
+/// Prepares this machine to serve a virtual address. `wish` is where the program is to stand that undoes tunnels
+/// and DSCP.
+pub fn set_up(kind: Kind, vip: IpAddr, wish: PacketAttach) -> Result<(), Error> {
     let mut notes = Notes::read()?;
     let mut netlink = Netlink::new().map_err(|e| because("no way to the kernel's routing", &e))?;
     for (name, value) in SETTINGS {
@@ -139,7 +144,7 @@ pub fn set_up(kind: Kind, vip: IpAddr) -> Result<(), Error> {
         let mut program = Program::load()?;
         let mtu = usable(&links).map(|l| l.mtu).min().unwrap_or(1500);
         program.serve(kind, vip, Some(mtu))?;
-        program.attach(&links)?;
+        program.attach(&links, wish)?;
     }
     Ok(())
 }
@@ -194,6 +199,7 @@ unsafe impl aya::Pod for Point {}
 
 struct Program {
     ebpf: Ebpf,
+    behind: Ebpf,
     reply: Ebpf,
 }
 
@@ -214,20 +220,21 @@ impl Program {
             let failed = |e| because("the server's tables cannot be made", &e);
             loader.load(bytes).map_err(failed)
         };
-        let (ebpf, reply) = (object(SERVER)?, object(REPLY)?);
-        let mut program = Program { ebpf, reply };
+        let (ebpf, behind, reply) = (object(SERVER)?, object(UNWRAP)?, object(REPLY)?);
+        let mut program = Program {
+            ebpf,
+            behind,
+            reply,
+        };
         let failed = |e| because("the server's program cannot be loaded", &e);
         program.xdp()?.load().map_err(failed)?;
-        program.reply()?.load().map_err(failed)?;
+        classifier(&mut program.behind, "server")?
+            .load()
+            .map_err(failed)?;
+        classifier(&mut program.reply, "reply")?
+            .load()
+            .map_err(failed)?;
         Ok(program)
-    }
-
-    fn reply(&mut self) -> Result<&mut SchedClassifier, Error> {
-        let program = self.reply.program_mut("reply");
-        let program = program.ok_or_else(|| Error("the object has no program".into()))?;
-        program
-            .try_into()
-            .map_err(|e: aya::programs::ProgramError| because("the program", &e))
     }
 
     fn xdp(&mut self) -> Result<&mut Xdp, Error> {
@@ -275,26 +282,49 @@ impl Program {
         .map_err(failed)
     }
 
-    /// To all interfaces: which one packets come by is the network's business. What is taken away or
-    /// replaced here keeps every sum right, so any way to attach will do.
-    fn attach(&mut self, links: &[Link]) -> Result<(), Error> {
+    /// To all interfaces: which one packets come by is the network's business.
+    fn attach(&mut self, links: &[Link], wish: PacketAttach) -> Result<(), Error> {
         let folder = Pins::of("server")?;
         for link in usable(links) {
             let (index, name) = (link.index, link.name.as_str());
+            let (ways, reason) = device::ways(link, Needs::default(), wish, false);
+            let mut result = Err(Error("no way to attach was named".into()));
+            for way in ways {
+                let behind = &mut self.behind;
+                result = match way {
+                    Way::Driver => attach::put_xdp(self.xdp()?, XdpMode::Driver, &folder, index),
+                    Way::Tcx => {
+                        attach::put_tcx(classifier(behind, "server")?, false, &folder, index, name)
+                    }
+                    Way::Clsact => attach::put_clsact(
+                        classifier(behind, "server")?,
+                        false,
+                        &folder,
+                        index,
+                        name,
+                    ),
+                };
+                if result.is_ok() {
+                    let reason = if reason.is_empty() { "" } else { "; " }.to_string() + reason;
+                    println!("interface '{name}': {way}{reason}");
+                    break;
+                }
+            }
             let said = |e| Error(format!("interface '{name}': {e}"));
-            let program = self.xdp()?;
-            attach::put_xdp(program, XdpMode::Driver, &folder, index)
-                .or_else(|_| {
-                    attach::put_xdp(program, XdpMode::Skb, &folder, index)?;
-                    println!("interface '{name}': its driver takes no program, so it stands right behind it (generic XDP)");
-                    Ok(())
-                })
-                .map_err(said)?;
-            let reply = self.reply()?;
+            result.map_err(said)?;
+            let reply = classifier(&mut self.reply, "reply")?;
             attach::put_tcx(reply, true, &folder, index, name)
                 .or_else(|_| attach::put_clsact(reply, true, &folder, index, name))
                 .map_err(said)?;
         }
         Ok(())
     }
+}
+
+fn classifier<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier, Error> {
+    let program = object.program_mut(name);
+    let program = program.ok_or_else(|| Error("the object has no program".into()))?;
+    program
+        .try_into()
+        .map_err(|e: aya::programs::ProgramError| because("the program", &e))
 }

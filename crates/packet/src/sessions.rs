@@ -4,6 +4,8 @@ use crate::abi::{Flow, FlowKey, flow_state, step};
 use model::SessionTimeouts;
 
 const TCP: u8 = 6;
+/// Of IPv4 and of IPv6.
+const ICMP: [u8; 2] = [1, 58];
 
 /// Where a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,10 +14,14 @@ pub enum Stage {
     Opening,
     /// Both sides talk.
     Established,
-    /// It has been ended, or its client has said its last where answers are not seen.
+    /// One side has said its last.
     Closing,
-    /// No connection: everything but TCP.
+    /// Both have, or one has reset it.
+    Closed,
+    /// No connection: everything but TCP and ICMP.
     Datagrams,
+    /// Echoes.
+    Icmp,
 }
 
 impl Stage {
@@ -25,7 +31,9 @@ impl Stage {
             Stage::Opening => "SYN",
             Stage::Established => "ESTABLISHED",
             Stage::Closing => "FIN",
+            Stage::Closed => "CLOSED",
             Stage::Datagrams => "UDP",
+            Stage::Icmp => "ICMP",
         }
     }
 }
@@ -33,13 +41,13 @@ impl Stage {
 /// The stage of the direction from the client.
 pub fn stage(key: &FlowKey, flow: &Flow) -> Stage {
     let has = |bits: u32| flow.state & bits == bits;
-    let one_way = !two_ways(flow);
-    if key.proto != TCP {
+    if ICMP.contains(&key.proto) {
+        Stage::Icmp
+    } else if key.proto != TCP {
         Stage::Datagrams
-    } else if has(flow_state::RESET)
-        || has(flow_state::FIN | flow_state::PEER_FIN)
-        || one_way && has(flow_state::FIN)
-    {
+    } else if is_told(flow) {
+        Stage::Closed
+    } else if has(flow_state::FIN) || has(flow_state::PEER_FIN) {
         Stage::Closing
     } else if has(flow_state::CONFIRMED) {
         Stage::Established
@@ -54,7 +62,9 @@ pub fn patience(stage: Stage, timeouts: &SessionTimeouts) -> u32 {
         Stage::Opening => timeouts.syn,
         Stage::Established => timeouts.established,
         Stage::Closing => timeouts.fin,
+        Stage::Closed => timeouts.closed,
         Stage::Datagrams => timeouts.udp,
+        Stage::Icmp => timeouts.icmp,
     };
     u32::try_from(time.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
 }
@@ -105,4 +115,46 @@ pub fn now() -> u32 {
     // SAFETY: the pointer is to a live value.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
     time.tv_sec as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn every_state_has_its_own_timeout() {
+        use flow_state::{CONFIRMED, FIN, PEER_FIN, RESET};
+        let timeouts = SessionTimeouts {
+            syn: Duration::from_secs(1),
+            established: Duration::from_secs(2),
+            fin: Duration::from_secs(3),
+            closed: Duration::from_secs(4),
+            udp: Duration::from_secs(5),
+            icmp: Duration::from_secs(6),
+        };
+        for (proto, state, stage, seconds) in [
+            (TCP, 0, Stage::Opening, 1),
+            (TCP, CONFIRMED, Stage::Established, 2),
+            (TCP, CONFIRMED | FIN, Stage::Closing, 3),
+            (TCP, CONFIRMED | PEER_FIN, Stage::Closing, 3),
+            (TCP, CONFIRMED | FIN | PEER_FIN, Stage::Closed, 4),
+            (TCP, RESET, Stage::Closed, 4),
+            (17, CONFIRMED, Stage::Datagrams, 5),
+            (132, 0, Stage::Datagrams, 5),
+            (1, 0, Stage::Icmp, 6),
+            (58, CONFIRMED, Stage::Icmp, 6),
+        ] {
+            let key = FlowKey {
+                proto,
+                ..FlowKey::default()
+            };
+            let flow = Flow {
+                state: state | flow_state::FORWARD,
+                ..Flow::default()
+            };
+            assert_eq!(super::stage(&key, &flow), stage, "{proto} {state}");
+            assert_eq!(patience(stage, &timeouts), seconds);
+        }
+    }
 }

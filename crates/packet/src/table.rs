@@ -8,11 +8,13 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::AtomicU32;
 
 const BPF_MAP_CREATE: i64 = 0;
+const BPF_MAP_LOOKUP_ELEM: i64 = 1;
 const BPF_MAP_UPDATE_ELEM: i64 = 2;
 const BPF_MAP_DELETE_ELEM: i64 = 3;
 const BPF_MAP_LOOKUP_AND_DELETE_ELEM: i64 = 21;
 const BPF_MAP_LOOKUP_BATCH: i64 = 24;
 const BPF_MAP_UPDATE_BATCH: i64 = 26;
+const BPF_OBJ_GET_INFO_BY_FD: i64 = 15;
 
 const BPF_MAP_TYPE_HASH: u32 = 1;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
@@ -128,6 +130,19 @@ pub fn insert_new<K: Pod, V: Pod>(map: BorrowedFd<'_>, key: &K, value: &V) -> bo
     command(BPF_MAP_UPDATE_ELEM, &mut one).is_ok()
 }
 
+/// An entry's value.
+pub fn get<K: Pod, V: Pod + Default>(map: BorrowedFd<'_>, key: &K) -> Option<V> {
+    let mut value = V::default();
+    let mut one = One {
+        map_fd: map.as_raw_fd() as u32,
+        key: std::ptr::from_ref(key) as u64,
+        value: &raw mut value as u64,
+        ..One::default()
+    };
+    command(BPF_MAP_LOOKUP_ELEM, &mut one).ok()?;
+    Some(value)
+}
+
 /// Takes an entry out of a hash table, with its value (Linux 5.14 and later). `K` and `V` are those
 /// of the table.
 pub fn take<K: Pod, V: Pod + Default>(map: BorrowedFd<'_>, key: &K) -> Option<V> {
@@ -167,6 +182,27 @@ pub fn insert_all<K: Pod, V: Pod>(map: BorrowedFd<'_>, keys: &[K], values: &[V])
         Ok(()) => count,
         Err(_) => (batch.count as usize).min(count),
     }
+}
+
+/// `union bpf_attr` of a question about a table, and the beginning of `struct bpf_map_info`.
+#[repr(C)]
+struct Question {
+    fd: u32,
+    len: u32,
+    info: u64,
+}
+
+/// Entries that a table has room for.
+pub fn room(map: BorrowedFd<'_>) -> io::Result<u32> {
+    // Kind, number, bytes of keys, bytes of values, entries, flags.
+    let mut info = [0u32; 6];
+    let mut question = Question {
+        fd: map.as_raw_fd() as u32,
+        len: size_of_val(&info) as u32,
+        info: info.as_mut_ptr() as u64,
+    };
+    command(BPF_OBJ_GET_INFO_BY_FD, &mut question)?;
+    Ok(info[4])
 }
 
 /// A walk through a hash table, some entries at a time. Entries that come or go meanwhile may be met

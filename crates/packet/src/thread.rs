@@ -2,6 +2,7 @@
 
 use crate::plane::Plane;
 use state::Process;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ enum Order {
     List(Sender<String>),
     Clear(Vec<String>, Sender<String>),
     Events(Sender<String>),
+    Trace(IpAddr, Sender<String>),
     Guard(Sender<String>),
 }
 
@@ -59,6 +61,11 @@ impl Runner {
         self.ask(|answer| Order::Clear(texts, answer))
     }
 
+    /// What each stage decided about a client's sessions.
+    pub fn trace(&self, client: IpAddr) -> Option<String> {
+        self.ask(|answer| Order::Trace(client, answer))
+    }
+
     /// One line for each frontend and what its guard did.
     pub fn guard(&self) -> Option<String> {
         self.ask(Order::Guard)
@@ -83,6 +90,10 @@ fn run(plane: &mut Plane, process: &Process, orders: &Receiver<Order>) {
             }
             Ok(Order::List(answer)) => {
                 let _ = answer.send(plane.list().unwrap_or_else(|e| format!("{e}\n")));
+                continue;
+            }
+            Ok(Order::Trace(client, answer)) => {
+                let _ = answer.send(plane.trace(client).unwrap_or_else(|e| format!("{e}\n")));
                 continue;
             }
             Ok(Order::Clear(texts, answer)) => {
@@ -117,6 +128,7 @@ fn run(plane: &mut Plane, process: &Process, orders: &Receiver<Order>) {
         }
         tell(plane.find_neighbours());
         tell(plane.tidy(process).map(|_| ()));
+        tell(plane.tidy_sources());
     }
 }
 

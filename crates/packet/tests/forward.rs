@@ -363,12 +363,24 @@ fn no_two_sessions_share_a_place_of_the_pool_and_its_end_is_counted() {
 
 #[test]
 fn errors_on_the_way_reach_who_sent_the_packet() {
+    // Before and after the server's first answer, where its direction is made by that.
+    for late in [0, 1] {
+        errors_reach_the_client(late);
+    }
+}
+
+fn errors_reach_the_client(late: u8) {
     let Some(mut bench) = bench() else { return };
     for (client, vip, server, router) in [
         (CLIENT, VIP, "10.0.0.11:8080", "10.9.9.9:0"),
         (CLIENT6, VIP6, "[fd00::11]:8080", "[fd00:9::9]:0"),
     ] {
-        bench.service(at(vip), TCP, way(forward::NAT), &[at(server)]);
+        let nat = Service {
+            late,
+            ..way(forward::NAT)
+        };
+        bench.service(at(vip), TCP, nat, &[at(server)]);
+        bench.expect_answers(at(server), at(vip));
         let sent = tcp(client, vip, SYN, b"12345678");
         bench.expect(&sent.bytes(), XDP_REDIRECT);
         let (kind, code) = if sent.src.is_ipv4() { (3, 4) } else { (2, 0) };

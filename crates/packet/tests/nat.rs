@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use packet::abi::{Service, forward, no_flow};
+use packet::abi::{self, Service, forward, no_flow};
 use proptest::prelude::*;
 
 fn nat() -> Service {
@@ -76,15 +76,33 @@ fn data(flags: u8, data: &[u8]) -> Load {
 
 #[test]
 fn a_connection_reaches_its_server_and_answers_come_from_the_virtual_address() {
+    converses(nat(), 2);
+}
+
+#[test]
+fn a_half_open_connection_takes_one_entry_and_its_answers_are_known_all_the_same() {
+    converses(late(), 1);
+}
+
+/// Where one service alone leads to a server.
+fn late() -> Service {
+    Service { late: 1, ..nat() }
+}
+
+/// Whole conversations; `opening` entries of the table are taken by a first packet.
+fn converses(service: Service, opening: usize) {
     let Some(mut bench) = bench() else { return };
     for f in FAMILIES {
-        bench.service(at(f.vip), TCP, nat(), &[at(f.server)]);
+        let before = bench.sessions();
+        bench.service(at(f.vip), TCP, service, &[at(f.server)]);
+        bench.expect_answers(at(f.server), at(f.vip));
         let syn = tcp(f.client, f.vip, SYN, b"");
         same(
             &bench.expect(&syn.bytes(), XDP_REDIRECT),
             &forwarded(&syn, f.server).bytes(),
             "SYN",
         );
+        assert_eq!(bench.sessions(), before + opening);
         let (came, left) = answer(&syn, f.server, data(SYN | ACK, b""));
         same(
             &bench.expect(&came.bytes(), XDP_TX),
@@ -111,6 +129,39 @@ fn a_connection_reaches_its_server_and_answers_come_from_the_virtual_address() {
                 "answer",
             );
         }
+    }
+}
+
+#[test]
+fn a_late_answer_is_of_its_session_only() {
+    let Some(mut bench) = bench() else { return };
+    for f in FAMILIES {
+        bench.service(at(f.vip), TCP, late(), &[at(f.server)]);
+        bench.expect_answers(at(f.server), at(f.vip));
+        let sessions = bench.sessions();
+        // Of no session; of one that has begun, but no first answer; to another port of its client.
+        let syn = tcp(f.client, f.vip, SYN, b"");
+        let (foreign, _) = answer(&syn, f.server, data(SYN | ACK, b""));
+        assert_eq!(bench.expect(&foreign.bytes(), XDP_PASS), foreign.bytes());
+        bench.expect(&syn.bytes(), XDP_REDIRECT);
+        let (early, _) = answer(&syn, f.server, data(ACK, b"x"));
+        assert_eq!(bench.expect(&early.bytes(), XDP_PASS), early.bytes());
+        let mut other = syn.clone();
+        other.src.set_port(40_001);
+        let (foreign, _) = answer(&other, f.server, data(SYN | ACK, b""));
+        assert_eq!(bench.expect(&foreign.bytes(), XDP_PASS), foreign.bytes());
+        assert_eq!(bench.sessions(), sessions + 1);
+        // A server that refuses: both directions know that it is over, and the port may begin anew.
+        let (came, left) = answer(&syn, f.server, data(RST | ACK, b""));
+        same(&bench.expect(&came.bytes(), XDP_TX), &left.bytes(), "RST");
+        let over = bench.0.flows().expect("flows");
+        let over = over.iter().flatten();
+        let over = over.filter(|(_, flow)| flow.state & abi::flow_state::RESET != 0);
+        assert_eq!(over.count(), if f.server.starts_with('[') { 4 } else { 2 });
+        bench.expect(&syn.bytes(), XDP_REDIRECT);
+        let (came, left) = answer(&syn, f.server, data(SYN | ACK, b""));
+        same(&bench.expect(&came.bytes(), XDP_TX), &left.bytes(), "anew");
+        bench.expect(&tcp(f.client, f.vip, RST, b"").bytes(), XDP_REDIRECT);
     }
 }
 
@@ -500,4 +551,57 @@ proptest! {
             prop_assert_eq!(out, wanted.bytes());
         }
     }
+}
+
+#[test]
+fn a_network_of_clients_keeps_its_server_for_a_time() {
+    let Some(mut bench) = bench_with(abi::feature::SOURCES) else {
+        return;
+    };
+    let kept = |source_bits, keep| Service {
+        source_bits,
+        keep,
+        keeper: 7,
+        ..nat()
+    };
+    let servers = [at("10.0.0.11:8080"), at("10.0.0.12:8080")];
+    let vip = "203.0.113.10:80";
+    bench.service(at(vip), TCP, kept(96 + 24, 3600), &servers);
+    let chosen = |bench: &mut Bench, from: &str| {
+        let out = bench.expect(&tcp(from, vip, SYN, b"").bytes(), XDP_REDIRECT);
+        out[33]
+    };
+    let first = chosen(&mut bench, "198.51.100.7:40000");
+    for from in [
+        "198.51.100.7:40001",
+        "198.51.100.8:40000",
+        "198.51.100.254:1",
+    ] {
+        assert_eq!(chosen(&mut bench, from), first, "{from}");
+    }
+    // Of other networks each begins with the next turn.
+    let others = [1, 2, 3, 4].map(|n| chosen(&mut bench, &format!("198.51.{n}.7:40000")));
+    assert!(others.contains(&11) && others.contains(&12), "{others:?}");
+    // A server that is gone is nobody's any more, nor is another one in its place.
+    let index = u32::from(first) - 11;
+    bench.change(index, |s| s.flags = 0);
+    let next = chosen(&mut bench, "198.51.100.7:40002");
+    assert!([11, 12].contains(&next));
+    let mut table = bench.0.sources().expect("sources");
+    let keys: Vec<_> = table.keys().flatten().collect();
+    assert_eq!(keys.len(), 5);
+    for key in keys {
+        let kept = table.get(&key, 0).expect("there");
+        assert!(kept.until > 3000);
+        let other = abi::Kept {
+            identity: kept.identity + 100,
+            ..kept
+        };
+        table.insert(key, other, 0).expect("fits");
+    }
+    bench.change(index, |s| s.flags = abi::server::TAKES);
+    let turns: Vec<u8> = (0..2)
+        .map(|n| chosen(&mut bench, &format!("198.51.{}.9:50000", n + 1)))
+        .collect();
+    assert_ne!(turns[0], turns[1], "scheduled anew");
 }

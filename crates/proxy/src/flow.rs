@@ -19,7 +19,7 @@ pub const HEAD_ROOM: usize = 16 * 1024;
 
 /// A body of known length is spliced while this many bytes of it remain. For fewer, two calls cost
 /// more than two copies.
-const SPLICE_FROM: u64 = 16 * 1024;
+pub const SPLICE_FROM: u64 = 16 * 1024;
 
 /// The same of a chunk: behind its end follows a line that must be read.
 const SPLICE_CHUNK_FROM: u64 = 256 * 1024;

@@ -157,8 +157,9 @@ pub fn unborn(worker: &Worker, client: &Client, message: &str, empty: bool) {
     let proxy = frontend.proxy();
     let side = frontend.side();
     let silent = empty && side.dontlognull;
-    // HAProxy says nothing of them unless it is told how sessions are logged.
-    let plain = matches!(side.log_format, LogFormatSpec::Default);
+    // HAProxy says nothing of them unless it is told how sessions or errors are logged.
+    let plain =
+        matches!(side.log_format, LogFormatSpec::Default) && side.error_log_format.is_none();
     if silent || plain || proxy.logs.is_empty() {
         return;
     }

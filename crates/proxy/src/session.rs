@@ -216,7 +216,9 @@ async fn answer(
         Received::Request(head, arrival) => {
             client.requests += 1;
             let next = stream::serve(&worker, &mut client, head, arrival).await;
-            let stopping = || worker.process.is_stopping() && client.carry.is_empty();
+            let leaves_idle = client.frontend.side().idle_close_on_response;
+            let stopping =
+                || worker.process.is_stopping() && client.carry.is_empty() && !leaves_idle;
             if next == Next::KeepAlive && !stopping() {
                 client.idle_since = worker.now();
                 return Some(client);

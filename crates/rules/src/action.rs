@@ -110,6 +110,8 @@ pub(crate) enum Action {
     Capture(Expr, usize),
     CaptureTo(Expr, usize),
     DisableL7Retry,
+    /// `wait-for-handshake`.
+    WaitForHandshake,
     SetPriorityClass(Expr),
     SetPriorityOffset(Expr),
     WaitForBody {
@@ -465,6 +467,7 @@ fn apply(action: &Action, cx: &mut Ctx<'_>, effects: &mut Effects) {
             }
         }
         Action::DisableL7Retry => effects.no_retry = true,
+        Action::WaitForHandshake => {}
         Action::Track(tracking) => {
             let Tracking {
                 number,

@@ -182,6 +182,9 @@ pub enum Timeout {
     Tunnel,
 }
 
+/// Where the converter `debug` may tell what it sees.
+pub const SINKS: &[&str] = &["buf0", "stdout", "stderr"];
+
 /// The running system, as far as rules ask for it. Names that do not exist give `None`.
 pub trait Facts {
     /// Usable servers of a backend.
@@ -284,6 +287,8 @@ pub trait Facts {
     fn tcp_info(&self, _descriptor: i32) -> Option<TcpInfo> {
         None
     }
+    /// Tells one of [`SINKS`] a line.
+    fn tell(&self, _sink: &str, _now: Wall, _line: String) {}
     /// The packet that began a connection, by its descriptor, where it was saved (`tcp-ss`).
     fn saved_syn(&self, _descriptor: i32) -> Option<Vec<u8>> {
         None

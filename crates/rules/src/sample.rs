@@ -57,6 +57,19 @@ pub enum Sample<'a> {
 }
 
 impl<'a> Sample<'a> {
+    /// What it is, by HAProxy's short names.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Sample::Bool(_) => "bool",
+            Sample::Int(_) => "sint",
+            Sample::Ip4(_) => "ipv4",
+            Sample::Ip6(_) => "ipv6",
+            Sample::Str(_) => "str",
+            Sample::Bin(_) => "bin",
+            Sample::Method(_) => "meth",
+        }
+    }
+
     /// A borrowed string.
     pub fn str(bytes: &'a [u8]) -> Sample<'a> {
         Sample::Str(Cow::Borrowed(bytes))

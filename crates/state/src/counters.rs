@@ -178,6 +178,15 @@ impl Rate {
         }
     }
 
+    /// What somebody else has measured holds from now on for a second at least; only the owning
+    /// worker may.
+    pub fn measured(&self, now_ms: u64, per_second: u64) {
+        self.previous.store(0, Relaxed);
+        self.current.store(per_second, Relaxed);
+        self.second.store(now_ms / 1000 + 1, Relaxed);
+        self.max.fetch_max(per_second, Relaxed);
+    }
+
     /// Events in the second before `now_ms`.
     pub fn per_second(&self, now_ms: u64) -> u64 {
         let (second, within) = (now_ms / 1000, now_ms % 1000);
@@ -247,6 +256,29 @@ impl Average {
     }
 }
 
+/// What packets have been carried without ending their connections (`mode packet`).
+#[derive(Debug, Default)]
+#[allow(missing_docs)] // the names say it; rates are by second
+pub struct PacketCounters {
+    pub packets_in: Counter,
+    pub packets_out: Counter,
+    pub packets_in_rate: Rate,
+    pub packets_out_rate: Rate,
+    pub bits_in_rate: Rate,
+    pub bits_out_rate: Rate,
+}
+
+impl PacketCounters {
+    fn rates(&self) -> [&Rate; 4] {
+        [
+            &self.packets_in_rate,
+            &self.packets_out_rate,
+            &self.bits_in_rate,
+            &self.bits_out_rate,
+        ]
+    }
+}
+
 /// What one worker counts for one side of a proxy, or for a server; names as in the CSV (manual,
 /// management.txt 9.1).
 #[derive(Debug, Default)]
@@ -290,6 +322,8 @@ pub struct ProxyCounters {
     pub ttime: Average,
     /// When the last session was given to it, ms of the process's clock, plus one; 0 is never.
     pub last_session: Counter,
+    /// Of `mode packet`, made when first used.
+    pub packets: OnceLock<Box<PacketCounters>>,
 }
 
 impl ProxyCounters {
@@ -361,7 +395,9 @@ impl PerWorker<ProxyCounters> {
     /// Forgets the largest rates and times (`clear counters`).
     pub fn clear_max(&self) {
         for c in self.used() {
-            for rate in [&c.conn_rate, &c.sess_rate, &c.req_rate] {
+            let packets = c.packets.get().map(|p| p.rates());
+            let rates = [&c.conn_rate, &c.sess_rate, &c.req_rate];
+            for rate in rates.into_iter().chain(packets.into_iter().flatten()) {
                 rate.max.store(0, Relaxed);
             }
             for average in [&c.qtime, &c.ctime, &c.rtime, &c.ttime] {
@@ -374,5 +410,9 @@ impl PerWorker<ProxyCounters> {
     pub fn clear(&self) {
         let all = self.used().flat_map(ProxyCounters::counts);
         all.for_each(|(_, counter)| counter.clear());
+        for packets in self.used().filter_map(|c| c.packets.get()) {
+            packets.packets_in.clear();
+            packets.packets_out.clear();
+        }
     }
 }

@@ -48,6 +48,13 @@ impl Facts for View<'_> {
     fn tcp_info(&self, descriptor: i32) -> Option<rules::TcpInfo> {
         (self.process.machine.tcp_info)(descriptor)
     }
+    fn tell(&self, sink: &str, now: rules::Wall, line: String) {
+        match sink {
+            "stdout" => (self.process.machine.say)(1, &line),
+            "stderr" => (self.process.machine.say)(2, &line),
+            _ => self.process.events.note(now, line),
+        }
+    }
     fn saved_syn(&self, descriptor: i32) -> Option<Vec<u8>> {
         (self.process.machine.saved_syn)(descriptor)
     }

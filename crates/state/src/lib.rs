@@ -8,6 +8,7 @@ mod counters;
 pub mod cut;
 mod eject;
 mod errors;
+mod events;
 mod facts;
 mod frontend;
 mod generation;

@@ -2,6 +2,7 @@
 
 use crate::counters::{Counter, Gauge, PerWorker, Rate};
 use crate::errors::Errors;
+use crate::events::Events;
 use crate::generation::Generation;
 use crate::news::{self, Cause, News, Standing};
 use crate::{Backend, Server};
@@ -67,6 +68,8 @@ pub struct Machine {
     pub is_local: fn(IpAddr) -> bool,
     /// What the kernel knows of a TCP connection, by its descriptor.
     pub tcp_info: fn(i32) -> Option<rules::TcpInfo>,
+    /// Writes a line to standard output (1) or to standard error (2).
+    pub say: fn(i32, &str),
     /// The packet that began a connection, by its descriptor, where it was saved.
     pub saved_syn: fn(i32) -> Option<Vec<u8>>,
     /// The addresses of a connection by its descriptor: ours and the peer's.
@@ -82,6 +85,7 @@ impl Default for Machine {
             local_zone: rules::Zone::utc,
             is_local: |ip| ip.is_loopback(),
             tcp_info: |_| None,
+            say: |_, _| {},
             saved_syn: |_| None,
             addresses: |_| None,
         }
@@ -117,6 +121,8 @@ pub struct Process {
     pub generation: ArcSwap<Generation>,
     /// What the logs shall tell of servers.
     pub news: News,
+    /// What the converter `debug` has told.
+    pub events: Events,
     /// The last malformed messages.
     pub errors: Errors,
     /// What is kept alike with another machine.
@@ -169,6 +175,7 @@ impl Process {
             counters: PerWorker::new(workers),
             generation: ArcSwap::from_pointee(Generation::default()),
             news: News::default(),
+            events: Events::default(),
             errors: Errors::default(),
             replication: Arc::default(),
             guarded: crate::Guarded::default(),

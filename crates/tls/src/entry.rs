@@ -50,6 +50,7 @@ const ORDER: &[&str] = &[
     "alpn",
     "verify",
     "no-ca-names",
+    "allow-0rtt",
     "ca-file",
     "ca-verify-file",
     "crl-file",
@@ -101,6 +102,8 @@ fn options(folders: &Folders, inside: &str, entry: &mut ListEntry) -> Result<(),
             }
             // As on the line: names of authorities only help clients to choose.
             "no-ca-names" => {}
+            // Nothing is taken early, so that nothing is lost: clients send it after the handshake.
+            "allow-0rtt" => {}
             "verify" => {
                 entry.verify = match value()? {
                     "none" => Verify::None,

@@ -48,6 +48,16 @@ impl Balancer {
         balancer
     }
 
+    /// The path of its control socket.
+    pub fn socket(&self) -> String {
+        self.folder.path("control").to_string()
+    }
+
+    /// The path of its configuration.
+    pub fn file(&self) -> String {
+        self.folder.path("test.cfg").to_string()
+    }
+
     /// What it has written.
     pub fn output(&self) -> String {
         std::fs::read_to_string(self.folder.path("output")).unwrap_or_default()

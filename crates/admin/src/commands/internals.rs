@@ -93,12 +93,26 @@ fn set_profiling(_: &mut Cli, _: &World<'_>, args: &[&str], _: &str) -> Said {
     }
 }
 
-fn show_events(_: &mut Cli, _: &World<'_>, args: &[&str], _: &str) -> Said {
+fn show_events(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
     match args.first() {
+        Some(&"buf0") => {
+            let mut out = String::new();
+            for (at, line) in w.process.events.all() {
+                let zone = (w.process.machine.local_zone)(at.secs);
+                let micros = (i64::from(at.micros), 1_000_000);
+                let date = rules::strftime(b"%FT%T.%N%z", at.secs, micros, &zone);
+                let mut date = String::from_utf8_lossy(&date).into_owned();
+                // RFC 3339 wants a colon in the offset.
+                date.insert(date.len().saturating_sub(2), ':');
+                let _ = writeln!(out, "<0>{date} {line}");
+            }
+            Said::data(out)
+        }
         None => Said::data(
             "Supported events sinks are listed below. Add -w(wait), -n(new). Any key to stop\n    \
              stdout     : type=fd, 0 dropped, standard output (fd#1)\n    \
-             stderr     : type=fd, 0 dropped, standard output (fd#2)\n",
+             stderr     : type=fd, 0 dropped, standard output (fd#2)\n    \
+             buf0       : type=buffer, 0 dropped, in-memory ring buffer\n",
         ),
         Some(&("stdout" | "stderr")) => Said::fault("Nothing to report for this sink"),
         Some(_) => Said::fault("No such event sink"),

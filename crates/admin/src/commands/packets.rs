@@ -21,10 +21,35 @@ pub(super) static COMMANDS: &[Command] = &[
     ),
     Command::new(
         &["show", "flows", "count"],
-        "show flows count",
-        "report the number of sessions of the packet plane",
+        "show flows count [text]*",
+        "report the number of sessions of the packet plane, of those only that have all of these texts in their line",
         CliLevel::Operator,
-        |_, w, _, _| listed(w, |lines| format!("{}\n", lines.lines().count())),
+        |_, w, a, _| {
+            listed(w, |lines| {
+                let has = |l: &&str| a.iter().all(|text| l.contains(text));
+                format!("{}\n", lines.lines().filter(has).count())
+            })
+        },
+    ),
+    Command::new(
+        &["show", "flows", "trace"],
+        "show flows trace <address>",
+        "report what each stage of the packet plane decided about the sessions of a client",
+        CliLevel::Operator,
+        |_, w, a, _| {
+            let [client] = a else {
+                return Said::fault("'show flows trace' wants the address of one client.");
+            };
+            match client.parse() {
+                Ok(ip) => w
+                    .system
+                    .packets(Packets::Trace(ip))
+                    .map_or_else(none, Said::data),
+                Err(_) => Said::fault(format!(
+                    "'{client}' is no address: 'show flows trace 192.0.2.7' for example."
+                )),
+            }
+        },
     ),
     Command::new(
         &["clear", "flows"],

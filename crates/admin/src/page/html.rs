@@ -3,7 +3,7 @@
 use super::Visit;
 use super::change::{CHANGES, Outcome};
 use super::routers::routers;
-use crate::stat::{Row, RowKind};
+use crate::stat::{self, Row, RowKind};
 use std::fmt::Write;
 
 const STYLE: &str = "body{font:14px/1.4 system-ui,sans-serif;margin:1.5rem;color:#1b2330;background:#fff}\
@@ -136,9 +136,18 @@ fn table(visit: &Visit<'_>, name: &str, rows: &[Row], form: bool, out: &mut Stri
     }
     out.push_str(
         "<th>Name</th><th>Status</th><th>Weight</th><th>Queue</th><th>Sessions</th><th>Max</th>\
-         <th>Limit</th><th>Total</th><th>Rate</th><th>In</th><th>Out</th><th>2xx</th><th>3xx</th>\
-         <th>4xx</th><th>5xx</th><th>Denied</th><th>Errors</th><th>Retries</th><th>Check</th></tr>\
-         </thead><tbody>",
+         <th>Limit</th><th>Total</th><th>Rate</th><th>In</th><th>Out</th>",
+    );
+    let carries_packets = rows.iter().any(|r| r.get("mode") == "packet");
+    out.push_str(match carries_packets {
+        true => {
+            "<th>Packets in</th><th>Packets out</th><th>in/s</th><th>out/s</th><th>Bits in/s</th>\
+             <th>Bits out/s</th>"
+        }
+        false => "<th>2xx</th><th>3xx</th><th>4xx</th><th>5xx</th>",
+    });
+    out.push_str(
+        "<th>Denied</th><th>Errors</th><th>Retries</th><th>Check</th></tr></thead><tbody>",
     );
     for row in rows {
         line(row, form, out);
@@ -190,10 +199,14 @@ fn line(row: &Row, form: bool, out: &mut String) {
         "<td class=\"s\">{name}</td><td class=\"s {class}\">{}</td>",
         escape(status)
     );
-    for name in [
-        "weight", "qcur", "scur", "smax", "slim", "stot", "rate", "bin", "bout", "hrsp_2xx",
-        "hrsp_3xx", "hrsp_4xx", "hrsp_5xx",
-    ] {
+    let answers: &[&str] = match row.get("mode") {
+        "packet" => &stat::PACKETS,
+        _ => &["hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx"],
+    };
+    let first = [
+        "weight", "qcur", "scur", "smax", "slim", "stot", "rate", "bin", "bout",
+    ];
+    for name in first.iter().chain(answers) {
         let _ = write!(out, "<td>{}</td>", row.get(name));
     }
     let _ = writeln!(

@@ -212,7 +212,7 @@ pub(super) static COMMON: &[Keyword] = &[
 ];
 
 /// Timeouts and where they mean something.
-const TIMEOUTS: [(&str, u8); 16] = [
+const TIMEOUTS: [(&str, u8); 18] = [
     ("timeout check", BACK),
     ("timeout client", FRONT),
     ("timeout client-fin", FRONT),
@@ -222,7 +222,9 @@ const TIMEOUTS: [(&str, u8); 16] = [
     ("timeout http-request", ALL),
     ("timeout queue", BACK),
     ("timeout session", BACK),
+    ("timeout session-closed", BACK),
     ("timeout session-fin", BACK),
+    ("timeout session-icmp", BACK),
     ("timeout session-syn", BACK),
     ("timeout session-udp", BACK),
     ("timeout server", BACK),
@@ -273,7 +275,9 @@ fn timeout_value(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         "server" => &mut t.server,
         "server-fin" => &mut t.server_fin,
         "session" => &mut t.session,
+        "session-closed" => &mut t.session_closed,
         "session-fin" => &mut t.session_fin,
+        "session-icmp" => &mut t.session_icmp,
         "session-syn" => &mut t.session_syn,
         "session-udp" => &mut t.session_udp,
         "tarpit" => &mut t.tarpit,

@@ -5,7 +5,7 @@ use crate::diag::Fault;
 use crate::draft::sections::*;
 use crate::draft::{Draft, Line};
 use crate::units;
-use model::{Forward, NoFlow, Pool, Snat};
+use model::{Forward, NoFlow, Pool, Snat, SourcePersistence};
 use std::net::IpAddr;
 
 /// Keywords of packet mode.
@@ -34,6 +34,14 @@ pub(super) static PACKET_KEYWORDS: &[Keyword] = &[
             };
             Ok(())
         }
+    ),
+    keyword!(
+        "source-persistence",
+        BACK,
+        "TIME [netmask BITS]",
+        "30m netmask 24",
+        "a client, or its network, keeps the server that it had last for new sessions",
+        source_persistence
     ),
     keyword!(
         "snat",
@@ -95,6 +103,26 @@ fn forward(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         );
     }
     d.back.packets.forward = forward;
+    Ok(())
+}
+
+fn source_persistence(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
+    let netmask = match l.args().len() {
+        1 => None,
+        3 if l.arg(1) == "netmask" => Some(l.map(2, units::number(l.arg(2), 1, 128))? as u8),
+        3 => return l.fail(1, near("word after the time", l.arg(1), &["netmask"])),
+        _ => {
+            return l.fail(
+                0,
+                "'source-persistence' wants a time and perhaps a mask: write 'source-persistence 30m netmask 24' for example",
+            );
+        }
+    };
+    let time = l.map(0, units::timeout(l.arg(0)))?;
+    let Some(time) = time.filter(|t| t.as_secs() > 0) else {
+        return l.fail(0, "a client's server is remembered for a second at least");
+    };
+    d.back.packets.persistence = Some(SourcePersistence { time, netmask });
     Ok(())
 }
 

@@ -25,7 +25,10 @@ pub fn cookie(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
             "'cookie' wants a name, such as 'cookie SRV insert indirect'",
         );
     }
-    if let Some(first) = &d.cookie_place {
+    // One that stands before the section's own line is of the defaults.
+    let first = d.marks.get("cookie");
+    let own = first.filter(|p| p.file == d.place.file && p.line > d.place.line);
+    if let Some(first) = own {
         let message = format!(
             "the 'cookie' of '{}' stands at {} already: keep one of them",
             d.name,
@@ -107,7 +110,7 @@ pub fn cookie(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
     }
     cookie.attributes = (domains + httponly + secure + &attrs).into();
     d.back.cookie = Some(Arc::new(cookie));
-    d.cookie_place = Some(l.place_of_keyword());
+    d.marks.insert("cookie", l.place_of_keyword());
     Ok(())
 }
 

@@ -58,7 +58,9 @@ impl Loader<'_> {
             self.trust_in_checks(draft);
             self.allow_external(draft);
             self.check_intervals(draft);
-            self.check_shards(draft);
+            if let Some(message) = servers::stray_shard(draft) {
+                self.at(&draft.place, Severity::Warning, message);
+            }
             self.fit_mode(draft);
             self.fit_words(draft);
             self.fit_sockets(draft);
@@ -325,17 +327,6 @@ impl Loader<'_> {
         if let Some((name, inter)) = slow {
             let message = format!(
                 "'timeout check' of {patience:?} is not below the interval of {inter:?} between the checks of server '{name}': shorten it, or lengthen 'inter'"
-            );
-            self.at(&draft.place, Severity::Warning, message);
-        }
-    }
-
-    /// Keys are told to peers, and to nobody else.
-    fn check_shards(&mut self, draft: &Draft) {
-        if let Some(server) = draft.back.servers.iter().find(|s| s.shard > 0) {
-            let message = format!(
-                "'shard' of server '{}' has no effect outside 'peers': remove it",
-                server.name
             );
             self.at(&draft.place, Severity::Warning, message);
         }

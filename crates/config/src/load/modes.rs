@@ -129,6 +129,19 @@ impl Loader<'_> {
             );
             self.at(place, Severity::Warning, message);
         }
+        let mut servers = draft.back.servers.iter();
+        if mode != Http
+            && draft.has_back()
+            && let Some(server) = servers.find(|s| s.cookie.is_some())
+        {
+            let message = format!(
+                "server '{}' of '{}' has a 'cookie', which has no effect in 'mode {}': remove it, or set 'mode http'",
+                server.name,
+                draft.name,
+                mode.name()
+            );
+            self.at(&draft.place, Severity::Warning, message);
+        }
         if mode == Udp && !draft.tcp_response_content.is_empty() {
             let message = format!(
                 "'tcp-response content' looks at a stream, but '{}' is in 'mode udp', where answers pass one by one: remove it",

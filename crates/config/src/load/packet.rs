@@ -107,7 +107,9 @@ impl Loader<'_> {
                 established: t.session.unwrap_or(default.established),
                 syn: t.session_syn.unwrap_or(default.syn),
                 fin: t.session_fin.unwrap_or(default.fin),
+                closed: t.session_closed.unwrap_or(default.closed),
                 udp: t.session_udp.unwrap_or(default.udp),
+                icmp: t.session_icmp.unwrap_or(default.icmp),
             };
         }
     }
@@ -175,7 +177,7 @@ impl Loader<'_> {
 
     /// Words of packet mode where connections end here.
     pub(super) fn refuse_packet_words(&mut self, draft: &Draft) {
-        for word in ["forward", "guard", "no-flow", "snat"] {
+        for word in ["forward", "guard", "no-flow", "snat", "source-persistence"] {
             if let Some(place) = draft.marks.get(word) {
                 let message = format!(
                     "'{word}' is for 'mode packet', which '{}' is not in: set that mode, or remove it",
@@ -183,6 +185,14 @@ impl Loader<'_> {
                 );
                 self.at(place, Severity::Error, message);
             }
+        }
+        let drains = |s: &&model::Server| s.on_marked_down == Some(model::MarkedDown::Drain);
+        if let Some(server) = draft.back.servers.iter().find(drains) {
+            let message = format!(
+                "server '{}/{}' has 'on-marked-down drain', which is for 'mode packet': connections that end here go on anyway, remove it",
+                draft.name, server.name
+            );
+            self.at(&draft.place, Severity::Error, message);
         }
         let tagged = draft.front.binds.iter().find(|b| b.options.vlan.is_some());
         if let Some(bind) = tagged {
@@ -340,6 +350,16 @@ impl Loader<'_> {
             self.at(place, Severity::Error, message);
         }
         let family = family_of(draft);
+        if let Some(bits) = draft.back.packets.persistence.and_then(|p| p.netmask)
+            && bits > 32
+            && family == Some(false)
+        {
+            let message = format!(
+                "'netmask {bits}' is too long for IPv4 addresses, which servers of '{name}' have: use 1 to 32"
+            );
+            let place = draft.marks.get("source-persistence");
+            self.at(place.unwrap_or(&draft.place), Severity::Error, message);
+        }
         let pool = match draft.back.packets.forward {
             Forward::Nat(pool) => pool,
             _ => None,

@@ -155,6 +155,15 @@ fn wrong_track(draft: &Draft, server: &Server, tracked: &Tracked) -> Option<What
     None
 }
 
+/// What is said of a `shard`: keys are told to peers, and to nobody else.
+pub(super) fn stray_shard(draft: &Draft) -> Option<String> {
+    let server = draft.back.servers.iter().find(|s| s.shard > 0)?;
+    Some(format!(
+        "'shard' of server '{}' has no effect outside 'peers': remove it",
+        server.name
+    ))
+}
+
 /// All that is wrong with the servers of a proxy.
 pub(super) fn findings(
     draft: &Draft,

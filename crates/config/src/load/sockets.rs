@@ -4,7 +4,7 @@ use super::{Loader, servers};
 use crate::diag::Severity;
 use crate::draft::CheckChoice;
 use crate::draft::Draft;
-use model::{Address, BindOptions, CheckAction, Mode, SendProxy, Server, SocketKind};
+use model::{Address, Balance, BindOptions, CheckAction, Mode, SendProxy, Server, SocketKind};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -27,6 +27,12 @@ impl Loader<'_> {
         {
             let line = "tcp-request connection";
             errors.push((line, unfit(line, "expect-proxy", &draft.name)));
+        }
+        if udp && draft.has_back() && matches!(draft.back.balance, Balance::RdpCookie { .. }) {
+            errors.push(("balance", format!(
+                "'balance rdp-cookie' finds no cookie in '{}', which is in 'mode udp': use another way, such as 'balance source'",
+                draft.name
+            )));
         }
         let asks = matches!(draft.check.choice, Some(CheckChoice::Udp));
         if udp && asks && draft.has_back() {
@@ -98,8 +104,15 @@ impl Loader<'_> {
     }
 
     fn fit_servers(&mut self, draft: &mut Draft, udp: bool) {
+        let mode = draft.mode;
         let findings = servers::unfit(draft, |server| {
             let mut messages = Vec::new();
+            if server.redir.is_some() && !matches!(mode, Mode::Http | Mode::Packet) {
+                messages.push(format!(
+                    "server '{}' of '{}' has 'redir', which answers requests of HTTP, but 'mode {}' is set: set 'mode http', or remove it",
+                    server.name, draft.name, mode.name()
+                ));
+            }
             match (udp, &server.address) {
                 (true, Address::Inet { .. }) => {}
                 (true, _) => messages.push(format!(

@@ -217,12 +217,13 @@ pub static SERVER_CHECK_WORDS: &[ServerWord] = &[
         "on-marked-down",
         "ACTION",
         "shutdown-sessions",
-        "shutdown-sessions: what is on it ends when it goes down",
+        "shutdown-sessions: what is on it ends when it goes down; drain (mode packet): TCP sessions go on",
         |r, l, at| {
             r.server.on_marked_down = match l.arg(at) {
                 "shutdown-sessions" => Some(MarkedDown::ShutdownSessions),
+                "drain" => Some(MarkedDown::Drain),
                 other => {
-                    let names = ["shutdown-sessions"];
+                    let names = ["shutdown-sessions", "drain"];
                     return l.fail(at, crate::keyword::near("action", other, &names));
                 }
             };

@@ -1,7 +1,9 @@
 //! The TLS words of a `bind` line, and `crt-list` files.
 
 use super::list::{crt_list, of_directory};
-use super::{TlsWord, ca_path, crt_path, protocols, read, verify, version, versions, word};
+use super::{
+    NO_EARLY_DATA, TlsWord, ca_path, crt_path, protocols, read, verify, version, versions, word,
+};
 use crate::diag::Fault;
 use crate::draft::Line;
 use std::sync::Arc;
@@ -148,6 +150,17 @@ pub static BIND_TLS_WORDS: &[TlsWord<BindDraft>] = &[
         d.settings.alpn.clear();
         Ok(())
     }),
+    word!(
+        "allow-0rtt",
+        "",
+        "",
+        "taken with a warning: early data is not taken, clients send it after the handshake",
+        |d, l, at| {
+            d.warnings
+                .push(Fault::warning(l.skip + at - 1, NO_EARLY_DATA));
+            Ok(())
+        }
+    ),
     word!(
         "ca-file",
         "FILE",

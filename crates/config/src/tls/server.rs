@@ -1,7 +1,8 @@
 //! The TLS words of a `server` line.
 
 use super::{
-    TlsWord, ca_path, crt_path, protocols, read, refused, verify, version, versions, word,
+    NO_EARLY_DATA, TlsWord, ca_path, crt_path, protocols, read, refused, verify, version, versions,
+    word,
 };
 use crate::diag::Fault;
 use crate::draft::{Bases, Line};
@@ -18,6 +19,8 @@ pub struct ServerDraft {
     offered: bool,
     settings: ConnectorSettings,
     sni: Option<Arc<rules::Expr>>,
+    /// Where `allow-0rtt` stands.
+    early_data: Option<usize>,
     check: Option<bool>,
     check_sni: Option<Arc<str>>,
 }
@@ -55,6 +58,10 @@ impl ServerDraft {
     /// Reads the files, once the line is complete. `own_place`: checks go to an address or port
     /// of their own, so that they speak TLS only when told to.
     pub fn finish(&self, line: &mut Line<'_>, own_place: bool) -> Result<ServerParts, Fault> {
+        if let Some(at) = self.early_data {
+            line.warnings
+                .push(Fault::warning(line.skip + at, NO_EARLY_DATA));
+        }
         let check = self.check.unwrap_or(self.on && !own_place);
         if !self.on && !self.offered && !check {
             return Ok((None, None));
@@ -136,6 +143,16 @@ pub static SERVER_TLS_WORDS: &[TlsWord<ServerDraft>] = &[
         d.settings.alpn.clear();
         Ok(())
     }),
+    word!(
+        "allow-0rtt",
+        "",
+        "",
+        "taken with a warning: early data is not sent, requests go after the handshake",
+        |d, _, at| {
+            d.early_data = Some(at - 1);
+            Ok(())
+        }
+    ),
     word!(
         "ca-file",
         "FILE",

@@ -55,6 +55,11 @@ impl Files {
                 "/proc/sys/net/ipv4/tcp_available_congestion_control".to_string(),
                 "reno cubic\n".to_string(),
             ),
+            ("/etc/ssl/chains/one.pem".to_string(), SITE.to_string()),
+            (
+                "tickets.keys".to_string(),
+                format!("{}\n", "A".repeat(64)).repeat(3),
+            ),
             ("list.txt".to_string(), "site.pem www.example\n".to_string()),
             ("case.txt".to_string(), "# names\nx-foo X-FOO\n".to_string()),
         ]))

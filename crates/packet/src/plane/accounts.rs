@@ -6,7 +6,7 @@ use state::{Process, ProxyCounters};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 impl Plane {
     pub(super) fn traffic_of(&mut self, at: u32) -> Traffic {
@@ -28,9 +28,12 @@ impl Plane {
         sum
     }
 
-    /// Brings what the programs counted into the counters that the statistics show.
+    /// Brings what the programs counted into the counters that the statistics show. Rates are those of
+    /// the time since the last call.
     pub fn account(&mut self, process: &Process, now: Instant) {
         let now_ms = process.millis(now);
+        let since = self.accounted.replace(now);
+        let elapsed = since.map(|s| now.saturating_duration_since(s));
         let writer = process.kernel_writer();
         let places: Vec<Option<u32>> = self
             .plan
@@ -38,9 +41,9 @@ impl Plane {
             .iter()
             .map(|t| self.places.get(&t.identity).copied())
             .collect();
-        let mut fronts: HashMap<Arc<str>, u64> = HashMap::new();
-        let mut backs: HashMap<Arc<str>, u64> = HashMap::new();
-        let mut servers: HashMap<u32, u64> = HashMap::new();
+        let mut fronts: HashMap<Arc<str>, Sum> = HashMap::new();
+        let mut backs: HashMap<Arc<str>, Sum> = HashMap::new();
+        let mut servers: HashMap<u32, Sum> = HashMap::new();
         for (nth, at) in places.into_iter().enumerate() {
             let Some(at) = at else { continue };
             let all = self.traffic_of(at);
@@ -49,33 +52,15 @@ impl Plane {
                 continue;
             };
             let live = self.live.at(at).map_or(0, |n| n.load(Relaxed));
-            *fronts.entry(Arc::clone(&target.frontend.name)).or_insert(0) += u64::from(live);
-            *backs.entry(Arc::clone(&target.backend.name)).or_insert(0) += u64::from(live);
-            *servers.entry(target.server.uid).or_insert(0) += u64::from(live);
-            let sessions = all.sessions.wrapping_sub(before.sessions);
-            let add = |counters: &ProxyCounters| {
-                counters.stot.add(sessions);
-                counters.conn_tot.add(sessions);
-                counters.bin.add(all.bytes_in.wrapping_sub(before.bytes_in));
-                counters
-                    .bout
-                    .add(all.bytes_out.wrapping_sub(before.bytes_out));
-                if sessions > 0 {
-                    counters.sess_rate.events(now_ms, sessions);
-                    counters.conn_rate.events(now_ms, sessions);
-                    counters.last_session.raise(now_ms + 1);
-                }
-            };
-            add(target.frontend.counters().of(writer));
-            for counters in [
-                target.backend.counters().of(writer),
-                target.server.counters.of(writer),
+            for sum in [
+                fronts.entry(Arc::clone(&target.frontend.name)).or_default(),
+                backs.entry(Arc::clone(&target.backend.name)).or_default(),
+                servers.entry(target.server.uid).or_default(),
             ] {
-                add(counters);
-                counters.lbtot.add(sessions);
-                counters.connect.add(sessions);
+                sum.add(live, &all, &before);
             }
         }
+        let of = |map: &mut HashMap<Arc<str>, Sum>, name: &Arc<str>| map.remove(name);
         let dropped = self.guarded(process);
         for (name, _) in &self.plan.tables {
             let frontend = self.plan.targets.iter().map(|t| &t.frontend);
@@ -87,20 +72,72 @@ impl Plane {
             }
         }
         for target in &self.plan.targets {
-            let of =
-                |map: &HashMap<Arc<str>, u64>, name: &Arc<str>| map.get(name).copied().unwrap_or(0);
-            target
-                .frontend
-                .sessions()
-                .set(of(&fronts, &target.frontend.name));
-            target
-                .backend
-                .sessions()
-                .set(of(&backs, &target.backend.name));
-            target
-                .server
-                .sessions
-                .set(servers.get(&target.server.uid).copied().unwrap_or(0));
+            // Each of them once, whichever of its servers comes first.
+            let (frontend, backend) = (&target.frontend, &target.backend);
+            if let Some(sum) = of(&mut fronts, &frontend.name) {
+                frontend.sessions().set(sum.live);
+                sum.enter(frontend.counters().of(writer), now_ms, elapsed);
+            }
+            let chosen = |sum: &Sum, counters: &ProxyCounters| {
+                sum.enter(counters, now_ms, elapsed);
+                counters.lbtot.add(sum.sessions);
+                counters.connect.add(sum.sessions);
+            };
+            if let Some(sum) = of(&mut backs, &backend.name) {
+                backend.sessions().set(sum.live);
+                chosen(&sum, backend.counters().of(writer));
+            }
+            if let Some(sum) = servers.remove(&target.server.uid) {
+                target.server.sessions.set(sum.live);
+                chosen(&sum, target.server.counters.of(writer));
+            }
+        }
+    }
+}
+
+/// What has come for one proxy or server since the last look.
+#[derive(Default)]
+struct Sum {
+    live: u64,
+    sessions: u64,
+    packets: [u64; 2],
+    bytes: [u64; 2],
+}
+
+impl Sum {
+    fn add(&mut self, live: u32, all: &Traffic, before: &Traffic) {
+        self.live += u64::from(live);
+        self.sessions += all.sessions.wrapping_sub(before.sessions);
+        self.packets[0] += all.packets_in.wrapping_sub(before.packets_in);
+        self.packets[1] += all.packets_out.wrapping_sub(before.packets_out);
+        self.bytes[0] += all.bytes_in.wrapping_sub(before.bytes_in);
+        self.bytes[1] += all.bytes_out.wrapping_sub(before.bytes_out);
+    }
+
+    fn enter(&self, counters: &ProxyCounters, now_ms: u64, elapsed: Option<Duration>) {
+        let packets = counters.packets.get_or_init(Box::default);
+        counters.stot.add(self.sessions);
+        counters.conn_tot.add(self.sessions);
+        counters.bin.add(self.bytes[0]);
+        counters.bout.add(self.bytes[1]);
+        packets.packets_in.add(self.packets[0]);
+        packets.packets_out.add(self.packets[1]);
+        if self.sessions > 0 {
+            counters.last_session.raise(now_ms + 1);
+        }
+        let Some(ms) = elapsed.map(|e| u64::try_from(e.as_millis()).unwrap_or(u64::MAX)) else {
+            return;
+        };
+        let rate = |n: u64| n.saturating_mul(1000) / ms.max(1);
+        for (rates, n) in [
+            (&counters.sess_rate, self.sessions),
+            (&counters.conn_rate, self.sessions),
+            (&packets.packets_in_rate, self.packets[0]),
+            (&packets.packets_out_rate, self.packets[1]),
+            (&packets.bits_in_rate, self.bytes[0].saturating_mul(8)),
+            (&packets.bits_out_rate, self.bytes[1].saturating_mul(8)),
+        ] {
+            rates.measured(now_ms, rate(n));
         }
     }
 }

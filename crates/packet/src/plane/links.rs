@@ -166,7 +166,7 @@ impl Plane {
 }
 
 /// Brings a table from what it says to what it should say.
-fn bring<K: aya::Pod + Ord, V: aya::Pod + PartialEq>(
+pub(super) fn bring<K: aya::Pod + Ord, V: aya::Pod + PartialEq>(
     table: &mut aya::maps::HashMap<&mut aya::maps::MapData, K, V>,
     from: &BTreeMap<K, V>,
     to: &BTreeMap<K, V>,

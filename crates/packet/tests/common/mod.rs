@@ -166,6 +166,23 @@ impl Bench {
             .expect("fits");
     }
 
+    /// Answers of this server are those of this service, whose directions are made late.
+    pub fn expect_answers(&mut self, server: SocketAddr, service: SocketAddr) {
+        let key = abi::OriginKey {
+            address: abi::address(server.ip()),
+            port: server.port().to_be(),
+            proto: TCP,
+            ..abi::OriginKey::default()
+        };
+        let origin = abi::Origin {
+            address: abi::address(service.ip()),
+            port: service.port().to_be(),
+            vlan: 0,
+        };
+        let mut origins = self.0.origins().expect("origins");
+        origins.insert(key, origin, 0).expect("fits");
+    }
+
     /// Adds servers behind [`BEHIND`]; the index of the first.
     pub fn servers(&mut self, servers: &[SocketAddr]) -> u32 {
         let mut table = self.0.servers().expect("servers");

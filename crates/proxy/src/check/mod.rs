@@ -32,6 +32,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// How soon a new configuration is seen.
+const IDLE: Duration = Duration::from_millis(500);
+/// How soon a server follows another that it tracks, or takes the next step of a slow start.
+const KEEPING_UP: Duration = Duration::from_millis(100);
+
 /// Keeps one task per check of this worker's share, whatever configuration is in force.
 pub async fn run(worker: Rc<Worker>) {
     if worker.id == 0 {
@@ -52,7 +57,8 @@ pub async fn run(worker: Rc<Worker>) {
             .is_some_and(|seen| Arc::ptr_eq(seen, &generation))
         {
             drop(generation);
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            let pause = if kept.is_empty() { IDLE } else { KEEPING_UP };
+            tokio::time::sleep(pause).await;
             continue;
         }
         kept.clear();

@@ -2,7 +2,7 @@
 //! passed on with what follows it.
 
 use super::{Attempt, Exchanged, Receiving};
-use crate::flow::{HEAD_ROOM, Progress};
+use crate::flow::{HEAD_ROOM, Progress, SPLICE_FROM};
 use crate::hold::{Held, Hold};
 use crate::malformed;
 use crate::pool::ServerConn;
@@ -12,6 +12,16 @@ use crate::worker::SCRATCH;
 use crate::{account, observe, response};
 use http::{framing, h1};
 use std::task::{Context, Poll};
+
+/// What the bytes so far have come to.
+enum Heads {
+    /// So many are used; the rest is a part of a head.
+    Partial(usize),
+    /// The final head ends here, and what follows goes with it.
+    Final(usize),
+    /// The final head is held back, with what follows it.
+    Held,
+}
 
 impl Stream<'_> {
     /// Reads until the final response's head is complete and has been passed on.
@@ -40,54 +50,77 @@ impl Stream<'_> {
                 return Poll::Ready(Some(self.server_left_early(a, server)));
             }
             a.server_active = self.worker.now();
-            if a.partial.is_empty() {
-                let bytes = &scratch[..n];
-                match self.take_heads(cx, a, bytes) {
-                    Ok(_) if a.held.is_some() => {
-                        drop(scratch);
-                        return self.poll_held_response(cx, a, server);
-                    }
-                    Ok(None) => {}
-                    Ok(Some(used)) if a.receiving == Receiving::Head => {
-                        a.partial = worker.buffer();
-                        a.partial.extend_from_slice(&bytes[used..]);
-                    }
-                    Ok(Some(_)) => return Poll::Ready(None),
-                    Err(ended) => return Poll::Ready(Some(ended)),
-                }
-            } else {
+            if !a.partial.is_empty() {
                 a.partial.extend_from_slice(&scratch[..n]);
                 let bytes = std::mem::take(&mut a.partial);
                 match self.take_heads(cx, a, &bytes) {
-                    Ok(_) if a.held.is_some() => {
+                    Ok(Heads::Partial(used)) => {
+                        a.partial = bytes;
+                        a.partial.drain(..used);
+                        continue;
+                    }
+                    Ok(Heads::Final(used)) => {
+                        let passed = self.pass_response(cx, a, &bytes[used..]);
+                        worker.recycle(bytes);
+                        return Poll::Ready(passed.err());
+                    }
+                    Ok(Heads::Held) => {
                         worker.recycle(bytes);
                         drop(scratch);
                         return self.poll_held_response(cx, a, server);
-                    }
-                    Ok(Some(used)) if a.receiving == Receiving::Head => {
-                        a.partial = bytes;
-                        a.partial.drain(..used);
-                    }
-                    Ok(_) => {
-                        worker.recycle(bytes);
-                        if a.receiving != Receiving::Head {
-                            return Poll::Ready(None);
-                        }
                     }
                     Err(ended) => return Poll::Ready(Some(ended)),
                 }
             }
+            match self.take_heads(cx, a, &scratch[..n]) {
+                Ok(Heads::Partial(used)) => {
+                    a.partial = worker.buffer();
+                    a.partial.extend_from_slice(&scratch[used..n]);
+                }
+                Ok(Heads::Final(used)) => {
+                    let more = self.read_rest(cx, server, n - used, &mut scratch[n..]);
+                    let passed = self.pass_response(cx, a, &scratch[used..n + more]);
+                    return Poll::Ready(passed.err());
+                }
+                Ok(Heads::Held) => {
+                    drop(scratch);
+                    return self.poll_held_response(cx, a, server);
+                }
+                Err(ended) => return Poll::Ready(Some(ended)),
+            }
         }
     }
 
-    /// Takes the heads at the start of `bytes`: interim ones are passed on, the final one is
-    /// judged and passed on with what follows it. Returns the bytes used.
+    /// Reads more of a body of which `come` bytes have come with the head, where too few are missing
+    /// to be spliced: the client gets all in one call.
+    fn read_rest(
+        &self,
+        cx: &mut Context<'_>,
+        server: &mut ServerConn,
+        come: usize,
+        room: &mut [u8],
+    ) -> usize {
+        let Progress::Length(length) = self.down.progress else {
+            return 0;
+        };
+        let missing = length.saturating_sub(come as u64);
+        if missing == 0 || missing >= SPLICE_FROM {
+            return 0;
+        }
+        match server.io.poll_read(cx, room) {
+            Poll::Ready(Ok(n)) => n,
+            // Who reads on is told of the end or the failure.
+            _ => 0,
+        }
+    }
+
+    /// Takes the heads at the start of `bytes`: interim ones are passed on, the final one is judged.
     fn take_heads(
         &mut self,
         cx: &mut Context<'_>,
         a: &mut Attempt,
         bytes: &[u8],
-    ) -> Result<Option<usize>, Exchanged> {
+    ) -> Result<Heads, Exchanged> {
         let worker = self.worker;
         let options = self.response_options();
         let mut at = 0;
@@ -98,7 +131,7 @@ impl Stream<'_> {
             let parsed = h1::parse_response(rest, &options, &mut head);
             self.response = Some(head);
             match parsed {
-                Ok(None) => return Ok(Some(at)),
+                Ok(None) => return Ok(Heads::Partial(at)),
                 Err(error) => {
                     malformed::response(self, rest, &error);
                     return Err(self.junk(a));
@@ -106,7 +139,7 @@ impl Stream<'_> {
                 Ok(Some(used)) => at += used,
             }
             let Some(head) = self.response.as_mut() else {
-                return Ok(Some(at));
+                return Ok(Heads::Partial(at));
             };
             let unsafe_response = self
                 .backend
@@ -120,7 +153,6 @@ impl Stream<'_> {
                 }
             };
             let status = head.status();
-            let rest = bytes.get(at..).unwrap_or_default();
             if (100..200).contains(&status) && status != 101 {
                 self.pass_interim(cx)?;
                 continue;
@@ -141,11 +173,11 @@ impl Stream<'_> {
                 false => Progress::start(framed.body),
             };
             if let Some(wait) = response::judge(self, &framed).map_err(Exchanged::Failed)? {
+                let rest = bytes.get(at..).unwrap_or_default();
                 a.held = Some(Hold::new(wait, framed, rest, worker.now()));
-                return Ok(Some(bytes.len()));
+                return Ok(Heads::Held);
             }
-            self.pass_response(cx, a, rest)?;
-            return Ok(Some(bytes.len()));
+            return Ok(Heads::Final(at));
         }
     }
 

@@ -114,7 +114,11 @@ pub async fn run(worker: &Worker, client: &mut Client) {
     conversation.passage.info.smtp = Some(Box::default());
     // One that waits for its client hears that the process is about to end.
     let live = &conversation.client.seat.live;
-    poll_fn(|cx| Poll::Ready(live.wake_by(cx.waker()))).await;
+    poll_fn(|cx| {
+        live.wake_by(cx.waker());
+        Poll::Ready(())
+    })
+    .await;
     let Over(ended) = conversation.talk().await;
     conversation.finish(ended).await;
 }

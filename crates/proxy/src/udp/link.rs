@@ -100,7 +100,7 @@ impl Resting {
     pub fn take(&self, uid: u32, aim: &Aim, now: Instant) -> Option<Link> {
         let mut all = self.0.borrow_mut();
         let queue = all.get_mut(&uid)?;
-        while let Some((_, link)) = queue.pop_front_if(|(since, _)| *since + REST <= now) {
+        while let Some(link) = oldest(queue, REST, now) {
             if link.made + LIFE > now && link.aim.is(aim) && link.is_quiet() {
                 link.all_heard();
                 return Some(link);
@@ -121,10 +121,7 @@ impl Resting {
     /// Closes those that have not been wanted for long.
     pub fn purge(&self, now: Instant) {
         self.0.borrow_mut().retain(|_, queue| {
-            while queue
-                .pop_front_if(|(since, _)| *since + LIFE <= now)
-                .is_some()
-            {}
+            while oldest(queue, LIFE, now).is_some() {}
             !queue.is_empty()
         });
     }
@@ -133,4 +130,12 @@ impl Resting {
     pub fn clear(&self) {
         self.0.borrow_mut().clear();
     }
+}
+
+/// The one that has rested longest, if that is as long as this.
+fn oldest(queue: &mut VecDeque<(Instant, Link)>, rested: Duration, now: Instant) -> Option<Link> {
+    let (since, _) = queue.front()?;
+    let enough = *since + rested <= now;
+    let (_, link) = enough.then(|| queue.pop_front()).flatten()?;
+    Some(link)
 }

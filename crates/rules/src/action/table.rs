@@ -443,6 +443,13 @@ pub static ACTIONS: &[ActionDef] = &[
         |_, _| Ok(Action::DisableL7Retry)
     ),
     action!(
+        "wait-for-handshake",
+        [HttpRequest],
+        "",
+        "nothing to wait for: requests are read after the handshake, since early data is not taken",
+        |_, _| Ok(Action::WaitForHandshake)
+    ),
+    action!(
         "set-priority-class",
         [HttpRequest, TcpRequestContent, SmtpRequest],
         "EXPR",

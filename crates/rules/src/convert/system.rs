@@ -16,6 +16,18 @@ pub static TABLE: &[ConvertDef] = &[
         "itself, captured in a slot of the response",
         "str(x),capture-res(0)" => "x", |a, s, cx| captured(a, s, cx, true)
     },
+    convert! { "debug", args(&[Str, Word(crate::ctx::SINKS)], 0), Any => Any,
+        "itself, told to whoever reads 'show events buf0', or on stdout or stderr, behind a word of ours",
+        "str(x),debug(seen)" => "x", |a, s, cx| {
+            let prefix = String::from_utf8_lossy(a.text(0).unwrap_or_default()).into_owned();
+            let sink = a.text(1).and_then(|t| std::str::from_utf8(t).ok()).unwrap_or("buf0");
+            let value = s.to_text();
+            let value = String::from_utf8_lossy(&value);
+            let line = format!("[debug] {prefix}: type={} <{value}>", s.type_name());
+            cx.facts.tell(sink, cx.now, line);
+            Some(s)
+        }
+    },
     convert! { "fe_exists", NONE, Str => Bool, "whether there is a frontend of that name",
         "str(none),fe_exists" => "0",
         |_, s, cx| Some(Sample::Bool(cx.facts.fe_conn(&name(&s)).is_some()))

@@ -74,7 +74,6 @@ pub fn process_with(side: model::Backend) -> Arc<Process> {
         description: None,
         guid: None,
         timeouts: Timeouts::default(),
-        guard: model::Guard::default(),
         logs: Vec::new(),
         log_tag: None,
         errors: Arc::default(),

@@ -361,3 +361,6 @@ impl Store {
         lines.map_or_else(Vec::new, |l| l.iter().map(|l| l.entry.clone()).collect())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,351 @@
+//! What a configuration for packets finds on this machine: looked at without changing anything.
+
+use crate::abi;
+use crate::device::{self, Needs};
+use crate::kernel::{Error, because};
+use crate::netlink::Link;
+use crate::settings::{self, Asks};
+use crate::ways::Ways;
+use model::{Address, Config, Forward, Host, Mode, PortSpec, Transport};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What to do; `None` where all is well.
+    pub remedy: Option<String>,
+    /// What was found.
+    pub fact: String,
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.remedy {
+            None => write!(f, "ok     {}", self.fact),
+            Some(remedy) => write!(f, "WRONG  {}\n       {remedy}", self.fact),
+        }
+    }
+}
+
+fn ok(fact: String) -> Finding {
+    Finding { remedy: None, fact }
+}
+
+fn wrong(fact: String, remedy: impl Into<String>) -> Finding {
+    let remedy = Some(remedy.into());
+    Finding { remedy, fact }
+}
+
+/// How long a server may take to accept a connection.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long neighbours may take to answer.
+const NEIGHBOURS: Duration = Duration::from_secs(2);
+/// Servers of one backend that are connected to.
+const CONNECTED: usize = 16;
+
+/// Looks at everything that packet mode needs of the machine.
+pub fn examine(config: &Config) -> Result<Vec<Finding>, Error> {
+    let mut found = Vec::new();
+    // SAFETY: plain call.
+    if unsafe { libc::geteuid() } != 0 {
+        found.push(wrong(
+            "programs for packets need CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN".into(),
+            "run mulgil as root",
+        ));
+    }
+    let mut ways = Ways::new(0).map_err(|e| because("the routes cannot be read", &e))?;
+    let mut asks = Asks::default();
+    let proxies = || {
+        let all = config.proxies.iter();
+        all.filter(|p| p.mode == Mode::Packet && !p.disabled)
+    };
+    let mut names = BTreeSet::new();
+    let mut bridges = BTreeSet::new();
+    for proxy in proxies() {
+        let Some(side) = &proxy.frontend else {
+            continue;
+        };
+        let backend = side.default_backend.as_ref().unwrap_or(&proxy.name);
+        let backend = config.proxies.iter().find(|p| p.name == *backend);
+        let forward = backend.and_then(|b| Some(b.backend.as_ref()?.packets.forward));
+        for bind in &side.binds {
+            let named = bind.options.interface.iter().flat_map(|n| n.split(','));
+            for name in named.filter(|n| !n.is_empty()) {
+                names.insert(name.to_string());
+                if forward == Some(Forward::Bridge) {
+                    bridges.insert(name.to_string());
+                }
+            }
+            found.extend(vip(&bind.address, bind.options.transport, &ways));
+        }
+    }
+    wait_for_neighbours(config, &mut ways);
+    for proxy in proxies() {
+        let Some(side) = &proxy.backend else { continue };
+        let forward = side.packets.forward;
+        let mut connected = 0;
+        for server in &side.servers {
+            let Address::Inet {
+                host: Host::Ip(ip),
+                port,
+                ..
+            } = &server.address
+            else {
+                continue;
+            };
+            match (forward, ip.is_ipv6()) {
+                (Forward::Nat(_) | Forward::Route, true) => asks.forward6 = true,
+                (Forward::Nat(_) | Forward::Route, false) => asks.forward4 = true,
+                _ => {}
+            }
+            let title = format!("server {}/{} ({ip})", proxy.name, server.name);
+            let (hop, _) = ways.to(*ip, server.vlan.unwrap_or(0));
+            let link = ways
+                .interface_to(*ip)
+                .and_then(|i| ways.links.get(&i).cloned());
+            let Some(link) = link else {
+                if forward != Forward::Bridge {
+                    found.push(wrong(
+                        format!("{title}: no route leads there"),
+                        "add a route, or correct the address",
+                    ));
+                }
+                continue;
+            };
+            names.insert(link.name.clone());
+            match forward {
+                Forward::Dsr => drop(asks.silent.insert(link.name.clone())),
+                Forward::Route => drop(asks.loose.insert(link.name.clone())),
+                _ => {}
+            }
+            if hop.ifindex == 0 {
+                let next = ways.next_to(*ip);
+                found.push(wrong(
+                    format!("{title}: {next} does not say its address on '{}'", link.name),
+                    format!("see whether it is up and in the same network: 'ping {next}', 'ip neighbour show dev {}'", link.name),
+                ));
+                continue;
+            }
+            if forward == Forward::Dsr && ways.next_to(*ip) != *ip {
+                found.push(wrong(
+                    format!("{title} is behind a router, and 'forward dsr' reaches the link only"),
+                    "use 'forward tunnel' or 'forward dscp', or put the server on this link",
+                ));
+            }
+            found.extend(room(forward, *ip, &link, &title));
+            if let (Some(port), true) = (probed(port, server, proxy), connected < CONNECTED) {
+                connected += 1;
+                found.push(probe(SocketAddr::new(*ip, port), &title));
+            }
+        }
+    }
+    for name in &names {
+        let link = ways.links.values().find(|l| l.name == *name);
+        let bridge = bridges.contains(name);
+        found.extend(interface(name, link, bridge, config));
+    }
+    let faults = settings::wrong(&asks, settings::read);
+    let auto = config.global.tuning.sysctl_auto;
+    found.extend(faults.iter().map(|w| {
+        let fact = format!("{} is {}: {}", w.name.replace('/', "."), w.now, w.why);
+        match auto {
+            true => ok(format!("{fact}; 'sysctl auto' sets it at the start")),
+            false => wrong(fact, format!("sysctl -w {}", w.assignment())),
+        }
+    }));
+    if faults.is_empty() && asks != Asks::default() {
+        found.push(ok("settings of the kernel are as packets need them".into()));
+    }
+    Ok(found)
+}
+
+/// Asks for the neighbours of all servers at once, and waits until they have answered or not.
+fn wait_for_neighbours(config: &Config, ways: &mut Ways) {
+    let until = Instant::now() + NEIGHBOURS;
+    loop {
+        let mut missing = false;
+        for server in config
+            .proxies
+            .iter()
+            .filter(|p| p.mode == Mode::Packet)
+            .flat_map(|p| p.backend.iter().flat_map(|b| &b.servers))
+        {
+            if let Address::Inet {
+                host: Host::Ip(ip), ..
+            } = &server.address
+            {
+                let routed = ways.interface_to(*ip).is_some();
+                missing |= routed && ways.to(*ip, 0).0.ifindex == 0;
+            }
+        }
+        if !missing || Instant::now() >= until || ways.refresh().is_err() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Whether an address is this machine's or is answered for by the programs.
+fn vip(address: &Address, transport: Option<Transport>, ways: &Ways) -> Option<Finding> {
+    let Address::Inet {
+        host: Host::Ip(ip), ..
+    } = address
+    else {
+        return None;
+    };
+    if ip.is_unspecified() {
+        return None;
+    }
+    let own = ways.machine.addresses.iter().any(|(a, _)| a == ip);
+    let kind = match transport {
+        Some(Transport::Udp) => "UDP",
+        Some(Transport::Any) => "all protocols",
+        _ => "TCP",
+    };
+    Some(ok(match own {
+        true => format!("address {ip} ({kind}) is on an interface of this machine"),
+        false => format!(
+            "address {ip} ({kind}) is on no interface: ARP and ND are answered by the program"
+        ),
+    }))
+}
+
+/// Whether packets of a full size fit where headers are put before them.
+fn room(forward: Forward, ip: IpAddr, link: &Link, title: &str) -> Option<Finding> {
+    let outer = if ip.is_ipv6() { 40 } else { 20 };
+    let header = match forward {
+        Forward::Ipip => outer,
+        Forward::Gre => outer + 4,
+        Forward::Gue(_) => outer + 12,
+        _ => return None,
+    };
+    let (mtu, left) = (link.mtu, link.mtu.saturating_sub(header));
+    Some(match left >= 1500 {
+        true => ok(format!(
+            "{title}: packets of 1500 bytes fit into the tunnel (MTU {mtu})"
+        )),
+        false => wrong(
+            format!(
+                "{title}: the tunnel leaves {left} of the {mtu} bytes on '{}'",
+                link.name
+            ),
+            format!(
+                "clients are told so (fragmentation needed), and of smaller segments where 'mulgil server-setup tunnel' was run on the server; for full packets: 'ip link set dev {} mtu {}' on the way to the servers",
+                link.name,
+                1500 + header
+            ),
+        ),
+    })
+}
+
+/// The port that a server takes connections at, where that is known.
+fn probed(port: &PortSpec, server: &model::Server, proxy: &model::Proxy) -> Option<u16> {
+    let checked = server.check.as_ref().and_then(|c| c.port);
+    let own = match port {
+        PortSpec::Fixed(port) if *port != 0 => Some(*port),
+        _ => None,
+    };
+    let route = proxy
+        .backend
+        .as_ref()
+        .is_some_and(|b| b.packets.forward == Forward::Route);
+    checked.or(own).filter(|_| !route)
+}
+
+fn probe(at: SocketAddr, title: &str) -> Finding {
+    match TcpStream::connect_timeout(&at, PATIENCE) {
+        Ok(_) => ok(format!("{title} takes connections at port {}", at.port())),
+        Err(e) => wrong(
+            format!("{title} takes no connection at {at}: {e}"),
+            "start the service there, or let it through the server's firewall (a service of UDP only needs neither)",
+        ),
+    }
+}
+
+fn interface(name: &str, link: Option<&Link>, bridge: bool, config: &Config) -> Vec<Finding> {
+    let Some(link) = link else {
+        return vec![wrong(
+            format!("there is no interface '{name}'"),
+            "correct the name, or make the interface before the start",
+        )];
+    };
+    let mut found = Vec::new();
+    if !link.carrier {
+        found.push(wrong(
+            format!("interface '{name}' has no link"),
+            format!("'ip link set dev {name} up', and look at the cable"),
+        ));
+    }
+    let needs = Needs {
+        bridge,
+        tags: false,
+    };
+    let wish = config.global.tuning.packet_attach;
+    let (ways, reason) = device::ways(link, needs, wish, false);
+    let first = ways.first().map(ToString::to_string).unwrap_or_default();
+    let software = !link.kind.is_empty() && link.kind != "bond";
+    if software && wish == model::PacketAttach::Xdp && !bridge {
+        found.push(wrong(
+            format!("interface '{name}' is software ({}), where senders leave sums to be computed that XDP does not see", link.kind),
+            format!("leave 'tune.packet.attach' out, or on every sender there: 'ethtool -K IF tx off txvlan off' (here: {name})"),
+        ));
+        return found;
+    }
+    let why = if reason.is_empty() {
+        "its driver is tried first"
+    } else {
+        reason
+    };
+    found.push(ok(format!(
+        "interface '{name}': {first}; {why}; MTU {}",
+        link.mtu
+    )));
+    found
+}
+
+/// The members of a file's services that answer past this machine, with what must be run on each.
+pub fn on_servers(config: &Config) -> Vec<String> {
+    let mut lines: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for proxy in config
+        .proxies
+        .iter()
+        .filter(|p| p.mode == Mode::Packet && !p.disabled)
+    {
+        let Some(side) = &proxy.frontend else {
+            continue;
+        };
+        let name = side.default_backend.as_ref().unwrap_or(&proxy.name);
+        let backend = config.proxies.iter().find(|p| p.name == *name);
+        let Some(backend) = backend.and_then(|b| b.backend.as_ref()) else {
+            continue;
+        };
+        let kind = match backend.packets.forward {
+            Forward::Dsr => "dsr".to_string(),
+            Forward::Ipip | Forward::Gre => "tunnel".into(),
+            Forward::Gue(port) => format!("tunnel --port {port}"),
+            Forward::Dscp(point) => format!("dscp --dscp {point}"),
+            _ => continue,
+        };
+        for bind in &side.binds {
+            let Address::Inet {
+                host: Host::Ip(ip), ..
+            } = &bind.address
+            else {
+                continue;
+            };
+            let command = format!(
+                "mulgil server-setup {kind} --vip {}",
+                abi::ip(&abi::address(*ip))
+            );
+            let servers = backend.servers.iter().map(|s| s.name.to_string());
+            lines.entry(command).or_default().extend(servers);
+        }
+    }
+    let line = |(command, servers): (String, BTreeSet<String>)| {
+        let servers: Vec<String> = servers.into_iter().collect();
+        format!("{command}    # on {}", servers.join(", "))
+    };
+    lines.into_iter().map(line).collect()
+}

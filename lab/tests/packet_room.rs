@@ -1,0 +1,293 @@
+//! What an operator of packet mode is told and shown: a full table, settings of the kernel, the way of one
+//! client's packets, counters; and clients that keep their servers.
+
+#[path = "packet/balancer.rs"]
+mod balancer;
+#[path = "packet/ends.rs"]
+mod ends;
+#[path = "packet/net.rs"]
+mod net;
+
+use balancer::{Balancer, detach, mulgil};
+use ends::{ask, serve_tcp, serve_udp, talk, udp};
+use lab::Program;
+use net::{Net, possible, wait_until};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+fn at(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
+
+/// client – balancer – one machine with two servers, whose gateway the balancer is.
+fn line() -> Net {
+    let net = Net::new(&["c", "l", "s"]);
+    net.loose_cable("c:e0", "l:front");
+    net.loose_cable("s:e0", "l:back");
+    for n in 2..6 {
+        net.ip("c", &format!("addr add 198.51.100.{n}/24 dev e0"));
+    }
+    net.ip("l", "addr add 198.51.100.1/24 dev front");
+    net.ip("l", "addr add 10.0.0.1/24 dev back");
+    net.exec("l", "sysctl -qw net.ipv4.ip_forward=0");
+    for n in 1..=2 {
+        net.ip("s", &format!("addr add 10.0.0.1{n}/24 dev e0"));
+    }
+    net.ip("s", "route add default via 10.0.0.1");
+    net.within("s", || {
+        for (address, name) in [("10.0.0.11", "one"), ("10.0.0.12", "two")] {
+            serve_tcp(at(&format!("{address}:80")), name);
+            serve_udp(at(&format!("{address}:53")), name);
+        }
+    });
+    net
+}
+
+const POOL: &str = "
+global
+    sysctl auto
+frontend dns
+    mode packet
+    bind 198.51.100.80:53 proto udp
+    default_backend dns
+backend dns
+    mode packet
+    forward nat source 10.0.0.200-10.0.0.201
+    timeout session-udp 2s
+    server one 10.0.0.11:53
+";
+
+#[test]
+fn a_full_table_is_said_and_keeps_what_it_has_and_recovers() {
+    if !possible() {
+        return;
+    }
+    let net = line();
+    let balancer = Balancer::start_for(&net, "l", 8, POOL);
+    let vip = "198.51.100.80:53";
+    let client = |port: u16| {
+        net.within("c", move || {
+            udp(at(&format!("198.51.100.2:{port}")), at(vip))
+        })
+    };
+    let first = client(5000);
+    wait_until("it serves", || ask(&first, b"first").is_ok());
+    let others: Vec<_> = (0..60).map(|n| client(5001 + n)).collect();
+    // Sessions that come when there is no room are turned away, told of, and take nobody's place.
+    wait_until("it is full and says so", || {
+        others.iter().for_each(|s| drop(s.send(b"x")));
+        assert_eq!(ask(&first, b"again").expect("its session stays"), "one");
+        balancer.output().contains("the session table is full")
+    });
+    let full = balancer.control("show packets").expect("answers");
+    assert!(!full.contains("table-full: 0\n"), "{full}");
+    let listed = balancer.control("show flows count").expect("answers");
+    let listed: u32 = listed.trim().parse().expect("a number");
+    assert!((1..60).contains(&listed), "{listed}");
+    let own = balancer.control("show flows count src=198.51.100.2:5000 ");
+    assert_eq!(own.expect("answers").trim(), "1");
+    drop(others);
+    let late = client(6000);
+    wait_until("silent sessions have made room", || {
+        ask(&late, b"late").is_ok()
+    });
+    // Another size while the table is there is said, and what to do about it.
+    drop(balancer);
+    let balancer = Balancer::start_for(&net, "l", 100, POOL);
+    wait_until("the other size is said", || {
+        let said = "has room for 8 sessions, and 'tune.packet.flows' says 100";
+        balancer.output().contains(said)
+    });
+    drop(balancer);
+    detach(&net, "l");
+    let balancer = Balancer::start_for(&net, "l", 100, POOL);
+    assert!(!balancer.output().contains("has room for"));
+    drop(balancer);
+    detach(&net, "l");
+}
+
+const WEB: &str = "
+frontend web
+    mode packet
+    bind 198.51.100.80:80
+    default_backend web
+frontend kept
+    mode packet
+    bind 198.51.100.81:80
+    default_backend kept
+backend web
+    mode packet
+    forward nat
+    server one 10.0.0.11:80 check inter 1h on-marked-down drain
+    server two 10.0.0.12:80 check inter 1h
+backend kept
+    mode packet
+    forward nat
+    source-persistence 10m netmask 24
+    server one 10.0.0.11:80
+    server two 10.0.0.12:80
+";
+
+/// What `mulgil doctor` writes and whether all is well.
+fn doctor(net: &Net, file: String) -> (bool, String) {
+    let out = net.within("l", move || {
+        let mut command = Program::mulgil().command();
+        command.args(["doctor", &file]).output().expect("it runs")
+    });
+    let text = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned();
+    (out.status.success(), text)
+}
+
+#[test]
+fn settings_are_seen_to_and_one_client_can_be_followed() {
+    if !possible() {
+        return;
+    }
+    let net = line();
+    let forwarding = || {
+        net.exec("l", "sysctl -n net.ipv4.ip_forward")
+            .trim()
+            .to_string()
+    };
+    let balancer = Balancer::start(&net, "l", WEB);
+    wait_until("it is said", || {
+        let output = balancer.output();
+        output.contains("net.ipv4.ip_forward is 0")
+            && output.contains("run 'sysctl -w net.ipv4.ip_forward=1'")
+    });
+    let (well, said) = doctor(&net, balancer.file());
+    assert!(
+        !well && said.contains("sysctl -w net.ipv4.ip_forward=1"),
+        "{said}"
+    );
+    balancer.reload(&format!("global\n    sysctl auto\n{WEB}"));
+    wait_until("it is set", || forwarding() == "1");
+    let (well, said) = doctor(&net, balancer.file());
+    assert!(well, "{said}");
+    for fact in [
+        "ok     server web/one (10.0.0.11) takes connections at port 80",
+        "ok     interface 'back': TC behind its driver (TCX)",
+        "ok     address 198.51.100.80 (TCP) is on no interface",
+    ] {
+        assert!(said.contains(fact), "{said}");
+    }
+
+    // What each stage decides: before there is a session, and about the one that there is.
+    let socket = balancer.socket();
+    let trace = || {
+        mulgil(
+            &net,
+            "l",
+            &format!("trace --client 198.51.100.2 -s {socket}"),
+        )
+    };
+    let before = trace();
+    assert!(
+        before.contains("198.51.100.2 has no session")
+            && before.contains("tcp 198.51.100.80:80 of frontend web: one, two"),
+        "{before}"
+    );
+    let vip = "198.51.100.80:80";
+    let mut open: Vec<TcpStream> = net.within("c", move || {
+        let one = || TcpStream::connect(at(vip)).expect("connects");
+        (0..2).map(|_| one()).collect()
+    });
+    // Neighbours are looked for when they are first needed.
+    wait_until("every stage is known", || {
+        let shown = trace();
+        [
+            "answers are known",
+            "frontend web, backend web",
+            "one by roundrobin; it takes sessions",
+            "rewrite   to 10.0.0.12:80",
+            "leaves by back to ",
+            "answers   front to ",
+        ]
+        .iter()
+        .all(|part| shown.contains(part))
+    });
+    assert!(
+        balancer
+            .control("show flows trace somebody")
+            .expect("answers")
+            .contains("is no address")
+    );
+
+    // A server that goes down keeps its connections where the file says so; others are reset.
+    for server in ["one", "two"] {
+        balancer.control(&format!("set server web/{server} health down"));
+        wait_until("it is down", || {
+            balancer.stat("web", server, "status").starts_with("DOWN")
+        });
+    }
+    wait_until("the programs know", || {
+        let shown = trace();
+        shown.contains("keeps those of TCP") && shown.contains("is down: the next packet")
+    });
+    let mut outcomes: Vec<bool> = open
+        .iter_mut()
+        .map(|stream| {
+            let patience = Some(Duration::from_secs(8));
+            stream.set_read_timeout(patience).expect("a timeout");
+            let _ = stream.write_all(b"x");
+            let _ = stream.shutdown(Shutdown::Write);
+            stream.read_to_end(&mut Vec::new()).is_ok()
+        })
+        .collect();
+    outcomes.sort_unstable();
+    assert_eq!(outcomes, [false, true], "one goes on, one is reset");
+    for server in ["one", "two"] {
+        balancer.control(&format!("set server web/{server} health up"));
+    }
+
+    // Clients of one network keep their server.
+    let mut names: Vec<String> = (2..6)
+        .flat_map(|n| [n, n])
+        .map(|n| {
+            net.within("c", move || {
+                let socket =
+                    socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+                socket.bind(&at(&format!("198.51.100.{n}:0")).into())?;
+                socket.connect(&at("198.51.100.81:80").into())?;
+                let mut stream = TcpStream::from(socket);
+                stream.shutdown(Shutdown::Write)?;
+                let mut text = String::new();
+                stream.read_to_string(&mut text)?;
+                Ok::<_, std::io::Error>(text)
+            })
+            .expect("served")
+        })
+        .map(|text| text.split(' ').next().unwrap_or_default().to_string())
+        .collect();
+    names.dedup();
+    assert_eq!(names.len(), 1, "{names:?}");
+
+    // Counters, the same for frontend, backend and server.
+    let mut heard = None;
+    wait_until("servers take sessions again", || {
+        heard = net.within("c", move || talk(at(vip), 100_000)).ok();
+        heard.is_some()
+    });
+    let heard = heard.expect("a conversation");
+    for row in ["FRONTEND", "BACKEND", heard.name.as_str()] {
+        let number = |field: &str| {
+            let text = balancer.stat("web", row, field);
+            text.parse::<u64>()
+                .unwrap_or_else(|_| panic!("{row} {field}: '{text}'"))
+        };
+        wait_until("packets are counted", || {
+            number("pkts_in") > 10 && number("pkts_out") > 10 && number("bin") > 100_000
+        });
+        wait_until("rates are measured", || number("rate_max") > 0);
+        for field in ["pkt_rate_in", "pkt_rate_out", "bit_rate_in", "bit_rate_out"] {
+            number(field);
+        }
+    }
+    drop(balancer);
+    assert_eq!(forwarding(), "1", "traffic goes on, and needs it");
+    let said = detach(&net, "l");
+    assert!(said.contains("removed"), "{said}");
+    assert_eq!(forwarding(), "0");
+    assert!(detach(&net, "l").contains("nothing was attached"));
+}
