@@ -103,12 +103,15 @@ fn guarded(features: u32, vip: &str, server: &str, list: &Arc<PatternList>) -> B
     bench
 }
 
+/// Takes a case: its name, bench and frame, whether sources vary, and its bar.
+type Add<'a> = dyn FnMut(&str, Bench, Vec<u8>, bool, Option<u32>) + 'a;
+
 /// The cases of guards, of one family.
 fn guards(
     (client, vip, server, _): (&str, &str, &str, &str),
     blocked: [&str; 2],
     list: &Arc<PatternList>,
-    add: &mut dyn FnMut(&str, Bench, Vec<u8>, bool, Option<u32>),
+    add: &mut Add<'_>,
 ) {
     let nobody = PatternList::alone(&[]);
     for (name, list, bar) in [
