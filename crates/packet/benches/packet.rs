@@ -103,12 +103,15 @@ fn guarded(features: u32, vip: &str, server: &str, list: &Arc<PatternList>) -> B
     bench
 }
 
+/// Takes a case: its name, bench and frame, whether sources vary, and its bar.
+type Add<'a> = dyn FnMut(&str, Bench, Vec<u8>, bool, Option<u32>) + 'a;
+
 /// The cases of guards, of one family.
 fn guards(
     (client, vip, server, _): (&str, &str, &str, &str),
     blocked: [&str; 2],
     list: &Arc<PatternList>,
-    add: &mut dyn FnMut(&str, Bench, Vec<u8>, bool, Option<u32>),
+    add: &mut Add<'_>,
 ) {
     let nobody = PatternList::alone(&[]);
     for (name, list, bar) in [
@@ -214,14 +217,16 @@ fn main() {
     let mut cases = Vec::new();
     let empty = tcp(four.0, four.1, ACK, &[0; 40]).bytes();
     let mut add = |name: &str, bench: Bench, frame: Vec<u8>, vary, bar| {
+        let tail = name.ends_with("cookie");
+        let (name, best) = (name.to_string(), f64::MAX);
         cases.push(Case {
-            name: name.to_string(),
+            name,
             bench,
             frame,
             vary,
-            tail: name.ends_with("cookie"),
+            tail,
             bar,
-            best: f64::MAX,
+            best,
         });
     };
     add("the wrapper alone", load("nothing"), empty, false, None);

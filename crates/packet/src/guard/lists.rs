@@ -35,6 +35,18 @@ pub struct Changes {
     pub hosts: Vec<(Address, u32)>,
 }
 
+/// Prefixes that are looked up by their lengths.
+pub struct Nets {
+    /// Each with the lists that name it.
+    pub entries: Vec<(Net, u32)>,
+    /// The lengths that those of IPv4 have,
+    pub four: Vec<Length>,
+    /// and those of IPv6.
+    pub six: Vec<Length>,
+    /// What there is no room for, in a sentence.
+    pub fault: Option<String>,
+}
+
 /// What a line of a list means.
 fn net(key: &str) -> Option<Net> {
     let (ip, bits) = rules::network(key)?;
@@ -43,16 +55,6 @@ fn net(key: &str) -> Option<Net> {
     let mut address = abi::address(ip);
     address.iter_mut().zip(mask).for_each(|(a, m)| *a &= m);
     Some(Net { address, bits })
-}
-
-/// Prefixes that stand in a table of their own.
-pub struct Nets {
-    /// With the lists that each is on, as bits.
-    pub nets: Vec<(Net, u32)>,
-    /// The lengths that there are, of IPv4 and of IPv6.
-    pub lengths: [Vec<Length>; 2],
-    /// Those that there is no room for.
-    pub said: Option<String>,
 }
 
 impl Lists {
@@ -194,9 +196,10 @@ impl Lists {
             )
         });
         Nets {
-            lengths: [of(true), of(false)],
-            nets,
-            said,
+            four: of(true),
+            six: of(false),
+            entries: nets,
+            fault: said,
         }
     }
 }
@@ -264,16 +267,12 @@ mod tests {
         let mut known = Lists::default();
         known.follow(&lists);
         assert_eq!(known.chunks().len(), 257);
-        let Nets {
-            nets,
-            lengths,
-            said,
-        } = known.nets();
-        let [four, six] = lengths.map(|of| of.len());
-        assert_eq!((nets.len(), four, six, said), (2, 1, 1, None));
+        let nets = known.nets();
+        let lengths = (nets.four.len(), nets.six.len());
+        assert_eq!((nets.entries.len(), lengths, nets.fault), (2, (1, 1), None));
         lists[0].clear(None);
         assert!(known.follow(&lists).all);
-        assert!(known.chunks().is_empty() && known.nets().nets.is_empty());
+        assert!(known.chunks().is_empty() && known.nets().entries.is_empty());
     }
 
     #[test]
@@ -282,12 +281,11 @@ mod tests {
         let entries: Vec<&str> = entries.iter().map(String::as_str).collect();
         let mut known = Lists::default();
         known.follow(&[list(&entries)]);
-        let Nets {
-            nets,
-            lengths,
-            said,
-        } = known.nets();
-        assert_eq!((nets.len(), lengths[1].len()), (LENGTHS6, LENGTHS6));
-        assert!(said.is_some_and(|s| s.contains("more than 24 lengths")));
+        let nets = known.nets();
+        assert_eq!((nets.entries.len(), nets.six.len()), (LENGTHS6, LENGTHS6));
+        assert!(
+            nets.fault
+                .is_some_and(|s| s.contains("more than 24 lengths"))
+        );
     }
 }

@@ -81,17 +81,17 @@ impl Tables {
                 setup.contents |= has::CHUNKS;
             }
             let Nets {
-                nets,
-                lengths,
-                said: left_out,
+                entries,
+                four,
+                six,
+                fault,
             } = lists.nets();
-            said = left_out;
-            if !nets.is_empty() {
-                let table = made(Kind::Hash, nets.into_iter(), 1)?;
+            said = fault;
+            if !entries.is_empty() {
+                let table = made(Kind::Hash, entries.into_iter(), 1)?;
                 place(kernel, "guard_nets", &table)?;
                 setup.contents |= has::NETS;
             }
-            let [four, six] = lengths;
             setup.count4 = four.len().min(setup.four.len()) as u32;
             setup.count6 = six.len().min(setup.six.len()) as u32;
             setup.four.iter_mut().zip(four).for_each(|(to, l)| *to = l);
