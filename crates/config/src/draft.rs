@@ -536,13 +536,6 @@ impl<'a> Line<'a> {
         })
     }
 
-    /// An expression of ours, which a word stands for.
-    pub fn own_expression(&self, text: &str) -> Result<Arc<rules::Expr>, Fault> {
-        self.rules(0, &Acls::default(), |_, scope| {
-            rules::Expr::parse(text, scope).map(Arc::new)
-        })
-    }
-
     /// The place of the keyword's first word.
     pub fn place_of_keyword(&self) -> Place {
         self.place_of(self.words.first())

@@ -305,10 +305,7 @@ fn delete(world: &World<'_>, kind: Kind, args: &[&str]) -> Said {
 
 /// A name with an index from 1 after a colon. A colon that no number follows belongs to a name,
 /// where there is such a file.
-fn indexed<'a>(
-    word: &'a str,
-    there: impl Fn(&str) -> bool,
-) -> Result<(&'a str, Option<usize>), Said> {
+fn indexed(word: &str, there: impl Fn(&str) -> bool) -> Result<(&str, Option<usize>), Said> {
     let Some((name, index)) = word.rsplit_once(':').filter(|_| !there(named(word).0)) else {
         return Ok((word, None));
     };

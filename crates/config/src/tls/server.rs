@@ -307,7 +307,9 @@ pub static SERVER_TLS_WORDS: &[TlsWord<ServerDraft>] = &[
         "",
         "the name asked for is that of the Host header",
         |d, l, _| {
-            d.sni = Some(l.own_expression("req.hdr(host),host_only")?);
+            d.sni = Some(l.rules(0, &rules::Acls::default(), |_, scope| {
+                rules::Expr::parse("req.hdr(host),host_only", scope).map(Arc::new)
+            })?);
             Ok(())
         }
     ),
