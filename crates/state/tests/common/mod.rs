@@ -85,6 +85,7 @@ pub fn process_with(side: model::Backend) -> Arc<Process> {
         tcp_request_content: Vec::new(),
         tcp_response_content: Vec::new(),
         independent_streams: false,
+        guard: model::Guard::default(),
         inspect_delay: None,
         response_inspect_delay: None,
         frontend: None,
