@@ -249,7 +249,7 @@ fn unicast_over_ipv6_works_with_keepalived() {
     let net = Net::new(2);
     let unicast =
         " unicast_ttl 255\n unicast_src_ip 2001:db8::2\n unicast_peer {\n  2001:db8::1\n }";
-    let theirs = Keepalived::start(&net, 2, &case.theirs(100, unicast));
+    let _theirs = Keepalived::start(&net, 2, &case.theirs(100, unicast));
     let own = "    source 2001:db8::1\n    unicast 2001:db8::2\n";
     let ours = Router::start(&net, 1, &case.ours(200, own));
     net.wait_for_holder(1, case.address);

@@ -102,6 +102,9 @@ fn both(of: impl Fn(&Program) -> Vec<String>) {
     }
 }
 
+/// Its name, the port, and what a client does there.
+type Case<'a> = (&'a str, u16, &'a dyn Fn(u16));
+
 #[test]
 fn each_failure_has_haproxys_words_and_numbers() {
     both(|program| {
@@ -120,7 +123,7 @@ fn each_failure_has_haproxys_words_and_numbers() {
                 sink.port
             ),
         );
-        let cases: [(&str, u16, &dyn Fn(u16)); 13] = [
+        let cases: [Case<'_>; 13] = [
             ("older than allowed", new, &|p| handshake(p, "-tls1_2")),
             ("no cipher in common", old, &|p| {
                 handshake(p, "-tls1_2 -cipher ECDHE-ECDSA-AES256-GCM-SHA384")

@@ -2,7 +2,7 @@
 
 use crate::address::{self, Purpose};
 use crate::diag::Fault;
-use crate::draft::Line;
+use crate::line::Line;
 use crate::tls::{BIND_TLS_WORDS, BindDraft};
 use crate::units;
 use model::{Address, Bind, BindOptions, PortSpec, Transport};

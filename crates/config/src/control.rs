@@ -3,7 +3,7 @@
 use crate::address::{self, Purpose};
 use crate::bind::options;
 use crate::diag::Fault;
-use crate::draft::{Line, loose_line};
+use crate::line::{Line, loose_line};
 use crate::source::Source;
 use model::{CliLevel, ShowSeverity};
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! The table of `global` keywords.
 
 use crate::diag::Fault;
-use crate::draft::{Bases, Line};
 use crate::keyword::near;
+use crate::line::{Bases, Line};
 use crate::removed;
 use crate::source::DefaultPath;
 use crate::units;

@@ -26,7 +26,8 @@ pub use stick::read_table;
 
 use crate::diag::Fault;
 use crate::draft::sections::{self, *};
-use crate::draft::{Draft, Line, Reference, Said};
+use crate::draft::{Draft, Reference, Said};
+use crate::line::Line;
 use crate::removed;
 use crate::units;
 use model::{SwitchRule, SwitchTarget};

@@ -13,6 +13,7 @@ mod fingerprint;
 mod global;
 mod keyword;
 mod lexer;
+mod line;
 mod load;
 mod log;
 mod removed;

@@ -3,6 +3,7 @@
 mod blocks;
 mod crt_store;
 mod finish;
+mod fit;
 mod ftp;
 mod mailers;
 mod modes;
@@ -17,11 +18,12 @@ mod tables;
 mod users;
 
 use crate::diag::{Diagnostic, Fault, Report, Severity};
-use crate::draft::{Bases, Draft, Line, Place, sections};
+use crate::draft::{Draft, Place, sections};
 use crate::fingerprint::{Fingerprint, Remembering};
 use crate::global::{self, Reading};
 use crate::keyword;
 use crate::lexer::{self, Variables, Word};
+use crate::line::{Bases, Line};
 use crate::source::{Source, Within};
 use crate::vrrp::VrrpDraft;
 use blocks::Block;

@@ -2,7 +2,7 @@
 
 use crate::address::{self, Purpose};
 use crate::diag::Fault;
-use crate::draft::Line;
+use crate::line::Line;
 use crate::units;
 use model::{Address, Host, LogFacility, LogFormatKind, LogLevel, LogSetting, LogTarget};
 use std::sync::Arc;

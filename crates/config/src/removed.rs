@@ -1,7 +1,7 @@
 //! Words that the language has lost: older files have them still.
 
 use crate::diag::{Fault, Severity};
-use crate::draft::Line;
+use crate::line::Line;
 
 /// The first words of a line, how grave it is that they stand there, and what to do instead.
 type Removed = (&'static str, Severity, &'static str);

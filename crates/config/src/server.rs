@@ -24,7 +24,7 @@ pub use proxy::SERVER_PROXY_WORDS;
 pub use source::source;
 
 use crate::diag::Fault;
-use crate::draft::Line;
+use crate::line::Line;
 use crate::tls::{SERVER_TLS_WORDS, ServerDraft};
 use crate::units;
 use model::{Address, Check, Family, HashKey, OnError, Resolution, Server};

@@ -9,7 +9,7 @@ pub use bind::{BIND_TLS_WORDS, BindDraft};
 pub use server::{SERVER_TLS_WORDS, ServerDraft, for_rules};
 
 use crate::diag::Fault;
-use crate::draft::Line;
+use crate::line::Line;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -4,8 +4,9 @@ mod track;
 mod words;
 
 use crate::diag::Fault;
-use crate::draft::{Line, Place};
+use crate::draft::Place;
 use crate::fingerprint::Fingerprint;
+use crate::line::Line;
 use model::{PeerKey, SyncSessions, Vrrp};
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,7 +3,8 @@
 use super::{Keyword, balance, compression, keyword, near, num, persist, time};
 use crate::diag::Fault;
 use crate::draft::sections::*;
-use crate::draft::{Draft, Line, Reference};
+use crate::draft::{Draft, Reference};
+use crate::line::Line;
 use model::{Address, LoadState, PortSpec, SwitchTarget};
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,7 +2,8 @@
 
 use super::{near, num};
 use crate::diag::Fault;
-use crate::draft::{Draft, Line};
+use crate::draft::Draft;
+use crate::line::Line;
 use crate::units;
 use model::{Balance, HashFunction, HashKind, HashMethod, PreserveAffinity};
 use std::sync::Arc;

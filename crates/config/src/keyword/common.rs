@@ -3,7 +3,8 @@
 use super::{Keyword, keyword, near, num, options, pages, stats};
 use crate::diag::Fault;
 use crate::draft::sections::*;
-use crate::draft::{Draft, Line, Said};
+use crate::draft::{Draft, Said};
+use crate::line::Line;
 use crate::units;
 use model::Mode;
 

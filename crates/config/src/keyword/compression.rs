@@ -2,7 +2,8 @@
 
 use super::near;
 use crate::diag::Fault;
-use crate::draft::{Draft, Line, sections};
+use crate::draft::{Draft, sections};
+use crate::line::Line;
 use model::{Compression, CompressionAlgo};
 use std::sync::Arc;
 

@@ -2,8 +2,9 @@
 
 use super::{Keyword, keyword, num, persist, time};
 use crate::diag::Fault;
+use crate::draft::Reference;
 use crate::draft::sections::*;
-use crate::draft::{Line, Reference};
+use crate::line::Line;
 use model::SwitchTarget;
 use std::sync::Arc;
 

@@ -2,8 +2,9 @@
 
 use super::{Keyword, keyword, near};
 use crate::diag::Fault;
+use crate::draft::Draft;
 use crate::draft::sections::ALL;
-use crate::draft::{Draft, Line};
+use crate::line::Line;
 use crate::units;
 use model::{GuardLimit, LimitOf, LimitWhat, SynCookies};
 use rules::{Match, Matcher, Type};

@@ -2,8 +2,8 @@
 
 use super::{Keyword, keyword};
 use crate::diag::Fault;
-use crate::draft::Line;
 use crate::draft::sections::*;
+use crate::line::Line;
 use std::sync::Arc;
 
 pub(super) static MAIL_KEYWORDS: &[Keyword] = &[

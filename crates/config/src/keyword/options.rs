@@ -3,7 +3,8 @@
 use super::{back, check};
 use crate::diag::Fault;
 use crate::draft::sections::*;
-use crate::draft::{CheckChoice, Draft, Line, Said};
+use crate::draft::{CheckChoice, Draft, Said};
+use crate::line::Line;
 use model::{
     CheckKind, ConnectionMode, ForwardFor, LogFormatSpec, OriginalTo, Probe, Redispatch,
     RestrictNames,

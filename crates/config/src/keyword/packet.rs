@@ -2,8 +2,9 @@
 
 use super::{Keyword, keyword, near};
 use crate::diag::Fault;
+use crate::draft::Draft;
 use crate::draft::sections::*;
-use crate::draft::{Draft, Line};
+use crate::line::Line;
 use crate::units;
 use model::{Forward, NoFlow, Pool, Snat, SourcePersistence};
 use std::net::IpAddr;

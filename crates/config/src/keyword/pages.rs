@@ -2,7 +2,8 @@
 
 use super::near;
 use crate::diag::Fault;
-use crate::draft::{Draft, ErrorLine, Line};
+use crate::draft::{Draft, ErrorLine};
+use crate::line::Line;
 use http::h1;
 use model::{ErrorLocation, ErrorPage};
 use rules::LogFormat;

@@ -1,7 +1,8 @@
 //! `cookie`, `force-persist`, `ignore-persist`: what sends a client back to its server.
 
 use crate::diag::Fault;
-use crate::draft::{Draft, Line};
+use crate::draft::Draft;
+use crate::line::Line;
 use crate::units;
 use model::{CookieMode, PersistRule, PersistenceCookie};
 use std::sync::Arc;

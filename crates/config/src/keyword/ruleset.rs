@@ -3,7 +3,8 @@
 use super::{Keyword, keyword};
 use crate::diag::Fault;
 use crate::draft::sections::*;
-use crate::draft::{Draft, Line, Reference};
+use crate::draft::{Draft, Reference};
+use crate::line::Line;
 use rules::{Rule, RuleSet};
 
 /// Keywords of rules.

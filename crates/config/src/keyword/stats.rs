@@ -2,7 +2,8 @@
 
 use super::near;
 use crate::diag::Fault;
-use crate::draft::{Draft, Line};
+use crate::draft::Draft;
+use crate::line::Line;
 use crate::units;
 use model::StatsPage;
 use rules::{Rule, RuleSet};

@@ -3,7 +3,8 @@
 use super::{Keyword, keyword, near};
 use crate::diag::Fault;
 use crate::draft::sections::*;
-use crate::draft::{Draft, Line, Reference};
+use crate::draft::{Draft, Reference};
+use crate::line::Line;
 use crate::units;
 use model::{ServerKey, StickRule, StickStore, StickTable, Stored};
 use rules::stick::{Data, DataKind, KeyType, TableName};

@@ -2,7 +2,7 @@
 //! section 3.11).
 
 use crate::diag::Fault;
-use crate::draft::Line;
+use crate::line::Line;
 use std::sync::Arc;
 use tls::Parts;
 

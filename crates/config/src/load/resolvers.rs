@@ -3,7 +3,7 @@
 use super::section::check_name;
 use crate::address::{self, Purpose};
 use crate::diag::Fault;
-use crate::draft::Line;
+use crate::line::Line;
 use crate::source::Source;
 use crate::units;
 use model::{Address, Host, Nameserver, PortSpec, Resolvers, SocketKind};

@@ -3,7 +3,7 @@
 use super::{ServerWord, num, time};
 use crate::address::{self, Purpose};
 use crate::diag::Fault;
-use crate::draft::Line;
+use crate::line::Line;
 use model::{Address, Host, InitState, MarkedDown, Observe, OnError, PortSpec};
 
 /// Where checks go; a name must have an address by now.

@@ -3,7 +3,7 @@
 use super::{AgentDraft, Reading, names, words};
 use crate::address::{self, Purpose};
 use crate::diag::Fault;
-use crate::draft::{Line, loose_line};
+use crate::line::{Line, loose_line};
 use crate::load::{Unnamed, check_name};
 use crate::source::Source;
 use model::{AgentCheck, SendProxy, Server};

@@ -2,7 +2,7 @@
 
 use super::Reading;
 use crate::diag::Fault;
-use crate::draft::Line;
+use crate::line::Line;
 use model::{Address, Host, InitAddr, Resolution};
 use std::net::IpAddr;
 

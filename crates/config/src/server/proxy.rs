@@ -2,7 +2,7 @@
 
 use super::{Reading, ServerWord};
 use crate::diag::Fault;
-use crate::draft::Line;
+use crate::line::Line;
 use model::SendProxy;
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 
 use crate::address::{self, Purpose};
 use crate::diag::Fault;
-use crate::draft::Line;
+use crate::line::Line;
 use model::{Address, Host, PortSpec, SourceAddress, UseSource};
 use std::net::IpAddr;
 use std::sync::Arc;

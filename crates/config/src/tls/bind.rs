@@ -5,7 +5,7 @@ use super::{
     NO_EARLY_DATA, TlsWord, ca_path, crt_path, protocols, read, verify, version, versions, word,
 };
 use crate::diag::Fault;
-use crate::draft::Line;
+use crate::line::Line;
 use std::sync::Arc;
 use tls::{Acceptor, AcceptorSettings, ListLine, Numbers, Source};
 

@@ -2,8 +2,8 @@
 
 use super::bind::bundle;
 use crate::diag::Fault;
-use crate::draft::Line;
 use crate::lexer;
+use crate::line::Line;
 use std::collections::BTreeMap;
 use tls::{ListEntry, ListLine};
 

@@ -5,7 +5,7 @@ use super::{
     word,
 };
 use crate::diag::Fault;
-use crate::draft::{Bases, Line};
+use crate::line::{Bases, Line};
 use crate::source::Source;
 use model::{CheckTls, ServerTls};
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use super::VrrpDraft;
 use super::words::{duration, interface};
 use crate::diag::Fault;
-use crate::draft::Line;
+use crate::line::Line;
 use crate::units;
 use model::{Script, Track, Tracked};
 use std::sync::Arc;

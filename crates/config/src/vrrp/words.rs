@@ -1,7 +1,7 @@
 //! Arguments of a `vrrp` section's lines.
 
 use crate::diag::Fault;
-use crate::draft::Line;
+use crate::line::Line;
 use crate::units;
 use model::{VirtualAddress, VirtualRoute, VirtualRule};
 use std::net::{IpAddr, SocketAddr};

@@ -3,7 +3,8 @@
 use super::{Kind, near, push, value};
 use crate::address::{self, Purpose};
 use crate::diag::Fault;
-use crate::draft::{Draft, Line};
+use crate::draft::Draft;
+use crate::line::Line;
 use model::{Address, CheckAction, CheckConnect, CheckPort, Host, PortSpec};
 
 const WORDS: [&str; 10] = [

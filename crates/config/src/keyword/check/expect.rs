@@ -2,7 +2,8 @@
 
 use super::{Kind, near, push, unhex, value};
 use crate::diag::Fault;
-use crate::draft::{Draft, Line};
+use crate::draft::Draft;
+use crate::line::Line;
 use model::{
     CheckAction, CheckExpect, CheckStatus, HeaderMatch, Match, TextHow, TextMatch, TextPattern,
 };

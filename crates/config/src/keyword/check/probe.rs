@@ -2,7 +2,8 @@
 
 use super::near;
 use crate::diag::Fault;
-use crate::draft::{CheckChoice, Draft, Line};
+use crate::draft::{CheckChoice, Draft};
+use crate::line::Line;
 use model::{CheckKind, Probe};
 use std::sync::Arc;
 

@@ -2,7 +2,8 @@
 
 use super::{Kind, fixed, near, push, unhex, value};
 use crate::diag::Fault;
-use crate::draft::{CheckChoice, Draft, Line, RequestDraft};
+use crate::draft::{CheckChoice, Draft, RequestDraft};
+use crate::line::Line;
 use model::{CheckAction, CheckPayload};
 
 /// `option httpchk [URI | METHOD URI [VERSION [HOST]]]`.

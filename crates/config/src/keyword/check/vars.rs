@@ -2,7 +2,8 @@
 
 use super::{Kind, push};
 use crate::diag::Fault;
-use crate::draft::{Draft, Line};
+use crate::draft::Draft;
+use crate::line::Line;
 use model::{CheckAction, CheckVar, VarValue};
 use rules::{VarCondition, VarName};
 
