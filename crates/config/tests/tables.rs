@@ -46,8 +46,10 @@ const ASKS: &str = " option udp-check\n udp-check send ping\n udp-check expect s
 
 /// What is said of a line of a proxy section among all that it may refer to.
 fn in_proxy(site: &Site, line: &str) -> Vec<String> {
-    if line.starts_with("forward ") || line.starts_with("no-flow ") {
+    let packets = ["forward", "no-flow", "source-persistence", "snat", "guard"];
+    if packets.contains(&line.split(' ').next().unwrap_or_default()) {
         let front = match site.section {
+            2 => " bind 203.0.113.1:80\n default_backend other\n",
             4 => " bind 203.0.113.1:80\n server one 10.0.0.1 check port 80\n",
             8 => " server one 10.0.0.1 check port 80\n",
             _ => "",
@@ -108,6 +110,8 @@ fn in_proxy(site: &Site, line: &str) -> Vec<String> {
     let offered = "127.0.0.1:8001 starttls crt site.pem";
     let beside = match mode {
         "smtp" => &site.beside.replace("127.0.0.1:8001", offered),
+        // Datagrams have no connections, and defaults may serve other modes.
+        "udp" if site.section != 1 => &site.beside.replace(" timeout connect 1s\n", ""),
         _ => site.beside,
     };
     let text = format!(
@@ -134,8 +138,10 @@ fn lines_of_proxies() -> Vec<(u8, String, &'static str, &'static str)> {
         let name = format!("bind 127.0.0.1:8080 {}", b.name);
         (2 | 4, name, b.args, b.example)
     });
+    // `shard` has a meaning in `peers` only.
     let servers = SERVER_WORDS
         .iter()
+        .filter(|s| s.name != "shard")
         .chain(SERVER_CHECK_WORDS)
         .chain(SERVER_PROXY_WORDS)
         .map(|s| {

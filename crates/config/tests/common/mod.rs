@@ -49,6 +49,7 @@ impl Files {
             ("a.cfg".to_string(), text.to_string()),
             ("sorry.http".to_string(), sorry.to_string()),
             ("site.pem".to_string(), SITE.to_string()),
+            ("blocked.lst".to_string(), "192.0.2.0/24\n".to_string()),
             ("revoked.pem".to_string(), REVOKED.to_string()),
             ("/run/netns/blue".to_string(), String::new()),
             (
