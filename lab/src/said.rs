@@ -12,7 +12,7 @@ pub fn converse(path: &str, parts: &[&str]) -> String {
     let mut out = String::new();
     for (n, part) in parts.iter().enumerate() {
         // What comes late is read with the next answer; the last has no next.
-        let wait = if n + 1 == parts.len() { 300 } else { 150 };
+        let wait = if n + 1 == parts.len() { 1500 } else { 150 };
         let wait = Some(Duration::from_millis(wait));
         stream.set_read_timeout(wait).expect("a timeout");
         if stream.write_all(part.as_bytes()).is_err() {

@@ -190,8 +190,9 @@ fn a_source_is_blocked_while_running_and_stays_so() {
     ] {
         let before = did(&balancer, frontend, "denied");
         balancer.control(&format!("add acl {list} {entry}"));
-        wait_until("it is blocked", || is_blocked(vip));
-        assert!(did(&balancer, frontend, "denied") > before);
+        wait_until("it is blocked and counted", || {
+            is_blocked(vip) && did(&balancer, frontend, "denied") > before
+        });
         let shown = balancer
             .control(&format!("show acl {list}"))
             .unwrap_or_default();

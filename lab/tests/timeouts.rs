@@ -10,7 +10,7 @@ use std::time::Duration;
 fn start(program: &Program, log: &LogSink, front: &str, back: &str) -> (Proxy, u16) {
     let port = port();
     let text = format!(
-        "defaults\n    mode http\n    timeout connect 400ms\n    timeout client 3s\n    timeout server 3s\n    retries 0\n\
+        "defaults\n    mode http\n    timeout connect 400ms\n    timeout client 8s\n    timeout server 8s\n    retries 0\n\
          frontend f\n    bind 127.0.0.1:{port}\n    log 127.0.0.1:{} local0\n    log-format \"end=%ST/%ts\"\n{front}    default_backend b\n\
          backend b\n{back}",
         log.port
@@ -119,7 +119,7 @@ fn a_place_that_does_not_become_free() {
     each(|program| {
         let log = LogSink::new();
         let slow = Server::start(|_, stream| {
-            std::thread::sleep(Duration::from_millis(1500));
+            std::thread::sleep(Duration::from_secs(4));
             stream
                 .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
                 .is_ok()
@@ -201,13 +201,13 @@ fn a_client_that_leaves_the_queue() {
     let program = &Program::mulgil();
     let log = LogSink::new();
     let slow = Server::start(|_, stream| {
-        std::thread::sleep(Duration::from_millis(1500));
+        std::thread::sleep(Duration::from_secs(4));
         stream
             .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
             .is_ok()
     });
     let back = format!(
-        "    option abortonclose\n    timeout queue 4s\n    server a {} maxconn 1\n",
+        "    option abortonclose\n    timeout queue 10s\n    server a {} maxconn 1\n",
         slow.addr
     );
     let (proxy, port) = start(program, &log, "", &back);

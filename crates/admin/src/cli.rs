@@ -162,6 +162,9 @@ pub struct Cli {
     pub timeout: Option<Duration>,
 }
 
+/// The largest payload, bytes: nobody may fill memory by it.
+const LARGEST: usize = 16 << 20;
+
 impl Cli {
     /// A connection to a socket of that level.
     pub fn new(level: CliLevel) -> Cli {
@@ -197,6 +200,12 @@ impl Cli {
     pub fn execute(&mut self, line: &str, world: &World<'_>) -> Output {
         if let Some((command, mut payload)) = self.payload.take() {
             if !line.is_empty() {
+                if payload.len() + line.len() > LARGEST {
+                    return Output {
+                        text: "The payload is too long.\n\n".into(),
+                        quit: true,
+                    };
+                }
                 payload.push_str(line);
                 payload.push('\n');
                 self.payload = Some((command, payload));

@@ -42,7 +42,8 @@ fn relative_names_start_where_default_path_says() {
         ("origin /srv/x", "/srv/x/p.http"),
     ] {
         let mut files = Files::default();
-        let text = format!("global\n default-path {policy}\n{PROXY} mode http\n errorfile 503 p.http\n");
+        let text =
+            format!("global\n default-path {policy}\n{PROXY} mode http\n errorfile 503 p.http\n");
         files.0.insert("conf/site/a.cfg".into(), text);
         let missing = files.load(&["conf/site/a.cfg"]);
         assert_eq!(missing.report.errors(), 1, "{policy}");

@@ -32,12 +32,6 @@ pub async fn run(worker: &Worker, client: &mut Client) -> bool {
     if outcome.is_ok() && matches!(client.io, Transport::Tls(_)) {
         let made = handshake(worker, client).await;
         client.handshake = client.accepted.elapsed();
-        if made
-            .as_ref()
-            .is_err_and(|error| *error != HandshakeError::Empty)
-        {
-            account::handshake_failed(worker, client);
-        }
         outcome = made.map_err(|error| Failure {
             message: error.message(),
             empty: error == HandshakeError::Empty,
@@ -175,7 +169,10 @@ async fn handshake(worker: &Worker, client: &mut Client) -> Result<(), Handshake
         let (agreed, fault) = (tls.agreed().unwrap_or_default(), tls.fault());
         client.info.tls = Some(Arc::new(crate::tls::info(greeting, agreed, fault)));
     }
-    made?;
-    account::handshake_done(worker, client);
-    Ok(())
+    match &made {
+        Ok(()) => account::handshake_done(worker, client),
+        Err(HandshakeError::Empty) => {}
+        Err(_) => account::handshake_failed(worker, client),
+    }
+    made
 }

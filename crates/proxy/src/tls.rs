@@ -174,11 +174,15 @@ impl TlsStream {
                 }
                 State::Open(connection) => {
                     let done = !connection.is_handshaking();
+                    let stale = done && connection.is_stale();
                     // A client speaks first.
                     if !done && self.out.is_empty() {
                         self.work()?;
                     }
                     ready!(self.poll_flush(cx)).map_err(|_| HandshakeError::Failed)?;
+                    if stale {
+                        return Poll::Ready(Err(HandshakeError::Refused));
+                    }
                     if done {
                         return Poll::Ready(Ok(()));
                     }

@@ -197,6 +197,16 @@ impl Connection {
         }
     }
 
+    /// Whether a session was taken up again that who judges clients now would refuse.
+    pub fn is_stale(&self) -> bool {
+        let (Side::Server(connection), Some(judge)) = (&self.side, &self.judge) else {
+            return false;
+        };
+        let state: &CommonState = connection;
+        state.handshake_kind() == Some(HandshakeKind::Resumed)
+            && !judge.admits(state.peer_certificates().unwrap_or_default())
+    }
+
     /// Works on received bytes (decrypted in place). Plain bytes go to `plain`, what does not fit
     /// there is appended to `overflow`; what must be sent is appended to `out`, also when there is
     /// an error.

@@ -78,13 +78,14 @@ fn options(folders: &Folders, inside: &str, entry: &mut ListEntry) -> Result<(),
         let mut versions = entry.versions.unwrap_or_default();
         match option {
             "alpn" => {
-                entry.alpn = Some(
-                    value()?
-                        .split(',')
-                        .filter(|p| !p.is_empty())
-                        .map(Into::into)
-                        .collect(),
-                )
+                let all = value()?.split(',').filter(|p| !p.is_empty());
+                let all: Vec<&str> = all.collect();
+                let spoken = all.iter().filter(|p| **p != "h2");
+                let spoken: Vec<Arc<str>> = spoken.map(|p| Arc::from(*p)).collect();
+                if spoken.is_empty() && !all.is_empty() {
+                    return Err("protocol 'h2' is one of HAProxy's that mulgil does not have yet: offer http/1.1".into());
+                }
+                entry.alpn = Some(spoken);
             }
             "no-alpn" => entry.alpn = Some(Vec::new()),
             "ciphers" => entry.ciphers = Some(value()?.into()),

@@ -160,7 +160,10 @@ impl Parts {
 
     /// By what OCSP knows the certificate; nothing where its issuer is not known.
     pub fn id(&self) -> Option<CertificateId> {
-        let issuer = self.issuer.as_ref().or_else(|| self.chain.get(1));
+        // One that is told apart may be of the certificate before this one.
+        let own = self.chain.first()?;
+        let issuer = self.issuer.as_ref().filter(|i| signed_by(own, i));
+        let issuer = issuer.or_else(|| self.chain.get(1));
         ocsp::id_of(self.certificate(), issuer?)
     }
 }
@@ -209,7 +212,8 @@ impl Material {
         if let [alone] = chain.as_slice() {
             let fits = |c: &&Vec<_>| c.first().is_some_and(|top| signed_by(alone, top));
             if let Some(rest) = rules.chains.iter().find(fits) {
-                parts.issuer = parts.issuer.or_else(|| rest.first().cloned());
+                let told = parts.issuer.filter(|i| signed_by(alone, i));
+                parts.issuer = told.or_else(|| rest.first().cloned());
                 chain.extend(rest.iter().cloned());
             }
         }

@@ -179,12 +179,20 @@ impl ProducesTickets for TicketKeys {
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        keys.get(keys.len().checked_sub(2)?)?.seal(plain)
+        let mut dated = crate::now().to_be_bytes().to_vec();
+        dated.extend_from_slice(plain);
+        keys.get(keys.len().checked_sub(2)?)?.seal(&dated)
     }
 
     fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        keys.iter().rev().find_map(|key| key.open(cipher))
+        let dated = keys.iter().rev().find_map(|key| key.open(cipher))?;
+        let (made, plain) = dated.split_first_chunk::<8>()?;
+        // Clocks of a farm differ by a little.
+        let age = crate::now().saturating_sub(i64::from_be_bytes(*made));
+        (-60..=i64::from(LIFETIME))
+            .contains(&age)
+            .then(|| plain.to_vec())
     }
 }
 

@@ -326,6 +326,16 @@ impl ClientJudge {
         }
     }
 
+    /// Whether a client that takes up an earlier session again may come in: another judge, or none,
+    /// let it in then.
+    pub(crate) fn admits(&self, chain: &[CertificateDer<'_>]) -> bool {
+        if chain.is_empty() {
+            return !self.inner.client_auth_mandatory();
+        }
+        let verdict = self.verdict(chain);
+        verdict.number == 0 || self.ignored.ignores(verdict)
+    }
+
     /// The authority at the root of a chain (DER).
     pub fn root(&self, chain: &[Vec<u8>]) -> Option<&CertificateDer<'static>> {
         let last = crate::facts(chain.last()?)?;
