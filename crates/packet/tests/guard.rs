@@ -12,7 +12,7 @@ use packet::kernel::{Kernel, Sizes};
 use proptest::prelude::*;
 use rules::{Change, PatternList};
 use std::cell::RefCell;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 const AT: u32 = 3;
@@ -614,6 +614,44 @@ fn a_client_that_was_answered_by_a_cookie_is_spliced_with_a_server() {
         };
         same(&got, &wanted.bytes(), "what the server sends");
         assert!(g.count("spliced") > 0);
+
+        // A router finds that too long, and quotes all of it, or as much as it must.
+        let error = |quoted: &Frame, to: SocketAddr, whole: bool| {
+            let (header, kind, code) = if first.src.is_ipv4() {
+                (20, 3, 4)
+            } else {
+                (40, 2, 0)
+            };
+            let mut data = quoted.packet();
+            if !whole {
+                data.truncate(header + 8);
+            }
+            Frame {
+                dst: SocketAddr::new(to.ip(), 0),
+                load: Load::Icmp {
+                    kind,
+                    code,
+                    word: 1400,
+                    data,
+                },
+                ..first.clone()
+            }
+        };
+        for whole in [true, false] {
+            let came = error(&wanted, first.dst, whole);
+            let undone = Frame {
+                ttl: 63,
+                ..answer.clone()
+            };
+            let wanted = Frame {
+                to: SERVER_MAC,
+                from: INNER_MAC,
+                ttl: 63,
+                ..error(&undone, at(server), whole)
+            };
+            let got = g.bench.expect(&came.bytes(), XDP_REDIRECT);
+            same(&got, &wanted.bytes(), "an error about what the server sent");
+        }
     }
 }
 
