@@ -821,6 +821,15 @@ fn a_guard_is_of_the_interfaces_that_its_service_is_bound_to() {
     }
 }
 
+#[test]
+fn programs_can_translate_when_no_guard_is_left() {
+    let Some(mut g) = guarded(feature::SPLICE, transparent(), &[]) else {
+        return;
+    };
+    g.passes(&syn("198.51.100.7"));
+    g.passes(&syn("2001:db8:1::7"));
+}
+
 /// Runs a frame so many times, each from another address.
 fn rounds(g: &mut Guarded, frame: &Frame, count: u32) {
     let frame = frame.bytes();
