@@ -163,6 +163,30 @@ fn an_upgrade_opens_a_tunnel() {
 }
 
 #[test]
+fn what_comes_right_behind_connect_goes_through_the_tunnel() {
+    each(|program| {
+        let server = Server::start(|_, stream| {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+            let mut hello = [0; 5];
+            let read = std::io::Read::read_exact(stream, &mut hello);
+            read.is_ok() && stream.write_all(&hello).is_err()
+        });
+        let port = port();
+        let _proxy = Proxy::start(program, &one(port, "", "", &server));
+        let mut client = Client::connect(port);
+        client.send("CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\nhello");
+        let mut all = Vec::new();
+        std::io::Read::read_to_end(&mut client.stream, &mut all).expect("the end");
+        let all = String::from_utf8_lossy(&all);
+        assert!(
+            all.starts_with("HTTP/1.1 200") && all.ends_with("\r\n\r\nhello"),
+            "{}: {all}",
+            program.name
+        );
+    });
+}
+
+#[test]
 fn what_could_be_read_in_two_ways_reaches_no_server() {
     each(|program| {
         let server = Server::named("s");

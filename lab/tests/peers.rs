@@ -102,6 +102,21 @@ fn wait_for_the_same(one: &Proxy, two: &Proxy, entries: usize) -> Vec<String> {
     }
 }
 
+/// Waits until both have met and ours have learnt what there was: a lesson that comes after an entry has
+/// been counted brings the older value back, since what was sent last counts.
+fn wait_for_the_meeting(one: &Proxy, two: &Proxy) {
+    let end = Instant::now() + lab::PATIENCE * 2;
+    loop {
+        let both = [one, two].map(|p| p.control("show peers us"));
+        let met = |said: &String| said.contains("last_status=ESTA") && !said.contains("=pending");
+        if both.iter().all(met) {
+            return;
+        }
+        assert!(Instant::now() < end, "{both:#?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Calls a scenario with each pair of programs in which one is ours.
 fn pairs(scenario: impl Fn(&Program, &Program)) {
     let ours = Program::mulgil();
@@ -218,6 +233,7 @@ fn a_peer_that_starts_anew_learns_from_the_other_what_both_knew() {
         let peers = ports.plain();
         let one = Proxy::start(first, &ports.config(0, &peers));
         let two = Proxy::start(second, &ports.config(1, &peers));
+        wait_for_the_meeting(&one, &two);
         ask(ports.clients[0], &["/a", "/b?n=1"]);
         // Two that change an entry at the same time may exchange their values.
         wait_for_the_same(&one, &two, 5);
@@ -301,6 +317,7 @@ fn peers_speak_within_tls_where_bind_and_server_say_so() {
         };
         let one = Proxy::start(first, &ports.config(0, &peers(0, 1)));
         let two = Proxy::start(second, &ports.config(1, &peers(1, 0)));
+        wait_for_the_meeting(&one, &two);
         ask(ports.clients[0], &["/a"]);
         wait_for_the_same(&one, &two, 3);
         ask(ports.clients[1], &["/b"]);
@@ -340,6 +357,7 @@ fn a_reload_keeps_the_conversation_and_shows_its_tables() {
     let ports = Ports::new(&server);
     let one = Proxy::start(&ours, &ports.config(0, &ports.plain()));
     let two = Proxy::start(&ours, &ports.config(1, &ports.plain()));
+    wait_for_the_meeting(&one, &two);
     ask(ports.clients[0], &["/a"]);
     wait_for_the_same(&one, &two, 3);
     let shown = |proxy: &Proxy| {

@@ -277,10 +277,6 @@ fn compressed(s: &Stream<'_>, (input, output): (u64, u64)) {
         c.comp_in.add(input);
         c.comp_out.add(output);
     }
-    let now = s.worker.millis();
-    let process = s.worker.process.counters.of(s.worker.id);
-    process.comp_in_rate.events(now, input);
-    process.comp_out_rate.events(now, output);
 }
 
 /// A response passes as it is, because a limit keeps it from being compressed.
@@ -330,6 +326,14 @@ fn response_lost(s: &mut Stream<'_>) {
 pub fn response_broken(s: &mut Stream<'_>, broken: Broken) {
     if broken != Broken::ReceiverFailed {
         response_lost(s);
+    }
+}
+
+/// A server that had answered did not want the rest of the request: an error in the statistics, as with
+/// HAProxy, but none of the server's health. Otherwise clients could take servers down.
+pub fn request_unwanted(s: &mut Stream<'_>) {
+    for c in [back(s), server(s)].into_iter().flatten() {
+        c.eresp.add(1);
     }
 }
 

@@ -229,6 +229,15 @@ impl Stream<'_> {
             a.upload_over = true;
             return None;
         }
+        if a.tunnel && !self.client.carry.is_empty() {
+            // What came right behind the head that asked for the tunnel.
+            let early = std::mem::take(&mut self.client.carry);
+            let fed = self.up.feed(self.worker, cx, &mut server.io, &[], &early);
+            if fed.is_err() {
+                a.upload_over = true;
+                return None;
+            }
+        }
         let client = &mut *self.client;
         let moved = self.up.poll(
             self.worker,
@@ -251,7 +260,7 @@ impl Stream<'_> {
                 a.upload_over = true;
                 if a.receiving == Receiving::Done && !a.tunnel {
                     self.ended = Termination::new(Cause::ServerAbort, Phase::Data);
-                    account::response_broken(self, Broken::SenderFailed);
+                    account::request_unwanted(self);
                 }
                 None
             }

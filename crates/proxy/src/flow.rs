@@ -323,8 +323,13 @@ impl Flow {
         let end = matches!(self.progress, Progress::Done);
         let mut out = worker.buffer();
         let encoded = encoder.encode(&payload, end, &mut out);
+        let came = payload.len() as u64;
         worker.recycle(payload);
         encoded.map_err(|_| Broken::Malformed)?;
+        let process = worker.process.counters.of(worker.id);
+        let now = worker.millis();
+        process.comp_in_rate.events(now, came);
+        process.comp_out_rate.events(now, out.len() as u64);
         // It stays after the end: it has counted.
         self.encoder = Some(encoder);
         let pushed = self.push(worker, cx, to, head, &out);

@@ -59,6 +59,11 @@ impl Hold {
         self.until
     }
 
+    /// Bytes that have come.
+    pub fn come(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The payload that has come, and whether it is all.
     fn payload(&self) -> (Vec<u8>, bool) {
         match self.framed.body {
@@ -102,12 +107,10 @@ impl Stream<'_> {
                     Err(halt) => return Err(Exchanged::Failed(halt)),
                     Ok(None) => return Ok(Held::Released(std::mem::take(&mut hold.bytes))),
                     Ok(Some(wait)) => {
+                        // It may be satisfied already.
                         hold.until = self.worker.now() + wait.time;
                         hold.wait = wait;
-                        let full = all || hold.over || hold.bytes.len() >= room;
-                        if full {
-                            continue;
-                        }
+                        continue;
                     }
                 }
             }
@@ -119,7 +122,13 @@ impl Stream<'_> {
                     let came = scratch.get(..n).unwrap_or_default();
                     hold.bytes.extend_from_slice(came);
                 }
-                Poll::Ready(_) => hold.over = true,
+                Poll::Ready(Ok(_)) => hold.over = true,
+                Poll::Ready(Err(_)) => {
+                    crate::account::response_missing(self);
+                    let ended = Termination::new(Cause::ServerAbort, Phase::Headers);
+                    let halt = Halt::Answer(Answer::error(502), ended);
+                    return Err(Exchanged::Failed(halt));
+                }
             }
         }
     }

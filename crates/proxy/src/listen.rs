@@ -339,6 +339,7 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
                     e.raw_os_error(),
                     Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)
                 ) {
+                    worker.datagrams.give_up_resting();
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
             }

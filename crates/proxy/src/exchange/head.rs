@@ -223,7 +223,12 @@ impl Stream<'_> {
         let Some(mut hold) = a.held.take() else {
             return Poll::Ready(None);
         };
-        match self.poll_held(cx, &mut hold, &mut server.io) {
+        let before = hold.come();
+        let polled = self.poll_held(cx, &mut hold, &mut server.io);
+        if hold.come() > before {
+            a.server_active = self.worker.now();
+        }
+        match polled {
             Ok(Held::Waiting) => {
                 a.held = Some(hold);
                 Poll::Pending

@@ -1,8 +1,8 @@
 //! `AUTH` (RFC 4954): logging in, at a server.
 //!
 //! We know nobody's password: what the client says goes to a server, which is chosen before there is
-//! a recipient and keeps the client for the whole conversation. Only base64 passes in either
-//! direction, so that nothing but the one exchange can be made of it.
+//! a recipient and keeps the client for the whole conversation. Only base64 passes to the server, so
+//! that nothing but the one exchange can be made of it.
 
 use super::server::Broken;
 use super::{Conversation, Login, Over, Stage};

@@ -2,7 +2,7 @@
 
 use super::server::Broken;
 use super::talk::Read;
-use super::{Conversation, Over, Stage};
+use super::{Conversation, Login, Over, Stage};
 use crate::termination::{Cause, Phase, Termination};
 use wire::smtp::{Content, Ending};
 
@@ -93,6 +93,9 @@ impl Conversation<'_> {
                 self.status = Some(552);
                 self.trouble = Termination::new(Cause::Proxy, Phase::Data);
                 self.server = None;
+                if self.login == Login::Done {
+                    self.login = Login::Lost;
+                }
                 fate = Fate::Dropped(format!(
                     "552 5.3.4 the message is too long: {most} bytes are taken"
                 ));

@@ -203,6 +203,11 @@ impl Shared {
         self.resting.purge(now);
     }
 
+    /// Closes sockets that rest: descriptors are wanted elsewhere.
+    pub fn give_up_resting(&self) {
+        self.resting.clear();
+    }
+
     /// Where datagrams are received; only for the time of one poll.
     pub fn batch(&self) -> std::cell::RefMut<'_, Batch> {
         let batch = self.batch.borrow_mut();

@@ -21,8 +21,12 @@ pub static TABLE: &[ConvertDef] = &[
         "str(x),debug(seen)" => "x", |a, s, cx| {
             let prefix = String::from_utf8_lossy(a.text(0).unwrap_or_default()).into_owned();
             let sink = a.text(1).and_then(|t| std::str::from_utf8(t).ok()).unwrap_or("buf0");
-            let value = s.to_text();
-            let value = String::from_utf8_lossy(&value);
+            // Nobody forges a line or speaks to a terminal.
+            let printable = |b: &u8| match b {
+                b' '..=b'~' => char::from(*b),
+                _ => '.',
+            };
+            let value: String = s.to_text().iter().map(printable).collect();
             let line = format!("[debug] {prefix}: type={} <{value}>", s.type_name());
             cx.facts.tell(sink, cx.now, line);
             Some(s)
