@@ -352,9 +352,7 @@ impl Instance {
     /// wrong.
     pub fn remove_routes(&self, netlink: &mut Netlink) -> Vec<String> {
         let link = self.link.as_ref();
-        link.map_or_else(Vec::new, |link| {
-            removed(netlink, link, &self.vrrp.routes, &self.vrrp.rules)
-        })
+        removed(netlink, link, &self.vrrp.routes, &self.vrrp.rules)
     }
 
     /// Tells the link who has the addresses.
@@ -391,17 +389,19 @@ impl Instance {
     }
 }
 
-/// Removes routes and rules that are ours; what went wrong.
+/// Removes routes and rules that are ours; what went wrong. Routes go with their interface, rules stay.
 pub fn removed<'a>(
     netlink: &mut Netlink,
-    link: &Link,
+    link: Option<&Link>,
     routes: impl IntoIterator<Item = &'a VirtualRoute>,
     rules: impl IntoIterator<Item = &'a VirtualRule>,
 ) -> Vec<String> {
     let mut wrong = Vec::new();
-    for route in routes {
-        if let Err(e) = netlink.remove_route(link.index, route) {
-            wrong.push(format!("cannot remove route {route} by {}: {e}", link.name));
+    if let Some(link) = link {
+        for route in routes {
+            if let Err(e) = netlink.remove_route(link.index, route) {
+                wrong.push(format!("cannot remove route {route} by {}: {e}", link.name));
+            }
         }
     }
     for rule in rules {

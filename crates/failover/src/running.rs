@@ -561,6 +561,10 @@ impl Running {
                 Ok(())
             }),
         };
+        if done.is_err() {
+            // Answers that are left on its socket would be taken for those of the next batch.
+            self.shield = None;
+        }
         let closed = self.instances.iter_mut().find(|i| !i.vrrp.accept);
         if let (Err(e), Some(instance)) = (done, closed) {
             let line = format!(

@@ -278,7 +278,7 @@ fn main() {
         for (name, service, syn_bar) in ways {
             let mut bench = load("again");
             bench.service(at(vip), TCP, service, &[at(server)]);
-            bench.expect_answers(at(server), at(vip));
+            bench.expect_answers(at(server), at(vip), TCP);
             // One run of the first packet opens the session that the others belong to.
             let mut opening = Case {
                 name: String::new(),
@@ -299,7 +299,7 @@ fn main() {
             );
             let mut bench = load("again");
             bench.service(at(vip), TCP, service, &[at(server)]);
-            bench.expect_answers(at(server), at(vip));
+            bench.expect_answers(at(server), at(vip), TCP);
             add(
                 &format!("{family} {name} SYN"),
                 bench,

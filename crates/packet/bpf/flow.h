@@ -99,6 +99,17 @@ inline_always int is_over(u32 state)
 	return state & FLOW_RESET || (state & (FLOW_FIN | FLOW_PEER_FIN)) == (FLOW_FIN | FLOW_PEER_FIN);
 }
 
+/* The direction of answers of a session that is over: what begins anew expects its own. */
+out_of_line int forget_answers(const struct flow *f, u8 proto)
+{
+	struct flow_key key;
+	if (!(f->steps & STEP_ADDRESSES))
+		return 0;
+	reverse_key(f, proto, &key);
+	map_delete(&flows, &key);
+	return 0;
+}
+
 /* Notes a packet of a session. */
 inline_always void follow(struct flow *f, const struct packet *p)
 {

@@ -100,19 +100,6 @@ inline_always int deliver(context *ctx, const struct packet *p, struct flow *f, 
 	return f->steps & STEP_BRIDGE ? cross(ctx, p, f, server) : leave(ctx, &f->hop, p->key.vlan);
 }
 
-inline_always int comes_in_at(const struct service *service, u32 ifindex)
-{
-	if (!service->ifindex[0])
-		return 1;
-	for (u32 i = 0; i < INTERFACES; i++)
-		if (service->ifindex[i] == ifindex)
-			return 1;
-	return 0;
-}
-
-/* What is done with a packet that begins no session of its own accord. */
-enum { OPENED = -1, RESET = -2, OPENED_SPLICED = -4 };
-
 /* A packet of no session: OPENED (or OPENED_SPLICED) with the session in `s`, RESET, or a verdict. */
 out_of_line int first_packet(context *ctx, const struct packet *p, struct scratch *s)
 {
@@ -176,17 +163,6 @@ out_of_line int join_pieces(struct packet *p)
 		p->key.sport = ports->src;
 		p->key.dport = ports->dst;
 	}
-	return 0;
-}
-
-/* The direction of answers of a session that is over: what begins anew expects its own. */
-out_of_line int forget_answers(const struct flow *f, u8 proto)
-{
-	struct flow_key key;
-	if (!(f->steps & STEP_ADDRESSES))
-		return 0;
-	reverse_key(f, proto, &key);
-	map_delete(&flows, &key);
 	return 0;
 }
 
@@ -271,7 +247,7 @@ inline_always int forward(context *ctx)
 			return XDP_DROP;
 		verdict = first_packet(ctx, &p, s);
 		if (uses(FEATURE_SPLICE) && verdict == OPENED_SPLICED)
-			verdict = begin_splice(ctx, &p, s) ? XDP_DROP : OPENED;
+			verdict = begin_splice(ctx, &p, s) ? refuse(EVENT_TABLE_FULL) : OPENED;
 		if (verdict == OPENED) {
 			u32 index = s->flow.server;
 			struct server *server = map_lookup(&servers, &index);

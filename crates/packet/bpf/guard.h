@@ -317,7 +317,7 @@ inline_always u32 guard_of(context *ctx, const struct packet *p)
 		struct scratch *s = map_lookup(&scratch, &zero);
 		service = s ? map_lookup(&services, &s->service_key) : 0;
 	}
-	return service ? service->guard : 0;
+	return service && comes_in_at(service, arrived_at(ctx)) ? service->guard : 0;
 }
 
 /* Seconds that a source is taken to be where it says after it has answered. */
@@ -454,18 +454,26 @@ inline_always int write_syn(context *ctx, const struct packet *p, const struct s
 }
 
 /* Notes a splice for both directions of a session that has just been opened, and turns its first packet into a SYN.
- * 0, or -1. */
+ * 0; or -1, and there is no such session: without its splice nothing of it could be understood. */
 out_of_line int begin_splice(context *ctx, const struct packet *p, struct scratch *s)
 {
 	struct flow *f = map_lookup(&flows, &p->key);
 	reverse_key(&s->flow, p->key.proto, &s->back_key);
 	struct flow *back = map_lookup(&flows, &s->back_key);
-	if (!f || !back || map_update(&splices, &p->key, &s->splice, UPDATE_ANY) ||
-	    map_update(&splices, &s->back_key, &s->splice, UPDATE_ANY))
-		return -1;
-	__sync_fetch_and_or(&f->state, FLOW_SPLICED);
-	__sync_fetch_and_or(&back->state, FLOW_SPLICED);
-	return write_syn(ctx, p, &s->splice);
+	if (f && back && !map_update(&splices, &p->key, &s->splice, UPDATE_ANY) &&
+	    !map_update(&splices, &s->back_key, &s->splice, UPDATE_ANY)) {
+		__sync_fetch_and_or(&f->state, FLOW_SPLICED);
+		__sync_fetch_and_or(&back->state, FLOW_SPLICED);
+		if (!write_syn(ctx, p, &s->splice))
+			return 0;
+	}
+	map_delete(&splices, &p->key);
+	map_delete(&splices, &s->back_key);
+	if (f)
+		uncount(f);
+	map_delete(&flows, &p->key);
+	map_delete(&flows, &s->back_key);
+	return -1;
 }
 
 /* Replaces a number of a TCP header, at this place in it. 0, or -1. */
@@ -553,9 +561,20 @@ inline_always int challenge(context *ctx, const struct packet *p, u32 at, const 
 		return 0;
 	if (g->calm.cost && !exceeds(&dues->calm, &g->calm, now_ns, 1))
 		return 0;
-	note_guarded(at, GUARDED_CHALLENGED);
-	if (uses(FEATURE_SPLICE) && g->flags & GUARD_SPLICE)
+	if (uses(FEATURE_SPLICE) && g->flags & GUARD_SPLICE) {
+		/* What answers a cookie must find no session: a SYN of one that goes on is judged by its server. */
+		struct flow *f = map_lookup(&flows, &p->key);
+		if (f && !is_over(f->state))
+			return 0;
+		if (f) {
+			uncount(f);
+			forget_answers(f, p->key.proto);
+			map_delete(&flows, &p->key);
+		}
+		note_guarded(at, GUARDED_CHALLENGED);
 		return answer_cookie(ctx, p, g, minute);
+	}
+	note_guarded(at, GUARDED_CHALLENGED);
 	return answer_tcp(ctx, p, TCP_SYN | TCP_ACK, 0, cookie(g, &p->key, minute, 0));
 }
 

@@ -2,6 +2,7 @@
  * turned back into what its sender sent (RFC 5508 section 4). */
 #pragma once
 #include "flow.h"
+#include "guard.h"
 
 /* The quoted packet, as the key of the direction that answers it. `at` becomes the place of its
  * transport header. */
@@ -111,6 +112,31 @@ inline_always int rewrite_quoted(context *ctx, const struct packet *p, const str
 	return 0;
 }
 
+/* What a server of a spliced session sent is quoted with the number that its client got: the server knows only
+ * its own, and believes no error with another (RFC 5927 section 4.1). */
+apart int restore_number(context *ctx, const struct packet *p, const struct flow_key *key, u32 at)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	if (!p || !key)
+		return 0;
+	struct splice *splice = map_lookup(&splices, key);
+	struct icmp *icmp = data + bounded(p->l4);
+	u32 *seq = data + bounded(at + 4);
+	if (!splice || !splice->ready || (void *)(icmp + 1) > end || (void *)(seq + 1) > end)
+		return 0;
+	u32 gone = ~*seq, to = be32(be32(*seq) - splice->delta);
+	u32 delta = fold((gone & 0xffff) + (gone >> 16) + (to & 0xffff) + (to >> 16)), moved = delta;
+	*seq = to;
+	u16 *check = data + bounded(at + 16);
+	if ((void *)(check + 1) <= end) {
+		u16 old = *check;
+		add_to_sum(check, moved);
+		delta += delta16(old, *check);
+	}
+	add_to_sum(&icmp->check, fold(delta));
+	return 0;
+}
+
 out_of_line int icmp_error(context *ctx, const struct packet *p)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
@@ -136,6 +162,8 @@ out_of_line int icmp_error(context *ctx, const struct packet *p)
 		if (rewrite(ctx, p, f))
 			return XDP_DROP;
 	}
+	if (uses(FEATURE_SPLICE) && f->state & FLOW_SPLICED && f->state & FLOW_FORWARD)
+		restore_number(ctx, p, &key, at);
 	if (f->steps & STEP_ADDRESSES && rewrite_quoted(ctx, p, f, &key, at))
 		return XDP_DROP;
 	if (!(f->state & FLOW_FORWARD))

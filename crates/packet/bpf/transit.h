@@ -3,8 +3,18 @@
 #pragma once
 #include "flow.h"
 
-/* Beside the verdicts. */
-enum { OPENED_OUT = -3, OPENED_BACK = -4 };
+/* Beside the verdicts: what is done with a packet of no session. */
+enum { OPENED = -1, RESET = -2, OPENED_OUT = -3, OPENED_BACK = -4, OPENED_SPLICED = -5 };
+
+inline_always int comes_in_at(const struct service *service, u32 ifindex)
+{
+	if (!service->ifindex[0])
+		return 1;
+	for (u32 i = 0; i < INTERFACES; i++)
+		if (service->ifindex[i] == ifindex)
+			return 1;
+	return 0;
+}
 
 inline_always struct service *service_of(struct service_key *key, const struct packet *p, u32 kinds)
 {
@@ -174,13 +184,14 @@ apart int find_transit(context *ctx, const struct packet *p, int opens)
 	struct prefix *any = find_prefix(s, p->family, 0);
 	if (any && any->kinds & VIP_PASS)
 		return 0;
-	if (uses(FEATURE_ROUTE) && opens) {
+	if (uses(FEATURE_ROUTE)) {
 		copy_mac(s->gateway_key.mac, eth->src);
 		s->gateway_key.family = p->family;
 		s->gateway_key.ifindex = ifindex;
 		u32 *server = map_lookup(&gateways, &s->gateway_key);
 		if (server) {
-			open_from_gateway(s, p, *server);
+			if (opens)
+				open_from_gateway(s, p, *server);
 			return 0;
 		}
 	}

@@ -178,7 +178,9 @@ impl Copies {
             write_key(&news.key, &mut name);
             if news.over != 0 {
                 change(&name, None);
-            } else if let Some(identity) = self.known.identities.get(&news.flow.server) {
+            } else if !is_spliced(&news.flow)
+                && let Some(identity) = self.known.identities.get(&news.flow.server)
+            {
                 write(&news.key, &news.flow, *identity, self.now, &mut value);
                 change(&name, Some(&value));
             }
@@ -396,7 +398,12 @@ impl Copies {
 
 /// Whether a session is to be sent: half-open ones are not.
 fn is_worth(key: &FlowKey, flow: &Flow) -> bool {
-    sessions::stage(key, flow) != sessions::Stage::Opening
+    sessions::stage(key, flow) != sessions::Stage::Opening && !is_spliced(flow)
+}
+
+/// Whether its numbers are translated, by what only this machine knows: no other can go on with it.
+fn is_spliced(flow: &Flow) -> bool {
+    flow.state & flow_state::SPLICED != 0
 }
 
 fn place(flow: Flow, server: u32, age: u32, stamp: u32, now: u32) -> Flow {

@@ -149,7 +149,7 @@ pub fn examine(config: &Config) -> Result<Vec<Finding>, Error> {
     let faults = settings::wrong(&asks, settings::read);
     let auto = config.global.tuning.sysctl_auto;
     found.extend(faults.iter().map(|w| {
-        let fact = format!("{} is {}: {}", w.name.replace('/', "."), w.now, w.why);
+        let fact = format!("{} is {}: {}", w.dotted(), w.now, w.why);
         match auto {
             true => ok(format!("{fact}; 'sysctl auto' sets it at the start")),
             false => wrong(fact, format!("sysctl -w {}", w.assignment())),

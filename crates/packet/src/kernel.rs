@@ -296,6 +296,8 @@ impl Kernel {
 fn load(object: &[u8], name: &str, sizes: Sizes, pins: Option<&Path>) -> Result<Ebpf, Error> {
     let mut loader = EbpfLoader::new();
     loader.map_max_entries("flows", sizes.flows);
+    // A quarter of all sessions at most, with two entries each as they have there.
+    loader.map_max_entries("splices", (sizes.flows / 4).max(2));
     for (name, feature, size) in SIZED {
         let wanted = sizes.features & feature != 0;
         loader.map_max_entries(name, if wanted { size } else { 1 });

@@ -30,7 +30,6 @@ use state::{Generation, Process};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 /// Entries of the session table looked at in one go.
@@ -255,7 +254,11 @@ impl Plane {
 
     /// Programs that have these features. Others are loaded with the same tables, and take the place
     /// of those that are attached.
-    fn have(&mut self, features: u32) -> Result<(), Error> {
+    fn have(&mut self, mut features: u32) -> Result<(), Error> {
+        // Spliced connections go on without the guard that began them.
+        if self.kernel.splices()?.keys().next().is_some() {
+            features |= abi::feature::SPLICE;
+        }
         if self.sizes.features != features {
             self.kernel.again(features)?;
             self.sizes.features = features;
@@ -483,80 +486,6 @@ impl Plane {
             ))
         });
         known.collect()
-    }
-
-    /// Looks at some more sessions and removes those that are over. Returns how many it removed.
-    fn tidy_some(&mut self, process: &Process) -> Result<usize, Error> {
-        let timeouts = self.timeouts();
-        let roles = process.replication.roles();
-        let (entries, over) = self
-            .walk
-            .next(self.flows.as_fd())
-            .map_err(|e| because("sessions cannot be read", &e))?;
-        let now = sessions::now();
-        let mut table = self.kernel.flows()?;
-        let mut removed = 0;
-        for (key, flow) in entries {
-            let limits = timeouts.get(&flow.server).copied().unwrap_or_default();
-            let patience = sessions::patience(sessions::stage(&key, &flow), &limits);
-            let mut idle = sessions::idle(&flow, now);
-            let other = sessions::other_key(&key, &flow);
-            let other = other.and_then(|k| Some((k, table.get(&k, 0).ok()?)));
-            if let Some((_, other)) = &other {
-                idle = idle.min(sessions::idle(other, now));
-            }
-            if sessions::is_forward(&flow) {
-                *self.met.entry(flow.server).or_insert(0) += 1;
-            } else if other.is_some_and(|(_, o)| sessions::is_forward(&o)) {
-                // The direction from the client decides for both.
-                continue;
-            }
-            if let Some(role) = roles.get(&abi::ip(&key.dst)) {
-                if role.copied && !role.active {
-                    // Whoever serves it sees its packets, and says when it is over.
-                    continue;
-                }
-                // A packet may have come while another machine served it.
-                let served = role.since.elapsed().as_secs();
-                idle = idle.min(u32::try_from(served).unwrap_or(u32::MAX));
-            }
-            if idle < patience {
-                continue;
-            }
-            if sessions::is_forward(&flow) && !roles.is_empty() && !sessions::is_told(&flow) {
-                self.exchange.removed(key);
-            }
-            if flow.state & abi::flow_state::COUNTED != 0
-                && let Some(live) = self.live.at(flow.server)
-            {
-                let _ = live.fetch_update(Relaxed, Relaxed, |n| n.checked_sub(1));
-            }
-            for key in std::iter::once(key).chain(other.map(|(k, _)| k)) {
-                removed += usize::from(table.remove(&key).is_ok());
-            }
-        }
-        if over {
-            self.met_before = std::mem::take(&mut self.met);
-            self.release_places()?;
-            self.forget_splices()?;
-        }
-        Ok(removed)
-    }
-
-    /// Looks at some more clients and forgets the servers of those that have not come for long.
-    pub fn tidy_sources(&mut self) -> Result<(), Error> {
-        if self.sizes.features & abi::feature::SOURCES == 0 {
-            return Ok(());
-        }
-        let (entries, _) = self
-            .sources_walk
-            .next(self.sources.as_fd())
-            .map_err(|e| because("clients' servers cannot be read", &e))?;
-        let now = sessions::now();
-        for (key, _) in entries.iter().filter(|(_, kept)| kept.until <= now) {
-            table::remove(self.sources.as_fd(), key);
-        }
-        Ok(())
     }
 
     /// Places of servers that no plan has, once no session is left on them.

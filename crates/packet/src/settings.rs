@@ -36,8 +36,23 @@ pub struct Wrong {
 impl Wrong {
     /// As `sysctl` takes it.
     pub fn assignment(&self) -> String {
-        format!("{}={}", self.name.replace('/', "."), self.wanted)
+        format!("{}={}", self.dotted(), self.wanted)
     }
+
+    /// Its name as `sysctl` says it.
+    pub fn dotted(&self) -> String {
+        dotted(&self.name)
+    }
+}
+
+/// A path below `/proc/sys` as `sysctl` says it: the dot of an interface's name is a slash there.
+fn dotted(name: &str) -> String {
+    let swapped = name.chars().map(|c| match c {
+        '/' => '.',
+        '.' => '/',
+        other => other,
+    });
+    swapped.collect()
 }
 
 /// What is not as it should be; `read` says what a setting is, if there is such a one.
@@ -94,12 +109,8 @@ pub fn read(name: &str) -> Option<String> {
 }
 
 fn write(name: &str, value: &str) -> Result<(), Error> {
-    fs::write(format!("/proc/sys/{name}"), value).map_err(|e| {
-        because(
-            format!("cannot set {} to {value}", name.replace('/', ".")),
-            &e,
-        )
-    })
+    fs::write(format!("/proc/sys/{name}"), value)
+        .map_err(|e| because(format!("cannot set {} to {value}", dotted(name)), &e))
 }
 
 /// The note of how settings were, one for each network namespace.
@@ -157,6 +168,7 @@ mod tests {
             ("net/ipv6/conf/all/forwarding", "1"),
             ("net/ipv4/conf/all/send_redirects", "0"),
             ("net/ipv4/conf/e0/send_redirects", "1"),
+            ("net/ipv4/conf/e0.5/send_redirects", "1"),
             ("net/ipv4/conf/all/rp_filter", "0"),
             ("net/ipv4/conf/e0/rp_filter", "1"),
             ("net/ipv4/conf/e1/rp_filter", "2"),
@@ -173,10 +185,14 @@ mod tests {
         };
         assert_eq!(names(&both), ["net.ipv4.ip_forward=1"]);
         let silent = Asks {
-            silent: BTreeSet::from(["e0".into(), "gone".into()]),
+            silent: BTreeSet::from(["e0".into(), "e0.5".into(), "gone".into()]),
             ..Asks::default()
         };
-        assert_eq!(names(&silent), ["net.ipv4.conf.e0.send_redirects=0"]);
+        let wanted = [
+            "net.ipv4.conf.e0.send_redirects=0",
+            "net.ipv4.conf.e0/5.send_redirects=0",
+        ];
+        assert_eq!(names(&silent), wanted);
         let loose = |port: &str| Asks {
             loose: BTreeSet::from([port.to_string()]),
             ..Asks::default()

@@ -380,7 +380,7 @@ fn errors_reach_the_client(late: u8) {
             ..way(forward::NAT)
         };
         bench.service(at(vip), TCP, nat, &[at(server)]);
-        bench.expect_answers(at(server), at(vip));
+        bench.expect_answers(at(server), at(vip), TCP);
         let sent = tcp(client, vip, SYN, b"12345678");
         bench.expect(&sent.bytes(), XDP_REDIRECT);
         let (kind, code) = if sent.src.is_ipv4() { (3, 4) } else { (2, 0) };

@@ -5,14 +5,14 @@ mod common;
 use aya::maps::Array;
 use aya::programs::{TestRun as _, TestRunOptions};
 use common::*;
-use packet::abi::{Service, feature};
+use packet::abi::{FlowKey, Service, feature};
 use packet::guard::abi::{Guard, Limit, flag, limit};
 use packet::guard::{Lists, Tables, counts, set_guard};
 use packet::kernel::{Kernel, Sizes};
 use proptest::prelude::*;
 use rules::{Change, PatternList};
 use std::cell::RefCell;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 const AT: u32 = 3;
@@ -614,6 +614,44 @@ fn a_client_that_was_answered_by_a_cookie_is_spliced_with_a_server() {
         };
         same(&got, &wanted.bytes(), "what the server sends");
         assert!(g.count("spliced") > 0);
+
+        // A router finds that too long, and quotes all of it, or as much as it must.
+        let error = |quoted: &Frame, to: SocketAddr, whole: bool| {
+            let (header, kind, code) = if first.src.is_ipv4() {
+                (20, 3, 4)
+            } else {
+                (40, 2, 0)
+            };
+            let mut data = quoted.packet();
+            if !whole {
+                data.truncate(header + 8);
+            }
+            Frame {
+                dst: SocketAddr::new(to.ip(), 0),
+                load: Load::Icmp {
+                    kind,
+                    code,
+                    word: 1400,
+                    data,
+                },
+                ..first.clone()
+            }
+        };
+        for whole in [true, false] {
+            let came = error(&wanted, first.dst, whole);
+            let undone = Frame {
+                ttl: 63,
+                ..answer.clone()
+            };
+            let wanted = Frame {
+                to: SERVER_MAC,
+                from: INNER_MAC,
+                ttl: 63,
+                ..error(&undone, at(server), whole)
+            };
+            let got = g.bench.expect(&came.bytes(), XDP_REDIRECT);
+            same(&got, &wanted.bytes(), "an error about what the server sent");
+        }
     }
 }
 
@@ -645,6 +683,142 @@ fn a_server_that_refuses_a_spliced_client_is_heard() {
         ..segment(&refuses, RST | ACK, cookie.wrapping_add(1), 1001, b"")
     };
     same(&got, &wanted.bytes(), "a reset that the client believes");
+}
+
+/// Its SYN cookies connect clients at once.
+fn transparent() -> Guard {
+    Guard {
+        flags: flag::COOKIES | flag::SPLICE,
+        ..Guard::default()
+    }
+}
+
+/// A server's answer to this frame as it comes, and as its client gets it.
+fn answer(to: &Frame, server: &str, load: Load) -> (Frame, Frame) {
+    let came = Frame {
+        to: INNER_MAC,
+        from: SERVER_MAC,
+        src: at(server),
+        dst: to.src,
+        load,
+        ..to.clone()
+    };
+    let left = Frame {
+        to: CLIENT_MAC,
+        from: OWN_MAC,
+        src: to.dst,
+        ttl: 63,
+        ..came.clone()
+    };
+    (came, left)
+}
+
+#[test]
+fn first_answers_of_a_service_without_a_guard_are_not_taken_for_spliced_ones() {
+    let Some(mut g) = guarded(ALL, transparent(), &[]) else {
+        return;
+    };
+    for (source, vip, server) in [
+        ("198.51.100.7", "203.0.113.20:53", "10.0.0.20:5353"),
+        ("2001:db8:1::7", "[2001:db8:2::20]:53", "[fd00::20]:5353"),
+    ] {
+        let late = Service {
+            late: 1,
+            ..Service::default()
+        };
+        for proto in [TCP, UDP] {
+            g.bench.service(at(vip), proto, late, &[at(server)]);
+            g.bench.expect_answers(at(server), at(vip), proto);
+        }
+        let client = syn(source).src.to_string();
+        let first = tcp(&client, vip, SYN, b"");
+        g.passes(&first);
+        let agrees = segment(&first, SYN | ACK, 77, 1001, b"").load;
+        let (came, left) = answer(&first, server, agrees);
+        let got = g.bench.expect(&came.bytes(), XDP_TX);
+        same(&got, &left.bytes(), "a first answer of TCP");
+        let first = udp(&client, vip, b"asked");
+        g.passes(&first);
+        let (came, left) = answer(&first, server, first.load.clone());
+        let got = g.bench.expect(&came.bytes(), XDP_TX);
+        same(&got, &left.bytes(), "a first answer of UDP");
+        // Beside them clients of the guarded service are spliced.
+        let first = syn(source);
+        let (cookie, _) = numbers(&g.bench.expect(&first.bytes(), XDP_TX));
+        let before = g.count("spliced");
+        g.passes(&segment(&first, ACK, 1001, cookie.wrapping_add(1), b""));
+        assert_eq!(g.count("spliced"), before + 1);
+    }
+}
+
+#[test]
+fn a_client_that_has_a_session_is_not_asked_and_begins_anew_after_it() {
+    let Some(mut g) = guarded(ALL, transparent(), &[]) else {
+        return;
+    };
+    for client in ["198.51.100.7", "2001:db8:1::7"] {
+        let first = syn(client);
+        let before = g.bench.sessions();
+        let (cookie, _) = numbers(&g.bench.expect(&first.bytes(), XDP_TX));
+        let opens = segment(&first, ACK, 1001, cookie.wrapping_add(1), b"");
+        g.passes(&opens);
+        g.passes(&first);
+        assert_eq!(g.bench.sessions(), before + 2);
+        // It is over: nothing of it is left when the next one is asked.
+        g.bench.run(&segment(&first, RST, 1001, 0, b"").bytes());
+        g.bench.expect(&first.bytes(), XDP_TX);
+        assert_eq!(g.bench.sessions(), before);
+        g.passes(&opens);
+        assert_eq!(g.bench.sessions(), before + 2);
+    }
+}
+
+#[test]
+fn a_client_that_there_is_no_room_to_splice_has_no_session() {
+    let Some(mut g) = guarded(ALL, transparent(), &[]) else {
+        return;
+    };
+    let full = {
+        let mut splices = g.bench.0.splices().expect("splices");
+        let mut filler = (0u32..).map(|n| FlowKey {
+            vlan: 4095,
+            sport: n as u16,
+            ..FlowKey::default()
+        });
+        while filler
+            .next()
+            .is_some_and(|key| splices.insert(key, [0; 16], 0).is_ok())
+        {}
+        splices.keys().count()
+    };
+    assert_eq!(full, 1024);
+    let first = syn("198.51.100.7");
+    let (cookie, _) = numbers(&g.bench.expect(&first.bytes(), XDP_TX));
+    let opens = segment(&first, ACK, 1001, cookie.wrapping_add(1), b"");
+    let before = g.bench.sessions();
+    let refused = g.bench.0.event("table-full");
+    g.bench.expect(&opens.bytes(), XDP_DROP);
+    assert_eq!(g.bench.sessions(), before);
+    assert_eq!(g.bench.0.event("table-full"), refused + 1);
+}
+
+#[test]
+fn a_guard_is_of_the_interfaces_that_its_service_is_bound_to() {
+    let Some(mut bench) = bench_with(ALL) else {
+        return;
+    };
+    let guard = transparent();
+    set_guard(&bench.0, AT, &guard).expect("written");
+    let (vip, server) = VIPS[0];
+    for (ifindex, verdict) in [(BEHIND, XDP_PASS), (HERE, XDP_TX)] {
+        let mut service = Service {
+            guard: AT,
+            ..Service::default()
+        };
+        service.ifindex[0] = ifindex;
+        bench.service(at(vip), TCP, service, &[at(server)]);
+        bench.expect(&syn("198.51.100.7").bytes(), verdict);
+    }
 }
 
 /// Runs a frame so many times, each from another address.

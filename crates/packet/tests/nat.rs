@@ -95,7 +95,7 @@ fn converses(service: Service, opening: usize) {
     for f in FAMILIES {
         let before = bench.sessions();
         bench.service(at(f.vip), TCP, service, &[at(f.server)]);
-        bench.expect_answers(at(f.server), at(f.vip));
+        bench.expect_answers(at(f.server), at(f.vip), TCP);
         let syn = tcp(f.client, f.vip, SYN, b"");
         same(
             &bench.expect(&syn.bytes(), XDP_REDIRECT),
@@ -137,7 +137,7 @@ fn a_late_answer_is_of_its_session_only() {
     let Some(mut bench) = bench() else { return };
     for f in FAMILIES {
         bench.service(at(f.vip), TCP, late(), &[at(f.server)]);
-        bench.expect_answers(at(f.server), at(f.vip));
+        bench.expect_answers(at(f.server), at(f.vip), TCP);
         let sessions = bench.sessions();
         // Of no session; of one that has begun, but no first answer; to another port of its client.
         let syn = tcp(f.client, f.vip, SYN, b"");

@@ -7,6 +7,8 @@ use common::*;
 use packet::abi::{
     self, GatewayKey, Prefix, PrefixKey, Service, ServiceKey, feature, forward, no_flow, schedule,
 };
+use packet::guard::abi::{Guard, Limit, flag};
+use packet::guard::set_guard;
 use std::net::SocketAddr;
 
 const BOTH: u32 = feature::PREFIX | feature::ROUTE;
@@ -129,6 +131,36 @@ const FAMILIES: [Family; 2] = [
         number: 6,
     },
 ];
+
+#[test]
+fn what_a_firewall_lets_through_is_not_guarded() {
+    for f in &FAMILIES {
+        let features = BOTH | feature::GUARD | feature::LIMITS;
+        let Some(mut bench) = bench_with(features) else {
+            return;
+        };
+        let guarded = Service {
+            guard: 3,
+            ..route()
+        };
+        let first = bench.serve_prefix(HERE, f.all, 0, guarded, &f.firewalls.map(at));
+        // Nothing may come.
+        let never = Limit {
+            cost: 1 << 16,
+            burst: 0,
+        };
+        let guard = Guard {
+            flags: flag::SERVICE,
+            service: [never; 3],
+            ..Guard::default()
+        };
+        set_guard(&bench.0, 3, &guard).expect("written");
+        let packet = udp(f.inside, f.outside, b"x").bytes();
+        bench.expect(&packet, XDP_DROP);
+        bench.gateway(CLIENT_MAC, f.number, first);
+        bench.expect(&packet, XDP_PASS);
+    }
+}
 
 /// A bench with two firewalls behind; the first one's index.
 fn firewalls(f: &Family) -> Option<(Bench, u32)> {

@@ -33,7 +33,8 @@ impl Running {
                 .filter(|(s, i)| *s.interface == *link.name && i.is_none());
             for (section, _) in left {
                 let (routes, rules) = (&section.routes, &section.rules);
-                for wrong in crate::instance::removed(&mut self.netlink, link, routes, rules) {
+                for wrong in crate::instance::removed(&mut self.netlink, Some(link), routes, rules)
+                {
                     (self.say)(&format!("warning: vrrp: {wrong}"));
                 }
             }

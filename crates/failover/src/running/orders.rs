@@ -96,11 +96,10 @@ impl Running {
         instance.follow_peers(now);
         let new = Arc::clone(&instance.vrrp);
         let mut wrong = Vec::new();
-        if let Some(link) = &instance.link {
-            let routes = old.routes.iter().filter(|r| !new.routes.contains(r));
-            let rules = old.rules.iter().filter(|r| !new.rules.contains(r));
-            wrong.extend(instance::removed(&mut self.netlink, link, routes, rules));
-        }
+        let link = instance.link.as_ref();
+        let routes = old.routes.iter().filter(|r| !new.routes.contains(r));
+        let rules = old.rules.iter().filter(|r| !new.rules.contains(r));
+        wrong.extend(instance::removed(&mut self.netlink, link, routes, rules));
         let keep = |a: &model::VirtualAddress| new.addresses.contains(a);
         wrong.extend(instance.remove_addresses(&mut self.netlink, keep));
         for wrong in wrong {

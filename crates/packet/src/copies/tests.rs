@@ -9,6 +9,22 @@ fn address(a: [u8; 4]) -> Address {
     abi::address(IpAddr::from(a))
 }
 
+#[test]
+fn sessions_that_only_this_machine_can_translate_are_not_sent() {
+    let key = FlowKey {
+        proto: 6,
+        ..FlowKey::default()
+    };
+    let flow = |state| Flow {
+        state: flow_state::FORWARD | state,
+        ..Flow::default()
+    };
+    assert!(is_worth(&key, &flow(flow_state::CONFIRMED)));
+    assert!(!is_worth(&key, &flow(0)));
+    let spliced = flow(flow_state::CONFIRMED | flow_state::SPLICED);
+    assert!(!is_worth(&key, &spliced));
+}
+
 proptest! {
     #[test]
     fn a_session_is_read_as_it_was_sent(

@@ -127,8 +127,18 @@ impl Plane {
             ));
         }
         let changes = known.lists.follow(&lists);
-        let said = (known.tables).write(&self.kernel, &known.lists, &changes, minute())?;
-        faults.extend(said);
+        let written = known
+            .tables
+            .write(&self.kernel, &known.lists, &changes, minute());
+        let stale = written.is_err();
+        match written {
+            Ok(said) => faults.extend(said),
+            Err(e) => {
+                // Read anew, and written as a whole, at the next look.
+                known.lists = Lists::default();
+                faults.push(e.0);
+            }
+        }
 
         let key = known.key();
         known
@@ -136,7 +146,12 @@ impl Plane {
             .retain(|name, _| self.plan.guards.contains_key(name));
         let mut used: BTreeSet<u32> = known.places.values().map(|p| p.at).collect();
         for (name, guard) in &self.plan.guards {
-            let entry = entry(guard, &lists, key);
+            let mut entry = entry(guard, &lists, key);
+            if stale {
+                // Bits mean what was written last.
+                let before = known.places.get(name).map(|p| p.entry);
+                (entry.deny, entry.allow) = before.map_or((0, 0), |e| (e.deny, e.allow));
+            }
             if let Some(place) = known.places.get_mut(name) {
                 if place.entry != entry {
                     set_guard(&self.kernel, place.at, &entry)?;

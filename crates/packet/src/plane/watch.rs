@@ -23,7 +23,7 @@ impl Plane {
         faults.extend(wrong.iter().map(|w| {
             format!(
                 "{} is {}: {}; run 'sysctl -w {}', or write 'sysctl auto' into 'global'",
-                w.name.replace('/', "."),
+                w.dotted(),
                 w.now,
                 w.why,
                 w.assignment()

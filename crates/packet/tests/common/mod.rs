@@ -167,11 +167,11 @@ impl Bench {
     }
 
     /// Answers of this server are those of this service, whose directions are made late.
-    pub fn expect_answers(&mut self, server: SocketAddr, service: SocketAddr) {
+    pub fn expect_answers(&mut self, server: SocketAddr, service: SocketAddr, proto: u8) {
         let key = abi::OriginKey {
             address: abi::address(server.ip()),
             port: server.port().to_be(),
-            proto: TCP,
+            proto,
             ..abi::OriginKey::default()
         };
         let origin = abi::Origin {
