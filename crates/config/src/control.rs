@@ -3,7 +3,7 @@
 use crate::address::{self, Purpose};
 use crate::bind::options;
 use crate::diag::Fault;
-use crate::line::{Line, loose_line};
+use crate::line::{Bases, Line, loose_line};
 use crate::source::Source;
 use model::{CliLevel, ShowSeverity};
 use std::sync::Arc;
@@ -13,7 +13,13 @@ pub fn stats_socket_from_words(
     words: &[&str],
     source: &dyn Source,
 ) -> Result<model::StatsSocket, String> {
-    loose_line("stats socket", words, source, stats_socket)
+    loose_line(
+        "stats socket",
+        words,
+        source,
+        &Bases::default(),
+        stats_socket,
+    )
 }
 
 /// Reads `stats socket ADDRESS [words] [level L] [expose-fd listeners]`.

@@ -239,11 +239,12 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Reads words that stand in no file as a line of this keyword.
+/// Reads words that stand in no file as a line of this keyword; `bases` is what `global` said.
 pub fn loose_line<T>(
     keyword: &str,
     words: &[&str],
     source: &dyn Source,
+    bases: &Bases,
     read: impl FnOnce(&mut Line<'_>) -> Result<T, Fault>,
 ) -> Result<T, String> {
     let all = std::iter::once(&keyword).chain(words);
@@ -257,7 +258,7 @@ pub fn loose_line<T>(
         number: 0,
         text: "",
         source,
-        bases: &Bases::default(),
+        bases,
         proxy: "",
         warnings: Vec::new(),
         table_uses: RefCell::default(),

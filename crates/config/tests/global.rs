@@ -69,3 +69,34 @@ fn the_environment_is_set_and_forgotten_as_lines_go_by() {
         ["7: note: one three none me a.cfg", "9: note: one gone"]
     );
 }
+
+#[test]
+fn keys_of_a_store_lie_where_global_says_unless_the_store_says_otherwise() {
+    let global = "global\n crt-base /crts\n key-base /keys\n";
+    let load = "load crt site.crt key site.key alias site\n";
+    for (store, folder) in [
+        (format!("{global}crt-store s\n {load}"), "/keys"),
+        (
+            format!("{global}crt-store s\n key-base /own\n {load}"),
+            "/own",
+        ),
+        (
+            format!("global\n crt-base /crts\ncrt-store s\n {load}"),
+            "/crts",
+        ),
+    ] {
+        let mut files = Files::with(&format!("{store}{PROXY} bind :443 ssl crt @s/site\n"));
+        let site = files.0["site.pem"].clone();
+        let (certificate, key) = site
+            .split_once("-----BEGIN PRIVATE")
+            .expect("the key is last");
+        files.0.extend([
+            ("/crts/site.crt".to_string(), certificate.to_string()),
+            (
+                format!("{folder}/site.key"),
+                format!("-----BEGIN PRIVATE{key}"),
+            ),
+        ]);
+        assert_eq!(said(&files.load(&["a.cfg"])), [""; 0], "{store}");
+    }
+}

@@ -47,7 +47,8 @@ impl System for Control {
     }
 
     fn server(&self, _backend: &str, words: &[&str]) -> Result<model::Server, String> {
-        config::server_from_words(words, &Machine)
+        let generation = self.life.process.generation.load();
+        config::server_from_words(words, &Machine, &generation.config.global.certificates)
     }
 
     fn listen(&self, frontend: &str, how: Listen) {

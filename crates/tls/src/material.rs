@@ -232,7 +232,8 @@ impl Material {
         }
         let bare = Arc::new(certified.clone());
         certified.ocsp.clone_from(&parts.ocsp);
-        let staple_ends = parts.ocsp.as_deref().and_then(ocsp::ends);
+        let answer = parts.ocsp.as_deref().zip(parts.id());
+        let staple_ends = answer.and_then(|(der, id)| ocsp::ends(der, &id));
         Ok(Material {
             path: path.into(),
             parts,

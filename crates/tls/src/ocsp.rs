@@ -197,10 +197,11 @@ pub fn check(der: &[u8], id: &CertificateId, now: i64) -> Result<(), String> {
     Ok(())
 }
 
-/// Until when an answer counts, Unix seconds; nothing where it does not say.
-pub fn ends(der: &[u8]) -> Option<i64> {
+/// Until when an answer counts for the certificate of this id, Unix seconds; nothing where it does
+/// not say.
+pub fn ends(der: &[u8], id: &CertificateId) -> Option<i64> {
     let answer = read(der).ok()?;
-    answer.singles.iter().filter_map(|s| s.until).min()
+    answer.singles.iter().find(|s| s.id == *id)?.until
 }
 
 /// `YYYYMMDDhhmmssZ` in Unix seconds.

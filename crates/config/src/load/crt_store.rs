@@ -4,7 +4,7 @@
 use crate::diag::Fault;
 use crate::line::Line;
 use std::sync::Arc;
-use tls::Parts;
+use tls::{Folders, Parts};
 
 /// What the section says so far.
 pub(super) struct CrtStoreDraft {
@@ -12,16 +12,17 @@ pub(super) struct CrtStoreDraft {
     name: Arc<str>,
     /// `crt-base` of the section, or of `global`.
     crt_base: Option<String>,
-    /// `key-base` of the section.
+    /// `key-base` of the section, or of `global`.
     key_base: Option<String>,
 }
 
 impl CrtStoreDraft {
-    pub(super) fn new(name: Arc<str>, crt_base: Option<String>) -> CrtStoreDraft {
+    /// A section of this name; `global` is what stands for the folders that it does not name.
+    pub(super) fn new(name: Arc<str>, global: Folders) -> CrtStoreDraft {
         CrtStoreDraft {
             name,
-            crt_base,
-            key_base: None,
+            crt_base: global.certificates,
+            key_base: global.keys,
         }
     }
 

@@ -119,8 +119,8 @@ impl Loader<'_> {
                 return Ok(());
             }
             "crt-store" => {
-                let base = self.bases.crt_base.clone();
-                self.section = Section::CrtStore(CrtStoreDraft::new(word(1).into(), base));
+                let folders = self.bases.tls.store.folders();
+                self.section = Section::CrtStore(CrtStoreDraft::new(word(1).into(), folders));
                 if here.words.len() > 2 {
                     let message = format!("'{}' is one word too many: remove it", word(2));
                     self.word_fault(here, Fault::at(2, message));

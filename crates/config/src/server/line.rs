@@ -3,7 +3,7 @@
 use super::{AgentDraft, Reading, names, words};
 use crate::address::{self, Purpose};
 use crate::diag::Fault;
-use crate::line::{Line, loose_line};
+use crate::line::{Bases, Line, loose_line};
 use crate::load::{Unnamed, check_name};
 use crate::source::Source;
 use model::{AgentCheck, SendProxy, Server};
@@ -172,9 +172,22 @@ fn agent(line: &Line<'_>, draft: &AgentDraft) -> Result<Option<Arc<AgentCheck>>,
 }
 
 /// Reads the words of a `server` line that stands in no file, its name first (`add server` of the
-/// control socket). Nothing of a `default-server` is in it.
-pub fn from_words(words: &[&str], source: &dyn Source) -> Result<Server, String> {
-    loose_line("server", words, source, |line| {
+/// control socket). Nothing of a `default-server` is in it. TLS files are those of the running
+/// configuration, `store`, so that what was put there while running is found, and what changes
+/// there later reaches this server.
+pub fn from_words(
+    words: &[&str],
+    source: &dyn Source,
+    store: &Arc<tls::Store>,
+) -> Result<Server, String> {
+    let folders = store.folders();
+    let mut bases = Bases {
+        ca_base: folders.authorities,
+        crt_base: folders.certificates,
+        ..Bases::default()
+    };
+    bases.tls.store = Arc::clone(store);
+    loose_line("server", words, source, &bases, |line| {
         server(line, &Reading::default())
     })
 }

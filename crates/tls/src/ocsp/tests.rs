@@ -67,3 +67,48 @@ fn times_are_those_of_the_calendar() {
         assert_eq!(time(wrong), None);
     }
 }
+
+/// A value in DER.
+fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let inside = parts.concat();
+    let length = u16::try_from(inside.len()).expect("short").to_be_bytes();
+    [&[tag, 0x82][..], &length, &inside].concat()
+}
+
+#[test]
+fn an_answer_about_several_ends_for_each_by_itself() {
+    let single = |serial: &[u8], until: &[u8]| {
+        let hash = der(OCTETS, &[&[7; 20]]);
+        let id = der(SEQUENCE, &[SHA1, &hash, &hash, &der(INTEGER, &[serial])]);
+        let from = der(GENERALIZED_TIME, &[b"20261121000000Z"]);
+        let until = der(EXPLICIT[0], &[&der(GENERALIZED_TIME, &[until])]);
+        der(SEQUENCE, &[&id, &[IMPLICIT_GOOD, 0], &from, &until])
+    };
+    let list = der(
+        SEQUENCE,
+        &[
+            &single(&[1], b"20261122000000Z"),
+            &single(&[2], b"20261123000000Z"),
+        ],
+    );
+    let by = der(EXPLICIT[2], &[&der(OCTETS, &[&[7; 20]])]);
+    let made = der(GENERALIZED_TIME, &[b"20261121000000Z"]);
+    let data = der(SEQUENCE, &[&by, &made, &list]);
+    let signature = der(BITS, &[&[0, 1, 2]]);
+    let basic = der(SEQUENCE, &[&data, SHA1, &signature]);
+    let kind = [OBJECT, 9, 0x2b, 6, 1, 5, 5, 7, 0x30, 1, 1];
+    let bytes = der(SEQUENCE, &[&kind, &der(OCTETS, &[&basic])]);
+    let answer = der(
+        SEQUENCE,
+        &[&[ENUMERATED, 1, 0], &der(EXPLICIT[0], &[&bytes])],
+    );
+    let of = |serial: u8| CertificateId {
+        name_hash: vec![7; 20],
+        key_hash: vec![7; 20],
+        serial: vec![serial],
+    };
+    let day = 24 * 3600;
+    let first = ends(&answer, &of(1)).expect("it says so");
+    assert_eq!(ends(&answer, &of(2)), Some(first + day));
+    assert_eq!(ends(&answer, &of(3)), None, "it says nothing of that");
+}

@@ -306,8 +306,20 @@ impl Store {
             self.apply(Used::Certificate(&path), |files| {
                 files.certificates.insert(Arc::clone(&path), material);
             })?;
+            self.renew_pending(&path, der);
         }
         Ok(())
+    }
+
+    /// Gives a new OCSP answer to a change of this certificate that is under way too, so that its
+    /// commit does not bring the old one back. A change to another certificate has no use for it.
+    fn renew_pending(&self, name: &str, der: &[u8]) {
+        let mut inner = self.lock();
+        if let Some((path, parts)) = &mut inner.pending.certificate
+            && **path == *name
+        {
+            let _ = parts.put_ocsp(der);
+        }
     }
 }
 

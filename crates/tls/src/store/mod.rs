@@ -44,8 +44,8 @@ struct Inner {
     tickets: Vec<Arc<TicketKeys>>,
     acceptors: Vec<Weak<Acceptor>>,
     connectors: Vec<Weak<Connector>>,
-    /// One connector of each kind: thousands of servers share what does not differ.
-    kinds: HashMap<ConnectorSettings, Arc<Connector>>,
+    /// One connector of each kind, while it lives: thousands of servers share what does not differ.
+    kinds: HashMap<ConnectorSettings, Weak<Connector>>,
 }
 
 /// What is in use.
@@ -96,10 +96,14 @@ impl Store {
         change(&mut self.lock().folders);
     }
 
+    /// Where files with relative names are looked for.
+    pub fn folders(&self) -> Folders {
+        self.lock().folders.clone()
+    }
+
     /// Reads the words of a line of a list; nothing where there are none.
     pub fn list_entry(&self, words: &[&str]) -> Result<Option<ListEntry>, String> {
-        let folders = self.lock().folders.clone();
-        entry::read(words, &folders)
+        entry::read(words, &self.folders())
     }
 
     /// What was left out of files, since this was last asked for.
@@ -228,15 +232,19 @@ impl Store {
     pub(crate) fn register_connector(&self, connector: &Arc<Connector>) {
         let mut inner = self.lock();
         inner.connectors.push(Arc::downgrade(connector));
-        inner
-            .kinds
-            .entry(connector.settings().clone())
-            .or_insert_with(|| Arc::clone(connector));
+        // Those of servers that are gone go before the table would grow.
+        if inner.kinds.len() == inner.kinds.capacity() {
+            inner.kinds.retain(|_, c| c.strong_count() > 0);
+        }
+        let kind = inner.kinds.entry(connector.settings().clone()).or_default();
+        if kind.strong_count() == 0 {
+            *kind = Arc::downgrade(connector);
+        }
     }
 
     /// A connector with these settings, if there is one.
     pub(crate) fn like(&self, settings: &ConnectorSettings) -> Option<Arc<Connector>> {
-        self.lock().kinds.get(settings).cloned()
+        self.lock().kinds.get(settings)?.upgrade()
     }
 
     /// The certificate of this name in use; it may be empty.
@@ -311,6 +319,7 @@ impl Store {
         let mut inner = self.lock();
         inner.acceptors.retain(|a| a.strong_count() > 0);
         inner.connectors.retain(|c| c.strong_count() > 0);
+        inner.kinds.retain(|_, c| c.strong_count() > 0);
         let acceptors = inner.acceptors.iter().filter_map(Weak::upgrade).collect();
         let connectors = inner.connectors.iter().filter_map(Weak::upgrade).collect();
         (acceptors, connectors)

@@ -1,5 +1,5 @@
 use super::*;
-use crate::settings::{AcceptorSettings, ListEntry, Source};
+use crate::settings::{AcceptorSettings, ListEntry, Source, Verify};
 
 const SITE: &[u8] = include_bytes!("../../tests/site.pem");
 const OTHER: &[u8] = include_bytes!("../../tests/answered.pem");
@@ -125,4 +125,26 @@ fn authorities_are_added_to_or_replaced() {
         store.set_authorities("nobody", SITE, false),
         Err(KindFault::NotThere)
     );
+}
+
+#[test]
+fn connectors_are_shared_while_somebody_has_them_and_no_longer() {
+    let store = Store::default();
+    let made = |host: u32| {
+        let settings = ConnectorSettings {
+            verify: Verify::None,
+            verify_host: Some(format!("{host}.example").into()),
+            ..ConnectorSettings::default()
+        };
+        let made = Connector::new(settings, &store, &read);
+        made.expect("good settings").0
+    };
+    let kept = made(0);
+    for host in 1..100 {
+        let gone = Arc::downgrade(&made(host));
+        assert!(gone.upgrade().is_none(), "nobody has it");
+    }
+    let known = store.like(kept.settings()).expect("it is in use");
+    assert!(Arc::ptr_eq(&known, &kept));
+    assert!(store.lock().kinds.len() < 50, "the others are forgotten");
 }

@@ -1,160 +1,17 @@
 //! Certificates, authorities and revocation lists changed over the control socket: every answer as
 //! HAProxy's, and clients see the change.
 
-use lab::{Folder, Program, Proxy, each, port};
+mod answers;
+mod files;
+mod servers;
+mod sessions;
+
+use files::{Files, openssl};
+use lab::{Program, Proxy, each, port};
 use std::process::{Command, Stdio};
 
-/// Runs openssl, which must succeed.
-fn openssl(args: &[&str]) {
-    let output = Command::new("openssl")
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-        .expect("openssl is installed");
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "openssl {args:?}: {text}");
-}
-
-/// The files that these scenarios need, made once.
-struct Files {
-    folder: Folder,
-}
-
-impl Files {
-    fn new() -> Files {
-        let folder = Folder::new();
-        let path = |name: &str| folder.path(name);
-        for name in ["one", "two", "three", "root"] {
-            let (key, cert) = (path(&format!("{name}.k")), path(&format!("{name}.c")));
-            let subject = format!("/O=Lab/CN={name}.example");
-            let names = format!("subjectAltName=DNS:{name}.example");
-            openssl(&[
-                "req",
-                "-x509",
-                "-nodes",
-                "-days",
-                "30",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-                "-keyout",
-                &key,
-                "-out",
-                &cert,
-                "-subj",
-                &subject,
-                "-addext",
-                &names,
-            ]);
-            let both = [&cert, &key].map(|p| std::fs::read_to_string(p).expect("a file"));
-            folder.file(&format!("{name}.pem"), both.concat().as_bytes());
-        }
-        // A certificate of that root, which an answer of OCSP is about.
-        let (key, request, cert) = (path("leaf.k"), path("leaf.r"), path("leaf.c"));
-        let (root, root_key) = (path("root.c"), path("root.k"));
-        let extensions = folder.file("extensions", b"basicConstraints=CA:FALSE\n");
-        openssl(&[
-            "req",
-            "-new",
-            "-nodes",
-            "-newkey",
-            "rsa:2048",
-            "-keyout",
-            &key,
-            "-out",
-            &request,
-            "-subj",
-            "/O=Lab/CN=leaf.example",
-        ]);
-        openssl(&[
-            "x509",
-            "-req",
-            "-days",
-            "30",
-            "-in",
-            &request,
-            "-CA",
-            &root,
-            "-CAkey",
-            &root_key,
-            "-extfile",
-            &extensions,
-            "-set_serial",
-            "4660",
-            "-out",
-            &cert,
-        ]);
-        let index = "V\t361121000000Z\t\t1234\tunknown\t/O=Lab/CN=leaf.example\n";
-        let index = folder.file("index", index.as_bytes());
-        openssl(&[
-            "ocsp",
-            "-index",
-            &index,
-            "-rsigner",
-            &root,
-            "-rkey",
-            &root_key,
-            "-CA",
-            &root,
-            "-issuer",
-            &root,
-            "-cert",
-            &cert,
-            "-respout",
-            &path("leaf.pem.ocsp"),
-            "-ndays",
-            "7",
-        ]);
-        let text = [&cert, &root, &key].map(|p| std::fs::read_to_string(p).expect("a file"));
-        folder.file("leaf.pem", text.concat().as_bytes());
-        for (name, row) in [
-            ("empty.crl", ""),
-            (
-                "full.crl",
-                "R\t361121000000Z\t261120000000Z\t1234\tunknown\t/O=Lab/CN=leaf.example\n",
-            ),
-        ] {
-            let database = folder.file("database", row.as_bytes());
-            let number = folder.file("number", b"01\n");
-            let settings = format!(
-                "[ca]\ndefault_ca=d\n[d]\ndatabase={database}\ndefault_md=sha256\ndefault_crl_days=30\ncrlnumber={number}\n"
-            );
-            let settings = folder.file("ca.cnf", settings.as_bytes());
-            openssl(&[
-                "ca",
-                "-config",
-                &settings,
-                "-gencrl",
-                "-keyfile",
-                &root_key,
-                "-cert",
-                &root,
-                "-out",
-                &path(name),
-            ]);
-        }
-        let keys = ["C", "D", "E"].map(|k| k.repeat(64) + "\n");
-        folder.file("tickets", keys.concat().as_bytes());
-        Files { folder }
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.folder.path(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        std::fs::read_to_string(self.path(name)).expect("a file")
-    }
-
-    /// A command with a file's content as its payload.
-    fn with(&self, command: &str, file: &str) -> String {
-        format!("{command} <<\n{}\n", self.text(file).trim_end())
-    }
-}
-
-/// The subject of the certificate that a client is shown, its OCSP answer's status before it.
-fn shown(port: u16, name: &str, more: &[&str]) -> String {
+/// What `openssl s_client` tells of a connection.
+fn client(port: u16, name: &str, more: &[&str]) -> String {
     let address = format!("127.0.0.1:{port}");
     let output = Command::new("openssl")
         .args([
@@ -169,7 +26,12 @@ fn shown(port: u16, name: &str, more: &[&str]) -> String {
         .stdin(Stdio::null())
         .output()
         .expect("openssl is installed");
-    let text = String::from_utf8_lossy(&output.stdout);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The subject of the certificate that a client is shown, its OCSP answer's status before it.
+fn shown(port: u16, name: &str, more: &[&str]) -> String {
+    let text = client(port, name, more);
     let find = |start: &str| {
         let mut lines = text.lines().map(str::trim);
         let line = lines.find_map(|l| l.strip_prefix(start).map(|l| l.replace(' ', "")));
@@ -469,59 +331,5 @@ fn running_listeners_follow_every_change() {
             "{}: another authority",
             program.name
         );
-    });
-}
-
-#[test]
-fn a_session_of_one_machine_is_resumed_on_another_with_the_same_keys() {
-    let files = Files::new();
-    each(|program| {
-        let (first, second) = ([port(), port(), port()], [port(), port(), port()]);
-        let (_one, other) = (
-            start(program, &files, first),
-            start(program, &files, second),
-        );
-        let session = files.path(&format!("session-{}", program.name));
-        let resumed = |port: u16, flag: &str| {
-            let address = format!("127.0.0.1:{port}");
-            let mut child = Command::new("openssl")
-                .args([
-                    "s_client", "-connect", &address, "-tls1_2", flag, &session, "-quiet",
-                ])
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::null())
-                .spawn()
-                .expect("openssl is installed");
-            let request = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-            std::io::Write::write_all(child.stdin.as_mut().expect("piped"), request)
-                .expect("it reads");
-            let output = child.wait_with_output().expect("it ends");
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            text.lines().last().unwrap_or("").to_string()
-        };
-        assert_eq!(
-            resumed(first[2], "-sess_out"),
-            "0 0 one.example",
-            "{}",
-            program.name
-        );
-        assert_eq!(
-            resumed(second[2], "-sess_in"),
-            "0 1 one.example",
-            "{}",
-            program.name
-        );
-        // One key on, that of the ticket is the oldest; one more, and nobody knows it.
-        for (key, wanted) in [("A", "0 1 one.example"), ("B", "0 0 one.example")] {
-            let answer = other.control(&format!("set ssl tls-key #0 {}", key.repeat(64)));
-            assert!(answer.contains("TLS ticket key updated!"), "{answer}");
-            assert_eq!(
-                resumed(second[2], "-sess_in"),
-                wanted,
-                "{}: {key}",
-                program.name
-            );
-        }
     });
 }
