@@ -52,6 +52,14 @@ fn text(l: &Line<'_>, what: &str) -> Result<String, Fault> {
     Ok(l.arg(0).to_string())
 }
 
+fn switch(l: &Line<'_>) -> Result<bool, Fault> {
+    match text(l, "on or off")?.as_str() {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        other => l.fail(0, format!("'{other}' is neither on nor off")),
+    }
+}
+
 /// All keywords of `global`.
 pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
     keyword!(
@@ -320,11 +328,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "on",
         "refuse connections whose port is below 1024",
         |r, l| {
-            r.global.reject_privileged = match text(l, "on or off")?.as_str() {
-                "on" => true,
-                "off" => false,
-                other => return l.fail(0, format!("'{other}' is neither on nor off")),
-            };
+            r.global.reject_privileged = switch(l)?;
             Ok(())
         }
     ),
@@ -632,12 +636,11 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "0-5",
         "2",
         "how weak keys may be: rustls allows none that level 2 of OpenSSL refuses",
-        |r, l| {
+        |_r, l| {
             let level = num(l, 0, 5)?;
             if level > 2 {
                 return l.fail(0, format!("level {level} is not checked: certificates are taken as of level 2; choose what is stronger by 'ssl-default-bind-ciphers' and 'ssl-default-bind-curves'"));
             }
-            let _ = r;
             Ok(())
         }
     ),
@@ -661,11 +664,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "on",
         "whether the secrets of connections are kept, for ssl_fc_session_key and its like",
         |r, l| {
-            let on = match text(l, "on or off")?.as_str() {
-                "on" => true,
-                "off" => false,
-                other => return l.fail(0, format!("'{other}' is neither on nor off")),
-            };
+            let on = switch(l)?;
             r.bases.tls.bind.keep_secrets = on;
             r.bases.tls.keep_secrets = on;
             Ok(())

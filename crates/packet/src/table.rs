@@ -132,20 +132,16 @@ pub fn insert_new<K: Pod, V: Pod>(map: BorrowedFd<'_>, key: &K, value: &V) -> bo
 
 /// An entry's value.
 pub fn get<K: Pod, V: Pod + Default>(map: BorrowedFd<'_>, key: &K) -> Option<V> {
-    let mut value = V::default();
-    let mut one = One {
-        map_fd: map.as_raw_fd() as u32,
-        key: std::ptr::from_ref(key) as u64,
-        value: &raw mut value as u64,
-        ..One::default()
-    };
-    command(BPF_MAP_LOOKUP_ELEM, &mut one).ok()?;
-    Some(value)
+    value(BPF_MAP_LOOKUP_ELEM, map, key)
 }
 
 /// Takes an entry out of a hash table, with its value (Linux 5.14 and later). `K` and `V` are those
 /// of the table.
 pub fn take<K: Pod, V: Pod + Default>(map: BorrowedFd<'_>, key: &K) -> Option<V> {
+    value(BPF_MAP_LOOKUP_AND_DELETE_ELEM, map, key)
+}
+
+fn value<K: Pod, V: Pod + Default>(number: i64, map: BorrowedFd<'_>, key: &K) -> Option<V> {
     let mut value = V::default();
     let mut one = One {
         map_fd: map.as_raw_fd() as u32,
@@ -153,7 +149,7 @@ pub fn take<K: Pod, V: Pod + Default>(map: BorrowedFd<'_>, key: &K) -> Option<V>
         value: &raw mut value as u64,
         ..One::default()
     };
-    command(BPF_MAP_LOOKUP_AND_DELETE_ELEM, &mut one).ok()?;
+    command(number, &mut one).ok()?;
     Some(value)
 }
 

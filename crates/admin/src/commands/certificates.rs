@@ -45,20 +45,25 @@ pub(super) fn named(word: &str) -> (&str, bool) {
     (name.strip_prefix('\\').unwrap_or(name), pending)
 }
 
+/// The files of a kind, behind the one that is being changed.
+pub(super) fn names(store: &Store, kind: Kind) -> Said {
+    let (files, pending) = store.names(kind);
+    let mut out = String::new();
+    if let Some(path) = pending {
+        let _ = writeln!(out, "# transaction\n*{path}");
+    }
+    out.push_str("# filename\n");
+    for path in files {
+        let _ = writeln!(out, "{path}");
+    }
+    Said::data(out)
+}
+
 /// The files, or one file's certificate.
 fn show(_: &mut Cli, world: &World<'_>, args: &[&str], _: &str) -> Said {
     let store = store(world);
     let Some(word) = args.first() else {
-        let (files, pending) = store.names(Kind::Certificate);
-        let mut out = String::new();
-        if let Some(path) = pending {
-            let _ = writeln!(out, "# transaction\n*{path}");
-        }
-        out.push_str("# filename\n");
-        for path in files {
-            let _ = writeln!(out, "{path}");
-        }
-        return Said::data(out);
+        return names(store, Kind::Certificate);
     };
     let (name, pending) = named(word);
     let parts = match pending {

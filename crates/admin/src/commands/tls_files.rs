@@ -2,7 +2,7 @@
 //! `abort` and `del ssl …`; `show ssl ca-file` and `show ssl crl-file`.
 
 use super::Command;
-use super::certificates::{certificate, date, hex, named, one_line, store};
+use super::certificates::{certificate, date, hex, named, names, one_line, store};
 use crate::cli::{Cli, Grave, Said, World};
 use model::CliLevel;
 use std::fmt::Write;
@@ -376,16 +376,7 @@ fn head(world: &World<'_>, kind: Kind, word: &str, name: &str, pending: bool) ->
 fn show_revocations(_: &mut Cli, world: &World<'_>, args: &[&str], _: &str) -> Said {
     let store = store(world);
     let Some(word) = args.first() else {
-        let (files, pending) = store.names(Kind::Revocations);
-        let mut out = String::new();
-        if let Some(path) = pending {
-            let _ = writeln!(out, "# transaction\n*{path}");
-        }
-        out.push_str("# filename\n");
-        for path in files {
-            let _ = writeln!(out, "{path}");
-        }
-        return Said::data(out);
+        return names(store, Kind::Revocations);
     };
     let (word, index) = match indexed(word, |name| store.find_revocations(name).is_some()) {
         Ok(found) => found,
