@@ -63,6 +63,8 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
         Err(ended) => ended,
         Ok(backend) => {
             session.relay.begin(worker.now());
+            session.relay.up.last = !backend.side().nolinger;
+            session.relay.down.last = !client.frontend.side().nolinger;
             // Boxed, because few backends have such rules.
             let judged = match backend.proxy().tcp_response_content.is_empty() {
                 true => Ok(()),
