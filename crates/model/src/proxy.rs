@@ -392,6 +392,9 @@ pub struct Backend {
     pub prefer_last_server: bool,
     /// `option http-drop-request-trailers`.
     pub drop_trailers: bool,
+    /// The acknowledgement that ends a handshake does not wait for the first bytes (`no option
+    /// tcp-smart-connect`).
+    pub prompt_ack: bool,
     /// `max-keep-alive-queue`: how many may wait for that server before another is preferred.
     pub max_keep_alive_queue: Option<u32>,
     /// `cookie`.
@@ -457,6 +460,7 @@ impl Default for Backend {
             abortonclose: false,
             prefer_last_server: false,
             drop_trailers: false,
+            prompt_ack: false,
             max_keep_alive_queue: None,
             cookie: None,
             dynamic_cookie_key: None,

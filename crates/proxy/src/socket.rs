@@ -27,6 +27,8 @@ pub struct Outgoing<'a> {
     pub user_timeout: Option<Duration>,
     /// `tfo`, where the client's bytes are there to go with the first packet.
     pub fast_open: bool,
+    /// Bytes follow as soon as it is made (`tcp-smart-connect`).
+    pub early: bool,
     /// `cc`.
     pub congestion: Option<&'a str>,
     /// `namespace`.
@@ -44,11 +46,12 @@ pub fn connect_tcp(addr: SocketAddr, options: &Outgoing<'_>) -> io::Result<Owned
     let socket = netns::within(options.namespace, || {
         new_stream(Domain::for_address(addr), Some(Protocol::TCP))
     })?;
-    if options.silent {
-        // The acknowledgement of the handshake goes with the end of the connection (tcp(7)); where
-        // the system does not do that, with a packet of its own.
+    if options.silent || options.early {
+        // The acknowledgement of the handshake goes with the first bytes, or the end of the
+        // connection (tcp(7)); where the system does not do that, with a packet of its own.
         let _ = set_int(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_QUICKACK, 0);
-    } else {
+    }
+    if !options.silent {
         socket.set_tcp_nodelay(true)?;
     }
     if let Some(name) = options.congestion {

@@ -1,6 +1,7 @@
 //! `mode tcp`: bytes in both directions.
 
 use crate::account;
+use crate::flow::HEAD_ROOM;
 use crate::inspect;
 use crate::passage::{self, Outcome, Passage};
 use crate::pool::ServerConn;
@@ -129,6 +130,7 @@ async fn prepare(
     let backend = choose_backend(worker, client, &mut session.passage.info).await?;
     let passage = &mut session.passage;
     passage.enter(worker, client, Arc::clone(&backend));
+    read_early(worker, client)?;
     session.server = Some(passage.reach(worker, client, &backend).await?);
     let passage = &mut session.passage;
     if client.frontend.side().logasap {
@@ -137,6 +139,23 @@ async fn prepare(
         session.passage.log(worker, client, &so_far, true);
     }
     Ok(backend)
+}
+
+/// Takes what the client has said by now, so that it can go with the packet that makes the connection
+/// to the server. Its end is found again by who reads on.
+fn read_early(worker: &Worker, client: &mut Client) -> Result<(), Termination> {
+    let Some(io) = client.io.plain().filter(|_| client.carry.is_empty()) else {
+        return Ok(());
+    };
+    let mut scratch = worker.scratch.borrow_mut();
+    let room = scratch.get_mut(..HEAD_ROOM).unwrap_or_default();
+    match io.read_at_once(room) {
+        Ok(n) => client
+            .carry
+            .extend_from_slice(room.get(..n).unwrap_or_default()),
+        Err(_) => return Err(Termination::new(Cause::ClientAbort, Phase::Connect)),
+    }
+    Ok(())
 }
 
 /// The frontend's rules for content, the choice of a backend, and its rules.

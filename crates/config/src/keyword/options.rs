@@ -668,8 +668,11 @@ pub static OPTIONS: &[OptionDef] = &[
         no "tcp-smart-connect",
         BACK,
         "", "",
-        "accepted: nothing is ever sent late",
-        |_, _| Ok(())
+        "the handshake's last packet carries the first bytes, where they are there (as without it)",
+        |d, l| {
+            d.back.prompt_ack = l.negated;
+            Ok(())
+        }
     ),
     option!(
         "tcpka",
