@@ -169,6 +169,11 @@ impl OneArm {
                 vip.to_string()
             };
             let forward = forward(family);
+            let server = |n: u32| match family {
+                1 => format!("[{own}{n}]"),
+                _ => format!("{own}{n}"),
+            };
+            let (one, two) = (server(11), server(12));
             text.push_str(&format!(
                 "frontend {name}
     mode packet
@@ -181,8 +186,8 @@ frontend dns-{name}
 backend {name}
     mode packet
     forward {forward}
-    server one {own}11 check port 80 inter 200ms fall 2 rise 1
-    server two {own}12 check port 80 inter 200ms fall 2 rise 1
+    server one {one} check port 80 inter 200ms fall 2 rise 1
+    server two {two} check port 80 inter 200ms fall 2 rise 1
 "
             ));
         }
