@@ -194,6 +194,49 @@ pub fn talk(to: SocketAddr, bytes: usize) -> std::io::Result<Heard> {
     })
 }
 
+/// A server that counts to each client, for as long as it listens.
+pub fn serve_numbers(at: SocketAddr) {
+    let listener = TcpListener::bind(at).expect("binds");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                for number in 0u64.. {
+                    if stream.write_all(&number.to_be_bytes()).is_err() {
+                        return;
+                    }
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+            });
+        }
+    });
+}
+
+/// What such a server counts to, and how far it has come.
+pub struct Numbers {
+    stream: TcpStream,
+    next: u64,
+}
+
+impl Numbers {
+    /// Listens from the first one on.
+    pub fn of(to: SocketAddr) -> std::io::Result<Numbers> {
+        let stream = TcpStream::connect_timeout(&to, Duration::from_secs(3))?;
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        Ok(Numbers { stream, next: 0 })
+    }
+
+    /// So many more come, in their order.
+    pub fn go_on(&mut self, count: u64) -> std::io::Result<()> {
+        for _ in 0..count {
+            let mut number = [0; 8];
+            self.stream.read_exact(&mut number)?;
+            assert_eq!(u64::from_be_bytes(number), self.next);
+            self.next += 1;
+        }
+        Ok(())
+    }
+}
+
 /// A server that sends datagrams back with its name before them.
 pub fn serve_udp(at: SocketAddr, name: &'static str) {
     let socket = UdpSocket::bind(at).expect("binds");
