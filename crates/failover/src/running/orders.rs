@@ -1,8 +1,9 @@
 //! What is asked of the loop from outside: another configuration, a release, a look.
 
 use super::Running;
-use crate::instance::{self, Instance};
+use crate::instance::Instance;
 use crate::machine::State;
+use crate::routes::Marked;
 use crate::service::Command;
 use crate::track::Tracker;
 use model::Vrrp;
@@ -95,11 +96,10 @@ impl Running {
         let old = std::mem::replace(&mut instance.vrrp, section);
         instance.follow_peers(now);
         let new = Arc::clone(&instance.vrrp);
-        let mut wrong = Vec::new();
-        let link = instance.link.as_ref();
-        let routes = old.routes.iter().filter(|r| !new.routes.contains(r));
-        let rules = old.rules.iter().filter(|r| !new.rules.contains(r));
-        wrong.extend(instance::removed(&mut self.netlink, link, routes, rules));
+        let marked = instance.marked();
+        let mut before = Marked::all_of(&old, instance.link.as_ref().map(|l| l.index));
+        before.retain(|b| !marked.iter().any(|m| m.is_same(b)));
+        let mut wrong = instance.remove_routes(&mut self.netlink, &before);
         let keep = |a: &model::VirtualAddress| new.addresses.contains(a);
         wrong.extend(instance.remove_addresses(&mut self.netlink, keep));
         for wrong in wrong {
