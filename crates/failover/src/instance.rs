@@ -2,7 +2,7 @@
 
 use crate::check::Refusal;
 use crate::link::{Link, Netlink};
-use crate::machine::{Cause, Settings, State, Version};
+use crate::machine::{Cause, Settings, State, Version, Wait};
 use crate::peer::Peer;
 use crate::routes::Marked;
 use crate::socket::{Frames, Mouth};
@@ -97,6 +97,8 @@ pub struct Instance {
     pub since: (Instant, Cause),
     /// The router heard last, its priority, and when.
     pub heard: Option<(IpAddr, u8, Instant)>,
+    /// What it waited for when that was looked at last.
+    pub waits: Option<Wait>,
     /// Why it takes no part.
     pub fault: Option<String>,
     /// Since when the sessions that it would need to take over from one that is alive are missing.
@@ -120,6 +122,7 @@ impl Instance {
             peers: Vec::new(),
             since: (now, Cause::Started),
             heard: None,
+            waits: None,
             fault: None,
             unready: None,
             counters: Counters::default(),

@@ -319,6 +319,7 @@ impl Running {
             self.router.tick(now);
             self.act(now);
             self.make_will();
+            self.say_waits(now);
             self.show(now);
             if let Some(wrong) = self.calls.step(now) {
                 (self.say)(&format!("warning: vrrp: {wrong}"));

@@ -2,7 +2,7 @@
 
 use super::Running;
 use crate::instance::Instance;
-use crate::machine::State;
+use crate::machine::{State, Wait};
 use crate::routes::Marked;
 use crate::service::Command;
 use crate::track::Tracker;
@@ -23,7 +23,12 @@ impl Running {
                     let _ = answer.send(Vec::new());
                 }
                 Command::Status(answer) => {
-                    self.refresh_links();
+                    // The kernel is asked only where it has told of a change: to list interfaces may
+                    // take long on a busy machine, and whoever looks often must not delay adverts.
+                    if self.netlink.changed() {
+                        self.refresh_links();
+                        self.follow_links(now);
+                    }
                     let all = (0..self.instances.len()).map(|at| self.status(at, now));
                     let _ = answer.send(all.collect());
                 }
@@ -159,6 +164,7 @@ impl Running {
                 .map(|(ip, p, at)| (ip, p, now.saturating_duration_since(at))),
             released: machine.is_released(),
             blocked: machine.is_blocked(),
+            waits: machine.waits(now).map(Wait::words),
             peers: instance
                 .peers
                 .iter()
