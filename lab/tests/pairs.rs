@@ -6,7 +6,7 @@
 mod raw;
 
 use lab::net::{Net, Router, possible, until};
-use raw::{Advert, Relay};
+use raw::{Advert, Announcements, Relay};
 
 const VIP: &str = "203.0.113.10";
 const SIX: &str = "2001:db8::10";
@@ -107,6 +107,67 @@ fn a_virtual_hardware_address_moves_with_the_addresses() {
     third.stop();
     serves("first");
     assert_eq!(own_links(2), "");
+}
+
+/// Whoever looks at the link sees each announcement.
+#[test]
+fn addresses_are_announced_at_once_again_and_anew_when_a_split_link_is_whole() {
+    if !possible() {
+        return;
+    }
+    let both = |name: &str, priority: u8| {
+        frontend(name, &[VIP])
+            + &section("public", 51, priority, &format!("{VIP}/24"), "")
+            + &section("six", 52, priority, &format!("{SIX}/64"), "")
+    };
+    let net = Net::new(2);
+    let mac = |n: usize| {
+        let shown = net.ip(&net.router(n), "-o link show dev eth0");
+        let mut words = shown.split(' ').skip_while(|w| *w != "link/ether");
+        let text = words.nth(1).expect("a hardware address");
+        let bytes: Vec<u8> = text
+            .split(':')
+            .map(|b| u8::from_str_radix(b, 16).expect("a byte"))
+            .collect();
+        <[u8; 6]>::try_from(bytes).expect("six bytes")
+    };
+    let (one, two) = (mac(1), mac(2));
+    let heard = Announcements::listen(&net.client(), "br0");
+    let first = Router::start(&net, 1, &both("first", 200));
+    for address in [VIP, SIX] {
+        // At once, after 0.1 s, after another 0.5 s.
+        until(&format!("{address} is announced three times"), || {
+            heard.count(address, one) >= 3
+        });
+        assert_eq!(heard.count(address, two), 0, "{address}");
+    }
+    let second = Router::start(&net, 2, &both("second", 100));
+    for section in ["public", "six"] {
+        second.wait_for(section, "state", "backup");
+    }
+    // The second one hears nothing, and claims what is not its own.
+    let flood = |on: &str| {
+        let args = ["link", "set", "dev", "eth0r2", "mcast_flood", on];
+        assert!(net.exec(&net.client(), "bridge", &args).0);
+    };
+    flood("off");
+    for address in [VIP, SIX] {
+        until(&format!("the second announces {address}"), || {
+            heard.count(address, two) > 0
+        });
+    }
+    let before = [VIP, SIX].map(|a| heard.count(a, one));
+    flood("on");
+    for section in ["public", "six"] {
+        second.wait_for(section, "state", "backup");
+    }
+    for (address, before) in [VIP, SIX].into_iter().zip(before) {
+        until(&format!("the first announces {address} anew"), || {
+            heard.count(address, one) > before
+        });
+    }
+    assert_eq!(first.count("public", "became_active"), 1);
+    assert_eq!(first.count("six", "became_active"), 1);
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! Two and three routers of either version, some with an owner of the addresses, over a network that loses, delays, doubles and splits, in thousands of
-//! seeded runs of simulated time. Two promises hold in each: a connected, settled network has
-//! exactly one active router, and nobody is without one longer than three intervals, the skew and
-//! 50 ms (what a packet may be on its way).
+//! Two and three routers of either version, some with an owner of the addresses, over a network that
+//! loses, delays, doubles and splits, in thousands of seeded runs of simulated time. Two promises
+//! hold in each: a connected, settled network has exactly one active router, and nobody is without
+//! one longer than three intervals, the skew and 50 ms (what a packet may be on its way).
 
 use failover::machine::{Action, Advert, Health, Machine, OWNER, Settings, State, Version};
 use std::cmp::Reverse;
