@@ -80,6 +80,7 @@ pub(crate) enum Action {
     Return(Box<Reply>),
     Redirect(Box<Redirect>),
     Reject,
+    SwitchMode,
     CloseServer,
     SilentDrop(Silence),
     UseService(Service),
@@ -170,6 +171,7 @@ impl Action {
                 | Action::Return(_)
                 | Action::Redirect(_)
                 | Action::Reject
+                | Action::SwitchMode
                 | Action::CloseServer
                 | Action::UseService(_)
         )
@@ -238,6 +240,11 @@ impl Rule {
         }
     }
 
+    /// Whether it makes a connection of TCP one of HTTP.
+    pub fn switches_mode(&self) -> bool {
+        matches!(self.action, Action::SwitchMode)
+    }
+
     /// Whether it needs the request's body.
     pub fn waits_for_body(&self) -> bool {
         matches!(self.action, Action::WaitForBody { .. })
@@ -275,6 +282,10 @@ pub fn run<'r, T: Tracer>(
                 }
             }
             Action::Reject => return Verdict::Reject,
+            Action::SwitchMode => {
+                effects.switches_mode = true;
+                return Verdict::Allow;
+            }
             Action::CloseServer => return Verdict::CloseServer,
             Action::SilentDrop(silence) => {
                 effects.silence = Some(*silence);
@@ -512,6 +523,7 @@ fn apply(action: &Action, cx: &mut Ctx<'_>, effects: &mut Effects) {
         | Action::Return(_)
         | Action::Redirect(_)
         | Action::Reject
+        | Action::SwitchMode
         | Action::CloseServer
         | Action::SilentDrop(_)
         | Action::UseService(_)
