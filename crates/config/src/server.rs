@@ -80,6 +80,7 @@ fn blank() -> Server {
         agent: None,
         track: None,
         tls: None,
+        tls_known: None,
         source: None,
         slowstart: None,
         pool_max_conn: None,
