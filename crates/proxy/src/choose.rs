@@ -14,19 +14,6 @@ use std::task::Poll;
 
 /// The backend that `use_backend` and `default_backend` lead to.
 pub fn backend(stream: &mut Stream<'_>) -> Result<Arc<Backend>, Halt> {
-    if let Some(backend) = stream.client.chosen.take() {
-        return Ok(backend);
-    }
-    let backend = named(stream)?;
-    // Only a connection that was upgraded may find such a one.
-    if backend.proxy().mode != model::Mode::Http {
-        let ended = Termination::new(Cause::Proxy, Phase::Request);
-        return Err(Halt::Silent(ended));
-    }
-    Ok(backend)
-}
-
-fn named(stream: &mut Stream<'_>) -> Result<Arc<Backend>, Halt> {
     let frontend = Arc::clone(&stream.frontend);
     let side = frontend.side();
     let matching = {

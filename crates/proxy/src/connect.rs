@@ -169,7 +169,7 @@ pub async fn open(
         return Err(ConnectFailure::Unusable);
     };
     // Whoever waits for the server's first word must not hold back the packet that opens.
-    let early = client.speaks_http()
+    let early = client.frontend.proxy().mode == model::Mode::Http
         || !client.carry.is_empty()
         || server.settings().tls.as_ref().is_some_and(|t| !t.offered)
         || server.settings().socks4.is_some()

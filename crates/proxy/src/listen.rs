@@ -527,8 +527,6 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         frontend,
         requests: 0,
         accept_proxy,
-        upgraded: false,
-        chosen: None,
         unread: false,
         last_server: None,
         accepted: at,

@@ -100,10 +100,7 @@ impl Stream<'_> {
             return Err(Halt::Answer(Answer::error(status), ended));
         }
         let proxy = Arc::clone(frontend.proxy());
-        // They have judged the first request already, where it was what made HTTP of TCP.
-        if !self.client.upgraded || self.client.requests > 1 {
-            self.content_rules(&proxy).await?;
-        }
+        self.content_rules(&proxy).await?;
         if proxy.http.buffer_request {
             self.wait_for_body(None, None).await?;
         }

@@ -39,10 +39,6 @@ pub struct Client {
     pub frontend: Arc<Frontend>,
     /// Requests received so far.
     pub requests: u32,
-    /// It began in mode TCP and is one of HTTP now.
-    pub upgraded: bool,
-    /// The backend by which it became that, for its first request.
-    pub chosen: Option<Arc<state::Backend>>,
     /// The client may still be sending what nobody reads any more.
     pub unread: bool,
     /// When the connection was accepted.
@@ -74,11 +70,6 @@ impl Client {
             Some(crate::io::Hangup::Closed) => on_close,
             None => false,
         }
-    }
-
-    /// Whether what it sends is read as HTTP.
-    pub fn speaks_http(&self) -> bool {
-        self.upgraded || self.frontend.proxy().mode == model::Mode::Http
     }
 
     /// The words of the `bind` line that it came in by.
@@ -203,12 +194,7 @@ async fn enter(worker: Rc<Worker>, mut client: Box<Client>, prelude: bool) -> Op
         return None;
     }
     match client.frontend.proxy().mode {
-        model::Mode::Tcp => {
-            tcp::run(&worker, &mut client).await;
-            if client.upgraded {
-                return Some(client);
-            }
-        }
+        model::Mode::Tcp => tcp::run(&worker, &mut client).await,
         model::Mode::Ftp => Box::pin(ftp::run(&worker, &mut client)).await,
         model::Mode::Smtp => Box::pin(smtp::run(&worker, &mut client)).await,
         _ => return Some(client),

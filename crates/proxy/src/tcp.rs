@@ -50,29 +50,7 @@ impl Session {
     }
 }
 
-/// How it went on without bytes being passed to a server.
-enum Stop {
-    /// It ended.
-    Ended(Termination),
-    /// It is one of HTTP from here on.
-    Http(Option<Arc<Backend>>),
-}
-
-impl From<Termination> for Stop {
-    fn from(ended: Termination) -> Stop {
-        Stop::Ended(ended)
-    }
-}
-
-/// What the rules for content made of a connection.
-pub(crate) enum Way {
-    /// To a server of this backend.
-    To(Arc<Backend>),
-    /// It is one of HTTP: `switch-mode` says so, or this backend's mode.
-    Http(Option<Arc<Backend>>),
-}
-
-/// Serves one connection to its end, or until it becomes one of HTTP.
+/// Serves one connection to its end.
 pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
     let mut session = Session {
         passage: Passage::new(client.accepted),
@@ -82,12 +60,7 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
     client.seat.live.begin(0);
     // Boxed, because it is over when the long part begins.
     let ended = match Box::pin(prepare(worker, client, &mut session)).await {
-        Err(Stop::Http(backend)) => {
-            client.upgraded = true;
-            client.chosen = backend;
-            return;
-        }
-        Err(Stop::Ended(ended)) => ended,
+        Err(ended) => ended,
         Ok(backend) => {
             session.relay.begin(worker.now());
             // Boxed, because few backends have such rules.
@@ -150,12 +123,8 @@ async fn prepare(
     worker: &Rc<Worker>,
     client: &mut Client,
     session: &mut Session,
-) -> Result<Arc<Backend>, Stop> {
-    let way = choose_backend(worker, client, &mut session.passage.info).await?;
-    let backend = match way {
-        Way::To(backend) => backend,
-        Way::Http(backend) => return Err(Stop::Http(backend)),
-    };
+) -> Result<Arc<Backend>, Termination> {
+    let backend = choose_backend(worker, client, &mut session.passage.info).await?;
     let passage = &mut session.passage;
     passage.enter(worker, client, Arc::clone(&backend));
     session.server = Some(passage.reach(worker, client, &backend).await?);
@@ -173,35 +142,29 @@ pub(crate) async fn choose_backend(
     worker: &Worker,
     client: &mut Client,
     info: &mut StreamInfo,
-) -> Result<Way, Termination> {
+) -> Result<Arc<Backend>, Termination> {
     let frontend = Arc::clone(&client.frontend);
-    if inspect(worker, client, frontend.proxy(), info).await? {
-        return Ok(Way::Http(None));
-    }
+    inspect(worker, client, frontend.proxy(), info).await?;
     let backend = passage::switch(worker, client, info)?;
-    if backend.proxy().mode == model::Mode::Http {
-        return Ok(Way::Http(Some(backend)));
-    }
     info.backend = Some(Arc::clone(&backend.name));
     info.backend_id = backend.id;
     if !Arc::ptr_eq(backend.proxy(), frontend.proxy()) {
         inspect(worker, client, backend.proxy(), info).await?;
     }
-    Ok(Way::To(backend))
+    Ok(backend)
 }
 
 /// Runs `tcp-request content` rules; while a value that they ask for may still change they wait for
-/// more bytes, at most for `inspect-delay` and as far as a buffer holds. True is returned where one
-/// switches to HTTP.
+/// more bytes, at most for `inspect-delay` and as far as a buffer holds.
 async fn inspect(
     worker: &Worker,
     client: &mut Client,
     proxy: &model::Proxy,
     info: &mut StreamInfo,
-) -> Result<bool, Termination> {
+) -> Result<(), Termination> {
     let rules = &proxy.tcp_request_content;
     if rules.is_empty() {
-        return Ok(false);
+        return Ok(());
     }
     let generation = worker.generation();
     let longest = generation.config.global.tuning.bufsize;
@@ -248,7 +211,7 @@ async fn inspect(
                 account::of_client(worker, client).for_each(|c| c.dreq.add(1));
                 return Err(Termination::new(Cause::Proxy, Phase::Request));
             }
-            Verdict::Allow => return Ok(effects.switches_mode),
+            Verdict::Allow => return Ok(()),
             Verdict::Resolve { rule, name, .. } if !info.inspection.undecided.get() => {
                 let address = crate::resolve::for_rule(&generation, rule, &name).await;
                 if let Some(address) = address {
@@ -279,7 +242,7 @@ async fn inspect(
         })
         .await;
     }
-    Ok(false)
+    Ok(())
 }
 
 #[cfg(test)]

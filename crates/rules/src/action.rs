@@ -80,7 +80,6 @@ pub(crate) enum Action {
     Return(Box<Reply>),
     Redirect(Box<Redirect>),
     Reject,
-    SwitchMode,
     CloseServer,
     SilentDrop(Silence),
     UseService(Service),
@@ -171,7 +170,6 @@ impl Action {
                 | Action::Return(_)
                 | Action::Redirect(_)
                 | Action::Reject
-                | Action::SwitchMode
                 | Action::CloseServer
                 | Action::UseService(_)
         )
@@ -240,11 +238,6 @@ impl Rule {
         }
     }
 
-    /// Whether it makes a connection of TCP one of HTTP.
-    pub fn switches_mode(&self) -> bool {
-        matches!(self.action, Action::SwitchMode)
-    }
-
     /// Whether it needs the request's body.
     pub fn waits_for_body(&self) -> bool {
         matches!(self.action, Action::WaitForBody { .. })
@@ -282,10 +275,6 @@ pub fn run<'r, T: Tracer>(
                 }
             }
             Action::Reject => return Verdict::Reject,
-            Action::SwitchMode => {
-                effects.switches_mode = true;
-                return Verdict::Allow;
-            }
             Action::CloseServer => return Verdict::CloseServer,
             Action::SilentDrop(silence) => {
                 effects.silence = Some(*silence);
@@ -523,7 +512,6 @@ fn apply(action: &Action, cx: &mut Ctx<'_>, effects: &mut Effects) {
         | Action::Return(_)
         | Action::Redirect(_)
         | Action::Reject
-        | Action::SwitchMode
         | Action::CloseServer
         | Action::SilentDrop(_)
         | Action::UseService(_)

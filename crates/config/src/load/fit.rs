@@ -5,7 +5,7 @@ use super::servers::{self, Finding};
 use crate::diag::Severity;
 use crate::draft::CheckChoice;
 use crate::draft::{Draft, sections};
-use model::{Balance, LogFormatSpec, Mode, SwitchTarget};
+use model::{Balance, LogFormatSpec, Mode};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -22,9 +22,6 @@ const NEEDS_HTTP: [&str; 10] = [
     "option originalto",
     "option http-buffer-request",
 ];
-
-/// The backends, each with its mode and where it stands.
-pub(super) type Modes = HashMap<Arc<str>, (Mode, Arc<str>)>;
 
 impl Loader<'_> {
     pub(super) fn check_ids(&mut self, drafts: &[Draft]) {
@@ -275,14 +272,31 @@ impl Loader<'_> {
     }
 
     /// Takes out of a proxy in another mode what only HTTP can do, and says so.
-    pub(super) fn fit_mode(&mut self, draft: &mut Draft, modes: &Modes) {
+    pub(super) fn fit_mode(&mut self, draft: &mut Draft) {
         let mode = draft.mode.name();
         if draft.mode == Mode::Http {
             return;
         }
-        if !self.becomes_http(draft, modes) {
-            self.without_http(draft, mode);
+        for keyword in NEEDS_HTTP {
+            if let Some(place) = draft.marks.get(keyword)
+                && (keyword != "monitor-uri" || draft.has_front())
+            {
+                let message = format!(
+                    "'{keyword}' has no effect in '{}', which is in 'mode {mode}': set 'mode http', or remove it",
+                    draft.name
+                );
+                self.at(place, Severity::Warning, message);
+            }
         }
+        draft.http_request.clear();
+        draft.http_response.clear();
+        draft.http_after_response.clear();
+        draft.stats = None;
+        draft.front.monitor_uri = None;
+        draft.http.forwardfor = None;
+        draft.http.forwarded = false;
+        draft.http.originalto = None;
+        draft.http.buffer_request = false;
         let log = &mut draft.front.log_format;
         if draft.section != sections::B
             && matches!(
@@ -311,50 +325,6 @@ impl Loader<'_> {
             let place = draft.marks.get("balance").unwrap_or(&draft.place);
             self.at(place, Severity::Warning, message);
         }
-    }
-
-    /// Whether connections of TCP may become ones of HTTP: by a rule, or by their backend's mode.
-    fn becomes_http(&self, draft: &Draft, modes: &Modes) -> bool {
-        if draft.mode != Mode::Tcp || !draft.has_front() {
-            return false;
-        }
-        let front = &draft.front;
-        let leads_to_http =
-            |name: &str| modes.get(name).is_some_and(|(mode, _)| *mode == Mode::Http);
-        let switched = front.switches.iter().any(|s| match &s.target {
-            SwitchTarget::Name(name) => leads_to_http(name),
-            SwitchTarget::Format(_) => modes.values().any(|(mode, _)| *mode == Mode::Http),
-        });
-        switched
-            || front.default_backend.as_deref().is_some_and(leads_to_http)
-            || draft
-                .tcp_request_content
-                .iter()
-                .any(rules::Rule::switches_mode)
-    }
-
-    /// Lines that mean something in HTTP only are said, and left out.
-    fn without_http(&mut self, draft: &mut Draft, mode: &str) {
-        for keyword in NEEDS_HTTP {
-            if let Some(place) = draft.marks.get(keyword)
-                && (keyword != "monitor-uri" || draft.has_front())
-            {
-                let message = format!(
-                    "'{keyword}' has no effect in '{}', which is in 'mode {mode}': set 'mode http', or remove it",
-                    draft.name
-                );
-                self.at(place, Severity::Warning, message);
-            }
-        }
-        draft.http_request.clear();
-        draft.http_response.clear();
-        draft.http_after_response.clear();
-        draft.stats = None;
-        draft.front.monitor_uri = None;
-        draft.http.forwardfor = None;
-        draft.http.forwarded = false;
-        draft.http.originalto = None;
-        draft.http.buffer_request = false;
     }
 
     /// Says which lines have no effect for want of others.

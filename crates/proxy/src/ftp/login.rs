@@ -35,16 +35,13 @@ pub async fn run(
     session.leave();
     session.info.ftp = Some(Box::new(control.known()));
     let chosen = tcp::choose_backend(worker, client, &mut session.info).await;
-    let backend = match chosen {
-        Ok(tcp::Way::To(backend)) => backend,
-        // Its backends are of mode ftp.
-        Ok(tcp::Way::Http(_)) => {
-            let ended = Termination::new(Cause::Internal, Phase::Connect);
-            return Err((UNAVAILABLE, ended));
-        }
-        Err(ended) if ended.cause == Cause::Proxy => return Err((DENIED, ended)),
-        Err(ended) => return Err((UNAVAILABLE, ended)),
-    };
+    let backend = chosen.map_err(|ended| {
+        let reply = match ended.cause {
+            Cause::Proxy => DENIED,
+            _ => UNAVAILABLE,
+        };
+        (reply, ended)
+    })?;
     session.enter(worker, client, Arc::clone(&backend));
     let server = loop {
         let reached = session.reach(worker, client, &backend).await;

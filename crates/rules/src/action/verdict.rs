@@ -71,8 +71,6 @@ pub struct Effects {
     pub no_retry: bool,
     /// `expect-proxy`: a PROXY header comes before everything else.
     pub expect_proxy: bool,
-    /// `switch-mode`: a connection of TCP is one of HTTP from here on.
-    pub switches_mode: bool,
     /// `set-tos`: for the client's connection.
     pub tos: Option<u8>,
     /// `set-mark`: for the client's connection.
