@@ -11,7 +11,7 @@ use crate::transport::Transport;
 use crate::worker::{SCRATCH, Worker};
 use crate::{ftp, malformed, pool::ServerConn, prelude, reply, smtp, tcp};
 use http::{Head, h1};
-use rules::{SessionInfo, Vars};
+use rules::{SessionInfo, StreamInfo, Vars};
 use state::Frontend;
 use state::stick::Tracked;
 use std::cell::RefCell;
@@ -51,6 +51,8 @@ pub struct Client {
     pub last_server: Option<Arc<state::Server>>,
     /// A server connection that only this session may use (`http-reuse never`), with its server.
     pub private: Option<Box<(u32, ServerConn)>>,
+    /// What was decided about it in `mode tcp`, where its first request goes on in HTTP.
+    pub upgrade: Option<Box<StreamInfo>>,
     /// Variables of the session, and of its request while there is one.
     pub vars: RefCell<Vars>,
     /// Entries of stick tables that the session and its request hold.
@@ -194,7 +196,12 @@ async fn enter(worker: Rc<Worker>, mut client: Box<Client>, prelude: bool) -> Op
         return None;
     }
     match client.frontend.proxy().mode {
-        model::Mode::Tcp => tcp::run(&worker, &mut client).await,
+        model::Mode::Tcp => {
+            if let Some(begun) = tcp::run(&worker, &mut client).await {
+                client.upgrade = Some(begun);
+                return Some(client);
+            }
+        }
         model::Mode::Ftp => Box::pin(ftp::run(&worker, &mut client)).await,
         model::Mode::Smtp => Box::pin(smtp::run(&worker, &mut client)).await,
         _ => return Some(client),
