@@ -1,7 +1,7 @@
 //! `mode udp`, which the oracle does not have: a small server of names, its clients, and what goes
 //! wrong between them.
 
-use lab::{LogSink, PATIENCE, Program, Proxy};
+use lab::{LogSink, PATIENCE, Program, Proxy, port};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,11 +9,6 @@ use std::time::{Duration, Instant};
 
 /// Whom it came from, and its bytes.
 type Datagram = (SocketAddr, Vec<u8>);
-
-/// A free port for datagrams.
-fn port() -> u16 {
-    socket().local_addr().expect("an address").port()
-}
 
 fn socket() -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");

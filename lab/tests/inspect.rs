@@ -2,7 +2,6 @@
 
 use lab::{Client, LogSink, Proxy, each, get, port};
 use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 const TIMES: &str =
@@ -10,7 +9,7 @@ const TIMES: &str =
 
 /// A server that says its name and then what it gets, byte for byte.
 fn echo(name: &'static str) -> std::net::SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let listener = lab::listener();
     let addr = listener.local_addr().expect("an address");
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {

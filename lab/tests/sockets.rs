@@ -127,7 +127,7 @@ fn pid(proxy: &Proxy) -> i32 {
 #[test]
 fn sockets_have_the_options_that_their_lines_give_them() {
     each(|program| {
-        let origin = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let origin = lab::listener();
         let addr = origin.local_addr().expect("an address");
         let (door, six, both, plain) = (port(), port(), port(), port());
         let config = format!(
@@ -314,7 +314,7 @@ fn sockets_belong_to_the_namespaces_that_their_lines_name() {
     };
     let name = &namespace.0;
     each(|program| {
-        let listen = || TcpListener::bind("127.0.0.1:0").expect("a port");
+        let listen = || lab::listener();
         let (there, here) = (namespace.within(listen), listen());
         let [at, of] = [&there, &here].map(|l| l.local_addr().expect("an address"));
         let (into, out) = (port(), port());

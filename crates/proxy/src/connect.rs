@@ -217,6 +217,10 @@ pub async fn open(
                 // What the system did not say was found by TLS.
                 if tls.is_some() && e.raw_os_error().is_none() {
                     crate::account::server_handshake(worker, backend, server, None);
+                    if let Transport::Tls(tls) = &io {
+                        let fault = info.overrides.give();
+                        fault.server_tls_fault.set(Some(tls.fault()));
+                    }
                     info.overrides.server_fault.set(Some(match e.kind() {
                         io::ErrorKind::UnexpectedEof => rules::faults::TLS_CLOSED,
                         _ => rules::faults::TLS_FAILED,
