@@ -533,7 +533,6 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         idle_since: at,
         handshake: Duration::ZERO,
         private: None,
-        upgrade: None,
         vars,
         tracked,
         _guard: guard,

@@ -115,17 +115,18 @@ pub struct Stream<'c> {
     pub(crate) response_head_len: u64,
 }
 
-/// Serves one request and says what becomes of the connection.
+/// Serves one request and says what becomes of the connection. `begun` is what was decided about it
+/// while it was a session of bytes.
 pub async fn serve(
     worker: &Rc<Worker>,
     client: &mut Client,
     request: Box<Head>,
     arrival: Arrival,
+    begun: Option<Box<StreamInfo>>,
 ) -> Next {
     let generation = worker.generation();
     let frontend = Arc::clone(&client.frontend);
     client.seat.live.begin(client.requests);
-    let begun = client.upgrade.take();
     let mut stream = Stream {
         generation,
         backend: None,

@@ -161,8 +161,8 @@ pub struct Inspection {
     /// The bytes are those of a session that may be anything: a request of HTTP is looked for in them
     /// where one is asked for.
     pub bytes: bool,
-    /// That request, once it is known whether it is one.
-    request: OnceCell<Option<Box<Head>>>,
+    /// That request, once it is known whether it is one. Boxed as a whole: sessions of bytes are small.
+    request: OnceCell<Box<Option<Head>>>,
 }
 
 impl Inspection {
@@ -180,7 +180,7 @@ impl Inspection {
             return None;
         }
         if self.request.get().is_none() {
-            let mut head = Box::default();
+            let mut head = Head::default();
             match h1::parse_request(bytes, &h1::ParseOptions::default(), &mut head) {
                 Ok(None) => {
                     self.wait();
@@ -188,11 +188,11 @@ impl Inspection {
                 // Neither becomes anything else by what follows.
                 known => {
                     let head = known.is_ok().then_some(head);
-                    let _ = self.request.set(head);
+                    let _ = self.request.set(Box::new(head));
                 }
             }
         }
-        self.request.get()?.as_deref()
+        self.request.get()?.as_ref().as_ref()
     }
 }
 
