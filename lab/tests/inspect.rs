@@ -144,7 +144,7 @@ fn bytes_and_their_number_can_be_asked_for() {
         let _proxy = Proxy::start(
             program,
             &format!(
-                "{TIMES}frontend f\n    mode tcp\n    bind 127.0.0.1:{port}\n    tcp-request inspect-delay 1s\n    tcp-request content reject if {{ req.payload(0,4) -m bin 42414421 }}\n    tcp-request content accept if {{ req.len gt 8 }}\n    use_backend a if {{ req.payload(0,2) -m str aa }}\n    default_backend b\n\
+                "{TIMES}frontend f\n    mode tcp\n    bind 127.0.0.1:{port}\n    tcp-request inspect-delay 1s\n    tcp-request content reject if {{ req.payload(0,4) -m bin 42414421 }}\n    tcp-request content accept if {{ req.len gt 8 }}\n    use_backend a if {{ req.payload(0,2) -m str aa }}\n    use_backend a if {{ req.len gt 12 }}\n    default_backend b\n\
                  backend a\n    mode tcp\n    server s {a}\nbackend b\n    mode tcp\n    server s {b}\n"
             ),
         );
@@ -157,6 +157,12 @@ fn bytes_and_their_number_can_be_asked_for() {
         assert_eq!(
             talk(port, &[b"bbaa", b"ccddee"]),
             b"<b>bbaaccddee",
+            "{}",
+            program.name
+        );
+        assert_eq!(
+            talk(port, &[b"bbaaccddeeffgg"]),
+            b"<a>bbaaccddeeffgg",
             "{}",
             program.name
         );

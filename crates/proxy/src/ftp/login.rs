@@ -35,7 +35,9 @@ pub async fn run(
     session.leave();
     session.info.ftp = Some(Box::new(control.known()));
     let chosen = tcp::choose_backend(worker, client, &mut session.info).await;
-    let backend = chosen.map_err(|ended| {
+    // No rule of this mode leads to HTTP, and no backend.
+    let none = Termination::new(Cause::Internal, Phase::Request);
+    let backend = chosen.and_then(|b| b.ok_or(none)).map_err(|ended| {
         let reply = match ended.cause {
             Cause::Proxy => DENIED,
             _ => UNAVAILABLE,
