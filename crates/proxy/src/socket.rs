@@ -49,7 +49,7 @@ pub fn connect_tcp(addr: SocketAddr, options: &Outgoing<'_>) -> io::Result<Owned
     if options.silent || options.early {
         // The acknowledgement of the handshake goes with the first bytes, or the end of the
         // connection (tcp(7)); where the system does not do that, with a packet of its own.
-        let _ = set_int(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_QUICKACK, 0);
+        acknowledge_late(socket.as_raw_fd());
     }
     if !options.silent {
         socket.set_tcp_nodelay(true)?;
@@ -308,8 +308,9 @@ fn abstract_address(name: &str, padded: bool) -> io::Result<SockAddr> {
     SockAddr::unix(Path::new(std::ffi::OsStr::from_bytes(&bytes)))
 }
 
-/// A listening socket for `bind`, non-blocking. An inherited one is taken as it is.
-pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool) -> io::Result<OwnedFd> {
+/// A listening socket for `bind`, non-blocking. An inherited one is taken as it is. `late`: what clients
+/// send first is acknowledged by what answers it.
+pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool, late: bool) -> io::Result<OwnedFd> {
     let options = &bind.options;
     match &bind.address {
         Address::Inet {
@@ -383,6 +384,10 @@ pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool) -> io::Result<OwnedFd
             }
             socket.bind(&addr.into())?;
             socket.listen(backlog as i32)?;
+            // Listening begins with all about acknowledgements as usual.
+            if late {
+                acknowledge_late(socket.as_raw_fd());
+            }
             Ok(socket.into())
         }
         Address::Unix { path, .. } => listen_unix(path, options, backlog),
@@ -514,6 +519,12 @@ pub fn silence(fd: RawFd, how: Silence) {
     let _ = set_int(fd, libc::IPPROTO_IP, libc::IP_TTL, ttl);
     let _ = set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, ttl);
     close_at_once(fd);
+}
+
+/// Has the acknowledgement of what comes first wait for what is sent next, where the system does that.
+/// What a listening socket accepts from now on inherits it.
+fn acknowledge_late(fd: RawFd) {
+    let _ = set_int(fd, libc::IPPROTO_TCP, libc::TCP_QUICKACK, 0);
 }
 
 /// Has urgent bytes come in their order; where there is no TCP there are none.

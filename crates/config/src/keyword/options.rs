@@ -661,8 +661,11 @@ pub static OPTIONS: &[OptionDef] = &[
         no "tcp-smart-accept",
         FRONT,
         "", "",
-        "accepted: nothing is ever sent late",
-        |_, _| Ok(())
+        "a client's first bytes are acknowledged by the answer (as without it in mode http)",
+        |d, l| {
+            d.front.smart_accept = Some(!l.negated);
+            Ok(())
+        }
     ),
     option!(
         no "tcp-smart-connect",
