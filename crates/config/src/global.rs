@@ -588,7 +588,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "ECDSA+SHA256:RSA-PSS+SHA256",
         "signatures by which clients prove their certificates, for servers with ssl",
         |r, l| {
-            r.bases.tls.server.client_sigalgs = Some(text(l, "a list")?.into());
+            r.bases.tls.server.preferences.client_sigalgs = Some(text(l, "a list")?.into());
             Ok(())
         }
     ),
@@ -598,7 +598,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "ECDSA+SHA256:RSA-PSS+SHA256",
         "signatures by which servers prove their certificates, for servers with ssl",
         |r, l| {
-            r.bases.tls.server.sigalgs = Some(text(l, "a list")?.into());
+            r.bases.tls.server.preferences.sigalgs = Some(text(l, "a list")?.into());
             Ok(())
         }
     ),
@@ -730,7 +730,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         |r, l| {
             let on = switch(l)?;
             r.bases.tls.bind.keep_secrets = on;
-            r.bases.tls.keep_secrets = on;
+            r.bases.tls.server.keep_secrets = on;
             Ok(())
         }
     ),
@@ -757,7 +757,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "ECDHE-RSA-AES128-GCM-SHA256",
         "for servers with ssl",
         |r, l| {
-            r.bases.tls.server.ciphers = Some(text(l, "a list")?.into());
+            r.bases.tls.server.preferences.ciphers = Some(text(l, "a list")?.into());
             Ok(())
         }
     ),
@@ -767,7 +767,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "TLS_AES_128_GCM_SHA256",
         "for servers with ssl",
         |r, l| {
-            r.bases.tls.server.ciphersuites = Some(text(l, "a list")?.into());
+            r.bases.tls.server.preferences.ciphersuites = Some(text(l, "a list")?.into());
             Ok(())
         }
     ),
@@ -784,7 +784,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "X25519:P-256",
         "for servers with ssl",
         |r, l| {
-            r.bases.tls.server.curves = Some(text(l, "a list")?.into());
+            r.bases.tls.server.preferences.curves = Some(text(l, "a list")?.into());
             Ok(())
         }
     ),
@@ -795,11 +795,11 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "whether servers' certificates are checked",
         |r, l| match text(l, "none or required")?.as_str() {
             "none" => {
-                r.bases.tls.server_verify = tls::Verify::None;
+                r.bases.tls.server.verify = tls::Verify::None;
                 Ok(())
             }
             "required" => {
-                r.bases.tls.server_verify = tls::Verify::Required;
+                r.bases.tls.server.verify = tls::Verify::Required;
                 Ok(())
             }
             other => l.fail(0, format!("'{other}' is neither none nor required")),
@@ -1411,7 +1411,7 @@ fn max_record(r: &mut Reading<'_>, l: &Line<'_>) -> Result<(), Fault> {
     }
     let n = u16::try_from(n).ok().filter(|n| *n < 1 << 14).unwrap_or(0);
     r.bases.tls.bind.preferences.max_record = n;
-    r.bases.tls.server.max_record = n;
+    r.bases.tls.server.preferences.max_record = n;
     Ok(())
 }
 

@@ -80,6 +80,7 @@ fn blank() -> Server {
         agent: None,
         track: None,
         tls: None,
+        tls_known: None,
         source: None,
         slowstart: None,
         pool_max_conn: None,
@@ -585,8 +586,12 @@ fn names() -> impl Iterator<Item = &'static str> {
 
 /// Reads a `default-server` line.
 pub fn default_server(line: &mut Line<'_>, from: &Reading) -> Result<Reading, Fault> {
-    if let Some(at) = line.texts(0).iter().position(|w| *w == "id") {
-        return line.fail(at, "'id' is of one server only: put it on a server line");
+    let reading = words(line, 0, from)?;
+    // It may also be the value of another word, which comes later here.
+    match line.texts(0).iter().position(|w| *w == "id") {
+        Some(at) if reading.server.id > 0 => {
+            line.fail(at, "'id' is of one server only: put it on a server line")
+        }
+        _ => Ok(reading),
     }
-    words(line, 0, from)
 }

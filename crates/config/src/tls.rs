@@ -13,7 +13,7 @@ use crate::line::Line;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use tls::{AcceptorSettings, Preferences, Store, Verify, Version, Versions};
+use tls::{AcceptorSettings, ConnectorSettings, Store, Verify, Version, Versions};
 
 macro_rules! word {
     ($name:literal, $args:literal, $example:literal, $doc:literal, $parse:expr) => {
@@ -64,14 +64,8 @@ pub struct Defaults {
     pub store: Arc<Store>,
     /// `ssl-default-bind-…`.
     pub bind: AcceptorSettings,
-    /// `ssl-default-server-…`.
-    pub server: Preferences,
-    /// `ssl-default-server-options no-tls-tickets`.
-    pub server_no_tickets: bool,
-    /// `ssl-server-verify`.
-    pub server_verify: Verify,
-    /// `tune.ssl.keylog`.
-    pub keep_secrets: bool,
+    /// `ssl-default-server-…` and `ssl-server-verify`.
+    pub server: ConnectorSettings,
     /// Names of ciphers and curves that have been warned about.
     warned: RefCell<BTreeSet<String>>,
 }
@@ -85,10 +79,10 @@ impl Default for Defaults {
                 lifetime: LIFETIME,
                 ..AcceptorSettings::default()
             },
-            server: Preferences::default(),
-            server_no_tickets: false,
-            server_verify: Verify::Required,
-            keep_secrets: false,
+            server: ConnectorSettings {
+                verify: Verify::Required,
+                ..ConnectorSettings::default()
+            },
             warned: RefCell::default(),
         }
     }
@@ -216,8 +210,9 @@ pub fn default_bind_options(line: &Line<'_>, settings: &mut AcceptorSettings) ->
 
 /// Reads `ssl-default-server-options`.
 pub fn default_server_options(line: &Line<'_>, defaults: &mut Defaults) -> Result<(), Fault> {
-    let no_tickets = &mut defaults.server_no_tickets;
-    default_options(line, &mut defaults.server.versions, |word| {
+    let server = &mut defaults.server;
+    let no_tickets = &mut server.no_tickets;
+    default_options(line, &mut server.preferences.versions, |word| {
         *no_tickets |= word == "no-tls-tickets";
         word == "no-tls-tickets"
     })

@@ -138,8 +138,10 @@ pub struct Server {
     pub agent: Option<Arc<AgentCheck>>,
     /// `track BACKEND/SERVER`.
     pub track: Option<Arc<str>>,
-    /// `ssl …`.
+    /// `ssl …`, where that is on.
     pub tls: Option<Arc<ServerTls>>,
+    /// The same where it is known how, on or off (`set server … ssl`).
+    pub tls_known: Option<Arc<ServerTls>>,
     /// `source`.
     pub source: Option<Arc<SourceAddress>>,
     /// `slowstart`.

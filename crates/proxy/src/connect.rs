@@ -3,7 +3,7 @@
 use crate::io::Io;
 use crate::opening::{Opening, Tunnel};
 use crate::overrides;
-use crate::pool::ServerConn;
+use crate::pool::{ServerConn, Wanted};
 use crate::present::{self, Told};
 use crate::session::Client;
 use crate::socket;
@@ -13,6 +13,7 @@ use crate::transport::Transport;
 use crate::worker::Worker;
 use model::{HttpReuse, PortSpec, SendProxy};
 use rules::StreamInfo;
+use rules::faults::{OTHER_THAN_ASKED, OTHER_THAN_CONFIGURED};
 use state::{Backend, Server, Target};
 use std::future::poll_fn;
 use std::io;
@@ -125,16 +126,20 @@ fn kept(
     info: &StreamInfo,
 ) -> Option<ServerConn> {
     let target = target_for(client, server, info)?;
+    let settings = server.settings();
+    let wanted = Wanted {
+        target: &target,
+        sni: name,
+        tls: settings.tls.as_ref().filter(|tls| !tls.offered),
+    };
     if let Some(private) = client.private.take()
         && private.0 == server.uid
-        && *private.1.target == *target
         && private.1.sni.as_deref() == name
-        && private.1.io.is_quiet()
+        && wanted.is_met_but_for_name(&private.1)
     {
         return Some(private.1);
     }
     // What tells of one client is not for another.
-    let settings = server.settings();
     let source = settings
         .source
         .as_deref()
@@ -148,7 +153,7 @@ fn kept(
         HttpReuse::Aggressive if first => true,
         HttpReuse::Safe | HttpReuse::Aggressive | HttpReuse::Always => false,
     };
-    worker.pools.take(server.uid, &target, name, proven)
+    worker.pools.take(server.uid, wanted, proven)
 }
 
 /// A new connection, within `timeout connect`, its TLS handshake included.
@@ -214,22 +219,24 @@ pub async fn open(
                 return Poll::Ready(Err(ConnectFailure::Refused));
             }
             Poll::Ready(Err(e)) => {
-                // What the system did not say was found by TLS.
-                if tls.is_some() && e.raw_os_error().is_none() {
+                let made = matches!(
+                    e.kind(),
+                    io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+                );
+                // What the system did not say was found by TLS, and who lets go does so within it.
+                if tls.is_some() && (made || e.raw_os_error().is_none()) {
                     crate::account::server_handshake(worker, backend, server, None);
                     if let Transport::Tls(tls) = &io {
                         let fault = info.overrides.give();
                         fault.server_tls_fault.set(Some(tls.fault()));
                     }
-                    info.overrides.server_fault.set(Some(match e.kind() {
-                        io::ErrorKind::UnexpectedEof => rules::faults::TLS_CLOSED,
+                    let fault = match rules::faults::number(&e.to_string()) {
+                        OTHER_THAN_CONFIGURED if told.sni.is_some() => OTHER_THAN_ASKED,
+                        OTHER_THAN_CONFIGURED => OTHER_THAN_CONFIGURED,
                         _ => rules::faults::TLS_FAILED,
-                    }));
+                    };
+                    info.overrides.server_fault.set(Some(fault));
                 }
-                let made = matches!(
-                    e.kind(),
-                    io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
-                );
                 return Poll::Ready(Err(match made {
                     true => ConnectFailure::Reset,
                     false => ConnectFailure::Refused,
@@ -255,6 +262,7 @@ pub async fn open(
         io,
         target,
         sni: told.sni,
+        tls,
         served: 0,
     };
     info.overrides.server_reused.set(Some(false));

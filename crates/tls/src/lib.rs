@@ -38,7 +38,7 @@ pub use tickets::{KeyFault, TicketKey, TicketKeys};
 pub use verify::{Authorities, ClientJudge, ERRORS, Ignored, Numbers, Verdict, code_of};
 pub use x509::{Facts, ListFacts, facts, list_facts, public_key, sha1};
 
-pub use rustls::Error;
+pub use rustls::{CertificateError, Error};
 
 use rustls::crypto::CryptoProvider;
 use std::sync::{Arc, LazyLock};

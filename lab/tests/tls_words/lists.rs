@@ -6,19 +6,20 @@ use lab::{Folder, Program, Proxy, each, port};
 #[test]
 fn each_line_of_a_list_speaks_as_it_says() {
     let folder = Folder::new();
-    let list = folder.file(
-        "list",
-        at("@one.pem\n\
-            @one.pem [alpn http/1.1] alpn.example\n\
-            @one.pem [no-alpn] plain.example\n\
-            @one.pem [ssl-min-ver TLSv1.3] new.example\n\
-            @one.pem [ssl-max-ver TLSv1.2 ciphers ECDHE-ECDSA-AES256-GCM-SHA384] old.example\n\
-            @one.pem [ciphersuites TLS_CHACHA20_POLY1305_SHA256] chacha.example\n\
-            @one.pem [curves P-384] curve.example\n\
-            @two.pem [verify required ca-file @root.c] who.example *.who.example !not.who.example\n")
-            .as_bytes(),
-    );
+    let lines = at("@one.pem\n\
+        @one.pem [alpn http/1.1] alpn.example\n\
+        @one.pem [ssl-min-ver TLSv1.3] new.example\n\
+        @one.pem [ssl-max-ver TLSv1.2 ciphers ECDHE-ECDSA-AES256-GCM-SHA384] old.example\n\
+        @one.pem [ciphersuites TLS_CHACHA20_POLY1305_SHA256] chacha.example\n\
+        @one.pem [curves P-384] curve.example\n\
+        @two.pem [verify required ca-file @root.c] who.example *.who.example !not.who.example\n");
     each(|program| {
+        // A word of 2.8.
+        let more = match program.name {
+            "mulgil" => at("@one.pem [no-alpn] plain.example\n"),
+            _ => String::new(),
+        };
+        let list = folder.file("list", format!("{lines}{more}").as_bytes());
         let port = port();
         let _proxy = Proxy::start(
             program,
@@ -28,17 +29,40 @@ fn each_line_of_a_list_speaks_as_it_says() {
         );
         let both = "-alpn http/1.1,http/1.0";
         for (name, words, wanted) in [
-            ("other.example", "", "TLSv1.3 TLS_AES_256_GCM_SHA384 <http/1.0> 0"),
-            ("alpn.example", "", "TLSv1.3 TLS_AES_256_GCM_SHA384 <http/1.1> 0"),
+            (
+                "other.example",
+                "",
+                "TLSv1.3 TLS_AES_256_GCM_SHA384 <http/1.0> 0",
+            ),
+            (
+                "alpn.example",
+                "",
+                "TLSv1.3 TLS_AES_256_GCM_SHA384 <http/1.1> 0",
+            ),
             ("new.example", "-tls1_2", ""),
-            ("old.example", "", "TLSv1.2 ECDHE-ECDSA-AES256-GCM-SHA384 <http/1.0> 0"),
+            (
+                "old.example",
+                "",
+                "TLSv1.2 ECDHE-ECDSA-AES256-GCM-SHA384 <http/1.0> 0",
+            ),
             ("old.example", "-tls1_3", ""),
-            ("chacha.example", "", "TLSv1.3 TLS_CHACHA20_POLY1305_SHA256 <http/1.0> 0"),
-            ("curve.example", "-groups P-384", "TLSv1.3 TLS_AES_256_GCM_SHA384 <http/1.0> 0"),
-            ("curve.example", "-groups X25519", ""),
+            (
+                "chacha.example",
+                "",
+                "TLSv1.3 TLS_CHACHA20_POLY1305_SHA256 <http/1.0> 0",
+            ),
+            (
+                "curve.example",
+                "-groups P-384",
+                "TLSv1.3 TLS_AES_256_GCM_SHA384 <http/1.0> 0",
+            ),
             ("who.example", "", ""),
             ("a.who.example", "-tls1_2", ""),
-            ("not.who.example", "", "TLSv1.3 TLS_AES_256_GCM_SHA384 <http/1.0> 0"),
+            (
+                "not.who.example",
+                "",
+                "TLSv1.3 TLS_AES_256_GCM_SHA384 <http/1.0> 0",
+            ),
             (
                 "a.who.example",
                 "-cert @client.pem",
@@ -49,7 +73,9 @@ fn each_line_of_a_list_speaks_as_it_says() {
             assert_eq!(answer(port, &words), wanted, "{}: {words}", program.name);
         }
         if program.name == "mulgil" {
-            // A word of 2.8.
+            // 2.6 takes any group that its default certificate takes.
+            let words = format!("-servername curve.example {both} -groups X25519");
+            assert_eq!(answer(port, &words), "");
             let words = format!("-servername plain.example {both}");
             let wanted = "TLSv1.3 TLS_AES_256_GCM_SHA384 <> 0";
             assert_eq!(answer(port, &words), wanted);
@@ -61,15 +87,35 @@ fn each_line_of_a_list_speaks_as_it_says() {
 fn what_a_line_of_a_list_cannot_have_is_said_with_its_place() {
     let folder = Folder::new();
     for (line, status, wanted) in [
-        ("[alpn h2,http/1.1]", 0, ":3: protocol 'h2' is one of HAProxy's that mulgil does not have yet: clients get the others offered"),
-        ("[alpn h2]", 1, "protocol 'h2' is one of HAProxy's that mulgil does not have yet: offer http/1.1"),
+        (
+            "[alpn h2,http/1.1]",
+            0,
+            ":3: protocol 'h2' is one of HAProxy's that mulgil does not have yet: clients get the others offered",
+        ),
+        (
+            "[alpn h2]",
+            1,
+            "protocol 'h2' is one of HAProxy's that mulgil does not have yet: offer http/1.1",
+        ),
         ("[npn http/1.1]", 1, "unknown ssl keyword npn"),
         ("[ssl-min-ver TLSv9]", 1, "unknown version 'TLSv9'"),
-        ("[verify perhaps]", 1, "'perhaps' is no kind of verification"),
+        (
+            "[verify perhaps]",
+            1,
+            "'perhaps' is no kind of verification",
+        ),
         ("[verify required", 1, "the bracket is not closed"),
-        ("[strict-sni]", 1, "what is not for one certificate stands on the 'bind' line"),
+        (
+            "[strict-sni]",
+            1,
+            "what is not for one certificate stands on the 'bind' line",
+        ),
         ("[verify required]", 1, "only with 'ca-file FILE'"),
-        ("[ciphers NOSUCH-CIPHER]", 0, "'NOSUCH-CIPHER' is not among the ciphers"),
+        (
+            "[ciphers NOSUCH-CIPHER]",
+            0,
+            "'NOSUCH-CIPHER' is not among the ciphers",
+        ),
     ] {
         let list = format!("# a comment\n\n@one.pem {line} a.example\n@one.pem {line} b.example\n");
         let list = folder.file("list", at(&list).as_bytes());
@@ -133,7 +179,10 @@ fn a_client_may_show_nothing_or_what_is_known_to_be_wrong_where_told() {
                 "{TIMES}frontend f\n{}{}{}    http-request return status 200 content-type text/plain lf-string \"%[ssl_c_used] %[ssl_c_verify] %[ssl_c_err]\"\n",
                 bind(optional, "verify optional"),
                 bind(numbered, "verify optional crt-ignore-err 18"),
-                bind(authorities, "verify required ca-ignore-err 20,21 crt-ignore-err 20,21"),
+                bind(
+                    authorities,
+                    "verify required ca-ignore-err 20,21 crt-ignore-err 20,21"
+                ),
             ),
         );
         for version in ["-tls1_2", "-tls1_3"] {
@@ -166,7 +215,11 @@ fn names_that_nothing_is_for_are_refused_or_get_the_default() {
         };
         let _proxy = Proxy::start(
             program,
-            &format!("{TIMES}frontend f\n{}{}", bind(lenient, ""), bind(strict, "strict-sni")),
+            &format!(
+                "{TIMES}frontend f\n{}{}",
+                bind(lenient, ""),
+                bind(strict, "strict-sni")
+            ),
         );
         for (words, default, wanted) in [
             ("-servername two.example", "two.example", "two.example"),
@@ -179,4 +232,37 @@ fn names_that_nothing_is_for_are_refused_or_get_the_default() {
             assert_eq!(shown(strict, words), wanted, "{}: {words}", program.name);
         }
     });
+}
+
+/// A word of 3.0.
+#[test]
+fn default_certificates_are_for_names_that_nothing_is_for() {
+    let folder = Folder::new();
+    crate::join(&folder, "two.pem", &[&at("@two.pem")]);
+    let list = folder.file("list", at("@two.pem two.example\n").as_bytes());
+    let (named, listed) = (port(), port());
+    // Relative names lie where the bases say.
+    let text = format!(
+        "    crt-base {0}\n    ca-base {1}\n{TIMES}frontend f\n    bind 127.0.0.1:{named} ssl crt two.pem default-crt {2} default-crt {3} verify optional ca-file root.c\n    bind 127.0.0.1:{listed} ssl crt-list {list} default-crt {2}\n",
+        folder.path("").trim_end_matches('/'),
+        made().path("").trim_end_matches('/'),
+        at("@one.pem"),
+        at("@rsa.pem"),
+    );
+    let _proxy = Proxy::start(&Program::mulgil(), &text);
+    for (port, words, wanted) in [
+        (named, "-servername two.example", "two.example"),
+        (named, "-servername other.example", "one.example"),
+        (named, "-noservername", "one.example"),
+        // Several defaults: the client's abilities decide.
+        (
+            named,
+            "-noservername -tls1_3 -sigalgs RSA-PSS+SHA256",
+            "rsa.example",
+        ),
+        (listed, "-servername two.example", "two.example"),
+        (listed, "-servername other.example", "one.example"),
+    ] {
+        assert_eq!(shown(port, words), wanted, "{words}");
+    }
 }

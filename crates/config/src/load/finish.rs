@@ -69,7 +69,9 @@ impl Loader<'_> {
             .iter()
             .map(|(k, v)| (k.as_str().into(), Some(v.as_str().into())));
         self.config.global.environment = environment.collect();
-        self.config.global.certificates = Arc::clone(&self.bases.tls.store);
+        let tls = &self.bases.tls;
+        tls.store.set_server_settings(tls.server.clone());
+        self.config.global.certificates = Arc::clone(&tls.store);
         self.bases.lists.seal();
         self.config.global.lists = Arc::clone(&self.bases.lists);
         if self.flags.maxconn.is_some() {

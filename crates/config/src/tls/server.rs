@@ -15,6 +15,8 @@ use tls::{Connector, ConnectorSettings};
 #[derive(Clone, Default)]
 pub struct ServerDraft {
     on: bool,
+    /// `ssl` was said, be it only by `default-server`.
+    known: bool,
     /// TLS begins when both have agreed on it by `STARTTLS`.
     offered: bool,
     settings: ConnectorSettings,
@@ -39,20 +41,22 @@ fn offered(line: &Line<'_>, at: usize) -> Result<Vec<Arc<str>>, Fault> {
     Ok(offered)
 }
 
-/// What TLS a server has: of its traffic and of its checks.
-pub type ServerParts = (Option<Arc<ServerTls>>, Option<CheckTls>);
+/// What TLS a server has.
+#[derive(Default)]
+pub struct ServerParts {
+    /// That of its traffic.
+    pub traffic: Option<Arc<ServerTls>>,
+    /// What its traffic would have if it were turned on (`set server … ssl on`).
+    pub known: Option<Arc<ServerTls>>,
+    /// That of its checks.
+    pub check: Option<CheckTls>,
+}
 
 impl ServerDraft {
     /// As `global` says.
     fn new(bases: &Bases) -> ServerDraft {
         ServerDraft {
-            settings: ConnectorSettings {
-                verify: bases.tls.server_verify,
-                preferences: bases.tls.server.clone(),
-                no_tickets: bases.tls.server_no_tickets,
-                keep_secrets: bases.tls.keep_secrets,
-                ..ConnectorSettings::default()
-            },
+            settings: bases.tls.server.clone(),
             ..ServerDraft::default()
         }
     }
@@ -78,8 +82,8 @@ impl ServerDraft {
                 .push(Fault::warning(line.skip + at, NO_EARLY_DATA));
         }
         let check = self.check.unwrap_or(self.on && !own_place);
-        if !self.on && !self.offered && !check {
-            return Ok((None, None));
+        if !self.known && !self.offered && !check {
+            return Ok(ServerParts::default());
         }
         if let (true, true, Some(at)) = (
             self.on,
@@ -105,7 +109,7 @@ impl ServerDraft {
             line.map(at, Connector::new(self.settings.clone(), store, &read))?;
         let warnings = line.bases.tls.unknown(unknown, line.skip + at);
         line.warnings.extend(warnings);
-        let traffic = (self.on || self.offered).then(|| {
+        let known = (self.known || self.offered).then(|| {
             Arc::new(ServerTls {
                 offered: self.offered,
                 connector: Arc::clone(&connector),
@@ -126,7 +130,11 @@ impl ServerDraft {
             connector,
             sni: self.check_sni.clone(),
         });
-        Ok((traffic, check))
+        Ok(ServerParts {
+            traffic: known.clone().filter(|_| self.on || self.offered),
+            known: known.filter(|_| self.known),
+            check,
+        })
     }
 }
 
@@ -354,7 +362,7 @@ pub static SERVER_TLS_WORDS: &[TlsWord<ServerDraft>] = &[
         Ok(())
     }),
     word!("ssl", "", "", "TLS to this server", |d, _, _| {
-        d.on = true;
+        (d.on, d.known) = (true, true);
         Ok(())
     }),
     word!(

@@ -70,6 +70,8 @@ struct Inner {
     chain_rules: ChainRules,
     folders: Folders,
     extra_files: ExtraFiles,
+    /// What servers have that are added while running, unless they say otherwise.
+    server_settings: ConnectorSettings,
     /// What was left out of files, since this was last asked for.
     warnings: Vec<String>,
     tickets: Vec<Arc<TicketKeys>>,
@@ -130,6 +132,16 @@ impl Store {
     /// Where files with relative names are looked for.
     pub fn folders(&self) -> Folders {
         self.lock().folders.clone()
+    }
+
+    /// What servers have from now on that say nothing else.
+    pub fn set_server_settings(&self, settings: ConnectorSettings) {
+        self.lock().server_settings = settings;
+    }
+
+    /// What servers have that say nothing else.
+    pub fn server_settings(&self) -> ConnectorSettings {
+        self.lock().server_settings.clone()
     }
 
     /// Which files beside certificates are looked for from now on.
