@@ -12,6 +12,8 @@ use ends::{MUCH, ask, largest_segment, serve_tcp, serve_udp, talk, udp};
 use net::{Net, possible, wait_until};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 fn at(text: &str) -> SocketAddr {
@@ -292,6 +294,69 @@ fn traffic_goes_on_without_the_process_and_the_next_one_takes_over() {
     detach(&net, "l");
     // The kernel lets go of a program when nobody runs it any more.
     wait_until("nothing is left", || !reaches(&net, vip, "one"));
+}
+
+#[test]
+fn no_conversation_breaks_while_the_process_is_killed_and_programs_are_replaced() {
+    for attach in ["xdp", "auto"] {
+        stays_whole(attach);
+    }
+}
+
+/// Conversations one after another, while everything that may be replaced is.
+fn stays_whole(attach: &str) {
+    if !possible() {
+        return;
+    }
+    let net = two_arms();
+    let config = format!("global\n    tune.packet.attach {attach}\n{NAT}");
+    let mut balancer = Balancer::start(&net, "l", &config);
+    let (over, done) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicU64::new(0)),
+    );
+    let load = net.within("c", {
+        let (over, done) = (Arc::clone(&over), Arc::clone(&done));
+        move || {
+            std::thread::spawn(move || -> std::io::Result<()> {
+                while !over.load(Relaxed) {
+                    talk(at("198.51.100.80:80"), 300_000)?;
+                    talk(at("[2001:db8:1::80]:80"), 300_000)?;
+                    done.fetch_add(1, Relaxed);
+                }
+                Ok(())
+            })
+        }
+    });
+    let goes_on = |what: &str| {
+        let before = done.load(Relaxed);
+        wait_until(what, || {
+            assert!(!load.is_finished(), "a conversation broke: {what}");
+            done.load(Relaxed) >= before + 3
+        });
+    };
+    goes_on("at first");
+    balancer.kill();
+    goes_on("without the process");
+    balancer = Balancer::start(&net, "l", &config);
+    goes_on("with the next one");
+    // Programs that look for other things, and back again; other tables of turns.
+    for change in [
+        (
+            "    default_backend web\n",
+            "    guard tcp-flags\n    default_backend web\n",
+        ),
+        ("frontend dns", "frontend names"),
+        ("check inter 200ms fall 2 rise 1", "weight 3"),
+    ] {
+        balancer.reload(&config.replace(change.0, change.1));
+        goes_on("after a reload");
+    }
+    over.store(true, Relaxed);
+    load.join().expect("no panic").expect("all were whole");
+    drop(balancer);
+    assert!(detach(&net, "l").contains("removed"));
+    assert!(detach(&net, "l").contains("nothing was attached"));
 }
 
 /// client – router – one network with the balancer and two servers, which answer clients themselves.
