@@ -15,6 +15,7 @@ use crate::abi::{
     Service, ServiceKey, Settings, SourceKey, Traffic,
 };
 use crate::attach::{self, Wanted, Way};
+use crate::capabilities;
 use crate::copies::Exchange;
 use crate::hops::{Hop, Hops};
 use crate::kernel::{Error, Kernel, Sizes, because};
@@ -99,6 +100,9 @@ pub fn is_wanted(config: &model::Config) -> bool {
 impl Plane {
     /// Loads the programs, or takes over those of a process before. Nothing is served yet.
     pub fn open(sizes: Sizes) -> Result<Plane, Error> {
+        if let Some(lacking) = capabilities::lacking() {
+            return Err(Error(lacking));
+        }
         let pins = Pins::open()?;
         let mut kernel = Kernel::load(sizes, Some(&pins.path()))?;
         let mut written = Written::default();
