@@ -490,6 +490,96 @@ fn a_peer_that_says_that_it_is_not_active_or_is_silent_keeps_nobody_from_claimin
 }
 
 #[test]
+fn the_doctor_tells_what_a_pair_finds_on_its_machines() {
+    if !possible() {
+        return;
+    }
+    let net = Net::new(2);
+    let folder = Folder::new();
+    let doctor = |n: usize, text: &str| {
+        let file = folder.file("doctor.cfg", text.as_bytes());
+        let program = lab::Program::mulgil().path();
+        let (well, said) = net.exec(&net.router(n), &program, &["doctor", "-f", &file]);
+        (well, said)
+    };
+    let sees = |(well, said): (bool, String), good: bool, wanted: &[&str]| {
+        assert_eq!(well, good, "{said}");
+        for line in wanted {
+            assert!(said.contains(line), "no '{line}' in:\n{said}");
+        }
+    };
+    let peer = |n: u8| format!("    peer 10.9.0.{n}\n");
+    let first = config("first", 200, &peer(2));
+    // Before anything runs; nobody listens at the other end yet.
+    sees(
+        doctor(1, &first),
+        false,
+        &[
+            "ok     vrrp public: interface eth0 is up",
+            "ok     vrrp public: adverts go out from 203.0.113.1",
+            "ok     vrrp public: 203.0.113.10/24 is free to be put on eth0",
+            "ok     vrrp public: nobody else advertises virtual router 51 on eth0 now",
+            "WRONG  vrrp public: nobody listens at the peer 10.9.0.2:7112",
+        ],
+    );
+    let one = Router::start(&net, 1, &first);
+    one.wait_for("public", "state", "active");
+    let second = config("second", 100, &peer(1));
+    sees(
+        doctor(2, &second),
+        true,
+        &[
+            "ok     vrrp public: 203.0.113.1 is active for virtual router 51, with priority 200",
+            "ok     vrrp public: the peer 10.9.0.1:7112 is reached from 10.9.0.2 on eth1",
+        ],
+    );
+    // Beside a process that runs, which it does not disturb.
+    let two = Router::start(&net, 2, &second);
+    two.wait_for("public", "state", "backup");
+    sees(
+        doctor(1, &first),
+        true,
+        &["ok     vrrp public: 203.0.113.10/24 is on eth0: this machine is active"],
+    );
+    sees(
+        doctor(2, &second),
+        true,
+        &["ok     vrrp public: 203.0.113.10/24 is not here: another machine has it"],
+    );
+    // The mistakes that pairs are made with.
+    sees(
+        doctor(2, &config("second", 200, &peer(2))),
+        false,
+        &[
+            "WRONG  vrrp public: 10.9.0.2 is to be another machine, and is this one's, on eth1",
+            "which is also that of this file\n       give the machines different priorities",
+        ],
+    );
+    let old = config("second", 100, "    version 2\n").replace("100ms", "1s");
+    sees(
+        doctor(2, &old),
+        false,
+        &["would be refused\n       it is of another version: set 'version' alike"],
+    );
+    sees(
+        doctor(
+            2,
+            &config("second", 100, "").replace("interface eth0", "interface eth7"),
+        ),
+        false,
+        &["there is no interface eth7\n       name one of "],
+    );
+    net.ip(&net.router(2), &format!("addr add {VIP}/24 dev eth0"));
+    sees(
+        doctor(2, &second),
+        false,
+        &["WRONG  vrrp public: 203.0.113.10/24 stands on eth0 already"],
+    );
+    assert_eq!(one.count("public", "became_active"), 1);
+    assert_eq!(two.count("public", "became_active"), 0);
+}
+
+#[test]
 fn ten_milliseconds_are_an_interval() {
     if !possible() {
         return;
