@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// How long a machine may take to say that nobody listens there.
-const REFUSAL: Duration = Duration::from_millis(500);
+const REFUSAL: Duration = Duration::from_millis(200);
 
 /// Looks at everything that the sections need.
 pub fn examine(sections: &[Arc<Vrrp>]) -> Result<Vec<Finding>, String> {
@@ -248,7 +248,7 @@ fn listen(sections: &[Arc<Vrrp>], ears: &[Ear]) -> Vec<(u32, bool, Heard)> {
         .map(|s| s.interval)
         .max()
         .unwrap_or_default();
-    let end = Instant::now() + (slowest * 2 + Duration::from_millis(500)).min(LONGEST);
+    let end = Instant::now() + (slowest * 2 + Duration::from_millis(300)).min(LONGEST);
     let mut heard = Vec::new();
     while Instant::now() < end && !ears.is_empty() {
         for ear in ears {
