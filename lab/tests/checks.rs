@@ -233,10 +233,6 @@ fn mistakes_in_rules_are_named() {
             "not judged",
         ),
         ("option httpchk\n http-check connect port 0", "no port"),
-        (
-            "option httpchk\n http-check connect via-socks4",
-            "via-socks4",
-        ),
         ("option httpchk\n http-check connect alpn h2 ssl", "HTTP/2"),
         (
             "option httpchk\n http-check connect sni a.example",

@@ -33,7 +33,7 @@ pub use sessions::session_lookups;
 pub use settings::{
     AcceptorSettings, ConnectorSettings, ListEntry, Preferences, Source, Verify, Version, Versions,
 };
-pub use store::{AddFault, DelFault, Kind, KindFault, ListLine, Lists, Read, Store};
+pub use store::{AddFault, DelFault, ExtraFiles, Kind, KindFault, ListLine, Lists, Read, Store};
 pub use tickets::{KeyFault, TicketKey, TicketKeys};
 pub use verify::{Authorities, ClientJudge, ERRORS, Ignored, Numbers, Verdict, code_of};
 pub use x509::{Facts, ListFacts, facts, list_facts, public_key, sha1};

@@ -143,6 +143,26 @@ impl Loader<'_> {
 
     /// Says what was found, each at the line of its server.
     pub(super) fn report_servers(&mut self, draft: &Draft, findings: &[Finding]) {
+        self.say_of_servers(draft, findings, Severity::Error);
+    }
+
+    /// What is only suspicious.
+    pub(super) fn diagnose(&mut self, draft: &Draft) {
+        let findings = servers::unfit(draft, |server| {
+            let idle = server.weight == 0;
+            idle.then(|| {
+                format!(
+                    "server '{}' has a weight of 0: no scheduler will choose it",
+                    server.name
+                )
+            })
+            .into_iter()
+            .collect()
+        });
+        self.say_of_servers(draft, &findings, Severity::Diag);
+    }
+
+    fn say_of_servers(&mut self, draft: &Draft, findings: &[Finding], severity: Severity) {
         if findings.is_empty() {
             return;
         }
@@ -154,7 +174,7 @@ impl Loader<'_> {
             let lines = places.get(&**name);
             let place = lines.and_then(|l| l.get(*nth)).unwrap_or(&draft.place);
             let first = lines.and_then(|l| l.first()).map_or(0, |p| p.line);
-            self.at(place, Severity::Error, finding.message(draft, first));
+            self.at(place, severity, finding.message(draft, first));
         }
     }
 

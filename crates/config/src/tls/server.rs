@@ -22,7 +22,21 @@ pub struct ServerDraft {
     /// Where `allow-0rtt` stands.
     early_data: Option<usize>,
     check: Option<bool>,
+    /// `check-alpn`.
+    check_alpn: Option<Vec<Arc<str>>>,
     check_sni: Option<Arc<str>>,
+}
+
+/// The protocols that a server is offered.
+fn offered(line: &Line<'_>, at: usize) -> Result<Vec<Arc<str>>, Fault> {
+    let offered = protocols(line.arg(at));
+    if offered.iter().any(|p| &**p == "h2") {
+        return line.fail(
+            at,
+            "protocol 'h2' is one of HAProxy's that mulgil does not have yet: offer http/1.1",
+        );
+    }
+    Ok(offered)
 }
 
 /// What TLS a server has: of its traffic and of its checks.
@@ -35,6 +49,7 @@ impl ServerDraft {
             settings: ConnectorSettings {
                 verify: bases.tls.server_verify,
                 preferences: bases.tls.server.clone(),
+                no_tickets: bases.tls.server_no_tickets,
                 keep_secrets: bases.tls.keep_secrets,
                 ..ConnectorSettings::default()
             },
@@ -84,10 +99,10 @@ impl ServerDraft {
         });
         let at = at.unwrap_or(0);
         let source = line.source;
-        let made = Connector::new(self.settings.clone(), &line.bases.tls.store, &|path| {
-            source.read(path)
-        });
-        let (connector, unknown) = line.map(at, made)?;
+        let store = &line.bases.tls.store;
+        let read = |path: &str| source.read(path);
+        let (connector, unknown) =
+            line.map(at, Connector::new(self.settings.clone(), store, &read))?;
         let warnings = line.bases.tls.unknown(unknown, line.skip + at);
         line.warnings.extend(warnings);
         let traffic = (self.on || self.offered).then(|| {
@@ -97,6 +112,16 @@ impl ServerDraft {
                 sni: self.sni.clone(),
             })
         });
+        let connector = match &self.check_alpn {
+            Some(alpn) if check => {
+                let settings = ConnectorSettings {
+                    alpn: alpn.clone(),
+                    ..self.settings.clone()
+                };
+                line.map(at, Connector::new(settings, store, &read))?.0
+            }
+            _ => connector,
+        };
         let check = check.then(|| CheckTls {
             connector,
             sni: self.check_sni.clone(),
@@ -129,13 +154,7 @@ pub static SERVER_TLS_WORDS: &[TlsWord<ServerDraft>] = &[
         "http/1.1",
         "protocols offered",
         |d, l, at| {
-            d.settings.alpn = protocols(l.arg(at));
-            if d.settings.alpn.iter().any(|p| &**p == "h2") {
-                return l.fail(
-                at,
-                "protocol 'h2' is one of HAProxy's that mulgil does not have yet: offer http/1.1",
-            );
-            }
+            d.settings.alpn = offered(l, at)?;
             Ok(())
         }
     ),
@@ -160,6 +179,16 @@ pub static SERVER_TLS_WORDS: &[TlsWord<ServerDraft>] = &[
         "authorities that vouch for the server",
         |d, l, at| {
             d.settings.ca_file = ca_path(l, at);
+            Ok(())
+        }
+    ),
+    word!(
+        "check-alpn",
+        "PROTOCOLS",
+        "http/1.1",
+        "protocols that checks offer; without it those of alpn",
+        |d, l, at| {
+            d.check_alpn = Some(offered(l, at)?);
             Ok(())
         }
     ),
@@ -265,9 +294,9 @@ pub static SERVER_TLS_WORDS: &[TlsWord<ServerDraft>] = &[
         "no-tls-tickets",
         "",
         "",
-        "sessions are not taken up again",
+        "sessions of TLS 1.2 are taken up again only where the server keeps them",
         |d, _, _| {
-            d.settings.no_reuse = true;
+            d.settings.no_tickets = true;
             Ok(())
         }
     ),
@@ -275,9 +304,9 @@ pub static SERVER_TLS_WORDS: &[TlsWord<ServerDraft>] = &[
         "tls-tickets",
         "",
         "",
-        "sessions are taken up again",
+        "sessions are taken up again by tickets as well",
         |d, _, _| {
-            d.settings.no_reuse = false;
+            d.settings.no_tickets = false;
             Ok(())
         }
     ),

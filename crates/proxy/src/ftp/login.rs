@@ -1,6 +1,7 @@
 //! From a user's name to a server that is ready to hear it.
 
 use super::control::Control;
+use crate::opening::Opening;
 use crate::passage::{Outcome, Passage};
 use crate::pool::ServerConn;
 use crate::session::Client;
@@ -98,7 +99,7 @@ async fn greeted(
         }
         let io = &mut connection.io;
         let made = poll_fn(|cx| {
-            let made = io.poll_established(cx, &mut Vec::new());
+            let made = io.poll_established(cx, &mut Opening::default());
             waiting(client, cx, made)
         });
         made.await?.map_err(|_| Cause::ServerAbort)?;
