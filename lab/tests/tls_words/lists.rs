@@ -28,17 +28,41 @@ fn each_line_of_a_list_speaks_as_it_says() {
         );
         let both = "-alpn http/1.1,http/1.0";
         for (name, words, wanted) in [
-            ("other.example", "", "TLSv1.3 TLS_AES_256_GCM_SHA384 <http/1.0> 0"),
-            ("alpn.example", "", "TLSv1.3 TLS_AES_256_GCM_SHA384 <http/1.1> 0"),
+            (
+                "other.example",
+                "",
+                "TLSv1.3 TLS_AES_256_GCM_SHA384 <http/1.0> 0",
+            ),
+            (
+                "alpn.example",
+                "",
+                "TLSv1.3 TLS_AES_256_GCM_SHA384 <http/1.1> 0",
+            ),
             ("new.example", "-tls1_2", ""),
-            ("old.example", "", "TLSv1.2 ECDHE-ECDSA-AES256-GCM-SHA384 <http/1.0> 0"),
+            (
+                "old.example",
+                "",
+                "TLSv1.2 ECDHE-ECDSA-AES256-GCM-SHA384 <http/1.0> 0",
+            ),
             ("old.example", "-tls1_3", ""),
-            ("chacha.example", "", "TLSv1.3 TLS_CHACHA20_POLY1305_SHA256 <http/1.0> 0"),
-            ("curve.example", "-groups P-384", "TLSv1.3 TLS_AES_256_GCM_SHA384 <http/1.0> 0"),
+            (
+                "chacha.example",
+                "",
+                "TLSv1.3 TLS_CHACHA20_POLY1305_SHA256 <http/1.0> 0",
+            ),
+            (
+                "curve.example",
+                "-groups P-384",
+                "TLSv1.3 TLS_AES_256_GCM_SHA384 <http/1.0> 0",
+            ),
             ("curve.example", "-groups X25519", ""),
             ("who.example", "", ""),
             ("a.who.example", "-tls1_2", ""),
-            ("not.who.example", "", "TLSv1.3 TLS_AES_256_GCM_SHA384 <http/1.0> 0"),
+            (
+                "not.who.example",
+                "",
+                "TLSv1.3 TLS_AES_256_GCM_SHA384 <http/1.0> 0",
+            ),
             (
                 "a.who.example",
                 "-cert @client.pem",
@@ -61,15 +85,35 @@ fn each_line_of_a_list_speaks_as_it_says() {
 fn what_a_line_of_a_list_cannot_have_is_said_with_its_place() {
     let folder = Folder::new();
     for (line, status, wanted) in [
-        ("[alpn h2,http/1.1]", 0, ":3: protocol 'h2' is one of HAProxy's that mulgil does not have yet: clients get the others offered"),
-        ("[alpn h2]", 1, "protocol 'h2' is one of HAProxy's that mulgil does not have yet: offer http/1.1"),
+        (
+            "[alpn h2,http/1.1]",
+            0,
+            ":3: protocol 'h2' is one of HAProxy's that mulgil does not have yet: clients get the others offered",
+        ),
+        (
+            "[alpn h2]",
+            1,
+            "protocol 'h2' is one of HAProxy's that mulgil does not have yet: offer http/1.1",
+        ),
         ("[npn http/1.1]", 1, "unknown ssl keyword npn"),
         ("[ssl-min-ver TLSv9]", 1, "unknown version 'TLSv9'"),
-        ("[verify perhaps]", 1, "'perhaps' is no kind of verification"),
+        (
+            "[verify perhaps]",
+            1,
+            "'perhaps' is no kind of verification",
+        ),
         ("[verify required", 1, "the bracket is not closed"),
-        ("[strict-sni]", 1, "what is not for one certificate stands on the 'bind' line"),
+        (
+            "[strict-sni]",
+            1,
+            "what is not for one certificate stands on the 'bind' line",
+        ),
         ("[verify required]", 1, "only with 'ca-file FILE'"),
-        ("[ciphers NOSUCH-CIPHER]", 0, "'NOSUCH-CIPHER' is not among the ciphers"),
+        (
+            "[ciphers NOSUCH-CIPHER]",
+            0,
+            "'NOSUCH-CIPHER' is not among the ciphers",
+        ),
     ] {
         let list = format!("# a comment\n\n@one.pem {line} a.example\n@one.pem {line} b.example\n");
         let list = folder.file("list", at(&list).as_bytes());
@@ -133,7 +177,10 @@ fn a_client_may_show_nothing_or_what_is_known_to_be_wrong_where_told() {
                 "{TIMES}frontend f\n{}{}{}    http-request return status 200 content-type text/plain lf-string \"%[ssl_c_used] %[ssl_c_verify] %[ssl_c_err]\"\n",
                 bind(optional, "verify optional"),
                 bind(numbered, "verify optional crt-ignore-err 18"),
-                bind(authorities, "verify required ca-ignore-err 20,21 crt-ignore-err 20,21"),
+                bind(
+                    authorities,
+                    "verify required ca-ignore-err 20,21 crt-ignore-err 20,21"
+                ),
             ),
         );
         for version in ["-tls1_2", "-tls1_3"] {
@@ -166,7 +213,11 @@ fn names_that_nothing_is_for_are_refused_or_get_the_default() {
         };
         let _proxy = Proxy::start(
             program,
-            &format!("{TIMES}frontend f\n{}{}", bind(lenient, ""), bind(strict, "strict-sni")),
+            &format!(
+                "{TIMES}frontend f\n{}{}",
+                bind(lenient, ""),
+                bind(strict, "strict-sni")
+            ),
         );
         for (words, default, wanted) in [
             ("-servername two.example", "two.example", "two.example"),

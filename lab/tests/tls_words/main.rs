@@ -52,7 +52,11 @@ fn made() -> &'static Folder {
             folder.file("ee", b"basicConstraints=CA:FALSE\n"),
             folder.file("ca", b"basicConstraints=critical,CA:TRUE\n"),
         ];
-        for (name, by, kind) in [("client", "root", 0), ("inter", "root", 1), ("leaf", "inter", 0)] {
+        for (name, by, kind) in [
+            ("client", "root", 0),
+            ("inter", "root", 1),
+            ("leaf", "inter", 0),
+        ] {
             let (key, cert) = parts(&folder, name);
             let (signer_key, signer) = parts(&folder, by);
             let (request, subject) = (folder.path("request"), format!("/O=Lab/CN={name}"));
@@ -61,8 +65,21 @@ fn made() -> &'static Folder {
             args.extend(["-keyout", &key, "-out", &request, "-subj", &subject]);
             openssl(&args);
             openssl(&[
-                "x509", "-req", "-days", "30", "-in", &request, "-CA", &signer, "-CAkey", &signer_key,
-                "-CAcreateserial", "-extfile", &extensions[kind], "-out", &cert,
+                "x509",
+                "-req",
+                "-days",
+                "30",
+                "-in",
+                &request,
+                "-CA",
+                &signer,
+                "-CAkey",
+                &signer_key,
+                "-CAcreateserial",
+                "-extfile",
+                &extensions[kind],
+                "-out",
+                &cert,
             ]);
             join(&folder, &format!("{name}.pem"), &[&cert, &key]);
         }
@@ -104,7 +121,11 @@ fn client(port: u16, words: &str, send: &str) -> Output {
         .spawn()
         .expect("openssl is installed");
     // One that is refused may be gone before it has read this.
-    let _ = child.stdin.take().expect("piped").write_all(send.as_bytes());
+    let _ = child
+        .stdin
+        .take()
+        .expect("piped")
+        .write_all(send.as_bytes());
     child.wait_with_output().expect("it ends")
 }
 
@@ -124,5 +145,6 @@ fn shown(port: u16, words: &str) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let line = text.lines().find_map(|l| l.trim().strip_prefix("subject="));
     let line = line.unwrap_or("").replace(' ', "");
-    line.rsplit_once("CN=").map_or(String::new(), |c| c.1.to_string())
+    line.rsplit_once("CN=")
+        .map_or(String::new(), |c| c.1.to_string())
 }
