@@ -19,7 +19,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 const VIP: &str = "203.0.113.10";
-const SECOND: &str = "203.0.113.11";
+const SECOND: &str = "2001:db8::11";
 
 /// Where services are that forward by NAT, by NAT of both ends, directly, and by a tunnel.
 const WAYS: [&str; 4] = [
@@ -265,19 +265,30 @@ vrrp inside
         )
     }
 
-    /// Both machines at work: an address each, crossed in their priorities.
+    /// Both machines at work: an address each, one of either family, crossed in their priorities.
     fn crossed(&self, n: u8) -> Balancer {
         let key = self.keys.file(&format!("key{n}"), KEY.as_bytes());
         let other = 3 - n;
-        let halves = [("one", 51, VIP, 1), ("two", 53, SECOND, 2)].map(|(name, vrid, vip, better)| {
-            let priority = if better == n { 200 } else { 100 };
+        let half = |name: &str, vrid: u8, priority: u8, bind: &str, server: &str, address: &str| {
             format!(
-                "listen {name}\n    mode packet\n    bind {vip}:82\n    forward dsr\n    server s 203.0.113.31\n\
+                "listen {name}\n    mode packet\n    bind {bind}:82\n    forward dsr\n    server s {server}\n\
                  vrrp {name}\n    interface e0\n    virtual-router-id {vrid}\n    priority {priority}\n    \
-                 advertise-interval 250ms\n    address {vip}/24\n    peer 10.9.0.{other}\n    peer-key {key}\n    \
+                 advertise-interval 250ms\n    address {address}\n    peer 10.9.0.{other}\n    peer-key {key}\n    \
                  sync sessions\n"
             )
-        });
+        };
+        let (one, two) = if n == 1 { (200, 100) } else { (100, 200) };
+        let halves = [
+            half("one", 51, one, VIP, "203.0.113.31", &format!("{VIP}/24")),
+            half(
+                "two",
+                53,
+                two,
+                &format!("[{SECOND}]"),
+                "[2001:db8::31]",
+                &format!("{SECOND}/64"),
+            ),
+        ];
         let defaults =
             "defaults\n    timeout client 60s\n    timeout server 60s\n    timeout connect 2s\n";
         let config = defaults.to_string() + &halves.concat();
@@ -429,9 +440,13 @@ fn two_machines_that_share_the_load_have_each_others_sessions() {
         return;
     }
     let pair = Pair::new();
-    pair.net.ip("s2", &format!("addr add {SECOND}/32 dev lo"));
+    for (host, n) in [("c", "100"), ("l1", "1"), ("l2", "2"), ("s2", "31")] {
+        let address = format!("addr add 2001:db8::{n}/64 dev e0 nodad");
+        pair.net.ip(host, &address);
+    }
+    pair.net.ip("s2", &format!("addr add {SECOND}/128 dev lo"));
     pair.net
-        .within("s2", || stream_forever(at("203.0.113.11:82")));
+        .within("s2", || stream_forever(at("[2001:db8::11]:82")));
     let (first, second) = (pair.crossed(1), pair.crossed(2));
     let settles = |balancer: &Balancer, section: &str, wanted: &[&str]| {
         wait_until(&format!("{section}: {wanted:?}"), || {
@@ -444,7 +459,8 @@ fn two_machines_that_share_the_load_have_each_others_sessions() {
     settles(&first, "two", &["state: backup"]);
     settles(&second, "one", &["state: backup"]);
     settles(&second, "two", &["state: active", both_ways]);
-    let downloads = ["203.0.113.10:82", "203.0.113.11:82"].map(|to| Download::start(&pair.net, to));
+    let downloads =
+        ["203.0.113.10:82", "[2001:db8::11]:82"].map(|to| Download::start(&pair.net, to));
     let go_on = |about: &Balancer| downloads.iter().for_each(|d| d.goes_on(&|| state(about)));
     go_on(&first);
     let alike = |a: &Balancer, b: &Balancer| {
