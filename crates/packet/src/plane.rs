@@ -29,6 +29,7 @@ use aya::maps::lpm_trie::Key;
 use model::{Mode, SessionTimeouts};
 use state::{Generation, Process};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
@@ -189,7 +190,7 @@ impl Plane {
     fn say(&mut self, faults: Vec<String>) {
         for fault in &faults {
             if !self.said.contains(fault) {
-                eprintln!("warning: packets: {fault}");
+                let _ = writeln!(std::io::stderr(), "warning: packets: {fault}");
             }
         }
         self.said = faults.into_iter().collect();
