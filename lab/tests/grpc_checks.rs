@@ -4,7 +4,7 @@
 use lab::real::nginx;
 use lab::{Folder, Program, Proxy, port};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
 /// A frame (RFC 9113 section 4.1).
@@ -88,7 +88,7 @@ fn serve(mut stream: TcpStream, answer: Answer) -> Option<Vec<u8>> {
 
 /// A server that gives the same answer to everybody, if everybody asks for this service.
 fn server(answer: Answer, service: &'static str) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let listener = lab::listener();
     let port = listener.local_addr().expect("an address").port();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {

@@ -189,7 +189,7 @@ fn an_unfinished_handshake_finds_a_listener_that_never_hears_of_it() {
 
 #[test]
 fn a_long_silence_brings_a_server_down_whatever_tries_are_left() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let listener = lab::listener();
     let port = listener.local_addr().expect("an address").port();
     let proxy = Proxy::start(
         &Program::mulgil(),
@@ -210,7 +210,7 @@ fn a_long_silence_brings_a_server_down_whatever_tries_are_left() {
 
 #[test]
 fn a_check_of_a_connection_ends_in_the_ordinary_way() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let listener = lab::listener();
     let port = listener.local_addr().expect("an address").port();
     let proxy = Proxy::start(
         &Program::mulgil(),
@@ -228,7 +228,7 @@ fn a_check_of_a_connection_ends_in_the_ordinary_way() {
 /// One check is made; the next would come after the test.
 #[test]
 fn what_a_server_counts_as_before_its_first_check_is_said() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let listener = lab::listener();
     let good = listener.local_addr().expect("an address").port();
     let bad = lab::refusing();
     let mut config = format!(

@@ -23,6 +23,7 @@ pub use line::{direct, from_words, server, template, way};
 pub use proxy::SERVER_PROXY_WORDS;
 pub use source::source;
 
+use crate::address::{self, Purpose};
 use crate::diag::Fault;
 use crate::line::Line;
 use crate::tls::{SERVER_TLS_WORDS, ServerDraft};
@@ -79,6 +80,7 @@ fn blank() -> Server {
         agent: None,
         track: None,
         tls: None,
+        tls_known: None,
         source: None,
         slowstart: None,
         pool_max_conn: None,
@@ -95,6 +97,7 @@ fn blank() -> Server {
         guid: None,
         redir: None,
         non_stick: false,
+        socks4: None,
         tcp_user_timeout: None,
         tfo: false,
         congestion: None,
@@ -465,6 +468,24 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         "the address connections come from",
         |r, l, at| {
             r.server.source = Some(source(l, at, true)?.0);
+            Ok(())
+        }
+    ),
+    word!(
+        "socks4",
+        "ADDRESS:PORT",
+        "127.0.0.1:1080",
+        "connections go through this SOCKS proxy (version 4)",
+        |r, l, at| {
+            let parsed = address::parse(l.arg(at), Purpose::Connect, None, l.source);
+            let (address, _) = l.map(at, parsed)?;
+            let Some(proxy) = address.socket() else {
+                return l.fail(
+                    at,
+                    format!("'{}' is not where a SOCKS proxy could be: write its address and port, such as 127.0.0.1:1080", l.arg(at)),
+                );
+            };
+            r.server.socks4 = Some(proxy);
             Ok(())
         }
     ),
