@@ -467,13 +467,14 @@ impl Backend {
     fn end_sessions(&self) {
         let mut relieved = false;
         for server in &self.servers {
+            let Some(up) = server.turned() else {
+                continue;
+            };
             let settings = server.settings();
-            match server.turned() {
-                Some(false) if settings.on_marked_down == Some(MarkedDown::ShutdownSessions) => {
-                    server.cuts.cut();
-                }
-                Some(true) => relieved |= settings.shutdown_backup_sessions && !settings.backup,
-                _ => {}
+            if up {
+                relieved |= settings.shutdown_backup_sessions && !settings.backup;
+            } else if settings.on_marked_down == Some(MarkedDown::ShutdownSessions) {
+                server.cuts.cut();
             }
         }
         if relieved {
