@@ -10,7 +10,8 @@ typedef unsigned long long u64;
 #define SEC(name) __attribute__((section(name), used))
 #define inline_always static inline __attribute__((always_inline))
 #define out_of_line static __attribute__((noinline, unused))
-/* Verified by itself, once: what calls it does not grow by it. */
+/* Verified by itself, once: what calls it does not grow by it. What it is given may not be a table's key
+ * (Linux before 6.4): keys are copied. */
 #define apart __attribute__((noinline))
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
