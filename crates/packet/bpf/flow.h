@@ -151,7 +151,7 @@ inline_always int take_from_pool(const struct service *service, const struct flo
 		copy16(back_key->dst, f->src);
 		back_key->dport = f->sport;
 		find_deltas(back_key, back);
-		long result = map_update(&flows, back_key, back, UPDATE_NOEXIST);
+		int result = map_update(&flows, back_key, back, UPDATE_NOEXIST);
 		if (result != ALREADY_THERE)
 			return result ? EVENT_TABLE_FULL : 0;
 	}

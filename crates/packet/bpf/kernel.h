@@ -56,8 +56,9 @@ struct bpf_fib_lookup {
 };
 
 static void *(*const map_lookup)(void *map, const void *key) = (void *)1;
-static long (*const map_update)(void *map, const void *key, const void *value, u64 flags) = (void *)2;
-static long (*const map_delete)(void *map, const void *key) = (void *)3;
+/* Before Linux 6.4 what tables return has 32 bits, and the upper half of the register is anything. */
+static int (*const map_update)(void *map, const void *key, const void *value, u64 flags) = (void *)2;
+static int (*const map_delete)(void *map, const void *key) = (void *)3;
 static u32 (*const random_u32)(void) = (void *)7;
 static u64 (*const ktime_coarse_ns)(void) = (void *)160;
 static void *(*const ring_reserve)(void *ring, u64 size, u64 flags) = (void *)131;
