@@ -370,3 +370,56 @@ listen web
         "{said}"
     );
 }
+
+/// Where the kernel has them; `lab/on-kernel` runs this under one that has.
+#[test]
+fn bonds_and_vrfs_are_interfaces_like_others() {
+    if !possible() {
+        return;
+    }
+    let net = nets::two_arms_of(Net::loose_cable);
+    if !net.has_kinds("l", &["bond", "vrf"]) {
+        println!("this kernel has no bonds or no VRFs: not tried");
+        return;
+    }
+    // LACP on both ends of the cable towards the servers.
+    for (host, port) in [("l", "back"), ("w", "trunk")] {
+        net.ip(
+            host,
+            "link add bond0 type bond mode 802.3ad lacp_rate fast miimon 50",
+        );
+        net.ip(host, &format!("link set dev {port} down nomaster"));
+        net.ip(host, &format!("addr flush dev {port}"));
+        net.ip(host, &format!("link set dev {port} master bond0"));
+        net.ip(host, "link set dev bond0 up");
+    }
+    net.ip("w", "link set dev bond0 master switch");
+    net.ip("l", "addr add 10.0.0.1/24 dev bond0");
+    // Clients are in a routing table of their own.
+    net.ip("l", "link add red type vrf table 10");
+    net.ip("l", "link set dev red up");
+    net.ip("l", "link set dev front master red");
+    let config = "
+listen web
+    mode packet
+    bind 198.51.100.80:80 interface front
+    forward nat
+    server one 10.0.0.11:8080
+    server two 10.0.0.12:8080
+";
+    let balancer = Balancer::start(&net, "l", config);
+    let mut heard = None;
+    wait_until("it serves", || {
+        heard = net.within("c", || talk(at("198.51.100.80:80"), MUCH)).ok();
+        heard.is_some()
+    });
+    let client = heard.expect("a conversation").client.ip().to_string();
+    assert_eq!(client, "198.51.100.2");
+    let stands = balancer.control("show packets").expect("answers");
+    for line in ["interface front: ", "interface bond0: "] {
+        assert!(stands.contains(line), "{stands}");
+    }
+    println!("{stands}");
+    drop(balancer);
+    detach(&net, "l");
+}

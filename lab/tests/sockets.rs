@@ -350,7 +350,9 @@ fn a_stream_that_stalls_waits_in_a_full_pipe_and_comes_whole() {
         drop(server);
         let got = reader.join().expect("no panic").expect("an end");
         assert_eq!(got.len(), sent, "{}", program.name);
-        let whole = got.chunks(chunk.len()).all(|part| *part == chunk[..part.len()]);
+        let whole = got
+            .chunks(chunk.len())
+            .all(|part| *part == chunk[..part.len()]);
         assert!(whole, "{}: bytes differ", program.name);
     });
 }
