@@ -18,6 +18,7 @@ mod origins;
 mod pins;
 mod plan;
 mod plane;
+mod probe;
 pub mod realserver;
 mod ring;
 mod sessions;
