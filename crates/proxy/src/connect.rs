@@ -367,10 +367,10 @@ fn begin(
                 tos: info.overrides.given(|g| g.bc_tos.get()),
                 mark: info.overrides.given(|g| g.bc_mark.get()),
                 fast_open: settings.tfo && early,
+                early: early && !backend.side().prompt_ack,
                 congestion: settings.congestion.as_deref(),
                 namespace: settings.namespace.as_deref(),
                 silent: false,
-                late: backend.proxy().smart_connect,
                 many: false,
                 foreign: present::foreign_source(source, client.info.src, header_ip),
             };
