@@ -25,7 +25,7 @@ mod vrrp;
 
 pub use control::stats_socket_from_words;
 pub use diag::{Diagnostic, Report, Severity};
-pub use load::{LoadRequest, Loaded, load};
+pub use load::{Flags, LoadRequest, Loaded, load};
 pub use server::from_words as server_from_words;
 pub use source::Source;
 

@@ -174,6 +174,8 @@ pub struct Server {
     pub redir: Option<Arc<str>>,
     /// `non-stick`: no `stick` rule remembers it.
     pub non_stick: bool,
+    /// `socks4`: the SOCKS proxy that connections to it go through.
+    pub socks4: Option<SocketAddr>,
     /// `tcp-ut`.
     pub tcp_user_timeout: Option<Duration>,
     /// `tfo`: the first bytes go with the packet that opens the connection (RFC 7413).

@@ -100,6 +100,9 @@ fn with_args(mut args: Args, program: &str) -> i32 {
         eprintln!("error: cannot change to '{directory}': {e}");
         return 1;
     }
+    for flag in args.idle.iter().filter(|_| !args.quiet) {
+        eprintln!("warning: '{flag}' has no effect: it is about what only HAProxy has inside");
+    }
     let mut read = run::load(&args, &world::Machine, None);
     let Some(config) = read.config.take() else {
         return 1;
@@ -112,6 +115,9 @@ fn with_args(mut args: Args, program: &str) -> i32 {
                 return 1;
             }
         }
+    }
+    if args.objects {
+        print!("{}", memory::object_files());
     }
     if !config.listens() {
         return run::nothing_to_listen_on(args.check);

@@ -1,6 +1,7 @@
 //! From a reserved place on a server to a connection: a kept one, or a new one.
 
 use crate::io::Io;
+use crate::opening::{Opening, Tunnel};
 use crate::overrides;
 use crate::pool::{ServerConn, Wanted};
 use crate::present::{self, Told};
@@ -78,7 +79,7 @@ pub async fn to_server(stream: &mut Stream<'_>) -> Result<ServerConn, ConnectFai
             rules.given(|g| g.bc_mark.get()),
         );
         stream.info.overrides.server_reused.set(Some(true));
-        note(stream.worker, stream.client, &stream.info, &kept);
+        note(stream.worker, stream.client, &server, &stream.info, &kept);
         crate::account::reused(stream, &server);
         return Ok(kept);
     }
@@ -171,7 +172,12 @@ pub async fn open(
     let early = client.frontend.proxy().mode == model::Mode::Http
         || !client.carry.is_empty()
         || server.settings().tls.as_ref().is_some_and(|t| !t.offered)
+        || server.settings().socks4.is_some()
         || server.settings().send_proxy.is_some();
+    let tunnel = match server.settings().socks4 {
+        Some(_) => Some(Tunnel::to(&target).ok_or(ConnectFailure::Unusable)?),
+        None => None,
+    };
     let io = begin(
         &target,
         client,
@@ -201,10 +207,17 @@ pub async fn open(
         }
     };
     let settings = server.settings().send_proxy;
-    let mut first = proxy_header(settings, client, &told.extensions, info);
+    let mut opening = Opening {
+        tunnel,
+        header: proxy_header(settings, client, &told.extensions, info),
+    };
     poll_fn(|cx| {
-        match io.poll_established(cx, &mut first) {
+        match io.poll_established(cx, &mut opening) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+            Poll::Ready(Err(_)) if opening.fault().is_some() => {
+                info.overrides.server_fault.set(opening.fault());
+                return Poll::Ready(Err(ConnectFailure::Refused));
+            }
             Poll::Ready(Err(e)) => {
                 let made = matches!(
                     e.kind(),
@@ -253,15 +266,28 @@ pub async fn open(
         served: 0,
     };
     info.overrides.server_reused.set(Some(false));
-    note(worker, client, info, &connection);
+    note(worker, client, server, info, &connection);
     Ok(connection)
 }
 
 /// Lets rules ask for the connection's addresses, and keeps them where the log shows them.
-fn note(worker: &Worker, client: &Client, info: &StreamInfo, connection: &ServerConn) {
+fn note(
+    worker: &Worker,
+    client: &Client,
+    server: &Server,
+    info: &StreamInfo,
+    connection: &ServerConn,
+) {
     let descriptor = connection.io.socket().raw();
     info.overrides.server.set(Some(descriptor));
     info.overrides.server_fault.set(Some(0));
+    if server.settings().socks4.is_some() {
+        // The system knows the way only, not where it leads.
+        let ours = socket::local_address(descriptor);
+        let ends = ours.zip(connection.target.socket(None));
+        info.overrides.give().back.set(ends);
+        return;
+    }
     let frontend = &client.frontend;
     if frontend.proxy().logs.is_empty() {
         return;
@@ -333,6 +359,7 @@ fn begin(
             let Some(addr) = target.socket(info.overrides.dst(&client.info)) else {
                 return Err(io::ErrorKind::AddrNotAvailable.into());
             };
+            let addr = settings.socks4.unwrap_or(addr);
             let options = socket::Outgoing {
                 source,
                 keepalive: backend.side().keepalive,

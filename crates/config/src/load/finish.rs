@@ -52,6 +52,9 @@ impl Loader<'_> {
             self.fit_ftp(draft);
             self.fit_smtp(draft);
             self.check_effects(draft);
+            if self.flags.diagnoses {
+                self.diagnose(draft);
+            }
             number(draft.front.binds.iter_mut().map(|b| &mut b.id), 1);
             number(draft.back.servers.iter_mut().map(|s| &mut s.id), 1);
             draft.id = Some(id);
@@ -71,6 +74,9 @@ impl Loader<'_> {
         self.config.global.certificates = Arc::clone(&tls.store);
         self.bases.lists.seal();
         self.config.global.lists = Arc::clone(&self.bases.lists);
+        if self.flags.maxconn.is_some() {
+            self.config.global.maxconn = self.flags.maxconn;
+        }
         let config: Option<Config> = (self.report.errors() == 0).then_some(self.config);
         Loaded {
             config,
@@ -188,6 +194,7 @@ impl Loader<'_> {
         }
         let keepalive =
             |(on, numbers): &(bool, crate::draft::model_keepalive::Numbers)| on.then_some(*numbers);
+        draft.front.maxconn = draft.front.maxconn.or(self.flags.frontend_maxconn);
         draft.front.keepalive = keepalive(&draft.clitcpka);
         draft.back.keepalive = keepalive(&draft.srvtcpka);
         draft.back.check = Arc::new(check_kind(

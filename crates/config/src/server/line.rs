@@ -134,6 +134,12 @@ fn named(line: &mut Line<'_>, name: &str, at: usize, from: &Reading) -> Result<S
         (false, false) => server.send_proxy,
         (false, true) => None,
     };
+    if reading.checked && reading.check.via_socks4 && server.socks4.is_none() {
+        line.warn(
+            at,
+            "'check-via-socks4' has no effect without 'socks4': name that proxy, or remove it",
+        );
+    }
     if let Some(tls) = &reading.tls {
         let parts = tls.finish(line, own_place)?;
         (server.tls, server.tls_known) = (parts.traffic, parts.known);
