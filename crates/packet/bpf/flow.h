@@ -227,12 +227,18 @@ inline_always int open_flow(context *ctx, const struct packet *p, struct service
 	struct eth *eth = data;
 	struct flow *f = &s->flow, *back = &s->back;
 	int late = service->late;
-	long chosen = choose(service, &p->key);
+	u32 mac = 0;
+	if ((void *)(eth + 1) > end)
+		return EVENT_NO_SERVER;
+	if (service->by & HASH_MAC)
+		for (u32 i = 0; i < sizeof(eth->src); i++)
+			mac = mix(mac, eth->src[i]);
+	long chosen = choose(service, &p->key, mac);
 	if (chosen < 0)
 		return EVENT_NO_SERVER;
 	u32 index = chosen;
 	struct server *server = map_lookup(&servers, &index);
-	if (!server || (void *)(eth + 1) > end)
+	if (!server)
 		return EVENT_NO_SERVER;
 
 	__builtin_memset(f, 0, sizeof(*f));

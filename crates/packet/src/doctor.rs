@@ -7,36 +7,10 @@ use crate::netlink::Link;
 use crate::settings::{self, Asks};
 use crate::ways::Ways;
 use model::{Address, Config, Forward, Host, Mode, PortSpec, Transport};
+use state::doctor::{Finding, ok, wrong};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
-
-/// One thing that was looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// What to do; `None` where all is well.
-    pub remedy: Option<String>,
-    /// What was found.
-    pub fact: String,
-}
-
-impl std::fmt::Display for Finding {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.remedy {
-            None => write!(f, "ok     {}", self.fact),
-            Some(remedy) => write!(f, "WRONG  {}\n       {remedy}", self.fact),
-        }
-    }
-}
-
-fn ok(fact: String) -> Finding {
-    Finding { remedy: None, fact }
-}
-
-fn wrong(fact: String, remedy: impl Into<String>) -> Finding {
-    let remedy = Some(remedy.into());
-    Finding { remedy, fact }
-}
 
 /// How long a server may take to accept a connection.
 const PATIENCE: Duration = Duration::from_secs(1);

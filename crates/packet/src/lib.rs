@@ -6,6 +6,7 @@
 
 pub mod abi;
 mod attach;
+mod capabilities;
 mod copies;
 mod device;
 pub mod doctor;

@@ -371,6 +371,7 @@ fn begin(
                 congestion: settings.congestion.as_deref(),
                 namespace: settings.namespace.as_deref(),
                 silent: false,
+                late: backend.proxy().smart_connect,
                 many: false,
                 foreign: present::foreign_source(source, client.info.src, header_ip),
             };

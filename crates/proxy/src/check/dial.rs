@@ -102,6 +102,7 @@ pub async fn connect(
                 congestion: settings.congestion.as_deref(),
                 namespace: settings.namespace.as_deref(),
                 silent: route.silent,
+                late: false,
                 many: false,
                 foreign: None,
             };

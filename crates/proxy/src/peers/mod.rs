@@ -262,6 +262,7 @@ async fn connect(
                     congestion: None,
                     namespace: peer.namespace.as_deref(),
                     silent: false,
+                    late: false,
                     many: false,
                     foreign: None,
                 };

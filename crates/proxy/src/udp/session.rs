@@ -290,6 +290,7 @@ impl Session {
             fast_open: false,
             congestion: None,
             namespace: settings.namespace.as_deref(),
+            late: false,
             many: side.udp_responses.is_none(),
             foreign,
             silent: false,
