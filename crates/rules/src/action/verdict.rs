@@ -71,6 +71,8 @@ pub struct Effects {
     pub no_retry: bool,
     /// `expect-proxy`: a PROXY header comes before everything else.
     pub expect_proxy: bool,
+    /// `expect-netscaler-cip`: a header of a NetScaler's comes before everything else.
+    pub expect_netscaler: bool,
     /// `switch-mode`: a connection of TCP is one of HTTP from here on.
     pub switches_mode: bool,
     /// `set-tos`: for the client's connection.
