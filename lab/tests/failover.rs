@@ -192,6 +192,53 @@ fn what_is_tracked_decides() {
 }
 
 #[test]
+fn whatever_is_tracked_may_have_a_weight_instead() {
+    if !possible() {
+        return;
+    }
+    let folder = Folder::new();
+    let (flag, gate) = (folder.file("flag", b"0\n"), folder.path("gate"));
+    let tracks = format!(
+        "    track file {flag} weight -1\n    track script \"test ! -e {gate}\" inter 50ms weight -20\n    \
+         track interface eth1 weight -30\n    track frontend web weight 40\n    track backend app weight -60\n\
+         backend app\n    server s 10.9.0.2:80\n"
+    );
+    let net = Net::new(2);
+    // What is well and has a weight above zero adds to the priority.
+    let first = Router::start(&net, 1, &config("first", 150, &tracks));
+    let second = Router::start(&net, 2, &config("second", 60, ""));
+    first.wait_for("public", "priority", "190");
+    net.wait_for_holder(1, VIP);
+    second.wait_for("public", "state", "backup");
+    let falls_to = |priority: &str| first.wait_for("public", "priority", priority);
+    folder.file("flag", b"7\n");
+    falls_to("183");
+    folder.file("gate", b"");
+    falls_to("163");
+    first.control("disable frontend web");
+    falls_to("123");
+    net.ip(&net.client(), "link set eth1r1 down");
+    falls_to("93");
+    assert_eq!(first.count("public", "became_active"), 1);
+    assert_eq!(net.holder(VIP), Some(1), "it is still the better one");
+    first.control("disable server app/s");
+    falls_to("33");
+    net.wait_for_holder(2, VIP);
+    first.wait_for("public", "state", "backup");
+    // And each gives back what it took.
+    net.ip(&net.client(), "link set eth1r1 up");
+    falls_to("63");
+    net.wait_for_holder(1, VIP);
+    folder.file("flag", b"0\n");
+    falls_to("70");
+    std::fs::remove_file(&gate).expect("it is there");
+    falls_to("90");
+    first.control("enable frontend web");
+    first.control("enable server app/s");
+    falls_to("190");
+}
+
+#[test]
 fn a_backend_without_servers_moves_the_address() {
     if !possible() {
         return;
@@ -392,6 +439,73 @@ fn no_claim_while_the_peer_says_over_the_second_path_that_it_is_active() {
     second.wait_for_output("is not sealed with our key");
     assert!(second.count("public", "peer_refused") > 0);
     first.wait_for_output("is not sealed with our key");
+}
+
+#[test]
+fn a_peer_that_says_that_it_is_not_active_or_is_silent_keeps_nobody_from_claiming() {
+    if !possible() {
+        return;
+    }
+    let peers =
+        |name: &str, priority, peer: &str| config(name, priority, &format!("    peer {peer}\n"));
+    let net = Net::new(2);
+    // The second path may be another interface,
+    let first = Router::start(&net, 1, &peers("first", 200, "10.9.0.2"));
+    let second = Router::start(&net, 2, &peers("second", 100, "10.9.0.1"));
+    net.wait_for_holder(1, VIP);
+    let said = |wanted: &str| {
+        until(&format!("the peer says '{wanted}'"), || {
+            second.vrrp("public", "peer").contains(wanted)
+        });
+    };
+    said("10.9.0.1:7112 active");
+    // whose peer lives and says that it has lost its link,
+    net.ip(&net.client(), "link set eth0r1 down");
+    second.wait_for("public", "state", "active");
+    said("10.9.0.1:7112 initialize");
+    net.ip(&net.client(), "link set eth0r1 up");
+    net.wait_for_holder(1, VIP);
+    second.wait_for("public", "state", "backup");
+    // or says nothing, as it stands still.
+    first.signal("-STOP");
+    second.wait_for("public", "state", "active");
+    first.signal("-CONT");
+    net.wait_for_holder(1, VIP);
+    second.wait_for("public", "state", "backup");
+    // It may also be the same link, by unicast, where something swallows multicast.
+    first.reload(&peers("first", 200, "203.0.113.2"));
+    second.reload(&peers("second", 100, "203.0.113.1"));
+    said("203.0.113.1:7112 active");
+    let claimed = second.count("public", "became_active");
+    for port in ["eth0r1", "eth0r2"] {
+        let args = ["link", "set", "dev", port, "mcast_flood", "off"];
+        assert!(net.exec(&net.client(), "bridge", &args).0);
+    }
+    second.wait_for("public", "blocked_by_peer", "yes");
+    let wanted = "the peer, which says that it is active";
+    second.wait_for("public", "waits_for", wanted);
+    assert_eq!(second.count("public", "became_active"), claimed);
+    first.kill();
+    second.wait_for("public", "state", "active");
+}
+
+#[test]
+fn ten_milliseconds_are_an_interval() {
+    if !possible() {
+        return;
+    }
+    let quick = |name: &str, priority| config(name, priority, "").replace("100ms", "10ms");
+    let net = Net::new(2);
+    let first = Router::start(&net, 1, &quick("first", 200));
+    net.wait_for_holder(1, VIP);
+    let second = Router::start(&net, 2, &quick("second", 100));
+    until("adverts come", || {
+        second.count("public", "adverts_received") > 100
+    });
+    assert_eq!(second.vrrp("public", "interval_ms"), "10");
+    first.kill();
+    second.wait_for("public", "state", "active");
+    net.wait_for_holder(2, VIP);
 }
 
 #[test]

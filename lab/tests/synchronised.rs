@@ -20,6 +20,14 @@ use std::time::Duration;
 
 const VIP: &str = "203.0.113.10";
 
+/// Where services are that forward by NAT, by NAT of both ends, directly, and by a tunnel.
+const WAYS: [&str; 4] = [
+    "203.0.113.10:80",
+    "203.0.113.10:81",
+    "203.0.113.10:82",
+    "203.0.113.10:83",
+];
+
 fn at(text: &str) -> SocketAddr {
     text.parse().expect("an address")
 }
@@ -201,6 +209,18 @@ impl Pair {
                 "listen {name}\n    mode packet\n    bind {VIP}:{port}\n    forward {forward}\n    server one {server}\n"
             )
         });
+        let datagrams = [
+            ("nat", 53, "10.0.0.11"),
+            ("nat source 10.0.0.202-10.0.0.203", 54, "10.0.0.11"),
+            ("dsr", 55, "203.0.113.31"),
+            ("tunnel ipip", 56, "203.0.113.31"),
+        ];
+        let datagrams = datagrams.map(|(forward, port, server)| {
+            format!(
+                "listen datagrams{port}\n    mode packet\n    bind {VIP}:{port} proto udp\n    forward {forward}\n    server one {server}\n"
+            )
+        });
+        let datagrams = datagrams.concat();
         // The same servers in another order: places in tables are not the same on both.
         let mut services = services.to_vec();
         if n == 2 {
@@ -217,16 +237,12 @@ listen proxied
     bind {VIP}:90
     server one 10.0.0.11:8080
 {services}
-listen datagrams
-    mode packet
-    bind {VIP}:53 proto udp
-    forward nat
-    server one 10.0.0.11
+{datagrams}
 vrrp public
     interface e0
     virtual-router-id 51
     priority {priority}
-    advertise-interval 100ms
+    advertise-interval 250ms
     address {VIP}/24
     group edge
     peer 10.9.0.{other}
@@ -237,10 +253,12 @@ vrrp inside
     interface e1
     virtual-router-id 52
     priority {priority}
-    advertise-interval 100ms
+    advertise-interval 250ms
     address 10.0.0.1/24
     address 10.0.0.200/24
     address 10.0.0.201/24
+    address 10.0.0.202/24
+    address 10.0.0.203/24
     group edge
 "
         )
@@ -331,13 +349,7 @@ fn long_downloads_outlive_the_active_machine_in_every_way_to_forward() {
     }
     let pair = Pair::new();
     let (first, second) = pair.started();
-    let ways = [
-        "203.0.113.10:80",
-        "203.0.113.10:81",
-        "203.0.113.10:82",
-        "203.0.113.10:83",
-    ];
-    let downloads = ways.map(|way| Download::start(&pair.net, way));
+    let downloads = WAYS.map(|way| Download::start(&pair.net, way));
     let proxied = Download::start(&pair.net, "203.0.113.10:90");
     for download in downloads.iter().chain([&proxied]) {
         download.goes_on(&|| state(&first));
@@ -444,7 +456,7 @@ fn the_pair_of_the_example_works_as_its_page_says() {
     download.end();
 }
 
-/// Sends one datagram from each of so many places.
+/// Sends one datagram from each of so many places, in turn to what is forwarded in each way.
 fn datagrams(net: &Net, count: u32) {
     net.within("c", move || {
         // SAFETY: plain calls; the descriptor is new and ours, the pointers are to live values.
@@ -467,7 +479,7 @@ fn datagrams(net: &Net, count: u32) {
             packet.extend(from.ip().octets());
             packet.extend(vip.octets());
             packet.extend(from.port().to_be_bytes());
-            packet.extend([0, 53, 0, 9, 0, 0, b'x']);
+            packet.extend([0, 53 + (n % 4) as u8, 0, 9, 0, 0, b'x']);
             // SAFETY: an address of all zeros is one, and the fields are set.
             let mut to: libc::sockaddr_in = unsafe { std::mem::zeroed() };
             to.sin_family = libc::AF_INET as u16;
@@ -516,26 +528,37 @@ fn of_a_hundred_thousand_sessions_none_is_lost() {
     }
     let pair = Pair::new();
     let (first, second) = pair.started();
-    let download = Download::start(&pair.net, "203.0.113.10:80");
+    let downloads = WAYS.map(|way| Download::start(&pair.net, way));
     // Some come while the backup listens, others while it is away.
-    fill(&pair.net, &first, 60_000, 1);
+    fill(&pair.net, &first, 60_000, 4);
     let both = || sessions(&first, "proto=") == sessions(&second, "proto=");
     wait_until("the second has them", both);
     second.kill();
-    fill(&pair.net, &first, 100_000, 1);
+    fill(&pair.net, &first, 100_000, 4);
     let second = pair.start(2);
     wait_for_sessions(&second, "receiving in-sync");
     let before = sessions(&first, "proto=");
-    assert_eq!(before.len(), 100_001);
-    assert!(
-        before == sessions(&second, "proto="),
-        "they are not the same"
-    );
+    assert_eq!(before.len(), 100_004, "{}", state(&first));
+    for port in 53..57 {
+        let of = before
+            .iter()
+            .filter(|l| l.contains(&format!("fe=datagrams{port} ")));
+        assert_eq!(of.count(), 25_000, "port {port}");
+    }
+    wait_until("the second has them again", || {
+        before == sessions(&second, "proto=")
+    });
+    // The whole machine dies.
+    for (host, port) in [("w", "f1"), ("w", "i1"), ("l1", "e2")] {
+        pair.net.ip(host, &format!("link set {port} down"));
+    }
     first.kill();
     wait_for(&second, "state: active");
-    download.goes_on(&|| state(&second));
+    for download in &downloads {
+        download.goes_on(&|| state(&second));
+    }
     assert!(before == sessions(&second, "proto="), "some are gone");
-    download.end();
+    downloads.into_iter().for_each(Download::end);
 }
 
 #[test]
@@ -562,6 +585,7 @@ fn a_better_machine_waits_for_the_sessions_before_it_takes_over(
         first.output().contains(said) && second.output().contains(said)
     });
     wait_for(&first, "state: backup");
+    wait_for(&first, "waits_for: the sessions of the active router");
     wait_for(&first, "entries_taken 0");
     assert_eq!(counted(&first), 0);
     // With the right one it has them, and then the address.
@@ -679,7 +703,7 @@ fn two_that_are_active_by_mistake_say_so_and_keep_what_they_have(
     let download = Download::start(&pair.net, "203.0.113.10:82");
     let other = pair
         .config(2, KEY, "")
-        .replace("interval 100ms", "interval 1s\n    version 2");
+        .replace("interval 250ms", "interval 1s\n    version 2");
     second.reload(&other);
     // As long as they can ask each other, the mistake has no consequence.
     wait_for(second, "blocked_by_peer: yes");

@@ -321,6 +321,12 @@ impl Draft {
         self.section & (sections::F | sections::L) != 0
     }
 
+    /// Whether its sessions of bytes may go on in HTTP, by a rule of its own.
+    pub fn upgrades(&self) -> bool {
+        let mut rules = self.tcp_request_content.iter();
+        self.mode == Mode::Tcp && self.has_front() && rules.any(|r| r.switches_mode())
+    }
+
     pub fn has_back(&self) -> bool {
         self.section & (sections::B | sections::L) != 0
     }

@@ -23,6 +23,7 @@ pub mod sync;
 mod track;
 mod virtual_mac;
 
+pub use running::is_left_behind;
 pub use service::{Say, Service, Start};
 pub use sync::{Replica, Synchroniser};
 pub use track::Watch;

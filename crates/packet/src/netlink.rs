@@ -242,14 +242,14 @@ impl Netlink {
         Ok(answers.iter().filter_map(|body| link(body)).collect())
     }
 
-    /// All addresses of this machine, each with its interface.
-    pub fn addresses(&mut self) -> io::Result<Vec<(IpAddr, u32)>> {
+    /// All addresses of this machine, each with the length of its network's prefix and its interface.
+    pub fn addresses(&mut self) -> io::Result<Vec<(IpAddr, u8, u32)>> {
         let answers = self.ask(RTM_GETADDR, NLM_F_DUMP, &[0; 8])?;
         let address = |body: &Vec<u8>| {
             let attributes = attributes(body, 8);
             // IFA_LOCAL is ours where the other end has another (IFA_ADDRESS).
             let own = attributes.get(&2).or(attributes.get(&1))?;
-            Some((ip(own)?, u32_at(body, 4)?))
+            Some((ip(own)?, *body.get(1)?, u32_at(body, 4)?))
         };
         Ok(answers.iter().filter_map(address).collect())
     }

@@ -209,8 +209,8 @@ impl Plane {
         for target in &plan.targets {
             indices.push(self.place(target)?);
         }
-        self.exchange.set_places(&self.places);
         self.write_servers(&plan, &indices)?;
+        self.exchange.set_places(&self.places, self.sides(&plan));
         let vlan = |at| self.written.servers.get(at).map_or(0, |s| s.hop.vlan);
         let vlans: Vec<u16> = indices.iter().map(vlan).collect();
         origins::find(&mut plan, &vlans);

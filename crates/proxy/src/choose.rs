@@ -14,19 +14,6 @@ use std::task::Poll;
 
 /// The backend that `use_backend` and `default_backend` lead to.
 pub fn backend(stream: &mut Stream<'_>) -> Result<Arc<Backend>, Halt> {
-    if let Some(backend) = stream.client.chosen.take() {
-        return Ok(backend);
-    }
-    let backend = named(stream)?;
-    // Only a connection that was upgraded may find such a one.
-    if backend.proxy().mode != model::Mode::Http {
-        let ended = Termination::new(Cause::Proxy, Phase::Request);
-        return Err(Halt::Silent(ended));
-    }
-    Ok(backend)
-}
-
-fn named(stream: &mut Stream<'_>) -> Result<Arc<Backend>, Halt> {
     let frontend = Arc::clone(&stream.frontend);
     let side = frontend.side();
     let matching = {
@@ -50,12 +37,9 @@ fn named(stream: &mut Stream<'_>) -> Result<Arc<Backend>, Halt> {
         }
         None => None,
     };
-    if let Some(backend) = found {
-        return Ok(backend);
-    }
     let name = side.default_backend.as_deref().unwrap_or(&frontend.name);
-    match stream.generation.backend(name) {
-        Some(backend) => Ok(Arc::clone(backend)),
+    match found.or_else(|| stream.generation.backend(name).cloned()) {
+        Some(backend) => Ok(backend),
         None => Err(Halt::Answer(
             Answer::error(503),
             Termination::new(Cause::ServerAbort, Phase::Connect),

@@ -532,8 +532,6 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         requests: 0,
         accept_proxy,
         netscaler,
-        upgraded: false,
-        chosen: None,
         unread: false,
         last_server: None,
         accepted: at,

@@ -50,45 +50,27 @@ impl Session {
     }
 }
 
-/// How it went on without bytes being passed to a server.
-enum Stop {
-    /// It ended.
-    Ended(Termination),
-    /// It is one of HTTP from here on.
-    Http(Option<Arc<Backend>>),
-}
-
-impl From<Termination> for Stop {
-    fn from(ended: Termination) -> Stop {
-        Stop::Ended(ended)
-    }
-}
-
-/// What the rules for content made of a connection.
-pub(crate) enum Way {
-    /// To a server of this backend.
-    To(Arc<Backend>),
-    /// It is one of HTTP: `switch-mode` says so, or this backend's mode.
-    Http(Option<Arc<Backend>>),
-}
-
-/// Serves one connection to its end, or until it becomes one of HTTP.
-pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
+/// Serves one connection to its end. One that turns out to carry HTTP is given back, with what is
+/// decided about it so far.
+pub async fn run(worker: &Rc<Worker>, client: &mut Client) -> Option<Box<StreamInfo>> {
+    let mut passage = Passage::new(client.accepted);
+    passage.info.inspection.bytes = true;
     let mut session = Session {
-        passage: Passage::new(client.accepted),
+        passage,
         relay: Relay::new(worker.now()),
         server: None,
     };
     client.seat.live.begin(0);
     // Boxed, because it is over when the long part begins.
     let ended = match Box::pin(prepare(worker, client, &mut session)).await {
-        Err(Stop::Http(backend)) => {
-            client.upgraded = true;
-            client.chosen = backend;
-            return;
+        Err(ended) => ended,
+        Ok(None) => {
+            session.passage.info.inspection = Default::default();
+            return Some(Box::new(std::mem::take(&mut session.passage.info)));
         }
-        Err(Stop::Ended(ended)) => ended,
-        Ok(backend) => {
+        Ok(Some(backend)) => {
+            // What was found in the first bytes is not kept as long as the session.
+            session.passage.info.inspection = Default::default();
             session.relay.begin(worker.now());
             // Boxed, because few backends have such rules.
             let judged = match backend.proxy().tcp_response_content.is_empty() {
@@ -123,6 +105,7 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
     }
     session.relay.up.recycle(worker);
     session.relay.down.recycle(worker);
+    None
 }
 
 /// The rules for what the server says first.
@@ -145,16 +128,15 @@ async fn inspect_response(
     inspect::response(worker, client, server, behind, &mut passage.info, relay).await
 }
 
-/// From the first rules to a connection to a server.
+/// From the first rules to a connection to a server, or to where HTTP begins.
 async fn prepare(
     worker: &Rc<Worker>,
     client: &mut Client,
     session: &mut Session,
-) -> Result<Arc<Backend>, Stop> {
-    let way = choose_backend(worker, client, &mut session.passage.info).await?;
-    let backend = match way {
-        Way::To(backend) => backend,
-        Way::Http(backend) => return Err(Stop::Http(backend)),
+) -> Result<Option<Arc<Backend>>, Termination> {
+    let chosen = choose_backend(worker, client, &mut session.passage.info).await?;
+    let Some(backend) = chosen else {
+        return Ok(None);
     };
     let passage = &mut session.passage;
     passage.enter(worker, client, Arc::clone(&backend));
@@ -165,43 +147,50 @@ async fn prepare(
         let so_far = session.outcome(Termination::default());
         session.passage.log(worker, client, &so_far, true);
     }
-    Ok(backend)
+    Ok(Some(backend))
 }
 
-/// The frontend's rules for content, the choice of a backend, and its rules.
+/// The frontend's rules for content, the choice of a backend, and its rules. There is none where the
+/// session is to go on in HTTP: by a rule, or because the backend is one for that.
 pub(crate) async fn choose_backend(
     worker: &Worker,
     client: &mut Client,
     info: &mut StreamInfo,
-) -> Result<Way, Termination> {
+) -> Result<Option<Arc<Backend>>, Termination> {
     let frontend = Arc::clone(&client.frontend);
-    if inspect(worker, client, frontend.proxy(), info).await? {
-        return Ok(Way::Http(None));
+    if inspect(worker, client, frontend.proxy(), info).await? == Course::Http {
+        return Ok(None);
     }
     let backend = passage::switch(worker, client, info)?;
     if backend.proxy().mode == model::Mode::Http {
-        return Ok(Way::Http(Some(backend)));
+        return Ok(None);
     }
     info.backend = Some(Arc::clone(&backend.name));
     info.backend_id = backend.id;
     if !Arc::ptr_eq(backend.proxy(), frontend.proxy()) {
         inspect(worker, client, backend.proxy(), info).await?;
     }
-    Ok(Way::To(backend))
+    Ok(Some(backend))
+}
+
+/// How a session goes on when its content has been looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Course {
+    Bytes,
+    Http,
 }
 
 /// Runs `tcp-request content` rules; while a value that they ask for may still change they wait for
-/// more bytes, at most for `inspect-delay` and as far as a buffer holds. True is returned where one
-/// switches to HTTP.
+/// more bytes, at most for `inspect-delay` and as far as a buffer holds.
 async fn inspect(
     worker: &Worker,
     client: &mut Client,
     proxy: &model::Proxy,
     info: &mut StreamInfo,
-) -> Result<bool, Termination> {
+) -> Result<Course, Termination> {
     let rules = &proxy.tcp_request_content;
     if rules.is_empty() {
-        return Ok(false);
+        return Ok(Course::Bytes);
     }
     let generation = worker.generation();
     let longest = generation.config.global.tuning.bufsize;
@@ -248,7 +237,8 @@ async fn inspect(
                 account::of_client(worker, client).for_each(|c| c.dreq.add(1));
                 return Err(Termination::new(Cause::Proxy, Phase::Request));
             }
-            Verdict::Allow => return Ok(effects.switches_mode),
+            Verdict::Allow => return Ok(Course::Bytes),
+            Verdict::SwitchMode => return Ok(Course::Http),
             Verdict::Resolve { rule, name, .. } if !info.inspection.undecided.get() => {
                 let address = crate::resolve::for_rule(&generation, rule, &name).await;
                 if let Some(address) = address {
@@ -279,7 +269,7 @@ async fn inspect(
         })
         .await;
     }
-    Ok(false)
+    Ok(Course::Bytes)
 }
 
 #[cfg(test)]

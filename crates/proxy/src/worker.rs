@@ -436,11 +436,14 @@ async fn run(
     }
 }
 
-/// Whether connections of a frontend that wait for a request are closed at a soft stop.
+/// Whether connections of a frontend that wait for a request are closed at a soft stop. In `mode tcp`
+/// only those wait that go on in HTTP.
 fn closes_idle(generation: &Generation, frontend: u32) -> bool {
     let frontend = generation.frontends.iter().find(|f| f.id == frontend);
-    frontend
-        .is_some_and(|f| f.proxy().mode == model::Mode::Http && !f.side().idle_close_on_response)
+    frontend.is_some_and(|f| {
+        let requests = matches!(f.proxy().mode, model::Mode::Http | model::Mode::Tcp);
+        requests && !f.side().idle_close_on_response
+    })
 }
 
 /// What is due every second: the clock, and idle connections.

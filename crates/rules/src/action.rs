@@ -80,7 +80,6 @@ pub(crate) enum Action {
     Return(Box<Reply>),
     Redirect(Box<Redirect>),
     Reject,
-    SwitchMode,
     CloseServer,
     SilentDrop(Silence),
     UseService(Service),
@@ -106,6 +105,8 @@ pub(crate) enum Action {
     SetTos(u8),
     ExpectProxy,
     ExpectNetscaler,
+    /// `switch-mode http`.
+    SwitchMode,
     SetMark(u32),
     EarlyHint(Box<[u8]>, LogFormat),
     SetLogLevel(LogLevelChange),
@@ -172,8 +173,8 @@ impl Action {
                 | Action::Return(_)
                 | Action::Redirect(_)
                 | Action::Reject
-                | Action::SwitchMode
                 | Action::CloseServer
+                | Action::SwitchMode
                 | Action::UseService(_)
         )
     }
@@ -226,6 +227,11 @@ impl Rule {
         matches!(self.action, Action::ExpectProxy)
     }
 
+    /// Whether it has a session of bytes go on as one of HTTP.
+    pub fn switches_mode(&self) -> bool {
+        matches!(self.action, Action::SwitchMode)
+    }
+
     /// The slot that this rule captures into, for the configuration to number.
     pub fn set_capture_slot(&mut self, slot: usize) {
         if let Action::Capture(_, at) = &mut self.action {
@@ -239,11 +245,6 @@ impl Rule {
             Action::Resolve(rule) => Some(&rule.resolvers),
             _ => None,
         }
-    }
-
-    /// Whether it makes a connection of TCP one of HTTP.
-    pub fn switches_mode(&self) -> bool {
-        matches!(self.action, Action::SwitchMode)
     }
 
     /// Whether it needs the request's body.
@@ -283,11 +284,8 @@ pub fn run<'r, T: Tracer>(
                 }
             }
             Action::Reject => return Verdict::Reject,
-            Action::SwitchMode => {
-                effects.switches_mode = true;
-                return Verdict::Allow;
-            }
             Action::CloseServer => return Verdict::CloseServer,
+            Action::SwitchMode => return Verdict::SwitchMode,
             Action::SilentDrop(silence) => {
                 effects.silence = Some(*silence);
                 return Verdict::Reject;
@@ -525,8 +523,8 @@ fn apply(action: &Action, cx: &mut Ctx<'_>, effects: &mut Effects) {
         | Action::Return(_)
         | Action::Redirect(_)
         | Action::Reject
-        | Action::SwitchMode
         | Action::CloseServer
+        | Action::SwitchMode
         | Action::SilentDrop(_)
         | Action::UseService(_)
         | Action::Normalize(..)

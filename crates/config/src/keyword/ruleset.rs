@@ -143,12 +143,6 @@ fn rule(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
             place: l.place(0),
         });
     }
-    if rule.switches_mode() && d.section == B {
-        return l.fail(
-            0,
-            "'switch-mode' is for connections that come in: write it in a frontend",
-        );
-    }
     if HEADER_ACTIONS.contains(&l.arg(0)) && l.arg(1).ends_with(':') {
         let message = format!(
             "'{}' names a header, and no colon is part of that: it is left out",

@@ -1,7 +1,6 @@
 //! What must hold in the end, and drafts into proxies.
 
 use super::Loader;
-use super::fit::Modes;
 use super::packet;
 use super::servers::{self};
 use crate::diag::Severity;
@@ -9,7 +8,7 @@ use crate::draft::{Draft, ErrorLine};
 use crate::keyword::check_kind;
 use crate::load::Loaded;
 use model::{Address, Config, Host, Mode, Proxy, Resolvers};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -17,7 +16,7 @@ impl Loader<'_> {
     /// Cross-checks, then turns drafts into proxies.
     pub(super) fn finish(mut self) -> Loaded {
         let mut drafts = std::mem::take(&mut self.drafts);
-        let modes: Modes = drafts
+        let modes: HashMap<Arc<str>, (Mode, Arc<str>)> = drafts
             .iter()
             .filter(|d| d.has_back())
             .map(|d| (Arc::clone(&d.name), (d.mode, Arc::clone(&d.origin))))
@@ -47,7 +46,7 @@ impl Loader<'_> {
             if let Some(message) = servers::stray_shard(draft) {
                 self.at(&draft.place, Severity::Warning, message);
             }
-            self.fit_mode(draft, &modes);
+            self.fit_mode(draft);
             self.fit_words(draft);
             self.fit_sockets(draft);
             self.fit_ftp(draft);
@@ -70,7 +69,9 @@ impl Loader<'_> {
             .iter()
             .map(|(k, v)| (k.as_str().into(), Some(v.as_str().into())));
         self.config.global.environment = environment.collect();
-        self.config.global.certificates = Arc::clone(&self.bases.tls.store);
+        let tls = &self.bases.tls;
+        tls.store.set_server_settings(tls.server.clone());
+        self.config.global.certificates = Arc::clone(&tls.store);
         self.bases.lists.seal();
         self.config.global.lists = Arc::clone(&self.bases.lists);
         if self.flags.maxconn.is_some() {

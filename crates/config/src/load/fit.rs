@@ -5,7 +5,7 @@ use super::servers::{self, Finding};
 use crate::diag::Severity;
 use crate::draft::CheckChoice;
 use crate::draft::{Draft, sections};
-use model::{Balance, LogFormatSpec, Mode, SwitchTarget};
+use model::{Balance, LogFormatSpec, Mode};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -22,9 +22,6 @@ const NEEDS_HTTP: [&str; 10] = [
     "option originalto",
     "option http-buffer-request",
 ];
-
-/// The backends, each with its mode and where it stands.
-pub(super) type Modes = HashMap<Arc<str>, (Mode, Arc<str>)>;
 
 impl Loader<'_> {
     pub(super) fn check_ids(&mut self, drafts: &[Draft]) {
@@ -82,7 +79,7 @@ impl Loader<'_> {
                 Some(_) if *name == draft.name && draft.has_back() => {
                     format!("'{keyword}' leads '{name}' to itself: name another backend")
                 }
-                // Bytes of HTTP may be passed on as bytes, but nothing else mixes.
+                // Sessions of bytes may go on in HTTP, but nothing else mixes.
                 Some((mode, origin))
                     if *mode != draft.mode && !(draft.mode == Mode::Tcp && *mode == Mode::Http) =>
                 {
@@ -275,13 +272,34 @@ impl Loader<'_> {
     }
 
     /// Takes out of a proxy in another mode what only HTTP can do, and says so.
-    pub(super) fn fit_mode(&mut self, draft: &mut Draft, modes: &Modes) {
+    pub(super) fn fit_mode(&mut self, draft: &mut Draft) {
         let mode = draft.mode.name();
+        self.fit_switches(draft);
         if draft.mode == Mode::Http {
             return;
         }
-        if !self.becomes_http(draft, modes) {
-            self.without_http(draft, mode);
+        let upgrades = draft.upgrades();
+        for keyword in NEEDS_HTTP {
+            if let Some(place) = draft.marks.get(keyword).filter(|_| !upgrades)
+                && (keyword != "monitor-uri" || draft.has_front())
+            {
+                let message = format!(
+                    "'{keyword}' has no effect in '{}', which is in 'mode {mode}': set 'mode http', or remove it",
+                    draft.name
+                );
+                self.at(place, Severity::Warning, message);
+            }
+        }
+        if !upgrades {
+            draft.http_request.clear();
+            draft.http_response.clear();
+            draft.http_after_response.clear();
+            draft.stats = None;
+            draft.front.monitor_uri = None;
+            draft.http.forwardfor = None;
+            draft.http.forwarded = false;
+            draft.http.originalto = None;
+            draft.http.buffer_request = false;
         }
         let log = &mut draft.front.log_format;
         if draft.section != sections::B
@@ -313,48 +331,35 @@ impl Loader<'_> {
         }
     }
 
-    /// Whether connections of TCP may become ones of HTTP: by a rule, or by their backend's mode.
-    fn becomes_http(&self, draft: &Draft, modes: &Modes) -> bool {
-        if draft.mode != Mode::Tcp || !draft.has_front() {
-            return false;
+    /// Refuses `switch-mode` where there is no session of bytes to go on in HTTP.
+    fn fit_switches(&mut self, draft: &Draft) {
+        let mut rules = draft.tcp_request_content.iter();
+        if draft.upgrades() || !rules.any(|r| r.switches_mode()) {
+            return;
         }
-        let front = &draft.front;
-        let leads_to_http =
-            |name: &str| modes.get(name).is_some_and(|(mode, _)| *mode == Mode::Http);
-        let switched = front.switches.iter().any(|s| match &s.target {
-            SwitchTarget::Name(name) => leads_to_http(name),
-            SwitchTarget::Format(_) => modes.values().any(|(mode, _)| *mode == Mode::Http),
-        });
-        switched
-            || front.default_backend.as_deref().is_some_and(leads_to_http)
-            || draft
-                .tcp_request_content
-                .iter()
-                .any(rules::Rule::switches_mode)
-    }
-
-    /// Lines that mean something in HTTP only are said, and left out.
-    fn without_http(&mut self, draft: &mut Draft, mode: &str) {
-        for keyword in NEEDS_HTTP {
-            if let Some(place) = draft.marks.get(keyword)
-                && (keyword != "monitor-uri" || draft.has_front())
-            {
-                let message = format!(
-                    "'{keyword}' has no effect in '{}', which is in 'mode {mode}': set 'mode http', or remove it",
-                    draft.name
-                );
-                self.at(place, Severity::Warning, message);
-            }
-        }
-        draft.http_request.clear();
-        draft.http_response.clear();
-        draft.http_after_response.clear();
-        draft.stats = None;
-        draft.front.monitor_uri = None;
-        draft.http.forwardfor = None;
-        draft.http.forwarded = false;
-        draft.http.originalto = None;
-        draft.http.buffer_request = false;
+        let (name, mode) = (&draft.name, draft.mode.name());
+        let (severity, message) = match draft.mode {
+            _ if !draft.has_front() => (
+                Severity::Error,
+                format!(
+                    "'switch-mode' is for frontends, and '{name}' is none: put it where its clients come in"
+                ),
+            ),
+            Mode::Http => (
+                Severity::Warning,
+                format!(
+                    "'switch-mode http' has no effect in '{name}', which is in 'mode http' already: remove it"
+                ),
+            ),
+            _ => (
+                Severity::Error,
+                format!(
+                    "'switch-mode' leads from bytes to HTTP, but '{name}' is in 'mode {mode}': set 'mode tcp', or remove it"
+                ),
+            ),
+        };
+        let place = draft.marks.get("tcp-request content");
+        self.at(place.unwrap_or(&draft.place), severity, message);
     }
 
     /// Says which lines have no effect for want of others.

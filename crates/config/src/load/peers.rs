@@ -161,6 +161,12 @@ impl PeersDraft {
                            'check', 'agent-check' and 'resolvers' have no effect here";
             l.warnings.push(Fault::warning(l.skip, message));
         }
+        if settings.socks4.is_some() {
+            return l.fail(
+                1,
+                "peers are reached without a proxy in between: remove 'socks4'",
+            );
+        }
         let fixed = matches!(
             settings.address,
             Address::Inet {

@@ -1,6 +1,7 @@
 //! From a user's name to a server that is ready to hear it.
 
 use super::control::Control;
+use crate::opening::Opening;
 use crate::passage::{Outcome, Passage};
 use crate::pool::ServerConn;
 use crate::session::Client;
@@ -34,16 +35,15 @@ pub async fn run(
     session.leave();
     session.info.ftp = Some(Box::new(control.known()));
     let chosen = tcp::choose_backend(worker, client, &mut session.info).await;
-    let backend = match chosen {
-        Ok(tcp::Way::To(backend)) => backend,
-        // Its backends are of mode ftp.
-        Ok(tcp::Way::Http(_)) => {
-            let ended = Termination::new(Cause::Internal, Phase::Connect);
-            return Err((UNAVAILABLE, ended));
-        }
-        Err(ended) if ended.cause == Cause::Proxy => return Err((DENIED, ended)),
-        Err(ended) => return Err((UNAVAILABLE, ended)),
-    };
+    // No rule of this mode leads to HTTP, and no backend.
+    let none = Termination::new(Cause::Internal, Phase::Request);
+    let backend = chosen.and_then(|b| b.ok_or(none)).map_err(|ended| {
+        let reply = match ended.cause {
+            Cause::Proxy => DENIED,
+            _ => UNAVAILABLE,
+        };
+        (reply, ended)
+    })?;
     session.enter(worker, client, Arc::clone(&backend));
     let server = loop {
         let reached = session.reach(worker, client, &backend).await;
@@ -101,7 +101,7 @@ async fn greeted(
         }
         let io = &mut connection.io;
         let made = poll_fn(|cx| {
-            let made = io.poll_established(cx, &mut Vec::new());
+            let made = io.poll_established(cx, &mut Opening::default());
             waiting(client, cx, made)
         });
         made.await?.map_err(|_| Cause::ServerAbort)?;

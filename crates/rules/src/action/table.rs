@@ -78,26 +78,6 @@ pub static ACTIONS: &[ActionDef] = &[
         |_, _| Ok(Action::Reject)
     ),
     action!(
-        "switch-mode",
-        [TcpRequestContent],
-        "http [proto h1]",
-        "no further rules: in mode tcp the connection is one of HTTP from here on",
-        |w, _| {
-            match w.expect("a mode, which is http")? {
-                "http" => {}
-                other => return w.fail(format!("'{other}' is no mode to switch to: write http")),
-            }
-            if w.words.get(w.at) == Some(&"proto") {
-                w.next();
-                match w.expect("a protocol, which is h1")? {
-                    "h1" => {}
-                    other => return w.fail(format!("protocol '{other}' is not there: write h1")),
-                }
-            }
-            Ok(Action::SwitchMode)
-        }
-    ),
-    action!(
         "deny",
         [HttpRequest, HttpResponse, SmtpRequest],
         "[deny_status N | status N] [content-type T] [string S | lf-string F | file P | lf-file P | errorfile P | errorfiles N | default-errorfiles] [hdr NAME FMT]*",
@@ -435,6 +415,30 @@ pub static ACTIONS: &[ActionDef] = &[
         |w, _| match w.expect("layer4")? {
             "layer4" => Ok(Action::ExpectNetscaler),
             other => w.fail(format!("'{other}' stands where 'layer4' should")),
+        }
+    ),
+    action!(
+        "switch-mode",
+        [TcpRequestContent],
+        "http [proto h1]",
+        "a session of 'mode tcp' goes on as one of HTTP, with the frontend's rules for that",
+        |w, _| {
+            match w.expect("http")? {
+                "http" => {}
+                other => return w.fail(format!("'{other}' stands where 'http' should")),
+            }
+            if w.words.get(w.at) == Some(&"proto") {
+                w.at += 1;
+                match w.expect("h1")? {
+                    "h1" => {}
+                    other => {
+                        return w.fail(format!(
+                            "'{other}' is no protocol that is spoken here: write h1"
+                        ));
+                    }
+                }
+            }
+            Ok(Action::SwitchMode)
         }
     ),
     action!(

@@ -33,6 +33,8 @@ pub enum Verdict<'r> {
     Reject,
     /// Close the connection to the server; what it said may pass.
     CloseServer,
+    /// The session goes on as one of HTTP.
+    SwitchMode,
     /// Have this service answer.
     Service(Service),
     /// Go on at the rule of this index after a time.
@@ -73,8 +75,6 @@ pub struct Effects {
     pub expect_proxy: bool,
     /// `expect-netscaler-cip`: a header of a NetScaler's comes before everything else.
     pub expect_netscaler: bool,
-    /// `switch-mode`: a connection of TCP is one of HTTP from here on.
-    pub switches_mode: bool,
     /// `set-tos`: for the client's connection.
     pub tos: Option<u8>,
     /// `set-mark`: for the client's connection.

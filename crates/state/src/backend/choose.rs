@@ -450,7 +450,7 @@ impl Backend {
         if factor == 0 {
             return true;
         }
-        let all = self.live.sessions.now() + 1;
+        let all = self.live.placed.now() + 1;
         let share = factor * all * u64::from(server.weight());
         server.sessions.now() < share.div_ceil(100 * active.total_weight.max(1))
     }
