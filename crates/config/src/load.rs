@@ -283,7 +283,7 @@ impl Loader<'_> {
         global.insecure_fork = self.flags.insecure_fork;
         self.bases.ignores_unresolved = self.flags.ignores_unresolved;
         if self.flags.trusts_servers {
-            self.bases.tls.server_verify = tls::Verify::None;
+            self.bases.tls.server.verify = tls::Verify::None;
         }
     }
 
