@@ -357,7 +357,12 @@ fn every_scheduler_shares_sessions_in_its_way() {
     // Each one has its turn, by chance and by hash; who is the same goes to the same.
     let (_names, port, _proxy) = farm(&format!("    balance random\n{once}"), "");
     assert!(counted(&shares(port, 120)).iter().all(|n| *n > 0), "random");
-    for balance in ["source", "hash src", "maglev src", "source\n    hash-type consistent"] {
+    for balance in [
+        "source",
+        "hash src",
+        "maglev src",
+        "source\n    hash-type consistent",
+    ] {
         let (_names, port, _proxy) = farm(&format!("    balance {balance}\n{once}"), "");
         let mut all = Vec::new();
         for n in 1..=40 {
@@ -365,10 +370,17 @@ fn every_scheduler_shares_sessions_in_its_way() {
             let socket = socket.expect("an address of ours");
             socket.set_read_timeout(Some(PATIENCE)).expect("set");
             let answers = [1, 2].map(|id| ask(&socket, port, &question(id, "x.example")));
-            assert!(answers[0].is_some() && answers[0] == answers[1], "{balance}");
+            assert!(
+                answers[0].is_some() && answers[0] == answers[1],
+                "{balance}"
+            );
             all.extend(answers.into_iter().flatten());
         }
-        assert!(counted(&all).iter().all(|n| *n > 0), "{balance}: {:?}", counted(&all));
+        assert!(
+            counted(&all).iter().all(|n| *n > 0),
+            "{balance}: {:?}",
+            counted(&all)
+        );
     }
     let hashed = "    balance hash req.payload(0,0),bytes(12,5)\n    udp-responses 1\n";
     let (_names, port, _proxy) = farm(hashed, "");
@@ -381,7 +393,12 @@ fn every_scheduler_shares_sessions_in_its_way() {
     let all: Vec<String> = (0..40).map(|n| of(&format!("n{n:03}.example"))).collect();
     assert!(counted(&all).iter().all(|n| *n > 0), "hash of the question");
     // A level of its own for the second and third one, which serve when the first one is out.
-    let (_names, port, proxy) = farm(&format!("    balance priority min-active 1 roundrobin\n    default-server priority 2\n{once}"), "priority 1");
+    let (_names, port, proxy) = farm(
+        &format!(
+            "    balance priority min-active 1 roundrobin\n    default-server priority 2\n{once}"
+        ),
+        "priority 1",
+    );
     assert_eq!(counted(&shares(port, 3)), [3, 0, 0], "priority");
     proxy.control("disable server dns/a");
     let [a, b, c] = counted(&shares(port, 4));
@@ -396,11 +413,13 @@ fn every_scheduler_shares_sessions_in_its_way() {
                  udp-check expect binary 000181\n    default-server check inter 100ms\n";
     let lines = format!("    balance weighted-response-time\n{once}{check}");
     let (_names, port, proxy) = farm(&lines, "");
-    ["a", "b", "c"].map(|name| proxy.wait_for("dns", name, "check_status", "L7OK"));
+    for name in ["a", "b", "c"] {
+        proxy.wait_for("dns", name, "check_status", "L7OK");
+    }
     assert_eq!(shares(port, 60).len(), 60, "weighted-response-time");
     // Weights as agents say.
     let [quarter, whole] = ["25%\n", "100%\n"].map(|said| {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let listener = lab::listener();
         let port = listener.local_addr().expect("an address").port();
         std::thread::spawn(move || {
             use std::io::Write;
@@ -415,7 +434,9 @@ fn every_scheduler_shares_sessions_in_its_way() {
     );
     let (_names, port, proxy) = farm(&lines, &format!("agent-port {quarter}"));
     proxy.wait_for("dns", "a", "weight", "1");
-    ["b", "c"].map(|name| proxy.wait_for("dns", name, "weight", "4"));
+    for name in ["b", "c"] {
+        proxy.wait_for("dns", name, "weight", "4");
+    }
     assert_eq!(counted(&shares(port, 18)), [2, 8, 8], "agent");
 }
 
@@ -425,13 +446,20 @@ fn health_comes_from_any_check_on_another_port_and_sessions_move_at_once() {
     let asked = Arc::clone(&healthy);
     let web = lab::Server::start(move |_, stream| {
         use std::io::Write;
-        let status = if asked.load(Ordering::Relaxed) { "200 OK" } else { "503 No" };
+        let status = if asked.load(Ordering::Relaxed) {
+            "200 OK"
+        } else {
+            "503 No"
+        };
         let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
         stream.write_all(answer.as_bytes()).is_ok()
     });
     let checks = [
         ("web", "option httpchk GET /health"),
-        ("bytes", "option tcp-check\n    tcp-check send \"GET / HTTP/1.0\\r\\n\\r\\n\"\n    tcp-check expect string \" 200 \""),
+        (
+            "bytes",
+            "option tcp-check\n    tcp-check send \"GET / HTTP/1.0\\r\\n\\r\\n\"\n    tcp-check expect string \" 200 \"",
+        ),
     ];
     for (name, check) in checks {
         healthy.store(true, Ordering::Relaxed);
@@ -439,7 +467,9 @@ fn health_comes_from_any_check_on_another_port_and_sessions_move_at_once() {
         let text = format!(
             "{TIMES}listen {name}\n    bind 127.0.0.1:{port}\n    balance first\n    {check}\n    \
              server a {} check port {} inter 50ms fall 1 rise 1 on-marked-down shutdown-sessions\n    server b {}\n",
-            a.addr, web.addr.port(), b.addr
+            a.addr,
+            web.addr.port(),
+            b.addr
         );
         let proxy = Proxy::start(&Program::mulgil(), &text);
         proxy.wait_for(name, "a", "check_status", "L7OK");
@@ -448,7 +478,9 @@ fn health_comes_from_any_check_on_another_port_and_sessions_move_at_once() {
         assert_eq!(first.as_deref(), Some("a"), "{name}");
         // It answers no more, which its clients need not find out by themselves.
         a.silent.store(true, Ordering::Relaxed);
-        client.send_to(&question(2, "y.example"), ("127.0.0.1", port)).expect("sent");
+        client
+            .send_to(&question(2, "y.example"), ("127.0.0.1", port))
+            .expect("sent");
         wait("it has the question", || a.questions().len() == 2);
         healthy.store(false, Ordering::Relaxed);
         proxy.wait_for(name, "a", "status", "DOWN");
@@ -463,7 +495,10 @@ fn health_comes_from_any_check_on_another_port_and_sessions_move_at_once() {
     let text = format!(
         "{TIMES}listen plain\n    bind 127.0.0.1:{port}\n    default-server check inter 50ms fall 1\n    \
          server a {} port {}\n    server b {} port {}\n",
-        a.addr, lab::refusing(), b.addr, web.addr.port()
+        a.addr,
+        lab::refusing(),
+        b.addr,
+        web.addr.port()
     );
     let proxy = Proxy::start(&Program::mulgil(), &text);
     proxy.wait_for("plain", "a", "check_status", "L4CON");

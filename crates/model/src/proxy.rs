@@ -239,6 +239,8 @@ pub struct Frontend {
     pub log_format: LogFormatSpec,
     /// `error-log-format`.
     pub error_log_format: Option<Arc<rules::LogFormat>>,
+    /// `log-format-sd`: what targets of format rfc5424 have as structured data.
+    pub structured_log_format: Option<Arc<rules::LogFormat>>,
     /// `unique-id-format`.
     pub unique_id_format: Option<Arc<rules::LogFormat>>,
     /// `unique-id-header`.

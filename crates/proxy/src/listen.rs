@@ -490,9 +490,13 @@ pub fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     let privileged = peer.is_some_and(|a| a.port() < 1024);
     rejected |= privileged && worker.generation().config.global.reject_privileged;
     let accept_proxy = options.accept_proxy || effects.expect_proxy;
+    let netscaler = match effects.expect_netscaler {
+        true => Some(options.netscaler.unwrap_or(0)),
+        false => options.netscaler,
+    };
     // Where something comes before the session, its rules come after that.
     let tls = options.tls.as_ref().filter(|_| !options.starttls);
-    let at_once = !accept_proxy && tls.is_none();
+    let at_once = !accept_proxy && netscaler.is_none() && tls.is_none();
     let socket = frontend.socket(listener.bind.id);
     let socket = socket.map(|s| s.counters().of(worker.id));
     let counted = || [Some(counters), socket].into_iter().flatten();
@@ -526,6 +530,7 @@ pub fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         frontend,
         requests: 0,
         accept_proxy,
+        netscaler,
         unread: false,
         last_server: None,
         accepted: at,

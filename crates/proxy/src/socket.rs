@@ -279,8 +279,7 @@ fn start(socket: Socket, addr: &SockAddr) -> io::Result<OwnedFd> {
 
 /// Turns keep-alive on for an accepted connection; one that cannot have it does without.
 pub fn keep_alive(fd: &OwnedFd, keepalive: KeepAlive) {
-    let socket = socket2::SockRef::from(fd);
-    let _ = set_keepalive(&socket, keepalive);
+    let _ = set_keepalive(&socket2::SockRef::from(fd), keepalive);
 }
 
 fn set_keepalive(socket: &Socket, (count, idle, interval): KeepAlive) -> io::Result<()> {
