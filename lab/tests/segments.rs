@@ -92,7 +92,7 @@ fn a_connection_takes_no_more_segments_than_it_must() {
             (Proxy::start(program, &text), listen)
         };
         let (_plain, plain) = start("no option tcp-smart-accept\n    no option tcp-smart-connect");
-        let (_smart, smart) = start("");
+        let (_smart, smart) = start("option tcp-smart-accept");
         // The answer acknowledges the request.
         let fewer = |(fewer, more): (u32, u32)| fewer + 1 == more;
         comes_true(program.name, || {

@@ -276,8 +276,8 @@ pub struct Frontend {
     /// `option idle-close-on-response`: at a soft stop connections that wait are left to their next
     /// response.
     pub idle_close_on_response: bool,
-    /// `option tcp-smart-accept`, or `no option`.
-    pub smart_accept: Option<bool>,
+    /// `option tcp-smart-accept`.
+    pub smart_accept: bool,
     /// `max-session-srv-conns`: connections to servers that are kept for one client alone; 5 when not set.
     pub max_session_srv_conns: Option<u32>,
     /// What `mode ftp` says and takes.

@@ -149,17 +149,13 @@ pub struct Wanted<'a> {
 impl Wanted<'_> {
     /// The `bind` at these indices of a configuration.
     pub fn at(config: &Config, proxy: usize, index: usize) -> Option<Wanted<'_>> {
-        let (bind, backlog, smart) = match config.proxies.get(proxy) {
-            Some(proxy) => {
-                let side = proxy.frontend.as_ref()?;
-                let smart = side.smart_accept.unwrap_or(proxy.mode == Mode::Http);
-                (side.binds.get(index)?, side.backlog.or(side.maxconn), smart)
-            }
-            None => {
-                let peers = config.peers.get(proxy - config.proxies.len())?;
-                (peers.binds.get(index)?, None, false)
-            }
+        let side = config.proxies.get(proxy).map(|p| p.frontend.as_ref());
+        let binds = match side {
+            Some(side) => &side?.binds,
+            None => &config.peers.get(proxy - config.proxies.len())?.binds,
         };
+        let (bind, side) = (binds.get(index)?, side.flatten());
+        let backlog = side.and_then(|s| s.backlog.or(s.maxconn));
         let backlog = bind.options.backlog.or(backlog).unwrap_or(4096);
         Some(Wanted {
             proxy,
@@ -167,7 +163,7 @@ impl Wanted<'_> {
             bind,
             backlog: backlog.clamp(1, 65535),
             reuse_port: !config.global.noreuseport,
-            late: smart,
+            late: side.is_some_and(|s| s.smart_accept),
         })
     }
 

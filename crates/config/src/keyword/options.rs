@@ -661,9 +661,9 @@ pub static OPTIONS: &[OptionDef] = &[
         no "tcp-smart-accept",
         FRONT,
         "", "",
-        "a client's first bytes are acknowledged by the answer (as without it in mode http)",
+        "a client's first bytes are acknowledged by the answer",
         |d, l| {
-            d.front.smart_accept = Some(!l.negated);
+            d.front.smart_accept = !l.negated;
             Ok(())
         }
     ),
