@@ -14,6 +14,7 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 mod choose;
+mod packets;
 
 pub use choose::PickKey;
 
@@ -390,6 +391,13 @@ impl Backend {
     /// The same servers in the order of the configuration.
     pub fn choosable(&self) -> Vec<u32> {
         self.active.load().members.clone()
+    }
+
+    /// Those servers with what counts of their weights, in hundredths.
+    pub fn shared(&self) -> Vec<(u32, u32)> {
+        let active = self.active.load();
+        let members = active.members.iter().copied();
+        members.zip(active.shares.iter().copied()).collect()
     }
 
     /// The sum of their weights.
