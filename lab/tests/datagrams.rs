@@ -413,11 +413,13 @@ fn every_scheduler_shares_sessions_in_its_way() {
                  udp-check expect binary 000181\n    default-server check inter 100ms\n";
     let lines = format!("    balance weighted-response-time\n{once}{check}");
     let (_names, port, proxy) = farm(&lines, "");
-    ["a", "b", "c"].map(|name| proxy.wait_for("dns", name, "check_status", "L7OK"));
+    for name in ["a", "b", "c"] {
+        proxy.wait_for("dns", name, "check_status", "L7OK");
+    }
     assert_eq!(shares(port, 60).len(), 60, "weighted-response-time");
     // Weights as agents say.
     let [quarter, whole] = ["25%\n", "100%\n"].map(|said| {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let listener = lab::listener();
         let port = listener.local_addr().expect("an address").port();
         std::thread::spawn(move || {
             use std::io::Write;
@@ -432,7 +434,9 @@ fn every_scheduler_shares_sessions_in_its_way() {
     );
     let (_names, port, proxy) = farm(&lines, &format!("agent-port {quarter}"));
     proxy.wait_for("dns", "a", "weight", "1");
-    ["b", "c"].map(|name| proxy.wait_for("dns", name, "weight", "4"));
+    for name in ["b", "c"] {
+        proxy.wait_for("dns", name, "weight", "4");
+    }
     assert_eq!(counted(&shares(port, 18)), [2, 8, 8], "agent");
 }
 

@@ -368,6 +368,35 @@ fn commands_are_told_of_each_change_and_a_full_disk_stops_nothing() {
     first.stop();
     said("public initialize 200");
     second.wait_for("public", "state", "active");
+    // Nor does it where its own messages cannot be written.
+    let text = config("third", 250, "");
+    let file = folder.file("third.cfg", text.as_bytes());
+    let program = lab::Program::mulgil().path();
+    let mut third = net.spawn(
+        &net.router(1),
+        &program,
+        &["-f", &file, "-db"],
+        &format!("{disk}/output"),
+    );
+    net.wait_for_holder(1, VIP);
+    second.wait_for("public", "state", "backup");
+    let signal = |name: &str| {
+        let pid = third.id().to_string();
+        assert!(net.exec(&net.router(1), "kill", &[name, &pid]).0);
+    };
+    // Each way to change state is a message that is lost.
+    net.ip(&net.client(), "link set eth0r1 down");
+    net.wait_for_holder(2, VIP);
+    net.ip(&net.client(), "link set eth0r1 up");
+    net.wait_for_holder(1, VIP);
+    signal("-HUP");
+    assert_eq!(net.get(VIP), "third");
+    let written = std::fs::metadata(format!("{disk}/output")).map(|m| m.len());
+    assert_eq!(written.ok(), Some(0), "the disk is not full");
+    signal("-TERM");
+    net.wait_for_holder(2, VIP);
+    third.wait().expect("it ends");
+    assert_eq!(second.vrrp("public", "reason"), "the active router left");
     let _ = std::process::Command::new("umount").arg(&disk).status();
 }
 
@@ -487,6 +516,104 @@ fn a_peer_that_says_that_it_is_not_active_or_is_silent_keeps_nobody_from_claimin
     assert_eq!(second.count("public", "became_active"), claimed);
     first.kill();
     second.wait_for("public", "state", "active");
+}
+
+#[test]
+fn the_doctor_tells_what_a_pair_finds_on_its_machines() {
+    if !possible() {
+        return;
+    }
+    let net = Net::new(2);
+    let folder = Folder::new();
+    // It listens for a moment, in which a busy machine may say nothing.
+    let sees = |n: usize, text: &str, good: bool, wanted: &[&str]| {
+        let file = folder.file("doctor.cfg", text.as_bytes());
+        let program = lab::Program::mulgil().path();
+        let mut last = String::new();
+        let end = std::time::Instant::now() + lab::net::PATIENCE;
+        while std::time::Instant::now() < end {
+            let (well, said) = net.exec(&net.router(n), &program, &["doctor", "-f", &file]);
+            if well == good && wanted.iter().all(|line| said.contains(line)) {
+                return;
+            }
+            last = said;
+        }
+        panic!("never {good} {wanted:?}:\n{last}");
+    };
+    let peer = |n: u8| format!("    peer 10.9.0.{n}\n");
+    let first = config("first", 200, &peer(2));
+    // Before anything runs; nobody listens at the other end yet.
+    sees(
+        1,
+        &first,
+        false,
+        &[
+            "ok     vrrp public: interface eth0 is up",
+            "ok     vrrp public: adverts go out from 203.0.113.1",
+            "ok     vrrp public: 203.0.113.10/24 is free to be put on eth0",
+            "ok     vrrp public: nobody else advertises virtual router 51 on eth0 now",
+            "WRONG  vrrp public: nobody listens at the peer 10.9.0.2:7112",
+        ],
+    );
+    let one = Router::start(&net, 1, &first);
+    one.wait_for("public", "state", "active");
+    let second = config("second", 100, &peer(1));
+    sees(
+        2,
+        &second,
+        true,
+        &[
+            "ok     vrrp public: 203.0.113.1 is active for virtual router 51, with priority 200",
+            "ok     vrrp public: the peer 10.9.0.1:7112 is reached from 10.9.0.2 on eth1",
+        ],
+    );
+    // Beside a process that runs, which it does not disturb.
+    let two = Router::start(&net, 2, &second);
+    two.wait_for("public", "state", "backup");
+    sees(
+        1,
+        &first,
+        true,
+        &["ok     vrrp public: 203.0.113.10/24 is on eth0: this machine is active"],
+    );
+    sees(
+        2,
+        &second,
+        true,
+        &["ok     vrrp public: 203.0.113.10/24 is not here: another machine has it"],
+    );
+    // The mistakes that pairs are made with.
+    sees(
+        2,
+        &config("second", 200, &peer(2)),
+        false,
+        &[
+            "WRONG  vrrp public: 10.9.0.2 is to be another machine, and is this one's, on eth1",
+            "which is also that of this file\n       give the machines different priorities",
+        ],
+    );
+    let old = config("second", 100, "    version 2\n").replace("100ms", "1s");
+    sees(
+        2,
+        &old,
+        false,
+        &["would be refused\n       it is of another version: set 'version' alike"],
+    );
+    sees(
+        2,
+        &config("second", 100, "").replace("interface eth0", "interface eth7"),
+        false,
+        &["there is no interface eth7\n       name one of "],
+    );
+    net.ip(&net.router(2), &format!("addr add {VIP}/24 dev eth0"));
+    sees(
+        2,
+        &second,
+        false,
+        &["WRONG  vrrp public: 203.0.113.10/24 stands on eth0 already"],
+    );
+    assert_eq!(one.count("public", "became_active"), 1);
+    assert_eq!(two.count("public", "became_active"), 0);
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! How often servers are asked in which state, counted by the servers themselves, beside the oracle;
 //! and what a check that is not finished leaves on the wire and at the server.
 
-use lab::{LogSink, PATIENCE, Proxy, Server, each};
+use lab::{Folder, LogSink, PATIENCE, Program, Proxy, Server, each};
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 const TIMES: &str = "defaults\n    timeout client 9s\n    timeout server 9s\n    timeout connect 9s\n    timeout check 9s\n";
@@ -200,4 +200,70 @@ fn checks_are_told_in_the_log_one_by_one() {
         assert_eq!(oracle, ours);
         assert!(ours.len() > 4, "{ours:?}");
     }
+}
+
+/// Ten servers that keep their checks waiting, two workers: four checks are under way, and not one more
+/// until one of them is over.
+#[test]
+fn no_more_checks_are_under_way_than_a_worker_may_have() {
+    const SERVERS: usize = 10;
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let asked = Arc::new(Mutex::new((0usize, 0usize)));
+    let servers: Vec<Server> = (0..SERVERS)
+        .map(|_| {
+            let (gate, asked) = (Arc::clone(&gate), Arc::clone(&asked));
+            Server::start(move |_, stream| {
+                let count = |change: fn(usize) -> usize| {
+                    let mut asked = asked.lock().expect("unpoisoned");
+                    asked.0 = change(asked.0);
+                    asked.1 = asked.1.max(asked.0);
+                };
+                count(|n| n + 1);
+                let (open, opened) = &*gate;
+                let shut = open.lock().expect("unpoisoned");
+                drop(opened.wait_timeout_while(shut, PATIENCE, |open| !*open));
+                // What the checker does next it does once it has the answer.
+                count(|n| n - 1);
+                let _ = stream.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n");
+                false
+            })
+        })
+        .collect();
+    let mut config = format!(
+        "    max-spread-checks 1\n    tune.max-checks-per-thread 2\n{TIMES}backend b\n    option httpchk\n    default-server check inter 1h\n"
+    );
+    for (n, server) in servers.iter().enumerate() {
+        config += &format!("    server s{n} {}\n", server.addr);
+    }
+    let proxy = Proxy::start(&Program::mulgil(), &config);
+    wait("as many as may be", || {
+        asked.lock().expect("unpoisoned").0 == 4
+    });
+    *gate.0.lock().expect("unpoisoned") = true;
+    gate.1.notify_all();
+    for n in 0..SERVERS {
+        proxy.wait_for("b", &format!("s{n}"), "check_status", "L7OK");
+    }
+    assert_eq!(asked.lock().expect("unpoisoned").1, 4);
+}
+
+/// A check that may take as long as the interval would still be under way when the next one is due.
+#[test]
+fn a_response_time_that_is_not_below_the_interval_is_warned_of() {
+    let folder = Folder::new();
+    let said = |patience: &str, inter: &str| {
+        let text = format!(
+            "defaults\n    timeout client 9s\n    timeout server 9s\n    timeout connect 9s\n    timeout check {patience}\n\
+             listen l\n    bind 127.0.0.1:{}\n    server s 127.0.0.1:1 check {inter}\n",
+            lab::port()
+        );
+        let file = folder.file("t.cfg", text.as_bytes());
+        let (status, said) = Program::mulgil().run(&["-c", "-f", &file]);
+        assert_eq!(status, 0, "{said}");
+        said.contains("warning") && said.contains("is not below the interval")
+    };
+    assert!(said("2s", "inter 2s"));
+    assert!(said("3s", ""));
+    assert!(!said("1999ms", "inter 2s"));
+    assert!(!said("1s", ""));
 }

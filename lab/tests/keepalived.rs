@@ -41,17 +41,19 @@ impl Keepalived {
     fn end(&mut self, signal: &str) {
         let vrrp = std::fs::read_to_string(self.folder.path("vrrp_pid")).unwrap_or_default();
         let parent = self.child.id().to_string();
-        // The parent would start its child anew.
-        for pid in [parent.as_str(), vrrp.trim()] {
+        let send = |signal: &str, pid: &str| {
             if !pid.is_empty() {
                 let _ = std::process::Command::new("kill")
                     .args([signal, pid])
                     .status();
             }
-            if signal == "-TERM" {
-                break;
-            }
+        };
+        if signal == "-KILL" {
+            // The parent would start its child anew, and a child without a parent says farewell.
+            send("-STOP", &parent);
+            send(signal, vrrp.trim());
         }
+        send(signal, &parent);
         until(&format!("keepalived ends: {}", self.output()), || {
             self.child.try_wait().is_ok_and(|s| s.is_some())
         });

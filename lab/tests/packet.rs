@@ -9,12 +9,14 @@ mod net;
 #[path = "packet/nets.rs"]
 mod nets;
 
-use balancer::{Balancer, detach};
-use ends::{MUCH, ask, curl, talk, udp};
+use balancer::{Balancer, detach, mulgil};
+use ends::{MUCH, ask, curl, largest_segment, serve_tcp, serve_udp, talk, udp};
 use net::{Net, possible, wait_until};
 use nets::{Cable, at, two_arms_of};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 fn two_arms() -> Net {
@@ -301,4 +303,255 @@ fn traffic_goes_on_without_the_process_and_the_next_one_takes_over() {
     detach(&net, "l");
     // The kernel lets go of a program when nobody runs it any more.
     wait_until("nothing is left", || !reaches(&net, vip, "one"));
+}
+
+#[test]
+fn no_conversation_breaks_while_the_process_is_killed_and_programs_are_replaced() {
+    for attach in ["xdp", "auto"] {
+        stays_whole(attach);
+    }
+}
+
+/// Conversations one after another, while everything that may be replaced is.
+fn stays_whole(attach: &str) {
+    if !possible() {
+        return;
+    }
+    let net = two_arms();
+    let config = format!("global\n    tune.packet.attach {attach}\n{NAT}");
+    let mut balancer = Balancer::start(&net, "l", &config);
+    let (over, done) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicU64::new(0)),
+    );
+    let load = net.within("c", {
+        let (over, done) = (Arc::clone(&over), Arc::clone(&done));
+        move || {
+            std::thread::spawn(move || -> std::io::Result<()> {
+                while !over.load(Relaxed) {
+                    talk(at("198.51.100.80:80"), 300_000)?;
+                    talk(at("[2001:db8:1::80]:80"), 300_000)?;
+                    done.fetch_add(1, Relaxed);
+                }
+                Ok(())
+            })
+        }
+    });
+    let goes_on = |what: &str| {
+        let before = done.load(Relaxed);
+        wait_until(what, || {
+            assert!(!load.is_finished(), "a conversation broke: {what}");
+            done.load(Relaxed) >= before + 3
+        });
+    };
+    goes_on("at first");
+    balancer.kill();
+    goes_on("without the process");
+    balancer = Balancer::start(&net, "l", &config);
+    goes_on("with the next one");
+    // Programs that look for other things, and back again; other tables of turns.
+    for change in [
+        (
+            "    default_backend web\n",
+            "    guard tcp-flags\n    default_backend web\n",
+        ),
+        ("frontend dns", "frontend names"),
+        ("check inter 200ms fall 2 rise 1", "weight 3"),
+    ] {
+        balancer.reload(&config.replace(change.0, change.1));
+        goes_on("after a reload");
+    }
+    over.store(true, Relaxed);
+    load.join().expect("no panic").expect("all were whole");
+    drop(balancer);
+    assert!(detach(&net, "l").contains("removed"));
+    assert!(detach(&net, "l").contains("nothing was attached"));
+}
+
+/// client – router – one network with the balancer and two servers, which answer clients themselves.
+fn one_arm(setup: &str, cable: fn(&Net, &str, &str)) -> Net {
+    let net = Net::new(&["c", "r", "w", "l", "s1", "s2"]);
+    cable(&net, "c:e0", "r:out");
+    net.ip("c", "addr add 198.51.100.2/24 dev e0");
+    net.ip("c", "route add default via 198.51.100.1");
+    net.ip("r", "addr add 198.51.100.1/24 dev out");
+    net.ip("w", "link add name switch type bridge");
+    net.ip("w", "link set switch up");
+    for (host, port, address) in [
+        ("r", "p0", 1),
+        ("l", "p1", 2),
+        ("s1", "p2", 11),
+        ("s2", "p3", 12),
+    ] {
+        cable(&net, &format!("w:{port}"), &format!("{host}:e0x"));
+        net.ip("w", &format!("link set dev {port} master switch"));
+        net.ip(host, "link set e0x down");
+        net.ip(host, "link set e0x name lan");
+        net.ip(host, "link set lan up");
+        net.ip(host, &format!("addr add 203.0.113.{address}/24 dev lan"));
+        if host != "r" {
+            net.ip(host, "route add default via 203.0.113.1");
+        }
+    }
+    net.exec("r", "sysctl -qw net.ipv4.ip_forward=1");
+    net.open_for_programs("w", "p1");
+    for (host, name) in [("s1", "one"), ("s2", "two")] {
+        let has_vip = !setup.is_empty();
+        if has_vip {
+            mulgil(&net, host, &format!("server-setup {setup}"));
+        }
+        net.within(host, move || {
+            serve_tcp(at("0.0.0.0:80"), name);
+            if has_vip {
+                serve_udp(at("203.0.113.100:53"), name);
+            }
+        });
+    }
+    net
+}
+
+/// A configuration with one address in this way.
+fn direct(forward: &str) -> String {
+    format!(
+        "
+frontend web
+    mode packet
+    bind 203.0.113.100:80
+    default_backend web
+frontend dns
+    mode packet
+    bind 203.0.113.100:53 proto udp
+    default_backend web
+backend web
+    mode packet
+    forward {forward}
+    server one 203.0.113.11 check port 80 inter 200ms fall 2 rise 1
+    server two 203.0.113.12 check port 80 inter 200ms fall 2 rise 1
+"
+    )
+}
+
+/// Real conversations of 5 MB each way and datagrams in this way to forward; servers answer past the
+/// balancer, so that it sees bytes in one direction only.
+fn carries_directly(forward: &str, setup: &str) {
+    for attach in ["xdp", "auto"] {
+        carries_directly_by(attach, forward, setup);
+    }
+}
+
+fn carries_directly_by(attach: &str, forward: &str, setup: &str) {
+    if !possible() {
+        return;
+    }
+    // Behind the driver sums may be pending.
+    let cable = if attach == "xdp" {
+        Net::cable
+    } else {
+        Net::loose_cable
+    };
+    let net = one_arm(&format!("{setup} --attach {attach}"), cable);
+    let config = format!(
+        "global\n    tune.packet.attach {attach}\n{}",
+        direct(forward)
+    );
+    let balancer = Balancer::start(&net, "l", &config);
+    let vip = "203.0.113.100:80";
+    let mut names = Vec::new();
+    for bytes in [MUCH, 100] {
+        let heard = net.within("c", move || talk(at(vip), bytes));
+        let events = balancer.control("show packets").unwrap_or_default();
+        let heard =
+            heard.unwrap_or_else(|e| panic!("{forward}: {e}\n{}\n{events}", balancer.output()));
+        assert_eq!(heard.client.ip().to_string(), "198.51.100.2");
+        names.push(heard.name);
+    }
+    names.sort();
+    assert_eq!(names, ["one", "two"], "in turns");
+    if forward.starts_with("tunnel") {
+        let most = net.within("c", move || largest_segment(at(vip)));
+        let most = most.expect("it connects");
+        assert!(most <= 1500 - 92, "{most} and the outer headers do not fit");
+    }
+    let answer = net.within("c", || {
+        ask(
+            &udp(at("198.51.100.2:5353"), at("203.0.113.100:53")),
+            &[7; 1000],
+        )
+    });
+    answer.expect("an answer");
+    // A client in the servers' own network.
+    let near = net.within("r", move || talk(at(vip), 1000));
+    near.expect("a near client is served");
+    wait_until("counters", || {
+        balancer.stat("web", "BACKEND", "stot")
+            == if forward.starts_with("tunnel") {
+                "5"
+            } else {
+                "4"
+            }
+    });
+    assert_eq!(
+        balancer.stat("web", "BACKEND", "bout"),
+        "0",
+        "answers go their own way"
+    );
+    for host in ["s1", "s2"] {
+        mulgil(&net, host, &format!("server-setup {setup} --undo"));
+        assert!(
+            !net.exec(host, "ip addr show dev lo")
+                .contains("203.0.113.100")
+        );
+        assert_eq!(
+            net.exec(host, "sysctl -n net.ipv4.conf.all.arp_ignore")
+                .trim(),
+            "0"
+        );
+    }
+    detach(&net, "l");
+}
+
+#[test]
+fn dsr_leads_to_servers_that_answer_themselves() {
+    carries_directly("dsr", "dsr --vip 203.0.113.100");
+}
+
+#[test]
+fn tunnels_work_at_an_mtu_of_1500() {
+    for kind in ["ipip", "gre", "gue"] {
+        carries_directly(&format!("tunnel {kind}"), "tunnel --vip 203.0.113.100");
+    }
+}
+
+#[test]
+fn dscp_leads_to_servers_that_know_the_address_by_it() {
+    carries_directly("dscp 10", "dscp --dscp 10 --vip 203.0.113.100");
+}
+
+#[test]
+fn full_nat_needs_nothing_of_servers_and_serves_their_own_network() {
+    if !possible() {
+        return;
+    }
+    let net = one_arm("", Net::cable);
+    let config = direct("nat source 203.0.113.200-203.0.113.203")
+        .replace("frontend dns", "frontend other")
+        .replace(":53 proto udp", ":81");
+    let balancer = Balancer::start(&net, "l", &config);
+    for host in ["c", "r", "s1"] {
+        for bytes in [MUCH, 10] {
+            let heard = net.within(host, move || talk(at("203.0.113.100:80"), bytes));
+            let heard = heard.unwrap_or_else(|e| {
+                panic!(
+                    "{host}: {e}\n{}",
+                    balancer.control("show packets").unwrap_or_default()
+                )
+            });
+            let client = heard.client.ip().to_string();
+            assert!(
+                (200..204).any(|n| client == format!("203.0.113.{n}")),
+                "{client}"
+            );
+        }
+    }
+    detach(&net, "l");
 }

@@ -116,6 +116,13 @@ frontend kept
     mode packet
     bind 198.51.100.81:80
     default_backend kept
+frontend page
+    mode http
+    timeout client 5s
+    bind 127.0.0.1:8404
+    http-request use-service prometheus-exporter if { path /metrics }
+    stats enable
+    stats uri /stats
 backend web
     mode packet
     forward nat
@@ -128,6 +135,71 @@ backend kept
     server one 10.0.0.11:80
     server two 10.0.0.12:80
 ";
+
+/// The statistics' page and the exporter say of packets what the CSV says; connections that are open count.
+fn shown_everywhere(net: &Net, balancer: &Balancer, server: &str) {
+    let open: Vec<TcpStream> = net.within("c", || {
+        let one = || TcpStream::connect(at("198.51.100.80:80")).expect("connects");
+        (0..2).map(|_| one()).collect()
+    });
+    for row in ["FRONTEND", "BACKEND"] {
+        wait_until("open connections are counted", || {
+            balancer.stat("web", row, "scur") == "2"
+        });
+    }
+    let curl = |path: &str| net.exec("l", &format!("curl -sS http://127.0.0.1:8404{path}"));
+    let page = curl("/stats");
+    for head in [
+        "Packets in",
+        "Packets out",
+        "in/s",
+        "out/s",
+        "Bits in/s",
+        "Bits out/s",
+    ] {
+        assert!(page.contains(&format!("<th>{head}</th>")), "{head}");
+    }
+    // Nothing moves any more: what one view says is what the other says.
+    let counted = balancer.stat("web", server, "pkts_out");
+    assert!(
+        page.contains(&format!("<td>{counted}</td>")) || page.contains(&counted),
+        "{counted}"
+    );
+    let metrics = curl("/metrics");
+    for (side, labels, row) in [
+        ("frontend", "{proxy=\"web\"}".to_string(), "FRONTEND"),
+        ("backend", "{proxy=\"web\"}".to_string(), "BACKEND"),
+        (
+            "server",
+            format!("{{proxy=\"web\",server=\"{server}\"}}"),
+            server,
+        ),
+    ] {
+        for (metric, field) in [
+            ("packets_in_total", "pkts_in"),
+            ("packets_out_total", "pkts_out"),
+            ("bytes_in_total", "bin"),
+            ("current_sessions", "scur"),
+        ] {
+            let line = format!("haproxy_{side}_{metric}{labels} ");
+            wait_until("the exporter says the same", || {
+                let metrics = curl("/metrics");
+                let said = metrics.lines().find_map(|l| l.strip_prefix(&line));
+                said == Some(balancer.stat("web", row, field).as_str())
+            });
+        }
+        for metric in [
+            "current_packet_rate_in",
+            "current_packet_rate_out",
+            "current_bit_rate_in",
+            "current_bit_rate_out",
+        ] {
+            let line = format!("haproxy_{side}_{metric}{labels} ");
+            assert!(metrics.contains(&line), "{line}");
+        }
+    }
+    drop(open);
+}
 
 /// What `mulgil doctor` writes and whether all is well.
 fn doctor(net: &Net, file: String) -> (bool, String) {
@@ -283,11 +355,78 @@ fn settings_are_seen_to_and_one_client_can_be_followed() {
         for field in ["pkt_rate_in", "pkt_rate_out", "bit_rate_in", "bit_rate_out"] {
             number(field);
         }
+        // New connections a second, and those that are open.
+        assert!(number("stot") >= number("rate_max"), "{row}");
+        assert!(number("conn_rate_max") > 0 || row != "FRONTEND", "{row}");
     }
+    shown_everywhere(&net, &balancer, &heard.name);
     drop(balancer);
     assert_eq!(forwarding(), "1", "traffic goes on, and needs it");
     let said = detach(&net, "l");
     assert!(said.contains("removed"), "{said}");
     assert_eq!(forwarding(), "0");
     assert!(detach(&net, "l").contains("nothing was attached"));
+}
+
+#[test]
+fn without_the_capabilities_they_are_named_and_the_rest_of_the_file_is_served() {
+    if !possible() {
+        return;
+    }
+    let folder = lab::Folder::new();
+    let port = lab::port();
+    let file = folder.file(
+        "test.cfg",
+        format!(
+            "frontend packets
+    mode packet
+    bind 127.0.0.2:53 proto udp
+    default_backend packets
+backend packets
+    mode packet
+    forward nat
+    server one 10.0.0.11:53
+frontend web
+    mode http
+    timeout client 5s
+    bind 127.0.0.1:{port}
+    http-request return status 200
+"
+        )
+        .as_bytes(),
+    );
+    let output = std::fs::File::create(folder.path("output")).expect("a file");
+    let program = Program::mulgil().command();
+    let mut process = std::process::Command::new("setpriv")
+        .args(["--bounding-set", "-all", "--inh-caps", "-all"])
+        .arg(program.get_program())
+        .args(["-f", &file, "-db"])
+        .stderr(output.try_clone().expect("a descriptor"))
+        .stdout(output)
+        .spawn()
+        .expect("it starts");
+    let served = || {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok::<_, std::io::Error>(text)
+    };
+    let said = || std::fs::read_to_string(folder.path("output")).unwrap_or_default();
+    let end = std::time::Instant::now() + lab::PATIENCE;
+    let mut text = String::new();
+    while text.is_empty() && std::time::Instant::now() < end {
+        text = served().unwrap_or_default();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let said = said();
+    let _ = process.kill();
+    let _ = process.wait();
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}\n{said}");
+    assert!(
+        said.contains("'mode packet' is not served: this process lacks CAP_NET_ADMIN")
+            && said.contains("CAP_SYS_ADMIN"),
+        "{said}"
+    );
 }

@@ -12,6 +12,7 @@ mod nets;
 
 use balancer::{Balancer, detach, mulgil};
 use ends::{MUCH, ask, curl, largest_segment, path_mtu, talk, udp};
+use lab::{Folder, Program};
 use net::{Net, possible, wait_until};
 use nets::{OneArm, VIPS, at};
 
@@ -258,4 +259,167 @@ fn nat_on_one_arm_is_the_servers_gateway_and_errors_about_answers_find_them() {
         drop(balancer);
         detach(&net, "l");
     }
+}
+
+/// What `mulgil doctor` says on the balancer about a configuration.
+fn doctor(net: &Net, config: &str) -> String {
+    let folder = Folder::new();
+    let file = folder.file("test.cfg", config.as_bytes());
+    let out = net.within("l", move || {
+        let mut command = Program::mulgil().command();
+        command.args(["doctor", &file]).output().expect("it runs")
+    });
+    String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned()
+}
+
+/// Before there is any client: each server is sent what it would be sent, through the virtual address.
+#[test]
+fn the_doctor_asks_servers_as_clients_packets_would() {
+    if !possible() {
+        return;
+    }
+    let dscp = "dscp --dscp 10 --vip 203.0.113.100 --vip 2001:db8:3::100";
+    for (setup, far, forward) in [
+        (
+            "dsr --vip 203.0.113.100 --vip 2001:db8:3::100",
+            false,
+            "dsr",
+        ),
+        (TUNNEL, true, "tunnel ipip"),
+        (TUNNEL, true, "tunnel gre"),
+        (TUNNEL, true, "tunnel gue"),
+        (dscp, true, "dscp 10"),
+    ] {
+        let arm = prepared(setup, "auto", far);
+        let net = arm.lay();
+        let config = arm.config(|_| forward.to_string());
+        let says = |wanted: &dyn Fn(&str) -> Vec<String>, times: usize| {
+            let mut said = String::new();
+            let lines: Vec<String> = VIPS.into_iter().flat_map(wanted).collect();
+            let end = std::time::Instant::now() + lab::net::PATIENCE;
+            // Neighbours of IPv6 are found when a link is up for some time.
+            while !lines
+                .iter()
+                .all(|l| said.matches(l.as_str()).count() == times)
+            {
+                let late = std::time::Instant::now() > end;
+                assert!(!late, "{forward}: not {lines:?}, but {said}");
+                said = doctor(&net, &config);
+            }
+            said
+        };
+        let said = says(&|vip| vec![format!("answers for {vip} port 80 itself")], 2);
+        let small = said.contains("of the 1500 bytes on 'lan'");
+        assert_eq!(small, forward.starts_with("tunnel"), "{said}");
+        // One of them forgets it.
+        mulgil(&net, "s2", &format!("server-setup {setup} --undo"));
+        let lines = |vip: &str| {
+            vec![
+                format!("does not answer for {vip} port 80"),
+                format!("--vip {vip}'; and let it through"),
+            ]
+        };
+        says(&lines, 1);
+    }
+}
+
+#[test]
+fn the_doctor_sees_gateways_that_lead_elsewhere_and_what_stands_on_interfaces() {
+    if !possible() {
+        return;
+    }
+    let net = nets::two_arms_of(Net::loose_cable);
+    let config = "
+listen web
+    mode packet
+    bind 198.51.100.80:80
+    forward nat
+    server one 10.0.0.11:8080
+    server two 10.0.0.12:8080
+";
+    let said = doctor(&net, config);
+    for server in ["one (10.0.0.11)", "two (10.0.0.12)"] {
+        let line = format!("ok     server web/{server} answers 198.51.100.1 through this machine");
+        assert!(said.contains(&line), "{said}");
+    }
+    assert!(
+        said.contains("ok     interface 'back': TC behind its driver (TCX)"),
+        "{said}"
+    );
+    assert!(said.contains("lro off, gro "), "{said}");
+    net.ip("s2", "route del default via 10.0.0.1");
+    let object = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../crates/packet/bpf/pass.bpf.o"
+    );
+    net.ip(
+        "l",
+        &format!("link set dev back xdpgeneric obj {object} sec xdp"),
+    );
+    let said = doctor(&net, config);
+    for line in [
+        "server web/two (10.0.0.12) does not answer 198.51.100.1",
+        "ip route replace default via",
+        "interface 'back' has somebody's XDP program in its generic form",
+        "ip link set dev back xdpgeneric off",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    assert!(
+        said.contains("web/one (10.0.0.11) answers 198.51.100.1"),
+        "{said}"
+    );
+}
+
+/// Where the kernel has them; `lab/on-kernel` runs this under one that has.
+#[test]
+fn bonds_and_vrfs_are_interfaces_like_others() {
+    if !possible() {
+        return;
+    }
+    let net = nets::two_arms_of(Net::loose_cable);
+    if !net.has_kinds("l", &["bond", "vrf"]) {
+        println!("this kernel has no bonds or no VRFs: not tried");
+        return;
+    }
+    // LACP on both ends of the cable towards the servers.
+    for (host, port) in [("l", "back"), ("w", "trunk")] {
+        net.ip(
+            host,
+            "link add bond0 type bond mode 802.3ad lacp_rate fast miimon 50",
+        );
+        net.ip(host, &format!("link set dev {port} down nomaster"));
+        net.ip(host, &format!("addr flush dev {port}"));
+        net.ip(host, &format!("link set dev {port} master bond0"));
+        net.ip(host, "link set dev bond0 up");
+    }
+    net.ip("w", "link set dev bond0 master switch");
+    net.ip("l", "addr add 10.0.0.1/24 dev bond0");
+    // Clients are in a routing table of their own.
+    net.ip("l", "link add red type vrf table 10");
+    net.ip("l", "link set dev red up");
+    net.ip("l", "link set dev front master red");
+    let config = "
+listen web
+    mode packet
+    bind 198.51.100.80:80 interface front
+    forward nat
+    server one 10.0.0.11:8080
+    server two 10.0.0.12:8080
+";
+    let balancer = Balancer::start(&net, "l", config);
+    let mut heard = None;
+    wait_until("it serves", || {
+        heard = net.within("c", || talk(at("198.51.100.80:80"), MUCH)).ok();
+        heard.is_some()
+    });
+    let client = heard.expect("a conversation").client.ip().to_string();
+    assert_eq!(client, "198.51.100.2");
+    let stands = balancer.control("show packets").expect("answers");
+    for line in ["interface front: ", "interface bond0: "] {
+        assert!(stands.contains(line), "{stands}");
+    }
+    println!("{stands}");
+    drop(balancer);
+    detach(&net, "l");
 }

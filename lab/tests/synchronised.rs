@@ -19,6 +19,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 const VIP: &str = "203.0.113.10";
+const SECOND: &str = "2001:db8::11";
 
 /// Where services are that forward by NAT, by NAT of both ends, directly, and by a tunnel.
 const WAYS: [&str; 4] = [
@@ -264,6 +265,44 @@ vrrp inside
         )
     }
 
+    /// Both machines at work: an address each, one of either family, crossed in their priorities.
+    fn crossed(&self, n: u8) -> Balancer {
+        let key = self.keys.file(&format!("key{n}"), KEY.as_bytes());
+        let other = 3 - n;
+        let half = |name: &str, vrid: u8, priority: u8, bind: &str, server: &str, address: &str| {
+            format!(
+                "listen {name}\n    mode packet\n    bind {bind}:82\n    forward dsr\n    server s {server}\n\
+                 vrrp {name}\n    interface e0\n    virtual-router-id {vrid}\n    priority {priority}\n    \
+                 advertise-interval 250ms\n    address {address}\n    peer 10.9.0.{other}\n    peer-key {key}\n    \
+                 sync sessions\n"
+            )
+        };
+        let (one, two) = if n == 1 { (200, 100) } else { (100, 200) };
+        let halves = [
+            half("one", 51, one, VIP, "203.0.113.31", &format!("{VIP}/24")),
+            half(
+                "two",
+                53,
+                two,
+                &format!("[{SECOND}]"),
+                "[2001:db8::31]",
+                &format!("{SECOND}/64"),
+            ),
+        ];
+        let defaults =
+            "defaults\n    timeout client 60s\n    timeout server 60s\n    timeout connect 2s\n";
+        let config = defaults.to_string() + &halves.concat();
+        Balancer::start_for(&self.net, &format!("l{n}"), 10_000, &config)
+    }
+
+    /// A machine's cables, all of them at once.
+    fn cables(&self, n: u8, way: &str) {
+        for (host, port) in [("w", format!("f{n}")), ("w", format!("i{n}"))] {
+            self.net.ip(host, &format!("link set {port} {way}"));
+        }
+        self.net.ip(&format!("l{n}"), &format!("link set e2 {way}"));
+    }
+
     fn start(&self, n: u8) -> Balancer {
         let config = self.config(n, KEY, "");
         Balancer::start_for(&self.net, &format!("l{n}"), 200_000, &config)
@@ -359,10 +398,7 @@ fn long_downloads_outlive_the_active_machine_in_every_way_to_forward() {
             && sessions(&second, "proto=tcp").len() == 4
     });
     // The whole machine dies: nobody closes connections in its name.
-    let cables = [("w", "f1"), ("w", "i1"), ("l1", "e2")];
-    for (host, port) in cables {
-        pair.net.ip(host, &format!("link set {port} down"));
-    }
+    pair.cables(1, "down");
     first.kill();
     wait_for(&second, "state: active");
     for download in &downloads {
@@ -385,9 +421,7 @@ fn long_downloads_outlive_the_active_machine_in_every_way_to_forward() {
         .expect_err("it ended");
     assert!(end.contains("reset"), "{end}");
     // And back: the first one waits until it has the sessions.
-    for (host, port) in cables {
-        pair.net.ip(host, &format!("link set {port} up"));
-    }
+    pair.cables(1, "up");
     let first = pair.start(1);
     wait_for(&first, "state: active");
     wait_for(&second, "state: backup");
@@ -397,6 +431,62 @@ fn long_downloads_outlive_the_active_machine_in_every_way_to_forward() {
     wait_until("the backup has all", || {
         sessions(&first, "proto=tcp") == sessions(&second, "proto=tcp")
     });
+    downloads.into_iter().for_each(Download::end);
+}
+
+#[test]
+fn two_machines_that_share_the_load_have_each_others_sessions() {
+    if !possible() {
+        return;
+    }
+    let pair = Pair::new();
+    for (host, n) in [("c", "100"), ("l1", "1"), ("l2", "2"), ("s2", "31")] {
+        let address = format!("addr add 2001:db8::{n}/64 dev e0 nodad");
+        pair.net.ip(host, &address);
+    }
+    pair.net.ip("s2", &format!("addr add {SECOND}/128 dev lo"));
+    pair.net
+        .within("s2", || stream_forever(at("[2001:db8::11]:82")));
+    let (first, second) = (pair.crossed(1), pair.crossed(2));
+    let settles = |balancer: &Balancer, section: &str, wanted: &[&str]| {
+        wait_until(&format!("{section}: {wanted:?}"), || {
+            let shown = balancer.control(&format!("show vrrp {section}"));
+            shown.is_some_and(|t| wanted.iter().all(|w| t.contains(w)))
+        });
+    };
+    let both_ways = "sending in-sync receiving in-sync";
+    settles(&first, "one", &["state: active", both_ways]);
+    settles(&first, "two", &["state: backup"]);
+    settles(&second, "one", &["state: backup"]);
+    settles(&second, "two", &["state: active", both_ways]);
+    let downloads =
+        ["203.0.113.10:82", "[2001:db8::11]:82"].map(|to| Download::start(&pair.net, to));
+    let go_on = |about: &Balancer| downloads.iter().for_each(|d| d.goes_on(&|| state(about)));
+    go_on(&first);
+    let alike = |a: &Balancer, b: &Balancer| {
+        wait_until("each has the sessions of both", || {
+            let all = sessions(a, "proto=tcp");
+            all.len() == 2 && all == sessions(b, "proto=tcp")
+        });
+    };
+    alike(&first, &second);
+    pair.cables(1, "down");
+    first.kill();
+    settles(&second, "one", &["state: active"]);
+    go_on(&second);
+    // It takes its own half back when it has the sessions, and then the other one dies.
+    pair.cables(1, "up");
+    let first = pair.crossed(1);
+    settles(&first, "one", &["state: active"]);
+    settles(&second, "one", &["state: backup"]);
+    settles(&second, "two", &["state: active"]);
+    go_on(&first);
+    alike(&first, &second);
+    settles(&first, "two", &["state: backup"]);
+    pair.cables(2, "down");
+    second.kill();
+    settles(&first, "two", &["state: active"]);
+    go_on(&first);
     downloads.into_iter().for_each(Download::end);
 }
 
@@ -549,9 +639,7 @@ fn of_a_hundred_thousand_sessions_none_is_lost() {
         before == sessions(&second, "proto=")
     });
     // The whole machine dies.
-    for (host, port) in [("w", "f1"), ("w", "i1"), ("l1", "e2")] {
-        pair.net.ip(host, &format!("link set {port} down"));
-    }
+    pair.cables(1, "down");
     first.kill();
     wait_for(&second, "state: active");
     for download in &downloads {

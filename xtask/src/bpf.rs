@@ -47,6 +47,11 @@ fn grown(source: &Path) -> Result<(), String> {
     let now =
         instructions(&bytes).ok_or_else(|| format!("{} is no object of eBPF", object.display()))?;
     let noted = fs::read_to_string(NOTED).map_err(|e| format!("{NOTED}: {e}"))?;
+    fits(&name, now, &noted)
+}
+
+/// Whether so many instructions are at most a tenth more than the notes say.
+fn fits(name: &str, now: u64, noted: &str) -> Result<(), String> {
     let before = noted.lines().find_map(|line| {
         let (of, number) = line.split_once(' ')?;
         number.parse::<u64>().ok().filter(|_| of == name)
@@ -132,5 +137,37 @@ pub fn bench() -> Result<(), Vec<String>> {
         Ok(status) if status.success() => Ok(()),
         Ok(_) => Err(vec!["the measurements failed".into()]),
         Err(e) => Err(vec![format!("cargo bench does not run: {e}")]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{fits, instructions};
+
+    #[test]
+    fn a_program_that_grew_by_more_than_a_tenth_is_refused() {
+        let noted = "other.bpf.o 5\nforward.bpf.o 1000\n";
+        assert_eq!(fits("forward.bpf.o", 900, noted), Ok(()));
+        assert_eq!(fits("forward.bpf.o", 1100, noted), Ok(()));
+        let grown = fits("forward.bpf.o", 1101, noted).expect_err("too many");
+        assert!(grown.contains("has 1101 instructions, and had 1000"));
+        let new = fits("new.bpf.o", 1, noted).expect_err("not noted");
+        assert!(new.contains("write 'new.bpf.o 1' into"));
+    }
+
+    #[test]
+    fn instructions_are_counted_in_every_section_that_runs() {
+        let mut elf = vec![0u8; 64 + 3 * 64];
+        elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        elf[0x28..0x30].copy_from_slice(&64u64.to_le_bytes());
+        elf[0x3a..0x3c].copy_from_slice(&64u16.to_le_bytes());
+        elf[0x3c..0x3e].copy_from_slice(&3u16.to_le_bytes());
+        for (n, flags, size) in [(0usize, 4u64, 80u64), (1, 2, 1000), (2, 6, 160)] {
+            let at = 64 + n * 64;
+            elf[at + 8..at + 16].copy_from_slice(&flags.to_le_bytes());
+            elf[at + 32..at + 40].copy_from_slice(&size.to_le_bytes());
+        }
+        assert_eq!(instructions(&elf), Some(30));
+        assert_eq!(instructions(b"no object"), None);
     }
 }

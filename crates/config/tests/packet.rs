@@ -46,6 +46,39 @@ fn a_file_for_packets_needs_no_timeouts_and_means_what_it_says() {
 }
 
 #[test]
+fn packets_are_scheduled_by_what_is_known_of_them() {
+    use model::PacketPart::*;
+    for (line, parts) in [
+        ("roundrobin", vec![]),
+        ("leastconn", vec![]),
+        ("bandwidth", vec![]),
+        ("maglev", vec![]),
+        ("hash src", vec![Source]),
+        ("hash dst dst_port", vec![Destination, DestinationPort]),
+        ("maglev src src_port", vec![Source, SourcePort]),
+        ("hash fc_saved_syn,eth.src", vec![SourceMac]),
+    ] {
+        let (config, said) = read(&format!("{FRONT}{BACK} balance {line}\n"));
+        assert_eq!(said, "", "{line}");
+        let config = config.expect("valid");
+        let backend = config.backend("b").expect("there").backend.as_ref();
+        let balance = &backend.expect("a side").balance;
+        assert_eq!(balance.packet_parts(), Some(parts), "{line}");
+    }
+    for (line, wanted) in [
+        ("hash src,ipmask(24)", "hashes something else than 'src'"),
+        ("maglev path", "hashes something else than 'src'"),
+        ("response-time", "none is checked: add 'check'"),
+        ("fastest", "none is checked: add 'check'"),
+        ("weighted-response-time", "none is checked: add 'check'"),
+        ("sticky", "'balance sticky' needs what connections carry"),
+    ] {
+        let (_, said) = read(&format!("{FRONT}{BACK} balance {line}\n"));
+        assert!(said.contains(wanted), "{line}: {said}");
+    }
+}
+
+#[test]
 fn what_cannot_be_done_to_packets_is_an_error_that_says_why() {
     let wrong = [
         (

@@ -33,10 +33,13 @@ pub struct Inheritance {
     pub marked: Vec<Marked>,
 }
 
-fn name(vrrp: &Vrrp) -> io::Result<SocketAddr> {
+fn text(vrrp: &Vrrp) -> String {
     let family = if vrrp.is_ipv6() { 6 } else { 4 };
-    let name = format!("{PREFIX}{}/{}/{family}", vrrp.interface, vrrp.vrid);
-    SocketAddr::from_abstract_name(name)
+    format!("{PREFIX}{}/{}/{family}", vrrp.interface, vrrp.vrid)
+}
+
+fn name(vrrp: &Vrrp) -> io::Result<SocketAddr> {
+    SocketAddr::from_abstract_name(text(vrrp))
 }
 
 /// Whether any process of this network namespace runs a virtual router.
@@ -44,6 +47,13 @@ pub fn others() -> bool {
     // Abstract names are shown with an '@' before them.
     let sockets = std::fs::read_to_string("/proc/thread-self/net/unix").unwrap_or_default();
     sockets.contains(&format!("@{PREFIX}"))
+}
+
+/// Whether a process of this network namespace runs this virtual router.
+pub fn is_open(vrrp: &Vrrp) -> bool {
+    let sockets = std::fs::read_to_string("/proc/thread-self/net/unix").unwrap_or_default();
+    let wanted = format!("@{}", text(vrrp));
+    sockets.lines().any(|l| l.ends_with(&wanted))
 }
 
 impl Door {

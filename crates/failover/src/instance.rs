@@ -403,7 +403,7 @@ impl Instance {
 
 /// Where adverts come from: what the section says, or the first address of the interface that is
 /// not virtual; over IPv6 its link-local address (RFC 9568 section 5.1.2.1).
-fn source_of(vrrp: &Vrrp, link: &Link) -> Result<IpAddr, String> {
+pub fn source_of(vrrp: &Vrrp, link: &Link) -> Result<IpAddr, String> {
     let wide = vrrp.is_ipv6();
     let on_link = link.addresses.iter().filter(|a| a.usable && !a.ours);
     let mut candidates = on_link

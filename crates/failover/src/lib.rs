@@ -6,6 +6,7 @@
 
 mod accept;
 mod check;
+pub mod doctor;
 mod door;
 pub mod guardian;
 mod instance;

@@ -110,4 +110,38 @@ impl Balance {
                 | Balance::Maglev(_)
         )
     }
+
+    /// What of a packet is hashed, where packets are what is balanced and this says so by expressions; `None`
+    /// where one of them reads something else.
+    pub fn packet_parts(&self) -> Option<Vec<PacketPart>> {
+        let (Balance::Hash(by) | Balance::Maglev(by)) = self else {
+            return Some(Vec::new());
+        };
+        by.iter().map(|e| PacketPart::of(e)).collect()
+    }
+}
+
+/// What of a packet a hash may be of in `mode packet`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // by `PacketPart::of`
+pub enum PacketPart {
+    Source,
+    Destination,
+    SourcePort,
+    DestinationPort,
+    SourceMac,
+}
+
+impl PacketPart {
+    /// The part that an expression reads.
+    fn of(expr: &rules::Expr) -> Option<PacketPart> {
+        Some(match expr.names().collect::<Vec<_>>().as_slice() {
+            ["src"] => PacketPart::Source,
+            ["dst"] => PacketPart::Destination,
+            ["src_port"] => PacketPart::SourcePort,
+            ["dst_port"] => PacketPart::DestinationPort,
+            ["fc_saved_syn", "eth.src"] => PacketPart::SourceMac,
+            _ => return None,
+        })
+    }
 }

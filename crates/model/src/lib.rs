@@ -31,7 +31,9 @@ mod vrrp;
 
 pub use crate::tls::{CheckTls, ServerTls};
 pub use address::{Address, Host, PortSpec, SocketKind};
-pub use balance::{Balance, HashBalance, HashFunction, HashKind, HashMethod, PreserveAffinity};
+pub use balance::{
+    Balance, HashBalance, HashFunction, HashKind, HashMethod, PacketPart, PreserveAffinity,
+};
 pub use bind::{Bind, BindOptions};
 pub use check::{
     AgentCheck, Check, CheckAction, CheckConnect, CheckExpect, CheckKind, CheckPayload, CheckPort,

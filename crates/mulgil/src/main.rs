@@ -1,5 +1,22 @@
 //! The mulgil binary: arguments, the process's life, and the wiring of the crates.
 
+/// As the standard library's, but a message that cannot be written (the disk is full, nobody reads
+/// the pipe) is lost, instead of ending the thread that says it.
+macro_rules! eprint {
+    ($($what:tt)*) => {{
+        use std::io::Write as _;
+        let _ = write!(std::io::stderr(), $($what)*);
+    }};
+}
+
+/// A line, in the same way.
+macro_rules! eprintln {
+    ($($what:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($what)*);
+    }};
+}
+
 mod agent;
 mod args;
 mod control;

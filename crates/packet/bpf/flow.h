@@ -151,7 +151,7 @@ inline_always int take_from_pool(const struct service *service, const struct flo
 		copy16(back_key->dst, f->src);
 		back_key->dport = f->sport;
 		find_deltas(back_key, back);
-		long result = map_update(&flows, back_key, back, UPDATE_NOEXIST);
+		int result = map_update(&flows, back_key, back, UPDATE_NOEXIST);
 		if (result != ALREADY_THERE)
 			return result ? EVENT_TABLE_FULL : 0;
 	}
@@ -216,7 +216,8 @@ apart int expect_answer(const struct flow_key *key)
 	answers_of(&sent, f, &s->back);
 	s->back.state = f->state & FLOW_FIN ? FLOW_PEER_FIN : 0;
 	find_deltas(key, &s->back);
-	return map_update(&flows, key, &s->back, UPDATE_ANY) ? -1 : 1;
+	s->key = *key;
+	return map_update(&flows, &s->key, &s->back, UPDATE_ANY) ? -1 : 1;
 }
 
 /* A new session, in `s->flow`. Returns -1, or the event that says why there is none. */
@@ -227,12 +228,18 @@ inline_always int open_flow(context *ctx, const struct packet *p, struct service
 	struct eth *eth = data;
 	struct flow *f = &s->flow, *back = &s->back;
 	int late = service->late;
-	long chosen = choose(service, &p->key);
+	u32 mac = 0;
+	if ((void *)(eth + 1) > end)
+		return EVENT_NO_SERVER;
+	if (service->by & HASH_MAC)
+		for (u32 i = 0; i < sizeof(eth->src); i++)
+			mac = mix(mac, eth->src[i]);
+	long chosen = choose(service, &p->key, mac);
 	if (chosen < 0)
 		return EVENT_NO_SERVER;
 	u32 index = chosen;
 	struct server *server = map_lookup(&servers, &index);
-	if (!server || (void *)(eth + 1) > end)
+	if (!server)
 		return EVENT_NO_SERVER;
 
 	__builtin_memset(f, 0, sizeof(*f));

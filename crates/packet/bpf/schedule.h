@@ -35,6 +35,21 @@ inline_always u32 hash_flow(const struct flow_key *key)
 	return hash_finish(mix(hash, (u32)key->sport << 16 | key->dport));
 }
 
+/* Of some parts of a packet. */
+inline_always u32 hash_parts(const struct flow_key *key, u8 by, u32 mac)
+{
+	u32 hash = mac;
+	if (by & HASH_SRC)
+		hash = hash_address(hash, key->src);
+	if (by & HASH_DST)
+		hash = hash_address(hash, key->dst);
+	if (by & HASH_SPORT)
+		hash = mix(hash, key->sport);
+	if (by & HASH_DPORT)
+		hash = mix(hash, key->dport);
+	return hash_finish(hash);
+}
+
 /* Equal in both directions, and on every balancer. */
 inline_always u32 hash_pair(const struct flow_key *key)
 {
@@ -53,8 +68,8 @@ inline_always int is_full(const struct server *s, u32 index)
 	return s->maxconn && live_of(index) >= s->maxconn;
 }
 
-/* The index of a server, or -1. */
-out_of_line int pick(struct service *service, const struct flow_key *key)
+/* The index of a server, or -1. `mac` is a hash of who sent the frame, where that counts. */
+out_of_line int pick(struct service *service, const struct flow_key *key, u32 mac)
 {
 	u32 id = service->table, size = service->size, start = 0, index = 0;
 	void *table = map_lookup(&tables, &id);
@@ -93,8 +108,8 @@ out_of_line int pick(struct service *service, const struct flow_key *key)
 	case SCHEDULE_TURN:
 		start = __sync_fetch_and_add(&service->cursor, 1);
 		break;
-	case SCHEDULE_SOURCE:
-		start = hash_finish(hash_address(0, key->src));
+	case SCHEDULE_HASH:
+		start = hash_parts(key, service->by, mac);
 		break;
 	case SCHEDULE_RANDOM:
 		start = random_u32();
@@ -123,12 +138,12 @@ out_of_line int pick(struct service *service, const struct flow_key *key)
 }
 
 /* The same, for a client that keeps the server that it had last. */
-apart int choose(struct service *service, const struct flow_key *key)
+apart int choose(struct service *service, const struct flow_key *key, u32 mac)
 {
 	if (!service || !key)
 		return -1;
 	if (!uses(FEATURE_SOURCES) || !service->keep)
-		return pick(service, key);
+		return pick(service, key, mac);
 	struct source_key who = {};
 	u32 bits = service->source_bits;
 	for (u32 i = 0; i < 4; i++) {
@@ -146,7 +161,7 @@ apart int choose(struct service *service, const struct flow_key *key)
 			return index;
 		}
 	}
-	int chosen = pick(service, key);
+	int chosen = pick(service, key, mac);
 	u32 index = chosen;
 	struct server *s = chosen < 0 ? 0 : map_lookup(&servers, &index);
 	if (s) {

@@ -140,7 +140,8 @@ struct service {
 	u8 dscp;
 	u8 late; /* the direction of answers is made when the first one comes: see `origins` */
 	u8 source_bits; /* of a client's 16 bytes, that `sources` knows it by */
-	u8 pad[2];
+	u8 by;   /* HASH_…, for SCHEDULE_HASH */
+	u8 pad;
 	u32 keep; /* seconds that a client's server is remembered for new sessions; 0: not at all */
 	u32 keeper; /* whose memory that is */
 	u32 guard; /* in `guards`; 0: none */
@@ -160,11 +161,20 @@ enum {
 enum {
 	SCHEDULE_TURN,	 /* a table in order of turns */
 	SCHEDULE_FLOW,	 /* a table by a hash of addresses and ports */
-	SCHEDULE_SOURCE, /* a table by a hash of the client's address */
+	SCHEDULE_HASH,	 /* a table by a hash of what `by` names */
 	SCHEDULE_LEAST,	 /* the server with the fewest connections for its weight */
 	SCHEDULE_FIRST,	 /* the first server with room */
 	SCHEDULE_RANDOM,
 	SCHEDULE_PAIR, /* a table by both addresses, whichever comes first */
+};
+
+/* What is hashed. */
+enum {
+	HASH_SRC = 1 << 0,
+	HASH_DST = 1 << 1,
+	HASH_SPORT = 1 << 2,
+	HASH_DPORT = 1 << 3,
+	HASH_MAC = 1 << 4, /* who sent the frame on its link */
 };
 
 enum {

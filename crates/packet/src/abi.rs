@@ -229,8 +229,10 @@ pub struct Service {
     pub late: u8,
     /// Bits of a client's address that [`SourceKey`] has.
     pub source_bits: u8,
+    /// Bits of [`hash`], for [`schedule::HASH`].
+    pub by: u8,
     /// Zero.
-    pub pad: [u8; 2],
+    pub pad: u8,
     /// Seconds that a client's server is remembered; 0: not at all.
     pub keep: u32,
     /// Whose memory that is.
@@ -307,11 +309,21 @@ pub mod forward {
 pub mod schedule {
     pub const TURN: u8 = 0;
     pub const FLOW: u8 = 1;
-    pub const SOURCE: u8 = 2;
+    pub const HASH: u8 = 2;
     pub const LEAST: u8 = 3;
     pub const FIRST: u8 = 4;
     pub const RANDOM: u8 = 5;
     pub const PAIR: u8 = 6;
+}
+
+/// [`Service::by`].
+#[allow(missing_docs)] // see types.h
+pub mod hash {
+    pub const SRC: u8 = 1;
+    pub const DST: u8 = 2;
+    pub const SPORT: u8 = 4;
+    pub const DPORT: u8 = 8;
+    pub const MAC: u8 = 16;
 }
 
 /// [`Service::no_flow`].

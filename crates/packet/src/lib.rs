@@ -6,6 +6,7 @@
 
 pub mod abi;
 mod attach;
+mod capabilities;
 mod copies;
 mod device;
 pub mod doctor;
@@ -17,6 +18,7 @@ mod origins;
 mod pins;
 mod plan;
 mod plane;
+mod probe;
 pub mod realserver;
 mod ring;
 mod sessions;

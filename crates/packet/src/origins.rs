@@ -14,13 +14,15 @@ pub(crate) fn find(plan: &mut Plan, vlans: &[u16]) {
     let mut early: BTreeSet<ServiceKey> = BTreeSet::new();
     for (key, planned) in &plan.services {
         let service = &planned.service;
-        let translates = service.forward == abi::forward::NAT && service.pool_size == 0;
+        let translates = service.forward == abi::forward::NAT;
         let exact = key.bits == 0 && key.ifindex == 0 && key.port != 0 && key.proto != 0;
-        // Answers to what was under way already need not look like first ones, and a guard may have answered
-        // the client before the server does.
-        if !translates || !exact || planned.guarded || service.no_flow == abi::no_flow::HASH {
+        if !translates || !exact {
             continue;
         }
+        // Answers to what was under way already need not look like first ones, and a guard may have answered
+        // the client before the server does. Half-open sessions from before it was so are answered all the same.
+        let at_once =
+            planned.guarded || service.pool_size != 0 || service.no_flow == abi::no_flow::HASH;
         let Some((frontend, _)) = plan.tables.get(planned.table) else {
             continue;
         };
@@ -40,6 +42,9 @@ pub(crate) fn find(plan: &mut Plan, vlans: &[u16]) {
             let first = *leads.entry(origin).or_insert(*key);
             if first != *key {
                 early.extend([first, *key]);
+            }
+            if at_once {
+                early.insert(*key);
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::abi::{
 };
 use crate::guard;
 use crate::ring;
-use model::{Balance, Forward, Host, MarkedDown, Mode, NoFlow, PortSpec, Transport};
+use model::{Balance, Forward, Host, MarkedDown, Mode, NoFlow, PacketPart, PortSpec, Transport};
 use state::{Backend, Frontend, Generation};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -156,6 +156,11 @@ impl Plan {
         let servers = backend.servers();
         self.targets
             .extend(servers.iter().map(|s| target(frontend, backend, s)));
+        for (index, share) in backend.shared() {
+            if let Some(target) = self.targets.get_mut(first + index as usize) {
+                target.entry.weight = share.max(1);
+            }
+        }
         let turns = turns(backend).into_iter().map(|i| first + i as usize);
         let turns: Vec<usize> = turns
             .filter(|t| self.targets.get(*t).is_some_and(|t| t.ip.is_some()))
@@ -406,9 +411,9 @@ fn turns(backend: &Backend) -> Vec<u32> {
     let consistent = side.hash_method == model::HashMethod::Consistent;
     match &side.balance {
         _ if side.packets.forward == Forward::Route => maglev(backend),
-        Balance::LeastConn | Balance::First => backend.choosable(),
-        Balance::Source if !consistent => backend.turns(),
-        Balance::Source | Balance::Maglev(_) => maglev(backend),
+        Balance::LeastConn | Balance::ResponseTime | Balance::First => backend.choosable(),
+        Balance::Source | Balance::Hash(_) if !consistent => backend.turns(),
+        Balance::Source | Balance::Hash(_) | Balance::Maglev(_) => maglev(backend),
         _ => backend.turns(),
     }
 }
@@ -429,13 +434,14 @@ fn service(backend: &Backend, size: u32) -> Service {
     let mut service = Service {
         size,
         schedule: match &side.balance {
-            Balance::LeastConn => abi::schedule::LEAST,
+            Balance::LeastConn | Balance::ResponseTime => abi::schedule::LEAST,
             Balance::First => abi::schedule::FIRST,
-            Balance::Source => abi::schedule::SOURCE,
-            Balance::Maglev(_) => abi::schedule::FLOW,
+            Balance::Maglev(by) if by.is_empty() => abi::schedule::FLOW,
+            Balance::Source | Balance::Hash(_) | Balance::Maglev(_) => abi::schedule::HASH,
             Balance::Random { .. } => abi::schedule::RANDOM,
             _ => abi::schedule::TURN,
         },
+        by: hashed(&side.balance),
         no_flow: match packets.no_flow {
             NoFlow::Drop => abi::no_flow::DROP,
             NoFlow::Reset => abi::no_flow::RESET,
@@ -479,6 +485,22 @@ fn service(backend: &Backend, size: u32) -> Service {
         }
     }
     service
+}
+
+/// What is hashed, bits of [`abi::hash`].
+fn hashed(balance: &Balance) -> u8 {
+    if matches!(balance, Balance::Source) {
+        return abi::hash::SRC;
+    }
+    let parts = balance.packet_parts().unwrap_or_default();
+    let bit = |part| match part {
+        PacketPart::Source => abi::hash::SRC,
+        PacketPart::Destination => abi::hash::DST,
+        PacketPart::SourcePort => abi::hash::SPORT,
+        PacketPart::DestinationPort => abi::hash::DPORT,
+        PacketPart::SourceMac => abi::hash::MAC,
+    };
+    parts.into_iter().fold(0, |by, part| by | bit(part))
 }
 
 fn is_ipv6(server: &state::Server) -> bool {

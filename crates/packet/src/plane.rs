@@ -15,6 +15,7 @@ use crate::abi::{
     Service, ServiceKey, Settings, SourceKey, Traffic,
 };
 use crate::attach::{self, Wanted, Way};
+use crate::capabilities;
 use crate::copies::Exchange;
 use crate::hops::{Hop, Hops};
 use crate::kernel::{Error, Kernel, Sizes, because};
@@ -28,6 +29,7 @@ use aya::maps::lpm_trie::Key;
 use model::{Mode, SessionTimeouts};
 use state::{Generation, Process};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
@@ -99,6 +101,9 @@ pub fn is_wanted(config: &model::Config) -> bool {
 impl Plane {
     /// Loads the programs, or takes over those of a process before. Nothing is served yet.
     pub fn open(sizes: Sizes) -> Result<Plane, Error> {
+        if let Some(lacking) = capabilities::lacking() {
+            return Err(Error(lacking));
+        }
         let pins = Pins::open()?;
         let mut kernel = Kernel::load(sizes, Some(&pins.path()))?;
         let mut written = Written::default();
@@ -185,7 +190,7 @@ impl Plane {
     fn say(&mut self, faults: Vec<String>) {
         for fault in &faults {
             if !self.said.contains(fault) {
-                eprintln!("warning: packets: {fault}");
+                let _ = writeln!(std::io::stderr(), "warning: packets: {fault}");
             }
         }
         self.said = faults.into_iter().collect();

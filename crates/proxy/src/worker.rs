@@ -17,6 +17,7 @@ use http::Head;
 use rules::Wall;
 use state::{Generation, Process, SessionFacts, Which};
 use std::cell::{Cell, RefCell};
+use std::io::Write;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -353,7 +354,9 @@ pub fn start_workers(setup: WorkerSetup, listeners: &Arc<Listeners>) -> std::io:
                     Ok(runtime) => {
                         runtime.block_on(run(id, &setup, doors, listeners, accepted, orders));
                     }
-                    Err(e) => eprintln!("worker {id} could not start: {e}"),
+                    Err(e) => {
+                        let _ = writeln!(std::io::stderr(), "worker {id} could not start: {e}");
+                    }
                 }
             })?;
         threads.push(thread);
@@ -405,7 +408,7 @@ async fn run(
     loop {
         tokio::select! {
             Some(accepted) = accepted.recv() => {
-                listen::adopt(&worker, &doors, accepted);
+                listen::serve(&worker, &doors, accepted);
             }
             order = orders.recv() => match order {
                 Some(Order::Listen(listeners)) => {

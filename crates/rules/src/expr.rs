@@ -52,6 +52,12 @@ impl Expr {
         self.fetch.names.first().copied().unwrap_or_default()
     }
 
+    /// The names of its fetch and converters, in their order.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
+        let converters = self.converters.iter().map(|(c, _)| c.name);
+        std::iter::once(self.fetch_name()).chain(converters)
+    }
+
     /// Reads `,converter(args),…` behind an expression.
     fn parse_converters(
         &mut self,

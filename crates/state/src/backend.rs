@@ -14,6 +14,7 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 mod choose;
+mod packets;
 
 pub use choose::PickKey;
 
@@ -392,6 +393,13 @@ impl Backend {
         self.active.load().members.clone()
     }
 
+    /// Those servers with what counts of their weights, in hundredths.
+    pub fn shared(&self) -> Vec<(u32, u32)> {
+        let active = self.active.load();
+        let members = active.members.iter().copied();
+        members.zip(active.shares.iter().copied()).collect()
+    }
+
     /// The sum of their weights.
     pub fn total_weight(&self) -> u64 {
         self.active.load().total_weight
@@ -459,13 +467,14 @@ impl Backend {
     fn end_sessions(&self) {
         let mut relieved = false;
         for server in &self.servers {
+            let Some(up) = server.turned() else {
+                continue;
+            };
             let settings = server.settings();
-            match server.turned() {
-                Some(false) if settings.on_marked_down == Some(MarkedDown::ShutdownSessions) => {
-                    server.cuts.cut();
-                }
-                Some(true) => relieved |= settings.shutdown_backup_sessions && !settings.backup,
-                _ => {}
+            if up {
+                relieved |= settings.shutdown_backup_sessions && !settings.backup;
+            } else if settings.on_marked_down == Some(MarkedDown::ShutdownSessions) {
+                server.cuts.cut();
             }
         }
         if relieved {

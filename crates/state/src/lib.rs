@@ -6,6 +6,7 @@
 mod backend;
 mod counters;
 pub mod cut;
+pub mod doctor;
 mod eject;
 mod errors;
 mod events;

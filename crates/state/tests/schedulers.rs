@@ -480,3 +480,131 @@ fn first_is_the_lowest_number_with_room() {
         matches!(backend.pick(PickKey::default(), None), Pick::Server(s) if s.server().id == 20)
     );
 }
+
+/// Who gets how many of a round, in `mode packet`, and what each counts.
+struct Turns(Arc<Backend>);
+
+impl Turns {
+    fn of(balance: Balance, side: model::Backend) -> Turns {
+        let side = model::Backend {
+            balance,
+            servers: (1..=3).map(|id| server(id, 0)).collect(),
+            ..side
+        };
+        let process = common::process_in(model::Mode::Packet, side);
+        let generation = process.generation.load_full();
+        let backend = Arc::clone(generation.backend("b").expect("it is there"));
+        Turns(backend)
+    }
+
+    /// Parts of a hundred of the turns.
+    fn parts(&self) -> [usize; 3] {
+        let turns = self.0.turns();
+        [0, 1, 2].map(|i| turns.iter().filter(|t| **t == i).count() * 100 / turns.len().max(1))
+    }
+
+    fn checked(&self, millis: [u64; 3]) {
+        for (server, ms) in self.0.servers().iter().zip(millis) {
+            // Times are smoothed: as often as it takes to be there.
+            for _ in 0..40 {
+                self.0.checked(server, Duration::from_millis(ms));
+            }
+        }
+    }
+
+    fn moved(&self, bytes: [u64; 3], now: u64) {
+        let servers = self.0.servers().iter().map(Arc::clone);
+        self.0.moved_packets(servers.zip(bytes), now);
+    }
+}
+
+#[test]
+fn turns_of_packets_follow_weights_and_states_while_running() {
+    let weights = |balance: Balance| {
+        let turns = Turns::of(balance, model::Backend::default());
+        assert_eq!(turns.parts(), [33, 33, 33]);
+        // As by the control socket, or by an agent.
+        turns.0.servers()[0].set_weight(2);
+        turns.0.refresh();
+        assert_eq!(turns.parts(), [50, 25, 25]);
+        turns.0.servers()[2].change_admin(Admin::FORCED_MAINT, true);
+        turns.0.refresh();
+        assert_eq!(turns.parts(), [66, 33, 0]);
+        turns.0.servers()[2].change_admin(Admin::FORCED_MAINT, false);
+        turns.0.refresh();
+        assert_eq!(turns.parts(), [50, 25, 25]);
+    };
+    weights(Balance::RoundRobin);
+    weights(Balance::Agent);
+}
+
+#[test]
+fn turns_of_packets_are_those_of_the_first_levels() {
+    let mut servers: Vec<model::Server> = (1..=3).map(|id| server(id, 0)).collect();
+    servers[1].priority = 2;
+    servers[2].priority = 3;
+    let side = model::Backend {
+        servers,
+        min_active: Some(1),
+        ..model::Backend::default()
+    };
+    let process = common::process_in(model::Mode::Packet, side);
+    let generation = process.generation.load_full();
+    let backend = generation.backend("b").expect("it is there");
+    for serving in [0, 1, 2] {
+        let turns = backend.turns();
+        assert!(!turns.is_empty() && turns.iter().all(|t| *t == serving));
+        backend.servers()[serving as usize].change_admin(Admin::FORCED_MAINT, true);
+        backend.refresh();
+    }
+    assert!(backend.turns().is_empty());
+}
+
+#[test]
+fn turns_of_packets_follow_the_times_of_checks() {
+    let turns = Turns::of(Balance::WeightedResponseTime, model::Backend::default());
+    turns.checked([10, 10, 40]);
+    let [a, b, c] = turns.parts();
+    assert!(a == b && c * 3 < a, "{a} {b} {c}");
+    turns.checked([40, 10, 10]);
+    let [a, b, c] = turns.parts();
+    // A weight is made anew when the time has changed by an eighth.
+    assert!(b.abs_diff(c) < 6 && a * 3 < b.min(c), "{a} {b} {c}");
+}
+
+#[test]
+fn a_connection_of_packets_counts_as_long_as_checks_take() {
+    let turns = Turns::of(Balance::ResponseTime, model::Backend::default());
+    assert_eq!(turns.0.shared(), [(0, 100), (1, 100), (2, 100)]);
+    turns.checked([10, 20, 40]);
+    assert_eq!(turns.0.shared(), [(0, 100), (1, 50), (2, 25)]);
+}
+
+#[test]
+fn packets_go_to_the_fastest_by_its_checks() {
+    let turns = Turns::of(Balance::Fastest, model::Backend::default());
+    assert_eq!(turns.parts(), [33, 33, 33]);
+    turns.checked([20, 10, 30]);
+    assert_eq!(turns.parts(), [0, 100, 0]);
+    turns.checked([20, 40, 30]);
+    assert_eq!(turns.parts(), [100, 0, 0]);
+}
+
+#[test]
+fn turns_of_packets_follow_the_bytes_that_servers_move() {
+    let turns = Turns::of(Balance::Bandwidth, model::Backend::default());
+    assert_eq!(turns.parts(), [33, 33, 33]);
+    turns.moved([40_000_000, 10_000_000, 10_000_000], 1000);
+    let [a, b, c] = turns.parts();
+    assert!(b == c && a * 3 < b, "{a} {b} {c}");
+    // Heavier servers may move more.
+    turns.0.servers()[0].set_weight(4);
+    turns.moved([0, 0, 0], 1000);
+    assert_eq!(turns.parts(), [66, 16, 16]);
+    // What was long ago is forgotten.
+    turns.moved([0, 0, 0], 60_000_000);
+    assert_eq!(turns.parts(), [66, 16, 16]);
+    turns.0.servers()[0].set_weight(1);
+    turns.moved([0, 0, 0], 60_000_001);
+    assert_eq!(turns.parts(), [33, 33, 33]);
+}

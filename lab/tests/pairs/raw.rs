@@ -138,11 +138,14 @@ fn packet_socket(interface: &str) -> OwnedFd {
     }
 }
 
+/// An address, and the hardware address that somebody says it has.
+type Claim = (IpAddr, [u8; 6]);
+
 /// Who says on the link that it has an address: the hardware addresses of those who announced it, in
 /// the order of the announcements (gratuitous ARP; unsolicited neighbour advertisements).
 pub struct Announcements {
     enough: Arc<AtomicBool>,
-    heard: Arc<Mutex<Vec<(IpAddr, [u8; 6])>>>,
+    heard: Arc<Mutex<Vec<Claim>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -198,7 +201,7 @@ impl Drop for Announcements {
 }
 
 /// The address that a frame announces, and the hardware address that it names.
-fn announced(frame: &[u8]) -> Option<(IpAddr, [u8; 6])> {
+fn announced(frame: &[u8]) -> Option<Claim> {
     match frame.get(12..14)? {
         // ARP (RFC 826; gratuitous: RFC 5227 section 3): the sender asks all for itself. The reply
         // that follows is the same announcement.

@@ -661,15 +661,21 @@ pub static OPTIONS: &[OptionDef] = &[
         no "tcp-smart-accept",
         FRONT,
         "", "",
-        "accepted: nothing is ever sent late",
-        |_, _| Ok(())
+        "a client's first bytes are acknowledged by the answer (as without it in mode http)",
+        |d, l| {
+            d.front.smart_accept = Some(!l.negated);
+            Ok(())
+        }
     ),
     option!(
         no "tcp-smart-connect",
         BACK,
         "", "",
-        "accepted: nothing is ever sent late",
-        |_, _| Ok(())
+        "the handshake's last packet carries the first bytes, where they are there (as without it)",
+        |d, l| {
+            d.back.prompt_ack = l.negated;
+            Ok(())
+        }
     ),
     option!(
         "tcpka",

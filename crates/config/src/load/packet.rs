@@ -334,20 +334,32 @@ impl Loader<'_> {
             Balance::UrlParam { .. } => Some("url_param"),
             Balance::Header { .. } => Some("hdr"),
             Balance::RdpCookie { .. } => Some("rdp-cookie"),
-            Balance::Hash(_) => Some("hash"),
-            Balance::Maglev(by) if !by.is_empty() => Some("maglev with expressions"),
             Balance::Sticky => Some("sticky"),
-            Balance::ResponseTime => Some("response-time"),
-            Balance::Fastest => Some("fastest"),
-            Balance::Bandwidth => Some("bandwidth"),
             _ => None,
         };
         if let Some(kind) = readable {
             let message = format!(
-                "'balance {kind}' needs what connections carry or how long they take, which 'mode packet' of '{name}' does not see: use roundrobin, leastconn, source, maglev, random or first"
+                "'balance {kind}' needs what connections carry or how long they take, which 'mode packet' of '{name}' does not see: use roundrobin, leastconn, source, hash, maglev, random or first"
             );
             let place = draft.marks.get("balance").unwrap_or(&draft.place);
             self.at(place, Severity::Error, message);
+        }
+        let place = draft.marks.get("balance").unwrap_or(&draft.place);
+        if draft.back.balance.packet_parts().is_none() {
+            let message = format!(
+                "this 'balance' hashes something else than 'src', 'dst', 'src_port', 'dst_port' and 'fc_saved_syn,eth.src', which is all that 'mode packet' of '{name}' reads: hash some of these"
+            );
+            self.at(place, Severity::Error, message);
+        }
+        let timed = matches!(
+            draft.back.balance,
+            Balance::ResponseTime | Balance::Fastest | Balance::WeightedResponseTime
+        );
+        if timed && !draft.back.servers.iter().any(|s| s.check.is_some()) {
+            let message = format!(
+                "'mode packet' of '{name}' knows only by health checks how long servers take, and none is checked: add 'check' to them, or use another 'balance'"
+            );
+            self.at(place, Severity::Warning, message);
         }
         let family = family_of(draft);
         if let Some(bits) = draft.back.packets.persistence.and_then(|p| p.netmask)

@@ -2,7 +2,8 @@
 
 use super::Plane;
 use crate::abi::Traffic;
-use state::{Process, ProxyCounters};
+use model::Balance;
+use state::{Backend, Process, ProxyCounters, Server};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -60,6 +61,7 @@ impl Plane {
                 sum.add(live, &all, &before);
             }
         }
+        self.measure_bytes(&servers, now_ms);
         let of = |map: &mut HashMap<Arc<str>, Sum>, name: &Arc<str>| map.remove(name);
         let dropped = self.guarded(process);
         for (name, _) in &self.plan.tables {
@@ -91,6 +93,30 @@ impl Plane {
                 target.server.sessions.set(sum.live);
                 chosen(&sum, target.server.counters.of(writer));
             }
+        }
+    }
+}
+
+impl Plane {
+    /// Has `balance bandwidth` know what servers have moved.
+    fn measure_bytes(&self, servers: &HashMap<u32, Sum>, now_ms: u64) {
+        type Moved = (Arc<Backend>, HashMap<u32, (Arc<Server>, u64)>);
+        let mut moved: HashMap<&str, Moved> = HashMap::new();
+        for target in &self.plan.targets {
+            let (backend, server) = (&target.backend, &target.server);
+            let Some(sum) = servers.get(&server.uid) else {
+                continue;
+            };
+            if !matches!(backend.side().balance, Balance::Bandwidth) {
+                continue;
+            }
+            let bytes = sum.bytes[0].saturating_add(sum.bytes[1]);
+            let of = moved.entry(&backend.name);
+            let (_, of) = of.or_insert_with(|| (Arc::clone(backend), HashMap::new()));
+            of.insert(server.uid, (Arc::clone(server), bytes));
+        }
+        for (backend, servers) in moved.into_values() {
+            backend.moved_packets(servers.into_values(), now_ms);
         }
     }
 }

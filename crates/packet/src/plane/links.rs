@@ -4,7 +4,7 @@ use super::{Plane, set};
 use crate::abi::{self, Lane, Port, vip};
 use crate::attach::{self, Wanted, Way};
 use crate::copies::Sides;
-use crate::device::{self, Needs};
+use crate::device::{self, Needs, Offloads};
 use crate::kernel::Error;
 use crate::plan::Plan;
 use model::PacketAttach;
@@ -23,7 +23,7 @@ impl Plane {
             let Some(link) = self.ways.links.get(&ifindex) else {
                 continue;
             };
-            let keeps_tags = needs.tags && device::keeps_tags(&link.name);
+            let keeps_tags = needs.tags && Offloads::of(&link.name).takes_tags;
             let (ways, reason) = device::ways(link, needs, wish, keeps_tags);
             let sent = if needs == Needs::default() {
                 Vec::new()

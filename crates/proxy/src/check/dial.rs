@@ -99,6 +99,7 @@ pub async fn connect(
                 keepalive: None,
                 user_timeout: settings.tcp_user_timeout,
                 fast_open: false,
+                early: false,
                 congestion: settings.congestion.as_deref(),
                 namespace: settings.namespace.as_deref(),
                 silent: route.silent,

@@ -259,6 +259,7 @@ async fn connect(
                     mark: None,
                     user_timeout: None,
                     fast_open: false,
+                    early: false,
                     congestion: None,
                     namespace: peer.namespace.as_deref(),
                     silent: false,

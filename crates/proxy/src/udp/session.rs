@@ -288,6 +288,7 @@ impl Session {
             keepalive: None,
             user_timeout: None,
             fast_open: false,
+            early: false,
             congestion: None,
             namespace: settings.namespace.as_deref(),
             many: side.udp_responses.is_none(),

@@ -27,6 +27,8 @@ pub(super) struct Active {
     pub(super) wheel: Wheel,
     /// Indices of schedulable servers.
     pub(super) members: Vec<u32>,
+    /// Their shares, in the same order.
+    pub(super) shares: Vec<u32>,
     pub(super) total_weight: u64,
 }
 
@@ -82,7 +84,7 @@ fn is_static(side: &model::Backend) -> bool {
 }
 
 /// Steps in which a weight follows the times of checks: the slowest server has a sixteenth.
-const PACES: u64 = 16;
+pub(super) const PACES: u64 = 16;
 
 impl Backend {
     /// Who may be chosen, with their shares: servers that are no backups, of as many levels as
@@ -110,8 +112,10 @@ impl Backend {
             // From the lowest number to the highest (manual, `balance first`).
             shares.sort_by_key(|(i, _)| self.servers.get(*i as usize).map(|s| s.id));
         }
-        if matches!(side.balance, Balance::WeightedResponseTime) {
-            self.follow_checks(&mut shares);
+        match side.balance {
+            Balance::WeightedResponseTime => self.follow_checks(&mut shares),
+            _ if self.is_for_packets() => self.follow_for_packets(&mut shares),
+            _ => {}
         }
         shares
     }
@@ -130,7 +134,7 @@ impl Backend {
     }
 
     /// Makes shares less for servers whose checks take longer than the quickest one's.
-    fn follow_checks(&self, shares: &mut [(u32, u32)]) {
+    pub(super) fn follow_checks(&self, shares: &mut [(u32, u32)]) {
         let server = |index: u32| self.servers.get(index as usize);
         let time = |index: u32| server(index).and_then(|s| s.pace.check_time());
         let times: Vec<Option<u32>> = shares.iter().map(|(i, _)| time(*i)).collect();
@@ -149,12 +153,16 @@ impl Backend {
     pub(super) fn active(&self) -> Active {
         let side = self.side();
         let shares = self.shares();
-        let way = match measure(&side.balance) {
+        // Programs in the kernel choose by turns and weights only.
+        let measure = measure(&side.balance).filter(|_| !self.is_for_packets());
+        let way = match measure {
             Some(measure) => Way::Load(self.seat(measure, &shares)),
             None => self.way(&shares),
         };
         if !matches!(way, Way::Load(_)) {
-            self.servers.iter().for_each(|s| s.seat.store(None));
+            // Looking costs a tenth of storing.
+            let seated = self.servers.iter().filter(|s| s.seat.load().is_some());
+            seated.for_each(|s| s.seat.store(None));
         }
         let wheel = match way {
             Way::Load(_) | Way::Sticky(_) => Wheel::default(),
@@ -169,6 +177,7 @@ impl Backend {
             way,
             total_weight: weights.map(|s| u64::from(s.weight())).sum(),
             members: shares.iter().map(|(i, _)| *i).collect(),
+            shares: shares.iter().map(|(_, share)| *share).collect(),
         }
     }
 
@@ -464,7 +473,12 @@ impl Backend {
     /// Takes note of how long a check of a server took; weights may follow from it.
     pub fn checked(self: &Arc<Self>, server: &Server, took: std::time::Duration) {
         let stale = server.pace.checked(took);
-        if stale && matches!(self.side().balance, Balance::WeightedResponseTime) {
+        let counts = match self.side().balance {
+            Balance::WeightedResponseTime => true,
+            Balance::ResponseTime | Balance::Fastest => self.is_for_packets(),
+            _ => false,
+        };
+        if stale && counts {
             self.refresh();
         }
     }

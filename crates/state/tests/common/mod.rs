@@ -43,6 +43,7 @@ pub fn server(id: u32, maxconn: u32) -> Server {
         guid: None,
         redir: None,
         non_stick: false,
+        tls_known: None,
         socks4: None,
         tcp_user_timeout: None,
         tfo: false,
@@ -63,14 +64,20 @@ pub fn process(servers: Vec<Server>) -> Arc<Process> {
 }
 
 /// With these settings.
+#[allow(dead_code)] // each test file uses what it needs
 pub fn process_with(side: model::Backend) -> Arc<Process> {
+    process_in(model::Mode::Http, side)
+}
+
+/// With these settings, in this mode.
+pub fn process_in(mode: model::Mode, side: model::Backend) -> Arc<Process> {
     let proxy = Proxy {
         fingerprint: 0,
         name: "b".into(),
         id: 2,
         kind: ProxyKind::Backend,
         origin: "".into(),
-        mode: model::Mode::Http,
+        mode,
         disabled: false,
         description: None,
         guid: None,
