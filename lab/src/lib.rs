@@ -5,10 +5,12 @@
 
 mod client;
 pub mod net;
+mod ports;
 pub mod real;
 pub mod said;
 
 pub use client::{Client, Response, get};
+pub use ports::{listener, port, ports};
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -134,12 +136,6 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
-}
-
-/// A free port of the loopback. It is free when this returns; nobody else here asks for fixed ones.
-pub fn port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
 }
 
 /// A port of the loopback on which nobody listens, and which nobody else is given: until the test's
@@ -375,7 +371,7 @@ impl Server {
     /// `script` is given a request's head and body as text and writes to the stream; it returns
     /// whether the connection goes on.
     pub fn start(script: impl Fn(&str, &mut TcpStream) -> bool + Send + Sync + 'static) -> Server {
-        Server::on(TcpListener::bind("127.0.0.1:0").expect("a port"), script)
+        Server::on(listener(), script)
     }
 
     /// The same on a listening socket that is there already.

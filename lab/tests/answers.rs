@@ -3,7 +3,7 @@
 
 use lab::{Client, LogSink, Proxy, each, port};
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener};
+use std::net::Shutdown;
 use std::time::Duration;
 
 const TIMES: &str = "defaults\n    mode tcp\n    timeout client 3s\n    timeout server 3s\n    timeout connect 1s\n    option tcplog\n";
@@ -11,7 +11,7 @@ const TIMES: &str = "defaults\n    mode tcp\n    timeout client 3s\n    timeout 
 /// A server that reads a line and says its words, parted by commas, with pauses; then the channel
 /// tells whether the connection was reset.
 fn server() -> (std::net::SocketAddr, std::sync::mpsc::Receiver<bool>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let listener = lab::listener();
     let addr = listener.local_addr().expect("an address");
     let (ended, ends) = std::sync::mpsc::channel();
     std::thread::spawn(move || {

@@ -278,10 +278,7 @@ fn an_rdp_cookie_leads_to_the_same_server_and_a_token_to_its_own() {
     let seen = std::cell::RefCell::new(Vec::<String>::new());
     each(|program| {
         // A server of RDP that only says who it is.
-        let servers: Vec<std::net::TcpListener> = NAMES
-            .iter()
-            .map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a port"))
-            .collect();
+        let servers: Vec<std::net::TcpListener> = NAMES.iter().map(|_| lab::listener()).collect();
         let addrs: Vec<_> = servers
             .iter()
             .map(|s| s.local_addr().expect("an address"))

@@ -424,7 +424,7 @@ fn a_client_has_no_connection_kept_for_it_alone_where_none_may_be() {
     each(|program| {
         for (most, connections) in [("", 1), ("    max-session-srv-conns 0\n", 3)] {
             let port = port();
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+            let listener = lab::listener();
             let addr = listener.local_addr().expect("an address");
             let (sender, accepted) = std::sync::mpsc::channel();
             std::thread::spawn(move || {

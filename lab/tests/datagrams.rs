@@ -1,7 +1,7 @@
 //! `mode udp`, which the oracle does not have: a small server of names, its clients, and what goes
 //! wrong between them.
 
-use lab::{LogSink, PATIENCE, Program, Proxy};
+use lab::{LogSink, PATIENCE, Program, Proxy, port};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,11 +9,6 @@ use std::time::{Duration, Instant};
 
 /// Whom it came from, and its bytes.
 type Datagram = (SocketAddr, Vec<u8>);
-
-/// A free port for datagrams.
-fn port() -> u16 {
-    socket().local_addr().expect("an address").port()
-}
 
 fn socket() -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
@@ -308,6 +303,207 @@ fn checks_by_datagrams_take_servers_out_and_in() {
     a.silent.store(false, Ordering::Relaxed);
     proxy.wait_for("dns", "a", "status", "UP");
     assert!(ask(&client, port, &question(9, "x.example")).is_some());
+}
+
+/// Who is asked by each of so many clients, one after another.
+fn shares(port: u16, clients: u16) -> Vec<String> {
+    let ask = |n| ask(&patient(), port, &question(n, "x.example")).expect("an answer");
+    (0..clients).map(ask).collect()
+}
+
+/// Three servers behind these lines, the first with these words; each session has one answer, unless the lines say more.
+fn farm(lines: &str, words: &str) -> ([Names; 3], u16, Proxy) {
+    let names = ["a", "b", "c"].map(Names::start);
+    let port = port();
+    let mut text = format!("{TIMES}listen dns\n    bind 127.0.0.1:{port}\n{lines}");
+    for (name, server) in ["a", "b", "c"].iter().zip(&names) {
+        let words = if *name == "a" { words } else { "" };
+        text += &format!("    server {name} {} {words}\n", server.addr);
+    }
+    let proxy = Proxy::start(&Program::mulgil(), &text);
+    (names, port, proxy)
+}
+
+/// How many of these went to each server.
+fn counted(answers: &[String]) -> [usize; 3] {
+    ["a", "b", "c"].map(|name| answers.iter().filter(|a| *a == name).count())
+}
+
+#[test]
+fn every_scheduler_shares_sessions_in_its_way() {
+    let once = "    udp-responses 1\n";
+    for balance in ["roundrobin", "static-rr"] {
+        let lines = format!("    balance {balance}\n{once}");
+        let (_names, port, _proxy) = farm(&lines, "weight 2");
+        assert_eq!(counted(&shares(port, 8)), [4, 2, 2], "{balance}");
+    }
+    // Sessions stay open: the least of them count, by weight.
+    let (_names, port, proxy) = farm("    balance leastconn\n", "weight 2");
+    let clients: Vec<UdpSocket> = (0..8).map(|_| patient()).collect();
+    for client in &clients {
+        assert!(ask(client, port, &question(1, "x.example")).is_some());
+    }
+    let current = |name| proxy.stat("dns", name, "scur");
+    assert_eq!(["a", "b", "c"].map(current), ["4", "2", "2"], "leastconn");
+    proxy.control("shutdown sessions server dns/c");
+    proxy.wait_for("dns", "c", "scur", "0");
+    assert_eq!(shares(port, 1), ["c"], "leastconn");
+    // The first one that has a place.
+    let (_names, port, _proxy) = farm("    balance first\n", "maxconn 2");
+    assert_eq!(shares(port, 4), ["a", "a", "b", "b"], "first");
+    let (_names, port, _proxy) = farm(&format!("    balance sticky\n{once}"), "");
+    let answers = shares(port, 4);
+    assert!(answers.iter().all(|a| *a == answers[0]), "{answers:?}");
+    // Each one has its turn, by chance and by hash; who is the same goes to the same.
+    let (_names, port, _proxy) = farm(&format!("    balance random\n{once}"), "");
+    assert!(counted(&shares(port, 120)).iter().all(|n| *n > 0), "random");
+    for balance in [
+        "source",
+        "hash src",
+        "maglev src",
+        "source\n    hash-type consistent",
+    ] {
+        let (_names, port, _proxy) = farm(&format!("    balance {balance}\n{once}"), "");
+        let mut all = Vec::new();
+        for n in 1..=40 {
+            let socket = UdpSocket::bind(("127.0.0.1".replace(".1", &format!(".{n}")), 0));
+            let socket = socket.expect("an address of ours");
+            socket.set_read_timeout(Some(PATIENCE)).expect("set");
+            let answers = [1, 2].map(|id| ask(&socket, port, &question(id, "x.example")));
+            assert!(
+                answers[0].is_some() && answers[0] == answers[1],
+                "{balance}"
+            );
+            all.extend(answers.into_iter().flatten());
+        }
+        assert!(
+            counted(&all).iter().all(|n| *n > 0),
+            "{balance}: {:?}",
+            counted(&all)
+        );
+    }
+    let hashed = "    balance hash req.payload(0,0),bytes(12,5)\n    udp-responses 1\n";
+    let (_names, port, _proxy) = farm(hashed, "");
+    let of = |name: &str| {
+        let ask = || ask(&patient(), port, &question(1, name)).expect("an answer");
+        let answers = [(); 3].map(|()| ask());
+        assert!(answers.iter().all(|a| *a == answers[0]), "{name}");
+        answers[0].clone()
+    };
+    let all: Vec<String> = (0..40).map(|n| of(&format!("n{n:03}.example"))).collect();
+    assert!(counted(&all).iter().all(|n| *n > 0), "hash of the question");
+    // A level of its own for the second and third one, which serve when the first one is out.
+    let (_names, port, proxy) = farm(
+        &format!(
+            "    balance priority min-active 1 roundrobin\n    default-server priority 2\n{once}"
+        ),
+        "priority 1",
+    );
+    assert_eq!(counted(&shares(port, 3)), [3, 0, 0], "priority");
+    proxy.control("disable server dns/a");
+    let [a, b, c] = counted(&shares(port, 4));
+    assert!(a == 0 && b == 2 && c == 2, "priority: {a} {b} {c}");
+    // What is measured: nobody is forgotten, and all are answered.
+    for balance in ["response-time", "fastest", "bandwidth"] {
+        let (names, port, _proxy) = farm(&format!("    balance {balance}\n{once}"), "");
+        assert_eq!(shares(port, 60).len(), 60, "{balance}");
+        assert!(names.iter().all(|n| !n.questions().is_empty()), "{balance}");
+    }
+    let check = "    option udp-check\n    udp-check send-binary 0001010000010000000000000000020001\n    \
+                 udp-check expect binary 000181\n    default-server check inter 100ms\n";
+    let lines = format!("    balance weighted-response-time\n{once}{check}");
+    let (_names, port, proxy) = farm(&lines, "");
+    for name in ["a", "b", "c"] {
+        proxy.wait_for("dns", name, "check_status", "L7OK");
+    }
+    assert_eq!(shares(port, 60).len(), 60, "weighted-response-time");
+    // Weights as agents say.
+    let [quarter, whole] = ["25%\n", "100%\n"].map(|said| {
+        let listener = lab::listener();
+        let port = listener.local_addr().expect("an address").port();
+        std::thread::spawn(move || {
+            use std::io::Write;
+            for mut stream in listener.incoming().flatten() {
+                let _ = stream.write_all(said.as_bytes());
+            }
+        });
+        port
+    });
+    let lines = format!(
+        "    balance agent\n{once}    default-server weight 4 agent-check agent-inter 50ms agent-port {whole}\n"
+    );
+    let (_names, port, proxy) = farm(&lines, &format!("agent-port {quarter}"));
+    proxy.wait_for("dns", "a", "weight", "1");
+    for name in ["b", "c"] {
+        proxy.wait_for("dns", name, "weight", "4");
+    }
+    assert_eq!(counted(&shares(port, 18)), [2, 8, 8], "agent");
+}
+
+#[test]
+fn health_comes_from_any_check_on_another_port_and_sessions_move_at_once() {
+    let healthy = Arc::new(AtomicBool::new(true));
+    let asked = Arc::clone(&healthy);
+    let web = lab::Server::start(move |_, stream| {
+        use std::io::Write;
+        let status = if asked.load(Ordering::Relaxed) {
+            "200 OK"
+        } else {
+            "503 No"
+        };
+        let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+        stream.write_all(answer.as_bytes()).is_ok()
+    });
+    let checks = [
+        ("web", "option httpchk GET /health"),
+        (
+            "bytes",
+            "option tcp-check\n    tcp-check send \"GET / HTTP/1.0\\r\\n\\r\\n\"\n    tcp-check expect string \" 200 \"",
+        ),
+    ];
+    for (name, check) in checks {
+        healthy.store(true, Ordering::Relaxed);
+        let (a, b, port) = (Names::start("a"), Names::start("b"), port());
+        let text = format!(
+            "{TIMES}listen {name}\n    bind 127.0.0.1:{port}\n    balance first\n    {check}\n    \
+             server a {} check port {} inter 50ms fall 1 rise 1 on-marked-down shutdown-sessions\n    server b {}\n",
+            a.addr,
+            web.addr.port(),
+            b.addr
+        );
+        let proxy = Proxy::start(&Program::mulgil(), &text);
+        proxy.wait_for(name, "a", "check_status", "L7OK");
+        let client = patient();
+        let first = ask(&client, port, &question(1, "x.example"));
+        assert_eq!(first.as_deref(), Some("a"), "{name}");
+        // It answers no more, which its clients need not find out by themselves.
+        a.silent.store(true, Ordering::Relaxed);
+        client
+            .send_to(&question(2, "y.example"), ("127.0.0.1", port))
+            .expect("sent");
+        wait("it has the question", || a.questions().len() == 2);
+        healthy.store(false, Ordering::Relaxed);
+        proxy.wait_for(name, "a", "status", "DOWN");
+        // The question that waits is asked elsewhere.
+        let moved = answer(&client, port, &question(2, "y.example"));
+        assert_eq!(moved.as_deref(), Some("b"), "{name}");
+        let third = ask(&client, port, &question(3, "x.example"));
+        assert_eq!(third.as_deref(), Some("b"), "{name}");
+    }
+    // A connection that can be made, and a server beside it that cannot be reached.
+    let (a, b, port) = (Names::start("a"), Names::start("b"), port());
+    let text = format!(
+        "{TIMES}listen plain\n    bind 127.0.0.1:{port}\n    default-server check inter 50ms fall 1\n    \
+         server a {} port {}\n    server b {} port {}\n",
+        a.addr,
+        lab::refusing(),
+        b.addr,
+        web.addr.port()
+    );
+    let proxy = Proxy::start(&Program::mulgil(), &text);
+    proxy.wait_for("plain", "a", "check_status", "L4CON");
+    proxy.wait_for("plain", "b", "check_status", "L4OK");
+    assert_eq!(shares(port, 2), ["b", "b"]);
 }
 
 #[test]

@@ -192,6 +192,53 @@ fn what_is_tracked_decides() {
 }
 
 #[test]
+fn whatever_is_tracked_may_have_a_weight_instead() {
+    if !possible() {
+        return;
+    }
+    let folder = Folder::new();
+    let (flag, gate) = (folder.file("flag", b"0\n"), folder.path("gate"));
+    let tracks = format!(
+        "    track file {flag} weight -1\n    track script \"test ! -e {gate}\" inter 50ms weight -20\n    \
+         track interface eth1 weight -30\n    track frontend web weight 40\n    track backend app weight -60\n\
+         backend app\n    server s 10.9.0.2:80\n"
+    );
+    let net = Net::new(2);
+    // What is well and has a weight above zero adds to the priority.
+    let first = Router::start(&net, 1, &config("first", 150, &tracks));
+    let second = Router::start(&net, 2, &config("second", 60, ""));
+    first.wait_for("public", "priority", "190");
+    net.wait_for_holder(1, VIP);
+    second.wait_for("public", "state", "backup");
+    let falls_to = |priority: &str| first.wait_for("public", "priority", priority);
+    folder.file("flag", b"7\n");
+    falls_to("183");
+    folder.file("gate", b"");
+    falls_to("163");
+    first.control("disable frontend web");
+    falls_to("123");
+    net.ip(&net.client(), "link set eth1r1 down");
+    falls_to("93");
+    assert_eq!(first.count("public", "became_active"), 1);
+    assert_eq!(net.holder(VIP), Some(1), "it is still the better one");
+    first.control("disable server app/s");
+    falls_to("33");
+    net.wait_for_holder(2, VIP);
+    first.wait_for("public", "state", "backup");
+    // And each gives back what it took.
+    net.ip(&net.client(), "link set eth1r1 up");
+    falls_to("63");
+    net.wait_for_holder(1, VIP);
+    folder.file("flag", b"0\n");
+    falls_to("70");
+    std::fs::remove_file(&gate).expect("it is there");
+    falls_to("90");
+    first.control("enable frontend web");
+    first.control("enable server app/s");
+    falls_to("190");
+}
+
+#[test]
 fn a_backend_without_servers_moves_the_address() {
     if !possible() {
         return;
@@ -321,6 +368,35 @@ fn commands_are_told_of_each_change_and_a_full_disk_stops_nothing() {
     first.stop();
     said("public initialize 200");
     second.wait_for("public", "state", "active");
+    // Nor does it where its own messages cannot be written.
+    let text = config("third", 250, "");
+    let file = folder.file("third.cfg", text.as_bytes());
+    let program = lab::Program::mulgil().path();
+    let mut third = net.spawn(
+        &net.router(1),
+        &program,
+        &["-f", &file, "-db"],
+        &format!("{disk}/output"),
+    );
+    net.wait_for_holder(1, VIP);
+    second.wait_for("public", "state", "backup");
+    let signal = |name: &str| {
+        let pid = third.id().to_string();
+        assert!(net.exec(&net.router(1), "kill", &[name, &pid]).0);
+    };
+    // Each way to change state is a message that is lost.
+    net.ip(&net.client(), "link set eth0r1 down");
+    net.wait_for_holder(2, VIP);
+    net.ip(&net.client(), "link set eth0r1 up");
+    net.wait_for_holder(1, VIP);
+    signal("-HUP");
+    assert_eq!(net.get(VIP), "third");
+    let written = std::fs::metadata(format!("{disk}/output")).map(|m| m.len());
+    assert_eq!(written.ok(), Some(0), "the disk is not full");
+    signal("-TERM");
+    net.wait_for_holder(2, VIP);
+    third.wait().expect("it ends");
+    assert_eq!(second.vrrp("public", "reason"), "the active router left");
     let _ = std::process::Command::new("umount").arg(&disk).status();
 }
 
@@ -392,6 +468,171 @@ fn no_claim_while_the_peer_says_over_the_second_path_that_it_is_active() {
     second.wait_for_output("is not sealed with our key");
     assert!(second.count("public", "peer_refused") > 0);
     first.wait_for_output("is not sealed with our key");
+}
+
+#[test]
+fn a_peer_that_says_that_it_is_not_active_or_is_silent_keeps_nobody_from_claiming() {
+    if !possible() {
+        return;
+    }
+    let peers =
+        |name: &str, priority, peer: &str| config(name, priority, &format!("    peer {peer}\n"));
+    let net = Net::new(2);
+    // The second path may be another interface,
+    let first = Router::start(&net, 1, &peers("first", 200, "10.9.0.2"));
+    let second = Router::start(&net, 2, &peers("second", 100, "10.9.0.1"));
+    net.wait_for_holder(1, VIP);
+    let said = |wanted: &str| {
+        until(&format!("the peer says '{wanted}'"), || {
+            second.vrrp("public", "peer").contains(wanted)
+        });
+    };
+    said("10.9.0.1:7112 active");
+    // whose peer lives and says that it has lost its link,
+    net.ip(&net.client(), "link set eth0r1 down");
+    second.wait_for("public", "state", "active");
+    said("10.9.0.1:7112 initialize");
+    net.ip(&net.client(), "link set eth0r1 up");
+    net.wait_for_holder(1, VIP);
+    second.wait_for("public", "state", "backup");
+    // or says nothing, as it stands still.
+    first.signal("-STOP");
+    second.wait_for("public", "state", "active");
+    first.signal("-CONT");
+    net.wait_for_holder(1, VIP);
+    second.wait_for("public", "state", "backup");
+    // It may also be the same link, by unicast, where something swallows multicast.
+    first.reload(&peers("first", 200, "203.0.113.2"));
+    second.reload(&peers("second", 100, "203.0.113.1"));
+    said("203.0.113.1:7112 active");
+    let claimed = second.count("public", "became_active");
+    for port in ["eth0r1", "eth0r2"] {
+        let args = ["link", "set", "dev", port, "mcast_flood", "off"];
+        assert!(net.exec(&net.client(), "bridge", &args).0);
+    }
+    second.wait_for("public", "blocked_by_peer", "yes");
+    let wanted = "the peer, which says that it is active";
+    second.wait_for("public", "waits_for", wanted);
+    assert_eq!(second.count("public", "became_active"), claimed);
+    first.kill();
+    second.wait_for("public", "state", "active");
+}
+
+#[test]
+fn the_doctor_tells_what_a_pair_finds_on_its_machines() {
+    if !possible() {
+        return;
+    }
+    let net = Net::new(2);
+    let folder = Folder::new();
+    // It listens for a moment, in which a busy machine may say nothing.
+    let sees = |n: usize, text: &str, good: bool, wanted: &[&str]| {
+        let file = folder.file("doctor.cfg", text.as_bytes());
+        let program = lab::Program::mulgil().path();
+        let mut last = String::new();
+        let end = std::time::Instant::now() + lab::net::PATIENCE;
+        while std::time::Instant::now() < end {
+            let (well, said) = net.exec(&net.router(n), &program, &["doctor", "-f", &file]);
+            if well == good && wanted.iter().all(|line| said.contains(line)) {
+                return;
+            }
+            last = said;
+        }
+        panic!("never {good} {wanted:?}:\n{last}");
+    };
+    let peer = |n: u8| format!("    peer 10.9.0.{n}\n");
+    let first = config("first", 200, &peer(2));
+    // Before anything runs; nobody listens at the other end yet.
+    sees(
+        1,
+        &first,
+        false,
+        &[
+            "ok     vrrp public: interface eth0 is up",
+            "ok     vrrp public: adverts go out from 203.0.113.1",
+            "ok     vrrp public: 203.0.113.10/24 is free to be put on eth0",
+            "ok     vrrp public: nobody else advertises virtual router 51 on eth0 now",
+            "WRONG  vrrp public: nobody listens at the peer 10.9.0.2:7112",
+        ],
+    );
+    let one = Router::start(&net, 1, &first);
+    one.wait_for("public", "state", "active");
+    let second = config("second", 100, &peer(1));
+    sees(
+        2,
+        &second,
+        true,
+        &[
+            "ok     vrrp public: 203.0.113.1 is active for virtual router 51, with priority 200",
+            "ok     vrrp public: the peer 10.9.0.1:7112 is reached from 10.9.0.2 on eth1",
+        ],
+    );
+    // Beside a process that runs, which it does not disturb.
+    let two = Router::start(&net, 2, &second);
+    two.wait_for("public", "state", "backup");
+    sees(
+        1,
+        &first,
+        true,
+        &["ok     vrrp public: 203.0.113.10/24 is on eth0: this machine is active"],
+    );
+    sees(
+        2,
+        &second,
+        true,
+        &["ok     vrrp public: 203.0.113.10/24 is not here: another machine has it"],
+    );
+    // The mistakes that pairs are made with.
+    sees(
+        2,
+        &config("second", 200, &peer(2)),
+        false,
+        &[
+            "WRONG  vrrp public: 10.9.0.2 is to be another machine, and is this one's, on eth1",
+            "which is also that of this file\n       give the machines different priorities",
+        ],
+    );
+    let old = config("second", 100, "    version 2\n").replace("100ms", "1s");
+    sees(
+        2,
+        &old,
+        false,
+        &["would be refused\n       it is of another version: set 'version' alike"],
+    );
+    sees(
+        2,
+        &config("second", 100, "").replace("interface eth0", "interface eth7"),
+        false,
+        &["there is no interface eth7\n       name one of "],
+    );
+    net.ip(&net.router(2), &format!("addr add {VIP}/24 dev eth0"));
+    sees(
+        2,
+        &second,
+        false,
+        &["WRONG  vrrp public: 203.0.113.10/24 stands on eth0 already"],
+    );
+    assert_eq!(one.count("public", "became_active"), 1);
+    assert_eq!(two.count("public", "became_active"), 0);
+}
+
+#[test]
+fn ten_milliseconds_are_an_interval() {
+    if !possible() {
+        return;
+    }
+    let quick = |name: &str, priority| config(name, priority, "").replace("100ms", "10ms");
+    let net = Net::new(2);
+    let first = Router::start(&net, 1, &quick("first", 200));
+    net.wait_for_holder(1, VIP);
+    let second = Router::start(&net, 2, &quick("second", 100));
+    until("adverts come", || {
+        second.count("public", "adverts_received") > 100
+    });
+    assert_eq!(second.vrrp("public", "interval_ms"), "10");
+    first.kill();
+    second.wait_for("public", "state", "active");
+    net.wait_for_holder(2, VIP);
 }
 
 #[test]

@@ -260,6 +260,33 @@ fn one_big_file_passes_both_ways_and_is_counted() {
 }
 
 #[test]
+fn a_transfer_goes_on_where_the_one_before_ended() {
+    if missing(&["vsftpd", "curl", "openssl"]) {
+        return;
+    }
+    let (folder, sink, door) = (Folder::new(), LogSink::new(), port());
+    let server = Vsftpd::start("");
+    let config = frontend(door, &sink, &folder, "    default_backend b\n");
+    let _proxy = Proxy::start(
+        &Program::mulgil(),
+        &format!("{config}backend b\n    server s {}\n", server.addr),
+    );
+    let bytes = pattern(1_000_000);
+    server.write("file", &bytes);
+    let copy = folder.file("copy", &bytes[..600_001]);
+    let url = format!("ftp://127.0.0.1:{door}/file");
+    let get = ["-sS", "--max-time", "10", "-C", "-", "-o", &copy, &url];
+    assert_eq!(run("curl", &get), (0, String::new()));
+    assert!(std::fs::read(&copy).expect("a copy") == bytes, "down");
+    sink.line("user=anonymous protected=0 b/s up=0 down=399999 --");
+    let rest = folder.file("rest", &bytes[..1000]);
+    let put = ["-sS", "--max-time", "10", "-a", "-T", &rest, &url];
+    assert_eq!(run("curl", &put), (0, String::new()));
+    assert!(server.read("file") == [&bytes[..], &bytes[..1000]].concat());
+    sink.line("user=anonymous protected=0 b/s up=1000 down=0 --");
+}
+
+#[test]
 fn servers_are_spoken_to_by_tls_of_either_kind() {
     if missing(&["vsftpd", "curl", "openssl"]) {
         return;

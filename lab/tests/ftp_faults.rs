@@ -51,7 +51,7 @@ struct Stage(TcpListener);
 
 impl Stage {
     fn new() -> Stage {
-        Stage(TcpListener::bind("127.0.0.1:0").expect("a port"))
+        Stage(lab::listener())
     }
 
     fn line(&self) -> String {
@@ -126,7 +126,7 @@ fn data_connections_lead_to_nobody_else() {
         assert!(reply.starts_with(code), "{command}: {reply}");
     }
     // The server's end is where its control connection leads, whatever address it names.
-    let data = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let data = lab::listener();
     let reply = passive(&mut client, &mut server, "PASV", &data);
     let address = told(&reply);
     assert_eq!(address.ip().to_string(), "203.0.113.7");
@@ -185,7 +185,7 @@ fn what_cannot_be_made_is_said_by_its_code() {
     assert!(client.line().starts_with("229"));
     assert!(client.ask("RETR x").starts_with("425"));
     // The client's.
-    let data = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let data = lab::listener();
     let [high, low] = refusing().to_be_bytes();
     let command = format!("PORT 127,0,0,1,{high},{low}");
     let reply = passive(&mut client, &mut server, &command, &data);
@@ -205,7 +205,7 @@ fn a_transfer_ends_when_its_bytes_have_left_and_well_only_then() {
     let (door, sink, stage) = (port(), LogSink::new(), Stage::new());
     let _proxy = Proxy::start(&Program::mulgil(), &config(door, &sink, "", &stage.line()));
     let (mut client, mut server) = session(door, &stage);
-    let data = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let data = lab::listener();
     let reply = passive(&mut client, &mut server, "PASV", &data);
     let mut ours = TcpStream::connect(told(&reply)).expect("it listens");
     let (mut theirs, _) = data.accept().expect("the server's end");

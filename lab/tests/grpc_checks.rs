@@ -1,9 +1,10 @@
 //! `option grpc-check`: a call of gRPC's health service. The oracle has no words for it; the server
 //! is the test's own and speaks as much HTTP/2 as the call needs.
 
+use lab::real::nginx;
 use lab::{Folder, Program, Proxy, port};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
 /// A frame (RFC 9113 section 4.1).
@@ -87,7 +88,7 @@ fn serve(mut stream: TcpStream, answer: Answer) -> Option<Vec<u8>> {
 
 /// A server that gives the same answer to everybody, if everybody asks for this service.
 fn server(answer: Answer, service: &'static str) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let listener = lab::listener();
     let port = listener.local_addr().expect("an address").port();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -172,6 +173,42 @@ fn a_server_is_up_where_its_health_service_says_so_and_else_it_is_said_why_not()
         assert!(said.contains(text), "{name}: {said}");
     }
     proxy.wait_for("whole", "s", "check_status", "L7OK");
+}
+
+/// nginx speaks HTTP/2; what its health service says stands in a file, which a call is led to.
+#[test]
+fn nginx_tells_over_http_2_whether_it_serves() {
+    let folder = Folder::new();
+    folder.file("serving", &[0, 0, 0, 0, 2, 8, 1]);
+    folder.file("not", &[0, 0, 0, 0, 2, 8, 2]);
+    let state = |name: &str| {
+        format!(
+            "root {};\ndefault_type application/grpc;\nadd_trailer grpc-status 0 always;\n\
+             location = /grpc.health.v1.Health/Check {{ error_page 404 =200 /{name}; }}\n",
+            folder.path("")
+        )
+    };
+    let Some(nginx) = nginx("http2", &state("serving")) else {
+        return;
+    };
+    let proxy = Proxy::start(
+        &Program::mulgil(),
+        &format!(
+            "{TIMES}backend b\n    option grpc-check\n    timeout check 1s\n    server s {} check inter 100ms fall 2 rise 2\n",
+            nginx.addr
+        ),
+    );
+    proxy.wait_for("b", "s", "check_status", "L7OK");
+    proxy.wait_for("b", "s", "status", "UP");
+    nginx.folder.file("server.conf", state("not").as_bytes());
+    nginx.hang_up();
+    proxy.wait_for("b", "s", "status", "DOWN");
+    assert!(proxy.stat("b", "s", "last_chk").contains("NOT_SERVING"));
+    nginx
+        .folder
+        .file("server.conf", state("serving").as_bytes());
+    nginx.hang_up();
+    proxy.wait_for("b", "s", "status", "UP");
 }
 
 /// Over TLS HTTP/2 is agreed on by ALPN: openssl ends TLS here, and shows what was agreed on.

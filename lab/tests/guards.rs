@@ -6,50 +6,21 @@ mod balancer;
 mod ends;
 #[path = "packet/net.rs"]
 mod net;
+#[path = "packet/nets.rs"]
+mod nets;
 
 use balancer::{Balancer, detach};
-use ends::{MUCH, serve_tcp, talk};
+use ends::{MUCH, talk};
 use lab::Folder;
 use net::{Net, possible, wait_until};
+use nets::{at, two_arms_of};
 use socket2::{Domain, Protocol, Socket, Type};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::time::Duration;
 
 const VIP: &str = "198.51.100.80:80";
 const VIP6: &str = "[2001:db8:1::80]:80";
 const FLOODER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 66);
-
-fn at(text: &str) -> SocketAddr {
-    text.parse().expect("an address")
-}
-
-/// client – balancer – server, whose gateway is the balancer.
-fn line() -> Net {
-    let net = Net::new(&["c", "l", "s"]);
-    net.cable("c:e0", "l:front");
-    net.cable("s:e0", "l:back");
-    net.ip("c", "addr add 198.51.100.2/24 dev e0");
-    net.ip("c", "addr add 2001:db8:1::2/64 dev e0 nodad");
-    net.ip("l", "addr add 198.51.100.1/24 dev front");
-    net.ip("l", "addr add 2001:db8:1::1/64 dev front nodad");
-    net.ip("l", "addr add 10.0.0.1/24 dev back");
-    net.ip("l", "addr add fd00::1/64 dev back nodad");
-    net.ip("s", "addr add 10.0.0.11/24 dev e0");
-    net.ip("s", "addr add fd00::11/64 dev e0 nodad");
-    net.ip("s", "route add default via 10.0.0.1");
-    net.ip("s", "route add default via fd00::1");
-    net.exec(
-        "l",
-        "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1",
-    );
-    net.open_for_programs("c", "e0");
-    net.open_for_programs("s", "e0");
-    net.within("s", || {
-        serve_tcp(at("10.0.0.11:8080"), "one");
-        serve_tcp(at("[fd00::11]:8080"), "one");
-    });
-    net
-}
 
 fn config(guard: &str) -> String {
     let mut text = String::new();
@@ -121,7 +92,7 @@ fn one_that_floods_is_held_back_and_a_download_is_whole() {
     if !possible() {
         return;
     }
-    let net = line();
+    let net = two_arms_of(Net::cable);
     let limits =
         "    guard limit source syns 20 burst 40\n    guard limit source packets 1000000\n";
     let balancer = Balancer::start(&net, "l", &config(limits));
@@ -149,7 +120,7 @@ fn a_flood_of_sources_that_are_not_there_leaves_no_sessions() {
 }
 
 fn leaves_no_sessions(how: &str, proof: &str) {
-    let net = line();
+    let net = two_arms_of(Net::cable);
     let guard = format!("    guard syn-cookies {how} above 0\n");
     let balancer = Balancer::start(&net, "l", &config(&guard));
     let nobody = |n: u32| Ipv4Addr::from(u32::from(Ipv4Addr::new(192, 0, 2, 0)) + n % 250);
@@ -171,7 +142,7 @@ fn a_source_is_blocked_while_running_and_stays_so() {
     if !possible() {
         return;
     }
-    let net = line();
+    let net = two_arms_of(Net::cable);
     let folder = Folder::new();
     let list = folder.file("blocked.lst", b"# bad ones\n192.0.2.0/24\n");
     let config = config(&format!("    guard deny {list}\n"));

@@ -632,7 +632,7 @@ fn a_server_that_misbehaves_costs_one_request_only() {
 #[test]
 fn tcp_mode_moves_bytes_both_ways_and_closes_one_way_at_a_time() {
     each(|program| {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let listener = lab::listener();
         let addr = listener.local_addr().expect("an address");
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {

@@ -2,7 +2,6 @@
 
 use lab::{Client, LogSink, Proxy, each, get, port};
 use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 const TIMES: &str =
@@ -10,7 +9,7 @@ const TIMES: &str =
 
 /// A server that says its name and then what it gets, byte for byte.
 fn echo(name: &'static str) -> std::net::SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let listener = lab::listener();
     let addr = listener.local_addr().expect("an address");
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
@@ -145,7 +144,7 @@ fn bytes_and_their_number_can_be_asked_for() {
         let _proxy = Proxy::start(
             program,
             &format!(
-                "{TIMES}frontend f\n    mode tcp\n    bind 127.0.0.1:{port}\n    tcp-request inspect-delay 1s\n    tcp-request content reject if {{ req.payload(0,4) -m bin 42414421 }}\n    tcp-request content accept if {{ req.len gt 8 }}\n    use_backend a if {{ req.payload(0,2) -m str aa }}\n    default_backend b\n\
+                "{TIMES}frontend f\n    mode tcp\n    bind 127.0.0.1:{port}\n    tcp-request inspect-delay 1s\n    tcp-request content reject if {{ req.payload(0,4) -m bin 42414421 }}\n    tcp-request content accept if {{ req.len gt 8 }}\n    use_backend a if {{ req.payload(0,2) -m str aa }}\n    use_backend a if {{ req.len gt 12 }}\n    default_backend b\n\
                  backend a\n    mode tcp\n    server s {a}\nbackend b\n    mode tcp\n    server s {b}\n"
             ),
         );
@@ -158,6 +157,12 @@ fn bytes_and_their_number_can_be_asked_for() {
         assert_eq!(
             talk(port, &[b"bbaa", b"ccddee"]),
             b"<b>bbaaccddee",
+            "{}",
+            program.name
+        );
+        assert_eq!(
+            talk(port, &[b"bbaaccddeeffgg"]),
+            b"<a>bbaaccddeeffgg",
             "{}",
             program.name
         );

@@ -41,17 +41,19 @@ impl Keepalived {
     fn end(&mut self, signal: &str) {
         let vrrp = std::fs::read_to_string(self.folder.path("vrrp_pid")).unwrap_or_default();
         let parent = self.child.id().to_string();
-        // The parent would start its child anew.
-        for pid in [parent.as_str(), vrrp.trim()] {
+        let send = |signal: &str, pid: &str| {
             if !pid.is_empty() {
                 let _ = std::process::Command::new("kill")
                     .args([signal, pid])
                     .status();
             }
-            if signal == "-TERM" {
-                break;
-            }
+        };
+        if signal == "-KILL" {
+            // The parent would start its child anew, and a child without a parent says farewell.
+            send("-STOP", &parent);
+            send(signal, vrrp.trim());
         }
+        send(signal, &parent);
         until(&format!("keepalived ends: {}", self.output()), || {
             self.child.try_wait().is_ok_and(|s| s.is_some())
         });
@@ -83,6 +85,7 @@ struct Case {
     more: &'static str,
     seconds: &'static str,
     time: &'static str,
+    unicast: bool,
 }
 
 const CASES: [Case; 4] = [
@@ -93,14 +96,16 @@ const CASES: [Case; 4] = [
         more: "",
         seconds: "1",
         time: "1s",
+        unicast: false,
     },
     Case {
         version: 3,
         address: "203.0.113.10",
         prefix: 24,
         more: "",
-        seconds: "0.1",
-        time: "100ms",
+        seconds: "0.3",
+        time: "300ms",
+        unicast: false,
     },
     // Strict checksums of RFC 9568.
     Case {
@@ -108,44 +113,107 @@ const CASES: [Case; 4] = [
         address: "203.0.113.10",
         prefix: 24,
         more: "v3_checksum_as_v2\n",
-        seconds: "0.1",
-        time: "100ms",
+        seconds: "0.3",
+        time: "300ms",
+        unicast: false,
     },
     Case {
         version: 3,
         address: "fe80::10",
         prefix: 64,
         more: "",
-        seconds: "0.1",
-        time: "100ms",
+        seconds: "0.3",
+        time: "300ms",
+        unicast: false,
     },
 ];
 
-/// Most of the time goes by in waiting for intervals: all ways at the same time, each in a network
-/// of its own.
-fn in_every_way(cases: &[Case], scenario: impl Fn(&Case) + Sync) {
+/// Version 2 and 3, both checksums of 3, IPv4 and IPv6, each by multicast and by unicast. Most of
+/// the time goes by in waiting for intervals: all ways at the same time, each in a network of its own.
+fn in_every_way(scenario: impl Fn(&Case) + Sync) {
+    let unicast = CASES.map(|case| Case {
+        // keepalived sends unicast from global addresses.
+        address: if case.is_ipv6() {
+            "2001:db8::10"
+        } else {
+            case.address
+        },
+        unicast: true,
+        ..case
+    });
+    let all = [CASES, unicast].concat();
     std::thread::scope(|scope| {
-        for case in cases {
+        for case in &all {
             scope.spawn(|| scenario(case));
         }
     });
 }
 
 impl Case {
-    fn ours(&self, priority: u8, more: &str) -> String {
+    fn is_ipv6(&self) -> bool {
+        self.address.contains(':')
+    }
+
+    /// The address of a router.
+    fn router(&self, n: usize) -> String {
+        let network = if self.is_ipv6() {
+            "2001:db8::"
+        } else {
+            "203.0.113."
+        };
+        format!("{network}{n}")
+    }
+
+    /// The section of router `n`, of two.
+    fn ours(&self, n: usize, priority: u8, more: &str) -> String {
+        let (own, other) = (self.router(n), self.router(3 - n));
+        let unicast = match self.unicast {
+            true => format!("    source {own}\n    unicast {other}\n"),
+            false => String::new(),
+        };
         format!(
             "vrrp public\n    interface eth0\n    virtual-router-id 51\n    version {}\n    \
-             priority {priority}\n    advertise-interval {}\n    address {}/{}\n{more}",
+             priority {priority}\n    advertise-interval {}\n    address {}/{}\n{unicast}{more}",
             self.version, self.time, self.address, self.prefix
         )
     }
 
-    fn theirs(&self, priority: u8, more: &str) -> String {
+    fn theirs(&self, n: usize, priority: u8, more: &str) -> String {
+        let (own, other) = (self.router(n), self.router(3 - n));
+        let ttl = if self.is_ipv6() {
+            " unicast_ttl 255\n"
+        } else {
+            ""
+        };
+        let unicast = match self.unicast {
+            true => format!("{ttl} unicast_src_ip {own}\n unicast_peer {{\n  {other}\n }}\n"),
+            false => String::new(),
+        };
         format!(
             "global_defs {{\n vrrp_version {}\n vrrp_garp_master_repeat 1\n}}\n\
              vrrp_instance public {{\n interface eth0\n virtual_router_id 51\n priority {priority}\n \
-             advert_int {}\n state BACKUP\n {}{more}\n virtual_ipaddress {{\n  {}/{}\n }}\n}}\n",
+             advert_int {}\n state BACKUP\n {}{unicast}{more}\n virtual_ipaddress {{\n  {}/{}\n }}\n}}\n",
             self.version, self.seconds, self.more, self.address, self.prefix
+        )
+    }
+
+    /// A network in which no router hears what goes to all, where that is not to be needed.
+    fn network(&self) -> Net {
+        let net = Net::new(2);
+        if self.unicast && !self.is_ipv6() {
+            for port in ["eth0r1", "eth0r2"] {
+                let args = ["link", "set", "dev", port, "mcast_flood", "off"];
+                assert!(net.exec(&net.client(), "bridge", &args).0);
+            }
+        }
+        net
+    }
+
+    /// For a message about what went wrong.
+    fn name(&self) -> String {
+        format!(
+            "{} version {} unicast {}",
+            self.address, self.version, self.unicast
         )
     }
 }
@@ -155,28 +223,40 @@ fn mulgil_is_active_and_keepalived_its_backup() {
     if !installed() {
         return;
     }
-    in_every_way(&CASES, |case| {
-        let net = Net::new(2);
-        let ours = Router::start(&net, 1, &case.ours(200, ""));
+    in_every_way(|case| {
+        let net = case.network();
+        let ours = Router::start(&net, 1, &case.ours(1, 200, ""));
         ours.wait_for("public", "state", "active");
-        let mut theirs = Keepalived::start(&net, 2, &case.theirs(100, ""));
+        let mut theirs = Keepalived::start(&net, 2, &case.theirs(2, 100, ""));
         until("keepalived is a backup", || {
             theirs.output().contains("Entering BACKUP")
         });
         // Failover, by a crash.
         ours.kill();
         until(
-            &format!("keepalived takes over: {}", theirs.output()),
+            &format!(
+                "{}: keepalived takes over: {}",
+                case.name(),
+                theirs.output()
+            ),
             || net.has(2, case.address),
         );
-        // Failback.
-        let ours = Router::start(&net, 1, &case.ours(200, ""));
+        // Failback: it preempts.
+        let ours = Router::start(&net, 1, &case.ours(1, 200, ""));
         net.wait_for_holder(1, case.address);
         assert_eq!(ours.vrrp("public", "state"), "active");
         // A farewell.
         ours.stop();
         net.wait_for_holder(2, case.address);
+        // One that does not preempt lets keepalived go on, and hears it.
+        let ours = Router::start(&net, 1, &case.ours(1, 200, "    no preempt\n"));
+        until("adverts come", || {
+            ours.count("public", "adverts_received") > 3
+        });
+        assert_eq!(ours.vrrp("public", "state"), "backup", "{}", case.name());
+        assert_eq!(net.holder(case.address), Some(2), "{}", case.name());
         theirs.end("-TERM");
+        net.wait_for_holder(1, case.address);
     });
 }
 
@@ -185,81 +265,49 @@ fn keepalived_is_active_and_mulgil_its_backup() {
     if !installed() {
         return;
     }
-    in_every_way(&CASES, |case| {
-        let net = Net::new(2);
-        let mut theirs = Keepalived::start(&net, 1, &case.theirs(200, ""));
+    in_every_way(|case| {
+        let net = case.network();
+        let mut theirs = Keepalived::start(&net, 1, &case.theirs(1, 200, ""));
         until(
-            &format!("keepalived is active: {}", theirs.output()),
+            &format!("{}: keepalived is active: {}", case.name(), theirs.output()),
             || net.has(1, case.address),
         );
-        let ours = Router::start(&net, 2, &case.ours(100, ""));
+        let ours = Router::start(&net, 2, &case.ours(2, 100, ""));
         until("adverts come", || {
             ours.count("public", "adverts_received") > 3
         });
-        assert_eq!(ours.vrrp("public", "state"), "backup");
+        ours.wait_for("public", "state", "backup");
         net.wait_for_holder(1, case.address);
         // Failover, by a farewell.
         theirs.end("-TERM");
         net.wait_for_holder(2, case.address);
         // Failback: it preempts.
-        let mut theirs = Keepalived::start(&net, 1, &case.theirs(200, ""));
+        let mut theirs = Keepalived::start(&net, 1, &case.theirs(1, 200, ""));
         net.wait_for_holder(1, case.address);
         ours.wait_for("public", "state", "backup");
         // Failover, by a crash.
         theirs.end("-KILL");
         ours.wait_for("public", "state", "active");
         assert!(net.has(2, case.address));
-    });
-}
-
-#[test]
-fn unicast_works_with_keepalived() {
-    if !installed() {
-        return;
-    }
-    in_every_way(&CASES[..3], |case| {
-        let net = Net::new(2);
-        let unicast = " unicast_src_ip 203.0.113.2\n unicast_peer {\n  203.0.113.1\n }";
-        let theirs = Keepalived::start(&net, 2, &case.theirs(100, unicast));
-        let ours = Router::start(&net, 1, &case.ours(200, "    unicast 203.0.113.2\n"));
-        ours.wait_for("public", "state", "active");
-        net.wait_for_holder(1, case.address);
-        ours.stop();
+        // What it left there is its own; one that does not preempt lets ours go on, and hears it.
+        let left = format!("addr del {}/{} dev eth0", case.address, case.prefix);
+        net.ip(&net.router(1), &left);
+        let mut theirs = Keepalived::start(&net, 1, &case.theirs(1, 200, " nopreempt"));
         until(
-            &format!("keepalived takes over: {}", theirs.output()),
-            || net.has(2, case.address),
+            &format!(
+                "{}: keepalived is a backup: {}",
+                case.name(),
+                theirs.output()
+            ),
+            || theirs.output().contains("Entering BACKUP"),
         );
-        let ours = Router::start(&net, 1, &case.ours(50, "    unicast 203.0.113.2\n"));
-        until("adverts come", || {
-            ours.count("public", "adverts_received") > 3
+        let sent = ours.count("public", "adverts_sent");
+        until("more adverts go out", || {
+            ours.count("public", "adverts_sent") > sent + 4
         });
-        assert_eq!(ours.vrrp("public", "state"), "backup");
+        net.wait_for_holder(2, case.address);
+        theirs.end("-TERM");
     });
-}
-
-#[test]
-fn unicast_over_ipv6_works_with_keepalived() {
-    if !installed() {
-        return;
-    }
-    let case = Case {
-        address: "2001:db8::10",
-        ..CASES[3]
-    };
-    let net = Net::new(2);
-    let unicast =
-        " unicast_ttl 255\n unicast_src_ip 2001:db8::2\n unicast_peer {\n  2001:db8::1\n }";
-    let _theirs = Keepalived::start(&net, 2, &case.theirs(100, unicast));
-    let own = "    source 2001:db8::1\n    unicast 2001:db8::2\n";
-    let ours = Router::start(&net, 1, &case.ours(200, own));
-    net.wait_for_holder(1, case.address);
-    ours.stop();
-    net.wait_for_holder(2, case.address);
-    let ours = Router::start(&net, 1, &case.ours(50, own));
-    until("adverts come", || {
-        ours.count("public", "adverts_received") > 3
-    });
-    assert_eq!(ours.vrrp("public", "state"), "backup");
 }
 
 #[test]
@@ -272,10 +320,14 @@ fn a_backup_of_a_shorter_interval_follows_that_of_keepalived() {
         seconds: "0.5",
         ..CASES[1]
     };
+    let quick = Case {
+        time: "100ms",
+        ..CASES[1]
+    };
     let net = Net::new(2);
-    let mut theirs = Keepalived::start(&net, 1, &slow.theirs(200, ""));
+    let mut theirs = Keepalived::start(&net, 1, &slow.theirs(1, 200, ""));
     until("keepalived is active", || net.has(1, slow.address));
-    let ours = Router::start(&net, 2, &CASES[1].ours(100, ""));
+    let ours = Router::start(&net, 2, &quick.ours(2, 100, ""));
     until("adverts come", || {
         ours.count("public", "adverts_received") > 1
     });
@@ -286,7 +338,7 @@ fn a_backup_of_a_shorter_interval_follows_that_of_keepalived() {
     theirs.end("-KILL");
     ours.wait_for("public", "state", "active");
     // And keepalived that of ours, which is the shorter one.
-    let theirs = Keepalived::start(&net, 1, &slow.theirs(50, ""));
+    let theirs = Keepalived::start(&net, 1, &slow.theirs(1, 50, ""));
     until("keepalived is a backup", || {
         theirs.output().contains("Entering BACKUP")
     });
@@ -302,15 +354,15 @@ fn a_better_router_preempts_after_its_delay_on_either_side() {
     }
     let case = &CASES[1];
     let net = Net::new(2);
-    let theirs = Keepalived::start(&net, 1, &case.theirs(100, ""));
+    let theirs = Keepalived::start(&net, 1, &case.theirs(1, 100, ""));
     until("keepalived is active", || net.has(1, case.address));
-    let ours = Router::start(&net, 2, &case.ours(200, "    preempt delay 500ms\n"));
+    let ours = Router::start(&net, 2, &case.ours(2, 200, "    preempt delay 500ms\n"));
     net.wait_for_holder(2, case.address);
     until("keepalived yields", || {
         theirs.output().contains("Entering BACKUP")
     });
     drop(theirs);
-    let theirs = Keepalived::start(&net, 1, &case.theirs(250, " preempt_delay 1"));
+    let theirs = Keepalived::start(&net, 1, &case.theirs(1, 250, " preempt_delay 1"));
     net.wait_for_holder(1, case.address);
     ours.wait_for("public", "state", "backup");
     drop(theirs);
@@ -324,8 +376,8 @@ fn a_password_of_keepalived_is_refused_and_said() {
     let case = &CASES[0];
     let net = Net::new(2);
     let password = " authentication {\n  auth_type PASS\n  auth_pass secret\n }";
-    let _theirs = Keepalived::start(&net, 1, &case.theirs(200, password));
-    let ours = Router::start(&net, 2, &case.ours(100, ""));
+    let _theirs = Keepalived::start(&net, 1, &case.theirs(1, 200, password));
+    let ours = Router::start(&net, 2, &case.ours(2, 100, ""));
     until("it is counted", || {
         ours.count("public", "refused_authentication") > 0
     });
@@ -339,7 +391,7 @@ fn a_virtual_hardware_address_is_the_same_with_keepalived() {
     }
     let case = &CASES[1];
     let net = Net::new(2);
-    let theirs = Keepalived::start(&net, 1, &case.theirs(100, " use_vmac"));
+    let theirs = Keepalived::start(&net, 1, &case.theirs(1, 100, " use_vmac"));
     let known = || {
         // Whoever answers or refuses, the client asks for its hardware address first.
         net.get(case.address);
@@ -350,7 +402,7 @@ fn a_virtual_hardware_address_is_the_same_with_keepalived() {
         shown.contains("00:00:5e:00:01:33")
     };
     until("keepalived has the virtual hardware address", known);
-    let ours = Router::start(&net, 2, &case.ours(200, "    virtual-mac\n"));
+    let ours = Router::start(&net, 2, &case.ours(2, 200, "    virtual-mac\n"));
     ours.wait_for("public", "state", "active");
     until("ours has it", known);
     ours.stop();

@@ -2,13 +2,13 @@
 
 use lab::{Folder, Proxy, each, port};
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 /// A mailer that takes every mail; gives what it was told of each, commands and message.
 fn mailer() -> (SocketAddr, Receiver<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let listener = lab::listener();
     let addr = listener.local_addr().expect("an address");
     let (told, mails) = channel();
     std::thread::spawn(move || {

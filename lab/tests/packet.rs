@@ -6,74 +6,27 @@ mod balancer;
 mod ends;
 #[path = "packet/net.rs"]
 mod net;
+#[path = "packet/nets.rs"]
+mod nets;
 
 use balancer::{Balancer, detach, mulgil};
-use ends::{MUCH, ask, largest_segment, serve_tcp, serve_udp, talk, udp};
+use ends::{MUCH, ask, curl, largest_segment, serve_tcp, serve_udp, talk, udp};
 use net::{Net, possible, wait_until};
+use nets::{Cable, at, two_arms_of};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-fn at(text: &str) -> SocketAddr {
-    text.parse().expect("an address")
-}
-
-/// client – balancer – switch – two servers; the servers' gateway is the balancer.
 fn two_arms() -> Net {
     two_arms_of(Net::cable)
-}
-
-/// The same with cables of this kind.
-fn two_arms_of(cable: fn(&Net, &str, &str)) -> Net {
-    let net = Net::new(&["c", "l", "w", "s1", "s2"]);
-    cable(&net, "c:e0", "l:front");
-    cable(&net, "w:trunk", "l:back");
-    net.ip("w", "link add name switch type bridge");
-    net.ip("w", "link set dev switch up");
-    net.ip("w", "link set dev trunk master switch");
-    for n in 1..=2 {
-        cable(&net, &format!("w:p{n}"), &format!("s{n}:e0"));
-        net.ip("w", &format!("link set dev p{n} master switch"));
-        net.ip(&format!("s{n}"), &format!("addr add 10.0.0.1{n}/24 dev e0"));
-        net.ip(
-            &format!("s{n}"),
-            &format!("addr add fd00::1{n}/64 dev e0 nodad"),
-        );
-        net.ip(&format!("s{n}"), "route add default via 10.0.0.1");
-        net.ip(&format!("s{n}"), "route add default via fd00::1");
-    }
-    net.ip("c", "addr add 198.51.100.2/24 dev e0");
-    net.ip("c", "addr add 2001:db8:1::2/64 dev e0 nodad");
-    net.ip("l", "addr add 198.51.100.1/24 dev front");
-    net.ip("l", "addr add 2001:db8:1::1/64 dev front nodad");
-    net.ip("l", "addr add 10.0.0.1/24 dev back");
-    net.ip("l", "addr add fd00::1/64 dev back nodad");
-    net.exec(
-        "l",
-        "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1",
-    );
-    net.open_for_programs("c", "e0");
-    net.open_for_programs("w", "trunk");
-    for (host, name) in [("s1", "one"), ("s2", "two")] {
-        let n = &host[1..];
-        let four = format!("10.0.0.1{n}:8080");
-        let six = format!("[fd00::1{n}]:8080");
-        net.within(host, move || {
-            for address in [four, six] {
-                serve_tcp(at(&address), name);
-                serve_udp(at(&address), name);
-            }
-        });
-    }
-    net
 }
 
 const NAT: &str = "
 frontend web
     mode packet
-    bind 198.51.100.80:80
+    bind 198.51.100.80:80,198.51.100.81:443
     default_backend web
 frontend dns
     mode packet
@@ -82,6 +35,10 @@ frontend dns
 frontend six
     mode packet
     bind [2001:db8:1::80]:80,[2001:db8:1::81]:443
+    default_backend six
+frontend dns-six
+    mode packet
+    bind [2001:db8:1::80]:53 proto udp
     default_backend six
 backend web
     mode packet
@@ -96,6 +53,32 @@ backend six
     server two [fd00::12]:8080
 ";
 
+/// Further services of the same servers, at other ports of theirs; at one of these nobody listens.
+const MORE: &str = "
+listen closed
+    mode packet
+    bind 198.51.100.80:54 proto udp
+    forward nat
+    server one 10.0.0.11:9
+listen closed-six
+    mode packet
+    bind [2001:db8:1::80]:54 proto udp
+    forward nat
+    server one [fd00::11]:9
+listen http
+    mode packet
+    bind 198.51.100.80:8000
+    forward nat
+    server one 10.0.0.11:8000
+    server two 10.0.0.12:8000
+listen http-six
+    mode packet
+    bind [2001:db8:1::80]:8000
+    forward nat
+    server one [fd00::11]:8000
+    server two [fd00::12]:8000
+";
+
 #[test]
 fn nat_carries_whole_conversations_of_both_families() {
     // Where nobody has computed sums yet, only programs behind the driver can keep them right.
@@ -108,12 +91,12 @@ fn nat_carries_whole_conversations_of_both_families() {
     carries("clsact", "TC behind its driver (clsact)", Net::loose_cable);
 }
 
-fn carries(attach: &str, shown: &str, cable: fn(&Net, &str, &str)) {
+fn carries(attach: &str, shown: &str, cable: Cable) {
     if !possible() {
         return;
     }
     let net = two_arms_of(cable);
-    let config = format!("global\n    tune.packet.attach {attach}\n{NAT}");
+    let config = format!("global\n    tune.packet.attach {attach}\n{NAT}{MORE}");
     let balancer = Balancer::start(&net, "l", &config);
     let stands = balancer.control("show packets").expect("answers");
     for interface in ["front", "back"] {
@@ -122,6 +105,7 @@ fn carries(attach: &str, shown: &str, cable: fn(&Net, &str, &str)) {
     }
     for vip in [
         "198.51.100.80:80",
+        "198.51.100.81:443",
         "[2001:db8:1::80]:80",
         "[2001:db8:1::81]:443",
     ] {
@@ -135,39 +119,53 @@ fn carries(attach: &str, shown: &str, cable: fn(&Net, &str, &str)) {
                     balancer.control("show packets").unwrap_or_default()
                 )
             });
-            let client = if vip.starts_with('[') {
-                "2001:db8:1::2"
-            } else {
-                "198.51.100.2"
+            let client = match vip.starts_with('[') {
+                true => "2001:db8:1::2",
+                false => "198.51.100.2",
             };
-            assert_eq!(
-                heard.client.ip().to_string(),
-                client,
-                "the server sees the client"
-            );
+            let seen = heard.client.ip().to_string();
+            assert_eq!(seen, client, "the server sees the client");
             names.push(heard.name);
         }
         names.sort();
         assert_eq!(names, ["one", "two"], "in turns");
     }
-    let answers = net.within("c", || {
-        let socket = udp(at("198.51.100.2:5353"), at("198.51.100.80:53"));
-        (0..3)
-            .map(|i| ask(&socket, &[i; 700]).expect("an answer"))
-            .collect::<Vec<_>>()
-    });
-    assert!(
-        answers.windows(2).all(|p| p[0] == p[1]),
-        "a session stays: {answers:?}"
-    );
-    assert!(
-        balancer
-            .control("show flows")
-            .expect("answers")
-            .contains("proto=udp src=198.51.100.2:5353")
-    );
+    for vip in ["198.51.100.80", "[2001:db8:1::80]"] {
+        curl(&net, "c", vip);
+    }
+    for (client, vip) in [
+        ("198.51.100.2", "198.51.100.80"),
+        ("[2001:db8:1::2]", "[2001:db8:1::80]"),
+    ] {
+        let (from, to) = (at(&format!("{client}:5353")), at(&format!("{vip}:53")));
+        let answers = net.within("c", move || {
+            let socket = udp(from, to);
+            (0..3)
+                .map(|i| ask(&socket, &[i; 700]).expect("an answer"))
+                .collect::<Vec<_>>()
+        });
+        assert!(
+            answers.windows(2).all(|p| p[0] == p[1]),
+            "a session stays: {answers:?}"
+        );
+        let flows = balancer.control("show flows").expect("answers");
+        assert!(flows.contains(&format!("proto=udp src={from}")), "{flows}");
+    }
+    // What is no service's is forwarded as it is, whatever it has to do with servers.
+    for server in ["10.0.0.12:8080", "[fd00::12]:8080"] {
+        let heard = net.within("c", move || talk(at(server), MUCH));
+        let heard = heard.unwrap_or_else(|e| panic!("{server}: {e}"));
+        assert!(["198.51.100.2", "2001:db8:1::2"].contains(&&*heard.client.ip().to_string()));
+    }
+    // Errors about packets of sessions find whom they are about.
+    for (client, vip) in [
+        ("198.51.100.2", "198.51.100.80"),
+        ("[2001:db8:1::2]", "[2001:db8:1::80]"),
+    ] {
+        refuses(&net, client, vip);
+    }
     wait_until("counters", || {
-        balancer.stat("web", "FRONTEND", "stot") == "2"
+        balancer.stat("web", "FRONTEND", "stot") == "4"
     });
     let bytes: u64 = balancer
         .stat("web", "FRONTEND", "bin")
@@ -176,6 +174,17 @@ fn carries(attach: &str, shown: &str, cable: fn(&Net, &str, &str)) {
     assert!(bytes > MUCH as u64);
     assert_eq!(balancer.stat("web", "FRONTEND", "mode"), "packet");
     detach(&net, "l");
+}
+
+/// A datagram for a port that nobody listens at is refused by an ICMP error of the server, about a
+/// packet to an address that the client does not know.
+fn refuses(net: &Net, client: &str, vip: &str) {
+    let (from, to) = (at(&format!("{client}:0")), at(&format!("{vip}:54")));
+    let kind = net.within("c", move || {
+        let socket = udp(from, to);
+        ask(&socket, b"is anybody there?").map_err(|e| e.kind())
+    });
+    assert_eq!(kind, Err(ErrorKind::ConnectionRefused), "{vip}");
 }
 
 /// Starts conversations in turns until one has been with this server.

@@ -6,7 +6,7 @@
 mod raw;
 
 use lab::net::{Net, Router, possible, until};
-use raw::{Advert, Relay};
+use raw::{Advert, Announcements, Relay};
 
 const VIP: &str = "203.0.113.10";
 const SIX: &str = "2001:db8::10";
@@ -93,10 +93,7 @@ fn a_virtual_hardware_address_moves_with_the_addresses() {
         own_links(2).is_empty()
     });
     // As if the machine lost its power: nobody is left to tidy up but the next start.
-    for guardian in children(first.child.id()) {
-        net.exec(&net.client(), "kill", &["-KILL", &guardian]);
-    }
-    first.kill();
+    lose_power(&net, first);
     serves("second");
     assert!(own_links(1).contains("vrrp4.51."));
     let first = Router::start(&net, 1, &both("first", 50));
@@ -110,6 +107,67 @@ fn a_virtual_hardware_address_moves_with_the_addresses() {
     third.stop();
     serves("first");
     assert_eq!(own_links(2), "");
+}
+
+/// Whoever looks at the link sees each announcement.
+#[test]
+fn addresses_are_announced_at_once_again_and_anew_when_a_split_link_is_whole() {
+    if !possible() {
+        return;
+    }
+    let both = |name: &str, priority: u8| {
+        frontend(name, &[VIP])
+            + &section("public", 51, priority, &format!("{VIP}/24"), "")
+            + &section("six", 52, priority, &format!("{SIX}/64"), "")
+    };
+    let net = Net::new(2);
+    let mac = |n: usize| {
+        let shown = net.ip(&net.router(n), "-o link show dev eth0");
+        let mut words = shown.split(' ').skip_while(|w| *w != "link/ether");
+        let text = words.nth(1).expect("a hardware address");
+        let bytes: Vec<u8> = text
+            .split(':')
+            .map(|b| u8::from_str_radix(b, 16).expect("a byte"))
+            .collect();
+        <[u8; 6]>::try_from(bytes).expect("six bytes")
+    };
+    let (one, two) = (mac(1), mac(2));
+    let heard = Announcements::listen(&net.client(), "br0");
+    let first = Router::start(&net, 1, &both("first", 200));
+    for address in [VIP, SIX] {
+        // At once, after 0.1 s, after another 0.5 s.
+        until(&format!("{address} is announced three times"), || {
+            heard.count(address, one) >= 3
+        });
+        assert_eq!(heard.count(address, two), 0, "{address}");
+    }
+    let second = Router::start(&net, 2, &both("second", 100));
+    for section in ["public", "six"] {
+        second.wait_for(section, "state", "backup");
+    }
+    // The second one hears nothing, and claims what is not its own.
+    let flood = |on: &str| {
+        let args = ["link", "set", "dev", "eth0r2", "mcast_flood", on];
+        assert!(net.exec(&net.client(), "bridge", &args).0);
+    };
+    flood("off");
+    for address in [VIP, SIX] {
+        until(&format!("the second announces {address}"), || {
+            heard.count(address, two) > 0
+        });
+    }
+    let before = [VIP, SIX].map(|a| heard.count(a, one));
+    flood("on");
+    for section in ["public", "six"] {
+        second.wait_for(section, "state", "backup");
+    }
+    for (address, before) in [VIP, SIX].into_iter().zip(before) {
+        until(&format!("the first announces {address} anew"), || {
+            heard.count(address, one) > before
+        });
+    }
+    assert_eq!(first.count("public", "became_active"), 1);
+    assert_eq!(first.count("six", "became_active"), 1);
 }
 
 #[test]
@@ -200,6 +258,76 @@ fn rules_and_their_routes_go_with_the_address_and_others_are_left_alone() {
     let left = rules(2);
     assert!(
         !left.contains("1000:") && left.contains("to 198.51.100.0/24 lookup 300"),
+        "{left}"
+    );
+}
+
+/// As if the machine lost its power: nobody takes anything away.
+fn lose_power(net: &Net, router: Router) {
+    for guardian in children(router.child.id()) {
+        net.exec(&net.client(), "kill", &["-KILL", &guardian]);
+    }
+    router.kill();
+}
+
+#[test]
+fn what_the_file_does_not_name_any_more_is_removed_all_the_same() {
+    if !possible() {
+        return;
+    }
+    let lines = |n: u8| {
+        format!(
+            "    route 198.51.{n}.0/24 via 203.0.113.254\n    route 198.51.{n}.0/24 table 77\n    \
+             rule from 198.51.{n}.0/24 table 77\n    rule to 198.51.{n}.0/24 table 77 priority 500\n"
+        )
+    };
+    let net = Net::new(1);
+    let host = net.router(1);
+    // What somebody else has set beside it stays whatever happens.
+    net.ip(&host, "route add 198.51.1.0/25 dev eth0");
+    net.ip(&host, "rule add from 198.51.1.0/25 table 77 priority 400");
+    let shown = || net.ip(&host, "rule show") + &net.ip(&host, "route show table all");
+    let ours = |n: u8| {
+        let all = shown();
+        let of = format!("198.51.{n}.0/24");
+        let mut lines = all.lines().filter(|l| l.contains(&of));
+        lines.by_ref().filter(|l| l.contains("proto 112")).count()
+    };
+    let first = Router::start(&net, 1, &config("only", 200, &lines(1)));
+    first.wait_for("public", "state", "active");
+    until("all are set", || ours(1) == 4);
+    // A process that dies alone has a guardian, who takes them away.
+    first.kill();
+    until("the guardian has removed them", || ours(1) == 0);
+    assert!(!net.has(1, VIP));
+    let first = Router::start(&net, 1, &config("only", 200, &lines(1)));
+    first.wait_for("public", "state", "active");
+    until("all are set", || ours(1) == 4);
+    // One that replaces it has other ones.
+    let old = first.child.id().to_string();
+    let second = Router::replace(&net, 1, &config("only", 200, &lines(2)), &old);
+    second.wait_for("public", "state", "active");
+    until("they are others", || ours(1) == 0 && ours(2) == 4);
+    assert_eq!(second.count("public", "became_active"), 1);
+    // After a crash without a guardian the file names neither them, nor the address.
+    lose_power(&net, second);
+    assert!(ours(2) == 4 && net.has(1, VIP), "{}", shown());
+    let other = frontend("only", &["203.0.113.20"])
+        + &section("other", 77, 200, "203.0.113.20/24", &lines(3));
+    let third = Router::start(&net, 1, &other);
+    third.wait_for("other", "state", "active");
+    until("they are others again", || ours(3) == 4);
+    assert!(ours(2) == 0 && !net.has(1, VIP), "{}", shown());
+    third.wait_for_output("removed 203.0.113.10/24 from eth0");
+    // Nor any section at all.
+    lose_power(&net, third);
+    assert!(ours(3) == 4 && net.has(1, "203.0.113.20"), "{}", shown());
+    let fourth = Router::start(&net, 1, &frontend("only", &["203.0.113.1"]));
+    assert!(ours(3) == 0 && !net.has(1, "203.0.113.20"), "{}", shown());
+    fourth.stop();
+    let left = shown();
+    assert!(
+        left.contains("198.51.1.0/25 dev eth0") && left.contains("from 198.51.1.0/25 lookup 77"),
         "{left}"
     );
 }
@@ -449,20 +577,35 @@ fn doubled_and_reordered_adverts_move_nothing() {
     if !possible() {
         return;
     }
-    let slow = |name: &str, priority| config(name, priority, "").replace("100ms", "200ms");
+    // The relay keeps every other advert until the next one comes.
+    let slow = |name: &str, priority| config(name, priority, "").replace("100ms", "400ms");
     let net = Net::new(2);
     // Everything between the second router and the others comes twice, and each pair turned.
     let relay = Relay::between(&net, "eth0r2", "br0");
     let first = Router::start(&net, 1, &slow("first", 200));
+    first.wait_for("public", "state", "active");
     let second = Router::start(&net, 2, &slow("second", 100));
+    // Until it has heard the first one it may take itself for alone.
+    until("adverts come", || {
+        second.count("public", "adverts_received") > 1
+    });
     net.wait_for_holder(1, VIP);
     second.wait_for("public", "state", "backup");
+    let before = [
+        second.count("public", "became_active"),
+        first.count("public", "contended"),
+        first.count("public", "became_active"),
+    ];
     let heard = second.count("public", "adverts_received");
     until("many adverts come", || {
-        second.count("public", "adverts_received") > heard + 20
+        second.count("public", "adverts_received") > heard + 12
     });
-    assert_eq!(second.count("public", "became_active"), 0);
-    assert_eq!(first.count("public", "contended"), 0);
+    let after = [
+        second.count("public", "became_active"),
+        first.count("public", "contended"),
+        first.count("public", "became_active"),
+    ];
+    assert_eq!(before, after);
     // A farewell that comes twice and late, among adverts from before it.
     first.stop();
     net.wait_for_holder(2, VIP);

@@ -419,6 +419,11 @@ const LINES: &[(&str, &str)] = &[
         "nobody would ever find the second",
     ),
     ("peer me 127.0.0.1:21112\nfoo", ""),
+    ("peer me 127.0.0.1:21112\nlog 127.0.0.1:21115 nowhere", ""),
+    (
+        "peer me 127.0.0.1:21112\nlog 127.0.0.1:21115 local0",
+        "nothing is written there, which is said",
+    ),
 ];
 
 #[test]

@@ -3,14 +3,14 @@
 
 use lab::{Folder, PATIENCE, Proxy, each};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 
 const TIMES: &str =
     "defaults\n    timeout client 3s\n    timeout server 3s\n    timeout connect 1s\n";
 
 /// A peer that says `first`, then answers what it is sent with one reply after another, and ends.
 fn peer(first: &'static [u8], replies: &'static [&'static [u8]]) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let listener = lab::listener();
     let port = listener.local_addr().expect("an address").port();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {

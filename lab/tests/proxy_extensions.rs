@@ -3,7 +3,6 @@
 
 use lab::{Client, Program, Proxy, each, port};
 use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
 const TIMES: &str =
@@ -105,7 +104,7 @@ fn a_rule_asks_some_clients_for_a_header() {
 #[test]
 fn a_server_is_told_what_its_line_says() {
     each(|program| {
-        let origin = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let origin = lab::listener();
         let port = port();
         let _proxy = Proxy::start(
             program,
@@ -196,7 +195,7 @@ fn a_server_is_told_of_the_clients_tls() {
     let site = folder.file("site.pem", &both.concat());
     let told = std::cell::RefCell::new(Vec::new());
     each(|program| {
-        let origin = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let origin = lab::listener();
         let port = port();
         let _proxy = Proxy::start(
             program,
@@ -249,7 +248,7 @@ fn a_server_is_told_of_the_clients_tls() {
 #[test]
 fn checks_begin_with_a_header_where_that_is_asked_for() {
     each(|program| {
-        let origin = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let origin = lab::listener();
         let addr = origin.local_addr().expect("an address");
         // Says `ok` to who begins as it must: `f` by a line, `g` by a binary header.
         std::thread::spawn(move || {
@@ -319,7 +318,7 @@ fn a_server_of_http_reads_its_clients_address_in_fields() {
 
 #[test]
 fn extensions_are_made_by_formats() {
-    let origin = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let origin = lab::listener();
     let port = port();
     let _proxy = Proxy::start(
         &Program::mulgil(),

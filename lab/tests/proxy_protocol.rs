@@ -2,7 +2,6 @@
 
 use lab::{Client, LogSink, Proxy, Server, each, port};
 use std::io::{Read, Write};
-use std::net::TcpListener;
 
 const TIMES: &str = "defaults\n    mode http\n    timeout client 2s\n    timeout server 2s\n    timeout connect 1s\n";
 
@@ -103,7 +102,7 @@ fn a_header_may_come_in_pieces() {
 
 /// Accepts one connection after another and answers with what came before the request.
 fn telling() -> Server {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let listener = lab::listener();
     let addr = listener.local_addr().expect("an address");
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {

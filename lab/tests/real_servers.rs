@@ -6,7 +6,7 @@ mod checks;
 use lab::real::{Group, address, command, listening, mariadb, missing, postgres, redis, run, user};
 use lab::{Folder, PATIENCE, Program, Proxy, port};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Stdio;
 use std::time::Instant;
 
@@ -289,7 +289,7 @@ fn nsd_and_a_client_of_names() {
 fn twenty_thousand_short_connections_leave_no_descriptor() {
     const CONNECTIONS: usize = 20_000;
     const CLIENTS: usize = 4;
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let listener = lab::listener();
     let addr = listener.local_addr().expect("an address");
     // Answers a byte by a byte and closes; ends with the test.
     std::thread::spawn(move || {

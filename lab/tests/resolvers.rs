@@ -172,7 +172,7 @@ fn twins() -> (Server, Server, u16) {
         }
     };
     loop {
-        let one = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let one = lab::listener();
         let port = one.local_addr().expect("an address").port();
         if let Ok(two) = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), port)) {
             let (one, two) = (

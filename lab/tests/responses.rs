@@ -3,7 +3,7 @@
 
 use lab::{Client, LogSink, PATIENCE, Proxy, each, get, port};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 
 const TIMES: &str = "defaults\n    mode http\n    timeout client 600ms\n    timeout server 3s\n    timeout connect 1s\n    option httplog\n";
@@ -20,7 +20,7 @@ enum Then {
 /// A server that answers 413 as soon as it has seen the beginning of a request's body. The channel
 /// tells how many bytes of body it has seen when `end` came.
 fn hasty(then: Then) -> (SocketAddr, Receiver<usize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let listener = lab::listener();
     let addr = listener.local_addr().expect("an address");
     let (sender, seen) = channel();
     std::thread::spawn(move || {

@@ -192,7 +192,7 @@ fn a_rule_chooses_the_server_of_a_connection() {
         let addrs: Vec<_> = NAMES
             .iter()
             .map(|name| {
-                let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+                let listener = lab::listener();
                 let addr = listener.local_addr().expect("an address");
                 std::thread::spawn(move || {
                     for mut stream in listener.incoming().flatten() {

@@ -85,6 +85,29 @@ fn a_recipients_domain_chooses_the_server_and_the_log_says_so() {
 }
 
 #[test]
+fn senders_and_names_of_clients_choose_the_server_too() {
+    let front = "\n  use_backend two if { smtp.helo -i partner.example }\n  \
+                 use_backend two if { smtp.from_domain lists.example }";
+    let (_proxy, port, _log, one, two) = two_mailers(front);
+    let mut client = Talker::connect(port);
+    client.hear();
+    for (helo, from, wanted) in [
+        ("c.example", "a@b.example", "one"),
+        ("PARTNER.example", "a@b.example", "two"),
+        ("c.example", "a@Lists.example", "two"),
+        ("c.example", "a@b.example", "one"),
+    ] {
+        client.ask(&format!("EHLO {helo}"));
+        client.ask(&format!("MAIL FROM:<{from}>"));
+        let said = client.ask("RCPT TO:<x@c.example>");
+        assert_eq!(said, format!("250 2.1.5 {wanted}"), "{helo} {from}");
+        client.ask("DATA");
+        client.ask("text\r\n.");
+    }
+    assert_eq!((one.messages().len(), two.messages().len()), (2, 2));
+}
+
+#[test]
 fn commands_may_come_all_at_once_and_are_answered_in_order() {
     let (_proxy, port, _log, one, _two) = two_mailers("");
     let mut client = Talker::connect(port);

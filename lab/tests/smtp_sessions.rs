@@ -7,7 +7,6 @@ mod mailer;
 
 use lab::{Folder, LogSink, Program, Proxy, port};
 use mailer::{Mailer, Talker, certificate};
-use std::net::TcpListener;
 
 /// A proxy with these lines in its frontend and in its only backend, `one`.
 fn start(front: &str, one: &str) -> (Proxy, u16, LogSink) {
@@ -47,7 +46,7 @@ fn deliver(client: &mut Talker) -> String {
 #[test]
 fn a_server_that_goes_down_ends_its_conversations_where_that_is_asked_for() {
     let (main, spare) = (Mailer::start("main"), Mailer::start("spare"));
-    let health = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let health = lab::listener();
     let checked = health.local_addr().expect("an address").port();
     let lines = format!(
         "default-server inter 100ms fall 1 rise 1\n  \

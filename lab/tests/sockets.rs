@@ -127,17 +127,23 @@ fn pid(proxy: &Proxy) -> i32 {
 #[test]
 fn sockets_have_the_options_that_their_lines_give_them() {
     each(|program| {
-        let origin = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let origin = lab::listener();
         let addr = origin.local_addr().expect("an address");
         let (door, six, both, plain) = (port(), port(), port(), port());
+        // The congestion control is younger than the oracle.
+        let cc = if program.name == "mulgil" {
+            " cc reno"
+        } else {
+            ""
+        };
         let config = format!(
             "defaults\n  mode tcp\n  timeout client 5s\n  timeout server 5s\n  timeout connect 2s\n\
-             frontend f\n  option clitcpka\n  clitcpka-idle 100s\n  clitcpka-intvl 7s\n  clitcpka-cnt 3\n  \
-             bind 127.0.0.1:{door} mss 1300 tfo tcp-ut 5s backlog 77 interface lo nice 5 id 9 name one\n  \
+             frontend f\n  option tcp-smart-accept\n  option clitcpka\n  clitcpka-idle 100s\n  clitcpka-intvl 7s\n  clitcpka-cnt 3\n  \
+             bind 127.0.0.1:{door} mss 1300 tfo tcp-ut 5s backlog 77 interface lo nice 5 id 9 name one{cc}\n  \
              bind [::]:{six} v6only defer-accept\n  bind :::{both} v4v6\n  default_backend b\n\
-             listen p\n  bind 127.0.0.1:{plain}\n  server s {addr}\n\
-             backend b\n  option srvtcpka\n  srvtcpka-idle 200s\n  srvtcpka-intvl 9s\n  srvtcpka-cnt 4\n  \
-             server s {addr} tcp-ut 7s source 127.0.0.1 interface lo\n"
+             listen p\n  no option tcp-smart-accept\n  no option tcp-smart-connect\n  bind 127.0.0.1:{plain}\n  server s {addr}\n\
+             backend b\n  option tcp-smart-connect\n  option srvtcpka\n  srvtcpka-idle 200s\n  srvtcpka-intvl 9s\n  srvtcpka-cnt 4\n  \
+             server s {addr} tcp-ut 7s tfo source 127.0.0.1 interface lo{cc}\n"
         );
         let proxy = Proxy::start(program, &config);
         let mut connections = Vec::new();
@@ -217,6 +223,14 @@ fn sockets_have_the_options_that_their_lines_give_them() {
                 libc::IPV6_V6ONLY,
                 0,
             ),
+            ("tcp-smart-accept", client, tcp, libc::TCP_QUICKACK, 0),
+            (
+                "no tcp-smart-accept",
+                plain_client,
+                tcp,
+                libc::TCP_QUICKACK,
+                1,
+            ),
             (
                 "no defer-accept",
                 plain_listener,
@@ -239,6 +253,26 @@ fn sockets_have_the_options_that_their_lines_give_them() {
         }
         if !some(listener, libc::TCP_FASTOPEN) {
             wrong.push("tfo".into());
+        }
+        if program.name == "mulgil" {
+            for (what, fd) in [("bind", client), ("server", to_server)] {
+                let got = text(fd, tcp, libc::TCP_CONGESTION);
+                if got != "reno" {
+                    wrong.push(format!("cc of {what}: {got}"));
+                }
+            }
+        }
+        for (what, fd) in [
+            ("client", client),
+            ("plain client", plain_client),
+            ("to", to_server),
+            ("plain to", plain_server),
+        ] {
+            println!(
+                "{}: quickack {what}: {:?}",
+                program.name,
+                number(fd, tcp, libc::TCP_QUICKACK)
+            );
         }
         if backlog(listener) != 77 || backlog(plain_listener) < 100 {
             wrong.push(format!("backlog {}", backlog(listener)));
@@ -267,6 +301,71 @@ fn sockets_have_the_options_that_their_lines_give_them() {
         );
         proxy.wait_for("f", "FRONTEND", "conn_tot", "2");
         drop(silent);
+    });
+}
+
+/// How many bytes wait in pipes of a program.
+fn in_pipes(pid: i32) -> Option<i32> {
+    let all = descriptors(pid)?.into_iter();
+    let waiting = all.filter_map(|fd| {
+        let name = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok()?;
+        name.to_str()?.strip_prefix("pipe:")?;
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: a plain call that writes one number.
+        let rc = unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
+        (rc == 0).then_some(bytes)
+    });
+    // Either end of a pipe tells.
+    waiting.max()
+}
+
+#[test]
+fn a_stream_that_stalls_waits_in_a_full_pipe_and_comes_whole() {
+    each(|program| {
+        let origin = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let addr = origin.local_addr().expect("an address");
+        let door = port();
+        let config = format!(
+            "defaults\n  mode tcp\n  timeout client 20s\n  timeout server 20s\n  timeout connect 2s\n  \
+             option splice-response\nlisten l\n  bind 127.0.0.1:{door}\n  server s {addr}\n"
+        );
+        let proxy = Proxy::start(program, &config);
+        let mut client = TcpStream::connect(("127.0.0.1", door)).expect("it listens");
+        let (mut server, _) = origin.accept().expect("a connection");
+        server.set_nonblocking(true).expect("set");
+        let chunk: Vec<u8> = (0..1_000_003_u32).map(|n| (n % 251) as u8).collect();
+        let mut sent = 0;
+        let end = std::time::Instant::now() + lab::PATIENCE;
+        // Until sockets and the pipe hold all they can.
+        let mut waiting = Some(0);
+        while waiting == Some(0) && std::time::Instant::now() < end {
+            let at = sent % chunk.len();
+            match server.write(&chunk[at..]) {
+                Ok(n) => sent += n,
+                Err(_) => {
+                    std::thread::sleep(std::time::Duration::from_millis(10));
+                    waiting = in_pipes(pid(&proxy));
+                }
+            }
+        }
+        let Some(waiting) = waiting else {
+            println!("other programs' descriptors cannot be borrowed here");
+            return;
+        };
+        assert!(waiting > 0, "{}: nothing waits in a pipe", program.name);
+        let reader = std::thread::spawn(move || {
+            let mut got = Vec::new();
+            client.read_to_end(&mut got).map(|_| got)
+        });
+        server.set_nonblocking(false).expect("set");
+        // The end comes behind what waits.
+        drop(server);
+        let got = reader.join().expect("no panic").expect("an end");
+        assert_eq!(got.len(), sent, "{}", program.name);
+        let whole = got
+            .chunks(chunk.len())
+            .all(|part| *part == chunk[..part.len()]);
+        assert!(whole, "{}: bytes differ", program.name);
     });
 }
 
@@ -314,7 +413,7 @@ fn sockets_belong_to_the_namespaces_that_their_lines_name() {
     };
     let name = &namespace.0;
     each(|program| {
-        let listen = || TcpListener::bind("127.0.0.1:0").expect("a port");
+        let listen = || lab::listener();
         let (there, here) = (namespace.within(listen), listen());
         let [at, of] = [&there, &here].map(|l| l.local_addr().expect("an address"));
         let (into, out) = (port(), port());

@@ -1,7 +1,7 @@
 //! `mode tcp`: bytes, ends and faults on either side, the same through mulgil and through the
 //! oracle.
 
-use lab::{LogSink, PATIENCE, Proxy, each, port};
+use lab::{LogSink, PATIENCE, Proxy, each, port, ports};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -29,7 +29,7 @@ fn accept(listener: &TcpListener) -> TcpStream {
 }
 
 fn listener() -> (TcpListener, String) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let listener = lab::listener();
     let addr = listener.local_addr().expect("an address").to_string();
     (listener, addr)
 }
@@ -379,11 +379,7 @@ fn a_listener_takes_no_more_than_its_maxconn() {
 #[test]
 fn a_range_of_ports_listens_on_each_and_servers_follow_the_port() {
     each(|program| {
-        // Four ports in a row that are free now.
-        let first = (0..50)
-            .map(|_| port())
-            .find(|p| *p < 65000 && (0..4).all(|i| TcpListener::bind(("127.0.0.1", p + i)).is_ok()))
-            .expect("free ports");
+        let first = ports(4);
         let origins: Vec<TcpListener> = (2..4)
             .map(|i| TcpListener::bind(("127.0.0.1", first + i)).expect("a port"))
             .collect();

@@ -19,6 +19,15 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 const VIP: &str = "203.0.113.10";
+const SECOND: &str = "2001:db8::11";
+
+/// Where services are that forward by NAT, by NAT of both ends, directly, and by a tunnel.
+const WAYS: [&str; 4] = [
+    "203.0.113.10:80",
+    "203.0.113.10:81",
+    "203.0.113.10:82",
+    "203.0.113.10:83",
+];
 
 fn at(text: &str) -> SocketAddr {
     text.parse().expect("an address")
@@ -201,6 +210,18 @@ impl Pair {
                 "listen {name}\n    mode packet\n    bind {VIP}:{port}\n    forward {forward}\n    server one {server}\n"
             )
         });
+        let datagrams = [
+            ("nat", 53, "10.0.0.11"),
+            ("nat source 10.0.0.202-10.0.0.203", 54, "10.0.0.11"),
+            ("dsr", 55, "203.0.113.31"),
+            ("tunnel ipip", 56, "203.0.113.31"),
+        ];
+        let datagrams = datagrams.map(|(forward, port, server)| {
+            format!(
+                "listen datagrams{port}\n    mode packet\n    bind {VIP}:{port} proto udp\n    forward {forward}\n    server one {server}\n"
+            )
+        });
+        let datagrams = datagrams.concat();
         // The same servers in another order: places in tables are not the same on both.
         let mut services = services.to_vec();
         if n == 2 {
@@ -217,16 +238,12 @@ listen proxied
     bind {VIP}:90
     server one 10.0.0.11:8080
 {services}
-listen datagrams
-    mode packet
-    bind {VIP}:53 proto udp
-    forward nat
-    server one 10.0.0.11
+{datagrams}
 vrrp public
     interface e0
     virtual-router-id 51
     priority {priority}
-    advertise-interval 100ms
+    advertise-interval 250ms
     address {VIP}/24
     group edge
     peer 10.9.0.{other}
@@ -237,13 +254,53 @@ vrrp inside
     interface e1
     virtual-router-id 52
     priority {priority}
-    advertise-interval 100ms
+    advertise-interval 250ms
     address 10.0.0.1/24
     address 10.0.0.200/24
     address 10.0.0.201/24
+    address 10.0.0.202/24
+    address 10.0.0.203/24
     group edge
 "
         )
+    }
+
+    /// Both machines at work: an address each, one of either family, crossed in their priorities.
+    fn crossed(&self, n: u8) -> Balancer {
+        let key = self.keys.file(&format!("key{n}"), KEY.as_bytes());
+        let other = 3 - n;
+        let half = |name: &str, vrid: u8, priority: u8, bind: &str, server: &str, address: &str| {
+            format!(
+                "listen {name}\n    mode packet\n    bind {bind}:82\n    forward dsr\n    server s {server}\n\
+                 vrrp {name}\n    interface e0\n    virtual-router-id {vrid}\n    priority {priority}\n    \
+                 advertise-interval 250ms\n    address {address}\n    peer 10.9.0.{other}\n    peer-key {key}\n    \
+                 sync sessions\n"
+            )
+        };
+        let (one, two) = if n == 1 { (200, 100) } else { (100, 200) };
+        let halves = [
+            half("one", 51, one, VIP, "203.0.113.31", &format!("{VIP}/24")),
+            half(
+                "two",
+                53,
+                two,
+                &format!("[{SECOND}]"),
+                "[2001:db8::31]",
+                &format!("{SECOND}/64"),
+            ),
+        ];
+        let defaults =
+            "defaults\n    timeout client 60s\n    timeout server 60s\n    timeout connect 2s\n";
+        let config = defaults.to_string() + &halves.concat();
+        Balancer::start_for(&self.net, &format!("l{n}"), 10_000, &config)
+    }
+
+    /// A machine's cables, all of them at once.
+    fn cables(&self, n: u8, way: &str) {
+        for (host, port) in [("w", format!("f{n}")), ("w", format!("i{n}"))] {
+            self.net.ip(host, &format!("link set {port} {way}"));
+        }
+        self.net.ip(&format!("l{n}"), &format!("link set e2 {way}"));
     }
 
     fn start(&self, n: u8) -> Balancer {
@@ -331,13 +388,7 @@ fn long_downloads_outlive_the_active_machine_in_every_way_to_forward() {
     }
     let pair = Pair::new();
     let (first, second) = pair.started();
-    let ways = [
-        "203.0.113.10:80",
-        "203.0.113.10:81",
-        "203.0.113.10:82",
-        "203.0.113.10:83",
-    ];
-    let downloads = ways.map(|way| Download::start(&pair.net, way));
+    let downloads = WAYS.map(|way| Download::start(&pair.net, way));
     let proxied = Download::start(&pair.net, "203.0.113.10:90");
     for download in downloads.iter().chain([&proxied]) {
         download.goes_on(&|| state(&first));
@@ -347,10 +398,7 @@ fn long_downloads_outlive_the_active_machine_in_every_way_to_forward() {
             && sessions(&second, "proto=tcp").len() == 4
     });
     // The whole machine dies: nobody closes connections in its name.
-    let cables = [("w", "f1"), ("w", "i1"), ("l1", "e2")];
-    for (host, port) in cables {
-        pair.net.ip(host, &format!("link set {port} down"));
-    }
+    pair.cables(1, "down");
     first.kill();
     wait_for(&second, "state: active");
     for download in &downloads {
@@ -373,9 +421,7 @@ fn long_downloads_outlive_the_active_machine_in_every_way_to_forward() {
         .expect_err("it ended");
     assert!(end.contains("reset"), "{end}");
     // And back: the first one waits until it has the sessions.
-    for (host, port) in cables {
-        pair.net.ip(host, &format!("link set {port} up"));
-    }
+    pair.cables(1, "up");
     let first = pair.start(1);
     wait_for(&first, "state: active");
     wait_for(&second, "state: backup");
@@ -385,6 +431,62 @@ fn long_downloads_outlive_the_active_machine_in_every_way_to_forward() {
     wait_until("the backup has all", || {
         sessions(&first, "proto=tcp") == sessions(&second, "proto=tcp")
     });
+    downloads.into_iter().for_each(Download::end);
+}
+
+#[test]
+fn two_machines_that_share_the_load_have_each_others_sessions() {
+    if !possible() {
+        return;
+    }
+    let pair = Pair::new();
+    for (host, n) in [("c", "100"), ("l1", "1"), ("l2", "2"), ("s2", "31")] {
+        let address = format!("addr add 2001:db8::{n}/64 dev e0 nodad");
+        pair.net.ip(host, &address);
+    }
+    pair.net.ip("s2", &format!("addr add {SECOND}/128 dev lo"));
+    pair.net
+        .within("s2", || stream_forever(at("[2001:db8::11]:82")));
+    let (first, second) = (pair.crossed(1), pair.crossed(2));
+    let settles = |balancer: &Balancer, section: &str, wanted: &[&str]| {
+        wait_until(&format!("{section}: {wanted:?}"), || {
+            let shown = balancer.control(&format!("show vrrp {section}"));
+            shown.is_some_and(|t| wanted.iter().all(|w| t.contains(w)))
+        });
+    };
+    let both_ways = "sending in-sync receiving in-sync";
+    settles(&first, "one", &["state: active", both_ways]);
+    settles(&first, "two", &["state: backup"]);
+    settles(&second, "one", &["state: backup"]);
+    settles(&second, "two", &["state: active", both_ways]);
+    let downloads =
+        ["203.0.113.10:82", "[2001:db8::11]:82"].map(|to| Download::start(&pair.net, to));
+    let go_on = |about: &Balancer| downloads.iter().for_each(|d| d.goes_on(&|| state(about)));
+    go_on(&first);
+    let alike = |a: &Balancer, b: &Balancer| {
+        wait_until("each has the sessions of both", || {
+            let all = sessions(a, "proto=tcp");
+            all.len() == 2 && all == sessions(b, "proto=tcp")
+        });
+    };
+    alike(&first, &second);
+    pair.cables(1, "down");
+    first.kill();
+    settles(&second, "one", &["state: active"]);
+    go_on(&second);
+    // It takes its own half back when it has the sessions, and then the other one dies.
+    pair.cables(1, "up");
+    let first = pair.crossed(1);
+    settles(&first, "one", &["state: active"]);
+    settles(&second, "one", &["state: backup"]);
+    settles(&second, "two", &["state: active"]);
+    go_on(&first);
+    alike(&first, &second);
+    settles(&first, "two", &["state: backup"]);
+    pair.cables(2, "down");
+    second.kill();
+    settles(&first, "two", &["state: active"]);
+    go_on(&first);
     downloads.into_iter().for_each(Download::end);
 }
 
@@ -444,7 +546,7 @@ fn the_pair_of_the_example_works_as_its_page_says() {
     download.end();
 }
 
-/// Sends one datagram from each of so many places.
+/// Sends one datagram from each of so many places, in turn to what is forwarded in each way.
 fn datagrams(net: &Net, count: u32) {
     net.within("c", move || {
         // SAFETY: plain calls; the descriptor is new and ours, the pointers are to live values.
@@ -467,7 +569,7 @@ fn datagrams(net: &Net, count: u32) {
             packet.extend(from.ip().octets());
             packet.extend(vip.octets());
             packet.extend(from.port().to_be_bytes());
-            packet.extend([0, 53, 0, 9, 0, 0, b'x']);
+            packet.extend([0, 53 + (n % 4) as u8, 0, 9, 0, 0, b'x']);
             // SAFETY: an address of all zeros is one, and the fields are set.
             let mut to: libc::sockaddr_in = unsafe { std::mem::zeroed() };
             to.sin_family = libc::AF_INET as u16;
@@ -516,26 +618,35 @@ fn of_a_hundred_thousand_sessions_none_is_lost() {
     }
     let pair = Pair::new();
     let (first, second) = pair.started();
-    let download = Download::start(&pair.net, "203.0.113.10:80");
+    let downloads = WAYS.map(|way| Download::start(&pair.net, way));
     // Some come while the backup listens, others while it is away.
-    fill(&pair.net, &first, 60_000, 1);
+    fill(&pair.net, &first, 60_000, 4);
     let both = || sessions(&first, "proto=") == sessions(&second, "proto=");
     wait_until("the second has them", both);
     second.kill();
-    fill(&pair.net, &first, 100_000, 1);
+    fill(&pair.net, &first, 100_000, 4);
     let second = pair.start(2);
     wait_for_sessions(&second, "receiving in-sync");
     let before = sessions(&first, "proto=");
-    assert_eq!(before.len(), 100_001);
-    assert!(
-        before == sessions(&second, "proto="),
-        "they are not the same"
-    );
+    assert_eq!(before.len(), 100_004, "{}", state(&first));
+    for port in 53..57 {
+        let of = before
+            .iter()
+            .filter(|l| l.contains(&format!("fe=datagrams{port} ")));
+        assert_eq!(of.count(), 25_000, "port {port}");
+    }
+    wait_until("the second has them again", || {
+        before == sessions(&second, "proto=")
+    });
+    // The whole machine dies.
+    pair.cables(1, "down");
     first.kill();
     wait_for(&second, "state: active");
-    download.goes_on(&|| state(&second));
+    for download in &downloads {
+        download.goes_on(&|| state(&second));
+    }
     assert!(before == sessions(&second, "proto="), "some are gone");
-    download.end();
+    downloads.into_iter().for_each(Download::end);
 }
 
 #[test]
@@ -562,6 +673,7 @@ fn a_better_machine_waits_for_the_sessions_before_it_takes_over(
         first.output().contains(said) && second.output().contains(said)
     });
     wait_for(&first, "state: backup");
+    wait_for(&first, "waits_for: the sessions of the active router");
     wait_for(&first, "entries_taken 0");
     assert_eq!(counted(&first), 0);
     // With the right one it has them, and then the address.
@@ -679,7 +791,7 @@ fn two_that_are_active_by_mistake_say_so_and_keep_what_they_have(
     let download = Download::start(&pair.net, "203.0.113.10:82");
     let other = pair
         .config(2, KEY, "")
-        .replace("interval 100ms", "interval 1s\n    version 2");
+        .replace("interval 250ms", "interval 1s\n    version 2");
     second.reload(&other);
     // As long as they can ask each other, the mistake has no consequence.
     wait_for(second, "blocked_by_peer: yes");

@@ -88,6 +88,19 @@ s=socket.socket(); s.setsockopt(socket.SOL_SOCKET,socket.SO_REUSEADDR,1)\n\
 s.bind(('10.9.2.2',8000)); s.listen(8)\n\
 print('ready',flush=True)\n\
 while True:\n c,a=s.accept(); c.sendall(('%s:%d'%a).encode()); c.close()\n";
+/// The same by answers of HTTP and by datagrams.
+const OTHERS: &str = "import socket,threading\n\
+s=socket.socket(); s.setsockopt(socket.SOL_SOCKET,socket.SO_REUSEADDR,1)\n\
+s.bind(('10.9.2.2',8080)); s.listen(8)\n\
+u=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); u.bind(('10.9.2.2',5353))\n\
+def datagrams():\n while True:\n  d,a=u.recvfrom(100); u.sendto(('%s:%d'%a).encode(),a)\n\
+threading.Thread(target=datagrams,daemon=True).start()\n\
+print('ready',flush=True)\n\
+while True:\n c,a=s.accept(); c.recv(9999); c.sendall(b'HTTP/1.0 200 OK\\r\\n\\r\\n'+('%s:%d'%a).encode()); c.close()\n";
+/// Asks by a datagram, until there is an answer.
+const ASKS: &str = "import socket,sys\n\
+s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.settimeout(1)\n\
+for n in range(8):\n s.sendto(b'who',(sys.argv[1],int(sys.argv[2])))\n try:\n  print(s.recv(100).decode()); break\n except TimeoutError: pass\n";
 const CLIENT: &str = "import socket,sys\n\
 s=socket.create_connection((sys.argv[1],int(sys.argv[2])),3,('10.9.1.2',int(sys.argv[3]))); s.settimeout(3)\n\
 out=b''\n\
@@ -112,7 +125,10 @@ fn a_server_sees_its_clients_address_with_the_rules_that_the_doctor_prints() {
           listen ours\n    bind *:8001\n    source 0.0.0.0 usesrc clientip\n    server s 10.9.2.2:8000\n\
           listen exact\n    bind *:8002\n    server s 10.9.2.2:8000 source 0.0.0.0 usesrc client\n\
           listen plain\n    bind *:8003\n    server s 10.9.2.2:8000\n\
-          listen through\n    bind *:8000 transparent\n    server s 10.9.2.2:8000 source 0.0.0.0 usesrc clientip\n"
+          listen through\n    bind *:8000 transparent\n    server s 10.9.2.2:8000 source 0.0.0.0 usesrc clientip\n\
+          listen named\n    mode http\n    bind *:8004\n    source 0.0.0.0 usesrc hdr_ip(x-forwarded-for,-1)\n    server s 10.9.2.2:8080\n\
+          listen given\n    mode http\n    bind *:8005\n    server s 10.9.2.2:8080 source 0.0.0.0 usesrc 10.9.1.99\n\
+          listen names\n    mode udp\n    bind *:8006\n    server s 10.9.2.2:5353 source 0.0.0.0 usesrc clientip\n"
             .as_slice(),
     );
     let mulgil = Program::mulgil();
@@ -132,17 +148,19 @@ fn a_server_sees_its_clients_address_with_the_rules_that_the_doctor_prints() {
         "{rules}{}",
         String::from_utf8_lossy(&applied.stderr)
     );
-    let mut server = Running(
-        networks
-            .command(2, "python3")
-            .args(["-c", SERVER])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("it starts"),
-    );
-    let mut ready = [0; 5];
-    let out = server.0.stdout.as_mut().expect("piped");
-    out.read_exact(&mut ready).expect("it listens");
+    let _servers = [SERVER, OTHERS].map(|script| {
+        let mut server = Running(
+            networks
+                .command(2, "python3")
+                .args(["-c", script])
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("it starts"),
+        );
+        let out = server.0.stdout.as_mut().expect("piped");
+        out.read_exact(&mut [0; 5]).expect("it listens");
+        server
+    });
     let path = mulgil
         .command()
         .get_program()
@@ -178,4 +196,27 @@ fn a_server_sees_its_clients_address_with_the_rules_that_the_doctor_prints() {
         seen.starts_with("10.9.1.2:") && seen != "10.9.1.2:45679",
         "{seen}"
     );
+    // The address that a field names, the last one of several; ours where there is none.
+    let request = |port: u16, field: &str| {
+        let url = format!("http://10.9.1.1:{port}/");
+        let out = networks
+            .command(0, "curl")
+            .args(["-s", "-m", "8", "-H", field, &url])
+            .output()
+            .expect("curl runs");
+        let said = String::from_utf8_lossy(&out.stdout).into_owned();
+        said.split(':').next().unwrap_or_default().to_string()
+    };
+    let field = "X-Forwarded-For: 192.0.2.1, 10.9.1.77";
+    assert_eq!(request(8004, field), "10.9.1.77");
+    assert_eq!(request(8004, "X-Forwarded-For: 10.9.1.78"), "10.9.1.78");
+    assert_eq!(request(8004, "X-Other: 10.9.1.78"), "10.9.2.1");
+    assert_eq!(request(8005, field), "10.9.1.99");
+    let out = networks
+        .command(0, "python3")
+        .args(["-c", ASKS, "10.9.1.1", "8006"])
+        .output()
+        .expect("it runs");
+    let seen = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(seen.starts_with("10.9.1.2:"), "{seen}");
 }

@@ -212,7 +212,7 @@ fn a_full_queue_of_the_cookies_server_sends_the_next_elsewhere() {
 #[test]
 fn minconn_lets_the_limit_grow_with_the_load() {
     each(|program| {
-        let server = slow("a", Duration::from_millis(300));
+        let server = slow("a", Duration::from_secs(1));
         let port = port();
         let back = format!(
             "    fullconn 4\n    server a {} minconn 1 maxconn 4\n",
@@ -225,9 +225,8 @@ fn minconn_lets_the_limit_grow_with_the_load() {
                 std::thread::spawn(move || get(port, "/").status)
             })
             .collect();
-        std::thread::sleep(Duration::from_millis(100));
         // Two sessions of four: half of maxconn, which is two places.
-        assert_eq!(proxy.stat("b", "a", "scur"), "2", "{}", program.name);
+        proxy.wait_for("b", "a", "scur", "2");
         for thread in threads {
             assert_eq!(thread.join().expect("an answer"), 200, "{}", program.name);
         }

@@ -3,6 +3,7 @@
 
 use crate::bench::arena::{Folder, PROXY_CORE, Programs, Running, fresh_network};
 use std::net::TcpListener;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -50,6 +51,11 @@ fn measure_all(count: u32, rounds: u32) -> Result<(), String> {
 fn measure(program: &Path, count: u32, folder: &Folder) -> Result<(f64, u64, u64), String> {
     fresh_network();
     let listener = TcpListener::bind("0.0.0.0:0").map_err(|e| e.to_string())?;
+    // What comes at once on a busy machine must not be lost: a server would count as down.
+    // SAFETY: the descriptor is the listener's, which is alive.
+    if unsafe { libc::listen(listener.as_raw_fd(), 4096) } != 0 {
+        return Err(std::io::Error::last_os_error().to_string());
+    }
     let port = listener.local_addr().map_err(|e| e.to_string())?.port();
     let accepted = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&accepted);
@@ -82,7 +88,7 @@ fn measure(program: &Path, count: u32, folder: &Folder) -> Result<(f64, u64, u64
 }
 
 /// CPU time of all threads of a process, nanoseconds (kernel, `sched-stats.rst`).
-fn cpu_time(pid: u32) -> Result<u64, String> {
+pub fn cpu_time(pid: impl std::fmt::Display) -> Result<u64, String> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
     let tasks = tasks.map_err(|e| format!("the program has ended: {e}"))?;
     let of = |path: std::path::PathBuf| {

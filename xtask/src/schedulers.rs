@@ -30,7 +30,15 @@ const ROWS: &[Row] = &[
     fair("static-rr", "balance static-rr"),
     fair("leastconn", "balance leastconn"),
     fair("random", "balance random"),
+    fair("random(1)", "balance random(1)"),
     fair("source", "balance source"),
+    Row {
+        words: ["maxconn 8"; SERVERS],
+        ..fair(
+            "source, preserve-affinity maxconn",
+            "balance source\n hash-preserve-affinity maxconn",
+        )
+    },
     fair(
         "source, consistent",
         "balance source\n hash-type consistent",
@@ -215,7 +223,8 @@ Simulations with a fixed seed around the code that serves: five servers that eac
 at a time, answers of 10 ms on average (exponentially distributed), 1,000 requests a second by chance,
 which is half of what five ordinary servers can do, 20,000 requests, 5,000 clients. Times are from the
 request to its answer, waiting included. Where a server gets more than it can do its queue grows without
-end, and so do the times.
+end, and so do the times. What is hashed makes no difference here: `uri`, `url_param`, `hdr`, `rdp-cookie` and
+`hash` are what `source` is. That one gives way at `maxconn` where `hash-preserve-affinity` says so (8 in the row).
 ";
 
 const FAIRNESS: &str = "

@@ -159,6 +159,7 @@ pub fn backend(
         paths: vec!["simulation.cfg".to_string()],
         env: BTreeMap::new(),
         lists: None,
+        flags: config::Flags::default(),
     };
     let loaded = config::load(&request, &File(text));
     let mut config = loaded.config.expect("the simulation's lines are valid");

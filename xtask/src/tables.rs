@@ -1,12 +1,14 @@
 //! `cargo xtask tables`: what an entry of a stick table takes, what a step costs when there are many,
-//! and how long others wait while old entries go; memory also beside haproxy's.
+//! and how long others wait while old entries go; memory and look-ups by rules also beside haproxy's.
 
+use crate::checks::cpu_time;
 use model::{ServerKey, StickTable, Stored};
 use rules::stick::{Data, KeyType};
 use state::stick::{Held, Table, Touch};
 use std::hint::black_box;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +17,11 @@ const ENTRIES: u32 = 1_000_000;
 /// Steps that are timed together.
 const SLICE: u32 = 10_000;
 /// The table that is measured, as a file has it.
-const LINE: &str = "type ip size 1m expire 10m store conn_cur,http_req_rate(10s)";
+const LINE: &str = "type integer size 1m expire 10m store conn_cur,http_req_rate(10s)";
+/// Look-ups that a request makes, and requests that are timed together.
+const LOOK_UPS: u32 = 100;
+/// See above.
+const REQUESTS: u32 = 500;
 /// `expire 10m`.
 const EXPIRE: u64 = 600_000;
 
@@ -32,7 +38,9 @@ pub fn run() -> Result<(), Vec<String>> {
     let ours = ours.with_file_name("mulgil").to_string_lossy().into_owned();
     for (name, path) in [("mulgil", &*ours), ("haproxy", "/usr/sbin/haproxy")] {
         match beside(path) {
-            Ok(bytes) => println!("{name}: {bytes} bytes an entry, all of the process counted"),
+            Ok((bytes, look_up)) => println!(
+                "{name}: {bytes} bytes an entry, all of the process counted; a rule's look-up takes {look_up} ns"
+            ),
             Err(e) => println!("{name} was not measured: {e}"),
         }
     }
@@ -42,7 +50,7 @@ pub fn run() -> Result<(), Vec<String>> {
 fn settings() -> StickTable {
     let mut settings = StickTable {
         name: "t".into(),
-        key: KeyType::Ip,
+        key: KeyType::Integer,
         key_len: 4,
         size: ENTRIES,
         expire: Some(Duration::from_millis(EXPIRE)),
@@ -167,18 +175,27 @@ impl Drop for Program {
     }
 }
 
-/// Bytes that a program takes for each entry, filled by its control socket.
-fn beside(program: &str) -> Result<u64, String> {
+/// Bytes that a program takes for each entry, filled by its control socket, and nanoseconds of its CPU
+/// time that a rule's look-up takes of any of them.
+fn beside(program: &str) -> Result<(u64, u64), String> {
     let name = program.rsplit('/').next().unwrap_or_default();
     let folder = std::env::temp_dir().join(format!("xtask-tables-{}-{name}", std::process::id()));
     std::fs::create_dir_all(&folder).map_err(|e| e.to_string())?;
     let (file, socket) = (folder.join("a.cfg"), folder.join("control"));
-    let text = format!(
-        "global\n nbthread 1\n stats socket {} level admin\nfrontend f\n bind unix@{}\n \
-         timeout client 1s\nbackend t\n stick-table {LINE}\n",
+    let doors = [folder.join("with"), folder.join("without")];
+    let mut text = format!(
+        "global\n nbthread 1\n stats socket {} level admin\ndefaults\n mode http\n timeout client 1m\n",
         socket.display(),
-        folder.join("listen").display()
     );
+    // The same rules, but for the look-up itself.
+    for (door, look_up) in doors.iter().zip([",table_http_req_rate(t)", ""]) {
+        let name = door.file_name().unwrap_or_default().display();
+        text += &format!("frontend {name}\n bind unix@{}\n", door.display());
+        let rule = format!(" http-request set-var(txn.n) rand({ENTRIES}){look_up}\n");
+        text += &rule.repeat(LOOK_UPS as usize);
+        text += " http-request return status 204\n";
+    }
+    text += &format!("backend t\n stick-table {LINE}\n");
     std::fs::write(&file, text).map_err(|e| e.to_string())?;
     let child = Command::new(program)
         .args(["-db", "-f"])
@@ -201,8 +218,9 @@ fn beside(program: &str) -> Result<u64, String> {
     for first in (0..ENTRIES).step_by(200) {
         let mut stream = UnixStream::connect(&socket).map_err(|e| e.to_string())?;
         let commands = (first..first + 200).map(|n| {
-            let [a, b, c, d] = key(n);
-            format!("set table t key {a}.{b}.{c}.{d}")
+            // In no order, each once.
+            let n = u64::from(n) * 7919 % u64::from(ENTRIES);
+            format!("set table t key {n}")
         });
         let line = commands.collect::<Vec<_>>().join(";") + "\n";
         let mut answer = String::new();
@@ -220,5 +238,40 @@ fn beside(program: &str) -> Result<u64, String> {
     if !shown.contains(&format!("used:{ENTRIES}")) {
         return Err(format!("not all entries are there: {shown}"));
     }
-    Ok((resident(&pid)? - before) / u64::from(ENTRIES))
+    let bytes = (resident(&pid)? - before) / u64::from(ENTRIES);
+    Ok((bytes, look_up(&pid, &doors)?))
+}
+
+/// What a look-up takes: the least difference of several between requests with and without.
+fn look_up(pid: &str, doors: &[PathBuf; 2]) -> Result<u64, String> {
+    let mut streams = Vec::new();
+    for door in doors {
+        streams.push(UnixStream::connect(door).map_err(|e| e.to_string())?);
+    }
+    let mut least = [u64::MAX; 2];
+    for _ in 0..9 {
+        for (stream, least) in streams.iter_mut().zip(&mut least) {
+            let before = cpu_time(pid)?;
+            for _ in 0..REQUESTS {
+                request(stream).map_err(|e| e.to_string())?;
+            }
+            *least = (*least).min(cpu_time(pid)? - before);
+        }
+    }
+    let [with, without] = least;
+    Ok(with.saturating_sub(without) / u64::from(LOOK_UPS * REQUESTS))
+}
+
+/// A request on a kept connection, and its answer, which has no body.
+fn request(stream: &mut UnixStream) -> std::io::Result<()> {
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: t\r\n\r\n")?;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        let mut piece = [0; 1024];
+        match stream.read(&mut piece)? {
+            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            n => answer.extend(piece.iter().take(n)),
+        }
+    }
+    Ok(())
 }

@@ -116,7 +116,7 @@ pub(crate) fn fields(
             "CLP",
             "u32",
             "limit of memory in MB, 0 for none",
-            none(),
+            n(p.machine.megabytes),
         ),
         (
             "PoolAlloc_MB",
@@ -491,7 +491,7 @@ pub(crate) fn fields(
             "CLP",
             "u32",
             "limit of memory, 0 for none",
-            none(),
+            n(p.machine.megabytes << 20),
         ),
         (
             "PoolAlloc_bytes",

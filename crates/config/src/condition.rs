@@ -125,7 +125,11 @@ impl<'a> Parser<'a> {
         let name: String = self
             .rest()
             .chars()
-            .take_while(|c| c.is_alphanumeric() || *c == '_')
+            .enumerate()
+            .take_while(|(at, c)| {
+                c.is_alphanumeric() || *c == '_' || (*at == 0 && matches!(c, '-' | '+'))
+            })
+            .map(|(_, c)| c)
             .collect();
         self.at += name.len();
         if let Ok(n) = name.parse::<i64>() {
@@ -196,7 +200,6 @@ fn args(text: &str) -> Result<(Vec<String>, &str), String> {
             ('"' | '\'', None) => quote = Some(c),
             (')', None) => return Ok((arguments, inner.get(at + 1..).unwrap_or_default())),
             (',', None) => arguments.push(String::new()),
-            (' ', None) => {}
             (c, None) => current.push(c),
         }
     }
@@ -234,6 +237,10 @@ mod tests {
             ("", false),
             ("1", true),
             ("0", false),
+            ("-3", true),
+            ("+0", false),
+            ("streq(a, a)", false),
+            ("streq(\"a b\",a b)", true),
             ("true && !false", true),
             ("false || (true && 1)", true),
             ("defined(X)", true),
@@ -253,6 +260,8 @@ mod tests {
             "nosuch(1)",
             "defined(",
             "1 2",
+            "-",
+            "--1",
             "(1",
             "&& 1",
             "version_atleast(x)",

@@ -70,6 +70,8 @@ pub struct Draft {
     pub tcp_response_content: Vec<Rule>,
     pub inspect_delay: Option<std::time::Duration>,
     pub response_inspect_delay: Option<std::time::Duration>,
+    pub smart_accept: bool,
+    pub smart_connect: bool,
     pub independent_streams: bool,
     pub guard: model::Guard,
     pub front: Frontend,
@@ -235,6 +237,8 @@ impl Draft {
             tcp_response_content: Vec::new(),
             inspect_delay: None,
             response_inspect_delay: None,
+            smart_accept: false,
+            smart_connect: false,
             independent_streams: false,
             guard: model::Guard::default(),
             front: Frontend::default(),
@@ -319,6 +323,12 @@ impl Draft {
 
     pub fn has_front(&self) -> bool {
         self.section & (sections::F | sections::L) != 0
+    }
+
+    /// Whether its sessions of bytes may go on in HTTP, by a rule of its own.
+    pub fn upgrades(&self) -> bool {
+        let mut rules = self.tcp_request_content.iter();
+        self.mode == Mode::Tcp && self.has_front() && rules.any(|r| r.switches_mode())
     }
 
     pub fn has_back(&self) -> bool {

@@ -588,7 +588,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "ECDSA+SHA256:RSA-PSS+SHA256",
         "signatures by which clients prove their certificates, for servers with ssl",
         |r, l| {
-            r.bases.tls.server.client_sigalgs = Some(text(l, "a list")?.into());
+            r.bases.tls.server.preferences.client_sigalgs = Some(text(l, "a list")?.into());
             Ok(())
         }
     ),
@@ -598,7 +598,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "ECDSA+SHA256:RSA-PSS+SHA256",
         "signatures by which servers prove their certificates, for servers with ssl",
         |r, l| {
-            r.bases.tls.server.sigalgs = Some(text(l, "a list")?.into());
+            r.bases.tls.server.preferences.sigalgs = Some(text(l, "a list")?.into());
             Ok(())
         }
     ),
@@ -659,6 +659,70 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         }
     ),
     keyword!(
+        "ssl-load-extra-files",
+        "none|all|bundle|sctl|ocsp|issuer|key …",
+        "ocsp key",
+        "which files beside certificates are looked for",
+        |_, l| crate::tls::extra_files(l)
+    ),
+    keyword!(
+        "ssl-load-extra-del-ext",
+        "",
+        "",
+        "files beside certificates have their ending in the place of .crt",
+        |r, l| {
+            l.exactly(0, "nothing")?;
+            r.bases
+                .tls
+                .store
+                .set_extra_files(|f| f.instead_of_crt = true);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "tune.ssl.hard-maxrecord",
+        "BYTES",
+        "1419",
+        "plain bytes in a record of TLS at most; 0 is no limit",
+        |r, l| max_record(r, l)
+    ),
+    keyword!("tune.ssl.maxrecord", "BYTES", "1419", "the same", |r, l| {
+        max_record(r, l)
+    }),
+    keyword!(
+        "tune.ssl.lifetime",
+        "TIME",
+        "300s",
+        "how long a session of TLS may be taken up again",
+        |r, l| {
+            l.exactly(1, "a time")?;
+            let time = l.map(0, units::time(l.arg(0), 1_000_000))?;
+            r.bases.tls.bind.lifetime = u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+            Ok(())
+        }
+    ),
+    keyword!(
+        "ssl-propquery",
+        "TEXT",
+        "?fips",
+        "taken with a warning: OpenSSL is not what encrypts",
+        |_, l| other_cryptography(l)
+    ),
+    keyword!(
+        "ssl-provider",
+        "NAME",
+        "default",
+        "taken with a warning: OpenSSL is not what encrypts",
+        |_, l| other_cryptography(l)
+    ),
+    keyword!(
+        "ssl-provider-path",
+        "DIR",
+        "/usr/lib/ossl-modules",
+        "taken with a warning: OpenSSL is not what encrypts",
+        |_, l| other_cryptography(l)
+    ),
+    keyword!(
         "tune.ssl.keylog",
         "on|off",
         "on",
@@ -666,7 +730,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         |r, l| {
             let on = switch(l)?;
             r.bases.tls.bind.keep_secrets = on;
-            r.bases.tls.keep_secrets = on;
+            r.bases.tls.server.keep_secrets = on;
             Ok(())
         }
     ),
@@ -693,7 +757,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "ECDHE-RSA-AES128-GCM-SHA256",
         "for servers with ssl",
         |r, l| {
-            r.bases.tls.server.ciphers = Some(text(l, "a list")?.into());
+            r.bases.tls.server.preferences.ciphers = Some(text(l, "a list")?.into());
             Ok(())
         }
     ),
@@ -703,7 +767,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "TLS_AES_128_GCM_SHA256",
         "for servers with ssl",
         |r, l| {
-            r.bases.tls.server.ciphersuites = Some(text(l, "a list")?.into());
+            r.bases.tls.server.preferences.ciphersuites = Some(text(l, "a list")?.into());
             Ok(())
         }
     ),
@@ -712,7 +776,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "[OPTION]*",
         "ssl-min-ver TLSv1.2",
         "for servers with ssl",
-        |r, l| crate::tls::default_server_options(l, &mut r.bases.tls.server)
+        |r, l| crate::tls::default_server_options(l, &mut r.bases.tls)
     ),
     keyword!(
         "ssl-default-server-curves",
@@ -720,7 +784,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "X25519:P-256",
         "for servers with ssl",
         |r, l| {
-            r.bases.tls.server.curves = Some(text(l, "a list")?.into());
+            r.bases.tls.server.preferences.curves = Some(text(l, "a list")?.into());
             Ok(())
         }
     ),
@@ -731,11 +795,11 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "whether servers' certificates are checked",
         |r, l| match text(l, "none or required")?.as_str() {
             "none" => {
-                r.bases.tls.server_verify = tls::Verify::None;
+                r.bases.tls.server.verify = tls::Verify::None;
                 Ok(())
             }
             "required" => {
-                r.bases.tls.server_verify = tls::Verify::Required;
+                r.bases.tls.server.verify = tls::Verify::Required;
                 Ok(())
             }
             other => l.fail(0, format!("'{other}' is neither none nor required")),
@@ -1130,11 +1194,7 @@ pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
     "profiling.tasks",
     "set-dumpable",
     "ssl-dh-param-file",
-    "ssl-engine",
     "ssl-mode-async",
-    "ssl-propquery",
-    "ssl-provider",
-    "ssl-provider-path",
     "strict-limits",
     "thread-group",
     "tune.applet.zero-copy-forwarding",
@@ -1243,10 +1303,7 @@ pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
     "tune.ssl.certificate-compression",
     "tune.ssl.default-dh-param",
     "tune.ssl.force-private-cache",
-    "tune.ssl.hard-maxrecord",
     "tune.ssl.keyupdate-rate-limit",
-    "tune.ssl.lifetime",
-    "tune.ssl.maxrecord",
     "tune.ssl.ocsp-update.maxdelay",
     "tune.ssl.ocsp-update.mindelay",
     "tune.ssl.ssl-ctx-cache-size",
@@ -1338,6 +1395,37 @@ fn not_negatable(name: &str) -> Fault {
         "'{name}' cannot be taken back with 'no' or 'default': remove the line that sets it"
     );
     Fault::at(0, message)
+}
+
+/// `tune.ssl.maxrecord`: of both sides.
+fn max_record(r: &mut Reading<'_>, l: &Line<'_>) -> Result<(), Fault> {
+    // Below this rustls makes no records, and what is beyond is no limit.
+    let n = num(l, 0, 1 << 20)?;
+    if (1..LEAST_RECORD).contains(&n) {
+        return l.fail(
+            0,
+            format!(
+                "records of {n} bytes are too small: use {LEAST_RECORD} or more, or 0 for no limit"
+            ),
+        );
+    }
+    let n = u16::try_from(n).ok().filter(|n| *n < 1 << 14).unwrap_or(0);
+    r.bases.tls.bind.preferences.max_record = n;
+    r.bases.tls.server.preferences.max_record = n;
+    Ok(())
+}
+
+const LEAST_RECORD: u64 = 64;
+
+/// What names modules of OpenSSL.
+fn other_cryptography(l: &mut Line<'_>) -> Result<(), Fault> {
+    text(l, "a name")?;
+    let message = format!(
+        "'{}' is without effect: cryptography is that of aws-lc, no module of OpenSSL is loaded",
+        l.keyword()
+    );
+    l.warnings.push(Fault::warning(l.skip, message));
+    Ok(())
 }
 
 fn size(l: &Line<'_>, least: u64, most: u64) -> Result<usize, Fault> {

@@ -25,7 +25,7 @@ mod vrrp;
 
 pub use control::stats_socket_from_words;
 pub use diag::{Diagnostic, Report, Severity};
-pub use load::{LoadRequest, Loaded, load};
+pub use load::{Flags, LoadRequest, Loaded, load};
 pub use server::from_words as server_from_words;
 pub use source::Source;
 
@@ -38,7 +38,7 @@ pub fn time(text: &str) -> Result<std::time::Duration, String> {
 /// The tables, for documentation.
 pub mod table {
     pub use crate::bind::BIND_WORDS;
-    pub use crate::global::{GLOBAL_KEYWORDS, TUNES_WITHOUT_EFFECT};
+    pub use crate::global::{GLOBAL_KEYWORDS, GlobalKeyword, TUNES_WITHOUT_EFFECT};
     pub use crate::keyword::{OPTIONS, keywords};
     pub use crate::server::{SERVER_CHECK_WORDS, SERVER_PROXY_WORDS, SERVER_WORDS};
     pub use crate::tls::{BIND_TLS_WORDS, SERVER_TLS_WORDS};

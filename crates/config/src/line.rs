@@ -43,6 +43,8 @@ pub struct Bases {
     /// The lists of patterns read so far.
     pub lists: Arc<rules::PatternLists>,
     pub stick_counters: Option<usize>,
+    /// `-dr`: every server has `none` as its last `init-addr`.
+    pub ignores_unresolved: bool,
 }
 
 impl<'a> Line<'a> {

@@ -45,6 +45,29 @@ pub struct LoadRequest {
     pub env: BTreeMap<String, String>,
     /// The lists of patterns of the configuration in force, for those that are the same.
     pub lists: Option<Arc<rules::PatternLists>>,
+    /// What the command line says beside the files.
+    pub flags: Flags,
+}
+
+/// What the command line says beside the files (management guide, section 3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// `-n`: connections at most, whatever `maxconn` of `global` says.
+    pub maxconn: Option<u32>,
+    /// `-N`: connections at most of each frontend that says nothing about it.
+    pub frontend_maxconn: Option<u32>,
+    /// `-dS`, as `nosplice`.
+    pub nosplice: bool,
+    /// `-dR`, as `noreuseport`.
+    pub noreuseport: bool,
+    /// `-dI`, as `insecure-fork-wanted`.
+    pub insecure_fork: bool,
+    /// `-dV`, as `ssl-server-verify none`.
+    pub trusts_servers: bool,
+    /// `-dr`: servers whose names are not resolved start without an address.
+    pub ignores_unresolved: bool,
+    /// `-dD`: what is only suspicious is said, too.
+    pub diagnoses: bool,
 }
 
 /// What came of it.
@@ -78,7 +101,9 @@ pub fn load(request: &LoadRequest, source: &dyn Source) -> Loaded {
         backends: HashMap::new(),
         common: Fingerprint::default(),
         vrrp: Vec::new(),
+        flags: request.flags,
     };
+    loader.apply_flags();
     let mut files = Vec::new();
     for path in &request.paths {
         match source.list(path) {
@@ -138,6 +163,7 @@ struct Loader<'a> {
     common: Fingerprint,
     /// `vrrp` sections by name.
     vrrp: Vec<(Arc<str>, VrrpDraft)>,
+    flags: Flags,
 }
 
 /// A line as it stands in its file, with its words.
@@ -249,7 +275,22 @@ impl Loader<'_> {
         }
     }
 
+    /// What lines may still say otherwise. The rest is for the end.
+    fn apply_flags(&mut self) {
+        let global = &mut self.config.global;
+        global.nosplice = self.flags.nosplice;
+        global.noreuseport = self.flags.noreuseport;
+        global.insecure_fork = self.flags.insecure_fork;
+        self.bases.ignores_unresolved = self.flags.ignores_unresolved;
+        if self.flags.trusts_servers {
+            self.bases.tls.server.verify = tls::Verify::None;
+        }
+    }
+
     fn at(&mut self, place: &Place, severity: Severity, message: String) {
+        if severity == Severity::Diag && !self.flags.diagnoses {
+            return;
+        }
         let text = &*place.text;
         let before = text.get(..place.start).unwrap_or(text);
         let inside = text

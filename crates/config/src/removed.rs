@@ -58,6 +58,11 @@ const GLOBAL: &[Removed] = &[
     ("debug", Severity::Error, "remove it"),
     ("nbproc 1", Severity::Warning, "remove it"),
     ("nbproc", Severity::Error, "use 'nbthread'"),
+    (
+        "ssl-engine",
+        Severity::Error,
+        "remove it: no module of OpenSSL is loaded, and keys are read from files",
+    ),
     ("stats bind-process", Severity::Warning, "remove it"),
 ];
 

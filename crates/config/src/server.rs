@@ -23,6 +23,7 @@ pub use line::{direct, from_words, server, template, way};
 pub use proxy::SERVER_PROXY_WORDS;
 pub use source::source;
 
+use crate::address::{self, Purpose};
 use crate::diag::Fault;
 use crate::line::Line;
 use crate::tls::{SERVER_TLS_WORDS, ServerDraft};
@@ -79,6 +80,7 @@ fn blank() -> Server {
         agent: None,
         track: None,
         tls: None,
+        tls_known: None,
         source: None,
         slowstart: None,
         pool_max_conn: None,
@@ -95,6 +97,7 @@ fn blank() -> Server {
         guid: None,
         redir: None,
         non_stick: false,
+        socks4: None,
         tcp_user_timeout: None,
         tfo: false,
         congestion: None,
@@ -468,6 +471,24 @@ pub static SERVER_WORDS: &[ServerWord] = &[
             Ok(())
         }
     ),
+    word!(
+        "socks4",
+        "ADDRESS:PORT",
+        "127.0.0.1:1080",
+        "connections go through this SOCKS proxy (version 4)",
+        |r, l, at| {
+            let parsed = address::parse(l.arg(at), Purpose::Connect, None, l.source);
+            let (address, _) = l.map(at, parsed)?;
+            let Some(proxy) = address.socket() else {
+                return l.fail(
+                    at,
+                    format!("'{}' is not where a SOCKS proxy could be: write its address and port, such as 127.0.0.1:1080", l.arg(at)),
+                );
+            };
+            r.server.socks4 = Some(proxy);
+            Ok(())
+        }
+    ),
     word!("tcp-ut", "TIME", "30s", "TCP user timeout", |r, l, at| {
         r.server.tcp_user_timeout = l.map(at, units::timeout(l.arg(at)))?;
         Ok(())
@@ -565,8 +586,12 @@ fn names() -> impl Iterator<Item = &'static str> {
 
 /// Reads a `default-server` line.
 pub fn default_server(line: &mut Line<'_>, from: &Reading) -> Result<Reading, Fault> {
-    if let Some(at) = line.texts(0).iter().position(|w| *w == "id") {
-        return line.fail(at, "'id' is of one server only: put it on a server line");
+    let reading = words(line, 0, from)?;
+    // It may also be the value of another word, which comes later here.
+    match line.texts(0).iter().position(|w| *w == "id") {
+        Some(at) if reading.server.id > 0 => {
+            line.fail(at, "'id' is of one server only: put it on a server line")
+        }
+        _ => Ok(reading),
     }
-    words(line, 0, from)
 }

@@ -13,7 +13,7 @@ use crate::line::Line;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use tls::{AcceptorSettings, Preferences, Store, Verify, Version, Versions};
+use tls::{AcceptorSettings, ConnectorSettings, Store, Verify, Version, Versions};
 
 macro_rules! word {
     ($name:literal, $args:literal, $example:literal, $doc:literal, $parse:expr) => {
@@ -64,12 +64,8 @@ pub struct Defaults {
     pub store: Arc<Store>,
     /// `ssl-default-bind-…`.
     pub bind: AcceptorSettings,
-    /// `ssl-default-server-…`.
-    pub server: Preferences,
-    /// `ssl-server-verify`.
-    pub server_verify: Verify,
-    /// `tune.ssl.keylog`.
-    pub keep_secrets: bool,
+    /// `ssl-default-server-…` and `ssl-server-verify`.
+    pub server: ConnectorSettings,
     /// Names of ciphers and curves that have been warned about.
     warned: RefCell<BTreeSet<String>>,
 }
@@ -80,11 +76,13 @@ impl Default for Defaults {
             store: Arc::default(),
             bind: AcceptorSettings {
                 cache: SESSIONS,
+                lifetime: LIFETIME,
                 ..AcceptorSettings::default()
             },
-            server: Preferences::default(),
-            server_verify: Verify::Required,
-            keep_secrets: false,
+            server: ConnectorSettings {
+                verify: Verify::Required,
+                ..ConnectorSettings::default()
+            },
             warned: RefCell::default(),
         }
     }
@@ -92,6 +90,9 @@ impl Default for Defaults {
 
 /// `tune.ssl.cachesize` when nothing is said.
 const SESSIONS: usize = 20_000;
+
+/// `tune.ssl.lifetime` when nothing is said, seconds.
+const LIFETIME: u32 = 300;
 
 impl Defaults {
     /// A warning about the names that there are not; each name is warned about once.
@@ -208,10 +209,42 @@ pub fn default_bind_options(line: &Line<'_>, settings: &mut AcceptorSettings) ->
 }
 
 /// Reads `ssl-default-server-options`.
-pub fn default_server_options(line: &Line<'_>, preferences: &mut Preferences) -> Result<(), Fault> {
-    default_options(line, &mut preferences.versions, |word| {
+pub fn default_server_options(line: &Line<'_>, defaults: &mut Defaults) -> Result<(), Fault> {
+    let server = &mut defaults.server;
+    let no_tickets = &mut server.no_tickets;
+    default_options(line, &mut server.preferences.versions, |word| {
+        *no_tickets |= word == "no-tls-tickets";
         word == "no-tls-tickets"
     })
+}
+
+/// Reads `ssl-load-extra-files`.
+pub fn extra_files(line: &Line<'_>) -> Result<(), Fault> {
+    let mut found = tls::ExtraFiles::default();
+    let keep = |kind: &str| line.texts(0).iter().any(|w| *w == kind || *w == "all");
+    for (at, word) in line.texts(0).iter().enumerate() {
+        let words = ["none", "all", "bundle", "sctl", "ocsp", "issuer", "key"];
+        if !words.contains(word) {
+            let message = crate::keyword::near("kind of file", word, &words);
+            return line.fail(at, message);
+        }
+    }
+    if line.arg(0).is_empty() {
+        return line.fail(
+            0,
+            "'ssl-load-extra-files' wants none, all, or some of bundle, sctl, ocsp, issuer and key",
+        );
+    }
+    found.bundle = keep("bundle");
+    found.sctl = keep("sctl");
+    found.ocsp = keep("ocsp");
+    found.issuer = keep("issuer");
+    found.key = keep("key");
+    line.bases.tls.store.set_extra_files(|files| {
+        found.instead_of_crt = files.instead_of_crt;
+        *files = found;
+    });
+    Ok(())
 }
 
 fn default_options(

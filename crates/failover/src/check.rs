@@ -156,4 +156,4 @@ pub fn check(vrrp: &Vrrp, own: Option<IpAddr>, heard: &Heard) -> Result<Passed, 
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

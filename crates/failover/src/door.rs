@@ -5,6 +5,7 @@
 //! belong to the network namespace, as the router does. Connecting asks for it. The answer is the
 //! state and the addresses that were added; whoever has answered forgets the virtual router.
 
+use crate::routes::Marked;
 use model::{VirtualAddress, Vrrp};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
@@ -28,12 +29,17 @@ pub struct Inheritance {
     pub active: bool,
     /// The addresses that it had added.
     pub added: Vec<VirtualAddress>,
+    /// The routes and rules that it had set.
+    pub marked: Vec<Marked>,
+}
+
+fn text(vrrp: &Vrrp) -> String {
+    let family = if vrrp.is_ipv6() { 6 } else { 4 };
+    format!("{PREFIX}{}/{}/{family}", vrrp.interface, vrrp.vrid)
 }
 
 fn name(vrrp: &Vrrp) -> io::Result<SocketAddr> {
-    let family = if vrrp.is_ipv6() { 6 } else { 4 };
-    let name = format!("{PREFIX}{}/{}/{family}", vrrp.interface, vrrp.vrid);
-    SocketAddr::from_abstract_name(name)
+    SocketAddr::from_abstract_name(text(vrrp))
 }
 
 /// Whether any process of this network namespace runs a virtual router.
@@ -41,6 +47,13 @@ pub fn others() -> bool {
     // Abstract names are shown with an '@' before them.
     let sockets = std::fs::read_to_string("/proc/thread-self/net/unix").unwrap_or_default();
     sockets.contains(&format!("@{PREFIX}"))
+}
+
+/// Whether a process of this network namespace runs this virtual router.
+pub fn is_open(vrrp: &Vrrp) -> bool {
+    let sockets = std::fs::read_to_string("/proc/thread-self/net/unix").unwrap_or_default();
+    let wanted = format!("@{}", text(vrrp));
+    sockets.lines().any(|l| l.ends_with(&wanted))
 }
 
 impl Door {
@@ -101,29 +114,26 @@ impl Inheritance {
         stream.write_all(self.write().as_bytes()).is_ok()
     }
 
+    /// The state and the addresses in the first line, then a line for each route and rule.
     fn write(&self) -> String {
         let state = if self.active { "active" } else { "backup" };
-        let addresses = self.added.iter().map(|a| format!(" {a}"));
-        format!("{state}{}\n", addresses.collect::<String>())
+        let addresses: String = self.added.iter().map(|a| format!(" {a}")).collect();
+        let marked: String = self.marked.iter().map(|m| m.line() + "\n").collect();
+        format!("{state}{addresses}\n{marked}")
     }
 
     fn read(text: &str) -> Option<Inheritance> {
-        let mut words = text.strip_suffix('\n')?.split(' ');
+        let mut lines = text.strip_suffix('\n')?.split('\n');
+        let mut words = lines.next()?.split(' ');
         let active = match words.next()? {
             "active" => true,
             "backup" => false,
             _ => return None,
         };
-        let addresses = words.map(|word| {
-            let (ip, prefix) = word.split_once('/')?;
-            Some(VirtualAddress {
-                ip: ip.parse().ok()?,
-                prefix: prefix.parse().ok()?,
-            })
-        });
         Some(Inheritance {
             active,
-            added: addresses.collect::<Option<_>>()?,
+            added: words.map(VirtualAddress::read).collect::<Option<_>>()?,
+            marked: lines.map(Marked::read).collect::<Option<_>>()?,
         })
     }
 }
@@ -134,24 +144,36 @@ mod tests {
 
     #[test]
     fn what_is_handed_over_is_read_as_it_was_written() {
-        for (active, addresses) in [
-            (true, vec!["203.0.113.10/24", "2001:db8::10/64"]),
-            (false, Vec::new()),
+        for (active, addresses, marked) in [
+            (
+                true,
+                vec!["203.0.113.10/24", "2001:db8::10/64"],
+                vec!["route 3 192.0.2.0/25", "rule from 10.0.0.0/8 table 7"],
+            ),
+            (false, Vec::new(), Vec::new()),
         ] {
-            let added = addresses.iter().map(|text| {
-                let (ip, prefix) = text.split_once('/').expect("a prefix");
-                VirtualAddress {
-                    ip: ip.parse().expect("an address"),
-                    prefix: prefix.parse().expect("a length"),
-                }
-            });
             let given = Inheritance {
                 active,
-                added: added.collect(),
+                added: addresses
+                    .into_iter()
+                    .filter_map(VirtualAddress::read)
+                    .collect(),
+                marked: marked.into_iter().filter_map(Marked::read).collect(),
             };
+            assert_eq!(
+                given.added.len() + given.marked.len(),
+                if active { 4 } else { 0 }
+            );
             assert_eq!(Inheritance::read(&given.write()), Some(given));
         }
-        for odd in ["", "active", "active x\n", "active 1.2.3.4\n", "master\n"] {
+        for odd in [
+            "",
+            "active",
+            "active x\n",
+            "active 1.2.3.4\n",
+            "master\n",
+            "active\nrout\n",
+        ] {
             assert_eq!(Inheritance::read(odd), None, "{odd}");
         }
     }

@@ -6,6 +6,7 @@
 //! one is carried out; a graceful end leaves an empty one.
 
 use crate::link::Netlink;
+use crate::routes::Marked;
 use model::VirtualAddress;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io::{self, Read, Write};
@@ -26,6 +27,8 @@ pub struct Will {
     pub farewells: Vec<(u32, IpAddr, IpAddr, Vec<u8>)>,
     /// Addresses to remove, each with its interface.
     pub addresses: Vec<(u32, VirtualAddress)>,
+    /// Routes and rules to remove.
+    pub marked: Vec<Marked>,
     /// Interfaces of virtual hardware addresses to remove.
     pub links: Vec<u32>,
 }
@@ -40,6 +43,9 @@ impl Will {
         }
         for (link, address) in &self.addresses {
             text.push_str(&format!("a {link} {address}\n"));
+        }
+        for one in &self.marked {
+            text.push_str(&format!("m {}\n", one.line()));
         }
         for link in &self.links {
             text.push_str(&format!("l {link}\n"));
@@ -61,6 +67,11 @@ impl Will {
                     next.farewells.extend(farewell(link, source, to, hex))
                 }
                 ["l", link] => next.links.extend(link.parse::<u32>()),
+                ["m", ..] => next.marked.extend(
+                    line.trim_end_matches('\n')
+                        .split_once(' ')
+                        .and_then(|(_, rest)| Marked::read(rest)),
+                ),
                 ["a", link, address] => next.addresses.extend(address_of(link, address)),
                 _ => {}
             }
@@ -86,12 +97,7 @@ fn farewell(
 }
 
 fn address_of(link: &str, address: &str) -> Option<(u32, VirtualAddress)> {
-    let (ip, prefix) = address.split_once('/')?;
-    let address = VirtualAddress {
-        ip: ip.parse().ok()?,
-        prefix: prefix.parse().ok()?,
-    };
-    Some((link.parse().ok()?, address))
+    Some((link.parse().ok()?, VirtualAddress::read(address)?))
 }
 
 /// The way to our guardian.
@@ -177,6 +183,10 @@ pub fn guard() {
         }
     }
     if let Ok(mut netlink) = netlink {
+        // Routes first: they may be by way of an address.
+        for one in &will.marked {
+            let _ = netlink.unset(one);
+        }
         for (link, address) in &will.addresses {
             let _ = netlink.remove(*link, *address);
         }
@@ -246,6 +256,13 @@ mod tests {
                     prefix: 64,
                 },
             )],
+            marked: [
+                "route 3 192.0.2.0/25 via 10.0.0.9",
+                "rule from 10.0.0.0/8 table 7",
+            ]
+            .iter()
+            .filter_map(|line| Marked::read(line))
+            .collect(),
             links: vec![7],
         }
     }

@@ -2,11 +2,12 @@
 
 use crate::check::Refusal;
 use crate::link::{Link, Netlink};
-use crate::machine::{Cause, Settings, State, Version};
+use crate::machine::{Cause, Settings, State, Version, Wait};
 use crate::peer::Peer;
+use crate::routes::Marked;
 use crate::socket::{Frames, Mouth};
 use crate::virtual_mac;
-use model::{VirtualAddress, VirtualRoute, VirtualRule, Vrrp};
+use model::{VirtualAddress, Vrrp};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -96,6 +97,8 @@ pub struct Instance {
     pub since: (Instant, Cause),
     /// The router heard last, its priority, and when.
     pub heard: Option<(IpAddr, u8, Instant)>,
+    /// What it waited for when that was looked at last.
+    pub waits: Option<Wait>,
     /// Why it takes no part.
     pub fault: Option<String>,
     /// Since when the sessions that it would need to take over from one that is alive are missing.
@@ -119,6 +122,7 @@ impl Instance {
             peers: Vec::new(),
             since: (now, Cause::Started),
             heard: None,
+            waits: None,
             fault: None,
             unready: None,
             counters: Counters::default(),
@@ -329,30 +333,38 @@ impl Instance {
         Some(format!("cannot remove interface {}: {e}", link.name))
     }
 
+    /// The routes and rules that it has while it is active.
+    pub fn marked(&self) -> Vec<Marked> {
+        Marked::all_of(&self.vrrp, self.link.as_ref().map(|l| l.index))
+    }
+
     /// Sets the routes and rules of the section, and says what went wrong.
     pub fn add_routes(&self, netlink: &mut Netlink) -> Vec<String> {
-        let mut wrong = Vec::new();
-        let Some(link) = &self.link else {
-            return wrong;
-        };
-        for route in &self.vrrp.routes {
-            if let Err(e) = netlink.add_route(link.index, route) {
-                wrong.push(format!("cannot set route {route} by {}: {e}", link.name));
-            }
+        if self.link.is_none() {
+            return Vec::new();
         }
-        for rule in &self.vrrp.rules {
-            if let Err(e) = netlink.add_rule(rule) {
-                wrong.push(format!("cannot set rule '{rule}': {e}"));
+        let mut wrong = Vec::new();
+        for one in self.marked() {
+            if let Err(e) = netlink.set(&one) {
+                wrong.push(format!("cannot set {one} on {}: {e}", self.vrrp.interface));
             }
         }
         wrong
     }
 
-    /// Removes the routes and rules of a section on this interface that are ours, and says what went
-    /// wrong.
-    pub fn remove_routes(&self, netlink: &mut Netlink) -> Vec<String> {
-        let link = self.link.as_ref();
-        removed(netlink, link, &self.vrrp.routes, &self.vrrp.rules)
+    /// Removes routes and rules that are ours, and says what went wrong. Routes go with their
+    /// interface, rules stay.
+    pub fn remove_routes(&self, netlink: &mut Netlink, marked: &[Marked]) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for one in marked {
+            if let Err(e) = netlink.unset(one) {
+                wrong.push(format!(
+                    "cannot remove {one} on {}: {e}",
+                    self.vrrp.interface
+                ));
+            }
+        }
+        wrong
     }
 
     /// Tells the link who has the addresses.
@@ -389,32 +401,9 @@ impl Instance {
     }
 }
 
-/// Removes routes and rules that are ours; what went wrong. Routes go with their interface, rules stay.
-pub fn removed<'a>(
-    netlink: &mut Netlink,
-    link: Option<&Link>,
-    routes: impl IntoIterator<Item = &'a VirtualRoute>,
-    rules: impl IntoIterator<Item = &'a VirtualRule>,
-) -> Vec<String> {
-    let mut wrong = Vec::new();
-    if let Some(link) = link {
-        for route in routes {
-            if let Err(e) = netlink.remove_route(link.index, route) {
-                wrong.push(format!("cannot remove route {route} by {}: {e}", link.name));
-            }
-        }
-    }
-    for rule in rules {
-        if let Err(e) = netlink.remove_rule(rule) {
-            wrong.push(format!("cannot remove rule '{rule}': {e}"));
-        }
-    }
-    wrong
-}
-
 /// Where adverts come from: what the section says, or the first address of the interface that is
 /// not virtual; over IPv6 its link-local address (RFC 9568 section 5.1.2.1).
-fn source_of(vrrp: &Vrrp, link: &Link) -> Result<IpAddr, String> {
+pub fn source_of(vrrp: &Vrrp, link: &Link) -> Result<IpAddr, String> {
     let wide = vrrp.is_ipv6();
     let on_link = link.addresses.iter().filter(|a| a.usable && !a.ours);
     let mut candidates = on_link

@@ -6,6 +6,7 @@
 
 mod accept;
 mod check;
+pub mod doctor;
 mod door;
 pub mod guardian;
 mod instance;
@@ -23,6 +24,7 @@ pub mod sync;
 mod track;
 mod virtual_mac;
 
+pub use running::is_left_behind;
 pub use service::{Say, Service, Start};
 pub use sync::{Replica, Synchroniser};
 pub use track::Watch;

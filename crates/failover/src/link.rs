@@ -95,6 +95,12 @@ impl Netlink {
         }
     }
 
+    /// Whether the kernel is to heed what a request for a list says about which entries; kernels
+    /// before 4.20 list all.
+    pub(crate) fn choose_strictly(&mut self, strictly: bool) {
+        let _ = self.requests.set_netlink_get_strict_chk(strictly);
+    }
+
     pub(crate) fn ask(
         &mut self,
         request: RouteNetlinkMessage,

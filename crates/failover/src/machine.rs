@@ -16,7 +16,7 @@
 
 mod types;
 
-pub use types::{Action, Advert, Cause, Health, Settings, State, Version};
+pub use types::{Action, Advert, Cause, Health, Settings, State, Version, Wait};
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -143,6 +143,21 @@ impl Machine {
     /// Whether it would claim if its group let it.
     pub fn is_pending(&self) -> bool {
         self.state == State::Backup && self.timer.is_none()
+    }
+
+    /// What keeps a backup from being the active router that it would be otherwise.
+    pub fn waits(&self, now: Instant) -> Option<Wait> {
+        if self.state != State::Backup {
+            return None;
+        }
+        let better = self.watched.is_some() && self.hears_worse(now);
+        match better {
+            _ if self.blocked => Some(Wait::Peer),
+            _ if self.is_pending() => Some(Wait::Group),
+            true if !self.ready => Some(Wait::Sessions),
+            true if !self.settings.preempt_delay.is_zero() => Some(Wait::Delay),
+            _ => None,
+        }
     }
 
     /// The priority it advertises: what is configured and the weights of what it tracks, within

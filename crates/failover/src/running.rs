@@ -6,6 +6,8 @@ mod orders;
 mod peers;
 mod step;
 
+pub use before::is_left_behind;
+
 use crate::accept::Shield;
 use crate::check::{Refusal, check};
 use crate::door::{Door, Inheritance};
@@ -317,6 +319,7 @@ impl Running {
             self.router.tick(now);
             self.act(now);
             self.make_will();
+            self.say_waits(now);
             self.show(now);
             if let Some(wrong) = self.calls.step(now) {
                 (self.say)(&format!("warning: vrrp: {wrong}"));
@@ -463,6 +466,7 @@ impl Running {
                 .extend(instance.own_link.as_ref().map(|l| l.index));
             if member.machine.state() == State::Active {
                 will.farewells.extend(instance.farewells());
+                will.marked.extend(instance.marked());
             }
         }
         if let Some(guardian) = &mut self.guardian {
@@ -489,7 +493,7 @@ impl Running {
             Action::Advertise(priority) => instance.advertise(&self.frames, priority),
             Action::Claim => self.claim(at),
             Action::Yield => {
-                let mut wrong = instance.remove_routes(&mut self.netlink);
+                let mut wrong = instance.remove_routes(&mut self.netlink, &instance.marked());
                 wrong.extend(instance.remove_addresses(&mut self.netlink, |_| false));
                 wrong.extend(instance.remove_own_link(&mut self.netlink));
                 for wrong in wrong {

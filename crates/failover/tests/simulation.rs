@@ -1,9 +1,9 @@
-//! Two and three routers over a network that loses, delays, doubles and splits, in thousands of
-//! seeded runs of simulated time. Two promises hold in each: a connected, settled network has
-//! exactly one active router, and nobody is without one longer than three intervals, the skew and
-//! 50 ms (what a packet may be on its way).
+//! Two and three routers of either version, some with an owner of the addresses, over a network that
+//! loses, delays, doubles and splits, in thousands of seeded runs of simulated time. Two promises
+//! hold in each: a connected, settled network has exactly one active router, and nobody is without
+//! one longer than three intervals, the skew and 50 ms (what a packet may be on its way).
 
-use failover::machine::{Action, Advert, Health, Machine, Settings, State, Version};
+use failover::machine::{Action, Advert, Health, Machine, OWNER, Settings, State, Version};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::IpAddr;
@@ -79,13 +79,21 @@ impl World {
     fn new(seed: u64) -> World {
         let mut rng = Rng(seed);
         let now = Instant::now();
-        let interval = Duration::from_millis([10, 100, 1000][rng.below(3) as usize]);
+        // Version 2 counts in whole seconds, its skew too.
+        let (version, choice) = match rng.chance(25) {
+            true => (Version::V2, [1000, 1000, 2000]),
+            false => (Version::V3, [10, 100, 1000]),
+        };
+        let interval = Duration::from_millis(choice[rng.below(3) as usize]);
         let count = 2 + rng.below(2) as usize;
+        // At most one can own the addresses.
+        let owner = rng.chance(15).then(|| rng.below(count as u64) as usize);
         let nodes = (0..count).map(|n| {
+            // Equal priorities are common enough to be tried.
+            let priority = [50, 100, 100, 150, 254][rng.below(5) as usize];
             let settings = Settings {
-                version: Version::V3,
-                // Equal priorities are common enough to be tried.
-                priority: [50, 100, 100, 150, 254][rng.below(5) as usize],
+                version,
+                priority: if owner == Some(n) { OWNER } else { priority },
                 interval,
                 preempt: rng.chance(70),
                 preempt_delay: interval * (rng.below(3) * rng.below(8)) as u32,

@@ -38,6 +38,8 @@ pub struct Check {
     pub script_tls: Option<CheckTls>,
     /// How checks speak the PROXY protocol, if they do.
     pub send_proxy: Option<SendProxy>,
+    /// `check-via-socks4`: through the SOCKS proxy of the server.
+    pub via_socks4: bool,
     /// `init-state`.
     pub init: InitState,
 }
@@ -70,6 +72,7 @@ impl Default for Check {
             tls: None,
             script_tls: None,
             send_proxy: None,
+            via_socks4: false,
             init: InitState::default(),
         }
     }

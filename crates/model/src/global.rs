@@ -202,8 +202,6 @@ pub struct Global {
     pub hard_stop_after: Option<Duration>,
     /// `grace`.
     pub grace: Option<Duration>,
-    /// `close-spread-time`.
-    pub close_spread_time: Option<Duration>,
     /// `spread-checks`, percent.
     pub spread_checks: u32,
     /// All certificates of this configuration, changed by `set ssl cert`.

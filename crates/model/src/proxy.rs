@@ -91,6 +91,10 @@ pub struct Proxy {
     pub tcp_request_content: Vec<rules::Rule>,
     /// `tcp-response content` rules.
     pub tcp_response_content: Vec<rules::Rule>,
+    /// `option tcp-smart-accept`: a client's first bytes are acknowledged along with what it is answered.
+    pub smart_accept: bool,
+    /// `option tcp-smart-connect`: the end of the handshake goes to the server along with the first bytes.
+    pub smart_connect: bool,
     /// `option independent-streams`: what is sent to a peer is no sign of its life.
     pub independent_streams: bool,
     /// `tcp-request inspect-delay`.

@@ -138,8 +138,10 @@ pub struct Server {
     pub agent: Option<Arc<AgentCheck>>,
     /// `track BACKEND/SERVER`.
     pub track: Option<Arc<str>>,
-    /// `ssl …`.
+    /// `ssl …`, where that is on.
     pub tls: Option<Arc<ServerTls>>,
+    /// The same where it is known how, on or off (`set server … ssl`).
+    pub tls_known: Option<Arc<ServerTls>>,
     /// `source`.
     pub source: Option<Arc<SourceAddress>>,
     /// `slowstart`.
@@ -172,6 +174,8 @@ pub struct Server {
     pub redir: Option<Arc<str>>,
     /// `non-stick`: no `stick` rule remembers it.
     pub non_stick: bool,
+    /// `socks4`: the SOCKS proxy that connections to it go through.
+    pub socks4: Option<SocketAddr>,
     /// `tcp-ut`.
     pub tcp_user_timeout: Option<Duration>,
     /// `tfo`: the first bytes go with the packet that opens the connection (RFC 7413).

@@ -70,6 +70,16 @@ pub struct VirtualAddress {
     pub prefix: u8,
 }
 
+impl VirtualAddress {
+    /// Reads what [`fmt::Display`](std::fmt::Display) wrote.
+    pub fn read(text: &str) -> Option<VirtualAddress> {
+        let (ip, prefix) = text.split_once('/')?;
+        let ip: IpAddr = ip.parse().ok()?;
+        let prefix = prefix.parse().ok()?;
+        (prefix <= if ip.is_ipv4() { 32 } else { 128 }).then_some(VirtualAddress { ip, prefix })
+    }
+}
+
 /// A route that goes with the addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VirtualRoute {

@@ -23,8 +23,14 @@ pub struct Args {
     pub notify: bool,
     /// `-dW`.
     pub warnings_fatal: bool,
-    /// `-n`.
-    pub maxconn: Option<u32>,
+    /// What the files are read with: `-n`, `-N`, `-dD`, `-dI`, `-dR`, `-dS`, `-dV`, `-dr`.
+    pub flags: config::Flags,
+    /// `-m`: megabytes of memory that connections may take.
+    pub megabytes: Option<u64>,
+    /// `-dL`: print the files whose code is in memory.
+    pub objects: bool,
+    /// Flags about what only HAProxy has inside.
+    pub idle: Vec<String>,
     /// `-S`: where the master listens.
     pub master_socket: Option<String>,
     /// `-x`: the control socket of the process that hands its listeners over.
@@ -78,20 +84,11 @@ pub fn parse(args: &[String]) -> Result<Args, String> {
             "-dW" => out.warnings_fatal = true,
             "-v" => out.version = 1,
             "-vv" => out.version = 2,
-            "-n" | "-N" => {
-                let n = value("a number")?;
-                let n = n
-                    .parse()
-                    .map_err(|_| format!("'{arg} {n}' wants a number"))?;
-                if arg == "-n" {
-                    out.maxconn = Some(n);
-                }
-            }
+            "-n" => out.flags.maxconn = number(arg, value("a number")?)?,
+            "-N" => out.flags.frontend_maxconn = number(arg, value("a number")?)?,
+            "-m" => out.megabytes = number(arg, value("megabytes")?)?.map(u64::from),
             "-x" => out.take_from = Some(value("a control socket")?),
             "-S" => out.master_socket = Some(value("an address")?),
-            "-m" => {
-                value("a value")?;
-            }
             "-L" => out.peer = Some(value("a name")?),
             "-p" => out.pidfile = Some(value("a file")?),
             "-C" => out.directory = Some(value("a directory")?),
@@ -110,17 +107,19 @@ pub fn parse(args: &[String]) -> Result<Args, String> {
                 }
             }
             _ if arg.starts_with("-dK") => out.keywords = arg.get(3..).map(str::to_string),
-            // Debugging aids of HAProxy's insides: nothing of that kind to turn on or off here.
-            _ if [
-                "-dM", "-dI", "-dL", "-dS", "-dZ", "-dD", "-dF", "-dV", "-dr", "-dG", "-de", "-dp",
-                "-dR", "-dC", "-dt",
-            ]
-            .iter()
-            .any(|p| arg.starts_with(p)) => {}
+            "-dD" => out.flags.diagnoses = true,
+            "-dI" => out.flags.insecure_fork = true,
+            "-dL" => out.objects = true,
+            "-dR" => out.flags.noreuseport = true,
+            "-dS" => out.flags.nosplice = true,
+            "-dV" => out.flags.trusts_servers = true,
+            "-dr" => out.flags.ignores_unresolved = true,
+            _ if IDLE.iter().any(|p| arg.starts_with(p)) => out.idle.push(arg.clone()),
             other => {
                 let flags = [
                     "-f", "-c", "-V", "-q", "-db", "-d", "-D", "-W", "-Ws", "-dW", "-v", "-vv",
-                    "-n", "-p", "-C", "-cc", "-sf", "-st", "-S", "-x", "-L", "-dK",
+                    "-n", "-N", "-m", "-p", "-C", "-cc", "-sf", "-st", "-S", "-x", "-L", "-dK",
+                    "-dD", "-dI", "-dL", "-dR", "-dS", "-dV", "-dr",
                 ];
                 return Err(match rules::nearest(other, flags) {
                     Some(near) => format!("unknown argument '{other}': did you mean '{near}'?"),
@@ -132,10 +131,23 @@ pub fn parse(args: &[String]) -> Result<Args, String> {
     Ok(out)
 }
 
+/// Debugging aids of HAProxy's insides, of which there are none here to turn on or off.
+const IDLE: [&str; 9] = [
+    "-dM", "-dZ", "-dF", "-dG", "-de", "-dp", "-dk", "-dC", "-dt",
+];
+
+/// A limit; 0 is none.
+fn number(flag: &str, text: String) -> Result<Option<u32>, String> {
+    let n: u32 = text
+        .parse()
+        .map_err(|_| format!("'{flag} {text}' wants a number"))?;
+    Ok((n > 0).then_some(n))
+}
+
 /// How the program is used.
 pub const USAGE: &str = "\
-usage: mulgil -f FILE|DIR [-f …] [-c] [-V] [-q] [-d|-db|-D] [-W|-Ws] [-dW] [-n MAXCONN] [-p PIDFILE]
-              [-C DIR] [-L NAME] [-x SOCKET] [-sf PID… | -st PID…] [-S ADDRESS] [-dK[CLASS,…]]
+usage: mulgil -f FILE|DIR [-f …] [-c] [-V] [-q] [-d|-db|-D] [-W|-Ws] [-dW] [-n MAXCONN] [-N MAXCONN]
+              [-m MEGABYTES] [-p PIDFILE] [-C DIR] [-L NAME] [-x SOCKET] [-sf PID… | -st PID…] [-S ADDRESS] [-dK[CLASS,…]]
        mulgil -c -f FILE      check a configuration
        mulgil -cc CONDITION   evaluate a condition
        mulgil -v | -vv        show the version
@@ -168,13 +180,29 @@ mod tests {
         let args = run("-f a.cfg b.cfg -f c.cfg -db -V -n 20 -sf 1 2 3").expect("valid");
         assert_eq!(args.files, ["a.cfg", "b.cfg", "c.cfg"]);
         assert!(args.foreground && args.verbose);
-        assert_eq!((args.maxconn, args.finish), (Some(20), vec![1, 2, 3]));
+        assert_eq!((args.flags.maxconn, args.finish), (Some(20), vec![1, 2, 3]));
         assert_eq!(run("-c -- x y").expect("valid").files, ["x", "y"]);
+        let args = run("-N 7 -m 300 -n 0 -dS -dR -dV -dr -dI -dD -dL -dM50 -dtx").expect("valid");
+        let flags = config::Flags {
+            maxconn: None,
+            frontend_maxconn: Some(7),
+            nosplice: true,
+            noreuseport: true,
+            insecure_fork: true,
+            trusts_servers: true,
+            ignores_unresolved: true,
+            diagnoses: true,
+        };
+        assert_eq!((args.flags, args.megabytes), (flags, Some(300)));
+        assert!(args.objects);
+        assert_eq!(args.idle, ["-dM50", "-dtx"]);
     }
 
     #[test]
     fn what_is_not_understood_is_said() {
-        for bad in ["-f", "-n x", "-zz", "--fil", "-sf x", "-S", "-x"] {
+        for bad in [
+            "-f", "-n x", "-N", "-m x", "-zz", "--fil", "-sf x", "-S", "-x",
+        ] {
             assert!(run(bad).is_err(), "{bad}");
         }
     }

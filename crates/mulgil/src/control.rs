@@ -56,8 +56,7 @@ impl System for Control {
     }
 
     fn libraries(&self) -> String {
-        let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-        crate::memory::objects(&maps)
+        crate::memory::objects()
     }
 
     fn reload(&self) -> Result<String, String> {

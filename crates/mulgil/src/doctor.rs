@@ -11,7 +11,7 @@ use std::fmt::Write;
 const USAGE: &str = "\
 usage: mulgil doctor FILE… | -f FILE [-f FILE]…
        prints the routing rules that 'bind … transparent' and 'source … usesrc' need, and what
-       'mode packet' finds on this machine, with what to do about it
+       'mode packet' and 'vrrp' sections find on this machine, with what to do about it
 ";
 
 /// The mark of packets that belong to us though their addresses do not, and the routing table that
@@ -50,13 +50,37 @@ pub fn main(args: &[String]) -> i32 {
         Some(config) => {
             let packets = packet::is_wanted(&config);
             let found = transparency(&config);
-            if !packets || !found.listens.is_empty() || !found.presents.is_empty() {
+            let mut status = pair(&config);
+            if (!packets && config.vrrp.is_empty())
+                || !found.listens.is_empty()
+                || !found.presents.is_empty()
+            {
                 print!("{}", advice(&config));
             }
-            if packets { examine(&config) } else { 0 }
+            if packets {
+                status = status.max(examine(&config));
+            }
+            status
         }
         None => {
             eprintln!("error: the configuration cannot be used");
+            1
+        }
+    }
+}
+
+/// What shared addresses find here; 1 where something is wrong.
+fn pair(config: &Config) -> i32 {
+    if config.vrrp.is_empty() {
+        return 0;
+    }
+    match failover::doctor::examine(&config.vrrp) {
+        Ok(findings) => {
+            findings.iter().for_each(|f| println!("{f}"));
+            i32::from(findings.iter().any(|f| f.remedy.is_some()))
+        }
+        Err(e) => {
+            eprintln!("error: {e}");
             1
         }
     }

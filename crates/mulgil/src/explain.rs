@@ -206,7 +206,7 @@ impl Walk<'_> {
             let answered = match verdict {
                 Verdict::Continue => return Way::GoesOn,
                 // The second is of rules for what a server says, which nobody said here.
-                Verdict::Allow | Verdict::CloseServer => {
+                Verdict::Allow | Verdict::CloseServer | Verdict::SwitchMode => {
                     self.out.push_str("      no further rules of this set\n");
                     return Way::GoesOn;
                 }

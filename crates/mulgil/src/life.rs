@@ -158,9 +158,6 @@ impl Life {
             run::nothing_to_listen_on(false);
             return Err(format!("{}error: {}\n", read.said, run::NO_LISTENER));
         }
-        if self.args.maxconn.is_some() {
-            config.global.maxconn = self.args.maxconn;
-        }
         let old = Arc::clone(&self.listeners.borrow());
         let bound = proxy::bind_all(&config, &old, &mut |wanted| self.open(wanted));
         let sockets = match bound {
@@ -237,6 +234,10 @@ impl Life {
         let (old, new) = (&old.global, &mut config.global);
         // Unset is what was worked out at the start.
         new.maxconn = new.maxconn.or(old.maxconn);
+        if let Some(megabytes) = self.args.megabytes {
+            let most = run::room_for(megabytes, &new.tuning);
+            new.maxconn = new.maxconn.map(|n| n.min(most));
+        }
         if let Some(most) = new.maxconn.filter(|_| new.maxconn != old.maxconn) {
             self.process.set_maxconn(most);
         }

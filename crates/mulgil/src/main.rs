@@ -1,5 +1,22 @@
 //! The mulgil binary: arguments, the process's life, and the wiring of the crates.
 
+/// As the standard library's, but a message that cannot be written (the disk is full, nobody reads
+/// the pipe) is lost, instead of ending the thread that says it.
+macro_rules! eprint {
+    ($($what:tt)*) => {{
+        use std::io::Write as _;
+        let _ = write!(std::io::stderr(), $($what)*);
+    }};
+}
+
+/// A line, in the same way.
+macro_rules! eprintln {
+    ($($what:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($what)*);
+    }};
+}
+
 mod agent;
 mod args;
 mod control;
@@ -100,6 +117,9 @@ fn with_args(mut args: Args, program: &str) -> i32 {
         eprintln!("error: cannot change to '{directory}': {e}");
         return 1;
     }
+    for flag in args.idle.iter().filter(|_| !args.quiet) {
+        eprintln!("warning: '{flag}' has no effect: it is about what only HAProxy has inside");
+    }
     let mut read = run::load(&args, &world::Machine, None);
     let Some(config) = read.config.take() else {
         return 1;
@@ -112,6 +132,9 @@ fn with_args(mut args: Args, program: &str) -> i32 {
                 return 1;
             }
         }
+    }
+    if args.objects {
+        print!("{}", memory::object_files());
     }
     if !config.listens() {
         return run::nothing_to_listen_on(args.check);

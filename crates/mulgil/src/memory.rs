@@ -37,14 +37,39 @@ unsafe extern "C" fn forget(info: *mut dl_phdr_info, _: size_t, _: *mut c_void) 
     0
 }
 
-/// The files with code in memory, of what `/proc/self/maps` says: each with its first and last byte, and
-/// how many there are between.
-pub fn objects(maps: &str) -> String {
-    struct Object<'m> {
-        path: &'m str,
-        range: (u64, u64),
-        code: bool,
-    }
+/// A file in memory.
+struct Object<'m> {
+    path: &'m str,
+    range: (u64, u64),
+    code: bool,
+}
+
+/// The files with code in memory, a line each.
+pub fn object_files() -> String {
+    let maps = maps();
+    let line = |o: Object<'_>| format!("{}\n", o.path);
+    with_code(&maps).map(line).collect()
+}
+
+/// The same with their first and last byte, and how many there are between.
+pub fn objects() -> String {
+    described(&maps())
+}
+
+fn maps() -> String {
+    std::fs::read_to_string("/proc/self/maps").unwrap_or_default()
+}
+
+fn described(maps: &str) -> String {
+    let line = |o: Object<'_>| {
+        let (from, to) = o.range;
+        let length = to - from;
+        format!("{from:#x}-{:#x} ({length:#09x}) {}\n", to - 1, o.path)
+    };
+    with_code(maps).map(line).collect()
+}
+
+fn with_code(maps: &str) -> impl Iterator<Item = Object<'_>> {
     let mut objects: Vec<Object<'_>> = Vec::new();
     for line in maps.lines() {
         let mut words = line.split_ascii_whitespace();
@@ -72,12 +97,7 @@ pub fn objects(maps: &str) -> String {
             }),
         }
     }
-    let line = |o: &Object<'_>| {
-        let (from, to) = o.range;
-        let length = to - from;
-        format!("{from:#x}-{:#x} ({length:#09x}) {}\n", to - 1, o.path)
-    };
-    objects.iter().filter(|o| o.code).map(line).collect()
+    objects.into_iter().filter(|o| o.code)
 }
 
 /// No machine that runs this has larger ones that are not a multiple of it; where they are larger, the
@@ -92,7 +112,7 @@ mod tests {
     fn files_with_code_are_shown_from_their_first_to_their_last_byte() {
         let maps = "55d0-55e0 r--p 00000000 08:01 12 /usr/bin/a\n55e0-55f0 r-xp 00010000 08:01 12 /usr/bin/a\n\
                     6000-6010 rw-p 00000000 00:00 0 [heap]\n7000-7010 r--p 00000000 08:01 13 /etc/data\nodd\n";
-        assert_eq!(objects(maps), "0x55d0-0x55ef (0x0000020) /usr/bin/a\n");
+        assert_eq!(described(maps), "0x55d0-0x55ef (0x0000020) /usr/bin/a\n");
     }
 
     #[test]

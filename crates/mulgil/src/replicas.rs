@@ -28,7 +28,7 @@ impl Table for Sessions {
     }
 
     fn layout(&self) -> u16 {
-        packet::abi::ABI as u16
+        packet::FORM
     }
 
     fn walk(

@@ -65,6 +65,7 @@ pub fn request(args: &Args) -> LoadRequest {
         paths: args.files.clone(),
         env,
         lists: None,
+        flags: args.flags,
     }
 }
 
@@ -79,9 +80,7 @@ pub fn load(args: &Args, source: &dyn Source, lists: Option<Arc<rules::PatternLi
     let fatal = |c: &Config| c.global.zero_warning || args.warnings_fatal;
     let mut said = String::new();
     for diagnostic in &loaded.report.diagnostics {
-        if diagnostic.severity >= Severity::Notice
-            && !(args.quiet && diagnostic.severity < Severity::Error)
-        {
+        if !(args.quiet && diagnostic.severity < Severity::Error) {
             said.push_str(&format!("{diagnostic}\n"));
         }
     }
@@ -166,22 +165,27 @@ pub struct Prepared {
 /// Connections when nothing is said about them.
 const DEFAULT_MAXCONN: u32 = 10_000;
 
+/// How many connections these megabytes have room for, when each holds as much as it may: a buffer
+/// of what is to be sent in each direction, a head, and what is known of both sides.
+pub fn room_for(megabytes: u64, tuning: &model::Tuning) -> u32 {
+    const PROCESS: u64 = 8 << 20;
+    const BESIDES: u64 = 8 << 10;
+    let each = 2 * tuning.bufsize as u64 + BESIDES;
+    let room = (megabytes << 20).saturating_sub(PROCESS) / each;
+    u32::try_from(room).unwrap_or(u32::MAX).max(1)
+}
+
 /// Opens every socket of the configuration.
 pub fn prepare(args: &Args, mut config: Config, read: Read) -> Result<Prepared, String> {
-    if args.maxconn.is_some() {
-        config.global.maxconn = args.maxconn;
-    }
     // Each session has two sockets, one in four a pipe; the rest is for listeners, checks and logs.
     let maxconn = u64::from(config.global.maxconn.unwrap_or(DEFAULT_MAXCONN));
     let wanted = config
         .global
         .ulimit_n
         .unwrap_or(maxconn * 2 + maxconn / 2 + 200);
-    let wanted = config
-        .global
-        .fd_hard_limit
-        .map_or(wanted, |hard| wanted.min(hard));
-    let descriptors = world::descriptors(wanted);
+    // The limit may be higher already: no more are used than said.
+    let hard = config.global.fd_hard_limit.unwrap_or(u64::MAX);
+    let descriptors = world::descriptors(wanted.min(hard)).min(hard);
     if config.global.maxconn.is_none() {
         let room = descriptors.saturating_sub(200) / 2;
         config.global.maxconn = Some(
@@ -189,6 +193,9 @@ pub fn prepare(args: &Args, mut config: Config, read: Read) -> Result<Prepared, 
                 .unwrap_or(u32::MAX)
                 .clamp(10, DEFAULT_MAXCONN),
         );
+    }
+    if let Some(most) = args.megabytes.map(|m| room_for(m, &config.global.tuning)) {
+        config.global.maxconn = config.global.maxconn.map(|n| n.min(most));
     }
     // Sockets of a process that is to be replaced may still be in the way: it is told to make room.
     let listeners = bind_with_patience(args, &config)?;
@@ -442,6 +449,7 @@ pub fn serve(
         Instant::now(),
         state::Machine {
             replaces: !args.finish.is_empty() || !args.terminate.is_empty(),
+            megabytes: args.megabytes.unwrap_or(0),
             ..world::facts(env.iter().cloned().collect())
         },
     );

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 const USAGE: &str = "\
 usage: mulgil server-setup dsr|tunnel|dscp --vip ADDRESS [--vip ADDRESS]* [--dscp N] [--port N]
                            [--attach auto|xdp|tcx|clsact] [--undo]
-       mulgil server-setup dsr|tunnel|dscp --vip ADDRESS --print windows
+       mulgil server-setup dsr --vip ADDRESS [--vip ADDRESS]* --print windows [--undo]
 ";
 
 #[derive(Debug, PartialEq, Eq)]
@@ -119,34 +119,61 @@ fn parse(args: &[String]) -> Result<Wanted, String> {
         ("", _) => return Err("which kind of forwarding is it for: dsr, tunnel or dscp?".into()),
         (other, _) => return Err(format!("unknown kind '{other}': use dsr, tunnel or dscp")),
     };
+    if wanted.print && wanted.kind != Kind::Dsr {
+        return Err(format!(
+            "Windows undoes nothing of '{kind}' by itself: lead it by 'forward dsr' or 'forward nat', or print the steps for 'dsr'"
+        ));
+    }
     if wanted.vips.is_empty() {
         return Err("'--vip' with the virtual address is missing".into());
     }
     Ok(wanted)
 }
 
-/// The steps for a Windows server: the KM-TEST loopback adapter takes the address, and the weak host
-/// model lets it be answered from.
+/// The steps for a Windows server: the KM-TEST loopback adapter takes the address, which the others do
+/// not answer ARP and ND for, and the weak host model lets packets for it in and its answers out.
 fn windows(wanted: &Wanted) -> String {
     let mut out = String::from(
-        "# As administrator. First add the 'Microsoft KM-TEST Loopback Adapter' in the Device Manager\n\
-         # (Action, Add legacy hardware, Network adapters), and rename it to 'loopback'.\n",
+        "# As administrator. 'Ethernet' stands for the interface that packets come in by.\n",
     );
+    if !wanted.undo {
+        out.push_str(
+            "# First add the 'Microsoft KM-TEST Loopback Adapter' in the Device Manager (Action, Add legacy\n\
+             # hardware, Network adapters), and rename it to 'loopback'.\n",
+        );
+    }
     for vip in &wanted.vips {
-        let line = match vip {
-            IpAddr::V4(_) => {
-                format!("netsh interface ipv4 add address \"loopback\" {vip} 255.255.255.255\n")
+        let line = match (vip, wanted.undo) {
+            (IpAddr::V4(_), false) => {
+                format!(
+                    "netsh interface ipv4 add address \"loopback\" {vip} 255.255.255.255 skipassource=true\n"
+                )
             }
-            IpAddr::V6(_) => format!("netsh interface ipv6 add address \"loopback\" {vip}/128\n"),
+            (IpAddr::V6(_), false) => {
+                format!(
+                    "netsh interface ipv6 add address \"loopback\" {vip}/128 skipassource=true\n"
+                )
+            }
+            (IpAddr::V4(_), true) => {
+                format!("netsh interface ipv4 delete address \"loopback\" {vip}\n")
+            }
+            (IpAddr::V6(_), true) => {
+                format!("netsh interface ipv6 delete address \"loopback\" {vip}\n")
+            }
         };
         out.push_str(&line);
     }
-    out.push_str(
-        "netsh interface ipv4 set interface \"loopback\" weakhostreceive=enabled weakhostsend=enabled\n\
-         netsh interface ipv4 set interface \"Ethernet\" weakhostreceive=enabled\n",
-    );
-    if wanted.kind != Kind::Dsr {
-        out.push_str("# Windows takes neither tunnels of this kind nor DSCP back by itself: use 'forward dsr' or 'nat' for it.\n");
+    let word = if wanted.undo { "disabled" } else { "enabled" };
+    for (family, six) in [("ipv4", false), ("ipv6", true)] {
+        if wanted.vips.iter().any(|vip| vip.is_ipv6() == six) {
+            out.push_str(&format!(
+                "netsh interface {family} set interface \"loopback\" weakhostreceive={word} weakhostsend={word}\n\
+                 netsh interface {family} set interface \"Ethernet\" weakhostreceive={word}\n"
+            ));
+        }
+    }
+    if wanted.undo {
+        out.push_str("# Then remove the adapter, if it has no other address.\n");
     }
     out
 }
@@ -187,9 +214,38 @@ mod tests {
             "ipip --vip 192.0.2.1",
             "dsr --vip 192.0.2.1 --dscp 3",
             "dsr --vip 192.0.2.1 --print mac",
+            "tunnel --vip 192.0.2.1 --print windows",
+            "dscp --dscp 3 --vip 192.0.2.1 --print windows",
             "tunnel --vip 192.0.2.1 --attach generic",
         ] {
             assert!(run(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn steps_for_windows_are_those_of_each_family_and_can_be_taken_back() {
+        let print = |line: &str| windows(&run(line).expect("valid"));
+        let four = print("dsr --vip 192.0.2.1 --print windows");
+        assert!(four.contains(
+            "netsh interface ipv4 add address \"loopback\" 192.0.2.1 255.255.255.255 skipassource=true\n"
+        ));
+        assert!(four.contains(
+            "netsh interface ipv4 set interface \"loopback\" weakhostreceive=enabled weakhostsend=enabled\n"
+        ));
+        assert!(!four.contains("ipv6"), "{four}");
+        let six = print("dsr --vip 2001:db8::1 --print windows");
+        assert!(six.contains(
+            "netsh interface ipv6 add address \"loopback\" 2001:db8::1/128 skipassource=true\n"
+        ));
+        assert!(six.contains("ipv6 set interface \"Ethernet\" weakhostreceive=enabled\n"));
+        assert!(!six.contains("ipv4"), "{six}");
+        let back = print("dsr --vip 192.0.2.1 --vip 2001:db8::1 --print windows --undo");
+        for line in [
+            "netsh interface ipv4 delete address \"loopback\" 192.0.2.1\n",
+            "netsh interface ipv6 delete address \"loopback\" 2001:db8::1\n",
+            "netsh interface ipv6 set interface \"Ethernet\" weakhostreceive=disabled\n",
+        ] {
+            assert!(back.contains(line), "{back}");
         }
     }
 }

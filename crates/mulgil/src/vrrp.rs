@@ -50,6 +50,12 @@ impl VirtualAddresses {
         };
         if !config.vrrp.is_empty() {
             all.begin(config, how)?;
+        } else if failover::is_left_behind() {
+            // To begin is to tidy up after a crash; there is nothing else to do.
+            if let Err(why) = all.begin(config, how) {
+                eprintln!("warning: {why}");
+            }
+            all.stop();
         }
         Ok(all)
     }

@@ -98,6 +98,7 @@ pub fn facts(environment: std::collections::HashMap<String, String>) -> state::M
     state::Machine {
         hostname: hostname(),
         replaces: false,
+        megabytes: 0,
         environment,
         local_zone,
         is_local,

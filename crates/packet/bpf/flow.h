@@ -151,7 +151,7 @@ inline_always int take_from_pool(const struct service *service, const struct flo
 		copy16(back_key->dst, f->src);
 		back_key->dport = f->sport;
 		find_deltas(back_key, back);
-		long result = map_update(&flows, back_key, back, UPDATE_NOEXIST);
+		int result = map_update(&flows, back_key, back, UPDATE_NOEXIST);
 		if (result != ALREADY_THERE)
 			return result ? EVENT_TABLE_FULL : 0;
 	}
@@ -216,7 +216,8 @@ apart int expect_answer(const struct flow_key *key)
 	answers_of(&sent, f, &s->back);
 	s->back.state = f->state & FLOW_FIN ? FLOW_PEER_FIN : 0;
 	find_deltas(key, &s->back);
-	return map_update(&flows, key, &s->back, UPDATE_ANY) ? -1 : 1;
+	s->key = *key;
+	return map_update(&flows, &s->key, &s->back, UPDATE_ANY) ? -1 : 1;
 }
 
 /* A new session, in `s->flow`. Returns -1, or the event that says why there is none. */

@@ -207,8 +207,10 @@ inline_always u32 lists_of(const struct packet *p, const struct guard_setup *set
 {
 	u32 zero = 0, listed = 0;
 	if (setup->contents & HAS_HOSTS) {
+		struct address source;
+		copy16(source.words, p->key.src);
 		void *hosts = map_lookup(&guard_hosts, &zero);
-		u32 *mask = hosts ? map_lookup(hosts, p->key.src) : 0;
+		u32 *mask = hosts ? map_lookup(hosts, &source) : 0;
 		if (mask)
 			listed = *mask;
 	}
@@ -308,7 +310,9 @@ inline_always int source_is_over(const struct packet *p, u32 at, const struct gu
 inline_always u32 guard_of(context *ctx, const struct packet *p)
 {
 	struct service *service = 0;
-	u32 *kinds = map_lookup(&vips, p->key.dst);
+	struct address vip;
+	copy16(vip.words, p->key.dst);
+	u32 *kinds = map_lookup(&vips, &vip);
 	if (kinds) {
 		if (*kinds >> VIP_VLAN_SHIFT == p->key.vlan)
 			service = find_service(p, *kinds);
@@ -496,7 +500,8 @@ apart int translate(context *ctx, const struct packet *p, u32 forward)
 	if (!p || p->pieces == PIECE_LATER)
 		return XDP_DROP;
 	struct tcp *tcp = data + bounded(p->l4);
-	struct splice *splice = map_lookup(&splices, &p->key);
+	struct flow_key own = p->key;
+	struct splice *splice = map_lookup(&splices, &own);
 	if (!splice || (void *)(tcp + 1) > end)
 		return XDP_DROP;
 	u32 seq = be32(tcp->seq), ack = be32(tcp->ack);
@@ -508,7 +513,7 @@ apart int translate(context *ctx, const struct packet *p, u32 forward)
 		return flags & TCP_RST || write_syn(ctx, p, splice) ? XDP_DROP : 0;
 	}
 	if ((flags & (TCP_SYN | TCP_RST)) == TCP_SYN && flags & TCP_ACK && ack == splice->isn + 1) {
-		struct flow *f = map_lookup(&flows, &p->key);
+		struct flow *f = map_lookup(&flows, &own);
 		struct flow_key other;
 		if (!f)
 			return XDP_DROP;
@@ -563,13 +568,14 @@ inline_always int challenge(context *ctx, const struct packet *p, u32 at, const 
 		return 0;
 	if (uses(FEATURE_SPLICE) && g->flags & GUARD_SPLICE) {
 		/* What answers a cookie must find no session: a SYN of one that goes on is judged by its server. */
-		struct flow *f = map_lookup(&flows, &p->key);
+		struct flow_key own = p->key;
+		struct flow *f = map_lookup(&flows, &own);
 		if (f && !is_over(f->state))
 			return 0;
 		if (f) {
 			uncount(f);
 			forget_answers(f, p->key.proto);
-			map_delete(&flows, &p->key);
+			map_delete(&flows, &own);
 		}
 		note_guarded(at, GUARDED_CHALLENGED);
 		return answer_cookie(ctx, p, g, minute);

@@ -119,7 +119,8 @@ apart int restore_number(context *ctx, const struct packet *p, const struct flow
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	if (!p || !key)
 		return 0;
-	struct splice *splice = map_lookup(&splices, key);
+	struct flow_key own = *key;
+	struct splice *splice = map_lookup(&splices, &own);
 	struct icmp *icmp = data + bounded(p->l4);
 	u32 *seq = data + bounded(at + 4);
 	if (!splice || !splice->ready || (void *)(icmp + 1) > end || (void *)(seq + 1) > end)

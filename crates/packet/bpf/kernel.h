@@ -10,7 +10,8 @@ typedef unsigned long long u64;
 #define SEC(name) __attribute__((section(name), used))
 #define inline_always static inline __attribute__((always_inline))
 #define out_of_line static __attribute__((noinline, unused))
-/* Verified by itself, once: what calls it does not grow by it. */
+/* Verified by itself, once: what calls it does not grow by it. What it is given may not be a table's key
+ * (Linux before 6.4): keys are copied. */
 #define apart __attribute__((noinline))
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
@@ -55,8 +56,9 @@ struct bpf_fib_lookup {
 };
 
 static void *(*const map_lookup)(void *map, const void *key) = (void *)1;
-static long (*const map_update)(void *map, const void *key, const void *value, u64 flags) = (void *)2;
-static long (*const map_delete)(void *map, const void *key) = (void *)3;
+/* Before Linux 6.4 what tables return has 32 bits, and the upper half of the register is anything. */
+static int (*const map_update)(void *map, const void *key, const void *value, u64 flags) = (void *)2;
+static int (*const map_delete)(void *map, const void *key) = (void *)3;
 static u32 (*const random_u32)(void) = (void *)7;
 static u64 (*const ktime_coarse_ns)(void) = (void *)160;
 static void *(*const ring_reserve)(void *ring, u64 size, u64 flags) = (void *)131;

@@ -10,7 +10,8 @@ struct solicit {
 	u32 target[4];
 } __attribute__((packed, aligned(2)));
 
-/* Whom a frame is for in the end: its destination, or whom it asks for. 0 where nobody is named. */
+/* Whom a frame is for in the end: its destination, or whom it asks for or tells all of. 0 where nobody is
+ * named. */
 inline_always int receiver(context *ctx, struct address *to)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
@@ -38,7 +39,9 @@ inline_always int receiver(context *ctx, struct address *to)
 	if ((void *)(ip + 1) > end)
 		return 0;
 	copy16(to->words, ip->dst);
-	if (ip->next == PROTO_ICMP6 && (void *)(solicit + 1) <= end && solicit->icmp.type == 135)
+	/* Solicitations, and advertisements that nobody has asked for. */
+	if (ip->next == PROTO_ICMP6 && (void *)(solicit + 1) <= end &&
+	    (solicit->icmp.type == 135 || (solicit->icmp.type == 136 && eth->dst[0] & 1)))
 		copy16(to->words, solicit->target);
 	return 1;
 }

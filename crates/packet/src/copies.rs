@@ -3,7 +3,8 @@
 //!
 //! Only the direction from the client is sent. The other one, the sums' deltas and the server's
 //! place follow from it on either machine, because places are found by the names of frontend,
-//! backend and server. Half-open connections are not sent: their clients try again.
+//! backend and server. Half-open connections are not sent: their clients try again. Where no route
+//! leads back to a client, in VLANs and over bridges, its address on the link is sent, too.
 
 mod form;
 
@@ -22,6 +23,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+/// The version of what is sent.
+pub const FORM: u16 = form::VERSION;
+
 /// Sessions that the plane has removed and that were not asked for yet, at most.
 const MOST_REMOVED: usize = 1 << 20;
 
@@ -36,6 +40,27 @@ const MOST_NEWS: usize = 1 << 16;
 pub(crate) struct Known {
     pub places: HashMap<u64, u32>,
     pub identities: HashMap<u32, u64>,
+    pub sides: Sides,
+}
+
+/// Where clients are who no route leads back to: those in VLANs, and those across a bridge.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sides {
+    /// By virtual address: the interfaces that it is served at, with their addresses on the link.
+    pub ports: HashMap<Address, Vec<(u32, [u8; 6])>>,
+    /// By place: the interface that a server is behind.
+    pub servers: HashMap<u32, u32>,
+}
+
+impl Sides {
+    /// The interface that answers leave by: the only one, or of a bridge the one that the server is
+    /// not behind.
+    fn back(&self, vip: &Address, server: u32) -> Option<(u32, [u8; 6])> {
+        let ports = self.ports.get(vip)?;
+        let behind = self.servers.get(&server);
+        let other = ports.iter().find(|(port, _)| Some(port) != behind);
+        other.or(ports.first()).copied()
+    }
 }
 
 /// What the plane tells who copies sessions.
@@ -46,12 +71,13 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    pub fn set_places(&self, places: &HashMap<u64, u32>) {
+    pub fn set_places(&self, places: &HashMap<u64, u32>, sides: Sides) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.places != *places {
+        if known.places != *places || known.sides != sides {
             *known = Arc::new(Known {
                 places: places.clone(),
                 identities: places.iter().map(|(i, at)| (*at, *i)).collect(),
+                sides,
             });
         }
     }
@@ -264,7 +290,8 @@ impl Copies {
             self.refused += 1;
             return;
         };
-        let back = sessions::other_key(&key, &flow).map(|k| (k, answers(&key, &flow)));
+        let side = self.known.sides.back(&key.dst, flow.server);
+        let back = sessions::other_key(&key, &flow).map(|k| (k, answers(&key, &flow, side)));
         if served {
             // What it was just before we took over, or what two think that are both active.
             if insert_new(self.flows.as_fd(), &key, &with_deltas(&key, flow))
@@ -416,15 +443,27 @@ fn place(flow: Flow, server: u32, age: u32, stamp: u32, now: u32) -> Flow {
     }
 }
 
-/// What is done to answers, whose way is asked for when the first one comes.
-fn answers(key: &FlowKey, flow: &Flow) -> Flow {
+/// What is done to answers. Their way is asked for when the first one comes; where no route can say it,
+/// it is to the client's own address on the link by the interface of `side`.
+fn answers(key: &FlowKey, flow: &Flow, side: Option<(u32, [u8; 6])>) -> Flow {
+    let known = side.filter(|_| flow.hop.dst != [0; 6]);
+    let hop = known.map(|(ifindex, src)| abi::Hop {
+        dst: flow.hop.dst,
+        src,
+        ifindex,
+        ..abi::Hop::default()
+    });
+    let hop = abi::Hop {
+        vlan: key.vlan,
+        ..hop.unwrap_or_default()
+    };
     let has = |bit: u32, then: u32| if flow.state & bit != 0 { then } else { 0 };
     Flow {
         src: key.dst,
         dst: key.src,
         sport: key.dport,
         dport: key.sport,
-        hop: abi::Hop::default(),
+        hop,
         state: flow.state & (flow_state::CONFIRMED | flow_state::RESET)
             | has(flow_state::FIN, flow_state::PEER_FIN)
             | has(flow_state::PEER_FIN, flow_state::FIN),

@@ -49,19 +49,67 @@ pub fn ways(
 }
 
 const SIOCETHTOOL: libc::c_ulong = 0x8946;
+const ETHTOOL_GTXCSUM: u32 = 0x16;
 const ETHTOOL_GFLAGS: u32 = 0x25;
+const ETHTOOL_GGRO: u32 = 0x2b;
+const ETH_FLAG_TXVLAN: u32 = 1 << 7;
 const ETH_FLAG_RXVLAN: u32 = 1 << 8;
+const ETH_FLAG_LRO: u32 = 1 << 15;
 
-/// Whether a driver takes VLAN tags off frames before programs in it see them (`ethtool -k`:
-/// rx-vlan-offload). Where that cannot be asked, it does not.
-pub fn keeps_tags(name: &str) -> bool {
-    let mut value = [ETHTOOL_GFLAGS, 0];
+/// What an interface does to frames that programs in its driver do not see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offloads {
+    /// Takes VLAN tags off (`ethtool -k`: rx-vlan-offload).
+    pub takes_tags: bool,
+    /// Puts them on as a frame leaves (tx-vlan-offload).
+    pub puts_tags: bool,
+    /// Joins segments in hardware (large-receive-offload).
+    pub joins: bool,
+    /// Joins segments in the kernel (generic-receive-offload).
+    pub joins_later: bool,
+    /// Computes sums as a frame leaves (tx-checksumming).
+    pub sums: bool,
+}
+
+impl Offloads {
+    /// Those of an interface; none where it cannot be asked.
+    pub fn of(name: &str) -> Offloads {
+        let flags = ask(name, ETHTOOL_GFLAGS).unwrap_or(0);
+        let on = |command| ask(name, command).is_some_and(|v| v != 0);
+        Offloads {
+            takes_tags: flags & ETH_FLAG_RXVLAN != 0,
+            puts_tags: flags & ETH_FLAG_TXVLAN != 0,
+            joins: flags & ETH_FLAG_LRO != 0,
+            joins_later: on(ETHTOOL_GGRO),
+            sums: on(ETHTOOL_GTXCSUM),
+        }
+    }
+}
+
+impl std::fmt::Display for Offloads {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let word = |on| if on { "on" } else { "off" };
+        write!(
+            f,
+            "rxvlan {}, txvlan {}, lro {}, gro {}, tx {}",
+            word(self.takes_tags),
+            word(self.puts_tags),
+            word(self.joins),
+            word(self.joins_later),
+            word(self.sums)
+        )
+    }
+}
+
+/// The value that a driver gives for one of its settings.
+fn ask(name: &str, command: u32) -> Option<u32> {
+    let mut value = [command, 0];
     // SAFETY: plain calls; the request is zeroed, names the interface within its NUL-terminated field, and
-    // its pointer is to a value of the two words that this command reads and writes.
+    // its pointer is to a value of the two words that these commands read and write.
     unsafe {
         let fd = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
         if fd < 0 {
-            return false;
+            return None;
         }
         let fd = OwnedFd::from_raw_fd(fd);
         let mut request: libc::ifreq = std::mem::zeroed();
@@ -70,8 +118,8 @@ pub fn keeps_tags(name: &str) -> bool {
             *to = from as libc::c_char;
         }
         request.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
-        libc::ioctl(fd.as_raw_fd(), SIOCETHTOOL as _, &raw mut request) == 0
-            && value[1] & ETH_FLAG_RXVLAN != 0
+        let asked = libc::ioctl(fd.as_raw_fd(), SIOCETHTOOL as _, &raw mut request);
+        (asked == 0).then_some(value[1])
     }
 }
 
@@ -90,6 +138,7 @@ mod tests {
             usable: true,
             carrier: true,
             vlan: None,
+            xdp: 0,
         }
     }
 

@@ -1,42 +1,18 @@
 //! What a configuration for packets finds on this machine: looked at without changing anything.
 
-use crate::abi;
-use crate::device::{self, Needs};
+use crate::abi::{self, Hop};
+use crate::attach::Way;
+use crate::device::{self, Needs, Offloads};
 use crate::kernel::{Error, because};
-use crate::netlink::Link;
+use crate::netlink::{Link, XDP_GENERIC};
+use crate::probe::{self, Probe, Said};
 use crate::settings::{self, Asks};
 use crate::ways::Ways;
 use model::{Address, Config, Forward, Host, Mode, PortSpec, Transport};
+use state::doctor::{Finding, ok, wrong};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
-
-/// One thing that was looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// What to do; `None` where all is well.
-    pub remedy: Option<String>,
-    /// What was found.
-    pub fact: String,
-}
-
-impl std::fmt::Display for Finding {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.remedy {
-            None => write!(f, "ok     {}", self.fact),
-            Some(remedy) => write!(f, "WRONG  {}\n       {remedy}", self.fact),
-        }
-    }
-}
-
-fn ok(fact: String) -> Finding {
-    Finding { remedy: None, fact }
-}
-
-fn wrong(fact: String, remedy: impl Into<String>) -> Finding {
-    let remedy = Some(remedy.into());
-    Finding { remedy, fact }
-}
 
 /// How long a server may take to accept a connection.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -62,12 +38,15 @@ pub fn examine(config: &Config) -> Result<Vec<Finding>, Error> {
         all.filter(|p| p.mode == Mode::Packet && !p.disabled)
     };
     let mut names = BTreeSet::new();
-    let mut bridges = BTreeSet::new();
+    let mut marks = Marks::default();
+    let mut leading: BTreeMap<&str, Vec<(IpAddr, Option<u16>)>> = BTreeMap::new();
     for proxy in proxies() {
         let Some(side) = &proxy.frontend else {
             continue;
         };
         let backend = side.default_backend.as_ref().unwrap_or(&proxy.name);
+        let led = leading.entry(backend).or_default();
+        led.extend(side.binds.iter().filter_map(service));
         let backend = config.proxies.iter().find(|p| p.name == *backend);
         let forward = backend.and_then(|b| Some(b.backend.as_ref()?.packets.forward));
         for bind in &side.binds {
@@ -75,7 +54,10 @@ pub fn examine(config: &Config) -> Result<Vec<Finding>, Error> {
             for name in named.filter(|n| !n.is_empty()) {
                 names.insert(name.to_string());
                 if forward == Some(Forward::Bridge) {
-                    bridges.insert(name.to_string());
+                    marks.bridges.insert(name.to_string());
+                }
+                if bind.options.vlan.is_some() {
+                    marks.tagged.insert(name.to_string());
                 }
             }
             found.extend(vip(&bind.address, bind.options.transport, &ways));
@@ -115,6 +97,9 @@ pub fn examine(config: &Config) -> Result<Vec<Finding>, Error> {
                 continue;
             };
             names.insert(link.name.clone());
+            if server.vlan.is_some() {
+                marks.tagged.insert(link.name.clone());
+            }
             match forward {
                 Forward::Dsr => drop(asks.silent.insert(link.name.clone())),
                 Forward::Route => drop(asks.loose.insert(link.name.clone())),
@@ -137,14 +122,23 @@ pub fn examine(config: &Config) -> Result<Vec<Finding>, Error> {
             found.extend(room(forward, *ip, &link, &title));
             if let (Some(port), true) = (probed(port, server, proxy), connected < CONNECTED) {
                 connected += 1;
-                found.push(probe(SocketAddr::new(*ip, port), &title));
+                found.push(connect(SocketAddr::new(*ip, port), &title));
+            }
+            let services = leading.get(&*proxy.name).map_or(&[][..], Vec::as_slice);
+            if hop.vlan == 0 && connected <= CONNECTED {
+                let whom = Whom {
+                    forward,
+                    ip: *ip,
+                    port,
+                    hop,
+                };
+                found.extend(whom.probe(services, &ways, &link, &title));
             }
         }
     }
     for name in &names {
         let link = ways.links.values().find(|l| l.name == *name);
-        let bridge = bridges.contains(name);
-        found.extend(interface(name, link, bridge, config));
+        found.extend(interface(name, link, &marks, config));
     }
     let faults = settings::wrong(&asks, settings::read);
     let auto = config.global.tuning.sysctl_auto;
@@ -254,7 +248,7 @@ fn probed(port: &PortSpec, server: &model::Server, proxy: &model::Proxy) -> Opti
     checked.or(own).filter(|_| !route)
 }
 
-fn probe(at: SocketAddr, title: &str) -> Finding {
+fn connect(at: SocketAddr, title: &str) -> Finding {
     match TcpStream::connect_timeout(&at, PATIENCE) {
         Ok(_) => ok(format!("{title} takes connections at port {}", at.port())),
         Err(e) => wrong(
@@ -264,7 +258,16 @@ fn probe(at: SocketAddr, title: &str) -> Finding {
     }
 }
 
-fn interface(name: &str, link: Option<&Link>, bridge: bool, config: &Config) -> Vec<Finding> {
+/// Names of interfaces of which more is wanted.
+#[derive(Default)]
+struct Marks {
+    /// Ports of bridges.
+    bridges: BTreeSet<String>,
+    /// Those where tags are read and written.
+    tagged: BTreeSet<String>,
+}
+
+fn interface(name: &str, link: Option<&Link>, marks: &Marks, config: &Config) -> Vec<Finding> {
     let Some(link) = link else {
         return vec![wrong(
             format!("there is no interface '{name}'"),
@@ -279,30 +282,211 @@ fn interface(name: &str, link: Option<&Link>, bridge: bool, config: &Config) -> 
         ));
     }
     let needs = Needs {
-        bridge,
-        tags: false,
+        bridge: marks.bridges.contains(name),
+        tags: marks.tagged.contains(name),
     };
     let wish = config.global.tuning.packet_attach;
-    let (ways, reason) = device::ways(link, needs, wish, false);
+    let offloads = Offloads::of(name);
+    let (ways, reason) = device::ways(link, needs, wish, offloads.takes_tags);
     let first = ways.first().map(ToString::to_string).unwrap_or_default();
     let software = !link.kind.is_empty() && link.kind != "bond";
-    if software && wish == model::PacketAttach::Xdp && !bridge {
+    let in_driver = ways.first() == Some(&Way::Driver);
+    if software && in_driver {
         found.push(wrong(
             format!("interface '{name}' is software ({}), where senders leave sums to be computed that XDP does not see", link.kind),
             format!("leave 'tune.packet.attach' out, or on every sender there: 'ethtool -K IF tx off txvlan off' (here: {name})"),
         ));
-        return found;
     }
-    let why = if reason.is_empty() {
-        "its driver is tried first"
-    } else {
-        reason
+    if in_driver && needs.tags && (offloads.takes_tags || offloads.puts_tags) {
+        found.push(wrong(
+            format!("interface '{name}' keeps tags of VLANs beside frames, where programs in its driver do not see them"),
+            format!("leave 'tune.packet.attach' out, or 'ethtool -K {name} rxvlan off txvlan off'"),
+        ));
+    }
+    if offloads.joins {
+        found.push(wrong(
+            format!("interface '{name}' joins segments in hardware: what is forwarded must stay as it came, and few drivers take XDP then"),
+            format!("ethtool -K {name} lro off"),
+        ));
+    }
+    if link.xdp == XDP_GENERIC {
+        found.push(wrong(
+            format!("interface '{name}' has somebody's XDP program in its generic form, which Mulgil never uses: packets meet it first"),
+            format!("see whose it is ('bpftool net'), or 'ip link set dev {name} xdpgeneric off'"),
+        ));
+    }
+    let why = match reason {
+        "" => "its driver is tried first",
+        reason => reason,
+    };
+    let now = match link.xdp {
+        0 | XDP_GENERIC => "",
+        _ => "; XDP stands in its driver now",
     };
     found.push(ok(format!(
-        "interface '{name}': {first}; {why}; MTU {}",
+        "interface '{name}': {first}; {why}{now}; MTU {}; {offloads}",
         link.mtu
     )));
     found
+}
+
+/// A virtual address that leads to a backend, with the port of TCP; without one for what an echo has to
+/// stand for.
+fn service(bind: &model::Bind) -> Option<(IpAddr, Option<u16>)> {
+    let Address::Inet {
+        host: Host::Ip(ip),
+        port,
+        ..
+    } = &bind.address
+    else {
+        return None;
+    };
+    let port = match (bind.options.transport, port) {
+        (None | Some(Transport::Tcp), PortSpec::Fixed(port)) => Some(*port).filter(|p| *p != 0),
+        _ => None,
+    };
+    (bind.prefix.is_none() && !ip.is_unspecified()).then_some((*ip, port))
+}
+
+/// A server, and the way there.
+struct Whom<'a> {
+    forward: Forward,
+    ip: IpAddr,
+    port: &'a PortSpec,
+    hop: Hop,
+}
+
+impl Whom<'_> {
+    /// Asks it as a client's packet would: through the virtual address, where the server has that, or
+    /// from another network, where answers must come back here.
+    fn probe(
+        &self,
+        services: &[(IpAddr, Option<u16>)],
+        ways: &Ways,
+        link: &Link,
+        title: &str,
+    ) -> Vec<Finding> {
+        let addresses = &ways.machine.addresses;
+        let own = |six: bool, other: bool| {
+            let mut fitting = addresses.iter().filter(|(ip, of)| {
+                ip.is_ipv6() == six && probe::is_routable(*ip) && (*of != link.index) == other
+            });
+            let found = fitting.find(|(ip, _)| services.iter().all(|(vip, _)| vip != ip));
+            found.map(|(ip, _)| *ip)
+        };
+        let mut found = Vec::new();
+        if let Forward::Nat(None) = self.forward {
+            let port = match self.port {
+                PortSpec::Fixed(port) if *port != 0 => Some(*port),
+                _ => services.first().and_then(|s| s.1),
+            };
+            let from = own(self.ip.is_ipv6(), true);
+            found.extend(from.and_then(|from| self.comes_back(from, port, title)));
+            return found;
+        }
+        if !answers_past_us(self.forward) {
+            return found;
+        }
+        for six in [false, true] {
+            let mut fitting = services.iter().filter(|(vip, _)| vip.is_ipv6() == six);
+            let with_port = fitting.clone().find(|(_, port)| port.is_some());
+            let Some((vip, port)) = with_port.or_else(|| fitting.next()) else {
+                continue;
+            };
+            let outer = own(self.ip.is_ipv6(), false);
+            if let (Some(outer), Some(from)) = (outer, own(six, false)) {
+                found.extend(self.answers_itself(outer, from, *vip, *port, title));
+            }
+        }
+        found
+    }
+
+    fn ask(
+        &self,
+        outer: IpAddr,
+        from: IpAddr,
+        ends: (IpAddr, IpAddr),
+        port: Option<u16>,
+    ) -> Option<Said> {
+        let probe = Probe {
+            forward: self.forward,
+            hop: self.hop,
+            outer: (outer, self.ip),
+            from,
+            to: ends.0,
+            answers: ends.1,
+            port,
+        };
+        // Without the right to send frames nothing is known.
+        probe.ask().ok()
+    }
+
+    /// Answers to other networks find this machine.
+    fn comes_back(&self, from: IpAddr, port: Option<u16>, title: &str) -> Option<Finding> {
+        let said = self.ask(from, from, (self.ip, self.ip), port)?;
+        Some(match said {
+            Said::Yes | Said::No => ok(format!("{title} answers {from} through this machine")),
+            Said::Nothing => wrong(
+                format!(
+                    "{title} does not answer {from}, which is in another network: its answers to clients go elsewhere"
+                ),
+                "make this machine its gateway ('ip route replace default via' an address of ours), or use 'forward nat source'",
+            ),
+        })
+    }
+
+    /// The server answers for the virtual address itself.
+    fn answers_itself(
+        &self,
+        outer: IpAddr,
+        from: IpAddr,
+        vip: IpAddr,
+        port: Option<u16>,
+        title: &str,
+    ) -> Option<Finding> {
+        let to = match self.forward {
+            Forward::Dscp(_) => self.ip,
+            _ => vip,
+        };
+        let said = self.ask(outer, from, (to, vip), port)?;
+        let service = match port {
+            Some(port) => format!("{vip} port {port}"),
+            None => vip.to_string(),
+        };
+        let setup = setup(self.forward).unwrap_or_default();
+        Some(match said {
+            Said::Yes => ok(format!("{title} answers for {service} itself")),
+            Said::No => wrong(
+                format!(
+                    "{title} has {vip}, but nobody listens there at port {}",
+                    port.unwrap_or(0)
+                ),
+                "have the service listen at that address, or at all of them",
+            ),
+            Said::Nothing => wrong(
+                format!("{title} does not answer for {service}"),
+                format!(
+                    "on it, as root: 'mulgil server-setup {setup} --vip {vip}'; and let it through the server's firewall"
+                ),
+            ),
+        })
+    }
+}
+
+/// Whether servers answer clients themselves.
+fn answers_past_us(forward: Forward) -> bool {
+    setup(forward).is_some()
+}
+
+/// What `mulgil server-setup` is told on servers of this way to forward, if they need it.
+fn setup(forward: Forward) -> Option<String> {
+    match forward {
+        Forward::Dsr => Some("dsr".to_string()),
+        Forward::Ipip | Forward::Gre => Some("tunnel".into()),
+        Forward::Gue(port) => Some(format!("tunnel --port {port}")),
+        Forward::Dscp(point) => Some(format!("dscp --dscp {point}")),
+        _ => None,
+    }
 }
 
 /// The members of a file's services that answer past this machine, with what must be run on each.
@@ -321,12 +505,8 @@ pub fn on_servers(config: &Config) -> Vec<String> {
         let Some(backend) = backend.and_then(|b| b.backend.as_ref()) else {
             continue;
         };
-        let kind = match backend.packets.forward {
-            Forward::Dsr => "dsr".to_string(),
-            Forward::Ipip | Forward::Gre => "tunnel".into(),
-            Forward::Gue(port) => format!("tunnel --port {port}"),
-            Forward::Dscp(point) => format!("dscp --dscp {point}"),
-            _ => continue,
+        let Some(kind) = setup(backend.packets.forward) else {
+            continue;
         };
         for bind in &side.binds {
             let Address::Inet {

@@ -18,6 +18,7 @@ mod origins;
 mod pins;
 mod plan;
 mod plane;
+mod probe;
 pub mod realserver;
 mod ring;
 mod sessions;
@@ -31,7 +32,7 @@ pub fn entries(sessions: u32) -> u32 {
     sessions.saturating_mul(2)
 }
 
-pub use copies::{Change, Copies, Look};
+pub use copies::{Change, Copies, FORM, Look};
 pub use kernel::{Error, Sizes};
 pub use plane::{Plane, detach, is_wanted};
 pub use thread::Runner;

@@ -27,7 +27,12 @@ pub struct Link {
     pub carrier: bool,
     /// Of a VLAN's own interface: the one that it is on, and its number.
     pub vlan: Option<(u32, u16)>,
+    /// The program for packets that stands there, whoever put it: `XDP_ATTACHED_…`.
+    pub xdp: u8,
 }
+
+/// [`Link::xdp`]: in its generic form, behind the driver.
+pub const XDP_GENERIC: u8 = 2;
 
 /// The way to an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -242,14 +247,14 @@ impl Netlink {
         Ok(answers.iter().filter_map(|body| link(body)).collect())
     }
 
-    /// All addresses of this machine, each with its interface.
-    pub fn addresses(&mut self) -> io::Result<Vec<(IpAddr, u32)>> {
+    /// All addresses of this machine, each with the length of its network's prefix and its interface.
+    pub fn addresses(&mut self) -> io::Result<Vec<(IpAddr, u8, u32)>> {
         let answers = self.ask(RTM_GETADDR, NLM_F_DUMP, &[0; 8])?;
         let address = |body: &Vec<u8>| {
             let attributes = attributes(body, 8);
             // IFA_LOCAL is ours where the other end has another (IFA_ADDRESS).
             let own = attributes.get(&2).or(attributes.get(&1))?;
-            Some((ip(own)?, u32_at(body, 4)?))
+            Some((ip(own)?, *body.get(1)?, u32_at(body, 4)?))
         };
         Ok(answers.iter().filter_map(address).collect())
     }
@@ -423,6 +428,9 @@ fn link(body: &[u8]) -> Option<Link> {
                 .and_then(|n| u16_at(n, 0))?;
             Some((attributes.get(&5).and_then(|l| u32_at(l, 0))?, number))
         });
+    // IFLA_XDP with IFLA_XDP_ATTACHED in it.
+    let xdp = attributes.get(&43).map(|xdp| self::attributes(xdp, 0));
+    let xdp = xdp.and_then(|x| x.get(&2)?.first().copied());
     Some(Link {
         index,
         name: text(attributes.get(&3)?),
@@ -438,6 +446,7 @@ fn link(body: &[u8]) -> Option<Link> {
         // IFF_LOWER_UP.
         carrier: flags & 1 << 16 != 0,
         vlan,
+        xdp: xdp.unwrap_or(0),
     })
 }
 

@@ -29,6 +29,7 @@ use aya::maps::lpm_trie::Key;
 use model::{Mode, SessionTimeouts};
 use state::{Generation, Process};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
@@ -189,7 +190,7 @@ impl Plane {
     fn say(&mut self, faults: Vec<String>) {
         for fault in &faults {
             if !self.said.contains(fault) {
-                eprintln!("warning: packets: {fault}");
+                let _ = writeln!(std::io::stderr(), "warning: packets: {fault}");
             }
         }
         self.said = faults.into_iter().collect();
@@ -213,8 +214,8 @@ impl Plane {
         for target in &plan.targets {
             indices.push(self.place(target)?);
         }
-        self.exchange.set_places(&self.places);
         self.write_servers(&plan, &indices)?;
+        self.exchange.set_places(&self.places, self.sides(&plan));
         let vlan = |at| self.written.servers.get(at).map_or(0, |s| s.hop.vlan);
         let vlans: Vec<u16> = indices.iter().map(vlan).collect();
         origins::find(&mut plan, &vlans);

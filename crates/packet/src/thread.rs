@@ -2,6 +2,7 @@
 
 use crate::plane::Plane;
 use state::Process;
+use std::io::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -139,7 +140,8 @@ fn tell(result: Result<(), crate::Error>) {
     if let Err(e) = result {
         let now = crate::sessions::now().into();
         if LAST.swap(now, Relaxed) != now {
-            eprintln!("warning: packets: {e}");
+            // Where it cannot be written nothing else can be done about it.
+            let _ = writeln!(std::io::stderr(), "warning: packets: {e}");
         }
     }
 }

@@ -19,6 +19,8 @@ pub struct Ways {
     pub links: BTreeMap<u32, Link>,
     /// Addresses and names of this machine.
     pub machine: Machine,
+    /// Addresses of this machine, each with how many bits name its network.
+    networks: Vec<(IpAddr, u8)>,
     neighbours: Neighbours,
     routes: HashMap<IpAddr, Option<Route>>,
     /// Counts what may have changed the way of answers.
@@ -34,6 +36,7 @@ impl Ways {
             netlink: Netlink::new()?,
             links: BTreeMap::new(),
             machine: Machine::default(),
+            networks: Vec::new(),
             neighbours: HashMap::new(),
             routes: HashMap::new(),
             epoch,
@@ -46,10 +49,12 @@ impl Ways {
 
     fn look_at_links(&mut self) -> io::Result<()> {
         let links = self.netlink.links()?;
+        let addresses = self.netlink.addresses()?;
         self.machine = Machine {
             interfaces: links.iter().map(|l| (l.name.clone(), l.index)).collect(),
-            addresses: self.netlink.addresses()?,
+            addresses: addresses.iter().map(|(ip, _, of)| (*ip, *of)).collect(),
         };
+        self.networks = addresses.iter().map(|(ip, bits, _)| (*ip, *bits)).collect();
         self.links = links.into_iter().map(|l| (l.index, l)).collect();
         Ok(())
     }
@@ -182,6 +187,20 @@ impl Ways {
             mtu: u16::try_from(link.mtu).unwrap_or(u16::MAX),
             ifindex: link.index,
         }
+    }
+
+    /// Whether both are in one of the networks that this machine is in.
+    pub fn are_neighbours(&self, a: IpAddr, b: IpAddr) -> bool {
+        let within = |own: &IpAddr, bits: &u8, other: IpAddr| {
+            let number = |ip: IpAddr| match ip {
+                IpAddr::V4(ip) => (u128::from(u32::from(ip)) << 96, 32),
+                IpAddr::V6(ip) => (u128::from(ip), 128),
+            };
+            let ((own, width), (other, of)) = (number(*own), number(other));
+            width == of && (own ^ other).leading_zeros() >= u32::from(*bits)
+        };
+        let mut networks = self.networks.iter().filter(|(_, bits)| *bits != 0);
+        networks.any(|(own, bits)| within(own, bits, a) && within(own, bits, b))
     }
 
     /// Whom packets to a server are handed to.

@@ -1,4 +1,4 @@
-//! The program does not grow without somebody saying so.
+//! The program does not grow without somebody saying so, and asks for nothing that old kernels lack.
 
 mod common;
 
@@ -21,4 +21,46 @@ fn the_program_has_not_grown_by_a_tenth() {
         now <= INSTRUCTIONS + INSTRUCTIONS / 10,
         "{now} instructions, {INSTRUCTIONS} before: make it smaller, or write the new number here"
     );
+}
+
+/// The last of the kernel's functions in Linux 5.15 (`task_pt_regs`).
+const LAST: i32 = 175;
+
+/// The functions of the kernel that an object's code calls, by their numbers.
+fn calls(object: &[u8]) -> Vec<i32> {
+    let number = |at: usize, width: usize| {
+        let bytes = object[at..at + width].iter().rev();
+        bytes.fold(0, |n, b| n << 8 | usize::from(*b))
+    };
+    // ELF64: sections from e_shoff on, each e_shentsize long, e_shnum of them.
+    let (sections, size, count) = (number(0x28, 8), number(0x3a, 2), number(0x3c, 2));
+    let sections = (0..count).map(|n| sections + n * size);
+    // SHF_EXECINSTR.
+    let code = sections.filter(|at| number(at + 8, 8) & 4 != 0);
+    let bytes = code.flat_map(|at| {
+        let start = number(at + 24, 8);
+        &object[start..start + number(at + 32, 8)]
+    });
+    let bytes: Vec<u8> = bytes.copied().collect();
+    let calls = bytes.chunks_exact(8).filter(|i| i[0] == 0x85);
+    calls
+        .filter_map(|i| match i[1] >> 4 {
+            0 => Some(i32::from_le_bytes([i[4], i[5], i[6], i[7]])),
+            // Of our own.
+            1 => None,
+            other => panic!("a call of kind {other}, which Linux 5.15 does not know"),
+        })
+        .collect()
+}
+
+#[test]
+fn programs_call_nothing_that_linux_5_15_does_not_have() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/bpf");
+    for name in ["forward", "classify", "sent", "server", "unwrap", "reply"] {
+        let object = std::fs::read(format!("{folder}/{name}.bpf.o")).expect("it is in the tree");
+        let calls = calls(&object);
+        assert!(!calls.is_empty(), "{name}");
+        let newest = calls.iter().max();
+        assert!(newest.is_some_and(|n| *n <= LAST), "{name}: {newest:?}");
+    }
 }

@@ -37,12 +37,9 @@ pub fn backend(stream: &mut Stream<'_>) -> Result<Arc<Backend>, Halt> {
         }
         None => None,
     };
-    if let Some(backend) = found {
-        return Ok(backend);
-    }
     let name = side.default_backend.as_deref().unwrap_or(&frontend.name);
-    match stream.generation.backend(name) {
-        Some(backend) => Ok(Arc::clone(backend)),
+    match found.or_else(|| stream.generation.backend(name).cloned()) {
+        Some(backend) => Ok(backend),
         None => Err(Halt::Answer(
             Answer::error(503),
             Termination::new(Cause::ServerAbort, Phase::Connect),

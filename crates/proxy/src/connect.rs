@@ -1,8 +1,9 @@
 //! From a reserved place on a server to a connection: a kept one, or a new one.
 
 use crate::io::Io;
+use crate::opening::{Opening, Tunnel};
 use crate::overrides;
-use crate::pool::ServerConn;
+use crate::pool::{ServerConn, Wanted};
 use crate::present::{self, Told};
 use crate::session::Client;
 use crate::socket;
@@ -12,6 +13,7 @@ use crate::transport::Transport;
 use crate::worker::Worker;
 use model::{HttpReuse, PortSpec, SendProxy};
 use rules::StreamInfo;
+use rules::faults::{OTHER_THAN_ASKED, OTHER_THAN_CONFIGURED};
 use state::{Backend, Server, Target};
 use std::future::poll_fn;
 use std::io;
@@ -77,7 +79,7 @@ pub async fn to_server(stream: &mut Stream<'_>) -> Result<ServerConn, ConnectFai
             rules.given(|g| g.bc_mark.get()),
         );
         stream.info.overrides.server_reused.set(Some(true));
-        note(stream.worker, stream.client, &stream.info, &kept);
+        note(stream.worker, stream.client, &server, &stream.info, &kept);
         crate::account::reused(stream, &server);
         return Ok(kept);
     }
@@ -124,16 +126,20 @@ fn kept(
     info: &StreamInfo,
 ) -> Option<ServerConn> {
     let target = target_for(client, server, info)?;
+    let settings = server.settings();
+    let wanted = Wanted {
+        target: &target,
+        sni: name,
+        tls: settings.tls.as_ref().filter(|tls| !tls.offered),
+    };
     if let Some(private) = client.private.take()
         && private.0 == server.uid
-        && *private.1.target == *target
         && private.1.sni.as_deref() == name
-        && private.1.io.is_quiet()
+        && wanted.is_met_but_for_name(&private.1)
     {
         return Some(private.1);
     }
     // What tells of one client is not for another.
-    let settings = server.settings();
     let source = settings
         .source
         .as_deref()
@@ -147,7 +153,7 @@ fn kept(
         HttpReuse::Aggressive if first => true,
         HttpReuse::Safe | HttpReuse::Aggressive | HttpReuse::Always => false,
     };
-    worker.pools.take(server.uid, &target, name, proven)
+    worker.pools.take(server.uid, wanted, proven)
 }
 
 /// A new connection, within `timeout connect`, its TLS handshake included.
@@ -166,7 +172,12 @@ pub async fn open(
     let early = client.frontend.proxy().mode == model::Mode::Http
         || !client.carry.is_empty()
         || server.settings().tls.as_ref().is_some_and(|t| !t.offered)
+        || server.settings().socks4.is_some()
         || server.settings().send_proxy.is_some();
+    let tunnel = match server.settings().socks4 {
+        Some(_) => Some(Tunnel::to(&target).ok_or(ConnectFailure::Unusable)?),
+        None => None,
+    };
     let io = begin(
         &target,
         client,
@@ -196,23 +207,36 @@ pub async fn open(
         }
     };
     let settings = server.settings().send_proxy;
-    let mut first = proxy_header(settings, client, &told.extensions, info);
+    let mut opening = Opening {
+        tunnel,
+        header: proxy_header(settings, client, &told.extensions, info),
+    };
     poll_fn(|cx| {
-        match io.poll_established(cx, &mut first) {
+        match io.poll_established(cx, &mut opening) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+            Poll::Ready(Err(_)) if opening.fault().is_some() => {
+                info.overrides.server_fault.set(opening.fault());
+                return Poll::Ready(Err(ConnectFailure::Refused));
+            }
             Poll::Ready(Err(e)) => {
-                // What the system did not say was found by TLS.
-                if tls.is_some() && e.raw_os_error().is_none() {
-                    crate::account::server_handshake(worker, backend, server, None);
-                    info.overrides.server_fault.set(Some(match e.kind() {
-                        io::ErrorKind::UnexpectedEof => rules::faults::TLS_CLOSED,
-                        _ => rules::faults::TLS_FAILED,
-                    }));
-                }
                 let made = matches!(
                     e.kind(),
                     io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
                 );
+                // What the system did not say was found by TLS, and who lets go does so within it.
+                if tls.is_some() && (made || e.raw_os_error().is_none()) {
+                    crate::account::server_handshake(worker, backend, server, None);
+                    if let Transport::Tls(tls) = &io {
+                        let fault = info.overrides.give();
+                        fault.server_tls_fault.set(Some(tls.fault()));
+                    }
+                    let fault = match rules::faults::number(&e.to_string()) {
+                        OTHER_THAN_CONFIGURED if told.sni.is_some() => OTHER_THAN_ASKED,
+                        OTHER_THAN_CONFIGURED => OTHER_THAN_CONFIGURED,
+                        _ => rules::faults::TLS_FAILED,
+                    };
+                    info.overrides.server_fault.set(Some(fault));
+                }
                 return Poll::Ready(Err(match made {
                     true => ConnectFailure::Reset,
                     false => ConnectFailure::Refused,
@@ -238,18 +262,32 @@ pub async fn open(
         io,
         target,
         sni: told.sni,
+        tls,
         served: 0,
     };
     info.overrides.server_reused.set(Some(false));
-    note(worker, client, info, &connection);
+    note(worker, client, server, info, &connection);
     Ok(connection)
 }
 
 /// Lets rules ask for the connection's addresses, and keeps them where the log shows them.
-fn note(worker: &Worker, client: &Client, info: &StreamInfo, connection: &ServerConn) {
+fn note(
+    worker: &Worker,
+    client: &Client,
+    server: &Server,
+    info: &StreamInfo,
+    connection: &ServerConn,
+) {
     let descriptor = connection.io.socket().raw();
     info.overrides.server.set(Some(descriptor));
     info.overrides.server_fault.set(Some(0));
+    if server.settings().socks4.is_some() {
+        // The system knows the way only, not where it leads.
+        let ours = socket::local_address(descriptor);
+        let ends = ours.zip(connection.target.socket(None));
+        info.overrides.give().back.set(ends);
+        return;
+    }
     let frontend = &client.frontend;
     if frontend.proxy().logs.is_empty() {
         return;
@@ -321,6 +359,7 @@ fn begin(
             let Some(addr) = target.socket(info.overrides.dst(&client.info)) else {
                 return Err(io::ErrorKind::AddrNotAvailable.into());
             };
+            let addr = settings.socks4.unwrap_or(addr);
             let options = socket::Outgoing {
                 source,
                 keepalive: backend.side().keepalive,
@@ -331,6 +370,7 @@ fn begin(
                 congestion: settings.congestion.as_deref(),
                 namespace: settings.namespace.as_deref(),
                 silent: false,
+                late: backend.proxy().smart_connect,
                 many: false,
                 foreign: present::foreign_source(source, client.info.src, header_ip),
             };

@@ -47,6 +47,7 @@ mod malformed;
 mod names;
 mod netns;
 mod observe;
+mod opening;
 mod overrides;
 mod passage;
 mod peers;

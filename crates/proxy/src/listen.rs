@@ -458,9 +458,8 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         at,
     } = accepted;
     let options = &listener.bind.options;
-    if let Some(keepalive) = frontend.side().keepalive {
-        socket::keep_alive(&fd, keepalive);
-    }
+    let (keepalive, late) = (frontend.side().keepalive, frontend.proxy().smart_accept);
+    socket::accepted(&fd, keepalive, late);
     let info = Box::new(SessionInfo {
         src: peer,
         dst: if peer.is_some() { listener.local } else { None },

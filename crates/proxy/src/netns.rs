@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io;
+use std::io::Write;
 use std::os::fd::AsRawFd;
 
 /// Where `ip netns` keeps the names (ip-netns(8)).
@@ -25,7 +26,10 @@ pub fn within<T>(name: Option<&str>, make: impl FnOnce() -> io::Result<T>) -> io
     let made = make();
     if let Err(e) = enter(&home) {
         // Everything this thread did from here on would be in the wrong network.
-        eprintln!("cannot come back from network namespace '{name}': {e}");
+        let _ = writeln!(
+            io::stderr(),
+            "cannot come back from network namespace '{name}': {e}"
+        );
         std::process::abort();
     }
     made

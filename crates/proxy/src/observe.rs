@@ -127,11 +127,14 @@ fn note_of(
     let Some(action) = server.observed(ok) else {
         return;
     };
-    match action {
-        OnError::FastInter => return server.health().doubt(),
-        OnError::SuddenDeath => return server.health().brink(),
-        OnError::MarkDown => server.health().brink(),
-        OnError::FailCheck => {}
+    if matches!(action, OnError::SuddenDeath | OnError::MarkDown) {
+        server.health().brink();
     }
-    check::observed(worker, backend, server);
+    if matches!(action, OnError::FailCheck | OnError::MarkDown) {
+        check::observed(worker, backend, server);
+    }
+    // Whatever else is done, what is the matter is asked soon.
+    if let Some(soon) = settings.check.as_ref().and_then(|c| c.fastinter) {
+        server.haste.wish(worker.now() + soon);
+    }
 }

@@ -4,10 +4,34 @@
 //! made when the first connection to it becomes idle.
 
 use crate::transport::Transport;
+use model::ServerTls;
 use state::Target;
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// What a connection must be for a request.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Where it leads.
+    pub target: &'a Target,
+    /// The name asked for by SNI.
+    pub sni: Option<&'a str>,
+    /// How TLS is begun.
+    pub tls: Option<&'a Arc<ServerTls>>,
+}
+
+impl Wanted<'_> {
+    /// Whether a connection can carry the request, whatever its name is.
+    pub fn is_met_but_for_name(&self, conn: &ServerConn) -> bool {
+        let same_tls = match (&conn.tls, self.tls) {
+            (None, None) => true,
+            (Some(kept), Some(wanted)) => Arc::ptr_eq(kept, wanted),
+            _ => false,
+        };
+        same_tls && *conn.target == *self.target && conn.io.is_quiet()
+    }
+}
 
 /// A connection to a server.
 pub struct ServerConn {
@@ -17,6 +41,9 @@ pub struct ServerConn {
     pub target: Arc<Target>,
     /// The name asked for by SNI: another name means another connection.
     pub sni: Option<Box<str>>,
+    /// How TLS was begun and the server judged: what another file or command says of that since
+    /// means another connection.
+    pub tls: Option<Arc<ServerTls>>,
     /// Requests it has carried to the end.
     pub served: u32,
 }
@@ -66,24 +93,18 @@ pub struct Pools {
 impl Pools {
     /// Takes the connection that was used last and is still quiet; dead ones found on the way
     /// are closed. `proven` asks for one that has already carried a request over a second time.
-    pub fn take(
-        &self,
-        server: u32,
-        target: &Target,
-        sni: Option<&str>,
-        proven: bool,
-    ) -> Option<ServerConn> {
+    pub fn take(&self, server: u32, wanted: Wanted<'_>, proven: bool) -> Option<ServerConn> {
         let mut servers = self.servers.borrow_mut();
         let pool = servers.get_mut(server as usize)?;
         let mut at = pool.idle.len();
         while at > 0 {
             at -= 1;
             let conn = &pool.idle[at].conn;
-            if (proven && conn.served < 2) || conn.sni.as_deref() != sni {
+            if (proven && conn.served < 2) || conn.sni.as_deref() != wanted.sni {
                 continue;
             }
             let idle = pool.idle.swap_remove(at);
-            if idle.conn.io.is_quiet() && *idle.conn.target == *target {
+            if wanted.is_met_but_for_name(&idle.conn) {
                 return Some(idle.conn);
             }
             idle.conn.retire();

@@ -21,7 +21,7 @@ struct Failure {
 }
 
 /// Takes a connection to the point where its session begins, within `timeout client`; whether it
-/// got there.
+/// got there. The handshake may have a time of its own (`timeout client-hs`).
 pub async fn run(worker: &Worker, client: &mut Client) -> bool {
     let patience = client.frontend.proxy().timeouts.client;
     client.timer.arm(patience.map(|t| client.accepted + t));
@@ -30,6 +30,9 @@ pub async fn run(worker: &Worker, client: &mut Client) -> bool {
         outcome = proxy_header(client).await;
     }
     if outcome.is_ok() && matches!(client.io, Transport::Tls(_)) {
+        if let Some(patience) = client.frontend.proxy().timeouts.client_hs {
+            client.timer.arm(Some(worker.now() + patience));
+        }
         let made = handshake(worker, client).await;
         client.handshake = client.accepted.elapsed();
         outcome = made.map_err(|error| Failure {
@@ -57,7 +60,8 @@ pub async fn secure(
         return Err(Cause::Resource);
     }
     client.seat.begin_tls();
-    let patience = client.frontend.proxy().timeouts.client;
+    let times = &client.frontend.proxy().timeouts;
+    let patience = times.client_hs.or(times.client);
     let began = Instant::now();
     client.timer.arm(patience.map(|t| began + t));
     let made = handshake(worker, client).await;

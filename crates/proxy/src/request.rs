@@ -100,7 +100,10 @@ impl Stream<'_> {
             return Err(Halt::Answer(Answer::error(status), ended));
         }
         let proxy = Arc::clone(frontend.proxy());
-        self.content_rules(&proxy).await?;
+        // They have run already where they were what made this a session of HTTP.
+        if !self.upgraded {
+            self.content_rules(&proxy).await?;
+        }
         if proxy.http.buffer_request {
             self.wait_for_body(None, None).await?;
         }
@@ -142,6 +145,11 @@ impl Stream<'_> {
             return Ok(());
         };
         let proxy = Arc::clone(backend.proxy());
+        // A session that began as bytes may be led to where requests are not understood.
+        if proxy.mode != model::Mode::Http {
+            let ended = Termination::new(Cause::Internal, Phase::Request);
+            return Err(Halt::Silent(ended));
+        }
         if proxy.http.connection == ConnectionMode::Close {
             self.client_close = true;
         }
@@ -169,7 +177,9 @@ impl Stream<'_> {
             let refused = Termination::new(Cause::Proxy, Phase::Request);
             let local = Termination::new(Cause::Local, Phase::Request);
             match verdict {
-                Verdict::Continue | Verdict::Allow | Verdict::CloseServer => return Ok(()),
+                Verdict::Continue | Verdict::Allow | Verdict::CloseServer | Verdict::SwitchMode => {
+                    return Ok(());
+                }
                 Verdict::Deny(reply) => {
                     account::denied(self);
                     return Err(Halt::Answer(Answer::from_rule(reply, &ctx!(self)), refused));

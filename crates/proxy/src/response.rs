@@ -226,6 +226,7 @@ fn response_rules(
         Verdict::Continue
         | Verdict::Allow
         | Verdict::CloseServer
+        | Verdict::SwitchMode
         | Verdict::Tarpit(_)
         | Verdict::Resolve { .. }
         | Verdict::Service(_)

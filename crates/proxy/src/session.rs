@@ -11,7 +11,7 @@ use crate::transport::Transport;
 use crate::worker::{SCRATCH, Worker};
 use crate::{ftp, malformed, pool::ServerConn, prelude, reply, smtp, tcp};
 use http::{Head, h1};
-use rules::{SessionInfo, Vars};
+use rules::{SessionInfo, StreamInfo, Vars};
 use state::Frontend;
 use state::stick::Tracked;
 use std::cell::RefCell;
@@ -70,6 +70,18 @@ impl Client {
             Some(crate::io::Hangup::Closed) => on_close,
             None => false,
         }
+    }
+
+    /// Sets the deadline for the first byte of a request.
+    fn arm_for_request(&self) {
+        let timeouts = &self.frontend.proxy().timeouts;
+        // Before the first byte a kept-alive connection has its own patience.
+        let patience = match self.requests {
+            0 => None,
+            _ => timeouts.http_keep_alive,
+        };
+        let patience = patience.or(timeouts.http_request).or(timeouts.client);
+        self.timer.arm(patience.map(|t| self.idle_since + t));
     }
 
     /// The words of the `bind` line that it came in by.
@@ -149,14 +161,7 @@ impl Session {
 
 impl State {
     fn waiting(client: Box<Client>) -> State {
-        let timeouts = &client.frontend.proxy().timeouts;
-        // Before the first byte a kept-alive connection has its own patience.
-        let patience = match client.requests {
-            0 => None,
-            _ => timeouts.http_keep_alive,
-        };
-        let patience = patience.or(timeouts.http_request).or(timeouts.client);
-        client.timer.arm(patience.map(|t| client.idle_since + t));
+        client.arm_for_request();
         State::Waiting(Some(client))
     }
 }
@@ -177,7 +182,7 @@ impl Future for Session {
                         *waiting = Some(client);
                         return Poll::Pending;
                     };
-                    State::Busy(Box::pin(answer(Rc::clone(worker), client, received)))
+                    State::Busy(Box::pin(answer(Rc::clone(worker), client, received, None)))
                 }
                 State::Busy(work) => match ready!(work.as_mut().poll(cx)) {
                     Some(client) => State::waiting(client),
@@ -194,7 +199,11 @@ async fn enter(worker: Rc<Worker>, mut client: Box<Client>, prelude: bool) -> Op
         return None;
     }
     match client.frontend.proxy().mode {
-        model::Mode::Tcp => tcp::run(&worker, &mut client).await,
+        model::Mode::Tcp => {
+            if let Some(begun) = tcp::run(&worker, &mut client).await {
+                return Box::pin(go_on(worker, client, begun)).await;
+            }
+        }
         model::Mode::Ftp => Box::pin(ftp::run(&worker, &mut client)).await,
         model::Mode::Smtp => Box::pin(smtp::run(&worker, &mut client)).await,
         _ => return Some(client),
@@ -203,11 +212,23 @@ async fn enter(worker: Rc<Worker>, mut client: Box<Client>, prelude: bool) -> Op
     None
 }
 
+/// The first request of a session that began as one of bytes, of which so much is decided.
+async fn go_on(
+    worker: Rc<Worker>,
+    mut client: Box<Client>,
+    begun: Box<StreamInfo>,
+) -> Option<Box<Client>> {
+    client.arm_for_request();
+    let received = poll_fn(|cx| poll_first(&worker, &mut client, cx)).await;
+    answer(worker, client, received, Some(begun)).await
+}
+
 /// Answers a request, or says why there is none.
 async fn answer(
     worker: Rc<Worker>,
     mut client: Box<Client>,
     mut received: Received,
+    begun: Option<Box<StreamInfo>>,
 ) -> Option<Box<Client>> {
     if let Received::Begun(first_byte) = received {
         // Half a head is a request under way: who stops softly waits for it.
@@ -217,7 +238,7 @@ async fn answer(
     let refused = match received {
         Received::Request(head, arrival) => {
             client.requests += 1;
-            let next = stream::serve(&worker, &mut client, head, arrival).await;
+            let next = stream::serve(&worker, &mut client, head, arrival, begun).await;
             let leaves_idle = client.frontend.side().idle_close_on_response;
             let stopping =
                 || worker.process.is_stopping() && client.carry.is_empty() && !leaves_idle;

@@ -33,6 +33,8 @@ pub struct Outgoing<'a> {
     pub namespace: Option<&'a str>,
     /// Nothing will be said on it.
     pub silent: bool,
+    /// `option tcp-smart-connect`: the handshake ends along with the first bytes.
+    pub late: bool,
     /// Many datagrams in a row may come: worth a call that lets the kernel join them.
     pub many: bool,
     /// The address it comes from, which is not one of ours (`usesrc`).
@@ -44,11 +46,12 @@ pub fn connect_tcp(addr: SocketAddr, options: &Outgoing<'_>) -> io::Result<Owned
     let socket = netns::within(options.namespace, || {
         new_stream(Domain::for_address(addr), Some(Protocol::TCP))
     })?;
-    if options.silent {
-        // The acknowledgement of the handshake goes with the end of the connection (tcp(7)); where
-        // the system does not do that, with a packet of its own.
-        let _ = set_int(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_QUICKACK, 0);
-    } else {
+    if options.silent || options.late {
+        // The acknowledgement of the handshake goes with the first bytes, or with the end of the
+        // connection; where the system does not do that, with a packet of its own.
+        acknowledge_late(&socket);
+    }
+    if !options.silent {
         socket.set_tcp_nodelay(true)?;
     }
     if let Some(name) = options.congestion {
@@ -274,10 +277,20 @@ fn start(socket: Socket, addr: &SockAddr) -> io::Result<OwnedFd> {
     }
 }
 
-/// Turns keep-alive on for an accepted connection; one that cannot have it does without.
-pub fn keep_alive(fd: &OwnedFd, keepalive: KeepAlive) {
-    let socket = socket2::SockRef::from(fd);
-    let _ = set_keepalive(&socket, keepalive);
+/// Sets options of an accepted connection: keep-alive, and `option tcp-smart-accept`. One that cannot have
+/// them does without.
+pub fn accepted(fd: &OwnedFd, keepalive: Option<KeepAlive>, late: bool) {
+    if late {
+        acknowledge_late(fd);
+    }
+    if let Some(keepalive) = keepalive {
+        let _ = set_keepalive(&socket2::SockRef::from(fd), keepalive);
+    }
+}
+
+/// Has the system acknowledge what comes along with what is sent, if that is soon (tcp(7), `TCP_QUICKACK`).
+fn acknowledge_late(socket: &impl AsRawFd) {
+    let _ = set_int(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_QUICKACK, 0);
 }
 
 fn set_keepalive(socket: &Socket, (count, idle, interval): KeepAlive) -> io::Result<()> {

@@ -96,6 +96,8 @@ pub struct Stream<'c> {
     pub(crate) response_body: Vec<u8>,
     /// Refused before it counts as a request: the log shows none.
     pub(crate) unread: bool,
+    /// The first request of a session that began as one of bytes.
+    pub(crate) upgraded: bool,
     /// Answered by `monitor-uri`: not logged.
     pub(crate) monitored: bool,
     /// The log line is written while the response is still on its way.
@@ -113,12 +115,14 @@ pub struct Stream<'c> {
     pub(crate) response_head_len: u64,
 }
 
-/// Serves one request and says what becomes of the connection.
+/// Serves one request and says what becomes of the connection. `begun` is what was decided about it
+/// while it was a session of bytes.
 pub async fn serve(
     worker: &Rc<Worker>,
     client: &mut Client,
     request: Box<Head>,
     arrival: Arrival,
+    begun: Option<Box<StreamInfo>>,
 ) -> Next {
     let generation = worker.generation();
     let frontend = Arc::clone(&client.frontend);
@@ -131,9 +135,10 @@ pub async fn serve(
         request_line: Vec::new(),
         response: None,
         request_framing: framing::Request::default(),
+        upgraded: begun.is_some(),
         info: StreamInfo {
             follows: client.requests > 1,
-            ..StreamInfo::default()
+            ..begun.map_or_else(StreamInfo::default, |info| *info)
         },
         times: Times {
             arrival,

@@ -50,10 +50,13 @@ impl Session {
     }
 }
 
-/// Serves one connection to its end.
-pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
+/// Serves one connection to its end. One that turns out to carry HTTP is given back, with what is
+/// decided about it so far.
+pub async fn run(worker: &Rc<Worker>, client: &mut Client) -> Option<Box<StreamInfo>> {
+    let mut passage = Passage::new(client.accepted);
+    passage.info.inspection.bytes = true;
     let mut session = Session {
-        passage: Passage::new(client.accepted),
+        passage,
         relay: Relay::new(worker.now()),
         server: None,
     };
@@ -61,7 +64,13 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
     // Boxed, because it is over when the long part begins.
     let ended = match Box::pin(prepare(worker, client, &mut session)).await {
         Err(ended) => ended,
-        Ok(backend) => {
+        Ok(None) => {
+            session.passage.info.inspection = Default::default();
+            return Some(Box::new(std::mem::take(&mut session.passage.info)));
+        }
+        Ok(Some(backend)) => {
+            // What was found in the first bytes is not kept as long as the session.
+            session.passage.info.inspection = Default::default();
             session.relay.begin(worker.now());
             // Boxed, because few backends have such rules.
             let judged = match backend.proxy().tcp_response_content.is_empty() {
@@ -96,6 +105,7 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
     }
     session.relay.up.recycle(worker);
     session.relay.down.recycle(worker);
+    None
 }
 
 /// The rules for what the server says first.
@@ -118,13 +128,16 @@ async fn inspect_response(
     inspect::response(worker, client, server, behind, &mut passage.info, relay).await
 }
 
-/// From the first rules to a connection to a server.
+/// From the first rules to a connection to a server, or to where HTTP begins.
 async fn prepare(
     worker: &Rc<Worker>,
     client: &mut Client,
     session: &mut Session,
-) -> Result<Arc<Backend>, Termination> {
-    let backend = choose_backend(worker, client, &mut session.passage.info).await?;
+) -> Result<Option<Arc<Backend>>, Termination> {
+    let chosen = choose_backend(worker, client, &mut session.passage.info).await?;
+    let Some(backend) = chosen else {
+        return Ok(None);
+    };
     let passage = &mut session.passage;
     passage.enter(worker, client, Arc::clone(&backend));
     session.server = Some(passage.reach(worker, client, &backend).await?);
@@ -134,24 +147,37 @@ async fn prepare(
         let so_far = session.outcome(Termination::default());
         session.passage.log(worker, client, &so_far, true);
     }
-    Ok(backend)
+    Ok(Some(backend))
 }
 
-/// The frontend's rules for content, the choice of a backend, and its rules.
+/// The frontend's rules for content, the choice of a backend, and its rules. There is none where the
+/// session is to go on in HTTP: by a rule, or because the backend is one for that.
 pub(crate) async fn choose_backend(
     worker: &Worker,
     client: &mut Client,
     info: &mut StreamInfo,
-) -> Result<Arc<Backend>, Termination> {
+) -> Result<Option<Arc<Backend>>, Termination> {
     let frontend = Arc::clone(&client.frontend);
-    inspect(worker, client, frontend.proxy(), info).await?;
+    if inspect(worker, client, frontend.proxy(), info).await? == Course::Http {
+        return Ok(None);
+    }
     let backend = passage::switch(worker, client, info)?;
+    if backend.proxy().mode == model::Mode::Http {
+        return Ok(None);
+    }
     info.backend = Some(Arc::clone(&backend.name));
     info.backend_id = backend.id;
     if !Arc::ptr_eq(backend.proxy(), frontend.proxy()) {
         inspect(worker, client, backend.proxy(), info).await?;
     }
-    Ok(backend)
+    Ok(Some(backend))
+}
+
+/// How a session goes on when its content has been looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Course {
+    Bytes,
+    Http,
 }
 
 /// Runs `tcp-request content` rules; while a value that they ask for may still change they wait for
@@ -161,10 +187,10 @@ async fn inspect(
     client: &mut Client,
     proxy: &model::Proxy,
     info: &mut StreamInfo,
-) -> Result<(), Termination> {
+) -> Result<Course, Termination> {
     let rules = &proxy.tcp_request_content;
     if rules.is_empty() {
-        return Ok(());
+        return Ok(Course::Bytes);
     }
     let generation = worker.generation();
     let longest = generation.config.global.tuning.bufsize;
@@ -211,7 +237,8 @@ async fn inspect(
                 account::of_client(worker, client).for_each(|c| c.dreq.add(1));
                 return Err(Termination::new(Cause::Proxy, Phase::Request));
             }
-            Verdict::Allow => return Ok(()),
+            Verdict::Allow => return Ok(Course::Bytes),
+            Verdict::SwitchMode => return Ok(Course::Http),
             Verdict::Resolve { rule, name, .. } if !info.inspection.undecided.get() => {
                 let address = crate::resolve::for_rule(&generation, rule, &name).await;
                 if let Some(address) = address {
@@ -242,7 +269,7 @@ async fn inspect(
         })
         .await;
     }
-    Ok(())
+    Ok(Course::Bytes)
 }
 
 #[cfg(test)]

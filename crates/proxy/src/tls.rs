@@ -59,6 +59,8 @@ pub enum HandshakeError {
     Untrusted,
     /// Those who vouch for a certificate are not.
     UntrustedAuthority,
+    /// A server's certificate is for another name.
+    WrongName,
 }
 
 impl HandshakeError {
@@ -71,6 +73,9 @@ impl HandshakeError {
             HandshakeError::Failed => "Connection error during SSL handshake",
             HandshakeError::TimedOut => "Timeout during SSL handshake",
             HandshakeError::Refused => "SSL handshake failure",
+            HandshakeError::WrongName => {
+                "Server presented an SSL certificate different from the configured one"
+            }
             HandshakeError::Untrusted => "SSL client certificate not trusted",
             HandshakeError::UntrustedAuthority => "SSL client CA chain cannot be verified",
         }
@@ -236,6 +241,7 @@ impl TlsStream {
                 Err(match verdict {
                     Some(verdict) if verdict.depth > 0 => HandshakeError::UntrustedAuthority,
                     Some(_) => HandshakeError::Untrusted,
+                    None if is_wrong_name(&error) => HandshakeError::WrongName,
                     None => HandshakeError::Refused,
                 })
             }
@@ -414,6 +420,15 @@ impl Drop for TlsStream {
     fn drop(&mut self) {
         self.say_goodbye();
     }
+}
+
+/// Whether a certificate is good but for the name it is for.
+fn is_wrong_name(error: &Error) -> bool {
+    use ::tls::CertificateError::{NotValidForName, NotValidForNameContext};
+    matches!(
+        error,
+        Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. })
+    )
 }
 
 /// The greeting's facts and what was agreed on, for rules and logs.

@@ -1,6 +1,7 @@
 //! What carries bytes to one peer: a socket, or TLS over one.
 
 use crate::io::Io;
+use crate::opening::Opening;
 use crate::tls::{HandshakeError, TlsStream};
 use ::tls::{Connector, PeerName};
 use state::Target;
@@ -53,18 +54,15 @@ impl Transport {
         }
     }
 
-    /// Ready when the connection is made, what must come first is sent, and the TLS handshake is
+    /// Ready when the connection is made, what must come first is said, and the TLS handshake is
     /// made.
     pub fn poll_established(
         &mut self,
         cx: &mut Context<'_>,
-        first: &mut Vec<u8>,
+        opening: &mut Opening,
     ) -> Poll<io::Result<()>> {
         ready!(self.socket().poll_connected(cx))?;
-        while !first.is_empty() {
-            let n = ready!(self.socket().poll_write(cx, &[IoSlice::new(first)]))?;
-            first.drain(..n);
-        }
+        ready!(opening.poll(cx, self.socket()))?;
         match self {
             Transport::Plain(_) => Poll::Ready(Ok(())),
             Transport::Tls(tls) => tls

@@ -17,6 +17,7 @@ use http::Head;
 use rules::Wall;
 use state::{Generation, Process, SessionFacts, Which};
 use std::cell::{Cell, RefCell};
+use std::io::Write;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -353,7 +354,9 @@ pub fn start_workers(setup: WorkerSetup, listeners: &Arc<Listeners>) -> std::io:
                     Ok(runtime) => {
                         runtime.block_on(run(id, &setup, doors, listeners, accepted, orders));
                     }
-                    Err(e) => eprintln!("worker {id} could not start: {e}"),
+                    Err(e) => {
+                        let _ = writeln!(std::io::stderr(), "worker {id} could not start: {e}");
+                    }
                 }
             })?;
         threads.push(thread);
@@ -436,11 +439,14 @@ async fn run(
     }
 }
 
-/// Whether connections of a frontend that wait for a request are closed at a soft stop.
+/// Whether connections of a frontend that wait for a request are closed at a soft stop. In `mode tcp`
+/// only those wait that go on in HTTP.
 fn closes_idle(generation: &Generation, frontend: u32) -> bool {
     let frontend = generation.frontends.iter().find(|f| f.id == frontend);
-    frontend
-        .is_some_and(|f| f.proxy().mode == model::Mode::Http && !f.side().idle_close_on_response)
+    frontend.is_some_and(|f| {
+        let requests = matches!(f.proxy().mode, model::Mode::Http | model::Mode::Tcp);
+        requests && !f.side().idle_close_on_response
+    })
 }
 
 /// What is due every second: the clock, and idle connections.

@@ -104,6 +104,8 @@ pub(crate) enum Action {
     Normalize(Normalizer, Box<Reply>),
     SetTos(u8),
     ExpectProxy,
+    /// `switch-mode http`.
+    SwitchMode,
     SetMark(u32),
     EarlyHint(Box<[u8]>, LogFormat),
     SetLogLevel(LogLevelChange),
@@ -171,6 +173,7 @@ impl Action {
                 | Action::Redirect(_)
                 | Action::Reject
                 | Action::CloseServer
+                | Action::SwitchMode
                 | Action::UseService(_)
         )
     }
@@ -221,6 +224,11 @@ impl Rule {
     /// Whether it has a connection begin with a PROXY header.
     pub fn expects_proxy(&self) -> bool {
         matches!(self.action, Action::ExpectProxy)
+    }
+
+    /// Whether it has a session of bytes go on as one of HTTP.
+    pub fn switches_mode(&self) -> bool {
+        matches!(self.action, Action::SwitchMode)
     }
 
     /// The slot that this rule captures into, for the configuration to number.
@@ -276,6 +284,7 @@ pub fn run<'r, T: Tracer>(
             }
             Action::Reject => return Verdict::Reject,
             Action::CloseServer => return Verdict::CloseServer,
+            Action::SwitchMode => return Verdict::SwitchMode,
             Action::SilentDrop(silence) => {
                 effects.silence = Some(*silence);
                 return Verdict::Reject;
@@ -513,6 +522,7 @@ fn apply(action: &Action, cx: &mut Ctx<'_>, effects: &mut Effects) {
         | Action::Redirect(_)
         | Action::Reject
         | Action::CloseServer
+        | Action::SwitchMode
         | Action::SilentDrop(_)
         | Action::UseService(_)
         | Action::Normalize(..)

@@ -4,8 +4,8 @@ use crate::date::Zone;
 use crate::stick::Tables;
 use crate::vars::{Condition, VarName, VarScope};
 use crate::{Overrides, Sample, Vars};
-use http::Head;
-use std::cell::{Cell, RefCell};
+use http::{Head, h1};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -158,6 +158,11 @@ pub struct Inspection {
     pub waiting: bool,
     /// A value was asked for that more bytes may change: the rules' decision does not count yet.
     pub undecided: Cell<bool>,
+    /// The bytes are those of a session that may be anything: a request of HTTP is looked for in them
+    /// where one is asked for.
+    pub bytes: bool,
+    /// That request, once it is known whether it is one. Boxed as a whole: sessions of bytes are small.
+    request: OnceCell<Box<Option<Head>>>,
 }
 
 impl Inspection {
@@ -167,6 +172,27 @@ impl Inspection {
             self.undecided.set(true);
         }
         self.waiting
+    }
+
+    /// The request of HTTP/1 that these bytes begin with.
+    fn request(&self, bytes: &[u8]) -> Option<&Head> {
+        if !self.bytes {
+            return None;
+        }
+        if self.request.get().is_none() {
+            let mut head = Head::default();
+            match h1::parse_request(bytes, &h1::ParseOptions::default(), &mut head) {
+                Ok(None) => {
+                    self.wait();
+                }
+                // Neither becomes anything else by what follows.
+                known => {
+                    let head = known.is_ok().then_some(head);
+                    let _ = self.request.set(Box::new(head));
+                }
+            }
+        }
+        self.request.get()?.as_ref().as_ref()
     }
 }
 
@@ -435,7 +461,10 @@ pub struct Ctx<'a> {
 impl Ctx<'_> {
     /// The request, to look at.
     pub fn request(&self) -> Option<&Head> {
-        self.req.as_deref()
+        match self.req.as_deref() {
+            None => self.stream.inspection.request(self.req_body),
+            request => request,
+        }
     }
 
     /// The response, to look at.

@@ -23,13 +23,33 @@ pub const NAMES: &[(u8, &str)] = &[
     (26, "Timeout during SSL handshake"),
     (30, "SSL client CA chain cannot be verified"),
     (31, "SSL client certificate not trusted"),
+    (
+        32,
+        "Server presented an SSL certificate different from the configured one",
+    ),
+    (
+        33,
+        "Server presented an SSL certificate different from the expected one",
+    ),
     (34, "SSL handshake failure"),
+    (39, "SOCKS4 Proxy write error during handshake"),
+    (40, "SOCKS4 Proxy read error during handshake"),
+    (41, "SOCKS4 Proxy deny the request"),
 ];
 
-/// The peer ended its stream within the handshake of TLS.
-pub const TLS_CLOSED: u8 = 24;
+/// The name in a server's certificate is not that of `verifyhost`.
+pub const OTHER_THAN_CONFIGURED: u8 = 32;
+/// The name in a server's certificate is not that which it was asked for.
+pub const OTHER_THAN_ASKED: u8 = 33;
 /// The handshake of TLS failed.
 pub const TLS_FAILED: u8 = 34;
+
+/// A SOCKS proxy did not take our request.
+pub const SOCKS_WRITE: u8 = 39;
+/// A SOCKS proxy did not answer it.
+pub const SOCKS_READ: u8 = 40;
+/// A SOCKS proxy answered, but not by a connection.
+pub const SOCKS_DENIED: u8 = 41;
 
 /// The number of these words; 6 is a general fault.
 pub fn number(words: &str) -> u8 {

@@ -27,6 +27,8 @@ pub struct Overrides {
 /// Where rules differ from the configuration and from the connection; `None` does not differ.
 #[derive(Clone, Debug, Default)]
 pub struct Given {
+    /// What ended the last handshake with a server.
+    pub server_tls_fault: Cell<Option<tls::Fault>>,
     /// `set-src` and `set-src-port`.
     pub src: Cell<Option<SocketAddr>>,
     /// `set-dst` and `set-dst-port`.

@@ -26,6 +26,8 @@ const CHECK_MARKS: u32 = 0x4d00_0000;
 pub struct BackendLive {
     /// Sessions in it.
     pub sessions: Gauge,
+    /// Places taken on its servers, which is counted where `hash-balance-factor` wants to know it.
+    placed: Gauge,
     /// What the workers counted.
     pub counters: PerWorker<ProxyCounters>,
     /// Requests waiting.
@@ -114,6 +116,9 @@ impl Slot {
     /// The place that `server` has just been entered for.
     fn new(server: &Arc<Server>, backend: &Arc<Backend>) -> Slot {
         server.weigh();
+        if backend.side().hash_balance.0 > 0 {
+            backend.live.placed.enter();
+        }
         Slot {
             server: Arc::clone(server),
             backend: Arc::clone(backend),
@@ -135,6 +140,11 @@ impl Slot {
     /// It did not answer.
     pub fn failed(&self, now: u64) {
         self.server.failed(now);
+    }
+
+    /// So many more bytes have passed, in either direction.
+    pub fn passed(&self, more: u64, now: u64) {
+        self.carried(self.moved.get() + more, now);
     }
 
     /// So many bytes have passed in all, in both directions together.
@@ -160,6 +170,9 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.server.sessions.leave();
+        if self.backend.side().hash_balance.0 > 0 {
+            self.backend.live.placed.leave();
+        }
         self.server.left(self.ahead.get(), self.moved.get());
         if self.backend.live.queue.len() > 0 {
             self.backend.serve_queue(&self.server);
@@ -218,6 +231,7 @@ impl Backend {
         let live = live.unwrap_or_else(|| {
             Arc::new(BackendLive {
                 sessions: Gauge::default(),
+                placed: Gauge::default(),
                 counters: PerWorker::new(workers),
                 queued: Gauge::default(),
                 cursor: AtomicU64::new(0),
@@ -453,13 +467,14 @@ impl Backend {
     fn end_sessions(&self) {
         let mut relieved = false;
         for server in &self.servers {
+            let Some(up) = server.turned() else {
+                continue;
+            };
             let settings = server.settings();
-            match server.turned() {
-                Some(false) if settings.on_marked_down == Some(MarkedDown::ShutdownSessions) => {
-                    server.cuts.cut();
-                }
-                Some(true) => relieved |= settings.shutdown_backup_sessions && !settings.backup,
-                _ => {}
+            if up {
+                relieved |= settings.shutdown_backup_sessions && !settings.backup;
+            } else if settings.on_marked_down == Some(MarkedDown::ShutdownSessions) {
+                server.cuts.cut();
             }
         }
         if relieved {

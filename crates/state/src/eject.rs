@@ -117,6 +117,9 @@ impl Backend {
     /// Takes servers back before their time when others have gone: a backend is never empty, nor
     /// emptier than it may be, because servers were taken out.
     pub(crate) fn pardon(&self) {
+        if !self.servers().iter().any(|s| s.is_ejected()) {
+            return;
+        }
         let percent = self.side().eject.map_or(0, |e| e.at_most);
         for backup in [false, true] {
             let (fit, mut out) = self.fit(backup);

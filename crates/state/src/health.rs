@@ -262,13 +262,6 @@ impl Health {
         Some(change)
     }
 
-    /// Leaves the sure state, so that the next check comes after `fastinter` (`on-error fastinter`).
-    pub fn doubt(&mut self) {
-        if self.counter == self.top() && self.counter > self.rise {
-            self.counter -= 1;
-        }
-    }
-
     /// One failed check away from down (`on-error sudden-death`).
     pub fn brink(&mut self) {
         self.counter = self.counter.min(self.rise);

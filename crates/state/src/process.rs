@@ -60,6 +60,8 @@ pub struct Machine {
     pub hostname: String,
     /// Whether the process replaces another, which may have something to tell it.
     pub replaces: bool,
+    /// How much memory connections may take, in megabytes; 0 where nothing is said.
+    pub megabytes: u64,
     /// The environment, as it was found.
     pub environment: HashMap<String, String>,
     /// The local time zone at a moment (Unix seconds).
@@ -81,6 +83,7 @@ impl Default for Machine {
         Machine {
             hostname: "localhost".into(),
             replaces: false,
+            megabytes: 0,
             environment: HashMap::new(),
             local_zone: rules::Zone::utc,
             is_local: |ip| ip.is_loopback(),

@@ -3,6 +3,7 @@
 use crate::counters::{Gauge, PerWorker, ServerCounters};
 use crate::cut::Cuts;
 use crate::eject::Outlier;
+use crate::haste::Haste;
 use crate::health::Health;
 use crate::loads::{Loads, Measure, Seat};
 use crate::names::Given;
@@ -160,6 +161,8 @@ pub struct Server {
     errors: AtomicU32,
     /// Whether its traffic fails.
     pub(crate) outlier: Outlier,
+    /// The next check, brought forward.
+    pub haste: Haste,
     /// Ends its sessions.
     pub cuts: Arc<Cuts>,
     /// Sessions on it.
@@ -214,6 +217,7 @@ impl Server {
             rising: AtomicU64::new(0),
             errors: AtomicU32::new(0),
             outlier: Outlier::default(),
+            haste: Haste::default(),
             cuts: Arc::default(),
             sessions: Gauge::default(),
             queued: Gauge::default(),

@@ -40,6 +40,8 @@ pub struct VrrpStatus {
     pub released: bool,
     /// The second path keeps it from claiming.
     pub blocked: bool,
+    /// What keeps a backup from being the active router that it would be otherwise.
+    pub waits: Option<&'static str>,
     /// The same router over second paths: its state as it said last, and how long ago.
     pub peers: Vec<(SocketAddr, Option<(&'static str, Duration)>)>,
     /// What is tracked, and whether it is up.

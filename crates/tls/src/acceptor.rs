@@ -1,14 +1,15 @@
 //! The server's side: which certificate and which settings a client gets.
 
+use crate::connection::HEADER;
 use crate::hello::Hello;
 use crate::material::Material;
 use crate::names::{named, schemes};
 use crate::notes;
-use crate::sessions::Sessions;
+use crate::sessions::{Aging, Sessions};
 use crate::settings::{AcceptorSettings, ListEntry, Preferences, Source, Verify, Version};
 use crate::signing::restricted;
 use crate::store::{Read, Store, Used};
-use crate::verify::{ClientJudge, Schemes};
+use crate::verify::{Authorities, ClientJudge, Schemes};
 use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{
@@ -68,8 +69,46 @@ struct Table {
     default: usize,
 }
 
-/// `verify`, `ca-file`, `crl-file` and `client-sigalgs`: a `crt-list` line may have its own.
-type JudgeKey = (Verify, Option<Arc<str>>, Option<Arc<str>>, Option<Arc<str>>);
+/// What makes a judge of clients: a `crt-list` line may have its own.
+#[derive(PartialEq, Eq, Hash)]
+struct JudgeKey {
+    verify: Verify,
+    ca_file: Option<Arc<str>>,
+    verify_file: Option<Arc<str>>,
+    no_ca_names: bool,
+    crl_file: Option<Arc<str>>,
+    client_sigalgs: Option<Arc<str>>,
+}
+
+impl JudgeKey {
+    fn of(settings: &AcceptorSettings, entry: &ListEntry) -> JudgeKey {
+        let verify = match entry.verify {
+            Verify::Unset => settings.verify,
+            own => own,
+        };
+        let or = |own: &Option<Arc<str>>, common: &Option<Arc<str>>| {
+            own.clone().or_else(|| common.clone())
+        };
+        JudgeKey {
+            verify,
+            ca_file: or(&entry.ca_file, &settings.ca_file),
+            verify_file: or(&entry.verify_file, &settings.verify_file),
+            no_ca_names: entry.no_ca_names || settings.no_ca_names,
+            crl_file: or(&entry.crl_file, &settings.crl_file),
+            client_sigalgs: entry.preferences(&settings.preferences).client_sigalgs,
+        }
+    }
+
+    /// Whether clients are asked for certificates at all.
+    fn asks(&self) -> bool {
+        matches!(self.verify, Verify::Optional | Verify::Required)
+    }
+
+    /// The files of authorities.
+    fn authorities(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.ca_file.iter().chain(&self.verify_file)
+    }
+}
 
 impl std::fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -113,22 +152,25 @@ impl Acceptor {
             if !entry.path.is_empty() {
                 store.material(&entry.path, read)?;
             }
-            let (verify, ca_file, crl_file, _) = judge_key(&settings, entry);
-            if matches!(verify, Verify::Optional | Verify::Required) {
-                if let Some(path) = ca_file {
-                    store.authorities(&path, read)?;
+            let judged = JudgeKey::of(&settings, entry);
+            if judged.asks() {
+                for path in judged.authorities() {
+                    store.authorities(path, read)?;
                 }
-                if let Some(path) = crl_file {
-                    store.revocations(&path, read)?;
+                if let Some(path) = &judged.crl_file {
+                    store.revocations(path, read)?;
                 }
             }
         }
         let tickets: Option<Arc<dyn ProducesTickets>> = match &settings.ticket_keys {
             _ if settings.no_tickets => None,
-            Some(path) => Some(store.ticket_keys(path, read)?),
-            None => Some(own_tickets()?),
+            Some(path) => {
+                let keys = store.ticket_keys(path, read)?;
+                Some(Aging::tickets(keys, settings.lifetime))
+            }
+            None => Some(own_tickets(settings.lifetime)?),
         };
-        let resumption = Resumption::new(tickets, settings.cache);
+        let resumption = Resumption::new(tickets, &settings);
         let acceptor = Arc::new(Acceptor {
             settings,
             provider: Arc::new(provider),
@@ -148,6 +190,11 @@ impl Acceptor {
     /// The newest version that is spoken to clients that ask for no name.
     pub fn newest(&self) -> Version {
         self.settings.preferences.versions.newest()
+    }
+
+    /// Whether there is no certificate yet that a client could be shown.
+    pub fn is_empty(&self, store: &Store) -> bool {
+        self.settings.default_certificates.is_empty() && self.entries(store).is_empty()
     }
 
     /// Bytes to keep of what a ClientHello lists; 0 keeps nothing.
@@ -179,11 +226,11 @@ impl Acceptor {
         let of_entry = |entry: &ListEntry| match *used {
             Used::Certificate(name) => &*entry.path == name,
             Used::Authorities(_) | Used::Revocations(_) => {
-                let (verify, ca_file, crl_file, _) = judge_key(settings, entry);
-                matches!(verify, Verify::Optional | Verify::Required)
+                let judged = JudgeKey::of(settings, entry);
+                judged.asks()
                     && match *used {
-                        Used::Authorities(name) => ca_file.as_deref() == Some(name),
-                        Used::Revocations(name) => crl_file.as_deref() == Some(name),
+                        Used::Authorities(name) => judged.authorities().any(|f| **f == *name),
+                        Used::Revocations(name) => judged.crl_file.as_deref() == Some(name),
                         _ => false,
                     }
             }
@@ -288,8 +335,18 @@ impl Acceptor {
         for path in &settings.default_certificates {
             certificates.default.push(material(path)?);
         }
-        if certificates.default.is_empty() && certificates.by_name.is_empty() {
-            return Err("no certificate is named: add 'crt FILE'".into());
+        // With strict-sni an empty directory may be filled later, over the control socket.
+        if certificates.default.is_empty()
+            && certificates.by_name.is_empty()
+            && !settings.strict_sni
+        {
+            let empty = settings.certificates.iter().find_map(|s| match s {
+                Source::List(list) => Some(format!(
+                    "no certificate is in '{list}': put one there, or add 'strict-sni' if it is to be filled later"
+                )),
+                Source::File(_) => None,
+            });
+            return Err(empty.unwrap_or_else(|| "no certificate is named: add 'crt FILE'".into()));
         }
         let certificates = Arc::new(certificates);
         let judged = forget
@@ -300,7 +357,7 @@ impl Acceptor {
         let choices = own
             .iter()
             .map(|own| {
-                let judge = match judges.entry(judge_key(settings, own)) {
+                let judge = match judges.entry(JudgeKey::of(settings, own)) {
                     Entry::Occupied(known) => Option::clone(known.get()),
                     Entry::Vacant(place) => {
                         let made = judge(place.key(), settings, &self.provider, store)?;
@@ -348,7 +405,7 @@ impl Acceptor {
         let alpn = own.alpn.as_ref().unwrap_or(&settings.alpn);
         config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
         config.ignore_client_order = !settings.prefer_client_ciphers;
-        config.max_fragment_size = None;
+        config.max_fragment_size = fragment(preferences.max_record);
         if settings.keep_secrets {
             config.key_log = Arc::new(notes::Secrets);
         }
@@ -377,10 +434,10 @@ impl Acceptor {
 }
 
 impl Resumption {
-    fn new(tickets: Option<Arc<dyn ProducesTickets>>, cache: usize) -> Resumption {
-        let sessions: Arc<dyn StoresServerSessions> = match cache {
+    fn new(tickets: Option<Arc<dyn ProducesTickets>>, settings: &AcceptorSettings) -> Resumption {
+        let sessions: Arc<dyn StoresServerSessions> = match settings.cache {
             0 => Arc::new(NoServerSessionStorage {}),
-            n => Arc::new(Sessions::new(n)),
+            n => Arc::new(Sessions::new(n, settings.lifetime)),
         };
         Resumption { tickets, sessions }
     }
@@ -389,10 +446,10 @@ impl Resumption {
     /// under them as well.
     fn renewed(&self, settings: &AcceptorSettings) -> Result<Resumption, String> {
         let tickets = match &self.tickets {
-            Some(_) if settings.ticket_keys.is_none() => Some(own_tickets()?),
+            Some(_) if settings.ticket_keys.is_none() => Some(own_tickets(settings.lifetime)?),
             other => other.clone(),
         };
-        Ok(Resumption::new(tickets, settings.cache))
+        Ok(Resumption::new(tickets, settings))
     }
 
     fn apply(&self, config: &mut ServerConfig) {
@@ -404,9 +461,15 @@ impl Resumption {
 }
 
 /// Tickets under keys that nobody else has.
-fn own_tickets() -> Result<Arc<dyn ProducesTickets>, String> {
-    rustls::crypto::aws_lc_rs::Ticketer::new()
-        .map_err(|e| format!("no session tickets can be made: {e}"))
+fn own_tickets(lifetime: u32) -> Result<Arc<dyn ProducesTickets>, String> {
+    let made = rustls::crypto::aws_lc_rs::Ticketer::new();
+    let made = made.map_err(|e| format!("no session tickets can be made: {e}"))?;
+    Ok(Aging::tickets(made, lifetime))
+}
+
+/// rustls's size of a record where so many plain bytes are wanted in it.
+pub(crate) fn fragment(max_record: u16) -> Option<usize> {
+    (max_record > 0).then(|| usize::from(max_record) + HEADER)
 }
 
 /// The versions of the protocol that these preferences leave.
@@ -441,40 +504,39 @@ impl ListEntry {
     }
 }
 
-fn judge_key(settings: &AcceptorSettings, entry: &ListEntry) -> JudgeKey {
-    let verify = if entry.verify == Verify::Unset {
-        settings.verify
-    } else {
-        entry.verify
-    };
-    (
-        verify,
-        entry.ca_file.clone().or_else(|| settings.ca_file.clone()),
-        entry.crl_file.clone().or_else(|| settings.crl_file.clone()),
-        entry.preferences(&settings.preferences).client_sigalgs,
-    )
-}
-
 fn judge(
-    (verify, ca_file, crl_file, sigalgs): &JudgeKey,
+    key: &JudgeKey,
     settings: &AcceptorSettings,
     provider: &Arc<CryptoProvider>,
     store: &Store,
 ) -> Result<Option<Arc<ClientJudge>>, String> {
-    if matches!(verify, Verify::Unset | Verify::None) {
+    if !key.asks() {
         return Ok(None);
     }
-    let Some(ca_file) = ca_file else {
-        return Err("clients' certificates can be verified only with 'ca-file FILE'".into());
+    let find = |path: &Arc<str>| {
+        let found = store.find_authorities(path);
+        found.ok_or_else(|| format!("ca-file '{path}' is not there"))
     };
-    let authorities = store
-        .find_authorities(ca_file)
-        .ok_or_else(|| format!("ca-file '{ca_file}' is not there"))?;
+    let found: Vec<_> = key.authorities().map(find).collect::<Result<_, _>>()?;
+    let authorities = match found.as_slice() {
+        [] => {
+            return Err("clients' certificates can be verified only with 'ca-file FILE'".into());
+        }
+        [one] => Arc::clone(one),
+        several => {
+            let all = several.iter().flat_map(|a| a.exact.iter().cloned());
+            Arc::new(Authorities::of(all.collect()))
+        }
+    };
     let mut builder = WebPkiClientVerifier::builder_with_provider(
         Arc::clone(&authorities.roots),
         Arc::clone(provider),
-    );
-    if let Some(path) = crl_file {
+    )
+    .clear_root_hint_subjects();
+    if let (Some(path), false) = (&key.ca_file, key.no_ca_names) {
+        builder = builder.add_root_hint_subjects(find(path)?.roots.subjects());
+    }
+    if let Some(path) = &key.crl_file {
         let lists = store
             .find_revocations(path)
             .ok_or_else(|| format!("crl-file '{path}' is not there"))?;
@@ -482,17 +544,18 @@ fn judge(
             .with_crls(lists.iter().cloned())
             .allow_unknown_revocation_status();
     }
-    if *verify == Verify::Optional {
+    if key.verify == Verify::Optional {
         builder = builder.allow_unauthenticated();
     }
-    let inner = builder
-        .build()
-        .map_err(|e| format!("ca-file '{ca_file}' cannot be used: {e}"))?;
+    let inner = builder.build().map_err(|e| {
+        let files: Vec<String> = key.authorities().map(|f| format!("'{f}'")).collect();
+        format!("ca-file {} cannot be used: {e}", files.join(" and "))
+    })?;
     Ok(Some(Arc::new(ClientJudge {
         inner,
         authorities,
         ignored: settings.ignored.clone(),
-        schemes: schemes(sigalgs.as_deref()).0,
+        schemes: schemes(key.client_sigalgs.as_deref()).0,
     })))
 }
 

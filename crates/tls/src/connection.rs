@@ -22,8 +22,12 @@ pub struct Connection {
     notes: Notes,
     /// The randoms of both hellos: the client's, the server's.
     randoms: [Option<Random>; 2],
+    /// The id of the session that the server's hello named.
+    session_id: Option<Box<[u8]>>,
     /// The newest version that both sides might have spoken.
     newest: &'static str,
+    /// Plain bytes that fit into a record.
+    record: usize,
     /// After an error there is nothing more to say or hear.
     failed: bool,
 }
@@ -74,6 +78,8 @@ pub struct Agreed {
     pub client_random: Option<Random>,
     /// That of the server's.
     pub server_random: Option<Random>,
+    /// The id of the session, with TLS 1.2.
+    pub session_id: Option<Box<[u8]>>,
     /// Secrets by their labels in NSS's key logs, with `tune.ssl.keylog`.
     pub secrets: Vec<(String, Vec<u8>)>,
 }
@@ -113,13 +119,16 @@ impl Connection {
             newest => newest,
         };
         let newest = name(newest);
+        let record = record(choice.config.max_fragment_size);
         let side = UnbufferedServerConnection::new(choice.config)?;
         Ok(Connection {
             side: Side::Server(side),
             judge: choice.judge,
             notes: Notes::default(),
             randoms: [None; 2],
+            session_id: None,
             newest,
+            record,
             failed: false,
         })
     }
@@ -127,13 +136,16 @@ impl Connection {
     /// Begins a connection to a server.
     pub fn connect(connector: &Connector, name: &PeerName<'_>) -> Result<Connection, Error> {
         let (config, name) = connector.start(name);
+        let record = record(config.max_fragment_size);
         let side = UnbufferedClientConnection::new(config, name)?;
         Ok(Connection {
             side: Side::Client(side),
             judge: None,
             notes: Notes::default(),
             randoms: [None; 2],
+            session_id: None,
             newest: "",
+            record,
             failed: false,
         })
     }
@@ -193,6 +205,7 @@ impl Connection {
             shown: notes.shown,
             client_random: self.randoms[0],
             server_random: self.randoms[1],
+            session_id: self.session_id.take().filter(|_| version == "TLSv1.2"),
             secrets: notes.secrets,
         }
     }
@@ -223,7 +236,7 @@ impl Connection {
         let handshake = self.is_handshaking();
         let sent = out.len();
         if handshake {
-            self.note_random(incoming);
+            self.note_hello(incoming);
         }
         let mut sink = Sink {
             plain,
@@ -252,7 +265,7 @@ impl Connection {
                 (Step::Rest, None) => {
                     let done = sink.done;
                     if handshake {
-                        self.note_random(out.get(sent..).unwrap_or_default());
+                        self.note_hello(out.get(sent..).unwrap_or_default());
                     }
                     return Ok(done);
                 }
@@ -261,13 +274,19 @@ impl Connection {
         }
     }
 
-    /// Notes the random of a hello that these bytes begin with. The first of two is a request to say
-    /// hello again, where there are two of a server.
-    fn note_random(&mut self, bytes: &[u8]) {
-        if let Some((kind, random)) = hello_random(bytes)
-            && let Some(place) = self.randoms.get_mut(usize::from(kind) - 1)
-        {
+    /// Notes random and session of a hello that these bytes begin with. The first of two is a request
+    /// to say hello again, where there are two of a server.
+    fn note_hello(&mut self, bytes: &[u8]) {
+        let Some((kind, random, rest)) = hello_random(bytes) else {
+            return;
+        };
+        if let Some(place) = self.randoms.get_mut(usize::from(kind) - 1) {
             *place = Some(random);
+        }
+        if kind == SERVER_HELLO {
+            let id = rest.split_first();
+            let id = id.and_then(|(length, rest)| rest.get(..usize::from(*length)));
+            self.session_id = id.filter(|id| !id.is_empty()).map(Into::into);
         }
     }
 
@@ -316,10 +335,11 @@ impl Connection {
             return Err(Error::General("the connection has failed".into()));
         }
         let mut write = Some(write);
+        let room = len + (len / self.record + 1) * RECORD;
         loop {
             let step = match &mut self.side {
-                Side::Server(c) => put(c.process_tls_records(incoming), &mut write, len, out),
-                Side::Client(c) => put(c.process_tls_records(incoming), &mut write, len, out),
+                Side::Server(c) => put(c.process_tls_records(incoming), &mut write, room, out),
+                Side::Client(c) => put(c.process_tls_records(incoming), &mut write, room, out),
             };
             self.failed |= step.is_err();
             let again = step?;
@@ -338,12 +358,26 @@ fn name(version: Version) -> &'static str {
     }
 }
 
-/// Which hello a record begins with (1 the client's, 2 the server's), and its random.
-fn hello_random(record: &[u8]) -> Option<(u8, Random)> {
+/// Plain bytes in a record where rustls was told a size.
+fn record(fragment: Option<usize>) -> usize {
+    let most = 1 << 14;
+    fragment
+        .map_or(most, |n| n.saturating_sub(HEADER))
+        .clamp(1, most)
+}
+
+/// Bytes before a record's content (RFC 8446 section 5.1).
+pub(crate) const HEADER: usize = 5;
+
+/// RFC 8446 section 4.
+const SERVER_HELLO: u8 = 2;
+
+/// Which hello a record begins with (1 the client's, 2 the server's), its random, and what follows.
+fn hello_random(record: &[u8]) -> Option<(u8, Random, &[u8])> {
     // A record of the handshake: its header, the message's, the version.
     let (head, rest) = record.split_first_chunk::<11>()?;
-    let (random, _) = rest.split_first_chunk::<32>()?;
-    (head[0] == 22 && matches!(head[5], 1 | 2)).then_some((head[5], *random))
+    let (random, rest) = rest.split_first_chunk::<32>()?;
+    (head[0] == 22 && matches!(head[5], 1 | SERVER_HELLO)).then_some((head[5], *random, rest))
 }
 
 /// Room that a record takes beyond its content: header, nonce, tag, type.
@@ -364,11 +398,11 @@ impl<Data> Writes for rustls::unbuffered::WriteTraffic<'_, Data> {
     }
 }
 
-/// One step towards writing; whether there is another.
+/// One step towards writing at most so many bytes; whether there is another.
 fn put<Data>(
     status: UnbufferedStatus<'_, '_, Data>,
     write: &mut Option<impl FnOnce(&mut dyn Writes, &mut [u8]) -> Result<usize, EncryptError>>,
-    len: usize,
+    most: usize,
     out: &mut Vec<u8>,
 ) -> Result<bool, Error> {
     match status.state? {
@@ -385,7 +419,7 @@ fn put<Data>(
                 return Ok(false);
             };
             let start = out.len();
-            out.resize(start + len + (len / (1 << 14) + 1) * RECORD, 0);
+            out.resize(start + most, 0);
             let room = out.get_mut(start..).unwrap_or_default();
             let written = write(&mut traffic, room).map_err(|e| Error::General(e.to_string()))?;
             out.truncate(start + written);

@@ -1,5 +1,6 @@
 //! The client's side: connections to servers that speak TLS.
 
+use crate::acceptor::fragment;
 use crate::names::{named, schemes};
 use crate::settings::{ConnectorSettings, Verify};
 use crate::signing::restricted;
@@ -7,7 +8,7 @@ use crate::store::{Read, Store, Used};
 use crate::verify::{Belief, ServerJudge};
 use arc_swap::ArcSwap;
 use rustls::ClientConfig;
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::client::{Resumption, Tls12Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
 use std::net::IpAddr;
@@ -231,8 +232,13 @@ fn config(
         .iter()
         .map(|p| p.as_bytes().to_vec())
         .collect();
+    config.max_fragment_size = fragment(settings.preferences.max_record);
     if settings.keep_secrets {
         config.key_log = Arc::new(crate::notes::Secrets);
+    }
+    if settings.no_tickets {
+        let resumption = config.resumption.clone();
+        config.resumption = resumption.tls12_resumption(Tls12Resumption::SessionIdOnly);
     }
     if settings.no_reuse {
         config.resumption = Resumption::disabled();

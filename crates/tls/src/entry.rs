@@ -85,6 +85,7 @@ fn options(folders: &Folders, inside: &str, entry: &mut ListEntry) -> Result<(),
                 if spoken.is_empty() && !all.is_empty() {
                     return Err("protocol 'h2' is one of HAProxy's that mulgil does not have yet: offer http/1.1".into());
                 }
+                entry.without_h2 = spoken.len() < all.len();
                 entry.alpn = Some(spoken);
             }
             "no-alpn" => entry.alpn = Some(Vec::new()),
@@ -93,16 +94,19 @@ fn options(folders: &Folders, inside: &str, entry: &mut ListEntry) -> Result<(),
             "curves" | "ecdhe" => entry.curves = Some(value()?.into()),
             "sigalgs" => entry.sigalgs = Some(value()?.into()),
             "client-sigalgs" => entry.client_sigalgs = Some(value()?.into()),
-            "ca-file" | "ca-verify-file" => {
+            "ca-file" => {
                 path = Some(based(folders.authorities.as_deref(), value()?));
                 entry.ca_file.clone_from(&path);
+            }
+            "ca-verify-file" => {
+                path = Some(based(folders.authorities.as_deref(), value()?));
+                entry.verify_file.clone_from(&path);
             }
             "crl-file" => {
                 path = Some(based(folders.authorities.as_deref(), value()?));
                 entry.crl_file.clone_from(&path);
             }
-            // As on the line: names of authorities only help clients to choose.
-            "no-ca-names" => {}
+            "no-ca-names" => entry.no_ca_names = true,
             // Nothing is taken early, so that nothing is lost: clients send it after the handshake.
             "allow-0rtt" => {}
             "verify" => {

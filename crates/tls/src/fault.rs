@@ -142,6 +142,12 @@ fn of_alert(alert: AlertDescription) -> Fault {
         AlertDescription::InternalError => {
             fault!(1080, "0A000438:SSL routines::tlsv1 alert internal error")
         }
+        AlertDescription::CertificateRequired => {
+            fault!(
+                1116,
+                "0A00045C:SSL routines::tlsv13 alert certificate required"
+            )
+        }
         other => Fault {
             number: LIBRARY | (1000 + u32::from(u8::from(other))),
             text: "error:SSL routines::alert",

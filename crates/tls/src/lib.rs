@@ -33,12 +33,12 @@ pub use sessions::session_lookups;
 pub use settings::{
     AcceptorSettings, ConnectorSettings, ListEntry, Preferences, Source, Verify, Version, Versions,
 };
-pub use store::{AddFault, DelFault, Kind, KindFault, ListLine, Lists, Read, Store};
+pub use store::{AddFault, DelFault, ExtraFiles, Kind, KindFault, ListLine, Lists, Read, Store};
 pub use tickets::{KeyFault, TicketKey, TicketKeys};
 pub use verify::{Authorities, ClientJudge, ERRORS, Ignored, Numbers, Verdict, code_of};
 pub use x509::{Facts, ListFacts, facts, list_facts, public_key, sha1};
 
-pub use rustls::Error;
+pub use rustls::{CertificateError, Error};
 
 use rustls::crypto::CryptoProvider;
 use std::sync::{Arc, LazyLock};

@@ -2,7 +2,7 @@
 
 use crate::ocsp::{self, CertificateId};
 use crate::{facts, provider};
-use rustls::pki_types::pem::SectionKind;
+use rustls::pki_types::pem::{self, SectionKind};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use std::sync::Arc;
@@ -71,12 +71,27 @@ struct Sections {
     key: Option<PrivateKeyDer<'static>>,
 }
 
-fn sections(pem: &[u8]) -> Result<Sections, String> {
+/// What is wrong with text that is nearly PEM.
+fn broken(error: pem::Error) -> String {
+    let text = String::from_utf8_lossy;
+    match error {
+        pem::Error::MissingSectionEnd { end_marker } => {
+            format!("is cut off: -----END {}----- is missing", text(&end_marker))
+        }
+        pem::Error::IllegalSectionStart { line } => {
+            format!("has a line that begins no section: {}", text(&line))
+        }
+        pem::Error::Base64Decode(_) => "has a section that is no base64: it is damaged".into(),
+        other => format!("is no PEM: {other}"),
+    }
+}
+
+fn sections(text: &[u8]) -> Result<Sections, String> {
     let mut into = Sections::default();
-    let mut rest = pem;
+    let mut rest = text;
     loop {
-        let found = rustls::pki_types::pem::from_buf(&mut rest);
-        let Some((kind, der)) = found.map_err(|e| format!("is no PEM: {e}"))? else {
+        let found = pem::from_buf(&mut rest);
+        let Some((kind, der)) = found.map_err(broken)? else {
             return Ok(into);
         };
         match kind {
@@ -87,6 +102,27 @@ fn sections(pem: &[u8]) -> Result<Sections, String> {
             _ => {}
         }
     }
+}
+
+/// Why a file in which nothing was found has it in a form that is not read.
+fn unreadable(pem: &[u8]) -> Option<&'static str> {
+    let says = |text: &str| memfind(pem, text.as_bytes());
+    if says("-----BEGIN ENCRYPTED PRIVATE KEY-----") || says("Proc-Type: 4,ENCRYPTED") {
+        return Some(
+            "has a private key that is encrypted, and nobody is there to type its passphrase: decrypt it with 'openssl pkey -in FILE -out FILE'",
+        );
+    }
+    // The tag of a SEQUENCE (X.690): a certificate, a key or PKCS#12 in binary.
+    if pem.first() == Some(&0x30) {
+        return Some(
+            "is binary (DER or PKCS#12), not PEM: convert it with 'openssl x509 -inform der', 'openssl pkey -inform der' or 'openssl pkcs12 -nodes'",
+        );
+    }
+    None
+}
+
+fn memfind(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|w| w == wanted)
 }
 
 impl Parts {
@@ -100,7 +136,14 @@ impl Parts {
     /// Takes another certificate, with its chain and key; without one, the key is still to come. The
     /// OCSP answer stays with the certificate that it is about.
     pub fn put_certificate(&mut self, pem: &[u8]) -> Result<(), String> {
-        let found = sections(pem)?;
+        let found = sections(pem);
+        let complete = |f: &Sections| f.key.is_some() && !f.chain.is_empty();
+        if !found.as_ref().is_ok_and(complete)
+            && let Some(why) = unreadable(pem)
+        {
+            return Err(why.into());
+        }
+        let found = found?;
         if found.chain.is_empty() {
             return Err("has no certificate (-----BEGIN CERTIFICATE-----)".into());
         }
@@ -114,9 +157,15 @@ impl Parts {
 
     /// Takes another key, from PEM.
     pub fn put_key(&mut self, pem: &[u8]) -> Result<(), String> {
-        let key = sections(pem)?.key;
-        self.key = Some(Arc::new(key.ok_or("has no private key")?));
-        Ok(())
+        match (sections(pem), unreadable(pem)) {
+            (Ok(Sections { key: Some(key), .. }), _) => {
+                self.key = Some(Arc::new(key));
+                Ok(())
+            }
+            (_, Some(why)) => Err(why.into()),
+            (Ok(_), None) => Err("has no private key".into()),
+            (Err(why), None) => Err(why),
+        }
     }
 
     /// Takes another issuer, from PEM.
@@ -194,9 +243,7 @@ impl Material {
         let Some(first) = parts.chain.first() else {
             return Err("has no certificate (-----BEGIN CERTIFICATE-----)".into());
         };
-        let names = facts(first)
-            .ok_or("has a certificate that cannot be read")?
-            .names;
+        let own = facts(first).ok_or("has a certificate that cannot be read")?;
         let Some(key) = &parts.key else {
             return Err(
                 "has no private key: add it to the file, or put it beside with the ending .key"
@@ -206,7 +253,12 @@ impl Material {
         let key = provider()
             .key_provider
             .load_private_key(key.clone_key())
-            .map_err(|e| format!("has a private key that cannot be used: {e}"))?;
+            .map_err(|_| {
+                format!(
+                    "has a private key that cannot be used (that of the certificate is {}): RSA keys have 2048 to 8192 bits, elliptic ones are P-256, P-384, P-521 or Ed25519",
+                    own.key
+                )
+            })?;
         let mut parts = parts;
         let mut chain = parts.chain.clone();
         if let [alone] = chain.as_slice() {
@@ -240,7 +292,7 @@ impl Material {
             stapled: Some(Arc::new(certified)),
             bare: Some(bare),
             staple_ends: staple_ends.unwrap_or(i64::MAX),
-            names,
+            names: own.names,
         })
     }
 
@@ -273,12 +325,10 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> 
 }
 
 /// All revocation lists of a PEM file.
-pub fn revocations(pem: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
+pub fn revocations(text: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
     let mut found = Vec::new();
-    let mut rest = pem;
-    while let Some((kind, der)) =
-        rustls::pki_types::pem::from_buf(&mut rest).map_err(|e| format!("is no PEM: {e}"))?
-    {
+    let mut rest = text;
+    while let Some((kind, der)) = pem::from_buf(&mut rest).map_err(broken)? {
         if kind == SectionKind::Crl {
             found.push(der.into());
         }

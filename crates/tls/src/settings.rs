@@ -107,6 +107,8 @@ pub struct Preferences {
     pub client_sigalgs: Option<Arc<str>>,
     /// Versions.
     pub versions: Versions,
+    /// `tune.ssl.maxrecord`: plain bytes of a record at most; 0 is no limit of ours.
+    pub max_record: u16,
 }
 
 /// One line of a `crt-list` file.
@@ -122,6 +124,12 @@ pub struct ListEntry {
     pub verify: Verify,
     /// `ca-file`, if given.
     pub ca_file: Option<Arc<str>>,
+    /// `ca-verify-file`, if given.
+    pub verify_file: Option<Arc<str>>,
+    /// `no-ca-names`.
+    pub no_ca_names: bool,
+    /// `alpn` named `h2`, which is left out.
+    pub without_h2: bool,
     /// `crl-file`, if given.
     pub crl_file: Option<Arc<str>>,
     /// `ssl-min-ver` and so on, if any was given.
@@ -153,6 +161,7 @@ impl ListEntry {
             sigalgs: or(&self.sigalgs, &common.sigalgs),
             client_sigalgs: or(&self.client_sigalgs, &common.client_sigalgs),
             versions: self.versions.unwrap_or(common.versions),
+            max_record: common.max_record,
         }
     }
 }
@@ -181,8 +190,12 @@ pub struct AcceptorSettings {
     pub preferences: Preferences,
     /// `verify`.
     pub verify: Verify,
-    /// `ca-file`.
+    /// `ca-file`: authorities that vouch for clients, and whose names clients are told.
     pub ca_file: Option<Arc<str>>,
+    /// `ca-verify-file`: authorities that vouch as well, and are not named.
+    pub verify_file: Option<Arc<str>>,
+    /// `no-ca-names`: no authority is named.
+    pub no_ca_names: bool,
     /// `crl-file`.
     pub crl_file: Option<Arc<str>>,
     /// `no-tls-tickets`.
@@ -199,6 +212,8 @@ pub struct AcceptorSettings {
     pub keep_secrets: bool,
     /// `tune.ssl.cachesize`, sessions kept for clients without tickets.
     pub cache: usize,
+    /// `tune.ssl.lifetime`, seconds after which no session is taken up again.
+    pub lifetime: u32,
 }
 
 /// `ssl …` of a `server` line.
@@ -220,6 +235,8 @@ pub struct ConnectorSettings {
     pub preferences: Preferences,
     /// `no-ssl-reuse`.
     pub no_reuse: bool,
+    /// `no-tls-tickets`: none of TLS 1.2 are asked for.
+    pub no_tickets: bool,
     /// `tune.ssl.keylog`: the secrets of connections are kept for fetches.
     pub keep_secrets: bool,
 }

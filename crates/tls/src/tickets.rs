@@ -151,25 +151,6 @@ impl TicketKeys {
             .clone()
     }
 
-    /// A ticket of this state, made `now`, Unix seconds.
-    fn seal(&self, plain: &[u8], now: i64) -> Option<Vec<u8>> {
-        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        let mut dated = now.to_be_bytes().to_vec();
-        dated.extend_from_slice(plain);
-        keys.get(keys.len().checked_sub(2)?)?.seal(&dated)
-    }
-
-    /// The state of a ticket that still counts `now`, Unix seconds.
-    fn open(&self, ticket: &[u8], now: i64) -> Option<Vec<u8>> {
-        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        let dated = keys.iter().rev().find_map(|key| key.open(ticket))?;
-        let (made, plain) = dated.split_first_chunk::<8>()?;
-        let age = now.saturating_sub(i64::from_be_bytes(*made));
-        (-AHEAD..=i64::from(LIFETIME))
-            .contains(&age)
-            .then(|| plain.to_vec())
-    }
-
     /// `set ssl tls-key`: takes another key as the newest, in base64; the oldest is forgotten.
     pub fn push(&self, text: &str) -> Result<(), KeyFault> {
         let bytes = crate::base64(text.as_bytes()).ok_or(KeyFault::Encoding)?;
@@ -184,26 +165,24 @@ impl TicketKeys {
     }
 }
 
-/// Seconds that a ticket is good for, as HAProxy's sessions (`tune.ssl.lifetime`).
-const LIFETIME: u32 = 300;
-/// Seconds by which the clock of another machine of the farm may be ahead.
-const AHEAD: i64 = 60;
-
 impl ProducesTickets for TicketKeys {
     fn enabled(&self) -> bool {
         true
     }
 
+    /// That of the listener counts: see [`crate::sessions::Aging`].
     fn lifetime(&self) -> u32 {
-        LIFETIME
+        0
     }
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        self.seal(plain, crate::now())
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.get(keys.len().checked_sub(2)?)?.seal(plain)
     }
 
     fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
-        self.open(cipher, crate::now())
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.iter().rev().find_map(|key| key.open(cipher))
     }
 }
 

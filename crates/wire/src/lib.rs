@@ -11,5 +11,6 @@ pub mod probe;
 pub mod proxy;
 pub mod rdp;
 pub mod smtp;
+pub mod socks;
 pub mod syn;
 pub mod vrrp;

@@ -1,5 +1,6 @@
 //! Damaged bytes of SMTP, of FTP and of PROXY headers: whatever they are, reading them ends, does not
-//! panic, and claims no more than there is. Seeded, so that each run is the same.
+//! panic, and claims no more than there is. Seeded, so that each run is the same; `MULGIL_FUZZ=N` makes N
+//! times as many damaged messages.
 
 use wire::ftp::{self, Replies};
 use wire::proxy::{self, Read};
@@ -18,6 +19,12 @@ const CORPUS: [&[u8]; 10] = [
     b"PROXY UNKNOWN\r\n",
     b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x7f\0\0\x01\x7f\0\0\x02\x9c\x40\0\x19",
 ];
+
+/// How many messages of each kind are damaged.
+fn rounds() -> usize {
+    let times = std::env::var("MULGIL_FUZZ").ok();
+    40_000 * times.and_then(|n| n.parse().ok()).unwrap_or(1)
+}
 
 /// SplitMix64 (public domain).
 struct Random(u64);
@@ -124,7 +131,7 @@ const FTP: [&[u8]; 5] = [
 #[test]
 fn damaged_files_and_their_ports_are_read_without_harm() {
     let mut random = Random(959);
-    for _ in 0..40_000 {
+    for _ in 0..rounds() {
         let bytes = damaged(&FTP, &mut random);
         let (mut rest, mut replies) = (bytes.as_slice(), Replies::default());
         while let Some(end) = ftp::line(rest) {
@@ -148,7 +155,7 @@ fn damaged_files_and_their_ports_are_read_without_harm() {
 #[test]
 fn damaged_mail_and_headers_are_read_without_harm() {
     let mut random = Random(20_261_121);
-    for _ in 0..40_000 {
+    for _ in 0..rounds() {
         read_all(&damaged(&CORPUS, &mut random));
     }
 }
@@ -166,7 +173,7 @@ fn damaged_binary_headers_are_read_without_harm() {
         proxy::header(None, &[], false),
     ];
     let mut random = Random(5321);
-    for _ in 0..40_000 {
+    for _ in 0..rounds() {
         let mut bytes = good[random.below(good.len())].clone();
         for _ in 0..=random.below(4) {
             let at = random.below(bytes.len());

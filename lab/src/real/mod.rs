@@ -5,10 +5,9 @@ mod servers;
 pub use servers::{Running, mariadb, nginx, postfix, postgres, redis, slapd};
 
 use crate::{Folder, PATIENCE};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Whether a program is not installed, so that a scenario cannot run; `./test` installs all.
@@ -106,19 +105,9 @@ impl Drop for Group {
     }
 }
 
-/// An address of the loopback for a program that takes a moment to listen there: its port is free for
-/// TCP and UDP, and none that the system gives to connections meanwhile.
+/// An address of the loopback for a program that takes a moment to listen there.
 pub fn address() -> SocketAddr {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    for _ in 0..10_000 {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let place = (std::process::id().wrapping_mul(97) + step) % 10_000;
-        let addr = SocketAddr::from(([127, 0, 0, 1], 20_000 + place as u16));
-        if TcpListener::bind(addr).is_ok() && UdpSocket::bind(addr).is_ok() {
-            return addr;
-        }
-    }
-    panic!("no port is free");
+    ([127, 0, 0, 1], crate::port()).into()
 }
 
 /// Waits until somebody listens.

@@ -3,7 +3,7 @@
 use super::corpus::{Asked, Case, Then, shown};
 use lab::PATIENCE;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ pub fn config(lanes: &[Lane]) -> String {
 
 impl Lane {
     pub fn new() -> Lane {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let listener = lab::listener();
         let server = listener.local_addr().expect("an address");
         let log = UdpSocket::bind("127.0.0.1:0").expect("a port");
         let shared = Arc::new(Mutex::new(Shared::default()));

@@ -55,6 +55,21 @@ impl Net {
         run(&format!("ip -n {} {args}", self.name(host)));
     }
 
+    /// Whether the kernel has interfaces of all these kinds.
+    pub fn has_kinds(&self, host: &str, kinds: &[&str]) -> bool {
+        kinds.iter().all(|kind| {
+            let more = if *kind == "vrf" { " table 99" } else { "" };
+            let name = self.name(host);
+            let add = format!("-n {name} link add probe type {kind}{more}");
+            let made = Command::new("ip").args(add.split(' ')).output();
+            let made = made.is_ok_and(|o| o.status.success());
+            if made {
+                self.ip(host, "link del probe");
+            }
+            made
+        })
+    }
+
     /// Runs a command in a namespace; what it wrote.
     #[track_caller]
     pub fn exec(&self, host: &str, command: &str) -> String {

@@ -1,9 +1,10 @@
 //! Adverts and frames made by hand.
 
 use lab::net::{Net, within};
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 /// An advertisement of virtual router 51 over IPv4, right or wrong in any place.
@@ -134,6 +135,98 @@ fn packet_socket(interface: &str) -> OwnedFd {
             size_of_val(&on) as u32,
         );
         socket
+    }
+}
+
+/// An address, and the hardware address that somebody says it has.
+type Claim = (IpAddr, [u8; 6]);
+
+/// Who says on the link that it has an address: the hardware addresses of those who announced it, in
+/// the order of the announcements (gratuitous ARP; unsolicited neighbour advertisements).
+pub struct Announcements {
+    enough: Arc<AtomicBool>,
+    heard: Arc<Mutex<Vec<Claim>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Announcements {
+    /// Listens where a namespace's interface is.
+    pub fn listen(namespace: &str, interface: &'static str) -> Announcements {
+        let socket = within(namespace, move || packet_socket(interface));
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let enough = Arc::new(AtomicBool::new(false));
+        let (over, all) = (Arc::clone(&enough), Arc::clone(&heard));
+        let thread = std::thread::spawn(move || {
+            while !over.load(Relaxed) {
+                let mut polled = libc::pollfd {
+                    fd: socket.as_raw_fd(),
+                    events: libc::POLLIN,
+                    revents: 0,
+                };
+                // SAFETY: one live value.
+                if unsafe { libc::poll(&raw mut polled, 1, 50) } < 1 {
+                    continue;
+                }
+                let mut frame = [0; 2048];
+                // SAFETY: pointer and length describe a live value.
+                let n = unsafe { libc::recv(polled.fd, frame.as_mut_ptr().cast(), frame.len(), 0) };
+                let frame = &frame[..usize::try_from(n).unwrap_or(0)];
+                if let Some(one) = announced(frame) {
+                    all.lock().expect("no panic").push(one);
+                }
+            }
+        });
+        Announcements {
+            enough,
+            heard,
+            thread: Some(thread),
+        }
+    }
+
+    /// How often a router has announced an address.
+    pub fn count(&self, address: &str, mac: [u8; 6]) -> usize {
+        let address: IpAddr = address.parse().expect("an address");
+        let heard = self.heard.lock().expect("no panic");
+        heard.iter().filter(|one| **one == (address, mac)).count()
+    }
+}
+
+impl Drop for Announcements {
+    fn drop(&mut self) {
+        self.enough.store(true, Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The address that a frame announces, and the hardware address that it names.
+fn announced(frame: &[u8]) -> Option<Claim> {
+    match frame.get(12..14)? {
+        // ARP (RFC 826; gratuitous: RFC 5227 section 3): the sender asks all for itself. The reply
+        // that follows is the same announcement.
+        [8, 6] => {
+            let (mac, own) = (frame.get(22..28)?, frame.get(28..32)?);
+            let asks = frame.get(20..22)? == [0, 1];
+            let whole = asks && frame.get(..6)? == [0xff; 6] && own == frame.get(38..42)?;
+            let own: [u8; 4] = own.try_into().ok()?;
+            whole.then_some((IpAddr::from(own), mac.try_into().ok()?))
+        }
+        // A neighbour advertisement to all nodes (RFC 4861 section 7.2.6): not solicited, it
+        // overrides, and the target's hardware address is its option.
+        [0x86, 0xdd] => {
+            let packet = frame.get(14..)?;
+            let all: std::net::Ipv6Addr = "ff02::1".parse().ok()?;
+            let message = packet.get(40..)?;
+            let right = packet.get(6..8)? == [58, 255]
+                && packet.get(24..40)? == all.octets()
+                && message.first() == Some(&136)
+                && message.get(4)? & 0x60 == 0x20
+                && message.get(24..26)? == [2, 1];
+            let target: [u8; 16] = message.get(8..24)?.try_into().ok()?;
+            right.then_some((IpAddr::from(target), message.get(26..32)?.try_into().ok()?))
+        }
+        _ => None,
     }
 }
 

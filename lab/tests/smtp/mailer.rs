@@ -2,7 +2,7 @@
 
 use lab::{Folder, PATIENCE};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -76,7 +76,7 @@ impl Mailer {
     }
 
     fn with(serve: impl Fn(TcpStream, &Mutex<Seen>) + Send + Sync + 'static) -> Mailer {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let listener = lab::listener();
         let port = listener.local_addr().expect("an address").port();
         let seen = Arc::new(Mutex::new(Seen::default()));
         let (kept, serve) = (Arc::clone(&seen), Arc::new(serve));
@@ -220,7 +220,7 @@ impl Talker {
 
     /// Has `openssl` speak TLS on the connection from here on.
     pub fn encrypt(self) -> Talker {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let listener = lab::listener();
         let port = listener.local_addr().expect("an address").port();
         let mut child = Command::new("openssl")
             .args(["s_client", "-quiet", "-connect"])

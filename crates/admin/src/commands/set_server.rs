@@ -187,14 +187,26 @@ pub(super) fn set_server(
             return Said::fault("set server <b>/<s> fqdn requires a FQDN.");
         }
         "fqdn" => return set_hostname(server, backend, value),
-        "ssl" => {
-            return Said::fault(
-                "'set server <srv> ssl' cannot be set.  default-server should define ssl settings",
-            );
-        }
+        "ssl" => return set_tls(server, value),
         _ => return Said::fault(USAGE),
     }
     Said::nothing()
+}
+
+/// Turns TLS to a server on or off, where it is known how.
+fn set_tls(server: &Server, value: &str) -> Said {
+    let on = match value {
+        "on" => true,
+        "off" => false,
+        _ => return Said::fault("'set server <srv> ssl' expects 'on' or 'off'."),
+    };
+    if server.settings().tls_known.is_none() {
+        return Said::fault(
+            "'set server <srv> ssl' cannot be set.  default-server should define ssl settings",
+        );
+    }
+    server.change_settings(|s| s.tls = s.tls_known.clone().filter(|_| on));
+    Said::message(Grave::Notice, "server ssl setting updated.")
 }
 
 fn no_agent(stop: bool) -> Said {

@@ -82,6 +82,7 @@ fn describe(out: &mut String, v: &VrrpStatus) {
     }
     line("released", &yes(v.released));
     line("blocked_by_peer", &yes(v.blocked));
+    line("waits_for", &v.waits.unwrap_or("-"));
     for (address, said) in &v.peers {
         match said {
             Some((state, ago)) => {

@@ -661,15 +661,21 @@ pub static OPTIONS: &[OptionDef] = &[
         no "tcp-smart-accept",
         FRONT,
         "", "",
-        "accepted: nothing is ever sent late",
-        |_, _| Ok(())
+        "a client's first bytes are acknowledged along with the answer, if that comes soon; not done where nothing is said",
+        |d, l| {
+            d.smart_accept = !l.negated;
+            Ok(())
+        }
     ),
     option!(
         no "tcp-smart-connect",
         BACK,
         "", "",
-        "accepted: nothing is ever sent late",
-        |_, _| Ok(())
+        "the end of the handshake with a server goes along with the first bytes, where the system does that",
+        |d, l| {
+            d.smart_connect = !l.negated;
+            Ok(())
+        }
     ),
     option!(
         "tcpka",

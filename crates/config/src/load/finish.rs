@@ -52,6 +52,9 @@ impl Loader<'_> {
             self.fit_ftp(draft);
             self.fit_smtp(draft);
             self.check_effects(draft);
+            if self.flags.diagnoses {
+                self.diagnose(draft);
+            }
             number(draft.front.binds.iter_mut().map(|b| &mut b.id), 1);
             number(draft.back.servers.iter_mut().map(|s| &mut s.id), 1);
             draft.id = Some(id);
@@ -66,9 +69,14 @@ impl Loader<'_> {
             .iter()
             .map(|(k, v)| (k.as_str().into(), Some(v.as_str().into())));
         self.config.global.environment = environment.collect();
-        self.config.global.certificates = Arc::clone(&self.bases.tls.store);
+        let tls = &self.bases.tls;
+        tls.store.set_server_settings(tls.server.clone());
+        self.config.global.certificates = Arc::clone(&tls.store);
         self.bases.lists.seal();
         self.config.global.lists = Arc::clone(&self.bases.lists);
+        if self.flags.maxconn.is_some() {
+            self.config.global.maxconn = self.flags.maxconn;
+        }
         let config: Option<Config> = (self.report.errors() == 0).then_some(self.config);
         Loaded {
             config,
@@ -186,6 +194,7 @@ impl Loader<'_> {
         }
         let keepalive =
             |(on, numbers): &(bool, crate::draft::model_keepalive::Numbers)| on.then_some(*numbers);
+        draft.front.maxconn = draft.front.maxconn.or(self.flags.frontend_maxconn);
         draft.front.keepalive = keepalive(&draft.clitcpka);
         draft.back.keepalive = keepalive(&draft.srvtcpka);
         draft.back.check = Arc::new(check_kind(
@@ -218,6 +227,8 @@ impl Loader<'_> {
             tcp_response_content: draft.tcp_response_content,
             inspect_delay: draft.inspect_delay,
             response_inspect_delay: draft.response_inspect_delay,
+            smart_accept: draft.smart_accept,
+            smart_connect: draft.smart_connect,
             independent_streams: draft.independent_streams,
             guard: draft.guard,
             frontend: has_front.then(|| Box::new(draft.front)),

@@ -79,7 +79,7 @@ impl Loader<'_> {
                 Some(_) if *name == draft.name && draft.has_back() => {
                     format!("'{keyword}' leads '{name}' to itself: name another backend")
                 }
-                // Bytes of HTTP may be passed on as bytes, but nothing else mixes.
+                // Sessions of bytes may go on in HTTP, but nothing else mixes.
                 Some((mode, origin))
                     if *mode != draft.mode && !(draft.mode == Mode::Tcp && *mode == Mode::Http) =>
                 {
@@ -143,6 +143,26 @@ impl Loader<'_> {
 
     /// Says what was found, each at the line of its server.
     pub(super) fn report_servers(&mut self, draft: &Draft, findings: &[Finding]) {
+        self.say_of_servers(draft, findings, Severity::Error);
+    }
+
+    /// What is only suspicious.
+    pub(super) fn diagnose(&mut self, draft: &Draft) {
+        let findings = servers::unfit(draft, |server| {
+            let idle = server.weight == 0;
+            idle.then(|| {
+                format!(
+                    "server '{}' has a weight of 0: no scheduler will choose it",
+                    server.name
+                )
+            })
+            .into_iter()
+            .collect()
+        });
+        self.say_of_servers(draft, &findings, Severity::Diag);
+    }
+
+    fn say_of_servers(&mut self, draft: &Draft, findings: &[Finding], severity: Severity) {
         if findings.is_empty() {
             return;
         }
@@ -154,7 +174,7 @@ impl Loader<'_> {
             let lines = places.get(&**name);
             let place = lines.and_then(|l| l.get(*nth)).unwrap_or(&draft.place);
             let first = lines.and_then(|l| l.first()).map_or(0, |p| p.line);
-            self.at(place, Severity::Error, finding.message(draft, first));
+            self.at(place, severity, finding.message(draft, first));
         }
     }
 
@@ -254,11 +274,13 @@ impl Loader<'_> {
     /// Takes out of a proxy in another mode what only HTTP can do, and says so.
     pub(super) fn fit_mode(&mut self, draft: &mut Draft) {
         let mode = draft.mode.name();
+        self.fit_switches(draft);
         if draft.mode == Mode::Http {
             return;
         }
+        let upgrades = draft.upgrades();
         for keyword in NEEDS_HTTP {
-            if let Some(place) = draft.marks.get(keyword)
+            if let Some(place) = draft.marks.get(keyword).filter(|_| !upgrades)
                 && (keyword != "monitor-uri" || draft.has_front())
             {
                 let message = format!(
@@ -268,15 +290,17 @@ impl Loader<'_> {
                 self.at(place, Severity::Warning, message);
             }
         }
-        draft.http_request.clear();
-        draft.http_response.clear();
-        draft.http_after_response.clear();
-        draft.stats = None;
-        draft.front.monitor_uri = None;
-        draft.http.forwardfor = None;
-        draft.http.forwarded = false;
-        draft.http.originalto = None;
-        draft.http.buffer_request = false;
+        if !upgrades {
+            draft.http_request.clear();
+            draft.http_response.clear();
+            draft.http_after_response.clear();
+            draft.stats = None;
+            draft.front.monitor_uri = None;
+            draft.http.forwardfor = None;
+            draft.http.forwarded = false;
+            draft.http.originalto = None;
+            draft.http.buffer_request = false;
+        }
         let log = &mut draft.front.log_format;
         if draft.section != sections::B
             && matches!(
@@ -305,6 +329,37 @@ impl Loader<'_> {
             let place = draft.marks.get("balance").unwrap_or(&draft.place);
             self.at(place, Severity::Warning, message);
         }
+    }
+
+    /// Refuses `switch-mode` where there is no session of bytes to go on in HTTP.
+    fn fit_switches(&mut self, draft: &Draft) {
+        let mut rules = draft.tcp_request_content.iter();
+        if draft.upgrades() || !rules.any(|r| r.switches_mode()) {
+            return;
+        }
+        let (name, mode) = (&draft.name, draft.mode.name());
+        let (severity, message) = match draft.mode {
+            _ if !draft.has_front() => (
+                Severity::Error,
+                format!(
+                    "'switch-mode' is for frontends, and '{name}' is none: put it where its clients come in"
+                ),
+            ),
+            Mode::Http => (
+                Severity::Warning,
+                format!(
+                    "'switch-mode http' has no effect in '{name}', which is in 'mode http' already: remove it"
+                ),
+            ),
+            _ => (
+                Severity::Error,
+                format!(
+                    "'switch-mode' leads from bytes to HTTP, but '{name}' is in 'mode {mode}': set 'mode tcp', or remove it"
+                ),
+            ),
+        };
+        let place = draft.marks.get("tcp-request content");
+        self.at(place.unwrap_or(&draft.place), severity, message);
     }
 
     /// Says which lines have no effect for want of others.

@@ -118,7 +118,8 @@ impl Loader<'_> {
         }
         let own = |place: &Place| place.file == draft.place.file && place.line >= draft.place.line;
         for (said, modes, told) in MEANT_FOR {
-            let Some(place) = draft.said.get(said).filter(|_| !modes.contains(&mode)) else {
+            let meant = modes.contains(&mode) || (draft.upgrades() && modes.contains(&Http));
+            let Some(place) = draft.said.get(said).filter(|_| !meant) else {
                 continue;
             };
             if *told == Here && !own(place) {

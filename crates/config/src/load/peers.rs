@@ -113,7 +113,14 @@ impl PeersDraft {
                 self.shards = l.map(0, units::number(l.arg(0), 1, u16::MAX.into()))? as u16;
                 Ok(())
             }
-            "log" => Err(Fault::at(0, "'log' of 'peers' is not there yet: remove it")),
+            "log" => {
+                if l.arg(0) != "global" {
+                    crate::log::parse(l)?;
+                }
+                let message = "nothing is written of conversations between peers, here as in HAProxy: 'show peers' tells of them";
+                l.warn(0, message);
+                Ok(())
+            }
             other => Err(Fault::at(0, near("keyword of 'peers'", other, &WORDS))),
         }
     }
@@ -160,6 +167,12 @@ impl PeersDraft {
             let message = "peers are neither checked nor looked up by name while running: \
                            'check', 'agent-check' and 'resolvers' have no effect here";
             l.warnings.push(Fault::warning(l.skip, message));
+        }
+        if settings.socks4.is_some() {
+            return l.fail(
+                1,
+                "peers are reached without a proxy in between: remove 'socks4'",
+            );
         }
         let fixed = matches!(
             settings.address,

@@ -79,6 +79,10 @@ impl Loader<'_> {
         let section = match kind {
             "global" => {
                 self.section = Section::Global;
+                if !self.drafts.is_empty() || self.last_defaults.is_some() {
+                    let message = "this 'global' stands behind other sections: those before it were read without what it says";
+                    self.at(&here.place(0), Severity::Diag, message.into());
+                }
                 if here.words.len() > 1 {
                     self.word_fault(here, Fault::at(1, "'global' has no name: remove it"));
                 }

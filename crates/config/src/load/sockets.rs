@@ -4,7 +4,10 @@ use super::{Loader, servers};
 use crate::diag::Severity;
 use crate::draft::CheckChoice;
 use crate::draft::Draft;
-use model::{Address, Balance, BindOptions, CheckAction, Mode, SendProxy, Server, SocketKind};
+use model::{
+    Address, Balance, BindOptions, CheckAction, CheckKind, Host, Mode, SendProxy, Server,
+    SocketKind,
+};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -125,6 +128,18 @@ impl Loader<'_> {
                 )),
                 (false, _) => {}
             }
+            if let Some(wrong) = astray(draft, server) {
+                messages.push(format!(
+                    "server '{}' of '{}' has 'socks4', but {wrong}: remove it",
+                    server.name, draft.name
+                ));
+            }
+            if let Some(way) = checked_past(draft, server) {
+                messages.push(format!(
+                    "checks of server '{}' of '{}' are {way}, which no SOCKS proxy passes on: remove 'check-via-socks4'",
+                    server.name, draft.name
+                ));
+            }
             if udp {
                 let words = stream_server_words(server);
                 messages.extend(words.map(|word| unfit("server", word, &draft.name)));
@@ -137,6 +152,38 @@ impl Loader<'_> {
                 *kind = SocketKind::Datagram;
             }
         }
+    }
+}
+
+/// Why the way through a SOCKS proxy cannot lead to this server.
+fn astray(draft: &Draft, server: &Server) -> Option<&'static str> {
+    server.socks4?;
+    match (&server.address, draft.mode) {
+        (_, Mode::Packet) => Some("no connection of 'mode packet' begins here"),
+        (_, Mode::Ftp) => Some("data connections of 'mode ftp' could not go that way"),
+        (
+            Address::Inet {
+                host: Host::Ip(ip), ..
+            },
+            _,
+        ) if ip.is_ipv6() => {
+            Some("its address is one of IPv6, which version 4 of SOCKS does not know")
+        }
+        (Address::Inet { .. }, _) => None,
+        _ => Some("is no Internet address"),
+    }
+}
+
+/// What checks are that make no connection, where they should go through a SOCKS proxy.
+fn checked_past(draft: &Draft, server: &Server) -> Option<&'static str> {
+    let check = server.check.as_ref()?;
+    (check.via_socks4 && server.socks4.is_some()).then_some(())?;
+    match draft.check.choice {
+        Some(CheckChoice::Udp) => Some("datagrams"),
+        Some(CheckChoice::External) => Some("a program's"),
+        Some(CheckChoice::Kind(CheckKind::Echo)) => Some("ICMP echos"),
+        Some(CheckChoice::Kind(CheckKind::HalfOpen)) => Some("half a handshake"),
+        _ => None,
     }
 }
 
@@ -194,6 +241,7 @@ fn stream_server_words(s: &Server) -> impl Iterator<Item = &'static str> {
         ("ssl", s.tls.is_some()),
         ("send-proxy", matches!(s.send_proxy, Some(SendProxy::V1))),
         ("tfo", s.tfo),
+        ("socks4", s.socks4.is_some()),
         ("tcp-ut", s.tcp_user_timeout.is_some()),
         ("cc", s.congestion.is_some()),
     ]

@@ -280,6 +280,16 @@ pub static SERVER_CHECK_WORDS: &[ServerWord] = &[
             Ok(())
         }
     ),
+    word!(
+        "check-via-socks4",
+        "",
+        "",
+        "checks go through its SOCKS proxy, too",
+        |r, _, _| {
+            r.check.via_socks4 = true;
+            Ok(())
+        }
+    ),
     word!("rise", "N", "2", "good checks until up", |r, l, at| {
         r.check.rise = num(l, at, 1, 1 << 20)?;
         Ok(())

@@ -29,7 +29,7 @@ pub fn way(line: &mut Line<'_>, at: usize, from: &Reading) -> Result<Server, Fau
     let reading = words(line, at, from)?;
     let mut server = reading.server;
     if let Some(tls) = &reading.tls {
-        (server.tls, _) = tls.finish(line, false)?;
+        server.tls = tls.finish(line, false)?.traffic;
     }
     Ok(server)
 }
@@ -134,8 +134,16 @@ fn named(line: &mut Line<'_>, name: &str, at: usize, from: &Reading) -> Result<S
         (false, false) => server.send_proxy,
         (false, true) => None,
     };
+    if reading.checked && reading.check.via_socks4 && server.socks4.is_none() {
+        line.warn(
+            at,
+            "'check-via-socks4' has no effect without 'socks4': name that proxy, or remove it",
+        );
+    }
     if let Some(tls) = &reading.tls {
-        (server.tls, reading.check.tls) = tls.finish(line, own_place)?;
+        let parts = tls.finish(line, own_place)?;
+        (server.tls, server.tls_known) = (parts.traffic, parts.known);
+        reading.check.tls = parts.check;
         if reading.checked {
             reading.check.script_tls = match &reading.check.tls {
                 Some(tls) => Some(tls.clone()),
@@ -187,6 +195,7 @@ pub fn from_words(
         ..Bases::default()
     };
     bases.tls.store = Arc::clone(store);
+    bases.tls.server = store.server_settings();
     loose_line("server", words, source, &bases, |line| {
         server(line, &Reading::default())
     })

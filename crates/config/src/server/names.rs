@@ -66,7 +66,8 @@ pub(super) fn start_address(
     else {
         return Ok(address);
     };
-    for method in methods.unwrap_or(USUAL) {
+    let last = line.bases.ignores_unresolved.then_some(InitAddr::None);
+    for method in methods.unwrap_or(USUAL).iter().chain(&last) {
         let host = match method {
             InitAddr::None => Host::Name(name),
             InitAddr::Ip(ip) => Host::Ip(*ip),

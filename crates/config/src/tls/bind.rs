@@ -59,7 +59,11 @@ impl BindDraft {
         }
         let word = if self.on { "ssl" } else { "starttls" };
         let at = place(word).unwrap_or(0);
-        if self.settings.certificates.is_empty() && self.settings.default_certificates.is_empty() {
+        let named = [
+            self.settings.certificates.is_empty(),
+            self.settings.default_certificates.is_empty(),
+        ];
+        if named == [true, true] && !self.settings.strict_sni {
             return line.fail(at, format!("'{word}' needs a certificate: add 'crt FILE'"));
         }
         let source = line.source;
@@ -68,6 +72,10 @@ impl BindDraft {
             source.read(path)
         });
         let (acceptor, unknown) = line.map(certificate.unwrap_or(at), made)?;
+        if acceptor.is_empty(store) {
+            let message = "no certificate is there yet: clients are refused until one is added to the list of this line; name one by 'crt FILE'";
+            line.warnings.push(Fault::warning(line.skip + at, message));
+        }
         let left_out = store.take_warnings().into_iter();
         let at_certificate = line.skip + certificate.unwrap_or(at);
         line.warnings
@@ -76,6 +84,14 @@ impl BindDraft {
         line.warnings.extend(warnings);
         Ok(Some(acceptor))
     }
+}
+
+const NO_H2: &str = "protocol 'h2' is one of HAProxy's that mulgil does not have yet";
+
+/// That one of several protocols is left out.
+fn without_h2(at: usize, place: &str) -> Fault {
+    let message = format!("{place}{NO_H2}: clients get the others offered");
+    Fault::warning(at, message)
 }
 
 /// OpenSSL's numbers of errors, or all.
@@ -110,7 +126,8 @@ fn certificates(line: &Line<'_>, at: usize) -> Vec<Source> {
 /// A path, or the files `PATH.rsa`, `PATH.ecdsa`, `PATH.dsa` that stand for it. What is in memory
 /// needs no file.
 pub(super) fn bundle(line: &Line<'_>, path: &Arc<str>) -> Vec<Arc<str>> {
-    if line.bases.tls.store.find(path).is_none() && line.source.read(path).is_err() {
+    let store = &line.bases.tls.store;
+    if store.extra_files().bundle && store.find(path).is_none() && line.source.read(path).is_err() {
         let parts = ["rsa", "ecdsa"].map(|kind| Arc::<str>::from(format!("{path}.{kind}")));
         let found: Vec<_> = parts
             .into_iter()
@@ -135,13 +152,11 @@ pub static BIND_TLS_WORDS: &[TlsWord<BindDraft>] = &[
             let before = d.settings.alpn.len();
             d.settings.alpn.retain(|p| &**p != "h2");
             if d.settings.alpn.len() < before {
-                let message = "protocol 'h2' is one of HAProxy's that mulgil does not have yet: ";
                 if d.settings.alpn.is_empty() {
-                    return l.fail(at, format!("{message}offer http/1.1"));
+                    return l.fail(at, format!("{NO_H2}: offer http/1.1"));
                 }
                 // Whoever offers another one beside it can be served.
-                let message = format!("{message}clients get the others offered");
-                d.warnings.push(Fault::warning(l.skip + at, message));
+                d.warnings.push(without_h2(l.skip + at, ""));
             }
             Ok(())
         }
@@ -185,9 +200,9 @@ pub static BIND_TLS_WORDS: &[TlsWord<BindDraft>] = &[
         "ca-verify-file",
         "FILE",
         "site.pem",
-        "authorities that vouch, and are not announced",
+        "authorities that vouch for clients as well, and whose names clients are not told",
         |d, l, at| {
-            d.settings.ca_file = ca_path(l, at);
+            d.settings.verify_file = ca_path(l, at);
             Ok(())
         }
     ),
@@ -250,6 +265,10 @@ pub static BIND_TLS_WORDS: &[TlsWord<BindDraft>] = &[
             let path = l.arg(at);
             if l.bases.tls.store.list(path).is_none() {
                 let lines: Vec<ListLine> = crt_list(l, at)?;
+                if let Some(line) = lines.iter().find(|l| l.entry.without_h2) {
+                    let place = format!("{path}:{}: ", line.number);
+                    d.warnings.push(without_h2(l.skip + at, &place));
+                }
                 l.bases.tls.store.put_list(path, lines);
             }
             d.settings.certificates.push(Source::List(path.into()));
@@ -291,8 +310,11 @@ pub static BIND_TLS_WORDS: &[TlsWord<BindDraft>] = &[
         "no-ca-names",
         "",
         "",
-        "accepted: names of authorities help clients to choose",
-        |_, _, _| Ok(())
+        "clients are not told the names of authorities",
+        |d, _, _| {
+            d.settings.no_ca_names = true;
+            Ok(())
+        }
     ),
     word!(
         "no-tls-tickets",

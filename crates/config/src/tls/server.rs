@@ -15,6 +15,8 @@ use tls::{Connector, ConnectorSettings};
 #[derive(Clone, Default)]
 pub struct ServerDraft {
     on: bool,
+    /// `ssl` was said, be it only by `default-server`.
+    known: bool,
     /// TLS begins when both have agreed on it by `STARTTLS`.
     offered: bool,
     settings: ConnectorSettings,
@@ -22,22 +24,39 @@ pub struct ServerDraft {
     /// Where `allow-0rtt` stands.
     early_data: Option<usize>,
     check: Option<bool>,
+    /// `check-alpn`.
+    check_alpn: Option<Vec<Arc<str>>>,
     check_sni: Option<Arc<str>>,
 }
 
-/// What TLS a server has: of its traffic and of its checks.
-pub type ServerParts = (Option<Arc<ServerTls>>, Option<CheckTls>);
+/// The protocols that a server is offered.
+fn offered(line: &Line<'_>, at: usize) -> Result<Vec<Arc<str>>, Fault> {
+    let offered = protocols(line.arg(at));
+    if offered.iter().any(|p| &**p == "h2") {
+        return line.fail(
+            at,
+            "protocol 'h2' is one of HAProxy's that mulgil does not have yet: offer http/1.1",
+        );
+    }
+    Ok(offered)
+}
+
+/// What TLS a server has.
+#[derive(Default)]
+pub struct ServerParts {
+    /// That of its traffic.
+    pub traffic: Option<Arc<ServerTls>>,
+    /// What its traffic would have if it were turned on (`set server … ssl on`).
+    pub known: Option<Arc<ServerTls>>,
+    /// That of its checks.
+    pub check: Option<CheckTls>,
+}
 
 impl ServerDraft {
     /// As `global` says.
     fn new(bases: &Bases) -> ServerDraft {
         ServerDraft {
-            settings: ConnectorSettings {
-                verify: bases.tls.server_verify,
-                preferences: bases.tls.server.clone(),
-                keep_secrets: bases.tls.keep_secrets,
-                ..ConnectorSettings::default()
-            },
+            settings: bases.tls.server.clone(),
             ..ServerDraft::default()
         }
     }
@@ -63,8 +82,8 @@ impl ServerDraft {
                 .push(Fault::warning(line.skip + at, NO_EARLY_DATA));
         }
         let check = self.check.unwrap_or(self.on && !own_place);
-        if !self.on && !self.offered && !check {
-            return Ok((None, None));
+        if !self.known && !self.offered && !check {
+            return Ok(ServerParts::default());
         }
         if let (true, true, Some(at)) = (
             self.on,
@@ -84,24 +103,38 @@ impl ServerDraft {
         });
         let at = at.unwrap_or(0);
         let source = line.source;
-        let made = Connector::new(self.settings.clone(), &line.bases.tls.store, &|path| {
-            source.read(path)
-        });
-        let (connector, unknown) = line.map(at, made)?;
+        let store = &line.bases.tls.store;
+        let read = |path: &str| source.read(path);
+        let (connector, unknown) =
+            line.map(at, Connector::new(self.settings.clone(), store, &read))?;
         let warnings = line.bases.tls.unknown(unknown, line.skip + at);
         line.warnings.extend(warnings);
-        let traffic = (self.on || self.offered).then(|| {
+        let known = (self.known || self.offered).then(|| {
             Arc::new(ServerTls {
                 offered: self.offered,
                 connector: Arc::clone(&connector),
                 sni: self.sni.clone(),
             })
         });
+        let connector = match &self.check_alpn {
+            Some(alpn) if check => {
+                let settings = ConnectorSettings {
+                    alpn: alpn.clone(),
+                    ..self.settings.clone()
+                };
+                line.map(at, Connector::new(settings, store, &read))?.0
+            }
+            _ => connector,
+        };
         let check = check.then(|| CheckTls {
             connector,
             sni: self.check_sni.clone(),
         });
-        Ok((traffic, check))
+        Ok(ServerParts {
+            traffic: known.clone().filter(|_| self.on || self.offered),
+            known: known.filter(|_| self.known),
+            check,
+        })
     }
 }
 
@@ -129,13 +162,7 @@ pub static SERVER_TLS_WORDS: &[TlsWord<ServerDraft>] = &[
         "http/1.1",
         "protocols offered",
         |d, l, at| {
-            d.settings.alpn = protocols(l.arg(at));
-            if d.settings.alpn.iter().any(|p| &**p == "h2") {
-                return l.fail(
-                at,
-                "protocol 'h2' is one of HAProxy's that mulgil does not have yet: offer http/1.1",
-            );
-            }
+            d.settings.alpn = offered(l, at)?;
             Ok(())
         }
     ),
@@ -160,6 +187,16 @@ pub static SERVER_TLS_WORDS: &[TlsWord<ServerDraft>] = &[
         "authorities that vouch for the server",
         |d, l, at| {
             d.settings.ca_file = ca_path(l, at);
+            Ok(())
+        }
+    ),
+    word!(
+        "check-alpn",
+        "PROTOCOLS",
+        "http/1.1",
+        "protocols that checks offer; without it those of alpn",
+        |d, l, at| {
+            d.check_alpn = Some(offered(l, at)?);
             Ok(())
         }
     ),
@@ -265,9 +302,9 @@ pub static SERVER_TLS_WORDS: &[TlsWord<ServerDraft>] = &[
         "no-tls-tickets",
         "",
         "",
-        "sessions are not taken up again",
+        "sessions of TLS 1.2 are taken up again only where the server keeps them",
         |d, _, _| {
-            d.settings.no_reuse = true;
+            d.settings.no_tickets = true;
             Ok(())
         }
     ),
@@ -275,9 +312,9 @@ pub static SERVER_TLS_WORDS: &[TlsWord<ServerDraft>] = &[
         "tls-tickets",
         "",
         "",
-        "sessions are taken up again",
+        "sessions are taken up again by tickets as well",
         |d, _, _| {
-            d.settings.no_reuse = false;
+            d.settings.no_tickets = false;
             Ok(())
         }
     ),
@@ -325,7 +362,7 @@ pub static SERVER_TLS_WORDS: &[TlsWord<ServerDraft>] = &[
         Ok(())
     }),
     word!("ssl", "", "", "TLS to this server", |d, _, _| {
-        d.on = true;
+        (d.on, d.known) = (true, true);
         Ok(())
     }),
     word!(

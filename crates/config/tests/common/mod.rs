@@ -72,6 +72,7 @@ impl Files {
             paths: paths.iter().map(|p| p.to_string()).collect(),
             env: BTreeMap::from([("HOME".to_string(), "/root".to_string())]),
             lists: None,
+            flags: config::Flags::default(),
         };
         load(&request, self)
     }

@@ -2,11 +2,11 @@ use super::*;
 use model::VirtualAddress;
 use std::time::Duration;
 
-fn ip(text: &str) -> IpAddr {
+pub(crate) fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
-fn vrrp(version: u8) -> Vrrp {
+pub(crate) fn vrrp(version: u8) -> Vrrp {
     Vrrp {
         name: "public".into(),
         interface: "eth0".into(),

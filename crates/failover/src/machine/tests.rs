@@ -50,14 +50,27 @@ fn in_state(state: State, settings: Settings) -> (Machine, Instant) {
     (m, now)
 }
 
+/// Everything that a machine can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
     Start,
+    Inherit,
     Stop,
+    HandOver,
     Fault,
     Recover,
+    GroupFault,
+    GroupRecover,
+    Weight,
+    Reload,
     Release,
+    Resume,
+    NotReady,
+    Ready,
+    PeerActive,
+    PeerNotActive,
     Timer,
+    TimerWhilePeerIsActive,
     Leaving,
     Lower,
     EqualLowerAddress,
@@ -79,9 +92,31 @@ fn happen(m: &mut Machine, event: Event, now: Instant) {
             now,
         ),
         Event::Recover => m.set_health(Health::default(), now),
+        Event::Inherit => m.inherit(now),
+        Event::HandOver => m.hand_over(),
+        Event::GroupFault => m.set_group_fault(true, now),
+        Event::GroupRecover => m.set_group_fault(false, now),
+        Event::Weight => m.set_health(
+            Health {
+                fault: false,
+                weight: -30,
+            },
+            now,
+        ),
+        Event::Reload => m.reconfigure(settings(90), now),
+        Event::Resume => m.resume(now),
+        Event::NotReady => m.set_ready(false, now),
+        Event::Ready => m.set_ready(true, now),
+        Event::PeerActive => m.peer_says(ip(9), true, 500 * MS, now),
+        Event::PeerNotActive => m.peer_says(ip(9), false, 500 * MS, now),
         Event::Release => m.release(now),
         Event::Timer => {
             let at = m.deadline().unwrap_or(now);
+            m.tick(at);
+        }
+        Event::TimerWhilePeerIsActive => {
+            let at = m.deadline().unwrap_or(now);
+            m.peer_says(ip(9), true, 500 * MS, at);
             m.tick(at);
         }
         Event::Leaving => m.packet_received(&advert(0, 9), now),
@@ -98,15 +133,27 @@ fn happen(m: &mut Machine, event: Event, now: Instant) {
 type Row = (State, Event, State, &'static [Action]);
 
 const TABLE: &[Row] = {
-    use Action::{Advertise, Claim, Yield};
+    use Action::{Advertise, Announce, Blocked, Claim, Yield};
     use State::{Active, Backup, Initialize};
     &[
         (Initialize, Event::Start, Backup, &[]),
+        (Initialize, Event::Inherit, Active, &[Advertise(100), Claim]),
         (Initialize, Event::Stop, Initialize, &[]),
+        (Initialize, Event::HandOver, Initialize, &[]),
         (Initialize, Event::Fault, Initialize, &[]),
         (Initialize, Event::Recover, Initialize, &[]),
+        (Initialize, Event::GroupFault, Initialize, &[]),
+        (Initialize, Event::GroupRecover, Initialize, &[]),
+        (Initialize, Event::Weight, Initialize, &[]),
+        (Initialize, Event::Reload, Initialize, &[]),
         (Initialize, Event::Release, Initialize, &[]),
+        (Initialize, Event::Resume, Initialize, &[]),
+        (Initialize, Event::NotReady, Initialize, &[]),
+        (Initialize, Event::Ready, Initialize, &[]),
+        (Initialize, Event::PeerActive, Initialize, &[]),
+        (Initialize, Event::PeerNotActive, Initialize, &[]),
         (Initialize, Event::Timer, Initialize, &[]),
+        (Initialize, Event::TimerWhilePeerIsActive, Initialize, &[]),
         (Initialize, Event::Leaving, Initialize, &[]),
         (Initialize, Event::Lower, Initialize, &[]),
         (Initialize, Event::EqualLowerAddress, Initialize, &[]),
@@ -115,11 +162,23 @@ const TABLE: &[Row] = {
         (Initialize, Event::GroupYield, Initialize, &[]),
         (Initialize, Event::Claim, Initialize, &[]),
         (Backup, Event::Start, Backup, &[]),
+        (Backup, Event::Inherit, Backup, &[]),
         (Backup, Event::Stop, Initialize, &[]),
+        (Backup, Event::HandOver, Initialize, &[]),
         (Backup, Event::Fault, Initialize, &[]),
         (Backup, Event::Recover, Backup, &[]),
+        (Backup, Event::GroupFault, Initialize, &[]),
+        (Backup, Event::GroupRecover, Backup, &[]),
+        (Backup, Event::Weight, Backup, &[]),
+        (Backup, Event::Reload, Backup, &[]),
         (Backup, Event::Release, Backup, &[]),
+        (Backup, Event::Resume, Backup, &[]),
+        (Backup, Event::NotReady, Backup, &[]),
+        (Backup, Event::Ready, Backup, &[]),
+        (Backup, Event::PeerActive, Backup, &[]),
+        (Backup, Event::PeerNotActive, Backup, &[]),
         (Backup, Event::Timer, Active, &[Advertise(100), Claim]),
+        (Backup, Event::TimerWhilePeerIsActive, Backup, &[Blocked]),
         (Backup, Event::Leaving, Backup, &[]),
         (Backup, Event::Lower, Backup, &[]),
         (Backup, Event::EqualLowerAddress, Backup, &[]),
@@ -128,10 +187,33 @@ const TABLE: &[Row] = {
         (Backup, Event::GroupYield, Backup, &[]),
         (Backup, Event::Claim, Backup, &[]),
         (Active, Event::Start, Active, &[]),
+        (Active, Event::Inherit, Active, &[]),
         (Active, Event::Stop, Initialize, &[Advertise(0), Yield]),
+        (Active, Event::HandOver, Initialize, &[]),
         (Active, Event::Fault, Initialize, &[Advertise(0), Yield]),
         (Active, Event::Recover, Active, &[]),
+        (
+            Active,
+            Event::GroupFault,
+            Initialize,
+            &[Advertise(0), Yield],
+        ),
+        (Active, Event::GroupRecover, Active, &[]),
+        (Active, Event::Weight, Active, &[Advertise(70)]),
+        (Active, Event::Reload, Active, &[Advertise(90)]),
         (Active, Event::Release, Backup, &[Advertise(0), Yield]),
+        (Active, Event::Resume, Active, &[]),
+        (Active, Event::NotReady, Active, &[]),
+        (Active, Event::Ready, Active, &[]),
+        (Active, Event::PeerActive, Active, &[]),
+        (Active, Event::PeerNotActive, Active, &[]),
+        (Active, Event::Timer, Active, &[Advertise(100), Announce]),
+        (
+            Active,
+            Event::TimerWhilePeerIsActive,
+            Active,
+            &[Advertise(100), Announce],
+        ),
         (Active, Event::Leaving, Active, &[Advertise(100)]),
         (Active, Event::Lower, Active, &[]),
         (Active, Event::EqualLowerAddress, Active, &[]),
@@ -157,13 +239,62 @@ fn every_event_in_every_state_does_what_the_table_says() {
     }
 }
 
+/// Each state has each event once: the events are those of one state, in the same order in all.
 #[test]
 fn the_table_is_whole() {
-    for state in [State::Initialize, State::Backup, State::Active] {
-        let rows = TABLE.iter().filter(|r| r.0 == state).count();
-        // An active machine's timer has two meanings, and tests of their own.
-        assert_eq!(rows, if state == State::Active { 12 } else { 13 });
+    let of = |state| {
+        let rows = TABLE.iter().filter(move |r| r.0 == state);
+        rows.map(|r| r.1).collect::<Vec<Event>>()
+    };
+    let events = of(State::Initialize);
+    // The last variant's number says how many there are.
+    assert_eq!(events.len(), Event::Claim as usize + 1);
+    for (at, event) in events.iter().enumerate() {
+        assert_eq!(*event as usize, at);
     }
+    assert_eq!(of(State::Backup), events);
+    assert_eq!(of(State::Active), events);
+}
+
+#[test]
+fn a_backup_says_what_it_waits_for() {
+    let (mut m, mut now) = in_state(State::Backup, settings(200));
+    assert_eq!(m.waits(now), None);
+    m.set_ready(false, now);
+    assert_eq!(m.waits(now), None, "nobody is there to take over from");
+    for _ in 0..5 {
+        now += 100 * MS;
+        m.packet_received(&advert(50, 9), now);
+        assert_eq!(m.waits(now), Some(Wait::Sessions));
+    }
+    m.set_ready(true, now);
+    m.tick(now);
+    assert_eq!((m.state(), m.waits(now)), (State::Active, None));
+
+    let delayed = Settings {
+        preempt_delay: 5000 * MS,
+        ..settings(200)
+    };
+    let (mut m, now) = in_state(State::Backup, delayed);
+    m.packet_received(&advert(50, 9), now);
+    assert_eq!(m.waits(now), Some(Wait::Delay));
+    m.packet_received(&advert(250, 9), now + MS);
+    assert_eq!(m.waits(now + MS), None, "the other one is better");
+
+    let (mut m, now) = in_state(State::Backup, settings(200));
+    let gone = now + m.active_down_interval();
+    m.peer_says(ip(9), true, 500 * MS, gone);
+    m.tick(gone);
+    assert_eq!(m.waits(gone), Some(Wait::Peer));
+
+    let grouped = Settings {
+        grouped: true,
+        ..settings(200)
+    };
+    let (mut m, now) = in_state(State::Backup, grouped);
+    let gone = now + m.active_down_interval();
+    m.tick(gone);
+    assert_eq!(m.waits(gone), Some(Wait::Group));
 }
 
 #[test]

@@ -118,6 +118,31 @@ impl Cause {
     }
 }
 
+/// What a backup waits for that would be the active router without it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// A peer says over the second path that it is active, though it is silent on the link.
+    Peer,
+    /// The other members of its group cannot claim yet.
+    Group,
+    /// It does not have the sessions of the active router, whose priority is lower.
+    Sessions,
+    /// The delay of preemption is not over.
+    Delay,
+}
+
+impl Wait {
+    /// In words, after "waits for".
+    pub fn words(self) -> &'static str {
+        match self {
+            Wait::Peer => "the peer, which says that it is active",
+            Wait::Group => "the other members of its group",
+            Wait::Sessions => "the sessions of the active router",
+            Wait::Delay => "the delay of preemption",
+        }
+    }
+}
+
 /// What the owner of a machine has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {

@@ -2,70 +2,103 @@
 
 use super::Running;
 use crate::door::{Door, Inheritance, others};
+use crate::link::{Link, Netlink};
 use crate::machine::State;
+use crate::routes::Marked;
+use crate::service::Say;
 use crate::virtual_mac;
 use model::Vrrp;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// Whether a process that is gone left something with our mark here, and nobody is there whose it
+/// could be.
+pub fn is_left_behind() -> bool {
+    let Ok(mut netlink) = Netlink::open() else {
+        return false;
+    };
+    let links = netlink.links().unwrap_or_default();
+    let on_links = links
+        .iter()
+        .any(|l| virtual_mac::is_ours(l) || l.addresses.iter().any(|a| a.ours));
+    (on_links || netlink.marked().is_ok_and(|m| !m.is_empty())) && !others()
+}
+
 impl Running {
-    /// Takes addresses with our mark from the interfaces of these sections: whoever added them is
-    /// gone, and another router may have them.
+    /// Takes away what carries our mark and nobody hands over to these sections: whoever set it is
+    /// gone, and another router may have it. What no section names may be another process's, while
+    /// there is one.
     pub(super) fn clean(&mut self, sections: &[Arc<Vrrp>], inherited: &[Option<Inheritance>]) {
+        let alone = !others();
+        self.clean_marked(sections, inherited, alone);
         let kept = inherited.iter().flatten().flat_map(|i| &i.added);
         let kept: Vec<_> = kept.map(|a| a.ip).collect();
-        // Addresses that no section names are those of another process, while there is one.
-        let alone = !others();
-        let named = |ip| {
+        let named = |link: &Link, ip| {
             sections
                 .iter()
+                .filter(|s| *s.interface == *link.name)
                 .any(|s| s.addresses.iter().any(|a| a.ip == ip))
         };
-        for link in &self.links {
-            if !sections.iter().any(|s| *s.interface == *link.name) {
-                continue;
-            }
-            // Those of a section that is handed over stay.
-            let left = sections
-                .iter()
-                .zip(inherited)
-                .filter(|(s, i)| *s.interface == *link.name && i.is_none());
-            for (section, _) in left {
-                let (routes, rules) = (&section.routes, &section.rules);
-                for wrong in crate::instance::removed(&mut self.netlink, Some(link), routes, rules)
-                {
-                    (self.say)(&format!("warning: vrrp: {wrong}"));
-                }
-            }
+        for link in self.links.iter().filter(|l| !virtual_mac::is_ours(l)) {
             let stale = link.addresses.iter().filter(|a| a.ours);
-            let stale = stale.filter(|a| !kept.contains(&a.ip) && (alone || named(a.ip)));
+            let stale = stale.filter(|a| !kept.contains(&a.ip) && (alone || named(link, a.ip)));
             for address in stale {
                 let stale = model::VirtualAddress {
                     ip: address.ip,
                     prefix: address.prefix,
                 };
-                let line = match self.netlink.remove(link.index, stale) {
-                    Ok(()) => format!(
-                        "notice: vrrp: removed {stale} from {}, which a process before this one left there",
-                        link.name
-                    ),
-                    Err(e) => format!(
-                        "warning: vrrp: cannot remove {stale} from {}: {e}",
-                        link.name
-                    ),
-                };
-                (self.say)(&line);
+                let what = format!("{stale} from {}", link.name);
+                say_removed(&self.say, &what, self.netlink.remove(link.index, stale));
             }
         }
-        self.clean_own_links(sections, inherited);
+        self.clean_own_links(sections, inherited, alone);
         self.refresh_links();
+    }
+
+    /// Routes and rules: before addresses, by which some of them may lead.
+    fn clean_marked(
+        &mut self,
+        sections: &[Arc<Vrrp>],
+        inherited: &[Option<Inheritance>],
+        alone: bool,
+    ) {
+        let listed = match self.netlink.marked() {
+            Ok(listed) => listed,
+            Err(e) => {
+                return (self.say)(&format!(
+                    "warning: vrrp: cannot list routes and rules: {e}; what a process before this one left there stays"
+                ));
+            }
+        };
+        let (mut kept, mut named) = (Vec::new(), Vec::new());
+        for (section, inherited) in sections.iter().zip(inherited) {
+            let link = self.links.iter().find(|l| l.name == *section.interface);
+            let wanted = Marked::all_of(section, link.map(|l| l.index));
+            match inherited {
+                Some(before) => {
+                    named.extend(before.marked.iter().copied());
+                    kept.extend(wanted.into_iter().filter(|_| before.active));
+                }
+                None => named.extend(wanted),
+            }
+        }
+        let one_of = |all: &[Marked], one: &Marked| all.iter().any(|a| a.is_same(one));
+        for one in listed {
+            if !one_of(&kept, &one) && (alone || one_of(&named, &one)) {
+                say_removed(&self.say, &one.to_string(), self.netlink.unset(&one));
+            }
+        }
     }
 
     /// Interfaces of virtual hardware addresses that a process before this one left, with all
     /// that is on them.
-    fn clean_own_links(&mut self, sections: &[Arc<Vrrp>], inherited: &[Option<Inheritance>]) {
-        let alone = !others();
+    fn clean_own_links(
+        &mut self,
+        sections: &[Arc<Vrrp>],
+        inherited: &[Option<Inheritance>],
+        alone: bool,
+    ) {
         for link in self.links.iter().filter(|l| virtual_mac::is_ours(l)) {
             let is_of = |s: &Vrrp| {
                 let mut bases = self.links.iter().filter(|l| *l.name == *s.interface);
@@ -79,14 +112,12 @@ impl Running {
             if !stale {
                 continue;
             }
-            let line = match self.netlink.remove_virtual_mac(link.index) {
-                Ok(()) => format!(
-                    "notice: vrrp: removed interface {}, which a process before this one left",
-                    link.name
-                ),
-                Err(e) => format!("warning: vrrp: cannot remove interface {}: {e}", link.name),
-            };
-            (self.say)(&line);
+            let what = format!("interface {}", link.name);
+            say_removed(
+                &self.say,
+                &what,
+                self.netlink.remove_virtual_mac(link.index),
+            );
         }
     }
 
@@ -126,9 +157,14 @@ impl Running {
                 continue;
             };
             let instance = &self.instances[at];
+            let active = self.router.members[at].machine.state() == State::Active;
             let handed = Inheritance {
-                active: self.router.members[at].machine.state() == State::Active,
+                active,
                 added: instance.added.clone(),
+                marked: match active {
+                    true => instance.marked(),
+                    false => Vec::new(),
+                },
             };
             if !handed.give(stream) {
                 continue;
@@ -144,6 +180,16 @@ impl Running {
             self.doors.remove(at);
         }
     }
+}
+
+/// Tells of something that was left here.
+fn say_removed(say: &Say, what: &str, done: std::io::Result<()>) {
+    say(&match done {
+        Ok(()) => {
+            format!("notice: vrrp: removed {what}, which a process before this one left there")
+        }
+        Err(e) => format!("warning: vrrp: cannot remove {what}: {e}"),
+    });
 }
 
 /// The door of a virtual router that another process has just handed over: it closes its own a

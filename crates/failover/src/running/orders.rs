@@ -1,8 +1,9 @@
 //! What is asked of the loop from outside: another configuration, a release, a look.
 
 use super::Running;
-use crate::instance::{self, Instance};
-use crate::machine::State;
+use crate::instance::Instance;
+use crate::machine::{State, Wait};
+use crate::routes::Marked;
 use crate::service::Command;
 use crate::track::Tracker;
 use model::Vrrp;
@@ -22,7 +23,12 @@ impl Running {
                     let _ = answer.send(Vec::new());
                 }
                 Command::Status(answer) => {
-                    self.refresh_links();
+                    // The kernel is asked only where it has told of a change: to list interfaces may
+                    // take long on a busy machine, and whoever looks often must not delay adverts.
+                    if self.netlink.changed() {
+                        self.refresh_links();
+                        self.follow_links(now);
+                    }
                     let all = (0..self.instances.len()).map(|at| self.status(at, now));
                     let _ = answer.send(all.collect());
                 }
@@ -95,11 +101,10 @@ impl Running {
         let old = std::mem::replace(&mut instance.vrrp, section);
         instance.follow_peers(now);
         let new = Arc::clone(&instance.vrrp);
-        let mut wrong = Vec::new();
-        let link = instance.link.as_ref();
-        let routes = old.routes.iter().filter(|r| !new.routes.contains(r));
-        let rules = old.rules.iter().filter(|r| !new.rules.contains(r));
-        wrong.extend(instance::removed(&mut self.netlink, link, routes, rules));
+        let marked = instance.marked();
+        let mut before = Marked::all_of(&old, instance.link.as_ref().map(|l| l.index));
+        before.retain(|b| !marked.iter().any(|m| m.is_same(b)));
+        let mut wrong = instance.remove_routes(&mut self.netlink, &before);
         let keep = |a: &model::VirtualAddress| new.addresses.contains(a);
         wrong.extend(instance.remove_addresses(&mut self.netlink, keep));
         for wrong in wrong {
@@ -159,6 +164,7 @@ impl Running {
                 .map(|(ip, p, at)| (ip, p, now.saturating_duration_since(at))),
             released: machine.is_released(),
             blocked: machine.is_blocked(),
+            waits: machine.waits(now).map(Wait::words),
             peers: instance
                 .peers
                 .iter()

@@ -2,7 +2,7 @@
 //! to take over from one that is alive.
 
 use super::Running;
-use crate::machine::State;
+use crate::machine::{State, Wait};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -61,6 +61,21 @@ impl Running {
             }
             let late = now >= *instance.unready.get_or_insert(now) + PATIENCE;
             member.machine.set_ready(late, now);
+        }
+    }
+
+    /// Says what a backup begins to wait for, but for its peer, of which it is said how that is.
+    pub(super) fn say_waits(&mut self, now: Instant) {
+        for (instance, member) in self.instances.iter_mut().zip(&self.router.members) {
+            let waits = member.machine.waits(now);
+            let before = std::mem::replace(&mut instance.waits, waits);
+            let Some(what) = waits.filter(|w| before != waits && *w != Wait::Peer) else {
+                continue;
+            };
+            let line = format!("would be active, but waits for {}", what.words());
+            if instance.may_say(&line, now) {
+                (self.say)(&format!("notice: vrrp {}: {line}", instance.vrrp.name));
+            }
         }
     }
 

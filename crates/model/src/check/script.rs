@@ -53,6 +53,8 @@ pub struct CheckConnect {
     pub addr: Option<Address>,
     /// `send-proxy`.
     pub send_proxy: bool,
+    /// `via-socks4`.
+    pub via_socks4: bool,
     /// `ssl`.
     pub ssl: bool,
     /// `sni`.

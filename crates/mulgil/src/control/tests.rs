@@ -67,6 +67,7 @@ fn process() -> Arc<Process> {
         paths: vec!["text".into()],
         env: Default::default(),
         lists: None,
+        flags: config::Flags::default(),
     };
     let loaded = config::load(&request, &CONFIG);
     let config = loaded.config.expect("a valid configuration");

@@ -4,9 +4,13 @@
 //! Key: form (1 byte: whether the addresses have 16 bytes or 4), protocol, VLAN (2), ports (2 and
 //! 2), source, destination. Value: form (1: which of the rewritten addresses and ports follow, as
 //! they are not those of the key, and how long addresses are), the server's identity (8), state,
-//! steps, code point, age in seconds (4), what follows.
+//! steps, code point, age in seconds (4), what follows. Of a session in a VLAN or of a bridge that is at
+//! the end the server's VLAN (2) and the client's address on the link (6): no route says them.
 
-use crate::abi::{Address, Flow, FlowKey, flow_state};
+use crate::abi::{Address, Flow, FlowKey, flow_state, step};
+
+/// The version of this form: machines of another one are refused, with a word about it.
+pub const VERSION: u16 = 5;
 
 /// States that mean the same on every machine.
 pub const COMMON: u32 =
@@ -19,6 +23,7 @@ const SOURCE: u8 = 2;
 const DESTINATION: u8 = 4;
 const SOURCE_PORT: u8 = 8;
 const DESTINATION_PORT: u8 = 16;
+const LINK: u8 = 32;
 
 /// What stands before an address of IPv4 in 16 bytes.
 const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
@@ -95,6 +100,8 @@ pub fn write(key: &FlowKey, flow: &Flow, identity: u64, now: u32, out: &mut Vec<
     form |= other(flow.src != key.src, SOURCE) | other(flow.dst != key.dst, DESTINATION);
     form |= other(flow.sport != key.sport, SOURCE_PORT);
     form |= other(flow.dport != key.dport, DESTINATION_PORT);
+    let tagged = key.vlan != 0 || flow.hop.vlan != 0;
+    form |= other(tagged || flow.steps & step::BRIDGE != 0, LINK);
     out.clear();
     out.push(form);
     out.extend_from_slice(&identity.to_be_bytes());
@@ -109,6 +116,10 @@ pub fn write(key: &FlowKey, flow: &Flow, identity: u64, now: u32, out: &mut Vec<
         if form & bit != 0 {
             out.extend_from_slice(&port.to_ne_bytes());
         }
+    }
+    if form & LINK != 0 {
+        out.extend_from_slice(&flow.hop.vlan.to_ne_bytes());
+        out.extend_from_slice(&flow.hop.dst);
     }
 }
 
@@ -140,6 +151,10 @@ pub fn read(key: &FlowKey, mut bytes: &[u8]) -> Option<(u64, Flow, u32)> {
     }
     if form & DESTINATION_PORT != 0 {
         flow.dport = port(b)?;
+    }
+    if form & LINK != 0 {
+        flow.hop.vlan = port(b)?;
+        flow.hop.dst = array(b)?;
     }
     b.is_empty().then_some((identity, flow, age))
 }

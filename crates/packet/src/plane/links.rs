@@ -1,12 +1,15 @@
 //! Interfaces: where programs are attached, which are ports of bridges, which VLANs are ours there.
 
 use super::{Plane, set};
-use crate::abi::{self, Lane, Port};
+use crate::abi::{self, Lane, Port, vip};
 use crate::attach::{self, Wanted, Way};
-use crate::device::{self, Needs};
+use crate::copies::Sides;
+use crate::device::{self, Needs, Offloads};
 use crate::kernel::Error;
+use crate::plan::Plan;
 use model::PacketAttach;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 impl Plane {
     /// Attaches the programs where they are not yet as they should be.
@@ -20,7 +23,7 @@ impl Plane {
             let Some(link) = self.ways.links.get(&ifindex) else {
                 continue;
             };
-            let keeps_tags = needs.tags && device::keeps_tags(&link.name);
+            let keeps_tags = needs.tags && Offloads::of(&link.name).takes_tags;
             let (ways, reason) = device::ways(link, needs, wish, keeps_tags);
             let sent = if needs == Needs::default() {
                 Vec::new()
@@ -84,6 +87,50 @@ impl Plane {
         lanes
     }
 
+    /// Where those clients are who no route leads back to, for sessions of another machine.
+    pub(super) fn sides(&self, plan: &Plan) -> Sides {
+        let mut sides = Sides::default();
+        for (key, planned) in &plan.services {
+            let vlan = plan
+                .vips
+                .get(&key.address)
+                .map_or(0, |v| v >> vip::VLAN_SHIFT);
+            if vlan == 0 && planned.service.forward != abi::forward::BRIDGE {
+                continue;
+            }
+            let named = planned.service.ifindex.iter().filter(|i| **i != 0);
+            let ports = named.filter_map(|i| Some((*i, self.ways.links.get(i)?.mac)));
+            sides.ports.insert(key.address, ports.collect());
+        }
+        if !sides.ports.is_empty() {
+            let servers = self.written.servers.iter();
+            sides.servers = servers.map(|(at, s)| (*at, s.hop.ifindex)).collect();
+        }
+        sides
+    }
+
+    /// VLANs in which our own addresses are told of: virtual ones are in theirs, others where the servers
+    /// are whose network they are in.
+    fn announced(&mut self) -> BTreeMap<abi::Address, u32> {
+        let targets = self.plan.targets.iter().filter(|t| t.vlan != 0);
+        let next_hops: Vec<_> = targets
+            .filter_map(|t| Some((self.ways.next_to(t.ip?), u32::from(t.vlan))))
+            .collect();
+        let own = self.ways.machine.addresses.iter().map(|(ip, _)| *ip);
+        let own = own.chain(self.plan.shared.iter().copied());
+        let vlan = |ip: IpAddr| {
+            let virtually = self.plan.vips.get(&abi::address(ip));
+            let virtually = virtually.map(|v| v >> vip::VLAN_SHIFT);
+            let mut near = next_hops.iter();
+            let near = near.find(|(next, _)| self.ways.are_neighbours(ip, *next));
+            virtually
+                .or(near.map(|(_, vlan)| *vlan))
+                .filter(|v| *v != 0)
+        };
+        own.filter_map(|ip| Some((abi::address(ip), vlan(ip)?)))
+            .collect()
+    }
+
     /// What the programs must know of interfaces where frames are more than balanced.
     pub(super) fn write_links(&mut self, faults: &mut Vec<String>) -> Result<(), Error> {
         let lanes = self.lanes();
@@ -118,7 +165,7 @@ impl Plane {
                 ..Port::default()
             });
         }
-        let mut tags = BTreeMap::new();
+        let mut tags = self.announced();
         for target in self.plan.targets.iter().filter(|t| t.vlan != 0) {
             let Some(ip) = target.ip else { continue };
             for ip in [ip, self.ways.next_to(ip)] {

@@ -38,6 +38,7 @@ pub async fn ask(
         port: Some(settings.port),
         tls: None,
         send_proxy: None,
+        socks4: None,
         silent: false,
     };
     let mut io = dial::connect(backend, server, &route, clock).await?;

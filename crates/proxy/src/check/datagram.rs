@@ -80,6 +80,7 @@ fn open(scene: &Scene<'_>) -> Result<AsyncFd<OwnedFd>, Finding> {
         congestion: None,
         namespace: settings.namespace.as_deref(),
         silent: false,
+        late: false,
         many: false,
         foreign: None,
     };

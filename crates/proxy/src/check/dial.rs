@@ -2,6 +2,7 @@
 
 use super::clock::{Clock, Phase};
 use crate::io::Io;
+use crate::opening::{Opening, Tunnel};
 use crate::socket::{self, Outgoing};
 use crate::transport::Transport;
 use model::{Check, CheckTls, PortSpec, SendProxy};
@@ -9,6 +10,7 @@ use state::health::{CheckStatus, Finding};
 use state::{Backend, Server, Target};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 
 /// Where and how to connect.
 pub struct Route<'a> {
@@ -20,6 +22,8 @@ pub struct Route<'a> {
     pub tls: Option<&'a CheckTls>,
     /// How the PROXY protocol says that this is a check, if it does.
     pub send_proxy: Option<SendProxy>,
+    /// The SOCKS proxy that leads there.
+    pub socks4: Option<SocketAddr>,
     /// That the connection can be made is all.
     pub silent: bool,
 }
@@ -32,6 +36,7 @@ impl Route<'_> {
             port: check.port,
             tls: check.tls.as_ref(),
             send_proxy: check.send_proxy,
+            socks4: server.settings().socks4.filter(|_| check.via_socks4),
             silent: false,
         })
     }
@@ -77,6 +82,7 @@ pub async fn connect(
         .source
         .as_deref()
         .or(backend.side().source.as_deref());
+    let mut opening = Opening::default();
     let fd = match &route.target {
         Target::Tcp { ip, port } => {
             let own = match port {
@@ -96,10 +102,15 @@ pub async fn connect(
                 congestion: settings.congestion.as_deref(),
                 namespace: settings.namespace.as_deref(),
                 silent: route.silent,
+                late: false,
                 many: false,
                 foreign: None,
             };
-            socket::connect_tcp((*ip, port).into(), &options)
+            let there = SocketAddr::from((*ip, port));
+            if route.socks4.is_some() {
+                opening.tunnel = Some(through(there)?);
+            }
+            socket::connect_tcp(route.socks4.unwrap_or(there), &options)
         }
         Target::Unix(path) => socket::connect_unix(path),
         Target::Abstract { name, padded } => socket::connect_abstract(name, *padded),
@@ -118,18 +129,30 @@ pub async fn connect(
     };
     // There is no client to tell of: version 1 tells of this connection, as HAProxy does, and
     // version 2 has a command for it.
-    let mut first = match route.send_proxy {
+    opening.header = match route.send_proxy {
         None => Vec::new(),
         Some(SendProxy::V1) => wire::proxy::line(socket::ends(io.socket().raw())),
         Some(SendProxy::V2 { crc32c, .. }) => wire::proxy::header(None, &[], crc32c),
     };
-    if route.tls.is_some() || !first.is_empty() {
-        poll_fn(|cx| io.poll_established(cx, &mut first))
-            .await
-            .map_err(|e| failed(&said(&e)))?;
+    if route.tls.is_some() || route.socks4.is_some() || !opening.header.is_empty() {
+        let made = poll_fn(|cx| io.poll_established(cx, &mut opening)).await;
+        made.map_err(|e| match opening.fault() {
+            Some(fault) => Finding::of(CheckStatus::SockErr).because(rules::faults::words(fault)),
+            None => failed(&said(&e)),
+        })?;
     }
     clock.enter(Phase::Answer);
     Ok(io)
+}
+
+/// The request to a SOCKS proxy for a connection there.
+fn through(there: SocketAddr) -> Result<Tunnel, Finding> {
+    let target = Target::Tcp {
+        ip: there.ip(),
+        port: PortSpec::Fixed(there.port()),
+    };
+    Tunnel::to(&target)
+        .ok_or_else(|| Finding::of(CheckStatus::SockErr).because("SOCKS 4 leads to IPv4 only"))
 }
 
 /// Sends all of it.

@@ -33,8 +33,9 @@ pub async fn run(scene: &Scene<'_>, service: &str) -> Result<Finding, Finding> {
         Target::Tcp { ip, .. } => ip.to_string(),
         _ => "localhost".into(),
     };
+    let socks4 = scene.server.settings().socks4.filter(|_| check.via_socks4);
     let io = scene
-        .connect_to(target, check.port, tls.as_ref(), check.send_proxy)
+        .connect_to(target, check.port, tls.as_ref(), check.send_proxy, socks4)
         .await?;
     scene.clock.enter(Phase::Answer);
     let handshake = h2::client::Builder::new().handshake(Stream(io)).await;

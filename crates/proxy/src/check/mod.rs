@@ -165,7 +165,15 @@ impl Watch {
     }
 
     async fn sleep_until(&self, due: Instant, interval: Duration) {
-        let due = pace::gather(due, self.worker.process.start, interval);
+        let mut due = pace::gather(due, self.worker.process.start, interval);
+        let hastened = self.kind == Kind::Health && self.server.settings().observe.is_some();
+        while hastened {
+            let haste = poll_fn(|cx| self.server.haste.poll(cx.waker()));
+            match tokio::time::timeout_at(due.into(), haste).await {
+                Ok(sooner) => due = due.min(sooner),
+                Err(_) => return self.server.haste.begun(),
+            }
+        }
         tokio::time::sleep_until(due.into()).await;
     }
 

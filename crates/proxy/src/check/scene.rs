@@ -11,6 +11,7 @@ use rules::{Ctx, Expr, LogFormat, Sample, SessionInfo, StreamInfo, Vars};
 use state::health::Finding;
 use state::{Backend, Generation, Server, Target, View};
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// One check while it runs.
@@ -128,12 +129,14 @@ impl<'a> Scene<'a> {
         port: Option<u16>,
         tls: Option<&CheckTls>,
         send_proxy: Option<SendProxy>,
+        socks4: Option<SocketAddr>,
     ) -> Result<Transport, Finding> {
         let route = Route {
             target,
             port,
             tls,
             send_proxy,
+            socks4,
             silent: false,
         };
         dial::connect(self.backend, self.server, &route, self.clock).await

@@ -219,8 +219,10 @@ async fn connect(scene: &Scene<'_>, rule: &CheckConnect) -> Result<Transport, Fi
         (false, false) => None,
     };
     let port = port.or(check.port);
+    let socks4 = scene.server.settings().socks4;
+    let socks4 = socks4.filter(|_| rule.via_socks4 || (rule.default && check.via_socks4));
     scene
-        .connect_to(target, port, tls.as_ref(), send_proxy)
+        .connect_to(target, port, tls.as_ref(), send_proxy, socks4)
         .await
 }
 

@@ -3,6 +3,7 @@
 use super::door::Door;
 use crate::flow::{Broken, Flow, Progress};
 use crate::io::Io;
+use crate::opening::Opening;
 use crate::termination::Cause;
 use crate::tls::TlsStream;
 use crate::transport::Transport;
@@ -299,7 +300,7 @@ fn pass(
 /// Goes on with a handshake: whether it is made, once that is known.
 fn greet(end: &mut End, cx: &mut Context<'_>) -> Option<bool> {
     let transport = end.transport()?;
-    let Poll::Ready(made) = transport.poll_established(cx, &mut Vec::new()) else {
+    let Poll::Ready(made) = transport.poll_established(cx, &mut Opening::default()) else {
         return None;
     };
     if let End::Greeting(transport) = std::mem::replace(end, End::Gone) {

@@ -1,6 +1,7 @@
 //! From a user's name to a server that is ready to hear it.
 
 use super::control::Control;
+use crate::opening::Opening;
 use crate::passage::{Outcome, Passage};
 use crate::pool::ServerConn;
 use crate::session::Client;
@@ -34,7 +35,9 @@ pub async fn run(
     session.leave();
     session.info.ftp = Some(Box::new(control.known()));
     let chosen = tcp::choose_backend(worker, client, &mut session.info).await;
-    let backend = chosen.map_err(|ended| {
+    // No rule of this mode leads to HTTP, and no backend.
+    let none = Termination::new(Cause::Internal, Phase::Request);
+    let backend = chosen.and_then(|b| b.ok_or(none)).map_err(|ended| {
         let reply = match ended.cause {
             Cause::Proxy => DENIED,
             _ => UNAVAILABLE,
@@ -98,7 +101,7 @@ async fn greeted(
         }
         let io = &mut connection.io;
         let made = poll_fn(|cx| {
-            let made = io.poll_established(cx, &mut Vec::new());
+            let made = io.poll_established(cx, &mut Opening::default());
             waiting(client, cx, made)
         });
         made.await?.map_err(|_| Cause::ServerAbort)?;

@@ -132,29 +132,51 @@ pub fn fields(
     Some((out, left))
 }
 
+/// What a peer says of an entry.
+pub struct Lesson<'a> {
+    /// Of their table.
+    pub definition: &'a Definition,
+    /// Key and values.
+    pub fields: &'a [u8],
+    /// How long it still lives, milliseconds, where that is said.
+    pub left: Option<u32>,
+    /// The last change of ours that the peer had heard of.
+    pub known: u64,
+    /// Of values that cross each other and are neither more nor less, whether theirs is taken.
+    pub prevails: bool,
+}
+
 /// Takes an entry of theirs into our table; `None` where its fields have no sense.
-pub fn learn(
-    table: &Table,
-    theirs: &Definition,
-    fields: &[u8],
-    left: Option<u32>,
-    texts: &mut TextsIn,
-    now_ms: u64,
-) -> Option<()> {
-    let entry = theirs.read(fields)?;
+///
+/// A change of ours that the peer had not heard of when it spoke is not undone by what it said: of
+/// counts the greater one stays. The peer does the same with ours, which is on its way, so that both
+/// end with the same.
+pub fn learn(table: &Table, lesson: &Lesson<'_>, texts: &mut TextsIn, now_ms: u64) -> Option<()> {
+    let theirs = lesson.definition;
+    let entry = theirs.read(lesson.fields)?;
     let key = entry.key.get(..table.key_len()).unwrap_or(entry.key);
     if theirs.key == Key::Ip && key.len() != 4 || theirs.key == Key::Ipv6 && key.len() != 16 {
         return None;
     }
     let mut values = entry.values.into_iter();
     // Without an end of its own an entry lives as long as ours do.
-    let left = left.filter(|_| theirs.expire > 0);
-    let room = table.learn(key, left, now_ms, |ours| {
+    let left = lesson.left.filter(|_| theirs.expire > 0);
+    let room = table.learn(key, left, lesson.known, now_ms, |ours, crossed| {
         for column in &theirs.columns {
             let data = Data::ALL.get(usize::from(column.data)).copied();
             for (at, value) in (0..column.count).zip(values.by_ref()) {
-                if let Some(data) = data.filter(|d| *d != Data::ConnCur) {
-                    take(ours, data, at, column.period, value, texts);
+                let Some(data) = data.filter(|d| *d != Data::ConnCur) else {
+                    continue;
+                };
+                // The numbers of texts count whether theirs are taken or not.
+                let value = match value {
+                    Value::Text(number, text) => Said::Text(texts.text(number, text)),
+                    Value::Number(n) => Said::Number(n),
+                    Value::Rate(rate) => Said::Rate([rate.elapsed, rate.current, rate.before]),
+                    Value::NoText => Said::Text(None),
+                };
+                if !crossed || goes_before(ours, data, at, &value, lesson.prevails) {
+                    take(ours, data, at, column.period, value);
                 }
             }
         }
@@ -170,28 +192,44 @@ pub fn learn(
     Some(())
 }
 
+/// A value, its text found.
+enum Said {
+    Number(u64),
+    Rate([u32; 3]),
+    Text(Option<Arc<str>>),
+}
+
+/// Whether a value of theirs is taken although ours is as new: counts only grow, and of what is no
+/// count one end's is taken by both.
+fn goes_before(ours: &Entry<'_>, data: Data, at: u32, theirs: &Said, prevails: bool) -> bool {
+    match theirs {
+        _ if matches!(
+            data,
+            Data::Gpt | Data::Gpt0 | Data::ServerId | Data::ServerKey
+        ) =>
+        {
+            prevails
+        }
+        Said::Number(n) => ours.get(data, at).is_none_or(|own| *n > own),
+        Said::Rate([_, current, before]) => {
+            let all = |current: u32, before: u32| u64::from(current) + u64::from(before);
+            ours.events(data, at)
+                .is_none_or(|[_, c, b]| all(*current, *before) > all(c, b))
+        }
+        Said::Text(_) => prevails,
+    }
+}
+
 /// Sets one value; data that the table does not store, or with another period, is passed over.
-fn take(
-    ours: &mut Entry<'_>,
-    data: Data,
-    at: u32,
-    period: u32,
-    value: Value<'_>,
-    texts: &mut TextsIn,
-) {
+fn take(ours: &mut Entry<'_>, data: Data, at: u32, period: u32, value: Said) {
     match value {
-        Value::Number(n) => {
+        Said::Number(n) => {
             ours.set(data, at, n);
         }
-        Value::Rate(rate) => {
-            let events = [rate.elapsed, rate.current, rate.before];
+        Said::Rate(events) => {
             ours.set_events(data, at, period, events);
         }
-        Value::Text(number, text) => {
-            if let Some(text) = texts.text(number, text) {
-                ours.set_server_key(&text);
-            }
-        }
-        Value::NoText => {}
+        Said::Text(Some(text)) => ours.set_server_key(&text),
+        Said::Text(None) => {}
     }
 }

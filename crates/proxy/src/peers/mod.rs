@@ -9,6 +9,7 @@ mod talk;
 
 use crate::io::Io;
 use crate::listen::Listener;
+use crate::opening::Opening;
 use crate::socket::{self, Outgoing};
 use crate::tls::TlsStream;
 use crate::transport::Transport;
@@ -261,6 +262,7 @@ async fn connect(
                     congestion: None,
                     namespace: peer.namespace.as_deref(),
                     silent: false,
+                    late: false,
                     many: false,
                     foreign: None,
                 };
@@ -283,8 +285,8 @@ async fn connect(
             from: section.settings.local.to_string(),
             process: worker.process.pid,
         };
+        poll_fn(|cx| io.poll_established(cx, &mut Opening::default())).await?;
         let mut first = Vec::new();
-        poll_fn(|cx| io.poll_established(cx, &mut first)).await?;
         write_hello(&hello, &mut first);
         send(&mut io, &first).await?;
         // A byte at a time: what follows belongs to the conversation.

@@ -62,6 +62,8 @@ pub struct Talk {
     next: Instant,
     /// The process that replaces this one has everything.
     confirmed: bool,
+    /// Of changes that cross each other, whether those of the other count: both ends agree on it.
+    prevails: bool,
 }
 
 /// A table of ours.
@@ -70,6 +72,8 @@ struct Ours {
     definition: Definition,
     /// The last change that was sent.
     sent: u64,
+    /// The last change that the other has confirmed.
+    acked: u64,
 }
 
 /// A table of theirs.
@@ -110,6 +114,7 @@ impl Talk {
                 table: Arc::clone(table),
                 definition: entry::definition(table, number),
                 sent: 0,
+                acked: 0,
             });
         let mut talk = Talk {
             ours: ours.collect(),
@@ -127,6 +132,16 @@ impl Talk {
             heard: now,
             next: now,
             confirmed: false,
+            prevails: false,
+        };
+        talk.prevails = match with {
+            With::Source(From::Peer(at)) => {
+                let settings = &talk.section.settings;
+                let other = settings.others.get(at);
+                other.is_some_and(|other| other.name < settings.local)
+            }
+            // What this process has stored since it started is newer than what it is told.
+            _ => false,
         };
         talk.resume();
         talk
@@ -154,6 +169,7 @@ impl Talk {
         drop(peer);
         for (ours, sent) in self.ours.iter_mut().zip(sent) {
             ours.sent = sent;
+            ours.acked = sent;
         }
     }
 
@@ -229,6 +245,8 @@ impl Talk {
                 }
             }
             Message::ResyncRequest => {
+                // Whoever asks for everything knows nothing any more.
+                self.ours.iter_mut().for_each(|o| o.acked = 0);
                 self.teaching = Some(Teaching { table: 0, after: 0 });
             }
             Message::ResyncFinished | Message::ResyncPartial => {
@@ -297,10 +315,15 @@ impl Talk {
         let Some(at) = theirs.ours else {
             return Some(());
         };
-        let table = &self.ours.get(at)?.table;
-        let (fields, left) = (update.fields, update.expire);
-        let texts = &mut self.texts_in;
-        entry::learn(table, &theirs.definition, fields, left, texts, now_ms)
+        let ours = self.ours.get(at)?;
+        let lesson = entry::Lesson {
+            definition: &theirs.definition,
+            fields: update.fields,
+            left: update.expire,
+            known: ours.acked,
+            prevails: self.prevails,
+        };
+        entry::learn(&ours.table, &lesson, &mut self.texts_in, now_ms)
     }
 
     /// Confirms the updates that have come.
@@ -320,7 +343,7 @@ impl Talk {
     /// What we sent has come: the next conversation goes on from there.
     fn acknowledged(&mut self, table: u64, update: u32) {
         let at = usize::try_from(table).ok().and_then(|t| t.checked_sub(1));
-        let Some((at, ours)) = at.and_then(|at| Some((at, self.ours.get(at)?))) else {
+        let Some((at, ours)) = at.and_then(|at| Some((at, self.ours.get_mut(at)?))) else {
             return;
         };
         // The peer has the lower half of the number only.
@@ -328,9 +351,11 @@ impl Talk {
         let Some(number) = ours.sent.checked_sub(behind) else {
             return;
         };
+        ours.acked = ours.acked.max(number);
+        let name = Arc::clone(&ours.table.name);
         self.show(at, |t| t.acked = number);
         if let Some(mut peer) = self.peer_state() {
-            peer.acked.insert(Arc::clone(&ours.table.name), number);
+            peer.acked.insert(name, number);
         }
     }
 

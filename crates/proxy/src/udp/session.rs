@@ -14,7 +14,7 @@ use crate::stick;
 use crate::termination::{Cause, Phase, Termination};
 use crate::timer::Timer;
 use crate::worker::Worker;
-use model::SendProxy;
+use model::{Balance, SendProxy};
 use rules::StreamInfo;
 use state::{Backend, Pick, Slot};
 use std::cell::{Cell, RefCell};
@@ -290,6 +290,7 @@ impl Session {
             fast_open: false,
             congestion: None,
             namespace: settings.namespace.as_deref(),
+            late: false,
             many: side.udp_responses.is_none(),
             foreign,
             silent: false,
@@ -519,6 +520,11 @@ impl Session {
     fn count(&self, worker: &Worker, received: u64, sent: u64) {
         let route = self.route.borrow();
         let server = route.as_ref().map(|r| r.slot.server());
+        if let Some(route) = &*route
+            && matches!(self.backend.side().balance, Balance::Bandwidth)
+        {
+            route.slot.passed(received + sent, worker.millis());
+        }
         for counters in [
             Some(self.opened.frontend.counters().of(worker.id)),
             Some(self.backend.counters().of(worker.id)),

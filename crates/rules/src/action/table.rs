@@ -408,6 +408,30 @@ pub static ACTIONS: &[ActionDef] = &[
         }
     ),
     action!(
+        "switch-mode",
+        [TcpRequestContent],
+        "http [proto h1]",
+        "a session of 'mode tcp' goes on as one of HTTP, with the frontend's rules for that",
+        |w, _| {
+            match w.expect("http")? {
+                "http" => {}
+                other => return w.fail(format!("'{other}' stands where 'http' should")),
+            }
+            if w.words.get(w.at) == Some(&"proto") {
+                w.at += 1;
+                match w.expect("h1")? {
+                    "h1" => {}
+                    other => {
+                        return w.fail(format!(
+                            "'{other}' is no protocol that is spoken here: write h1"
+                        ));
+                    }
+                }
+            }
+            Ok(Action::SwitchMode)
+        }
+    ),
+    action!(
         "set-nice",
         [
             HttpRequest,

@@ -33,6 +33,8 @@ pub enum Verdict<'r> {
     Reject,
     /// Close the connection to the server; what it said may pass.
     CloseServer,
+    /// The session goes on as one of HTTP.
+    SwitchMode,
     /// Have this service answer.
     Service(Service),
     /// Go on at the rule of this index after a time.

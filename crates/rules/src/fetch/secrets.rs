@@ -1,6 +1,6 @@
 //! Secrets of connections, for those who decrypt what they captured: kept with `tune.ssl.keylog`
-//! (manual section 7.3.4). rustls tells neither session ids nor Finished messages, so that there is
-//! no `ssl_fc_session_id` and no `ssl_fc_unique_id`.
+//! (manual section 7.3.4). rustls does not tell the Finished messages, so that there is
+//! no `ssl_fc_unique_id` (RFC 5929 section 3).
 
 use super::tls::{back, tls};
 use super::{FetchDef, fetch};

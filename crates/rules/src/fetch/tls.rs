@@ -113,6 +113,9 @@ pub static TABLE: &[FetchDef] = &[
     fetch! { ["ssl_fc_protocol"], NONE, Str, Tls, "the TLS version",
         "ssl_fc_protocol" => "", |_, cx| Some(Sample::str(tls(cx)?.agreed.version.as_bytes()))
     },
+    fetch! { ["ssl_fc_session_id"], NONE, Bin, Tls, "the id of the session; nothing with TLS 1.3, which has tickets alone",
+        "ssl_fc_session_id,hex" => "", |_, cx| session(tls(cx)?)
+    },
     fetch! { ["ssl_fc_sni"], NONE, Str, Tls, "the server name the client asked for",
         "ssl_fc_sni" => "", |_, cx| Some(Sample::str(tls(cx)?.sni.as_ref()?.as_bytes()))
     },
@@ -134,11 +137,25 @@ pub static TABLE: &[FetchDef] = &[
     fetch! { ["ssl_bc_npn"], NONE, Str, Response, "the protocol agreed on by NPN: never, ALPN came of it",
         "ssl_bc_npn" => "", |_, _| None
     },
+    fetch! { ["ssl_bc_err"], NONE, Int, Response, "the number OpenSSL has for what ended the last handshake with a server, 0 for nothing",
+        "ssl_bc_err" => "", |_, cx| match fault(cx) {
+            Some(fault) => int(fault.number),
+            None => back(cx).and_then(|_| int(0)),
+        }
+    },
+    fetch! { ["ssl_bc_err_str"], NONE, Str, Response, "what ended that handshake, as OpenSSL says it",
+        "ssl_bc_err_str" => "", |_, cx| {
+            Some(Sample::str(Some(fault(cx)?.text).filter(|t| !t.is_empty())?.as_bytes()))
+        }
+    },
     fetch! { ["ssl_bc_is_resumed"], NONE, Bool, Response, "whether the TLS session with the server was resumed",
         "ssl_bc_is_resumed" => "0", |_, cx| truth(back(cx).is_some_and(|t| t.agreed.resumed))
     },
     fetch! { ["ssl_bc_protocol"], NONE, Str, Response, "the TLS version spoken with the server",
         "ssl_bc_protocol" => "", |_, cx| Some(Sample::str(back(cx)?.agreed.version.as_bytes()))
+    },
+    fetch! { ["ssl_bc_session_id"], NONE, Bin, Response, "the id that the server gave the session; nothing with TLS 1.3, which has tickets alone",
+        "ssl_bc_session_id,hex" => "", |_, cx| session(back(cx)?)
     },
     fetch! { ["ssl_bc_sni"], NONE, Str, Response, "the name that the server was asked for",
         "ssl_bc_sni" => "", |_, cx| Some(Sample::str(back(cx)?.sni.as_ref()?.as_bytes()))
@@ -187,6 +204,17 @@ pub(super) const DN: ArgSpec = args(&[Str, Int, Word(&["rfc2253"])], 0);
 /// Certificates one after another.
 fn chain<'s>(chain: &[Vec<u8>]) -> Option<Sample<'s>> {
     (!chain.is_empty()).then(|| Sample::Bin(Cow::Owned(chain.concat())))
+}
+
+/// What ended the last handshake with a server.
+fn fault(cx: &Ctx<'_>) -> Option<tls::Fault> {
+    cx.stream.overrides.given(|g| g.server_tls_fault.get())
+}
+
+/// The id of a session of TLS 1.2.
+fn session(peer: &TlsInfo) -> Option<Sample<'_>> {
+    let id = peer.agreed.session_id.as_deref();
+    Some(Sample::Bin(Cow::Borrowed(id?)))
 }
 
 /// The facts of the client's certificate.

@@ -59,6 +59,11 @@ impl Stamp {
     fn is_ours(self) -> bool {
         self.0 & 1 == 1
     }
+
+    /// Whether it is of a change of this process after one.
+    pub fn is_ours_after(self, number: u64) -> bool {
+        self.is_ours() && self.number() > number
+    }
 }
 
 impl Journal {

@@ -463,15 +463,25 @@ impl Table {
     }
 
     /// Takes what a peer says of an entry: it is made where it is not there, and lives for so many
-    /// milliseconds, or (`None`) as long as entries do. `false` where there is no room.
+    /// milliseconds, or (`None`) as long as entries do. `f` is told whether that crosses a change of
+    /// ours, one after `known`, the last that the peer had heard of when it spoke: such an entry stays
+    /// ours, and is told. `false` where there is no room.
     pub fn learn(
         &self,
         key: &[u8],
         left: Option<u32>,
+        known: u64,
         now_ms: u64,
-        f: impl FnOnce(&mut Entry<'_>),
+        f: impl FnOnce(&mut Entry<'_>, bool),
     ) -> bool {
         let now = now_ms as u32;
+        if let Some((mut shard, spot)) = self.locate(key, now, Touch::No)
+            && let Some(place) = self.layout.stamp
+            && Stamp(layout::large(shard.entry(&self.layout, spot.at), place)).is_ours_after(known)
+        {
+            f(&mut self.entry(&mut shard, spot.at, now), true);
+            return true;
+        }
         let Some((mut shard, spot)) = self.locate(key, now, Touch::Create) else {
             return false;
         };
@@ -479,7 +489,7 @@ impl Table {
         if let Some(left) = left.filter(|left| expire > 0 && *left < expire) {
             shard.set_end(&self.layout, spot.at, now.wrapping_add(left), now);
         }
-        f(&mut self.entry(&mut shard, spot.at, now));
+        f(&mut self.entry(&mut shard, spot.at, now), false);
         self.note(&mut shard, spot.at, Whose::Theirs);
         true
     }

@@ -43,6 +43,8 @@ pub fn server(id: u32, maxconn: u32) -> Server {
         guid: None,
         redir: None,
         non_stick: false,
+        tls_known: None,
+        socks4: None,
         tcp_user_timeout: None,
         tfo: false,
         congestion: None,

@@ -27,6 +27,36 @@ const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Revocation lists of one file.
 pub type Lists = Arc<Vec<CertificateRevocationListDer<'static>>>;
 
+/// Which files beside a certificate are looked for (`ssl-load-extra-files`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExtraFiles {
+    /// `FILE.rsa` and `FILE.ecdsa` where there is no `FILE`.
+    pub bundle: bool,
+    /// `FILE.issuer`.
+    pub issuer: bool,
+    /// `FILE.key`.
+    pub key: bool,
+    /// `FILE.ocsp`.
+    pub ocsp: bool,
+    /// `FILE.sctl`.
+    pub sctl: bool,
+    /// `ssl-load-extra-del-ext`: the ending takes the place of `.crt`.
+    pub instead_of_crt: bool,
+}
+
+impl Default for ExtraFiles {
+    fn default() -> ExtraFiles {
+        ExtraFiles {
+            bundle: true,
+            issuer: true,
+            key: true,
+            ocsp: true,
+            sctl: true,
+            instead_of_crt: false,
+        }
+    }
+}
+
 /// Files by name, and who uses them.
 #[derive(Default)]
 pub struct Store {
@@ -39,6 +69,9 @@ struct Inner {
     pending: Pending,
     chain_rules: ChainRules,
     folders: Folders,
+    extra_files: ExtraFiles,
+    /// What servers have that are added while running, unless they say otherwise.
+    server_settings: ConnectorSettings,
     /// What was left out of files, since this was last asked for.
     warnings: Vec<String>,
     tickets: Vec<Arc<TicketKeys>>,
@@ -101,6 +134,26 @@ impl Store {
         self.lock().folders.clone()
     }
 
+    /// What servers have from now on that say nothing else.
+    pub fn set_server_settings(&self, settings: ConnectorSettings) {
+        self.lock().server_settings = settings;
+    }
+
+    /// What servers have that say nothing else.
+    pub fn server_settings(&self) -> ConnectorSettings {
+        self.lock().server_settings.clone()
+    }
+
+    /// Which files beside certificates are looked for from now on.
+    pub fn set_extra_files(&self, change: impl FnOnce(&mut ExtraFiles)) {
+        change(&mut self.lock().extra_files);
+    }
+
+    /// Which files beside certificates are looked for.
+    pub fn extra_files(&self) -> ExtraFiles {
+        self.lock().extra_files
+    }
+
     /// Reads the words of a line of a list; nothing where there are none.
     pub fn list_entry(&self, words: &[&str]) -> Result<Option<ListEntry>, String> {
         entry::read(words, &self.folders())
@@ -114,20 +167,27 @@ impl Store {
     /// Has the certificate of this name in memory: read on first use together with the files beside
     /// it.
     pub fn material(&self, path: &str, read: Read<'_>) -> Result<(), String> {
-        let key_base = {
+        let (key_base, extra) = {
             let inner = self.lock();
             if inner.files.certificates.contains_key(path) {
                 return Ok(());
             }
-            inner.folders.keys.clone()
+            (inner.folders.keys.clone(), inner.extra_files)
         };
         let pem = read(path).map_err(|e| format!("certificate '{path}' cannot be read: {e}"))?;
         let wrong = |e: String| format!("certificate '{path}' {e}");
         let mut parts = Parts::read(&pem).map_err(wrong)?;
-        let beside = |ending: &str| read(&format!("{path}.{ending}")).ok();
-        if parts.key.is_none() {
+        let stem = match extra.instead_of_crt {
+            true => path.strip_suffix(".crt").unwrap_or(path),
+            false => path,
+        };
+        let beside = |wanted: bool, ending: &str| {
+            let file = wanted.then(|| format!("{stem}.{ending}"))?;
+            read(&file).ok()
+        };
+        if parts.key.is_none() && extra.key {
             // `site.crt` may have its key in `site.crt.key` or `site.key`.
-            let key = beside("key").or_else(|| {
+            let key = beside(true, "key").or_else(|| {
                 let stem = path
                     .strip_suffix(".crt")
                     .or_else(|| path.strip_suffix(".pem"))?;
@@ -142,10 +202,16 @@ impl Store {
                 parts.put_key(&key).map_err(wrong)?;
             }
         }
-        if let Some(issuer) = beside("issuer") {
+        if let Some(issuer) = beside(extra.issuer, "issuer") {
             parts.put_issuer(&issuer).map_err(wrong)?;
         }
-        self.insert(path, parts, beside("ocsp").as_deref())
+        if beside(extra.sctl, "sctl").is_some() {
+            let warning = format!(
+                "'{stem}.sctl' is passed over: signed timestamps are not sent beside certificates; ask the authority to put them into the certificate"
+            );
+            self.lock().warnings.push(warning);
+        }
+        self.insert(path, parts, beside(extra.ocsp, "ocsp").as_deref())
             .map_err(wrong)
     }
 

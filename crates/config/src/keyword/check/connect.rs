@@ -7,11 +7,12 @@ use crate::draft::Draft;
 use crate::line::Line;
 use model::{Address, CheckAction, CheckConnect, CheckPort, Host, PortSpec};
 
-const WORDS: [&str; 10] = [
+const WORDS: [&str; 11] = [
     "default",
     "port",
     "addr",
     "send-proxy",
+    "via-socks4",
     "ssl",
     "sni",
     "alpn",
@@ -46,17 +47,12 @@ pub(super) fn connect(d: &mut Draft, l: &mut Line<'_>, kind: Kind) -> Result<(),
             }
             "proto" => protocol(l, at, kind)?,
             "comment" => comment = Some(value(l, at)?.into()),
-            "via-socks4" => {
-                return l.fail(
-                    at,
-                    "'via-socks4' is a word of HAProxy that mulgil does not have: check the server directly",
-                );
-            }
             flag => {
                 taken = 1;
                 match flag {
                     "default" => connect.default = true,
                     "send-proxy" => connect.send_proxy = true,
+                    "via-socks4" => connect.via_socks4 = true,
                     "ssl" => connect.ssl = true,
                     "linger" => connect.linger = true,
                     other => {

@@ -227,3 +227,51 @@ fn faults_end_a_conversation_and_strange_tables_do_not() {
         (Ok(()), &[10, 132, 5, 8, 0, 0, 0, 7][..])
     );
 }
+
+/// What was said before a change of ours came takes nothing back, and both end with the same.
+#[test]
+fn a_lesson_that_crosses_a_fresh_count_does_not_bring_the_older_value_back() {
+    let start = Instant::now();
+    let (mut one, mut two) = (side("one", "two", 1, start), side("two", "one", 0, start));
+    settle(&mut one, &mut two, start, 1000);
+    let values = |one: &Side, two: &Side, data: Data| {
+        [one, two].map(|side| side.value("one0", data, 3000).unwrap_or_default())
+    };
+    assert_eq!(values(&one, &two, Data::Gpc0), [1, 1]);
+    count(&two.process, "one0", 2000);
+    let mut late = Vec::new();
+    let now = start + Duration::from_millis(2000);
+    two.talk.speak(now, 2000, &mut late).expect("in order");
+    for _ in 0..3 {
+        count(&one.process, "one0", 2000);
+    }
+    let mut answer = Vec::new();
+    one.talk.hear(&late, now, 2000, &mut answer).expect("sense");
+    two.talk
+        .hear(&answer, now, 2000, &mut Vec::new())
+        .expect("sense");
+    assert_eq!(values(&one, &two, Data::Gpc0), [4, 2]);
+    assert_eq!(values(&one, &two, Data::Gpc0Rate), [4, 2]);
+    settle(&mut one, &mut two, start, 3000);
+    assert_eq!(values(&one, &two, Data::Gpc0), [4, 4]);
+    assert_eq!(values(&one, &two, Data::Gpc0Rate), [4, 4]);
+    // Whoever knew what was there may set it back.
+    let set = |e: &mut state::stick::Entry<'_>| e.set(Data::Gpc0, 0, 1);
+    one.table().with(b"one0", 3000, Touch::Create, set);
+    settle(&mut one, &mut two, start, 4000);
+    assert_eq!(values(&one, &two, Data::Gpc0), [1, 1]);
+}
+
+#[test]
+fn of_two_servers_that_are_stored_at_once_one_is_kept_by_both() {
+    let start = Instant::now();
+    let (mut one, mut two) = (side("one", "two", 1, start), side("two", "one", 0, start));
+    settle(&mut one, &mut two, start, 1000);
+    for (side, id) in [(&one, 5), (&two, 6)] {
+        let store = |e: &mut state::stick::Entry<'_>| e.set_server(id, "other");
+        side.table().with(b"one0", 2000, Touch::Create, store);
+    }
+    settle(&mut one, &mut two, start, 3000);
+    let stored = [&one, &two].map(|side| side.value("one0", Data::ServerId, 3000));
+    assert_eq!(stored, [Some(5); 2]);
+}

@@ -1,0 +1,425 @@
+//! Ways to forward of a balancer that stands beside the way: one arm in a network with a router. Each
+//! carries real conversations of both families, from clients far and near.
+
+#[path = "packet/balancer.rs"]
+mod balancer;
+#[path = "packet/ends.rs"]
+mod ends;
+#[path = "packet/net.rs"]
+mod net;
+#[path = "packet/nets.rs"]
+mod nets;
+
+use balancer::{Balancer, detach, mulgil};
+use ends::{MUCH, ask, curl, largest_segment, path_mtu, talk, udp};
+use lab::{Folder, Program};
+use net::{Net, possible, wait_until};
+use nets::{OneArm, VIPS, at};
+
+/// A network in which servers are prepared by these words.
+fn prepared(setup: &'static str, attach: &str, far: bool) -> OneArm {
+    OneArm {
+        setup,
+        // Behind the driver sums may be pending.
+        cable: if attach == "xdp" {
+            Net::cable
+        } else {
+            Net::loose_cable
+        },
+        far,
+        gateway: false,
+    }
+}
+
+fn within_brackets(vip: &str) -> String {
+    match vip.contains(':') {
+        true => format!("[{vip}]"),
+        false => vip.to_string(),
+    }
+}
+
+fn said(balancer: &Balancer) -> String {
+    let packets = balancer.control("show packets").unwrap_or_default();
+    let flows = balancer.control("show flows").unwrap_or_default();
+    format!("{}\n{packets}\n{flows}", balancer.output())
+}
+
+/// A conversation of so many bytes each way; the server's name and whom it saw.
+fn converse(
+    net: &Net,
+    balancer: &Balancer,
+    host: &str,
+    vip: &str,
+    bytes: usize,
+) -> (String, String) {
+    let to = at(&format!("{}:80", within_brackets(vip)));
+    let heard = net.within(host, move || talk(to, bytes));
+    let heard = heard.unwrap_or_else(|e| panic!("{host} {vip}: {e}\n{}", said(balancer)));
+    (heard.name, heard.client.ip().to_string())
+}
+
+/// Whole conversations, curl and datagrams with both addresses: servers see who the client is.
+fn carries(net: &Net, balancer: &Balancer) {
+    for (vip, client) in VIPS.into_iter().zip(["198.51.100.2", "2001:db8:1::2"]) {
+        let mut names = Vec::new();
+        for bytes in [MUCH, 100] {
+            let (name, seen) = converse(net, balancer, "c", vip, bytes);
+            assert_eq!(seen, client);
+            names.push(name);
+        }
+        names.sort();
+        assert_eq!(names, ["one", "two"], "in turns");
+        curl(net, "c", &within_brackets(vip));
+        let from = at(&format!("{}:5353", within_brackets(client)));
+        let to = at(&format!("{}:53", within_brackets(vip)));
+        let answer = net.within("c", move || ask(&udp(from, to), &[7; 1000]));
+        answer.unwrap_or_else(|e| panic!("{to}: {e}\n{}", said(balancer)));
+    }
+}
+
+/// Real conversations in this way to forward; servers answer past the balancer, so that it sees bytes in
+/// one direction only.
+fn carries_directly(arm: OneArm, attach: &str, forward: &str) {
+    if !possible() {
+        return;
+    }
+    let net = arm.lay();
+    let config = arm.config(|_| forward.to_string());
+    let config = format!("global\n    tune.packet.attach {attach}\n{config}");
+    let balancer = Balancer::start(&net, "l", &config);
+    carries(&net, &balancer);
+    for vip in VIPS {
+        if forward == "dsr" {
+            // A client in the servers' own network.
+            converse(&net, &balancer, "r", vip, MUCH);
+        }
+        if forward.starts_with("tunnel") {
+            a_tunnel_is_known_to_be_smaller(&net, vip);
+        }
+    }
+    for backend in ["four", "six"] {
+        wait_until("counters", || {
+            balancer
+                .stat(backend, "BACKEND", "stot")
+                .parse::<u32>()
+                .is_ok_and(|n| n >= 4)
+        });
+        let bytes = balancer.stat(backend, "BACKEND", "bout");
+        assert_eq!(bytes, "0", "answers go their own way");
+    }
+    for host in ["s1", "s2"] {
+        mulgil(&net, host, &format!("server-setup {} --undo", arm.setup));
+        let loopback = net.exec(host, "ip addr show dev lo");
+        assert!(VIPS.iter().all(|vip| !loopback.contains(vip)), "{loopback}");
+        let silence = net.exec(host, "sysctl -n net.ipv4.conf.all.arp_ignore");
+        assert_eq!(silence.trim(), "0");
+    }
+    detach(&net, "l");
+}
+
+/// Clients are told of segments that fit, and of datagrams that do not.
+fn a_tunnel_is_known_to_be_smaller(net: &Net, vip: &str) {
+    let (headers, address) = match vip.contains(':') {
+        true => (112, format!("[{vip}]")),
+        false => (92, vip.to_string()),
+    };
+    let to = at(&format!("{address}:80"));
+    let most = net
+        .within("c", move || largest_segment(to))
+        .expect("it connects");
+    assert!(
+        most <= 1500 - headers,
+        "{most} and the outer headers do not fit"
+    );
+    let to = at(&format!("{address}:53"));
+    let known = net
+        .within("c", move || path_mtu(to, 1400))
+        .expect("it is told");
+    assert!((1280..1500).contains(&known), "{known}");
+}
+
+#[test]
+fn dsr_leads_to_servers_that_answer_themselves() {
+    let setup = "dsr --vip 203.0.113.100 --vip 2001:db8:3::100";
+    for attach in ["xdp", "auto"] {
+        carries_directly(prepared(setup, attach, false), attach, "dsr");
+    }
+}
+
+const TUNNEL: &str = "tunnel --vip 203.0.113.100 --vip 2001:db8:3::100";
+
+#[test]
+fn ipip_crosses_a_router_at_an_mtu_of_1500() {
+    for attach in ["xdp", "auto"] {
+        carries_directly(prepared(TUNNEL, attach, true), attach, "tunnel ipip");
+    }
+}
+
+#[test]
+fn gre_crosses_a_router_at_an_mtu_of_1500() {
+    for attach in ["xdp", "auto"] {
+        carries_directly(prepared(TUNNEL, attach, true), attach, "tunnel gre");
+    }
+}
+
+#[test]
+fn gue_crosses_a_router_at_an_mtu_of_1500() {
+    for attach in ["xdp", "auto"] {
+        carries_directly(prepared(TUNNEL, attach, true), attach, "tunnel gue");
+    }
+}
+
+#[test]
+fn dscp_crosses_a_router_to_servers_that_know_the_address_by_it() {
+    let setup = "dscp --dscp 10 --vip 203.0.113.100 --vip 2001:db8:3::100";
+    for attach in ["xdp", "auto"] {
+        carries_directly(prepared(setup, attach, true), attach, "dscp 10");
+    }
+}
+
+#[test]
+fn full_nat_needs_nothing_of_servers_and_serves_their_own_network() {
+    if !possible() {
+        return;
+    }
+    for attach in ["xdp", "auto"] {
+        let arm = prepared("", attach, false);
+        let net = arm.lay();
+        let pools = [
+            "203.0.113.200-203.0.113.203",
+            "2001:db8:3::200-2001:db8:3::203",
+        ];
+        let config = arm.config(|family| format!("nat source {}", pools[family]));
+        let config = format!("global\n    tune.packet.attach {attach}\n{config}");
+        let balancer = Balancer::start(&net, "l", &config);
+        for (vip, own) in VIPS.into_iter().zip(["203.0.113.20", "2001:db8:3::20"]) {
+            // The server s1 is its own client, too.
+            for host in ["c", "r", "s1"] {
+                for bytes in [MUCH, 10] {
+                    let (_, seen) = converse(&net, &balancer, host, vip, bytes);
+                    assert!((0..4).any(|n| seen == format!("{own}{n}")), "{seen}");
+                }
+            }
+            let address = within_brackets(vip);
+            curl(&net, "c", &address);
+            for host in ["c", "r"] {
+                let to = at(&format!("{address}:53"));
+                let from = if vip.contains(':') {
+                    "[::]:0"
+                } else {
+                    "0.0.0.0:0"
+                };
+                let answer = net.within(host, move || ask(&udp(at(from), to), &[7; 1000]));
+                answer.unwrap_or_else(|e| panic!("{to}: {e}\n{}", said(&balancer)));
+            }
+        }
+        drop(balancer);
+        detach(&net, "l");
+    }
+}
+
+/// One arm, and the servers' gateway is the balancer: answers come back by it without any pool. Links
+/// behind the router are smaller, and servers are told so by errors about packets that they never sent.
+#[test]
+fn nat_on_one_arm_is_the_servers_gateway_and_errors_about_answers_find_them() {
+    if !possible() {
+        return;
+    }
+    for attach in ["xdp", "auto"] {
+        let arm = OneArm {
+            gateway: true,
+            ..prepared("", attach, false)
+        };
+        let net = arm.lay();
+        nets::forward(&net, "l");
+        for (host, interface) in [("c", "e0"), ("r", "out")] {
+            net.ip(host, &format!("link set dev {interface} mtu 1400"));
+        }
+        // The client does not know.
+        net.ip("c", "route replace default via 198.51.100.1 advmss 1460");
+        net.ip("c", "route replace default via 2001:db8:1::1 advmss 1440");
+        let config = arm.config(|_| "nat".to_string());
+        let config = format!("global\n    tune.packet.attach {attach}\n{config}");
+        let balancer = Balancer::start(&net, "l", &config);
+        carries(&net, &balancer);
+        let events = balancer.control("show packets").expect("answers");
+        assert!(!events.contains("icmp-error: 0\n"), "{events}");
+        // What is no service's is forwarded: a server's own conversation, by its gateway.
+        for (client, server) in [
+            ("198.51.100.2", "203.0.113.11"),
+            ("[2001:db8:1::2]", "[2001:db8:3::11]"),
+        ] {
+            let to = at(&format!("{client}:7"));
+            net.within("c", move || ends::serve_tcp(to, "outside"));
+            let heard = net
+                .within("s1", move || talk(to, 100_000))
+                .expect("it goes out");
+            assert_eq!(within_brackets(&heard.client.ip().to_string()), server);
+        }
+        drop(balancer);
+        detach(&net, "l");
+    }
+}
+
+/// What `mulgil doctor` says on the balancer about a configuration.
+fn doctor(net: &Net, config: &str) -> String {
+    let folder = Folder::new();
+    let file = folder.file("test.cfg", config.as_bytes());
+    let out = net.within("l", move || {
+        let mut command = Program::mulgil().command();
+        command.args(["doctor", &file]).output().expect("it runs")
+    });
+    String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned()
+}
+
+/// Before there is any client: each server is sent what it would be sent, through the virtual address.
+#[test]
+fn the_doctor_asks_servers_as_clients_packets_would() {
+    if !possible() {
+        return;
+    }
+    let dscp = "dscp --dscp 10 --vip 203.0.113.100 --vip 2001:db8:3::100";
+    for (setup, far, forward) in [
+        (
+            "dsr --vip 203.0.113.100 --vip 2001:db8:3::100",
+            false,
+            "dsr",
+        ),
+        (TUNNEL, true, "tunnel ipip"),
+        (TUNNEL, true, "tunnel gre"),
+        (TUNNEL, true, "tunnel gue"),
+        (dscp, true, "dscp 10"),
+    ] {
+        let arm = prepared(setup, "auto", far);
+        let net = arm.lay();
+        let config = arm.config(|_| forward.to_string());
+        let says = |wanted: &dyn Fn(&str) -> Vec<String>, times: usize| {
+            let mut said = String::new();
+            let lines: Vec<String> = VIPS.into_iter().flat_map(wanted).collect();
+            let end = std::time::Instant::now() + lab::net::PATIENCE;
+            // Neighbours of IPv6 are found when a link is up for some time.
+            while !lines
+                .iter()
+                .all(|l| said.matches(l.as_str()).count() == times)
+            {
+                let late = std::time::Instant::now() > end;
+                assert!(!late, "{forward}: not {lines:?}, but {said}");
+                said = doctor(&net, &config);
+            }
+            said
+        };
+        let said = says(&|vip| vec![format!("answers for {vip} port 80 itself")], 2);
+        let small = said.contains("of the 1500 bytes on 'lan'");
+        assert_eq!(small, forward.starts_with("tunnel"), "{said}");
+        // One of them forgets it.
+        mulgil(&net, "s2", &format!("server-setup {setup} --undo"));
+        let lines = |vip: &str| {
+            vec![
+                format!("does not answer for {vip} port 80"),
+                format!("--vip {vip}'; and let it through"),
+            ]
+        };
+        says(&lines, 1);
+    }
+}
+
+#[test]
+fn the_doctor_sees_gateways_that_lead_elsewhere_and_what_stands_on_interfaces() {
+    if !possible() {
+        return;
+    }
+    let net = nets::two_arms_of(Net::loose_cable);
+    let config = "
+listen web
+    mode packet
+    bind 198.51.100.80:80
+    forward nat
+    server one 10.0.0.11:8080
+    server two 10.0.0.12:8080
+";
+    let said = doctor(&net, config);
+    for server in ["one (10.0.0.11)", "two (10.0.0.12)"] {
+        let line = format!("ok     server web/{server} answers 198.51.100.1 through this machine");
+        assert!(said.contains(&line), "{said}");
+    }
+    assert!(
+        said.contains("ok     interface 'back': TC behind its driver (TCX)"),
+        "{said}"
+    );
+    assert!(said.contains("lro off, gro "), "{said}");
+    net.ip("s2", "route del default via 10.0.0.1");
+    let object = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../crates/packet/bpf/pass.bpf.o"
+    );
+    net.ip(
+        "l",
+        &format!("link set dev back xdpgeneric obj {object} sec xdp"),
+    );
+    let said = doctor(&net, config);
+    for line in [
+        "server web/two (10.0.0.12) does not answer 198.51.100.1",
+        "ip route replace default via",
+        "interface 'back' has somebody's XDP program in its generic form",
+        "ip link set dev back xdpgeneric off",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    assert!(
+        said.contains("web/one (10.0.0.11) answers 198.51.100.1"),
+        "{said}"
+    );
+}
+
+/// Where the kernel has them; `lab/on-kernel` runs this under one that has.
+#[test]
+fn bonds_and_vrfs_are_interfaces_like_others() {
+    if !possible() {
+        return;
+    }
+    let net = nets::two_arms_of(Net::loose_cable);
+    if !net.has_kinds("l", &["bond", "vrf"]) {
+        println!("this kernel has no bonds or no VRFs: not tried");
+        return;
+    }
+    // LACP on both ends of the cable towards the servers.
+    for (host, port) in [("l", "back"), ("w", "trunk")] {
+        net.ip(
+            host,
+            "link add bond0 type bond mode 802.3ad lacp_rate fast miimon 50",
+        );
+        net.ip(host, &format!("link set dev {port} down nomaster"));
+        net.ip(host, &format!("addr flush dev {port}"));
+        net.ip(host, &format!("link set dev {port} master bond0"));
+        net.ip(host, "link set dev bond0 up");
+    }
+    net.ip("w", "link set dev bond0 master switch");
+    net.ip("l", "addr add 10.0.0.1/24 dev bond0");
+    // Clients are in a routing table of their own.
+    net.ip("l", "link add red type vrf table 10");
+    net.ip("l", "link set dev red up");
+    net.ip("l", "link set dev front master red");
+    let config = "
+listen web
+    mode packet
+    bind 198.51.100.80:80 interface front
+    forward nat
+    server one 10.0.0.11:8080
+    server two 10.0.0.12:8080
+";
+    let balancer = Balancer::start(&net, "l", config);
+    let mut heard = None;
+    wait_until("it serves", || {
+        heard = net.within("c", || talk(at("198.51.100.80:80"), MUCH)).ok();
+        heard.is_some()
+    });
+    let client = heard.expect("a conversation").client.ip().to_string();
+    assert_eq!(client, "198.51.100.2");
+    let stands = balancer.control("show packets").expect("answers");
+    for line in ["interface front: ", "interface bond0: "] {
+        assert!(stands.contains(line), "{stands}");
+    }
+    println!("{stands}");
+    drop(balancer);
+    detach(&net, "l");
+}
