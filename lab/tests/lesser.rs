@@ -182,3 +182,113 @@ fn slips_in_header_cases_are_refused() {
         }
     });
 }
+
+/// What a NetScaler writes before the bytes of a client that came from 192.0.2.7:4321 to
+/// 198.51.100.9:443: the newer form, or the older one.
+fn inserted(newer: bool) -> Vec<u8> {
+    let mut headers = vec![0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0];
+    headers.extend([192, 0, 2, 7, 198, 51, 100, 9, 16, 225, 1, 187]);
+    headers.extend([0; 16]);
+    let length = headers.len() as u8;
+    let mut bytes = vec![0x12, 0x34, 0x56, 0x78, 0, 0, 0];
+    match newer {
+        true => bytes.extend([length + 12, 0, 1, 0, length]),
+        false => bytes.push(length),
+    }
+    bytes.extend(headers);
+    bytes
+}
+
+/// Answers with the addresses that count.
+const ECHO: &str = "    http-request return status 200 content-type text/plain lf-string %[src]:%[src_port]-%[dst]:%[dst_port]\n";
+
+#[test]
+fn a_netscaler_tells_of_the_client() {
+    each(|program| {
+        let (web, ruled, log) = (port(), port(), LogSink::new());
+        let text = format!(
+            "defaults\n{TIMES}    log 127.0.0.1:{} local0\n    option httplog\n    option dontlognull\n\
+             frontend web\n    bind 127.0.0.1:{web} accept-netscaler-cip 305419896\n    \
+             {ECHO}frontend ruled\n    bind 127.0.0.1:{ruled}\n    tcp-request connection expect-netscaler-cip layer4 if {{ src 127.0.0.9 }}\n{ECHO}",
+            log.port
+        );
+        let _proxy = Proxy::start(program, &text);
+        let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        let wanted = "192.0.2.7:4321-198.51.100.9:443";
+        for newer in [true, false] {
+            let mut client = Client::connect(web);
+            client.send([&inserted(newer)[..], request].concat());
+            assert_eq!(client.response().body, wanted, "{}", program.name);
+            let line = log.line(" web ");
+            assert!(
+                line.contains(" 192.0.2.7:4321 ["),
+                "{}: {line}",
+                program.name
+            );
+        }
+        let mut client = Client::connect(web);
+        client.send(request);
+        assert!(client.closed(), "{}", program.name);
+        log.line("Received an invalid NetScaler Client IP magic number");
+        let mut datagram = inserted(false);
+        datagram[17] = 17;
+        let mut client = Client::connect(web);
+        client.send([&datagram[..], request].concat());
+        assert!(client.closed(), "{}", program.name);
+        log.line("Received an unhandled protocol in the NetScaler Client IP header");
+        // By a rule it is for some clients; the number is the listener's, which says none here.
+        let mut zero = inserted(true);
+        zero[..4].fill(0);
+        let mut client = Client::connect_from([127, 0, 0, 9], ruled);
+        client.send([&zero[..], request].concat());
+        assert_eq!(client.response().body, wanted, "{}", program.name);
+        let mut client = Client::connect(ruled);
+        client.send(request);
+        assert!(
+            client.response().body.starts_with("127.0.0.1:"),
+            "{}",
+            program.name
+        );
+    });
+}
+
+#[test]
+fn lines_have_structured_data_where_their_format_has_room_for_it() {
+    each(|program| {
+        let (web, sink, old) = (port(), LogSink::new(), LogSink::new());
+        let text = format!(
+            "defaults\n{TIMES}frontend web\n    bind 127.0.0.1:{web}\n    log 127.0.0.1:{} format rfc5424 local0\n    \
+             log 127.0.0.1:{} local0\n    log-format \"line %ST\"\n    \
+             log-format-sd %{{+Q,+E}}o\\ [web@32473\\ path=%[capture.req.uri]\\ status=\\\"%ST\\\"]\n    \
+             http-request return status 204\n",
+            sink.port, old.port
+        );
+        let _proxy = Proxy::start(program, &text);
+        let answer = Client::connect(web).ask("GET /a]b HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(answer.status, 204, "{}", program.name);
+        let line = sink.line("line 204");
+        let wanted = " - [web@32473 path=\"/a\\]b\" status=\"204\"] line 204";
+        assert!(line.ends_with(wanted), "{}: {line}", program.name);
+        let line = old.line("line 204");
+        assert!(!line.contains("web@32473"), "{}: {line}", program.name);
+    });
+}
+
+#[test]
+fn checks_tell_of_their_own_connection_where_local_is_not_understood() {
+    each(|program| {
+        for (words, command) in [("", 0x20), ("    pp2-never-send-local\n", 0x21)] {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+            let at = listener.local_addr().expect("an address");
+            let text = format!(
+                "{words}defaults\n{TIMES}listen l\n    bind 127.0.0.1:{}\n    server s {at} check inter 200ms send-proxy-v2\n",
+                port()
+            );
+            let _proxy = Proxy::start(program, &text);
+            let (mut stream, _) = listener.accept().expect("a check");
+            let mut header = [0; 16];
+            std::io::Read::read_exact(&mut stream, &mut header).expect("a header");
+            assert_eq!(header[12], command, "{}: {header:?}", program.name);
+        }
+    });
+}

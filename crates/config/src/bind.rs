@@ -89,6 +89,16 @@ pub fn congestion(line: &Line<'_>, at: usize) -> Result<Arc<str>, Fault> {
 /// All words that `bind` understands. The place given to a function is that of its argument.
 pub static BIND_WORDS: &[BindWord] = &[
     word!(
+        "accept-netscaler-cip",
+        "MAGIC",
+        "305419896",
+        "each connection begins with what a NetScaler tells of the client, and that with this number",
+        |o, l, at| {
+            o.netscaler = Some(num(l, at, 1, u32::MAX.into())?);
+            Ok(())
+        }
+    ),
+    word!(
         "accept-proxy",
         "",
         "",

@@ -503,6 +503,17 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         }
     ),
     keyword!(
+        "pp2-never-send-local",
+        "",
+        "",
+        "checks tell servers of their own connection by 'send-proxy-v2', where LOCAL is not understood",
+        |r, l| {
+            l.exactly(0, "nothing")?;
+            r.bases.never_local = true;
+            Ok(())
+        }
+    ),
+    keyword!(
         "presetenv",
         "NAME VALUE",
         "NAME value",

@@ -43,6 +43,8 @@ pub struct Bases {
     /// The lists of patterns read so far.
     pub lists: Arc<rules::PatternLists>,
     pub stick_counters: Option<usize>,
+    /// `pp2-never-send-local`.
+    pub never_local: bool,
     /// `-dr`: every server has `none` as its last `init-addr`.
     pub ignores_unresolved: bool,
 }

@@ -30,6 +30,13 @@ use word;
 
 /// Words that will not be: what is not spoken, and why.
 const REFUSED: &[(&str, &str)] = &[
+    ("ca-sign-file", SIGNS_NOTHING),
+    ("ca-sign-pass", SIGNS_NOTHING),
+    ("generate-certificates", SIGNS_NOTHING),
+    (
+        "ktls",
+        "records are encrypted here, not by the kernel: remove it",
+    ),
     ("force-sslv3", TOO_OLD),
     ("force-tlsv10", TOO_OLD),
     ("force-tlsv11", TOO_OLD),
@@ -44,6 +51,8 @@ const REFUSED: &[(&str, &str)] = &[
 ];
 
 const NO_EARLY_DATA: &str = "early data of TLS 1.3 is neither taken nor sent: requests go after the handshake, which nobody can replay";
+
+const SIGNS_NOTHING: &str = "no certificate is signed while a client waits for it: name those that there are by 'crt' or 'crt-list', or add one to the running process by 'new ssl cert' and 'add ssl crt-list'";
 
 const TOO_OLD: &str = "versions below TLS 1.2 are not spoken: they are deprecated (RFC 8996), and rustls does not have them: use force-tlsv12";
 

@@ -44,6 +44,8 @@ pub struct BindOptions {
     pub moves: bool,
     /// `accept-proxy`.
     pub accept_proxy: bool,
+    /// `accept-netscaler-cip`: the number that headers of a NetScaler's begin with.
+    pub netscaler: Option<u32>,
     /// `defer-accept`.
     pub defer_accept: bool,
     /// `tfo`.

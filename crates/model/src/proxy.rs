@@ -91,10 +91,6 @@ pub struct Proxy {
     pub tcp_request_content: Vec<rules::Rule>,
     /// `tcp-response content` rules.
     pub tcp_response_content: Vec<rules::Rule>,
-    /// `option tcp-smart-accept`: a client's first bytes are acknowledged along with what it is answered.
-    pub smart_accept: bool,
-    /// `option tcp-smart-connect`: the end of the handshake goes to the server along with the first bytes.
-    pub smart_connect: bool,
     /// `option independent-streams`: what is sent to a peer is no sign of its life.
     pub independent_streams: bool,
     /// `tcp-request inspect-delay`.
@@ -243,6 +239,8 @@ pub struct Frontend {
     pub log_format: LogFormatSpec,
     /// `error-log-format`.
     pub error_log_format: Option<Arc<rules::LogFormat>>,
+    /// `log-format-sd`: what targets of format rfc5424 have as structured data.
+    pub structured_log_format: Option<Arc<rules::LogFormat>>,
     /// `unique-id-format`.
     pub unique_id_format: Option<Arc<rules::LogFormat>>,
     /// `unique-id-header`.
@@ -278,6 +276,8 @@ pub struct Frontend {
     /// `option idle-close-on-response`: at a soft stop connections that wait are left to their next
     /// response.
     pub idle_close_on_response: bool,
+    /// `option tcp-smart-accept`, or `no option`.
+    pub smart_accept: Option<bool>,
     /// `max-session-srv-conns`: connections to servers that are kept for one client alone; 5 when not set.
     pub max_session_srv_conns: Option<u32>,
     /// What `mode ftp` says and takes.
@@ -396,6 +396,9 @@ pub struct Backend {
     pub prefer_last_server: bool,
     /// `option http-drop-request-trailers`.
     pub drop_trailers: bool,
+    /// The acknowledgement that ends a handshake does not wait for the first bytes (`no option
+    /// tcp-smart-connect`).
+    pub prompt_ack: bool,
     /// `max-keep-alive-queue`: how many may wait for that server before another is preferred.
     pub max_keep_alive_queue: Option<u32>,
     /// `cookie`.
@@ -461,6 +464,7 @@ impl Default for Backend {
             abortonclose: false,
             prefer_last_server: false,
             drop_trailers: false,
+            prompt_ack: false,
             max_keep_alive_queue: None,
             cookie: None,
             dynamic_cookie_key: None,

@@ -55,6 +55,8 @@ pub enum SendProxy {
         cert_sig: bool,
         /// `cert-key`: with the kind of key in it.
         cert_key: bool,
+        /// `pp2-never-send-local`: checks name the ends of their own connection.
+        never_local: bool,
     },
 }
 

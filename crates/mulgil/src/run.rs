@@ -548,6 +548,7 @@ pub fn serve(
     });
     memory::forget_the_start();
     let ended = runtime.block_on(async {
+        tokio::task::spawn_local(memory::forget_the_unused());
         for bound in control {
             tokio::task::spawn_local(control::serve(bound, Rc::clone(&conversations)));
         }

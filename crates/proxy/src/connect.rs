@@ -199,9 +199,10 @@ pub async fn open(
     let abort_on_close = backend.side().abortonclose;
     // TLS that is only offered begins later, in the words of the protocol.
     let tls = server.settings().tls.clone().filter(|tls| !tls.offered);
+    let tls = tls.map(|tls| (Arc::clone(&tls), tls.connector.edition()));
     let mut io = match &tls {
         None => Transport::Plain(io),
-        Some(settings) => {
+        Some((settings, _)) => {
             Transport::to_server(io, &settings.connector, told.sni.as_deref(), &target)
                 .map_err(|_| ConnectFailure::Unusable)?
         }
@@ -367,10 +368,10 @@ fn begin(
                 tos: info.overrides.given(|g| g.bc_tos.get()),
                 mark: info.overrides.given(|g| g.bc_mark.get()),
                 fast_open: settings.tfo && early,
+                early: early && !backend.side().prompt_ack,
                 congestion: settings.congestion.as_deref(),
                 namespace: settings.namespace.as_deref(),
                 silent: false,
-                late: backend.proxy().smart_connect,
                 many: false,
                 foreign: present::foreign_source(source, client.info.src, header_ip),
             };

@@ -5,6 +5,7 @@
 //! much is to come and no TLS stands between, it passes through a kernel pipe instead.
 
 use crate::compress::Encoder;
+use crate::io::Io;
 use crate::pipe::{PIPE_SIZE, Pipe};
 use crate::transport::Transport;
 use crate::worker::Worker;
@@ -102,6 +103,8 @@ pub struct Flow {
     unflushed: bool,
     /// Whether the sender brings much at a time, once that is known.
     bulk: Option<bool>,
+    /// The receiver's connection ends where this flow does, and not by a reset.
+    pub last: bool,
     /// The receiver does not know chunks: it gets their payload alone.
     pub unchunk: bool,
     /// Compresses the body, and gives it to the receiver in chunks.
@@ -118,6 +121,7 @@ impl Flow {
             received: 0,
             unflushed: false,
             bulk: None,
+            last: false,
             unchunk: false,
             encoder: None,
         }
@@ -153,6 +157,9 @@ impl Flow {
         let total = first.len() + second.len();
         if total == 0 {
             return Ok(());
+        }
+        if self.last && matches!(self.progress, Progress::Done) {
+            to.socket().end_follows();
         }
         let mut done = 0;
         if self.backlog.is_none() {
@@ -379,6 +386,12 @@ impl Flow {
                 Poll::Ready(Ok(n)) => {
                     self.bulk = Some(n >= BULK_FROM);
                     let bytes = &scratch[..n];
+                    if matches!(self.progress, Progress::UntilClose)
+                        && from.plain().is_some_and(Io::is_at_end)
+                    {
+                        // That was all of it: the end need not be asked for.
+                        self.progress = Progress::Length(n as u64);
+                    }
                     let used = self.feed(worker, cx, to, &[], bytes)?;
                     surplus.extend_from_slice(&bytes[used..]);
                 }

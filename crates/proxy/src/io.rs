@@ -29,6 +29,8 @@ pub struct Io {
     /// The peer may mark bytes as urgent: a read ends before such a mark, so that a short one does
     /// not mean that there is no more.
     urgent: Cell<bool>,
+    /// Our direction ends right behind what is written now.
+    ending: Cell<bool>,
 }
 
 impl Io {
@@ -39,7 +41,25 @@ impl Io {
             fd,
             drained: Cell::new(false),
             urgent: Cell::new(false),
+            ending: Cell::new(false),
         }
+    }
+
+    /// Says that our direction ends right behind what is written next, by a shutdown or by closing:
+    /// the last bytes may wait for that, so that both leave in one packet. Should the end not follow
+    /// at once, the system sends them after a fifth of a second. Not for a connection that is to be
+    /// reset, which would take them away.
+    pub fn end_follows(&self) {
+        self.ending.set(true);
+    }
+
+    /// Whether the peer has ended its direction and all that it said has been read, as far as is known
+    /// without asking.
+    pub fn is_at_end(&self) -> bool {
+        self.registration.get().is_some_and(|registration| {
+            let ready = registration.ready();
+            ready.is_read_closed() && !ready.is_readable() && !ready.is_failed()
+        })
     }
 
     /// Takes bytes that the peer marks as urgent in their order, like all others.
@@ -66,14 +86,9 @@ impl Io {
     pub fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         // What comes between such a read and the registration makes the reactor's first event.
         if self.registration.get().is_none() && !self.drained.get() {
-            match outcome(call::recv(self.raw(), buf, 0)) {
+            match self.read_unwatched(buf) {
                 Err(e) if is_wait(&e) => {}
-                Ok(n) => {
-                    self.drained
-                        .set(n > 0 && n < buf.len() && !self.urgent.get());
-                    return Poll::Ready(Ok(n));
-                }
-                other => return Poll::Ready(other),
+                read => return Poll::Ready(read),
             }
         }
         let registration = self.registered()?;
@@ -91,6 +106,28 @@ impl Io {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Poll::Ready(Err(e)),
             }
+        }
+    }
+
+    fn read_unwatched(&self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = outcome(call::recv(self.raw(), buf, 0))?;
+        let all = n > 0 && n < buf.len() && !self.urgent.get();
+        self.drained.set(all);
+        Ok(n)
+    }
+
+    /// Reads what is there on a connection that was not waited for yet; 0 where that is nothing, or the
+    /// end, which the next read finds again.
+    pub fn read_at_once(&self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.registration.get().is_some() || self.drained.get() {
+            return Ok(0);
+        }
+        match self.read_unwatched(buf) {
+            Err(e) if is_wait(&e) => {
+                self.drained.set(e.kind() == io::ErrorKind::WouldBlock);
+                Ok(0)
+            }
+            read => read,
         }
     }
 
@@ -129,8 +166,12 @@ impl Io {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let more = match self.ending.get() {
+            true => libc::MSG_MORE,
+            false => 0,
+        };
         let attempt = || {
-            let flags = libc::MSG_NOSIGNAL;
+            let flags = libc::MSG_NOSIGNAL | more;
             outcome(match bufs {
                 [one] => call::send(self.raw(), one, flags),
                 several => call::send_all(self.raw(), several, flags),

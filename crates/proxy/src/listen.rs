@@ -143,28 +143,31 @@ pub struct Wanted<'a> {
     pub bind: &'a Bind,
     backlog: u32,
     reuse_port: bool,
+    late: bool,
 }
 
 impl Wanted<'_> {
     /// The `bind` at these indices of a configuration.
     pub fn at(config: &Config, proxy: usize, index: usize) -> Option<Wanted<'_>> {
-        let (bind, backlog) = match config.proxies.get(proxy) {
+        let (bind, backlog, smart) = match config.proxies.get(proxy) {
             Some(proxy) => {
                 let side = proxy.frontend.as_ref()?;
-                (side.binds.get(index)?, side.backlog.or(side.maxconn))
+                let smart = side.smart_accept.unwrap_or(proxy.mode == Mode::Http);
+                (side.binds.get(index)?, side.backlog.or(side.maxconn), smart)
             }
             None => {
                 let peers = config.peers.get(proxy - config.proxies.len())?;
-                (peers.binds.get(index)?, None)
+                (peers.binds.get(index)?, None, false)
             }
         };
-        let backlog = bind.options.backlog.or(backlog);
+        let backlog = bind.options.backlog.or(backlog).unwrap_or(4096);
         Some(Wanted {
             proxy,
             index,
             bind,
-            backlog: backlog.unwrap_or(4096).clamp(1, 65535),
+            backlog: backlog.clamp(1, 65535),
             reuse_port: !config.global.noreuseport,
+            late: smart,
         })
     }
 
@@ -175,7 +178,7 @@ impl Wanted<'_> {
 
     /// Makes it.
     pub fn open(&self) -> io::Result<OwnedFd> {
-        socket::listen(self.bind, self.backlog, self.reuse_port)
+        socket::listen(self.bind, self.backlog, self.reuse_port, self.late)
     }
 }
 
@@ -443,12 +446,8 @@ fn place(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
 /// How many more sessions a worker must have before it hands one over.
 const HANDOVER: usize = 1;
 
-/// Serves a connection that another worker accepted.
-pub fn adopt(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
-    serve(worker, doors, accepted);
-}
-
-fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
+/// Serves a connection, which another worker may have accepted.
+pub fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     let Accepted {
         fd,
         peer,
@@ -458,8 +457,9 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         at,
     } = accepted;
     let options = &listener.bind.options;
-    let (keepalive, late) = (frontend.side().keepalive, frontend.proxy().smart_accept);
-    socket::accepted(&fd, keepalive, late);
+    if let Some(keepalive) = frontend.side().keepalive {
+        socket::keep_alive(&fd, keepalive);
+    }
     let info = Box::new(SessionInfo {
         src: peer,
         dst: if peer.is_some() { listener.local } else { None },
@@ -490,9 +490,13 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     let privileged = peer.is_some_and(|a| a.port() < 1024);
     rejected |= privileged && worker.generation().config.global.reject_privileged;
     let accept_proxy = options.accept_proxy || effects.expect_proxy;
+    let netscaler = match effects.expect_netscaler {
+        true => Some(options.netscaler.unwrap_or(0)),
+        false => options.netscaler,
+    };
     // Where something comes before the session, its rules come after that.
     let tls = options.tls.as_ref().filter(|_| !options.starttls);
-    let at_once = !accept_proxy && tls.is_none();
+    let at_once = !accept_proxy && netscaler.is_none() && tls.is_none();
     let socket = frontend.socket(listener.bind.id);
     let socket = socket.map(|s| s.counters().of(worker.id));
     let counted = || [Some(counters), socket].into_iter().flatten();
@@ -526,6 +530,7 @@ fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         frontend,
         requests: 0,
         accept_proxy,
+        netscaler,
         unread: false,
         last_server: None,
         accepted: at,

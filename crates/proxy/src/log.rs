@@ -66,7 +66,8 @@ impl Logger {
         }
     }
 
-    /// Sends one message to every setting that wants its level.
+    /// Sends one message to every setting that wants its level; `data` is what RFC 5424 (section 6.3)
+    /// calls structured data, for settings of that format.
     pub fn send(
         &self,
         settings: &[Arc<LogSetting>],
@@ -74,6 +75,7 @@ impl Logger {
         level: LogLevel,
         now: Wall,
         message: &[u8],
+        data: &[u8],
     ) {
         for setting in settings {
             if level > setting.level {
@@ -94,6 +96,7 @@ impl Logger {
                 tag.unwrap_or(&self.tag.name),
                 level,
                 now,
+                data,
                 &mut line,
             );
             line.extend_from_slice(message);
@@ -109,6 +112,7 @@ impl Logger {
         tag: &str,
         level: LogLevel,
         now: Wall,
+        data: &[u8],
         out: &mut Vec<u8>,
     ) {
         let severity = level as u32;
@@ -129,12 +133,15 @@ impl Logger {
             LogFormatKind::Priority => write!(out, "<{priority}>"),
             LogFormatKind::Timed => write!(out, "<{severity}>{} ", precise()),
             LogFormatKind::Iso => write!(out, "{} ", precise()),
-            LogFormatKind::Rfc5424 => write!(
-                out,
-                "<{priority}>1 {} {} {tag} {pid} - - ",
-                precise(),
-                self.tag.own_hostname,
-            ),
+            LogFormatKind::Rfc5424 => {
+                let (date, host) = (precise(), &self.tag.own_hostname);
+                let written = write!(out, "<{priority}>1 {date} {host} {tag} {pid} - ");
+                // What only sets how values are written leaves blanks before them.
+                let data = data.trim_ascii();
+                out.extend_from_slice(if data.is_empty() { b"-" } else { data });
+                out.push(b' ');
+                written
+            }
             LogFormatKind::Rfc3164 | LogFormatKind::Local => {
                 out.push(b'<');
                 decimal(priority, out);

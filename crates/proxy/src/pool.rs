@@ -10,6 +10,9 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// How TLS was begun, and of which edition of its files.
+pub type TlsUsed = (Arc<ServerTls>, u32);
+
 /// What a connection must be for a request.
 #[derive(Clone, Copy)]
 pub struct Wanted<'a> {
@@ -26,7 +29,9 @@ impl Wanted<'_> {
     pub fn is_met_but_for_name(&self, conn: &ServerConn) -> bool {
         let same_tls = match (&conn.tls, self.tls) {
             (None, None) => true,
-            (Some(kept), Some(wanted)) => Arc::ptr_eq(kept, wanted),
+            (Some(kept), Some(wanted)) => {
+                Arc::ptr_eq(&kept.0, wanted) && kept.1 == wanted.connector.edition()
+            }
             _ => false,
         };
         same_tls && *conn.target == *self.target && conn.io.is_quiet()
@@ -43,7 +48,7 @@ pub struct ServerConn {
     pub sni: Option<Box<str>>,
     /// How TLS was begun and the server judged: what another file or command says of that since
     /// means another connection.
-    pub tls: Option<Arc<ServerTls>>,
+    pub tls: Option<TlsUsed>,
     /// Requests it has carried to the end.
     pub served: u32,
 }

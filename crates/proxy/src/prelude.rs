@@ -8,10 +8,11 @@ use crate::worker::Worker;
 use crate::{account, listen, report};
 use ::tls::Acceptor;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
-use wire::proxy::{Header, Read};
+use wire::{netscaler, proxy};
 
 /// Why a connection never became a session; the words are HAProxy's (manual, `fc_err_str`).
 struct Failure {
@@ -28,6 +29,9 @@ pub async fn run(worker: &Worker, client: &mut Client) -> bool {
     let mut outcome = Ok(());
     if client.accept_proxy {
         outcome = proxy_header(client).await;
+    }
+    if let (Ok(()), Some(magic)) = (&outcome, client.netscaler) {
+        outcome = netscaler_header(client, magic).await;
     }
     if outcome.is_ok() && matches!(client.io, Transport::Tls(_)) {
         if let Some(patience) = client.frontend.proxy().timeouts.client_hs {
@@ -73,72 +77,129 @@ pub async fn secure(
     })
 }
 
-/// The longest header that is waited for, bytes.
-const LONGEST: usize = 16 + 4096;
+/// A header that comes before everything else: what is said where there is none.
+struct Awaited {
+    closed: &'static str,
+    error: &'static str,
+    timeout: &'static str,
+    truncated: &'static str,
+    /// The most that is waited for, bytes.
+    longest: usize,
+}
 
-/// Reads the header that names the true addresses. It is looked at and then taken exactly, so that
-/// what follows is left for TLS.
+const PROXY: Awaited = Awaited {
+    closed: "Connection closed while waiting for PROXY protocol header",
+    error: "Connection error while waiting for PROXY protocol header",
+    timeout: "Timeout while waiting for PROXY protocol header",
+    truncated: "Truncated PROXY protocol header received",
+    longest: 16 + 4096,
+};
+
+const NETSCALER: Awaited = Awaited {
+    closed: "Connection closed while waiting for NetScaler Client IP header",
+    error: "Connection error while waiting for NetScaler Client IP header",
+    timeout: "Timeout while waiting for a NetScaler Client IP header",
+    truncated: "Truncated NetScaler Client IP header received",
+    longest: netscaler::LONGEST,
+};
+
+/// The addresses of a connection: its source and its destination.
+type Ends = (SocketAddr, SocketAddr);
+
+/// Reads a PROXY header.
 async fn proxy_header(client: &mut Client) -> Result<(), Failure> {
-    let mut buffer = vec![0; LONGEST];
-    let mut seen = 0;
-    let header = poll_fn(|cx| poll_header(client, cx, &mut buffer, &mut seen)).await?;
-    let mut rest = header.len;
-    while rest > 0 {
-        let room = buffer.get_mut(..rest).unwrap_or_default();
-        let taken = poll_fn(|cx| client.io.socket().poll_read(cx, room)).await;
-        match taken {
-            Ok(n) if n > 0 => rest -= n.min(rest),
-            _ => {
-                return Err(failure(
-                    "Connection error while waiting for PROXY protocol header",
-                ));
-            }
+    let header = PROXY.take(client, |bytes| match proxy::read(bytes) {
+        proxy::Read::Header(header) => Ok(Some((header.len, header))),
+        proxy::Read::NeedMore => Ok(None),
+        proxy::Read::Invalid => {
+            Err("Received something which does not look like a PROXY protocol header")
         }
-    }
+    });
+    let header = header.await?;
     client.info.proxy_header = Some(Box::new(header.extensions));
-    if let Some((source, destination)) = header.addresses {
-        client.info.src = Some(source);
-        client.info.dst = Some(destination);
-    }
+    go_by(client, header.addresses);
     Ok(())
 }
 
-fn poll_header(
-    client: &mut Client,
-    cx: &mut Context<'_>,
-    buffer: &mut [u8],
-    seen: &mut usize,
-) -> Poll<Result<Header, Failure>> {
-    loop {
-        match client.io.socket().poll_peek(cx, buffer, *seen) {
-            Poll::Pending => {
-                let expired = client.timer.poll_expired(cx);
-                return expired
-                    .map(|()| Err(failure("Timeout while waiting for PROXY protocol header")));
+/// Reads what a NetScaler writes that has agreed with us on this number.
+async fn netscaler_header(client: &mut Client, magic: u32) -> Result<(), Failure> {
+    let ends = NETSCALER.take(client, |bytes| match netscaler::read(bytes, magic) {
+        netscaler::Read::Header {
+            len,
+            source,
+            destination,
+        } => Ok(Some((len, (source, destination)))),
+        netscaler::Read::NeedMore => Ok(None),
+        netscaler::Read::OtherNumber => Err("Received an invalid NetScaler Client IP magic number"),
+        netscaler::Read::OtherProtocol => {
+            Err("Received an unhandled protocol in the NetScaler Client IP header")
+        }
+    });
+    let ends = ends.await?;
+    go_by(client, Some(ends));
+    Ok(())
+}
+
+/// These are the connection's addresses from here on.
+fn go_by(client: &mut Client, ends: Option<Ends>) {
+    if let Some((source, destination)) = ends {
+        client.info.src = Some(source);
+        client.info.dst = Some(destination);
+    }
+}
+
+impl Awaited {
+    /// Takes the header that `read` finds, with its length, at the start of the bytes so far. It is
+    /// looked at and then taken exactly, so that what follows is left for TLS.
+    async fn take<T>(
+        &self,
+        client: &mut Client,
+        read: impl Fn(&[u8]) -> Result<Option<(usize, T)>, &'static str>,
+    ) -> Result<T, Failure> {
+        let mut buffer = vec![0; self.longest];
+        let mut seen = 0;
+        let found = poll_fn(|cx| self.poll(client, cx, &mut buffer, &mut seen, &read)).await;
+        let (mut rest, header) = found?;
+        while rest > 0 {
+            let room = buffer.get_mut(..rest).unwrap_or_default();
+            let taken = poll_fn(|cx| client.io.socket().poll_read(cx, room)).await;
+            match taken {
+                Ok(n) if n > 0 => rest -= n.min(rest),
+                _ => return Err(failure(self.error)),
             }
-            Poll::Ready(Err(_)) => {
-                return Poll::Ready(Err(failure(
-                    "Connection error while waiting for PROXY protocol header",
-                )));
-            }
-            Poll::Ready(Ok(0)) if *seen == 0 => {
-                return Poll::Ready(Err(Failure {
-                    message: "Connection closed while waiting for PROXY protocol header",
-                    empty: true,
-                }));
-            }
-            Poll::Ready(Ok(0)) => {
-                return Poll::Ready(Err(failure("Truncated PROXY protocol header received")));
-            }
-            Poll::Ready(Ok(n)) => {
-                *seen = n;
-                match wire::proxy::read(buffer.get(..n).unwrap_or_default()) {
-                    Read::Header(header) => return Poll::Ready(Ok(header)),
-                    Read::NeedMore if n < buffer.len() => {}
-                    _ => {
-                        return Poll::Ready(Err(failure(
-                            "Received something which does not look like a PROXY protocol header",
-                        )));
+        }
+        Ok(header)
+    }
+
+    fn poll<T>(
+        &self,
+        client: &mut Client,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+        seen: &mut usize,
+        read: &impl Fn(&[u8]) -> Result<Option<(usize, T)>, &'static str>,
+    ) -> Poll<Result<(usize, T), Failure>> {
+        loop {
+            match client.io.socket().poll_peek(cx, buffer, *seen) {
+                Poll::Pending => {
+                    let expired = client.timer.poll_expired(cx);
+                    return expired.map(|()| Err(failure(self.timeout)));
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(failure(self.error))),
+                Poll::Ready(Ok(0)) if *seen == 0 => {
+                    return Poll::Ready(Err(Failure {
+                        message: self.closed,
+                        empty: true,
+                    }));
+                }
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(failure(self.truncated))),
+                Poll::Ready(Ok(n)) => {
+                    *seen = n;
+                    match read(buffer.get(..n).unwrap_or_default()) {
+                        Ok(Some(found)) => return Poll::Ready(Ok(found)),
+                        Ok(None) if n < buffer.len() => {}
+                        Ok(None) => return Poll::Ready(Err(failure(self.truncated))),
+                        Err(message) => return Poll::Ready(Err(failure(message))),
                     }
                 }
             }

@@ -238,6 +238,9 @@ impl Stream<'_> {
         if !empty {
             out.extend_from_slice(&body);
         }
+        if self.client_close && !self.frontend.side().nolinger {
+            self.client.io.socket().end_follows();
+        }
         let sent = send(
             self.worker,
             self.client,
@@ -353,6 +356,7 @@ pub async fn refuse(
         let mut out = worker.buffer();
         head.write_to(&mut out);
         out.extend_from_slice(&body);
+        client.io.socket().end_follows();
         send(worker, client, &frontend.proxy().timeouts, &out).await;
         sent = out.len() as u64;
         worker.recycle(out);

@@ -39,19 +39,24 @@ pub fn stream(
         Some(format) if s.unread => Arc::clone(format),
         _ => s.worker.format_of(&side.log_format),
     };
-    let mut line = s.worker.buffer();
+    let (mut line, mut data) = (s.worker.buffer(), Vec::new());
     let now = s.worker.wall(end);
-    let side = s.frontend.side();
+    let frontend = Arc::clone(&s.frontend);
+    let side = frontend.side();
     let slots = side.capture_response.len() + side.declared_captures.1.len();
     if s.captures.response.len() < slots {
         s.captures.response.resize(slots, None);
     }
     with_facts(s, server, end, received, sent, |cx| {
-        format.render_log(cx, &mut line)
+        format.render_log(cx, &mut line);
+        if let Some(format) = &side.structured_log_format {
+            format.render_log(cx, &mut data);
+        }
     });
+    let tag = proxy.log_tag.as_deref();
     s.worker
         .logs
-        .send(&proxy.logs, proxy.log_tag.as_deref(), level, now, &line);
+        .send(&proxy.logs, tag, level, now, &line, &data);
     s.worker.recycle(line);
 }
 
@@ -211,9 +216,14 @@ pub fn unborn(worker: &Worker, client: &Client, message: &str, empty: bool) {
     line.extend_from_slice(b": ");
     line.extend_from_slice(message.as_bytes());
     let now = worker.wall(worker.now());
-    worker
-        .logs
-        .send(&proxy.logs, proxy.log_tag.as_deref(), level, now, &line);
+    worker.logs.send(
+        &proxy.logs,
+        proxy.log_tag.as_deref(),
+        level,
+        now,
+        &line,
+        b"",
+    );
 }
 
 /// What a line about a session without a request is about.
@@ -260,11 +270,15 @@ pub fn write(
         log: Some(facts),
         rng: &worker.rng,
     };
-    let mut line = worker.buffer();
+    let (mut line, mut data) = (worker.buffer(), Vec::new());
     format.render_log(&cx, &mut line);
     let (proxy, now) = (told.proxy, worker.wall(end));
+    let side = proxy.frontend.as_deref();
+    if let Some(format) = side.and_then(|s| s.structured_log_format.as_ref()) {
+        format.render_log(&cx, &mut data);
+    }
     let tag = proxy.log_tag.as_deref();
-    worker.logs.send(&proxy.logs, tag, level, now, &line);
+    worker.logs.send(&proxy.logs, tag, level, now, &line, &data);
     worker.recycle(line);
 }
 

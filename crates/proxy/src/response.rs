@@ -132,9 +132,14 @@ fn refuse_cacheable(stream: &mut Stream<'_>) -> Result<(), Halt> {
     );
     let (worker, tag) = (stream.worker, proxy.log_tag.as_deref());
     let now = worker.wall(worker.now());
-    worker
-        .logs
-        .send(&proxy.logs, tag, LogLevel::Alert, now, message.as_bytes());
+    worker.logs.send(
+        &proxy.logs,
+        tag,
+        LogLevel::Alert,
+        now,
+        message.as_bytes(),
+        b"",
+    );
     account::response_denied(stream);
     let ended = Termination::new(Cause::Proxy, Phase::Headers);
     Err(Halt::Answer(Answer::error(502), ended))

@@ -35,6 +35,8 @@ pub struct Client {
     pub info: Box<SessionInfo>,
     /// A PROXY header comes before everything else.
     pub accept_proxy: bool,
+    /// After that a header of a NetScaler's, which begins with this number.
+    pub netscaler: Option<u32>,
     /// The frontend it came in by.
     pub frontend: Arc<Frontend>,
     /// Requests received so far.
@@ -149,7 +151,9 @@ impl Session {
     /// Serves one connection to its end.
     pub fn new(worker: &Rc<Worker>, client: Box<Client>) -> Session {
         let worker = Rc::clone(worker);
-        let prelude = client.accept_proxy || matches!(client.io, Transport::Tls(_));
+        let prelude = client.accept_proxy
+            || client.netscaler.is_some()
+            || matches!(client.io, Transport::Tls(_));
         let http = client.frontend.proxy().mode == model::Mode::Http;
         let state = match http && !prelude {
             true => State::waiting(client),

@@ -27,14 +27,14 @@ pub struct Outgoing<'a> {
     pub user_timeout: Option<Duration>,
     /// `tfo`, where the client's bytes are there to go with the first packet.
     pub fast_open: bool,
+    /// Bytes follow as soon as it is made (`tcp-smart-connect`).
+    pub early: bool,
     /// `cc`.
     pub congestion: Option<&'a str>,
     /// `namespace`.
     pub namespace: Option<&'a str>,
     /// Nothing will be said on it.
     pub silent: bool,
-    /// `option tcp-smart-connect`: the handshake ends along with the first bytes.
-    pub late: bool,
     /// Many datagrams in a row may come: worth a call that lets the kernel join them.
     pub many: bool,
     /// The address it comes from, which is not one of ours (`usesrc`).
@@ -46,10 +46,10 @@ pub fn connect_tcp(addr: SocketAddr, options: &Outgoing<'_>) -> io::Result<Owned
     let socket = netns::within(options.namespace, || {
         new_stream(Domain::for_address(addr), Some(Protocol::TCP))
     })?;
-    if options.silent || options.late {
-        // The acknowledgement of the handshake goes with the first bytes, or with the end of the
-        // connection; where the system does not do that, with a packet of its own.
-        acknowledge_late(&socket);
+    if options.silent || options.early {
+        // The acknowledgement of the handshake goes with the first bytes, or the end of the
+        // connection (tcp(7)); where the system does not do that, with a packet of its own.
+        acknowledge_late(socket.as_raw_fd());
     }
     if !options.silent {
         socket.set_tcp_nodelay(true)?;
@@ -277,20 +277,9 @@ fn start(socket: Socket, addr: &SockAddr) -> io::Result<OwnedFd> {
     }
 }
 
-/// Sets options of an accepted connection: keep-alive, and `option tcp-smart-accept`. One that cannot have
-/// them does without.
-pub fn accepted(fd: &OwnedFd, keepalive: Option<KeepAlive>, late: bool) {
-    if late {
-        acknowledge_late(fd);
-    }
-    if let Some(keepalive) = keepalive {
-        let _ = set_keepalive(&socket2::SockRef::from(fd), keepalive);
-    }
-}
-
-/// Has the system acknowledge what comes along with what is sent, if that is soon (tcp(7), `TCP_QUICKACK`).
-fn acknowledge_late(socket: &impl AsRawFd) {
-    let _ = set_int(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_QUICKACK, 0);
+/// Turns keep-alive on for an accepted connection; one that cannot have it does without.
+pub fn keep_alive(fd: &OwnedFd, keepalive: KeepAlive) {
+    let _ = set_keepalive(&socket2::SockRef::from(fd), keepalive);
 }
 
 fn set_keepalive(socket: &Socket, (count, idle, interval): KeepAlive) -> io::Result<()> {
@@ -318,8 +307,9 @@ fn abstract_address(name: &str, padded: bool) -> io::Result<SockAddr> {
     SockAddr::unix(Path::new(std::ffi::OsStr::from_bytes(&bytes)))
 }
 
-/// A listening socket for `bind`, non-blocking. An inherited one is taken as it is.
-pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool) -> io::Result<OwnedFd> {
+/// A listening socket for `bind`, non-blocking. An inherited one is taken as it is. `late`: what clients
+/// send first is acknowledged by what answers it.
+pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool, late: bool) -> io::Result<OwnedFd> {
     let options = &bind.options;
     match &bind.address {
         Address::Inet {
@@ -393,6 +383,10 @@ pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool) -> io::Result<OwnedFd
             }
             socket.bind(&addr.into())?;
             socket.listen(backlog as i32)?;
+            // Listening begins with all about acknowledgements as usual.
+            if late {
+                acknowledge_late(socket.as_raw_fd());
+            }
             Ok(socket.into())
         }
         Address::Unix { path, .. } => listen_unix(path, options, backlog),
@@ -524,6 +518,12 @@ pub fn silence(fd: RawFd, how: Silence) {
     let _ = set_int(fd, libc::IPPROTO_IP, libc::IP_TTL, ttl);
     let _ = set_int(fd, libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, ttl);
     close_at_once(fd);
+}
+
+/// Has the acknowledgement of what comes first wait for what is sent next, where the system does that.
+/// What a listening socket accepts from now on inherits it.
+fn acknowledge_late(fd: RawFd) {
+    let _ = set_int(fd, libc::IPPROTO_TCP, libc::TCP_QUICKACK, 0);
 }
 
 /// Has urgent bytes come in their order; where there is no TCP there are none.

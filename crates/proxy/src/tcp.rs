@@ -1,6 +1,7 @@
 //! `mode tcp`: bytes in both directions.
 
 use crate::account;
+use crate::flow::HEAD_ROOM;
 use crate::inspect;
 use crate::passage::{self, Outcome, Passage};
 use crate::pool::ServerConn;
@@ -72,6 +73,8 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) -> Option<Box<StreamI
             // What was found in the first bytes is not kept as long as the session.
             session.passage.info.inspection = Default::default();
             session.relay.begin(worker.now());
+            session.relay.up.last = !backend.side().nolinger;
+            session.relay.down.last = !client.frontend.side().nolinger;
             // Boxed, because few backends have such rules.
             let judged = match backend.proxy().tcp_response_content.is_empty() {
                 true => Ok(()),
@@ -140,6 +143,7 @@ async fn prepare(
     };
     let passage = &mut session.passage;
     passage.enter(worker, client, Arc::clone(&backend));
+    read_early(worker, client)?;
     session.server = Some(passage.reach(worker, client, &backend).await?);
     let passage = &mut session.passage;
     if client.frontend.side().logasap {
@@ -148,6 +152,23 @@ async fn prepare(
         session.passage.log(worker, client, &so_far, true);
     }
     Ok(Some(backend))
+}
+
+/// Takes what the client has said by now, so that it can go with the packet that makes the connection
+/// to the server. Its end is found again by who reads on.
+fn read_early(worker: &Worker, client: &mut Client) -> Result<(), Termination> {
+    let Some(io) = client.io.plain().filter(|_| client.carry.is_empty()) else {
+        return Ok(());
+    };
+    let mut scratch = worker.scratch.borrow_mut();
+    let room = scratch.get_mut(..HEAD_ROOM).unwrap_or_default();
+    match io.read_at_once(room) {
+        Ok(n) => client
+            .carry
+            .extend_from_slice(room.get(..n).unwrap_or_default()),
+        Err(_) => return Err(Termination::new(Cause::ClientAbort, Phase::Connect)),
+    }
+    Ok(())
 }
 
 /// The frontend's rules for content, the choice of a backend, and its rules. There is none where the

@@ -408,7 +408,7 @@ async fn run(
     loop {
         tokio::select! {
             Some(accepted) = accepted.recv() => {
-                listen::adopt(&worker, &doors, accepted);
+                listen::serve(&worker, &doors, accepted);
             }
             order = orders.recv() => match order {
                 Some(Order::Listen(listeners)) => {

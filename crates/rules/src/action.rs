@@ -104,6 +104,7 @@ pub(crate) enum Action {
     Normalize(Normalizer, Box<Reply>),
     SetTos(u8),
     ExpectProxy,
+    ExpectNetscaler,
     /// `switch-mode http`.
     SwitchMode,
     SetMark(u32),
@@ -459,6 +460,7 @@ fn apply(action: &Action, cx: &mut Ctx<'_>, effects: &mut Effects) {
         }
         Action::UnsetVar(name) => cx.unset_var(name),
         Action::ExpectProxy => effects.expect_proxy = true,
+        Action::ExpectNetscaler => effects.expect_netscaler = true,
         Action::ChangeList(change) => change.apply(cx),
         Action::ChangeConnection(change) => change.apply(cx),
         Action::SetTos(tos) => effects.tos = Some(*tos),

@@ -18,6 +18,21 @@ pub const NAMES: &[(u8, &str)] = &[
         15,
         "Received something which does not look like a PROXY protocol header",
     ),
+    (
+        18,
+        "Connection closed while waiting for NetScaler Client IP header",
+    ),
+    (
+        19,
+        "Connection error while waiting for NetScaler Client IP header",
+    ),
+    (20, "Timeout while waiting for a NetScaler Client IP header"),
+    (21, "Truncated NetScaler Client IP header received"),
+    (22, "Received an invalid NetScaler Client IP magic number"),
+    (
+        23,
+        "Received an unhandled protocol in the NetScaler Client IP header",
+    ),
     (24, "Connection closed during SSL handshake"),
     (25, "Connection error during SSL handshake"),
     (26, "Timeout during SSL handshake"),

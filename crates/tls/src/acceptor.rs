@@ -2,22 +2,19 @@
 
 use crate::connection::HEADER;
 use crate::hello::Hello;
+use crate::judge::{JudgeKey, judge};
 use crate::material::Material;
 use crate::names::{named, schemes};
 use crate::notes;
+use crate::resolver::{Certificates, Resolver, wildcard};
 use crate::sessions::{Aging, Sessions};
-use crate::settings::{AcceptorSettings, ListEntry, Preferences, Source, Verify, Version};
-use crate::signing::restricted;
+use crate::settings::{AcceptorSettings, ListEntry, Preferences, Source, Version};
 use crate::store::{Read, Store, Used};
-use crate::verify::{Authorities, ClientJudge, Schemes};
+use crate::verify::ClientJudge;
 use arc_swap::ArcSwap;
+use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
-use rustls::server::{
-    ClientHello, NoClientAuth, NoServerSessionStorage, ProducesTickets, ResolvesServerCert,
-    StoresServerSessions, WebPkiClientVerifier,
-};
-use rustls::sign::CertifiedKey;
-use rustls::{ServerConfig, SignatureAlgorithm, SignatureScheme};
+use rustls::server::{NoClientAuth, NoServerSessionStorage, ProducesTickets, StoresServerSessions};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -67,47 +64,6 @@ struct Table {
     by_name: HashMap<String, usize>,
     /// Those of the default certificate, for other names.
     default: usize,
-}
-
-/// What makes a judge of clients: a `crt-list` line may have its own.
-#[derive(PartialEq, Eq, Hash)]
-struct JudgeKey {
-    verify: Verify,
-    ca_file: Option<Arc<str>>,
-    verify_file: Option<Arc<str>>,
-    no_ca_names: bool,
-    crl_file: Option<Arc<str>>,
-    client_sigalgs: Option<Arc<str>>,
-}
-
-impl JudgeKey {
-    fn of(settings: &AcceptorSettings, entry: &ListEntry) -> JudgeKey {
-        let verify = match entry.verify {
-            Verify::Unset => settings.verify,
-            own => own,
-        };
-        let or = |own: &Option<Arc<str>>, common: &Option<Arc<str>>| {
-            own.clone().or_else(|| common.clone())
-        };
-        JudgeKey {
-            verify,
-            ca_file: or(&entry.ca_file, &settings.ca_file),
-            verify_file: or(&entry.verify_file, &settings.verify_file),
-            no_ca_names: entry.no_ca_names || settings.no_ca_names,
-            crl_file: or(&entry.crl_file, &settings.crl_file),
-            client_sigalgs: entry.preferences(&settings.preferences).client_sigalgs,
-        }
-    }
-
-    /// Whether clients are asked for certificates at all.
-    fn asks(&self) -> bool {
-        matches!(self.verify, Verify::Optional | Verify::Required)
-    }
-
-    /// The files of authorities.
-    fn authorities(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.ca_file.iter().chain(&self.verify_file)
-    }
 }
 
 impl std::fmt::Debug for Acceptor {
@@ -303,7 +259,9 @@ impl Acceptor {
         };
         let mut own = vec![ListEntry::default()];
         let (mut by_name, mut default) = (HashMap::new(), 0);
-        for (at, entry) in self.entries(store).iter().enumerate() {
+        let entries = self.entries(store);
+        let mut wildcards: HashMap<String, Vec<Covering<'_>>> = HashMap::new();
+        for (at, entry) in entries.iter().enumerate() {
             let material = material(&entry.path)?;
             // What makes a choice is all but the certificate.
             let options = ListEntry {
@@ -319,6 +277,10 @@ impl Acceptor {
                 default = options;
             }
             for name in entry.names(&material) {
+                if name.starts_with('*') {
+                    let covering = (entry, options, Arc::clone(&material));
+                    wildcards.entry(name.clone()).or_default().push(covering);
+                }
                 if options != default {
                     by_name.entry(name.clone()).or_insert(options);
                 }
@@ -330,6 +292,18 @@ impl Acceptor {
             }
             if certificates.default.is_empty() && settings.default_certificates.is_empty() {
                 certificates.default.push(material);
+            }
+        }
+        // A name that a line excludes is not covered by the wildcards of that line.
+        for name in entries.iter().flat_map(ListEntry::excluded) {
+            let covering = wildcard(&name).and_then(|w| wildcards.get(&w));
+            if let (Some(all), Entry::Vacant(place)) =
+                (covering, certificates.by_name.entry(name.clone()))
+            {
+                let rest = all.iter().filter(|c| !c.0.excluded().any(|n| n == name));
+                let rest: Vec<_> = rest.collect();
+                place.insert(rest.iter().map(|c| Arc::clone(&c.2)).collect());
+                by_name.insert(name, rest.first().map_or(default, |c| c.1));
             }
         }
         for path in &settings.default_certificates {
@@ -489,135 +463,29 @@ fn spoken(
     spoken
 }
 
+/// A line of a list one of whose names is a wildcard, the place of its settings, and its certificate.
+type Covering<'a> = (&'a ListEntry, usize, Arc<Material>);
+
 impl ListEntry {
+    /// The names that this entry's certificate does not answer for (`!name`).
+    fn excluded(&self) -> impl Iterator<Item = String> {
+        let names = self.filters.iter().filter_map(|f| f.strip_prefix('!'));
+        names.map(str::to_ascii_lowercase)
+    }
+
     /// The names that this entry's certificate answers for.
     fn names(&self, material: &Material) -> Vec<String> {
-        let filters = self.filters.iter().map(|f| f.to_ascii_lowercase());
-        let (excluded, wanted): (Vec<_>, Vec<_>) = filters.partition(|f| f.starts_with('!'));
+        let wanted = self.filters.iter().filter(|f| !f.starts_with('!'));
+        let wanted: Vec<String> = wanted.map(|f| f.to_ascii_lowercase()).collect();
+        let excluded: Vec<String> = self.excluded().collect();
         let names = if wanted.is_empty() {
             material.names.clone()
         } else {
             wanted
         };
-        let out = |name: &String| excluded.iter().any(|e| e.get(1..) == Some(name.as_str()));
-        names.into_iter().filter(|n| !out(n)).collect()
-    }
-}
-
-fn judge(
-    key: &JudgeKey,
-    settings: &AcceptorSettings,
-    provider: &Arc<CryptoProvider>,
-    store: &Store,
-) -> Result<Option<Arc<ClientJudge>>, String> {
-    if !key.asks() {
-        return Ok(None);
-    }
-    let find = |path: &Arc<str>| {
-        let found = store.find_authorities(path);
-        found.ok_or_else(|| format!("ca-file '{path}' is not there"))
-    };
-    let found: Vec<_> = key.authorities().map(find).collect::<Result<_, _>>()?;
-    let authorities = match found.as_slice() {
-        [] => {
-            return Err("clients' certificates can be verified only with 'ca-file FILE'".into());
-        }
-        [one] => Arc::clone(one),
-        several => {
-            let all = several.iter().flat_map(|a| a.exact.iter().cloned());
-            Arc::new(Authorities::of(all.collect()))
-        }
-    };
-    let mut builder = WebPkiClientVerifier::builder_with_provider(
-        Arc::clone(&authorities.roots),
-        Arc::clone(provider),
-    )
-    .clear_root_hint_subjects();
-    if let (Some(path), false) = (&key.ca_file, key.no_ca_names) {
-        builder = builder.add_root_hint_subjects(find(path)?.roots.subjects());
-    }
-    if let Some(path) = &key.crl_file {
-        let lists = store
-            .find_revocations(path)
-            .ok_or_else(|| format!("crl-file '{path}' is not there"))?;
-        builder = builder
-            .with_crls(lists.iter().cloned())
-            .allow_unknown_revocation_status();
-    }
-    if key.verify == Verify::Optional {
-        builder = builder.allow_unauthenticated();
-    }
-    let inner = builder.build().map_err(|e| {
-        let files: Vec<String> = key.authorities().map(|f| format!("'{f}'")).collect();
-        format!("ca-file {} cannot be used: {e}", files.join(" and "))
-    })?;
-    Ok(Some(Arc::new(ClientJudge {
-        inner,
-        authorities,
-        ignored: settings.ignored.clone(),
-        schemes: schemes(key.client_sigalgs.as_deref()).0,
-    })))
-}
-
-/// Certificates by the names they answer for.
-#[derive(Debug, Default)]
-struct Certificates {
-    by_name: HashMap<String, Vec<Arc<Material>>>,
-    default: Vec<Arc<Material>>,
-    strict: bool,
-}
-
-/// Chooses the certificate that a client is shown.
-#[derive(Debug)]
-struct Resolver {
-    certificates: Arc<Certificates>,
-    /// `sigalgs`.
-    schemes: Schemes,
-}
-
-/// The wildcard that covers a name: one label wide (RFC 6125 section 6.4.3).
-fn wildcard(name: &str) -> Option<String> {
-    let (_, parent) = name.split_once('.')?;
-    Some(format!("*.{parent}"))
-}
-
-impl ResolvesServerCert for Resolver {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let certificates = &self.certificates;
-        let named = hello.server_name().and_then(|name| {
-            let name = name.to_ascii_lowercase();
-            let exact = certificates.by_name.get(&name);
-            exact.or_else(|| certificates.by_name.get(&wildcard(&name)?))
-        });
-        let candidates = match named {
-            Some(found) => found,
-            None if certificates.strict => return None,
-            None => &certificates.default,
-        };
-        let offered: Vec<SignatureScheme> = match &self.schemes {
-            Some(ours) => hello
-                .signature_schemes()
-                .iter()
-                .copied()
-                .filter(|s| ours.contains(s))
-                .collect(),
-            None => hello.signature_schemes().to_vec(),
-        };
-        let usable = |material: &&Arc<Material>| {
-            material
-                .key()
-                .is_some_and(|k| k.key.choose_scheme(&offered).is_some())
-        };
-        let elliptic = |material: &&Arc<Material>| {
-            material
-                .key()
-                .is_some_and(|k| k.key.algorithm() != SignatureAlgorithm::RSA)
-        };
-        // A name with both kinds of key: the cheaper one, if the client knows it.
-        let mut all = candidates.iter().filter(usable);
-        let cheap = candidates.iter().filter(usable).find(elliptic);
-        let material = cheap.or_else(|| all.next()).or(candidates.first())?;
-        notes::shown(material);
-        Some(restricted(material.key()?, &self.schemes))
+        names
+            .into_iter()
+            .filter(|n| !excluded.contains(n))
+            .collect()
     }
 }

@@ -13,6 +13,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// `server … ssl`, ready to connect.
 pub struct Connector {
@@ -20,6 +21,8 @@ pub struct Connector {
     provider: Arc<CryptoProvider>,
     judge: ArcSwap<ServerJudge>,
     config: ArcSwap<ClientConfig>,
+    /// How often a file of it was replaced.
+    edition: AtomicU32,
 }
 
 /// Whom a connection asks for.
@@ -88,6 +91,7 @@ impl Connector {
             provider,
             judge: ArcSwap::new(judge),
             config: ArcSwap::from_pointee(config),
+            edition: AtomicU32::new(0),
         });
         store.register_connector(&connector);
         Ok((connector, unknown))
@@ -105,7 +109,13 @@ impl Connector {
             provider: Arc::clone(&self.provider),
             judge: ArcSwap::new(self.judge.load_full()),
             config: ArcSwap::from_pointee(config),
+            edition: AtomicU32::new(0),
         }
+    }
+
+    /// Of which edition of its files a connection is that begins now: each commit makes another one.
+    pub fn edition(&self) -> u32 {
+        self.edition.load(Relaxed)
     }
 
     pub(crate) fn settings(&self) -> &ConnectorSettings {
@@ -134,6 +144,7 @@ impl Connector {
         let config = config(&self.settings, &self.provider, judge, store)?;
         self.judge.store(Arc::clone(judge));
         self.config.store(Arc::new(config));
+        self.edition.fetch_add(1, Relaxed);
         Ok(())
     }
 

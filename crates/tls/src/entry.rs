@@ -109,6 +109,10 @@ fn options(folders: &Folders, inside: &str, entry: &mut ListEntry) -> Result<(),
             "no-ca-names" => entry.no_ca_names = true,
             // Nothing is taken early, so that nothing is lost: clients send it after the handshake.
             "allow-0rtt" => {}
+            "ocsp-update" => match value()? {
+                "off" => {}
+                _ => return Err("answers of OCSP are not fetched: put them beside certificates with the ending .ocsp, or give them to the running process by 'set ssl ocsp-response'".into()),
+            },
             "verify" => {
                 entry.verify = match value()? {
                     "none" => Verify::None,

@@ -6,6 +6,7 @@ pub mod dns;
 pub mod ftp;
 pub mod grpc;
 pub mod icmp;
+pub mod netscaler;
 pub mod peers;
 pub mod probe;
 pub mod proxy;

@@ -293,11 +293,11 @@ fn records_are_no_longer_than_told() {
             );
             let output = client(port, "-tls1_3 -msg", GET);
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            // After a line that names what follows, the header of each record in hexadecimal.
+            // After a line that ends with what follows, the header of each record in hexadecimal.
             let mut lines = text.lines();
             let mut lengths = Vec::new();
             while let Some(line) = lines.next() {
-                if line.starts_with("<<< ") && line.contains("RecordHeader") {
+                if line.contains("<<< ") && line.contains("RecordHeader") {
                     let header = lines.next().unwrap_or("").replace(' ', "");
                     if let Some(length) = header.strip_prefix("170303") {
                         lengths.push(usize::from_str_radix(&length[..4], 16).expect("hex"));
@@ -311,7 +311,7 @@ fn records_are_no_longer_than_told() {
                 program.name
             );
             let all: usize = lengths.iter().sum();
-            assert!(all > 10_000, "{}: {lengths:?}", program.name);
+            assert!(all > 20_000, "{}: {lengths:?}", program.name);
         }
     });
 }

@@ -105,6 +105,12 @@ fn what_a_line_of_a_list_cannot_have_is_said_with_its_place() {
             "'perhaps' is no kind of verification",
         ),
         ("[verify required", 1, "the bracket is not closed"),
+        ("[ocsp-update off]", 0, "valid"),
+        (
+            "[ocsp-update on]",
+            1,
+            "answers of OCSP are not fetched: put them beside",
+        ),
         (
             "[strict-sni]",
             1,

@@ -348,3 +348,30 @@ fn what_a_new_file_says_of_tls_holds_for_kept_connections_too() {
     reload(&format!("{} ssl verify none", plain.addr), 3);
     assert_eq!(ask(), 503);
 }
+
+#[test]
+fn a_server_that_is_no_longer_believed_is_not_asked_over_what_was_kept() {
+    let (front, tls) = (port(), port());
+    let folder = lab::Folder::new();
+    let authorities = crate::join(&folder, "authorities.pem", &[&at("@one.c")]);
+    let proxy = Proxy::start(
+        &Program::mulgil(),
+        &format!(
+            "{TIMES}    http-reuse always\n    retries 0\nlisten f\n    bind 127.0.0.1:{front}\n    server s 127.0.0.1:{tls} ssl ca-file {authorities}\n{}",
+            tls_door(tls, "")
+        ),
+    );
+    let mut staying = Client::connect(front);
+    let mut ask = || staying.ask("GET / HTTP/1.1\r\nHost: x\r\n\r\n").status;
+    let commit = |file: &str| {
+        let pem = std::fs::read_to_string(made().path(file)).expect("a file");
+        proxy.control(&format!("set ssl ca-file {authorities} <<\n{pem}"));
+        let said = proxy.control(&format!("commit ssl ca-file {authorities}"));
+        assert!(said.contains("Success!"), "{said}");
+    };
+    assert_eq!(ask(), 200);
+    commit("root.c");
+    assert_eq!(ask(), 503);
+    commit("one.c");
+    assert_eq!(ask(), 200);
+}

@@ -56,6 +56,18 @@ pub(super) static FRONT_KEYWORDS: &[Keyword] = &[
         }
     ),
     keyword!(
+        "log-format-sd",
+        FRONT,
+        "FMT",
+        "[web@32473\\ status=\\\"%ST\\\"]",
+        "the structured data of lines to targets of format rfc5424",
+        |d, l| {
+            l.exactly(1, "a format")?;
+            d.front.structured_log_format = Some(l.line_format(0, &d.acls)?);
+            Ok(())
+        }
+    ),
+    keyword!(
         "rate-limit sessions",
         FRONT,
         "N",

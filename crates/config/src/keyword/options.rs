@@ -661,9 +661,9 @@ pub static OPTIONS: &[OptionDef] = &[
         no "tcp-smart-accept",
         FRONT,
         "", "",
-        "a client's first bytes are acknowledged along with the answer, if that comes soon; not done where nothing is said",
+        "a client's first bytes are acknowledged by the answer (as without it in mode http)",
         |d, l| {
-            d.smart_accept = !l.negated;
+            d.front.smart_accept = Some(!l.negated);
             Ok(())
         }
     ),
@@ -671,9 +671,9 @@ pub static OPTIONS: &[OptionDef] = &[
         no "tcp-smart-connect",
         BACK,
         "", "",
-        "the end of the handshake with a server goes along with the first bytes, where the system does that",
+        "the handshake's last packet carries the first bytes, where they are there (as without it)",
         |d, l| {
-            d.smart_connect = !l.negated;
+            d.back.prompt_ack = l.negated;
             Ok(())
         }
     ),

@@ -227,8 +227,6 @@ impl Loader<'_> {
             tcp_response_content: draft.tcp_response_content,
             inspect_delay: draft.inspect_delay,
             response_inspect_delay: draft.response_inspect_delay,
-            smart_accept: draft.smart_accept,
-            smart_connect: draft.smart_connect,
             independent_streams: draft.independent_streams,
             guard: draft.guard,
             frontend: has_front.then(|| Box::new(draft.front)),

@@ -125,6 +125,7 @@ fn named(line: &mut Line<'_>, name: &str, at: usize, from: &Reading) -> Result<S
             ssl_cipher: said("ssl-cipher"),
             cert_sig: said("cert-sig"),
             cert_key: said("cert-key"),
+            never_local: line.bases.never_local,
         });
     }
     let own_place = reading.check.addr.is_some() || reading.check.port.is_some();

@@ -116,6 +116,7 @@ const PLAIN_V2: SendProxy = SendProxy::V2 {
     ssl_cipher: false,
     cert_sig: false,
     cert_key: false,
+    never_local: false,
 };
 
 /// Words of `proxy-v2-options`.

@@ -77,10 +77,10 @@ fn open(scene: &Scene<'_>) -> Result<AsyncFd<OwnedFd>, Finding> {
         keepalive: None,
         user_timeout: None,
         fast_open: false,
+        early: false,
         congestion: None,
         namespace: settings.namespace.as_deref(),
         silent: false,
-        late: false,
         many: false,
         foreign: None,
     };

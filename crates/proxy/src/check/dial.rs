@@ -99,10 +99,10 @@ pub async fn connect(
                 keepalive: None,
                 user_timeout: settings.tcp_user_timeout,
                 fast_open: false,
+                early: false,
                 congestion: settings.congestion.as_deref(),
                 namespace: settings.namespace.as_deref(),
                 silent: route.silent,
-                late: false,
                 many: false,
                 foreign: None,
             };
@@ -128,11 +128,18 @@ pub async fn connect(
         }
     };
     // There is no client to tell of: version 1 tells of this connection, as HAProxy does, and
-    // version 2 has a command for it.
+    // version 2 has a command for it, which not every server understands.
     opening.header = match route.send_proxy {
         None => Vec::new(),
         Some(SendProxy::V1) => wire::proxy::line(socket::ends(io.socket().raw())),
-        Some(SendProxy::V2 { crc32c, .. }) => wire::proxy::header(None, &[], crc32c),
+        Some(SendProxy::V2 {
+            crc32c,
+            never_local,
+            ..
+        }) => {
+            let ends = never_local.then(|| socket::ends(io.socket().raw()));
+            wire::proxy::header(ends.flatten(), &[], crc32c)
+        }
     };
     if route.tls.is_some() || route.socks4.is_some() || !opening.header.is_empty() {
         let made = poll_fn(|cx| io.poll_established(cx, &mut opening)).await;

@@ -111,6 +111,7 @@ async fn write_news(worker: Rc<Worker>) {
             line.level,
             worker.wall(Instant::now()),
             line.text.as_bytes(),
+            b"",
         );
     }
 }

@@ -200,6 +200,7 @@ impl Stream<'_> {
             a.upload_over = false;
         }
         account::response_started(self, build.len());
+        self.down.last = self.client_close && a.upload_over && !self.frontend.side().nolinger;
         let fed = self
             .down
             .feed(worker, cx, &mut self.client.io, &build, rest);

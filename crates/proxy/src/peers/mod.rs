@@ -259,10 +259,10 @@ async fn connect(
                     mark: None,
                     user_timeout: None,
                     fast_open: false,
+                    early: false,
                     congestion: None,
                     namespace: peer.namespace.as_deref(),
                     silent: false,
-                    late: false,
                     many: false,
                     foreign: None,
                 };

@@ -408,6 +408,16 @@ pub static ACTIONS: &[ActionDef] = &[
         }
     ),
     action!(
+        "expect-netscaler-cip",
+        [TcpRequestConnection],
+        "layer4",
+        "a NetScaler tells of the client first, as with 'bind … accept-netscaler-cip', and with the number said there",
+        |w, _| match w.expect("layer4")? {
+            "layer4" => Ok(Action::ExpectNetscaler),
+            other => w.fail(format!("'{other}' stands where 'layer4' should")),
+        }
+    ),
+    action!(
         "switch-mode",
         [TcpRequestContent],
         "http [proto h1]",

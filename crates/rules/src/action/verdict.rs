@@ -73,6 +73,8 @@ pub struct Effects {
     pub no_retry: bool,
     /// `expect-proxy`: a PROXY header comes before everything else.
     pub expect_proxy: bool,
+    /// `expect-netscaler-cip`: a header of a NetScaler's comes before everything else.
+    pub expect_netscaler: bool,
     /// `set-tos`: for the client's connection.
     pub tos: Option<u8>,
     /// `set-mark`: for the client's connection.
