@@ -33,7 +33,7 @@ const RUNS: usize = 15;
 /// what the program does is measured, not how far away memory is.
 const FEW: u32 = 1000;
 /// So many runs of these come after one another.
-const AGAIN: usize = 20;
+const AGAIN: usize = 10;
 /// Clients that each have their first session in memory that was not used for long.
 const MANY: u32 = 20_000;
 
@@ -209,21 +209,6 @@ impl Case {
     }
 }
 
-/// Stays on one processor: each has its own store of free entries of a table.
-fn stay_here() {
-    // SAFETY: plain calls; the set is large enough for the processor's number, which is checked.
-    unsafe {
-        let here = libc::sched_getcpu();
-        let mut only: libc::cpu_set_t = std::mem::zeroed();
-        if let Ok(here) = usize::try_from(here)
-            && here < libc::CPU_SETSIZE as usize
-        {
-            libc::CPU_SET(here, &mut only);
-            libc::sched_setaffinity(0, size_of_val(&only), &only);
-        }
-    }
-}
-
 fn main() {
     // `cargo test` runs this, too, and wants no figures.
     if !std::env::args().any(|a| a == "--bench") {
@@ -232,7 +217,6 @@ fn main() {
     if bench().is_none() {
         return;
     }
-    stay_here();
     let four = (
         "198.51.100.7:40000",
         "203.0.113.10:80",
