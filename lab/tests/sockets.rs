@@ -224,7 +224,13 @@ fn sockets_have_the_options_that_their_lines_give_them() {
                 0,
             ),
             ("tcp-smart-accept", client, tcp, libc::TCP_QUICKACK, 0),
-            ("no tcp-smart-accept", plain_client, tcp, libc::TCP_QUICKACK, 1),
+            (
+                "no tcp-smart-accept",
+                plain_client,
+                tcp,
+                libc::TCP_QUICKACK,
+                1,
+            ),
             (
                 "no defer-accept",
                 plain_listener,
@@ -256,8 +262,17 @@ fn sockets_have_the_options_that_their_lines_give_them() {
                 }
             }
         }
-        for (what, fd) in [("client", client), ("plain client", plain_client), ("to", to_server), ("plain to", plain_server)] {
-            println!("{}: quickack {what}: {:?}", program.name, number(fd, tcp, libc::TCP_QUICKACK));
+        for (what, fd) in [
+            ("client", client),
+            ("plain client", plain_client),
+            ("to", to_server),
+            ("plain to", plain_server),
+        ] {
+            println!(
+                "{}: quickack {what}: {:?}",
+                program.name,
+                number(fd, tcp, libc::TCP_QUICKACK)
+            );
         }
         if backlog(listener) != 77 || backlog(plain_listener) < 100 {
             wrong.push(format!("backlog {}", backlog(listener)));

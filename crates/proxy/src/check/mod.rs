@@ -167,15 +167,16 @@ impl Watch {
 
     async fn sleep_until(&self, due: Instant, interval: Duration) {
         let mut due = pace::gather(due, self.worker.process.start, interval);
-        let hastened = self.kind == Kind::Health && self.server.settings().observe.is_some();
-        while hastened {
+        if self.kind == Kind::Agent || self.server.settings().observe.is_none() {
+            return tokio::time::sleep_until(due.into()).await;
+        }
+        loop {
             let haste = poll_fn(|cx| self.server.haste.poll(cx.waker()));
             match tokio::time::timeout_at(due.into(), haste).await {
                 Ok(sooner) => due = due.min(sooner),
                 Err(_) => return self.server.haste.begun(),
             }
         }
-        tokio::time::sleep_until(due.into()).await;
     }
 
     /// How often the configuration wants it.
