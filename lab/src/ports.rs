@@ -1,6 +1,6 @@
 //! Ports of the loopback that nobody else is given.
 
-use std::net::{TcpListener, UdpSocket};
+use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Mutex;
@@ -26,7 +26,7 @@ static OURS: Mutex<Block> = Mutex::new(Block {
     held: Vec::new(),
 });
 
-/// A port of the loopback, free for TCP and UDP. No other call returns it, in this process or in another
+/// A port of the loopback. No other call returns it, in this process or in another
 /// that runs at the same time: listeners that share their port (`SO_REUSEPORT`, as proxies do) would
 /// not notice that they are two.
 pub fn port() -> u16 {
@@ -53,8 +53,14 @@ pub fn listener() -> TcpListener {
     TcpListener::bind(("127.0.0.1", port())).expect("a port that is free")
 }
 
+/// Whether nobody listens there. The socket that tries it does not listen: a program that is started at
+/// this moment may hold it for longer than we do, and it must be in nobody's way.
 fn is_free(port: u16) -> bool {
-    TcpListener::bind(("127.0.0.1", port)).is_ok() && UdpSocket::bind(("127.0.0.1", port)).is_ok()
+    use socket2::{Domain, Socket, Type};
+    let at: std::net::SocketAddr = ([127, 0, 0, 1], port).into();
+    Socket::new(Domain::IPV4, Type::STREAM, None).is_ok_and(|socket| {
+        socket.set_reuse_address(true).is_ok() && socket.bind(&at.into()).is_ok()
+    })
 }
 
 impl Block {

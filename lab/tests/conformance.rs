@@ -26,7 +26,7 @@ fn run(
     expected: impl Fn(&Case, &str) -> bool + Sync,
 ) -> BTreeMap<String, String> {
     let lanes: Vec<Lane> = (0..LANES).map(|_| Lane::new()).collect();
-    let proxy = Proxy::start(program, &config(&lanes));
+    let proxy = Proxy::start(program, &config(&lanes, sending));
     let outcomes = Mutex::new(BTreeMap::new());
     let next = Mutex::new(cases.iter());
     std::thread::scope(|scope| {

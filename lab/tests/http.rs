@@ -531,6 +531,8 @@ fn checks_take_servers_out_and_bring_them_back_and_backups_step_in() {
         );
         let proxy = Proxy::start(program, &config);
         proxy.wait_for("l", "main", "check_status", "L7OK");
+        // One good check after a late one does not bring it back yet.
+        proxy.wait_for("l", "main", "status", "UP");
         assert_eq!(
             get(port, "/").header("x-server").as_deref(),
             Some("main"),

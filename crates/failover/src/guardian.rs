@@ -159,6 +159,8 @@ pub fn guard() {
         // SAFETY: ignoring a signal runs no code of ours.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
+    // Nor is a farewell to wait for its turn.
+    crate::running::hurry();
     // What takes time is made before it is needed.
     let netlink = Netlink::open();
     let sockets = [false, true].map(|ipv6| speaker(ipv6).ok());

@@ -592,7 +592,7 @@ impl Running {
 
 /// Asks for a real-time priority: a busy machine must not make its backup believe that it is
 /// gone. Without the right to it, it goes on as before.
-fn hurry() {
+pub fn hurry() {
     let wanted = libc::sched_param { sched_priority: 1 };
     let policy = libc::SCHED_RR | libc::SCHED_RESET_ON_FORK;
     // SAFETY: plain call for the calling thread, with a live variable.

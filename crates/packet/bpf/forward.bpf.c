@@ -193,6 +193,17 @@ inline_always int goes_on(const struct packet *p, struct flow *f, const struct s
 	return RESET;
 }
 
+/* An error about a session that goes through a tunnel goes there, too. */
+inline_always int carry(context *ctx, const struct packet *p)
+{
+	struct flow *f = map_lookup(&flows, &p->key);
+	if (!f)
+		return XDP_DROP;
+	u32 index = f->server;
+	struct server *server = map_lookup(&servers, &index);
+	return server && server->hop.ifindex ? encapsulate(ctx, p, f, server) : XDP_DROP;
+}
+
 inline_always int forward(context *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
@@ -202,8 +213,10 @@ inline_always int forward(context *ctx)
 	switch (parse(data, end, frame_bytes(ctx), &p)) {
 	case PARSED:
 		break;
-	case PARSED_ERROR:
-		return icmp_error(ctx, &p);
+	case PARSED_ERROR: {
+		int verdict = icmp_error(ctx, &p);
+		return verdict == CARRIED ? carry(ctx, &p) : verdict;
+	}
 	case PARSED_ARP:
 		return answer_arp(ctx, &p);
 	case MALFORMED:

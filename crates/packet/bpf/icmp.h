@@ -138,7 +138,25 @@ apart int restore_number(context *ctx, const struct packet *p, const struct flow
 	return 0;
 }
 
-out_of_line int icmp_error(context *ctx, const struct packet *p)
+/* Where the server turns the destination back itself, by the DSCP: what is quoted is what it sent. */
+out_of_line int mark_error(context *ctx, const struct packet *p, const struct flow *f)
+{
+	u32 zero = 0;
+	struct scratch *s = map_lookup(&scratch, &zero);
+	if (!s)
+		return -1;
+	struct flow *to = &s->flow;
+	*to = *f;
+	/* The error may be of somebody on the way. */
+	copy16(to->src, p->key.src);
+	find_deltas(&p->key, to);
+	return rewrite(ctx, p, to);
+}
+
+/* Beside the verdicts: the error goes through a tunnel, with the session that the packet's key is then. */
+enum { CARRIED = -6 };
+
+out_of_line int icmp_error(context *ctx, struct packet *p)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct flow_key key = {};
@@ -165,7 +183,12 @@ out_of_line int icmp_error(context *ctx, const struct packet *p)
 	}
 	if (uses(FEATURE_SPLICE) && f->state & FLOW_SPLICED && f->state & FLOW_FORWARD)
 		restore_number(ctx, p, &key, at);
-	if (f->steps & STEP_ADDRESSES && rewrite_quoted(ctx, p, f, &key, at))
+	if (f->steps & STEP_ENCAP) {
+		p->key = key;
+		return CARRIED;
+	}
+	if (f->steps & STEP_ADDRESSES &&
+	    (f->steps & STEP_DSCP ? mark_error(ctx, p, f) : rewrite_quoted(ctx, p, f, &key, at)))
 		return XDP_DROP;
 	if (!(f->state & FLOW_FORWARD))
 		return leave(ctx, &f->hop, p->key.vlan);

@@ -109,7 +109,9 @@ inline_always int serve(context *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct packet p = {};
-	if (parse(data, end, frame_bytes(ctx), &p) != PARSED)
+	enum parsed what = parse(data, end, frame_bytes(ctx), &p);
+	/* An error about what this machine sent is marked like the rest. */
+	if (what != PARSED && what != PARSED_ERROR)
 		return XDP_PASS;
 	u32 at;
 	u8 carried = tunnel_of(ctx, &p, &at);

@@ -463,6 +463,91 @@ fn errors_reach_the_client(late: u8) {
     same(&bench.expect(&bytes, XDP_PASS), &bytes, "of no session");
 }
 
+/// What a router on the way to the client says about an answer that went past the balancer.
+fn error_of_a_router(vip: &str, client: &str) -> Frame {
+    let six = client.starts_with('[');
+    let router = if six { "[fd00:9::9]:0" } else { "10.9.9.9:0" };
+    let (kind, code) = if six { (2, 0) } else { (3, 4) };
+    frame(
+        router,
+        &format!("{}:0", host(vip)),
+        Load::Icmp {
+            kind,
+            code,
+            word: 1400,
+            data: tcp(vip, client, ACK, b"answer").packet(),
+        },
+    )
+}
+
+#[test]
+fn errors_about_answers_that_went_past_the_balancer_reach_their_server() {
+    let Some(mut bench) = bench() else { return };
+    for (client, vip, server, ours) in [
+        (CLIENT, VIP, "10.0.0.11:0", "10.0.0.1:0"),
+        (CLIENT6, VIP6, "[fd00::11]:0", "[fd00::1]:0"),
+    ] {
+        let came = error_of_a_router(vip, client);
+        for kind in [forward::DSR, forward::DSCP, forward::IPIP, forward::GRE] {
+            bench
+                .0
+                .flows()
+                .expect("flows")
+                .remove(&key_of(client, vip))
+                .ok();
+            let service = Service {
+                dscp: 10,
+                ..way(kind)
+            };
+            // One of no session is not ours.
+            same(
+                &bench.expect(&came.bytes(), XDP_PASS),
+                &came.bytes(),
+                "none",
+            );
+            bench.service(at(vip), TCP, service, &[at(server)]);
+            for index in 0..16 {
+                bench.change(index, |s| s.local = abi::address(at(ours).ip()));
+            }
+            bench.expect(&tcp(client, vip, SYN, b"").bytes(), XDP_REDIRECT);
+            let shim = match at(vip).is_ipv4() {
+                _ if kind != forward::GRE => Vec::new(),
+                true => vec![0, 0, 0x08, 0],
+                false => vec![0, 0, 0x86, 0xdd],
+            };
+            let wanted = match kind {
+                forward::DSR => linked(&came),
+                forward::DSCP => Frame {
+                    dst: at(server),
+                    tos: 10 << 2,
+                    ttl: 63,
+                    ..linked(&came)
+                },
+                _ => Frame {
+                    src: at(ours),
+                    dst: at(server),
+                    id: 0,
+                    ttl: 64,
+                    load: Load::Raw {
+                        proto: match (kind, at(vip).is_ipv4()) {
+                            (forward::GRE, _) => 47,
+                            (_, true) => 4,
+                            (_, false) => 41,
+                        },
+                        data: [shim, came.packet()].concat(),
+                    },
+                    ..linked(&came)
+                },
+            };
+            same(
+                &bench.expect(&came.bytes(), XDP_REDIRECT),
+                &wanted.bytes(),
+                &format!("forward {kind}"),
+            );
+        }
+    }
+}
+
 fn host(end: &str) -> String {
     end.rsplit_once(':')
         .map(|(h, _)| h.to_string())

@@ -11,6 +11,8 @@ use std::time::Duration;
 const QUIET: Duration = Duration::from_millis(200);
 /// Longer than any timeout of the configuration.
 const LONG: Duration = Duration::from_millis(1800);
+/// The same where requests come byte by byte, which on a busy machine takes long.
+const LONGER: Duration = Duration::from_millis(5000);
 
 const PLAIN: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const PROBE: &[u8] = b"GET /after HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -45,10 +47,15 @@ fn hold_port() -> (socket2::Socket, u16) {
     (socket, addr.expect("an address").port())
 }
 
-/// One frontend and backend for each lane.
-pub fn config(lanes: &[Lane]) -> String {
-    let mut text = String::from(
-        "defaults\n    mode http\n    timeout client 900ms\n    timeout server 1300ms\n    timeout connect 1s\n    timeout http-request 700ms\n    http-reuse never\n",
+/// One frontend and backend for each lane. Who sends byte by byte needs longer on a busy machine.
+pub fn config(lanes: &[Lane], sending: Sending) -> String {
+    let (client, request) = if sending == Sending::Cut {
+        ("4s", "3s")
+    } else {
+        ("900ms", "700ms")
+    };
+    let mut text = format!(
+        "defaults\n    mode http\n    timeout client {client}\n    timeout server 1300ms\n    timeout connect 1s\n    timeout http-request {request}\n    http-reuse never\n",
     );
     for (i, lane) in lanes.iter().enumerate() {
         let log = lane.log.local_addr().expect("an address");
@@ -107,7 +114,13 @@ impl Lane {
         };
         let patient = case.asked.is_some_and(|(_, then)| then == Then::Stall);
         let mut received = Vec::new();
-        let mut ended = listen(&mut client, &mut received, LONG, patient);
+        let first = if sending == Sending::Cut {
+            LONGER
+        } else {
+            LONG
+        };
+        let after = if patient { LONG } else { QUIET };
+        let mut ended = listen(&mut client, &mut received, first, after);
         let mut kept = false;
         let mut answer = received.len();
         if sending == Sending::Pipelined {
@@ -117,7 +130,7 @@ impl Lane {
             answer = rest.filter(|_| kept).unwrap_or(answer);
         } else if ended == Ended::Quiet {
             let _ = client.write_all(PROBE);
-            ended = listen(&mut client, &mut received, QUIET, false);
+            ended = listen(&mut client, &mut received, QUIET, QUIET);
             kept = received.len() > answer && received.ends_with(b"ok");
         }
         let state = match (kept, ended) {
@@ -188,8 +201,13 @@ enum Ended {
     Quiet,
 }
 
-/// Reads until the end or until it is quiet; `patient` waits long also after bytes.
-fn listen(client: &mut TcpStream, received: &mut Vec<u8>, first: Duration, patient: bool) -> Ended {
+/// Reads until the end or until it is quiet for so long at first, and so long after bytes.
+fn listen(
+    client: &mut TcpStream,
+    received: &mut Vec<u8>,
+    first: Duration,
+    after: Duration,
+) -> Ended {
     let mut buffer = [0; 65536];
     let mut patience = first;
     loop {
@@ -200,7 +218,7 @@ fn listen(client: &mut TcpStream, received: &mut Vec<u8>, first: Duration, patie
             Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => return Ended::Reset,
             Err(_) => return Ended::Quiet,
         }
-        patience = if patient { LONG } else { QUIET };
+        patience = after;
     }
 }
 

@@ -167,7 +167,8 @@ impl Watch {
 
     async fn sleep_until(&self, due: Instant, interval: Duration) {
         let mut due = pace::gather(due, self.worker.process.start, interval);
-        if self.kind == Kind::Agent || self.server.settings().observe.is_none() {
+        let hastened = self.kind == Kind::Health && self.server.settings().observe.is_some();
+        if !hastened {
             return tokio::time::sleep_until(due.into()).await;
         }
         loop {
