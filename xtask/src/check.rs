@@ -62,6 +62,7 @@ const LONG_FILES: &[(&str, &str)] = &[
     ("crates/config/src/global.rs", "one table"),
     ("crates/config/src/keyword/options.rs", "one table"),
     ("crates/config/src/server.rs", "one table"),
+    ("crates/rules/src/action/table.rs", "one table"),
 ];
 
 const LONGEST: usize = 600;
