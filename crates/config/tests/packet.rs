@@ -159,6 +159,10 @@ fn what_cannot_be_done_to_packets_is_an_error_that_says_why() {
             "4095",
         ),
         (
+            format!("{FRONT} bind 198.51.100.0/24 vlan 7\n{BACK}"),
+            "'vlan 7' is for an address; what goes to a prefix is balanced as it passes",
+        ),
+        (
             "listen l\n mode tcp\n bind 203.0.113.10:80 vlan 7\n server s 10.0.0.1:80\n".into(),
             "has 'vlan', which is for 'mode packet'",
         ),

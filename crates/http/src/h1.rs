@@ -193,7 +193,7 @@ pub fn parse_request(
     if !target_form_fits(method, target) {
         return fail(ErrorKind::Target, text_start + sp + 1);
     }
-    finish(lines, line, head)
+    finish(lines, line, options.accept_unsafe, head)
 }
 
 /// Reads a response head; as [`parse_request`].
@@ -245,11 +245,16 @@ pub fn parse_response(
         return fail(ErrorKind::StatusLine, reason.start);
     }
     head.first = Span::new(reason.start, reason.end);
-    finish(lines, line, head)
+    finish(lines, line, options.accept_unsafe, head)
 }
 
 /// Reads the fields after the start line, then copies everything into the arena.
-fn finish(mut lines: Lines<'_>, first: Line, head: &mut Head) -> Result<Option<usize>, Error> {
+fn finish(
+    mut lines: Lines<'_>,
+    first: Line,
+    accept_unsafe: bool,
+    head: &mut Head,
+) -> Result<Option<usize>, Error> {
     let input = lines.input;
     let base = lines.start;
     let mut dirty = !first.clean;
@@ -276,12 +281,13 @@ fn finish(mut lines: Lines<'_>, first: Line, head: &mut Head) -> Result<Option<u
             continue;
         }
         // What decides it is the first byte that no name has.
-        let strange = || text.iter().position(|b| !is_token_byte(*b)).unwrap_or(0);
+        let is_odd = |b: &u8| !is_token_byte(*b) && !(accept_unsafe && is_odd_name_byte(*b));
+        let strange = || text.iter().position(is_odd).unwrap_or(0);
         let Some(colon) = memchr(b':', text) else {
             return fail(ErrorKind::FieldName, line.start + strange());
         };
         let name = text.get(..colon).unwrap_or_default();
-        if !is_token(name) {
+        if !is_token(name) && (!accept_unsafe || name.is_empty() || name.iter().any(is_odd)) {
             return fail(ErrorKind::FieldName, line.start + strange());
         }
         let raw = text.get(colon + 1..).unwrap_or_default();
@@ -380,6 +386,12 @@ fn skip_empty_lines(input: &[u8]) -> usize {
             _ => return at,
         }
     }
+}
+
+/// What a field name may hold beside the bytes of a token where odd ones are accepted: no white space,
+/// which programs read differently (RFC 9112 section 5.1), and no control characters.
+fn is_odd_name_byte(b: u8) -> bool {
+    b > b' ' && b != 0x7f
 }
 
 fn target_byte(b: u8, accept_unsafe: bool) -> bool {

@@ -108,6 +108,26 @@ fn folded_lines_and_bare_line_feeds_go_out_clean() {
 }
 
 #[test]
+fn odd_names_are_taken_where_that_is_wanted_but_none_that_programs_read_differently() {
+    let odd = ParseOptions {
+        accept_unsafe: true,
+        ..ParseOptions::default()
+    };
+    let read = |options: &ParseOptions, name: &[u8]| {
+        let text = [b"GET / HTTP/1.1\r\n", name, b": 5\r\n\r\n"].concat();
+        let mut head = Head::default();
+        parse_request(&text, options, &mut head).map(|_| head.get(name).map(<[u8]>::to_vec))
+    };
+    for name in [&b"X(Y"[..], b"[x]", b"x/", b"x\x80", b"\""] {
+        assert_eq!(read(&odd, name), Ok(Some(b"5".to_vec())), "{name:?}");
+        assert!(read(&ParseOptions::default(), name).is_err(), "{name:?}");
+    }
+    for name in [&b""[..], b"X ", b"X Y", b"X\tY", b"X\0", b"X\x01", b"X\x7f"] {
+        assert!(read(&odd, name).is_err(), "{name:?}");
+    }
+}
+
+#[test]
 fn empty_lines_before_a_request_are_skipped() {
     let mut head = Head::default();
     let text = b"\r\n\r\nGET / HTTP/1.1\r\n\r\nrest";
