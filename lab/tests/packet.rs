@@ -533,7 +533,7 @@ fn full_nat_needs_nothing_of_servers_and_serves_their_own_network() {
         return;
     }
     let net = one_arm("", Net::cable);
-    let config = direct("nat source 203.0.113.200-203.0.113.203")
+    let config = direct("nat source 203.0.113.200-203.0.113.203 ports 30000-30099")
         .replace("frontend dns", "frontend other")
         .replace(":53 proto udp", ":81");
     let balancer = Balancer::start(&net, "l", &config);
@@ -551,6 +551,7 @@ fn full_nat_needs_nothing_of_servers_and_serves_their_own_network() {
                 (200..204).any(|n| client == format!("203.0.113.{n}")),
                 "{client}"
             );
+            assert!((30_000..30_100).contains(&heard.client.port()), "{client}");
         }
     }
     detach(&net, "l");

@@ -20,6 +20,8 @@ pub struct Pool {
     pub first: IpAddr,
     /// How many; at most 65,536.
     pub size: u32,
+    /// First and last of the ports that sessions get.
+    pub ports: (u16, u16),
 }
 
 /// `snat`: connections that these hosts open outward leave with an address of a pool.

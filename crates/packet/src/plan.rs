@@ -15,9 +15,6 @@ use std::sync::Arc;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
-/// Ports of a pool's addresses that sessions get.
-const POOL_PORTS: (u16, u16) = (1024, 65_535);
-
 /// What a plan must know of this machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Machine {
@@ -311,8 +308,8 @@ impl Plan {
         let service = Service {
             pool_first: abi::address(snat.to.first),
             pool_size: snat.to.size,
-            port_first: POOL_PORTS.0,
-            port_last: POOL_PORTS.1,
+            port_first: snat.to.ports.0,
+            port_last: snat.to.ports.1,
             ..Service::default()
         };
         let table = self.tables.len().saturating_sub(1);
@@ -464,7 +461,7 @@ fn service(backend: &Backend, size: u32) -> Service {
             if let Some(pool) = pool {
                 service.pool_first = abi::address(pool.first);
                 service.pool_size = pool.size;
-                (service.port_first, service.port_last) = POOL_PORTS;
+                (service.port_first, service.port_last) = pool.ports;
             }
         }
         Forward::Dsr => service.forward = abi::forward::DSR,

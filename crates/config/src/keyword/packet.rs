@@ -14,7 +14,7 @@ pub(super) static PACKET_KEYWORDS: &[Keyword] = &[
     keyword!(
         "forward",
         BACK,
-        "nat [source ADDRESS[-ADDRESS]] | dsr | tunnel ipip|gre|gue [port N] | dscp N | bridge | route",
+        "nat [source ADDRESS[-ADDRESS] [ports FIRST-LAST]] | dsr | tunnel ipip|gre|gue [port N] | dscp N | bridge | route",
         "nat",
         "what is changed in packets on their way to a server",
         forward
@@ -47,7 +47,7 @@ pub(super) static PACKET_KEYWORDS: &[Keyword] = &[
     keyword!(
         "snat",
         FRONT,
-        "ADDRESS/BITS to ADDRESS[-ADDRESS]",
+        "ADDRESS/BITS to ADDRESS[-ADDRESS] [ports FIRST-LAST]",
         "10.0.0.0/24 to 203.0.113.20-203.0.113.23",
         "connections that servers open outward leave with an address of a pool",
         snat
@@ -61,8 +61,8 @@ fn forward(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
     let (forward, words) = match (l.arg(0), l.arg(1)) {
         ("nat", "") => (Forward::Nat(None), 1),
         ("nat", "source") => {
-            let pool = l.map(2, pool(l.arg(2)))?;
-            (Forward::Nat(Some(pool)), 3)
+            let (pool, words) = pool_at(l, 2)?;
+            (Forward::Nat(Some(pool)), words)
         }
         ("nat", other) => return l.fail(1, near("word after 'nat'", other, &["source"])),
         ("dsr", _) => (Forward::Dsr, 1),
@@ -128,7 +128,9 @@ fn source_persistence(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
 }
 
 fn snat(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
-    l.exactly(3, "addresses of servers, 'to' and a pool")?;
+    if l.args().len() != 5 {
+        l.exactly(3, "addresses of servers, 'to' and a pool")?;
+    }
     let Some((ip, bits, "")) = l.map(0, crate::address::prefix(l.arg(0)))? else {
         return l.fail(
             0,
@@ -138,7 +140,7 @@ fn snat(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
     if l.arg(1) != "to" {
         return l.fail(1, near("word after the servers", l.arg(1), &["to"]));
     }
-    let to = l.map(2, pool(l.arg(2)))?;
+    let (to, _) = pool_at(l, 2)?;
     if to.first.is_ipv4() != ip.is_ipv4() {
         return l.fail(
             2,
@@ -151,6 +153,30 @@ fn snat(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
     });
     Ok(())
 }
+
+/// A pool and the ports of its addresses, and the number of the first word behind.
+fn pool_at(l: &mut Line<'_>, at: usize) -> Result<(Pool, usize), Fault> {
+    let mut pool = l.map(at, pool(l.arg(at)))?;
+    match l.arg(at + 1) {
+        "" => return Ok((pool, at + 1)),
+        "ports" => {}
+        other => return l.fail(at + 1, near("word after the pool", other, &["ports"])),
+    }
+    pool.ports = l.map(at + 2, pool_ports(l.arg(at + 2)))?;
+    Ok((pool, at + 3))
+}
+
+/// `FIRST-LAST`.
+fn pool_ports(text: &str) -> Result<(u16, u16), String> {
+    let port = |text: &str| text.parse::<u16>().ok().filter(|p| *p > 0);
+    text.split_once('-')
+        .and_then(|(first, last)| Some((port(first)?, port(last)?)))
+        .filter(|(first, last)| first <= last)
+        .ok_or_else(|| format!("'{text}' is no range of ports: write 20000-29999 for example"))
+}
+
+/// Ports of a pool unless its line says otherwise: all that need no privilege.
+const POOL_PORTS: (u16, u16) = (1024, 65_535);
 
 /// `ADDRESS` or `ADDRESS-ADDRESS`.
 fn pool(text: &str) -> Result<Pool, String> {
@@ -186,12 +212,13 @@ fn pool(text: &str) -> Result<Pool, String> {
     Ok(Pool {
         first,
         size: distance as u32 + 1,
+        ports: POOL_PORTS,
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::pool;
+    use super::{pool, pool_ports};
 
     #[test]
     fn pools_are_addresses_from_first_to_last() {
@@ -206,6 +233,10 @@ mod tests {
             "10.0.0.0-10.2.0.0",
         ] {
             assert!(pool(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(pool_ports("20000-29999"), Ok((20_000, 29_999)));
+        for wrong in ["", "5", "0-9", "9-8", "1-65536", "a-b"] {
+            assert!(pool_ports(wrong).is_err(), "{wrong}");
         }
     }
 }
