@@ -301,6 +301,19 @@ fn what_the_file_does_not_name_any_more_is_removed_all_the_same() {
     let first = Router::start(&net, 1, &config("only", 200, &lines(1)));
     first.wait_for("public", "state", "active");
     until("all are set", || ours(1) == 4);
+    // Nothing is there twice after another claim, nor after a rule was given another place.
+    net.ip(&host, &format!("address del {VIP}/24 dev eth0"));
+    first.wait_for_output("it is added again");
+    until("each is there once", || ours(1) == 4);
+    let placed = lines(1).replacen(
+        "table 77\n    rule to",
+        "table 77 priority 501\n    rule to",
+        1,
+    );
+    first.reload(&config("only", 200, &placed));
+    until("the rule has its place, and no other", || {
+        shown().contains("501:") && ours(1) == 4
+    });
     // A process that dies alone has a guardian, who takes them away.
     first.kill();
     until("the guardian has removed them", || ours(1) == 0);

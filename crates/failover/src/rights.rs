@@ -27,13 +27,13 @@ struct Set {
 
 /// Whether the calling thread has the rights that failover needs.
 pub fn may_act() -> bool {
-    let header = Header {
+    let mut header = Header {
         version: VERSION_3,
         pid: 0,
     };
     let mut sets = [Set::default(); 2];
-    // SAFETY: it reads a header and writes two sets, as the version says.
-    let done = unsafe { libc::syscall(libc::SYS_capget, &raw const header, &raw mut sets) };
+    // SAFETY: it reads a header, of which it may change the version, and writes two sets, as the version says.
+    let done = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, &raw mut sets) };
     done == 0 && sets[0].effective & KEPT == KEPT
 }
 

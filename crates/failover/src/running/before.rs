@@ -88,7 +88,7 @@ impl Running {
                 None => named.extend(wanted),
             }
         }
-        let one_of = |all: &[Marked], one: &Marked| all.iter().any(|a| a.is_same(one));
+        let one_of = |all: &[Marked], one: &Marked| all.iter().any(|a| one.is_as(a));
         for one in listed {
             if !one_of(&kept, &one) && (alone || one_of(&named, &one)) {
                 say_removed(&self.say, &one.to_string(), self.netlink.unset(&one));
