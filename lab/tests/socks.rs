@@ -93,7 +93,7 @@ fn serve(mut client: TcpStream, kept: &Mutex<Vec<(SocketAddr, String)>>) -> Opti
     Some(())
 }
 
-const TIMES: &str = "defaults\n    timeout client 5s\n    timeout server 5s\n    timeout connect 2s\n    retries 0\n";
+const TIMES: &str = "defaults\n    timeout client 5s\n    timeout server 5s\n    timeout connect 9s\n    retries 0\n";
 
 #[test]
 fn a_server_is_reached_through_its_proxy_and_the_proxys_word_is_told() {
@@ -264,7 +264,7 @@ fn checks_go_through_the_proxy_where_that_is_asked_for() {
         let (server, socks) = (Server::named("s"), Socks::start());
         let at = server.addr.port();
         let text = format!(
-            "{TIMES}    mode http\nbackend b\n    default-server check inter 100ms fall 1 rise 1 socks4 {}\n    \
+            "{TIMES}    mode http\n    timeout check 5s\nbackend b\n    default-server check inter 100ms fall 1 rise 1 socks4 {}\n    \
              server direct 127.0.0.1:{at}\n    \
              server through 192.0.2.9:{at} check-via-socks4\n    \
              server refused 192.0.2.1:{at} check-via-socks4\n    \
@@ -287,13 +287,18 @@ fn checks_go_through_the_proxy_where_that_is_asked_for() {
             proxy.wait_for("b", name, "status", state);
         }
         proxy.wait_for("rules", "s", "check_status", "L7OK");
-        let why = proxy.stat("b", "refused", "last_chk");
         // The oracle says with it what the system said last, of another connection even.
-        assert!(
-            why.starts_with("SOCKS4 Proxy deny the request"),
-            "{}: {why}",
-            program.name
-        );
+        let end = std::time::Instant::now() + PATIENCE;
+        let why = || proxy.stat("b", "refused", "last_chk");
+        while !why().starts_with("SOCKS4 Proxy deny the request") {
+            assert!(
+                std::time::Instant::now() < end,
+                "{}: {}",
+                program.name,
+                why()
+            );
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
         let asked = socks.asked();
         assert!(
             asked.iter().all(|(to, _)| !to.ip().is_loopback()),

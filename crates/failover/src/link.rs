@@ -3,6 +3,7 @@
 //! Addresses that we add carry a mark (`IFA_PROTO`, Linux 5.18 and later): it tells them from
 //! those that were there before, also after this process has died and been started anew.
 
+use crate::virtual_mac;
 use model::VirtualAddress;
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
@@ -48,6 +49,8 @@ pub struct Link {
     pub mac: [u8; 6],
     /// Whether it is up and has a carrier.
     pub up: bool,
+    /// Whether a process of ours made it, for a virtual hardware address.
+    pub virtual_mac: bool,
     /// Its addresses, in the kernel's order.
     pub addresses: Vec<Address>,
 }
@@ -214,6 +217,7 @@ fn link_of(message: &LinkMessage) -> Link {
             .header
             .flags
             .contains(LinkFlags::Up | LinkFlags::Running),
+        virtual_mac: virtual_mac::is_ours(message),
         addresses: Vec::new(),
     };
     for attribute in &message.attributes {

@@ -15,6 +15,7 @@ fn link(name: &str, up: bool, addresses: &[(&str, bool)]) -> Link {
         name: name.into(),
         mac: [2; 6],
         up,
+        virtual_mac: false,
         addresses: addresses.collect(),
     }
 }

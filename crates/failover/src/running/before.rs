@@ -4,6 +4,7 @@ use super::Running;
 use crate::door::{Door, Inheritance, others};
 use crate::link::{Link, Netlink};
 use crate::machine::State;
+use crate::rights;
 use crate::routes::Marked;
 use crate::service::Say;
 use crate::virtual_mac;
@@ -13,15 +14,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Whether a process that is gone left something with our mark here, and nobody is there whose it
-/// could be.
+/// could be, and whether this process may remove it.
 pub fn is_left_behind() -> bool {
+    // Who may not remove it has nothing to look for.
+    if !rights::may_act() {
+        return false;
+    }
     let Ok(mut netlink) = Netlink::open() else {
         return false;
     };
     let links = netlink.links().unwrap_or_default();
     let on_links = links
         .iter()
-        .any(|l| virtual_mac::is_ours(l) || l.addresses.iter().any(|a| a.ours));
+        .any(|l| l.virtual_mac || l.addresses.iter().any(|a| a.ours));
     (on_links || netlink.marked().is_ok_and(|m| !m.is_empty())) && !others()
 }
 
@@ -40,7 +45,7 @@ impl Running {
                 .filter(|s| *s.interface == *link.name)
                 .any(|s| s.addresses.iter().any(|a| a.ip == ip))
         };
-        for link in self.links.iter().filter(|l| !virtual_mac::is_ours(l)) {
+        for link in self.links.iter().filter(|l| !l.virtual_mac) {
             let stale = link.addresses.iter().filter(|a| a.ours);
             let stale = stale.filter(|a| !kept.contains(&a.ip) && (alone || named(link, a.ip)));
             for address in stale {
@@ -83,7 +88,7 @@ impl Running {
                 None => named.extend(wanted),
             }
         }
-        let one_of = |all: &[Marked], one: &Marked| all.iter().any(|a| a.is_same(one));
+        let one_of = |all: &[Marked], one: &Marked| all.iter().any(|a| one.is_as(a));
         for one in listed {
             if !one_of(&kept, &one) && (alone || one_of(&named, &one)) {
                 say_removed(&self.say, &one.to_string(), self.netlink.unset(&one));
@@ -99,7 +104,7 @@ impl Running {
         inherited: &[Option<Inheritance>],
         alone: bool,
     ) {
-        for link in self.links.iter().filter(|l| virtual_mac::is_ours(l)) {
+        for link in self.links.iter().filter(|l| l.virtual_mac) {
             let is_of = |s: &Vrrp| {
                 let mut bases = self.links.iter().filter(|l| *l.name == *s.interface);
                 bases.any(|base| virtual_mac::name(s, base.index) == link.name)
