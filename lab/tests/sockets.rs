@@ -553,3 +553,31 @@ fn every_line_works_in_a_mode_or_is_told() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[test]
+fn a_reload_says_anew_how_clients_are_acknowledged() {
+    let door = port();
+    let config = |late: &str| {
+        format!(
+            "defaults\n  mode http\n  timeout client 5s\nfrontend f\n  {late}option tcp-smart-accept\n  bind 127.0.0.1:{door}\n  http-request return status 204\n"
+        )
+    };
+    let proxy = Proxy::start(&Program::mulgil(), &config("no "));
+    let text = std::fs::read_to_string(&proxy.file).expect("the file");
+    let global = text.split("defaults").next().expect("a global section");
+    let quick = || {
+        let all = sockets(pid(&proxy))?;
+        let mut listening = all.iter().filter(|s| s.listens && s.port == door);
+        let listener = listening.next().expect("it listens");
+        number(&listener.fd, libc::IPPROTO_TCP, libc::TCP_QUICKACK)
+    };
+    if quick().is_none() {
+        println!("other programs' sockets cannot be borrowed here");
+        return;
+    }
+    assert_eq!(quick(), Some(1));
+    std::fs::write(&proxy.file, format!("{global}{}", config(""))).expect("written");
+    proxy.signal("-HUP");
+    proxy.wait_for_output("is in force");
+    assert_eq!(quick(), Some(0));
+}
