@@ -68,14 +68,6 @@ impl Running {
         inherited: &[Option<Inheritance>],
         alone: bool,
     ) {
-        let listed = match self.netlink.marked() {
-            Ok(listed) => listed,
-            Err(e) => {
-                return (self.say)(&format!(
-                    "warning: vrrp: cannot list routes and rules: {e}; what a process before this one left there stays"
-                ));
-            }
-        };
         let (mut kept, mut named) = (Vec::new(), Vec::new());
         for (section, inherited) in sections.iter().zip(inherited) {
             let link = self.links.iter().find(|l| l.name == *section.interface);
@@ -89,6 +81,21 @@ impl Running {
             }
         }
         let one_of = |all: &[Marked], one: &Marked| all.iter().any(|a| one.is_as(a));
+        let listed = match self.netlink.marked() {
+            Ok(listed) => listed,
+            Err(e) => {
+                (self.say)(&format!(
+                    "warning: vrrp: cannot list routes and rules: {e}; of what a process before this one left there only what the file names is removed"
+                ));
+                // Nobody knows whether they are there: it is tried.
+                for one in named.iter().filter(|n| !kept.iter().any(|k| k.is_same(n))) {
+                    if let Err(e) = self.netlink.unset(one) {
+                        (self.say)(&format!("warning: vrrp: cannot remove {one}: {e}"));
+                    }
+                }
+                return;
+            }
+        };
         for one in listed {
             if !one_of(&kept, &one) && (alone || one_of(&named, &one)) {
                 say_removed(&self.say, &one.to_string(), self.netlink.unset(&one));
