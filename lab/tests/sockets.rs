@@ -154,6 +154,9 @@ fn sockets_have_the_options_that_their_lines_give_them() {
             server.read_exact(&mut [0]).expect("a byte");
             connections.push((client, server));
         }
+        // By which nothing comes: what comes has the kernel acknowledge as it likes.
+        let quiet = TcpStream::connect(("127.0.0.1", door)).expect("it listens");
+        let _quiet_server = origin.accept().expect("a connection");
         let Some(all) = sockets(pid(&proxy)) else {
             println!("other programs' sockets cannot be borrowed here");
             return;
@@ -179,6 +182,8 @@ fn sockets_have_the_options_that_their_lines_give_them() {
         let plain_listener = find(true, plain, None);
         let client = find(false, door, Some(of_door));
         let plain_client = find(false, plain, Some(of_plain));
+        let of_quiet = quiet.local_addr().expect("an address").port();
+        let quiet_client = find(false, door, Some(of_quiet));
         let tcp = libc::IPPROTO_TCP;
         let (device, keepalive) = (libc::SO_BINDTODEVICE, libc::SO_KEEPALIVE);
         let numbers = [
@@ -223,7 +228,7 @@ fn sockets_have_the_options_that_their_lines_give_them() {
                 libc::IPV6_V6ONLY,
                 0,
             ),
-            ("tcp-smart-accept", client, tcp, libc::TCP_QUICKACK, 0),
+            ("tcp-smart-accept", quiet_client, tcp, libc::TCP_QUICKACK, 0),
             (
                 "no tcp-smart-accept",
                 plain_client,
@@ -292,7 +297,7 @@ fn sockets_have_the_options_that_their_lines_give_them() {
             "{}",
             program.name
         );
-        proxy.wait_for("f", "FRONTEND", "conn_tot", "2");
+        proxy.wait_for("f", "FRONTEND", "conn_tot", "3");
         drop(silent);
     });
 }

@@ -231,7 +231,7 @@ fn what_cannot_be_switched_is_told() {
     ] {
         let text = format!("frontend f\n timeout client 1s\n bind 127.0.0.1:1\n {lines}\n");
         let file = folder.file("a.cfg", text.as_bytes());
-        let (_, said) = Program::mulgil().run(&["-c", "-f", &file]);
+        let (_, said) = Program::mulgil().run(&["-c", "-dD", "-f", &file]);
         assert!(said.contains(wanted), "{lines}: {said}");
     }
     let text = "backend b\n mode tcp\n tcp-request content switch-mode http\n";
