@@ -314,6 +314,15 @@ fn what_the_file_does_not_name_any_more_is_removed_all_the_same() {
     until("the rule has its place, and no other", || {
         shown().contains("501:") && ours(1) == 4
     });
+    // Of two rules in one place the one goes that is not wanted any more.
+    let narrow = "    rule from 10.0.0.0/8 to 198.51.9.0/24 table 77 priority 600\n";
+    let wide = "    rule to 198.51.9.0/24 table 77 priority 600\n";
+    first.reload(&config("only", 200, &(placed.clone() + narrow + wide)));
+    until("both are set", || ours(9) == 2);
+    first.reload(&config("only", 200, &(placed + narrow)));
+    until("one is left, and it is the narrow one", || {
+        ours(9) == 1 && shown().contains("from 10.0.0.0/8 to 198.51.9.0/24")
+    });
     // A process that dies alone has a guardian, who takes them away.
     first.kill();
     until("the guardian has removed them", || ours(1) == 0);

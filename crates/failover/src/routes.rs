@@ -119,22 +119,22 @@ impl fmt::Display for Marked {
 impl Netlink {
     /// Sets a route or rule with our mark. One that is there already stays as it is.
     pub fn set(&mut self, what: &Marked) -> io::Result<()> {
-        // The kernel would choose another place for it each time, and have it twice.
-        if let Marked::Rule(VirtualRule { priority: None, .. }) = what
-            && self
-                .marked_rules(family_of(what))?
-                .iter()
-                .any(|r| r.is_as(what))
-        {
-            return Ok(());
-        }
-        let request = match what {
+        let (request, only_new) = match what {
             Marked::Route(link, route) => {
-                RouteNetlinkMessage::NewRoute(route_message(*link, route))
+                let request = RouteNetlinkMessage::NewRoute(route_message(*link, route));
+                (request, NLM_F_EXCL)
             }
-            Marked::Rule(rule) => RouteNetlinkMessage::NewRule(rule_message(rule)),
+            // What the kernel would take for the same is not: without a place it chooses a new one each
+            // time, in the same place a network that is not given is any.
+            Marked::Rule(rule) => {
+                let there = self.marked_rules(family_of(what))?;
+                if there.iter().any(|r| r.is_as(what)) {
+                    return Ok(());
+                }
+                (RouteNetlinkMessage::NewRule(rule_message(rule)), 0)
+            }
         };
-        let done = self.ask(request, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL);
+        let done = self.ask(request, NLM_F_ACK | NLM_F_CREATE | only_new);
         unless(libc::EEXIST, done)
     }
 
