@@ -134,7 +134,7 @@ fn send(port: u16, bytes: &[u8], leaves: bool) {
     // A connection that is refused may be gone before anything is written.
     let _ = stream.write_all(bytes);
     if leaves {
-        std::thread::sleep(Duration::from_millis(400));
+        std::thread::sleep(Duration::from_millis(100));
         let _ = stream.shutdown(Shutdown::Both);
     } else {
         let _ = stream.read_to_end(&mut Vec::new());
