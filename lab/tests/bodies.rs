@@ -162,3 +162,27 @@ fn readers_that_wait_get_all_of_their_bodies_and_hold_up_nobody() {
         }
     });
 }
+
+#[test]
+fn what_comes_behind_a_last_request_does_not_take_its_answer() {
+    let server = origin();
+    each(|program| {
+        let port = port();
+        let config = format!(
+            "{TIMES}frontend f\n    bind 127.0.0.1:{port}\n    http-request return status 200 content-type text/plain string own if {{ path /own }}\n    default_backend b\nbackend b\n    server s {}\n",
+            server.addr
+        );
+        let _proxy = Proxy::start(program, &config);
+        for (path, wanted) in [("/own", "own".to_string()), ("/300", body(300))] {
+            for _ in 0..5 {
+                let mut client = Client::connect(port);
+                // More than is read with a head, so that bytes wait in the system when the proxy closes.
+                let more = "x".repeat(60_000);
+                client.send(format!(
+                    "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n{more}"
+                ));
+                assert_eq!(client.response().body, wanted, "{} {path}", program.name);
+            }
+        }
+    });
+}

@@ -158,11 +158,15 @@ fn every_rule_sends_finds_and_tells_what_the_oracle_does() {
             panic!("{what:?}: {:?}, not {:?}", seen.get(case.name), case.wanted);
         }
         for (case, peer) in table::CASES.iter().zip(&peers) {
-            let heard = peer.heard.lock().expect("unpoisoned").first().cloned();
-            let heard = String::from_utf8_lossy(&heard.unwrap_or_default()).to_lowercase();
-            if !case.request.is_empty() {
-                assert_eq!(heard, case.request, "{}: {}", program.name, case.name);
-            }
+            let all = peer.heard.lock().expect("unpoisoned").clone();
+            let heard = |one: &Vec<u8>| String::from_utf8_lossy(one).to_lowercase();
+            // A check that was given up may have said less.
+            assert!(
+                case.request.is_empty() || all.iter().any(|one| heard(one) == case.request),
+                "{}: {}: {all:?}",
+                program.name,
+                case.name
+            );
         }
     });
 }

@@ -134,7 +134,7 @@ fn send(port: u16, bytes: &[u8], leaves: bool) {
     // A connection that is refused may be gone before anything is written.
     let _ = stream.write_all(bytes);
     if leaves {
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(400));
         let _ = stream.shutdown(Shutdown::Both);
     } else {
         let _ = stream.read_to_end(&mut Vec::new());
@@ -158,7 +158,7 @@ fn moved(program: &Program, events: &[(&str, usize, String)]) -> Vec<Moved> {
         send(ports[*port], bytes.as_bytes(), name.starts_with("leaves"));
         // Counting ends when the session does, which the client does not see.
         let mut after = rows(&proxy);
-        for _ in 0..20 {
+        for _ in 0..100 {
             std::thread::sleep(Duration::from_millis(20));
             let now = rows(&proxy);
             let still = now == after && now != before;

@@ -13,7 +13,7 @@ type Datagram = (SocketAddr, Vec<u8>);
 fn socket() -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
     socket
-        .set_read_timeout(Some(Duration::from_millis(500)))
+        .set_read_timeout(Some(Duration::from_secs(2)))
         .expect("a timeout");
     socket
 }
@@ -290,7 +290,7 @@ fn a_server_that_is_gone_is_left_at_once_and_its_question_asked_elsewhere() {
 fn checks_by_datagrams_take_servers_out_and_in() {
     let (a, b, port) = (Names::start("a"), Names::start("b"), port());
     let text = format!(
-        "{TIMES}listen dns\n    bind 127.0.0.1:{port}\n    option udp-check\n    udp-check send-binary 0001010000010000000000000000020001\n    udp-check expect binary 000181\n    default-server check inter 50ms fall 2 rise 1\n    server a {}\n    server b {}\n",
+        "{TIMES}listen dns\n    bind 127.0.0.1:{port}\n    option udp-check\n    timeout check 500ms\n    udp-check send-binary 0001010000010000000000000000020001\n    udp-check expect binary 000181\n    default-server check inter 50ms fall 2 rise 1\n    server a {}\n    server b {}\n",
         a.addr, b.addr
     );
     let proxy = Proxy::start(&Program::mulgil(), &text);
@@ -465,7 +465,7 @@ fn health_comes_from_any_check_on_another_port_and_sessions_move_at_once() {
         healthy.store(true, Ordering::Relaxed);
         let (a, b, port) = (Names::start("a"), Names::start("b"), port());
         let text = format!(
-            "{TIMES}listen {name}\n    bind 127.0.0.1:{port}\n    balance first\n    {check}\n    \
+            "{TIMES}    timeout check 9s\nlisten {name}\n    bind 127.0.0.1:{port}\n    balance first\n    {check}\n    \
              server a {} check port {} inter 50ms fall 1 rise 1 on-marked-down shutdown-sessions\n    server b {}\n",
             a.addr,
             web.addr.port(),
@@ -493,7 +493,7 @@ fn health_comes_from_any_check_on_another_port_and_sessions_move_at_once() {
     // A connection that can be made, and a server beside it that cannot be reached.
     let (a, b, port) = (Names::start("a"), Names::start("b"), port());
     let text = format!(
-        "{TIMES}listen plain\n    bind 127.0.0.1:{port}\n    default-server check inter 50ms fall 1\n    \
+        "{TIMES}    timeout check 9s\nlisten plain\n    bind 127.0.0.1:{port}\n    default-server check inter 50ms fall 1\n    \
          server a {} port {}\n    server b {} port {}\n",
         a.addr,
         lab::refusing(),

@@ -33,7 +33,7 @@ fn the_address_follows_a_crash_and_comes_back() {
         return;
     }
     let (net, first, second) = pair("");
-    assert_eq!(net.get(VIP), "first");
+    until("the client reaches the first", || net.get(VIP) == "first");
     first.kill();
     second.wait_for("public", "state", "active");
     // Its guardian said farewell for it, and took its address away.
@@ -336,6 +336,17 @@ fn a_router_that_hears_nothing_is_contended_with_loudly_and_yields_when_it_hears
     until("the client reaches the first", || net.get(VIP) == "first");
 }
 
+/// What is mounted somewhere until the scenario ends, however it does.
+struct Mounted(String);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Lazily: who writes there may still be ending.
+        let command = &mut std::process::Command::new("umount");
+        let _ = command.args(["-l", &self.0]).status();
+    }
+}
+
 #[test]
 fn commands_are_told_of_each_change_and_a_full_disk_stops_nothing() {
     if !possible() {
@@ -351,6 +362,7 @@ fn commands_are_told_of_each_change_and_a_full_disk_stops_nothing() {
         println!("no tmpfs can be mounted here: not tried");
         return;
     }
+    let _mounted = Mounted(disk.clone());
     let net = Net::new(2);
     let log = folder.path("log");
     let notify = format!("    notify \"echo >> {log}\"\n    notify \"/bin/echo >> {disk}/log\"\n");
@@ -390,14 +402,13 @@ fn commands_are_told_of_each_change_and_a_full_disk_stops_nothing() {
     net.ip(&net.client(), "link set eth0r1 up");
     net.wait_for_holder(1, VIP);
     signal("-HUP");
-    assert_eq!(net.get(VIP), "third");
+    until("the client reaches the third", || net.get(VIP) == "third");
     let written = std::fs::metadata(format!("{disk}/output")).map(|m| m.len());
     assert_eq!(written.ok(), Some(0), "the disk is not full");
     signal("-TERM");
     net.wait_for_holder(2, VIP);
     third.wait().expect("it ends");
     assert_eq!(second.vrrp("public", "reason"), "the active router left");
-    let _ = std::process::Command::new("umount").arg(&disk).status();
 }
 
 #[test]

@@ -234,7 +234,7 @@ fn over_tls_the_check_offers_http_2_and_nothing_else() {
         .spawn()
         .expect("openssl is installed");
     let config = format!(
-        "{TIMES}backend b\n    option grpc-check\n    timeout check 300ms\n    server s 127.0.0.1:{port} check check-ssl verify none inter 200ms fall 1\n"
+        "{TIMES}backend b\n    option grpc-check\n    timeout check 2s\n    server s 127.0.0.1:{port} check check-ssl verify none inter 2s fall 1\n"
     );
     let proxy = Proxy::start(&Program::mulgil(), &config);
     // It is no gRPC server: nobody answers, and the check ends the connection that openssl waits for.

@@ -55,9 +55,7 @@ fn talk(port: u16, pieces: &[&[u8]]) -> Vec<u8> {
         client.send(piece);
         std::thread::sleep(Duration::from_millis(40));
     }
-    let _ = client
-        .stream
-        .set_read_timeout(Some(Duration::from_millis(500)));
+    let _ = client.stream.set_read_timeout(Some(Duration::from_secs(2)));
     let (mut all, mut buffer) = (Vec::new(), [0; 4096]);
     while let Ok(n) = client.stream.read(&mut buffer) {
         if n == 0 {

@@ -190,7 +190,7 @@ impl Case {
             false => String::new(),
         };
         format!(
-            "global_defs {{\n vrrp_version {}\n vrrp_garp_master_repeat 1\n}}\n\
+            "global_defs {{\n vrrp_version {}\n vrrp_garp_master_repeat 1\n vrrp_rt_priority 20\n vrrp_priority -20\n}}\n\
              vrrp_instance public {{\n interface eth0\n virtual_router_id 51\n priority {priority}\n \
              advert_int {}\n state BACKUP\n {}{unicast}{more}\n virtual_ipaddress {{\n  {}/{}\n }}\n}}\n",
             self.version, self.seconds, self.more, self.address, self.prefix

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-const TIMES: &str = "defaults\n    mode http\n    timeout client 2s\n    timeout http-request 400ms\n    timeout server 400ms\n    timeout connect 500ms\n    retries 0\n";
+const TIMES: &str = "defaults\n    mode http\n    timeout client 2s\n    timeout http-request 400ms\n    timeout server 1s\n    timeout connect 500ms\n    retries 0\n";
 
 /// Requests that are none, and the status each gets. Those about which the oracle is laxer stand in
 /// `conformance/requests.txt`.
@@ -163,10 +163,10 @@ fn misbehave(path: &str, stream: &mut TcpStream) -> bool {
         "/no-name" => {
             say("HTTP/1.1 200 OK\r\n: x\r\nContent-Length: 0\r\n\r\n");
         }
-        "/stalls" => std::thread::sleep(Duration::from_millis(900)),
+        "/stalls" => std::thread::sleep(Duration::from_millis(2500)),
         "/stalls-within" => {
             say("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc");
-            std::thread::sleep(Duration::from_millis(900));
+            std::thread::sleep(Duration::from_millis(2500));
         }
         _ => {}
     }

@@ -286,6 +286,11 @@ fn what_the_file_does_not_name_any_more_is_removed_all_the_same() {
     // What somebody else has set beside it stays whatever happens.
     net.ip(&host, "route add 198.51.1.0/25 dev eth0");
     net.ip(&host, "rule add from 198.51.1.0/25 table 77 priority 400");
+    // So keepalived names its interfaces.
+    net.ip(
+        &host,
+        "link add vrrp.51 link eth0 address 00:00:5e:00:01:33 type macvlan",
+    );
     let shown = || net.ip(&host, "rule show") + &net.ip(&host, "route show table all");
     let ours = |n: u8| {
         let all = shown();
@@ -296,6 +301,28 @@ fn what_the_file_does_not_name_any_more_is_removed_all_the_same() {
     let first = Router::start(&net, 1, &config("only", 200, &lines(1)));
     first.wait_for("public", "state", "active");
     until("all are set", || ours(1) == 4);
+    // Nothing is there twice after another claim, nor after a rule was given another place.
+    net.ip(&host, &format!("address del {VIP}/24 dev eth0"));
+    first.wait_for_output("it is added again");
+    until("each is there once", || ours(1) == 4);
+    let placed = lines(1).replacen(
+        "table 77\n    rule to",
+        "table 77 priority 501\n    rule to",
+        1,
+    );
+    first.reload(&config("only", 200, &placed));
+    until("the rule has its place, and no other", || {
+        shown().contains("501:") && ours(1) == 4
+    });
+    // Of two rules in one place the one goes that is not wanted any more.
+    let narrow = "    rule from 10.0.0.0/8 to 198.51.9.0/24 table 77 priority 600\n";
+    let wide = "    rule to 198.51.9.0/24 table 77 priority 600\n";
+    first.reload(&config("only", 200, &(placed.clone() + narrow + wide)));
+    until("both are set", || ours(9) == 2);
+    first.reload(&config("only", 200, &(placed + narrow)));
+    until("one is left, and it is the narrow one", || {
+        ours(9) == 1 && shown().contains("from 10.0.0.0/8 to 198.51.9.0/24")
+    });
     // A process that dies alone has a guardian, who takes them away.
     first.kill();
     until("the guardian has removed them", || ours(1) == 0);
@@ -325,6 +352,13 @@ fn what_the_file_does_not_name_any_more_is_removed_all_the_same() {
     let fourth = Router::start(&net, 1, &frontend("only", &["203.0.113.1"]));
     assert!(ours(3) == 0 && !net.has(1, "203.0.113.20"), "{}", shown());
     fourth.stop();
+    let fifth = Router::start(&net, 1, &frontend("only", &["203.0.113.1"]));
+    assert!(!fifth.output().contains("vrrp"), "{}", fifth.output());
+    fifth.stop();
+    assert!(
+        net.ip(&host, "-o link show type macvlan")
+            .contains("vrrp.51@")
+    );
     let left = shown();
     assert!(
         left.contains("198.51.1.0/25 dev eth0") && left.contains("from 198.51.1.0/25 lookup 77"),

@@ -211,7 +211,7 @@ fn the_statistics_page_and_its_csv() {
 fn signals_end_softly_or_at_once() {
     let server = Server::start(|_, stream| {
         use std::io::Write;
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        std::thread::sleep(std::time::Duration::from_millis(1500));
         stream
             .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
             .is_ok()
@@ -219,7 +219,7 @@ fn signals_end_softly_or_at_once() {
     each(|program| {
         let port = port();
         let config = format!(
-            "{TIMES}listen l\n    bind 127.0.0.1:{port}\n    server s {}\n",
+            "{TIMES}    timeout server 9s\nlisten l\n    bind 127.0.0.1:{port}\n    server s {}\n",
             server.addr
         );
         let mut proxy = Proxy::start(program, &config);

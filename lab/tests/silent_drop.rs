@@ -5,14 +5,14 @@ use std::io::{ErrorKind, Read};
 use std::time::Duration;
 
 /// What a client hears of its connection within a while.
-fn hears(port: u16, path: &str) -> String {
+fn hears(port: u16, path: &str, patience: Duration) -> String {
     let mut client = Client::connect(port);
     // What is sent to a connection that is gone already is answered with a reset by any kernel.
     if !path.is_empty() {
         client.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
     }
-    let patience = Some(Duration::from_millis(300));
-    client.stream.set_read_timeout(patience).expect("a timeout");
+    let wait = client.stream.set_read_timeout(Some(patience));
+    wait.expect("a timeout");
     let mut buffer = [0; 20];
     match client.stream.read(&mut buffer) {
         Ok(0) => "the end".into(),
@@ -55,7 +55,8 @@ fn a_connection_is_gone_without_a_word() {
             (ports[1], ""),
             (ports[2], ""),
         ] {
-            assert_eq!(hears(port, path), "nothing", "{} {path}", program.name);
+            let heard = hears(port, path, Duration::from_millis(300));
+            assert_eq!(heard, "nothing", "{} {path}", program.name);
         }
         proxy.wait_for("f", "FRONTEND", "scur", "0");
     });
@@ -67,6 +68,10 @@ fn a_reset_that_may_pass_some_routers_arrives_here() {
     let ports = [port(), port(), port(), port()];
     let _proxy = Proxy::start(&Program::mulgil(), &config(&server, ports, " rst-ttl 3"));
     for (port, path) in ports.into_iter().zip(["/request", "", "", ""]) {
-        assert_eq!(hears(port, path), "ConnectionReset", "{path}");
+        assert_eq!(
+            hears(port, path, lab::PATIENCE),
+            "ConnectionReset",
+            "{path}"
+        );
     }
 }

@@ -154,6 +154,9 @@ fn sockets_have_the_options_that_their_lines_give_them() {
             server.read_exact(&mut [0]).expect("a byte");
             connections.push((client, server));
         }
+        // By which nothing comes: what comes has the kernel acknowledge as it likes.
+        let quiet = TcpStream::connect(("127.0.0.1", door)).expect("it listens");
+        let _quiet_server = origin.accept().expect("a connection");
         let Some(all) = sockets(pid(&proxy)) else {
             println!("other programs' sockets cannot be borrowed here");
             return;
@@ -179,6 +182,8 @@ fn sockets_have_the_options_that_their_lines_give_them() {
         let plain_listener = find(true, plain, None);
         let client = find(false, door, Some(of_door));
         let plain_client = find(false, plain, Some(of_plain));
+        let of_quiet = quiet.local_addr().expect("an address").port();
+        let quiet_client = find(false, door, Some(of_quiet));
         let tcp = libc::IPPROTO_TCP;
         let (device, keepalive) = (libc::SO_BINDTODEVICE, libc::SO_KEEPALIVE);
         let numbers = [
@@ -223,7 +228,7 @@ fn sockets_have_the_options_that_their_lines_give_them() {
                 libc::IPV6_V6ONLY,
                 0,
             ),
-            ("tcp-smart-accept", client, tcp, libc::TCP_QUICKACK, 0),
+            ("tcp-smart-accept", quiet_client, tcp, libc::TCP_QUICKACK, 0),
             (
                 "no tcp-smart-accept",
                 plain_client,
@@ -292,7 +297,7 @@ fn sockets_have_the_options_that_their_lines_give_them() {
             "{}",
             program.name
         );
-        proxy.wait_for("f", "FRONTEND", "conn_tot", "2");
+        proxy.wait_for("f", "FRONTEND", "conn_tot", "3");
         drop(silent);
     });
 }
@@ -547,4 +552,32 @@ fn every_line_works_in_a_mode_or_is_told() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_reload_says_anew_how_clients_are_acknowledged() {
+    let door = port();
+    let config = |late: &str| {
+        format!(
+            "defaults\n  mode http\n  timeout client 5s\nfrontend f\n  {late}option tcp-smart-accept\n  bind 127.0.0.1:{door}\n  http-request return status 204\n"
+        )
+    };
+    let proxy = Proxy::start(&Program::mulgil(), &config("no "));
+    let text = std::fs::read_to_string(&proxy.file).expect("the file");
+    let global = text.split("defaults").next().expect("a global section");
+    let quick = || {
+        let all = sockets(pid(&proxy))?;
+        let mut listening = all.iter().filter(|s| s.listens && s.port == door);
+        let listener = listening.next().expect("it listens");
+        number(&listener.fd, libc::IPPROTO_TCP, libc::TCP_QUICKACK)
+    };
+    if quick().is_none() {
+        println!("other programs' sockets cannot be borrowed here");
+        return;
+    }
+    assert_eq!(quick(), Some(1));
+    std::fs::write(&proxy.file, format!("{global}{}", config(""))).expect("written");
+    proxy.signal("-HUP");
+    proxy.wait_for_output("is in force");
+    assert_eq!(quick(), Some(0));
 }

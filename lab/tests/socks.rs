@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 /// A SOCKS proxy of version 4 that leads every address to 127.0.0.1, to the port that was asked for.
 /// To 192.0.2.1 it says no, to 192.0.2.2 something else, to 192.0.2.3 nothing; that to 192.0.2.4 comes
-/// in pieces, with the server's first bytes right behind it.
+/// in pieces, with the server's first bytes right behind it. Whoever asks for 192.0.2.5 is reset.
 struct Socks {
     addr: SocketAddr,
     asked: Arc<Mutex<Vec<(SocketAddr, String)>>>,
@@ -40,6 +40,13 @@ fn serve(mut client: TcpStream, kept: &Mutex<Vec<(SocketAddr, String)>>) -> Opti
     client.set_nodelay(true).ok()?;
     let mut head = [0; 8];
     client.read_exact(&mut head).ok()?;
+    if head[7] == 5 {
+        // What is left unread makes the end a reset.
+        let to = SocketAddr::from(([192, 0, 2, 5], 0));
+        kept.lock().expect("unpoisoned").push((to, String::new()));
+        client.peek(&mut [0]).ok()?;
+        return None;
+    }
     let mut user = Vec::new();
     let mut byte = [0];
     loop {
@@ -86,7 +93,7 @@ fn serve(mut client: TcpStream, kept: &Mutex<Vec<(SocketAddr, String)>>) -> Opti
     Some(())
 }
 
-const TIMES: &str = "defaults\n    timeout client 5s\n    timeout server 5s\n    timeout connect 2s\n    retries 0\n";
+const TIMES: &str = "defaults\n    timeout client 5s\n    timeout server 5s\n    timeout connect 9s\n    retries 0\n";
 
 #[test]
 fn a_server_is_reached_through_its_proxy_and_the_proxys_word_is_told() {
@@ -129,6 +136,66 @@ fn a_server_is_reached_through_its_proxy_and_the_proxys_word_is_told() {
         assert_eq!(users, [user; 4]);
         assert_eq!(server.requests().len(), 1, "{}", program.name);
     });
+}
+
+#[test]
+fn a_proxy_that_resets_is_told_as_such_and_left_for_another() {
+    each(|program| {
+        let (server, socks, door, bytes) = (Server::named("s"), Socks::start(), port(), port());
+        let (at, proxy) = (server.addr.port(), socks.addr);
+        let text = format!(
+            "{TIMES}frontend f\n    mode http\n    bind 127.0.0.1:{door}\n    use_backend %[path,field(2,/)]\n    \
+             http-after-response set-header x-end \"%[bc_err] %[bc_err_str]\"\n\
+             backend plain\n    mode http\n    server s 192.0.2.5:{at} socks4 {proxy}\n\
+             backend tls\n    mode http\n    server s 192.0.2.5:{at} socks4 {proxy} ssl verify none\n\
+             listen bytes\n    mode tcp\n    bind 127.0.0.1:{bytes}\n    retries 2\n    option redispatch\n    \
+             server resets 192.0.2.5:{at} socks4 {proxy}\n    server s 192.0.2.9:{at} socks4 {proxy}\n"
+        );
+        let _proxy = Proxy::start(program, &text);
+        for path in ["/plain", "/tls"] {
+            let answer = get(door, path);
+            assert_eq!(answer.status, 503, "{}: {path}", program.name);
+            let end = answer.header("x-end").unwrap_or_default();
+            assert_eq!(
+                end, "42 SOCKS4 Proxy handshake aborted by server",
+                "{}: {path}",
+                program.name
+            );
+        }
+        let answer = get(bytes, "/");
+        let by = answer.header("x-server");
+        assert_eq!(by.as_deref(), Some("s"), "{}", program.name);
+        assert_eq!(socks.asked().len(), 4, "{}", program.name);
+    });
+}
+
+#[test]
+fn a_kept_connection_is_not_used_again_where_another_way_leads_to_the_server() {
+    let (server, door) = (Server::named("s"), port());
+    let (before, after) = (Socks::start(), Socks::start());
+    let at = server.addr.port();
+    let config = |socks: &Socks| {
+        format!(
+            "{TIMES}    mode http\n    http-reuse always\nlisten l\n    bind 127.0.0.1:{door}\n    \
+             server s 192.0.2.9:{at} socks4 {}\n",
+            socks.addr
+        )
+    };
+    let proxy = Proxy::start(&Program::mulgil(), &config(&before));
+    // One connection of a client is served by one worker, whose connections it finds again.
+    let mut client = lab::Client::connect(door);
+    let request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    for _ in 0..2 {
+        assert_eq!(client.ask(request).status, 200);
+    }
+    assert_eq!(before.asked().len(), 1);
+    let text = std::fs::read_to_string(&proxy.file).expect("the file");
+    let global = text.split("defaults").next().expect("a global section");
+    std::fs::write(&proxy.file, format!("{global}{}", config(&after))).expect("written");
+    proxy.signal("-HUP");
+    proxy.wait_for_output("is in force");
+    assert_eq!(client.ask(request).status, 200);
+    assert_eq!((before.asked().len(), after.asked().len()), (1, 1));
 }
 
 #[test]
@@ -197,11 +264,12 @@ fn checks_go_through_the_proxy_where_that_is_asked_for() {
         let (server, socks) = (Server::named("s"), Socks::start());
         let at = server.addr.port();
         let text = format!(
-            "{TIMES}    mode http\nbackend b\n    default-server check inter 100ms fall 1 rise 1 socks4 {}\n    \
+            "{TIMES}    mode http\n    timeout check 5s\nbackend b\n    default-server check inter 100ms fall 1 rise 1 socks4 {}\n    \
              server direct 127.0.0.1:{at}\n    \
              server through 192.0.2.9:{at} check-via-socks4\n    \
              server refused 192.0.2.1:{at} check-via-socks4\n    \
-             server silent 192.0.2.3:{at} check-via-socks4\n\
+             server silent 192.0.2.3:{at} check-via-socks4\n    \
+             server resets 192.0.2.5:{at} check-via-socks4\n\
              backend rules\n    option httpchk\n    http-check connect via-socks4 port {at}\n    \
              http-check send meth GET uri /\n    http-check expect status 200\n    \
              server s 192.0.2.9:1 check inter 100ms socks4 {}\n",
@@ -213,13 +281,24 @@ fn checks_go_through_the_proxy_where_that_is_asked_for() {
             ("through", "UP", "L4OK"),
             ("refused", "DOWN", "SOCKERR"),
             ("silent", "DOWN", "SOCKERR"),
+            ("resets", "DOWN", "SOCKERR"),
         ] {
             proxy.wait_for("b", name, "check_status", status);
             proxy.wait_for("b", name, "status", state);
         }
         proxy.wait_for("rules", "s", "check_status", "L7OK");
-        let why = proxy.stat("b", "refused", "last_chk");
-        assert_eq!(why, "SOCKS4 Proxy deny the request", "{}", program.name);
+        // The oracle says with it what the system said last, of another connection even.
+        let end = std::time::Instant::now() + PATIENCE;
+        let why = || proxy.stat("b", "refused", "last_chk");
+        while !why().starts_with("SOCKS4 Proxy deny the request") {
+            assert!(
+                std::time::Instant::now() < end,
+                "{}: {}",
+                program.name,
+                why()
+            );
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
         let asked = socks.asked();
         assert!(
             asked.iter().all(|(to, _)| !to.ip().is_loopback()),

@@ -262,12 +262,12 @@ fn what_is_sent_to_a_peer_is_a_sign_of_its_life_unless_streams_are_independent()
         let (origin, addr) = listener();
         for (more, stays) in [("", true), ("    option independent-streams\n", false)] {
             let (port, sink) = (port(), LogSink::new());
-            let more = format!("    timeout server 300ms\n{more}");
+            let more = format!("    timeout server 1s\n{more}");
             let proxy = Proxy::start(program, &config(port, &sink, &addr, &more));
             let (mut client, mut server) = (connect(port), accept(&origin));
             // The client talks for longer than the server may be silent.
-            let talked = (0..12).all(|_| {
-                std::thread::sleep(Duration::from_millis(60));
+            let talked = (0..20).all(|_| {
+                std::thread::sleep(Duration::from_millis(100));
                 client.write_all(b"word").is_ok() && server.read_exact(&mut [0; 4]).is_ok()
             });
             assert_eq!(talked, stays, "{} with {more}", program.name);

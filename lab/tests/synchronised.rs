@@ -230,8 +230,8 @@ impl Pair {
         let services = services.concat();
         format!(
             "defaults
-    timeout client 60s
-    timeout server 60s
+    timeout client 900s
+    timeout server 900s
     timeout connect 2s
 listen proxied
     mode tcp

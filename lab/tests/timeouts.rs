@@ -92,7 +92,7 @@ fn a_server_that_does_not_answer_or_does_not_finish() {
             std::thread::sleep(Duration::from_secs(2));
             false
         });
-        let back = format!("    timeout server 300ms\n    server a {}\n", silent.addr);
+        let back = format!("    timeout server 1s\n    server a {}\n", silent.addr);
         let (_proxy, port) = start(program, &log, "", &back);
         assert_eq!(
             Client::connect(port).ask(GET).status,

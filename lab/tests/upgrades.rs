@@ -205,6 +205,56 @@ fn an_upgraded_session_waits_for_requests_and_ends_softly() {
 }
 
 #[test]
+fn the_backend_that_bytes_led_to_has_the_first_request() {
+    each(|program| {
+        let (raw, door, sink) = (echo(), port(), LogSink::new());
+        let lines = format!(
+            "    tcp-request content accept if {{ req.len gt 4 }}\n    \
+             use_backend web if {{ req.payload(0,4) -m str \"GET \" }}\n    default_backend raw\n\
+             backend web\n    mode http\n    http-request return status 200 content-type text/plain string web\n\
+             backend raw\n    mode tcp\n    server s {raw}\n"
+        );
+        let _proxy = Proxy::start(program, &frontend(door, &sink, &lines));
+        let mut client = Client::connect(door);
+        assert_eq!(client.ask(&asked("x")).body, "web", "{}", program.name);
+    });
+}
+
+#[test]
+fn a_backend_is_chosen_by_what_is_there_once_the_rules_are_done() {
+    each(|program| {
+        let (raw, door, sink) = (echo(), port(), LogSink::new());
+        // Nothing in these rules waits, and a client that says nothing has sent no request.
+        let lines = format!(
+            "    tcp-request content set-var(sess.seen) str(x)\n    use_backend raw if !HTTP\n    default_backend web\n\
+             backend web\n    mode http\n    http-request return status 200\n\
+             backend raw\n    mode tcp\n    server s {raw}\n"
+        );
+        let _proxy = Proxy::start(program, &frontend(door, &sink, &lines));
+        let mut client = Client::connect(door);
+        let mut got = [0; 5];
+        client.stream.read_exact(&mut got).expect("a greeting");
+        assert_eq!(&got, b"<raw>", "{}", program.name);
+    });
+}
+
+#[test]
+fn the_time_for_a_request_begins_with_the_upgrade() {
+    let (door, sink) = (port(), LogSink::new());
+    let patience = std::time::Duration::from_millis(400);
+    let lines = "    timeout http-request 400ms\n    tcp-request content accept if { req.len gt 4 }\n    \
+                 default_backend web\nbackend web\n    mode http\n    http-request return status 204\n";
+    let _proxy = Proxy::start(&Program::mulgil(), &frontend(door, &sink, lines));
+    let mut client = Client::connect(door);
+    std::thread::sleep(patience);
+    let begun = std::time::Instant::now();
+    client.send("GET / HT");
+    assert_eq!(client.response().status, 408);
+    // It may be longer where the machine is slow, but never shorter.
+    assert!(begun.elapsed() >= patience);
+}
+
+#[test]
 fn what_cannot_be_switched_is_told() {
     let folder = Folder::new();
     for (lines, wanted) in [
@@ -231,7 +281,7 @@ fn what_cannot_be_switched_is_told() {
     ] {
         let text = format!("frontend f\n timeout client 1s\n bind 127.0.0.1:1\n {lines}\n");
         let file = folder.file("a.cfg", text.as_bytes());
-        let (_, said) = Program::mulgil().run(&["-c", "-f", &file]);
+        let (_, said) = Program::mulgil().run(&["-c", "-dD", "-f", &file]);
         assert!(said.contains(wanted), "{lines}: {said}");
     }
     let text = "backend b\n mode tcp\n tcp-request content switch-mode http\n";

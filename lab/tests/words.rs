@@ -4,7 +4,7 @@ use lab::{Client, LogSink, Program, Proxy, Server, each, get, port};
 use std::io::{Read, Write};
 use std::time::Duration;
 
-const TIMES: &str = "defaults\n    mode http\n    timeout client 2s\n    timeout server 2s\n    timeout connect 500ms\n    timeout queue 2s\n    retries 1\n";
+const TIMES: &str = "defaults\n    mode http\n    timeout client 2s\n    timeout server 5s\n    timeout connect 500ms\n    timeout queue 5s\n    retries 1\n";
 
 /// A frontend with these lines before a backend with these lines and servers.
 fn start(program: &Program, port: u16, front: &str, back: &str) -> Proxy {
@@ -169,7 +169,7 @@ fn nolinger_takes_leave_by_a_reset() {
 /// Three clients whose cookie names a server with one place and one place to wait; who answered.
 fn full_queue(program: &Program, redispatch: &str) -> Vec<String> {
     let (a, b) = (
-        slow("a", Duration::from_millis(400)),
+        slow("a", Duration::from_millis(1500)),
         slow("b", Duration::ZERO),
     );
     let port = port();
@@ -177,9 +177,11 @@ fn full_queue(program: &Program, redispatch: &str) -> Vec<String> {
         "    cookie S insert indirect\n{redispatch}    server a {} cookie a maxconn 1 maxqueue 1\n    server b {} cookie b\n",
         a.addr, b.addr
     );
-    let _proxy = start(program, port, "", &back);
-    let threads: Vec<_> = (0..3)
-        .map(|_| {
+    let proxy = start(program, port, "", &back);
+    // The first has the place and the second waits before the next one comes.
+    let threads: Vec<_> = [Some("scur"), Some("qcur"), None]
+        .into_iter()
+        .map(|taken| {
             let asking = std::thread::spawn(move || {
                 let request =
                     "GET / HTTP/1.1\r\nHost: x\r\nCookie: S=a\r\nConnection: close\r\n\r\n";
@@ -187,7 +189,9 @@ fn full_queue(program: &Program, redispatch: &str) -> Vec<String> {
                 let status = answer.status.to_string();
                 answer.header("x-server").unwrap_or(status)
             });
-            std::thread::sleep(Duration::from_millis(60));
+            if let Some(field) = taken {
+                proxy.wait_for("b", "a", field, "1");
+            }
             asking
         })
         .collect();
@@ -212,7 +216,7 @@ fn a_full_queue_of_the_cookies_server_sends_the_next_elsewhere() {
 #[test]
 fn minconn_lets_the_limit_grow_with_the_load() {
     each(|program| {
-        let server = slow("a", Duration::from_secs(1));
+        let server = slow("a", Duration::from_millis(1800));
         let port = port();
         let back = format!(
             "    fullconn 4\n    server a {} minconn 1 maxconn 4\n",
@@ -456,17 +460,17 @@ fn sessions_end_with_their_server_and_backups_when_they_are_relieved() {
             log.port
         );
         let back = format!(
-            "    option httpchk\n    default-server inter 100ms fall 1 rise 1\n    server main {} check on-marked-down shutdown-sessions on-marked-up shutdown-backup-sessions\n    server backup {} backup\n",
+            "    option httpchk\n    timeout check 9s\n    default-server inter 100ms fall 1 rise 1\n    server main {} check on-marked-down shutdown-sessions on-marked-up shutdown-backup-sessions\n    server backup {} backup\n",
             main.addr, backup.addr
         );
         let proxy = start(program, port, &front, &back);
-        let stream = || {
+        let stream = |server: &str| {
             let mut client = Client::connect(port);
             client.send("GET /stream HTTP/1.1\r\nHost: x\r\n\r\n");
-            std::thread::sleep(Duration::from_millis(100));
+            proxy.wait_for("b", server, "scur", "1");
             client
         };
-        let mut first = stream();
+        let mut first = stream("main");
         sick.store(true, Relaxed);
         proxy.wait_for("b", "main", "status", "DOWN");
         let ended = log.line("end=200");
@@ -476,7 +480,7 @@ fn sessions_end_with_their_server_and_backups_when_they_are_relieved() {
             program.name
         );
         assert_eq!(first.response().body, "ok", "{}", program.name);
-        let _second = stream();
+        let _second = stream("backup");
         sick.store(false, Relaxed);
         proxy.wait_for("b", "main", "status", "UP");
         let ended = log.line("end=200");
@@ -495,7 +499,7 @@ fn a_server_that_tracks_another_goes_down_and_comes_up_with_it() {
         let (server, sick) = moody("a");
         let port = port();
         let back = format!(
-            "    server t {} track c/real\nbackend c\n    option httpchk\n    server real {} check inter 100ms fall 1 rise 1\n",
+            "    server t {} track c/real\nbackend c\n    option httpchk\n    timeout check 9s\n    server real {} check inter 100ms fall 1 rise 1\n",
             server.addr, server.addr
         );
         let proxy = start(program, port, "", &back);
@@ -583,7 +587,7 @@ fn errors_of_traffic_count_against_a_server() {
                 server.addr
             );
             let proxy = start(program, port, "", &back);
-            std::thread::sleep(Duration::from_millis(200));
+            proxy.wait_for("b", "a", "check_status", "L7OK");
             // Errors of the client's, and errors with a success between, do not count.
             for path in ["/404", "/404", "/404"] {
                 get(port, path);

@@ -191,6 +191,7 @@ fn ask(peer: SocketAddr) -> io::Result<(IpAddr, bool)> {
 /// What is heard on the links of each virtual router.
 fn on_links(sections: &[Arc<Vrrp>], links: &[Link]) -> Vec<Finding> {
     let mut found = Vec::new();
+    let span = span(sections);
     let mut ears: Vec<Ear> = Vec::new();
     for vrrp in sections {
         let Some(link) = links.iter().find(|l| *l.name == *vrrp.interface && l.up) else {
@@ -208,10 +209,14 @@ fn on_links(sections: &[Arc<Vrrp>], links: &[Link]) -> Vec<Finding> {
             )),
         }
     }
-    let heard = listen(sections, &ears);
+    let heard = listen(span, &ears);
     for vrrp in sections {
         let link = links.iter().find(|l| *l.name == *vrrp.interface);
-        let Some(link) = link.filter(|l| ears.iter().any(|e| e.link == l.index)) else {
+        let listened = |l: &&Link| {
+            let mut ears = ears.iter();
+            ears.any(|e| (e.link, e.ipv6) == (l.index, vrrp.is_ipv6()))
+        };
+        let Some(link) = link.filter(listened) else {
             continue;
         };
         let own = source_of(vrrp, link).ok();
@@ -228,10 +233,7 @@ fn on_links(sections: &[Arc<Vrrp>], links: &[Link]) -> Vec<Finding> {
             })
             .collect();
         if said.is_empty() {
-            found.push(ok(format!(
-                "vrrp {}: nobody else advertises virtual router {} on {} now",
-                vrrp.name, vrrp.vrid, link.name
-            )));
+            found.push(silence(vrrp, span));
         }
         found.extend(
             said.into_iter()
@@ -241,14 +243,36 @@ fn on_links(sections: &[Arc<Vrrp>], links: &[Link]) -> Vec<Finding> {
     found
 }
 
-/// Listens for as long as every virtual router's active machine needs to be heard.
-fn listen(sections: &[Arc<Vrrp>], ears: &[Ear]) -> Vec<(u32, bool, Heard)> {
-    let slowest = sections
-        .iter()
-        .map(|s| s.interval)
-        .max()
-        .unwrap_or_default();
-    let end = Instant::now() + (slowest * 2 + Duration::from_millis(300)).min(LONGEST);
+/// For how long every virtual router's active machine needs to be listened to, within reason.
+fn span(sections: &[Arc<Vrrp>]) -> Duration {
+    let slowest = sections.iter().map(|s| s.interval).max();
+    let span = slowest.unwrap_or_default() * 2 + Duration::from_millis(300);
+    span.min(LONGEST)
+}
+
+/// What it means that nobody was heard for a while.
+fn silence(vrrp: &Vrrp, span: Duration) -> Finding {
+    let (name, vrid, interface) = (&vrrp.name, vrrp.vrid, &vrrp.interface);
+    let span_text = format!("{:.1} s", span.as_secs_f64());
+    match span > vrrp.interval {
+        true => ok(format!(
+            "vrrp {name}: nobody else advertises virtual router {vrid} on {interface} now: listened for {span_text}"
+        )),
+        false => wrong(
+            format!(
+                "vrrp {name}: listened for {span_text} only, and 'advertise-interval' is {:?}: nobody was heard on {interface}, who may be there all the same",
+                vrrp.interval
+            ),
+            format!(
+                "look with tcpdump -i {interface} proto 112, or at 'show vrrp' of the other machine"
+            ),
+        ),
+    }
+}
+
+/// What the ears hear in that time.
+fn listen(span: Duration, ears: &[Ear]) -> Vec<(u32, bool, Heard)> {
+    let end = Instant::now() + span;
     let mut heard = Vec::new();
     while Instant::now() < end && !ears.is_empty() {
         for ear in ears {

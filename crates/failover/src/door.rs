@@ -11,6 +11,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the other process may take to answer; one that is stopped never does.
@@ -42,11 +43,21 @@ fn name(vrrp: &Vrrp) -> io::Result<SocketAddr> {
     SocketAddr::from_abstract_name(text(vrrp))
 }
 
-/// Whether any process of this network namespace runs a virtual router.
-pub fn others() -> bool {
-    // Abstract names are shown with an '@' before them.
-    let sockets = std::fs::read_to_string("/proc/thread-self/net/unix").unwrap_or_default();
-    sockets.contains(&format!("@{PREFIX}"))
+/// Whether any process of this network namespace runs a virtual router that is none of `own`, whose
+/// doors the caller has. Where that cannot be known there may be one.
+pub fn others(own: &[Arc<Vrrp>]) -> bool {
+    let own: Vec<String> = own.iter().map(|v| text(v)).collect();
+    std::fs::read_to_string("/proc/thread-self/net/unix").map_or(true, |all| has_others(&all, &own))
+}
+
+/// Whether a list of sockets has a door that is none of `own`.
+fn has_others(sockets: &str, own: &[String]) -> bool {
+    // Abstract names are shown with an '@' before them, at the end of the line.
+    let mut doors = sockets.lines().filter_map(|line| {
+        let at = line.find(&format!("@{PREFIX}"))?;
+        line.get(at + 1..)
+    });
+    doors.any(|door| !own.iter().any(|o| o == door))
 }
 
 /// Whether a process of this network namespace runs this virtual router.
@@ -141,6 +152,23 @@ impl Inheritance {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_door_of_our_own_is_nobody_elses() {
+        let sockets = |names: &[&str]| {
+            let lines = names.iter().map(|n| {
+                format!("0000000000000000: 00000002 00000000 00010000 0001 01 4711 {n}\n")
+            });
+            String::from("Num       RefCount Protocol Flags    Type St Inode Path\n")
+                + &lines.collect::<String>()
+        };
+        let own = ["mulgil-vrrp/eth0/51/4".to_string()];
+        let (first, second) = ("@mulgil-vrrp/eth0/51/4", "@mulgil-vrrp/eth0/5/4");
+        assert!(!has_others(&sockets(&["/run/x.sock", "@other"]), &[]));
+        assert!(has_others(&sockets(&[first]), &[]));
+        assert!(!has_others(&sockets(&["/run/x.sock", first, first]), &own));
+        assert!(has_others(&sockets(&[first, second]), &own));
+    }
 
     #[test]
     fn what_is_handed_over_is_read_as_it_was_written() {

@@ -186,7 +186,10 @@ impl Instance {
         };
         if self.vrrp.virtual_mac {
             let own = virtual_mac::name(&self.vrrp, link.index);
-            self.own_link = links.iter().find(|l| l.name == own).cloned();
+            self.own_link = links
+                .iter()
+                .find(|l| l.virtual_mac && l.name == own)
+                .cloned();
         }
         if !link.up {
             return Err(format!("interface {name} is down"));

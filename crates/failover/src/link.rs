@@ -3,9 +3,11 @@
 //! Addresses that we add carry a mark (`IFA_PROTO`, Linux 5.18 and later): it tells them from
 //! those that were there before, also after this process has died and been started anew.
 
+use crate::virtual_mac;
 use model::VirtualAddress;
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkBuffer, NetlinkMessage,
+    NetlinkPayload,
 };
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, AddressScope,
@@ -23,6 +25,9 @@ pub const MARK: u8 = wire::vrrp::PROTOCOL;
 /// Groups of notifications: changes of links, and of addresses of both families
 /// (linux/rtnetlink.h).
 const GROUPS: [u32; 3] = [1, 5, 9];
+
+/// What ends an answer: NLMSG_ERROR, NLMSG_DONE (linux/netlink.h).
+const ENDS: [u16; 2] = [2, 3];
 
 /// An address of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +53,8 @@ pub struct Link {
     pub mac: [u8; 6],
     /// Whether it is up and has a carrier.
     pub up: bool,
+    /// Whether a process of ours made it, for a virtual hardware address.
+    pub virtual_mac: bool,
     /// Its addresses, in the kernel's order.
     pub addresses: Vec<Address>,
 }
@@ -117,25 +124,8 @@ impl Netlink {
         let mut found = Vec::new();
         loop {
             let (answer, _) = self.requests.recv_from_full()?;
-            let mut rest = answer.as_slice();
-            while !rest.is_empty() {
-                let read = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest);
-                let message = read.map_err(|e| io::Error::other(format!("netlink: {e}")))?;
-                let length = message.header.length as usize;
-                // Messages are aligned to four bytes.
-                rest = rest
-                    .get(length.max(1).next_multiple_of(4)..)
-                    .unwrap_or_default();
-                if message.header.sequence_number != self.sequence {
-                    continue;
-                }
-                match message.payload {
-                    NetlinkPayload::Done(_) => return Ok(found),
-                    NetlinkPayload::Error(e) if e.code.is_some() => return Err(e.to_io()),
-                    NetlinkPayload::Error(_) => return Ok(found),
-                    NetlinkPayload::InnerMessage(inner) => found.push(inner),
-                    _ => {}
-                }
+            if take(&answer, self.sequence, &mut found)? {
+                return Ok(found);
             }
         }
     }
@@ -185,6 +175,37 @@ impl Netlink {
     }
 }
 
+/// Takes what answers the request of a number; whether that is the end of the answer.
+fn take(mut rest: &[u8], sequence: u32, found: &mut Vec<RouteNetlinkMessage>) -> io::Result<bool> {
+    let unread = |e| io::Error::other(format!("netlink: {e}"));
+    while !rest.is_empty() {
+        let header = NetlinkBuffer::new_checked(rest).map_err(unread)?;
+        let one = rest.get(..header.length() as usize).unwrap_or(rest);
+        // Messages are aligned to four bytes.
+        rest = rest
+            .get(one.len().next_multiple_of(4)..)
+            .unwrap_or_default();
+        if header.sequence_number() != sequence {
+            continue;
+        }
+        match NetlinkMessage::deserialize(one).map(|m| m.payload) {
+            // A list may end with what has cut it short.
+            Ok(NetlinkPayload::Done(end)) if end.code < 0 => {
+                return Err(io::Error::from_raw_os_error(end.code.saturating_neg()));
+            }
+            Ok(NetlinkPayload::Done(_)) => return Ok(true),
+            Ok(NetlinkPayload::Error(e)) if e.code.is_some() => return Err(e.to_io()),
+            Ok(NetlinkPayload::Error(_)) => return Ok(true),
+            Ok(NetlinkPayload::InnerMessage(inner)) => found.push(inner),
+            Ok(_) => {}
+            Err(e) if ENDS.contains(&header.message_type()) => return Err(unread(e)),
+            // A newer kernel may list what cannot be read here: the others count all the same.
+            Err(_) => {}
+        }
+    }
+    Ok(false)
+}
+
 fn message_of(link: u32, address: VirtualAddress) -> AddressMessage {
     let mut message = AddressMessage::default();
     message.header.family = match address.ip {
@@ -214,6 +235,7 @@ fn link_of(message: &LinkMessage) -> Link {
             .header
             .flags
             .contains(LinkFlags::Up | LinkFlags::Running),
+        virtual_mac: virtual_mac::is_ours(message),
         addresses: Vec::new(),
     };
     for attribute in &message.attributes {
@@ -244,4 +266,58 @@ fn address_of(message: &AddressMessage) -> Option<Address> {
         ours,
         usable: !flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(kind: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
+        let length = 16 + payload.len() as u32;
+        let mut bytes = length.to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend([0, 0]);
+        bytes.extend(sequence.to_ne_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(payload);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    fn address(sequence: u32) -> Vec<u8> {
+        let address = VirtualAddress::read("203.0.113.10/24").expect("an address");
+        let mut message =
+            NetlinkMessage::from(RouteNetlinkMessage::NewAddress(message_of(3, address)));
+        message.header.sequence_number = sequence;
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn an_answer_is_read_to_its_end_whatever_is_in_it() {
+        let taken = |packets: &[Vec<u8>]| {
+            let mut found = Vec::new();
+            take(&packets.concat(), 7, &mut found).map(|end| (end, found.len()))
+        };
+        let done = |code: i32| packet(3, 7, &code.to_ne_bytes());
+        // An address message (RTM_NEWADDR, 20) that is cut off.
+        let odd = packet(20, 7, &[2, 24]);
+        assert_eq!(taken(&[]).ok(), Some((false, 0)));
+        assert_eq!(taken(&[address(7)]).ok(), Some((false, 1)));
+        assert_eq!(
+            taken(&[address(6), address(7), done(0)]).ok(),
+            Some((true, 1))
+        );
+        assert_eq!(
+            taken(&[address(7), odd, address(7), done(0)]).ok(),
+            Some((true, 2))
+        );
+        let cut = taken(&[address(7), done(-libc::EINVAL)]).expect_err("an error");
+        assert_eq!(cut.raw_os_error(), Some(libc::EINVAL));
+        // What ends it must be read; nor is there anything after half a message.
+        assert!(taken(&[packet(2, 7, &[0])]).is_err());
+        assert!(taken(&[address(7), vec![1, 2, 3]]).is_err());
+    }
 }

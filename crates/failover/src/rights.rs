@@ -18,11 +18,23 @@ struct Header {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Set {
     effective: u32,
     permitted: u32,
     inheritable: u32,
+}
+
+/// Whether the calling thread has the rights that failover needs.
+pub fn may_act() -> bool {
+    let mut header = Header {
+        version: VERSION_3,
+        pid: 0,
+    };
+    let mut sets = [Set::default(); 2];
+    // SAFETY: it reads a header, of which it may change the version, and writes two sets, as the version says.
+    let done = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, &raw mut sets) };
+    done == 0 && sets[0].effective & KEPT == KEPT
 }
 
 /// Has the calling thread keep its rights when the process changes its user. All of them, at
@@ -42,11 +54,7 @@ pub fn reduce() -> io::Result<()> {
         version: VERSION_3,
         pid: 0,
     };
-    let mut sets = [Set {
-        effective: 0,
-        permitted: 0,
-        inheritable: 0,
-    }; 2];
+    let mut sets = [Set::default(); 2];
     sets[0].effective = KEPT;
     sets[0].permitted = KEPT;
     // SAFETY: it reads a header and two sets, as the version says, and changes the calling thread

@@ -34,22 +34,24 @@ impl Marked {
             .collect()
     }
 
-    /// Whether the kernel would take both for the same: the main table may be left out, and a place
-    /// among rules that the kernel chose is as good as any.
+    /// Whether both say the same: the main table may be left out, and a network of all addresses.
     pub fn is_same(&self, other: &Marked) -> bool {
         match (self, other) {
             (Marked::Route(a, x), Marked::Route(b, y)) => {
                 let parts = |r: &VirtualRoute| (r.destination, r.via, table_of(r));
                 a == b && parts(x) == parts(y)
             }
-            (Marked::Rule(x), Marked::Rule(y)) => {
-                let parts = |r: &VirtualRule| (network(r.from), network(r.to), r.table);
-                let chosen = x.priority.is_none() || y.priority.is_none();
-                x.is_ipv6() == y.is_ipv6()
-                    && parts(x) == parts(y)
-                    && (chosen || x.priority == y.priority)
-            }
+            (Marked::Rule(x), Marked::Rule(y)) => x.priority == y.priority && says_the_same(x, y),
             _ => false,
+        }
+    }
+
+    /// Whether this, which the kernel lists, is what was wanted: a place among rules that the kernel
+    /// has chosen is as good as any.
+    pub fn is_as(&self, wanted: &Marked) -> bool {
+        match (self, wanted) {
+            (Marked::Rule(x), Marked::Rule(y)) if y.priority.is_none() => says_the_same(x, y),
+            _ => self.is_same(wanted),
         }
     }
 
@@ -117,34 +119,71 @@ impl fmt::Display for Marked {
 impl Netlink {
     /// Sets a route or rule with our mark. One that is there already stays as it is.
     pub fn set(&mut self, what: &Marked) -> io::Result<()> {
-        let request = match what {
+        let (request, only_new) = match what {
             Marked::Route(link, route) => {
-                RouteNetlinkMessage::NewRoute(route_message(*link, route))
+                let request = RouteNetlinkMessage::NewRoute(route_message(*link, route));
+                (request, NLM_F_EXCL)
             }
-            Marked::Rule(rule) => RouteNetlinkMessage::NewRule(rule_message(rule)),
+            // What the kernel would take for the same is not: without a place it chooses a new one each
+            // time, in the same place a network that is not given is any.
+            Marked::Rule(rule) => {
+                let there = self.marked_rules(family_of(what))?;
+                if there.iter().any(|r| r.is_as(what)) {
+                    return Ok(());
+                }
+                (RouteNetlinkMessage::NewRule(rule_message(rule)), 0)
+            }
         };
-        let done = self.ask(request, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL);
-        match done {
-            Err(e) if e.raw_os_error() != Some(libc::EEXIST) => Err(e),
-            _ => Ok(()),
-        }
+        let done = self.ask(request, NLM_F_ACK | NLM_F_CREATE | only_new);
+        unless(libc::EEXIST, done)
     }
 
     /// Removes a route or rule, if it is there and carries our mark.
     pub fn unset(&mut self, what: &Marked) -> io::Result<()> {
-        let (request, gone) = match what {
+        match what {
             Marked::Route(link, route) => {
-                let message = route_message(*link, route);
-                (RouteNetlinkMessage::DelRoute(message), libc::ESRCH)
+                let request = RouteNetlinkMessage::DelRoute(route_message(*link, route));
+                unless(libc::ESRCH, self.ask(request, NLM_F_ACK))
             }
-            Marked::Rule(rule) => (
-                RouteNetlinkMessage::DelRule(rule_message(rule)),
-                libc::ENOENT,
-            ),
-        };
-        match self.ask(request, NLM_F_ACK) {
-            Err(e) if e.raw_os_error() != Some(gone) => Err(e),
-            _ => Ok(()),
+            Marked::Rule(_) => self.unset_rules(what),
+        }
+    }
+
+    /// Removes a rule with our mark from all its places. To the kernel a network that is not given
+    /// is any, so that of two rules in one place it may take the other one: that is set again.
+    fn unset_rules(&mut self, what: &Marked) -> io::Result<()> {
+        let family = family_of(what);
+        let before = self.marked_rules(family)?;
+        let mut left = before.clone();
+        for _ in 0..before.len() {
+            let Some(Marked::Rule(rule)) = left.iter().find(|r| r.is_as(what)) else {
+                break;
+            };
+            let request = RouteNetlinkMessage::DelRule(rule_message(rule));
+            unless(libc::ENOENT, self.ask(request, NLM_F_ACK))?;
+            left = self.marked_rules(family)?;
+        }
+        let others = before.iter().filter(|r| !r.is_as(what));
+        for taken in others.filter(|r| !left.contains(r)) {
+            self.set(taken)?;
+        }
+        Ok(())
+    }
+
+    /// All rules of a family with our mark.
+    fn marked_rules(&mut self, family: AddressFamily) -> io::Result<Vec<Marked>> {
+        let mut message = RuleMessage::default();
+        message.header.family = family;
+        match self.ask(RouteNetlinkMessage::GetRule(message), NLM_F_DUMP) {
+            // There is no IPv6 at all.
+            Err(e) if e.raw_os_error() == Some(libc::EAFNOSUPPORT) => Ok(Vec::new()),
+            found => Ok(found?
+                .iter()
+                .filter_map(|m| match m {
+                    RouteNetlinkMessage::NewRule(rule) => marked_rule(rule),
+                    _ => None,
+                })
+                .collect()),
         }
     }
 
@@ -164,16 +203,35 @@ impl Netlink {
                 RouteNetlinkMessage::NewRoute(route) => marked_route(route),
                 _ => None,
             }));
-            let mut message = RuleMessage::default();
-            message.header.family = family;
-            let found = self.ask(RouteNetlinkMessage::GetRule(message), NLM_F_DUMP)?;
-            all.extend(found.iter().filter_map(|m| match m {
-                RouteNetlinkMessage::NewRule(rule) => marked_rule(rule),
-                _ => None,
-            }));
+            all.extend(self.marked_rules(family)?);
         }
         Ok(all)
     }
+}
+
+/// What was asked for is done, also where an error says that it was so before.
+fn unless(before: i32, done: io::Result<Vec<RouteNetlinkMessage>>) -> io::Result<()> {
+    match done {
+        Err(e) if e.raw_os_error() != Some(before) => Err(e),
+        _ => Ok(()),
+    }
+}
+
+fn family_of(what: &Marked) -> AddressFamily {
+    let ipv6 = match what {
+        Marked::Route(_, route) => route.destination.ip.is_ipv6(),
+        Marked::Rule(rule) => rule.is_ipv6(),
+    };
+    match ipv6 {
+        true => AddressFamily::Inet6,
+        false => AddressFamily::Inet,
+    }
+}
+
+/// Whether two rules are alike but for their places.
+fn says_the_same(x: &VirtualRule, y: &VirtualRule) -> bool {
+    let parts = |r: &VirtualRule| (network(r.from), network(r.to), r.table);
+    x.is_ipv6() == y.is_ipv6() && parts(x) == parts(y)
 }
 
 fn table_of(route: &VirtualRoute) -> u32 {
@@ -221,7 +279,8 @@ fn marked_route(message: &RouteMessage) -> Option<Marked> {
 
 fn marked_rule(message: &RuleMessage) -> Option<Marked> {
     let header = &message.header;
-    let (mut from, mut to, mut priority, mut ours) = (None, None, None, false);
+    // The first place of all is not told.
+    let (mut from, mut to, mut priority, mut ours) = (None, None, Some(0), false);
     let mut table = u32::from(header.table);
     for attribute in &message.attributes {
         match attribute {
@@ -377,7 +436,7 @@ mod tests {
                     let mut message = route_message(link, &route);
                     message.attributes.push(RouteAttribute::Priority(1024));
                     let listed = marked_route(&message).expect("ours");
-                    assert!(listed.is_same(&one), "{listed} {one}");
+                    assert!(listed.is_as(&one), "{listed} {one}");
                     message.header.protocol = RouteProtocol::Static;
                     assert_eq!(marked_route(&message), None);
                 }
@@ -387,7 +446,7 @@ mod tests {
                         message.attributes.push(RuleAttribute::Priority(32765));
                     }
                     let listed = marked_rule(&message).expect("ours");
-                    assert!(listed.is_same(&one), "{listed} {one}");
+                    assert!(listed.is_as(&one), "{listed} {one}");
                     message
                         .attributes
                         .retain(|a| !matches!(a, RuleAttribute::Protocol(_)));
@@ -401,5 +460,24 @@ mod tests {
                 assert_eq!(one.is_same(other), a == b, "{one} {other}");
             }
         }
+    }
+
+    #[test]
+    fn only_a_place_that_nobody_wanted_is_as_good_as_any() {
+        let rule =
+            |rest: &str| Marked::read(&format!("rule from 10.0.0.0/8 {rest}")).expect("a rule");
+        let (any, first, second) = (
+            rule("table 7"),
+            rule("table 7 priority 500"),
+            rule("table 7 priority 501"),
+        );
+        assert!(first.is_as(&any) && second.is_as(&any) && first.is_as(&first));
+        assert!(!first.is_as(&second));
+        // What a reload compares: a place that is given from now on is a change.
+        assert!(!any.is_same(&first) && !first.is_same(&any) && any.is_same(&any));
+        for other in [rule("table 8"), rule("to 10.0.0.0/8 table 7")] {
+            assert!(!first.is_as(&other), "{other}");
+        }
+        assert!(rule("to 0.0.0.0/0 table 7").is_same(&any));
     }
 }

@@ -10,13 +10,13 @@ pub use before::is_left_behind;
 
 use crate::accept::Shield;
 use crate::check::{Refusal, check};
-use crate::door::{Door, Inheritance};
+use crate::door::Door;
 use crate::guardian::{Guardian, Will};
 use crate::instance::Instance;
 use crate::link::{Link, Netlink};
-use crate::machine::{Action, Advert, LEAVING, Machine, State};
+use crate::machine::{Action, Advert, LEAVING, State};
 use crate::notify::Calls;
-use crate::router::{Member, Router};
+use crate::router::Router;
 use crate::service::{Command, Say};
 use crate::socket::{Ear, Frames, Heard};
 use crate::track::{Tracker, Watch, weigh};
@@ -110,11 +110,11 @@ impl Running {
                 None
             }
         };
-        let inherited = running.inherit(replaces, &sections)?;
+        let (inherited, doors) = running.inherit(replaces, &sections)?;
         running.clean(&sections, &inherited);
         let now = Instant::now();
-        for (section, inherited) in sections.into_iter().zip(inherited) {
-            running.add(section, inherited, now);
+        for ((section, inherited), door) in sections.into_iter().zip(inherited).zip(doors) {
+            running.add(section, inherited, Some(door), now);
         }
         running.follow_links(now);
         Ok(running)
@@ -125,25 +125,6 @@ impl Running {
             Ok(links) => self.links = links,
             Err(e) => (self.say)(&format!("warning: vrrp: cannot list interfaces: {e}")),
         }
-    }
-
-    fn add(&mut self, section: Arc<Vrrp>, inherited: Option<Inheritance>, now: Instant) {
-        let trackers = section.tracks.iter();
-        self.trackers
-            .push(trackers.map(|t| Tracker::new(t.clone(), now)).collect());
-        let group = section.group.clone();
-        let mut instance = Instance::new(section, now);
-        // It was free just now; without it another process cannot take over, but all else works.
-        self.doors.push(Door::open(&instance.vrrp).ok());
-        let mut machine = Machine::new(instance.settings());
-        if let Some(inherited) = inherited {
-            instance.added = inherited.added;
-            if inherited.active {
-                machine.inherit(now);
-            }
-        }
-        self.instances.push(instance);
-        self.router.members.push(Member { group, machine });
     }
 
     /// Brings sockets and health in line with the links as they are.

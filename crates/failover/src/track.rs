@@ -256,6 +256,7 @@ mod tests {
             name: "eth1".into(),
             mac: [0; 6],
             up: true,
+            virtual_mac: false,
             addresses: Vec::new(),
         };
         t.look(std::slice::from_ref(&link), &World(true), now);

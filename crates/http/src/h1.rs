@@ -281,7 +281,7 @@ fn finish(
             continue;
         }
         // What decides it is the first byte that no name has.
-        let is_odd = |b: &u8| !is_token_byte(*b) && !(accept_unsafe && is_odd_name_byte(*b));
+        let is_odd = |b: &u8| !(is_token_byte(*b) || accept_unsafe && is_odd_name_byte(*b));
         let strange = || text.iter().position(is_odd).unwrap_or(0);
         let Some(colon) = memchr(b':', text) else {
             return fail(ErrorKind::FieldName, line.start + strange());

@@ -97,7 +97,7 @@ impl Bound {
             origin: "".into(),
             id: 0,
         };
-        let socket = proxy::listen_socket(&bind, 10, false, false).map_err(failed)?;
+        let socket = proxy::listen_socket(&bind, 10, false).map_err(failed)?;
         let copy = std::net::TcpListener::from(socket.try_clone().map_err(failed)?);
         let internet = copy.local_addr().ok();
         let name = match (&s.address, internet) {

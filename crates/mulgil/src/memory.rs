@@ -11,16 +11,25 @@ pub fn forget_the_start() {
     unsafe { libc::dl_iterate_phdr(Some(forget), std::ptr::null_mut()) };
 }
 
-/// Lets go of pages that were not used for [`UNUSED`], for as long as the program runs: those that only
-/// the start of the workers needed, soon, and of what is seldom done whenever it is over. What is in
-/// use comes back with some fifty faults, sixteen pages each.
+/// Lets go of all pages of the program again and again, so that what only the start of the workers
+/// needed, or what is seldom done, does not stay. What is in use comes back with some fifty faults,
+/// sixteen pages each, from the cache of files. Not where somebody elects by the millisecond, and not
+/// under a debugger, whose breakpoints are in such pages.
 pub async fn forget_the_unused() {
     let mut pause = SOON;
     loop {
         tokio::time::sleep(pause).await;
-        forget_the_start();
-        pause = UNUSED;
+        if !is_traced() {
+            forget_the_start();
+        }
+        pause = PERIOD;
     }
+}
+
+fn is_traced() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let tracer = status.lines().find_map(|l| l.strip_prefix("TracerPid:"));
+    tracer.is_some_and(|pid| pid.trim() != "0")
 }
 
 /// When the workers have begun.
@@ -28,7 +37,7 @@ const SOON: Duration = Duration::from_secs(1);
 
 /// Often enough that nothing stays for long, and seldom enough to cost nothing: a fifth of a millisecond
 /// each time.
-const UNUSED: Duration = Duration::from_secs(10);
+const PERIOD: Duration = Duration::from_secs(10);
 
 /// For each object: the program, its libraries, the linker.
 unsafe extern "C" fn forget(info: *mut dl_phdr_info, _: size_t, _: *mut c_void) -> c_int {

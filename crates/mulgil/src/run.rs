@@ -547,8 +547,11 @@ pub fn serve(
             .unwrap_or(Duration::from_secs(10)),
     });
     memory::forget_the_start();
+    let elects = !config.vrrp.is_empty();
     let ended = runtime.block_on(async {
-        tokio::task::spawn_local(memory::forget_the_unused());
+        if !elects {
+            tokio::task::spawn_local(memory::forget_the_unused());
+        }
         for bound in control {
             tokio::task::spawn_local(control::serve(bound, Rc::clone(&conversations)));
         }

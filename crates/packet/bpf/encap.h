@@ -158,8 +158,14 @@ out_of_line int encapsulate(context *ctx, const struct packet *p, const struct f
 		inner = sizeof(*ip) + be16(ip->payload);
 	}
 	if (inner + header > server->hop.mtu &&
-	    wire_bytes(ctx, inner, l3, bounded(p->l4), p->key.proto) + header > server->hop.mtu)
+	    wire_bytes(ctx, inner, l3, bounded(p->l4), p->key.proto) + header > server->hop.mtu) {
+		count(EVENT_TOO_BIG);
+		/* No error is sent about an error (RFC 1122 section 3.2.2, RFC 4443 section 2.4 (e)): its key
+		 * is the session's, and the client has not sent it. */
+		if (icmp_is_error(p->family, p->icmp_type))
+			return XDP_DROP;
 		return answer_too_big(ctx, p, server->hop.mtu - header);
+	}
 
 	int kind = f->steps & STEP_GRE ? TUNNEL_GRE : f->steps & STEP_GUE ? TUNNEL_GUE : TUNNEL_IP;
 	if (grow_outer(ctx, header, l3, outer4, kind))

@@ -105,12 +105,33 @@ inline_always u8 tunnel_of(context *ctx, const struct packet *p, u32 *at)
 	return 0;
 }
 
+/* Whether an error is about a packet that came from this virtual address. */
+inline_always int is_about(context *ctx, const struct packet *p, const struct address *vip)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	void *quoted = data + bounded(p->l4) + sizeof(struct icmp);
+	u32 from[4];
+	if (p->family == 4) {
+		struct ipv4 *ip = quoted;
+		if ((void *)(ip + 1) > end)
+			return 0;
+		map4(from, ip->src);
+	} else {
+		struct ipv6 *ip = quoted;
+		if ((void *)(ip + 1) > end)
+			return 0;
+		copy16(from, ip->src);
+	}
+	return from[0] == vip->words[0] && from[1] == vip->words[1] && from[2] == vip->words[2] &&
+	       from[3] == vip->words[3];
+}
+
 inline_always int serve(context *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct packet p = {};
 	enum parsed what = parse(data, end, frame_bytes(ctx), &p);
-	/* An error about what this machine sent is marked like the rest. */
+	/* An error about what this machine sent as the virtual address is marked like the rest. */
 	if (what != PARSED && what != PARSED_ERROR)
 		return XDP_PASS;
 	u32 at;
@@ -122,6 +143,9 @@ inline_always int serve(context *ctx)
 		return XDP_PASS;
 	struct address *vip = map_lookup(&marked, &point);
 	if (!vip)
+		return XDP_PASS;
+	/* Routers mark errors of their own (RFC 1812 section 4.3.2.5): not all are of the balancer. */
+	if (what == PARSED_ERROR && !is_about(ctx, &p, vip))
 		return XDP_PASS;
 	struct flow f = {};
 	copy16(f.src, p.key.src);

@@ -1,11 +1,12 @@
 //! What a configuration for packets finds on this machine: looked at without changing anything.
 
 use crate::abi::{self, Hop};
+use crate::askers::{self, Taken};
 use crate::attach::Way;
 use crate::device::{self, Needs, Offloads};
 use crate::kernel::{Error, because};
 use crate::netlink::{Link, XDP_GENERIC};
-use crate::probe::{self, Probe, Said};
+use crate::probe::{Numbers, Probe, Said};
 use crate::settings::{self, Asks};
 use crate::ways::Ways;
 use model::{Address, Config, Forward, Host, Mode, PortSpec, Transport};
@@ -18,8 +19,20 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long neighbours may take to answer.
 const NEIGHBOURS: Duration = Duration::from_secs(2);
-/// Servers of one backend that are connected to.
+/// Servers of one backend that are connected to, and as many that are asked as a client's packet would:
+/// each may take its time to stay silent.
 const CONNECTED: usize = 16;
+
+/// How many more servers of a backend have a turn.
+struct Turns(usize);
+
+impl Turns {
+    fn take(&mut self) -> bool {
+        let left = self.0.checked_sub(1);
+        self.0 = left.unwrap_or(0);
+        left.is_some()
+    }
+}
 
 /// Looks at everything that packet mode needs of the machine.
 pub fn examine(config: &Config) -> Result<Vec<Finding>, Error> {
@@ -39,14 +52,20 @@ pub fn examine(config: &Config) -> Result<Vec<Finding>, Error> {
     };
     let mut names = BTreeSet::new();
     let mut marks = Marks::default();
-    let mut leading: BTreeMap<&str, Vec<(IpAddr, Option<u16>)>> = BTreeMap::new();
+    let mut leading: BTreeMap<&str, Leading> = BTreeMap::new();
+    let taken = Taken::of(config);
+    let mut numbers = Numbers::default();
     for proxy in proxies() {
         let Some(side) = &proxy.frontend else {
             continue;
         };
         let backend = side.default_backend.as_ref().unwrap_or(&proxy.name);
         let led = leading.entry(backend).or_default();
-        led.extend(side.binds.iter().filter_map(service));
+        led.services.extend(side.binds.iter().filter_map(service));
+        for bind in &side.binds {
+            let near = |a, b| ways.are_neighbours(a, b);
+            led.fronts.extend(askers::fronts(bind, &ways.machine, near));
+        }
         let backend = config.proxies.iter().find(|p| p.name == *backend);
         let forward = backend.and_then(|b| Some(b.backend.as_ref()?.packets.forward));
         for bind in &side.binds {
@@ -67,7 +86,7 @@ pub fn examine(config: &Config) -> Result<Vec<Finding>, Error> {
     for proxy in proxies() {
         let Some(side) = &proxy.backend else { continue };
         let forward = side.packets.forward;
-        let mut connected = 0;
+        let (mut connected, mut asked) = (Turns(CONNECTED), Turns(CONNECTED));
         for server in &side.servers {
             let Address::Inet {
                 host: Host::Ip(ip),
@@ -120,19 +139,21 @@ pub fn examine(config: &Config) -> Result<Vec<Finding>, Error> {
                 ));
             }
             found.extend(room(forward, *ip, &link, &title));
-            if let (Some(port), true) = (probed(port, server, proxy), connected < CONNECTED) {
-                connected += 1;
+            if let Some(port) = probed(port, server, proxy).filter(|_| connected.take()) {
                 found.push(connect(SocketAddr::new(*ip, port), &title));
             }
-            let services = leading.get(&*proxy.name).map_or(&[][..], Vec::as_slice);
-            if hop.vlan == 0 && connected <= CONNECTED {
+            let Some(led) = leading.get(&*proxy.name) else {
+                continue;
+            };
+            if hop.vlan == 0 && asked.take() {
                 let whom = Whom {
                     forward,
                     ip: *ip,
                     port,
                     hop,
                 };
-                found.extend(whom.probe(services, &ways, &link, &title));
+                let own = |six, on: &_| taken.own(&ways.machine, six, on);
+                found.extend(whom.probe(led, own, link.index, &mut numbers, &title));
             }
         }
     }
@@ -348,6 +369,14 @@ fn service(bind: &model::Bind) -> Option<(IpAddr, Option<u16>)> {
     (bind.prefix.is_none() && !ip.is_unspecified()).then_some((*ip, port))
 }
 
+/// What leads to a backend.
+#[derive(Default)]
+struct Leading {
+    services: Vec<(IpAddr, Option<u16>)>,
+    /// Interfaces that clients come by.
+    fronts: BTreeSet<u32>,
+}
+
 /// A server, and the way there.
 struct Whom<'a> {
     forward: Forward,
@@ -361,41 +390,38 @@ impl Whom<'_> {
     /// from another network, where answers must come back here.
     fn probe(
         &self,
-        services: &[(IpAddr, Option<u16>)],
-        ways: &Ways,
-        link: &Link,
+        led: &Leading,
+        own: impl Fn(bool, &BTreeSet<u32>) -> Option<IpAddr>,
+        link: u32,
+        numbers: &mut Numbers,
         title: &str,
     ) -> Vec<Finding> {
-        let addresses = &ways.machine.addresses;
-        let own = |six: bool, other: bool| {
-            let mut fitting = addresses.iter().filter(|(ip, of)| {
-                ip.is_ipv6() == six && probe::is_routable(*ip) && (*of != link.index) == other
-            });
-            let found = fitting.find(|(ip, _)| services.iter().all(|(vip, _)| vip != ip));
-            found.map(|(ip, _)| *ip)
-        };
+        let services = &led.services;
         let mut found = Vec::new();
         if let Forward::Nat(None) = self.forward {
             let port = match self.port {
                 PortSpec::Fixed(port) if *port != 0 => Some(*port),
                 _ => services.first().and_then(|s| s.1),
             };
-            let from = own(self.ip.is_ipv6(), true);
-            found.extend(from.and_then(|from| self.comes_back(from, port, title)));
+            let mut elsewhere = led.fronts.clone();
+            elsewhere.remove(&link);
+            let from = own(self.ip.is_ipv6(), &elsewhere);
+            found.extend(from.and_then(|from| self.comes_back(from, port, numbers, title)));
             return found;
         }
         if !answers_past_us(self.forward) {
             return found;
         }
+        let here = BTreeSet::from([link]);
         for six in [false, true] {
             let mut fitting = services.iter().filter(|(vip, _)| vip.is_ipv6() == six);
             let with_port = fitting.clone().find(|(_, port)| port.is_some());
             let Some((vip, port)) = with_port.or_else(|| fitting.next()) else {
                 continue;
             };
-            let outer = own(self.ip.is_ipv6(), false);
-            if let (Some(outer), Some(from)) = (outer, own(six, false)) {
-                found.extend(self.answers_itself(outer, from, *vip, *port, title));
+            let outer = own(self.ip.is_ipv6(), &here);
+            if let (Some(outer), Some(from)) = (outer, own(six, &here)) {
+                found.extend(self.answers_itself((outer, from), (*vip, *port), numbers, title));
             }
         }
         found
@@ -403,10 +429,10 @@ impl Whom<'_> {
 
     fn ask(
         &self,
-        outer: IpAddr,
-        from: IpAddr,
+        (outer, from): (IpAddr, IpAddr),
         ends: (IpAddr, IpAddr),
         port: Option<u16>,
+        numbers: &mut Numbers,
     ) -> Option<Said> {
         let probe = Probe {
             forward: self.forward,
@@ -418,12 +444,18 @@ impl Whom<'_> {
             port,
         };
         // Without the right to send frames nothing is known.
-        probe.ask().ok()
+        probe.ask(numbers).ok()
     }
 
     /// Answers to other networks find this machine.
-    fn comes_back(&self, from: IpAddr, port: Option<u16>, title: &str) -> Option<Finding> {
-        let said = self.ask(from, from, (self.ip, self.ip), port)?;
+    fn comes_back(
+        &self,
+        from: IpAddr,
+        port: Option<u16>,
+        numbers: &mut Numbers,
+        title: &str,
+    ) -> Option<Finding> {
+        let said = self.ask((from, from), (self.ip, self.ip), port, numbers)?;
         Some(match said {
             Said::Yes | Said::No => ok(format!("{title} answers {from} through this machine")),
             Said::Nothing => wrong(
@@ -438,17 +470,16 @@ impl Whom<'_> {
     /// The server answers for the virtual address itself.
     fn answers_itself(
         &self,
-        outer: IpAddr,
-        from: IpAddr,
-        vip: IpAddr,
-        port: Option<u16>,
+        own: (IpAddr, IpAddr),
+        (vip, port): (IpAddr, Option<u16>),
+        numbers: &mut Numbers,
         title: &str,
     ) -> Option<Finding> {
         let to = match self.forward {
             Forward::Dscp(_) => self.ip,
             _ => vip,
         };
-        let said = self.ask(outer, from, (to, vip), port)?;
+        let said = self.ask(own, (to, vip), port, numbers)?;
         let service = match port {
             Some(port) => format!("{vip} port {port}"),
             None => vip.to_string(),
@@ -528,4 +559,16 @@ pub fn on_servers(config: &Config) -> Vec<String> {
         format!("{command}    # on {}", servers.join(", "))
     };
     lines.into_iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_come_to_an_end() {
+        let mut turns = Turns(CONNECTED);
+        let taken = (0..CONNECTED * 2).filter(|_| turns.take()).count();
+        assert_eq!(taken, CONNECTED);
+    }
 }

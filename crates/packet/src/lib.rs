@@ -5,6 +5,7 @@
 //! to servers, and removes sessions that are over. Nothing here touches a packet.
 
 pub mod abi;
+mod askers;
 mod attach;
 mod capabilities;
 mod copies;

@@ -188,8 +188,8 @@ impl Probe {
         [&self.hop.dst, &self.hop.src, &kind[..], packet].concat()
     }
 
-    /// What an answer says, if the packet is one.
-    fn read(&self, packet: &[u8], number: u16) -> Option<Said> {
+    /// What an answer says, if the packet is one to something that was sent with one of these numbers.
+    fn read(&self, packet: &[u8], numbers: &[u16]) -> Option<Said> {
         let byte = |at: usize| packet.get(at).copied();
         let (proto, at, ends) = match byte(0)? >> 4 {
             4 => (
@@ -206,7 +206,7 @@ impl Probe {
         let load = packet.get(at..)?;
         let word = |at: usize| Some(u16::from_be_bytes(load.get(at..at + 2)?.try_into().ok()?));
         match self.port {
-            Some(port) if proto == TCP && word(0)? == port && word(2)? == number => {
+            Some(port) if proto == TCP && word(0)? == port && numbers.contains(&word(2)?) => {
                 match load.get(13)? & (SYN | ACK | RST) {
                     flags if flags & RST != 0 => Some(Said::No),
                     flags if flags == SYN | ACK => Some(Said::Yes),
@@ -214,7 +214,7 @@ impl Probe {
                 }
             }
             None if proto == echo_of(self.to).0 => {
-                let answers = *load.first()? == echo_of(self.to).2 && word(4)? == number;
+                let answers = *load.first()? == echo_of(self.to).2 && numbers.contains(&word(4)?);
                 answers.then_some(Said::Yes)
             }
             _ => None,
@@ -222,51 +222,166 @@ impl Probe {
     }
 
     /// Sends it, and waits for what comes back.
-    pub fn ask(&self) -> io::Result<Said> {
-        let socket = Wire::open()?;
-        for turn in 0..TRIES {
-            // Below what the kernel itself gives to connections.
-            let number = 20_000 + (std::process::id() as u16).wrapping_add(turn as u16) % 10_000;
+    pub fn ask(&self, numbers: &mut Numbers) -> io::Result<Said> {
+        let socket = Wire::open(self.answers, self.from)?;
+        let mut sent = Vec::with_capacity(TRIES);
+        let said = self.try_over(&socket, numbers, &mut sent)?;
+        // The server waits for none of them: one may have answered late, or the wrong way.
+        if said != Said::No && self.port.is_some() {
+            for number in sent {
+                socket.send(self.hop.ifindex, &self.frame(&self.packet(number, RST)))?;
+            }
+        }
+        Ok(said)
+    }
+
+    fn try_over(
+        &self,
+        socket: &Wire,
+        numbers: &mut Numbers,
+        sent: &mut Vec<u16>,
+    ) -> io::Result<Said> {
+        for _ in 0..TRIES {
+            let number = numbers.next();
+            sent.push(number);
             socket.send(self.hop.ifindex, &self.frame(&self.packet(number, SYN)))?;
             let end = Instant::now() + PATIENCE;
             while let Some(packet) = socket.next(end)? {
-                let Some(said) = self.read(&packet, number) else {
-                    continue;
-                };
-                if said == Said::Yes && self.port.is_some() {
-                    // The server does not wait for us.
-                    socket.send(self.hop.ifindex, &self.frame(&self.packet(number, RST)))?;
+                if let Some(said) = self.read(&packet, sent) {
+                    return Ok(said);
                 }
-                return Ok(said);
             }
         }
         Ok(Said::Nothing)
     }
 }
 
-/// All frames of this machine's interfaces.
+/// Ports of TCP, or numbers of echoes, that probes bear, one after the other: whoever remembers one does not
+/// take the next for it.
+pub struct Numbers(u16);
+
+/// How many there are, below those that the kernel itself gives to connections, and the first.
+const NUMBERS: u16 = 10_000;
+const FIRST: u16 = 20_000;
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Numbers((std::process::id() % u32::from(NUMBERS)) as u16)
+    }
+}
+
+impl Numbers {
+    fn next(&mut self) -> u16 {
+        self.0 = (self.0 + 1) % NUMBERS;
+        FIRST + self.0
+    }
+}
+
+/// Bytes of a frame that are taken: what is read of an answer is in them.
+const TAKEN: usize = 2048;
+/// Room for frames that were not read yet, bytes.
+const ROOM: libc::c_int = 1 << 20;
+
+/// Classic BPF that takes Ethernet's frames of IP between these addresses, and no others.
+fn filter(from: IpAddr, to: IpAddr) -> Vec<libc::sock_filter> {
+    let load = |width: u32, at: u32| (libc::BPF_LD | width | libc::BPF_ABS, at, false);
+    let equal = |value: u32| (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, value, true);
+    let (kind, addresses) = match from {
+        IpAddr::V4(_) => (libc::ETH_P_IP, 14 + 12),
+        IpAddr::V6(_) => (libc::ETH_P_IPV6, 14 + 8),
+    };
+    let mut steps = vec![load(libc::BPF_H, 12), equal(kind as u32)];
+    let both = [octets(from), octets(to)].concat();
+    for (at, word) in (addresses..).step_by(4).zip(both.chunks_exact(4)) {
+        let value = word.iter().fold(0, |n, b| n << 8 | u32::from(*b));
+        steps.extend([load(libc::BPF_W, at), equal(value)]);
+    }
+    let ends = libc::BPF_RET | libc::BPF_K;
+    steps.extend([(ends, TAKEN as u32, false), (ends, 0, false)]);
+    let last = steps.len() - 1;
+    let step = |(at, (code, k, differs)): (usize, (u32, u32, bool))| libc::sock_filter {
+        code: code as u16,
+        jt: 0,
+        // To the last step, which takes nothing.
+        jf: if differs { (last - at - 1) as u8 } else { 0 },
+        k,
+    };
+    steps.into_iter().enumerate().map(step).collect()
+}
+
+/// Has a socket get what passes a filter, from the next frame on.
+fn attach(socket: &OwnedFd, filter: &mut [libc::sock_filter]) -> io::Result<()> {
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_mut_ptr(),
+    };
+    set(socket, libc::SO_ATTACH_FILTER, &program)
+}
+
+fn set<T>(socket: &OwnedFd, option: libc::c_int, value: &T) -> io::Result<()> {
+    // SAFETY: the pointer is to a live value of the size given, and what it points to lives as long.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            option,
+            std::ptr::from_ref(value).cast(),
+            size_of::<T>() as u32,
+        )
+    };
+    match done < 0 {
+        true => Err(io::Error::last_os_error()),
+        false => Ok(()),
+    }
+}
+
+/// The address of an interface, 0 of all.
+fn link(ifindex: u32) -> libc::sockaddr_ll {
+    // SAFETY: all of its bytes may be zero.
+    let mut link: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    link.sll_family = libc::AF_PACKET as u16;
+    link.sll_ifindex = ifindex as i32;
+    link.sll_halen = 6;
+    link
+}
+
+/// Frames of this machine's interfaces from one address to another.
 struct Wire(OwnedFd);
 
 impl Wire {
-    fn open() -> io::Result<Wire> {
-        let all = (libc::ETH_P_ALL as u16).to_be();
+    fn open(from: IpAddr, to: IpAddr) -> io::Result<Wire> {
         let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        // Without a protocol nothing comes before the filter stands.
         // SAFETY: plain call; the new descriptor belongs to nobody else.
-        unsafe {
-            let fd = libc::socket(libc::AF_PACKET, kind, i32::from(all));
+        let socket = unsafe {
+            let fd = libc::socket(libc::AF_PACKET, kind, 0);
             if fd < 0 {
                 return Err(io::Error::last_os_error());
             }
-            Ok(Wire(OwnedFd::from_raw_fd(fd)))
+            OwnedFd::from_raw_fd(fd)
+        };
+        attach(&socket, &mut filter(from, to))?;
+        // Without CAP_NET_ADMIN the usual room has to do.
+        let _ = set(&socket, libc::SO_RCVBUFFORCE, &ROOM);
+        let wire = Wire(socket);
+        let mut all = link(0);
+        all.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+        // SAFETY: the pointer is to a live value of the size given.
+        let bound = unsafe {
+            libc::bind(
+                wire.0.as_raw_fd(),
+                (&raw const all).cast(),
+                size_of::<libc::sockaddr_ll>() as u32,
+            )
+        };
+        match bound < 0 {
+            true => Err(io::Error::last_os_error()),
+            false => Ok(wire),
         }
     }
 
     fn send(&self, ifindex: u32, frame: &[u8]) -> io::Result<()> {
-        // SAFETY: all of its bytes may be zero.
-        let mut to: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-        to.sll_family = libc::AF_PACKET as u16;
-        to.sll_ifindex = ifindex as i32;
-        to.sll_halen = 6;
+        let to = link(ifindex);
         // SAFETY: the pointers are to live values of the sizes given.
         let sent = unsafe {
             libc::sendto(
@@ -284,9 +399,9 @@ impl Wire {
         }
     }
 
-    /// The next packet of IP that some interface sees, without what stands before it.
+    /// The next packet of IP that comes, without what stands before it.
     fn next(&self, end: Instant) -> io::Result<Option<Vec<u8>>> {
-        let mut buffer = [0u8; 2048];
+        let mut buffer = [0u8; TAKEN];
         loop {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -329,6 +444,8 @@ pub fn is_routable(ip: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
+    use std::os::unix::net::UnixDatagram;
 
     fn probe(forward: Forward, port: Option<u16>) -> Probe {
         let at = |text: &str| text.parse().expect("an address");
@@ -386,19 +503,62 @@ mod tests {
             tcp.extend([0; 6]);
             ip(from.parse().expect("one"), asks.from, TCP, 0, &tcp)
         };
-        assert_eq!(
-            asks.read(&answer(SYN | ACK, "203.0.113.1"), 20_000),
-            Some(Said::Yes)
-        );
-        assert_eq!(
-            asks.read(&answer(RST | ACK, "203.0.113.1"), 20_000),
-            Some(Said::No)
-        );
-        assert_eq!(asks.read(&answer(SYN | ACK, "203.0.113.2"), 20_000), None);
-        assert_eq!(asks.read(&answer(SYN | ACK, "203.0.113.1"), 20_001), None);
+        let sent = [20_000, 20_001];
+        let read = |flags, from| asks.read(&answer(flags, from), &sent);
+        assert_eq!(read(SYN | ACK, "203.0.113.1"), Some(Said::Yes));
+        assert_eq!(read(RST | ACK, "203.0.113.1"), Some(Said::No));
+        assert_eq!(read(SYN | ACK, "203.0.113.2"), None);
+        let others = asks.read(&answer(SYN | ACK, "203.0.113.1"), &[20_001]);
+        assert_eq!(others, None);
         for length in 0..40 {
             let cut = &answer(SYN | ACK, "203.0.113.1")[..length];
-            let _ = asks.read(cut, 20_000);
+            let _ = asks.read(cut, &sent);
+        }
+    }
+
+    #[test]
+    fn numbers_stay_in_their_range_and_come_again_only_after_all_others() {
+        let mut numbers = Numbers(NUMBERS - 2);
+        let all: BTreeSet<u16> = (0..NUMBERS).map(|_| numbers.next()).collect();
+        assert_eq!(all.len(), usize::from(NUMBERS));
+        assert_eq!(all.first(), Some(&FIRST));
+        assert_eq!(all.last(), Some(&(FIRST + NUMBERS - 1)));
+    }
+
+    #[test]
+    fn the_filter_takes_what_is_between_both_addresses_and_nothing_else() {
+        for (from, to, other) in [
+            ("203.0.113.1", "10.0.0.1", "203.0.114.1"),
+            ("2001:db8::1", "2001:db8:1::1", "2001:db8:0:1::1"),
+        ] {
+            let [from, to, other]: [IpAddr; 3] = [from, to, other].map(|a| a.parse().expect("one"));
+            // The kernel runs the same filters before sockets that are its own.
+            let (near, far) = UnixDatagram::pair().expect("a pair");
+            let far = OwnedFd::from(far);
+            attach(&far, &mut filter(from, to)).expect("the kernel takes it");
+            let far = UnixDatagram::from(far);
+            far.set_nonblocking(true).expect("it can");
+            let asks = probe(Forward::Dsr, None);
+            let frame = |from, to| asks.frame(&ip(from, to, TCP, 0, &[1, 2, 3, 4]));
+            let wanted = frame(from, to);
+            let mut tagged = wanted.clone();
+            tagged.splice(12..12, [0x81, 0, 0, 7]);
+            for refused in [
+                frame(to, from),
+                frame(other, to),
+                frame(from, other),
+                tagged,
+                wanted[..30].to_vec(),
+                vec![0],
+            ] {
+                // Some kernels tell the sender that nobody took it.
+                let _ = near.send(&refused);
+            }
+            near.send(&wanted).expect("it is taken");
+            let mut buffer = [0; 256];
+            let got = far.recv(&mut buffer).expect("it is there");
+            assert_eq!(buffer[..got], wanted[..]);
+            assert!(far.recv(&mut buffer).is_err(), "only that");
         }
     }
 }

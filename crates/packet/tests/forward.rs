@@ -548,6 +548,25 @@ fn errors_about_answers_that_went_past_the_balancer_reach_their_server() {
     }
 }
 
+/// Who sent the error would not know what an error about it means, and its quoted client has sent nothing.
+#[test]
+fn an_error_that_does_not_fit_into_a_tunnel_is_answered_to_nobody() {
+    let Some(mut bench) = bench() else { return };
+    for (client, vip, server) in [
+        (CLIENT, VIP, "10.0.0.11:0"),
+        (CLIENT6, VIP6, "[fd00::11]:0"),
+    ] {
+        bench.service(at(vip), TCP, way(forward::IPIP), &[at(server)]);
+        bench.expect(&tcp(client, vip, SYN, b"").bytes(), XDP_REDIRECT);
+        let came = error_of_a_router(vip, client);
+        bench.expect(&came.bytes(), XDP_REDIRECT);
+        for index in 0..16 {
+            bench.change(index, |s| s.hop.mtu = came.packet().len() as u16);
+        }
+        bench.expect(&came.bytes(), XDP_DROP);
+    }
+}
+
 fn host(end: &str) -> String {
     end.rsplit_once(':')
         .map(|(h, _)| h.to_string())

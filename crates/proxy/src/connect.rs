@@ -1,7 +1,7 @@
 //! From a reserved place on a server to a connection: a kept one, or a new one.
 
 use crate::io::Io;
-use crate::opening::{Opening, Tunnel};
+use crate::opening::{Opening, Tunnel, was_made};
 use crate::overrides;
 use crate::pool::{ServerConn, Wanted};
 use crate::present::{self, Told};
@@ -131,6 +131,7 @@ fn kept(
         target: &target,
         sni: name,
         tls: settings.tls.as_ref().filter(|tls| !tls.offered),
+        socks4: settings.socks4,
     };
     if let Some(private) = client.private.take()
         && private.0 == server.uid
@@ -215,15 +216,13 @@ pub async fn open(
     poll_fn(|cx| {
         match io.poll_established(cx, &mut opening) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
-            Poll::Ready(Err(_)) if opening.fault().is_some() => {
-                info.overrides.server_fault.set(opening.fault());
-                return Poll::Ready(Err(ConnectFailure::Refused));
-            }
             Poll::Ready(Err(e)) => {
-                let made = matches!(
-                    e.kind(),
-                    io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
-                );
+                let of_proxy = opening.fault(&e);
+                if of_proxy.is_some() {
+                    info.overrides.server_fault.set(of_proxy);
+                    return Poll::Ready(Err(ConnectFailure::Refused));
+                }
+                let made = was_made(&e);
                 // What the system did not say was found by TLS, and who lets go does so within it.
                 if tls.is_some() && (made || e.raw_os_error().is_none()) {
                     crate::account::server_handshake(worker, backend, server, None);
@@ -264,6 +263,7 @@ pub async fn open(
         target,
         sni: told.sni,
         tls,
+        socks4: server.settings().socks4,
         served: 0,
     };
     info.overrides.server_reused.set(Some(false));

@@ -307,13 +307,25 @@ impl Io {
     /// Closing will reset the connection instead of ending it in four packets and a minute of
     /// waiting. For connections on which both sides have said all they had to say.
     pub fn close_at_once(&self) {
+        self.ending.set(false);
         crate::socket::close_at_once(self.raw());
     }
 
     /// Ends our direction of the stream; an error means that the peer is gone already.
     pub fn shutdown_write(&self) {
+        self.ending.set(false);
         // SAFETY: plain call on an owned descriptor.
         unsafe { libc::shutdown(self.raw(), libc::SHUT_WR) };
+    }
+}
+
+impl Drop for Io {
+    /// Bytes that wait for the end leave with it. A close alone would throw them away where the peer has
+    /// said something that nobody read.
+    fn drop(&mut self) {
+        if self.ending.get() {
+            self.shutdown_write();
+        }
     }
 }
 

@@ -174,12 +174,11 @@ impl Wanted<'_> {
 
     /// Makes it.
     pub fn open(&self) -> io::Result<OwnedFd> {
-        socket::listen(self.bind, self.backlog, self.reuse_port, self.late)
+        socket::listen(self.bind, self.backlog, self.reuse_port)
     }
 }
 
-/// Collects the sockets of a configuration: those of `old` that it still wants are kept, `open`
-/// makes or finds the others.
+/// The sockets of a configuration: those of `old` that it still wants, and what `open` makes or finds.
 pub fn bind_all(
     config: &Config,
     old: &Listeners,
@@ -210,8 +209,9 @@ pub fn bind_all(
             };
             match socket {
                 Ok(socket) => {
-                    let local = socket::local_address(socket.as_raw_fd())
-                        .filter(|a| !a.ip().is_unspecified());
+                    let fd = socket.as_raw_fd();
+                    socket::acknowledge(fd, wanted.late);
+                    let local = socket::local_address(fd).filter(|a| !a.ip().is_unspecified());
                     let listener = Listener {
                         frontend: Arc::clone(owner),
                         of_peers: at >= config.proxies.len(),

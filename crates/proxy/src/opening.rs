@@ -31,10 +31,24 @@ impl Opening {
         Poll::Ready(Ok(()))
     }
 
-    /// Why the proxy did not lead to the server, by its number in `rules::faults`.
-    pub fn fault(&self) -> Option<u8> {
-        self.tunnel.as_ref().and_then(|t| t.fault)
+    /// Why the proxy did not lead to the server, by its number in `rules::faults`, where this error is
+    /// the proxy's: until it has answered, who resets a connection that was made is the proxy.
+    pub fn fault(&self, error: &io::Error) -> Option<u8> {
+        let tunnel = self.tunnel.as_ref()?;
+        match was_made(error) {
+            true => Some(rules::faults::SOCKS_ABORTED),
+            false => tunnel.fault,
+        }
     }
+}
+
+/// Whether the connection that failed so had been made before.
+pub fn was_made(error: &io::Error) -> bool {
+    let kind = error.kind();
+    matches!(
+        kind,
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    )
 }
 
 /// A request to a SOCKS proxy, version 4, and its answer.

@@ -7,6 +7,7 @@ use crate::transport::Transport;
 use model::ServerTls;
 use state::Target;
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,8 @@ pub struct Wanted<'a> {
     pub sni: Option<&'a str>,
     /// How TLS is begun.
     pub tls: Option<&'a Arc<ServerTls>>,
+    /// The SOCKS proxy that leads there.
+    pub socks4: Option<SocketAddr>,
 }
 
 impl Wanted<'_> {
@@ -34,7 +37,8 @@ impl Wanted<'_> {
             }
             _ => false,
         };
-        same_tls && *conn.target == *self.target && conn.io.is_quiet()
+        let same_way = conn.socks4 == self.socks4 && *conn.target == *self.target;
+        same_tls && same_way && conn.io.is_quiet()
     }
 }
 
@@ -49,6 +53,8 @@ pub struct ServerConn {
     /// How TLS was begun and the server judged: what another file or command says of that since
     /// means another connection.
     pub tls: Option<TlsUsed>,
+    /// The SOCKS proxy that led there.
+    pub socks4: Option<SocketAddr>,
     /// Requests it has carried to the end.
     pub served: u32,
 }

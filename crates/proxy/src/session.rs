@@ -6,12 +6,13 @@
 
 use crate::flow::HEAD_ROOM;
 use crate::stream::{self, Next};
+use crate::tcp::{self, Upgrade};
 use crate::timer::Timer;
 use crate::transport::Transport;
 use crate::worker::{SCRATCH, Worker};
-use crate::{ftp, malformed, pool::ServerConn, prelude, reply, smtp, tcp};
+use crate::{ftp, malformed, pool::ServerConn, prelude, reply, smtp};
 use http::{Head, h1};
-use rules::{SessionInfo, StreamInfo, Vars};
+use rules::{SessionInfo, Vars};
 use state::Frontend;
 use state::stick::Tracked;
 use std::cell::RefCell;
@@ -74,8 +75,8 @@ impl Client {
         }
     }
 
-    /// Sets the deadline for the first byte of a request.
-    fn arm_for_request(&self) {
+    /// Sets the deadline for the first byte of a request that is waited for since then.
+    fn arm_for_request(&self, since: Instant) {
         let timeouts = &self.frontend.proxy().timeouts;
         // Before the first byte a kept-alive connection has its own patience.
         let patience = match self.requests {
@@ -83,7 +84,7 @@ impl Client {
             _ => timeouts.http_keep_alive,
         };
         let patience = patience.or(timeouts.http_request).or(timeouts.client);
-        self.timer.arm(patience.map(|t| self.idle_since + t));
+        self.timer.arm(patience.map(|t| since + t));
     }
 
     /// The words of the `bind` line that it came in by.
@@ -165,7 +166,7 @@ impl Session {
 
 impl State {
     fn waiting(client: Box<Client>) -> State {
-        client.arm_for_request();
+        client.arm_for_request(client.idle_since);
         State::Waiting(Some(client))
     }
 }
@@ -220,9 +221,10 @@ async fn enter(worker: Rc<Worker>, mut client: Box<Client>, prelude: bool) -> Op
 async fn go_on(
     worker: Rc<Worker>,
     mut client: Box<Client>,
-    begun: Box<StreamInfo>,
+    begun: Box<Upgrade>,
 ) -> Option<Box<Client>> {
-    client.arm_for_request();
+    // What was said and waited for as bytes takes nothing from the time for a request.
+    client.arm_for_request(worker.now());
     let received = poll_fn(|cx| poll_first(&worker, &mut client, cx)).await;
     answer(worker, client, received, Some(begun)).await
 }
@@ -232,7 +234,7 @@ async fn answer(
     worker: Rc<Worker>,
     mut client: Box<Client>,
     mut received: Received,
-    begun: Option<Box<StreamInfo>>,
+    begun: Option<Box<Upgrade>>,
 ) -> Option<Box<Client>> {
     if let Received::Begun(first_byte) = received {
         // Half a head is a request under way: who stops softly waits for it.

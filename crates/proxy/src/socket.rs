@@ -49,7 +49,7 @@ pub fn connect_tcp(addr: SocketAddr, options: &Outgoing<'_>) -> io::Result<Owned
     if options.silent || options.early {
         // The acknowledgement of the handshake goes with the first bytes, or the end of the
         // connection (tcp(7)); where the system does not do that, with a packet of its own.
-        acknowledge_late(socket.as_raw_fd());
+        acknowledge(socket.as_raw_fd(), true);
     }
     if !options.silent {
         socket.set_tcp_nodelay(true)?;
@@ -307,9 +307,8 @@ fn abstract_address(name: &str, padded: bool) -> io::Result<SockAddr> {
     SockAddr::unix(Path::new(std::ffi::OsStr::from_bytes(&bytes)))
 }
 
-/// A listening socket for `bind`, non-blocking. An inherited one is taken as it is. `late`: what clients
-/// send first is acknowledged by what answers it.
-pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool, late: bool) -> io::Result<OwnedFd> {
+/// A listening socket for `bind`, non-blocking. An inherited one is taken as it is.
+pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool) -> io::Result<OwnedFd> {
     let options = &bind.options;
     match &bind.address {
         Address::Inet {
@@ -383,10 +382,6 @@ pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool, late: bool) -> io::Re
             }
             socket.bind(&addr.into())?;
             socket.listen(backlog as i32)?;
-            // Listening begins with all about acknowledgements as usual.
-            if late {
-                acknowledge_late(socket.as_raw_fd());
-            }
             Ok(socket.into())
         }
         Address::Unix { path, .. } => listen_unix(path, options, backlog),
@@ -520,10 +515,11 @@ pub fn silence(fd: RawFd, how: Silence) {
     close_at_once(fd);
 }
 
-/// Has the acknowledgement of what comes first wait for what is sent next, where the system does that.
-/// What a listening socket accepts from now on inherits it.
-fn acknowledge_late(fd: RawFd) {
-    let _ = set_int(fd, libc::IPPROTO_TCP, libc::TCP_QUICKACK, 0);
+/// Has the acknowledgement of what comes first wait for what is sent next (`late`), where the system does
+/// that, or not. What a listening socket accepts from now on inherits it; who had such a socket before may
+/// have had it otherwise, and `listen` begins with the usual.
+pub fn acknowledge(fd: RawFd, late: bool) {
+    let _ = set_int(fd, libc::IPPROTO_TCP, libc::TCP_QUICKACK, i32::from(!late));
 }
 
 /// Has urgent bytes come in their order; where there is no TCP there are none.

@@ -11,6 +11,7 @@ use crate::pool::{Limits, ServerConn};
 use crate::reply::Answer;
 use crate::session::{Arrival, Client};
 use crate::stick::{self, Sticking};
+use crate::tcp::Upgrade;
 use crate::termination::{Cause, Phase, Termination};
 use crate::worker::Worker;
 use crate::{account, compress, observe};
@@ -98,6 +99,8 @@ pub struct Stream<'c> {
     pub(crate) unread: bool,
     /// The first request of a session that began as one of bytes.
     pub(crate) upgraded: bool,
+    /// The backend that such a session was led to.
+    destined: Option<Arc<Backend>>,
     /// Answered by `monitor-uri`: not logged.
     pub(crate) monitored: bool,
     /// The log line is written while the response is still on its way.
@@ -122,11 +125,14 @@ pub async fn serve(
     client: &mut Client,
     request: Box<Head>,
     arrival: Arrival,
-    begun: Option<Box<StreamInfo>>,
+    begun: Option<Box<Upgrade>>,
 ) -> Next {
     let generation = worker.generation();
     let frontend = Arc::clone(&client.frontend);
     client.seat.live.begin(client.requests);
+    let upgraded = begun.is_some();
+    let begun = begun.map(|begun| (begun.info, begun.backend));
+    let (info, destined) = begun.unwrap_or_default();
     let mut stream = Stream {
         generation,
         backend: None,
@@ -135,10 +141,11 @@ pub async fn serve(
         request_line: Vec::new(),
         response: None,
         request_framing: framing::Request::default(),
-        upgraded: begun.is_some(),
+        upgraded,
+        destined,
         info: StreamInfo {
             follows: client.requests > 1,
-            ..begun.map_or_else(StreamInfo::default, |info| *info)
+            ..info
         },
         times: Times {
             arrival,
@@ -206,7 +213,10 @@ impl Stream<'_> {
     async fn itinerary(&mut self) -> Result<Next, Halt> {
         self.read_framing()?;
         self.frontend_rules().await?;
-        let backend = choose::backend(self)?;
+        let backend = match self.destined.take() {
+            Some(backend) => backend,
+            None => choose::backend(self)?,
+        };
         self.enter_backend(backend);
         self.backend_rules().await?;
         if let Some(backend) = self.backend.clone() {

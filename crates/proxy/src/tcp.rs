@@ -18,6 +18,22 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+/// A session of bytes that goes on in HTTP.
+pub struct Upgrade {
+    /// What is decided about its first request.
+    pub info: StreamInfo,
+    /// The backend that it is for already: what was said of bytes is not asked again of the request.
+    pub backend: Option<Arc<Backend>>,
+}
+
+/// Where the rules lead a session of bytes.
+pub(crate) enum Way {
+    /// To a backend of bytes.
+    Bytes(Arc<Backend>),
+    /// To where HTTP begins, and to this backend if that is the reason.
+    Http(Option<Arc<Backend>>),
+}
+
 /// What is known of one connection while it lasts.
 struct Session {
     passage: Passage,
@@ -53,7 +69,7 @@ impl Session {
 
 /// Serves one connection to its end. One that turns out to carry HTTP is given back, with what is
 /// decided about it so far.
-pub async fn run(worker: &Rc<Worker>, client: &mut Client) -> Option<Box<StreamInfo>> {
+pub async fn run(worker: &Rc<Worker>, client: &mut Client) -> Option<Box<Upgrade>> {
     let mut passage = Passage::new(client.accepted);
     passage.info.inspection.bytes = true;
     let mut session = Session {
@@ -65,11 +81,12 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) -> Option<Box<StreamI
     // Boxed, because it is over when the long part begins.
     let ended = match Box::pin(prepare(worker, client, &mut session)).await {
         Err(ended) => ended,
-        Ok(None) => {
+        Ok(Way::Http(backend)) => {
             session.passage.info.inspection = Default::default();
-            return Some(Box::new(std::mem::take(&mut session.passage.info)));
+            let info = std::mem::take(&mut session.passage.info);
+            return Some(Box::new(Upgrade { info, backend }));
         }
-        Ok(Some(backend)) => {
+        Ok(Way::Bytes(backend)) => {
             // What was found in the first bytes is not kept as long as the session.
             session.passage.info.inspection = Default::default();
             session.relay.begin(worker.now());
@@ -136,10 +153,10 @@ async fn prepare(
     worker: &Rc<Worker>,
     client: &mut Client,
     session: &mut Session,
-) -> Result<Option<Arc<Backend>>, Termination> {
-    let chosen = choose_backend(worker, client, &mut session.passage.info).await?;
-    let Some(backend) = chosen else {
-        return Ok(None);
+) -> Result<Way, Termination> {
+    let way = choose_backend(worker, client, &mut session.passage.info).await?;
+    let Way::Bytes(backend) = way else {
+        return Ok(way);
     };
     let passage = &mut session.passage;
     passage.enter(worker, client, Arc::clone(&backend));
@@ -151,7 +168,7 @@ async fn prepare(
         let so_far = session.outcome(Termination::default());
         session.passage.log(worker, client, &so_far, true);
     }
-    Ok(Some(backend))
+    Ok(Way::Bytes(backend))
 }
 
 /// Takes what the client has said by now, so that it can go with the packet that makes the connection
@@ -171,27 +188,29 @@ fn read_early(worker: &Worker, client: &mut Client) -> Result<(), Termination> {
     Ok(())
 }
 
-/// The frontend's rules for content, the choice of a backend, and its rules. There is none where the
-/// session is to go on in HTTP: by a rule, or because the backend is one for that.
+/// The frontend's rules for content, the choice of a backend, and its rules. The session is to go on in
+/// HTTP by a rule, or because the backend is one for that.
 pub(crate) async fn choose_backend(
     worker: &Worker,
     client: &mut Client,
     info: &mut StreamInfo,
-) -> Result<Option<Arc<Backend>>, Termination> {
+) -> Result<Way, Termination> {
     let frontend = Arc::clone(&client.frontend);
     if inspect(worker, client, frontend.proxy(), info).await? == Course::Http {
-        return Ok(None);
+        return Ok(Way::Http(None));
     }
+    info.inspection.settle();
     let backend = passage::switch(worker, client, info)?;
     if backend.proxy().mode == model::Mode::Http {
-        return Ok(None);
+        return Ok(Way::Http(Some(backend)));
     }
     info.backend = Some(Arc::clone(&backend.name));
     info.backend_id = backend.id;
     if !Arc::ptr_eq(backend.proxy(), frontend.proxy()) {
         inspect(worker, client, backend.proxy(), info).await?;
+        info.inspection.settle();
     }
-    Ok(Some(backend))
+    Ok(Way::Bytes(backend))
 }
 
 /// How a session goes on when its content has been looked at.

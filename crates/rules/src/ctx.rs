@@ -174,6 +174,12 @@ impl Inspection {
         self.waiting
     }
 
+    /// The rules have decided: what is asked from now on is answered with what is there.
+    pub fn settle(&mut self) {
+        self.waiting = false;
+        self.undecided.set(false);
+    }
+
     /// The request of HTTP/1 that these bytes begin with.
     fn request(&self, bytes: &[u8]) -> Option<&Head> {
         if !self.bytes {

@@ -50,6 +50,7 @@ pub const NAMES: &[(u8, &str)] = &[
     (39, "SOCKS4 Proxy write error during handshake"),
     (40, "SOCKS4 Proxy read error during handshake"),
     (41, "SOCKS4 Proxy deny the request"),
+    (42, "SOCKS4 Proxy handshake aborted by server"),
 ];
 
 /// The name in a server's certificate is not that of `verifyhost`.
@@ -65,6 +66,8 @@ pub const SOCKS_WRITE: u8 = 39;
 pub const SOCKS_READ: u8 = 40;
 /// A SOCKS proxy answered, but not by a connection.
 pub const SOCKS_DENIED: u8 = 41;
+/// A SOCKS proxy reset the connection before it answered.
+pub const SOCKS_ABORTED: u8 = 42;
 
 /// The number of these words; 6 is a general fault.
 pub fn number(words: &str) -> u8 {

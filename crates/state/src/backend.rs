@@ -116,9 +116,8 @@ impl Slot {
     /// The place that `server` has just been entered for.
     fn new(server: &Arc<Server>, backend: &Arc<Backend>) -> Slot {
         server.weigh();
-        if backend.side().hash_balance.0 > 0 {
-            backend.live.placed.enter();
-        }
+        // Whether it is asked for or not now: a reload may turn `hash-balance-factor` on.
+        backend.live.placed.enter();
         Slot {
             server: Arc::clone(server),
             backend: Arc::clone(backend),
@@ -170,9 +169,7 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.server.sessions.leave();
-        if self.backend.side().hash_balance.0 > 0 {
-            self.backend.live.placed.leave();
-        }
+        self.backend.live.placed.leave();
         self.server.left(self.ahead.get(), self.moved.get());
         if self.backend.live.queue.len() > 0 {
             self.backend.serve_queue(&self.server);

@@ -254,7 +254,7 @@ fn a_server_that_dies_costs_no_request_and_gets_none_once_it_is_down() {
         let door = port();
         let config = format!(
             "defaults\n    mode http\n    timeout client 5s\n    timeout server 5s\n    timeout connect 5s\n    \
-             http-reuse never\n    option redispatch 1\n\
+             http-reuse never\n    option redispatch 1\n    retry-on all-retryable-errors\n\
              listen l\n    bind 127.0.0.1:{door}\n    default-server check inter 200 fall 2 rise 1\n    \
              server one {}\n    server two {}\n",
             one.addr, two.addr

@@ -346,7 +346,7 @@ impl Loader<'_> {
                 ),
             ),
             Mode::Http => (
-                Severity::Warning,
+                Severity::Diag,
                 format!(
                     "'switch-mode http' has no effect in '{name}', which is in 'mode http' already: remove it"
                 ),

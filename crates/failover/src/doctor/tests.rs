@@ -15,6 +15,7 @@ fn link(name: &str, up: bool, addresses: &[(&str, bool)]) -> Link {
         name: name.into(),
         mac: [2; 6],
         up,
+        virtual_mac: false,
         addresses: addresses.collect(),
     }
 }
@@ -154,5 +155,26 @@ fn an_advert_is_judged_as_it_would_be_heard() {
     assert!(
         old.contains("would be refused\n       it is of another version"),
         "{old}"
+    );
+}
+
+#[test]
+fn silence_that_is_shorter_than_an_interval_means_nothing() {
+    let every = |seconds| Vrrp {
+        interval: Duration::from_secs(seconds),
+        ..vrrp(3)
+    };
+    let of = |seconds| span(&[Arc::new(every(seconds)), Arc::new(every(1))]);
+    assert_eq!((of(1), of(40)), (Duration::from_millis(2300), LONGEST));
+    let said = |seconds| silence(&every(seconds), of(seconds)).to_string();
+    let short = said(1);
+    assert!(
+        short.starts_with("ok ") && short.ends_with("eth0 now: listened for 2.3 s"),
+        "{short}"
+    );
+    let long = said(40);
+    assert!(
+        long.contains("listened for 5.0 s only, and 'advertise-interval' is 40s"),
+        "{long}"
     );
 }

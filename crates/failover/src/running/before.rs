@@ -4,6 +4,7 @@ use super::Running;
 use crate::door::{Door, Inheritance, others};
 use crate::link::{Link, Netlink};
 use crate::machine::State;
+use crate::rights;
 use crate::routes::Marked;
 use crate::service::Say;
 use crate::virtual_mac;
@@ -13,16 +14,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Whether a process that is gone left something with our mark here, and nobody is there whose it
-/// could be.
+/// could be, and whether this process may remove it.
 pub fn is_left_behind() -> bool {
+    // Who may not remove it has nothing to look for.
+    if !rights::may_act() {
+        return false;
+    }
     let Ok(mut netlink) = Netlink::open() else {
         return false;
     };
     let links = netlink.links().unwrap_or_default();
     let on_links = links
         .iter()
-        .any(|l| virtual_mac::is_ours(l) || l.addresses.iter().any(|a| a.ours));
-    (on_links || netlink.marked().is_ok_and(|m| !m.is_empty())) && !others()
+        .any(|l| l.virtual_mac || l.addresses.iter().any(|a| a.ours));
+    (on_links || netlink.marked().is_ok_and(|m| !m.is_empty())) && !others(&[])
 }
 
 impl Running {
@@ -30,7 +35,7 @@ impl Running {
     /// gone, and another router may have it. What no section names may be another process's, while
     /// there is one.
     pub(super) fn clean(&mut self, sections: &[Arc<Vrrp>], inherited: &[Option<Inheritance>]) {
-        let alone = !others();
+        let alone = !others(sections);
         self.clean_marked(sections, inherited, alone);
         let kept = inherited.iter().flatten().flat_map(|i| &i.added);
         let kept: Vec<_> = kept.map(|a| a.ip).collect();
@@ -40,7 +45,7 @@ impl Running {
                 .filter(|s| *s.interface == *link.name)
                 .any(|s| s.addresses.iter().any(|a| a.ip == ip))
         };
-        for link in self.links.iter().filter(|l| !virtual_mac::is_ours(l)) {
+        for link in self.links.iter().filter(|l| !l.virtual_mac) {
             let stale = link.addresses.iter().filter(|a| a.ours);
             let stale = stale.filter(|a| !kept.contains(&a.ip) && (alone || named(link, a.ip)));
             for address in stale {
@@ -63,14 +68,6 @@ impl Running {
         inherited: &[Option<Inheritance>],
         alone: bool,
     ) {
-        let listed = match self.netlink.marked() {
-            Ok(listed) => listed,
-            Err(e) => {
-                return (self.say)(&format!(
-                    "warning: vrrp: cannot list routes and rules: {e}; what a process before this one left there stays"
-                ));
-            }
-        };
         let (mut kept, mut named) = (Vec::new(), Vec::new());
         for (section, inherited) in sections.iter().zip(inherited) {
             let link = self.links.iter().find(|l| l.name == *section.interface);
@@ -83,7 +80,22 @@ impl Running {
                 None => named.extend(wanted),
             }
         }
-        let one_of = |all: &[Marked], one: &Marked| all.iter().any(|a| a.is_same(one));
+        let one_of = |all: &[Marked], one: &Marked| all.iter().any(|a| one.is_as(a));
+        let listed = match self.netlink.marked() {
+            Ok(listed) => listed,
+            Err(e) => {
+                (self.say)(&format!(
+                    "warning: vrrp: cannot list routes and rules: {e}; of what a process before this one left there only what the file names is removed"
+                ));
+                // Nobody knows whether they are there: it is tried.
+                for one in named.iter().filter(|n| !kept.iter().any(|k| k.is_same(n))) {
+                    if let Err(e) = self.netlink.unset(one) {
+                        (self.say)(&format!("warning: vrrp: cannot remove {one}: {e}"));
+                    }
+                }
+                return;
+            }
+        };
         for one in listed {
             if !one_of(&kept, &one) && (alone || one_of(&named, &one)) {
                 say_removed(&self.say, &one.to_string(), self.netlink.unset(&one));
@@ -99,7 +111,7 @@ impl Running {
         inherited: &[Option<Inheritance>],
         alone: bool,
     ) {
-        for link in self.links.iter().filter(|l| virtual_mac::is_ours(l)) {
+        for link in self.links.iter().filter(|l| l.virtual_mac) {
             let is_of = |s: &Vrrp| {
                 let mut bases = self.links.iter().filter(|l| *l.name == *s.interface);
                 bases.any(|base| virtual_mac::name(s, base.index) == link.name)
@@ -122,31 +134,23 @@ impl Running {
     }
 
     /// What a process that is to be replaced hands over, section by section. Without one to
-    /// replace nobody else may run the same virtual router here.
+    /// replace nobody else may run the same virtual router here. The doors are open from now on: who
+    /// starts meanwhile must see that somebody serves.
     pub(super) fn inherit(
         &mut self,
         replaces: bool,
         sections: &[Arc<Vrrp>],
-    ) -> Result<Vec<Option<Inheritance>>, String> {
-        let mut all = Vec::new();
+    ) -> Result<(Vec<Option<Inheritance>>, Vec<Door>), String> {
+        let (mut all, mut doors) = (Vec::new(), Vec::new());
         for section in sections {
             let (one, door) = match replaces {
                 true => (Inheritance::ask(section), open_door(section)),
                 false => (None, Door::open(section)),
             };
             all.push(one);
-            match door {
-                Ok(_) => {}
-                Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => {
-                    return Err(format!(
-                        "another process runs virtual router {} on {} already: stop it, or replace it with -sf",
-                        section.vrid, section.interface
-                    ));
-                }
-                Err(e) => return Err(format!("vrrp needs a UNIX socket: {e}")),
-            }
+            doors.push(door.map_err(|e| shut_out(section, &e))?);
         }
-        Ok(all)
+        Ok((all, doors))
     }
 
     /// Hands over what another process of this machine asks for.
@@ -179,6 +183,17 @@ impl Running {
             self.trackers.remove(at);
             self.doors.remove(at);
         }
+    }
+}
+
+/// Why there is no door for a section.
+pub(super) fn shut_out(section: &Vrrp, e: &std::io::Error) -> String {
+    match e.kind() {
+        std::io::ErrorKind::AddrInUse => format!(
+            "another process runs virtual router {} on {} already: stop it, or replace it with -sf",
+            section.vrid, section.interface
+        ),
+        _ => format!("vrrp needs a UNIX socket: {e}"),
     }
 }
 

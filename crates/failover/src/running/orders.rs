@@ -1,8 +1,11 @@
 //! What is asked of the loop from outside: another configuration, a release, a look.
 
 use super::Running;
+use super::before::shut_out;
+use crate::door::{Door, Inheritance};
 use crate::instance::Instance;
-use crate::machine::{State, Wait};
+use crate::machine::{Machine, State, Wait};
+use crate::router::Member;
 use crate::routes::Marked;
 use crate::service::Command;
 use crate::track::Tracker;
@@ -86,11 +89,44 @@ impl Running {
         for section in sections {
             match self.instances.iter().position(|i| i.is_same(&section)) {
                 Some(at) => self.replace(at, section, now),
-                None => self.add(section, None, now),
+                None => {
+                    // Without it another process cannot take over, but all else works.
+                    let door = Door::open(&section).map_err(|e| {
+                        let why = shut_out(&section, &e);
+                        (self.say)(&format!("error: vrrp {}: {why}", section.name));
+                    });
+                    self.add(section, None, door.ok(), now);
+                }
             }
         }
         self.refresh_links();
         self.follow_links(now);
+    }
+
+    /// Begins with a section: with what another process has handed over, and with the door where it may
+    /// be asked for in turn.
+    pub(super) fn add(
+        &mut self,
+        section: Arc<Vrrp>,
+        inherited: Option<Inheritance>,
+        door: Option<Door>,
+        now: Instant,
+    ) {
+        let trackers = section.tracks.iter();
+        self.trackers
+            .push(trackers.map(|t| Tracker::new(t.clone(), now)).collect());
+        let group = section.group.clone();
+        let mut instance = Instance::new(section, now);
+        self.doors.push(door);
+        let mut machine = Machine::new(instance.settings());
+        if let Some(inherited) = inherited {
+            instance.added = inherited.added;
+            if inherited.active {
+                machine.inherit(now);
+            }
+        }
+        self.instances.push(instance);
+        self.router.members.push(Member { group, machine });
     }
 
     fn replace(&mut self, at: usize, section: Arc<Vrrp>, now: Instant) {

@@ -143,7 +143,7 @@ pub async fn connect(
     };
     if route.tls.is_some() || route.socks4.is_some() || !opening.header.is_empty() {
         let made = poll_fn(|cx| io.poll_established(cx, &mut opening)).await;
-        made.map_err(|e| match opening.fault() {
+        made.map_err(|e| match opening.fault(&e) {
             Some(fault) => Finding::of(CheckStatus::SockErr).because(rules::faults::words(fault)),
             None => failed(&said(&e)),
         })?;

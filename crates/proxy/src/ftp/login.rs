@@ -37,7 +37,11 @@ pub async fn run(
     let chosen = tcp::choose_backend(worker, client, &mut session.info).await;
     // No rule of this mode leads to HTTP, and no backend.
     let none = Termination::new(Cause::Internal, Phase::Request);
-    let backend = chosen.and_then(|b| b.ok_or(none)).map_err(|ended| {
+    let chosen = chosen.and_then(|way| match way {
+        tcp::Way::Bytes(backend) => Ok(backend),
+        tcp::Way::Http(_) => Err(none),
+    });
+    let backend = chosen.map_err(|ended| {
         let reply = match ended.cause {
             Cause::Proxy => DENIED,
             _ => UNAVAILABLE,
