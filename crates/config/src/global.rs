@@ -510,6 +510,7 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         |r, l| {
             l.exactly(0, "nothing")?;
             r.bases.never_local = true;
+            r.global.pp2_never_send_local = true;
             Ok(())
         }
     ),
@@ -697,9 +698,18 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         "plain bytes in a record of TLS at most; 0 is no limit",
         |r, l| max_record(r, l)
     ),
-    keyword!("tune.ssl.maxrecord", "BYTES", "1419", "the same", |r, l| {
-        max_record(r, l)
-    }),
+    keyword!(
+        "tune.ssl.maxrecord",
+        "BYTES",
+        "1419",
+        "plain bytes in the first records of a transfer: without effect here, with a warning",
+        |_, l| {
+            if num(l, 0, 1 << 20)? > 0 {
+                l.warn(0, "'tune.ssl.maxrecord' is without effect, since records do not grow during a transfer: use tune.ssl.hard-maxrecord to limit all of them");
+            }
+            Ok(())
+        }
+    ),
     keyword!(
         "tune.ssl.lifetime",
         "TIME",
@@ -1408,7 +1418,7 @@ fn not_negatable(name: &str) -> Fault {
     Fault::at(0, message)
 }
 
-/// `tune.ssl.maxrecord`: of both sides.
+/// `tune.ssl.hard-maxrecord`: of both sides.
 fn max_record(r: &mut Reading<'_>, l: &Line<'_>) -> Result<(), Fault> {
     // Below this rustls makes no records, and what is beyond is no limit.
     let n = num(l, 0, 1 << 20)?;

@@ -204,6 +204,8 @@ pub struct Global {
     pub grace: Option<Duration>,
     /// `spread-checks`, percent.
     pub spread_checks: u32,
+    /// `pp2-never-send-local`.
+    pub pp2_never_send_local: bool,
     /// All certificates of this configuration, changed by `set ssl cert`.
     pub certificates: Arc<tls::Store>,
     /// Lists of patterns, changed by `add map` and so on.

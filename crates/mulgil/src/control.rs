@@ -48,7 +48,7 @@ impl System for Control {
 
     fn server(&self, _backend: &str, words: &[&str]) -> Result<model::Server, String> {
         let generation = self.life.process.generation.load();
-        config::server_from_words(words, &Machine, &generation.config.global.certificates)
+        config::server_from_words(words, &Machine, &generation.config.global)
     }
 
     fn listen(&self, frontend: &str, how: Listen) {

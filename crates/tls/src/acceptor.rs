@@ -281,9 +281,8 @@ impl Acceptor {
                     let covering = (entry, options, Arc::clone(&material));
                     wildcards.entry(name.clone()).or_default().push(covering);
                 }
-                if options != default {
-                    by_name.entry(name.clone()).or_insert(options);
-                }
+                // Also where it is the default: what a wildcard elsewhere says is not for this name.
+                by_name.entry(name.clone()).or_insert(options);
                 certificates
                     .by_name
                     .entry(name)

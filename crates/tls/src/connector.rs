@@ -13,7 +13,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// `server … ssl`, ready to connect.
 pub struct Connector {
@@ -115,7 +115,7 @@ impl Connector {
 
     /// Of which edition of its files a connection is that begins now: each commit makes another one.
     pub fn edition(&self) -> u32 {
-        self.edition.load(Relaxed)
+        self.edition.load(Ordering::Acquire)
     }
 
     pub(crate) fn settings(&self) -> &ConnectorSettings {
@@ -144,7 +144,8 @@ impl Connector {
         let config = config(&self.settings, &self.provider, judge, store)?;
         self.judge.store(Arc::clone(judge));
         self.config.store(Arc::new(config));
-        self.edition.fetch_add(1, Relaxed);
+        // Who sees the new number sees the new judge.
+        self.edition.fetch_add(1, Ordering::Release);
         Ok(())
     }
 
@@ -175,17 +176,19 @@ fn judge(
     let authorities = store
         .find_authorities(ca_file)
         .ok_or_else(|| format!("ca-file '{ca_file}' is not there"))?;
-    let mut builder = WebPkiServerVerifier::builder_with_provider(
-        Arc::clone(&authorities.roots),
-        Arc::clone(provider),
-    );
+    let mut builder =
+        WebPkiServerVerifier::builder_with_provider(authorities.anchors(), Arc::clone(provider));
     if let Some(path) = &settings.crl_file {
         let lists = store
             .find_revocations(path)
             .ok_or_else(|| format!("crl-file '{path}' is not there"))?;
+        if lists.is_empty() {
+            return Err(format!("crl-file '{path}' is empty: put a list into it"));
+        }
+        // OpenSSL wants a list that is not over of every authority in the chain.
         builder = builder
             .with_crls(lists.iter().cloned())
-            .allow_unknown_revocation_status();
+            .enforce_revocation_expiration();
     }
     let inner = builder
         .build()
@@ -200,6 +203,7 @@ fn judge(
     let belief = Belief::Chain {
         inner,
         authorities,
+        revokes: settings.crl_file.is_some(),
         host,
     };
     Ok(ServerJudge { belief, schemes })

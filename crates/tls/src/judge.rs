@@ -3,7 +3,7 @@
 use crate::names::schemes;
 use crate::settings::{AcceptorSettings, ListEntry, Verify};
 use crate::store::Store;
-use crate::verify::{Authorities, ClientJudge};
+use crate::verify::{Authorities, ClientJudge, LIST_OVER, NO_LIST};
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
 use std::sync::Arc;
@@ -75,21 +75,28 @@ pub(crate) fn judge(
             Arc::new(Authorities::of(all.collect()))
         }
     };
-    let mut builder = WebPkiClientVerifier::builder_with_provider(
-        Arc::clone(&authorities.roots),
-        Arc::clone(provider),
-    )
-    .clear_root_hint_subjects();
+    let mut builder =
+        WebPkiClientVerifier::builder_with_provider(authorities.anchors(), Arc::clone(provider))
+            .clear_root_hint_subjects();
     if let (Some(path), false) = (&key.ca_file, key.no_ca_names) {
-        builder = builder.add_root_hint_subjects(find(path)?.roots.subjects());
+        builder = builder.add_root_hint_subjects(find(path)?.all.subjects());
     }
     if let Some(path) = &key.crl_file {
         let lists = store
             .find_revocations(path)
             .ok_or_else(|| format!("crl-file '{path}' is not there"))?;
-        builder = builder
-            .with_crls(lists.iter().cloned())
-            .allow_unknown_revocation_status();
+        if lists.is_empty() {
+            return Err(format!("crl-file '{path}' is empty: put a list into it"));
+        }
+        // OpenSSL wants a list that is not over of every authority in the chain. What is ignored of
+        // that must not hide what else is wrong.
+        builder = builder.with_crls(lists.iter().cloned());
+        if !settings.ignored.ignores(LIST_OVER) {
+            builder = builder.enforce_revocation_expiration();
+        }
+        if settings.ignored.ignores(NO_LIST) {
+            builder = builder.allow_unknown_revocation_status();
+        }
     }
     if key.verify == Verify::Optional {
         builder = builder.allow_unauthenticated();
@@ -101,6 +108,7 @@ pub(crate) fn judge(
     Ok(Some(Arc::new(ClientJudge {
         inner,
         authorities,
+        revokes: key.crl_file.is_some(),
         ignored: settings.ignored.clone(),
         schemes: schemes(key.client_sigalgs.as_deref()).0,
     })))

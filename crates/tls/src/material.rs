@@ -113,7 +113,8 @@ fn unreadable(pem: &[u8]) -> Option<&'static str> {
         );
     }
     // The tag of a SEQUENCE (X.690): a certificate, a key or PKCS#12 in binary.
-    if pem.first() == Some(&0x30) {
+    // Its length is written long (the high bit), which a text that begins with '0' has not.
+    if pem.first() == Some(&0x30) && pem.get(1).is_some_and(|b| b & 0x80 != 0) {
         return Some(
             "is binary (DER or PKCS#12), not PEM: convert it with 'openssl x509 -inform der', 'openssl pkey -inform der' or 'openssl pkcs12 -nodes'",
         );

@@ -55,8 +55,9 @@ impl ProducesTickets for Aging {
         self.tickets.enabled()
     }
 
+    /// A client is told of no more than a week (RFC 8446 §4.6.1).
     fn lifetime(&self) -> u32 {
-        self.lifetime
+        self.lifetime.min(604_800)
     }
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {

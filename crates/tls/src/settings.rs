@@ -107,7 +107,7 @@ pub struct Preferences {
     pub client_sigalgs: Option<Arc<str>>,
     /// Versions.
     pub versions: Versions,
-    /// `tune.ssl.maxrecord`: plain bytes of a record at most; 0 is no limit of ours.
+    /// `tune.ssl.hard-maxrecord`: plain bytes of a record at most; 0 is no limit of ours.
     pub max_record: u16,
 }
 

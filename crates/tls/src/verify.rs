@@ -1,6 +1,7 @@
 //! Judging the other side's certificate as OpenSSL's users expect.
 
 use crate::provider;
+use crate::x509::is_self_issued;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
@@ -15,21 +16,76 @@ use std::sync::Arc;
 /// The certificates that vouch for others.
 #[derive(Debug)]
 pub struct Authorities {
-    /// As trust anchors.
-    pub roots: Arc<RootCertStore>,
-    /// As they are: OpenSSL trusts a certificate that is in the file itself, authority or not.
+    /// Those that vouch for themselves, as trust anchors: a chain must end in one of them.
+    roots: Arc<RootCertStore>,
+    /// All of them, whose names clients are told.
+    pub all: Arc<RootCertStore>,
+    /// Those that others vouch for: they complete chains, and end none.
+    others: Vec<CertificateDer<'static>>,
+    /// As they are: OpenSSL trusts a certificate that vouches for itself and is in the file,
+    /// authority or not.
     pub exact: Vec<CertificateDer<'static>>,
 }
 
 impl Authorities {
     /// Those of a file.
     pub fn of(exact: Vec<CertificateDer<'static>>) -> Authorities {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(exact.iter().cloned());
+        let store = |certificates: &[CertificateDer<'static>]| {
+            let mut store = RootCertStore::empty();
+            store.add_parsable_certificates(certificates.iter().cloned());
+            Arc::new(store)
+        };
+        let (own, others): (Vec<_>, Vec<_>) =
+            exact.iter().cloned().partition(|c| is_self_issued(c));
         Authorities {
-            roots: Arc::new(roots),
+            roots: store(&own),
+            all: store(&exact),
+            others,
             exact,
         }
+    }
+
+    /// The anchors that rustls is to know. It takes no empty set; where nothing is an anchor,
+    /// `complete` refuses everybody before it is asked.
+    pub(crate) fn anchors(&self) -> Arc<RootCertStore> {
+        Arc::clone(match self.roots.is_empty() {
+            true => &self.all,
+            false => &self.roots,
+        })
+    }
+
+    /// What may stand between a certificate and an anchor: what the other side sent, and what the
+    /// file has.
+    fn complete<'a>(
+        &'a self,
+        sent: &'a [CertificateDer<'a>],
+    ) -> Result<Vec<CertificateDer<'a>>, Error> {
+        if self.roots.is_empty() {
+            return Err(CertificateError::UnknownIssuer.into());
+        }
+        let known = self.others.iter();
+        let all = sent.iter().map(|c| &**c).chain(known.map(|c| &**c));
+        Ok(all.map(CertificateDer::from).collect())
+    }
+
+    /// Whether this very certificate vouches for itself, is in the file, and valid now. Where lists
+    /// of revoked certificates are asked (`revokes`), nothing is known of it.
+    fn has(
+        &self,
+        certificate: &CertificateDer<'_>,
+        revokes: bool,
+        now: UnixTime,
+    ) -> Result<bool, Error> {
+        let now = now.as_secs() as i64;
+        let same = |c: &CertificateDer<'_>| c.as_ref() == certificate.as_ref();
+        let known = self.exact.iter().any(same)
+            && is_self_issued(certificate)
+            && crate::facts(certificate)
+                .is_some_and(|f| (f.not_before_unix..=f.not_after_unix).contains(&now));
+        if known && revokes {
+            return Err(CertificateError::UnknownRevocationStatus.into());
+        }
+        Ok(known)
     }
 }
 
@@ -63,9 +119,9 @@ pub fn code_of(error: &Error) -> u32 {
         CertificateError::BadSignature => 7,
         CertificateError::UnknownIssuer => 20,
         CertificateError::Revoked => 23,
-        CertificateError::UnknownRevocationStatus => 3,
+        CertificateError::UnknownRevocationStatus => NO_LIST,
         CertificateError::ExpiredRevocationList
-        | CertificateError::ExpiredRevocationListContext { .. } => 12,
+        | CertificateError::ExpiredRevocationListContext { .. } => LIST_OVER,
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => 26,
         CertificateError::UnhandledCriticalExtension => 34,
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => 62,
@@ -93,6 +149,8 @@ pub enum Belief {
         /// Checks chain, times, revocation and name.
         inner: Arc<WebPkiServerVerifier>,
         authorities: Arc<Authorities>,
+        /// Whether lists of revoked certificates are asked.
+        revokes: bool,
         /// `verifyhost`.
         host: Option<ServerName<'static>>,
     },
@@ -110,6 +168,7 @@ impl ServerCertVerifier for ServerJudge {
         let Belief::Chain {
             inner,
             authorities,
+            revokes,
             host,
         } = &self.belief
         else {
@@ -118,7 +177,7 @@ impl ServerCertVerifier for ServerJudge {
         let asked = matches!(server_name, ServerName::DnsName(_));
         // `verifyhost` is for connections without SNI.
         let name = asked.then_some(server_name).or(host.as_ref());
-        if known_itself(authorities, end_entity, now) {
+        if authorities.has(end_entity, *revokes, now)? {
             return match name {
                 Some(name) => {
                     let parsed = rustls::server::ParsedCertificate::try_from(end_entity)?;
@@ -130,7 +189,7 @@ impl ServerCertVerifier for ServerJudge {
         }
         let judged = inner.verify_server_cert(
             end_entity,
-            intermediates,
+            &authorities.complete(intermediates)?,
             name.unwrap_or(server_name),
             ocsp_response,
             now,
@@ -187,21 +246,6 @@ impl ServerCertVerifier for ServerJudge {
     }
 }
 
-/// Whether this very certificate is in the file of authorities, and valid now.
-fn known_itself(
-    authorities: &Authorities,
-    certificate: &CertificateDer<'_>,
-    now: UnixTime,
-) -> bool {
-    let now = now.as_secs() as i64;
-    authorities
-        .exact
-        .iter()
-        .any(|c| c.as_ref() == certificate.as_ref())
-        && crate::facts(certificate)
-            .is_some_and(|f| (f.not_before_unix..=f.not_after_unix).contains(&now))
-}
-
 /// How a client's certificate is judged.
 #[derive(Debug)]
 pub struct ClientJudge {
@@ -209,6 +253,8 @@ pub struct ClientJudge {
     pub inner: Arc<dyn ClientCertVerifier>,
     /// The authorities of `inner`.
     pub authorities: Arc<Authorities>,
+    /// Whether lists of revoked certificates are asked.
+    pub revokes: bool,
     /// `ca-ignore-err`, `crt-ignore-err`.
     pub ignored: Ignored,
     /// `client-sigalgs`.
@@ -233,6 +279,15 @@ pub enum Numbers {
     Some(Vec<u32>),
 }
 
+impl Numbers {
+    fn has(&self, number: u32) -> bool {
+        match self {
+            Numbers::All => true,
+            Numbers::Some(numbers) => numbers.contains(&number),
+        }
+    }
+}
+
 impl Default for Numbers {
     fn default() -> Numbers {
         Numbers::Some(Vec::new())
@@ -240,14 +295,17 @@ impl Default for Numbers {
 }
 
 impl Ignored {
-    fn ignores(&self, verdict: Verdict) -> bool {
-        let of = match verdict.depth {
-            0 => &self.certificate,
-            _ => &self.authorities,
-        };
-        match of {
-            Numbers::All => true,
-            Numbers::Some(numbers) => numbers.contains(&verdict.number),
+    /// Whether an error is ignored wherever in the chain it is.
+    pub(crate) fn ignores(&self, number: u32) -> bool {
+        self.certificate.has(number) && self.authorities.has(number)
+    }
+
+    fn ignores_verdict(&self, verdict: Verdict) -> bool {
+        match (verdict.number, verdict.depth) {
+            // Who vouches for a certificate needs a list, too, and only the first fault is told.
+            (number @ (NO_LIST | LIST_OVER), _) => self.ignores(number),
+            (number, 0) => self.certificate.has(number),
+            (number, _) => self.authorities.has(number),
         }
     }
 }
@@ -268,8 +326,7 @@ impl Verdict {
             number,
             depth: u32::try_from(depth).unwrap_or(u32::MAX),
         };
-        let own =
-            |der: &CertificateDer<'_>| crate::facts(der).is_some_and(|f| f.subject == f.issuer);
+        let own = |der: &CertificateDer<'_>| is_self_issued(der);
         let Some(last) = chain.last() else {
             return at(number, 0);
         };
@@ -286,11 +343,11 @@ impl Verdict {
 /// Names of errors, without their `X509_V_ERR_`, and their numbers.
 pub const ERRORS: &[(&str, u32)] = &[
     ("UNABLE_TO_GET_ISSUER_CERT", 2),
-    ("UNABLE_TO_GET_CRL", 3),
+    ("UNABLE_TO_GET_CRL", NO_LIST),
     ("CERT_SIGNATURE_FAILURE", 7),
     ("CERT_NOT_YET_VALID", 9),
     ("CERT_HAS_EXPIRED", 10),
-    ("CRL_HAS_EXPIRED", 12),
+    ("CRL_HAS_EXPIRED", LIST_OVER),
     ("DEPTH_ZERO_SELF_SIGNED_CERT", SELF_SIGNED),
     ("SELF_SIGNED_CERT_IN_CHAIN", SELF_SIGNED_IN_CHAIN),
     ("UNABLE_TO_GET_ISSUER_CERT_LOCALLY", UNKNOWN_ISSUER),
@@ -305,6 +362,10 @@ pub const ERRORS: &[(&str, u32)] = &[
 /// The longest chain that is followed.
 const DEEPEST: usize = 16;
 
+/// `X509_V_ERR_UNABLE_TO_GET_CRL`.
+pub(crate) const NO_LIST: u32 = 3;
+/// `X509_V_ERR_CRL_HAS_EXPIRED`.
+pub(crate) const LIST_OVER: u32 = 12;
 /// `X509_V_ERR_UNSPECIFIED`.
 const UNSPECIFIED: u32 = 1;
 /// `X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY`.
@@ -333,7 +394,7 @@ impl ClientJudge {
             return !self.inner.client_auth_mandatory();
         }
         let verdict = self.verdict(chain);
-        verdict.number == 0 || self.ignored.ignores(verdict)
+        verdict.number == 0 || self.ignored.ignores_verdict(verdict)
     }
 
     /// The authority at the root of a chain (DER).
@@ -364,11 +425,11 @@ impl ClientJudge {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Error> {
-        if known_itself(&self.authorities, end_entity, now) {
+        if self.authorities.has(end_entity, self.revokes, now)? {
             return Ok(());
         }
         self.inner
-            .verify_client_cert(end_entity, intermediates, now)
+            .verify_client_cert(end_entity, &self.authorities.complete(intermediates)?, now)
             .map(|_| ())
     }
 }
@@ -402,7 +463,7 @@ impl ClientCertVerifier for ClientJudge {
             .collect();
         let verdict = Verdict::of(&error, &chain);
         crate::notes::judged(verdict);
-        if self.ignored.ignores(verdict) {
+        if self.ignored.ignores_verdict(verdict) {
             return Ok(ClientCertVerified::assertion());
         }
         Err(error)

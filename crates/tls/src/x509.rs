@@ -35,6 +35,11 @@ pub struct Facts {
     pub key: String,
 }
 
+/// Whether a certificate names itself as its issuer.
+pub(crate) fn is_self_issued(der: &[u8]) -> bool {
+    X509Certificate::from_der(der).is_ok_and(|(_, c)| c.subject().as_raw() == c.issuer().as_raw())
+}
+
 /// The public key (SubjectPublicKeyInfo, DER) of a PEM file: of the first certificate in it, or the
 /// key that stands there itself.
 pub fn public_key(pem: &[u8]) -> Option<Vec<u8>> {

@@ -6,6 +6,7 @@ mod clients;
 mod files;
 mod lists;
 mod servers;
+mod trust;
 
 use lab::Folder;
 use std::io::Write;

@@ -178,7 +178,12 @@ impl Loader<'_> {
         let mut fingerprint = draft.fingerprint;
         fingerprint.mix((self.common.0, draft.id, draft.section, draft.has_front()));
         let servers = &draft.back.servers;
-        if servers.iter().any(|s| s.tls.is_some()) {
+        if servers.iter().any(|s| {
+            let checked = s.check.as_ref();
+            s.tls.is_some()
+                || s.tls_known.is_some()
+                || checked.is_some_and(|c| c.tls.is_some() || c.script_tls.is_some())
+        }) {
             fingerprint.mix(Arc::as_ptr(&self.bases.tls.store) as usize);
         }
         fingerprint.0

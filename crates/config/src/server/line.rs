@@ -183,16 +183,18 @@ fn agent(line: &Line<'_>, draft: &AgentDraft) -> Result<Option<Arc<AgentCheck>>,
 /// Reads the words of a `server` line that stands in no file, its name first (`add server` of the
 /// control socket). Nothing of a `default-server` is in it. TLS files are those of the running
 /// configuration, `store`, so that what was put there while running is found, and what changes
-/// there later reaches this server.
+/// there later reaches this server. `global` is of that configuration.
 pub fn from_words(
     words: &[&str],
     source: &dyn Source,
-    store: &Arc<tls::Store>,
+    global: &model::Global,
 ) -> Result<Server, String> {
+    let store = &global.certificates;
     let folders = store.folders();
     let mut bases = Bases {
         ca_base: folders.authorities,
         crt_base: folders.certificates,
+        never_local: global.pp2_never_send_local,
         ..Bases::default()
     };
     bases.tls.store = Arc::clone(store);

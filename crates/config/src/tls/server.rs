@@ -132,7 +132,7 @@ impl ServerDraft {
         });
         Ok(ServerParts {
             traffic: known.clone().filter(|_| self.on || self.offered),
-            known: known.filter(|_| self.known),
+            known: known.filter(|_| self.known && !self.offered),
             check,
         })
     }

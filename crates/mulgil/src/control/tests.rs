@@ -32,7 +32,7 @@ impl Source for Text {
 
 impl System for Text {
     fn server(&self, _: &str, words: &[&str]) -> Result<model::Server, String> {
-        config::server_from_words(words, self, &Arc::default())
+        config::server_from_words(words, self, &model::Global::default())
     }
     fn packets(&self, _: admin::Packets<'_>) -> Option<String> {
         None
