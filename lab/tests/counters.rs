@@ -1,6 +1,6 @@
 //! What the statistics count of each event, beside the oracle: field by field, row by row.
 
-use lab::{Program, Proxy, Server, port, refusing};
+use lab::{PATIENCE, Program, Proxy, Server, port, refusing};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -17,8 +17,8 @@ type Moved = BTreeMap<String, i64>;
 const CONFIG: &str = "
 defaults
     mode http
-    timeout client 300ms
-    timeout server 500ms
+    timeout client 1s
+    timeout server 1s
     timeout connect 100ms
     retries 2
 frontend f
@@ -130,7 +130,7 @@ fn rows(proxy: &Proxy) -> Moved {
 /// does not read.
 fn send(port: u16, bytes: &[u8], leaves: bool) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("connects");
-    let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
+    let _ = stream.set_read_timeout(Some(PATIENCE));
     // A connection that is refused may be gone before anything is written.
     let _ = stream.write_all(bytes);
     if leaves {

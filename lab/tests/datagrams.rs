@@ -446,15 +446,11 @@ fn health_comes_from_any_check_on_another_port_and_sessions_move_at_once() {
     let asked = Arc::clone(&healthy);
     let web = lab::Server::start(move |_, stream| {
         use std::io::Write;
-        let status = if asked.load(Ordering::Relaxed) {
-            "200 OK"
-        } else {
-            "503 No"
-        };
+        let well = asked.load(Ordering::Relaxed);
+        let status = if well { "200 OK" } else { "503 No" };
         let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
-        // The end of the connection is the end of the answer.
-        let _ = stream.write_all(answer.as_bytes());
-        false
+        // A check of bytes waits for more of them until the end comes.
+        stream.write_all(answer.as_bytes()).is_ok() && well
     });
     let checks = [
         ("web", "option httpchk GET /health"),

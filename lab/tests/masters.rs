@@ -628,8 +628,10 @@ fn connections_a_second_are_limited() {
 #[test]
 fn a_new_process_takes_the_ports_of_the_old_one_which_ends_what_it_has() {
     let (a, b) = (
-        Server::start(|_, stream| {
-            std::thread::sleep(Duration::from_millis(1800));
+        Server::start(|request, stream| {
+            if request.contains("/slow") {
+                std::thread::sleep(Duration::from_millis(1800));
+            }
             stream
                 .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Server: a\r\n\r\nok")
                 .is_ok()
@@ -651,7 +653,7 @@ fn a_new_process_takes_the_ports_of_the_old_one_which_ends_what_it_has() {
             let mut old = Started::new(program, &folder, "old", &["-db", "-f", &first], &[]);
             serves(port, "a");
             let mut slow = lab::Client::connect(port);
-            slow.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+            slow.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n");
             std::thread::sleep(Duration::from_millis(400));
             let pid = old.child.id().to_string();
             let _new = Started::new(
@@ -662,7 +664,14 @@ fn a_new_process_takes_the_ports_of_the_old_one_which_ends_what_it_has() {
                 &[],
             );
             // What had come to the old one before it was told to go is its own to answer.
-            let by_new = || get(port, "/").header("x-server").as_deref() == Some("b");
+            let by_new = || {
+                let request = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+                let asked = std::net::TcpStream::connect(("127.0.0.1", port));
+                let answer = asked
+                    .ok()
+                    .map(|stream| lab::Client::of(stream).ask(request));
+                answer.and_then(|a| a.header("x-server")).as_deref() == Some("b")
+            };
             eventually(
                 &format!("{}: ten in a row by the new one", program.name),
                 || (0..10).all(|_| by_new()).then_some(()),
