@@ -263,7 +263,7 @@ pub async fn open(
         target,
         sni: told.sni,
         tls,
-        socks4: server.settings().socks4,
+        socks4: server.settings().socks4.map(Box::new),
         served: 0,
     };
     info.overrides.server_reused.set(Some(false));

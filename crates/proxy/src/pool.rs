@@ -37,7 +37,8 @@ impl Wanted<'_> {
             }
             _ => false,
         };
-        let same_way = conn.socks4 == self.socks4 && *conn.target == *self.target;
+        let same_way =
+            conn.socks4.as_deref() == self.socks4.as_ref() && *conn.target == *self.target;
         same_tls && same_way && conn.io.is_quiet()
     }
 }
@@ -53,8 +54,8 @@ pub struct ServerConn {
     /// How TLS was begun and the server judged: what another file or command says of that since
     /// means another connection.
     pub tls: Option<TlsUsed>,
-    /// The SOCKS proxy that led there.
-    pub socks4: Option<SocketAddr>,
+    /// The SOCKS proxy that led there; boxed, because most servers have none.
+    pub socks4: Option<Box<SocketAddr>>,
     /// Requests it has carried to the end.
     pub served: u32,
 }

@@ -140,8 +140,8 @@ pub struct Lesson<'a> {
     pub fields: &'a [u8],
     /// How long it still lives, milliseconds, where that is said.
     pub left: Option<u32>,
-    /// The last change of ours that the peer had heard of, by the key that it is about.
-    pub known: &'a dyn Fn(&[u8]) -> u64,
+    /// The last change of ours that the peer had heard of.
+    pub known: u64,
     /// Of values that cross each other and are neither more nor less, whether theirs is taken.
     pub prevails: bool,
 }

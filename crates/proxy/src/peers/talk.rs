@@ -30,16 +30,6 @@ pub enum With {
     Successor,
 }
 
-impl With {
-    /// Whether it hears of changes of this key: where there are `shards`, not each does.
-    fn is_told(self, settings: &model::Peers, key: &[u8]) -> bool {
-        match self {
-            With::Source(From::Peer(peer)) => settings.tells(peer, || state::hash::xxh64(key)),
-            With::Source(_) | With::Successor => true,
-        }
-    }
-}
-
 /// Why a conversation ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Broken {
@@ -319,25 +309,18 @@ impl Talk {
     }
 
     fn update(&mut self, update: &Update<'_>, now_ms: u64) -> Option<()> {
-        let number = self.current?;
-        let theirs = self.theirs.get_mut(&number)?;
+        let theirs = self.theirs.get_mut(&self.current?)?;
         theirs.last = update.number.unwrap_or(theirs.last.wrapping_add(1));
         theirs.owed = true;
         let Some(at) = theirs.ours else {
             return Some(());
         };
         let ours = self.ours.get(at)?;
-        // Who is never told of a key does not cross our changes of it: it stays behind them for ever.
-        let known = |key: &[u8]| match self.with.is_told(&self.section.settings, key) {
-            true => ours.acked,
-            false => u64::MAX,
-        };
-        let theirs = self.theirs.get(&number)?;
         let lesson = entry::Lesson {
             definition: &theirs.definition,
             fields: update.fields,
             left: update.expire,
-            known: &known,
+            known: ours.acked,
             prevails: self.prevails,
         };
         entry::learn(&ours.table, &lesson, &mut self.texts_in, now_ms)
@@ -482,7 +465,12 @@ impl Talk {
         // A change that is told at once makes an entry live as long there as here.
         let full = ours.table.expire_ms().saturating_sub(FRESH);
         for (number, key) in entries {
-            if !self.with.is_told(&self.section.settings, key) {
+            if let With::Source(From::Peer(peer)) = self.with
+                && !self
+                    .section
+                    .settings
+                    .tells(peer, || state::hash::xxh64(key))
+            {
                 continue;
             }
             let texts = &mut self.texts_out;

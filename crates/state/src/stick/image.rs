@@ -66,26 +66,20 @@ impl Table {
             return false;
         };
         let left = (left != FOR_EVER).then_some(left);
-        self.learn(
-            key,
-            left,
-            |_| u64::MAX,
-            now_ms,
-            |entry, _| {
-                for (data, index, value) in values {
-                    match value {
-                        Value::Number(n) => {
-                            entry.set(data, index, n);
-                        }
-                        Value::Rate([period, elapsed, current, before]) => {
-                            entry.set_events(data, index, period, [elapsed, current, before]);
-                        }
-                        Value::Server("") => {}
-                        Value::Server(server) => entry.set_server_key(server),
+        self.learn(key, left, u64::MAX, now_ms, |entry, _| {
+            for (data, index, value) in values {
+                match value {
+                    Value::Number(n) => {
+                        entry.set(data, index, n);
                     }
+                    Value::Rate([period, elapsed, current, before]) => {
+                        entry.set_events(data, index, period, [elapsed, current, before]);
+                    }
+                    Value::Server("") => {}
+                    Value::Server(server) => entry.set_server_key(server),
                 }
-            },
-        )
+            }
+        })
     }
 }
 

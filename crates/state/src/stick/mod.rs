@@ -464,23 +464,21 @@ impl Table {
 
     /// Takes what a peer says of an entry: it is made where it is not there, and lives for so many
     /// milliseconds, or (`None`) as long as entries do. `f` is told whether that crosses a change of
-    /// ours, one after `known` of the key, the last that the peer had heard of when it spoke: such an
-    /// entry stays ours, and is told. `false` where there is no room.
+    /// ours, one after `known`, the last that the peer had heard of when it spoke: such an entry stays
+    /// ours, and is told. `false` where there is no room.
     pub fn learn(
         &self,
         key: &[u8],
         left: Option<u32>,
-        known: impl FnOnce(&[u8]) -> u64,
+        known: u64,
         now_ms: u64,
         f: impl FnOnce(&mut Entry<'_>, bool),
     ) -> bool {
         let now = now_ms as u32;
         if let Some((mut shard, spot)) = self.locate(key, now, Touch::No)
             && let Some(place) = self.layout.stamp
-            && Stamp(layout::large(shard.entry(&self.layout, spot.at), place))
-                .is_ours_after(known(trimmed(&self.layout, key)))
+            && Stamp(layout::large(shard.entry(&self.layout, spot.at), place)).is_ours_after(known)
         {
-            shard.touch(&self.layout, spot.at, self.expires(now));
             f(&mut self.entry(&mut shard, spot.at, now), true);
             return true;
         }
