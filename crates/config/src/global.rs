@@ -699,18 +699,6 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         |r, l| max_record(r, l)
     ),
     keyword!(
-        "tune.ssl.maxrecord",
-        "BYTES",
-        "1419",
-        "plain bytes in the first records of a transfer: without effect here, with a warning",
-        |_, l| {
-            if num(l, 0, 1 << 20)? > 0 {
-                l.warn(0, "'tune.ssl.maxrecord' is without effect, since records do not grow during a transfer: use tune.ssl.hard-maxrecord to limit all of them");
-            }
-            Ok(())
-        }
-    ),
-    keyword!(
         "tune.ssl.lifetime",
         "TIME",
         "300s",
@@ -1325,6 +1313,7 @@ pub static TUNES_WITHOUT_EFFECT: &[&str] = &[
     "tune.ssl.default-dh-param",
     "tune.ssl.force-private-cache",
     "tune.ssl.keyupdate-rate-limit",
+    "tune.ssl.maxrecord",
     "tune.ssl.ocsp-update.maxdelay",
     "tune.ssl.ocsp-update.mindelay",
     "tune.ssl.ssl-ctx-cache-size",
