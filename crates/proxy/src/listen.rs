@@ -4,7 +4,9 @@
 //! the connection over. A frontend that is full leaves connections in the kernel's queue.
 
 use crate::io::Io;
+use crate::moment::Span;
 use crate::peers;
+use crate::prelude::Headers;
 use crate::seat::{Places, Seat, leave};
 use crate::session::Client;
 use crate::socket;
@@ -14,7 +16,7 @@ use crate::udp;
 use crate::worker::{Door, Worker, spawn_session};
 use model::{Address, Bind, Config, Mode};
 use rules::action::{Effects, run};
-use rules::{Ctx, NoTrace, Rule, SessionInfo, StreamInfo, Vars, Verdict};
+use rules::{Ctx, Ends, NoTrace, Rule, SessionInfo, StreamInfo, Vars, Verdict};
 use state::stick::Tracked;
 use state::{Frontend, Gauge};
 use std::cell::RefCell;
@@ -456,20 +458,16 @@ pub fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     if let Some(keepalive) = frontend.side().keepalive {
         socket::keep_alive(&fd, keepalive);
     }
-    let info = Box::new(SessionInfo {
-        src: peer,
-        dst: if peer.is_some() { listener.local } else { None },
-        frontend: Arc::clone(&frontend.name),
-        frontend_id: frontend.id,
-        listener: options.name.clone().unwrap_or_else(|| worker.no_name()),
-        listener_id: listener.bind.id,
-        worker: worker.id as u32,
+    let info = SessionInfo {
+        ends: Ends::new(peer, listener.local.filter(|_| peer.is_some())),
+        listener: frontend.listener(&listener.bind),
         accepted: worker.wall(at),
         descriptor: Some(fd.as_raw_fd()),
+        worker: worker.id as u32,
         fault: 0,
         tls: None,
         proxy_header: None,
-    });
+    };
     let now = worker.process.millis(at);
     let counters = frontend.counters().of(worker.id);
     counters.conn_tot.add(1);
@@ -485,14 +483,16 @@ pub fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     let (mut rejected, effects) = judge(&side.tcp_request_connection);
     let privileged = peer.is_some_and(|a| a.port() < 1024);
     rejected |= privileged && worker.generation().config.global.reject_privileged;
-    let accept_proxy = options.accept_proxy || effects.expect_proxy;
-    let netscaler = match effects.expect_netscaler {
-        true => Some(options.netscaler.unwrap_or(0)),
-        false => options.netscaler,
+    let headers = Headers {
+        proxy: options.accept_proxy || effects.expect_proxy,
+        netscaler: match effects.expect_netscaler {
+            true => Some(options.netscaler.unwrap_or(0)),
+            false => options.netscaler,
+        },
     };
     // Where something comes before the session, its rules come after that.
     let tls = options.tls.as_ref().filter(|_| !options.starttls);
-    let at_once = !accept_proxy && netscaler.is_none() && tls.is_none();
+    let at_once = headers == Headers::default() && tls.is_none();
     let socket = frontend.socket(listener.bind.id);
     let socket = socket.map(|s| s.counters().of(worker.id));
     let counted = || [Some(counters), socket].into_iter().flatten();
@@ -513,7 +513,8 @@ pub fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     counters.sess_rate.event(now);
     process.sess_rate.event(now);
     let io = Io::new(fd);
-    let live = worker.roster.add(peer, frontend.id, at, descriptor);
+    let accepted = worker.moment(at);
+    let live = worker.roster.add(peer, frontend.id, accepted, descriptor);
     let seat = Seat::take(worker, doors, live, tls.is_some());
     let client = Client {
         io: match tls {
@@ -525,20 +526,17 @@ pub fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         info,
         frontend,
         requests: 0,
-        accept_proxy,
-        netscaler,
         unread: false,
         last_server: None,
-        accepted: at,
-        idle_since: at,
-        handshake: Duration::ZERO,
+        idle_since: accepted,
+        handshake: Span::default(),
         private: None,
         vars,
         tracked,
         _guard: guard,
         seat,
     };
-    spawn_session(worker, client);
+    spawn_session(worker, client, headers);
 }
 
 /// Whether the `tcp-request session` rules refuse a connection whose prelude is over.

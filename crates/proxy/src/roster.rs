@@ -3,7 +3,9 @@
 //! Each session has one small record; what changes with its requests is numbers in cells, so that
 //! a request pays some stores. Names are looked up when somebody asks.
 
+use crate::moment::Moment;
 use crate::worker::{Door, Order};
+use rules::Ends;
 use state::{SessionFacts, Sessions, Stage, Which};
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -17,9 +19,11 @@ use std::time::{Duration, Instant};
 pub struct Live {
     number: u32,
     place: u32,
-    source: Option<SocketAddr>,
+    /// The client's address alone.
+    source: Ends,
     frontend: u32,
-    accepted: Instant,
+    /// When the connection was accepted.
+    pub accepted: Moment,
     descriptor: i32,
     /// These two are `NONE` while there is none.
     backend: Cell<u32>,
@@ -80,20 +84,31 @@ impl Live {
 }
 
 /// All sessions of one worker.
-#[derive(Default)]
 pub struct Roster {
+    /// When the process began.
+    start: Instant,
     places: RefCell<Vec<Option<Rc<Live>>>>,
     free: RefCell<Vec<u32>>,
     count: Cell<u32>,
 }
 
 impl Roster {
+    /// Without sessions yet; moments count from `start`.
+    pub fn new(start: Instant) -> Roster {
+        Roster {
+            start,
+            places: RefCell::default(),
+            free: RefCell::default(),
+            count: Cell::default(),
+        }
+    }
+
     /// A new session; it stays until it is given back.
     pub fn add(
         &self,
         source: Option<SocketAddr>,
         frontend: u32,
-        accepted: Instant,
+        accepted: Moment,
         descriptor: i32,
     ) -> Rc<Live> {
         self.put(source, frontend, accepted, descriptor, false)
@@ -104,7 +119,7 @@ impl Roster {
         &self,
         source: Option<SocketAddr>,
         frontend: u32,
-        accepted: Instant,
+        accepted: Moment,
         descriptor: i32,
     ) -> Rc<Live> {
         self.put(source, frontend, accepted, descriptor, true)
@@ -114,7 +129,7 @@ impl Roster {
         &self,
         source: Option<SocketAddr>,
         frontend: u32,
-        accepted: Instant,
+        accepted: Moment,
         descriptor: i32,
         shared: bool,
     ) -> Rc<Live> {
@@ -125,7 +140,7 @@ impl Roster {
         let live = Rc::new(Live {
             number,
             place,
-            source,
+            source: Ends::new(source, None),
             frontend,
             accepted,
             descriptor,
@@ -161,7 +176,8 @@ impl Roster {
     /// All of them.
     pub fn list(&self, worker: usize) -> Vec<SessionFacts> {
         let places = self.places.borrow();
-        places.iter().flatten().map(|l| facts(worker, l)).collect()
+        let all = places.iter().flatten();
+        all.map(|l| self.facts(worker, l)).collect()
     }
 
     /// Ends connections that wait for another request, of the frontends that are meant: they see the
@@ -183,7 +199,7 @@ impl Roster {
     pub fn end(&self, worker: usize, which: Which) -> usize {
         let places = self.places.borrow();
         let all = places.iter().flatten();
-        let meant = all.filter(|l| which.means(&facts(worker, l)));
+        let meant = all.filter(|l| which.means(&self.facts(worker, l)));
         meant
             .map(|live| {
                 live.killed.set(true);
@@ -199,21 +215,21 @@ impl Roster {
             })
             .count()
     }
-}
 
-fn facts(worker: usize, live: &Live) -> SessionFacts {
-    SessionFacts {
-        // Worker and number side by side; never 0.
-        id: (worker as u64 + 1) << 32 | u64::from(live.number),
-        worker,
-        source: live.source,
-        frontend: live.frontend,
-        backend: Some(live.backend.get()).filter(|id| *id != NONE),
-        server: Some(live.server.get()).filter(|id| *id != NONE),
-        accepted: live.accepted,
-        requests: live.requests.get(),
-        stage: live.stage.get(),
-        descriptor: live.descriptor,
+    fn facts(&self, worker: usize, live: &Live) -> SessionFacts {
+        SessionFacts {
+            // Worker and number side by side; never 0.
+            id: (worker as u64 + 1) << 32 | u64::from(live.number),
+            worker,
+            source: live.source.src(),
+            frontend: live.frontend,
+            backend: Some(live.backend.get()).filter(|id| *id != NONE),
+            server: Some(live.server.get()).filter(|id| *id != NONE),
+            accepted: live.accepted.instant(self.start),
+            requests: live.requests.get(),
+            stage: live.stage.get(),
+            descriptor: live.descriptor,
+        }
     }
 }
 
@@ -261,8 +277,9 @@ mod tests {
 
     #[test]
     fn a_place_is_used_again_under_another_number() {
-        let roster = Roster::default();
-        let now = Instant::now();
+        let start = Instant::now();
+        let roster = Roster::new(start);
+        let now = Moment::new(start, start);
         let first = roster.add(None, 2, now, -1);
         let second = roster.add(None, 3, now, -1);
         roster.remove(&first);

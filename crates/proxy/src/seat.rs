@@ -81,6 +81,11 @@ impl Seat {
         }
     }
 
+    /// Who serves the session.
+    pub fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+
     /// A session that has begun without TLS goes on with it.
     pub fn begin_tls(&mut self) {
         if !self.tls {

@@ -443,7 +443,7 @@ impl Stream<'_> {
     }
 
     /// Gives everything back to the worker.
-    fn release(self, _next: Next) {
+    fn release(mut self, _next: Next) {
         let worker = self.worker;
         worker.recycle_head(self.request);
         if let Some(response) = self.response {

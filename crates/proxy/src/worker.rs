@@ -5,8 +5,10 @@
 
 use crate::listen::{self, Accepted, Listeners};
 use crate::log::LogSinks;
+use crate::moment::Moment;
 use crate::pipe::{Pipe, Pipes};
 use crate::pool::Pools;
+use crate::prelude::Headers;
 use crate::report::Formats;
 use crate::roster::{Roster, Rosters};
 use crate::service::Services;
@@ -65,7 +67,6 @@ pub struct Worker {
     /// What [`Worker::wall`] said last: a request asks about the same few instants again and again.
     told: Cell<(Instant, Wall)>,
     formats: Formats,
-    no_name: Arc<str>,
     #[allow(clippy::vec_box)] // they are handed out and taken back as boxes
     heads: RefCell<Vec<Box<Head>>>,
     buffers: RefCell<Vec<Vec<u8>>>,
@@ -102,6 +103,7 @@ impl Worker {
         let wall = wall_now();
         Rc::new(Worker {
             id,
+            roster: Roster::new(process.start),
             process,
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
             build: RefCell::new(Vec::with_capacity(4096)),
@@ -113,14 +115,12 @@ impl Worker {
             logs,
             services,
             sessions: Cell::new(0),
-            roster: Roster::default(),
             datagrams: crate::udp::Shared::default(),
             peers: crate::peers::Talks::default(),
             rng: Cell::new(seed | 1),
             clock: Cell::new((now, wall)),
             told: Cell::new((now, wall)),
             formats: Formats::default(),
-            no_name: "".into(),
             heads: RefCell::default(),
             buffers: RefCell::default(),
             pipes: Pipes::default(),
@@ -157,6 +157,16 @@ impl Worker {
         }
     }
 
+    /// An instant to be kept.
+    pub fn moment(&self, at: Instant) -> Moment {
+        Moment::new(self.process.start, at)
+    }
+
+    /// One that was kept.
+    pub fn instant(&self, kept: Moment) -> Instant {
+        kept.instant(self.process.start)
+    }
+
     /// A poll begins: the time is asked for anew.
     pub fn new_poll(&self) {
         self.now.set(None);
@@ -180,11 +190,6 @@ impl Worker {
         };
         self.told.set((at, wall));
         wall
-    }
-
-    /// The name of what has none.
-    pub fn no_name(&self) -> Arc<str> {
-        Arc::clone(&self.no_name)
     }
 
     /// The format that a setting means.
@@ -515,6 +520,6 @@ async fn purge_tables(worker: &Worker) {
 }
 
 /// Serves an accepted connection as a task of its own.
-pub fn spawn_session(worker: &Rc<Worker>, client: Client) {
-    tokio::task::spawn_local(Session::new(worker, Box::new(client)));
+pub fn spawn_session(worker: &Rc<Worker>, client: Client, headers: Headers) {
+    tokio::task::spawn_local(Session::new(worker, Box::new(client), headers));
 }

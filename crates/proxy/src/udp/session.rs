@@ -264,12 +264,12 @@ impl Session {
 
     fn connect(&self, worker: &Worker, server: &state::Server) -> io::Result<Link> {
         let target = server.target().ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let address = target.socket(self.opened.info.dst);
+        let address = target.socket(self.opened.info.ends.dst());
         let address = address.ok_or(io::ErrorKind::AddrNotAvailable)?;
         let settings = Arc::clone(&server.settings());
         let side = self.backend.side();
         let source = settings.source.as_deref().or(side.source.as_deref());
-        let foreign = present::foreign_source(source, self.opened.info.src, None);
+        let foreign = present::foreign_source(source, self.opened.info.ends.src(), None);
         let aim = Aim {
             settings: Arc::clone(&settings),
             address,
@@ -310,7 +310,7 @@ impl Session {
         let source = route.slot.server().settings();
         let source = source.source.as_deref();
         let source = source.or(self.backend.side().source.as_deref());
-        if present::foreign_source(source, self.opened.info.src, None).is_none()
+        if present::foreign_source(source, self.opened.info.ends.src(), None).is_none()
             && let Some(link) = Rc::into_inner(route.link)
         {
             let uid = route.slot.server().uid;
@@ -330,7 +330,7 @@ impl Session {
         });
         let extensions: Vec<(u8, &[u8])> =
             extensions.iter().map(|(k, v)| (*k, v.as_slice())).collect();
-        let addresses = self.opened.info.src.zip(self.opened.info.dst);
+        let addresses = self.opened.info.ends.src().zip(self.opened.info.ends.dst());
         wire::proxy::datagram_header(addresses, &extensions, crc32c)
     }
 
