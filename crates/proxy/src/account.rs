@@ -344,8 +344,8 @@ pub fn response_timed_out(s: &mut Stream<'_>) {
 
 /// The stream is over: counts and logs it.
 pub fn finished(s: &mut Stream<'_>) {
-    s.client.seat.live.end();
-    if s.client.seat.live.was_killed() {
+    s.client.seat.end_request();
+    if s.client.seat.was_killed() {
         s.ended.cause = Cause::Killed;
     }
     let end = s.worker.now();

@@ -7,13 +7,14 @@ use crate::io::Io;
 use crate::moment::Span;
 use crate::peers;
 use crate::prelude::Headers;
+use crate::roster::Arrived;
 use crate::seat::{Places, Seat, leave};
 use crate::session::Client;
 use crate::socket;
 use crate::tls::TlsStream;
 use crate::transport::Transport;
 use crate::udp;
-use crate::worker::{Door, Worker, spawn_session};
+use crate::worker::{Worker, spawn_session};
 use model::{Address, Bind, Config, Mode};
 use rules::action::{Effects, run};
 use rules::{Ctx, Ends, NoTrace, Rule, SessionInfo, StreamInfo, Vars, Verdict};
@@ -276,29 +277,25 @@ pub struct Accepted {
 }
 
 /// Starts accepting on all listeners; dropping the tasks stops it.
-pub fn accept_all(
-    worker: &Rc<Worker>,
-    doors: &Arc<Vec<Door>>,
-    listeners: &Arc<Listeners>,
-) -> Vec<JoinHandle<()>> {
+pub fn accept_all(worker: &Rc<Worker>, listeners: &Arc<Listeners>) -> Vec<JoinHandle<()>> {
     let start = |(at, listener): (usize, &Arc<Listener>)| {
-        let (worker, doors) = (Rc::clone(worker), Arc::clone(doors));
+        let worker = Rc::clone(worker);
         let listener = Arc::clone(listener);
         if listener.of_peers {
             let first = worker.id == 0;
             return first.then(|| tokio::task::spawn_local(peers::accept(worker, listener)));
         }
         if !listener.bind.address.is_datagram() {
-            return Some(tokio::task::spawn_local(accept(worker, doors, listener)));
+            return Some(tokio::task::spawn_local(accept(worker, listener)));
         }
         // One worker serves all sessions of a socket: they are told apart by what they send.
         let ours = at % worker.process.workers.max(1) == worker.id;
-        ours.then(|| tokio::task::spawn_local(udp::serve(worker, doors, listener)))
+        ours.then(|| tokio::task::spawn_local(udp::serve(worker, listener)))
     };
     listeners.all.iter().enumerate().filter_map(start).collect()
 }
 
-async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listener>) {
+async fn accept(worker: Rc<Worker>, listener: Arc<Listener>) {
     let fd = match listener.socket.try_clone() {
         Ok(fd) => fd,
         Err(_) => return,
@@ -358,7 +355,7 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
                     guard,
                     at,
                 };
-                place(&worker, &doors, accepted);
+                place(&worker, accepted);
             }
         }
     }
@@ -419,8 +416,9 @@ pub(crate) fn accept_one(fd: i32) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
 }
 
 /// Serves the connection here, or where there is clearly less to do.
-fn place(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
+fn place(worker: &Rc<Worker>, accepted: Accepted) {
     let own = worker.sessions.get();
+    let doors = &worker.doors;
     let least = doors
         .iter()
         .enumerate()
@@ -431,21 +429,21 @@ fn place(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     {
         door.load.fetch_add(1, Relaxed);
         if let Err(back) = door.accepted.send(accepted) {
-            serve(worker, doors, back.0);
+            serve(worker, back.0);
         }
         return;
     }
     if let Some(door) = doors.get(worker.id) {
         door.load.fetch_add(1, Relaxed);
     }
-    serve(worker, doors, accepted);
+    serve(worker, accepted);
 }
 
 /// How many more sessions a worker must have before it hands one over.
 const HANDOVER: usize = 1;
 
 /// Serves a connection, which another worker may have accepted.
-pub fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
+pub fn serve(worker: &Rc<Worker>, accepted: Accepted) {
     let Accepted {
         fd,
         peer,
@@ -503,7 +501,7 @@ pub fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         counted().for_each(|c| c.dses.add(u64::from(rejected)));
     }
     if rejected {
-        leave(doors, worker.id);
+        leave(worker);
         return;
     }
     if at_once {
@@ -514,8 +512,14 @@ pub fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     process.sess_rate.event(now);
     let io = Io::new(fd);
     let accepted = worker.moment(at);
-    let live = worker.roster.add(peer, frontend.id, accepted, descriptor);
-    let seat = Seat::take(worker, doors, live, tls.is_some());
+    let arrived = Arrived {
+        source: peer,
+        frontend: frontend.id,
+        accepted,
+        descriptor,
+        shared: false,
+    };
+    let seat = Seat::take(worker, arrived, tls.is_some());
     let client = Client {
         io: match tls {
             None => Transport::Plain(io),

@@ -64,7 +64,7 @@ impl Passage {
         let counters = backend.counters().of(worker.id);
         counters.stot.add(1);
         counters.sess_rate.event(worker.millis());
-        client.seat.live.enter(backend.id);
+        client.seat.enter(backend.id);
         self.visit.enter(backend);
     }
 
@@ -112,7 +112,7 @@ impl Passage {
             let server = Arc::clone(slot.server());
             self.info.server = Some(Arc::clone(&server.name));
             self.info.server_id = server.id;
-            client.seat.live.assign(server.id);
+            client.seat.assign(server.id);
             self.visit.slot = Some(slot);
             let counters = server.counters.of(worker.id);
             let now = worker.millis();

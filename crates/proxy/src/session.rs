@@ -244,7 +244,7 @@ async fn answer(
 ) -> Then {
     if let Received::Begun(first_byte) = received {
         // Half a head is a request under way: who stops softly waits for it.
-        client.seat.live.begin(client.requests);
+        client.seat.begin(client.requests);
         received = poll_fn(|cx| poll_rest(&worker, &mut client, cx, first_byte)).await;
     }
     let refused = match received {

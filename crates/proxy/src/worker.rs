@@ -52,6 +52,8 @@ pub struct Worker {
     pub sessions: Cell<usize>,
     /// The same one by one.
     pub roster: Roster,
+    /// The ways into all workers.
+    pub doors: Arc<Vec<Door>>,
     /// What sessions of datagrams share.
     pub datagrams: crate::udp::Shared,
     /// Conversations with peers.
@@ -95,6 +97,7 @@ impl Worker {
     pub fn new(
         id: usize,
         process: Arc<Process>,
+        doors: Arc<Vec<Door>>,
         services: Arc<Services>,
         logs: LogSinks,
         now: Instant,
@@ -105,6 +108,7 @@ impl Worker {
             id,
             roster: Roster::new(process.start),
             process,
+            doors,
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
             build: RefCell::new(Vec::with_capacity(4096)),
             joined: RefCell::new(Vec::with_capacity(4096)),
@@ -397,7 +401,15 @@ async fn run(
     let seed = u64::from(wall_now().micros) << 32 ^ u64::from(setup.process.pid) << 8 ^ id as u64;
     let logs = LogSinks::new(setup.tag.clone());
     let process = Arc::clone(&setup.process);
-    let worker = Worker::new(id, process, Arc::clone(&setup.services), logs, now, seed);
+    let worker = Worker::new(
+        id,
+        process,
+        doors,
+        Arc::clone(&setup.services),
+        logs,
+        now,
+        seed,
+    );
     tokio::task::spawn_local(reactor::drive());
     tokio::task::spawn_local(Rc::clone(&worker.timers).drive());
     tokio::task::spawn_local(crate::udp::carry(Rc::clone(&worker)));
@@ -407,18 +419,18 @@ async fn run(
         tokio::task::spawn_local(names::run(Rc::clone(&worker)));
         tokio::task::spawn_local(peers::run(Rc::clone(&worker)));
     }
-    let mut accepting = listen::accept_all(&worker, &doors, &listeners);
+    let mut accepting = listen::accept_all(&worker, &listeners);
     // Kept here, a socket that is taken away later would stay open.
     drop(listeners);
     loop {
         tokio::select! {
             Some(accepted) = accepted.recv() => {
-                listen::serve(&worker, &doors, accepted);
+                listen::serve(&worker, accepted);
             }
             order = orders.recv() => match order {
                 Some(Order::Listen(listeners)) => {
                     accepting.drain(..).for_each(|task| task.abort());
-                    accepting = listen::accept_all(&worker, &doors, &listeners);
+                    accepting = listen::accept_all(&worker, &listeners);
                 }
                 Some(Order::StopAccepting) => {
                     accepting.drain(..).for_each(|task| task.abort());

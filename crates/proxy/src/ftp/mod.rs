@@ -28,12 +28,12 @@ use std::rc::Rc;
 
 /// Serves one control connection, and the data connections that belong to it, to its end.
 pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
-    let mut session = Passage::new(client.seat.live.accepted);
-    client.seat.live.begin(0);
+    let mut session = Passage::new(client.seat.accepted);
+    client.seat.begin(0);
     client.io.socket().take_urgent();
     let mut control = Box::new(Control::new(worker, client));
     let ended = Box::pin(serve(worker, client, &mut session, &mut control)).await;
-    let ended = match client.seat.live.was_killed() {
+    let ended = match client.seat.was_killed() {
         true => Termination::new(Cause::Killed, ended.phase),
         false => ended,
     };

@@ -93,8 +93,8 @@ struct Over(Termination);
 /// Serves one connection to its end.
 pub async fn run(worker: &Worker, client: &mut Client) {
     let frontend = Arc::clone(&client.frontend);
-    let begun = client.seat.live.accepted;
-    client.seat.live.begin(0);
+    let begun = client.seat.accepted;
+    client.seat.begin(0);
     let mut conversation = Conversation {
         worker,
         client,
@@ -114,9 +114,9 @@ pub async fn run(worker: &Worker, client: &mut Client) {
     };
     conversation.passage.info.smtp = Some(Box::default());
     // One that waits for its client hears that the process is about to end.
-    let live = &conversation.client.seat.live;
+    let seat = &conversation.client.seat;
     poll_fn(|cx| {
-        live.wake_by(cx.waker());
+        seat.wake_by(cx.waker());
         Poll::Ready(())
     })
     .await;
@@ -245,7 +245,7 @@ impl Conversation<'_> {
     }
 
     fn log(&mut self, ended: Termination) {
-        let ended = match self.client.seat.live.was_killed() {
+        let ended = match self.client.seat.was_killed() {
             true => Termination::new(Cause::Killed, ended.phase),
             false => ended,
         };

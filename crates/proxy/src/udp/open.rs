@@ -2,8 +2,9 @@
 
 use super::Key;
 use crate::listen::{Listener, judge};
+use crate::roster::Arrived;
 use crate::seat::{Places, Seat};
-use crate::worker::{Door, Worker};
+use crate::worker::Worker;
 use model::Address;
 use rules::action::{Effects, run as run_rules};
 use rules::{Ctx, Ends, NoTrace, SessionInfo, StreamInfo, Vars, Verdict};
@@ -39,7 +40,7 @@ pub struct OpenedDatagrams {
 /// A session for a client of datagrams, unless a limit or a rule for connections refuses it.
 pub fn open_datagrams(
     worker: &Rc<Worker>,
-    (doors, listener): (&Arc<Vec<Door>>, &Arc<Listener>),
+    listener: &Arc<Listener>,
     key: Key,
     header: Option<Header>,
 ) -> Option<OpenedDatagrams> {
@@ -104,13 +105,16 @@ pub fn open_datagrams(
     counters.stot.add(1);
     counters.sess_rate.event(millis);
     let descriptor = listener.socket.as_raw_fd();
-    let live =
-        worker
-            .roster
-            .add_shared(info.ends.src(), frontend.id, worker.moment(at), descriptor);
+    let arrived = Arrived {
+        source: info.ends.src(),
+        frontend: frontend.id,
+        accepted: worker.moment(at),
+        descriptor,
+        shared: true,
+    };
     Some(OpenedDatagrams {
         socket: Arc::clone(&listener.socket),
-        seat: Seat::of_datagrams(worker, doors, live),
+        seat: Seat::of_datagrams(worker, arrived),
         frontend,
         info,
         vars,

@@ -109,8 +109,8 @@ impl Session {
         }
         backend.sessions().enter();
         backend.counters().of(worker.id).stot.add(1);
-        opened.seat.live.begin(0);
-        opened.seat.live.enter(backend.id);
+        opened.seat.begin(0);
+        opened.seat.enter(backend.id);
         let session = Session {
             peer: key.peer.into(),
             key,
@@ -233,7 +233,7 @@ impl Session {
             stream.server = Some(Arc::clone(&server.name));
             stream.server_id = server.id;
         }
-        self.opened.seat.live.assign(server.id);
+        self.opened.seat.assign(server.id);
         let counters = server.counters.of(worker.id);
         counters.stot.add(1);
         counters.lbtot.add(1);
@@ -344,7 +344,7 @@ impl Session {
         worker.new_poll();
         self.remember(cx);
         for _ in 0..STEPS_AT_ONCE {
-            if self.opened.seat.live.was_killed() {
+            if self.opened.seat.was_killed() {
                 self.end(Termination::new(Cause::Killed, Phase::Data));
             }
             if let Some(ended) = self.ended.get() {
@@ -426,7 +426,7 @@ impl Session {
             return;
         }
         *known = Some(cx.waker().clone());
-        self.opened.seat.live.wake_by(cx.waker());
+        self.opened.seat.wake_by(cx.waker());
         // Whoever ends sessions must find this one.
         if let Some(route) = &mut *self.route.borrow_mut() {
             route.cut = route.slot.watch_cuts(cx.waker());
