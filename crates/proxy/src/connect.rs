@@ -372,6 +372,7 @@ fn begin(
                 fast_open: settings.tfo && early,
                 early: early && !backend.side().prompt_ack,
                 congestion: settings.congestion.as_deref(),
+                signed: settings.signed.as_deref(),
                 namespace: settings.namespace.as_deref(),
                 silent: false,
                 many: false,

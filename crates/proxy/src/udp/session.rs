@@ -290,6 +290,7 @@ impl Session {
             fast_open: false,
             early: false,
             congestion: None,
+            signed: None,
             namespace: settings.namespace.as_deref(),
             many: side.udp_responses.is_none(),
             foreign,
