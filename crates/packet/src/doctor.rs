@@ -8,6 +8,7 @@ use crate::kernel::{Error, because};
 use crate::netlink::{Link, XDP_GENERIC};
 use crate::probe::{Numbers, Probe, Said};
 use crate::settings::{self, Asks};
+use crate::tunnels;
 use crate::ways::Ways;
 use model::{Address, Config, Forward, Host, Mode, PortSpec, Transport};
 use state::doctor::{Finding, ok, wrong};
@@ -138,7 +139,7 @@ pub fn examine(config: &Config) -> Result<Vec<Finding>, Error> {
                     "use 'forward tunnel' or 'forward dscp', or put the server on this link",
                 ));
             }
-            found.extend(room(forward, *ip, &link, &title));
+            found.extend(room(forward, *ip, &mut ways, &title));
             if let Some(port) = probed(port, server, proxy).filter(|_| connected.take()) {
                 found.push(connect(SocketAddr::new(*ip, port), &title));
             }
@@ -228,29 +229,21 @@ fn vip(address: &Address, transport: Option<Transport>, ways: &Ways) -> Option<F
 }
 
 /// Whether packets of a full size fit where headers are put before them.
-fn room(forward: Forward, ip: IpAddr, link: &Link, title: &str) -> Option<Finding> {
-    let outer = if ip.is_ipv6() { 40 } else { 20 };
-    let header = match forward {
-        Forward::Ipip => outer,
-        Forward::Gre => outer + 4,
-        Forward::Gue(_) => outer + 12,
-        _ => return None,
-    };
-    let (mtu, left) = (link.mtu, link.mtu.saturating_sub(header));
-    Some(match left >= 1500 {
+fn room(forward: Forward, ip: IpAddr, ways: &mut Ways, title: &str) -> Option<Finding> {
+    let headers = tunnels::headers(forward, ip)?;
+    let (link, mtu) = ways.room_to(ip)?;
+    let left = mtu.saturating_sub(headers);
+    Some(match left >= tunnels::FULL {
         true => ok(format!(
-            "{title}: packets of 1500 bytes fit into the tunnel (MTU {mtu})"
+            "{title}: packets of {} bytes fit into the tunnel (MTU {mtu})",
+            tunnels::FULL
         )),
         false => wrong(
             format!(
                 "{title}: the tunnel leaves {left} of the {mtu} bytes on '{}'",
                 link.name
             ),
-            format!(
-                "clients are told so (fragmentation needed), and of smaller segments where 'mulgil server-setup tunnel' was run on the server; for full packets: 'ip link set dev {} mtu {}' on the way to the servers",
-                link.name,
-                1500 + header
-            ),
+            tunnels::remedy(&link.name, headers),
         ),
     })
 }

@@ -249,6 +249,7 @@ impl Plane {
         self.attach(&mut faults);
         if look {
             self.watch_settings(&mut faults);
+            self.watch_tunnels(&mut faults);
             self.watch_room(&mut faults)?;
         }
         if look {

@@ -79,6 +79,8 @@ pub struct OneArm {
     pub far: bool,
     /// The servers' gateway is the balancer.
     pub gateway: bool,
+    /// Each address is served by the servers' addresses of the other family.
+    pub crossed: bool,
 }
 
 /// The virtual addresses in such a network.
@@ -162,14 +164,15 @@ impl OneArm {
     pub fn config(&self, forward: impl Fn(usize) -> String) -> String {
         let mut text = String::new();
         for (family, name) in ["four", "six"].into_iter().enumerate() {
-            let (vip, own) = (VIPS[family], self.servers()[family]);
+            let of = if self.crossed { 1 - family } else { family };
+            let (vip, own) = (VIPS[family], self.servers()[of]);
             let vip = if family == 1 {
                 format!("[{vip}]")
             } else {
                 vip.to_string()
             };
             let forward = forward(family);
-            let server = |n: u32| match family {
+            let server = |n: u32| match of {
                 1 => format!("[{own}{n}]"),
                 _ => format!("{own}{n}"),
             };

@@ -4,7 +4,9 @@
 use super::Plane;
 use crate::kernel::Error;
 use crate::settings::{self, Asks};
+use crate::tunnels;
 use model::Forward;
+use std::collections::BTreeSet;
 
 impl Plane {
     /// Settings of the kernel that are not as the ways to forward need them: set where the file says so,
@@ -56,6 +58,37 @@ impl Plane {
             asks.loose.extend(names);
         }
         asks
+    }
+
+    /// Tunnels that packets of a full size do not fit into. What is known of links and routes counts: a server
+    /// that is not there for a while changes nothing of it.
+    pub(super) fn watch_tunnels(&mut self, faults: &mut Vec<String>) {
+        let mut tight = BTreeSet::new();
+        for target in &self.plan.targets {
+            let forward = target.backend.side().packets.forward;
+            let Some((ip, headers)) = target
+                .ip
+                .and_then(|ip| Some((ip, tunnels::headers(forward, ip)?)))
+            else {
+                continue;
+            };
+            if let Some((link, mtu)) = self.ways.room_to(ip)
+                && mtu.saturating_sub(headers) < tunnels::FULL
+            {
+                tight.insert((&target.backend.name, link.index, mtu, headers));
+            }
+        }
+        for (backend, link, mtu, headers) in tight {
+            let Some(link) = self.ways.links.get(&link) else {
+                continue;
+            };
+            faults.push(format!(
+                "the tunnels of backend '{backend}' leave {} of the {mtu} bytes on '{}': {}",
+                mtu.saturating_sub(headers),
+                link.name,
+                tunnels::remedy(&link.name, headers)
+            ));
+        }
     }
 
     /// Sessions that found no room since the last look, and a table of another size than the file says.
