@@ -480,6 +480,12 @@ listen numbers
     bind 198.51.100.80:7000 interface front
     forward nat
     server one 10.0.0.11:7000
+listen gone
+    mode packet
+    bind 198.51.100.80:81 interface front
+    forward nat
+    server absent 10.0.0.99:80
+    server astray 192.168.9.9:80
 ";
     let balancer = Balancer::start(&net, "l", config);
     let said = || {
@@ -502,6 +508,15 @@ listen numbers
         wait_until(what, talks);
     };
     goes_on("at first");
+    for (server, why) in [
+        ("absent", "10.0.0.99 does not say its address on 'back'"),
+        ("astray", "no route leads to 192.168.9.9"),
+    ] {
+        let told = format!("packets for server gone/{server} are dropped: {why}");
+        wait_until("servers that are not there are told of", || {
+            balancer.output().contains(&told)
+        });
+    }
     // It tells nobody; but it has to ask for its gateway anew.
     net.ip("s", "link set dev e0 address 02:00:00:00:00:77");
     goes_on("the server has another address on the link");

@@ -67,7 +67,8 @@ pub fn examine(config: &Config) -> Result<Vec<Finding>, Error> {
             let near = |a, b| ways.are_neighbours(a, b);
             led.fronts.extend(askers::fronts(bind, &ways.machine, near));
         }
-        let backend = config.proxies.iter().find(|p| p.name == *backend);
+        let mut proxies = config.proxies.iter();
+        let backend = proxies.find(|p| p.name == *backend && p.backend.is_some());
         let forward = backend.and_then(|b| Some(b.backend.as_ref()?.packets.forward));
         for bind in &side.binds {
             let named = bind.options.interface.iter().flat_map(|n| n.split(','));
@@ -525,7 +526,8 @@ pub fn on_servers(config: &Config) -> Vec<String> {
             continue;
         };
         let name = side.default_backend.as_ref().unwrap_or(&proxy.name);
-        let backend = config.proxies.iter().find(|p| p.name == *name);
+        let mut proxies = config.proxies.iter();
+        let backend = proxies.find(|p| p.name == *name && p.backend.is_some());
         let Some(backend) = backend.and_then(|b| b.backend.as_ref()) else {
             continue;
         };

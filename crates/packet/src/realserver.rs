@@ -172,6 +172,7 @@ pub fn undo(kind: Kind, vip: IpAddr) -> Result<(), Error> {
         if notes.vips.iter().all(|(_, kind)| kind == "dsr") {
             let pins = Pins::of("server")?;
             attach::remove_filters(&pins);
+            attach::remove_others(&pins)?;
             pins.remove()?;
         } else {
             Program::load()?.serve(kind, vip, None)?;
@@ -211,6 +212,11 @@ fn usable(links: &[Link]) -> impl Iterator<Item = &Link> {
 impl Program {
     fn load() -> Result<Program, Error> {
         let pins = Pins::of("server")?;
+        if attach::remove_others(&pins)? > 0 {
+            println!(
+                "another version of mulgil stood here: run 'server-setup' again for the other addresses of this server"
+            );
+        }
         let folder = pins.path();
         let mut loader = EbpfLoader::new();
         for name in ["tunnelled", "marked", "gue_ports"] {
