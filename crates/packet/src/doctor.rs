@@ -3,6 +3,7 @@
 use crate::abi::{self, Hop};
 use crate::askers::{self, Taken};
 use crate::attach::Way;
+use crate::capabilities;
 use crate::device::{self, Needs, Offloads};
 use crate::kernel::{Error, because};
 use crate::netlink::{Link, XDP_GENERIC};
@@ -38,11 +39,12 @@ impl Turns {
 /// Looks at everything that packet mode needs of the machine.
 pub fn examine(config: &Config) -> Result<Vec<Finding>, Error> {
     let mut found = Vec::new();
-    // SAFETY: plain call.
-    if unsafe { libc::geteuid() } != 0 {
+    found.extend(capabilities::lacking().map(|fact| wrong(fact, capabilities::REMEDY)));
+    let asks_servers = capabilities::sends_frames();
+    if !asks_servers {
         found.push(wrong(
-            "programs for packets need CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN".into(),
-            "run mulgil as root",
+            "servers are not asked as clients' packets would: this process lacks CAP_NET_RAW".into(),
+            "run the doctor as root",
         ));
     }
     let mut ways = Ways::new(0).map_err(|e| because("the routes cannot be read", &e))?;
@@ -147,7 +149,7 @@ pub fn examine(config: &Config) -> Result<Vec<Finding>, Error> {
             let Some(led) = leading.get(&*proxy.name) else {
                 continue;
             };
-            if hop.vlan == 0 && asked.take() {
+            if asks_servers && hop.vlan == 0 && asked.take() {
                 let whom = Whom {
                     forward,
                     ip: *ip,

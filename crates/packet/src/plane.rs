@@ -104,7 +104,7 @@ impl Plane {
     /// Loads the programs, or takes over those of a process before. Nothing is served yet.
     pub fn open(sizes: Sizes) -> Result<Plane, Error> {
         if let Some(lacking) = capabilities::lacking() {
-            return Err(Error(lacking));
+            return Err(Error(format!("{lacking}: {}", capabilities::REMEDY)));
         }
         let pins = Pins::open()?;
         let mut kernel = Kernel::load(sizes, Some(&pins.path()))?;
