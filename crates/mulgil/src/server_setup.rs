@@ -68,7 +68,9 @@ fn parse(args: &[String]) -> Result<Wanted, String> {
                 let vip = text.parse::<IpAddr>();
                 let vip = vip.map_err(|_| format!("'{text}' is no address"))?;
                 if vip.is_loopback() || vip.is_multicast() || vip.is_unspecified() {
-                    return Err(format!("nobody sends to '{text}' from elsewhere: name the address that clients use"));
+                    return Err(format!(
+                        "nobody sends to '{text}' from elsewhere: name the address that clients use"
+                    ));
                 }
                 wanted.vips.push(vip);
             }

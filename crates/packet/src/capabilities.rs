@@ -42,9 +42,7 @@ fn said(effective: u64) -> Option<String> {
     let each: Vec<String> = lacks
         .map(|(_, name, why)| format!("{name} ({why})"))
         .collect();
-    (!each.is_empty()).then(|| {
-        format!("this process lacks {}", each.join(" and "))
-    })
+    (!each.is_empty()).then(|| format!("this process lacks {}", each.join(" and ")))
 }
 
 #[cfg(test)]

@@ -43,7 +43,8 @@ pub fn examine(config: &Config) -> Result<Vec<Finding>, Error> {
     let asks_servers = capabilities::sends_frames();
     if !asks_servers {
         found.push(wrong(
-            "servers are not asked as clients' packets would: this process lacks CAP_NET_RAW".into(),
+            "servers are not asked as clients' packets would: this process lacks CAP_NET_RAW"
+                .into(),
             "run the doctor as root",
         ));
     }

@@ -80,7 +80,10 @@ impl Plane {
                 Arc::clone(&target.backend.name),
                 Arc::clone(&target.server.name),
             );
-            let looks = self.lost.get(&names).map_or(1, |n: &u8| n.saturating_add(1));
+            let looks = self
+                .lost
+                .get(&names)
+                .map_or(1, |n: &u8| n.saturating_add(1));
             if lost.insert(names, looks).is_some() || looks < LOST {
                 continue;
             }
