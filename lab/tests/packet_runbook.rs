@@ -17,6 +17,7 @@ use net::{Net, possible, wait_until};
 use nets::{at, line};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 /// A frontend and a backend of one name.
@@ -182,6 +183,65 @@ fn frontends_and_servers_are_taken_out_and_put_in_while_running() {
     });
     drop(balancer);
     detach(&net, "l");
+}
+
+/// The number of the namespace that the thread is in, as the folder of its tables has it.
+fn cookie() -> u64 {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").expect("a socket");
+    let (mut cookie, mut size) = (0u64, size_of::<u64>() as libc::socklen_t);
+    // SAFETY: the pointers are to live values, the size is that of the first. 71 is SO_NETNS_COOKIE.
+    let got = unsafe {
+        let value = (&raw mut cookie).cast();
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            71,
+            value,
+            &raw mut size,
+        )
+    };
+    assert_eq!(got, 0, "SO_NETNS_COOKIE");
+    cookie
+}
+
+/// What a mulgil has left whose tables are laid out otherwise stands in a folder with another number.
+#[test]
+fn programs_of_another_version_are_replaced() {
+    if !possible() {
+        return;
+    }
+    let net = line();
+    let balancer = Balancer::start(&net, "l", WEB);
+    let talks = || {
+        net.within("c", || talk(at("198.51.100.80:80"), 10_000))
+            .is_ok()
+    };
+    wait_until("it serves", talks);
+    let beginning = format!("{}-balancer-v", net.within("l", cookie));
+    let entries = std::fs::read_dir("/run/mulgil/bpf").into_iter().flatten();
+    let mut folders = entries.flatten().map(|e| e.path());
+    let own = folders.find(|p| p.to_string_lossy().contains(&format!("/{beginning}")));
+    let Some(own) = own else {
+        println!("the folder of tables is in nobody's sight: not tried");
+        return;
+    };
+    let other = own.with_file_name(format!("{beginning}0"));
+    balancer.kill();
+    std::fs::rename(&own, &other).expect("another name");
+    assert!(talks(), "traffic goes on");
+    let balancer = Balancer::start(&net, "l", WEB);
+    assert!(
+        balancer
+            .output()
+            .contains("another version of mulgil stood here")
+    );
+    assert!(own.exists() && !other.exists());
+    wait_until("it serves", talks);
+    balancer.kill();
+    std::fs::rename(&own, &other).expect("another name");
+    assert!(detach(&net, "l").contains("removed"));
+    assert!(!own.exists() && !other.exists());
+    wait_until("nothing is left", || !talks());
 }
 
 /// Cables, interfaces and their addresses change under open sessions.
