@@ -45,7 +45,13 @@ pub fn trace(args: &[String]) -> i32 {
     let mut rest = args.iter();
     while let Some(arg) = rest.next() {
         match (arg.as_str(), rest.next()) {
-            ("--client", Some(value)) => client = value.parse::<std::net::IpAddr>().ok(),
+            ("--client", Some(value)) => match value.parse::<std::net::IpAddr>() {
+                Ok(ip) => client = Some(ip),
+                Err(_) => {
+                    eprint!("error: '{value}' is no address of a client\n{TRACE}");
+                    return 1;
+                }
+            },
             (_, value) => others.extend([Some(arg), value].into_iter().flatten().cloned()),
         }
     }
