@@ -218,6 +218,115 @@ fn guarded(lines: &str) -> (Option<model::Config>, String) {
 }
 
 #[test]
+fn what_packets_do_not_heed_is_told() {
+    for (front, back, wanted) in [
+        (
+            " maxconn 10\n",
+            "",
+            "'maxconn' has no effect in 'f', which is in 'mode packet'",
+        ),
+        (
+            " option tcplog\n",
+            "",
+            "'option tcplog' has no effect in 'f'",
+        ),
+        (
+            " option httplog\n",
+            "",
+            "'option httplog' has no effect in 'f'",
+        ),
+        (
+            " timeout client 5s\n",
+            "",
+            "'timeout client' has no effect in 'f'",
+        ),
+        ("", " retries 3\n", "'retries' has no effect in 'b'"),
+        (
+            "",
+            " option redispatch\n",
+            "'option redispatch' has no effect in 'b'",
+        ),
+        (
+            "",
+            " timeout queue 3s\n",
+            "'timeout queue' has no effect in 'b'",
+        ),
+        (
+            " bind 203.0.113.11:80 transparent\n",
+            "",
+            "has 'transparent', which has no effect",
+        ),
+        (
+            " bind 203.0.113.11:80 maxconn 7\n",
+            "",
+            "has 'maxconn', which has no effect",
+        ),
+        (
+            "",
+            " server t 10.0.0.2:80 cookie x\n",
+            "server 'b/t' has 'cookie', which has no effect",
+        ),
+        (
+            "",
+            " server t 10.0.0.2:80 observe layer4 check\n",
+            "'b/t' has 'observe', which has no effect",
+        ),
+    ] {
+        let (config, said) = read(&format!("{FRONT}{front}{BACK}{back}"));
+        assert!(
+            config.is_some() && said.contains(wanted),
+            "{front}{back}: {said}"
+        );
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    // What checks heed, and what many proxies share, is nothing to tell of.
+    let (config, said) = read(&format!(
+        "defaults\n timeout client 5s\n retries 3\n option redispatch\n{FRONT}{BACK} timeout connect 1s\n timeout check 1s\n"
+    ));
+    assert!(config.is_some());
+    assert_eq!(said, "");
+    for (lines, wanted) in [
+        (
+            " bind 127.0.0.1:81\n",
+            "packets for that address cross no interface",
+        ),
+        (
+            " bind 224.0.0.1:81\n",
+            "packets for that address cross no interface",
+        ),
+        (
+            " bind 203.0.113.9:81 namespace red\n",
+            "packets are served in the namespace that",
+        ),
+        (" bind 203.0.113.9:81 vlan 5000\n", "5000 is out of range"),
+    ] {
+        let (config, said) = read(&format!(
+            "frontend f\n mode packet\n default_backend b\n{lines}{BACK}"
+        ));
+        assert!(config.is_none() && said.contains(wanted), "{lines}: {said}");
+        assert!(!said.contains("has no 'bind' line"), "{said}");
+    }
+    for (lines, wanted) in [
+        (
+            " timeout session 0\n",
+            "cannot be kept for ever: write a time",
+        ),
+        (
+            " balance uri\n",
+            "'balance uri' needs what connections carry",
+        ),
+        (
+            " server t 10.0.0.2:80 namespace red\n",
+            "server 'b/t' has 'namespace'",
+        ),
+    ] {
+        let (config, said) = read(&format!("{FRONT}{BACK}{lines}"));
+        assert!(config.is_none() && said.contains(wanted), "{lines}: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
+#[test]
 fn a_guard_is_what_its_lines_say() {
     let (config, said) = guarded(
         " guard deny bad.lst\n guard limit source syns 100\n guard limit source syns 200 burst 300\n guard limit service bytes 10m\n guard syn-cookies above 50 key key\n",
@@ -255,6 +364,7 @@ fn a_guard_that_cannot_be_says_what_would_do() {
         ("guard limit source syns 0", "0 is out of range: 1 to"),
         ("guard limit source bytes 5x", "unknown size unit 'x'"),
         ("guard limit source syns 5 bust 6", "did you mean 'burst'?"),
+        ("guard limit source syns 5 burst", "'burst' wants a number"),
         (
             "guard limit source syns 5 burst 6 7",
             "'7' is one word too many",

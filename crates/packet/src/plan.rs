@@ -158,7 +158,10 @@ impl Plan {
                 target.entry.weight = share.max(1);
             }
         }
-        let turns = turns(backend).into_iter().map(|i| first + i as usize);
+        // A frontend that is disabled finishes what it has.
+        let takes = frontend.is_enabled() && !frontend.is_shut();
+        let turns = if takes { turns(backend) } else { Vec::new() };
+        let turns = turns.into_iter().map(|i| first + i as usize);
         let turns: Vec<usize> = turns
             .filter(|t| self.targets.get(*t).is_some_and(|t| t.ip.is_some()))
             .collect();
