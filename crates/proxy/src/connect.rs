@@ -376,7 +376,7 @@ fn begin(
                 namespace: settings.namespace.as_deref(),
                 silent: false,
                 many: false,
-                foreign: present::foreign_source(source, client.info.src, header_ip),
+                foreign: present::foreign_source(source, client.info.ends.src(), header_ip),
             };
             socket::connect_tcp(addr, &options)?
         }
