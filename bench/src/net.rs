@@ -180,6 +180,27 @@ pub fn connect(addr: SocketAddr) -> io::Result<OwnedFd> {
     }
 }
 
+/// Takes a socket's connection away, so that it can make another; whether that is so, which takes that
+/// all it had to say, its end included, was acknowledged.
+pub fn disconnect(socket: &Socket) -> io::Result<bool> {
+    let mut unacknowledged: libc::c_int = 0;
+    // SAFETY: the integer outlives the call (SIOCOUTQ of tcp(7) is TIOCOUTQ).
+    check(unsafe {
+        let to = &raw mut unacknowledged;
+        libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, to)
+    })?;
+    if unacknowledged > 0 {
+        return Ok(false);
+    }
+    // SAFETY: an all-zero address is one of no family (AF_UNSPEC); it outlives the call.
+    check(unsafe {
+        let nowhere: libc::sockaddr = std::mem::zeroed();
+        let length = size_of::<libc::sockaddr>() as libc::socklen_t;
+        libc::connect(socket.as_raw_fd(), &raw const nowhere, length)
+    })?;
+    Ok(true)
+}
+
 /// Raises the limit of open descriptors to `wanted`, where the system lets us.
 pub fn raise_descriptors(wanted: u64) {
     // SAFETY: the structure outlives both calls.

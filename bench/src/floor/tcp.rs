@@ -3,10 +3,11 @@
 //! Of the forms that were tried this takes the least that sockets and epoll can: a connection is
 //! registered once, for what comes alone; the request goes with the packet that ends the handshake, and
 //! the end with the answer's last bytes where it is known by then; what one call finds is not asked for
-//! again, and no option is set that a short connection does without.
+//! again, and no option is set that a short connection does without. A socket towards the server whose
+//! connection is over on both sides makes the next one, registered as it is.
 
 use crate::args::Args;
-use crate::net::{self, Epoll};
+use crate::net::{self, Epoll, Event};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
@@ -79,12 +80,20 @@ impl Side {
 /// A client and its server.
 type Pair = [Side; 2];
 
+/// What a token stands for.
+#[derive(Default)]
+struct Place {
+    pair: Option<Pair>,
+    /// A socket towards the server that is registered under this place's token and has no connection.
+    spare: Option<Socket>,
+}
+
 struct Relay {
     to: SocketAddr,
     listener: Socket,
     epoll: Epoll,
-    pairs: Vec<Option<Pair>>,
-    /// Places that can be taken.
+    places: Vec<Place>,
+    /// Those that can be taken.
     free: Vec<usize>,
     scratch: Vec<u8>,
 }
@@ -98,7 +107,7 @@ impl Relay {
             to,
             listener,
             epoll,
-            pairs: Vec::new(),
+            places: Vec::new(),
             free: Vec::new(),
             scratch: vec![0; 16 * 1024],
         })
@@ -114,20 +123,8 @@ impl Relay {
             for event in &events {
                 if event.token == LISTENER {
                     coming = true;
-                    continue;
-                }
-                let (at, side) = ((event.token >> 1) as usize, (event.token & 1) as usize);
-                let Some(Some(pair)) = self.pairs.get_mut(at) else {
-                    continue;
-                };
-                if let Some(side) = pair.get_mut(side) {
-                    side.ending |= event.ended;
-                }
-                let went = progress(pair, side, event.writable, &mut self.scratch);
-                let watched = went.and_then(|over| self.watch_room(at).map(|()| over));
-                if watched.unwrap_or(true) {
-                    self.pairs[at] = None;
-                    over.push(at);
+                } else if self.hear(*event) {
+                    over.push((event.token >> 1) as usize);
                 }
             }
             // No place is taken again before all that was said of the pair before has been heard.
@@ -140,11 +137,62 @@ impl Relay {
         Ok(())
     }
 
+    /// Does what an event makes possible; whether its pair is over by that.
+    fn hear(&mut self, event: Event) -> bool {
+        let (at, side) = ((event.token >> 1) as usize, (event.token & 1) as usize);
+        let Some(place) = self.places.get_mut(at) else {
+            return false;
+        };
+        let Some(pair) = &mut place.pair else {
+            return false;
+        };
+        if let Some(side) = pair.get_mut(side) {
+            side.ending |= event.ended;
+        }
+        let went = progress(pair, side, event.writable, &mut self.scratch);
+        let watched = went.and_then(|over| watch_room(&self.epoll, at, pair).map(|()| over));
+        if matches!(watched, Ok(false)) {
+            return false;
+        }
+        if let Some([client, server]) = place.pair.take() {
+            drop(client);
+            place.spare = watched.ok().and_then(|_| unconnected(server.socket));
+        }
+        true
+    }
+
     /// Connects a client that has just come, with what it has said by now.
     fn begin(&mut self, client: OwnedFd) -> io::Result<()> {
         let heard = net::recv(client.as_raw_fd(), &mut self.scratch)?;
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.places.push(Place::default());
+            self.places.len() - 1
+        });
+        let spare = self.places.get_mut(at).and_then(|p| p.spare.take());
+        let paired = self.pair(at, client, heard, spare);
+        if paired.is_err() {
+            self.free.push(at);
+        }
+        let pair = paired?;
+        if let Some(place) = self.places.get_mut(at) {
+            place.pair = Some(pair);
+        }
+        Ok(())
+    }
+
+    fn pair(
+        &self,
+        at: usize,
+        client: OwnedFd,
+        heard: Option<usize>,
+        spare: Option<Socket>,
+    ) -> io::Result<Pair> {
+        let fresh = spare.is_none();
         let kind = Type::STREAM.nonblocking();
-        let server = Socket::new(Domain::for_address(self.to), kind, Some(Protocol::TCP))?;
+        let server = match spare {
+            Some(socket) => socket,
+            None => Socket::new(Domain::for_address(self.to), kind, Some(Protocol::TCP))?,
+        };
         if heard.is_some_and(|n| n > 0) {
             // The acknowledgement of the handshake goes with what follows.
             server.set_tcp_quickack(false)?;
@@ -163,29 +211,36 @@ impl Relay {
             }
             Some(n) => server.give(self.scratch.get(..n).unwrap_or_default(), false)?,
         }
-        let at = self.free.pop().unwrap_or_else(|| {
-            self.pairs.push(None);
-            self.pairs.len() - 1
-        });
-        let full = !server.waiting.is_empty();
-        let (client, server) = (client.socket.as_raw_fd(), server.socket.as_raw_fd());
-        let token = |side: usize| (at << 1 | side) as u64;
-        self.pairs[at] = Some(pair);
-        self.epoll.add_edge(server, token(SERVER), full)?;
-        self.epoll.add_edge(client, token(CLIENT), false)
-    }
-
-    /// Has room be told of where it is missed. Asked for again with each event, which is only then.
-    fn watch_room(&self, at: usize) -> io::Result<()> {
-        let pair = self.pairs.get(at).and_then(Option::as_ref);
-        for (index, side) in pair.into_iter().flatten().enumerate() {
-            if !side.waiting.is_empty() {
-                let token = (at << 1 | index) as u64;
-                self.epoll.set_edge(side.socket.as_raw_fd(), token)?;
-            }
+        if fresh {
+            let full = !server.waiting.is_empty();
+            let token = (at << 1 | SERVER) as u64;
+            self.epoll
+                .add_edge(server.socket.as_raw_fd(), token, full)?;
+        } else {
+            watch_room(&self.epoll, at, &pair)?;
         }
-        Ok(())
+        let token = (at << 1 | CLIENT) as u64;
+        self.epoll
+            .add_edge(pair[CLIENT].socket.as_raw_fd(), token, false)?;
+        Ok(pair)
     }
+}
+
+/// Has room be told of where it is missed. Asked for again with each event, which is only then.
+fn watch_room(epoll: &Epoll, at: usize, pair: &Pair) -> io::Result<()> {
+    for (index, side) in pair.iter().enumerate() {
+        if !side.waiting.is_empty() {
+            epoll.set_edge(side.socket.as_raw_fd(), (at << 1 | index) as u64)?;
+        }
+    }
+    Ok(())
+}
+
+/// A server's socket ready for another connection, where both sides have ended and know it; else it is
+/// closed, and the system sees to what is left.
+fn unconnected(socket: Socket) -> Option<Socket> {
+    socket.shutdown(Shutdown::Write).ok()?;
+    net::disconnect(&socket).ok()?.then_some(socket)
 }
 
 /// Does what an event of a side makes possible; whether the pair is over.
@@ -285,5 +340,24 @@ mod tests {
         got.clear();
         client.read_to_end(&mut got).expect("read");
         assert_eq!(got, answer);
+    }
+
+    #[test]
+    fn a_socket_whose_connection_is_over_makes_another() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address").into();
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        for _ in 0..2 {
+            socket.connect(&address).expect("connects");
+            let (far, _) = listener.accept().expect("accepted");
+            drop(far);
+            assert_eq!((&socket).read(&mut [0]).expect("its end"), 0);
+            socket.shutdown(Shutdown::Write).expect("ended");
+            let until = Instant::now() + Duration::from_secs(60);
+            while !net::disconnect(&socket).expect("asked") {
+                assert!(Instant::now() < until, "never acknowledged");
+                std::thread::yield_now();
+            }
+        }
     }
 }
