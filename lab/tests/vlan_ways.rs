@@ -170,6 +170,11 @@ fn carries(setup: &'static str, forward: &str, far: bool) {
         }
         for (vip, client) in VIPS.into_iter().zip(["198.51.100.2", "2001:db8:1::2"]) {
             let to = at(&format!("{}:80", within_brackets(vip)));
+            wait_until("both serve", || {
+                let heard = net.within("c", move || [talk(to, 10), talk(to, 10)]);
+                let names: Vec<_> = heard.into_iter().flatten().map(|h| h.name).collect();
+                names.len() == 2 && names[0] != names[1]
+            });
             let mut names = Vec::new();
             for bytes in [MUCH, 100] {
                 let heard = net.within("c", move || talk(to, bytes));
@@ -402,6 +407,19 @@ fn firewalls_are_balanced_between_two_vlans_of_one_arm() {
         });
         heard.unwrap_or_else(|e| panic!("fd00::2: {e}\n{}", said()));
     };
+    all_are("fw1", "UP");
+    all_are("fw2", "UP");
+    // Checks go through the other balancer, which begins later.
+    for (host, to) in [
+        ("in", "198.51.100.2:80"),
+        ("in", "[2001:db8::2]:80"),
+        ("out", "10.0.0.2:8080"),
+        ("out", "[fd00::2]:8080"),
+    ] {
+        wait_until("firewalls are known", || {
+            net.within(host, move || talk(at(to), 10)).is_ok()
+        });
+    }
     all_are("fw1", "UP");
     all_are("fw2", "UP");
     all_goes_through();

@@ -50,25 +50,24 @@ fn way(forward: u8) -> Service {
     }
 }
 
-/// A bench of these features with a service in a VLAN whose server is in another one; 0 is none.
-fn served(
-    features: u32,
-    family: usize,
-    near: u16,
-    far: u16,
-    service: Service,
-) -> Option<(Bench, u32)> {
-    let mut bench = bench_with(features)?;
-    let vip = at(VIP[family]);
+/// Serves the virtual address in a VLAN by a server in another one, and nothing is left of what was before; 0 is no
+/// VLAN. The index of that server.
+fn serve(bench: &mut Bench, family: usize, near: u16, far: u16, service: Service) -> u32 {
+    let (vip, server) = (at(VIP[family]), bench.servers(&[]));
     bench.service(vip, TCP, service, &[at(SERVER[family])]);
-    bench.change(0, |s| {
+    bench.change(server, |s| {
         s.hop.vlan = far;
         s.local = abi::address(at(OWN[family]).ip());
     });
     let mut vips = bench.0.vips().expect("vips");
     let kinds = abi::vip::PORT | u32::from(near) << abi::vip::VLAN_SHIFT;
     vips.insert(abi::address(vip.ip()), kinds, 0).expect("fits");
-    Some((bench, 0))
+    let mut flows = bench.0.flows().expect("flows");
+    let known: Vec<abi::FlowKey> = flows.keys().flatten().collect();
+    for key in known {
+        flows.remove(&key).expect("it was there");
+    }
+    server
 }
 
 /// The frame in this VLAN, or untagged.
@@ -81,6 +80,9 @@ fn within(vlan: u16, frame: &Frame) -> Frame {
 
 #[test]
 fn every_way_leads_from_one_vlan_to_another_and_keeps_the_priority() {
+    let Some(mut bench) = bench() else {
+        return;
+    };
     let translated = |f: &Frame, family: usize| Frame {
         dst: at(SERVER[family]),
         ttl: 63,
@@ -93,9 +95,7 @@ fn every_way_leads_from_one_vlan_to_another_and_keeps_the_priority() {
                     dscp: 10,
                     ..way(kind)
                 };
-                let Some((mut bench, _)) = served(0, family, near, far, service) else {
-                    return;
-                };
+                serve(&mut bench, family, near, far, service);
                 let syn = tcp(CLIENT[family], VIP[family], SYN, b"kept");
                 let wanted = match kind {
                     forward::NAT => translated(&syn, family),
@@ -139,12 +139,13 @@ fn every_way_leads_from_one_vlan_to_another_and_keeps_the_priority() {
 
 #[test]
 fn tunnels_lead_from_one_vlan_to_another_and_keep_the_priority() {
+    let Some(mut bench) = bench() else {
+        return;
+    };
     for family in 0..2 {
         for (near, far) in [(NEAR, FAR), (NEAR, NEAR), (NEAR, 0), (0, FAR)] {
             for kind in [forward::IPIP, forward::GRE] {
-                let Some((mut bench, _)) = served(0, family, near, far, way(kind)) else {
-                    return;
-                };
+                serve(&mut bench, family, near, far, way(kind));
                 let inner = tcp(CLIENT[family], VIP[family], SYN, b"kept");
                 let out = bench.expect(&within(near, &inner).bytes(), XDP_REDIRECT);
                 let shim = match (kind, family) {
@@ -178,10 +179,11 @@ fn tunnels_lead_from_one_vlan_to_another_and_keep_the_priority() {
 
 #[test]
 fn who_sends_too_much_or_to_nobody_is_told_so_in_its_vlan() {
+    let Some(mut bench) = bench() else {
+        return;
+    };
     for family in 0..2 {
-        let Some((mut bench, _)) = served(0, family, NEAR, FAR, way(forward::IPIP)) else {
-            return;
-        };
+        let server = serve(&mut bench, family, NEAR, FAR, way(forward::IPIP));
         let send =
             |flags, data: &[u8]| tagged(NEAR, &tcp(CLIENT[family], VIP[family], flags, data));
         bench.expect(&send(SYN, b"").bytes(), XDP_REDIRECT);
@@ -204,7 +206,7 @@ fn who_sends_too_much_or_to_nobody_is_told_so_in_its_vlan() {
         });
         same(&out, &wanted.bytes(), "too big");
         // The server is gone.
-        bench.change(0, |s| s.flags = 0);
+        bench.change(server, |s| s.flags = 0);
         let out = bench.expect(&send(ACK, b"x").bytes(), XDP_TX);
         assert_eq!(out[12..16], [0x81, 0, 0xb0, 100], "a reset in the VLAN");
         let ip = if family == 0 { 18 + 9 } else { 18 + 6 };
@@ -431,11 +433,11 @@ fn behind(kind: [u8; 2], tag: u16, frame: &[u8]) -> Vec<u8> {
 
 #[test]
 fn tags_within_tags_are_nobodys() {
+    let Some(mut bench) = bench_with(ROUTED | feature::SNAT) else {
+        return;
+    };
     for family in 0..2 {
-        let features = ROUTED | feature::SNAT;
-        let Some((mut bench, _)) = served(features, family, NEAR, FAR, way(forward::NAT)) else {
-            return;
-        };
+        serve(&mut bench, family, NEAR, FAR, way(forward::NAT));
         let place = abi::place(HERE, NEAR);
         let route = Service {
             schedule: schedule::PAIR,
