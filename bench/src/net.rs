@@ -1,4 +1,5 @@
-//! The kernel's interfaces: epoll, sockets, limits. All that is `unsafe` is here.
+//! The kernel's interfaces: epoll, sockets, limits. All that is `unsafe` is here, and in
+//! `floor/batch.rs`.
 
 use crate::args::Args;
 use socket2::{Domain, Protocol, Socket, Type};

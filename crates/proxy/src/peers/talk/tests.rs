@@ -45,6 +45,7 @@ fn side(name: &str, other: &str, entries: u32, start: Instant) -> Side {
             address,
             tls: None,
             source: None,
+            signed: None,
             namespace: None,
             shard: 0,
         }],
