@@ -42,7 +42,7 @@ pub(super) static COMMANDS: &[Command] = &[
                 w.sessions.end(Which::Server(b.id, s.id), PATIENCE);
                 if b.proxy().mode == Mode::Packet {
                     let own = format!(" be={} srv={} ", b.name, s.name);
-                    w.system.packets(Packets::Clear(&[&own]));
+                    w.system.packets(Packets::Clear(&[own.as_str()]));
                 }
                 Said::nothing()
             })

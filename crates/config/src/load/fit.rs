@@ -372,6 +372,7 @@ impl Loader<'_> {
             !draft.logs.is_empty() || (draft.log_global && !self.config.global.logs.is_empty());
         if draft.has_front()
             && !logs
+            && draft.mode != Mode::Packet
             && let Some(place) = draft.marks.get("log-format")
         {
             let message = format!(

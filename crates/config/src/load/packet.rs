@@ -100,7 +100,6 @@ fn idle_word_of_bind(options: &BindOptions) -> Option<&'static str> {
 /// A word of `server` about connections, if there is one.
 fn idle_word_of_server(server: &model::Server) -> Option<&'static str> {
     let words = [
-        ("cookie", server.cookie.is_some()),
         ("max-reuse", server.max_reuse.is_some()),
         ("maxqueue", server.maxqueue != 0),
         ("minconn", server.minconn != 0),
