@@ -372,7 +372,6 @@ fn begin(
                 congestion: settings.congestion.as_deref(),
                 namespace: settings.namespace.as_deref(),
                 silent: false,
-                many: false,
                 foreign: present::foreign_source(source, client.info.src, header_ip),
             };
             socket::connect_tcp(addr, &options)?

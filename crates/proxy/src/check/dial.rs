@@ -103,7 +103,6 @@ pub async fn connect(
                 congestion: settings.congestion.as_deref(),
                 namespace: settings.namespace.as_deref(),
                 silent: route.silent,
-                many: false,
                 foreign: None,
             };
             let there = SocketAddr::from((*ip, port));

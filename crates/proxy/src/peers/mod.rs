@@ -263,7 +263,6 @@ async fn connect(
                     congestion: None,
                     namespace: peer.namespace.as_deref(),
                     silent: false,
-                    many: false,
                     foreign: None,
                 };
                 let target = Target::Tcp {
