@@ -375,7 +375,6 @@ fn begin(
                 signed: settings.signed.as_deref(),
                 namespace: settings.namespace.as_deref(),
                 silent: false,
-                many: false,
                 foreign: present::foreign_source(source, client.info.ends.src(), header_ip),
             };
             socket::connect_tcp(addr, &options)?
