@@ -16,7 +16,7 @@ use crate::{check, names, peers, reactor};
 use http::Head;
 use rules::Wall;
 use state::{Generation, Process, SessionFacts, Which};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io::Write;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -64,6 +64,8 @@ pub struct Worker {
     clock: Cell<(Instant, Wall)>,
     /// What [`Worker::wall`] said last: a request asks about the same few instants again and again.
     told: Cell<(Instant, Wall)>,
+    /// The ways to all workers.
+    doors: OnceCell<Arc<Vec<Door>>>,
     formats: Formats,
     no_name: Arc<str>,
     #[allow(clippy::vec_box)] // they are handed out and taken back as boxes
@@ -119,6 +121,7 @@ impl Worker {
             rng: Cell::new(seed | 1),
             clock: Cell::new((now, wall)),
             told: Cell::new((now, wall)),
+            doors: OnceCell::new(),
             formats: Formats::default(),
             no_name: "".into(),
             heads: RefCell::default(),
@@ -234,6 +237,15 @@ impl Worker {
         self.pipes.take(share.max(FEW_PIPES))
     }
 
+    /// Has the other workers close an idle connection to a server, each its own.
+    pub fn ask_others_to_let_go(&self, server: u32) {
+        let doors = self.doors.get().into_iter().flat_map(|doors| doors.iter());
+        for (_, door) in doors.enumerate().filter(|(id, _)| *id != self.id) {
+            // A worker that has ended keeps nothing.
+            let _ = door.orders.send(Order::LetGo(server));
+        }
+    }
+
     /// Gives a pipe back.
     pub fn recycle_pipe(&self, pipe: Pipe) {
         self.pipes.give_back(pipe);
@@ -278,6 +290,8 @@ pub enum Order {
     ListSessions(Sender<Vec<SessionFacts>>),
     /// End sessions and say how many.
     EndSessions(Which, Sender<usize>),
+    /// Close an idle connection to the server of this `uid`.
+    LetGo(u32),
     /// Say how many server connections are idle, by the server's `uid`.
     CountIdle(Sender<Vec<u32>>),
     /// End at once.
@@ -402,6 +416,7 @@ async fn run(
         tokio::task::spawn_local(names::run(Rc::clone(&worker)));
         tokio::task::spawn_local(peers::run(Rc::clone(&worker)));
     }
+    worker.doors.get_or_init(|| Arc::clone(&doors));
     let mut accepting = listen::accept_all(&worker, &doors, &listeners);
     // Kept here, a socket that is taken away later would stay open.
     drop(listeners);
@@ -429,6 +444,9 @@ async fn run(
                 }
                 Some(Order::EndSessions(which, answer)) => {
                     let _ = answer.send(worker.roster.end(id, which));
+                }
+                Some(Order::LetGo(server)) => {
+                    worker.pools.let_go(server);
                 }
                 Some(Order::CountIdle(answer)) => {
                     let _ = answer.send(worker.pools.idle());
