@@ -261,11 +261,13 @@ fn rate_limit_sessions_spreads_new_connections_over_time() {
         };
         let (limited, port) = begin("    rate-limit sessions 5\n");
         burst(port);
-        assert!((1..=6).contains(&most(&limited)), "{}", program.name);
+        // Rates are of a second that slides: twice the limit may be seen, but not all of them.
+        let held = most(&limited);
+        assert!((1..15).contains(&held), "{}: {held}", program.name);
         // Without it they are taken as they come, however slow the machine is now and then.
         let (free, port) = begin("");
         let end = std::time::Instant::now() + lab::PATIENCE * 2;
-        while most(&free) <= 6 {
+        while most(&free) < 15 {
             assert!(std::time::Instant::now() < end, "{}", program.name);
             burst(port);
         }
