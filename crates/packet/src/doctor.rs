@@ -84,7 +84,7 @@ pub fn examine(config: &Config) -> Result<Vec<Finding>, Error> {
                     marks.tagged.insert(name.to_string());
                 }
             }
-            found.extend(vip(&bind.address, bind.options.transport, &ways));
+            found.extend(vip(bind, &ways));
         }
     }
     wait_for_neighbours(config, &mut ways);
@@ -125,12 +125,26 @@ pub fn examine(config: &Config) -> Result<Vec<Finding>, Error> {
                 marks.tagged.insert(link.name.clone());
             }
             match forward {
+                // What comes and goes by one arm is no reason to tell anybody of a shorter way.
+                Forward::Nat(_) | Forward::Route if server.vlan.is_some() => {
+                    asks.silent.insert(link.name.clone());
+                }
+                _ => {}
+            }
+            match forward {
                 Forward::Dsr => drop(asks.silent.insert(link.name.clone())),
                 Forward::Route => drop(asks.loose.insert(link.name.clone())),
                 _ => {}
             }
             if hop.ifindex == 0 {
                 let next = ways.next_to(*ip);
+                if let Some(vlan) = server.vlan.filter(|_| link.vlan.is_none()) {
+                    found.push(ok(format!(
+                        "{title}: {next} has not said its address in VLAN {vlan} of '{}', where it can be asked only while mulgil runs",
+                        link.name
+                    )));
+                    continue;
+                }
                 found.push(wrong(
                     format!("{title}: {next} does not say its address on '{}'", link.name),
                     format!("see whether it is up and in the same network: 'ping {next}', 'ip neighbour show dev {}'", link.name),
@@ -208,23 +222,33 @@ fn wait_for_neighbours(config: &Config, ways: &mut Ways) {
 }
 
 /// Whether an address is this machine's or is answered for by the programs.
-fn vip(address: &Address, transport: Option<Transport>, ways: &Ways) -> Option<Finding> {
+fn vip(bind: &model::Bind, ways: &Ways) -> Option<Finding> {
     let Address::Inet {
         host: Host::Ip(ip), ..
-    } = address
+    } = &bind.address
     else {
         return None;
     };
+    let vlan = bind.options.vlan;
+    let within = vlan.map_or(String::new(), |v| format!(" in VLAN {v}"));
+    if let Some(bits) = bind.prefix {
+        return Some(ok(format!(
+            "what passes to {ip}/{bits}{within} is balanced"
+        )));
+    }
     if ip.is_unspecified() {
         return None;
     }
     let own = ways.machine.addresses.iter().any(|(a, _)| a == ip);
-    let kind = match transport {
+    let kind = match bind.options.transport {
         Some(Transport::Udp) => "UDP",
         Some(Transport::Any) => "all protocols",
         _ => "TCP",
     };
     Some(ok(match own {
+        _ if vlan.is_some() => {
+            format!("address {ip} ({kind}): ARP and ND are answered by the program{within}")
+        }
         true => format!("address {ip} ({kind}) is on an interface of this machine"),
         false => format!(
             "address {ip} ({kind}) is on no interface: ARP and ND are answered by the program"

@@ -330,9 +330,10 @@ impl Plane {
                 let key = GatewayKey {
                     mac: hop.dst,
                     family: if target.ip?.is_ipv4() { 4 } else { 6 },
-                    ifindex: hop.ifindex,
+                    place: abi::place(hop.ifindex, hop.vlan),
                 };
-                (hop.ifindex != 0).then_some((key, *at))
+                let value = *at | u32::from(target.near_vlan()) << 16;
+                (hop.ifindex != 0).then_some((key, value))
             })
             .collect();
         self.write_gateways(gateways)?;
@@ -470,7 +471,7 @@ impl Plane {
     fn write_prefixes(&mut self) -> Result<(), Error> {
         let mut table = self.kernel.prefixes()?;
         let (wanted, written) = (&self.plan.prefixes, &mut self.written.prefixes);
-        // The interface's 32 bits count always.
+        // The place's 32 bits count always.
         let entry = |(key, bits): &(PrefixKey, u32)| Key::new(32 + bits, *key);
         for (key, prefix) in wanted.iter().filter(|(k, v)| written.get(k) != Some(v)) {
             set(table.insert(&entry(key), prefix, 0))?;

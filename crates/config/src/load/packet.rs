@@ -191,16 +191,13 @@ impl Loader<'_> {
                         }
                     }
                 }
-                if let (true, Some(vlan)) = (bind.prefix.is_some(), bind.options.vlan) {
-                    let message = format!(
-                        "the 'bind' at {}: 'vlan {vlan}' is for an address; what goes to a prefix is balanced as it passes, without a tag: remove 'vlan', or let 'interface' name the VLAN's own interface",
-                        bind.origin
-                    );
-                    self.at(&draft.place, Severity::Error, message);
-                }
-                let Address::Inet {
-                    host: Host::Ip(ip), ..
-                } = &bind.address
+                // A prefix may be balanced in several, by other firewalls in each.
+                let (
+                    Address::Inet {
+                        host: Host::Ip(ip), ..
+                    },
+                    None,
+                ) = (&bind.address, bind.prefix)
                 else {
                     continue;
                 };

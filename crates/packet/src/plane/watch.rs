@@ -62,6 +62,12 @@ impl Plane {
         if through {
             asks.loose.extend(names);
         }
+        if asks.forward4 {
+            // What comes and goes by one arm is no reason to tell anybody of a shorter way.
+            let tagged = self.written.lanes.iter().map(|l| l.ifindex);
+            let tagged = tagged.filter_map(|i| self.wanted.get(&i));
+            asks.silent.extend(tagged.map(|w| w.name.clone()));
+        }
         asks
     }
 
