@@ -49,5 +49,6 @@ usage: bench origin --listen ADDR [--seconds S]
        bench tcp --to ADDR --listen ADDR [--bytes N] [--connections N] [--seconds S] [--watch PID]...
        bench udp --to ADDR --listen ADDR [--length BYTES] [--connections N] [--close] [--requests N]
                  [--seconds S] [--watch PID]...
+       bench floor tcp --listen ADDR --to ADDR [--seconds S]
        bench floor udp --listen ADDR --to ADDR [--close] [--seconds S]
        bench awake [--seconds S]";

@@ -3,12 +3,14 @@
 //! timeouts, one client's host; what they take is what the machine takes from everybody.
 
 mod batch;
+mod tcp;
 mod udp;
 
-/// `bench floor udp`.
+/// `bench floor tcp` and `bench floor udp`.
 pub fn run(words: &[String]) -> Result<(), String> {
     match words.split_first() {
+        Some((kind, rest)) if kind == "tcp" => tcp::run(rest),
         Some((kind, rest)) if kind == "udp" => udp::run(rest),
-        _ => Err("'floor' wants the kind of relay after it: udp".into()),
+        _ => Err("'floor' wants the kind of relay after it: tcp or udp".into()),
     }
 }

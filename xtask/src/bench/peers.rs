@@ -20,6 +20,9 @@ pub enum Peer {
 }
 
 impl Peer {
+    /// All there are.
+    pub const ALL: [Peer; 4] = [Peer::Mulgil, Peer::Haproxy, Peer::Nginx, Peer::Floor];
+
     /// As tables name it.
     pub fn name(self) -> &'static str {
         match self {
@@ -87,14 +90,19 @@ impl Peer {
 
 /// What `bench floor` is called for a load, where there is such a relay.
 fn floor_kind(load: &Load) -> Option<&'static str> {
-    load.is_datagrams().then_some("udp")
+    match (load.is_datagrams(), load.tcp && load.idle == 0) {
+        (true, _) => Some("udp"),
+        // One that copies says nothing of large transfers.
+        (false, true) if !load.is_transfer() => Some("tcp"),
+        _ => None,
+    }
 }
 
 fn floor_arguments(load: &Load) -> Vec<String> {
     let (listen, to) = (format!("127.0.0.1:{FRONT}"), format!("127.0.0.1:{ORIGIN}"));
     let kind = floor_kind(load).unwrap_or_default();
     let mut words = vec!["floor", kind, "--listen", &listen, "--to", &to];
-    if load.close {
+    if load.close && kind == "udp" {
         words.push("--close");
     }
     words.into_iter().map(String::from).collect()
