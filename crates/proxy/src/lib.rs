@@ -69,6 +69,7 @@ mod roster;
 mod seat;
 mod service;
 mod session;
+mod signature;
 mod smtp;
 mod socket;
 mod stick;
@@ -87,6 +88,7 @@ pub use log::{Logger, Tag};
 pub use reply::Answer;
 pub use roster::Rosters;
 pub use service::{NamedServices, ServiceRequest, Services, StatsPages, StatsRequest};
+pub use signature::available as can_sign;
 pub use socket::{ends as connection_addresses, listen as listen_socket, saved_syn, tcp_info};
 pub use worker::{Engine, WorkerSetup, start_workers};
 
