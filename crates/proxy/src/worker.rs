@@ -243,6 +243,19 @@ impl Worker {
         self.pipes.take(share.max(FEW_PIPES))
     }
 
+    /// Has the other workers close an idle connection to a server, each its own.
+    pub fn ask_others_to_let_go(&self, server: u32) {
+        for (_, door) in self
+            .doors
+            .iter()
+            .enumerate()
+            .filter(|(id, _)| *id != self.id)
+        {
+            // A worker that has ended keeps nothing.
+            let _ = door.orders.send(Order::LetGo(server));
+        }
+    }
+
     /// Gives a pipe back.
     pub fn recycle_pipe(&self, pipe: Pipe) {
         self.pipes.give_back(pipe);
@@ -287,6 +300,8 @@ pub enum Order {
     ListSessions(Sender<Vec<SessionFacts>>),
     /// End sessions and say how many.
     EndSessions(Which, Sender<usize>),
+    /// Close an idle connection to the server of this `uid`.
+    LetGo(u32),
     /// Say how many server connections are idle, by the server's `uid`.
     CountIdle(Sender<Vec<u32>>),
     /// End at once.
@@ -457,6 +472,9 @@ async fn run(
                 }
                 Some(Order::EndSessions(which, answer)) => {
                     let _ = answer.send(worker.roster.end(id, which));
+                }
+                Some(Order::LetGo(server)) => {
+                    worker.pools.let_go(server);
                 }
                 Some(Order::CountIdle(answer)) => {
                     let _ = answer.send(worker.pools.idle());
