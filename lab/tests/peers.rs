@@ -1,10 +1,9 @@
 //! Stick tables that are shared: with ourselves and with the oracle, which speaks HAProxy's protocol
 //! on the other side of each conversation.
 
-use lab::{Folder, Program, Proxy, Server, each, get, port};
+use lab::{Folder, Program, Proxy, Server, each, get, openssl, port};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 const TIMES: &str = "defaults\n    mode http\n    timeout client 2s\n    timeout server 2s\n    timeout connect 1s\n    retries 0\n";
@@ -348,13 +347,23 @@ fn a_process_that_nobody_replaces_ends_at_once() {
 fn peers_speak_within_tls_where_bind_and_server_say_so() {
     let folder = Folder::new();
     let (key, cert) = (folder.path("k"), folder.path("c"));
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-nodes", "-days", "9", "-subj", "/CN=peers"])
-        .args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
-        .args(["-keyout", &key, "-out", &cert])
-        .output()
-        .expect("openssl is installed");
-    assert!(made.status.success());
+    openssl(&[
+        "req",
+        "-x509",
+        "-nodes",
+        "-days",
+        "9",
+        "-subj",
+        "/CN=peers",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-keyout",
+        &key,
+        "-out",
+        &cert,
+    ]);
     let both = [&cert, &key].map(|p| std::fs::read_to_string(p).expect("a file"));
     let pem = folder.file("both.pem", both.concat().as_bytes());
     pairs(|first, second| {

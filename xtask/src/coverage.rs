@@ -85,6 +85,7 @@ fn document() -> String {
                 .chain(config::table::SERVER_CHECK_WORDS)
                 .chain(config::table::SERVER_POOL_WORDS)
                 .chain(config::table::SERVER_PROXY_WORDS)
+                .chain(config::table::SERVER_SOCKET_WORDS)
                 .map(|k| owned(k.name, k.doc))
                 .chain(
                     config::table::SERVER_TLS_WORDS

@@ -56,6 +56,7 @@ fn side_of_shards(
             address,
             tls: None,
             source: None,
+            signed: None,
             namespace: None,
             shard,
         }],
