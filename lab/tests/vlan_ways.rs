@@ -152,6 +152,17 @@ backend {name}
     text
 }
 
+/// What `mulgil doctor` says on the balancer about a configuration.
+fn doctor(net: &Net, config: &str) -> String {
+    let folder = lab::Folder::new();
+    let file = folder.file("test.cfg", config.as_bytes());
+    let out = net.within("l", move || {
+        let mut command = lab::Program::mulgil().command();
+        command.args(["doctor", &file]).output().expect("it runs")
+    });
+    String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned()
+}
+
 /// Real conversations in this way to forward, from one VLAN to another.
 fn carries(setup: &'static str, forward: &str, far: bool) {
     if !possible() {
@@ -159,7 +170,18 @@ fn carries(setup: &'static str, forward: &str, far: bool) {
     }
     for attach in ["xdp", "auto"] {
         let net = one_arm(setup, far);
-        let balancer = Balancer::start(&net, "l", &config(attach, forward, far));
+        let config = config(attach, forward, far);
+        let examined = forward == "dsr" && attach == "auto";
+        if examined {
+            let said = doctor(&net, &config);
+            for line in [
+                "address 203.0.113.100 (TCP): ARP and ND are answered by the program in VLAN 100",
+                "10.0.0.11 has not said its address in VLAN 200 of 'arm', where it can be asked only while mulgil runs",
+            ] {
+                assert!(said.contains(&format!("{line}\n")), "{line}: {said}");
+            }
+        }
+        let balancer = Balancer::start(&net, "l", &config);
         for backend in ["four", "six"] {
             for server in ["one", "two"] {
                 wait_until("checks find the servers' VLAN", || {
@@ -199,6 +221,12 @@ fn carries(setup: &'static str, forward: &str, far: bool) {
             }
         }
         // What the operator sees.
+        if examined {
+            wait_until("the doctor reaches all of them", || {
+                let said = doctor(&net, &config);
+                said.matches("takes connections at port 80\n").count() == 4
+            });
+        }
         let flows = balancer
             .control("show flows vlan=100 to-vlan=200")
             .expect("answers");
