@@ -353,10 +353,6 @@ fn what_packets_do_not_heed_is_told() {
             " bind 224.0.0.1:81\n",
             "packets for that address cross no interface",
         ),
-        (
-            " bind 203.0.113.9:81 namespace red\n",
-            "packets are served in the namespace that",
-        ),
         (" bind 203.0.113.9:81 vlan 5000\n", "5000 is out of range"),
     ] {
         let (config, said) = read(&format!(
@@ -373,10 +369,6 @@ fn what_packets_do_not_heed_is_told() {
         (
             " balance uri\n",
             "'balance uri' needs what connections carry",
-        ),
-        (
-            " server t 10.0.0.2:80 namespace red\n",
-            "server 'b/t' has 'namespace'",
         ),
     ] {
         let (config, said) = read(&format!("{FRONT}{BACK}{lines}"));

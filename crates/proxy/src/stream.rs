@@ -431,12 +431,7 @@ impl Stream<'_> {
             self.client.private = Some(Box::new((server.uid, connection)));
             return;
         }
-        let limits = Limits {
-            max: settings.pool_max_conn,
-            useful: server.sessions.max(),
-            purge_delay: settings.pool_purge_delay,
-            max_reuse: settings.max_reuse,
-        };
+        let limits = Limits::of(server);
         self.worker
             .pools
             .put(server.uid, connection, limits, self.worker.now());

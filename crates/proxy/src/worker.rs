@@ -243,6 +243,19 @@ impl Worker {
         self.pipes.take(share.max(FEW_PIPES))
     }
 
+    /// Has the other workers close an idle connection to a server, each its own.
+    pub fn ask_others_to_let_go(&self, server: u32) {
+        for (_, door) in self
+            .doors
+            .iter()
+            .enumerate()
+            .filter(|(id, _)| *id != self.id)
+        {
+            // A worker that has ended keeps nothing.
+            let _ = door.orders.send(Order::LetGo(server));
+        }
+    }
+
     /// Gives a pipe back.
     pub fn recycle_pipe(&self, pipe: Pipe) {
         self.pipes.give_back(pipe);
@@ -287,6 +300,8 @@ pub enum Order {
     ListSessions(Sender<Vec<SessionFacts>>),
     /// End sessions and say how many.
     EndSessions(Which, Sender<usize>),
+    /// Close an idle connection to the server of this `uid`.
+    LetGo(u32),
     /// Say how many server connections are idle, by the server's `uid`.
     CountIdle(Sender<Vec<u32>>),
     /// End at once.
@@ -355,9 +370,11 @@ pub fn start_workers(setup: WorkerSetup, listeners: &Arc<Listeners>) -> std::io:
             .name(format!("worker-{id}"))
             .spawn(move || {
                 pin_to(setup.cpus.get(id));
+                wake_in_time();
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_io()
                     .enable_time()
+                    .on_thread_park(crate::udp::before_sleep)
                     .build_local(Default::default());
                 match reactor::start().and(runtime) {
                     Ok(runtime) => {
@@ -389,6 +406,14 @@ fn pin_to(cpus: Option<&Vec<usize>>) {
     }
 }
 
+/// Has the calling thread's waits end within a microsecond of when they should: by default the system may
+/// be late by fifty, so that several threads wake at once.
+fn wake_in_time() {
+    let (nanoseconds, unused) = (1_000 as libc::c_ulong, 0 as libc::c_ulong);
+    // SAFETY: a plain call with integers, about the calling thread only.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, nanoseconds, unused, unused, unused) };
+}
+
 async fn run(
     id: usize,
     setup: &WorkerSetup,
@@ -413,6 +438,7 @@ async fn run(
     tokio::task::spawn_local(reactor::drive());
     tokio::task::spawn_local(Rc::clone(&worker.timers).drive());
     tokio::task::spawn_local(crate::udp::carry(Rc::clone(&worker)));
+    tokio::task::spawn_local(crate::udp::keep(Rc::clone(&worker)));
     tokio::task::spawn_local(tend(Rc::clone(&worker)));
     tokio::task::spawn_local(check::run(Rc::clone(&worker)));
     if id == 0 {
@@ -446,6 +472,9 @@ async fn run(
                 }
                 Some(Order::EndSessions(which, answer)) => {
                     let _ = answer.send(worker.roster.end(id, which));
+                }
+                Some(Order::LetGo(server)) => {
+                    worker.pools.let_go(server);
                 }
                 Some(Order::CountIdle(answer)) => {
                     let _ = answer.send(worker.pools.idle());

@@ -102,7 +102,7 @@ async fn greeted(
         if !inbox.is_empty() {
             return Err(Cause::ServerAbort);
         }
-        let name = server_name(connection.sni.as_deref(), &connection.target);
+        let name = server_name(connection.name.as_deref(), &connection.target);
         let connect = |io| TlsStream::connect(io, &tls.connector, &name);
         if !matches!(connection.io.begin_tls(connect), Ok(Ok(()))) {
             return Err(Cause::ServerAbort);

@@ -140,7 +140,7 @@ impl Control {
         let io = connect::beside(main, port, client, backend, &server, info).ok()?;
         let secured = server.settings().tls.clone().map(|tls| Secured {
             tls,
-            sni: main.sni.clone(),
+            sni: main.name.clone(),
             target: Arc::clone(&main.target),
         });
         let settings = &client.frontend.side().ftp;

@@ -139,7 +139,7 @@ impl Server {
         client: &mut Client,
         tls: &model::ServerTls,
     ) -> Result<(), Broken> {
-        let name = server_name(self.conn.sni.as_deref(), &self.conn.target);
+        let name = server_name(self.conn.name.as_deref(), &self.conn.target);
         let io = &mut self.conn.io;
         let begun = io.begin_tls(|io| TlsStream::connect(io, &tls.connector, &name));
         if !matches!(begun, Ok(Ok(()))) {

@@ -6,7 +6,7 @@ use super::Key;
 use super::batch::{self, Datagram};
 use super::link::{Aim, Link};
 use super::open::{OpenedDatagrams, allowed, with_ctx};
-use super::outbox;
+use super::{outbox, pause};
 use crate::choose;
 use crate::present;
 use crate::socket::{self, Outgoing};
@@ -292,7 +292,6 @@ impl Session {
             congestion: None,
             signed: None,
             namespace: settings.namespace.as_deref(),
-            many: side.udp_responses.is_none(),
             foreign,
             silent: false,
         };
@@ -379,17 +378,24 @@ impl Session {
     }
 
     fn read(&self, worker: &Worker, link: &Link) {
-        let mut batch = worker.datagrams.batch();
-        match batch.receive(link.raw()) {
-            Ok(drained) => {
-                if drained {
-                    link.all_heard();
+        let mut batch = worker.datagrams.answers();
+        // A question has one answer, as a rule.
+        match link.receive(&mut batch, self.asking.get()) {
+            Ok(()) => {
+                pause::passed(batch.len());
+                match (batch.len(), batch.get(0)) {
+                    (1, Some(one)) => self.server_says(worker, &[one]),
+                    (several, _) => {
+                        if self.backend.side().udp_responses.is_none() {
+                            link.join();
+                        }
+                        let all: Vec<Datagram<'_>> =
+                            (0..several).filter_map(|at| batch.get(at)).collect();
+                        self.server_says(worker, &all);
+                    }
                 }
-                let all: Vec<Datagram<'_>> =
-                    (0..batch.len()).filter_map(|at| batch.get(at)).collect();
-                self.server_says(worker, &all);
             }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => link.all_heard(),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => {
                 // The last word from there was that nobody listens.
