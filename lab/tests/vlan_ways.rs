@@ -164,11 +164,11 @@ fn doctor(net: &Net, config: &str) -> String {
 }
 
 /// Real conversations in this way to forward, from one VLAN to another.
-fn carries(setup: &'static str, forward: &str, far: bool) {
+fn carries(setup: &'static str, forward: &str, far: bool, attaches: &[&str]) {
     if !possible() {
         return;
     }
-    for attach in ["xdp", "auto"] {
+    for attach in attaches.iter().copied() {
         let net = one_arm(setup, far);
         let config = config(attach, forward, far);
         let examined = forward == "dsr" && attach == "auto";
@@ -262,6 +262,7 @@ fn dsr_leads_to_servers_in_another_vlan() {
         "dsr --vip 203.0.113.100 --vip 2001:db8:3::100",
         "dsr",
         false,
+        &["xdp", "auto"],
     );
 }
 
@@ -269,23 +270,23 @@ const TUNNEL: &str = "tunnel --vip 203.0.113.100 --vip 2001:db8:3::100";
 
 #[test]
 fn ipip_leaves_in_another_vlan() {
-    carries(TUNNEL, "tunnel ipip", true);
+    carries(TUNNEL, "tunnel ipip", true, &["xdp", "auto"]);
 }
 
 #[test]
 fn gre_leaves_in_another_vlan() {
-    carries(TUNNEL, "tunnel gre", true);
+    carries(TUNNEL, "tunnel gre", true, &["auto"]);
 }
 
 #[test]
 fn gue_leaves_in_another_vlan() {
-    carries(TUNNEL, "tunnel gue", true);
+    carries(TUNNEL, "tunnel gue", true, &["xdp"]);
 }
 
 #[test]
 fn dscp_leaves_in_another_vlan() {
     let setup = "dscp --dscp 10 --vip 203.0.113.100 --vip 2001:db8:3::100";
-    carries(setup, "dscp 10", true);
+    carries(setup, "dscp 10", true, &["xdp"]);
 }
 
 /// New sessions come from the inside, and to port 8080 from the outside; nothing else begins, and what
