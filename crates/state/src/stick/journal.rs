@@ -52,7 +52,7 @@ impl Stamp {
     const MET: u64 = 2;
 
     fn new(number: u64, whose: Whose) -> Stamp {
-        Stamp(number << 2 | u64::from(whose == Whose::Ours) * Self::OURS)
+        Stamp((number << 2) | (u64::from(whose == Whose::Ours) * Self::OURS))
     }
 
     fn number(self) -> u64 {
