@@ -366,9 +366,11 @@ pub fn start_workers(setup: WorkerSetup, listeners: &Arc<Listeners>) -> std::io:
             .name(format!("worker-{id}"))
             .spawn(move || {
                 pin_to(setup.cpus.get(id));
+                wake_in_time();
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_io()
                     .enable_time()
+                    .on_thread_park(crate::udp::before_sleep)
                     .build_local(Default::default());
                 match reactor::start().and(runtime) {
                     Ok(runtime) => {
@@ -400,6 +402,14 @@ fn pin_to(cpus: Option<&Vec<usize>>) {
     }
 }
 
+/// Has the calling thread's waits end within a microsecond of when they should: by default the system may
+/// be late by fifty, so that several threads wake at once.
+fn wake_in_time() {
+    let (nanoseconds, unused) = (1_000 as libc::c_ulong, 0 as libc::c_ulong);
+    // SAFETY: a plain call with integers, about the calling thread only.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, nanoseconds, unused, unused, unused) };
+}
+
 async fn run(
     id: usize,
     setup: &WorkerSetup,
@@ -424,6 +434,7 @@ async fn run(
     tokio::task::spawn_local(reactor::drive());
     tokio::task::spawn_local(Rc::clone(&worker.timers).drive());
     tokio::task::spawn_local(crate::udp::carry(Rc::clone(&worker)));
+    tokio::task::spawn_local(crate::udp::keep(Rc::clone(&worker)));
     tokio::task::spawn_local(tend(Rc::clone(&worker)));
     tokio::task::spawn_local(check::run(Rc::clone(&worker)));
     if id == 0 {
