@@ -6,7 +6,7 @@
 //! descriptors that are not closed; a connection belongs to one worker and one task, and closing it
 //! ends its registration.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -131,6 +131,9 @@ pub async fn drive() -> io::Result<()> {
     }
 }
 
+/// What comes from a peer: bytes, urgent ones, its end.
+const COMES: i32 = libc::EPOLLIN | libc::EPOLLPRI | libc::EPOLLRDHUP;
+
 /// How many events are taken at a time.
 const EVENTS: usize = 256;
 
@@ -138,6 +141,19 @@ impl Reactor {
     fn descriptor(&self) -> io::Result<RawFd> {
         let made = self.epoll.get().map(AsRawFd::as_raw_fd);
         made.ok_or_else(|| io::Error::other("this thread has no reactor"))
+    }
+
+    /// Begins or changes what is watched for, edge-triggered.
+    fn control(&self, what: i32, socket: RawFd, interest: i32, token: u64) -> io::Result<()> {
+        let mut event = libc::epoll_event {
+            events: (interest | libc::EPOLLET) as u32,
+            u64: token,
+        };
+        // SAFETY: a plain call; the event outlives it.
+        match unsafe { libc::epoll_ctl(self.descriptor()?, what, socket, &raw mut event) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
     }
 
     /// Takes what has happened; whether that is all of it.
@@ -169,44 +185,49 @@ impl Reactor {
 /// socket: what ends the watch is that the socket is closed.
 pub struct Registration {
     index: u32,
+    /// Whether room to write is watched for.
+    room: Cell<bool>,
     /// Stays on its thread.
     _here: PhantomData<*const ()>,
 }
 
 impl Registration {
-    /// Watches a socket from now on; the first event says how it is by then.
+    /// Watches a connected socket for what comes; the first event says how it is by then. Room to write
+    /// is taken for granted until [`Registration::filled`] says otherwise: most sockets take all that
+    /// they are given, and an event that says so to begin with would be one of three in a short life.
     pub fn new(socket: RawFd) -> io::Result<Registration> {
-        let both = libc::EPOLLIN | libc::EPOLLPRI | libc::EPOLLOUT | libc::EPOLLRDHUP;
-        Registration::watch(socket, both)
+        Registration::watch(socket, COMES, Ready::WRITE)
     }
 
-    /// Watches a socket of datagrams for what comes and for errors. Room to write is no news of
-    /// one: every datagram that has left would be told.
+    /// Watches a socket that takes nothing now: it is full, or its connection is still under way.
+    pub fn full(socket: RawFd) -> io::Result<Registration> {
+        Registration::watch(socket, COMES | libc::EPOLLOUT, Ready::default())
+    }
+
+    /// Watches a socket of datagrams for what comes and for errors.
     pub fn of_datagrams(socket: RawFd) -> io::Result<Registration> {
-        Registration::watch(socket, libc::EPOLLIN)
+        Registration::watch(socket, libc::EPOLLIN, Ready::default())
     }
 
-    fn watch(socket: RawFd, interest: i32) -> io::Result<Registration> {
+    fn watch(socket: RawFd, interest: i32, ready: Ready) -> io::Result<Registration> {
         REACTOR.with(|reactor| {
-            let epoll = reactor.descriptor()?;
             let mut slots = reactor.slots.borrow_mut();
             let index = slots.free.pop().unwrap_or_else(|| {
                 slots.all.push(Slot::default());
                 (slots.all.len() - 1) as u32
             });
-            let generation = slots.all.get(index as usize).map_or(0, |s| s.generation);
-            let mut event = libc::epoll_event {
-                events: (interest | libc::EPOLLET) as u32,
-                u64: u64::from(generation) << 32 | u64::from(index),
+            let Some(slot) = slots.all.get_mut(index as usize) else {
+                return Err(io::ErrorKind::NotFound.into());
             };
-            // SAFETY: a plain call; the event outlives it.
-            if unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, socket, &raw mut event) } != 0 {
-                let error = io::Error::last_os_error();
+            slot.ready = ready;
+            let token = u64::from(slot.generation) << 32 | u64::from(index);
+            if let Err(error) = reactor.control(libc::EPOLL_CTL_ADD, socket, interest, token) {
                 slots.free.push(index);
                 return Err(error);
             }
             Ok(Registration {
                 index,
+                room: Cell::new(interest & libc::EPOLLOUT != 0),
                 _here: PhantomData,
             })
         })
@@ -251,9 +272,19 @@ impl Registration {
         self.with(|slot| slot.ready = Ready::default());
     }
 
-    /// There is no room to write, until the next event.
-    pub fn filled(&self) {
-        self.with(|slot| slot.ready.0 &= !Ready::WRITE.0);
+    /// There is no room to write in this registration's socket, until the next event.
+    pub fn filled(&self, socket: RawFd) -> io::Result<()> {
+        let generation = self.with(|slot| {
+            slot.ready.0 &= !Ready::WRITE.0;
+            slot.generation
+        });
+        if self.room.replace(true) {
+            return Ok(());
+        }
+        let token = u64::from(generation.unwrap_or(0)) << 32 | u64::from(self.index);
+        // Changed so, the system looks again: room that has come meanwhile makes an event.
+        let interest = COMES | libc::EPOLLOUT;
+        REACTOR.with(|r| r.control(libc::EPOLL_CTL_MOD, socket, interest, token))
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Slot) -> T) -> Option<T> {
@@ -304,6 +335,10 @@ mod tests {
         within(async {
             let (ours, mut theirs) = UnixStream::pair().expect("a pair");
             let watch = Registration::new(ours.as_raw_fd()).expect("a place");
+            let writable = watch.ready();
+            assert!(writable.has(Ready::WRITE) && !writable.has(Ready::FOR_READING));
+            watch.filled(ours.as_raw_fd()).expect("watched");
+            assert!(!watch.ready().has(Ready::WRITE));
             let writable = poll_fn(|cx| watch.poll_ready(cx, Ready::FOR_WRITING)).await;
             assert!(writable.has(Ready::WRITE) && !writable.has(Ready::FOR_READING));
             theirs.write_all(b"x").expect("written");
@@ -327,7 +362,7 @@ mod tests {
             let copy = first.try_clone().expect("a copy");
             drop((watch, first));
             let (second, _other) = UnixStream::pair().expect("a pair");
-            let watch = Registration::new(second.as_raw_fd()).expect("a place");
+            let watch = Registration::full(second.as_raw_fd()).expect("a place");
             assert_eq!(watch.index, index);
             drop(theirs);
             poll_fn(|cx| watch.poll_ready(cx, Ready::FOR_WRITING)).await;
