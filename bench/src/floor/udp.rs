@@ -2,7 +2,7 @@
 //! known to be its own.
 //!
 //! Questions of many clients come with one call and their answers leave with one; each takes a `send`
-//! to the server and a `recv` from there. With `--close` the client's session ends with its answer,
+//! to the server and a `recv` from there. Where few have come, it waits a moment for more. With `--close` the client's session ends with its answer,
 //! and the next new client takes its socket, so that none is made.
 
 use super::batch::{Batch, MOST};
@@ -15,6 +15,10 @@ use std::time::{Duration, Instant};
 
 const VALUED: &[&str] = &["--listen", "--to", "--seconds"];
 const CLIENTS: u64 = u64::MAX;
+/// So many events are worth waking up for.
+const ENOUGH: usize = 16;
+/// How long it waits for more where there were fewer.
+const MOMENT: Duration = Duration::from_micros(30);
 
 /// `bench floor udp`.
 pub fn run(words: &[String]) -> Result<(), String> {
@@ -78,6 +82,10 @@ impl Relay {
             if asked {
                 questions.receive(self.clients.as_raw_fd())?;
                 self.ask(&questions)?;
+            }
+            let come = events.len() + if asked { questions.len() } else { 0 };
+            if (1..ENOUGH).contains(&come) {
+                std::thread::sleep(MOMENT);
             }
         }
         Ok(())

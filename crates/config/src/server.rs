@@ -13,17 +13,20 @@ macro_rules! word {
 }
 
 mod check;
+mod kept;
 mod line;
 mod names;
 mod proxy;
+mod socket;
 mod source;
 
 pub use check::SERVER_CHECK_WORDS;
+pub use kept::SERVER_POOL_WORDS;
 pub use line::{direct, from_words, server, template, way};
 pub use proxy::SERVER_PROXY_WORDS;
+pub use socket::SERVER_SOCKET_WORDS;
 pub use source::source;
 
-use crate::address::{self, Purpose};
 use crate::diag::Fault;
 use crate::line::Line;
 use crate::tls::{SERVER_TLS_WORDS, ServerDraft};
@@ -83,6 +86,8 @@ fn blank() -> Server {
         tls_known: None,
         source: None,
         slowstart: None,
+        strict_maxconn: false,
+        pool_name: None,
         pool_max_conn: None,
         pool_purge_delay: Duration::from_secs(5),
         max_reuse: None,
@@ -101,6 +106,7 @@ fn blank() -> Server {
         tcp_user_timeout: None,
         tfo: false,
         congestion: None,
+        signed: None,
         shard: 0,
         namespace: None,
         vlan: None,
@@ -158,7 +164,7 @@ fn time(line: &Line<'_>, at: usize) -> Result<Duration, Fault> {
     Ok(time.max(Duration::from_millis(1)))
 }
 
-/// What `server` understands besides TLS and checks. The place given to a function is that of its argument.
+/// What `server` understands besides TLS, checks and kept connections. The place given to a function is that of its argument.
 pub static SERVER_WORDS: &[ServerWord] = &[
     word!(
         "backup",
@@ -167,16 +173,6 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         "used only when all others are out",
         |r, _, _| {
             r.server.backup = true;
-            Ok(())
-        }
-    ),
-    word!(
-        "cc",
-        "NAME",
-        "reno",
-        "the congestion control of its connections",
-        |r, l, at| {
-            r.server.congestion = Some(crate::bind::congestion(l, at)?);
             Ok(())
         }
     ),
@@ -245,20 +241,6 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         }
     ),
     word!(
-        "max-reuse",
-        "N",
-        "100",
-        "requests a connection carries",
-        |r, l, at| {
-            r.server.max_reuse = if l.arg(at) == "-1" {
-                None
-            } else {
-                Some(num(l, at, 0, 1 << 30)?)
-            };
-            Ok(())
-        }
-    ),
-    word!(
         "maxconn",
         "N",
         "50",
@@ -275,16 +257,6 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         "in packet mode: the VLAN it is in, 1 to 4094",
         |r, l, at| {
             r.server.vlan = Some(num(l, at, 1, 4094)? as u16);
-            Ok(())
-        }
-    ),
-    word!(
-        "namespace",
-        "NAME",
-        "blue",
-        "connect from this network namespace",
-        |r, l, at| {
-            r.server.namespace = Some(crate::bind::namespace(l, at)?);
             Ok(())
         }
     ),
@@ -323,37 +295,6 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         Ok(())
     }),
     word!(
-        "pool-low-conn",
-        "N",
-        "5",
-        "accepted: each worker keeps its own connections",
-        |_, l, at| num(l, at, 0, 1 << 30).map(|_| ())
-    ),
-    word!(
-        "pool-max-conn",
-        "N",
-        "100",
-        "idle connections kept",
-        |r, l, at| {
-            r.server.pool_max_conn = if l.arg(at) == "-1" {
-                None
-            } else {
-                Some(num(l, at, 0, 1 << 30)?)
-            };
-            Ok(())
-        }
-    ),
-    word!(
-        "pool-purge-delay",
-        "TIME",
-        "10s",
-        "how long idle connections are kept",
-        |r, l, at| {
-            r.server.pool_purge_delay = l.map(at, units::time(l.arg(at), 1_000))?;
-            Ok(())
-        }
-    ),
-    word!(
         "priority",
         "N",
         "2",
@@ -373,6 +314,10 @@ pub static SERVER_WORDS: &[ServerWord] = &[
             Ok(())
         }
     ),
+    word!("stick", "", "", "`stick` rules remember it", |r, _, _| {
+        r.server.non_stick = false;
+        Ok(())
+    }),
     word!(
         "guid",
         "NAME",
@@ -472,42 +417,6 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         }
     ),
     word!(
-        "socks4",
-        "ADDRESS:PORT",
-        "127.0.0.1:1080",
-        "connections go through this SOCKS proxy (version 4)",
-        |r, l, at| {
-            let parsed = address::parse(l.arg(at), Purpose::Connect, None, l.source);
-            let (address, _) = l.map(at, parsed)?;
-            let Some(proxy) = address.socket() else {
-                return l.fail(
-                    at,
-                    format!("'{}' is not where a SOCKS proxy could be: write its address and port, such as 127.0.0.1:1080", l.arg(at)),
-                );
-            };
-            r.server.socks4 = Some(proxy);
-            Ok(())
-        }
-    ),
-    word!("tcp-ut", "TIME", "30s", "TCP user timeout", |r, l, at| {
-        r.server.tcp_user_timeout = l.map(at, units::timeout(l.arg(at)))?;
-        Ok(())
-    }),
-    word!(
-        "tfo",
-        "",
-        "",
-        "TCP fast open: the first bytes go with the first packet",
-        |r, _, _| {
-            r.server.tfo = true;
-            Ok(())
-        }
-    ),
-    word!("no-tfo", "", "", "no TCP fast open", |r, _, _| {
-        r.server.tfo = false;
-        Ok(())
-    }),
-    word!(
         "xclient",
         "",
         "",
@@ -565,7 +474,13 @@ fn word(reading: &mut Reading, line: &Line<'_>, at: usize) -> Result<usize, Faul
 
 /// The tables of all words but those of TLS.
 fn all_words() -> impl Iterator<Item = &'static ServerWord> {
-    let tables = [SERVER_WORDS, SERVER_CHECK_WORDS, SERVER_PROXY_WORDS];
+    let tables = [
+        SERVER_WORDS,
+        SERVER_CHECK_WORDS,
+        SERVER_POOL_WORDS,
+        SERVER_PROXY_WORDS,
+        SERVER_SOCKET_WORDS,
+    ];
     tables.into_iter().flatten()
 }
 

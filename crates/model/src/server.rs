@@ -148,6 +148,10 @@ pub struct Server {
     pub source: Option<Arc<SourceAddress>>,
     /// `slowstart`.
     pub slowstart: Option<Duration>,
+    /// `strict-maxconn`: kept connections count among `maxconn`.
+    pub strict_maxconn: bool,
+    /// `pool-conn-name EXPR`: what a kept connection is for, where that is not its name of TLS.
+    pub pool_name: Option<Arc<rules::Expr>>,
     /// `pool-max-conn`; `None`: no limit.
     pub pool_max_conn: Option<u32>,
     /// `pool-purge-delay`; 5 s when not set.
@@ -184,6 +188,8 @@ pub struct Server {
     pub tfo: bool,
     /// `cc`: the congestion control of TCP, by the system's name.
     pub congestion: Option<Arc<str>>,
+    /// `tcp-md5sig`: the word that segments are signed with (RFC 2385), 80 bytes at most.
+    pub signed: Option<Arc<str>>,
     /// `shard`, of peers.
     pub shard: u16,
     /// `namespace`: the network namespace to connect from.

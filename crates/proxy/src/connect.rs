@@ -3,7 +3,7 @@
 use crate::io::Io;
 use crate::opening::{Opening, Tunnel, was_made};
 use crate::overrides;
-use crate::pool::{ServerConn, Wanted};
+use crate::pool::{Room, ServerConn, Wanted};
 use crate::present::{self, Told};
 use crate::session::Client;
 use crate::socket;
@@ -20,6 +20,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 /// Why there is no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,9 @@ impl ConnectFailure {
     }
 }
 
+/// How soon it is looked again for what another worker was asked to give up.
+const OTHERS_TURN: Duration = Duration::from_millis(1);
+
 /// A connection for this stream's request.
 pub async fn to_server(stream: &mut Stream<'_>) -> Result<ServerConn, ConnectFailure> {
     let (Some(slot), Some(backend)) = (stream.slot.as_ref(), stream.backend.as_ref()) else {
@@ -67,7 +71,7 @@ pub async fn to_server(stream: &mut Stream<'_>) -> Result<ServerConn, ConnectFai
             stream.client,
             &backend,
             &server,
-            told.sni.as_deref(),
+            told.name(),
             first,
             &stream.info,
         )
@@ -84,13 +88,48 @@ pub async fn to_server(stream: &mut Stream<'_>) -> Result<ServerConn, ConnectFai
         return Ok(kept);
     }
     let info = &stream.info;
-    open(stream.worker, stream.client, &backend, &server, told, info).await
+    let room = room(stream.worker, &backend, &server, info).await?;
+    let opened = open(stream.worker, stream.client, &backend, &server, told, info).await;
+    opened.map(|connection| ServerConn {
+        _room: room,
+        ..connection
+    })
+}
+
+/// A place for one more connection to a server, where connections are bounded (`strict-maxconn`): an idle
+/// one gives way, of this worker or else of another, which takes until its next turn.
+async fn room(
+    worker: &Worker,
+    backend: &Backend,
+    server: &Arc<Server>,
+    info: &StreamInfo,
+) -> Result<Option<Room>, ConnectFailure> {
+    let limit = server.maxconn();
+    if !server.settings().strict_maxconn || limit == 0 {
+        return Ok(None);
+    }
+    let patience = overrides::timeouts(&backend.proxy().timeouts, info).connect;
+    let deadline = patience.map(|t| worker.now() + t);
+    loop {
+        if let Some(room) = Room::take(server, limit) {
+            return Ok(Some(room));
+        }
+        if worker.pools.let_go(server.uid) {
+            continue;
+        }
+        if deadline.is_some_and(|end| worker.now() >= end) {
+            return Err(ConnectFailure::TimedOut);
+        }
+        worker.ask_others_to_let_go(server.uid);
+        tokio::time::sleep(OTHERS_TURN).await;
+    }
 }
 
 /// What the server is told of this request's client.
 fn told(stream: &mut Stream<'_>, backend: &Backend, server: &Server) -> Told {
     let settings = server.settings();
     let plain = settings.tls.is_none() && settings.send_proxy.is_none();
+    let plain = plain && settings.pool_name.is_none();
     if plain && settings.source.is_none() && backend.side().source.is_none() {
         return Told::default();
     }
@@ -129,13 +168,13 @@ fn kept(
     let settings = server.settings();
     let wanted = Wanted {
         target: &target,
-        sni: name,
+        name,
         tls: settings.tls.as_ref().filter(|tls| !tls.offered),
         socks4: settings.socks4,
     };
     if let Some(private) = client.private.take()
         && private.0 == server.uid
-        && private.1.sni.as_deref() == name
+        && private.1.name.as_deref() == name
         && wanted.is_met_but_for_name(&private.1)
     {
         return Some(private.1);
@@ -263,10 +302,11 @@ pub async fn open(
     let connection = ServerConn {
         io,
         target,
-        sni: told.sni,
+        name: told.name.or(told.sni),
         tls,
         socks4: socks4.map(Box::new),
         served: 0,
+        _room: None,
     };
     info.overrides.server_reused.set(Some(false));
     note(worker, client, info, &connection);
@@ -372,10 +412,10 @@ fn begin(
                 fast_open: settings.tfo && early,
                 early: early && !backend.side().prompt_ack,
                 congestion: settings.congestion.as_deref(),
+                signed: settings.signed.as_deref(),
                 namespace: settings.namespace.as_deref(),
                 silent: false,
-                many: false,
-                foreign: present::foreign_source(source, client.info.src, header_ip),
+                foreign: present::foreign_source(source, client.info.ends.src(), header_ip),
             };
             socket::connect_tcp(addr, &options)?
         }

@@ -11,6 +11,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Instant;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -82,6 +83,8 @@ struct Slot {
     generation: u32,
     ready: Ready,
     wanted: Ready,
+    /// The system tells of it again and again, until all is read.
+    repeated: bool,
 }
 
 #[derive(Default)]
@@ -94,6 +97,7 @@ struct Slots {
 struct Reactor {
     epoll: OnceCell<OwnedFd>,
     slots: RefCell<Slots>,
+    turned: Cell<Option<Instant>>,
 }
 
 thread_local! {
@@ -131,8 +135,13 @@ pub async fn drive() -> io::Result<()> {
     }
 }
 
-/// What comes from a peer: bytes, urgent ones, its end.
-const COMES: i32 = libc::EPOLLIN | libc::EPOLLPRI | libc::EPOLLRDHUP;
+/// What comes from a peer: bytes, urgent ones, its end; each told once.
+const COMES: i32 = libc::EPOLLIN | libc::EPOLLPRI | libc::EPOLLRDHUP | libc::EPOLLET;
+
+/// What happened before this is known, to this thread's sockets.
+pub fn last_turn() -> Option<Instant> {
+    REACTOR.with(|reactor| reactor.turned.get())
+}
 
 /// How many events are taken at a time.
 const EVENTS: usize = 256;
@@ -143,10 +152,10 @@ impl Reactor {
         made.ok_or_else(|| io::Error::other("this thread has no reactor"))
     }
 
-    /// Begins or changes what is watched for, edge-triggered.
+    /// Begins or changes what is watched for.
     fn control(&self, what: i32, socket: RawFd, interest: i32, token: u64) -> io::Result<()> {
         let mut event = libc::epoll_event {
-            events: (interest | libc::EPOLLET) as u32,
+            events: interest as u32,
             u64: token,
         };
         // SAFETY: a plain call; the event outlives it.
@@ -159,8 +168,10 @@ impl Reactor {
     /// Takes what has happened; whether that is all of it.
     fn turn(&self, epoll: RawFd) -> bool {
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS];
+        self.turned.set(Some(Instant::now()));
         // SAFETY: the pointer and the count describe `events`; the call does not wait.
         let count = unsafe { libc::epoll_wait(epoll, events.as_mut_ptr(), EVENTS as i32, 0) };
+        let mut all = count < EVENTS as i32;
         let mut slots = self.slots.borrow_mut();
         let happened = events.get(..usize::try_from(count).unwrap_or(0));
         for event in happened.unwrap_or_default() {
@@ -169,6 +180,8 @@ impl Reactor {
                 && slot.generation == generation
             {
                 slot.ready.0 |= Ready::of(event.events).0;
+                // Only when it has nothing more to tell is it quiet until something new comes.
+                all &= !slot.repeated;
                 // Waking runs no task here: it only queues them.
                 if slot.ready.has(slot.wanted)
                     && let Some(waker) = slot.waker.take()
@@ -177,7 +190,7 @@ impl Reactor {
                 }
             }
         }
-        count < EVENTS as i32
+        all
     }
 }
 
@@ -204,7 +217,9 @@ impl Registration {
         Registration::watch(socket, COMES | libc::EPOLLOUT, Ready::default())
     }
 
-    /// Watches a socket of datagrams for what comes and for errors.
+    /// Watches a socket of datagrams for what comes and for errors. What is not read is told again in the
+    /// next turn, so that who reads one datagram need not ask whether there is another: that costs three
+    /// times as much as to be told.
     pub fn of_datagrams(socket: RawFd) -> io::Result<Registration> {
         Registration::watch(socket, libc::EPOLLIN, Ready::default())
     }
@@ -220,6 +235,7 @@ impl Registration {
                 return Err(io::ErrorKind::NotFound.into());
             };
             slot.ready = ready;
+            slot.repeated = interest & libc::EPOLLET == 0;
             let token = u64::from(slot.generation) << 32 | u64::from(index);
             if let Err(error) = reactor.control(libc::EPOLL_CTL_ADD, socket, interest, token) {
                 slots.free.push(index);
@@ -267,7 +283,8 @@ impl Registration {
         self.with(|slot| slot.ready.0 &= !Ready::READ.0);
     }
 
-    /// Nothing is left to read and no error to hear of, until the next event.
+    /// Nothing is left to read and no error to hear of, until the next event; or the system will tell
+    /// of it again.
     pub fn all_heard(&self) {
         self.with(|slot| slot.ready = Ready::default());
     }
@@ -317,6 +334,7 @@ mod tests {
     use super::*;
     use std::future::poll_fn;
     use std::io::Write;
+    use std::net::UdpSocket;
     use std::os::unix::net::UnixStream;
 
     fn within(test: impl Future<Output = ()>) {
@@ -349,6 +367,31 @@ mod tests {
             drop(theirs);
             let over = poll_fn(|cx| watch.poll_ready(cx, Ready::FOR_READING)).await;
             assert!(over.is_read_closed() && over.is_failed());
+        });
+    }
+
+    #[test]
+    fn a_datagram_that_was_left_is_told_of_again() {
+        within(async {
+            let [ours, theirs] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").expect("a port"));
+            theirs
+                .connect(ours.local_addr().expect("an address"))
+                .expect("connects");
+            let watch = Registration::of_datagrams(ours.as_raw_fd()).expect("a place");
+            for said in [b"1", b"2", b"3"] {
+                theirs.send(said).expect("sent");
+            }
+            let mut byte = [0];
+            for said in [b"1", b"2", b"3"] {
+                poll_fn(|cx| watch.poll_ready(cx, Ready::FOR_READING)).await;
+                ours.recv(&mut byte).expect("it is there");
+                assert_eq!(&byte, said);
+                watch.all_heard();
+            }
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+                assert_eq!(watch.ready(), Ready::default());
+            }
         });
     }
 

@@ -1,6 +1,6 @@
 //! Making sockets: listening, connecting, accepting.
 
-use crate::netns;
+use crate::{netns, signature};
 use model::{Address, Bind, Host, PortSpec, SocketKind, SourceAddress};
 use rules::Silence;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
@@ -31,12 +31,12 @@ pub struct Outgoing<'a> {
     pub early: bool,
     /// `cc`.
     pub congestion: Option<&'a str>,
+    /// `tcp-md5sig`: the word that segments are signed with.
+    pub signed: Option<&'a str>,
     /// `namespace`.
     pub namespace: Option<&'a str>,
     /// Nothing will be said on it.
     pub silent: bool,
-    /// Many datagrams in a row may come: worth a call that lets the kernel join them.
-    pub many: bool,
     /// The address it comes from, which is not one of ours (`usesrc`).
     pub foreign: Option<SocketAddr>,
 }
@@ -56,6 +56,9 @@ pub fn connect_tcp(addr: SocketAddr, options: &Outgoing<'_>) -> io::Result<Owned
     }
     if let Some(name) = options.congestion {
         socket.set_tcp_congestion(name.as_bytes())?;
+    }
+    if let Some(word) = options.signed {
+        signature::sign_towards(socket.as_raw_fd(), addr, word)?;
     }
     if options.fast_open {
         // Where the system does not have it, the connection opens as usual.
@@ -94,9 +97,6 @@ pub fn connect_udp(addr: SocketAddr, options: &Outgoing<'_>) -> io::Result<Owned
         }
         bind_source(&socket, source, options.foreign)?;
     }
-    if options.many {
-        join_datagrams(&socket);
-    }
     socket.connect(&addr.into())?;
     Ok(socket.into())
 }
@@ -106,8 +106,8 @@ fn new_datagram(domain: Domain) -> io::Result<Socket> {
 }
 
 /// Lets the kernel join datagrams of one sender, where it can.
-fn join_datagrams(socket: &Socket) {
-    let _ = set_int(socket.as_raw_fd(), libc::SOL_UDP, libc::UDP_GRO, 1);
+pub fn join_datagrams(socket: RawFd) {
+    let _ = set_int(socket, libc::SOL_UDP, libc::UDP_GRO, 1);
 }
 
 /// A socket for the datagrams of many clients. On an unspecified address it tells of each which
@@ -140,7 +140,7 @@ fn listen_datagrams(
     }
     // Joined, only the first of them would begin with the header.
     if !options.accept_proxy {
-        join_datagrams(&socket);
+        join_datagrams(socket.as_raw_fd());
     }
     // A burst may be longer than the usual room; less is what the system allows.
     let _ = socket.set_recv_buffer_size(BURST);
@@ -357,6 +357,9 @@ pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool) -> io::Result<OwnedFd
             }
             if let Some(timeout) = options.tcp_user_timeout {
                 socket.set_tcp_user_timeout(Some(timeout))?;
+            }
+            if let Some(word) = &options.signed {
+                signature::sign_accepted(socket.as_raw_fd(), addr, word)?;
             }
             // Inherited by what is accepted; saves a call per connection.
             socket.set_tcp_nodelay(true)?;

@@ -120,11 +120,10 @@ fn measure_load<'l>(
     programs: &Programs,
     folder: &Folder,
 ) -> Result<Row<'l>, String> {
-    let all = [Peer::Mulgil, Peer::Haproxy, Peer::Nginx, Peer::Floor];
-    let meant = all
+    let peers = Peer::ALL
         .into_iter()
+        .filter(|p| p.can(load, programs))
         .filter(|p| wanted.floor || *p != Peer::Floor);
-    let peers = meant.filter(|p| p.can(load, programs));
     let workers: &[u32] = match load.section {
         Section::Workers => &[1, 2],
         _ => &[1],

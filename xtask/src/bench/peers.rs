@@ -20,6 +20,9 @@ pub enum Peer {
 }
 
 impl Peer {
+    /// All there are.
+    pub const ALL: [Peer; 4] = [Peer::Mulgil, Peer::Haproxy, Peer::Nginx, Peer::Floor];
+
     /// As tables name it.
     pub fn name(self) -> &'static str {
         match self {

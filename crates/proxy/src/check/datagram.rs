@@ -79,9 +79,9 @@ fn open(scene: &Scene<'_>) -> Result<AsyncFd<OwnedFd>, Finding> {
         fast_open: false,
         early: false,
         congestion: None,
+        signed: None,
         namespace: settings.namespace.as_deref(),
         silent: false,
-        many: false,
         foreign: None,
     };
     let failed = |e: std::io::Error| Finding::of(CheckStatus::L4Con).because(e.to_string());

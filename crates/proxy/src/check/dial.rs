@@ -101,9 +101,9 @@ pub async fn connect(
                 fast_open: false,
                 early: false,
                 congestion: settings.congestion.as_deref(),
+                signed: settings.signed.as_deref(),
                 namespace: settings.namespace.as_deref(),
                 silent: route.silent,
-                many: false,
                 foreign: None,
             };
             let there = SocketAddr::from((*ip, port));

@@ -261,9 +261,9 @@ async fn connect(
                     fast_open: false,
                     early: false,
                     congestion: None,
+                    signed: peer.signed.as_deref(),
                     namespace: peer.namespace.as_deref(),
                     silent: false,
-                    many: false,
                     foreign: None,
                 };
                 let target = Target::Tcp {
