@@ -61,6 +61,7 @@ impl Session {
         Outcome {
             received: self.relay.up.received,
             sent: self.relay.down.sent,
+            server_bytes: Some([self.relay.up.sent, self.relay.down.received]),
             status: None,
             ended,
         }
