@@ -117,8 +117,8 @@ fn every_way_to_balance_serves_requests_streams_and_datagrams() {
     const ALL: &str = "all take part";
     const ONE: &str = "one does all";
     const LEVEL: &str = "the first level";
-    // How quick each is on a busy machine nobody knows; who gets what is simulated.
-    const MEASURED: &str = "whoever is quickest";
+    // How quick each is on a busy machine nobody knows, and shares are simulated; but none starves.
+    const MEASURED: &str = "whoever is quickest, and all in time";
     let ways = [
         ("balance roundrobin", EVEN),
         ("balance static-rr", EVEN),
@@ -146,17 +146,21 @@ fn every_way_to_balance_serves_requests_streams_and_datagrams() {
         let (_proxy, doors) = farm(mode, &lines, ports, words);
         for ((way, share), door) in ways.iter().zip(doors) {
             // With forty choices by chance one of three is left out once in ten million times.
-            let had = shares(mode, door, 42);
+            let mut had = shares(mode, door, 42);
+            assert_eq!(had.values().sum::<usize>(), 42, "{mode}: {way}: {had:?}");
+            let end = std::time::Instant::now() + PATIENCE * 2;
+            while share == &MEASURED && had.len() < 3 && std::time::Instant::now() < end {
+                *had.entry(ask(mode, door)).or_default() += 1;
+            }
             let numbers = ["a", "b", "c"].map(|name| of(&had, name));
             let good = match *share {
                 EVEN => numbers == [14; 3],
                 ALL => numbers.iter().all(|n| *n > 0),
                 LEVEL => numbers == [21, 21, 0],
-                MEASURED => true,
+                MEASURED => numbers.iter().all(|n| *n > 0),
                 _ => numbers.contains(&42),
             };
             assert!(good, "{mode}: {way}: {had:?}, not {share}");
-            assert_eq!(numbers.iter().sum::<usize>(), 42, "{mode}: {way}: {had:?}");
         }
     }
 }

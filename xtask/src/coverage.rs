@@ -88,6 +88,7 @@ fn document() -> String {
             ours: config::table::SERVER_WORDS
                 .iter()
                 .chain(config::table::SERVER_CHECK_WORDS)
+                .chain(config::table::SERVER_POOL_WORDS)
                 .chain(config::table::SERVER_PROXY_WORDS)
                 .chain(config::table::SERVER_SOCKET_WORDS)
                 .map(|k| owned(k.name, k.doc))

@@ -13,6 +13,7 @@ macro_rules! word {
 }
 
 mod check;
+mod kept;
 mod line;
 mod names;
 mod proxy;
@@ -20,6 +21,7 @@ mod socket;
 mod source;
 
 pub use check::SERVER_CHECK_WORDS;
+pub use kept::SERVER_POOL_WORDS;
 pub use line::{direct, from_words, server, template, way};
 pub use proxy::SERVER_PROXY_WORDS;
 pub use socket::SERVER_SOCKET_WORDS;
@@ -84,6 +86,8 @@ fn blank() -> Server {
         tls_known: None,
         source: None,
         slowstart: None,
+        strict_maxconn: false,
+        pool_name: None,
         pool_max_conn: None,
         pool_purge_delay: Duration::from_secs(5),
         max_reuse: None,
@@ -160,7 +164,7 @@ fn time(line: &Line<'_>, at: usize) -> Result<Duration, Fault> {
     Ok(time.max(Duration::from_millis(1)))
 }
 
-/// What `server` understands besides TLS and checks. The place given to a function is that of its argument.
+/// What `server` understands besides TLS, checks and kept connections. The place given to a function is that of its argument.
 pub static SERVER_WORDS: &[ServerWord] = &[
     word!(
         "backup",
@@ -237,20 +241,6 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         }
     ),
     word!(
-        "max-reuse",
-        "N",
-        "100",
-        "requests a connection carries",
-        |r, l, at| {
-            r.server.max_reuse = if l.arg(at) == "-1" {
-                None
-            } else {
-                Some(num(l, at, 0, 1 << 30)?)
-            };
-            Ok(())
-        }
-    ),
-    word!(
         "maxconn",
         "N",
         "50",
@@ -305,37 +295,6 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         Ok(())
     }),
     word!(
-        "pool-low-conn",
-        "N",
-        "5",
-        "accepted: each worker keeps its own connections",
-        |_, l, at| num(l, at, 0, 1 << 30).map(|_| ())
-    ),
-    word!(
-        "pool-max-conn",
-        "N",
-        "100",
-        "idle connections kept",
-        |r, l, at| {
-            r.server.pool_max_conn = if l.arg(at) == "-1" {
-                None
-            } else {
-                Some(num(l, at, 0, 1 << 30)?)
-            };
-            Ok(())
-        }
-    ),
-    word!(
-        "pool-purge-delay",
-        "TIME",
-        "10s",
-        "how long idle connections are kept",
-        |r, l, at| {
-            r.server.pool_purge_delay = l.map(at, units::time(l.arg(at), 1_000))?;
-            Ok(())
-        }
-    ),
-    word!(
         "priority",
         "N",
         "2",
@@ -355,6 +314,10 @@ pub static SERVER_WORDS: &[ServerWord] = &[
             Ok(())
         }
     ),
+    word!("stick", "", "", "`stick` rules remember it", |r, _, _| {
+        r.server.non_stick = false;
+        Ok(())
+    }),
     word!(
         "guid",
         "NAME",
@@ -514,6 +477,7 @@ fn all_words() -> impl Iterator<Item = &'static ServerWord> {
     let tables = [
         SERVER_WORDS,
         SERVER_CHECK_WORDS,
+        SERVER_POOL_WORDS,
         SERVER_PROXY_WORDS,
         SERVER_SOCKET_WORDS,
     ];

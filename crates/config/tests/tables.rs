@@ -5,8 +5,8 @@ mod common;
 use common::{Files, said};
 use config::table::{
     BIND_TLS_WORDS, BIND_WORDS, CONTROL_WORDS, GLOBAL_KEYWORDS, GlobalKeyword, OPTIONS,
-    SERVER_CHECK_WORDS, SERVER_PROXY_WORDS, SERVER_SOCKET_WORDS, SERVER_TLS_WORDS, SERVER_WORDS,
-    keywords,
+    SERVER_CHECK_WORDS, SERVER_POOL_WORDS, SERVER_PROXY_WORDS, SERVER_SOCKET_WORDS,
+    SERVER_TLS_WORDS, SERVER_WORDS, keywords,
 };
 
 const TIMES: &str = " timeout client 1s\n timeout server 1s\n timeout connect 1s\n";
@@ -162,6 +162,7 @@ fn lines_of_proxies() -> Vec<(u8, String, &'static str, &'static str)> {
         .iter()
         .filter(|s| s.name != "shard")
         .chain(SERVER_CHECK_WORDS)
+        .chain(SERVER_POOL_WORDS)
         .chain(SERVER_PROXY_WORDS)
         .chain(SERVER_SOCKET_WORDS)
         .map(|s| {

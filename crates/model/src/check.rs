@@ -40,6 +40,10 @@ pub struct Check {
     pub send_proxy: Option<SendProxy>,
     /// `check-via-socks4`: through the SOCKS proxy of the server.
     pub via_socks4: bool,
+    /// `check-reuse-pool`: over an idle connection to the server, if there is one.
+    pub reuse_pool: bool,
+    /// `check-pool-conn-name`: the name of such a connection.
+    pub pool_name: Option<Arc<str>>,
     /// `init-state`.
     pub init: InitState,
 }
@@ -73,6 +77,8 @@ impl Default for Check {
             script_tls: None,
             send_proxy: None,
             via_socks4: false,
+            reuse_pool: false,
+            pool_name: None,
             init: InitState::default(),
         }
     }

@@ -148,6 +148,10 @@ pub struct Server {
     pub source: Option<Arc<SourceAddress>>,
     /// `slowstart`.
     pub slowstart: Option<Duration>,
+    /// `strict-maxconn`: kept connections count among `maxconn`.
+    pub strict_maxconn: bool,
+    /// `pool-conn-name EXPR`: what a kept connection is for, where that is not its name of TLS.
+    pub pool_name: Option<Arc<rules::Expr>>,
     /// `pool-max-conn`; `None`: no limit.
     pub pool_max_conn: Option<u32>,
     /// `pool-purge-delay`; 5 s when not set.

@@ -591,5 +591,10 @@ pub fn serve(
     if let Some(engine) = life.engine.take() {
         engine.quit();
     }
+    if life.packets.borrow().is_some() {
+        eprintln!(
+            "notice: what 'mode packet' serves goes on without this process; 'mulgil packet detach' ends that"
+        );
+    }
     ended
 }

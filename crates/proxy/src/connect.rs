@@ -3,7 +3,7 @@
 use crate::io::Io;
 use crate::opening::{Opening, Tunnel, was_made};
 use crate::overrides;
-use crate::pool::{ServerConn, Wanted};
+use crate::pool::{Room, ServerConn, Wanted};
 use crate::present::{self, Told};
 use crate::session::Client;
 use crate::socket;
@@ -20,6 +20,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 /// Why there is no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,9 @@ impl ConnectFailure {
     }
 }
 
+/// How soon it is looked again for what another worker was asked to give up.
+const OTHERS_TURN: Duration = Duration::from_millis(1);
+
 /// A connection for this stream's request.
 pub async fn to_server(stream: &mut Stream<'_>) -> Result<ServerConn, ConnectFailure> {
     let (Some(slot), Some(backend)) = (stream.slot.as_ref(), stream.backend.as_ref()) else {
@@ -67,7 +71,7 @@ pub async fn to_server(stream: &mut Stream<'_>) -> Result<ServerConn, ConnectFai
             stream.client,
             &backend,
             &server,
-            told.sni.as_deref(),
+            told.name(),
             first,
             &stream.info,
         )
@@ -79,18 +83,53 @@ pub async fn to_server(stream: &mut Stream<'_>) -> Result<ServerConn, ConnectFai
             rules.given(|g| g.bc_mark.get()),
         );
         stream.info.overrides.server_reused.set(Some(true));
-        note(stream.worker, stream.client, &server, &stream.info, &kept);
+        note(stream.worker, stream.client, &stream.info, &kept);
         crate::account::reused(stream, &server);
         return Ok(kept);
     }
     let info = &stream.info;
-    open(stream.worker, stream.client, &backend, &server, told, info).await
+    let room = room(stream.worker, &backend, &server, info).await?;
+    let opened = open(stream.worker, stream.client, &backend, &server, told, info).await;
+    opened.map(|connection| ServerConn {
+        _room: room,
+        ..connection
+    })
+}
+
+/// A place for one more connection to a server, where connections are bounded (`strict-maxconn`): an idle
+/// one gives way, of this worker or else of another, which takes until its next turn.
+async fn room(
+    worker: &Worker,
+    backend: &Backend,
+    server: &Arc<Server>,
+    info: &StreamInfo,
+) -> Result<Option<Room>, ConnectFailure> {
+    let limit = server.maxconn();
+    if !server.settings().strict_maxconn || limit == 0 {
+        return Ok(None);
+    }
+    let patience = overrides::timeouts(&backend.proxy().timeouts, info).connect;
+    let deadline = patience.map(|t| worker.now() + t);
+    loop {
+        if let Some(room) = Room::take(server, limit) {
+            return Ok(Some(room));
+        }
+        if worker.pools.let_go(server.uid) {
+            continue;
+        }
+        if deadline.is_some_and(|end| worker.now() >= end) {
+            return Err(ConnectFailure::TimedOut);
+        }
+        worker.ask_others_to_let_go(server.uid);
+        tokio::time::sleep(OTHERS_TURN).await;
+    }
 }
 
 /// What the server is told of this request's client.
 fn told(stream: &mut Stream<'_>, backend: &Backend, server: &Server) -> Told {
     let settings = server.settings();
     let plain = settings.tls.is_none() && settings.send_proxy.is_none();
+    let plain = plain && settings.pool_name.is_none();
     if plain && settings.source.is_none() && backend.side().source.is_none() {
         return Told::default();
     }
@@ -129,13 +168,13 @@ fn kept(
     let settings = server.settings();
     let wanted = Wanted {
         target: &target,
-        sni: name,
+        name,
         tls: settings.tls.as_ref().filter(|tls| !tls.offered),
         socks4: settings.socks4,
     };
     if let Some(private) = client.private.take()
         && private.0 == server.uid
-        && private.1.sni.as_deref() == name
+        && private.1.name.as_deref() == name
         && wanted.is_met_but_for_name(&private.1)
     {
         return Some(private.1);
@@ -169,25 +208,31 @@ pub async fn open(
     let Some(target) = target_for(client, server, info) else {
         return Err(ConnectFailure::Unusable);
     };
-    // Whoever waits for the server's first word must not hold back the packet that opens.
-    let early = client.frontend.proxy().mode == model::Mode::Http
-        || !client.carry.is_empty()
-        || server.settings().tls.as_ref().is_some_and(|t| !t.offered)
-        || server.settings().socks4.is_some()
-        || server.settings().send_proxy.is_some();
-    let tunnel = match server.settings().socks4 {
-        Some(_) => Some(Tunnel::to(&target).ok_or(ConnectFailure::Unusable)?),
-        None => None,
+    // Read once, so that no change comes in between; let go before anything is waited for.
+    let (begun, tls, send_proxy, socks4, tunnel) = {
+        let settings = server.settings();
+        let tunnel = match settings.socks4 {
+            Some(_) => Some(Tunnel::to(&target).ok_or(ConnectFailure::Unusable)?),
+            None => None,
+        };
+        // TLS that is only offered begins later, in the words of the protocol.
+        let tls = settings.tls.as_ref().filter(|tls| !tls.offered);
+        // Whoever waits for the server's first word must not hold back the packet that opens.
+        let early = client.frontend.proxy().mode == model::Mode::Http
+            || !client.carry.is_empty()
+            || tls.is_some()
+            || settings.socks4.is_some()
+            || settings.send_proxy.is_some();
+        let how = (early, told.header_ip);
+        (
+            begin(&target, client, backend, &settings, how, info),
+            tls.map(|tls| (Arc::clone(tls), tls.connector.edition())),
+            settings.send_proxy,
+            settings.socks4,
+            tunnel,
+        )
     };
-    let io = begin(
-        &target,
-        client,
-        backend,
-        server,
-        (early, told.header_ip),
-        info,
-    )
-    .map_err(|e| match e.raw_os_error() {
+    let io = begun.map_err(|e| match e.raw_os_error() {
         Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS | libc::EADDRNOTAVAIL) => {
             ConnectFailure::Exhausted
         }
@@ -198,9 +243,6 @@ pub async fn open(
     let deadline = times.connect.map(|t| worker.now() + t);
     client.timer.arm(deadline);
     let abort_on_close = backend.side().abortonclose;
-    // TLS that is only offered begins later, in the words of the protocol.
-    let tls = server.settings().tls.clone().filter(|tls| !tls.offered);
-    let tls = tls.map(|tls| (Arc::clone(&tls), tls.connector.edition()));
     let mut io = match &tls {
         None => Transport::Plain(io),
         Some((settings, _)) => {
@@ -208,10 +250,9 @@ pub async fn open(
                 .map_err(|_| ConnectFailure::Unusable)?
         }
     };
-    let settings = server.settings().send_proxy;
     let mut opening = Opening {
         tunnel,
-        header: proxy_header(settings, client, &told.extensions, info),
+        header: proxy_header(send_proxy, client, &told.extensions, info),
     };
     poll_fn(|cx| {
         match io.poll_established(cx, &mut opening) {
@@ -261,28 +302,23 @@ pub async fn open(
     let connection = ServerConn {
         io,
         target,
-        sni: told.sni,
+        name: told.name.or(told.sni),
         tls,
-        socks4: server.settings().socks4.map(Box::new),
+        socks4: socks4.map(Box::new),
         served: 0,
+        _room: None,
     };
     info.overrides.server_reused.set(Some(false));
-    note(worker, client, server, info, &connection);
+    note(worker, client, info, &connection);
     Ok(connection)
 }
 
 /// Lets rules ask for the connection's addresses, and keeps them where the log shows them.
-fn note(
-    worker: &Worker,
-    client: &Client,
-    server: &Server,
-    info: &StreamInfo,
-    connection: &ServerConn,
-) {
+fn note(worker: &Worker, client: &Client, info: &StreamInfo, connection: &ServerConn) {
     let descriptor = connection.io.socket().raw();
     info.overrides.server.set(Some(descriptor));
     info.overrides.server_fault.set(Some(0));
-    if server.settings().socks4.is_some() {
+    if connection.socks4.is_some() {
         // The system knows the way only, not where it leads.
         let ours = socket::local_address(descriptor);
         let ends = ours.zip(connection.target.socket(None));
@@ -316,7 +352,14 @@ pub fn beside(
         ip: address.ip(),
         port: PortSpec::Fixed(port),
     };
-    begin(&target, client, backend, server, (false, None), info)
+    begin(
+        &target,
+        client,
+        backend,
+        &server.settings(),
+        (false, None),
+        info,
+    )
 }
 
 /// The PROXY header that tells a server of this client.
@@ -346,11 +389,10 @@ fn begin(
     target: &Target,
     client: &Client,
     backend: &Backend,
-    server: &Server,
+    settings: &model::Server,
     (early, header_ip): (bool, Option<IpAddr>),
     info: &StreamInfo,
 ) -> io::Result<Io> {
-    let settings = server.settings();
     let source = settings
         .source
         .as_deref()
@@ -373,8 +415,7 @@ fn begin(
                 signed: settings.signed.as_deref(),
                 namespace: settings.namespace.as_deref(),
                 silent: false,
-                many: false,
-                foreign: present::foreign_source(source, client.info.src, header_ip),
+                foreign: present::foreign_source(source, client.info.ends.src(), header_ip),
             };
             socket::connect_tcp(addr, &options)?
         }

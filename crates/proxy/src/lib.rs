@@ -44,6 +44,7 @@ mod listen;
 mod log;
 mod mail;
 mod malformed;
+mod moment;
 mod names;
 mod netns;
 mod observe;
@@ -79,6 +80,7 @@ mod timer;
 mod tls;
 mod transport;
 mod udp;
+mod visit;
 mod worker;
 
 pub use listen::{Listeners, Wanted, bind_all};

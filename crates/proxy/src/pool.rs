@@ -5,7 +5,7 @@
 
 use crate::transport::Transport;
 use model::ServerTls;
-use state::Target;
+use state::{Server, Target};
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,8 +19,8 @@ pub type TlsUsed = (Arc<ServerTls>, u32);
 pub struct Wanted<'a> {
     /// Where it leads.
     pub target: &'a Target,
-    /// The name asked for by SNI.
-    pub sni: Option<&'a str>,
+    /// What it is for, or else the name asked for by SNI.
+    pub name: Option<&'a str>,
     /// How TLS is begun.
     pub tls: Option<&'a Arc<ServerTls>>,
     /// The SOCKS proxy that leads there.
@@ -49,8 +49,9 @@ pub struct ServerConn {
     pub io: Transport,
     /// Where it leads: a server that has moved since does not get it back.
     pub target: Arc<Target>,
-    /// The name asked for by SNI: another name means another connection.
-    pub sni: Option<Box<str>>,
+    /// The name asked for by SNI, or in HTTP what `pool-conn-name` says instead: another name means
+    /// another connection.
+    pub name: Option<Box<str>>,
     /// How TLS was begun and the server judged: what another file or command says of that since
     /// means another connection.
     pub tls: Option<TlsUsed>,
@@ -58,6 +59,26 @@ pub struct ServerConn {
     pub socks4: Option<Box<SocketAddr>>,
     /// Requests it has carried to the end.
     pub served: u32,
+    /// Its place, where the server has so many only; held for as long as the connection is there.
+    pub _room: Option<Room>,
+}
+
+/// A place among the connections to a server that may have so many, kept ones included
+/// (`strict-maxconn`).
+pub struct Room(Arc<Server>);
+
+impl Room {
+    /// A place if one is free.
+    pub fn take(server: &Arc<Server>, limit: u32) -> Option<Room> {
+        let entered = server.connections.try_enter(limit.into());
+        entered.then(|| Room(Arc::clone(server)))
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.0.connections.leave();
+    }
 }
 
 impl ServerConn {
@@ -89,6 +110,19 @@ pub struct Limits {
     pub max_reuse: Option<u32>,
 }
 
+impl Limits {
+    /// What the server line says.
+    pub fn of(server: &Server) -> Limits {
+        let settings = server.settings();
+        Limits {
+            max: settings.pool_max_conn,
+            useful: server.sessions.max(),
+            purge_delay: settings.pool_purge_delay,
+            max_reuse: settings.max_reuse,
+        }
+    }
+}
+
 #[derive(Default)]
 struct ServerPool {
     idle: Vec<Idle>,
@@ -112,7 +146,7 @@ impl Pools {
         while at > 0 {
             at -= 1;
             let conn = &pool.idle[at].conn;
-            if (proven && conn.served < 2) || conn.sni.as_deref() != wanted.sni {
+            if (proven && conn.served < 2) || conn.name.as_deref() != wanted.name {
                 continue;
             }
             let idle = pool.idle.swap_remove(at);
@@ -143,6 +177,17 @@ impl Pools {
         }
         pool.purge_delay = limits.purge_delay;
         pool.idle.push(Idle { conn, since: now });
+    }
+
+    /// Closes the connection to a server that has been idle for the longest time; whether there is one.
+    pub fn let_go(&self, server: u32) -> bool {
+        let mut servers = self.servers.borrow_mut();
+        let idle = servers.get_mut(server as usize).map(|pool| &mut pool.idle);
+        let Some(idle) = idle.filter(|idle| !idle.is_empty()) else {
+            return false;
+        };
+        idle.remove(0).conn.retire();
+        true
     }
 
     /// Idle connections by the server's `uid`.

@@ -2,8 +2,9 @@
 
 use http::Head;
 use model::{SendProxy, SourceAddress, UseSource};
-use rules::{Ctx, LogFormat, TlsInfo};
+use rules::{Ctx, Expr, LogFormat, TlsInfo};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use wire::proxy::{self, Ssl};
 
 /// What a connection to a server is made with, beyond the server's address. It depends on the
@@ -12,10 +13,19 @@ use wire::proxy::{self, Ssl};
 pub struct Told {
     /// The name that TLS asks for.
     pub sni: Option<Box<str>>,
+    /// What the connection is kept for, where that is not the same (`pool-conn-name`).
+    pub name: Option<Box<str>>,
     /// Extensions of the PROXY header.
     pub extensions: Vec<(u8, Vec<u8>)>,
     /// The address in the header that `usesrc hdr_ip` names.
     pub header_ip: Option<IpAddr>,
+}
+
+impl Told {
+    /// What a kept connection must be for.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref().or(self.sni.as_deref())
+    }
 }
 
 /// What is told of this client to a server with these settings.
@@ -33,15 +43,15 @@ pub fn told(
         _ => None,
     };
     Told {
-        sni: sni(settings, cx),
+        sni: name(settings.tls.as_ref().and_then(|tls| tls.sni.as_ref()), cx),
+        name: name(settings.pool_name.as_ref(), cx),
         extensions: extensions(settings, unique, cx),
         header_ip,
     }
 }
 
-fn sni(settings: &model::Server, cx: &Ctx<'_>) -> Option<Box<str>> {
-    let sni = settings.tls.as_ref()?.sni.as_ref()?;
-    let name = sni.eval(cx)?.to_bytes().into_owned();
+fn name(expr: Option<&Arc<Expr>>, cx: &Ctx<'_>) -> Option<Box<str>> {
+    let name = expr?.eval(cx)?.to_bytes().into_owned();
     let name = String::from_utf8(name).ok()?;
     (!name.is_empty()).then(|| name.into_boxed_str())
 }

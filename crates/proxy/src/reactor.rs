@@ -6,11 +6,12 @@
 //! descriptors that are not closed; a connection belongs to one worker and one task, and closing it
 //! ends its registration.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Instant;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -82,6 +83,8 @@ struct Slot {
     generation: u32,
     ready: Ready,
     wanted: Ready,
+    /// The system tells of it again and again, until all is read.
+    repeated: bool,
 }
 
 #[derive(Default)]
@@ -94,6 +97,7 @@ struct Slots {
 struct Reactor {
     epoll: OnceCell<OwnedFd>,
     slots: RefCell<Slots>,
+    turned: Cell<Option<Instant>>,
 }
 
 thread_local! {
@@ -131,6 +135,11 @@ pub async fn drive() -> io::Result<()> {
     }
 }
 
+/// What happened before this is known, to this thread's sockets.
+pub fn last_turn() -> Option<Instant> {
+    REACTOR.with(|reactor| reactor.turned.get())
+}
+
 /// How many events are taken at a time.
 const EVENTS: usize = 256;
 
@@ -143,8 +152,10 @@ impl Reactor {
     /// Takes what has happened; whether that is all of it.
     fn turn(&self, epoll: RawFd) -> bool {
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS];
+        self.turned.set(Some(Instant::now()));
         // SAFETY: the pointer and the count describe `events`; the call does not wait.
         let count = unsafe { libc::epoll_wait(epoll, events.as_mut_ptr(), EVENTS as i32, 0) };
+        let mut all = count < EVENTS as i32;
         let mut slots = self.slots.borrow_mut();
         let happened = events.get(..usize::try_from(count).unwrap_or(0));
         for event in happened.unwrap_or_default() {
@@ -153,6 +164,8 @@ impl Reactor {
                 && slot.generation == generation
             {
                 slot.ready.0 |= Ready::of(event.events).0;
+                // Only when it has nothing more to tell is it quiet until something new comes.
+                all &= !slot.repeated;
                 // Waking runs no task here: it only queues them.
                 if slot.ready.has(slot.wanted)
                     && let Some(waker) = slot.waker.take()
@@ -161,7 +174,7 @@ impl Reactor {
                 }
             }
         }
-        count < EVENTS as i32
+        all
     }
 }
 
@@ -177,16 +190,18 @@ impl Registration {
     /// Watches a socket from now on; the first event says how it is by then.
     pub fn new(socket: RawFd) -> io::Result<Registration> {
         let both = libc::EPOLLIN | libc::EPOLLPRI | libc::EPOLLOUT | libc::EPOLLRDHUP;
-        Registration::watch(socket, both)
+        Registration::watch(socket, both, false)
     }
 
     /// Watches a socket of datagrams for what comes and for errors. Room to write is no news of
-    /// one: every datagram that has left would be told.
+    /// one: every datagram that has left would be told. What is not read is told again in the next turn,
+    /// so that who reads one datagram need not ask whether there is another: that costs three times as
+    /// much as to be told.
     pub fn of_datagrams(socket: RawFd) -> io::Result<Registration> {
-        Registration::watch(socket, libc::EPOLLIN)
+        Registration::watch(socket, libc::EPOLLIN, true)
     }
 
-    fn watch(socket: RawFd, interest: i32) -> io::Result<Registration> {
+    fn watch(socket: RawFd, interest: i32, repeated: bool) -> io::Result<Registration> {
         REACTOR.with(|reactor| {
             let epoll = reactor.descriptor()?;
             let mut slots = reactor.slots.borrow_mut();
@@ -194,9 +209,13 @@ impl Registration {
                 slots.all.push(Slot::default());
                 (slots.all.len() - 1) as u32
             });
-            let generation = slots.all.get(index as usize).map_or(0, |s| s.generation);
+            let generation = slots.all.get_mut(index as usize).map_or(0, |slot| {
+                slot.repeated = repeated;
+                slot.generation
+            });
+            let once = if repeated { 0 } else { libc::EPOLLET };
             let mut event = libc::epoll_event {
-                events: (interest | libc::EPOLLET) as u32,
+                events: (interest | once) as u32,
                 u64: u64::from(generation) << 32 | u64::from(index),
             };
             // SAFETY: a plain call; the event outlives it.
@@ -246,7 +265,8 @@ impl Registration {
         self.with(|slot| slot.ready.0 &= !Ready::READ.0);
     }
 
-    /// Nothing is left to read and no error to hear of, until the next event.
+    /// Nothing is left to read and no error to hear of, until the next event; or the system will tell
+    /// of it again.
     pub fn all_heard(&self) {
         self.with(|slot| slot.ready = Ready::default());
     }
@@ -286,6 +306,7 @@ mod tests {
     use super::*;
     use std::future::poll_fn;
     use std::io::Write;
+    use std::net::UdpSocket;
     use std::os::unix::net::UnixStream;
 
     fn within(test: impl Future<Output = ()>) {
@@ -314,6 +335,31 @@ mod tests {
             drop(theirs);
             let over = poll_fn(|cx| watch.poll_ready(cx, Ready::FOR_READING)).await;
             assert!(over.is_read_closed() && over.is_failed());
+        });
+    }
+
+    #[test]
+    fn a_datagram_that_was_left_is_told_of_again() {
+        within(async {
+            let [ours, theirs] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").expect("a port"));
+            theirs
+                .connect(ours.local_addr().expect("an address"))
+                .expect("connects");
+            let watch = Registration::of_datagrams(ours.as_raw_fd()).expect("a place");
+            for said in [b"1", b"2", b"3"] {
+                theirs.send(said).expect("sent");
+            }
+            let mut byte = [0];
+            for said in [b"1", b"2", b"3"] {
+                poll_fn(|cx| watch.poll_ready(cx, Ready::FOR_READING)).await;
+                ours.recv(&mut byte).expect("it is there");
+                assert_eq!(&byte, said);
+                watch.all_heard();
+            }
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+                assert_eq!(watch.ready(), Ready::default());
+            }
         });
     }
 

@@ -37,8 +37,6 @@ pub struct Outgoing<'a> {
     pub namespace: Option<&'a str>,
     /// Nothing will be said on it.
     pub silent: bool,
-    /// Many datagrams in a row may come: worth a call that lets the kernel join them.
-    pub many: bool,
     /// The address it comes from, which is not one of ours (`usesrc`).
     pub foreign: Option<SocketAddr>,
 }
@@ -99,9 +97,6 @@ pub fn connect_udp(addr: SocketAddr, options: &Outgoing<'_>) -> io::Result<Owned
         }
         bind_source(&socket, source, options.foreign)?;
     }
-    if options.many {
-        join_datagrams(&socket);
-    }
     socket.connect(&addr.into())?;
     Ok(socket.into())
 }
@@ -111,8 +106,8 @@ fn new_datagram(domain: Domain) -> io::Result<Socket> {
 }
 
 /// Lets the kernel join datagrams of one sender, where it can.
-fn join_datagrams(socket: &Socket) {
-    let _ = set_int(socket.as_raw_fd(), libc::SOL_UDP, libc::UDP_GRO, 1);
+pub fn join_datagrams(socket: RawFd) {
+    let _ = set_int(socket, libc::SOL_UDP, libc::UDP_GRO, 1);
 }
 
 /// A socket for the datagrams of many clients. On an unspecified address it tells of each which
@@ -145,7 +140,7 @@ fn listen_datagrams(
     }
     // Joined, only the first of them would begin with the header.
     if !options.accept_proxy {
-        join_datagrams(&socket);
+        join_datagrams(socket.as_raw_fd());
     }
     // A burst may be longer than the usual room; less is what the system allows.
     let _ = socket.set_recv_buffer_size(BURST);

@@ -55,7 +55,9 @@ impl Timers {
     /// The tick at or after `at`, so that nothing fires early.
     fn tick(&self, at: Instant) -> Tick {
         let since = at.saturating_duration_since(self.start);
-        (since.as_micros().div_ceil(1000)).min(u128::from(NEVER - 1)) as Tick
+        let begun = u64::from(since.subsec_nanos().div_ceil(1_000_000));
+        let ticks = since.as_secs().saturating_mul(1000).saturating_add(begun);
+        ticks.min(NEVER - 1)
     }
 
     /// Fires every timer whose deadline has come; returns the next tick with an entry.

@@ -5,8 +5,10 @@
 
 use crate::listen::{self, Accepted, Listeners};
 use crate::log::LogSinks;
+use crate::moment::Moment;
 use crate::pipe::{Pipe, Pipes};
 use crate::pool::Pools;
+use crate::prelude::Headers;
 use crate::report::Formats;
 use crate::roster::{Roster, Rosters};
 use crate::service::Services;
@@ -50,6 +52,8 @@ pub struct Worker {
     pub sessions: Cell<usize>,
     /// The same one by one.
     pub roster: Roster,
+    /// The ways into all workers.
+    pub doors: Arc<Vec<Door>>,
     /// What sessions of datagrams share.
     pub datagrams: crate::udp::Shared,
     /// Conversations with peers.
@@ -65,7 +69,6 @@ pub struct Worker {
     /// What [`Worker::wall`] said last: a request asks about the same few instants again and again.
     told: Cell<(Instant, Wall)>,
     formats: Formats,
-    no_name: Arc<str>,
     #[allow(clippy::vec_box)] // they are handed out and taken back as boxes
     heads: RefCell<Vec<Box<Head>>>,
     buffers: RefCell<Vec<Vec<u8>>>,
@@ -94,6 +97,7 @@ impl Worker {
     pub fn new(
         id: usize,
         process: Arc<Process>,
+        doors: Arc<Vec<Door>>,
         services: Arc<Services>,
         logs: LogSinks,
         now: Instant,
@@ -102,7 +106,9 @@ impl Worker {
         let wall = wall_now();
         Rc::new(Worker {
             id,
+            roster: Roster::new(process.start),
             process,
+            doors,
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
             build: RefCell::new(Vec::with_capacity(4096)),
             joined: RefCell::new(Vec::with_capacity(4096)),
@@ -113,14 +119,12 @@ impl Worker {
             logs,
             services,
             sessions: Cell::new(0),
-            roster: Roster::default(),
             datagrams: crate::udp::Shared::default(),
             peers: crate::peers::Talks::default(),
             rng: Cell::new(seed | 1),
             clock: Cell::new((now, wall)),
             told: Cell::new((now, wall)),
             formats: Formats::default(),
-            no_name: "".into(),
             heads: RefCell::default(),
             buffers: RefCell::default(),
             pipes: Pipes::default(),
@@ -157,6 +161,16 @@ impl Worker {
         }
     }
 
+    /// An instant to be kept.
+    pub fn moment(&self, at: Instant) -> Moment {
+        Moment::new(self.process.start, at)
+    }
+
+    /// One that was kept.
+    pub fn instant(&self, kept: Moment) -> Instant {
+        kept.instant(self.process.start)
+    }
+
     /// A poll begins: the time is asked for anew.
     pub fn new_poll(&self) {
         self.now.set(None);
@@ -180,11 +194,6 @@ impl Worker {
         };
         self.told.set((at, wall));
         wall
-    }
-
-    /// The name of what has none.
-    pub fn no_name(&self) -> Arc<str> {
-        Arc::clone(&self.no_name)
     }
 
     /// The format that a setting means.
@@ -234,6 +243,19 @@ impl Worker {
         self.pipes.take(share.max(FEW_PIPES))
     }
 
+    /// Has the other workers close an idle connection to a server, each its own.
+    pub fn ask_others_to_let_go(&self, server: u32) {
+        for (_, door) in self
+            .doors
+            .iter()
+            .enumerate()
+            .filter(|(id, _)| *id != self.id)
+        {
+            // A worker that has ended keeps nothing.
+            let _ = door.orders.send(Order::LetGo(server));
+        }
+    }
+
     /// Gives a pipe back.
     pub fn recycle_pipe(&self, pipe: Pipe) {
         self.pipes.give_back(pipe);
@@ -278,6 +300,8 @@ pub enum Order {
     ListSessions(Sender<Vec<SessionFacts>>),
     /// End sessions and say how many.
     EndSessions(Which, Sender<usize>),
+    /// Close an idle connection to the server of this `uid`.
+    LetGo(u32),
     /// Say how many server connections are idle, by the server's `uid`.
     CountIdle(Sender<Vec<u32>>),
     /// End at once.
@@ -346,9 +370,11 @@ pub fn start_workers(setup: WorkerSetup, listeners: &Arc<Listeners>) -> std::io:
             .name(format!("worker-{id}"))
             .spawn(move || {
                 pin_to(setup.cpus.get(id));
+                wake_in_time();
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_io()
                     .enable_time()
+                    .on_thread_park(crate::udp::before_sleep)
                     .build_local(Default::default());
                 match reactor::start().and(runtime) {
                     Ok(runtime) => {
@@ -380,6 +406,14 @@ fn pin_to(cpus: Option<&Vec<usize>>) {
     }
 }
 
+/// Has the calling thread's waits end within a microsecond of when they should: by default the system may
+/// be late by fifty, so that several threads wake at once.
+fn wake_in_time() {
+    let (nanoseconds, unused) = (1_000 as libc::c_ulong, 0 as libc::c_ulong);
+    // SAFETY: a plain call with integers, about the calling thread only.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, nanoseconds, unused, unused, unused) };
+}
+
 async fn run(
     id: usize,
     setup: &WorkerSetup,
@@ -392,28 +426,37 @@ async fn run(
     let seed = u64::from(wall_now().micros) << 32 ^ u64::from(setup.process.pid) << 8 ^ id as u64;
     let logs = LogSinks::new(setup.tag.clone());
     let process = Arc::clone(&setup.process);
-    let worker = Worker::new(id, process, Arc::clone(&setup.services), logs, now, seed);
+    let worker = Worker::new(
+        id,
+        process,
+        doors,
+        Arc::clone(&setup.services),
+        logs,
+        now,
+        seed,
+    );
     tokio::task::spawn_local(reactor::drive());
     tokio::task::spawn_local(Rc::clone(&worker.timers).drive());
     tokio::task::spawn_local(crate::udp::carry(Rc::clone(&worker)));
+    tokio::task::spawn_local(crate::udp::keep(Rc::clone(&worker)));
     tokio::task::spawn_local(tend(Rc::clone(&worker)));
     tokio::task::spawn_local(check::run(Rc::clone(&worker)));
     if id == 0 {
         tokio::task::spawn_local(names::run(Rc::clone(&worker)));
         tokio::task::spawn_local(peers::run(Rc::clone(&worker)));
     }
-    let mut accepting = listen::accept_all(&worker, &doors, &listeners);
+    let mut accepting = listen::accept_all(&worker, &listeners);
     // Kept here, a socket that is taken away later would stay open.
     drop(listeners);
     loop {
         tokio::select! {
             Some(accepted) = accepted.recv() => {
-                listen::serve(&worker, &doors, accepted);
+                listen::serve(&worker, accepted);
             }
             order = orders.recv() => match order {
                 Some(Order::Listen(listeners)) => {
                     accepting.drain(..).for_each(|task| task.abort());
-                    accepting = listen::accept_all(&worker, &doors, &listeners);
+                    accepting = listen::accept_all(&worker, &listeners);
                 }
                 Some(Order::StopAccepting) => {
                     accepting.drain(..).for_each(|task| task.abort());
@@ -429,6 +472,9 @@ async fn run(
                 }
                 Some(Order::EndSessions(which, answer)) => {
                     let _ = answer.send(worker.roster.end(id, which));
+                }
+                Some(Order::LetGo(server)) => {
+                    worker.pools.let_go(server);
                 }
                 Some(Order::CountIdle(answer)) => {
                     let _ = answer.send(worker.pools.idle());
@@ -515,6 +561,6 @@ async fn purge_tables(worker: &Worker) {
 }
 
 /// Serves an accepted connection as a task of its own.
-pub fn spawn_session(worker: &Rc<Worker>, client: Client) {
-    tokio::task::spawn_local(Session::new(worker, Box::new(client)));
+pub fn spawn_session(worker: &Rc<Worker>, client: Client, headers: Headers) {
+    tokio::task::spawn_local(Session::new(worker, Box::new(client), headers));
 }

@@ -495,7 +495,7 @@ impl Backend {
             }
         }
         if relieved {
-            let backups = self.servers.iter().filter(|s| s.settings().backup);
+            let backups = self.servers.iter().filter(|s| s.is_backup());
             backups.for_each(|s| s.cuts.cut());
         }
     }

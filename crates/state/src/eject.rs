@@ -93,7 +93,7 @@ impl Backend {
         if server.is_ejected() || !server.is_fit() {
             return None;
         }
-        let (fit, out) = self.fit(server.settings().backup);
+        let (fit, out) = self.fit(server.is_backup());
         if out.len() >= allowed(fit, settings.at_most) {
             return None;
         }
@@ -131,7 +131,7 @@ impl Backend {
 
     /// How many servers could be chosen but for being out, and which of them are.
     fn fit(&self, backup: bool) -> (usize, Vec<&Arc<Server>>) {
-        let fit = |s: &&Arc<Server>| s.is_fit() && s.settings().backup == backup;
+        let fit = |s: &&Arc<Server>| s.is_fit() && s.is_backup() == backup;
         let fit: Vec<_> = self.servers().iter().filter(fit).collect();
         let out = fit.iter().copied().filter(|s| s.is_ejected());
         (fit.len(), out.collect())

@@ -242,7 +242,7 @@ pub fn check_line(backend: &Backend, server: &Server, agent: bool) -> Option<Str
 fn counts(backend: &Backend) -> (usize, usize) {
     let of = |backup: bool| {
         let all = backend.servers().iter();
-        all.filter(|s| s.schedulable() && s.settings().backup == backup)
+        all.filter(|s| s.schedulable() && s.is_backup() == backup)
             .count()
     };
     (of(false), of(true))

@@ -1,11 +1,13 @@
 //! One server: an identity that outlives configurations.
 
+mod load;
+
 use crate::counters::{Gauge, PerWorker, ServerCounters};
 use crate::cut::Cuts;
 use crate::eject::Outlier;
 use crate::haste::Haste;
 use crate::health::Health;
-use crate::loads::{Loads, Measure, Seat};
+use crate::loads::Seat;
 use crate::names::Given;
 use crate::pace::Pace;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -169,6 +171,8 @@ pub struct Server {
     pub sessions: Gauge,
     /// Requests waiting for it alone.
     pub queued: Gauge,
+    /// Connections to it, kept ones too, as far as they are bounded (`strict-maxconn`).
+    pub connections: Gauge,
     /// Its checks.
     health: Mutex<Health>,
     /// Whether active checks run (`enable|disable health`).
@@ -180,7 +184,11 @@ pub struct Server {
     /// What is measured of it, for schedulers that look at that.
     pub(crate) pace: Pace,
     /// Its place among the loads that are compared, while it may be chosen by load.
-    pub(crate) seat: ArcSwapOption<Seat>,
+    seat: ArcSwapOption<Seat>,
+    /// What `seat`, `target` and `settings` say, for those who look at all servers at each change of one.
+    seated: AtomicBool,
+    has_target: AtomicBool,
+    backup: AtomicBool,
 }
 
 /// [`Admin::UNRESOLVED`] where a server starts with a name that has no address yet.
@@ -221,12 +229,16 @@ impl Server {
             cuts: Arc::default(),
             sessions: Gauge::default(),
             queued: Gauge::default(),
+            connections: Gauge::default(),
             health: Mutex::new(health),
             checks_enabled: AtomicBool::new(true),
             agent_enabled: AtomicBool::new(true),
             counters: PerWorker::new(workers),
             pace: Pace::default(),
             seat: ArcSwapOption::empty(),
+            seated: AtomicBool::new(false),
+            has_target: AtomicBool::new(Target::of(&settings.address).is_some()),
+            backup: AtomicBool::new(settings.backup),
             settings: ArcSwap::from_pointee(settings.clone()),
         }
     }
@@ -235,6 +247,7 @@ impl Server {
     /// address starts its health anew.
     pub fn reconfigure(&self, settings: &model::Server) {
         let old = self.settings.swap(Arc::new(settings.clone()));
+        self.backup.store(settings.backup, Relaxed);
         if old.weight != settings.weight {
             self.weight.store(settings.weight.into(), Relaxed);
         }
@@ -251,8 +264,7 @@ impl Server {
             self.give(None);
             self.pin(false);
             self.change_admin(Admin::UNRESOLVED, unresolved(settings) != 0);
-            self.target
-                .store(Target::of(&settings.address).map(Arc::new));
+            self.put_target(Target::of(&settings.address));
             *self.health() = Health::of(settings.check.as_deref());
             self.pace.forget();
         }
@@ -274,6 +286,7 @@ impl Server {
             change(&mut next);
             next
         });
+        self.backup.store(self.settings().backup, Relaxed);
     }
 
     /// Where it is; `None` while its name has no address.
@@ -303,12 +316,22 @@ impl Server {
 
     /// Leaves it without an address.
     pub fn clear_target(&self) {
-        self.target.store(None);
+        self.put_target(None);
     }
 
     /// Moves it (`set server … addr`).
     pub fn set_target(&self, target: Target) {
-        self.target.store(Some(Arc::new(target)));
+        self.put_target(Some(target));
+    }
+
+    fn put_target(&self, target: Option<Target>) {
+        self.has_target.store(target.is_some(), Relaxed);
+        self.target.store(target.map(Arc::new));
+    }
+
+    /// Whether it serves only when all others are out (`backup`).
+    pub fn is_backup(&self) -> bool {
+        self.backup.load(Relaxed)
     }
 
     /// The weight chosen by the configuration or at run time, 0 to 256.
@@ -403,7 +426,7 @@ impl Server {
 
     /// Whether it may get sessions that insist on it (persistence).
     pub fn usable(&self) -> bool {
-        self.is_up() && !self.admin().in_maintenance() && self.target.load().is_some()
+        self.is_up() && !self.admin().in_maintenance() && self.has_target.load(Relaxed)
     }
 
     /// Whether the scheduler may choose it.
@@ -513,78 +536,5 @@ impl Server {
             }
             limit => self.sessions.try_enter(limit.into()),
         }
-    }
-
-    /// Its load as `loads` measures it, with so many sessions and waiting requests.
-    pub(crate) fn load(&self, loads: &Loads, sessions: u64) -> u32 {
-        let lighter = self.seat.load().as_ref().map_or(1.0, |seat| seat.lighter);
-        self.pace.load(loads, lighter, sessions)
-    }
-
-    /// Tells the scheduler its load, if that goes by load.
-    pub(crate) fn weigh(&self) {
-        self.tell(false);
-    }
-
-    /// The same, and puts right what went stale on the way.
-    pub(crate) fn weigh_again(&self) {
-        self.tell(true);
-    }
-
-    fn tell(&self, all: bool) {
-        let Some(seat) = &*self.seat.load() else {
-            return;
-        };
-        let sessions = self.sessions.now();
-        let limit = u64::from(self.ramped(self.maxconn()));
-        let room = limit == 0 || sessions < limit;
-        let busy = sessions + self.queued.now();
-        let load = room.then(|| self.pace.load(&seat.loads, seat.lighter, busy));
-        seat.loads.set(seat.at, load, all);
-    }
-
-    /// An answer of it has begun.
-    pub(crate) fn answered(&self, took: std::time::Duration, now: u64) {
-        let Some(seat) = &*self.seat.load() else {
-            return;
-        };
-        if matches!(seat.loads.measure, Measure::ResponseTime | Measure::Fastest) {
-            self.pace.answered(took, &seat.loads, now);
-            self.weigh();
-        }
-    }
-
-    /// It could not be reached, or did not answer.
-    pub(crate) fn failed(&self, now: u64) {
-        let Some(seat) = &*self.seat.load() else {
-            return;
-        };
-        if matches!(seat.loads.measure, Measure::ResponseTime | Measure::Fastest) {
-            self.pace.failed(&seat.loads, now);
-            self.weigh();
-        }
-    }
-
-    /// Bytes have passed.
-    pub(crate) fn moved(&self, bytes: u64, now: u64) {
-        let Some(seat) = &*self.seat.load() else {
-            return;
-        };
-        if bytes > 0 && seat.loads.measure == Measure::Bandwidth {
-            self.pace.moved(bytes, now);
-            self.weigh();
-        }
-    }
-
-    /// A session has left it, which moved so many bytes; `ahead` were counted and did not come.
-    pub(crate) fn left(&self, ahead: u64, moved: u64) {
-        let Some(seat) = &*self.seat.load() else {
-            return;
-        };
-        if seat.loads.measure == Measure::Bandwidth {
-            self.pace.unmoved(ahead);
-            seat.loads.learn(moved);
-        }
-        self.weigh();
     }
 }

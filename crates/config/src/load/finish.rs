@@ -44,7 +44,8 @@ impl Loader<'_> {
             self.trust_in_checks(draft);
             self.allow_external(draft);
             self.check_intervals(draft);
-            if let Some(message) = servers::stray_shard(draft) {
+            let stray = [servers::stray_shard(draft), servers::stray_pool(draft)];
+            for message in stray.into_iter().flatten() {
                 self.at(&draft.place, Severity::Warning, message);
             }
             self.fit_mode(draft);

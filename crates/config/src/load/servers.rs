@@ -164,6 +164,25 @@ pub(super) fn stray_shard(draft: &Draft) -> Option<String> {
     ))
 }
 
+/// What is said of words about kept connections where none is kept, or no check could use one.
+pub(super) fn stray_pool(draft: &Draft) -> Option<String> {
+    let http = draft.mode == model::Mode::Http;
+    let servers = &draft.back.servers;
+    if !http && let Some(server) = servers.iter().find(|s| s.pool_name.is_some()) {
+        let name = &server.name;
+        return Some(format!(
+            "'pool-conn-name' of server '{name}' has no effect outside mode http: remove it"
+        ));
+    }
+    let checks = http && matches!(draft.check.choice, Some(CheckChoice::Http));
+    let reuses = |s: &&model::Server| s.check.as_ref().is_some_and(|c| c.reuse_pool);
+    let server = servers.iter().find(reuses).filter(|_| !checks)?;
+    Some(format!(
+        "'check-reuse-pool' of server '{}' has no effect without HTTP checks in mode http: add 'option httpchk', or remove it",
+        server.name
+    ))
+}
+
 /// All that is wrong with the servers of a proxy.
 pub(super) fn findings(
     draft: &Draft,

@@ -152,6 +152,18 @@ fn named(line: &mut Line<'_>, name: &str, at: usize, from: &Reading) -> Result<S
             };
         }
     }
+    if reading.check.reuse_pool {
+        // Checks that connect in a way of their own have no use for connections of the traffic (manual 3.2).
+        let way =
+            reading.check_send_proxy || reading.check.via_socks4 || server.send_proxy.is_some();
+        let same_tls = reading.check.tls.is_some() == server.tls.is_some();
+        reading.check.reuse_pool = same_tls && !own_place && !way;
+    } else if reading.check.pool_name.take().is_some() && reading.checked {
+        line.warn(
+            at,
+            "'check-pool-conn-name' has no effect without 'check-reuse-pool': add that, or remove it",
+        );
+    }
     server.agent = agent(line, &reading.agent)?;
     server.check = reading.checked.then(|| match &from.shared_check {
         Some(shared) if **shared == reading.check => Arc::clone(shared),

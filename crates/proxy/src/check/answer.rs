@@ -18,6 +18,9 @@ pub struct Answer {
     /// Whether no more comes.
     pub complete: bool,
     framing: Body,
+    /// Whether the server would take another request on the connection, and nothing came that is not
+    /// of this answer.
+    keeps: bool,
     chunks: chunk::Decoder,
 }
 
@@ -39,11 +42,13 @@ impl Answer {
             }
         };
         let framed = framing::response(&mut head, method.as_bytes(), false);
+        let framed = framed.map_err(|_| invalid())?;
         let mut answer = Answer {
             head,
             body: Vec::new(),
             complete: false,
-            framing: framed.map_err(|_| invalid())?.body,
+            framing: framed.body,
+            keeps: framed.keep_alive,
             chunks: chunk::Decoder::new(),
         };
         let rest = bytes.split_off(used);
@@ -55,26 +60,42 @@ impl Answer {
     pub async fn more(&mut self, io: &mut Transport) -> Result<(), Finding> {
         let mut bytes = Vec::new();
         if !dial::receive(io, &mut bytes).await {
-            self.complete = true;
+            (self.complete, self.keeps) = (true, false);
             return Ok(());
         }
         self.take(&bytes)
     }
 
+    /// Whether all of it has come, and the connection can carry another request.
+    pub fn leaves_connection(&self) -> bool {
+        self.keeps && self.complete
+    }
+
     fn take(&mut self, bytes: &[u8]) -> Result<(), Finding> {
         match self.framing {
-            Body::None => self.complete = true,
+            Body::None => {
+                self.complete = true;
+                self.keeps &= bytes.is_empty();
+            }
             Body::Chunked => {
                 let scan = self.chunks.payload(bytes, &mut self.body);
-                self.complete = scan.map_err(|_| invalid())?.done;
+                let scan = scan.map_err(|_| invalid())?;
+                self.complete = scan.done;
+                self.keeps &= scan.consumed == bytes.len();
             }
             Body::Length(length) => {
                 self.body.extend_from_slice(bytes);
                 self.complete = self.body.len() as u64 >= length;
+                self.keeps &= self.body.len() as u64 <= length;
             }
-            Body::UntilClose | Body::Tunnel => self.body.extend_from_slice(bytes),
+            Body::UntilClose | Body::Tunnel => {
+                self.body.extend_from_slice(bytes);
+                self.keeps = false;
+            }
         }
-        self.complete |= self.body.len() >= LIMIT;
+        if self.body.len() >= LIMIT && !self.complete {
+            (self.complete, self.keeps) = (true, false);
+        }
         Ok(())
     }
 }

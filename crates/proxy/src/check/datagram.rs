@@ -82,7 +82,6 @@ fn open(scene: &Scene<'_>) -> Result<AsyncFd<OwnedFd>, Finding> {
         signed: None,
         namespace: settings.namespace.as_deref(),
         silent: false,
-        many: false,
         foreign: None,
     };
     let failed = |e: std::io::Error| Finding::of(CheckStatus::L4Con).because(e.to_string());

@@ -104,7 +104,6 @@ pub async fn connect(
                 signed: settings.signed.as_deref(),
                 namespace: settings.namespace.as_deref(),
                 silent: route.silent,
-                many: false,
                 foreign: None,
             };
             let there = SocketAddr::from((*ip, port));

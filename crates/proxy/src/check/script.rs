@@ -5,6 +5,7 @@ use super::clock::{Phase, Timeout};
 use super::dial::{receive, send};
 use super::judge::{self, Verdict};
 use super::scene::Scene;
+use crate::pool::{Limits, ServerConn, Wanted};
 use crate::transport::Transport;
 use model::{
     CheckAction, CheckConnect, CheckExpect, CheckPayload, CheckPort, CheckScript, CheckStep,
@@ -15,9 +16,26 @@ use state::Target;
 use state::health::{CheckStatus, Finding};
 use std::sync::Arc;
 
+/// A connection that a script uses.
+enum Way {
+    /// Made for it.
+    Own(Transport),
+    /// One that requests use otherwise (`check-reuse-pool`).
+    Kept(Box<ServerConn>),
+}
+
+impl Way {
+    fn io(&mut self) -> &mut Transport {
+        match self {
+            Way::Own(io) => io,
+            Way::Kept(connection) => &mut connection.io,
+        }
+    }
+}
+
 /// The connection of a script and what came on it.
 struct Line {
-    io: Transport,
+    way: Way,
     linger: bool,
     /// What came since the last bytes were sent, not as HTTP.
     received: Vec<u8>,
@@ -29,7 +47,26 @@ struct Line {
 }
 
 /// Runs the rules; what the last one says is the result.
+///
+/// A server may end a kept connection at the very moment when a check takes it, which says nothing of the
+/// server: there the rules run once more, on a connection of their own.
 pub async fn run(scene: &Scene<'_>, script: &CheckScript) -> Result<Finding, Finding> {
+    let mut doubtful = false;
+    let reuse = scene.check.reuse_pool && script.http;
+    let found = run_on(scene, script, reuse, &mut doubtful).await;
+    match found {
+        Err(_) if doubtful => run_on(scene, script, false, &mut doubtful).await,
+        found => found,
+    }
+}
+
+/// Runs the rules, over kept connections if they may be used; `doubtful` while nothing has come on one.
+async fn run_on(
+    scene: &Scene<'_>,
+    script: &CheckScript,
+    reuse: bool,
+    doubtful: &mut bool,
+) -> Result<Finding, Finding> {
     let mut line: Option<Line> = None;
     let mut last = Finding::of(CheckStatus::L7Ok);
     for step in &script.steps {
@@ -39,12 +76,23 @@ pub async fn run(scene: &Scene<'_>, script: &CheckScript) -> Result<Finding, Fin
         });
         match &step.action {
             CheckAction::Connect(rule) => {
-                close(line.take());
-                let io = connect(scene, rule).await;
-                let io = io.map_err(|found| located(found, script, step))?;
-                let tls = matches!(io, Transport::Tls(_));
+                finish(scene, line.take());
+                let kept = if reuse && is_plain(rule) {
+                    kept(scene)
+                } else {
+                    None
+                };
+                *doubtful = kept.is_some();
+                let mut way = match kept {
+                    Some(connection) => Way::Kept(Box::new(connection)),
+                    None => {
+                        let io = connect(scene, rule).await;
+                        Way::Own(io.map_err(|found| located(found, script, step))?)
+                    }
+                };
+                let tls = matches!(way.io(), Transport::Tls(_));
                 line = Some(Line {
-                    io,
+                    way,
                     linger: rule.linger,
                     received: Vec::new(),
                     ended: false,
@@ -62,7 +110,7 @@ pub async fn run(scene: &Scene<'_>, script: &CheckScript) -> Result<Finding, Fin
                 let bytes = payload_of(scene, payload);
                 if let Some(line) = &mut line {
                     line.received.clear();
-                    send(&mut line.io, &bytes).await?;
+                    send(line.way.io(), &bytes).await?;
                 }
                 last = Finding::of(CheckStatus::L7Ok).with_code(0u32);
             }
@@ -70,7 +118,9 @@ pub async fn run(scene: &Scene<'_>, script: &CheckScript) -> Result<Finding, Fin
                 if let Some(line) = &mut line {
                     line.answer = None;
                     line.asked = Some(Arc::clone(&request.method));
-                    send(&mut line.io, &request_bytes(scene, request)).await?;
+                    let kept = matches!(line.way, Way::Kept(_));
+                    let bytes = request_bytes(scene, request, kept);
+                    send(line.way.io(), &bytes).await?;
                 }
             }
             CheckAction::Expect(expect) => {
@@ -81,7 +131,7 @@ pub async fn run(scene: &Scene<'_>, script: &CheckScript) -> Result<Finding, Fin
                     info: waiting(script, step),
                 });
                 last = match script.http {
-                    true => expect_http(scene, line, expect, step).await?,
+                    true => expect_http(scene, line, expect, step, doubtful).await?,
                     false => expect_bytes(scene, line, expect, step).await?,
                 };
                 if last.status == CheckStatus::L7OkCond && script.http && expect_404(scene, line) {
@@ -107,7 +157,7 @@ pub async fn run(scene: &Scene<'_>, script: &CheckScript) -> Result<Finding, Fin
         Some(CheckAction::Send(_))
     );
     if !sent_last {
-        close(line.take());
+        finish(scene, line.take());
     }
     if !script.http && last.info.is_empty() {
         last.info = "(tcp-check)".into();
@@ -115,14 +165,42 @@ pub async fn run(scene: &Scene<'_>, script: &CheckScript) -> Result<Finding, Fin
     Ok(last)
 }
 
-/// Ends a connection on which all is said: by a reset, so that it leaves nothing behind here,
-/// unless the rule wants a clean end.
-fn close(line: Option<Line>) {
-    if let Some(line) = line
-        && !line.linger
-    {
-        line.io.socket().close_at_once();
+/// Ends a connection on which all is said: by a reset, so that it leaves nothing behind here, unless
+/// the rule wants a clean end. One that was kept is kept on, if all of the answer has come.
+fn finish(scene: &Scene<'_>, line: Option<Line>) {
+    let Some(line) = line else { return };
+    let answered = line.asked.is_none() && line.answer.is_some_and(|a| a.leaves_connection());
+    match line.way {
+        Way::Kept(mut connection) if answered => {
+            connection.served += 1;
+            let limits = Limits::of(scene.server);
+            let (pools, now) = (&scene.worker.pools, std::time::Instant::now());
+            pools.put(scene.server.uid, *connection, limits, now);
+        }
+        Way::Kept(connection) => connection.retire(),
+        Way::Own(io) if !line.linger => io.socket().close_at_once(),
+        Way::Own(_) => {}
     }
+}
+
+/// Whether a rule connects as the server line says.
+fn is_plain(rule: &CheckConnect) -> bool {
+    let elsewhere = rule.port.is_some() || rule.addr.is_some() || rule.via_socks4;
+    let otherwise = rule.send_proxy || rule.ssl || rule.sni.is_some() || !rule.alpn.is_empty();
+    rule.default && !elsewhere && !otherwise
+}
+
+/// An idle connection of this worker's to the server.
+fn kept(scene: &Scene<'_>) -> Option<ServerConn> {
+    let (check, settings) = (scene.check, scene.server.settings());
+    let asked = check.tls.as_ref().and_then(|tls| tls.sni.as_deref());
+    let wanted = Wanted {
+        target: &*scene.server.target()?,
+        name: check.pool_name.as_deref().or(asked),
+        tls: settings.tls.as_ref().filter(|tls| !tls.offered),
+        socks4: settings.socks4,
+    };
+    scene.worker.pools.take(scene.server.uid, wanted, false)
 }
 
 /// Whether the answer is the 404 of `http-check disable-on-404`.
@@ -237,7 +315,8 @@ fn payload_of(scene: &Scene<'_>, payload: &CheckPayload) -> Vec<u8> {
     }
 }
 
-fn request_bytes(scene: &Scene<'_>, request: &HttpCheckSend) -> Vec<u8> {
+/// A request; on a connection that is `kept` it asks for that.
+fn request_bytes(scene: &Scene<'_>, request: &HttpCheckSend, kept: bool) -> Vec<u8> {
     let body = request.body.as_ref().map(|b| scene.render(b, None));
     let body = body.unwrap_or_default();
     let mut out = Vec::new();
@@ -253,14 +332,14 @@ fn request_bytes(scene: &Scene<'_>, request: &HttpCheckSend) -> Vec<u8> {
         out.extend_from_slice(value);
         out.extend_from_slice(b"\r\n");
     };
-    let mut kept = false;
+    let mut said = false;
     for (name, value) in &request.headers {
         // How the body is framed is said below.
         let framing = ["content-length", "transfer-encoding"];
         if framing.iter().any(|f| name.eq_ignore_ascii_case(f)) {
             continue;
         }
-        kept |= name.eq_ignore_ascii_case("connection");
+        said |= name.eq_ignore_ascii_case("connection");
         field(name, &one_line(scene.render(value, None)));
     }
     if scene.backend.side().check_send_state {
@@ -269,8 +348,11 @@ fn request_bytes(scene: &Scene<'_>, request: &HttpCheckSend) -> Vec<u8> {
     if !body.is_empty() {
         field("Content-Length", body.len().to_string().as_bytes());
     }
-    if !kept && &*request.version != "HTTP/1.0" {
-        field("Connection", b"close");
+    match (&*request.version, kept) {
+        _ if said => {}
+        ("HTTP/1.0", true) => field("Connection", b"keep-alive"),
+        ("HTTP/1.0", false) | (_, true) => {}
+        (_, false) => field("Connection", b"close"),
     }
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(&body);
@@ -329,7 +411,7 @@ async fn expect_bytes(
     loop {
         let over = line.ended || line.received.len() >= LIMIT;
         if !over && (line.received.is_empty() || line.received.len() < least) {
-            line.ended = !receive(&mut line.io, &mut line.received).await;
+            line.ended = !receive(line.way.io(), &mut line.received).await;
             continue;
         }
         if line.received.is_empty() {
@@ -348,7 +430,7 @@ async fn expect_bytes(
             };
             return verdict.on_bytes(holds);
         }
-        line.ended = !receive(&mut line.io, &mut line.received).await;
+        line.ended = !receive(line.way.io(), &mut line.received).await;
     }
 }
 
@@ -358,9 +440,11 @@ async fn expect_http(
     line: &mut Line,
     expect: &CheckExpect,
     step: &CheckStep,
+    doubtful: &mut bool,
 ) -> Result<Finding, Finding> {
     if let Some(method) = line.asked.take() {
-        line.answer = Some(Answer::read(&mut line.io, &method).await?);
+        line.answer = Some(Answer::read(line.way.io(), &method).await?);
+        *doubtful = false;
     }
     let Some(answer) = &mut line.answer else {
         return Err(Finding::of(CheckStatus::L7Response));
@@ -387,6 +471,6 @@ async fn expect_http(
         if holds || answer.complete || (enough && expect.min_recv == Some(0)) {
             return verdict.on_answer(holds, answer);
         }
-        answer.more(&mut line.io).await?;
+        answer.more(line.way.io()).await?;
     }
 }

@@ -264,7 +264,6 @@ async fn connect(
                     signed: peer.signed.as_deref(),
                     namespace: peer.namespace.as_deref(),
                     silent: false,
-                    many: false,
                     foreign: None,
                 };
                 let target = Target::Tcp {

@@ -68,7 +68,7 @@ impl Server {
         client: &mut Client,
         passage: &Passage,
     ) -> Result<Server, Broken> {
-        let (Some(slot), Some(backend)) = (&passage.slot, passage.backend()) else {
+        let (Some(slot), Some(backend)) = (&passage.visit.slot, passage.backend()) else {
             return Err(Broken::Refused);
         };
         let settings = slot.server().settings();
@@ -139,7 +139,7 @@ impl Server {
         client: &mut Client,
         tls: &model::ServerTls,
     ) -> Result<(), Broken> {
-        let name = server_name(self.conn.sni.as_deref(), &self.conn.target);
+        let name = server_name(self.conn.name.as_deref(), &self.conn.target);
         let io = &mut self.conn.io;
         let begun = io.begin_tls(|io| TlsStream::connect(io, &tls.connector, &name));
         if !matches!(begun, Ok(Ok(()))) {

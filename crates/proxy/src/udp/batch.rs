@@ -110,6 +110,26 @@ impl Batch {
         Ok(n < wanted)
     }
 
+    /// Takes one datagram of a connected socket that joins none.
+    pub fn receive_one(&mut self, fd: RawFd) -> io::Result<()> {
+        self.held = 0;
+        let (Some(room), Some(header)) = (self.buffers.get_mut(..ROOM), self.headers.first_mut())
+        else {
+            return Ok(());
+        };
+        let (at, flags) = (room.as_mut_ptr(), libc::MSG_DONTWAIT);
+        let (no_name, no_length) = (std::ptr::null_mut::<u8>(), std::ptr::null_mut::<u8>());
+        // SAFETY: pointer and length describe `room`; nobody's address is asked for.
+        let n =
+            unsafe { libc::syscall(libc::SYS_recvfrom, fd, at, ROOM, flags, no_name, no_length) };
+        let n = u32::try_from(n).map_err(|_| io::Error::last_os_error())?;
+        header.msg_len = n;
+        header.msg_hdr.msg_namelen = 0;
+        header.msg_hdr.msg_controllen = 0;
+        self.held = 1;
+        Ok(())
+    }
+
     /// How many messages the last call brought.
     pub fn len(&self) -> usize {
         self.held

@@ -3,19 +3,22 @@
 //! Where it is known how many answers a datagram has (`udp-responses`), a session ends with the last
 //! of them, and nothing more is to come by its socket. Making another one, connecting it, having it
 //! watched and closing it would cost more than all else that a session of one question does. So
-//! the socket rests: for as long as something may come late, which is thrown away, and then it
-//! may serve another client. Its port changes after a while, so that nobody can get used to it.
+//! the socket rests: for as long as something may come late, which is thrown away with the socket, and
+//! then it may serve another client. Its port changes after a while, so that nobody can get used to it.
 
-use crate::reactor::{Ready, Registration};
+use super::batch::Batch;
+use crate::reactor::{self, Ready, Registration};
+use crate::socket;
 use model::Server;
 use state::Backend;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 /// What is no answer of this session any more has come by then.
@@ -25,7 +28,7 @@ const REST: Duration = Duration::from_millis(20);
 const LIFE: Duration = Duration::from_secs(10);
 
 /// Sockets of one server that rest at most.
-const MOST: usize = 1024;
+const MOST: usize = 2048;
 
 /// What a socket was made for: these settings of a server, this address, this backend.
 #[derive(Clone)]
@@ -53,6 +56,8 @@ pub struct Link {
     socket: OwnedFd,
     aim: Aim,
     made: Instant,
+    /// The kernel joins datagrams of the server, where it can.
+    joined: Cell<bool>,
 }
 
 impl Link {
@@ -63,7 +68,31 @@ impl Link {
             socket,
             aim,
             made: now,
+            joined: Cell::new(false),
         })
+    }
+
+    /// Takes what has come; it is told again that there is more, unless that is known at once. Where no
+    /// more than one datagram is awaited, that one is taken by the cheapest call there is.
+    pub fn receive(&self, batch: &mut Batch, one: bool) -> io::Result<()> {
+        let drained = if one && !self.joined.get() {
+            batch.receive_one(self.raw()).map(|()| true)
+        } else {
+            batch.receive(self.raw())
+        };
+        match drained {
+            Ok(false) => return Ok(()),
+            Err(e) if e.kind() != io::ErrorKind::WouldBlock => return Err(e),
+            _ => self.watch.all_heard(),
+        }
+        drained.map(|_| ())
+    }
+
+    /// Has the kernel join datagrams from now on: several have come in a row.
+    pub fn join(&self) {
+        if !self.joined.replace(true) {
+            socket::join_datagrams(self.raw());
+        }
     }
 
     /// The descriptor.
@@ -76,14 +105,15 @@ impl Link {
         self.watch.poll_ready(cx, Ready::FOR_READING).map(|_| ())
     }
 
-    /// All of that has been read.
-    pub fn all_heard(&self) {
-        self.watch.all_heard();
-    }
-
-    /// Whether nothing waits here, neither an answer nor an error. The system is asked, for the last turn
-    /// of the reactor may be longer ago than the rest was: a late answer must not go to another client.
-    fn is_quiet(&self) -> bool {
+    /// Whether nothing has come until then, neither an answer nor an error: a late answer must not go to
+    /// another client. The system is asked where the last turn of the reactor is longer ago.
+    fn was_quiet(&self, until: Instant) -> bool {
+        if self.watch.ready() != Ready::default() {
+            return false;
+        }
+        if reactor::last_turn().is_some_and(|turned| turned >= until) {
+            return true;
+        }
         let mut byte = [0u8; 1];
         let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
         // SAFETY: the pointer and the length describe `byte`, which outlives the call.
@@ -94,16 +124,19 @@ impl Link {
 
 /// Those that rest, by the server's `uid`; the longest rested first.
 #[derive(Default)]
-pub struct Resting(RefCell<HashMap<u32, VecDeque<(Instant, Link)>>>);
+pub struct Resting {
+    queues: RefCell<HashMap<u32, VecDeque<(Instant, Link)>>>,
+    /// Of the task that is told when something comes late.
+    keeper: RefCell<Option<Waker>>,
+}
 
 impl Resting {
     /// One for this aim that has rested enough, if there is one.
     pub fn take(&self, uid: u32, aim: &Aim, now: Instant) -> Option<Link> {
-        let mut all = self.0.borrow_mut();
+        let mut all = self.queues.borrow_mut();
         let queue = all.get_mut(&uid)?;
-        while let Some(link) = oldest(queue, REST, now) {
-            if link.made + LIFE > now && link.aim.is(aim) && link.is_quiet() {
-                link.all_heard();
+        while let Some((since, link)) = oldest(queue, REST, now) {
+            if link.made + LIFE > now && link.aim.is(aim) && link.was_quiet(since + REST) {
                 return Some(link);
             }
         }
@@ -112,16 +145,36 @@ impl Resting {
 
     /// One whose session has ended with its last answer.
     pub fn put(&self, uid: u32, link: Link, now: Instant) {
-        let mut all = self.0.borrow_mut();
+        let keeper = self.keeper.borrow();
+        let Some(keeper) = &*keeper else { return };
+        let mut all = self.queues.borrow_mut();
         let queue = all.entry(uid).or_default();
-        if queue.len() < MOST && link.made + LIFE > now {
+        let fit = queue.len() < MOST && link.made + LIFE > now;
+        if fit
+            && link
+                .poll_news(&mut Context::from_waker(keeper))
+                .is_pending()
+        {
             queue.push_back((now, link));
         }
     }
 
+    /// Closes those by which something comes late, for the life of the worker: nobody would read it,
+    /// and the system would tell of it again and again.
+    pub async fn keep(&self) {
+        poll_fn(|cx| -> Poll<()> {
+            *self.keeper.borrow_mut() = Some(cx.waker().clone());
+            for queue in self.queues.borrow_mut().values_mut() {
+                queue.retain(|(_, link)| link.poll_news(cx).is_pending());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+
     /// Closes those that have not been wanted for long.
     pub fn purge(&self, now: Instant) {
-        self.0.borrow_mut().retain(|_, queue| {
+        self.queues.borrow_mut().retain(|_, queue| {
             while oldest(queue, LIFE, now).is_some() {}
             !queue.is_empty()
         });
@@ -129,14 +182,17 @@ impl Resting {
 
     /// Closes all: descriptors are wanted elsewhere.
     pub fn clear(&self) {
-        self.0.borrow_mut().clear();
+        self.queues.borrow_mut().clear();
     }
 }
 
 /// The one that has rested longest, if that is as long as this.
-fn oldest(queue: &mut VecDeque<(Instant, Link)>, rested: Duration, now: Instant) -> Option<Link> {
+fn oldest(
+    queue: &mut VecDeque<(Instant, Link)>,
+    rested: Duration,
+    now: Instant,
+) -> Option<(Instant, Link)> {
     let (since, _) = queue.front()?;
     let enough = *since + rested <= now;
-    let (_, link) = enough.then(|| queue.pop_front()).flatten()?;
-    Some(link)
+    enough.then(|| queue.pop_front()).flatten()
 }

@@ -12,19 +12,22 @@ pub mod batch;
 mod link;
 mod open;
 mod outbox;
+mod pause;
 mod session;
 
 pub use outbox::carry;
+pub use pause::before_sleep;
 pub use session::Session;
 
 use crate::listen::Listener;
-use crate::worker::{Door, Worker};
+use crate::worker::Worker;
 use batch::{Batch, Datagram};
 use link::Resting;
 use outbox::Outbox;
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -37,7 +40,7 @@ use tokio::io::unix::AsyncFd;
 use wire::proxy::Header;
 
 /// Who a session belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
     /// Who sends, and gets the answers.
     pub peer: SocketAddr,
@@ -47,14 +50,38 @@ pub struct Key {
     pub source: Option<SocketAddr>,
 }
 
+/// Most keys are a sender's address and port and nothing else, which are one number: to hash the parts one
+/// after the other costs three times as much.
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self.peer {
+            SocketAddr::V4(peer) => {
+                state.write_u64(u64::from(peer.ip().to_bits()) << 16 | u64::from(peer.port()));
+            }
+            SocketAddr::V6(peer) => {
+                state.write_u128(peer.ip().to_bits());
+                state.write_u64(u64::from(peer.scope_id()) << 16 | u64::from(peer.port()));
+            }
+        }
+        if self.local.is_some() || self.source.is_some() {
+            (self.local, self.source).hash(state);
+        }
+    }
+}
+
 /// The sessions of one listening socket. They outlive a configuration.
 pub type Sessions = RefCell<HashMap<Key, Rc<Session>>>;
+
+/// Closes sockets that something comes by while they rest, for the life of the worker.
+pub async fn keep(worker: Rc<Worker>) {
+    worker.datagrams.resting.keep().await;
+}
 
 /// Calls for datagrams before others have their turn.
 const READS_AT_ONCE: u32 = 16;
 
 /// Passes on what comes to a listening socket, until the task is dropped.
-pub async fn serve(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listener>) {
+pub async fn serve(worker: Rc<Worker>, listener: Arc<Listener>) {
     let Ok(fd) = listener.socket.try_clone() else {
         return;
     };
@@ -65,7 +92,6 @@ pub async fn serve(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<List
     let sessions = worker.datagrams.sessions(&listener.bind.address);
     let place = Place {
         worker,
-        doors,
         listener,
         sessions,
     };
@@ -75,7 +101,6 @@ pub async fn serve(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<List
 /// A listening socket and all that its sessions are made from.
 struct Place {
     worker: Rc<Worker>,
-    doors: Arc<Vec<Door>>,
     listener: Arc<Listener>,
     sessions: Rc<Sessions>,
 }
@@ -87,12 +112,13 @@ impl Place {
             let Ok(mut ready) = ready!(socket.poll_read_ready(cx)) else {
                 return Poll::Ready(());
             };
-            let mut batch = self.worker.datagrams.batch();
+            let mut batch = self.worker.datagrams.questions();
             match batch.receive(socket.as_raw_fd()) {
                 Ok(drained) => {
                     if drained {
                         ready.clear_ready();
                     }
+                    pause::passed(batch.len());
                     self.pass_on(&batch);
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
@@ -163,8 +189,7 @@ impl Place {
 
     /// A new session for a client, unless a limit or a rule refuses it.
     fn open(&self, key: Key, header: Option<Header>, first: &[u8]) -> Option<Rc<Session>> {
-        let place = (&self.doors, &self.listener);
-        let opening = open::open_datagrams(&self.worker, place, key, header)?;
+        let opening = open::open_datagrams(&self.worker, &self.listener, key, header)?;
         let session = Session::begin(&self.worker, opening, key, first)?;
         let session = Rc::new(session);
         self.sessions.borrow_mut().insert(key, Rc::clone(&session));
@@ -186,7 +211,8 @@ impl Place {
 #[derive(Default)]
 pub struct Shared {
     sessions: RefCell<HashMap<model::Address, Rc<Sessions>>>,
-    batch: RefCell<Option<Batch>>,
+    questions: RefCell<Option<Batch>>,
+    answers: RefCell<Option<Batch>>,
     resting: Resting,
     outbox: Outbox,
 }
@@ -208,9 +234,15 @@ impl Shared {
         self.resting.clear();
     }
 
-    /// Where datagrams are received; only for the time of one poll.
-    pub fn batch(&self) -> std::cell::RefMut<'_, Batch> {
-        let batch = self.batch.borrow_mut();
-        std::cell::RefMut::map(batch, |b| b.get_or_insert_with(Batch::new))
+    /// Where datagrams of clients are received; only for the time of one poll.
+    fn questions(&self) -> RefMut<'_, Batch> {
+        let batch = self.questions.borrow_mut();
+        RefMut::map(batch, |b| b.get_or_insert_with(Batch::new))
+    }
+
+    /// The same of servers, of whom fewer come at a time.
+    fn answers(&self) -> RefMut<'_, Batch> {
+        let batch = self.answers.borrow_mut();
+        RefMut::map(batch, |b| b.get_or_insert_with(Batch::new))
     }
 }

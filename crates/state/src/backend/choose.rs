@@ -93,7 +93,7 @@ impl Backend {
         let side = self.side();
         let choose = |backup: bool| {
             let all = self.servers.iter().enumerate();
-            let all = all.filter(|(_, s)| s.settings().backup == backup && s.schedulable());
+            let all = all.filter(|(_, s)| s.is_backup() == backup && s.schedulable());
             let fixed = is_static(side);
             let share = |s: &Server| if fixed { s.weight() * 100 } else { s.share() };
             all.map(|(i, s)| (i as u32, share(s))).collect::<Vec<_>>()
@@ -160,9 +160,8 @@ impl Backend {
             None => self.way(&shares),
         };
         if !matches!(way, Way::Load(_)) {
-            // Looking costs a tenth of storing.
-            let seated = self.servers.iter().filter(|s| s.seat.load().is_some());
-            seated.for_each(|s| s.seat.store(None));
+            let seated = self.servers.iter().filter(|s| s.is_seated());
+            seated.for_each(|s| drop(s.sit(None)));
         }
         let wheel = match way {
             Way::Load(_) | Way::Sticky(_) => Wheel::default(),
@@ -233,18 +232,17 @@ impl Backend {
         let old = shares
             .iter()
             .filter_map(|(i, _)| self.servers.get(*i as usize));
-        let old = old.filter(|s| s.seat.load().is_some());
+        let old = old.filter(|s| s.is_seated());
         let (sum, count) = old.fold((0u64, 0), |(sum, n), s| {
             (sum.saturating_add(s.pace.bytes()), n + 1)
         });
         let usual = sum / u64::max(count, 1);
         for (server, seat) in self.servers.iter().zip(seats) {
-            if seat.is_some() && server.seat.load().is_none() {
+            if seat.is_some() && !server.is_seated() {
                 server.pace.start_like(usual);
             }
-            let before = server.seat.swap(seat);
-            if let (Some(before), Some(now)) = (before, server.seat.load().as_ref()) {
-                loads.take_over(now.at, &before.loads, before.at);
+            if let Some(before) = server.sit(seat) {
+                server.take_over(&before);
             }
             server.weigh();
         }

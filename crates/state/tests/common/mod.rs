@@ -30,6 +30,8 @@ pub fn server(id: u32, maxconn: u32) -> Server {
         tls: None,
         source: None,
         slowstart: None,
+        strict_maxconn: false,
+        pool_name: None,
         pool_max_conn: None,
         pool_purge_delay: Duration::ZERO,
         max_reuse: None,
