@@ -22,7 +22,7 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
-        ["bench", "packet"] => bpf::bench(),
+        ["bench", "packet", rest @ ..] => bpf::bench(rest),
         ["bench", rest @ ..] => bench::run(rest),
         ["bpf"] => bpf::run(false),
         ["bpf", "--check"] => bpf::run(true),
@@ -39,7 +39,7 @@ fn main() {
         ["schedulers", "--check"] => schedulers::run(true),
         ["tables"] => tables::run(),
         _ => Err(vec![
-            "usage: cargo xtask bench [...] | bench packet | bpf [--check] | check | connections [N [PROGRAM]] | coverage [--check] | failover [KILLS | sync [SECONDS]] | profile LOAD | schedulers [--check|--time] | tables"
+            "usage: cargo xtask bench [...] | bench packet [--only TEXT] [--beside OBJECT] | bpf [--check] | check | connections [N [PROGRAM]] | coverage [--check] | failover [KILLS | sync [SECONDS]] | profile LOAD | schedulers [--check|--time] | tables"
                 .to_string(),
         ]),
     };
