@@ -1,4 +1,4 @@
-//! `cargo xtask bench | bpf [--check] | check | checks [N [ROUNDS]] | connections [N] | coverage [--check] | failover [KILLS | sync [SECONDS]] | profile LOAD |
+//! `cargo xtask bench | bpf [--check] | check | checks [N [ROUNDS]] | connections [N] | coverage [--check] | failover [KILLS | sync [SECONDS]] | profile LOAD [PEER] |
 //! schedulers [--check|--time] | tables`: what no compiler checks.
 
 mod bench;
@@ -33,13 +33,14 @@ fn main() {
         ["connections", rest @ ..] => connections::run(rest),
         ["coverage"] => coverage::run(false),
         ["coverage", "--check"] => coverage::run(true),
-        ["profile", load] => profile::run(load),
+        ["profile", load] => profile::run(load, "mulgil"),
+        ["profile", load, peer] => profile::run(load, peer),
         ["schedulers"] => schedulers::run(false),
         ["schedulers", "--time"] => choosing::run(),
         ["schedulers", "--check"] => schedulers::run(true),
         ["tables"] => tables::run(),
         _ => Err(vec![
-            "usage: cargo xtask bench [...] | bench packet [--only TEXT] [--beside OBJECT] | bpf [--check] | check | connections [N [PROGRAM]] | coverage [--check] | failover [KILLS | sync [SECONDS]] | profile LOAD | schedulers [--check|--time] | tables"
+            "usage: cargo xtask bench [...] | bench packet [--only TEXT] [--beside OBJECT] | bpf [--check] | check | connections [N [PROGRAM]] | coverage [--check] | failover [KILLS | sync [SECONDS]] | profile LOAD [PEER] | schedulers [--check|--time] | tables"
                 .to_string(),
         ]),
     };

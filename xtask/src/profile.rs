@@ -1,5 +1,5 @@
-//! `cargo xtask profile LOAD`: where mulgil's time goes under one load of the benchmark, and how
-//! many system calls a request costs it and haproxy.
+//! `cargo xtask profile LOAD [PEER]`: where the time of mulgil, or of a peer, goes under one load of
+//! the benchmark, and how many system calls a request costs it and haproxy.
 
 use crate::bench::arena::{Folder, Programs};
 use crate::bench::loads::{LOADS, Load};
@@ -9,27 +9,37 @@ use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// Profiles the load of this name.
-pub fn run(name: &str) -> Result<(), Vec<String>> {
+/// Profiles the load of this name, as the peer of that name carries it.
+pub fn run(name: &str, peer: &str) -> Result<(), Vec<String>> {
+    let Some(peer) = Peer::ALL.into_iter().find(|p| p.name() == peer) else {
+        let known = Peer::ALL.map(Peer::name);
+        return Err(vec![format!(
+            "no peer is named '{peer}'; there are {known:?}"
+        )]);
+    };
     let Some(load) = LOADS.iter().find(|l| l.key == name) else {
         let known: Vec<&str> = LOADS.iter().map(|l| l.key).collect();
         return Err(vec![format!(
             "no load is named '{name}'; there are {known:?}"
         )]);
     };
-    profile(load).map_err(|e| vec![e])
+    profile(load, peer).map_err(|e| vec![e])
 }
 
 const SECONDS: u64 = 3;
 
-fn profile(load: &Load) -> Result<(), String> {
+fn profile(load: &Load, peer: Peer) -> Result<(), String> {
     let programs = Programs::build()?;
     let folder = Folder::new()?;
-    if !Peer::Mulgil.can(load, &programs) {
-        return Err(format!("mulgil cannot take part in '{}'", load.key));
+    if !peer.can(load, &programs) {
+        return Err(format!(
+            "{} cannot take part in '{}'",
+            peer.name(),
+            load.key
+        ));
     }
     if is_there("perf") {
-        functions(load, &programs, &folder)?;
+        functions(load, peer, &programs, &folder)?;
     } else {
         println!("perf is not installed: no functions");
     }
@@ -80,8 +90,8 @@ fn stage(load: &Load, peer: Peer, programs: &Programs, folder: &Folder) -> Resul
 }
 
 /// Samples the program counter while the load is on, and prints where it was.
-fn functions(load: &Load, programs: &Programs, folder: &Folder) -> Result<(), String> {
-    let stage = stage(load, Peer::Mulgil, programs, folder)?;
+fn functions(load: &Load, peer: Peer, programs: &Programs, folder: &Folder) -> Result<(), String> {
+    let stage = stage(load, peer, programs, folder)?;
     let data = folder.path("perf.data");
     let pid = stage.pid().to_string();
     // The clock of the CPU, because a virtual machine has no counter of cycles.

@@ -113,7 +113,7 @@ fn measure_load<'l>(
     programs: &Programs,
     folder: &Folder,
 ) -> Result<Row<'l>, String> {
-    let all = [Peer::Mulgil, Peer::Haproxy, Peer::Nginx];
+    let all = Peer::ALL;
     let peers = all.into_iter().filter(|p| p.can(load, programs));
     let workers: &[u32] = match load.section {
         Section::Workers => &[1, 2],

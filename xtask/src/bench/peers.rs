@@ -18,6 +18,9 @@ pub enum Peer {
 }
 
 impl Peer {
+    /// All there are.
+    pub const ALL: [Peer; 3] = [Peer::Mulgil, Peer::Haproxy, Peer::Nginx];
+
     /// As tables name it.
     pub fn name(self) -> &'static str {
         match self {
