@@ -2,12 +2,13 @@
 //!
 //! `origin` is a server that answers from static buffers; `load`, `tcp` and `udp` are clients that check
 //! what they get and read the proxy's CPU time at the very moments between which they count;
-//! `awake` keeps a core from falling asleep. Each has one thread and ends by itself after
+//! `awake` keeps a core from falling asleep; `floor` is a proxy that does the least. Each has one thread and ends by itself after
 //! `--seconds`. The results are lines `name=value` for a program to read.
 
 mod answer;
 mod args;
 mod conn;
+mod floor;
 mod histogram;
 mod load;
 mod net;
@@ -30,6 +31,7 @@ fn main() {
         "load" => load::run(rest),
         "tcp" => tcp::run(rest),
         "udp" => udp::run(rest),
+        "floor" => floor::run(rest),
         "awake" => net::awake(rest),
         _ => Err(USAGE.to_string()),
     };
@@ -47,4 +49,6 @@ usage: bench origin --listen ADDR [--seconds S]
        bench tcp --to ADDR --listen ADDR [--bytes N] [--connections N] [--seconds S] [--watch PID]...
        bench udp --to ADDR --listen ADDR [--length BYTES] [--connections N] [--close] [--requests N]
                  [--seconds S] [--watch PID]...
+       bench floor tcp --listen ADDR --to ADDR [--seconds S]
+       bench floor udp --listen ADDR --to ADDR [--close] [--seconds S]
        bench awake [--seconds S]";

@@ -1,4 +1,5 @@
-//! The kernel's interfaces: epoll, sockets, limits. All that is `unsafe` is here.
+//! The kernel's interfaces: epoll, sockets, limits. All that is `unsafe` is here, and in
+//! `floor/batch.rs`.
 
 use crate::args::Args;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -14,9 +15,11 @@ pub struct Event {
     pub token: u64,
     /// There may be room to write.
     pub writable: bool,
+    /// The peer has ended its direction; known of what is watched edge-triggered.
+    pub ended: bool,
 }
 
-/// An epoll instance, level-triggered.
+/// An epoll instance, level-triggered unless said otherwise.
 pub struct Epoll {
     fd: OwnedFd,
     raw: Vec<libc::epoll_event>,
@@ -49,8 +52,23 @@ impl Epoll {
 
     fn control(&self, what: i32, fd: RawFd, token: u64, writing: bool) -> io::Result<()> {
         let writing = if writing { libc::EPOLLOUT } else { 0 };
+        self.watch(what, fd, token, libc::EPOLLIN | writing)
+    }
+
+    /// Watches a descriptor for what comes and its end, each told once, and for room to write where asked.
+    pub fn add_edge(&self, fd: RawFd, token: u64, writing: bool) -> io::Result<()> {
+        let writing = if writing { libc::EPOLLOUT } else { 0 };
+        self.watch(libc::EPOLL_CTL_ADD, fd, token, EDGE | writing)
+    }
+
+    /// Has a descriptor that is watched so be watched for room to write, too.
+    pub fn set_edge(&self, fd: RawFd, token: u64) -> io::Result<()> {
+        self.watch(libc::EPOLL_CTL_MOD, fd, token, EDGE | libc::EPOLLOUT)
+    }
+
+    fn watch(&self, what: i32, fd: RawFd, token: u64, events: i32) -> io::Result<()> {
         let mut event = libc::epoll_event {
-            events: (libc::EPOLLIN | writing) as u32,
+            events: events as u32,
             u64: token,
         };
         // SAFETY: the event outlives the call; a descriptor that is not open fails with EBADF.
@@ -76,10 +94,14 @@ impl Epoll {
         events.extend(self.raw.iter().take(count).map(|e| Event {
             token: e.u64,
             writable: e.events & libc::EPOLLOUT as u32 != 0,
+            ended: e.events & libc::EPOLLRDHUP as u32 != 0,
         }));
         Ok(())
     }
 }
+
+/// What comes and its end, edge-triggered.
+const EDGE: i32 = libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLET;
 
 fn check(result: i32) -> io::Result<()> {
     if result < 0 {
@@ -156,6 +178,27 @@ pub fn connect(addr: SocketAddr) -> io::Result<OwnedFd> {
         Err(e) if e.raw_os_error() != Some(libc::EINPROGRESS) => Err(e),
         _ => Ok(socket.into()),
     }
+}
+
+/// Takes a socket's connection away, so that it can make another; whether that is so, which takes that
+/// all it had to say, its end included, was acknowledged.
+pub fn disconnect(socket: &Socket) -> io::Result<bool> {
+    let mut unacknowledged: libc::c_int = 0;
+    // SAFETY: the integer outlives the call (SIOCOUTQ of tcp(7) is TIOCOUTQ).
+    check(unsafe {
+        let to = &raw mut unacknowledged;
+        libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, to)
+    })?;
+    if unacknowledged > 0 {
+        return Ok(false);
+    }
+    // SAFETY: an all-zero address is one of no family (AF_UNSPEC); it outlives the call.
+    check(unsafe {
+        let nowhere: libc::sockaddr = std::mem::zeroed();
+        let length = size_of::<libc::sockaddr>() as libc::socklen_t;
+        libc::connect(socket.as_raw_fd(), &raw const nowhere, length)
+    })?;
+    Ok(true)
 }
 
 /// Raises the limit of open descriptors to `wanted`, where the system lets us.

@@ -5,11 +5,13 @@
 
 mod client;
 pub mod net;
+mod openssl;
 mod ports;
 pub mod real;
 pub mod said;
 
 pub use client::{Client, Response, get};
+pub use openssl::{openssl, tls_client};
 pub use ports::{listener, port, ports};
 
 use std::io::{Read, Write};

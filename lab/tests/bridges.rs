@@ -105,13 +105,13 @@ fn carries_over_the_bridge(net: &Net, attach: &str) {
         names.sort();
         assert_eq!(names, ["one", "two"], "in turns");
     }
-    let answer = net.within("c", || {
-        ask(
-            &udp(at("203.0.113.2:5353"), at("203.0.113.100:53")),
-            &[7; 1000],
-        )
-    });
-    answer.expect("an answer");
+    for (client, vip) in [
+        ("203.0.113.2:5353", "203.0.113.100:53"),
+        ("[2001:db8:3::2]:5353", "[2001:db8:3::100]:53"),
+    ] {
+        let answer = net.within("c", move || ask(&udp(at(client), at(vip)), &[7; 1000]));
+        answer.unwrap_or_else(|e| panic!("{vip}: {e}"));
+    }
     // What is not balanced passes: neighbours ask for each other, conversations, pieces of datagrams.
     for server in ["203.0.113.11:8080", "[2001:db8:3::12]:8080"] {
         let heard = net.within("c", move || talk(at(server), MUCH));
@@ -191,10 +191,24 @@ fn a_bridge_of_one_port_serves_beside_the_switch() {
     }
     let net = Net::new(&["c", "r", "w", "l", "s1", "s2"]);
     net.cable("c:e0", "r:out");
-    net.ip("c", "addr add 198.51.100.2/24 dev e0");
-    net.ip("c", "route add default via 198.51.100.1");
-    net.ip("r", "addr add 198.51.100.1/24 dev out");
-    net.ip("w", "link add name switch type bridge");
+    let give = |host: &str, port: &str, network: [&str; 2], n: u32| {
+        let [four, six] = network;
+        net.ip(host, &format!("addr add {four}{n}/24 dev {port}"));
+        net.ip(host, &format!("addr add {six}{n}/64 dev {port} nodad"));
+    };
+    let (outside, inside) = (
+        ["198.51.100.", "2001:db8:1::"],
+        ["203.0.113.", "2001:db8:3::"],
+    );
+    let leave_by = |host: &str, network: [&str; 2], n: u32| {
+        let [four, six] = network;
+        net.ip(host, &format!("route add default via {four}{n}"));
+        net.ip(host, &format!("route add default via {six}{n}"));
+    };
+    give("c", "e0", outside, 2);
+    give("r", "out", outside, 1);
+    leave_by("c", outside, 1);
+    net.ip("w", "link add name switch type bridge mcast_snooping 0");
     net.ip("w", "link set switch up");
     for (host, port, n) in [
         ("r", "q0", 1),
@@ -204,33 +218,54 @@ fn a_bridge_of_one_port_serves_beside_the_switch() {
     ] {
         net.cable(&format!("w:{port}"), &format!("{host}:p0"));
         net.ip("w", &format!("link set dev {port} master switch"));
-        net.ip(host, &format!("addr add 203.0.113.{n}/24 dev p0"));
+        give(host, "p0", inside, n);
         if host.starts_with('s') {
-            net.ip(host, "route add default via 203.0.113.3");
+            leave_by(host, inside, 3);
         }
     }
-    net.ip("l", "route add default via 203.0.113.1");
-    net.exec("r", "sysctl -qw net.ipv4.ip_forward=1");
+    leave_by("l", inside, 1);
+    let both = "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1";
+    net.exec("r", both);
     for (host, name) in [("s1", "one"), ("s2", "two")] {
-        net.within(host, move || serve_tcp(at("0.0.0.0:8080"), name));
-    }
-    let four = BRIDGE.split("frontend six").next().expect("a part");
-    let config = four.replace("interface p0,p1", "interface p0");
-    let balancer = Balancer::start(&net, "l", &config);
-    let mut names = Vec::new();
-    for bytes in [MUCH, 10] {
-        let heard = net.within("c", move || talk(at("203.0.113.100:80"), bytes));
-        let heard = heard.unwrap_or_else(|e| {
-            panic!(
-                "{e}\n{}",
-                balancer.control("show packets").unwrap_or_default()
-            )
+        let n = &host[1..];
+        let addresses = [
+            format!("203.0.113.1{n}:8080"),
+            format!("[2001:db8:3::1{n}]:8080"),
+        ];
+        net.within(host, move || {
+            for address in addresses {
+                serve_tcp(at(&address), name);
+                serve_udp(at(&address), name);
+            }
         });
-        assert_eq!(heard.client.ip().to_string(), "198.51.100.2");
-        names.push(heard.name);
     }
-    names.sort();
-    assert_eq!(names, ["one", "two"]);
+    let config = BRIDGE.replace("interface p0,p1", "interface p0");
+    let balancer = Balancer::start(&net, "l", &config);
+    for (vip, client) in [
+        ("203.0.113.100", "198.51.100.2"),
+        ("[2001:db8:3::100]", "[2001:db8:1::2]"),
+    ] {
+        let to = at(&format!("{vip}:80"));
+        let said = || balancer.control("show packets").unwrap_or_default();
+        // Checks need the way that packets need.
+        wait_until("both serve", || {
+            let heard = net.within("c", move || [talk(to, 10), talk(to, 10)]);
+            let names: Vec<_> = heard.into_iter().flatten().map(|h| h.name).collect();
+            names.len() == 2 && names[0] != names[1]
+        });
+        let mut names = Vec::new();
+        for bytes in [MUCH, 10] {
+            let heard = net.within("c", move || talk(to, bytes));
+            let heard = heard.unwrap_or_else(|e| panic!("{vip}: {e}\n{}", said()));
+            assert_eq!(heard.client.ip(), at(&format!("{client}:0")).ip());
+            names.push(heard.name);
+        }
+        names.sort();
+        assert_eq!(names, ["one", "two"]);
+        let (from, dns) = (at(&format!("{client}:5353")), at(&format!("{vip}:53")));
+        let answer = net.within("c", move || ask(&udp(from, dns), &[7; 1000]));
+        answer.unwrap_or_else(|e| panic!("{dns}: {e}\n{}", said()));
+    }
     drop(balancer);
     detach(&net, "l");
 }

@@ -11,8 +11,9 @@ mod net;
 use balancer::{Balancer, detach};
 use ends::{MUCH, ask, serve_tcp, serve_udp, talk, udp};
 use net::{Net, possible, wait_until};
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 fn at(text: &str) -> SocketAddr {
@@ -20,11 +21,25 @@ fn at(text: &str) -> SocketAddr {
 }
 
 /// New sessions come from the inside, and to port 8080 from the outside; nothing else begins, and what
-/// belongs to no session that began here is dropped.
+/// belongs to no session that began here is dropped. Whatever comes is noted, by both ends.
 const RULES: &str = "
 table inet firewall {
+    set met4 {
+        type ipv4_addr . inet_service . ipv4_addr . inet_service
+        flags dynamic
+        size 65536
+        counter
+    }
+    set met6 {
+        type ipv6_addr . inet_service . ipv6_addr . inet_service
+        flags dynamic
+        size 65536
+        counter
+    }
     chain forward {
         type filter hook forward priority 0; policy drop;
+        meta l4proto { tcp, udp } update @met4 { ip saddr . th sport . ip daddr . th dport }
+        meta l4proto { tcp, udp } update @met6 { ip6 saddr . th sport . ip6 daddr . th dport }
         ct state established,related accept
         ct state invalid drop
         meta l4proto { icmp, ipv6-icmp } accept
@@ -34,6 +49,9 @@ table inet firewall {
     }
 }
 ";
+
+/// The last numbers of clients inside.
+const CLIENTS: std::ops::Range<u32> = 2..20;
 
 /// inside – a – two firewalls – b – outside.
 fn chain() -> Net {
@@ -58,22 +76,22 @@ fn chain() -> Net {
         let nodad = if address.contains(':') { " nodad" } else { "" };
         net.ip(host, &format!("addr add {address} dev {link}{nodad}"));
     };
-    for n in 2..20 {
+    for n in CLIENTS {
         add("in", &format!("10.0.0.{n}/24"), "e0");
+        add("in", &format!("fd00::{n}/64"), "e0");
     }
     for (host, four, six, link) in [
-        ("in", None, "fd00::2/64", "e0"),
-        ("a", Some("10.0.0.1/24"), "fd00::1/64", "near"),
-        ("a", Some("10.1.0.254/24"), "fd01::254/64", "far"),
-        ("f1", Some("10.1.0.1/24"), "fd01::1/64", "i"),
-        ("f2", Some("10.1.0.2/24"), "fd01::2/64", "i"),
-        ("f1", Some("10.2.0.1/24"), "fd02::1/64", "o"),
-        ("f2", Some("10.2.0.2/24"), "fd02::2/64", "o"),
-        ("b", Some("10.2.0.254/24"), "fd02::254/64", "far"),
-        ("b", Some("198.51.100.1/24"), "2001:db8::1/64", "near"),
-        ("out", Some("198.51.100.2/24"), "2001:db8::2/64", "e0"),
+        ("a", "10.0.0.1/24", "fd00::1/64", "near"),
+        ("a", "10.1.0.254/24", "fd01::254/64", "far"),
+        ("f1", "10.1.0.1/24", "fd01::1/64", "i"),
+        ("f2", "10.1.0.2/24", "fd01::2/64", "i"),
+        ("f1", "10.2.0.1/24", "fd02::1/64", "o"),
+        ("f2", "10.2.0.2/24", "fd02::2/64", "o"),
+        ("b", "10.2.0.254/24", "fd02::254/64", "far"),
+        ("b", "198.51.100.1/24", "2001:db8::1/64", "near"),
+        ("out", "198.51.100.2/24", "2001:db8::2/64", "e0"),
     ] {
-        four.into_iter().for_each(|four| add(host, four, link));
+        add(host, four, link);
         add(host, six, link);
     }
     for (host, to, via) in [
@@ -158,7 +176,7 @@ fn is(balancers: &[&Balancer], server: &str, status: &str) {
 }
 
 /// Conversations in both directions, of both families.
-fn everything_goes_through(net: &Net, a: &Balancer, b: &Balancer) {
+fn everything_goes_through(net: &Net, a: &Balancer, b: &Balancer, bytes: usize) {
     let said = || {
         let show = |x: &Balancer| {
             format!(
@@ -170,22 +188,114 @@ fn everything_goes_through(net: &Net, a: &Balancer, b: &Balancer) {
         };
         format!("a: {}\nb: {}", show(a), show(b))
     };
-    for (host, to, bytes) in [
-        ("in", "198.51.100.2:80", MUCH),
-        ("in", "[2001:db8::2]:80", MUCH),
-        ("out", "10.0.0.2:8080", 100_000),
-        ("out", "[fd00::2]:8080", 100_000),
+    for (host, to) in [
+        ("in", "198.51.100.2:80"),
+        ("in", "[2001:db8::2]:80"),
+        ("out", "10.0.0.2:8080"),
+        ("out", "[fd00::2]:8080"),
     ] {
         let heard = net.within(host, move || talk(at(to), bytes));
         heard.unwrap_or_else(|e| panic!("{to}: {e}\n{}", said()));
     }
-    for n in 2..20 {
+    for n in CLIENTS {
         let heard = net.within("in", move || {
-            let from = at(&format!("10.0.0.{n}:5353"));
-            ask(&udp(from, at("198.51.100.2:80")), b"question")
+            let four = udp(at(&format!("10.0.0.{n}:5353")), at("198.51.100.2:80"));
+            let six = udp(at(&format!("[fd00::{n}]:5353")), at("[2001:db8::2]:80"));
+            [ask(&four, b"question"), ask(&six, b"question")]
         });
-        heard.unwrap_or_else(|e| panic!("10.0.0.{n}: {e}\n{}", said()));
+        for heard in heard {
+            heard.unwrap_or_else(|e| panic!("client {n}: {e}\n{}", said()));
+        }
     }
+}
+
+/// Directions of conversations that a firewall has met: both ends, the sender first.
+fn met(net: &Net, firewall: &str) -> BTreeSet<[String; 4]> {
+    let sets = net.exec(firewall, "nft list table inet firewall");
+    let ends = |line: &str| {
+        let (ends, _) = line.split_once(" counter packets ")?;
+        let ends = ends.rsplit(['{', ',']).next()?;
+        let ends: Vec<String> = ends.split(" . ").map(|w| w.trim().to_string()).collect();
+        ends.try_into().ok()
+    };
+    let elements = sets.split_inclusive(" packets ");
+    elements.filter_map(ends).collect()
+}
+
+/// No direction of a session was met by both firewalls, and whoever met one direction met the other.
+fn each_crossed_one(net: &Net) {
+    let (first, second) = (met(net, "f1"), met(net, "f2"));
+    assert!(
+        first.len() > 20 && second.len() > 20,
+        "{first:?} {second:?}"
+    );
+    assert!(first.is_disjoint(&second), "{first:?} {second:?}");
+    for met in [first, second] {
+        for [from, port, to, other] in &met {
+            let back = [to, other, from, port].map(String::clone);
+            assert!(met.contains(&back), "no {back:?} in {met:?}");
+        }
+    }
+}
+
+/// Whether a session of the inner balancer's goes through the first firewall.
+fn is_through_first(flows: &str, client: SocketAddr) -> bool {
+    let line = flows
+        .lines()
+        .find(|l| l.contains(&format!("src={client} ")));
+    let line = line.unwrap_or_else(|| panic!("{client}: {flows}"));
+    line.contains("srv=fw1")
+}
+
+/// The first firewall dies, on these links of its; its sessions move, the others stay.
+fn dies_on(net: &Net, a: &Balancer, b: &Balancer, links: &[&str]) {
+    let both = [a, b];
+    let open = |n: u32| {
+        net.within("in", move || {
+            let socket = bound(at(&format!("10.0.0.{n}:0")), at("198.51.100.2:80"));
+            let asks = udp(at(&format!("10.0.0.{n}:0")), at("198.51.100.2:80"));
+            ask(&asks, b"before").expect("an answer");
+            (socket, asks)
+        })
+    };
+    let open: Vec<(TcpStream, UdpSocket)> = CLIENTS.map(open).collect();
+    let flows = a.control("show flows").expect("answers");
+    let (first, second): (Vec<_>, Vec<_>) = open
+        .into_iter()
+        .partition(|(stream, _)| is_through_first(&flows, stream.local_addr().expect("known")));
+    assert!(!first.is_empty() && !second.is_empty());
+    for link in links {
+        net.ip("f1", &format!("link set dev {link} down"));
+    }
+    is(&both, "fw1", "DOWN");
+    is(&both, "fw2", "UP");
+    // The other one takes datagrams that it has not seen the first of, and no such segments.
+    for (_, asks) in &first {
+        wait_until("sessions move", || ask(asks, b"after").is_ok());
+        let flows = a.control("show flows proto=udp").expect("answers");
+        let own = asks.local_addr().expect("known");
+        assert!(!is_through_first(&flows, own), "{own}: {flows}");
+    }
+    everything_goes_through(net, a, b, 100_000);
+    for (mut stream, asks) in second {
+        ask(&asks, b"after").expect("it stays where it is");
+        let own = stream.local_addr().expect("known");
+        stream.write_all(b"more").expect("room");
+        stream.shutdown(Shutdown::Write).expect("room");
+        let mut back = Vec::new();
+        stream.read_to_end(&mut back).expect("an answer");
+        let back = String::from_utf8_lossy(&back).into_owned();
+        assert!(back.contains(" 4 "), "{own} stays where it is: {back}");
+    }
+    for link in links {
+        net.ip("f1", &format!("link set dev {link} up"));
+        let network = if *link == "i" { 1 } else { 2 };
+        let six = format!("fd0{network}::1/64");
+        net.ip("f1", &format!("addr replace {six} dev {link} nodad"));
+    }
+    routes_of(net, "f1");
+    is(&both, "fw1", "UP");
+    everything_goes_through(net, a, b, 100_000);
 }
 
 #[test]
@@ -199,53 +309,18 @@ fn a_session_crosses_one_firewall_in_both_directions() {
     let both = [&a, &b];
     is(&both, "fw1", "UP");
     is(&both, "fw2", "UP");
-    everything_goes_through(&net, &a, &b);
-    let flows = a.control("show flows proto=udp").expect("answers");
-    assert!(
-        flows.contains("srv=fw1") && flows.contains("srv=fw2"),
-        "{flows}"
-    );
-    // Connections through each of them, which stay open.
-    let open: Vec<(TcpStream, SocketAddr)> = (2..20)
-        .map(|n| {
-            net.within("in", move || {
-                let socket = bound(at(&format!("10.0.0.{n}:0")), at("198.51.100.2:80"));
-                let own = socket.local_addr().expect("known");
-                (socket, own)
-            })
-        })
-        .collect();
-    let flows = a.control("show flows proto=tcp").expect("answers");
-    let through = |own: &SocketAddr| {
-        let line = flows.lines().find(|l| l.contains(&format!("src={own} ")));
-        let line = line.unwrap_or_else(|| panic!("{own}: {flows}"));
-        if line.contains("srv=fw1") { 1 } else { 2 }
-    };
-    let (first, second): (Vec<_>, Vec<_>) =
-        open.into_iter().partition(|(_, own)| through(own) == 1);
-    assert!(!first.is_empty() && !second.is_empty());
-    net.ip("f1", "link set dev i down");
-    net.ip("f1", "link set dev o down");
-    is(&both, "fw1", "DOWN");
-    is(&both, "fw2", "UP");
-    everything_goes_through(&net, &a, &b);
-    for (mut stream, own) in second {
-        stream.write_all(b"more").expect("room");
-        stream.shutdown(Shutdown::Write).expect("room");
-        let mut back = Vec::new();
-        stream.read_to_end(&mut back).expect("an answer");
+    everything_goes_through(&net, &a, &b, MUCH);
+    each_crossed_one(&net);
+    for balancer in both {
+        let flows = balancer.control("show flows").expect("answers");
         assert!(
-            String::from_utf8_lossy(&back).contains(" 4 "),
-            "{own} stays where it is"
+            flows.contains("srv=fw1") && flows.contains("srv=fw2"),
+            "{flows}"
         );
     }
-    net.ip("f1", "link set dev i up");
-    net.ip("f1", "link set dev o up");
-    net.ip("f1", "addr replace fd01::1/64 dev i nodad");
-    net.ip("f1", "addr replace fd02::1/64 dev o nodad");
-    routes_of(&net, "f1");
-    is(&both, "fw1", "UP");
-    everything_goes_through(&net, &a, &b);
+    // Its far side alone: nothing on the link tells the inner balancer.
+    dies_on(&net, &a, &b, &["o"]);
+    dies_on(&net, &a, &b, &["i", "o"]);
     for balancer in ["a", "b"] {
         detach(&net, balancer);
         let rules = net.exec(balancer, "ip rule show");

@@ -216,13 +216,23 @@ fn nginx_tells_over_http_2_whether_it_serves() {
 fn over_tls_the_check_offers_http_2_and_nothing_else() {
     let folder = Folder::new();
     let (key, cert, port) = (folder.path("k"), folder.path("c"), port());
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-nodes", "-days", "9", "-subj", "/CN=g"])
-        .args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
-        .args(["-keyout", &key, "-out", &cert])
-        .output()
-        .expect("openssl is installed");
-    assert!(made.status.success());
+    lab::openssl(&[
+        "req",
+        "-x509",
+        "-nodes",
+        "-days",
+        "9",
+        "-subj",
+        "/CN=g",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-keyout",
+        &key,
+        "-out",
+        &cert,
+    ]);
     let log = std::fs::File::create(folder.path("log")).expect("a file");
     let mut openssl = Command::new("openssl")
         .args(["s_server", "-accept", &format!("127.0.0.1:{port}")])

@@ -72,13 +72,13 @@ fn servers_reach_the_outside_by_the_pool_and_are_served_as_before() {
         });
         assert!(pool(heard.client.ip()), "{}", heard.client);
     }
-    let answer = net.within("s", || {
-        ask(
-            &udp(at("10.0.0.11:5353"), at("198.51.100.2:80")),
-            b"question",
-        )
-    });
-    assert_eq!(answer.expect("an answer"), "outside");
+    for (server, far) in [
+        ("10.0.0.11:5353", "198.51.100.2:80"),
+        ("[fd00::11]:5353", "[2001:db8::2]:80"),
+    ] {
+        let answer = net.within("s", move || ask(&udp(at(server), at(far)), b"question"));
+        assert_eq!(answer.expect("an answer"), "outside", "{far}");
+    }
     // Clients still see the virtual address, and servers the clients'.
     for vip in ["198.51.100.80:80", "[2001:db8::80]:80"] {
         let heard = net

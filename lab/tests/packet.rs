@@ -337,11 +337,33 @@ fn stays_whole(attach: &str) {
             })
         }
     });
+    // Nobody sends a datagram twice: each is answered, of sessions that are there and of new ones.
+    let asked = Arc::new(AtomicU64::new(0));
+    let asks = net.within("c", {
+        let (over, asked) = (Arc::clone(&over), Arc::clone(&asked));
+        move || {
+            std::thread::spawn(move || -> std::io::Result<()> {
+                let new = || {
+                    let socket = udp(at("[2001:db8:1::2]:0"), at("[2001:db8:1::80]:53"));
+                    socket.set_read_timeout(Some(lab::net::PATIENCE))?;
+                    Ok::<_, std::io::Error>(socket)
+                };
+                let kept = new()?;
+                while !over.load(Relaxed) {
+                    ask(&kept, b"of a session")?;
+                    ask(&new()?, b"the first of one")?;
+                    asked.fetch_add(1, Relaxed);
+                }
+                Ok(())
+            })
+        }
+    });
     let goes_on = |what: &str| {
-        let before = done.load(Relaxed);
+        let before = (done.load(Relaxed), asked.load(Relaxed));
         wait_until(what, || {
             assert!(!load.is_finished(), "a conversation broke: {what}");
-            done.load(Relaxed) >= before + 3
+            assert!(!asks.is_finished(), "a datagram was lost: {what}");
+            done.load(Relaxed) >= before.0 + 3 && asked.load(Relaxed) >= before.1 + 20
         });
     };
     goes_on("at first");
@@ -363,6 +385,9 @@ fn stays_whole(attach: &str) {
     }
     over.store(true, Relaxed);
     load.join().expect("no panic").expect("all were whole");
+    asks.join()
+        .expect("no panic")
+        .expect("every datagram was answered");
     drop(balancer);
     assert!(detach(&net, "l").contains("removed"));
     assert!(detach(&net, "l").contains("nothing was attached"));

@@ -1,5 +1,5 @@
 //! Packet mode at its edges: a pool that is used up, sessions that are half open when their service
-//! changes, errors about answers that went past the balancer, and clients that two frontends share.
+//! changes, and clients that two frontends share.
 
 #[path = "packet/balancer.rs"]
 mod balancer;
@@ -11,9 +11,9 @@ mod net;
 mod nets;
 
 use balancer::{Balancer, detach};
-use ends::{MUCH, ask, talk, udp};
+use ends::{ask, talk, udp};
 use net::{Net, possible, wait_until};
-use nets::{OneArm, VIPS, at, two_arms_of};
+use nets::{at, two_arms_of};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
@@ -132,56 +132,6 @@ fn who_waits_for_its_first_answer_gets_it_though_its_service_has_a_pool_or_a_gua
     }
     drop(balancer);
     detach(&net, "l");
-}
-
-/// Servers answer past the balancer, and a link behind the router is smaller than theirs: who says so says it
-/// to the virtual address, whose packets the servers know by their code point.
-#[test]
-fn servers_known_by_dscp_hear_that_their_answers_are_too_large() {
-    if !possible() {
-        return;
-    }
-    for (attach, cable) in [
-        ("xdp", Net::cable as nets::Cable),
-        ("auto", Net::loose_cable),
-    ] {
-        let arm = OneArm {
-            setup: "dscp --dscp 10 --vip 203.0.113.100 --vip 2001:db8:3::100",
-            cable,
-            // The router forwards nothing that comes from itself, as its own errors do.
-            far: false,
-            gateway: false,
-        };
-        let net = arm.lay();
-        for (host, interface) in [("c", "e0"), ("r", "out")] {
-            net.ip(host, &format!("link set dev {interface} mtu 1400"));
-        }
-        // The client does not know.
-        net.ip("c", "route replace default via 198.51.100.1 advmss 1460");
-        net.ip("c", "route replace default via 2001:db8:1::1 advmss 1440");
-        let config = arm.config(|_| "dscp 10".to_string());
-        let config = format!("global\n    tune.packet.attach {attach}\n{config}");
-        let balancer = Balancer::start(&net, "l", &config);
-        let errors = || {
-            let events = balancer.control("show packets").expect("answers");
-            let count = events
-                .lines()
-                .find_map(|l| l.trim().strip_prefix("icmp-error: "));
-            count.and_then(|n| n.parse::<u64>().ok()).expect("a number")
-        };
-        for vip in VIPS {
-            let before = errors();
-            let to = match vip.contains(':') {
-                true => at(&format!("[{vip}]:80")),
-                false => at(&format!("{vip}:80")),
-            };
-            let heard = net.within("c", move || talk(to, MUCH));
-            heard.unwrap_or_else(|e| panic!("{attach} {vip}: {e}\n{}", balancer.output()));
-            assert!(errors() > before, "{attach} {vip}: nobody had to be told");
-        }
-        drop(balancer);
-        detach(&net, "l");
-    }
 }
 
 #[test]

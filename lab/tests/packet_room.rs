@@ -7,42 +7,17 @@ mod balancer;
 mod ends;
 #[path = "packet/net.rs"]
 mod net;
+#[path = "packet/nets.rs"]
+mod nets;
 
 use balancer::{Balancer, detach, mulgil};
-use ends::{ask, serve_tcp, serve_udp, talk, udp};
+use ends::{ask, talk, udp};
 use lab::Program;
 use net::{Net, possible, wait_until};
+use nets::{at, line};
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
-
-fn at(text: &str) -> SocketAddr {
-    text.parse().expect("an address")
-}
-
-/// client – balancer – one machine with two servers, whose gateway the balancer is.
-fn line() -> Net {
-    let net = Net::new(&["c", "l", "s"]);
-    net.loose_cable("c:e0", "l:front");
-    net.loose_cable("s:e0", "l:back");
-    for n in 2..6 {
-        net.ip("c", &format!("addr add 198.51.100.{n}/24 dev e0"));
-    }
-    net.ip("l", "addr add 198.51.100.1/24 dev front");
-    net.ip("l", "addr add 10.0.0.1/24 dev back");
-    net.exec("l", "sysctl -qw net.ipv4.ip_forward=0");
-    for n in 1..=2 {
-        net.ip("s", &format!("addr add 10.0.0.1{n}/24 dev e0"));
-    }
-    net.ip("s", "route add default via 10.0.0.1");
-    net.within("s", || {
-        for (address, name) in [("10.0.0.11", "one"), ("10.0.0.12", "two")] {
-            serve_tcp(at(&format!("{address}:80")), name);
-            serve_udp(at(&format!("{address}:53")), name);
-        }
-    });
-    net
-}
 
 const POOL: &str = "
 global
@@ -366,67 +341,4 @@ fn settings_are_seen_to_and_one_client_can_be_followed() {
     assert!(said.contains("removed"), "{said}");
     assert_eq!(forwarding(), "0");
     assert!(detach(&net, "l").contains("nothing was attached"));
-}
-
-#[test]
-fn without_the_capabilities_they_are_named_and_the_rest_of_the_file_is_served() {
-    if !possible() {
-        return;
-    }
-    let folder = lab::Folder::new();
-    let port = lab::port();
-    let file = folder.file(
-        "test.cfg",
-        format!(
-            "frontend packets
-    mode packet
-    bind 127.0.0.2:53 proto udp
-    default_backend packets
-backend packets
-    mode packet
-    forward nat
-    server one 10.0.0.11:53
-frontend web
-    mode http
-    timeout client 5s
-    bind 127.0.0.1:{port}
-    http-request return status 200
-"
-        )
-        .as_bytes(),
-    );
-    let output = std::fs::File::create(folder.path("output")).expect("a file");
-    let program = Program::mulgil().command();
-    let mut process = std::process::Command::new("setpriv")
-        .args(["--bounding-set", "-all", "--inh-caps", "-all"])
-        .arg(program.get_program())
-        .args(["-f", &file, "-db"])
-        .stderr(output.try_clone().expect("a descriptor"))
-        .stdout(output)
-        .spawn()
-        .expect("it starts");
-    let served = || {
-        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        Ok::<_, std::io::Error>(text)
-    };
-    let said = || std::fs::read_to_string(folder.path("output")).unwrap_or_default();
-    let end = std::time::Instant::now() + lab::PATIENCE;
-    let mut text = String::new();
-    while text.is_empty() && std::time::Instant::now() < end {
-        text = served().unwrap_or_default();
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let said = said();
-    let _ = process.kill();
-    let _ = process.wait();
-    assert!(text.starts_with("HTTP/1.1 200"), "{text}\n{said}");
-    assert!(
-        said.contains("'mode packet' is not served: this process lacks CAP_NET_ADMIN")
-            && said.contains("CAP_SYS_ADMIN"),
-        "{said}"
-    );
 }

@@ -28,6 +28,7 @@ fn prepared(setup: &'static str, attach: &str, far: bool) -> OneArm {
         },
         far,
         gateway: false,
+        crossed: false,
     }
 }
 
@@ -106,6 +107,15 @@ fn carries_directly(arm: OneArm, attach: &str, forward: &str) {
         });
         let bytes = balancer.stat(backend, "BACKEND", "bout");
         assert_eq!(bytes, "0", "answers go their own way");
+        let told = format!("the tunnels of backend '{backend}' leave ");
+        let times = balancer.output().matches(&told).count();
+        assert_eq!(times, usize::from(forward.starts_with("tunnel")), "{told}");
+    }
+    if forward.starts_with("tunnel") {
+        net.ip("l", "link set dev lan mtu 1400");
+        wait_until("less room is told of", || {
+            balancer.output().contains(" of the 1400 bytes on 'lan'")
+        });
     }
     for host in ["s1", "s2"] {
         mulgil(&net, host, &format!("server-setup {} --undo", arm.setup));
@@ -166,6 +176,17 @@ fn gre_crosses_a_router_at_an_mtu_of_1500() {
 fn gue_crosses_a_router_at_an_mtu_of_1500() {
     for attach in ["xdp", "auto"] {
         carries_directly(prepared(TUNNEL, attach, true), attach, "tunnel gue");
+    }
+}
+
+#[test]
+fn tunnels_of_one_family_carry_clients_of_the_other() {
+    for (attach, forward) in [("xdp", "tunnel ipip"), ("auto", "tunnel gue")] {
+        let arm = OneArm {
+            crossed: true,
+            ..prepared(TUNNEL, attach, true)
+        };
+        carries_directly(arm, attach, forward);
     }
 }
 

@@ -1,10 +1,9 @@
 //! Stick tables that are shared: with ourselves and with the oracle, which speaks HAProxy's protocol
 //! on the other side of each conversation.
 
-use lab::{Folder, Program, Proxy, Server, each, get, port};
+use lab::{Folder, Program, Proxy, Server, each, get, openssl, port};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 const TIMES: &str = "defaults\n    mode http\n    timeout client 2s\n    timeout server 2s\n    timeout connect 1s\n    retries 0\n";
@@ -225,6 +224,58 @@ fn each_of_the_others_is_told_of_its_part_of_the_keys() {
     }
 }
 
+/// The first tells everybody of everything; the second has counted as well, and the first is not told of
+/// that: what the first sets back is set back there, too.
+#[test]
+fn who_is_not_told_of_a_key_sets_it_back_all_the_same() {
+    let ports = [port(), port()];
+    let [one, two] = ports.map(|port| format!("127.0.0.1:{port}"));
+    // Of one part of two: half of the keys are not among them.
+    let start = |name: &str, one_has: &str| {
+        let config = format!(
+            "    localpeer {name}\n{TIMES}peers us\n    shards 2\n    peer one {one}{one_has}\n    peer two {two}\n    table t type string size 1k expire 1h store gpc0\n"
+        );
+        Proxy::start(&Program::mulgil(), &config)
+    };
+    let (first, second) = (start("one", ""), start("two", " shard 1"));
+    let set = |proxy: &Proxy, n: usize, to: u32| {
+        proxy.control(&format!("set table us/t key k{n} data.gpc0 {to}"));
+    };
+    let values = |proxy: &Proxy, keys: std::ops::Range<usize>| -> Vec<String> {
+        keys.map(|n| {
+            let said = proxy.control(&format!("show table us/t key k{n}"));
+            said.trim().rsplit('=').next().unwrap_or_default().into()
+        })
+        .collect()
+    };
+    let wait = |proxy: &Proxy, keys: std::ops::Range<usize>, enough: &dyn Fn(&[String]) -> bool| {
+        let end = Instant::now() + lab::PATIENCE * 2;
+        loop {
+            let now = values(proxy, keys.clone());
+            if enough(&now) {
+                return;
+            }
+            assert!(Instant::now() < end, "{now:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let all = |value: &'static str| move |now: &[String]| now.iter().all(|v| v == value);
+    wait_for_the_meeting(&first, &second);
+    (0..8).for_each(|n| set(&first, n, 1));
+    wait(&second, 0..8, &all("1"));
+    // Changes are told in order: where one of the last is known, so are those before it.
+    (0..20).for_each(|n| set(&second, n, 5));
+    let any = |now: &[String]| now.iter().any(|v| v == "5");
+    wait(&first, 8..20, &any);
+    let told = values(&first, 0..8);
+    assert!(any(&told) && told.iter().any(|v| v == "1"), "{told:?}");
+    // What is said now crosses the fives of which nobody was told; what is said next does not.
+    (0..8).for_each(|n| set(&first, n, 7));
+    wait(&second, 0..8, &all("7"));
+    (0..8).for_each(|n| set(&first, n, 0));
+    wait(&second, 0..8, &all("0"));
+}
+
 #[test]
 fn a_peer_that_starts_anew_learns_from_the_other_what_both_knew() {
     pairs(|first, second| {
@@ -296,13 +347,23 @@ fn a_process_that_nobody_replaces_ends_at_once() {
 fn peers_speak_within_tls_where_bind_and_server_say_so() {
     let folder = Folder::new();
     let (key, cert) = (folder.path("k"), folder.path("c"));
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-nodes", "-days", "9", "-subj", "/CN=peers"])
-        .args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
-        .args(["-keyout", &key, "-out", &cert])
-        .output()
-        .expect("openssl is installed");
-    assert!(made.status.success());
+    openssl(&[
+        "req",
+        "-x509",
+        "-nodes",
+        "-days",
+        "9",
+        "-subj",
+        "/CN=peers",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-keyout",
+        &key,
+        "-out",
+        &cert,
+    ]);
     let both = [&cert, &key].map(|p| std::fs::read_to_string(p).expect("a file"));
     let pem = folder.file("both.pem", both.concat().as_bytes());
     pairs(|first, second| {

@@ -1,7 +1,7 @@
 //! What the PROXY protocol says besides addresses: extensions that are read and written, and rules
 //! that ask for a header.
 
-use lab::{Client, Program, Proxy, each, port};
+use lab::{Client, Program, Proxy, each, openssl, port};
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
@@ -146,11 +146,6 @@ fn parts(mut bytes: &[u8]) -> Vec<(u8, String)> {
 #[test]
 fn a_server_is_told_of_the_clients_tls() {
     let folder = lab::Folder::new();
-    let openssl = |args: &[&str]| {
-        let run = Command::new("openssl").args(args).output();
-        let run = run.expect("openssl is installed");
-        assert!(run.status.success(), "{args:?}");
-    };
     let path = |name: &str| folder.path(name);
     // An authority, and a client whom it knows.
     let new = ["req", "-nodes", "-newkey", "rsa:2048"];

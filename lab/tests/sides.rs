@@ -2,7 +2,7 @@
 //! must not be cached, how its sockets are made and counted, and what TLS a certificate of a list
 //! speaks. Each through mulgil and the oracle.
 
-use lab::{Client, Folder, LogSink, Proxy, Server, each, get, port, refusing};
+use lab::{Client, Folder, LogSink, Proxy, Server, each, get, openssl, port, refusing};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
@@ -164,16 +164,10 @@ fn certificate(folder: &Folder, name: &str) -> String {
     let (key, cert) = (folder.path("key"), folder.path("cert"));
     let subject = format!("/CN={name}");
     let names = format!("subjectAltName=DNS:{name}");
-    let made = Command::new("openssl")
-        .args([
-            "req", "-x509", "-nodes", "-days", "30", "-newkey", "rsa:2048",
-        ])
-        .args([
-            "-keyout", &key, "-out", &cert, "-subj", &subject, "-addext", &names,
-        ])
-        .stderr(Stdio::null())
-        .status();
-    assert!(made.is_ok_and(|s| s.success()), "openssl is installed");
+    openssl(&[
+        "req", "-x509", "-nodes", "-days", "30", "-newkey", "rsa:2048", "-keyout", &key, "-out",
+        &cert, "-subj", &subject, "-addext", &names,
+    ]);
     let both = [&cert, &key].map(|p| std::fs::read_to_string(p).expect("a file"));
     folder.file(&format!("{name}.pem"), both.concat().as_bytes())
 }

@@ -1,26 +1,11 @@
 //! TLS on both sides, with curl and openssl as the other side, the same through mulgil and the
 //! oracle.
 
-use lab::{Client, Folder, LogSink, Program, Proxy, Server, each, port};
+use lab::{Client, Folder, LogSink, Program, Proxy, Server, each, openssl, port};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 const TIMES: &str = "defaults\n    mode http\n    timeout client 5s\n    timeout server 5s\n    timeout connect 2s\n";
-
-/// Runs a command that must succeed.
-fn run(program: &str, args: &[&str]) -> String {
-    let output = Command::new(program)
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-        .expect("the tool is installed");
-    assert!(
-        output.status.success(),
-        "{program} {args:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
 
 /// What kind of key a certificate has.
 const EC: [&str; 2] = ["-newkey", "ec:P-256"];
@@ -40,7 +25,7 @@ fn certificate(folder: &Folder, file: &str, kind: [&str; 2], name: &str, others:
         EC => args.extend(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]),
         other => args.extend(other),
     }
-    run("openssl", &args);
+    openssl(&args);
     let both = [&cert, &key]
         .map(|p| std::fs::read_to_string(p).expect("a file"))
         .concat();
@@ -56,37 +41,31 @@ fn signed(folder: &Folder, file: &str, name: &str) -> (String, String) {
         folder.path(&format!("{file}.c")),
     );
     let subject = format!("/O=Lab/CN={name}");
-    run(
-        "openssl",
-        &[
-            "req", "-new", "-nodes", "-newkey", "rsa:2048", "-keyout", &key, "-out", &request,
-            "-subj", &subject,
-        ],
-    );
+    openssl(&[
+        "req", "-new", "-nodes", "-newkey", "rsa:2048", "-keyout", &key, "-out", &request, "-subj",
+        &subject,
+    ]);
     let extensions = folder.file(
         "extensions",
         format!("subjectAltName=DNS:{name}\n").as_bytes(),
     );
-    run(
-        "openssl",
-        &[
-            "x509",
-            "-req",
-            "-days",
-            "30",
-            "-in",
-            &request,
-            "-CA",
-            &authority,
-            "-CAkey",
-            &authority,
-            "-CAcreateserial",
-            "-out",
-            &cert,
-            "-extfile",
-            &extensions,
-        ],
-    );
+    openssl(&[
+        "x509",
+        "-req",
+        "-days",
+        "30",
+        "-in",
+        &request,
+        "-CA",
+        &authority,
+        "-CAkey",
+        &authority,
+        "-CAcreateserial",
+        "-out",
+        &cert,
+        "-extfile",
+        &extensions,
+    ]);
     let both = [&cert, &key]
         .map(|p| std::fs::read_to_string(p).expect("a file"))
         .concat();
@@ -551,21 +530,17 @@ fn an_ocsp_answer_from_a_file_is_stapled() {
     each(|program| {
         let folder = Folder::new();
         let (authority, cert) = signed(&folder, "server.pem", "server.example");
-        let serial = run("openssl", &["x509", "-in", &cert, "-noout", "-serial"]);
+        let serial = openssl(&["x509", "-in", &cert, "-noout", "-serial"]);
         let serial = serial.trim().trim_start_matches("serial=").to_string();
         let index = folder.file(
             "index",
             format!("V\t351231235959Z\t\t{serial}\tunknown\t/O=Lab/CN=server.example\n").as_bytes(),
         );
         let answer = format!("{cert}.ocsp");
-        run(
-            "openssl",
-            &[
-                "ocsp", "-index", &index, "-rsigner", &authority, "-rkey", &authority, "-CA",
-                &authority, "-issuer", &authority, "-cert", &cert, "-ndays", "3", "-respout",
-                &answer,
-            ],
-        );
+        openssl(&[
+            "ocsp", "-index", &index, "-rsigner", &authority, "-rkey", &authority, "-CA",
+            &authority, "-issuer", &authority, "-cert", &cert, "-ndays", "3", "-respout", &answer,
+        ]);
         folder.file(
             "server.pem.issuer",
             &std::fs::read(&authority).expect("a file"),
@@ -573,17 +548,14 @@ fn an_ocsp_answer_from_a_file_is_stapled() {
         let port = port();
         let _proxy = Proxy::start(program, &frontend(port, &format!("crt {cert}"), ""));
         let address = format!("127.0.0.1:{port}");
-        let text = run(
-            "openssl",
-            &[
-                "s_client",
-                "-connect",
-                &address,
-                "-servername",
-                "server.example",
-                "-status",
-            ],
-        );
+        let text = openssl(&[
+            "s_client",
+            "-connect",
+            &address,
+            "-servername",
+            "server.example",
+            "-status",
+        ]);
         assert!(
             text.contains("OCSP Response Status: successful"),
             "{}: {text}",

@@ -1,22 +1,11 @@
 //! Handshakes that fail: what the log says of each, as HAProxy; and what rules know of those that do
 //! not.
 
-use lab::{Folder, LogSink, PATIENCE, Program, Proxy, port};
+use lab::{Folder, LogSink, PATIENCE, Program, Proxy, openssl, port};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
-
-/// Runs openssl, which must succeed.
-fn openssl(args: &[&str]) {
-    let output = Command::new("openssl")
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-        .expect("openssl is installed");
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "openssl {args:?}: {text}");
-}
 
 /// Certificates, made once for both programs: `one` and `stranger` vouch for themselves, `root` for
 /// `client` and for `revoked`, which its list revokes.

@@ -84,6 +84,7 @@ fn document() -> String {
                 .iter()
                 .chain(config::table::SERVER_CHECK_WORDS)
                 .chain(config::table::SERVER_PROXY_WORDS)
+                .chain(config::table::SERVER_SOCKET_WORDS)
                 .map(|k| owned(k.name, k.doc))
                 .chain(
                     config::table::SERVER_TLS_WORDS

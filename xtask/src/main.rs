@@ -1,4 +1,4 @@
-//! `cargo xtask bench | bpf [--check] | check | checks [N [ROUNDS]] | connections [N] | coverage [--check] | failover [KILLS | sync [SECONDS]] | profile LOAD [PEER] |
+//! `cargo xtask bench [nat|packet] | bpf [--check] | check | checks [N [ROUNDS]] | connections [N] | coverage [--check] | failover [KILLS | sync [SECONDS]] | profile LOAD [PEER] |
 //! schedulers [--check|--time] | tables`: what no compiler checks.
 
 mod bench;
@@ -10,6 +10,7 @@ mod connections;
 mod coverage;
 mod failover;
 mod namespaces;
+mod nat;
 mod profile;
 mod schedulers;
 mod simulation;
@@ -23,6 +24,7 @@ fn main() {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["bench", "packet", rest @ ..] => bpf::bench(rest),
+        ["bench", "nat", rest @ ..] => nat::run(rest),
         ["bench", rest @ ..] => bench::run(rest),
         ["bpf"] => bpf::run(false),
         ["bpf", "--check"] => bpf::run(true),
@@ -40,7 +42,7 @@ fn main() {
         ["schedulers", "--check"] => schedulers::run(true),
         ["tables"] => tables::run(),
         _ => Err(vec![
-            "usage: cargo xtask bench [...] | bench packet [--only TEXT] [--beside OBJECT] | bpf [--check] | check | connections [N [PROGRAM]] | coverage [--check] | failover [KILLS | sync [SECONDS]] | profile LOAD [PEER] | schedulers [--check|--time] | tables"
+            "usage: cargo xtask bench [...] | bench nat [ROUNDS] | bench packet [--only TEXT] [--beside OBJECT] | bpf [--check] | check | connections [N [PROGRAM]] | coverage [--check] | failover [KILLS | sync [SECONDS]] | profile LOAD [PEER] | schedulers [--check|--time] | tables"
                 .to_string(),
         ]),
     };

@@ -56,12 +56,15 @@ impl Row {
 pub fn rows(process: &Process, generation: &Generation, now: Instant) -> Vec<Row> {
     let mut rows = Vec::new();
     for proxy in &generation.config.proxies {
-        if let Some(frontend) = generation.frontend(&proxy.name) {
+        // A frontend and a backend may have the same name.
+        let frontend = proxy.frontend.as_ref();
+        if let Some(frontend) = frontend.and_then(|_| generation.frontend(&proxy.name)) {
             rows.push(frontend_row(process, frontend, now));
             let sockets = frontend.sockets().iter();
             rows.extend(sockets.map(|socket| socket_row(frontend, socket)));
         }
-        if let Some(backend) = generation.backend(&proxy.name) {
+        let backend = proxy.backend.as_ref();
+        if let Some(backend) = backend.and_then(|_| generation.backend(&proxy.name)) {
             for server in backend.servers() {
                 rows.push(server_row(process, generation, backend, server, now));
             }

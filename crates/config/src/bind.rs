@@ -86,6 +86,19 @@ pub fn congestion(line: &Line<'_>, at: usize) -> Result<Arc<str>, Fault> {
     )
 }
 
+/// The word that segments of TCP are signed with, which the kernel has 80 bytes for.
+pub fn signature(line: &Line<'_>, at: usize) -> Result<Arc<str>, Fault> {
+    let word = text(line, at, "the word that segments are signed with")?;
+    if word.len() > 80 {
+        let said = format!(
+            "the word after 'tcp-md5sig' has {} bytes: the kernel takes 80 at most",
+            word.len()
+        );
+        return line.fail(at, said);
+    }
+    Ok(word)
+}
+
 /// All words that `bind` understands. The place given to a function is that of its argument.
 pub static BIND_WORDS: &[BindWord] = &[
     word!(
@@ -297,6 +310,16 @@ pub static BIND_WORDS: &[BindWord] = &[
         "by-thread",
         "accepted: any worker may accept",
         |_, l, at| text(l, at, "a number").map(|_| ())
+    ),
+    word!(
+        "tcp-md5sig",
+        "WORD",
+        "secret",
+        "segments are signed with this word (RFC 2385), and what comes without is not heard",
+        |o, l, at| {
+            o.signed = Some(signature(l, at)?);
+            Ok(())
+        }
     ),
     word!(
         "tcp-ss",

@@ -40,7 +40,9 @@ pub mod table {
     pub use crate::bind::BIND_WORDS;
     pub use crate::global::{GLOBAL_KEYWORDS, GlobalKeyword, TUNES_WITHOUT_EFFECT};
     pub use crate::keyword::{OPTIONS, keywords};
-    pub use crate::server::{SERVER_CHECK_WORDS, SERVER_PROXY_WORDS, SERVER_WORDS};
+    pub use crate::server::{
+        SERVER_CHECK_WORDS, SERVER_PROXY_WORDS, SERVER_SOCKET_WORDS, SERVER_WORDS,
+    };
     pub use crate::tls::{BIND_TLS_WORDS, SERVER_TLS_WORDS};
     pub use crate::vrrp::VRRP_KEYWORDS;
 }

@@ -16,14 +16,15 @@ mod check;
 mod line;
 mod names;
 mod proxy;
+mod socket;
 mod source;
 
 pub use check::SERVER_CHECK_WORDS;
 pub use line::{direct, from_words, server, template, way};
 pub use proxy::SERVER_PROXY_WORDS;
+pub use socket::SERVER_SOCKET_WORDS;
 pub use source::source;
 
-use crate::address::{self, Purpose};
 use crate::diag::Fault;
 use crate::line::Line;
 use crate::tls::{SERVER_TLS_WORDS, ServerDraft};
@@ -101,6 +102,7 @@ fn blank() -> Server {
         tcp_user_timeout: None,
         tfo: false,
         congestion: None,
+        signed: None,
         shard: 0,
         namespace: None,
         vlan: None,
@@ -167,16 +169,6 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         "used only when all others are out",
         |r, _, _| {
             r.server.backup = true;
-            Ok(())
-        }
-    ),
-    word!(
-        "cc",
-        "NAME",
-        "reno",
-        "the congestion control of its connections",
-        |r, l, at| {
-            r.server.congestion = Some(crate::bind::congestion(l, at)?);
             Ok(())
         }
     ),
@@ -275,16 +267,6 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         "in packet mode: the VLAN it is in, 1 to 4094",
         |r, l, at| {
             r.server.vlan = Some(num(l, at, 1, 4094)? as u16);
-            Ok(())
-        }
-    ),
-    word!(
-        "namespace",
-        "NAME",
-        "blue",
-        "connect from this network namespace",
-        |r, l, at| {
-            r.server.namespace = Some(crate::bind::namespace(l, at)?);
             Ok(())
         }
     ),
@@ -472,42 +454,6 @@ pub static SERVER_WORDS: &[ServerWord] = &[
         }
     ),
     word!(
-        "socks4",
-        "ADDRESS:PORT",
-        "127.0.0.1:1080",
-        "connections go through this SOCKS proxy (version 4)",
-        |r, l, at| {
-            let parsed = address::parse(l.arg(at), Purpose::Connect, None, l.source);
-            let (address, _) = l.map(at, parsed)?;
-            let Some(proxy) = address.socket() else {
-                return l.fail(
-                    at,
-                    format!("'{}' is not where a SOCKS proxy could be: write its address and port, such as 127.0.0.1:1080", l.arg(at)),
-                );
-            };
-            r.server.socks4 = Some(proxy);
-            Ok(())
-        }
-    ),
-    word!("tcp-ut", "TIME", "30s", "TCP user timeout", |r, l, at| {
-        r.server.tcp_user_timeout = l.map(at, units::timeout(l.arg(at)))?;
-        Ok(())
-    }),
-    word!(
-        "tfo",
-        "",
-        "",
-        "TCP fast open: the first bytes go with the first packet",
-        |r, _, _| {
-            r.server.tfo = true;
-            Ok(())
-        }
-    ),
-    word!("no-tfo", "", "", "no TCP fast open", |r, _, _| {
-        r.server.tfo = false;
-        Ok(())
-    }),
-    word!(
         "xclient",
         "",
         "",
@@ -565,7 +511,12 @@ fn word(reading: &mut Reading, line: &Line<'_>, at: usize) -> Result<usize, Faul
 
 /// The tables of all words but those of TLS.
 fn all_words() -> impl Iterator<Item = &'static ServerWord> {
-    let tables = [SERVER_WORDS, SERVER_CHECK_WORDS, SERVER_PROXY_WORDS];
+    let tables = [
+        SERVER_WORDS,
+        SERVER_CHECK_WORDS,
+        SERVER_PROXY_WORDS,
+        SERVER_SOCKET_WORDS,
+    ];
     tables.into_iter().flatten()
 }
 

@@ -46,6 +46,64 @@ fn a_file_for_packets_needs_no_timeouts_and_means_what_it_says() {
 }
 
 #[test]
+fn prefixes_and_what_leaves_outward_may_be_in_vlans() {
+    let text = format!(
+        "{FRONT} bind 0.0.0.0/0 interface a vlan 100\n bind 0.0.0.0/0 interface a vlan 101\n bind 0.0.0.0/0 interface b\n snat 10.0.0.0/24 vlan 200 to 203.0.113.20-203.0.113.23 ports 2000-2999 vlan 100\n snat 10.0.1.0/24 to 203.0.113.24 vlan 7\n snat 10.0.2.0/24 vlan 8 to 203.0.113.25\n snat 10.0.3.0/24 to 203.0.113.26\n{BACK}"
+    );
+    let (config, said) = read(&text);
+    assert_eq!(said, "");
+    let config = config.expect("valid");
+    let side = config.frontend("f").expect("there").frontend.as_ref();
+    let side = side.expect("a side");
+    let vlans: Vec<_> = side.binds.iter().map(|b| b.options.vlan).collect();
+    assert_eq!(vlans, [None, Some(100), Some(101), None]);
+    let led: Vec<_> = side
+        .snat
+        .iter()
+        .map(|s| (s.vlan, s.to_vlan, s.to.size))
+        .collect();
+    assert_eq!(
+        led,
+        [
+            (Some(200), Some(100), 4),
+            (None, Some(7), 1),
+            (Some(8), None, 1),
+            (None, None, 1)
+        ]
+    );
+    assert_eq!(side.snat[0].to.ports, (2000, 2999));
+    for (line, part) in [
+        (
+            "snat 10.0.0.0/24 vlan 0 to 203.0.113.20",
+            "0 is out of range: 1 to 4094",
+        ),
+        (
+            "snat 10.0.0.0/24 vlna 5 to 203.0.113.20",
+            "did you mean 'vlan'?",
+        ),
+        (
+            "snat 10.0.0.0/24 vlan 5 203.0.113.20",
+            "unknown word after the servers '203.0.113.20'",
+        ),
+        ("snat 10.0.0.0/24 to 203.0.113.20 vlan", "vlan"),
+        ("snat 10.0.0.0/24 to 203.0.113.20 vlan 4095", "4095"),
+        (
+            "snat 10.0.0.0/24 to 203.0.113.20 prots 1-2",
+            "did you mean 'ports'?",
+        ),
+        (
+            "snat 10.0.0.0/24 to 203.0.113.20 vlan 5 ports 1-2",
+            "'ports' is one word too many for 'snat'",
+        ),
+        ("snat 10.0.0.0/24 to [fd00::1] vlan 5", "another family"),
+        ("snat 10.0.0.0/24", "'to' and a pool"),
+    ] {
+        let (config, said) = read(&format!("{FRONT} {line}\n{BACK}"));
+        assert!(config.is_none() && said.contains(part), "{line}: {said}");
+    }
+}
+
+#[test]
 fn packets_are_scheduled_by_what_is_known_of_them() {
     use model::PacketPart::*;
     for (line, parts) in [
@@ -159,10 +217,6 @@ fn what_cannot_be_done_to_packets_is_an_error_that_says_why() {
             "4095",
         ),
         (
-            format!("{FRONT} bind 198.51.100.0/24 vlan 7\n{BACK}"),
-            "'vlan 7' is for an address; what goes to a prefix is balanced as it passes",
-        ),
-        (
             "listen l\n mode tcp\n bind 203.0.113.10:80 vlan 7\n server s 10.0.0.1:80\n".into(),
             "has 'vlan', which is for 'mode packet'",
         ),
@@ -217,6 +271,120 @@ fn guarded(lines: &str) -> (Option<model::Config>, String) {
     (loaded.config, said.map(|d| format!("{d}\n")).collect())
 }
 
+/// How many things were said.
+fn told(said: &str) -> usize {
+    said.matches(": warning: ").count() + said.matches(": error: ").count()
+}
+
+#[test]
+fn what_packets_do_not_heed_is_told() {
+    for (front, back, wanted) in [
+        (
+            " maxconn 10\n",
+            "",
+            "'maxconn' has no effect in 'f', which is in 'mode packet'",
+        ),
+        (
+            " option tcplog\n",
+            "",
+            "'option tcplog' has no effect in 'f'",
+        ),
+        (
+            " option httplog\n",
+            "",
+            "'option httplog' has no effect in 'f'",
+        ),
+        (
+            " timeout client 5s\n",
+            "",
+            "'timeout client' has no effect in 'f'",
+        ),
+        ("", " retries 3\n", "'retries' has no effect in 'b'"),
+        (
+            "",
+            " option redispatch\n",
+            "'option redispatch' has no effect in 'b'",
+        ),
+        (
+            "",
+            " timeout queue 3s\n",
+            "'timeout queue' has no effect in 'b'",
+        ),
+        (
+            " bind 203.0.113.11:80 transparent\n",
+            "",
+            "has 'transparent', which has no effect",
+        ),
+        (
+            " bind 203.0.113.11:80 maxconn 7\n",
+            "",
+            "has 'maxconn', which has no effect",
+        ),
+        (
+            "",
+            " server t 10.0.0.2:80 cookie x\n",
+            "server 't' of 'b' has a 'cookie', which has no effect",
+        ),
+        (
+            "",
+            " server t 10.0.0.2:80 observe layer4 check\n",
+            "'b/t' has 'observe', which has no effect",
+        ),
+    ] {
+        let (config, said) = read(&format!("{FRONT}{front}{BACK}{back}"));
+        assert!(
+            config.is_some() && said.contains(wanted),
+            "{front}{back}: {said}"
+        );
+        assert_eq!(told(&said), 1, "{said}");
+    }
+    // What checks heed, and what many proxies share, is nothing to tell of.
+    let (config, said) = read(&format!(
+        "defaults\n timeout client 5s\n retries 3\n option redispatch\n{FRONT}{BACK} timeout connect 1s\n timeout check 1s\n"
+    ));
+    assert!(config.is_some());
+    assert_eq!(said, "");
+    for (lines, wanted) in [
+        (
+            " bind 127.0.0.1:81\n",
+            "packets for that address cross no interface",
+        ),
+        (
+            " bind 224.0.0.1:81\n",
+            "packets for that address cross no interface",
+        ),
+        (
+            " bind 203.0.113.9:81 namespace red\n",
+            "packets are served in the namespace that",
+        ),
+        (" bind 203.0.113.9:81 vlan 5000\n", "5000 is out of range"),
+    ] {
+        let (config, said) = read(&format!(
+            "frontend f\n mode packet\n default_backend b\n{lines}{BACK}"
+        ));
+        assert!(config.is_none() && said.contains(wanted), "{lines}: {said}");
+        assert!(!said.contains("has no 'bind' line"), "{said}");
+    }
+    for (lines, wanted) in [
+        (
+            " timeout session 0\n",
+            "cannot be kept for ever: write a time",
+        ),
+        (
+            " balance uri\n",
+            "'balance uri' needs what connections carry",
+        ),
+        (
+            " server t 10.0.0.2:80 namespace red\n",
+            "server 'b/t' has 'namespace'",
+        ),
+    ] {
+        let (config, said) = read(&format!("{FRONT}{BACK}{lines}"));
+        assert!(config.is_none() && said.contains(wanted), "{lines}: {said}");
+        assert_eq!(told(&said), 1, "{said}");
+    }
+}
+
 #[test]
 fn a_guard_is_what_its_lines_say() {
     let (config, said) = guarded(
@@ -255,6 +423,7 @@ fn a_guard_that_cannot_be_says_what_would_do() {
         ("guard limit source syns 0", "0 is out of range: 1 to"),
         ("guard limit source bytes 5x", "unknown size unit 'x'"),
         ("guard limit source syns 5 bust 6", "did you mean 'burst'?"),
+        ("guard limit source syns 5 burst", "'burst' wants a number"),
         (
             "guard limit source syns 5 burst 6 7",
             "'7' is one word too many",

@@ -5,7 +5,7 @@ mod common;
 use common::{Files, said};
 use config::table::{
     BIND_TLS_WORDS, BIND_WORDS, GLOBAL_KEYWORDS, GlobalKeyword, OPTIONS, SERVER_CHECK_WORDS,
-    SERVER_PROXY_WORDS, SERVER_TLS_WORDS, SERVER_WORDS, keywords,
+    SERVER_PROXY_WORDS, SERVER_SOCKET_WORDS, SERVER_TLS_WORDS, SERVER_WORDS, keywords,
 };
 
 const TIMES: &str = " timeout client 1s\n timeout server 1s\n timeout connect 1s\n";
@@ -144,6 +144,7 @@ fn lines_of_proxies() -> Vec<(u8, String, &'static str, &'static str)> {
         .filter(|s| s.name != "shard")
         .chain(SERVER_CHECK_WORDS)
         .chain(SERVER_PROXY_WORDS)
+        .chain(SERVER_SOCKET_WORDS)
         .map(|s| {
             let name = format!("server s 127.0.0.1:8080 agent-port 9777 {}", s.name);
             (4 | 8, name, s.args, s.example)

@@ -123,12 +123,16 @@ impl Balance {
 
 /// What of a packet a hash may be of in `mode packet`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)] // by `PacketPart::of`
 pub enum PacketPart {
+    /// The client's address.
     Source,
+    /// The address of the service that it was sent to.
     Destination,
+    /// The client's port.
     SourcePort,
+    /// The service's port.
     DestinationPort,
+    /// The sender's address on the link (48 bits): with a router between, the router's.
     SourceMac,
 }
 

@@ -54,6 +54,8 @@ pub struct BindOptions {
     pub mss: Option<i32>,
     /// `cc`: the congestion control of TCP, by the system's name.
     pub congestion: Option<Arc<str>>,
+    /// `tcp-md5sig`: the word that segments are signed with (RFC 2385), 80 bytes at most.
+    pub signed: Option<Arc<str>>,
     /// `namespace`: the network namespace to listen in.
     pub namespace: Option<Arc<str>>,
     /// `tcp-ss`: the packet that begins a connection is saved, from IP on (1) or from the frame on (2).

@@ -29,8 +29,12 @@ pub struct Pool {
 pub struct Snat {
     /// Where they come from: an address and how many of its bits count.
     pub from: (IpAddr, u8),
+    /// The VLAN that they are in.
+    pub vlan: Option<u16>,
     /// What they get.
     pub to: Pool,
+    /// The VLAN that those addresses are in.
+    pub to_vlan: Option<u16>,
 }
 
 /// `forward`: what is changed in packets on their way to a server.

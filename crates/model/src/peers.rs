@@ -41,6 +41,8 @@ pub struct Peer {
     pub tls: Option<Arc<tls::Connector>>,
     /// `source`.
     pub source: Option<crate::SourceAddress>,
+    /// `tcp-md5sig`.
+    pub signed: Option<Arc<str>>,
     /// `namespace`.
     pub namespace: Option<Arc<str>>,
     /// `shard`: the part of the keys that it is told of; 0, and what is more than there are, is all.

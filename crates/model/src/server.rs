@@ -184,6 +184,8 @@ pub struct Server {
     pub tfo: bool,
     /// `cc`: the congestion control of TCP, by the system's name.
     pub congestion: Option<Arc<str>>,
+    /// `tcp-md5sig`: the word that segments are signed with (RFC 2385), 80 bytes at most.
+    pub signed: Option<Arc<str>>,
     /// `shard`, of peers.
     pub shard: u16,
     /// `namespace`: the network namespace to connect from.

@@ -20,7 +20,7 @@ usage: mulgil ctl [-s SOCKET | -f FILE] [COMMAND…]
 /// Runs it; the exit status is 1 when the process could not be reached or a reload failed.
 pub fn main(args: &[String]) -> i32 {
     match asked(args).and_then(|(socket, commands)| {
-        let answer = talk(&socket, &commands).map_err(|e| format!("{socket}: {e}"))?;
+        let answer = talk(&socket, &commands)?;
         print!("{answer}");
         Ok(i32::from(answer.starts_with("Success=0")))
     }) {
@@ -45,7 +45,13 @@ pub fn trace(args: &[String]) -> i32 {
     let mut rest = args.iter();
     while let Some(arg) = rest.next() {
         match (arg.as_str(), rest.next()) {
-            ("--client", Some(value)) => client = value.parse::<std::net::IpAddr>().ok(),
+            ("--client", Some(value)) => match value.parse::<std::net::IpAddr>() {
+                Ok(ip) => client = Some(ip),
+                Err(_) => {
+                    eprint!("error: '{value}' is no address of a client\n{TRACE}");
+                    return 1;
+                }
+            },
             (_, value) => others.extend([Some(arg), value].into_iter().flatten().cloned()),
         }
     }
@@ -110,7 +116,13 @@ fn configured(file: &str) -> Result<String, String> {
     found.ok_or_else(|| format!("'{file}' has no 'stats socket': name the socket with -s"))
 }
 
-fn talk(socket: &str, commands: &str) -> std::io::Result<String> {
+fn talk(socket: &str, commands: &str) -> Result<String, String> {
+    converse(socket, commands).map_err(|e| {
+        format!("no answer from the control socket '{socket}': {e}; see whether mulgil runs and its file has 'stats socket {socket}'")
+    })
+}
+
+fn converse(socket: &str, commands: &str) -> std::io::Result<String> {
     let mut answer = String::new();
     if !socket.contains('/') && socket.contains(':') {
         let mut stream = TcpStream::connect(socket)?;

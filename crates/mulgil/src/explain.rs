@@ -7,7 +7,7 @@ use crate::world::{self, Machine, wall_now};
 use http::{Head, Version};
 use model::{Config, Mode, Proxy, SwitchRule, SwitchTarget};
 use rules::action::Effects;
-use rules::{Ctx, Rule, SessionInfo, StreamInfo, Tracer, Vars, Verdict};
+use rules::{Ctx, Ends, Listener, Rule, SessionInfo, StreamInfo, Tracer, Vars, Verdict};
 use state::stick::Tracked;
 use state::{Generation, Process};
 use std::cell::{Cell, RefCell};
@@ -345,9 +345,12 @@ fn explain(question: &Question, config: Arc<Config>) -> Result<String, String> {
         process: &process,
         generation: &generation,
         session: SessionInfo {
-            src: Some(question.from),
-            frontend: Arc::clone(&proxy.name),
-            frontend_id: proxy.id,
+            ends: Ends::new(Some(question.from), None),
+            listener: Arc::new(Listener {
+                frontend: Arc::clone(&proxy.name),
+                frontend_id: proxy.id,
+                ..Listener::default()
+            }),
             accepted: wall_now(),
             ..SessionInfo::default()
         },

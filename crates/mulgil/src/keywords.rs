@@ -119,7 +119,8 @@ fn words(out: &mut String) {
     let plain = table::SERVER_WORDS.iter();
     let plain = plain
         .chain(table::SERVER_CHECK_WORDS)
-        .chain(table::SERVER_PROXY_WORDS);
+        .chain(table::SERVER_PROXY_WORDS)
+        .chain(table::SERVER_SOCKET_WORDS);
     proxies.extend(plain.map(|w| server(w.name, w.args)));
     proxies.extend(
         table::SERVER_TLS_WORDS

@@ -92,6 +92,13 @@ pub fn load(args: &Args, source: &dyn Source, lists: Option<Arc<rules::PatternLi
         said.push_str("error: there are warnings, and zero-warning or -dW makes them errors\n");
         config = None;
     }
+    let signed = config.as_ref().and_then(signed);
+    if let (Some(place), Err(lacking)) = (signed, proxy::can_sign()) {
+        said.push_str(&format!(
+            "error: {place} has 'tcp-md5sig', but this kernel cannot sign segments (TCP_MD5SIG: {lacking}): remove it, or use a kernel with CONFIG_TCP_MD5SIG\n"
+        ));
+        config = None;
+    }
     eprint!("{said}");
     let mut env = loaded.env;
     if let Some(config) = &config {
@@ -116,6 +123,19 @@ pub fn load(args: &Args, source: &dyn Source, lists: Option<Arc<rules::PatternLi
         env: env.into_iter().collect(),
         said,
     }
+}
+
+/// Who asks for signed segments: a `bind` line by its place, or a server by its name.
+fn signed(config: &Config) -> Option<String> {
+    let mut fronts = config.proxies.iter().filter_map(|p| p.frontend.as_ref());
+    let bind = fronts.find_map(|f| f.binds.iter().find(|b| b.options.signed.is_some()));
+    let server = |proxy: &Arc<model::Proxy>| {
+        let mut servers = proxy.backend.as_ref()?.servers.iter();
+        let server = servers.find(|s| s.signed.is_some())?;
+        Some(format!("server '{}/{}'", proxy.name, server.name))
+    };
+    let bind = bind.map(|b| format!("the 'bind' at {}", b.origin));
+    bind.or_else(|| config.proxies.iter().find_map(server))
 }
 
 /// An address in the form that names its family.
@@ -570,6 +590,11 @@ pub fn serve(
     life.vrrp.stop();
     if let Some(engine) = life.engine.take() {
         engine.quit();
+    }
+    if life.packets.borrow().is_some() {
+        eprintln!(
+            "notice: what 'mode packet' serves goes on without this process; 'mulgil packet detach' ends that"
+        );
     }
     ended
 }

@@ -66,9 +66,13 @@ fn parse(args: &[String]) -> Result<Wanted, String> {
             "--vip" => {
                 let text = value("an address")?;
                 let vip = text.parse::<IpAddr>();
-                wanted
-                    .vips
-                    .push(vip.map_err(|_| format!("'{text}' is no address"))?);
+                let vip = vip.map_err(|_| format!("'{text}' is no address"))?;
+                if vip.is_loopback() || vip.is_multicast() || vip.is_unspecified() {
+                    return Err(format!(
+                        "nobody sends to '{text}' from elsewhere: name the address that clients use"
+                    ));
+                }
+                wanted.vips.push(vip);
             }
             "--dscp" => {
                 let text = value("a code point")?;
@@ -209,6 +213,9 @@ mod tests {
             "dsr",
             "dsr --vip",
             "dsr --vip x",
+            "dsr --vip 127.0.0.1",
+            "dsr --vip 224.0.0.18",
+            "dsr --vip ::",
             "dscp --vip 192.0.2.1",
             "dscp --vip 192.0.2.1 --dscp 64",
             "ipip --vip 192.0.2.1",

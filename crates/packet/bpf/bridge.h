@@ -61,8 +61,13 @@ out_of_line int pass_on(context *ctx)
 	if ((void *)(tag + 1) > end)
 		return XDP_PASS;
 	u16 vlan = vlan_beside(ctx);
-	if (!vlan && eth->type == be16(ETH_VLAN))
+	u16 next = eth->type;
+	if (!vlan && eth->type == be16(ETH_VLAN)) {
 		vlan = be16(tag->tci) & 0xfff;
+		next = tag->type;
+	}
+	/* A tag within a tag is for whoever knows both: nothing is taken off. */
+	int nested = vlan && (next == be16(ETH_VLAN) || next == be16(ETH_QINQ));
 	int to_all = eth->dst[0] & 1, to_us = same_mac(eth->dst, port->mac);
 #ifdef TC
 	if (port->other) {
@@ -74,7 +79,10 @@ out_of_line int pass_on(context *ctx)
 		to_us |= same_mac(eth->dst, port->other_mac);
 		if (!to_us && !to_all)
 			return send_to(ctx, port->other);
-		learn(eth->src, at, vlan);
+		if (nested)
+			vlan = 0;
+		else
+			learn(eth->src, at, vlan);
 		if (to_all) {
 			ctx->mark = SEEN_MARK;
 			clone_redirect(ctx, port->other, 0);
@@ -83,7 +91,7 @@ out_of_line int pass_on(context *ctx)
 		return take_in(ctx, port, vlan);
 	}
 #endif
-	if (!vlan || (!to_us && !to_all))
+	if (!vlan || nested || (!to_us && !to_all))
 		return XDP_PASS;
 	struct lane lane = { at, vlan };
 	if (map_lookup(&lanes, &lane))

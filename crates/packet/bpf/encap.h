@@ -229,5 +229,9 @@ out_of_line int encapsulate(context *ctx, const struct packet *p, const struct f
 		copy16(ip->src, server->local);
 		copy16(ip->dst, server->address);
 	}
-	return leave(ctx, &server->hop, OUTER_TAKES_TAG ? 0 : p->key.vlan);
+	u16 vlan = server->hop.vlan;
+	/* The outer headers may have taken the tag, with its priority. */
+	if (unlikely(vlan != (OUTER_TAKES_TAG ? 0 : p->key.vlan)) && retag(ctx, vlan ? vlan | p->priority : 0))
+		return XDP_DROP;
+	return leave(ctx, &server->hop, vlan);
 }

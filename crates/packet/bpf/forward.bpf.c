@@ -58,8 +58,9 @@ inline_always void find_way(context *ctx, const struct packet *p, struct flow *f
 {
 	u32 zero = 0;
 	struct settings *set = map_lookup(&settings, &zero);
-	/* Routes know of no tags. */
-	if (set && unlikely(f->epoch != set->epoch) && (!f->hop.vlan || !f->hop.ifindex))
+	/* Routes know of no tags: where clients in VLANs are, their packets have said. */
+	if (set && unlikely(f->epoch != set->epoch) &&
+	    (!f->hop.vlan || !f->hop.ifindex || f->state & FLOW_ROUTED))
 		ask_way(ctx, p, f, set->epoch);
 }
 
@@ -118,11 +119,11 @@ inline_always int find_served(context *ctx, const struct packet *p, struct scrat
 		if (lost)
 			return refuse(EVENT_FRAGMENT_LOST);
 		*service = find_service(p, *kinds);
-	} else if (uses(FEATURE_PREFIX) && !p->key.vlan) {
+	} else if (uses(FEATURE_PREFIX)) {
 		if (find_transit(ctx, p, 1))
 			*service = map_lookup(&services, &s->service_key);
 	}
-	if (uses(FEATURE_SNAT) && !kinds && !*service && !p->key.vlan)
+	if (uses(FEATURE_SNAT) && !kinds && !*service)
 		return open_outward(ctx, p);
 	if (!*service)
 		return XDP_PASS;

@@ -316,7 +316,7 @@ inline_always u32 guard_of(context *ctx, const struct packet *p)
 	if (kinds) {
 		if (*kinds >> VIP_VLAN_SHIFT == p->key.vlan)
 			service = find_service(p, *kinds);
-	} else if (uses(FEATURE_PREFIX) && !p->key.vlan && find_transit(ctx, p, 0)) {
+	} else if (uses(FEATURE_PREFIX) && find_transit(ctx, p, 0)) {
 		u32 zero = 0;
 		struct scratch *s = map_lookup(&scratch, &zero);
 		service = s ? map_lookup(&services, &s->service_key) : 0;

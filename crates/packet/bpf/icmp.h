@@ -143,8 +143,9 @@ apart int restore_number(context *ctx, const struct packet *p, const struct flow
 	return 0;
 }
 
-/* Where the server turns the destination back itself, by the DSCP: what is quoted is what it sent. */
-out_of_line int mark_error(context *ctx, const struct packet *p, const struct flow *f)
+/* Where the server turns the destination back itself, by the DSCP: what is quoted is what it sent. It is said in our
+ * name, because a router on the way to the server would not pass on what it has said itself. */
+out_of_line int mark_error(context *ctx, const struct packet *p, const struct flow *f, const struct server *server)
 {
 	u32 zero = 0;
 	struct scratch *s = map_lookup(&scratch, &zero);
@@ -152,8 +153,8 @@ out_of_line int mark_error(context *ctx, const struct packet *p, const struct fl
 		return -1;
 	struct flow *to = &s->flow;
 	*to = *f;
-	/* The error may be of somebody on the way. */
-	copy16(to->src, p->key.src);
+	int known = server->local[2] || server->local[3];
+	copy16(to->src, known ? server->local : p->key.src);
 	find_deltas(&p->key, to);
 	return rewrite(ctx, p, to);
 }
@@ -193,7 +194,7 @@ out_of_line int icmp_error(context *ctx, struct packet *p)
 		return CARRIED;
 	}
 	if (f->steps & STEP_ADDRESSES &&
-	    (f->steps & STEP_DSCP ? mark_error(ctx, p, f) : rewrite_quoted(ctx, p, f, &key, at)))
+	    (f->steps & STEP_DSCP ? mark_error(ctx, p, f, server) : rewrite_quoted(ctx, p, f, &key, at)))
 		return XDP_DROP;
 	const struct hop *hop = f->state & FLOW_FORWARD ? &server->hop : &f->hop;
 	if (!hop->ifindex)

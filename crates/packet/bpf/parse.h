@@ -8,6 +8,7 @@ struct packet {
 	u32 frame;    /* bytes of the frame */
 	u32 id;	      /* of a datagram in pieces */
 	u16 l3, l4;   /* where those headers begin */
+	u16 priority; /* of a tag in the frame, where it stands there */
 	u8 family;
 	u8 tcp;	      /* its flags */
 	u8 tos, ttl;
@@ -211,6 +212,7 @@ inline_always enum parsed parse(context *ctx, struct packet *p)
 		if (p->key.vlan)
 			return NOT_IP;
 		p->key.vlan = be16(vlan->tci) & 0xfff;
+		p->priority = be16(vlan->tci) & 0xf000;
 		p->l3 += sizeof(*vlan);
 		type = vlan->type;
 	}

@@ -10,40 +10,65 @@ struct solicit {
 	u32 target[4];
 } __attribute__((packed, aligned(2)));
 
-/* Whom a frame is for in the end: its destination, or whom it asks for or tells all of. 0 where nobody is
- * named. */
+/* What a frame says of its receiver. */
+enum { UNNAMED, NAMED, SOUGHT };
+
+/* Whom a frame is for in the end: its destination, or whom it asks for or tells all of. */
 inline_always int receiver(context *ctx, struct address *to)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct eth *eth = data;
 	if ((void *)(eth + 1) > end)
-		return 0;
+		return UNNAMED;
 	if (eth->type == be16(ETH_ARP)) {
 		struct arp *arp = (void *)(eth + 1);
 		if ((void *)(arp + 1) > end)
-			return 0;
+			return UNNAMED;
 		map4(to->words, arp->target);
-		return 1;
+		return SOUGHT;
 	}
 	if (eth->type == be16(ETH_IPV4)) {
 		struct ipv4 *ip = (void *)(eth + 1);
 		if ((void *)(ip + 1) > end)
-			return 0;
+			return UNNAMED;
 		map4(to->words, ip->dst);
-		return 1;
+		return NAMED;
 	}
 	if (eth->type != be16(ETH_IPV6))
-		return 0;
+		return UNNAMED;
 	struct ipv6 *ip = (void *)(eth + 1);
 	struct solicit *solicit = (void *)(ip + 1);
 	if ((void *)(ip + 1) > end)
-		return 0;
+		return UNNAMED;
 	copy16(to->words, ip->dst);
 	/* Solicitations, and advertisements that nobody has asked for. */
 	if (ip->next == PROTO_ICMP6 && (void *)(solicit + 1) <= end &&
-	    (solicit->icmp.type == 135 || (solicit->icmp.type == 136 && eth->dst[0] & 1)))
+	    (solicit->icmp.type == 135 || (solicit->icmp.type == 136 && eth->dst[0] & 1))) {
 		copy16(to->words, solicit->target);
-	return 1;
+		return SOUGHT;
+	}
+	return NAMED;
+}
+
+/* A frame to many about somebody whom nobody has met: it leaves in every VLAN of ours, too. 0, or -1. */
+out_of_line int seek(context *ctx, const struct port *port)
+{
+	u32 mark = ctx->mark;
+	for (u32 i = 0; i < ASKED; i++) {
+		u16 vlan = port->vlans[i];
+		if (!vlan)
+			break;
+		if (vlan_push(ctx, be16(ETH_VLAN), vlan))
+			return -1;
+		ctx->mark = SEEN_MARK;
+		clone_redirect(ctx, ctx->ifindex, 0);
+		if (port->other)
+			clone_redirect(ctx, port->other, 0);
+		ctx->mark = mark;
+		if (vlan_pop(ctx))
+			return -1;
+	}
+	return 0;
 }
 
 SEC("classifier") int sent(context *ctx)
@@ -70,11 +95,14 @@ SEC("classifier") int sent(context *ctx)
 	u32 out = station ? station->ifindex : 0;
 	/* The same router may be in several VLANs: who it is for says more than whom it is handed to. */
 	struct address to = {};
-	u32 *tag = receiver(ctx, &to) ? map_lookup(&tags, &to) : 0;
+	int named = receiver(ctx, &to);
+	u32 *tag = named ? map_lookup(&tags, &to) : 0;
 	u32 vlan = tag ? *tag : station ? station->vlan : 0;
 
-	if (vlan && !ctx->vlan_present && retag(ctx, vlan))
-		return TC_SHOT;
+	if (!ctx->vlan_present) {
+		if (vlan ? retag(ctx, vlan) : to_all && named == SOUGHT && seek(ctx, port))
+			return TC_SHOT;
+	}
 	if (!port->other || out == at)
 		return TC_NEXT;
 	if (out == port->other)

@@ -100,7 +100,7 @@ struct {
 	map_type(value, struct prefix);
 } prefixes SEC(".maps");
 
-/* Next hops of transit traffic: indices in `servers`. */
+/* Next hops of transit traffic: indices in `servers`; the upper half is the VLAN of those who are not beyond. */
 struct {
 	map_uint(type, MAP_HASH);
 	map_uint(max_entries, 16384);

@@ -40,7 +40,7 @@ inline_always struct service *find_service(const struct packet *p, u32 kinds)
 {
 	struct service_key key;
 	copy16(key.address, p->key.dst);
-	key.ifindex = 0;
+	key.place = 0;
 	key.bits = 0;
 	return service_of(&key, p, kinds);
 }
@@ -50,16 +50,16 @@ inline_always struct service *find_exact(const struct packet *p)
 {
 	struct service_key key;
 	copy16(key.address, p->key.dst);
-	key.ifindex = 0;
+	key.place = 0;
 	key.port = p->key.dport;
 	key.proto = p->key.proto;
 	key.bits = 0;
 	return map_lookup(&services, &key);
 }
 
-inline_always struct prefix *find_prefix(struct scratch *s, u8 family, u32 ifindex)
+inline_always struct prefix *find_prefix(struct scratch *s, u8 family, u32 place)
 {
-	s->prefix_key.ifindex = ifindex;
+	s->prefix_key.place = place;
 	struct prefix *prefix = map_lookup(&prefixes, &s->prefix_key);
 	/* An IPv4 address stands within the prefixes of IPv6 that have no bits. */
 	if (prefix && !(prefix->kinds & VIP_PASS) && (family == 4) != (prefix->address[2] == be32(0xffff)))
@@ -67,24 +67,34 @@ inline_always struct prefix *find_prefix(struct scratch *s, u8 family, u32 ifind
 	return prefix;
 }
 
-inline_always int is_served(struct scratch *s, const struct prefix *prefix, const struct packet *p, u32 ifindex)
+inline_always int is_served(struct scratch *s, const struct prefix *prefix, const struct packet *p, u32 place)
 {
 	copy16(s->service_key.address, prefix->address);
-	s->service_key.ifindex = ifindex;
+	s->service_key.place = place;
 	s->service_key.bits = prefix->bits;
 	return service_of(&s->service_key, p, prefix->kinds) != 0;
 }
 
+/* A tag of providers counts as no VLAN of ours. */
+inline_always int is_foreign(const struct packet *p)
+{
+	return p->key.vlan & 0xf000;
+}
+
 /* A packet that a firewall let through belongs to a session that crosses this one: its answers go
  * there, whatever they would be given otherwise. */
-inline_always void open_from_gateway(struct scratch *s, const struct packet *p, u32 server)
+inline_always void open_from_gateway(struct scratch *s, const struct packet *p, u32 gateway)
 {
 	struct flow *f = &s->flow, *back = &s->back;
+	u32 server = gateway & 0xffff;
 	__builtin_memset(f, 0, sizeof(*f));
 	__builtin_memset(back, 0, sizeof(*back));
 	f->server = back->server = server;
 	f->born = f->seen = back->born = back->seen = now();
 	f->state = FLOW_FORWARD | FLOW_COUNTED | FLOW_ARRIVED;
+	back->state = FLOW_ROUTED;
+	f->hop.vlan = p->key.vlan;
+	back->hop.vlan = gateway >> 16;
 	f->steps = back->steps = STEP_ROUTE | STEP_TTL;
 	copy16(f->src, p->key.dst);
 	copy16(f->dst, p->key.src);
@@ -125,21 +135,22 @@ apart int open_outward(context *ctx, const struct packet *p)
 	struct scratch *s = map_lookup(&scratch, &zero);
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct eth *eth = data;
-	if (!s || !p || (void *)(eth + 1) > end || eth->dst[0] & 1)
+	if (!s || !p || (void *)(eth + 1) > end || eth->dst[0] & 1 || is_foreign(p))
 		return XDP_PASS;
+	u32 sources = p->key.vlan ? place_of(SOURCES_IFINDEX, p->key.vlan) : SOURCES;
 	s->prefix_key.bits = 32 + 128;
 	copy16(s->prefix_key.address, p->key.src);
-	struct prefix *from = find_prefix(s, p->family, SOURCES);
+	struct prefix *from = find_prefix(s, p->family, sources);
 	if (!from)
 		return XDP_PASS;
 	copy16(s->service_key.address, from->address);
-	s->service_key.ifindex = SOURCES;
+	s->service_key.place = sources;
 	s->service_key.bits = from->bits;
 	struct service *service = service_of(&s->service_key, p, from->kinds);
 	/* What stays among them, or is for this machine, keeps its address. */
 	copy16(s->prefix_key.address, p->key.dst);
 	struct prefix *own = find_prefix(s, p->family, 0);
-	if (!service || find_prefix(s, p->family, SOURCES) || (own && own->kinds & VIP_PASS))
+	if (!service || find_prefix(s, p->family, sources) || (own && own->kinds & VIP_PASS))
 		return XDP_PASS;
 	int begins = p->key.proto == PROTO_TCP ? (p->tcp & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN :
 		     p->key.proto == PROTO_UDP || p->key.sport;
@@ -152,6 +163,8 @@ apart int open_outward(context *ctx, const struct packet *p)
 	f->born = f->seen = back->born = back->seen = now();
 	f->steps = back->steps = STEP_ADDRESSES | STEP_TTL;
 	f->epoch = back->epoch = ~0u;
+	f->state = FLOW_ROUTED;
+	f->hop.vlan = service->vlan;
 	copy16(f->src, p->key.src);
 	copy16(f->dst, p->key.dst);
 	f->sport = p->key.sport;
@@ -165,6 +178,7 @@ apart int open_outward(context *ctx, const struct packet *p)
 	copy_mac(back->hop.dst, eth->src);
 	copy_mac(back->hop.src, eth->dst);
 	back->hop.ifindex = arrived_at(ctx);
+	back->hop.vlan = p->key.vlan;
 	reverse_key(back, p->key.proto, &s->key);
 	int none = take_from_pool(service, &s->key);
 	if (none) {
@@ -185,12 +199,13 @@ apart int open_outward(context *ctx, const struct packet *p)
  * packet's session, too. */
 apart int find_transit(context *ctx, const struct packet *p, int opens)
 {
-	u32 zero = 0, ifindex = arrived_at(ctx);
+	u32 zero = 0;
 	struct scratch *s = map_lookup(&scratch, &zero);
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct eth *eth = data;
-	if (!s || !p || (void *)(eth + 1) > end || eth->dst[0] & 1)
+	if (!s || !p || (void *)(eth + 1) > end || eth->dst[0] & 1 || is_foreign(p))
 		return 0;
+	u32 place = place_of(arrived_at(ctx), p->key.vlan), anywhere = place_of(0, p->key.vlan);
 	s->prefix_key.bits = 32 + 128;
 	copy16(s->prefix_key.address, p->key.dst);
 	struct prefix *any = find_prefix(s, p->family, 0);
@@ -199,7 +214,7 @@ apart int find_transit(context *ctx, const struct packet *p, int opens)
 	if (uses(FEATURE_ROUTE)) {
 		copy_mac(s->gateway_key.mac, eth->src);
 		s->gateway_key.family = p->family;
-		s->gateway_key.ifindex = ifindex;
+		s->gateway_key.place = place;
 		u32 *server = map_lookup(&gateways, &s->gateway_key);
 		if (server) {
 			if (opens)
@@ -207,13 +222,15 @@ apart int find_transit(context *ctx, const struct packet *p, int opens)
 			return 0;
 		}
 	}
+	if (anywhere)
+		any = find_prefix(s, p->family, anywhere);
 	/* The narrower one first. */
-	struct prefix *here = find_prefix(s, p->family, ifindex);
+	struct prefix *here = find_prefix(s, p->family, place);
 	if (!here)
-		return any ? is_served(s, any, p, 0) : 0;
-	if (any && any->bits > here->bits && is_served(s, any, p, 0))
+		return any ? is_served(s, any, p, anywhere) : 0;
+	if (any && any->bits > here->bits && is_served(s, any, p, anywhere))
 		return 1;
-	if (is_served(s, here, p, ifindex))
+	if (is_served(s, here, p, place))
 		return 1;
-	return any ? is_served(s, any, p, 0) : 0;
+	return any ? is_served(s, any, p, anywhere) : 0;
 }

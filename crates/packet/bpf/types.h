@@ -58,6 +58,7 @@ enum {
 	FLOW_COUNTED = 1 << 5,	  /* counts as a connection of its server */
 	FLOW_ARRIVED = 1 << 6,	  /* begun by a packet that came through its firewall */
 	FLOW_SPLICED = 1 << 7,	  /* its numbers are translated: `splices` */
+	FLOW_ROUTED = 1 << 8,	  /* its hop is what the routes say, in a VLAN too */
 
 	STEP_ADDRESSES = 1 << 0,  /* addresses and ports are replaced */
 	STEP_TTL = 1 << 1,	  /* one hop less to live */
@@ -102,7 +103,7 @@ struct seat_key {
 
 struct service_key {
 	u32 address[4];
-	u32 ifindex; /* of a prefix that counts on one interface; otherwise 0 */
+	u32 place; /* of a prefix that counts in one place; otherwise 0 */
 	u16 port;  /* 0: all of them */
 	u8 proto;  /* 0: all of them */
 	u8 bits;   /* of a prefix; 0 of an address */
@@ -110,8 +111,8 @@ struct service_key {
 
 /* Addresses that services stand for by their beginning. */
 struct prefix_key {
-	u32 bits; /* those of the interface included */
-	u32 ifindex;
+	u32 bits; /* those of the place included */
+	u32 place;
 	u32 address[4];
 };
 
@@ -121,8 +122,15 @@ struct prefix {
 	u32 bits;
 };
 
-/* The interface of prefixes and services that are about sources: `snat`. */
-#define SOURCES 0xffffffffu
+/* Where a prefix counts: at an interface (0: at all of them), or in a VLAN there. The number of an interface with a
+ * VLAN has 19 bits; the last one of those is for prefixes of sources (`snat`), which count at all interfaces. */
+#define SOURCES_IFINDEX 0x7ffffu
+#define SOURCES 0xffffffffu /* without a tag: there is no VLAN 4095 */
+
+inline_always u32 place_of(u32 ifindex, u16 vlan)
+{
+	return vlan ? 1u << 31 | (u32)vlan << 19 | (ifindex & SOURCES_IFINDEX) : ifindex;
+}
 
 /* The place of all sessions that servers have opened outward. */
 #define OUTWARD 16383
@@ -131,7 +139,7 @@ struct prefix {
 struct gateway_key {
 	u8 mac[6];
 	u16 family;
-	u32 ifindex;
+	u32 place;
 };
 
 /* Interfaces that one service may name. */
@@ -157,7 +165,7 @@ struct service {
 	u32 keeper; /* whose memory that is: of a backend */
 	u32 frontend; /* whose sessions these are, for `seats` */
 	u32 guard; /* in `guards`; 0: none */
-	u32 vlan; /* of its address; 0: none */
+	u32 vlan; /* of its address, or of those of `snat`; 0: none */
 };
 
 enum {
@@ -280,13 +288,16 @@ struct fragment_key {
 	u8 proto, pad;
 };
 
+/* VLANs of one interface in which a receiver is looked for. */
+#define ASKED 8
+
 /* An interface that more is known of: one of two ports that are a bridge, or one with VLANs of ours. */
 struct port {
 	u32 other;	  /* of a bridge; 0: none */
 	u32 home;	  /* where the kernel's protocols see what comes in at either port */
 	u8 mac[6];	  /* its own address, */
 	u8 other_mac[6];  /* and that of the other port */
-	u32 pad;
+	u16 vlans[ASKED]; /* in which who was not met yet is asked for; 0: no more */
 };
 
 /* A VLAN that this machine takes part in by these programs, without an interface for it. */

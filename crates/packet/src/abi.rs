@@ -7,7 +7,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 /// Changes whenever a layout below does: part of the folder's name that tables are pinned in.
-pub const ABI: u32 = 5;
+pub const ABI: u32 = 6;
 
 /// An address as the tables have it.
 pub type Address = [u8; 16];
@@ -146,8 +146,8 @@ pub mod feature {
 pub struct ServiceKey {
     /// The virtual address, or the beginning of them.
     pub address: Address,
-    /// Of a prefix that counts on one interface; otherwise 0.
-    pub ifindex: u32,
+    /// Of a prefix that counts in one place ([`place`]); otherwise 0.
+    pub place: u32,
     /// 0: all of them.
     pub port: u16,
     /// 0: all of them.
@@ -156,12 +156,12 @@ pub struct ServiceKey {
     pub bits: u8,
 }
 
-/// `struct prefix_key` behind its length: an interface, or 0, and an address.
+/// `struct prefix_key` behind its length: a place, or 0, and an address.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PrefixKey {
-    /// 0: anywhere.
-    pub ifindex: u32,
+    /// Where it counts ([`place`]); 0: anywhere.
+    pub place: u32,
     /// The beginning; zero from there on.
     pub address: Address,
 }
@@ -178,8 +178,42 @@ pub struct Prefix {
     pub bits: u32,
 }
 
-/// The interface of prefixes and services that are about sources: `snat`.
+/// Interfaces with VLANs have numbers below this one; it stands for prefixes of sources (`snat`), which count at all
+/// interfaces.
+pub const SOURCES_IFINDEX: u32 = 0x7_ffff;
+
+/// The place of sources without a tag: there is no VLAN 4095.
 pub const SOURCES: u32 = u32::MAX;
+
+/// Where a prefix or a next hop counts: at an interface (0: at all of them), or in a VLAN there (0: none).
+pub fn place(ifindex: u32, vlan: u16) -> u32 {
+    match vlan {
+        0 => ifindex,
+        vlan => 1 << 31 | u32::from(vlan) << 19 | (ifindex & SOURCES_IFINDEX),
+    }
+}
+
+/// The place of sources in a VLAN (0: none).
+pub fn sources(vlan: u16) -> u32 {
+    match vlan {
+        0 => SOURCES,
+        vlan => place(SOURCES_IFINDEX, vlan),
+    }
+}
+
+/// The VLAN of a place; 0: none.
+pub fn vlan_of(place: u32) -> u16 {
+    match place {
+        SOURCES => 0,
+        place if place >> 31 == 0 => 0,
+        place => (place >> 19 & 0xfff) as u16,
+    }
+}
+
+/// Whether a place is one of sources.
+pub fn is_of_sources(place: u32) -> bool {
+    place >> 31 == 1 && place & SOURCES_IFINDEX == SOURCES_IFINDEX
+}
 
 /// The place of all sessions that servers have opened outward.
 pub const OUTWARD: u32 = 16_383;
@@ -192,8 +226,8 @@ pub struct GatewayKey {
     pub mac: [u8; 6],
     /// 4 or 6.
     pub family: u16,
-    /// Where it comes in.
-    pub ifindex: u32,
+    /// Where it comes in ([`place`]).
+    pub place: u32,
 }
 
 /// Interfaces that one service may name.
@@ -243,7 +277,7 @@ pub struct Service {
     pub frontend: u32,
     /// Index in `guards`; 0: none.
     pub guard: u32,
-    /// Of its address; 0: none.
+    /// Of its address, or of those of `snat`; 0: none.
     pub vlan: u32,
 }
 
@@ -422,6 +456,9 @@ pub struct Settings {
     pub flags: u32,
 }
 
+/// VLANs of one interface in which a receiver is looked for.
+pub const ASKED: usize = 8;
+
 /// `struct port`: an interface that more is known of.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -434,8 +471,8 @@ pub struct Port {
     pub mac: [u8; 6],
     /// That of the other port.
     pub other_mac: [u8; 6],
-    /// Zero.
-    pub pad: u32,
+    /// In which who was not met yet is asked for; 0: no more.
+    pub vlans: [u16; ASKED],
 }
 
 /// `struct lane`: a VLAN that this machine takes part in without an interface for it.
@@ -545,5 +582,5 @@ const _: () = {
     assert!(size_of::<Origin>() == 20);
     assert!(size_of::<Server>() == 32 + 20 + 12 + 8 + 8 + 8);
     assert!(size_of::<Traffic>() == 56);
-    assert!(size_of::<Port>() == 24);
+    assert!(size_of::<Port>() == 20 + 2 * ASKED);
 };

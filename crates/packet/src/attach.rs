@@ -161,6 +161,15 @@ pub fn remove_filters(pins: &Pins) -> usize {
         .count()
 }
 
+/// Takes away what other versions of mulgil have left; how many things that were.
+pub fn remove_others(pins: &Pins) -> Result<usize, Error> {
+    let mut things = 0;
+    for old in pins.of_others() {
+        things += remove_filters(&old) + old.remove()?;
+    }
+    Ok(things)
+}
+
 fn name_of(ifindex: u32) -> Option<String> {
     let mut name = [0 as libc::c_char; libc::IF_NAMESIZE];
     // SAFETY: the buffer is as long as a name with its NUL may be.

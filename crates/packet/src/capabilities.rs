@@ -14,11 +14,27 @@ const NEEDED: [(u32, &str, &str); 2] = [
     ),
 ];
 
-/// Which of them this process does not have, as a sentence; `None` where none is missing.
-pub(crate) fn lacking() -> Option<String> {
+/// What helps where one is missing.
+pub(crate) const REMEDY: &str = "start mulgil as root, or give it these capabilities";
+
+/// `CAP_NET_RAW`.
+const NET_RAW: u32 = 13;
+
+/// Those of this process; `None` where they cannot be read.
+fn effective() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("CapEff:"))?;
-    said(u64::from_str_radix(line.trim(), 16).ok()?)
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+/// Which of them this process does not have, as a sentence; `None` where none is missing.
+pub(crate) fn lacking() -> Option<String> {
+    said(effective()?)
+}
+
+/// Whether it may send frames of its own.
+pub(crate) fn sends_frames() -> bool {
+    effective().is_none_or(|all| all >> NET_RAW & 1 != 0)
 }
 
 fn said(effective: u64) -> Option<String> {
@@ -26,12 +42,7 @@ fn said(effective: u64) -> Option<String> {
     let each: Vec<String> = lacks
         .map(|(_, name, why)| format!("{name} ({why})"))
         .collect();
-    (!each.is_empty()).then(|| {
-        format!(
-            "this process lacks {}: start mulgil as root, or give it these capabilities",
-            each.join(" and ")
-        )
-    })
+    (!each.is_empty()).then(|| format!("this process lacks {}", each.join(" and ")))
 }
 
 #[cfg(test)]

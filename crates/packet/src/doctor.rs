@@ -3,11 +3,13 @@
 use crate::abi::{self, Hop};
 use crate::askers::{self, Taken};
 use crate::attach::Way;
+use crate::capabilities;
 use crate::device::{self, Needs, Offloads};
 use crate::kernel::{Error, because};
 use crate::netlink::{Link, XDP_GENERIC};
 use crate::probe::{Numbers, Probe, Said};
 use crate::settings::{self, Asks};
+use crate::tunnels;
 use crate::ways::Ways;
 use model::{Address, Config, Forward, Host, Mode, PortSpec, Transport};
 use state::doctor::{Finding, ok, wrong};
@@ -37,11 +39,13 @@ impl Turns {
 /// Looks at everything that packet mode needs of the machine.
 pub fn examine(config: &Config) -> Result<Vec<Finding>, Error> {
     let mut found = Vec::new();
-    // SAFETY: plain call.
-    if unsafe { libc::geteuid() } != 0 {
+    found.extend(capabilities::lacking().map(|fact| wrong(fact, capabilities::REMEDY)));
+    let asks_servers = capabilities::sends_frames();
+    if !asks_servers {
         found.push(wrong(
-            "programs for packets need CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN".into(),
-            "run mulgil as root",
+            "servers are not asked as clients' packets would: this process lacks CAP_NET_RAW"
+                .into(),
+            "run the doctor as root",
         ));
     }
     let mut ways = Ways::new(0).map_err(|e| because("the routes cannot be read", &e))?;
@@ -66,7 +70,8 @@ pub fn examine(config: &Config) -> Result<Vec<Finding>, Error> {
             let near = |a, b| ways.are_neighbours(a, b);
             led.fronts.extend(askers::fronts(bind, &ways.machine, near));
         }
-        let backend = config.proxies.iter().find(|p| p.name == *backend);
+        let mut proxies = config.proxies.iter();
+        let backend = proxies.find(|p| p.name == *backend && p.backend.is_some());
         let forward = backend.and_then(|b| Some(b.backend.as_ref()?.packets.forward));
         for bind in &side.binds {
             let named = bind.options.interface.iter().flat_map(|n| n.split(','));
@@ -79,7 +84,7 @@ pub fn examine(config: &Config) -> Result<Vec<Finding>, Error> {
                     marks.tagged.insert(name.to_string());
                 }
             }
-            found.extend(vip(&bind.address, bind.options.transport, &ways));
+            found.extend(vip(bind, &ways));
         }
     }
     wait_for_neighbours(config, &mut ways);
@@ -120,12 +125,26 @@ pub fn examine(config: &Config) -> Result<Vec<Finding>, Error> {
                 marks.tagged.insert(link.name.clone());
             }
             match forward {
+                // What comes and goes by one arm is no reason to tell anybody of a shorter way.
+                Forward::Nat(_) | Forward::Route if server.vlan.is_some() => {
+                    asks.silent.insert(link.name.clone());
+                }
+                _ => {}
+            }
+            match forward {
                 Forward::Dsr => drop(asks.silent.insert(link.name.clone())),
                 Forward::Route => drop(asks.loose.insert(link.name.clone())),
                 _ => {}
             }
             if hop.ifindex == 0 {
                 let next = ways.next_to(*ip);
+                if let Some(vlan) = server.vlan.filter(|_| link.vlan.is_none()) {
+                    found.push(ok(format!(
+                        "{title}: {next} has not said its address in VLAN {vlan} of '{}', where it can be asked only while mulgil runs",
+                        link.name
+                    )));
+                    continue;
+                }
                 found.push(wrong(
                     format!("{title}: {next} does not say its address on '{}'", link.name),
                     format!("see whether it is up and in the same network: 'ping {next}', 'ip neighbour show dev {}'", link.name),
@@ -138,14 +157,14 @@ pub fn examine(config: &Config) -> Result<Vec<Finding>, Error> {
                     "use 'forward tunnel' or 'forward dscp', or put the server on this link",
                 ));
             }
-            found.extend(room(forward, *ip, &link, &title));
+            found.extend(room(forward, *ip, &mut ways, &title));
             if let Some(port) = probed(port, server, proxy).filter(|_| connected.take()) {
                 found.push(connect(SocketAddr::new(*ip, port), &title));
             }
             let Some(led) = leading.get(&*proxy.name) else {
                 continue;
             };
-            if hop.vlan == 0 && asked.take() {
+            if asks_servers && hop.vlan == 0 && asked.take() {
                 let whom = Whom {
                     forward,
                     ip: *ip,
@@ -203,23 +222,33 @@ fn wait_for_neighbours(config: &Config, ways: &mut Ways) {
 }
 
 /// Whether an address is this machine's or is answered for by the programs.
-fn vip(address: &Address, transport: Option<Transport>, ways: &Ways) -> Option<Finding> {
+fn vip(bind: &model::Bind, ways: &Ways) -> Option<Finding> {
     let Address::Inet {
         host: Host::Ip(ip), ..
-    } = address
+    } = &bind.address
     else {
         return None;
     };
+    let vlan = bind.options.vlan;
+    let within = vlan.map_or(String::new(), |v| format!(" in VLAN {v}"));
+    if let Some(bits) = bind.prefix {
+        return Some(ok(format!(
+            "what passes to {ip}/{bits}{within} is balanced"
+        )));
+    }
     if ip.is_unspecified() {
         return None;
     }
     let own = ways.machine.addresses.iter().any(|(a, _)| a == ip);
-    let kind = match transport {
+    let kind = match bind.options.transport {
         Some(Transport::Udp) => "UDP",
         Some(Transport::Any) => "all protocols",
         _ => "TCP",
     };
     Some(ok(match own {
+        _ if vlan.is_some() => {
+            format!("address {ip} ({kind}): ARP and ND are answered by the program{within}")
+        }
         true => format!("address {ip} ({kind}) is on an interface of this machine"),
         false => format!(
             "address {ip} ({kind}) is on no interface: ARP and ND are answered by the program"
@@ -228,29 +257,21 @@ fn vip(address: &Address, transport: Option<Transport>, ways: &Ways) -> Option<F
 }
 
 /// Whether packets of a full size fit where headers are put before them.
-fn room(forward: Forward, ip: IpAddr, link: &Link, title: &str) -> Option<Finding> {
-    let outer = if ip.is_ipv6() { 40 } else { 20 };
-    let header = match forward {
-        Forward::Ipip => outer,
-        Forward::Gre => outer + 4,
-        Forward::Gue(_) => outer + 12,
-        _ => return None,
-    };
-    let (mtu, left) = (link.mtu, link.mtu.saturating_sub(header));
-    Some(match left >= 1500 {
+fn room(forward: Forward, ip: IpAddr, ways: &mut Ways, title: &str) -> Option<Finding> {
+    let headers = tunnels::headers(forward, ip)?;
+    let (link, mtu) = ways.room_to(ip)?;
+    let left = mtu.saturating_sub(headers);
+    Some(match left >= tunnels::FULL {
         true => ok(format!(
-            "{title}: packets of 1500 bytes fit into the tunnel (MTU {mtu})"
+            "{title}: packets of {} bytes fit into the tunnel (MTU {mtu})",
+            tunnels::FULL
         )),
         false => wrong(
             format!(
                 "{title}: the tunnel leaves {left} of the {mtu} bytes on '{}'",
                 link.name
             ),
-            format!(
-                "clients are told so (fragmentation needed), and of smaller segments where 'mulgil server-setup tunnel' was run on the server; for full packets: 'ip link set dev {} mtu {}' on the way to the servers",
-                link.name,
-                1500 + header
-            ),
+            tunnels::remedy(&link.name, headers),
         ),
     })
 }
@@ -532,7 +553,8 @@ pub fn on_servers(config: &Config) -> Vec<String> {
             continue;
         };
         let name = side.default_backend.as_ref().unwrap_or(&proxy.name);
-        let backend = config.proxies.iter().find(|p| p.name == *name);
+        let mut proxies = config.proxies.iter();
+        let backend = proxies.find(|p| p.name == *name && p.backend.is_some());
         let Some(backend) = backend.and_then(|b| b.backend.as_ref()) else {
             continue;
         };

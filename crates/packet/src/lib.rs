@@ -26,6 +26,7 @@ mod sessions;
 mod settings;
 mod table;
 mod thread;
+mod tunnels;
 mod ways;
 
 /// Entries of the table that this many sessions take: where answers come back, each has a direction of its own.

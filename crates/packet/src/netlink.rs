@@ -45,6 +45,15 @@ pub struct Route {
     pub source: Option<IpAddr>,
     /// Whether the address is one of this machine.
     pub local: bool,
+    /// Bytes that an IP packet may have on the whole way, where that is known.
+    pub mtu: Option<u32>,
+}
+
+impl Route {
+    /// Bytes that a packet may have on the whole way, which begins on this link.
+    pub fn mtu_on(&self, link: &Link) -> u32 {
+        self.mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu))
+    }
 }
 
 /// Neighbours by interface and address, with the state of what is known (`NUD_…`).
@@ -316,6 +325,10 @@ impl Netlink {
             next: gateway.unwrap_or(to),
             source: attributes.get(&7).and_then(|a| ip(a)),
             local: body.get(7) == Some(&2),
+            // RTA_METRICS with RTAX_MTU in it.
+            mtu: attributes
+                .get(&8)
+                .and_then(|m| u32_at(self::attributes(m, 0).get(&2)?, 0)),
         }))
     }
 

@@ -15,7 +15,7 @@ pub(crate) fn find(plan: &mut Plan, vlans: &[u16]) {
     for (key, planned) in &plan.services {
         let service = &planned.service;
         let translates = service.forward == abi::forward::NAT;
-        let exact = key.bits == 0 && key.ifindex == 0 && key.port != 0 && key.proto != 0;
+        let exact = key.bits == 0 && key.place == 0 && key.port != 0 && key.proto != 0;
         if !translates || !exact {
             continue;
         }

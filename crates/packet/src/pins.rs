@@ -74,6 +74,24 @@ impl Pins {
             .collect()
     }
 
+    /// What other versions of mulgil have left here for the same part: their tables are laid out otherwise, and
+    /// their programs stand beside ours.
+    pub fn of_others(&self) -> Vec<Pins> {
+        let beginning = self.name.trim_end_matches(|c: char| c.is_ascii_digit());
+        let root = format!("/proc/self/fd/{}", self.root.as_raw_fd());
+        let entries = fs::read_dir(root).into_iter().flatten().flatten();
+        let names = entries.map(|e| e.file_name().to_string_lossy().into_owned());
+        let is_other = |name: &String| {
+            let version = name.strip_prefix(beginning);
+            *name != self.name && version.is_some_and(|v| v.parse::<u32>().is_ok())
+        };
+        let pins = |name| {
+            let root = self.root.try_clone().ok()?;
+            Some(Pins { root, name })
+        };
+        names.filter(is_other).filter_map(pins).collect()
+    }
+
     /// Removes everything: what is attached is detached, and the tables go with their sessions.
     pub fn remove(self) -> Result<usize, Error> {
         let names = self.names();

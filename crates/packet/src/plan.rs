@@ -45,6 +45,15 @@ pub struct Target {
 }
 
 impl Target {
+    /// The VLAN of those whose traffic goes through it and who are not beyond; 0: none. Where the frontend has
+    /// several, its first one.
+    pub fn near_vlan(&self) -> u16 {
+        let side = self.frontend.proxy().frontend.as_ref();
+        let mut binds = side.into_iter().flat_map(|s| &s.binds);
+        let first = binds.find(|b| b.prefix.is_some());
+        first.and_then(|b| b.options.vlan).unwrap_or(0)
+    }
+
     /// Whether it is a next hop of transit traffic.
     pub fn is_next_hop(&self) -> bool {
         self.backend.side().packets.forward == Forward::Route
@@ -135,10 +144,10 @@ impl Plan {
     }
 
     /// Notes a prefix; its key.
-    fn prefix(&mut self, ifindex: u32, ip: IpAddr, bits: u8, kinds: u32) -> PrefixKey {
+    fn prefix(&mut self, place: u32, ip: IpAddr, bits: u8, kinds: u32) -> PrefixKey {
         let address = abi::address(ip);
         let bits = u32::from(bits) + if ip.is_ipv4() { 96 } else { 0 };
-        let key = PrefixKey { ifindex, address };
+        let key = PrefixKey { place, address };
         let known = self.prefixes.entry((key, bits)).or_insert(Prefix {
             address,
             bits,
@@ -158,7 +167,10 @@ impl Plan {
                 target.entry.weight = share.max(1);
             }
         }
-        let turns = turns(backend).into_iter().map(|i| first + i as usize);
+        // A frontend that is disabled finishes what it has.
+        let takes = frontend.is_enabled() && !frontend.is_shut();
+        let turns = if takes { turns(backend) } else { Vec::new() };
+        let turns = turns.into_iter().map(|i| first + i as usize);
         let turns: Vec<usize> = turns
             .filter(|t| self.targets.get(*t).is_some_and(|t| t.ip.is_some()))
             .collect();
@@ -192,6 +204,16 @@ impl Plan {
         };
         for snat in &side.snat {
             self.lead_outward(snat, machine, &frontend.name);
+            for bind in &side.binds {
+                let named = bind.options.interface.as_deref().unwrap_or_default();
+                let on = named.split(',').filter_map(|n| machine.interfaces.get(n));
+                let on: Vec<u32> = on.copied().collect();
+                if named.is_empty() || !on.is_empty() {
+                    for vlan in [snat.vlan, snat.to_vlan].into_iter().flatten() {
+                        self.take_part(vlan, &on);
+                    }
+                }
+            }
         }
         for bind in &side.binds {
             let Some(interfaces) = self.interfaces(bind, machine) else {
@@ -213,18 +235,7 @@ impl Plan {
             if let (true, [a, b]) = (bridge, interfaces.as_slice()) {
                 self.bridges.extend([(*a, *b), (*b, *a)]);
             }
-            if vlan != 0 {
-                let on = if interfaces.is_empty() {
-                    vec![0]
-                } else {
-                    interfaces.clone()
-                };
-                let lane = |ifindex| Lane {
-                    ifindex,
-                    vlan: vlan.into(),
-                };
-                self.lanes.extend(on.into_iter().map(lane));
-            }
+            self.take_part(vlan, &interfaces);
             let mut ifindex = [0; INTERFACES];
             ifindex
                 .iter_mut()
@@ -261,10 +272,18 @@ impl Plan {
                 };
                 let anywhere = interfaces.is_empty().then_some(0);
                 for on in interfaces.iter().copied().chain(anywhere) {
-                    let prefix = self.prefix(on, *ip, bits, kind);
+                    if vlan != 0 && on >= abi::SOURCES_IFINDEX {
+                        self.faults.push(format!(
+                            "{}: interface {on} has a number that leaves no room for a VLAN: prefixes in VLANs are not served there until the machine has started anew",
+                            bind.origin
+                        ));
+                        continue;
+                    }
+                    let place = abi::place(on, vlan);
+                    let prefix = self.prefix(place, *ip, bits, kind);
                     let key = ServiceKey {
                         address: prefix.address,
-                        ifindex: on,
+                        place,
                         port: port.to_be(),
                         proto,
                         bits: bits + if ip.is_ipv4() { 96 } else { 0 },
@@ -305,10 +324,12 @@ impl Plan {
     fn lead_outward(&mut self, snat: &model::Snat, machine: &Machine, name: &str) {
         self.features |= abi::feature::SNAT;
         let (ip, bits) = snat.from;
-        let prefix = self.prefix(abi::SOURCES, ip, bits, abi::vip::ANY);
+        let place = abi::sources(snat.vlan.unwrap_or(0));
+        let vlan = snat.to_vlan.unwrap_or(0);
+        let prefix = self.prefix(place, ip, bits, abi::vip::ANY);
         let key = ServiceKey {
             address: prefix.address,
-            ifindex: abi::SOURCES,
+            place,
             bits: bits + if ip.is_ipv4() { 96 } else { 0 },
             ..ServiceKey::default()
         };
@@ -317,6 +338,7 @@ impl Plan {
             pool_size: snat.to.size,
             port_first: snat.to.ports.0,
             port_last: snat.to.ports.1,
+            vlan: vlan.into(),
             ..Service::default()
         };
         let table = self.tables.len().saturating_sub(1);
@@ -327,7 +349,17 @@ impl Plan {
         };
         self.serve(key, planned, name);
         for at in 0..snat.to.size {
-            self.claim(address_after(snat.to.first, at), 0, 0, machine);
+            self.claim(address_after(snat.to.first, at), 0, vlan, machine);
+        }
+    }
+
+    /// In a VLAN this machine takes part at these interfaces, or at all of them.
+    fn take_part(&mut self, vlan: u16, interfaces: &[u32]) {
+        let vlan = u32::from(vlan);
+        let anywhere = interfaces.is_empty().then_some(0);
+        let on = interfaces.iter().copied().chain(anywhere);
+        if vlan != 0 {
+            self.lanes.extend(on.map(|ifindex| Lane { ifindex, vlan }));
         }
     }
 

@@ -81,6 +81,8 @@ pub struct Plane {
     accounted: Option<Instant>,
     /// Entries of the session table as it is.
     room: u32,
+    /// Backends and servers that no way leads to, and at how many looks by now.
+    lost: HashMap<(Arc<str>, Arc<str>), u8>,
     /// Sessions that found no room, and those that found no place in a pool, at the last look.
     refused: Option<(u64, u64)>,
     walk: Walk<FlowKey, Flow>,
@@ -103,7 +105,7 @@ impl Plane {
     /// Loads the programs, or takes over those of a process before. Nothing is served yet.
     pub fn open(sizes: Sizes) -> Result<Plane, Error> {
         if let Some(lacking) = capabilities::lacking() {
-            return Err(Error(lacking));
+            return Err(Error(format!("{lacking}: {}", capabilities::REMEDY)));
         }
         let pins = Pins::open()?;
         let mut kernel = Kernel::load(sizes, Some(&pins.path()))?;
@@ -172,6 +174,7 @@ impl Plane {
             traffic: HashMap::new(),
             accounted: None,
             room,
+            lost: HashMap::new(),
             refused: None,
             walk: Walk::new(GLANCE),
             sources,
@@ -179,6 +182,13 @@ impl Plane {
             met: HashMap::new(),
             met_before: HashMap::new(),
         };
+        // As late as can be: ours stand in their place with the first look around.
+        if attach::remove_others(&plane.pins)? > 0 {
+            let _ = writeln!(
+                std::io::stderr(),
+                "warning: packets: another version of mulgil stood here, whose tables are laid out otherwise: its sessions are over"
+            );
+        }
         // What was counted for a process before is not ours to report.
         let before: Vec<u32> = plane.places.values().copied().collect();
         for at in before {
@@ -251,6 +261,8 @@ impl Plane {
         self.attach(&mut faults);
         if look {
             self.watch_settings(&mut faults);
+            self.watch_tunnels(&mut faults);
+            self.watch_ways(&mut faults);
             self.watch_room(&mut faults)?;
         }
         if look {
@@ -320,9 +332,10 @@ impl Plane {
                 let key = GatewayKey {
                     mac: hop.dst,
                     family: if target.ip?.is_ipv4() { 4 } else { 6 },
-                    ifindex: hop.ifindex,
+                    place: abi::place(hop.ifindex, hop.vlan),
                 };
-                (hop.ifindex != 0).then_some((key, *at))
+                let value = *at | u32::from(target.near_vlan()) << 16;
+                (hop.ifindex != 0).then_some((key, value))
             })
             .collect();
         self.write_gateways(gateways)?;
@@ -475,7 +488,7 @@ impl Plane {
     fn write_prefixes(&mut self) -> Result<(), Error> {
         let mut table = self.kernel.prefixes()?;
         let (wanted, written) = (&self.plan.prefixes, &mut self.written.prefixes);
-        // The interface's 32 bits count always.
+        // The place's 32 bits count always.
         let entry = |(key, bits): &(PrefixKey, u32)| Key::new(32 + bits, *key);
         for (key, prefix) in wanted.iter().filter(|(k, v)| written.get(k) != Some(v)) {
             set(table.insert(&entry(key), prefix, 0))?;
@@ -546,6 +559,6 @@ fn set(result: Result<(), aya::maps::MapError>) -> Result<(), Error> {
 pub fn detach() -> Result<usize, Error> {
     Hops::open().map_err(|e| because("routes of health checks", &e))?;
     let pins = Pins::open()?;
-    let filters = attach::remove_filters(&pins);
+    let filters = attach::remove_filters(&pins) + attach::remove_others(&pins)?;
     Ok(pins.remove()? + filters + crate::settings::restore()?)
 }

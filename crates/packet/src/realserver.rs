@@ -120,6 +120,18 @@ fn setting(name: &str) -> String {
 pub fn set_up(kind: Kind, vip: IpAddr, wish: PacketAttach) -> Result<(), Error> {
     let mut notes = Notes::read()?;
     let mut netlink = Netlink::new().map_err(|e| because("no way to the kernel's routing", &e))?;
+    let addresses = netlink
+        .addresses()
+        .map_err(|e| because("the addresses cannot be read", &e))?;
+    if addresses
+        .iter()
+        .any(|(ip, _, on)| *ip == vip && *on != LOOPBACK)
+    {
+        return Err(Error(format!(
+            "{vip} is an address of an interface here: name the virtual one, which clients send to, or take it from the interface"
+        )));
+    }
+    let mut wrong = Vec::new();
     for (name, value) in SETTINGS {
         let now = fs::read_to_string(setting(name))
             .unwrap_or_default()
@@ -127,10 +139,14 @@ pub fn set_up(kind: Kind, vip: IpAddr, wish: PacketAttach) -> Result<(), Error> 
             .to_string();
         let enough = now.as_str() >= value || name.ends_with("rp_filter") && now == "0";
         if !enough {
-            fs::write(setting(name), value)
-                .map_err(|e| because(format!("cannot set {name}"), &e))?;
+            wrong.push((name, value));
             notes.settings.push((name.to_string(), now));
         }
+    }
+    // How they were is noted first, so that nothing is lost wherever this ends.
+    notes.write()?;
+    for (name, value) in wrong {
+        fs::write(setting(name), value).map_err(|e| because(format!("cannot set {name}"), &e))?;
     }
     netlink
         .set_address(LOOPBACK, vip, true)
@@ -172,6 +188,7 @@ pub fn undo(kind: Kind, vip: IpAddr) -> Result<(), Error> {
         if notes.vips.iter().all(|(_, kind)| kind == "dsr") {
             let pins = Pins::of("server")?;
             attach::remove_filters(&pins);
+            attach::remove_others(&pins)?;
             pins.remove()?;
         } else {
             Program::load()?.serve(kind, vip, None)?;
@@ -211,6 +228,11 @@ fn usable(links: &[Link]) -> impl Iterator<Item = &Link> {
 impl Program {
     fn load() -> Result<Program, Error> {
         let pins = Pins::of("server")?;
+        if attach::remove_others(&pins)? > 0 {
+            println!(
+                "another version of mulgil stood here: run 'server-setup' again for the other addresses of this server"
+            );
+        }
         let folder = pins.path();
         let mut loader = EbpfLoader::new();
         for name in ["tunnelled", "marked", "gue_ports"] {

@@ -99,6 +99,13 @@ impl Ways {
         self.route(to).filter(|r| !r.local).map(|r| r.ifindex)
     }
 
+    /// The link that a server is behind, and the bytes that a packet may have on the way to it.
+    pub fn room_to(&mut self, to: IpAddr) -> Option<(&Link, u32)> {
+        let route = self.route(to).filter(|r| !r.local)?;
+        let link = self.links.get(&route.ifindex)?;
+        Some((link, route.mtu_on(link)))
+    }
+
     /// The neighbour's address on the link. It is looked for where it is not known or was not heard of
     /// for long.
     fn neighbour(&mut self, ifindex: u32, next: IpAddr) -> Option<[u8; 6]> {
@@ -133,7 +140,7 @@ impl Ways {
             dst: mac,
             vlan: if vlan == 0 { own } else { vlan },
             src: link.mac,
-            mtu: u16::try_from(link.mtu).unwrap_or(u16::MAX),
+            mtu: u16::try_from(route.mtu_on(link)).unwrap_or(u16::MAX),
             ifindex,
         };
         (hop, local)

@@ -576,6 +576,7 @@ fn errors_about_answers_that_went_past_the_balancer_reach_their_server() {
             let wanted = match kind {
                 forward::DSR => linked(&came),
                 forward::DSCP => Frame {
+                    src: at(ours),
                     dst: at(server),
                     tos: 10 << 2,
                     ttl: 63,

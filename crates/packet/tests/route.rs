@@ -2,11 +2,8 @@
 
 mod common;
 
-use aya::maps::lpm_trie::Key;
 use common::*;
-use packet::abi::{
-    self, GatewayKey, Prefix, PrefixKey, Service, ServiceKey, feature, forward, no_flow, schedule,
-};
+use packet::abi::{self, Service, feature, forward, no_flow, schedule};
 use packet::guard::abi::{Guard, Limit, flag};
 use packet::guard::set_guard;
 use std::net::SocketAddr;
@@ -20,81 +17,6 @@ fn route() -> Service {
         schedule: schedule::PAIR,
         no_flow: no_flow::HASH,
         ..Service::default()
-    }
-}
-
-/// Bits as the tables count them.
-fn bits(ip: std::net::IpAddr, bits: u32) -> u32 {
-    bits + if ip.is_ipv4() { 96 } else { 0 }
-}
-
-impl Bench {
-    fn prefix(&mut self, ifindex: u32, text: &str, kinds: u32) -> PrefixKey {
-        let (address, length) = text.split_once('/').expect("a prefix");
-        let length = bits(ip(address), length.parse().expect("a number"));
-        let address = abi::address(ip(address));
-        let key = PrefixKey { ifindex, address };
-        let value = Prefix {
-            address,
-            kinds,
-            bits: length,
-        };
-        let mut prefixes = self.0.prefixes().expect("prefixes");
-        let entry = Key::new(32 + length, key);
-        prefixes.insert(&entry, value, 0).expect("fits");
-        key
-    }
-
-    /// A service of a prefix on an interface, for any port and protocol or for one.
-    fn serve_prefix(
-        &mut self,
-        ifindex: u32,
-        text: &str,
-        port: u16,
-        service: Service,
-        servers: &[SocketAddr],
-    ) -> u32 {
-        let kind = if port == 0 {
-            abi::vip::ANY
-        } else {
-            abi::vip::PORT
-        };
-        let key = self.prefix(ifindex, text, kind);
-        let first = self.servers(servers);
-        let turns: Vec<u32> = (first..).take(servers.len()).collect();
-        self.0.set_table(first, &turns).expect("a table");
-        let length: u32 = text
-            .split_once('/')
-            .expect("a prefix")
-            .1
-            .parse()
-            .expect("a number");
-        let key = ServiceKey {
-            address: key.address,
-            ifindex,
-            port: port.to_be(),
-            proto: if port == 0 { 0 } else { TCP },
-            bits: bits(abi::ip(&key.address), length) as u8,
-        };
-        let service = Service {
-            table: first,
-            size: turns.len() as u32,
-            ifindex: [ifindex, 0, 0, 0],
-            ..service
-        };
-        let mut services = self.0.services().expect("services");
-        services.insert(key, service, 0).expect("fits");
-        first
-    }
-
-    fn gateway(&mut self, mac: [u8; 6], family: u16, server: u32) {
-        let key = GatewayKey {
-            mac,
-            family,
-            ifindex: HERE,
-        };
-        let mut gateways = self.0.gateways().expect("gateways");
-        gateways.insert(key, server, 0).expect("fits");
     }
 }
 
@@ -157,7 +79,7 @@ fn what_a_firewall_lets_through_is_not_guarded() {
         set_guard(&bench.0, 3, &guard).expect("written");
         let packet = udp(f.inside, f.outside, b"x").bytes();
         bench.expect(&packet, XDP_DROP);
-        bench.gateway(CLIENT_MAC, f.number, first);
+        bench.gateway(HERE, CLIENT_MAC, f.number, first);
         bench.expect(&packet, XDP_PASS);
     }
 }
@@ -247,7 +169,7 @@ fn answers_go_back_to_the_firewall_that_the_first_packet_came_through() {
                 return;
             };
             let mac = [SERVER_MAC, SECOND_MAC][n as usize];
-            bench.gateway(mac, f.number, first + n);
+            bench.gateway(HERE, mac, f.number, first + n);
             // For somebody behind us: the stack knows the way.
             let came = Frame {
                 from: mac,

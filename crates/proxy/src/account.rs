@@ -124,7 +124,7 @@ pub fn of_client<'a>(
     worker: &Worker,
     client: &'a Client,
 ) -> impl Iterator<Item = &'a ProxyCounters> + use<'a> {
-    let socket = client.frontend.socket(client.info.listener_id);
+    let socket = client.frontend.socket(client.info.listener.id);
     let socket = socket.map(|s| s.counters().of(worker.id));
     let front = client.frontend.counters().of(worker.id);
     [Some(front), socket].into_iter().flatten()
@@ -344,8 +344,8 @@ pub fn response_timed_out(s: &mut Stream<'_>) {
 
 /// The stream is over: counts and logs it.
 pub fn finished(s: &mut Stream<'_>) {
-    s.client.seat.live.end();
-    if s.client.seat.live.was_killed() {
+    s.client.seat.end_request();
+    if s.client.seat.was_killed() {
         s.ended.cause = Cause::Killed;
     }
     let end = s.worker.now();
@@ -466,7 +466,7 @@ pub fn refused(
         request: worker.wall(first_byte),
         end: worker.wall(end),
         timers: Some(Timers {
-            th: client.handshake.as_millis() as i64,
+            th: client.handshake.millis(),
             ti: first_byte.saturating_duration_since(idle_since).as_millis() as i64,
             tr_request: -1,
             tw: -1,

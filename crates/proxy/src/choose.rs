@@ -266,7 +266,7 @@ fn hash(side: &model::Backend, cx: &Ctx<'_>) -> Option<u32> {
     let of = |bytes: &[u8]| state::hash::bytes(bytes, function);
     match &side.balance {
         Balance::Source => {
-            let src = cx.session.src?;
+            let src = cx.session.ends.src()?;
             Some(state::hash::address(src.ip(), function))
         }
         Balance::Uri {

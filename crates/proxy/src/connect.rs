@@ -79,7 +79,7 @@ pub async fn to_server(stream: &mut Stream<'_>) -> Result<ServerConn, ConnectFai
             rules.given(|g| g.bc_mark.get()),
         );
         stream.info.overrides.server_reused.set(Some(true));
-        note(stream.worker, stream.client, &server, &stream.info, &kept);
+        note(stream.worker, stream.client, &stream.info, &kept);
         crate::account::reused(stream, &server);
         return Ok(kept);
     }
@@ -169,25 +169,31 @@ pub async fn open(
     let Some(target) = target_for(client, server, info) else {
         return Err(ConnectFailure::Unusable);
     };
-    // Whoever waits for the server's first word must not hold back the packet that opens.
-    let early = client.frontend.proxy().mode == model::Mode::Http
-        || !client.carry.is_empty()
-        || server.settings().tls.as_ref().is_some_and(|t| !t.offered)
-        || server.settings().socks4.is_some()
-        || server.settings().send_proxy.is_some();
-    let tunnel = match server.settings().socks4 {
-        Some(_) => Some(Tunnel::to(&target).ok_or(ConnectFailure::Unusable)?),
-        None => None,
+    // Read once, so that no change comes in between; let go before anything is waited for.
+    let (begun, tls, send_proxy, socks4, tunnel) = {
+        let settings = server.settings();
+        let tunnel = match settings.socks4 {
+            Some(_) => Some(Tunnel::to(&target).ok_or(ConnectFailure::Unusable)?),
+            None => None,
+        };
+        // TLS that is only offered begins later, in the words of the protocol.
+        let tls = settings.tls.as_ref().filter(|tls| !tls.offered);
+        // Whoever waits for the server's first word must not hold back the packet that opens.
+        let early = client.frontend.proxy().mode == model::Mode::Http
+            || !client.carry.is_empty()
+            || tls.is_some()
+            || settings.socks4.is_some()
+            || settings.send_proxy.is_some();
+        let how = (early, told.header_ip);
+        (
+            begin(&target, client, backend, &settings, how, info),
+            tls.map(|tls| (Arc::clone(tls), tls.connector.edition())),
+            settings.send_proxy,
+            settings.socks4,
+            tunnel,
+        )
     };
-    let io = begin(
-        &target,
-        client,
-        backend,
-        server,
-        (early, told.header_ip),
-        info,
-    )
-    .map_err(|e| match e.raw_os_error() {
+    let io = begun.map_err(|e| match e.raw_os_error() {
         Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS | libc::EADDRNOTAVAIL) => {
             ConnectFailure::Exhausted
         }
@@ -198,9 +204,6 @@ pub async fn open(
     let deadline = times.connect.map(|t| worker.now() + t);
     client.timer.arm(deadline);
     let abort_on_close = backend.side().abortonclose;
-    // TLS that is only offered begins later, in the words of the protocol.
-    let tls = server.settings().tls.clone().filter(|tls| !tls.offered);
-    let tls = tls.map(|tls| (Arc::clone(&tls), tls.connector.edition()));
     let mut io = match &tls {
         None => Transport::Plain(io),
         Some((settings, _)) => {
@@ -208,10 +211,9 @@ pub async fn open(
                 .map_err(|_| ConnectFailure::Unusable)?
         }
     };
-    let settings = server.settings().send_proxy;
     let mut opening = Opening {
         tunnel,
-        header: proxy_header(settings, client, &told.extensions, info),
+        header: proxy_header(send_proxy, client, &told.extensions, info),
     };
     poll_fn(|cx| {
         match io.poll_established(cx, &mut opening) {
@@ -263,26 +265,20 @@ pub async fn open(
         target,
         sni: told.sni,
         tls,
-        socks4: server.settings().socks4.map(Box::new),
+        socks4: socks4.map(Box::new),
         served: 0,
     };
     info.overrides.server_reused.set(Some(false));
-    note(worker, client, server, info, &connection);
+    note(worker, client, info, &connection);
     Ok(connection)
 }
 
 /// Lets rules ask for the connection's addresses, and keeps them where the log shows them.
-fn note(
-    worker: &Worker,
-    client: &Client,
-    server: &Server,
-    info: &StreamInfo,
-    connection: &ServerConn,
-) {
+fn note(worker: &Worker, client: &Client, info: &StreamInfo, connection: &ServerConn) {
     let descriptor = connection.io.socket().raw();
     info.overrides.server.set(Some(descriptor));
     info.overrides.server_fault.set(Some(0));
-    if server.settings().socks4.is_some() {
+    if connection.socks4.is_some() {
         // The system knows the way only, not where it leads.
         let ours = socket::local_address(descriptor);
         let ends = ours.zip(connection.target.socket(None));
@@ -316,7 +312,14 @@ pub fn beside(
         ip: address.ip(),
         port: PortSpec::Fixed(port),
     };
-    begin(&target, client, backend, server, (false, None), info)
+    begin(
+        &target,
+        client,
+        backend,
+        &server.settings(),
+        (false, None),
+        info,
+    )
 }
 
 /// The PROXY header that tells a server of this client.
@@ -346,11 +349,10 @@ fn begin(
     target: &Target,
     client: &Client,
     backend: &Backend,
-    server: &Server,
+    settings: &model::Server,
     (early, header_ip): (bool, Option<IpAddr>),
     info: &StreamInfo,
 ) -> io::Result<Io> {
-    let settings = server.settings();
     let source = settings
         .source
         .as_deref()
@@ -370,10 +372,11 @@ fn begin(
                 fast_open: settings.tfo && early,
                 early: early && !backend.side().prompt_ack,
                 congestion: settings.congestion.as_deref(),
+                signed: settings.signed.as_deref(),
                 namespace: settings.namespace.as_deref(),
                 silent: false,
                 many: false,
-                foreign: present::foreign_source(source, client.info.src, header_ip),
+                foreign: present::foreign_source(source, client.info.ends.src(), header_ip),
             };
             socket::connect_tcp(addr, &options)?
         }

@@ -495,7 +495,7 @@ impl Flow {
     }
 
     /// Gives the buffers back.
-    pub fn recycle(mut self, worker: &Worker) {
+    pub fn recycle(&mut self, worker: &Worker) {
         if let Some(backlog) = self.backlog.take() {
             worker.recycle(backlog.bytes);
             if let Some(pipe) = backlog.pipe {

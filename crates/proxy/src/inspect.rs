@@ -1,10 +1,10 @@
 //! `tcp-response content`: rules that look at what a server says before its client hears it.
 
 use crate::place;
-use crate::pool::ServerConn;
 use crate::relay::Relay;
 use crate::session::Client;
 use crate::termination::{Cause, Phase, Termination};
+use crate::transport::Transport;
 use crate::worker::Worker;
 use rules::action::{Effects, run};
 use rules::{Ctx, NoTrace, StreamInfo, Verdict};
@@ -29,7 +29,7 @@ enum Decision {
 pub async fn response(
     worker: &Worker,
     client: &mut Client,
-    server: &mut ServerConn,
+    server: &mut Transport,
     (backend, slot): (&Backend, Option<&Slot>),
     info: &mut StreamInfo,
     relay: &mut Relay,
@@ -56,10 +56,10 @@ pub async fn response(
                 return Poll::Ready(Err(ended));
             }
             let mut scratch = worker.scratch.borrow_mut();
-            match server.io.poll_read(cx, &mut scratch) {
+            match server.poll_read(cx, &mut scratch) {
                 Poll::Ready(Ok(n)) if n > 0 => {
                     said.extend_from_slice(scratch.get(..n).unwrap_or_default());
-                    relay.heard(worker.now());
+                    relay.heard(worker.moment(worker.now()));
                     Poll::Ready(Ok(true))
                 }
                 Poll::Ready(Ok(_)) => Poll::Ready(Ok(false)),
@@ -86,7 +86,7 @@ pub async fn response(
     worker.recycle(said);
     passed.map_err(|_| Termination::new(Cause::ClientAbort, Phase::Data))?;
     if matches!(decision, Decision::Close) {
-        server.io.socket().close_at_once();
+        server.socket().close_at_once();
         relay.end_server();
     }
     Ok(())

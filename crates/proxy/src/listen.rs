@@ -4,17 +4,20 @@
 //! the connection over. A frontend that is full leaves connections in the kernel's queue.
 
 use crate::io::Io;
+use crate::moment::Span;
 use crate::peers;
+use crate::prelude::Headers;
+use crate::roster::Arrived;
 use crate::seat::{Places, Seat, leave};
 use crate::session::Client;
 use crate::socket;
 use crate::tls::TlsStream;
 use crate::transport::Transport;
 use crate::udp;
-use crate::worker::{Door, Worker, spawn_session};
+use crate::worker::{Worker, spawn_session};
 use model::{Address, Bind, Config, Mode};
 use rules::action::{Effects, run};
-use rules::{Ctx, NoTrace, Rule, SessionInfo, StreamInfo, Vars, Verdict};
+use rules::{Ctx, Ends, NoTrace, Rule, SessionInfo, StreamInfo, Vars, Verdict};
 use state::stick::Tracked;
 use state::{Frontend, Gauge};
 use std::cell::RefCell;
@@ -274,29 +277,25 @@ pub struct Accepted {
 }
 
 /// Starts accepting on all listeners; dropping the tasks stops it.
-pub fn accept_all(
-    worker: &Rc<Worker>,
-    doors: &Arc<Vec<Door>>,
-    listeners: &Arc<Listeners>,
-) -> Vec<JoinHandle<()>> {
+pub fn accept_all(worker: &Rc<Worker>, listeners: &Arc<Listeners>) -> Vec<JoinHandle<()>> {
     let start = |(at, listener): (usize, &Arc<Listener>)| {
-        let (worker, doors) = (Rc::clone(worker), Arc::clone(doors));
+        let worker = Rc::clone(worker);
         let listener = Arc::clone(listener);
         if listener.of_peers {
             let first = worker.id == 0;
             return first.then(|| tokio::task::spawn_local(peers::accept(worker, listener)));
         }
         if !listener.bind.address.is_datagram() {
-            return Some(tokio::task::spawn_local(accept(worker, doors, listener)));
+            return Some(tokio::task::spawn_local(accept(worker, listener)));
         }
         // One worker serves all sessions of a socket: they are told apart by what they send.
         let ours = at % worker.process.workers.max(1) == worker.id;
-        ours.then(|| tokio::task::spawn_local(udp::serve(worker, doors, listener)))
+        ours.then(|| tokio::task::spawn_local(udp::serve(worker, listener)))
     };
     listeners.all.iter().enumerate().filter_map(start).collect()
 }
 
-async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listener>) {
+async fn accept(worker: Rc<Worker>, listener: Arc<Listener>) {
     let fd = match listener.socket.try_clone() {
         Ok(fd) => fd,
         Err(_) => return,
@@ -356,7 +355,7 @@ async fn accept(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listene
                     guard,
                     at,
                 };
-                place(&worker, &doors, accepted);
+                place(&worker, accepted);
             }
         }
     }
@@ -417,8 +416,9 @@ pub(crate) fn accept_one(fd: i32) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
 }
 
 /// Serves the connection here, or where there is clearly less to do.
-fn place(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
+fn place(worker: &Rc<Worker>, accepted: Accepted) {
     let own = worker.sessions.get();
+    let doors = &worker.doors;
     let least = doors
         .iter()
         .enumerate()
@@ -429,21 +429,21 @@ fn place(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     {
         door.load.fetch_add(1, Relaxed);
         if let Err(back) = door.accepted.send(accepted) {
-            serve(worker, doors, back.0);
+            serve(worker, back.0);
         }
         return;
     }
     if let Some(door) = doors.get(worker.id) {
         door.load.fetch_add(1, Relaxed);
     }
-    serve(worker, doors, accepted);
+    serve(worker, accepted);
 }
 
 /// How many more sessions a worker must have before it hands one over.
 const HANDOVER: usize = 1;
 
 /// Serves a connection, which another worker may have accepted.
-pub fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
+pub fn serve(worker: &Rc<Worker>, accepted: Accepted) {
     let Accepted {
         fd,
         peer,
@@ -456,20 +456,16 @@ pub fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     if let Some(keepalive) = frontend.side().keepalive {
         socket::keep_alive(&fd, keepalive);
     }
-    let info = Box::new(SessionInfo {
-        src: peer,
-        dst: if peer.is_some() { listener.local } else { None },
-        frontend: Arc::clone(&frontend.name),
-        frontend_id: frontend.id,
-        listener: options.name.clone().unwrap_or_else(|| worker.no_name()),
-        listener_id: listener.bind.id,
-        worker: worker.id as u32,
+    let info = SessionInfo {
+        ends: Ends::new(peer, listener.local.filter(|_| peer.is_some())),
+        listener: frontend.listener(&listener.bind),
         accepted: worker.wall(at),
         descriptor: Some(fd.as_raw_fd()),
+        worker: worker.id as u32,
         fault: 0,
         tls: None,
         proxy_header: None,
-    });
+    };
     let now = worker.process.millis(at);
     let counters = frontend.counters().of(worker.id);
     counters.conn_tot.add(1);
@@ -485,14 +481,16 @@ pub fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     let (mut rejected, effects) = judge(&side.tcp_request_connection);
     let privileged = peer.is_some_and(|a| a.port() < 1024);
     rejected |= privileged && worker.generation().config.global.reject_privileged;
-    let accept_proxy = options.accept_proxy || effects.expect_proxy;
-    let netscaler = match effects.expect_netscaler {
-        true => Some(options.netscaler.unwrap_or(0)),
-        false => options.netscaler,
+    let headers = Headers {
+        proxy: options.accept_proxy || effects.expect_proxy,
+        netscaler: match effects.expect_netscaler {
+            true => Some(options.netscaler.unwrap_or(0)),
+            false => options.netscaler,
+        },
     };
     // Where something comes before the session, its rules come after that.
     let tls = options.tls.as_ref().filter(|_| !options.starttls);
-    let at_once = !accept_proxy && netscaler.is_none() && tls.is_none();
+    let at_once = headers == Headers::default() && tls.is_none();
     let socket = frontend.socket(listener.bind.id);
     let socket = socket.map(|s| s.counters().of(worker.id));
     let counted = || [Some(counters), socket].into_iter().flatten();
@@ -503,7 +501,7 @@ pub fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         counted().for_each(|c| c.dses.add(u64::from(rejected)));
     }
     if rejected {
-        leave(doors, worker.id);
+        leave(worker);
         return;
     }
     if at_once {
@@ -513,8 +511,15 @@ pub fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
     counters.sess_rate.event(now);
     process.sess_rate.event(now);
     let io = Io::new(fd);
-    let live = worker.roster.add(peer, frontend.id, at, descriptor);
-    let seat = Seat::take(worker, doors, live, tls.is_some());
+    let accepted = worker.moment(at);
+    let arrived = Arrived {
+        source: peer,
+        frontend: frontend.id,
+        accepted,
+        descriptor,
+        shared: false,
+    };
+    let seat = Seat::take(worker, arrived, tls.is_some());
     let client = Client {
         io: match tls {
             None => Transport::Plain(io),
@@ -525,20 +530,17 @@ pub fn serve(worker: &Rc<Worker>, doors: &Arc<Vec<Door>>, accepted: Accepted) {
         info,
         frontend,
         requests: 0,
-        accept_proxy,
-        netscaler,
         unread: false,
         last_server: None,
-        accepted: at,
-        idle_since: at,
-        handshake: Duration::ZERO,
+        idle_since: accepted,
+        handshake: Span::default(),
         private: None,
         vars,
         tracked,
         _guard: guard,
         seat,
     };
-    spawn_session(worker, client);
+    spawn_session(worker, client, headers);
 }
 
 /// Whether the `tcp-request session` rules refuse a connection whose prelude is over.

@@ -24,7 +24,7 @@ pub fn request(worker: &Worker, client: &Client, error: &h1::Error) {
         proxy: (client.frontend.id, Arc::clone(&client.frontend.name)),
         other: None,
         server: None,
-        source: client.info.src,
+        source: client.info.ends.src(),
         bytes: cut(&client.carry),
         position: error.position(),
     });
@@ -41,7 +41,7 @@ pub fn framing(s: &Stream<'_>, error: &h1::Error) {
         proxy: (s.frontend.id, Arc::clone(&s.frontend.name)),
         other: None,
         server: None,
-        source: s.client.info.src,
+        source: s.client.info.ends.src(),
         bytes: cut(&bytes),
         position: error.position(),
     });
@@ -58,7 +58,7 @@ pub fn response(s: &Stream<'_>, bytes: &[u8], error: &h1::Error) {
         proxy: (backend.id, Arc::clone(&backend.name)),
         other: Some((s.frontend.id, Arc::clone(&s.frontend.name))),
         server: server.map(|s| (s.id, Arc::clone(&s.name))),
-        source: s.client.info.src,
+        source: s.client.info.ends.src(),
         bytes: cut(bytes),
         position: error.position(),
     });

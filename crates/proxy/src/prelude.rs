@@ -1,5 +1,6 @@
 //! What comes before a session: the PROXY header, the TLS handshake, the session's rules.
 
+use crate::moment::Span;
 use crate::session::Client;
 use crate::termination::Cause;
 use crate::tls::{HandshakeError, TlsStream};
@@ -7,12 +8,22 @@ use crate::transport::Transport;
 use crate::worker::Worker;
 use crate::{account, listen, report};
 use ::tls::Acceptor;
+use rules::Ends;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 use wire::{netscaler, proxy};
+
+/// What a connection begins with, before TLS.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Headers {
+    /// A PROXY header comes before everything else.
+    pub proxy: bool,
+    /// After that a header of a NetScaler's, which begins with this number.
+    pub netscaler: Option<u32>,
+}
 
 /// Why a connection never became a session; the words are HAProxy's (manual, `fc_err_str`).
 struct Failure {
@@ -23,14 +34,15 @@ struct Failure {
 
 /// Takes a connection to the point where its session begins, within `timeout client`; whether it
 /// got there. The handshake may have a time of its own (`timeout client-hs`).
-pub async fn run(worker: &Worker, client: &mut Client) -> bool {
+pub async fn run(worker: &Worker, client: &mut Client, headers: Headers) -> bool {
     let patience = client.frontend.proxy().timeouts.client;
-    client.timer.arm(patience.map(|t| client.accepted + t));
+    let accepted = worker.instant(client.seat.accepted);
+    client.timer.arm(patience.map(|t| accepted + t));
     let mut outcome = Ok(());
-    if client.accept_proxy {
+    if headers.proxy {
         outcome = proxy_header(client).await;
     }
-    if let (Ok(()), Some(magic)) = (&outcome, client.netscaler) {
+    if let (Ok(()), Some(magic)) = (&outcome, headers.netscaler) {
         outcome = netscaler_header(client, magic).await;
     }
     if outcome.is_ok() && matches!(client.io, Transport::Tls(_)) {
@@ -38,7 +50,7 @@ pub async fn run(worker: &Worker, client: &mut Client) -> bool {
             client.timer.arm(Some(worker.now() + patience));
         }
         let made = handshake(worker, client).await;
-        client.handshake = client.accepted.elapsed();
+        client.handshake = Span::new(accepted.elapsed());
         outcome = made.map_err(|error| Failure {
             message: error.message(),
             empty: error == HandshakeError::Empty,
@@ -69,7 +81,7 @@ pub async fn secure(
     let began = Instant::now();
     client.timer.arm(patience.map(|t| began + t));
     let made = handshake(worker, client).await;
-    client.handshake = began.elapsed();
+    client.handshake = Span::new(began.elapsed());
     made.map_err(|error| match error {
         HandshakeError::TimedOut => Cause::ClientTimeout,
         HandshakeError::Refused => Cause::Proxy,
@@ -102,9 +114,6 @@ const NETSCALER: Awaited = Awaited {
     truncated: "Truncated NetScaler Client IP header received",
     longest: netscaler::LONGEST,
 };
-
-/// The addresses of a connection: its source and its destination.
-type Ends = (SocketAddr, SocketAddr);
 
 /// Reads a PROXY header.
 async fn proxy_header(client: &mut Client) -> Result<(), Failure> {
@@ -141,10 +150,9 @@ async fn netscaler_header(client: &mut Client, magic: u32) -> Result<(), Failure
 }
 
 /// These are the connection's addresses from here on.
-fn go_by(client: &mut Client, ends: Option<Ends>) {
+fn go_by(client: &mut Client, ends: Option<(SocketAddr, SocketAddr)>) {
     if let Some((source, destination)) = ends {
-        client.info.src = Some(source);
-        client.info.dst = Some(destination);
+        client.info.ends = Ends::new(Some(source), Some(destination));
     }
 }
 

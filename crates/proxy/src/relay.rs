@@ -5,14 +5,15 @@
 //! said before it left still reaches the other side.
 
 use crate::flow::{Broken, Flow, Progress};
-use crate::pool::ServerConn;
+use crate::moment::Moment;
 use crate::session::Client;
 use crate::termination::{Cause, Phase, Termination};
 use crate::transport::Transport;
+use crate::visit::Outcome;
 use crate::worker::Worker;
 use state::{Backend, Slot};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What passes between a client and its server. It is all that an idle session of TCP needs
 /// besides its connections, so it is kept small.
@@ -27,8 +28,10 @@ pub struct Relay {
     held: bool,
     of_client: Activity,
     of_server: Activity,
-    /// Ends the session because of its server, once that is watched for.
-    cut: Option<Option<Box<state::cut::Watch>>>,
+    /// It has been asked whether the session may be ended because of its server.
+    asked: bool,
+    /// Ends it so, where that may be.
+    cut: Option<Box<state::cut::Watch>>,
     /// What the first direction that broke broke by.
     failed: Option<Cause>,
 }
@@ -37,9 +40,9 @@ pub struct Relay {
 #[derive(Clone, Copy)]
 struct Activity {
     /// Bytes came from it.
-    read: Instant,
+    read: Moment,
     /// It took bytes, or bytes for it began to wait.
-    written: Instant,
+    written: Moment,
 }
 
 /// What a direction is measured by.
@@ -67,7 +70,7 @@ struct Turn {
 }
 
 impl Activity {
-    fn begins(now: Instant) -> Activity {
+    fn begins(now: Moment) -> Activity {
         Activity {
             read: now,
             written: now,
@@ -75,7 +78,7 @@ impl Activity {
     }
 
     /// Notes what has moved: in the flow that this peer feeds, and in the one that feeds it.
-    fn note(&mut self, now: Instant, from: (Measure, Measure), to: (Measure, Measure)) {
+    fn note(&mut self, now: Moment, from: (Measure, Measure), to: (Measure, Measure)) {
         if from.0.received != from.1.received {
             self.read = now;
         }
@@ -85,7 +88,7 @@ impl Activity {
     }
 
     /// When this peer has been silent for too long in its turn.
-    fn deadline(&self, limit: Option<Duration>, independent: bool, turn: &Turn) -> Option<Instant> {
+    fn deadline(&self, limit: Option<Duration>, independent: bool, turn: &Turn) -> Option<Moment> {
         let limit = limit?;
         // What is sent to a peer counts as its life, unless `option independent-streams` is set.
         let read = if independent {
@@ -93,15 +96,15 @@ impl Activity {
         } else {
             self.read.max(self.written)
         };
-        let reading = turn.reading.then(|| read + limit);
-        let writing = turn.writing.then(|| self.written + limit);
+        let reading = turn.reading.then(|| read.after(limit));
+        let writing = turn.writing.then(|| self.written.after(limit));
         reading.into_iter().chain(writing).min()
     }
 }
 
 impl Relay {
     /// Nothing has passed yet.
-    pub fn new(now: Instant) -> Relay {
+    pub fn new(now: Moment) -> Relay {
         Relay {
             up: Flow::idle(),
             down: Flow::idle(),
@@ -110,13 +113,14 @@ impl Relay {
             held: false,
             of_client: Activity::begins(now),
             of_server: Activity::begins(now),
+            asked: false,
             cut: None,
             failed: None,
         }
     }
 
     /// The server is there: from now on bytes may pass.
-    pub fn begin(&mut self, now: Instant) {
+    pub fn begin(&mut self, now: Moment) {
         self.up.progress = Progress::UntilClose;
         self.down.progress = Progress::UntilClose;
         self.of_client = Activity::begins(now);
@@ -129,7 +133,7 @@ impl Relay {
     }
 
     /// Notes that the server has spoken, where its bytes are held.
-    pub fn heard(&mut self, now: Instant) {
+    pub fn heard(&mut self, now: Moment) {
         self.of_server.read = now;
     }
 
@@ -162,28 +166,30 @@ impl Relay {
         &mut self,
         worker: &Worker,
         cx: &mut Context<'_>,
-        (client, server): (&mut Client, &mut ServerConn),
+        (client, server): (&mut Client, &mut Transport),
         (backend, slot): (&Backend, Option<&Slot>),
     ) -> Poll<Termination> {
         if !client.carry.is_empty() {
             // What the rules looked at goes first.
             let inspected = std::mem::take(&mut client.carry);
-            let fed = self.up.feed(worker, cx, &mut server.io, &[], &inspected);
+            let fed = self.up.feed(worker, cx, server, &[], &inspected);
             worker.recycle(inspected);
             if fed.is_err() {
                 return Poll::Ready(Termination::new(Cause::ServerAbort, Phase::Data));
             }
         }
         if let Some(slot) = slot {
-            let watching = || slot.watch_cuts(cx.waker()).map(Box::new);
-            let watch = self.cut.get_or_insert_with(watching);
-            if watch.as_ref().is_some_and(|w| w.is_cut()) {
+            if !self.asked {
+                self.asked = true;
+                self.cut = slot.watch_cuts(cx.waker()).map(Box::new);
+            }
+            if self.cut.as_ref().is_some_and(|w| w.is_cut()) {
                 return Poll::Ready(Termination::cut(slot.server(), Phase::Data));
             }
         }
         let before = (Measure::of(&self.up), Measure::of(&self.down));
         if self.up_open {
-            let io = (&mut client.io, &mut server.io);
+            let io = (&mut client.io, &mut *server);
             let moved = pass(
                 worker,
                 cx,
@@ -198,7 +204,7 @@ impl Relay {
             }
         }
         if self.down_open && !self.held {
-            let io = (&mut server.io, &mut client.io);
+            let io = (&mut *server, &mut client.io);
             let moved = pass(
                 worker,
                 cx,
@@ -217,8 +223,7 @@ impl Relay {
         }
         let after = (Measure::of(&self.up), Measure::of(&self.down));
         if before != after {
-            let now = worker.now();
-            let now_ms = worker.process.millis(now);
+            let (now, now_ms) = (worker.moment(worker.now()), worker.millis());
             let (received, sent) = (self.up.received, self.down.sent);
             client.tracked.passed(received, sent, now_ms);
             if let Some(slot) = slot {
@@ -229,7 +234,23 @@ impl Relay {
             self.of_client.note(now, up, down);
             self.of_server.note(now, down, up);
         }
-        self.poll_patience(cx, client, backend)
+        self.poll_patience(worker, cx, client, backend)
+    }
+
+    /// What has passed so far, and how it ended.
+    pub fn outcome(&self, ended: Termination) -> Outcome {
+        Outcome {
+            received: self.up.received,
+            sent: self.down.sent,
+            status: None,
+            ended,
+        }
+    }
+
+    /// Gives the buffers back.
+    pub fn recycle(&mut self, worker: &Worker) {
+        self.up.recycle(worker);
+        self.down.recycle(worker);
     }
 
     /// Notes whether a direction broke, by its sender or its receiver; whether that ends both.
@@ -256,6 +277,7 @@ impl Relay {
 
     fn poll_patience(
         &self,
+        worker: &Worker,
         cx: &mut Context<'_>,
         client: &Client,
         backend: &Backend,
@@ -289,7 +311,7 @@ impl Relay {
             (Some(c), _) => (Some(c), Cause::ClientTimeout),
             (None, s) => (s, Cause::ServerTimeout),
         };
-        client.timer.arm(deadline);
+        client.timer.arm(deadline.map(|d| worker.instant(d)));
         client
             .timer
             .poll_expired(cx)

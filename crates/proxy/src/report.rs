@@ -82,7 +82,7 @@ fn with_facts(
     let a = s.times.arrival;
     let first_request = s.client.requests <= 1;
     let handshake = if first_request {
-        s.client.handshake
+        s.client.handshake.duration()
     } else {
         Duration::ZERO
     };
@@ -176,12 +176,13 @@ pub fn unborn(worker: &Worker, client: &Client, message: &str, empty: bool) {
     let info = &client.info;
     if let Some(format) = &side.error_log_format {
         let now = worker.now();
-        let since = now.saturating_duration_since(client.accepted).as_millis() as i64;
+        let since = worker.moment(now).since(client.seat.accepted);
+        let since = since.as_millis() as i64;
         let facts = LogFacts {
             request: info.accepted,
             end: worker.wall(now),
             timers: Some(Timers {
-                th: client.handshake.as_millis() as i64,
+                th: client.handshake.millis(),
                 ti: -1,
                 tr_request: -1,
                 tw: -1,
@@ -200,18 +201,18 @@ pub fn unborn(worker: &Worker, client: &Client, message: &str, empty: bool) {
         };
         return log_session(worker, client, None, &facts, format, level, now);
     }
-    let mut line = match info.src {
+    let mut line = match info.ends.src() {
         Some(src) => format!("{}:{} [", src.ip().to_canonical(), src.port()),
         None => "unix:1 [".to_string(),
     }
     .into_bytes();
     let zone = (worker.process.machine.local_zone)(info.accepted.secs);
     rules::log_date(info.accepted, &zone, &mut line);
-    line.extend_from_slice(format!("] {}/", info.frontend).as_bytes());
-    if info.listener.is_empty() {
-        line.extend_from_slice(info.listener_id.to_string().as_bytes());
+    line.extend_from_slice(format!("] {}/", info.listener.frontend).as_bytes());
+    if info.listener.name.is_empty() {
+        line.extend_from_slice(info.listener.id.to_string().as_bytes());
     } else {
-        line.extend_from_slice(info.listener.as_bytes());
+        line.extend_from_slice(info.listener.name.as_bytes());
     }
     line.extend_from_slice(b": ");
     line.extend_from_slice(message.as_bytes());

@@ -3,23 +3,24 @@
 //! Each session has one small record; what changes with its requests is numbers in cells, so that
 //! a request pays some stores. Names are looked up when somebody asks.
 
+use crate::moment::Moment;
 use crate::worker::{Door, Order};
+use rules::Ends;
 use state::{SessionFacts, Sessions, Stage, Which};
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 /// One live session.
-pub struct Live {
+struct Live {
     number: u32,
-    place: u32,
-    source: Option<SocketAddr>,
+    /// The client's address alone.
+    source: Ends,
     frontend: u32,
-    accepted: Instant,
+    accepted: Moment,
     descriptor: i32,
     /// These two are `NONE` while there is none.
     backend: Cell<u32>,
@@ -35,18 +36,6 @@ pub struct Live {
 const NONE: u32 = u32::MAX;
 
 impl Live {
-    /// A request, or a TCP connection's bytes, are under way.
-    pub fn begin(&self, requests: u32) {
-        self.requests.set(requests);
-        self.stage.set(Stage::Busy);
-    }
-
-    /// Whom to wake when the session is to end, where closing a descriptor does not tell it, or may
-    /// end because the process will.
-    pub fn wake_by(&self, waker: &Waker) {
-        self.waker.set(Some(Box::new(waker.clone())));
-    }
-
     /// Wakes whoever asked for that, and will again.
     fn wake(&self) {
         let waker = self.waker.take();
@@ -55,113 +44,136 @@ impl Live {
         }
         self.waker.set(waker);
     }
-
-    /// The backend is chosen.
-    pub fn enter(&self, backend: u32) {
-        self.backend.set(backend);
-    }
-
-    /// The server is chosen.
-    pub fn assign(&self, server: u32) {
-        self.server.set(server);
-    }
-
-    /// The request is over.
-    pub fn end(&self) {
-        self.backend.set(NONE);
-        self.server.set(NONE);
-        self.stage.set(Stage::Idle);
-    }
-
-    /// Whether an operator has ended the session.
-    pub fn was_killed(&self) -> bool {
-        self.killed.get()
-    }
 }
 
-/// All sessions of one worker.
-#[derive(Default)]
+/// A session that begins.
+pub struct Arrived {
+    /// The client's address.
+    pub source: Option<SocketAddr>,
+    /// The number of the frontend.
+    pub frontend: u32,
+    /// When.
+    pub accepted: Moment,
+    /// The descriptor of the client's connection, or of the socket that its datagrams come by.
+    pub descriptor: i32,
+    /// The latter.
+    pub shared: bool,
+}
+
+/// All sessions of one worker, side by side: what takes a place of its own in memory takes more.
 pub struct Roster {
-    places: RefCell<Vec<Option<Rc<Live>>>>,
+    /// When the process began.
+    start: Instant,
+    places: RefCell<Vec<Option<Live>>>,
     free: RefCell<Vec<u32>>,
     count: Cell<u32>,
 }
 
 impl Roster {
-    /// A new session; it stays until it is given back.
-    pub fn add(
-        &self,
-        source: Option<SocketAddr>,
-        frontend: u32,
-        accepted: Instant,
-        descriptor: i32,
-    ) -> Rc<Live> {
-        self.put(source, frontend, accepted, descriptor, false)
+    /// Without sessions yet; moments count from `start`.
+    pub fn new(start: Instant) -> Roster {
+        Roster {
+            start,
+            places: RefCell::default(),
+            free: RefCell::default(),
+            count: Cell::default(),
+        }
     }
 
-    /// The same of a session of datagrams, whose descriptor is that of the listening socket.
-    pub fn add_shared(
-        &self,
-        source: Option<SocketAddr>,
-        frontend: u32,
-        accepted: Instant,
-        descriptor: i32,
-    ) -> Rc<Live> {
-        self.put(source, frontend, accepted, descriptor, true)
-    }
-
-    fn put(
-        &self,
-        source: Option<SocketAddr>,
-        frontend: u32,
-        accepted: Instant,
-        descriptor: i32,
-        shared: bool,
-    ) -> Rc<Live> {
+    /// The place of a new session; it stays until it is given back.
+    pub fn add(&self, session: Arrived) -> u32 {
         let mut places = self.places.borrow_mut();
         let place = self.free.borrow_mut().pop().unwrap_or(places.len() as u32);
         let number = self.count.get().wrapping_add(1);
         self.count.set(number);
-        let live = Rc::new(Live {
+        let live = Some(Live {
             number,
-            place,
-            source,
-            frontend,
-            accepted,
-            descriptor,
+            source: Ends::new(session.source, None),
+            frontend: session.frontend,
+            accepted: session.accepted,
+            descriptor: session.descriptor,
             backend: Cell::new(NONE),
             server: Cell::new(NONE),
             requests: Cell::new(0),
             stage: Cell::new(Stage::Idle),
             killed: Cell::new(false),
-            shared,
+            shared: session.shared,
             waker: Cell::default(),
         });
         match places.get_mut(place as usize) {
-            Some(slot) => *slot = Some(Rc::clone(&live)),
-            None => places.push(Some(Rc::clone(&live))),
+            Some(slot) => *slot = live,
+            None => places.push(live),
         }
-        live
+        place
     }
 
     /// A session that is over.
-    pub fn remove(&self, live: &Live) {
-        if let Some(slot) = self.places.borrow_mut().get_mut(live.place as usize) {
-            *slot = None;
-            self.free.borrow_mut().push(live.place);
+    pub fn remove(&self, place: u32) {
+        let mut places = self.places.borrow_mut();
+        let gone = places.get_mut(place as usize).and_then(Option::take);
+        // Its waker may be the last that knew of a task, whose end comes here again.
+        drop(places);
+        if gone.is_some() {
+            self.free.borrow_mut().push(place);
         }
+    }
+
+    fn with<T>(&self, place: u32, f: impl FnOnce(&Live) -> T) -> Option<T> {
+        let places = self.places.borrow();
+        places.get(place as usize)?.as_ref().map(f)
+    }
+
+    /// A request, or a TCP connection's bytes, are under way.
+    pub fn begin(&self, place: u32, requests: u32) {
+        self.with(place, |live| {
+            live.requests.set(requests);
+            live.stage.set(Stage::Busy);
+        });
+    }
+
+    /// Whom to wake when the session is to end, where closing a descriptor does not tell it, or may
+    /// end because the process will.
+    pub fn wake_by(&self, place: u32, waker: &Waker) {
+        let waker = Some(Box::new(waker.clone()));
+        let before = self.with(place, |live| live.waker.replace(waker));
+        drop(before);
+    }
+
+    /// The backend is chosen.
+    pub fn enter(&self, place: u32, backend: u32) {
+        self.with(place, |live| live.backend.set(backend));
+    }
+
+    /// The server is chosen.
+    pub fn assign(&self, place: u32, server: u32) {
+        self.with(place, |live| live.server.set(server));
+    }
+
+    /// The request is over.
+    pub fn end_request(&self, place: u32) {
+        self.with(place, |live| {
+            live.backend.set(NONE);
+            live.server.set(NONE);
+            live.stage.set(Stage::Idle);
+        });
+    }
+
+    /// Whether an operator has ended the session.
+    pub fn was_killed(&self, place: u32) -> bool {
+        self.with(place, |live| live.killed.get()).unwrap_or(false)
     }
 
     /// Has sessions look whether the process is about to end.
     pub fn wake(&self) {
         let places = self.places.borrow();
-        places.iter().flatten().for_each(|live| live.wake());
+        places.iter().flatten().for_each(Live::wake);
     }
 
     /// All of them.
     pub fn list(&self, worker: usize) -> Vec<SessionFacts> {
         let places = self.places.borrow();
-        places.iter().flatten().map(|l| facts(worker, l)).collect()
+        let all = places.iter().flatten();
+        all.map(|l| self.facts(worker, l)).collect()
     }
 
     /// Ends connections that wait for another request, of the frontends that are meant: they see the
@@ -183,7 +195,7 @@ impl Roster {
     pub fn end(&self, worker: usize, which: Which) -> usize {
         let places = self.places.borrow();
         let all = places.iter().flatten();
-        let meant = all.filter(|l| which.means(&facts(worker, l)));
+        let meant = all.filter(|l| which.means(&self.facts(worker, l)));
         meant
             .map(|live| {
                 live.killed.set(true);
@@ -199,21 +211,21 @@ impl Roster {
             })
             .count()
     }
-}
 
-fn facts(worker: usize, live: &Live) -> SessionFacts {
-    SessionFacts {
-        // Worker and number side by side; never 0.
-        id: (worker as u64 + 1) << 32 | u64::from(live.number),
-        worker,
-        source: live.source,
-        frontend: live.frontend,
-        backend: Some(live.backend.get()).filter(|id| *id != NONE),
-        server: Some(live.server.get()).filter(|id| *id != NONE),
-        accepted: live.accepted,
-        requests: live.requests.get(),
-        stage: live.stage.get(),
-        descriptor: live.descriptor,
+    fn facts(&self, worker: usize, live: &Live) -> SessionFacts {
+        SessionFacts {
+            // Worker and number side by side; never 0.
+            id: (worker as u64 + 1) << 32 | u64::from(live.number),
+            worker,
+            source: live.source.src(),
+            frontend: live.frontend,
+            backend: Some(live.backend.get()).filter(|id| *id != NONE),
+            server: Some(live.server.get()).filter(|id| *id != NONE),
+            accepted: live.accepted.instant(self.start),
+            requests: live.requests.get(),
+            stage: live.stage.get(),
+            descriptor: live.descriptor,
+        }
     }
 }
 
@@ -261,20 +273,33 @@ mod tests {
 
     #[test]
     fn a_place_is_used_again_under_another_number() {
-        let roster = Roster::default();
-        let now = Instant::now();
-        let first = roster.add(None, 2, now, -1);
-        let second = roster.add(None, 3, now, -1);
-        roster.remove(&first);
-        let third = roster.add(None, 4, now, -1);
+        let start = Instant::now();
+        let roster = Roster::new(start);
+        let arrive = |frontend| {
+            roster.add(Arrived {
+                source: None,
+                frontend,
+                accepted: Moment::new(start, start),
+                descriptor: -1,
+                shared: false,
+            })
+        };
+        let (first, second) = (arrive(2), arrive(3));
+        roster.remove(first);
+        let third = arrive(4);
         let list = roster.list(1);
         let frontends: Vec<u32> = list.iter().map(|s| s.frontend).collect();
         assert_eq!(frontends, [4, 3]);
         assert_ne!(list[0].id, list[1].id);
-        third.begin(1);
-        third.enter(7);
-        third.assign(1);
+        roster.begin(third, 1);
+        roster.enter(third, 7);
+        roster.assign(third, 1);
         assert_eq!(roster.end(1, Which::Server(7, 1)), 1);
-        assert!(third.was_killed() && !second.was_killed());
+        assert!(roster.was_killed(third) && !roster.was_killed(second));
+    }
+
+    #[test]
+    fn a_record_is_small() {
+        assert!(size_of::<Option<Live>>() <= 64);
     }
 }

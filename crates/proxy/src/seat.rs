@@ -1,12 +1,14 @@
 //! What a session holds while it lives: places in the limits of its listener and its frontend, and
 //! its part in its worker's load.
 
-use crate::roster::Live;
-use crate::worker::{Door, Worker};
+use crate::moment::Moment;
+use crate::roster::Arrived;
+use crate::worker::Worker;
 use state::{Gauge, SessionGuard};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::Waker;
 
 /// A connection's place in its listener and its frontend. The listener's is freed first, because
 /// who waits for either is told by the frontend's.
@@ -32,8 +34,8 @@ impl Drop for Places {
 }
 
 /// One session fewer on a worker.
-pub(crate) fn leave(doors: &[Door], worker: usize) {
-    if let Some(door) = doors.get(worker) {
+pub(crate) fn leave(worker: &Worker) {
+    if let Some(door) = worker.doors.get(worker.id) {
         door.load.fetch_sub(1, Relaxed);
     }
 }
@@ -41,33 +43,25 @@ pub(crate) fn leave(doors: &[Door], worker: usize) {
 /// A session's part in its worker's load; dropping it gives it back.
 pub struct Seat {
     worker: Rc<Worker>,
-    doors: Arc<Vec<Door>>,
     /// Whether it takes a place among those with TLS.
     tls: bool,
-    /// What others may see of the session.
-    pub live: Rc<Live>,
+    /// In the roster.
+    place: u32,
+    /// When the session came.
+    pub accepted: Moment,
 }
 
 impl Seat {
     /// For a session of datagrams, which nobody has accepted: its worker's load counts it from here.
-    pub(crate) fn of_datagrams(
-        worker: &Rc<Worker>,
-        doors: &Arc<Vec<Door>>,
-        live: Rc<Live>,
-    ) -> Seat {
-        if let Some(door) = doors.get(worker.id) {
+    pub(crate) fn of_datagrams(worker: &Rc<Worker>, arrived: Arrived) -> Seat {
+        if let Some(door) = worker.doors.get(worker.id) {
             door.load.fetch_add(1, Relaxed);
         }
-        Seat::take(worker, doors, live, false)
+        Seat::take(worker, arrived, false)
     }
 
     /// For a session that its worker's load counts already; `tls`: one that begins with TLS.
-    pub(crate) fn take(
-        worker: &Rc<Worker>,
-        doors: &Arc<Vec<Door>>,
-        live: Rc<Live>,
-        tls: bool,
-    ) -> Seat {
+    pub(crate) fn take(worker: &Rc<Worker>, arrived: Arrived, tls: bool) -> Seat {
         if tls {
             worker.process.tls_connections.enter();
         }
@@ -75,10 +69,45 @@ impl Seat {
         worker.process.connections.enter();
         Seat {
             worker: Rc::clone(worker),
-            doors: Arc::clone(doors),
             tls,
-            live,
+            accepted: arrived.accepted,
+            place: worker.roster.add(arrived),
         }
+    }
+
+    /// Who serves the session.
+    pub fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+
+    /// A request, or a TCP connection's bytes, are under way.
+    pub fn begin(&self, requests: u32) {
+        self.worker.roster.begin(self.place, requests);
+    }
+
+    /// The backend is chosen.
+    pub fn enter(&self, backend: u32) {
+        self.worker.roster.enter(self.place, backend);
+    }
+
+    /// The server is chosen.
+    pub fn assign(&self, server: u32) {
+        self.worker.roster.assign(self.place, server);
+    }
+
+    /// The request is over.
+    pub fn end_request(&self) {
+        self.worker.roster.end_request(self.place);
+    }
+
+    /// Whether an operator has ended the session.
+    pub fn was_killed(&self) -> bool {
+        self.worker.roster.was_killed(self.place)
+    }
+
+    /// Whom to wake when the session is to end.
+    pub fn wake_by(&self, waker: &Waker) {
+        self.worker.roster.wake_by(self.place, waker);
     }
 
     /// A session that has begun without TLS goes on with it.
@@ -92,12 +121,12 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.worker.roster.remove(&self.live);
+        self.worker.roster.remove(self.place);
         self.worker.sessions.set(self.worker.sessions.get() - 1);
         self.worker.process.connections.leave();
         if self.tls {
             self.worker.process.tls_connections.leave();
         }
-        leave(&self.doors, self.worker.id);
+        leave(&self.worker);
     }
 }

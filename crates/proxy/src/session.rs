@@ -5,14 +5,16 @@
 //! given back when it is answered.
 
 use crate::flow::HEAD_ROOM;
+use crate::moment::{Moment, Span};
+use crate::prelude::{self, Headers};
 use crate::stream::{self, Next};
 use crate::tcp::{self, Upgrade};
 use crate::timer::Timer;
 use crate::transport::Transport;
 use crate::worker::{SCRATCH, Worker};
-use crate::{ftp, malformed, pool::ServerConn, prelude, reply, smtp};
+use crate::{ftp, malformed, pool::ServerConn, reply, smtp};
 use http::{Head, h1};
-use rules::{SessionInfo, Vars};
+use rules::{Ends, SessionInfo, Vars};
 use state::Frontend;
 use state::stick::Tracked;
 use std::cell::RefCell;
@@ -33,23 +35,17 @@ pub struct Client {
     /// The one deadline of this session.
     pub timer: Timer,
     /// What rules and logs may know of the connection.
-    pub info: Box<SessionInfo>,
-    /// A PROXY header comes before everything else.
-    pub accept_proxy: bool,
-    /// After that a header of a NetScaler's, which begins with this number.
-    pub netscaler: Option<u32>,
+    pub info: SessionInfo,
     /// The frontend it came in by.
     pub frontend: Arc<Frontend>,
     /// Requests received so far.
     pub requests: u32,
     /// The client may still be sending what nobody reads any more.
     pub unread: bool,
-    /// When the connection was accepted.
-    pub accepted: Instant,
     /// Since when it waits for its next request.
-    pub idle_since: Instant,
+    pub idle_since: Moment,
     /// Time the handshakes took.
-    pub handshake: Duration,
+    pub handshake: Span,
     /// The server of the request before, for `option prefer-last-server`.
     pub last_server: Option<Arc<state::Server>>,
     /// A server connection that only this session may use (`http-reuse never`), with its server.
@@ -90,16 +86,18 @@ impl Client {
     /// The words of the `bind` line that it came in by.
     pub fn bind(&self) -> Option<&Arc<model::BindOptions>> {
         let mut binds = self.frontend.side().binds.iter();
-        let bind = binds.find(|b| b.id == self.info.listener_id);
+        let bind = binds.find(|b| b.id == self.info.listener.id);
         bind.map(|b| &b.options)
     }
 
     /// The address the client connected to, asked of the system when it is not known.
     pub fn destination(&mut self) -> Option<SocketAddr> {
-        if self.info.dst.is_none() && self.info.src.is_some() {
-            self.info.dst = crate::socket::local_address(self.io.socket().raw());
+        let (src, mut dst) = (self.info.ends.src(), self.info.ends.dst());
+        if dst.is_none() && src.is_some() {
+            dst = crate::socket::local_address(self.io.socket().raw());
+            self.info.ends = Ends::new(src, dst);
         }
-        self.info.dst
+        dst
     }
 }
 
@@ -139,8 +137,19 @@ pub struct Session {
     state: State,
 }
 
-/// Serves a client; gives it back if it may send another request.
-type Work = Pin<Box<dyn Future<Output = Option<Box<Client>>>>>;
+/// A part of a session that is more than waiting for a request. What one part needs is gone when the
+/// next begins.
+type Work = Pin<Box<dyn Future<Output = Then>>>;
+
+/// How a session goes on when a part of it is over.
+pub(crate) enum Then {
+    /// The client may send another request.
+    Waits(Box<Client>),
+    /// With this.
+    Works(Work),
+    /// Not at all.
+    Ends,
+}
 
 enum State {
     /// For the first bytes of a request, as long as there is a client.
@@ -150,14 +159,13 @@ enum State {
 
 impl Session {
     /// Serves one connection to its end.
-    pub fn new(worker: &Rc<Worker>, client: Box<Client>) -> Session {
+    pub fn new(worker: &Rc<Worker>, client: Box<Client>, headers: Headers) -> Session {
         let worker = Rc::clone(worker);
-        let prelude = client.accept_proxy
-            || client.netscaler.is_some()
-            || matches!(client.io, Transport::Tls(_));
+        let tls = matches!(client.io, Transport::Tls(_));
+        let prelude = (tls || headers != Headers::default()).then_some(headers);
         let http = client.frontend.proxy().mode == model::Mode::Http;
-        let state = match http && !prelude {
-            true => State::waiting(client),
+        let state = match http && prelude.is_none() {
+            true => State::waiting(&worker, client),
             false => State::Busy(Box::pin(enter(Rc::clone(&worker), client, prelude))),
         };
         Session { worker, state }
@@ -165,8 +173,8 @@ impl Session {
 }
 
 impl State {
-    fn waiting(client: Box<Client>) -> State {
-        client.arm_for_request(client.idle_since);
+    fn waiting(worker: &Worker, client: Box<Client>) -> State {
+        client.arm_for_request(worker.instant(client.idle_since));
         State::Waiting(Some(client))
     }
 }
@@ -190,39 +198,37 @@ impl Future for Session {
                     State::Busy(Box::pin(answer(Rc::clone(worker), client, received, None)))
                 }
                 State::Busy(work) => match ready!(work.as_mut().poll(cx)) {
-                    Some(client) => State::waiting(client),
-                    None => State::Waiting(None),
+                    Then::Waits(client) => State::waiting(worker, client),
+                    Then::Works(work) => State::Busy(work),
+                    Then::Ends => State::Waiting(None),
                 },
             };
         }
     }
 }
 
-/// What comes before the first request, and all of a session in the other modes.
-async fn enter(worker: Rc<Worker>, mut client: Box<Client>, prelude: bool) -> Option<Box<Client>> {
-    if prelude && !Box::pin(prelude::run(&worker, &mut client)).await {
-        return None;
+/// What comes before the first request, and what begins a session in the other modes.
+async fn enter(worker: Rc<Worker>, mut client: Box<Client>, prelude: Option<Headers>) -> Then {
+    if let Some(headers) = prelude
+        && !Box::pin(prelude::run(&worker, &mut client, headers)).await
+    {
+        return Then::Ends;
     }
     match client.frontend.proxy().mode {
-        model::Mode::Tcp => {
-            if let Some(begun) = tcp::run(&worker, &mut client).await {
-                return Box::pin(go_on(worker, client, begun)).await;
-            }
-        }
+        model::Mode::Tcp => return tcp::run(worker, client).await,
         model::Mode::Ftp => Box::pin(ftp::run(&worker, &mut client)).await,
         model::Mode::Smtp => Box::pin(smtp::run(&worker, &mut client)).await,
-        _ => return Some(client),
+        _ => return Then::Waits(client),
     }
-    close(&worker, &mut client).await;
-    None
+    end(&worker, client)
 }
 
 /// The first request of a session that began as one of bytes, of which so much is decided.
-async fn go_on(
+pub(crate) async fn go_on(
     worker: Rc<Worker>,
     mut client: Box<Client>,
     begun: Box<Upgrade>,
-) -> Option<Box<Client>> {
+) -> Then {
     // What was said and waited for as bytes takes nothing from the time for a request.
     client.arm_for_request(worker.now());
     let received = poll_fn(|cx| poll_first(&worker, &mut client, cx)).await;
@@ -235,10 +241,10 @@ async fn answer(
     mut client: Box<Client>,
     mut received: Received,
     begun: Option<Box<Upgrade>>,
-) -> Option<Box<Client>> {
+) -> Then {
     if let Received::Begun(first_byte) = received {
         // Half a head is a request under way: who stops softly waits for it.
-        client.seat.live.begin(client.requests);
+        client.seat.begin(client.requests);
         received = poll_fn(|cx| poll_rest(&worker, &mut client, cx, first_byte)).await;
     }
     let refused = match received {
@@ -249,8 +255,8 @@ async fn answer(
             let stopping =
                 || worker.process.is_stopping() && client.carry.is_empty() && !leaves_idle;
             if next == Next::KeepAlive && !stopping() {
-                client.idle_since = worker.now();
-                return Some(client);
+                client.idle_since = worker.moment(worker.now());
+                return Then::Waits(client);
             }
             None
         }
@@ -270,38 +276,36 @@ async fn answer(
         Received::Begun(_) => None,
     };
     if let Some(refused) = refused {
-        let idle_since = client.idle_since;
+        let idle_since = worker.instant(client.idle_since);
         Box::pin(reply::refuse(&worker, &mut client, idle_since, refused)).await;
     }
-    close(&worker, &mut client).await;
-    None
+    end(&worker, client)
 }
 
 /// Ends a connection on which all is said.
-async fn close(worker: &Worker, client: &mut Client) {
-    let nolinger = client.frontend.side().nolinger;
-    if client.unread && !nolinger {
-        linger(worker, client).await;
-    }
-    if nolinger {
+pub(crate) fn end(worker: &Rc<Worker>, client: Box<Client>) -> Then {
+    if client.frontend.side().nolinger {
         client.io.socket().close_at_once();
+    } else if client.unread {
+        return Then::Works(Box::pin(linger(Rc::clone(worker), client)));
     }
+    Then::Ends
 }
 
 /// Ends our direction and reads on for a while: a close with bytes unread becomes a reset, which
 /// may take away the answer before the client has read it.
-async fn linger(worker: &Worker, client: &mut Client) {
+async fn linger(worker: Rc<Worker>, mut client: Box<Client>) -> Then {
     client.io.shutdown_write();
     client.timer.arm(Some(Instant::now() + LINGER));
     poll_fn(|cx| {
         if client.timer.poll_expired(cx).is_ready() {
-            return Poll::Ready(());
+            return Poll::Ready(Then::Ends);
         }
         let mut scratch = worker.scratch.borrow_mut();
         for _ in 0..READS_AT_ONCE {
             match client.io.poll_read(cx, &mut scratch) {
                 Poll::Ready(Ok(n)) if n > 0 => {}
-                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Ready(_) => return Poll::Ready(Then::Ends),
                 Poll::Pending => return Poll::Pending,
             }
         }
@@ -402,7 +406,7 @@ fn poll_rest(
 
 fn arrival(worker: &Worker, client: &Client, first_byte: Instant) -> Arrival {
     Arrival {
-        idle_since: client.idle_since,
+        idle_since: worker.instant(client.idle_since),
         first_byte,
         complete: worker.now(),
     }
@@ -445,7 +449,7 @@ mod tests {
     fn an_idle_session_is_small() {
         let task = size_of::<Session>();
         assert!(task <= 24, "{task} bytes fit into the smallest task");
-        let bytes = size_of::<Client>() + size_of::<SessionInfo>();
-        assert!(bytes <= 408, "{bytes} bytes");
+        let bytes = size_of::<Client>();
+        assert!(bytes <= 296, "{bytes} bytes");
     }
 }

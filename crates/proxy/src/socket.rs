@@ -1,6 +1,6 @@
 //! Making sockets: listening, connecting, accepting.
 
-use crate::netns;
+use crate::{netns, signature};
 use model::{Address, Bind, Host, PortSpec, SocketKind, SourceAddress};
 use rules::Silence;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
@@ -31,6 +31,8 @@ pub struct Outgoing<'a> {
     pub early: bool,
     /// `cc`.
     pub congestion: Option<&'a str>,
+    /// `tcp-md5sig`: the word that segments are signed with.
+    pub signed: Option<&'a str>,
     /// `namespace`.
     pub namespace: Option<&'a str>,
     /// Nothing will be said on it.
@@ -56,6 +58,9 @@ pub fn connect_tcp(addr: SocketAddr, options: &Outgoing<'_>) -> io::Result<Owned
     }
     if let Some(name) = options.congestion {
         socket.set_tcp_congestion(name.as_bytes())?;
+    }
+    if let Some(word) = options.signed {
+        signature::sign_towards(socket.as_raw_fd(), addr, word)?;
     }
     if options.fast_open {
         // Where the system does not have it, the connection opens as usual.
@@ -357,6 +362,9 @@ pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool) -> io::Result<OwnedFd
             }
             if let Some(timeout) = options.tcp_user_timeout {
                 socket.set_tcp_user_timeout(Some(timeout))?;
+            }
+            if let Some(word) = &options.signed {
+                signature::sign_accepted(socket.as_raw_fd(), addr, word)?;
             }
             // Inherited by what is accepted; saves a call per connection.
             socket.set_tcp_nodelay(true)?;

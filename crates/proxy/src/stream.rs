@@ -129,7 +129,7 @@ pub async fn serve(
 ) -> Next {
     let generation = worker.generation();
     let frontend = Arc::clone(&client.frontend);
-    client.seat.live.begin(client.requests);
+    client.seat.begin(client.requests);
     let upgraded = begun.is_some();
     let begun = begun.map(|begun| (begun.info, begun.backend));
     let (info, destined) = begun.unwrap_or_default();
@@ -249,7 +249,7 @@ impl Stream<'_> {
     fn enter_backend(&mut self, backend: Arc<Backend>) {
         self.info.backend = Some(Arc::clone(&backend.name));
         self.info.backend_id = backend.id;
-        self.client.seat.live.enter(backend.id);
+        self.client.seat.enter(backend.id);
         account::backend_entered(self, &backend);
         self.backend = Some(backend);
     }
@@ -272,7 +272,7 @@ impl Stream<'_> {
         {
             self.client.last_server = Some(Arc::clone(slot.server()));
         }
-        self.client.seat.live.assign(slot.server().id);
+        self.client.seat.assign(slot.server().id);
         self.slot = Some(slot);
         account::assigned(self, choice == Choice::Scheduler);
         self.name_server();
@@ -443,7 +443,7 @@ impl Stream<'_> {
     }
 
     /// Gives everything back to the worker.
-    fn release(self, _next: Next) {
+    fn release(mut self, _next: Next) {
         let worker = self.worker;
         worker.recycle_head(self.request);
         if let Some(response) = self.response {

@@ -5,8 +5,10 @@
 
 use crate::listen::{self, Accepted, Listeners};
 use crate::log::LogSinks;
+use crate::moment::Moment;
 use crate::pipe::{Pipe, Pipes};
 use crate::pool::Pools;
+use crate::prelude::Headers;
 use crate::report::Formats;
 use crate::roster::{Roster, Rosters};
 use crate::service::Services;
@@ -50,6 +52,8 @@ pub struct Worker {
     pub sessions: Cell<usize>,
     /// The same one by one.
     pub roster: Roster,
+    /// The ways into all workers.
+    pub doors: Arc<Vec<Door>>,
     /// What sessions of datagrams share.
     pub datagrams: crate::udp::Shared,
     /// Conversations with peers.
@@ -65,7 +69,6 @@ pub struct Worker {
     /// What [`Worker::wall`] said last: a request asks about the same few instants again and again.
     told: Cell<(Instant, Wall)>,
     formats: Formats,
-    no_name: Arc<str>,
     #[allow(clippy::vec_box)] // they are handed out and taken back as boxes
     heads: RefCell<Vec<Box<Head>>>,
     buffers: RefCell<Vec<Vec<u8>>>,
@@ -94,6 +97,7 @@ impl Worker {
     pub fn new(
         id: usize,
         process: Arc<Process>,
+        doors: Arc<Vec<Door>>,
         services: Arc<Services>,
         logs: LogSinks,
         now: Instant,
@@ -102,7 +106,9 @@ impl Worker {
         let wall = wall_now();
         Rc::new(Worker {
             id,
+            roster: Roster::new(process.start),
             process,
+            doors,
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
             build: RefCell::new(Vec::with_capacity(4096)),
             joined: RefCell::new(Vec::with_capacity(4096)),
@@ -113,14 +119,12 @@ impl Worker {
             logs,
             services,
             sessions: Cell::new(0),
-            roster: Roster::default(),
             datagrams: crate::udp::Shared::default(),
             peers: crate::peers::Talks::default(),
             rng: Cell::new(seed | 1),
             clock: Cell::new((now, wall)),
             told: Cell::new((now, wall)),
             formats: Formats::default(),
-            no_name: "".into(),
             heads: RefCell::default(),
             buffers: RefCell::default(),
             pipes: Pipes::default(),
@@ -157,6 +161,16 @@ impl Worker {
         }
     }
 
+    /// An instant to be kept.
+    pub fn moment(&self, at: Instant) -> Moment {
+        Moment::new(self.process.start, at)
+    }
+
+    /// One that was kept.
+    pub fn instant(&self, kept: Moment) -> Instant {
+        kept.instant(self.process.start)
+    }
+
     /// A poll begins: the time is asked for anew.
     pub fn new_poll(&self) {
         self.now.set(None);
@@ -180,11 +194,6 @@ impl Worker {
         };
         self.told.set((at, wall));
         wall
-    }
-
-    /// The name of what has none.
-    pub fn no_name(&self) -> Arc<str> {
-        Arc::clone(&self.no_name)
     }
 
     /// The format that a setting means.
@@ -392,7 +401,15 @@ async fn run(
     let seed = u64::from(wall_now().micros) << 32 ^ u64::from(setup.process.pid) << 8 ^ id as u64;
     let logs = LogSinks::new(setup.tag.clone());
     let process = Arc::clone(&setup.process);
-    let worker = Worker::new(id, process, Arc::clone(&setup.services), logs, now, seed);
+    let worker = Worker::new(
+        id,
+        process,
+        doors,
+        Arc::clone(&setup.services),
+        logs,
+        now,
+        seed,
+    );
     tokio::task::spawn_local(reactor::drive());
     tokio::task::spawn_local(Rc::clone(&worker.timers).drive());
     tokio::task::spawn_local(crate::udp::carry(Rc::clone(&worker)));
@@ -402,18 +419,18 @@ async fn run(
         tokio::task::spawn_local(names::run(Rc::clone(&worker)));
         tokio::task::spawn_local(peers::run(Rc::clone(&worker)));
     }
-    let mut accepting = listen::accept_all(&worker, &doors, &listeners);
+    let mut accepting = listen::accept_all(&worker, &listeners);
     // Kept here, a socket that is taken away later would stay open.
     drop(listeners);
     loop {
         tokio::select! {
             Some(accepted) = accepted.recv() => {
-                listen::serve(&worker, &doors, accepted);
+                listen::serve(&worker, accepted);
             }
             order = orders.recv() => match order {
                 Some(Order::Listen(listeners)) => {
                     accepting.drain(..).for_each(|task| task.abort());
-                    accepting = listen::accept_all(&worker, &doors, &listeners);
+                    accepting = listen::accept_all(&worker, &listeners);
                 }
                 Some(Order::StopAccepting) => {
                     accepting.drain(..).for_each(|task| task.abort());
@@ -515,6 +532,6 @@ async fn purge_tables(worker: &Worker) {
 }
 
 /// Serves an accepted connection as a task of its own.
-pub fn spawn_session(worker: &Rc<Worker>, client: Client) {
-    tokio::task::spawn_local(Session::new(worker, Box::new(client)));
+pub fn spawn_session(worker: &Rc<Worker>, client: Client, headers: Headers) {
+    tokio::task::spawn_local(Session::new(worker, Box::new(client), headers));
 }

@@ -3,7 +3,7 @@
 use crate::date::Zone;
 use crate::stick::Tables;
 use crate::vars::{Condition, VarName, VarScope};
-use crate::{Overrides, Sample, Vars};
+use crate::{Overrides, Sample, SessionInfo, Vars};
 use http::{Head, h1};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::{IpAddr, SocketAddr};
@@ -33,39 +33,6 @@ pub struct TcpInfo {
     pub fackets: u32,
     pub reordering: u32,
 }
-
-/// The connection a request came on: fixed while it lasts.
-#[derive(Clone, Debug, Default)]
-pub struct SessionInfo {
-    /// The client's address; `None` on a UNIX socket.
-    pub src: Option<SocketAddr>,
-    /// The address it connected to.
-    pub dst: Option<SocketAddr>,
-    /// The frontend's name.
-    pub frontend: Arc<str>,
-    /// The frontend's number.
-    pub frontend_id: u32,
-    /// The listener's name, empty when it has none.
-    pub listener: Arc<str>,
-    /// The listener's number.
-    pub listener_id: u32,
-    /// The number of the worker that serves it, from 0.
-    pub worker: u32,
-    /// When it was accepted.
-    pub accepted: Wall,
-    /// The socket, where the kernel may be asked about it.
-    pub descriptor: Option<i32>,
-    /// Why it never became a session, as a number of [`crate::faults::NAMES`]; 0 is no fault.
-    pub fault: u8,
-    /// What TLS agreed on, if there is TLS.
-    pub tls: Option<Arc<TlsInfo>>,
-    /// Extensions of the PROXY header that the connection began with, if it did: type and value.
-    #[allow(clippy::box_collection)] // one pointer, because most connections have none
-    pub proxy_header: Option<Box<Vec<ProxyExtension>>>,
-}
-
-/// An extension of a PROXY header: its type and its value.
-pub type ProxyExtension = (u8, Vec<u8>);
 
 /// What a handshake agreed on.
 #[derive(Clone, Debug, Default)]

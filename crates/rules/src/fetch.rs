@@ -166,5 +166,7 @@ fn name_arg(args: &[Arg]) -> Option<&str> {
 /// is chosen.
 fn backend<'s>(args: &'s [Arg], cx: &'s Ctx<'_>) -> Option<&'s str> {
     let current = cx.stream.backend.as_deref();
-    name_arg(args).or(current).or(Some(&cx.session.frontend))
+    name_arg(args)
+        .or(current)
+        .or(Some(&cx.session.listener.frontend))
 }

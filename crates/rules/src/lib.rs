@@ -24,6 +24,7 @@ mod map;
 mod overrides;
 mod pattern;
 mod sample;
+mod session;
 pub mod stick;
 mod tags;
 mod trace;
@@ -34,8 +35,8 @@ pub use acl::Acls;
 pub use action::{LogLevelChange, Redirect, Reply, Rule, RuleSet, Service, Silence, Verdict, run};
 pub use condition::Cond;
 pub use ctx::{
-    Ctx, Facts, FtpInfo, Inspection, LogFacts, NoFacts, SessionInfo, SmtpInfo, StreamInfo, TcpInfo,
-    Timeout, Timers, TlsInfo, Wall, random,
+    Ctx, Facts, FtpInfo, Inspection, LogFacts, NoFacts, SmtpInfo, StreamInfo, TcpInfo, Timeout,
+    Timers, TlsInfo, Wall, random,
 };
 pub use date::{Zone, log_date, strftime};
 pub use error::{ParseError, nearest};
@@ -46,6 +47,7 @@ pub use overrides::Overrides;
 pub use pattern::contains as network_contains;
 pub use pattern::{MATCHES, Match, PatternFault, network, unhex};
 pub use sample::{Sample, Type, hex};
+pub use session::{Ends, Listener, SessionInfo};
 pub use trace::{NoTrace, Tracer};
 pub use vars::{Condition as VarCondition, VarLimits, VarName, VarScope, Vars};
 

@@ -73,7 +73,7 @@ impl Overrides {
 
     /// The client's address as it counts now.
     pub fn src(&self, session: &SessionInfo) -> Option<SocketAddr> {
-        self.given(|g| g.src.get()).or(session.src)
+        self.given(|g| g.src.get()).or_else(|| session.ends.src())
     }
 
     /// Our address on the connection to the server, and the server's.
@@ -84,6 +84,6 @@ impl Overrides {
 
     /// The address that the client connected to, as it counts now.
     pub fn dst(&self, session: &SessionInfo) -> Option<SocketAddr> {
-        self.given(|g| g.dst.get()).or(session.dst)
+        self.given(|g| g.dst.get()).or_else(|| session.ends.dst())
     }
 }

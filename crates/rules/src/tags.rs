@@ -217,7 +217,7 @@ pub static TAGS: &[TagDef] = &[
         o
     )),
     tag!("f", "the frontend's name", |cx, _, f, o| quoted(
-        cx.session.frontend.as_bytes(),
+        cx.session.listener.frontend.as_bytes(),
         f,
         o
     )),
@@ -239,7 +239,7 @@ pub static TAGS: &[TagDef] = &[
         "ft",
         "the frontend's name, ~ behind it with TLS",
         |cx, l, f, o| {
-            let mut name = cx.session.frontend.as_bytes().to_vec();
+            let mut name = cx.session.listener.frontend.as_bytes().to_vec();
             if l.tls {
                 name.push(b'~');
             }
@@ -460,7 +460,7 @@ fn backend_name<'s>(cx: &'s Ctx<'_>) -> &'s [u8] {
     cx.stream
         .backend
         .as_deref()
-        .unwrap_or(&cx.session.frontend)
+        .unwrap_or(&cx.session.listener.frontend)
         .as_bytes()
 }
 

@@ -125,36 +125,41 @@ impl Condition {
     }
 }
 
-/// The variables of one session and request.
+/// The variables of one session and request: one pointer, because most have none.
 #[derive(Clone, Debug, Default)]
-pub struct Vars {
+pub struct Vars(Option<Box<Kept>>);
+
+#[derive(Clone, Debug, Default)]
+struct Kept {
     entries: Vec<(VarName, Sample<'static>)>,
-    /// `None`: there are none.
-    limits: Option<Box<VarLimits>>,
+    limits: VarLimits,
 }
 
 impl Vars {
     /// None yet, and no more than these limits allow later.
     pub fn limited(limits: VarLimits) -> Vars {
-        Vars {
-            entries: Vec::new(),
-            limits: (limits != VarLimits::default()).then(|| Box::new(limits)),
-        }
+        let kept = || {
+            let entries = Vec::new();
+            Box::new(Kept { entries, limits })
+        };
+        Vars((limits != VarLimits::default()).then(kept))
     }
 
     /// The value, if it was set.
     pub fn get(&self, name: &VarName) -> Option<&Sample<'static>> {
-        self.entries.iter().find(|(n, _)| n == name).map(|(_, v)| v)
+        let mut all = self.0.iter().flat_map(|kept| &kept.entries);
+        all.find(|(n, _)| n == name).map(|(_, v)| v)
     }
 
     /// Sets or replaces; whether there was room. Without room the variable stays as it was.
     pub fn set(&mut self, name: &VarName, value: Sample<'static>) -> bool {
-        if !self.has_room(name, &value) {
+        let kept = self.0.get_or_insert_default();
+        if !kept.has_room(name, &value) {
             return false;
         }
-        match self.entries.iter_mut().find(|(n, _)| n == name) {
+        match kept.entries.iter_mut().find(|(n, _)| n == name) {
             Some((_, slot)) => *slot = value,
-            None => self.entries.push((name.clone(), value)),
+            None => kept.entries.push((name.clone(), value)),
         }
         true
     }
@@ -170,11 +175,35 @@ impl Vars {
         conditions.iter().all(|c| c.holds(old, &value)) && self.set(name, value)
     }
 
+    /// Forgets.
+    pub fn unset(&mut self, name: &VarName) {
+        self.retain(|n| n != name);
+    }
+
+    /// Forgets what lives no longer than the request is processed.
+    pub fn begin_response(&mut self) {
+        self.retain(|n| n.scope != VarScope::Req);
+    }
+
+    /// Forgets what lives no longer than a request; what lives as long as the session stays.
+    pub fn end_request(&mut self) {
+        self.retain(|n| matches!(n.scope, VarScope::Sess | VarScope::Proc));
+    }
+
+    fn retain(&mut self, stays: impl Fn(&VarName) -> bool) {
+        if let Some(kept) = &mut self.0 {
+            kept.entries.retain(|(name, _)| stays(name));
+        }
+    }
+}
+
+impl Kept {
     fn has_room(&self, name: &VarName, value: &Sample<'_>) -> bool {
         use VarScope::{Check, Proc, Req, Res, Sess, Txn};
-        let Some(limits) = &self.limits else {
+        let limits = &self.limits;
+        if *limits == VarLimits::default() {
             return true;
-        };
+        }
         let others = |scopes: &[VarScope]| {
             let counted = self.entries.iter();
             let counted = counted.filter(|(n, _)| n != name && scopes.contains(&n.scope));
@@ -190,22 +219,6 @@ impl Vars {
             && fits(limits.sess, &[Req, Res, Txn, Sess])
             && fits(limits.proc, &[Proc])
             && fits(limits.all, &[Req, Res, Txn, Sess, Proc, Check])
-    }
-
-    /// Forgets.
-    pub fn unset(&mut self, name: &VarName) {
-        self.entries.retain(|(n, _)| n != name);
-    }
-
-    /// Forgets what lives no longer than the request is processed.
-    pub fn begin_response(&mut self) {
-        self.entries.retain(|(n, _)| n.scope != VarScope::Req);
-    }
-
-    /// Forgets what lives no longer than a request; what lives as long as the session stays.
-    pub fn end_request(&mut self) {
-        self.entries
-            .retain(|(n, _)| matches!(n.scope, VarScope::Sess | VarScope::Proc));
     }
 }
 

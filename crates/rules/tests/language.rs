@@ -4,10 +4,11 @@ use http::{Head, h1};
 use proptest::prelude::*;
 use rules::action::{Effects, run};
 use rules::{
-    Acls, Cond, Ctx, Expr, LogFormat, NoFacts, NoTrace, Redirect, Rule, RuleSet, Scope,
-    SessionInfo, StreamInfo, Vars, Verdict, Wall,
+    Acls, Cond, Ctx, Ends, Expr, Listener, LogFormat, NoFacts, NoTrace, Redirect, Rule, RuleSet,
+    Scope, SessionInfo, StreamInfo, Vars, Verdict, Wall,
 };
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 
 const REQUEST: &str = "GET /Static/Logo.png?a=1&b=%20x HTTP/1.1\r\nHost: WWW.Example.org:8080\r\n\
     X-List: one, two\r\nX-List: three\r\nX-Num: 42\r\nX-Ip: 10.1.2.3\r\nCookie: sid=abc; t=7\r\n\r\n";
@@ -17,12 +18,16 @@ fn with<T>(f: impl FnOnce(&mut Ctx<'_>) -> T) -> T {
     let used = h1::parse_request(REQUEST.as_bytes(), &h1::ParseOptions::default(), &mut head);
     assert_eq!(used, Ok(Some(REQUEST.len())));
     let session = SessionInfo {
-        src: Some(([192, 0, 2, 7], 40000).into()),
-        dst: Some(([192, 0, 2, 1], 80).into()),
-        frontend: "web".into(),
-        frontend_id: 2,
-        listener: "".into(),
-        listener_id: 1,
+        ends: Ends::new(
+            Some(([192, 0, 2, 7], 40000).into()),
+            Some(([192, 0, 2, 1], 80).into()),
+        ),
+        listener: Arc::new(Listener {
+            frontend: "web".into(),
+            frontend_id: 2,
+            name: "".into(),
+            id: 1,
+        }),
         worker: 0,
         accepted: Wall {
             secs: 784_111_777,

@@ -3,10 +3,11 @@
 use http::{Head, h1};
 use proptest::prelude::*;
 use rules::{
-    Ctx, Expr, Facts, FtpInfo, Scope, SessionInfo, SmtpInfo, StreamInfo, Timeout, Vars, Wall, Zone,
-    table,
+    Ctx, Ends, Expr, Facts, FtpInfo, Listener, Scope, SessionInfo, SmtpInfo, StreamInfo, Timeout,
+    Vars, Wall, Zone, table,
 };
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 
 const REQUEST: &str = "GET /Static/Logo.png?a=1&b=%20x HTTP/1.1\r\nHost: WWW.Example.org:8080\r\n\
     X-List: one, two\r\nX-List: three\r\nX-Num: 42\r\nX-Ip: 10.1.2.3\r\nCookie: sid=abc; t=7\r\n\r\n";
@@ -101,12 +102,16 @@ fn value(text: &str) -> Result<String, String> {
         micros: 5000,
     };
     let session = SessionInfo {
-        src: Some(([192, 0, 2, 7], 40000).into()),
-        dst: Some(([192, 0, 2, 1], 80).into()),
-        frontend: "web".into(),
-        frontend_id: 2,
-        listener: "".into(),
-        listener_id: 1,
+        ends: Ends::new(
+            Some(([192, 0, 2, 7], 40000).into()),
+            Some(([192, 0, 2, 1], 80).into()),
+        ),
+        listener: Arc::new(Listener {
+            frontend: "web".into(),
+            frontend_id: 2,
+            name: "".into(),
+            id: 1,
+        }),
         worker: 0,
         accepted: at,
         descriptor: None,

@@ -1,7 +1,8 @@
 //! One frontend: how many may be in, and what is counted.
 
 use crate::counters::{Gauge, PerWorker, ProxyCounters};
-use model::Proxy;
+use model::{Bind, Proxy};
+use rules::Listener;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
@@ -36,6 +37,8 @@ pub struct Frontend {
     sockets: Vec<Arc<Socket>>,
     /// One for each of them, then the one for all others.
     entrances: Vec<Arc<Entrance>>,
+    /// What sessions know of its listeners.
+    listeners: Vec<Arc<Listener>>,
 }
 
 /// A listening socket of a frontend with `option socket-stats`.
@@ -121,6 +124,16 @@ impl FrontendLive {
     }
 }
 
+/// What sessions know of a listener.
+fn listener(proxy: &Proxy, bind: &Bind) -> Arc<Listener> {
+    Arc::new(Listener {
+        frontend: Arc::clone(&proxy.name),
+        frontend_id: proxy.id,
+        name: bind.options.name.clone().unwrap_or_default(),
+        id: bind.id,
+    })
+}
+
 impl Frontend {
     pub(crate) fn new(
         proxy: Arc<Proxy>,
@@ -150,14 +163,26 @@ impl Frontend {
             let live = Arc::clone(&live);
             Arc::new(Entrance { live, socket })
         });
+        let binds = proxy.frontend.iter().flat_map(|f| &f.binds);
+        let listeners = binds.map(|bind| listener(&proxy, bind)).collect();
         Arc::new(Frontend {
             name: Arc::clone(&proxy.name),
+            listeners,
             id: proxy.id,
             entrances: entrances.collect(),
             sockets,
             proxy,
             live,
         })
+    }
+
+    /// What sessions know of one of its listeners.
+    pub fn listener(&self, bind: &Bind) -> Arc<Listener> {
+        let name = bind.options.name.as_deref().unwrap_or_default();
+        let mut known = self.listeners.iter();
+        let known = known.find(|l| l.id == bind.id && *l.name == *name);
+        // A connection may come in by a socket whose line has changed meanwhile.
+        known.map_or_else(|| listener(&self.proxy, bind), Arc::clone)
     }
 
     /// Tells where the connections of a listener of its are counted.

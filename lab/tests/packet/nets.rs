@@ -62,6 +62,30 @@ pub fn two_arms_of(cable: Cable) -> Net {
     net
 }
 
+/// client – balancer – one machine with two servers, whose gateway the balancer is.
+pub fn line() -> Net {
+    let net = Net::new(&["c", "l", "s"]);
+    net.loose_cable("c:e0", "l:front");
+    net.loose_cable("s:e0", "l:back");
+    for n in 2..6 {
+        net.ip("c", &format!("addr add 198.51.100.{n}/24 dev e0"));
+    }
+    net.ip("l", "addr add 198.51.100.1/24 dev front");
+    net.ip("l", "addr add 10.0.0.1/24 dev back");
+    net.exec("l", "sysctl -qw net.ipv4.ip_forward=0");
+    for n in 1..=2 {
+        net.ip("s", &format!("addr add 10.0.0.1{n}/24 dev e0"));
+    }
+    net.ip("s", "route add default via 10.0.0.1");
+    net.within("s", || {
+        for (address, name) in [("10.0.0.11", "one"), ("10.0.0.12", "two")] {
+            serve_tcp(at(&format!("{address}:80")), name);
+            serve_udp(at(&format!("{address}:53")), name);
+        }
+    });
+    net
+}
+
 /// The kernel routes packets of both families.
 pub fn forward(net: &Net, host: &str) {
     let both = "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1";
@@ -79,6 +103,8 @@ pub struct OneArm {
     pub far: bool,
     /// The servers' gateway is the balancer.
     pub gateway: bool,
+    /// Each address is served by the servers' addresses of the other family.
+    pub crossed: bool,
 }
 
 /// The virtual addresses in such a network.
@@ -162,14 +188,15 @@ impl OneArm {
     pub fn config(&self, forward: impl Fn(usize) -> String) -> String {
         let mut text = String::new();
         for (family, name) in ["four", "six"].into_iter().enumerate() {
-            let (vip, own) = (VIPS[family], self.servers()[family]);
+            let of = if self.crossed { 1 - family } else { family };
+            let (vip, own) = (VIPS[family], self.servers()[of]);
             let vip = if family == 1 {
                 format!("[{vip}]")
             } else {
                 vip.to_string()
             };
             let forward = forward(family);
-            let server = |n: u32| match family {
+            let server = |n: u32| match of {
                 1 => format!("[{own}{n}]"),
                 _ => format!("{own}{n}"),
             };

@@ -1,6 +1,6 @@
 //! Both ends of a conversation of SMTP: a scripted server, and a client that says what it is told.
 
-use lab::{Folder, PATIENCE};
+use lab::{Folder, PATIENCE, openssl};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -293,14 +293,6 @@ pub fn certificate(folder: &Folder) -> (String, String) {
         "extensions",
         b"subjectAltName=DNS:mx.example,IP:127.0.0.1\n",
     );
-    let openssl = |args: &[&str]| {
-        let done = Command::new("openssl")
-            .args(args)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        assert!(done.is_ok_and(|s| s.success()), "openssl {args:?}");
-    };
     let new = [
         "-nodes",
         "-newkey",

@@ -1,8 +1,8 @@
 //! Answers of OCSP that come while a change of their certificate is under way.
 
 use crate::client;
-use crate::files::{Files, answer, openssl};
-use lab::{Program, Proxy, port};
+use crate::files::{Files, answer};
+use lab::{Program, Proxy, openssl, port};
 
 /// HAProxy 2.6 shows no answer at all after the commit of a whole certificate.
 #[test]

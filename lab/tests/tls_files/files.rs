@@ -1,18 +1,6 @@
 //! Certificates, authorities, lists and answers that the scenarios need.
 
-use lab::Folder;
-use std::process::{Command, Stdio};
-
-/// Runs openssl, which must succeed.
-pub fn openssl(args: &[&str]) {
-    let output = Command::new("openssl")
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-        .expect("openssl is installed");
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "openssl {args:?}: {text}");
-}
+use lab::{Folder, openssl};
 
 /// The files that these scenarios need, made once.
 pub struct Files {

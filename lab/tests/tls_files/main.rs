@@ -6,8 +6,8 @@ mod files;
 mod servers;
 mod sessions;
 
-use files::{Files, openssl};
-use lab::{Program, Proxy, each, port};
+use files::Files;
+use lab::{Program, Proxy, each, openssl, port};
 use std::process::{Command, Stdio};
 
 /// What `openssl s_client` tells of a connection.

@@ -1,7 +1,7 @@
 //! Clients that misbehave, clients that come back, and how many there may be.
 
-use crate::{GET, TIMES, answer, at, client, made, openssl};
-use lab::{Client, LogSink, PATIENCE, Program, Proxy, each, port};
+use crate::{GET, TIMES, answer, at, client, made};
+use lab::{Client, LogSink, PATIENCE, Program, Proxy, each, openssl, port, tls_client};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::{Command, Stdio};
@@ -155,18 +155,7 @@ fn a_client_that_renegotiates_or_leaves_without_a_word_costs_itself() {
         );
         assert_eq!(answer(port, ""), "fine", "{}", program.name);
         // In the middle of a request, with no notice that this is the end.
-        let mut child = Command::new("openssl")
-            .args([
-                "s_client",
-                "-quiet",
-                "-connect",
-                &format!("127.0.0.1:{port}"),
-            ])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("openssl is installed");
+        let mut child = tls_client(port);
         let mut input = child.stdin.take().expect("piped");
         input
             .write_all(b"GET /half HTTP/1.1\r\nHost")
@@ -329,21 +318,7 @@ fn only_so_many_connections_of_tls_are_open_at_a_time() {
                 "    maxsslconn 1\n{TIMES}frontend f\n    bind 127.0.0.1:{tls} ssl crt {one}\n    bind 127.0.0.1:{plain}\n{BODY} fine\n"
             ),
         );
-        let hold = || {
-            Command::new("openssl")
-                .args([
-                    "s_client",
-                    "-quiet",
-                    "-connect",
-                    &format!("127.0.0.1:{tls}"),
-                ])
-                .stdin(Stdio::piped())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .expect("openssl is installed")
-        };
-        let mut first = hold();
+        let mut first = tls_client(tls);
         let open = || {
             let info = proxy.control("show info");
             let line = info.lines().find_map(|l| l.strip_prefix("CurrSslConns: "));
@@ -355,7 +330,7 @@ fn only_so_many_connections_of_tls_are_open_at_a_time() {
         }
         // Others are not held up, and this one never gets in while the first stays.
         assert_eq!(lab::get(plain, "/").status, 200, "{}", program.name);
-        let mut second = hold();
+        let mut second = tls_client(tls);
         for _ in 0..20 {
             assert_eq!(open(), "1", "{}", program.name);
         }

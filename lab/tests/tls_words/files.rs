@@ -1,7 +1,7 @@
 //! Forms in which certificates and keys come, and what is said of those that are no good.
 
-use crate::{TIMES, at, join, made, openssl, shown};
-use lab::{Folder, Program, Proxy, each, port};
+use crate::{TIMES, at, join, made, shown};
+use lab::{Folder, Program, Proxy, each, openssl, port};
 
 /// Files of a folder of their own: keys in every form that openssl writes.
 fn forms() -> Folder {

@@ -8,24 +8,13 @@ mod lists;
 mod servers;
 mod trust;
 
-use lab::Folder;
+use lab::{Folder, openssl};
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
 /// What every file of these scenarios begins with.
 const TIMES: &str = "defaults\n    mode http\n    timeout client 5s\n    timeout server 5s\n    timeout connect 2s\n";
-
-/// Runs openssl, which must succeed.
-fn openssl(args: &[&str]) {
-    let output = Command::new("openssl")
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-        .expect("openssl is installed");
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "openssl {args:?}: {text}");
-}
 
 /// Certificates, made once: `one`, `two` and `rsa` vouch for themselves (as `….pem` with their keys,
 /// `….c` and `….k` apart), `root` for `client` and for `inter`, and `inter` for `leaf`.

@@ -1,7 +1,7 @@
 //! Whom a client's certificate is believed by: the line of its name, roots, lists of the revoked.
 
-use crate::{TIMES, answer, at, join, made, openssl, parts};
-use lab::{Folder, Program, Proxy, each, port};
+use crate::{TIMES, answer, at, join, made, parts};
+use lab::{Folder, Program, Proxy, each, openssl, port};
 
 /// Writes the list of what `authority` revoked, which is nothing; `dates` may say when it is over.
 fn revoked_by(folder: &Folder, authority: &str, name: &str, dates: &[&str]) -> String {
@@ -18,6 +18,36 @@ fn revoked_by(folder: &Folder, authority: &str, name: &str, dates: &[&str]) -> S
     args.extend(dates);
     openssl(&args);
     path
+}
+
+/// Lists of the revoked, on which nobody stands, by who signed them; the one of `root` also as it was
+/// until some time ago, and with that of `inter` in one file, as their certificates are.
+struct Lists {
+    of_root: String,
+    of_one: String,
+    over: String,
+    both: String,
+    pair: String,
+}
+
+impl Lists {
+    fn new(folder: &Folder) -> Lists {
+        let of_root = revoked_by(folder, "root", "root.crl", &[]);
+        let of_inter = revoked_by(folder, "inter", "inter.crl", &[]);
+        let past = [
+            "-crl_lastupdate",
+            "20200101000000Z",
+            "-crl_nextupdate",
+            "20200201000000Z",
+        ];
+        Lists {
+            of_one: revoked_by(folder, "one", "one.crl", &[]),
+            over: revoked_by(folder, "root", "over.crl", &past),
+            both: join(folder, "both.crl", &[&of_root, &of_inter]),
+            pair: join(folder, "pair.c", &[&at("@root.c"), &at("@inter.c")]),
+            of_root,
+        }
+    }
 }
 
 #[test]
@@ -60,18 +90,13 @@ fn a_line_for_a_name_goes_before_a_wildcard_of_another() {
 #[test]
 fn a_chain_ends_in_a_root_and_lists_say_of_each_certificate_that_it_holds() {
     let folder = Folder::new();
-    let of_root = revoked_by(&folder, "root", "root.crl", &[]);
-    let of_inter = revoked_by(&folder, "inter", "inter.crl", &[]);
-    let of_one = revoked_by(&folder, "one", "one.crl", &[]);
-    let over = [
-        "-crl_lastupdate",
-        "20200101000000Z",
-        "-crl_nextupdate",
-        "20200201000000Z",
-    ];
-    let over = revoked_by(&folder, "root", "over.crl", &over);
-    let both = join(&folder, "both.crl", &[&of_root, &of_inter]);
-    let pair = join(&folder, "pair.c", &[&at("@root.c"), &at("@inter.c")]);
+    let Lists {
+        of_root,
+        of_one,
+        over,
+        both,
+        pair,
+    } = Lists::new(&folder);
     // What the line says, and who may come in: `client` of the root, `leaf` of the intermediate, with
     // it and alone, and `one`, which vouches for itself.
     let lines = [
@@ -169,18 +194,13 @@ fn a_chain_ends_in_a_root_and_lists_say_of_each_certificate_that_it_holds() {
 #[test]
 fn a_server_is_believed_by_roots_and_lists_that_hold() {
     let folder = Folder::new();
-    let of_root = revoked_by(&folder, "root", "root.crl", &[]);
-    let of_inter = revoked_by(&folder, "inter", "inter.crl", &[]);
-    let of_one = revoked_by(&folder, "one", "one.crl", &[]);
-    let over = [
-        "-crl_lastupdate",
-        "20200101000000Z",
-        "-crl_nextupdate",
-        "20200201000000Z",
-    ];
-    let over = revoked_by(&folder, "root", "over.crl", &over);
-    let both = join(&folder, "both.crl", &[&of_root, &of_inter]);
-    let pair = join(&folder, "pair.c", &[&at("@root.c"), &at("@inter.c")]);
+    let Lists {
+        of_root,
+        of_one,
+        over,
+        both,
+        pair,
+    } = Lists::new(&folder);
     let whole = join(
         &folder,
         "whole.pem",

@@ -4,7 +4,8 @@
 //! and origin (`bench/`) share core 1 and cost less than it does. Every measurement has a network
 //! of its own. Peers take turns in every round; what counts is the ratio of medians within one
 //! run. The CPU time of all the proxy's threads is read by the load generator, before the first
-//! and after the last of a fixed number of answers.
+//! and after the last of a fixed number of answers. With `--floor` a relay that does the least
+//! (`bench floor`) takes its turn, too, where there is one for a load.
 
 pub mod arena;
 pub mod loads;
@@ -25,6 +26,7 @@ struct Wanted {
     rounds: usize,
     seconds: u64,
     write: bool,
+    floor: bool,
 }
 
 impl Wanted {
@@ -34,6 +36,7 @@ impl Wanted {
             rounds: 5,
             seconds: 2,
             write: false,
+            floor: false,
         };
         let mut words = words.iter();
         while let Some(word) = words.next() {
@@ -44,6 +47,7 @@ impl Wanted {
             };
             match *word {
                 "--write" => wanted.write = true,
+                "--floor" => wanted.floor = true,
                 "--only" => wanted.only.push(value()?.to_string()),
                 "--rounds" => wanted.rounds = number(value()?)?.max(1) as usize,
                 "--seconds" => wanted.seconds = number(value()?)?.max(1),
@@ -64,7 +68,7 @@ fn number(word: &str) -> Result<u64, String> {
 }
 
 const USAGE: &str = "usage: cargo xtask bench [--only LOAD|SECTION]... [--rounds N] [--seconds S] \
-    [--write]; sections are http, lists, memory, workers, tls, tcp and udp";
+    [--write] [--floor]; sections are http, lists, memory, workers, tls, tcp and udp";
 
 /// Runs what is asked for and prints tables; with `--write` they go into docs/performance.md.
 pub fn run(words: &[&str]) -> Result<(), Vec<String>> {
@@ -90,6 +94,9 @@ fn measure_all(wanted: &Wanted) -> Result<(), String> {
         }
         let table = report::table(section, &rows);
         println!("{table}");
+        if wanted.floor {
+            println!("{}", report::floors(&rows));
+        }
         if let Some(told) = report::disturbed(&rows) {
             eprintln!("{told}");
         }
@@ -113,8 +120,10 @@ fn measure_load<'l>(
     programs: &Programs,
     folder: &Folder,
 ) -> Result<Row<'l>, String> {
-    let all = Peer::ALL;
-    let peers = all.into_iter().filter(|p| p.can(load, programs));
+    let peers = Peer::ALL
+        .into_iter()
+        .filter(|p| p.can(load, programs))
+        .filter(|p| wanted.floor || *p != Peer::Floor);
     let workers: &[u32] = match load.section {
         Section::Workers => &[1, 2],
         _ => &[1],
@@ -163,6 +172,7 @@ mod tests {
             rounds: 2,
             seconds: 2,
             write: true,
+            floor: false,
         };
         assert_eq!(wanted, Ok(expected));
         assert!(Wanted::parse(&["--only", "nothing"]).is_err_and(|e| e.contains("nothing")));

@@ -15,11 +15,13 @@ pub enum Peer {
     Haproxy,
     /// Known to be fast.
     Nginx,
+    /// The least that any proxy can cost (`bench floor`).
+    Floor,
 }
 
 impl Peer {
     /// All there are.
-    pub const ALL: [Peer; 3] = [Peer::Mulgil, Peer::Haproxy, Peer::Nginx];
+    pub const ALL: [Peer; 4] = [Peer::Mulgil, Peer::Haproxy, Peer::Nginx, Peer::Floor];
 
     /// As tables name it.
     pub fn name(self) -> &'static str {
@@ -27,6 +29,7 @@ impl Peer {
             Peer::Mulgil => "mulgil",
             Peer::Haproxy => "haproxy",
             Peer::Nginx => "nginx",
+            Peer::Floor => "floor",
         }
     }
 
@@ -34,6 +37,7 @@ impl Peer {
     pub fn program(self, programs: &Programs) -> PathBuf {
         match self {
             Peer::Mulgil => programs.mulgil.clone(),
+            Peer::Floor => programs.bench.clone(),
             Peer::Haproxy | Peer::Nginx => PathBuf::from(self.name()),
         }
     }
@@ -45,6 +49,7 @@ impl Peer {
             Peer::Mulgil => load.tls.is_none() || speaks_tls(&programs.mulgil),
             Peer::Nginx if load.is_datagrams() => Path::new(NGINX_STREAM).exists(),
             Peer::Nginx => load.section == Section::Http && !load.rules,
+            Peer::Floor => floor_kind(load).is_some(),
         }
     }
 
@@ -55,6 +60,9 @@ impl Peer {
         threads: u32,
         folder: &Folder,
     ) -> Result<Vec<String>, String> {
+        if self == Peer::Floor {
+            return Ok(floor_arguments(load));
+        }
         if self == Peer::Nginx {
             let text = match load.is_datagrams() {
                 true => nginx_stream_config(load, folder),
@@ -78,6 +86,26 @@ impl Peer {
         let file = folder.file("proxy.cfg", &text)?;
         Ok(vec!["-f".into(), file, "-db".into()])
     }
+}
+
+/// What `bench floor` is called for a load, where there is such a relay.
+fn floor_kind(load: &Load) -> Option<&'static str> {
+    match (load.is_datagrams(), load.tcp && load.idle == 0) {
+        (true, _) => Some("udp"),
+        // One that copies says nothing of large transfers.
+        (false, true) if !load.is_transfer() => Some("tcp"),
+        _ => None,
+    }
+}
+
+fn floor_arguments(load: &Load) -> Vec<String> {
+    let (listen, to) = (format!("127.0.0.1:{FRONT}"), format!("127.0.0.1:{ORIGIN}"));
+    let kind = floor_kind(load).unwrap_or_default();
+    let mut words = vec!["floor", kind, "--listen", &listen, "--to", &to];
+    if load.close && kind == "udp" {
+        words.push("--close");
+    }
+    words.into_iter().map(String::from).collect()
 }
 
 /// Asked as a user would ask: `-cc` ends with 0 where the condition holds.

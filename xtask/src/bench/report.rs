@@ -215,6 +215,29 @@ fn tcp(rows: &[Row<'_>]) -> String {
     out
 }
 
+/// A line for each load in which the floor took part: its own ratios to those that are known, and ours to it.
+pub fn floors(rows: &[Row<'_>]) -> String {
+    let mut out = String::new();
+    let took_part = |row: &&Row<'_>, peer| !row.samples(peer, 1).is_empty();
+    for row in rows.iter().filter(|row| took_part(row, Peer::Floor)) {
+        let us = |s: &Sample| s.cpu / 1000.0;
+        let cost = row.median(Peer::Floor, 1, us);
+        let _ = write!(out, "{}: the floor takes {cost:.2} µs", row.load.title());
+        for (above, below) in [
+            (Peer::Floor, Peer::Haproxy),
+            (Peer::Floor, Peer::Nginx),
+            (Peer::Mulgil, Peer::Floor),
+        ] {
+            if took_part(&row, above) && took_part(&row, below) {
+                let ratio = row.ratio(((above, 1), (below, 1)), us);
+                let _ = write!(out, "; {} / {} {ratio}", above.name(), below.name());
+            }
+        }
+        out.push('\n');
+    }
+    out
+}
+
 /// A line about rounds in which the proxy had to wait for its core, if there were any.
 pub fn disturbed(rows: &[Row<'_>]) -> Option<String> {
     let single = rows
@@ -290,6 +313,23 @@ mod tests {
             assert!(columns.windows(2).all(|w| w[0] == w[1]), "{text}");
         }
         assert!(table(Section::Http, &rows).contains("| – | 12.0 | – |"));
+    }
+
+    #[test]
+    fn the_floor_is_told_where_it_took_part() {
+        let mut row = row(&[9000.0], &[10000.0]);
+        assert_eq!(floors(&[]), "");
+        let floor = Contestant {
+            peer: Peer::Floor,
+            threads: 1,
+        };
+        row.taken.push((floor, vec![sample(6000.0)]));
+        let told = floors(&[row]);
+        assert!(
+            told.contains("takes 6.00 µs; floor / haproxy **0.60**"),
+            "{told}"
+        );
+        assert!(told.contains("; mulgil / floor **1.50**") && !told.contains("nginx"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{Command, with_frontend};
 use crate::cli::{Cli, Grave, Listen, Said, World};
-use model::CliLevel;
+use model::{CliLevel, Mode};
 use state::RateLimit;
 
 pub(super) static COMMANDS: &[Command] = &[
@@ -27,6 +27,9 @@ pub(super) static COMMANDS: &[Command] = &[
         CliLevel::Admin,
         |_, w, a, _| {
             with_frontend(w, a, |f| match integer(a.get(1)) {
+                Ok(_) if f.proxy().mode == Mode::Packet => Said::fault(
+                    "'maxconn' of a frontend has no effect in 'mode packet': set that of its servers.",
+                ),
                 Ok(n) => {
                     f.set_maxconn(n);
                     Said::nothing()

@@ -278,7 +278,8 @@ fn servers_conn(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
 fn change_servers(w: &World<'_>, backend: &str, change: impl FnOnce(&mut Vec<model::Server>)) {
     let mut config = Config::clone(&w.generation.config);
     for slot in &mut config.proxies {
-        if *slot.name == *backend {
+        // A frontend may have the same name.
+        if *slot.name == *backend && slot.backend.is_some() {
             let mut proxy = Proxy::clone(slot);
             if let Some(side) = &mut proxy.backend {
                 change(&mut side.servers);

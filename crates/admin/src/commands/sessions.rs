@@ -1,7 +1,7 @@
 //! Live sessions: listing and ending them.
 
 use super::{Command, conversation, with_server};
-use crate::cli::{Cli, Said, World};
+use crate::cli::{Cli, Packets, Said, World};
 use crate::time::stamp;
 use model::{CliLevel, Mode};
 use rules::Wall;
@@ -40,6 +40,10 @@ pub(super) static COMMANDS: &[Command] = &[
         |_, w, a, _| {
             with_server(w, a, |b, s| {
                 w.sessions.end(Which::Server(b.id, s.id), PATIENCE);
+                if b.proxy().mode == Mode::Packet {
+                    let own = format!(" be={} srv={} ", b.name, s.name);
+                    w.system.packets(Packets::Clear(&[own.as_str()]));
+                }
                 Said::nothing()
             })
         },

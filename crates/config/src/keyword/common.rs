@@ -285,6 +285,12 @@ fn timeout_value(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         _ => &mut t.tunnel,
     };
     l.exactly(2, "a name and a time, such as 'timeout client 30s'")?;
-    *slot = l.map(1, units::timeout(l.arg(1)))?;
+    let time = l.map(1, units::timeout(l.arg(1)))?;
+    if time.is_none() && l.arg(0).starts_with("session") {
+        let message =
+            "sessions of which nothing is heard cannot be kept for ever: write a time, such as 1h";
+        return l.fail(1, message);
+    }
+    *slot = time;
     Ok(())
 }

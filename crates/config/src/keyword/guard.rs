@@ -107,6 +107,9 @@ fn limit(l: &Line<'_>) -> Result<GuardLimit, Fault> {
     let rate = l.map(3, number(3))?;
     let burst = match l.arg(4) {
         "" => rate,
+        "burst" if l.arg(5).is_empty() => {
+            return l.fail(4, "'burst' wants a number, such as 'burst 200'");
+        }
         "burst" => l.map(5, number(5))?,
         other => return l.fail(4, near("word after the rate", other, &["burst"])),
     };

@@ -47,7 +47,7 @@ pub(super) static PACKET_KEYWORDS: &[Keyword] = &[
     keyword!(
         "snat",
         FRONT,
-        "ADDRESS/BITS to ADDRESS[-ADDRESS] [ports FIRST-LAST]",
+        "ADDRESS/BITS [vlan N] to ADDRESS[-ADDRESS] [ports FIRST-LAST] [vlan N]",
         "10.0.0.0/24 to 203.0.113.20-203.0.113.23",
         "connections that servers open outward leave with an address of a pool",
         snat
@@ -61,7 +61,7 @@ fn forward(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
     let (forward, words) = match (l.arg(0), l.arg(1)) {
         ("nat", "") => (Forward::Nat(None), 1),
         ("nat", "source") => {
-            let (pool, words) = pool_at(l, 2)?;
+            let (pool, words) = pool_at(l, 2, &["ports"])?;
             (Forward::Nat(Some(pool)), words)
         }
         ("nat", other) => return l.fail(1, near("word after 'nat'", other, &["source"])),
@@ -128,7 +128,7 @@ fn source_persistence(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
 }
 
 fn snat(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
-    if l.args().len() != 5 {
+    if l.args().len() < 3 {
         l.exactly(3, "addresses of servers, 'to' and a pool")?;
     }
     let Some((ip, bits, "")) = l.map(0, crate::address::prefix(l.arg(0)))? else {
@@ -137,30 +137,51 @@ fn snat(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
             format!("'{}' is no prefix: write 10.0.0.0/24 for example", l.arg(0)),
         );
     };
-    if l.arg(1) != "to" {
-        return l.fail(1, near("word after the servers", l.arg(1), &["to"]));
+    let (vlan, word) = vlan_at(l, 1)?;
+    if l.arg(word) != "to" {
+        let known: &[&str] = if word == 1 { &["to", "vlan"] } else { &["to"] };
+        return l.fail(word, near("word after the servers", l.arg(word), known));
     }
-    let (to, _) = pool_at(l, 2)?;
+    let (to, end) = pool_at(l, word + 1, &["ports", "vlan"])?;
     if to.first.is_ipv4() != ip.is_ipv4() {
         return l.fail(
-            2,
+            word + 1,
             "the pool is of another family than the servers: use one of the same",
+        );
+    }
+    let (to_vlan, end) = vlan_at(l, end)?;
+    if l.args().len() > end {
+        let extra = l.arg(end);
+        return l.fail(
+            end,
+            format!("'{extra}' is one word too many for 'snat': remove it"),
         );
     }
     d.front.snat.push(Snat {
         from: (ip, bits),
+        vlan,
         to,
+        to_vlan,
     });
     Ok(())
 }
 
-/// A pool and the ports of its addresses, and the number of the first word behind.
-fn pool_at(l: &mut Line<'_>, at: usize) -> Result<(Pool, usize), Fault> {
+/// `vlan N`, if that is what stands there, and the number of the first word behind.
+fn vlan_at(l: &mut Line<'_>, at: usize) -> Result<(Option<u16>, usize), Fault> {
+    if l.arg(at) != "vlan" {
+        return Ok((None, at));
+    }
+    let vlan = l.map(at + 1, units::number(l.arg(at + 1), 1, 4094))?;
+    Ok((Some(vlan as u16), at + 2))
+}
+
+/// A pool and the ports of its addresses, and the number of the first word behind; `words` may follow the pool.
+fn pool_at(l: &mut Line<'_>, at: usize, words: &[&str]) -> Result<(Pool, usize), Fault> {
     let mut pool = l.map(at, pool(l.arg(at)))?;
     match l.arg(at + 1) {
-        "" => return Ok((pool, at + 1)),
         "ports" => {}
-        other => return l.fail(at + 1, near("word after the pool", other, &["ports"])),
+        other if other.is_empty() || words.contains(&other) => return Ok((pool, at + 1)),
+        other => return l.fail(at + 1, near("word after the pool", other, words)),
     }
     pool.ports = l.map(at + 2, pool_ports(l.arg(at + 2)))?;
     Ok((pool, at + 3))

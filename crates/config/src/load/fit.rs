@@ -303,6 +303,7 @@ impl Loader<'_> {
         }
         let log = &mut draft.front.log_format;
         if draft.section != sections::B
+            && draft.mode != Mode::Packet
             && matches!(
                 log,
                 LogFormatSpec::Http | LogFormatSpec::HttpClf | LogFormatSpec::Https
@@ -320,7 +321,10 @@ impl Loader<'_> {
             let place = draft.marks.get("log-format").unwrap_or(&draft.place);
             self.at(place, Severity::Warning, message);
         }
-        if draft.section != sections::F && needs_http(&draft.back.balance) {
+        if draft.mode != Mode::Packet
+            && draft.section != sections::F
+            && needs_http(&draft.back.balance)
+        {
             draft.back.balance = Balance::RoundRobin;
             let message = format!(
                 "'{}' is in 'mode {mode}', where nothing of HTTP can be hashed: 'balance roundrobin' is used",
@@ -368,6 +372,7 @@ impl Loader<'_> {
             !draft.logs.is_empty() || (draft.log_global && !self.config.global.logs.is_empty());
         if draft.has_front()
             && !logs
+            && draft.mode != Mode::Packet
             && let Some(place) = draft.marks.get("log-format")
         {
             let message = format!(

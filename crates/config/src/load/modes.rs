@@ -18,6 +18,8 @@ use Told::{Always, Here};
 
 /// Where all connections are streams.
 const STREAMS: &[Mode] = &[Http, Tcp, Smtp, Ftp];
+/// Where whatever is served ends here.
+const SESSIONS: &[Mode] = &[Http, Tcp, Udp, Smtp, Ftp];
 /// Where bytes pass without being read.
 const BYTES: &[Mode] = &[Http, Tcp];
 
@@ -91,7 +93,25 @@ const MEANT_FOR: &[(Said, &[Mode], Told)] = &[
     ),
     (Keyword("tcp-response inspect-delay"), BYTES, Here),
     (Keyword("timeout client-fin"), BYTES, Here),
-    (Keyword("timeout connect"), STREAMS, Here),
+    (Option("httplog"), SESSIONS, Here),
+    (Option("redispatch"), SESSIONS, Here),
+    (Option("tcplog"), SESSIONS, Here),
+    (Keyword("log-format"), SESSIONS, Here),
+    (Keyword("maxconn"), SESSIONS, Here),
+    (Keyword("rate-limit sessions"), SESSIONS, Here),
+    (Keyword("retries"), SESSIONS, Here),
+    (Keyword("stick match"), SESSIONS, Here),
+    (Keyword("stick on"), SESSIONS, Here),
+    (Keyword("stick store-request"), SESSIONS, Here),
+    (Keyword("stick store-response"), SESSIONS, Here),
+    (Keyword("timeout client"), SESSIONS, Here),
+    (Keyword("timeout server"), SESSIONS, Here),
+    // Of checks, too.
+    (
+        Keyword("timeout connect"),
+        &[Http, Tcp, Smtp, Ftp, Packet],
+        Here,
+    ),
     (Keyword("timeout queue"), STREAMS, Here),
     (Keyword("timeout server-fin"), BYTES, Here),
     (Keyword("timeout tunnel"), &[Http, Tcp, Ftp], Here),
@@ -113,15 +133,16 @@ impl Loader<'_> {
     /// looked at.
     pub(super) fn fit_words(&mut self, draft: &Draft) {
         let mode = draft.mode;
-        if mode == Packet {
-            return;
-        }
         let own = |place: &Place| place.file == draft.place.file && place.line >= draft.place.line;
         for (said, modes, told) in MEANT_FOR {
             let meant = modes.contains(&mode) || (draft.upgrades() && modes.contains(&Http));
             let Some(place) = draft.said.get(said).filter(|_| !meant) else {
                 continue;
             };
+            // These are refused there.
+            if mode == Packet && matches!(said, Keyword("cookie" | "compression")) {
+                continue;
+            }
             if *told == Here && !own(place) {
                 continue;
             }

@@ -78,6 +78,44 @@ pub(super) fn default_check(draft: &mut Draft) {
     }
 }
 
+/// A word of `bind` about connections, if there is one.
+fn idle_word_of_bind(options: &BindOptions) -> Option<&'static str> {
+    let words = [
+        ("backlog", options.backlog.is_some()),
+        ("cc", options.congestion.is_some()),
+        ("defer-accept", options.defer_accept),
+        ("maxconn", options.maxconn.is_some()),
+        ("mss", options.mss.is_some()),
+        ("nice", options.nice != 0),
+        ("tcp-ut", options.tcp_user_timeout.is_some()),
+        ("tfo", options.tfo),
+        ("thread", options.thread.is_some()),
+        ("transparent", options.transparent),
+        ("v4v6", options.v4v6),
+        ("v6only", options.v6only),
+    ];
+    words.iter().find(|(_, said)| *said).map(|(word, _)| *word)
+}
+
+/// A word of `server` about connections, if there is one.
+fn idle_word_of_server(server: &model::Server) -> Option<&'static str> {
+    let words = [
+        ("max-reuse", server.max_reuse.is_some()),
+        ("maxqueue", server.maxqueue != 0),
+        ("minconn", server.minconn != 0),
+        ("non-stick", server.non_stick),
+        ("observe", server.observe.is_some()),
+        ("pool-max-conn", server.pool_max_conn.is_some()),
+        ("redir", server.redir.is_some()),
+    ];
+    words.iter().find(|(_, said)| *said).map(|(word, _)| *word)
+}
+
+/// Whether nobody elsewhere sends to such an address: this machine's own, and groups.
+fn is_nobodys(address: &Address) -> bool {
+    matches!(address, Address::Inet { host: Host::Ip(ip), .. } if ip.is_loopback() || ip.is_multicast())
+}
+
 fn is_ipv6(address: &Address) -> Option<bool> {
     match address {
         Address::Inet {
@@ -153,16 +191,13 @@ impl Loader<'_> {
                         }
                     }
                 }
-                if let (true, Some(vlan)) = (bind.prefix.is_some(), bind.options.vlan) {
-                    let message = format!(
-                        "the 'bind' at {}: 'vlan {vlan}' is for an address; what goes to a prefix is balanced as it passes, without a tag: remove 'vlan', or let 'interface' name the VLAN's own interface",
-                        bind.origin
-                    );
-                    self.at(&draft.place, Severity::Error, message);
-                }
-                let Address::Inet {
-                    host: Host::Ip(ip), ..
-                } = &bind.address
+                // A prefix may be balanced in several, by other firewalls in each.
+                let (
+                    Address::Inet {
+                        host: Host::Ip(ip), ..
+                    },
+                    None,
+                ) = (&bind.address, bind.prefix)
                 else {
                     continue;
                 };
@@ -276,7 +311,8 @@ impl Loader<'_> {
 
     fn check_binds(&mut self, draft: &Draft, backends: &Backends) {
         let name = &draft.name;
-        if draft.front.binds.is_empty() && !draft.disabled {
+        let reachable = !draft.front.binds.is_empty() || draft.refused.contains("bind");
+        if !reachable && !draft.disabled {
             let message = format!("'{name}' has no 'bind' line, so no packet is for it: add one");
             self.at(&draft.place, Severity::Warning, message);
         }
@@ -292,8 +328,21 @@ impl Loader<'_> {
         for bind in &draft.front.binds {
             let (address, options) = (&bind.address, &bind.options);
             let ports = interfaces(options).len();
+            if let Some(word) = idle_word_of_bind(options) {
+                let message = format!(
+                    "the 'bind' at {} has '{word}', which has no effect in 'mode packet', where no connection ends here: remove it",
+                    bind.origin
+                );
+                self.at(&draft.place, Severity::Warning, message);
+            }
             let wrong = if !matches!(address, Address::Inet { .. }) {
                 "packets have IP addresses: name one".to_string()
+            } else if is_nobodys(address) {
+                "packets for that address cross no interface: name one that clients send to"
+                    .to_string()
+            } else if options.namespace.is_some() {
+                "packets are served in the namespace that mulgil runs in: remove 'namespace', or start another mulgil there"
+                    .to_string()
             } else if bridge && !(1..=2).contains(&ports) {
                 "a bridge has two ports, or one beside a switch: name them, 'interface p0,p1' for example"
                     .to_string()
@@ -413,11 +462,25 @@ impl Loader<'_> {
                 Address::Inet {
                     host: Host::Ip(_) | Host::Name(_),
                     ..
+                } if server.namespace.is_some() => {
+                    "has 'namespace', and packets are sent in the one that mulgil runs in: remove it"
+                }
+                Address::Inet {
+                    host: Host::Ip(_) | Host::Name(_),
+                    ..
                 } => continue,
                 _ => "is no address that packets can be sent to: name an IP address",
             };
             let message = format!("server '{name}/{}' {wrong}", server.name);
             self.at(&draft.place, Severity::Error, message);
+        }
+        let mut idle = draft.back.servers.iter();
+        if let Some((server, word)) = idle.find_map(|s| Some((s, idle_word_of_server(s)?))) {
+            let message = format!(
+                "server '{name}/{}' has '{word}', which has no effect in 'mode packet', where no connection ends here: remove it",
+                server.name
+            );
+            self.at(&draft.place, Severity::Warning, message);
         }
         let fixed = |a: &Address| {
             matches!(

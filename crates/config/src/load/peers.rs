@@ -199,6 +199,7 @@ impl PeersDraft {
             address: settings.address.clone(),
             tls: settings.tls.as_ref().map(|t| Arc::clone(&t.connector)),
             source: settings.source.as_deref().cloned(),
+            signed: settings.signed.clone(),
             namespace: settings.namespace.clone(),
             shard: settings.shard,
         };

@@ -91,6 +91,13 @@ impl Loader<'_> {
                 ))),
                 (false, _) => {}
             }
+            let signed = bind.options.signed.is_some();
+            if signed && !matches!(bind.address, Address::Inet { .. }) {
+                errors.push((at, format!(
+                    "{} of '{}' is no socket of TCP that this program makes, so nothing on it can be signed: remove 'tcp-md5sig'",
+                    written(&bind.address), draft.name
+                )));
+            }
             if udp {
                 let words = stream_words(&bind.options);
                 errors.extend(words.map(|word| (at, unfit("bind", word, &draft.name))));
@@ -127,6 +134,12 @@ impl Loader<'_> {
                     server.name, draft.name, draft.mode.name()
                 )),
                 (false, _) => {}
+            }
+            if server.signed.is_some() && !matches!(server.address, Address::Inet { .. }) {
+                messages.push(format!(
+                    "server '{}' of '{}' is not reached by TCP, so nothing can be signed: remove 'tcp-md5sig'",
+                    server.name, draft.name
+                ));
             }
             if let Some(wrong) = astray(draft, server) {
                 messages.push(format!(
@@ -230,6 +243,7 @@ fn stream_words(o: &BindOptions) -> impl Iterator<Item = &'static str> {
         ("tcp-ss", o.save_syn > 0),
         ("tcp-ut", o.tcp_user_timeout.is_some()),
         ("cc", o.congestion.is_some()),
+        ("tcp-md5sig", o.signed.is_some()),
     ]
     .into_iter()
     .filter_map(|(word, said)| said.then_some(word))
@@ -244,6 +258,7 @@ fn stream_server_words(s: &Server) -> impl Iterator<Item = &'static str> {
         ("socks4", s.socks4.is_some()),
         ("tcp-ut", s.tcp_user_timeout.is_some()),
         ("cc", s.congestion.is_some()),
+        ("tcp-md5sig", s.signed.is_some()),
     ]
     .into_iter()
     .filter_map(|(word, said)| said.then_some(word))

@@ -153,17 +153,36 @@ impl Plane {
                 home: self.ways.home(&both).unwrap_or(0),
                 mac: link.mac,
                 other_mac: beyond.mac,
-                pad: 0,
+                vlans: [0; abi::ASKED],
             };
             ports.insert(*ifindex, port);
         }
         for lane in &lanes {
             let mac = self.ways.links.get(&lane.ifindex).map(|l| l.mac);
             let mac = mac.unwrap_or_default();
-            ports.entry(lane.ifindex).or_insert(Port {
+            let port = ports.entry(lane.ifindex).or_insert(Port {
                 mac,
                 ..Port::default()
             });
+            // Servers are looked for in theirs.
+            let bound = |on| {
+                self.plan.lanes.contains(&Lane {
+                    ifindex: on,
+                    ..*lane
+                })
+            };
+            if !bound(lane.ifindex) && !bound(0) {
+                continue;
+            }
+            match port.vlans.iter_mut().find(|v| **v == 0) {
+                Some(free) => *free = lane.vlan as u16,
+                None => faults.push(format!(
+                    "interface '{}' has more than {} VLANs of 'bind' and 'snat': in VLAN {} nobody is found who has not sent anything",
+                    self.ways.links.get(&lane.ifindex).map_or("?", |l| l.name.as_str()),
+                    abi::ASKED,
+                    lane.vlan
+                )),
+            }
         }
         let mut tags = self.announced();
         for target in self.plan.targets.iter().filter(|t| t.vlan != 0) {

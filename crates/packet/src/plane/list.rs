@@ -19,8 +19,17 @@ fn line(key: &FlowKey, flow: &Flow, server: &str, now: u32) -> String {
         17 => "udp".to_string(),
         other => other.to_string(),
     };
+    // A tag of providers has one bit more.
+    let vlan = match key.vlan & 0xfff {
+        0 => String::new(),
+        vlan => format!("vlan={vlan} "),
+    };
+    let to_vlan = match flow.hop.vlan {
+        0 => String::new(),
+        vlan => format!("to-vlan={vlan} "),
+    };
     format!(
-        "proto={proto} src={client} dst={service} to={sent} {server} state={} age={}s idle={}s",
+        "proto={proto} src={client} dst={service} {vlan}to={sent} {to_vlan}{server} state={} age={}s idle={}s",
         sessions::stage(key, flow).name(),
         now.saturating_sub(flow.born),
         sessions::idle(flow, now),

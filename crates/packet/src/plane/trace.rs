@@ -162,7 +162,7 @@ impl Plane {
         let _ = writeln!(out, "{client} has no session; a first packet finds");
         for (key, planned) in &self.plan.services {
             let ip = abi::ip(&key.address);
-            if ip.is_ipv6() != client.is_ipv6() || key.ifindex == abi::SOURCES {
+            if ip.is_ipv6() != client.is_ipv6() || abi::is_of_sources(key.place) {
                 continue;
             }
             let Some((frontend, turns)) = self.plan.tables.get(planned.table) else {
@@ -184,9 +184,21 @@ impl Plane {
                 [] => "nobody: no server takes sessions".into(),
                 some => some.join(", "),
             };
+            let vlan = match key.bits {
+                0 => self
+                    .plan
+                    .vips
+                    .get(&key.address)
+                    .map_or(0, |v| v >> abi::vip::VLAN_SHIFT),
+                _ => abi::vlan_of(key.place).into(),
+            };
+            let vlan = match vlan {
+                0 => String::new(),
+                vlan => format!(" in VLAN {vlan}"),
+            };
             let _ = writeln!(
                 out,
-                "  service   {} {at}{prefix} of frontend {frontend}: {whom}",
+                "  service   {} {at}{prefix}{vlan} of frontend {frontend}: {whom}",
                 proto(key.proto)
             );
         }

@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test file uses its part
 
 pub mod frame;
+pub mod prefixes;
 
 use aya::programs::TestRun as _;
 use aya::programs::TestRunOptions;

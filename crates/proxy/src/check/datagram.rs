@@ -79,6 +79,7 @@ fn open(scene: &Scene<'_>) -> Result<AsyncFd<OwnedFd>, Finding> {
         fast_open: false,
         early: false,
         congestion: None,
+        signed: None,
         namespace: settings.namespace.as_deref(),
         silent: false,
         many: false,

@@ -101,6 +101,7 @@ pub async fn connect(
                 fast_open: false,
                 early: false,
                 congestion: settings.congestion.as_deref(),
+                signed: settings.signed.as_deref(),
                 namespace: settings.namespace.as_deref(),
                 silent: route.silent,
                 many: false,

@@ -283,7 +283,7 @@ impl Control {
 
 /// The client's address, which data connections come from and lead to.
 pub(super) fn client_ip(client: &Client) -> Option<IpAddr> {
-    client.info.src.map(|a| a.ip().to_canonical())
+    client.info.ends.src().map(|a| a.ip().to_canonical())
 }
 
 /// Our address on the control connection.

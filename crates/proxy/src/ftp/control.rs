@@ -228,7 +228,7 @@ impl Control {
             server,
             session,
         };
-        if let Some(slot) = &scene.session.slot {
+        if let Some(slot) = &scene.session.visit.slot {
             let watch = self.cut.get_or_insert_with(|| slot.watch_cuts(cx.waker()));
             if watch.as_ref().is_some_and(Watch::is_cut) {
                 let ended = Termination::cut(slot.server(), Phase::Data);
@@ -259,7 +259,7 @@ impl Control {
         let now = scene.worker.process.millis(scene.worker.now());
         let (received, sent) = self.passed();
         scene.client.tracked.passed(received, sent, now);
-        if let Some(slot) = &scene.session.slot {
+        if let Some(slot) = &scene.session.visit.slot {
             slot.carried(received + sent, now);
         }
     }

@@ -2,13 +2,14 @@
 
 use super::control::Control;
 use crate::opening::Opening;
-use crate::passage::{Outcome, Passage};
+use crate::passage::Passage;
 use crate::pool::ServerConn;
 use crate::session::Client;
 use crate::tcp;
 use crate::termination::{Cause, Phase, Termination};
 use crate::tls::TlsStream;
 use crate::transport::server_name;
+use crate::visit::Outcome;
 use crate::worker::Worker;
 use state::Server;
 use std::future::poll_fn;
@@ -32,7 +33,7 @@ pub async fn run(
     session: &mut Passage,
     control: &mut Control,
 ) -> Result<ServerConn, Refusal> {
-    session.leave();
+    session.visit.leave();
     session.info.ftp = Some(Box::new(control.known()));
     let chosen = tcp::choose_backend(worker, client, &mut session.info).await;
     // No rule of this mode leads to HTTP, and no backend.
@@ -54,7 +55,7 @@ pub async fn run(
         let connection = reached.map_err(|ended| (UNAVAILABLE, ended))?;
         let patience = backend.proxy().timeouts.server;
         client.timer.arm(patience.map(|t| worker.now() + t));
-        let Some(server) = session.slot.as_ref().map(|s| Arc::clone(s.server())) else {
+        let Some(server) = session.visit.slot.as_ref().map(|s| Arc::clone(s.server())) else {
             let ended = Termination::new(Cause::Internal, Phase::Connect);
             return Err((UNAVAILABLE, ended));
         };
@@ -71,9 +72,12 @@ pub async fn run(
             }
         }
     };
-    if client.frontend.side().logasap && !session.logged_early {
-        session.logged_early = true;
-        session.log(worker, client, &Outcome::default(), true);
+    if client.frontend.side().logasap && !session.visit.logged_early {
+        session.visit.logged_early = true;
+        let info = &session.info;
+        session
+            .visit
+            .log(worker, client, info, &Outcome::default(), true);
     }
     control.login();
     Ok(server)

@@ -15,11 +15,12 @@ mod door;
 mod login;
 mod replies;
 
-use crate::passage::{Outcome, Passage};
+use crate::passage::Passage;
 use crate::pool::ServerConn;
 use crate::prelude;
 use crate::session::Client;
 use crate::termination::{Cause, Phase, Termination};
+use crate::visit::Outcome;
 use crate::worker::Worker;
 use control::{Control, Next};
 use std::future::poll_fn;
@@ -27,12 +28,12 @@ use std::rc::Rc;
 
 /// Serves one control connection, and the data connections that belong to it, to its end.
 pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
-    let mut session = Passage::new(client.accepted);
-    client.seat.live.begin(0);
+    let mut session = Passage::new(client.seat.accepted);
+    client.seat.begin(0);
     client.io.socket().take_urgent();
     let mut control = Box::new(Control::new(worker, client));
     let ended = Box::pin(serve(worker, client, &mut session, &mut control)).await;
-    let ended = match client.seat.live.was_killed() {
+    let ended = match client.seat.was_killed() {
         true => Termination::new(Cause::Killed, ended.phase),
         false => ended,
     };
@@ -46,10 +47,11 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
         status: None,
         ended,
     };
-    session.count(worker, client, &outcome);
-    session.depart();
-    if !session.logged_early {
-        session.log(worker, client, &outcome, false);
+    session.visit.count(worker, client, &outcome);
+    session.visit.depart();
+    if !session.visit.logged_early {
+        let info = &session.info;
+        session.visit.log(worker, client, info, &outcome, false);
     }
 }
 

@@ -132,7 +132,7 @@ impl Control {
 
     fn open_data(&mut self, scene: &mut Scene<'_>, port: u16, wish: Wish) -> Option<String> {
         let main = scene.server.as_deref()?;
-        let server = Arc::clone(scene.session.slot.as_ref()?.server());
+        let server = Arc::clone(scene.session.visit.slot.as_ref()?.server());
         let backend = scene.session.backend()?;
         let (client, info) = (&*scene.client, &scene.session.info);
         let from = client_ip(client)?;

@@ -140,8 +140,8 @@ pub struct Lesson<'a> {
     pub fields: &'a [u8],
     /// How long it still lives, milliseconds, where that is said.
     pub left: Option<u32>,
-    /// The last change of ours that the peer had heard of.
-    pub known: u64,
+    /// The last change of ours that the peer had heard of, `None` where it hears of none of that key.
+    pub known: &'a dyn Fn(&[u8]) -> Option<u64>,
     /// Of values that cross each other and are neither more nor less, whether theirs is taken.
     pub prevails: bool,
 }
@@ -150,7 +150,8 @@ pub struct Lesson<'a> {
 ///
 /// A change of ours that the peer had not heard of when it spoke is not undone by what it said: of
 /// counts the greater one stays. The peer does the same with ours, which is on its way, so that both
-/// end with the same.
+/// end with the same. A peer that is never told of a key crosses each change of ours once: what it says
+/// after that, while nothing happens here, is taken.
 pub fn learn(table: &Table, lesson: &Lesson<'_>, texts: &mut TextsIn, now_ms: u64) -> Option<()> {
     let theirs = lesson.definition;
     let entry = theirs.read(lesson.fields)?;
@@ -161,7 +162,8 @@ pub fn learn(table: &Table, lesson: &Lesson<'_>, texts: &mut TextsIn, now_ms: u6
     let mut values = entry.values.into_iter();
     // Without an end of its own an entry lives as long as ours do.
     let left = lesson.left.filter(|_| theirs.expire > 0);
-    let room = table.learn(key, left, lesson.known, now_ms, |ours, crossed| {
+    let known = (lesson.known)(table.told_key(key));
+    let room = table.learn(key, left, known, now_ms, |ours, crossed| {
         for column in &theirs.columns {
             let data = Data::ALL.get(usize::from(column.data)).copied();
             for (at, value) in (0..column.count).zip(values.by_ref()) {

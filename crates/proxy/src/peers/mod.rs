@@ -261,6 +261,7 @@ async fn connect(
                     fast_open: false,
                     early: false,
                     congestion: None,
+                    signed: peer.signed.as_deref(),
                     namespace: peer.namespace.as_deref(),
                     silent: false,
                     many: false,

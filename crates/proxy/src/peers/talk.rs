@@ -30,6 +30,16 @@ pub enum With {
     Successor,
 }
 
+impl With {
+    /// Whether it is told of changes of this key: where there are `shards`, not each peer is.
+    fn is_told(self, settings: &model::Peers, key: &[u8]) -> bool {
+        match self {
+            With::Source(From::Peer(peer)) => settings.tells(peer, || state::hash::xxh64(key)),
+            With::Source(_) | With::Successor => true,
+        }
+    }
+}
+
 /// Why a conversation ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Broken {
@@ -316,11 +326,13 @@ impl Talk {
             return Some(());
         };
         let ours = self.ours.get(at)?;
+        let (with, settings) = (self.with, &self.section.settings);
+        let known = |key: &[u8]| with.is_told(settings, key).then_some(ours.acked);
         let lesson = entry::Lesson {
             definition: &theirs.definition,
             fields: update.fields,
             left: update.expire,
-            known: ours.acked,
+            known: &known,
             prevails: self.prevails,
         };
         entry::learn(&ours.table, &lesson, &mut self.texts_in, now_ms)
@@ -465,12 +477,7 @@ impl Talk {
         // A change that is told at once makes an entry live as long there as here.
         let full = ours.table.expire_ms().saturating_sub(FRESH);
         for (number, key) in entries {
-            if let With::Source(From::Peer(peer)) = self.with
-                && !self
-                    .section
-                    .settings
-                    .tells(peer, || state::hash::xxh64(key))
-            {
+            if !self.with.is_told(&self.section.settings, key) {
                 continue;
             }
             let texts = &mut self.texts_out;

@@ -234,7 +234,7 @@ impl Conversation<'_> {
             .passage
             .backend()
             .is_some_and(|b| Arc::ptr_eq(b, backend));
-        let slot = self.passage.slot.as_ref();
+        let slot = self.passage.visit.slot.as_ref();
         let usable = slot.is_some_and(|s| s.server().usable());
         same && usable && self.server.as_ref().is_some_and(Server::is_quiet)
     }
@@ -258,7 +258,7 @@ impl Conversation<'_> {
         if let Some(server) = self.server.take() {
             server.bye(false);
         }
-        self.passage.leave();
+        self.passage.visit.leave();
         self.passage
             .enter(self.worker, self.client, Arc::clone(backend));
     }
@@ -293,7 +293,7 @@ impl Conversation<'_> {
             if broken == Broken::ClientGone {
                 return Err(ended);
             }
-            if let Some(slot) = passage.slot.take() {
+            if let Some(slot) = passage.visit.slot.take() {
                 let counters = slot.server().counters.of(self.worker.id);
                 counters.eresp.add(1);
                 backend.counters().of(self.worker.id).eresp.add(1);
@@ -341,7 +341,7 @@ impl Conversation<'_> {
             return Err(Over(ended));
         }
         let backend = self.passage.backend().cloned();
-        let slot = self.passage.slot.as_ref();
+        let slot = self.passage.visit.slot.as_ref();
         if let (Some(slot), Some(backend)) = (slot, backend) {
             slot.server().counters.of(self.worker.id).eresp.add(1);
             backend.counters().of(self.worker.id).eresp.add(1);

@@ -19,9 +19,10 @@ mod judge;
 mod server;
 mod talk;
 
-use crate::passage::{Outcome, Passage};
+use crate::passage::Passage;
 use crate::session::Client;
 use crate::termination::{Cause, Phase, Termination};
+use crate::visit::Outcome;
 use crate::worker::Worker;
 use rules::SmtpInfo;
 use server::Server;
@@ -92,8 +93,8 @@ struct Over(Termination);
 /// Serves one connection to its end.
 pub async fn run(worker: &Worker, client: &mut Client) {
     let frontend = Arc::clone(&client.frontend);
-    let begun = client.accepted;
-    client.seat.live.begin(0);
+    let begun = client.seat.accepted;
+    client.seat.begin(0);
     let mut conversation = Conversation {
         worker,
         client,
@@ -113,9 +114,9 @@ pub async fn run(worker: &Worker, client: &mut Client) {
     };
     conversation.passage.info.smtp = Some(Box::default());
     // One that waits for its client hears that the process is about to end.
-    let live = &conversation.client.seat.live;
+    let seat = &conversation.client.seat;
     poll_fn(|cx| {
-        live.wake_by(cx.waker());
+        seat.wake_by(cx.waker());
         Poll::Ready(())
     })
     .await;
@@ -208,7 +209,7 @@ impl Conversation<'_> {
 
     /// A message begins: what was counted and logged of the one before is past.
     fn begin_message(&mut self) {
-        let now = self.worker.now();
+        let now = self.worker.moment(self.worker.now());
         match &self.server {
             Some(_) => self.passage.again(now),
             None => {
@@ -239,12 +240,12 @@ impl Conversation<'_> {
         self.client.vars.borrow_mut().end_request();
         self.client.tracked.end_stream();
         if self.server.is_none() {
-            self.passage.leave();
+            self.passage.visit.leave();
         }
     }
 
     fn log(&mut self, ended: Termination) {
-        let ended = match self.client.seat.live.was_killed() {
+        let ended = match self.client.seat.was_killed() {
             true => Termination::new(Cause::Killed, ended.phase),
             false => ended,
         };
@@ -256,13 +257,14 @@ impl Conversation<'_> {
             status: self.status,
             ended,
         };
-        self.passage.count(self.worker, self.client, &outcome);
-        if let (Some(server), Some(slot)) = (&mut self.server, &self.passage.slot) {
+        self.passage.visit.count(self.worker, self.client, &outcome);
+        if let (Some(server), Some(slot)) = (&mut self.server, &self.passage.visit.slot) {
             server.moved += self.received + self.sent;
             let now = self.worker.process.millis(self.worker.now());
             slot.carried(server.moved, now);
         }
-        self.passage.log(self.worker, self.client, &outcome, false);
+        let Passage { info, visit, .. } = &self.passage;
+        visit.log(self.worker, self.client, info, &outcome, false);
         self.logged = true;
     }
 
@@ -286,7 +288,7 @@ impl Conversation<'_> {
     /// Lets the server go; what it has not been told to deliver it forgets.
     fn drop_server(&mut self) {
         self.server = None;
-        self.passage.leave();
+        self.passage.visit.leave();
         if self.login == Login::Done {
             self.login = Login::Lost;
         }
@@ -306,7 +308,7 @@ impl Conversation<'_> {
         if let Some(server) = self.server.take() {
             server.bye(open);
         }
-        self.passage.leave();
+        self.passage.visit.leave();
         self.client.unread = true;
     }
 

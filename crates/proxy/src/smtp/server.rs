@@ -68,7 +68,7 @@ impl Server {
         client: &mut Client,
         passage: &Passage,
     ) -> Result<Server, Broken> {
-        let (Some(slot), Some(backend)) = (&passage.slot, passage.backend()) else {
+        let (Some(slot), Some(backend)) = (&passage.visit.slot, passage.backend()) else {
             return Err(Broken::Refused);
         };
         let settings = slot.server().settings();

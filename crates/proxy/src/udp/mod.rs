@@ -18,7 +18,7 @@ pub use outbox::carry;
 pub use session::Session;
 
 use crate::listen::Listener;
-use crate::worker::{Door, Worker};
+use crate::worker::Worker;
 use batch::{Batch, Datagram};
 use link::Resting;
 use outbox::Outbox;
@@ -54,7 +54,7 @@ pub type Sessions = RefCell<HashMap<Key, Rc<Session>>>;
 const READS_AT_ONCE: u32 = 16;
 
 /// Passes on what comes to a listening socket, until the task is dropped.
-pub async fn serve(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<Listener>) {
+pub async fn serve(worker: Rc<Worker>, listener: Arc<Listener>) {
     let Ok(fd) = listener.socket.try_clone() else {
         return;
     };
@@ -65,7 +65,6 @@ pub async fn serve(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<List
     let sessions = worker.datagrams.sessions(&listener.bind.address);
     let place = Place {
         worker,
-        doors,
         listener,
         sessions,
     };
@@ -75,7 +74,6 @@ pub async fn serve(worker: Rc<Worker>, doors: Arc<Vec<Door>>, listener: Arc<List
 /// A listening socket and all that its sessions are made from.
 struct Place {
     worker: Rc<Worker>,
-    doors: Arc<Vec<Door>>,
     listener: Arc<Listener>,
     sessions: Rc<Sessions>,
 }
@@ -163,8 +161,7 @@ impl Place {
 
     /// A new session for a client, unless a limit or a rule refuses it.
     fn open(&self, key: Key, header: Option<Header>, first: &[u8]) -> Option<Rc<Session>> {
-        let place = (&self.doors, &self.listener);
-        let opening = open::open_datagrams(&self.worker, place, key, header)?;
+        let opening = open::open_datagrams(&self.worker, &self.listener, key, header)?;
         let session = Session::begin(&self.worker, opening, key, first)?;
         let session = Rc::new(session);
         self.sessions.borrow_mut().insert(key, Rc::clone(&session));

@@ -2,11 +2,12 @@
 
 use super::Key;
 use crate::listen::{Listener, judge};
+use crate::roster::Arrived;
 use crate::seat::{Places, Seat};
-use crate::worker::{Door, Worker};
+use crate::worker::Worker;
 use model::Address;
 use rules::action::{Effects, run as run_rules};
-use rules::{Ctx, NoTrace, SessionInfo, StreamInfo, Vars, Verdict};
+use rules::{Ctx, Ends, NoTrace, SessionInfo, StreamInfo, Vars, Verdict};
 use state::Frontend;
 use state::stick::Tracked;
 use std::cell::RefCell;
@@ -39,7 +40,7 @@ pub struct OpenedDatagrams {
 /// A session for a client of datagrams, unless a limit or a rule for connections refuses it.
 pub fn open_datagrams(
     worker: &Rc<Worker>,
-    (doors, listener): (&Arc<Vec<Door>>, &Arc<Listener>),
+    listener: &Arc<Listener>,
     key: Key,
     header: Option<Header>,
 ) -> Option<OpenedDatagrams> {
@@ -66,20 +67,14 @@ pub fn open_datagrams(
         _ => None,
     };
     let mut info = Box::new(SessionInfo {
-        src: Some(key.peer),
-        dst: listener.local.or(key.local.zip(port).map(SocketAddr::from)),
-        frontend: Arc::clone(&frontend.name),
-        frontend_id: frontend.id,
-        listener: listener
-            .bind
-            .options
-            .name
-            .clone()
-            .unwrap_or_else(|| worker.no_name()),
-        listener_id: listener.bind.id,
-        worker: worker.id as u32,
+        ends: Ends::new(
+            Some(key.peer),
+            listener.local.or(key.local.zip(port).map(SocketAddr::from)),
+        ),
+        listener: frontend.listener(&listener.bind),
         accepted: worker.wall(at),
         descriptor: None,
+        worker: worker.id as u32,
         fault: 0,
         tls: None,
         proxy_header: None,
@@ -97,7 +92,7 @@ pub fn open_datagrams(
     // the header names.
     if let Some(header) = header {
         if let Some((source, destination)) = header.addresses {
-            (info.src, info.dst) = (Some(source), Some(destination));
+            info.ends = Ends::new(Some(source), Some(destination));
         }
         info.proxy_header = Some(Box::new(header.extensions));
     }
@@ -110,12 +105,16 @@ pub fn open_datagrams(
     counters.stot.add(1);
     counters.sess_rate.event(millis);
     let descriptor = listener.socket.as_raw_fd();
-    let live = worker
-        .roster
-        .add_shared(info.src, frontend.id, at, descriptor);
+    let arrived = Arrived {
+        source: info.ends.src(),
+        frontend: frontend.id,
+        accepted: worker.moment(at),
+        descriptor,
+        shared: true,
+    };
     Some(OpenedDatagrams {
         socket: Arc::clone(&listener.socket),
-        seat: Seat::of_datagrams(worker, doors, live),
+        seat: Seat::of_datagrams(worker, arrived),
         frontend,
         info,
         vars,

@@ -109,8 +109,8 @@ impl Session {
         }
         backend.sessions().enter();
         backend.counters().of(worker.id).stot.add(1);
-        opened.seat.live.begin(0);
-        opened.seat.live.enter(backend.id);
+        opened.seat.begin(0);
+        opened.seat.enter(backend.id);
         let session = Session {
             peer: key.peer.into(),
             key,
@@ -233,7 +233,7 @@ impl Session {
             stream.server = Some(Arc::clone(&server.name));
             stream.server_id = server.id;
         }
-        self.opened.seat.live.assign(server.id);
+        self.opened.seat.assign(server.id);
         let counters = server.counters.of(worker.id);
         counters.stot.add(1);
         counters.lbtot.add(1);
@@ -264,12 +264,12 @@ impl Session {
 
     fn connect(&self, worker: &Worker, server: &state::Server) -> io::Result<Link> {
         let target = server.target().ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let address = target.socket(self.opened.info.dst);
+        let address = target.socket(self.opened.info.ends.dst());
         let address = address.ok_or(io::ErrorKind::AddrNotAvailable)?;
         let settings = Arc::clone(&server.settings());
         let side = self.backend.side();
         let source = settings.source.as_deref().or(side.source.as_deref());
-        let foreign = present::foreign_source(source, self.opened.info.src, None);
+        let foreign = present::foreign_source(source, self.opened.info.ends.src(), None);
         let aim = Aim {
             settings: Arc::clone(&settings),
             address,
@@ -290,6 +290,7 @@ impl Session {
             fast_open: false,
             early: false,
             congestion: None,
+            signed: None,
             namespace: settings.namespace.as_deref(),
             many: side.udp_responses.is_none(),
             foreign,
@@ -310,7 +311,7 @@ impl Session {
         let source = route.slot.server().settings();
         let source = source.source.as_deref();
         let source = source.or(self.backend.side().source.as_deref());
-        if present::foreign_source(source, self.opened.info.src, None).is_none()
+        if present::foreign_source(source, self.opened.info.ends.src(), None).is_none()
             && let Some(link) = Rc::into_inner(route.link)
         {
             let uid = route.slot.server().uid;
@@ -330,7 +331,7 @@ impl Session {
         });
         let extensions: Vec<(u8, &[u8])> =
             extensions.iter().map(|(k, v)| (*k, v.as_slice())).collect();
-        let addresses = self.opened.info.src.zip(self.opened.info.dst);
+        let addresses = self.opened.info.ends.src().zip(self.opened.info.ends.dst());
         wire::proxy::datagram_header(addresses, &extensions, crc32c)
     }
 
@@ -344,7 +345,7 @@ impl Session {
         worker.new_poll();
         self.remember(cx);
         for _ in 0..STEPS_AT_ONCE {
-            if self.opened.seat.live.was_killed() {
+            if self.opened.seat.was_killed() {
                 self.end(Termination::new(Cause::Killed, Phase::Data));
             }
             if let Some(ended) = self.ended.get() {
@@ -426,7 +427,7 @@ impl Session {
             return;
         }
         *known = Some(cx.waker().clone());
-        self.opened.seat.live.wake_by(cx.waker());
+        self.opened.seat.wake_by(cx.waker());
         // Whoever ends sessions must find this one.
         if let Some(route) = &mut *self.route.borrow_mut() {
             route.cut = route.slot.watch_cuts(cx.waker());

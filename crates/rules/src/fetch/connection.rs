@@ -13,7 +13,7 @@ pub static TABLE: &[FetchDef] = &[
         "dst" => "192.0.2.1", |_, cx| address(cx.dst())
     },
     fetch! { ["dst_conn"], NONE, Int, Connection, "connections on the address that the client connected to, this one included",
-        "dst_conn" => "", |_, cx| cx.facts.listener_conn(&cx.session.frontend, cx.session.listener_id).and_then(int)
+        "dst_conn" => "", |_, cx| cx.facts.listener_conn(&cx.session.listener.frontend, cx.session.listener.id).and_then(int)
     },
     fetch! { ["dst_is_local"], NONE, Bool, Connection,
         "whether the address the client connected to is one of this machine",
@@ -23,24 +23,24 @@ pub static TABLE: &[FetchDef] = &[
         "dst_port" => "80", |_, cx| cx.dst().and_then(|a| int(a.port()))
     },
     fetch! { ["fc_dst"], NONE, Addr, Connection, "the address the client connected to, whatever rules say",
-        "fc_dst" => "192.0.2.1", |_, cx| address(cx.session.dst)
+        "fc_dst" => "192.0.2.1", |_, cx| address(cx.session.ends.dst())
     },
     fetch! { ["fc_dst_is_local"], NONE, Bool, Connection,
         "whether the address the client connected to is one of this machine, whatever rules say",
-        "fc_dst_is_local" => "0", |_, cx| local(cx.session.dst, cx)
+        "fc_dst_is_local" => "0", |_, cx| local(cx.session.ends.dst(), cx)
     },
     fetch! { ["fc_dst_port"], NONE, Int, Connection, "the port the client connected to, whatever rules say",
-        "fc_dst_port" => "80", |_, cx| cx.session.dst.and_then(|a| int(a.port()))
+        "fc_dst_port" => "80", |_, cx| cx.session.ends.dst().and_then(|a| int(a.port()))
     },
     fetch! { ["fc_src"], NONE, Addr, Connection, "the client's address, whatever rules say",
-        "fc_src" => "192.0.2.7", |_, cx| address(cx.session.src)
+        "fc_src" => "192.0.2.7", |_, cx| address(cx.session.ends.src())
     },
     fetch! { ["fc_src_is_local"], NONE, Bool, Connection,
         "whether the client's address is one of this machine, whatever rules say",
-        "fc_src_is_local" => "0", |_, cx| local(cx.session.src, cx)
+        "fc_src_is_local" => "0", |_, cx| local(cx.session.ends.src(), cx)
     },
     fetch! { ["fc_src_port"], NONE, Int, Connection, "the client's port, whatever rules say",
-        "fc_src_port" => "40000", |_, cx| cx.session.src.and_then(|a| int(a.port()))
+        "fc_src_port" => "40000", |_, cx| cx.session.ends.src().and_then(|a| int(a.port()))
     },
     fetch! { ["fc_err"], NONE, Int, Connection, "why the connection never became a session, by HAProxy's number; 0 if it did",
         "fc_err" => "0", |_, cx| int(cx.session.fault)
@@ -94,19 +94,19 @@ pub static TABLE: &[FetchDef] = &[
         "fc_rcvd_proxy" => "0", |_, cx| truth(cx.session.proxy_header.is_some())
     },
     fetch! { ["fe_id"], NONE, Int, Connection, "the frontend's number",
-        "fe_id" => "2", |_, cx| int(cx.session.frontend_id)
+        "fe_id" => "2", |_, cx| int(cx.session.listener.frontend_id)
     },
     fetch! { ["fe_name"], NONE, Str, Connection, "the frontend's name",
-        "fe_name" => "web", |_, cx| Some(Sample::str(cx.session.frontend.as_bytes()))
+        "fe_name" => "web", |_, cx| Some(Sample::str(cx.session.listener.frontend.as_bytes()))
     },
     fetch! { ["http_first_req"], NONE, Bool, Connection, "whether this is the session's first request",
         "http_first_req" => "1", |_, cx| truth(!cx.stream.follows)
     },
     fetch! { ["so_id"], NONE, Int, Connection, "the listener's number",
-        "so_id" => "1", |_, cx| int(cx.session.listener_id)
+        "so_id" => "1", |_, cx| int(cx.session.listener.id)
     },
     fetch! { ["so_name"], NONE, Str, Connection, "the listener's name",
-        "so_name" => "", |_, cx| Some(Sample::str(cx.session.listener.as_bytes()))
+        "so_name" => "", |_, cx| Some(Sample::str(cx.session.listener.name.as_bytes()))
     },
     fetch! { ["src"], NONE, Addr, Connection, "the client's address",
         "src" => "192.0.2.7", |_, cx| address(cx.src())

@@ -56,7 +56,7 @@ pub static TABLE: &[FetchDef] = &[
     },
     fetch! { ["cur_client_timeout"], NONE, Int, Internal, "`timeout client` of this request, ms",
         "cur_client_timeout" => "7", |_, cx| {
-            let set = cx.facts.timeout(&cx.session.frontend, Timeout::Client);
+            let set = cx.facts.timeout(&cx.session.listener.frontend, Timeout::Client);
             now(cx.stream.overrides.given(|g| g.client_timeout.get()), set)
         }
     },

@@ -35,7 +35,7 @@ pub static TABLE: &[FetchDef] = &[
     fetch! { ["be_id"], NONE, Int, Internal, "the backend's number",
         "be_id" => "2", |_, cx| int(match cx.stream.backend {
             Some(_) => cx.stream.backend_id,
-            None => cx.session.frontend_id,
+            None => cx.session.listener.frontend_id,
         })
     },
     fetch! { ["be_name"], NONE, Str, Internal, "the backend's name",
@@ -73,13 +73,13 @@ pub static TABLE: &[FetchDef] = &[
         "env(HOME)" => "/home", |a, cx| cx.facts.env(name_arg(a)?).map(Sample::owned)
     },
     fetch! { ["fe_client_timeout"], NONE, Int, Internal, "the frontend's `timeout client`, ms",
-        "fe_client_timeout" => "7", |_, cx| cx.facts.timeout(&cx.session.frontend, Timeout::Client).and_then(int)
+        "fe_client_timeout" => "7", |_, cx| cx.facts.timeout(&cx.session.listener.frontend, Timeout::Client).and_then(int)
     },
     fetch! { ["fe_conn"], MAYBE_NAME, Int, Internal, "sessions of a frontend",
         "fe_conn" => "7", |a, cx| cx.facts.fe_conn(frontend(a, cx)).and_then(int)
     },
     fetch! { ["fe_defbe"], NONE, Str, Internal, "the frontend's default backend",
-        "fe_defbe" => "b", |_, cx| cx.facts.fe_defbe(&cx.session.frontend).map(Sample::owned)
+        "fe_defbe" => "b", |_, cx| cx.facts.fe_defbe(&cx.session.listener.frontend).map(Sample::owned)
     },
     fetch! { ["fe_req_rate"], MAYBE_NAME, Int, Internal, "requests a second of a frontend",
         "fe_req_rate" => "7", |a, cx| cx.facts.fe_req_rate(frontend(a, cx)).and_then(int)
@@ -88,7 +88,7 @@ pub static TABLE: &[FetchDef] = &[
         "fe_sess_rate" => "7", |a, cx| cx.facts.fe_sess_rate(frontend(a, cx)).and_then(int)
     },
     fetch! { ["fe_tarpit_timeout"], NONE, Int, Internal, "the frontend's `timeout tarpit`, ms",
-        "fe_tarpit_timeout" => "7", |_, cx| cx.facts.timeout(&cx.session.frontend, Timeout::Tarpit).and_then(int)
+        "fe_tarpit_timeout" => "7", |_, cx| cx.facts.timeout(&cx.session.listener.frontend, Timeout::Tarpit).and_then(int)
     },
     fetch! { ["hostname"], NONE, Str, Internal, "this machine's name",
         "hostname" => "localhost", |_, cx| Some(Sample::str(cx.facts.hostname().as_bytes()))
@@ -177,7 +177,7 @@ pub static TABLE: &[FetchDef] = &[
 ];
 
 fn frontend<'s>(args: &'s [Arg], cx: &'s Ctx<'_>) -> &'s str {
-    name_arg(args).unwrap_or(&cx.session.frontend)
+    name_arg(args).unwrap_or(&cx.session.listener.frontend)
 }
 
 fn server<'s>(args: &'s [Arg], cx: &'s Ctx<'_>) -> Option<(&'s str, &'s str)> {

@@ -149,7 +149,7 @@ fn index(args: &[Arg]) -> Option<u32> {
 }
 
 fn client(cx: &Ctx<'_>) -> Option<Sample<'static>> {
-    cx.session.src.map(|src| Sample::ip(src.ip()))
+    cx.session.ends.src().map(|src| Sample::ip(src.ip()))
 }
 
 fn tables<'c>(cx: &'c Ctx<'_>) -> Option<&'c dyn Tables> {

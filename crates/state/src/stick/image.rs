@@ -66,7 +66,7 @@ impl Table {
             return false;
         };
         let left = (left != FOR_EVER).then_some(left);
-        self.learn(key, left, u64::MAX, now_ms, |entry, _| {
+        self.learn(key, left, Some(u64::MAX), now_ms, |entry, _| {
             for (data, index, value) in values {
                 match value {
                     Value::Number(n) => {

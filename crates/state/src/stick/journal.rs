@@ -48,21 +48,36 @@ pub struct Changes {
 pub(super) struct Stamp(pub u64);
 
 impl Stamp {
+    const OURS: u64 = 1;
+    const MET: u64 = 2;
+
     fn new(number: u64, whose: Whose) -> Stamp {
-        Stamp(number << 1 | u64::from(whose == Whose::Ours))
+        Stamp(number << 2 | u64::from(whose == Whose::Ours) * Self::OURS)
     }
 
     fn number(self) -> u64 {
-        self.0 >> 1
+        self.0 >> 2
     }
 
     fn is_ours(self) -> bool {
-        self.0 & 1 == 1
+        self.0 & Self::OURS != 0
     }
 
-    /// Whether it is of a change of this process after one.
-    pub fn is_ours_after(self, number: u64) -> bool {
-        self.is_ours() && self.number() > number
+    /// Whether what a peer says crosses the change that this is of: it is one of this process, after the
+    /// last that the peer knows, or, where it is never told of any (`None`), one that has met nothing yet.
+    pub fn crosses(self, known: Option<u64>) -> bool {
+        let unknown = known.map_or(self.0 & Self::MET == 0, |known| self.number() > known);
+        self.is_ours() && unknown
+    }
+
+    /// The same change, after what a peer said that is never told of it.
+    pub fn met(self) -> Stamp {
+        Stamp(self.0 | Self::MET)
+    }
+
+    /// The same change, after another one that it stands for as well.
+    fn again(self) -> Stamp {
+        Stamp(self.0 & !Self::MET)
     }
 }
 
@@ -75,7 +90,7 @@ impl Journal {
     pub fn note(&self, key: &[u8], before: Stamp, whose: Whose) -> Stamp {
         let waits = before.is_ours() && before.number() > self.taken.load(Relaxed);
         if waits && whose == Whose::Ours {
-            return before;
+            return before.again();
         }
         let mut noted = self.lock();
         noted.changes.remove(&before.number());

@@ -404,8 +404,8 @@ impl Table {
 
     fn remove(&self, shard: &mut Shard, at: u32) {
         let hash = self.hash(trimmed(&self.layout, shard.key(&self.layout, at)));
-        if let (Some(journal), Some(place)) = (&self.journal, self.layout.stamp) {
-            journal.forget(Stamp(layout::large(shard.entry(&self.layout, at), place)));
+        if let (Some(journal), Some(stamp)) = (&self.journal, self.stamp(shard, at)) {
+            journal.forget(stamp);
         }
         shard.remove(&self.layout, at, hash);
         self.len.fetch_sub(1, Relaxed);
@@ -453,44 +453,69 @@ impl Table {
 
     /// Notes that an entry changed, where peers are to hear of it.
     fn note(&self, shard: &mut Shard, at: u32, whose: Whose) {
-        let (Some(journal), Some(place)) = (&self.journal, self.layout.stamp) else {
+        let (Some(journal), Some(before)) = (&self.journal, self.stamp(shard, at)) else {
             return;
         };
-        let before = Stamp(layout::large(shard.entry(&self.layout, at), place));
         let key = trimmed(&self.layout, shard.key(&self.layout, at));
         let stamp = journal.note(key, before, whose);
-        layout::put_large(shard.entry_mut(&self.layout, at), place, stamp.0);
+        self.put_stamp(shard, at, stamp);
+    }
+
+    /// What an entry keeps of its last change, where peers are to hear of it.
+    fn stamp(&self, shard: &Shard, at: u32) -> Option<Stamp> {
+        let place = self.layout.stamp?;
+        Some(Stamp(layout::large(shard.entry(&self.layout, at), place)))
+    }
+
+    fn put_stamp(&self, shard: &mut Shard, at: u32, stamp: Stamp) {
+        if let Some(place) = self.layout.stamp {
+            layout::put_large(shard.entry_mut(&self.layout, at), place, stamp.0);
+        }
+    }
+
+    /// A key as peers hear of it.
+    pub fn told_key<'k>(&self, key: &'k [u8]) -> &'k [u8] {
+        trimmed(&self.layout, key)
     }
 
     /// Takes what a peer says of an entry: it is made where it is not there, and lives for so many
-    /// milliseconds, or (`None`) as long as entries do. `f` is told whether that crosses a change of
-    /// ours, one after `known`, the last that the peer had heard of when it spoke: such an entry stays
-    /// ours, and is told. `false` where there is no room.
+    /// milliseconds more, or (`None`) as long as entries do, or for longer if it would have. `f` is told
+    /// whether that crosses a change of ours: one after `known`, the last that the peer had heard of when
+    /// it spoke, or (`None`: it never hears of this entry) any since it last spoke of it. Such an entry
+    /// stays ours, and is told. `false` where there is no room.
     pub fn learn(
         &self,
         key: &[u8],
         left: Option<u32>,
-        known: u64,
+        known: Option<u64>,
         now_ms: u64,
         f: impl FnOnce(&mut Entry<'_>, bool),
     ) -> bool {
         let now = now_ms as u32;
-        if let Some((mut shard, spot)) = self.locate(key, now, Touch::No)
-            && let Some(place) = self.layout.stamp
-            && Stamp(layout::large(shard.entry(&self.layout, spot.at), place)).is_ours_after(known)
-        {
-            f(&mut self.entry(&mut shard, spot.at, now), true);
-            return true;
-        }
-        let Some((mut shard, spot)) = self.locate(key, now, Touch::Create) else {
+        let expire = self.expire.load(Relaxed);
+        let left = left.filter(|left| expire > 0 && *left < expire);
+        let found = self.locate(key, now, Touch::No);
+        let is_new = found.is_none();
+        let Some((mut shard, spot)) = found.or_else(|| self.locate(key, now, Touch::Create)) else {
             return false;
         };
-        let expire = self.expire.load(Relaxed);
-        if let Some(left) = left.filter(|left| expire > 0 && *left < expire) {
-            shard.set_end(&self.layout, spot.at, now.wrapping_add(left), now);
+        match left {
+            None => shard.touch(&self.layout, spot.at, self.expires(now)),
+            Some(left) if is_new || left > self.left(&shard, spot.at, now) => {
+                shard.set_end(&self.layout, spot.at, now.wrapping_add(left), now);
+            }
+            Some(_) => {}
         }
-        f(&mut self.entry(&mut shard, spot.at, now), false);
-        self.note(&mut shard, spot.at, Whose::Theirs);
+        let crossing = self.stamp(&shard, spot.at).filter(|s| s.crosses(known));
+        f(
+            &mut self.entry(&mut shard, spot.at, now),
+            crossing.is_some(),
+        );
+        match crossing {
+            Some(stamp) if known.is_none() => self.put_stamp(&mut shard, spot.at, stamp.met()),
+            Some(_) => {}
+            None => self.note(&mut shard, spot.at, Whose::Theirs),
+        }
         true
     }
 

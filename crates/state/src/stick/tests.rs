@@ -68,6 +68,59 @@ fn an_entry_is_gone_when_it_expires_and_begins_anew() {
     assert_eq!(hit(&t, 2, 300), Some(1));
 }
 
+/// What a peer says of an entry: its count, and how long it lives.
+fn told(table: &Table, known: Option<u64>, count: u64, left: Option<u32>, now: u64) -> bool {
+    let mut crossed = false;
+    let room = table.learn(&1u32.to_be_bytes(), left, known, now, |entry, crosses| {
+        crossed = crosses;
+        if !crosses {
+            entry.set(Data::ConnCnt, 0, count);
+        }
+    });
+    assert!(room);
+    crossed
+}
+
+#[test]
+fn a_lesson_never_makes_an_entry_live_shorter_and_crossing_or_not_it_may_live_longer() {
+    let t = table(KeyType::Integer, 10, 100, &[Data::ConnCnt]);
+    // What is new lives as long as it is said to.
+    told(&t, Some(0), 5, Some(30), 0);
+    assert_eq!([29, 30].map(|now| look(&t, 1, now)), [Some(5), None]);
+    hit(&t, 1, 50);
+    assert!(told(&t, Some(0), 7, Some(20), 100), "it is ours");
+    assert_eq!(look(&t, 1, 149), Some(1));
+    assert!(told(&t, Some(0), 7, Some(90), 100));
+    assert_eq!(look(&t, 1, 189), Some(1));
+    assert!(told(&t, Some(0), 7, None, 140), "a change of theirs");
+    assert_eq!(look(&t, 1, 239), Some(1));
+    assert!(!told(&t, Some(u64::MAX), 7, Some(1), 200), "it knew ours");
+    assert_eq!([239, 240].map(|now| look(&t, 1, now)), [Some(7), None]);
+}
+
+#[test]
+fn who_is_never_told_crosses_a_change_once() {
+    let t = table(KeyType::Integer, 10, 100, &[Data::ConnCnt]);
+    let said = |count| told(&t, None, count, None, 0);
+    assert!(!said(5), "nothing was there");
+    assert!(!said(6), "nothing was done since");
+    hit(&t, 1, 0);
+    assert!(said(6));
+    assert!(!said(0), "nothing was done since");
+    assert_eq!(look(&t, 1, 0), Some(0));
+    // Whether anybody else has been told of a change or not, another one makes it new.
+    hit(&t, 1, 0);
+    assert!(said(0));
+    hit(&t, 1, 0);
+    assert!(said(0) && !said(0));
+    hit(&t, 1, 0);
+    assert!(said(0));
+    // It is still to be told to those who are told.
+    assert_eq!(t.changes(0, 10, false).entries.len(), 1);
+    assert!(!said(0));
+    assert_eq!(t.changes(0, 10, false).entries.len(), 0);
+}
+
 #[test]
 fn purging_removes_what_is_over_a_few_at_a_time() {
     let t = table(KeyType::Integer, 5000, 100, &[Data::ConnCnt]);

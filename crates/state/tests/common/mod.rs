@@ -48,6 +48,7 @@ pub fn server(id: u32, maxconn: u32) -> Server {
         tcp_user_timeout: None,
         tfo: false,
         congestion: None,
+        signed: None,
         shard: 0,
         namespace: None,
         vlan: None,

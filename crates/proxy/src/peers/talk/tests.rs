@@ -13,6 +13,17 @@ struct Side {
 }
 
 fn side(name: &str, other: &str, entries: u32, start: Instant) -> Side {
+    side_of_shards(name, other, entries, start, (0, 0))
+}
+
+/// The same; keys are cut into so many parts, and the other is told of one of them.
+fn side_of_shards(
+    name: &str,
+    other: &str,
+    entries: u32,
+    start: Instant,
+    (shards, shard): (u16, u16),
+) -> Side {
     let mut table = StickTable {
         name: "t".into(),
         key: KeyType::String,
@@ -45,10 +56,11 @@ fn side(name: &str, other: &str, entries: u32, start: Instant) -> Side {
             address,
             tls: None,
             source: None,
+            signed: None,
             namespace: None,
-            shard: 0,
+            shard,
         }],
-        shards: 0,
+        shards,
     };
     let config = Config {
         tables: vec![Arc::new(table)],
@@ -260,6 +272,48 @@ fn a_lesson_that_crosses_a_fresh_count_does_not_bring_the_older_value_back() {
     one.table().with(b"one0", 3000, Touch::Create, set);
     settle(&mut one, &mut two, start, 4000);
     assert_eq!(values(&one, &two, Data::Gpc0), [1, 1]);
+}
+
+/// One tells the other everything, and is told of half the keys.
+#[test]
+fn who_is_never_told_of_a_key_is_heard_as_long_as_nothing_is_done_here() {
+    let start = Instant::now();
+    let mut one = side("one", "two", 0, start);
+    let mut two = side_of_shards("two", "one", 0, start, (2, 1));
+    let is_told = |key: &str| state::hash::xxh64(key.as_bytes()) % 2 == 0;
+    let mut keys = (0..50).map(|n| format!("key{n}"));
+    let untold = keys.find(|key| !is_told(key)).expect("half of them");
+    let known = keys.find(|key| is_told(key)).expect("half of them");
+    let (key, mut at_ms) = (untold.as_str(), 0);
+    let set = |side: &Side, key: &str, to: u64, at_ms: u64| {
+        let set = |e: &mut state::stick::Entry<'_>| e.set(Data::Gpc0, 0, to);
+        side.table().with(key.as_bytes(), at_ms, Touch::Create, set);
+    };
+    let mut settled = |one: &mut Side, two: &mut Side, key: &str| {
+        at_ms += 100;
+        settle(one, two, start, at_ms);
+        [&*one, &*two].map(|side| side.value(key, Data::Gpc0, at_ms).unwrap_or_default())
+    };
+    set(&one, key, 1, 0);
+    assert_eq!(settled(&mut one, &mut two, key), [1, 1]);
+    set(&two, key, 4, 0);
+    assert_eq!(settled(&mut one, &mut two, key), [1, 4]);
+    // It has not heard of four, so that what it counts takes nothing back.
+    set(&one, key, 2, 0);
+    assert_eq!(settled(&mut one, &mut two, key), [2, 4]);
+    // Nothing has been done here since.
+    set(&one, key, 0, 0);
+    assert_eq!(settled(&mut one, &mut two, key), [0, 0]);
+    set(&two, key, 3, 0);
+    set(&one, key, 1, 0);
+    assert_eq!(settled(&mut one, &mut two, key), [1, 3]);
+    set(&one, key, 0, 0);
+    assert_eq!(settled(&mut one, &mut two, key), [0, 0]);
+    // A key of which both tell goes on as ever.
+    set(&two, &known, 4, 0);
+    assert_eq!(settled(&mut one, &mut two, &known), [4, 4]);
+    set(&one, &known, 0, 0);
+    assert_eq!(settled(&mut one, &mut two, &known), [0, 0]);
 }
 
 #[test]

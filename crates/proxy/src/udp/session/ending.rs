@@ -60,7 +60,7 @@ impl Session {
             redispatched: self.counts.redispatches.get() > 0,
             server_address: server
                 .and_then(|s| s.target())
-                .and_then(|t| t.socket(self.opened.info.dst)),
+                .and_then(|t| t.socket(self.opened.info.ends.dst())),
             ..LogFacts::default()
         };
         let stream = self.stream.borrow();

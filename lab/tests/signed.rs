@@ -1,0 +1,135 @@
+//! Connections whose segments are signed (`tcp-md5sig`, RFC 2385), and servers that get the first bytes
+//! with the packet that opens the connection (`tfo`, RFC 7413): what the kernel counts of both.
+
+use lab::net::{Net, possible};
+use lab::{Program, Proxy, Server, port};
+
+const TIMES: &str = "defaults\n    mode http\n    retries 0\n    timeout client 5s\n    timeout server 5s\n    timeout connect 5s\n";
+
+/// How often something happened to TCP, by the kernel's name for it, as `/proc/net/netstat` tells.
+fn count(text: &str, name: &str) -> u64 {
+    let mut lines = text.lines().filter(|l| l.starts_with("TcpExt:"));
+    let (names, values) = (lines.next().expect("names"), lines.next().expect("values"));
+    let mut both = names.split(' ').zip(values.split(' '));
+    let value = both.find(|(n, _)| *n == name).map(|(_, v)| v);
+    value.and_then(|v| v.parse().ok()).expect("a counter")
+}
+
+/// The same in this network.
+fn counted(name: &str) -> u64 {
+    let text = std::fs::read_to_string("/proc/net/netstat").expect("Linux");
+    count(&text, name)
+}
+
+/// Whether this kernel can sign; one that cannot is told of, and nothing is served.
+fn signs(text: &str) -> bool {
+    let folder = lab::Folder::new();
+    let file = folder.file("signed.cfg", text.as_bytes());
+    let (status, said) = Program::mulgil().run(&["-c", "-f", &file]);
+    let lacks = said.contains("this kernel cannot sign segments");
+    assert_eq!(status == 0, !lacks, "{said}");
+    if lacks {
+        println!("{said}");
+    }
+    !lacks
+}
+
+#[test]
+fn who_does_not_sign_with_the_word_is_not_heard() {
+    let server = Server::named("app");
+    let [four, both, good, good_six, wrong, unsigned] = [(); 6].map(|()| port());
+    let towards = |door: u16, address: String, words: &str| {
+        format!("listen d{door}\n    bind 127.0.0.1:{door}\n    server s {address} {words}\n")
+    };
+    let text = [
+        TIMES.to_string(),
+        format!(
+            "listen signed\n    bind 127.0.0.1:{four} tcp-md5sig open\n    bind :::{both} v4v6 tcp-md5sig open\n    server app {}\n",
+            server.addr
+        ),
+        towards(good, format!("127.0.0.1:{four}"), "tcp-md5sig open check inter 1s"),
+        towards(good_six, format!("[::1]:{both}"), "tcp-md5sig open"),
+        towards(wrong, format!("127.0.0.1:{both}"), "tcp-md5sig shut"),
+        towards(unsigned, format!("127.0.0.1:{both}"), ""),
+    ]
+    .concat()
+    .replace("timeout connect 5s", "timeout connect 300ms");
+    if !signs(&text) {
+        return;
+    }
+    let proxy = Proxy::start(&Program::mulgil(), &text);
+    let before = [counted("TCPMD5NotFound"), counted("TCPMD5Failure")];
+    assert_eq!(lab::get(good, "/").status, 200);
+    assert_eq!(lab::get(good_six, "/").status, 200);
+    // A check is signed, too: the server stays up, and one that could not connect would be down.
+    proxy.wait_for(&format!("d{good}"), "s", "check_status", "L4OK");
+    let heard = server.requests().len();
+    for door in [wrong, unsigned] {
+        assert_eq!(lab::get(door, "/").status, 503);
+    }
+    assert!(counted("TCPMD5NotFound") > before[0], "none came unsigned");
+    assert!(counted("TCPMD5Failure") > before[1], "none was wrong");
+    assert_eq!(server.requests().len(), heard);
+}
+
+#[test]
+fn a_word_that_cannot_be_signed_with_is_refused() {
+    let long = "x".repeat(81);
+    for (line, wanted) in [
+        (format!("bind :1 tcp-md5sig {long}"), "81 bytes"),
+        ("bind /tmp/s tcp-md5sig x".into(), "remove 'tcp-md5sig'"),
+        ("bind :1 tcp-md5sig".into(), "wants the word"),
+        (
+            "bind :1\n    server s /tmp/s tcp-md5sig x".into(),
+            "not reached by TCP",
+        ),
+        (
+            "mode udp\n    bind :1 tcp-md5sig x\n    server s 127.0.0.1:1".into(),
+            "is for streams",
+        ),
+    ] {
+        let folder = lab::Folder::new();
+        let text = format!("{TIMES}listen l\n    {line}\n");
+        let file = folder.file("test.cfg", text.as_bytes());
+        let (status, said) = Program::mulgil().run(&["-c", "-f", &file]);
+        assert_eq!(status, 1, "{line}: {said}");
+        assert!(said.contains(wanted), "{line}: {said}");
+    }
+}
+
+/// The oracle opens its connections as usual here, and so has no part in this.
+#[test]
+fn a_server_gets_the_request_with_the_packet_that_opens_its_connection() {
+    if !possible() {
+        return;
+    }
+    let net = Net::new(0);
+    let inside = net.client();
+    let allow = ["-qw", "net.ipv4.tcp_fastopen=3"];
+    assert!(net.exec(&inside, "sysctl", &allow).0);
+    let (front, plain) = (port(), port());
+    let proxy = Proxy::start(
+        &Program::mulgil(),
+        &format!(
+            "{TIMES}    http-reuse never\n\
+                 listen f\n    bind 127.0.0.1:{front}\n    server s 127.0.0.1:80 tfo namespace {inside}\n\
+                 listen p\n    bind 127.0.0.1:{plain}\n    server s 127.0.0.1:80 namespace {inside}\n\
+                 frontend t\n    bind 127.0.0.1:80 tfo namespace {inside}\n    http-request return status 200\n"
+        ),
+    );
+    let early = || {
+        let text = net.exec(&inside, "cat", &["/proc/net/netstat"]).1;
+        ["TCPFastOpenActive", "TCPFastOpenPassive"].map(|name| count(&text, name))
+    };
+    // The first connection brings a cookie home, and those after it need no round for it.
+    for _ in 0..4 {
+        assert_eq!(lab::get(front, "/").status, 200);
+    }
+    let with = early();
+    assert!(with.iter().all(|n| *n >= 3), "{with:?}");
+    for _ in 0..4 {
+        assert_eq!(lab::get(plain, "/").status, 200);
+    }
+    assert_eq!(early(), with);
+    drop(proxy);
+}
