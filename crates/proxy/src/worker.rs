@@ -245,12 +245,8 @@ impl Worker {
 
     /// Has the other workers close an idle connection to a server, each its own.
     pub fn ask_others_to_let_go(&self, server: u32) {
-        for (_, door) in self
-            .doors
-            .iter()
-            .enumerate()
-            .filter(|(id, _)| *id != self.id)
-        {
+        let doors = self.doors.iter().enumerate();
+        for (_, door) in doors.filter(|(id, _)| *id != self.id) {
             // A worker that has ended keeps nothing.
             let _ = door.orders.send(Order::LetGo(server));
         }
