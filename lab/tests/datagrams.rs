@@ -698,6 +698,31 @@ fn a_burst_of_many_clients_is_answered() {
 }
 
 #[test]
+fn a_server_that_says_several_things_at_once_is_heard_to_the_end() {
+    const SAID: u8 = 20;
+    let (server, port) = (patient(), port());
+    let text = format!(
+        "{TIMES}listen said\n    bind 127.0.0.1:{port}\n    server s {}\n",
+        server.local_addr().expect("an address")
+    );
+    let _proxy = Proxy::start(&Program::mulgil(), &text);
+    let client = patient();
+    let mut buffer = [0; 100];
+    for asked in 0..5 {
+        client.send_to(&[asked], ("127.0.0.1", port)).expect("sent");
+        let (n, from) = server.recv_from(&mut buffer).expect("asked");
+        assert_eq!(buffer[..n], [asked]);
+        for said in 0..SAID {
+            server.send_to(&[asked, said], from).expect("sent");
+        }
+        for said in 0..SAID {
+            let n = client.recv(&mut buffer).expect("heard");
+            assert_eq!(buffer[..n], [asked, said]);
+        }
+    }
+}
+
+#[test]
 fn a_reload_keeps_sessions() {
     let (names, port) = (Names::start("s"), port());
     let text = |more: &str| {

@@ -571,3 +571,40 @@ fn an_operator_gives_servers_other_names_and_addresses() {
         proxy.wait_for("app", "s", "addr", "127.0.0.3:81");
     });
 }
+
+#[test]
+fn only_the_kinds_of_addresses_that_are_taken_come_from_names() {
+    let dns = NameServer::start();
+    dns.has("four.test", vec![ip("127.0.0.4")]);
+    dns.has("both.test", vec![ip("127.0.0.4"), ip("::6")]);
+    // Whether this machine has a way into the Internet of IPv6 is the kernel's to say.
+    let way = UdpSocket::bind("[::]:0").and_then(|s| s.connect("[2001:db8::1]:9"));
+    let auto = if way.is_ok() { "::6" } else { "127.0.0.4" };
+    for (families, both, four) in [
+        ("ipv4", "127.0.0.4", "127.0.0.4"),
+        ("ipv6", "::6", ""),
+        ("ipv4,ipv6", "::6", "127.0.0.4"),
+        ("auto", auto, "127.0.0.4"),
+    ] {
+        let web = port();
+        let config = section(&dns, "    hold valid 0s\n");
+        let _proxy = Proxy::start(
+            &Program::mulgil(),
+            &format!(
+                "    dns-accept-family {families}\n{config}listen web\n    bind 127.0.0.1:{web}\n    \
+                 http-request do-resolve(txn.ip,dns,ipv6) path,regsub(^.,)\n    \
+                 http-request return status 200 content-type text/plain lf-string \"%[var(txn.ip)]\"\n"
+            ),
+        );
+        assert_eq!(lab::get(web, "/both.test").body, both, "{families}");
+        assert_eq!(lab::get(web, "/four.test").body, four, "{families}");
+    }
+    let folder = lab::Folder::new();
+    let file = folder.file(
+        "test.cfg",
+        b"global\n    dns-accept-family ipv5\nlisten l\n    bind :1\n",
+    );
+    let (status, said) = Program::mulgil().run(&["-c", "-f", &file]);
+    assert_eq!(status, 1);
+    assert!(said.contains("did you mean 'ipv"), "{said}");
+}

@@ -102,6 +102,28 @@ fn a_process_that_is_to_end_says_so_to_idle_clients_and_finishes_messages() {
 }
 
 #[test]
+fn in_its_grace_a_process_that_is_to_end_takes_mail() {
+    let (one, port) = (Mailer::start("one"), port());
+    let config = format!(
+        "    grace 1h\ndefaults\n  mode smtp\n  timeout client 5s\n  timeout server 5s\n  timeout connect 2s\n\
+         listen mail\n  bind 127.0.0.1:{port}\n  smtp-name mx.example\n  server one 127.0.0.1:{}\n",
+        one.port
+    );
+    let proxy = Proxy::start(&Program::mulgil(), &config);
+    let (mut idle, mut within) = (client(port), begun(port));
+    proxy.signal("-USR1");
+    lab::net::until("it stops", || {
+        proxy.control("show info").contains("\nStopping: 1")
+    });
+    // Who is there goes on, and who comes is greeted.
+    let mut later = begun(port);
+    assert_eq!(deliver(&mut later), "250 2.0.0 one has it");
+    assert_eq!(deliver(&mut within), "250 2.0.0 one has it");
+    assert!(idle.ask("MAIL FROM:<a@b.example>").starts_with("250 "));
+    assert_eq!(one.messages().len(), 2);
+}
+
+#[test]
 fn a_client_logs_in_at_a_server_and_stays_there() {
     let folder = Folder::new();
     let (pem, _) = certificate(&folder);

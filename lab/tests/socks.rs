@@ -120,13 +120,20 @@ fn a_server_is_reached_through_its_proxy_and_the_proxys_word_is_told() {
             ("/no", "41 SOCKS4 Proxy deny the request "),
             ("/odd", "41 SOCKS4 Proxy deny the request "),
             ("/silent", "40 SOCKS4 Proxy read error during handshake "),
-            ("/nobody", ""),
         ] {
             let answer = get(door, path);
             assert_eq!(answer.status, 503, "{}: {path}", program.name);
             let end = answer.header("x-end").unwrap_or_default();
             assert!(end.starts_with(wanted), "{}: {path}: {end}", program.name);
         }
+        // Where nobody listens there is no word; of what was connected to we say nothing then.
+        let answer = get(door, "/nobody");
+        assert_eq!(answer.status, 503, "{}", program.name);
+        let nothing = match program.name {
+            "mulgil" => ":".to_string(),
+            _ => format!("192.0.2.9:{at}"),
+        };
+        assert_eq!(answer.header("x-end"), Some(nothing), "{}", program.name);
         let users: Vec<String> = socks.asked().into_iter().map(|(_, user)| user).collect();
         let user = if program.name == "mulgil" {
             "Mulgil"

@@ -1,7 +1,7 @@
 //! Words of proxies and servers, each beside the oracle.
 
 use lab::{Client, LogSink, Program, Proxy, Server, each, get, port};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 
 const TIMES: &str = "defaults\n    mode http\n    timeout client 2s\n    timeout server 5s\n    timeout connect 500ms\n    timeout queue 5s\n    retries 1\n";
@@ -163,6 +163,15 @@ fn nolinger_takes_leave_by_a_reset() {
         let mut client = Client::connect(port);
         let answer = client.ask("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         assert_eq!(answer.body, "ok", "{}", program.name);
+        let end = client.stream.read(&mut [0]).map_err(|e| e.kind());
+        // The oracle ends a connection of HTTP in order whatever it is told.
+        let ours = program.name == "mulgil";
+        let wanted = if ours {
+            Err(ErrorKind::ConnectionReset)
+        } else {
+            Ok(0)
+        };
+        assert_eq!(end, wanted, "{}", program.name);
     });
 }
 

@@ -119,21 +119,22 @@ fn one(source: &Path, check: bool) -> Result<(), String> {
     ))
 }
 
-/// What packets cost, by test runs in the kernel.
-pub fn bench() -> Result<(), Vec<String>> {
-    let run = Command::new("cargo")
-        .args([
-            "bench",
-            "--quiet",
-            "-p",
-            "mulgil-packet",
-            "--bench",
-            "packet",
-            "--bench",
-            "scale",
-        ])
-        .status();
-    match run {
+/// What packets cost, by test runs in the kernel. With `--only TEXT` or `--beside OBJECT` some rows of
+/// single packets, without those of many services and sessions.
+pub fn bench(options: &[&str]) -> Result<(), Vec<String>> {
+    let mut cargo = Command::new("cargo");
+    cargo.args([
+        "bench",
+        "--quiet",
+        "-p",
+        "mulgil-packet",
+        "--bench",
+        "packet",
+    ]);
+    if options.is_empty() {
+        cargo.args(["--bench", "scale"]);
+    }
+    match cargo.arg("--").args(options).status() {
         Ok(status) if status.success() => Ok(()),
         Ok(_) => Err(vec!["the measurements failed".into()]),
         Err(e) => Err(vec![format!("cargo bench does not run: {e}")]),

@@ -75,6 +75,11 @@ fn document() -> String {
                         .iter()
                         .map(|k| owned(k.name, k.doc)),
                 )
+                .chain(
+                    config::table::CONTROL_WORDS
+                        .iter()
+                        .map(|k| owned(k.name, k.doc)),
+                )
                 .collect(),
         },
         Part {

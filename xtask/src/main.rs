@@ -23,7 +23,7 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
-        ["bench", "packet"] => bpf::bench(),
+        ["bench", "packet", rest @ ..] => bpf::bench(rest),
         ["bench", "nat", rest @ ..] => nat::run(rest),
         ["bench", rest @ ..] => bench::run(rest),
         ["bpf"] => bpf::run(false),
@@ -42,7 +42,7 @@ fn main() {
         ["schedulers", "--check"] => schedulers::run(true),
         ["tables"] => tables::run(),
         _ => Err(vec![
-            "usage: cargo xtask bench [...] | bench nat [ROUNDS] | bench packet | bpf [--check] | check | connections [N [PROGRAM]] | coverage [--check] | failover [KILLS | sync [SECONDS]] | profile LOAD [PEER] | schedulers [--check|--time] | tables"
+            "usage: cargo xtask bench [...] | bench nat [ROUNDS] | bench packet [--only TEXT] [--beside OBJECT] | bpf [--check] | check | connections [N [PROGRAM]] | coverage [--check] | failover [KILLS | sync [SECONDS]] | profile LOAD [PEER] | schedulers [--check|--time] | tables"
                 .to_string(),
         ]),
     };

@@ -1,5 +1,6 @@
 //! A conversation on the control socket: lines in, answers out (management.txt section 9.3).
 
+use crate::anon::Veil;
 use crate::commands::{self, Command};
 use model::{CliLevel, ShowSeverity};
 use rules::Wall;
@@ -158,6 +159,8 @@ pub struct Cli {
     pub experimental: bool,
     /// `expert-mode on`.
     pub expert: bool,
+    /// `set anon on`: the key that names and addresses are hidden by.
+    pub anon: Option<u32>,
     /// How long it may be silent; `None` is as configured (`set timeout cli`).
     pub timeout: Option<Duration>,
 }
@@ -175,6 +178,7 @@ impl Cli {
             gravity: ShowSeverity::None,
             experimental: false,
             expert: false,
+            anon: None,
             timeout: None,
         }
     }
@@ -246,7 +250,10 @@ impl Cli {
                 }
                 _ => {
                     let payload = if i == last { payload } else { "" };
-                    let said = self.run(&words, payload, world);
+                    let mut said = self.run(&words, payload, world);
+                    if let Some(key) = self.anon {
+                        said.text = Veil::new(key, &world.generation).hide(&said.text);
+                    }
                     self.write(said, &mut out.text);
                 }
             }

@@ -4,6 +4,7 @@
 //! `state` and changes it only through the methods there.
 
 mod address;
+mod anon;
 mod cli;
 mod commands;
 mod info;

@@ -454,7 +454,13 @@ fn word(
         return Ok(at + taken);
     }
     let Some(word) = BIND_WORDS.iter().find(|w| w.name == name) else {
-        let message = crate::keyword::unknown_word("bind", name, KNOWN, names());
+        let of_control = crate::control::CONTROL_WORDS.iter().any(|w| w.name == name);
+        let message = match of_control {
+            true => format!(
+                "'{name}' is for control sockets: remove it, or write it behind 'stats socket'"
+            ),
+            false => crate::keyword::unknown_word("bind", name, KNOWN, names()),
+        };
         return line.fail(at, message);
     };
     (word.parse)(options, line, at + 1)?;

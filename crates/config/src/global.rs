@@ -386,6 +386,37 @@ pub static GLOBAL_KEYWORDS: &[GlobalKeyword] = &[
         }
     ),
     keyword!(
+        "anonkey",
+        "KEY",
+        "31337",
+        "the number by which 'set anon on' hides names; 0 is another each time",
+        |r, l| {
+            r.global.anon_key = num(l, 0, u32::MAX.into())? as u32;
+            Ok(())
+        }
+    ),
+    keyword!(
+        "dns-accept-family",
+        "ipv4|ipv6|auto[,…]",
+        "ipv4",
+        "which addresses names have for resolvers; auto: IPv6 only with a way into that Internet",
+        |r, l| {
+            l.exactly(1, "a kind of address")?;
+            let words: Vec<&str> = l.arg(0).split(',').collect();
+            let known = ["ipv4", "ipv6", "auto"];
+            if let Some(other) = words.iter().find(|w| !known.contains(w)) {
+                return l.fail(0, crate::keyword::near("kind of address", other, &known));
+            }
+            r.global.dns_families = match (words.contains(&"ipv4"), words.contains(&"ipv6")) {
+                _ if words.contains(&"auto") => model::Families::Auto,
+                (true, true) => model::Families::Both,
+                (true, false) => model::Families::Only(model::Family::V4),
+                _ => model::Families::Only(model::Family::V6),
+            };
+            Ok(())
+        }
+    ),
+    keyword!(
         "localpeer",
         "NAME",
         "one",

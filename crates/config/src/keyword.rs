@@ -350,6 +350,9 @@ pub(crate) fn unknown_word<'a>(
     known: &str,
     ours: impl Iterator<Item = &'a str>,
 ) -> String {
+    if word == "idle-ping" {
+        return "'idle-ping' sends pings of HTTP/2, which mulgil speaks with nobody: remove it; 'option clitcpka' and 'option srvtcpka' find out who is gone".into();
+    }
     if known.lines().any(|k| k == word) {
         return format!("'{word}' is a keyword of HAProxy that mulgil does not have yet");
     }

@@ -38,6 +38,7 @@ pub fn time(text: &str) -> Result<std::time::Duration, String> {
 /// The tables, for documentation.
 pub mod table {
     pub use crate::bind::BIND_WORDS;
+    pub use crate::control::{CONTROL_WORDS, ControlWord};
     pub use crate::global::{GLOBAL_KEYWORDS, GlobalKeyword, TUNES_WITHOUT_EFFECT};
     pub use crate::keyword::{OPTIONS, keywords};
     pub use crate::server::{

@@ -4,9 +4,9 @@ mod common;
 
 use common::{Files, said};
 use config::table::{
-    BIND_TLS_WORDS, BIND_WORDS, GLOBAL_KEYWORDS, GlobalKeyword, OPTIONS, SERVER_CHECK_WORDS,
-    SERVER_POOL_WORDS, SERVER_PROXY_WORDS, SERVER_SOCKET_WORDS, SERVER_TLS_WORDS, SERVER_WORDS,
-    keywords,
+    BIND_TLS_WORDS, BIND_WORDS, CONTROL_WORDS, GLOBAL_KEYWORDS, GlobalKeyword, OPTIONS,
+    SERVER_CHECK_WORDS, SERVER_POOL_WORDS, SERVER_PROXY_WORDS, SERVER_SOCKET_WORDS,
+    SERVER_TLS_WORDS, SERVER_WORDS, keywords,
 };
 
 const TIMES: &str = " timeout client 1s\n timeout server 1s\n timeout connect 1s\n";
@@ -128,6 +128,24 @@ fn in_proxy(site: &Site, line: &str) -> Vec<String> {
 fn in_global(line: &str) -> Vec<String> {
     let text = format!("global\n {line}\nlisten l\n bind 127.0.0.1:8001\n{TIMES}");
     said(&Files::with(&text).load(&["a.cfg"]))
+}
+
+#[test]
+fn every_word_of_control_sockets_is_taken_and_none_on_other_lines() {
+    for word in CONTROL_WORDS {
+        let (name, example) = (word.name, word.example);
+        let said = in_global(&format!("stats socket /run/x {name} {example}"));
+        assert!(said.is_empty(), "{name}: {said:?}");
+        let said = in_global(&format!("stats socket /run/x {name} nonsense"));
+        assert_eq!(said.len(), 1, "{name}: {said:?}");
+        let text = format!("listen l\n bind 127.0.0.1:8001 {name} {example}\n{TIMES}");
+        let said = said_of(&text);
+        assert!(said[0].contains("'stats socket'"), "{name}: {said:?}");
+    }
+}
+
+fn said_of(text: &str) -> Vec<String> {
+    said(&Files::with(text).load(&["a.cfg"]))
 }
 
 fn lines_of_proxies() -> Vec<(u8, String, &'static str, &'static str)> {

@@ -132,6 +132,10 @@ pub struct Global {
     pub quiet: bool,
     /// `zero-warning`.
     pub zero_warning: bool,
+    /// `anonkey`: what names are hidden by in answers of the control socket; 0 is any number.
+    pub anon_key: u32,
+    /// `dns-accept-family`.
+    pub dns_families: crate::Families,
     /// `maxconn`.
     pub maxconn: Option<u32>,
     /// `maxconnrate`, per second.

@@ -59,7 +59,7 @@ pub use proxy::{
     LoadState, Mode, OriginalTo, Proxy, ProxyKind, Redispatch, RestrictNames, RetryOn, StatsPage,
     SwitchRule, SwitchTarget,
 };
-pub use resolvers::{Family, Hold, Nameserver, Resolution, Resolvers, names_service};
+pub use resolvers::{Families, Family, Hold, Nameserver, Resolution, Resolvers, names_service};
 pub use server::{
     HashKey, MarkedDown, Observe, OnError, SendProxy, Server, SourceAddress, UseSource,
 };

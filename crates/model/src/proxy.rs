@@ -257,6 +257,8 @@ pub struct Frontend {
     pub monitor_uri: Option<Arc<str>>,
     /// `monitor fail if …`.
     pub monitor_fail: Vec<rules::Cond>,
+    /// `force-be-switch`: where one of these holds, rules lead to backends that are not published.
+    pub force_switch: Vec<rules::Cond>,
     /// `option socket-stats`: each socket is counted by itself, too.
     pub socket_stats: bool,
     /// `option dontlognull`.
@@ -359,6 +361,8 @@ impl Default for RetryOn {
 pub struct Backend {
     /// `dispatch`, `option transparent`: a place that all sessions go to instead of a server.
     pub direct: Option<Arc<crate::Server>>,
+    /// `be-unpublished`: no rule of a frontend leads here until it is published.
+    pub unpublished: bool,
     /// `option checkcache`: a response that a cache might keep must not set a cookie.
     pub check_cache: bool,
     /// `email-alert`, where it is complete.
@@ -446,6 +450,7 @@ impl Default for Backend {
     fn default() -> Self {
         Backend {
             direct: None,
+            unpublished: false,
             check_cache: false,
             email: None,
             balance: Balance::default(),

@@ -21,6 +21,8 @@ pub struct Resolvers {
     pub hold: Hold,
     /// `accepted_payload_size`: the longest answer over UDP, in bytes.
     pub payload: u16,
+    /// `dns-accept-family`, which all sections have in common.
+    pub families: Families,
 }
 
 impl Resolvers {
@@ -34,6 +36,7 @@ impl Resolvers {
             retry: Duration::from_secs(1),
             hold: Hold::default(),
             payload: 512,
+            families: Families::default(),
         }
     }
 }
@@ -87,6 +90,18 @@ pub enum Family {
     V4,
     #[default]
     V6,
+}
+
+/// Which kinds of addresses names are asked for, and taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Families {
+    /// Both.
+    #[default]
+    Both,
+    /// One only.
+    Only(Family),
+    /// IPv4, and IPv6 while this machine has a way into that Internet.
+    Auto,
 }
 
 /// How a server's name is resolved while the process runs.

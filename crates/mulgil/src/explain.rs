@@ -240,8 +240,13 @@ impl Walk<'_> {
         }
     }
 
-    /// The name that the first switch which applies gives.
-    fn switch(&mut self, title: &str, switches: &[SwitchRule]) -> Option<String> {
+    /// The name that the first switch which applies gives, but for those that are passed over.
+    fn switch(
+        &mut self,
+        title: &str,
+        switches: &[SwitchRule],
+        unpublished: &[Arc<str>],
+    ) -> Option<String> {
         if !switches.is_empty() {
             self.out.push_str(&format!("\n  {title}\n"));
         }
@@ -255,17 +260,32 @@ impl Walk<'_> {
                 .push_str(&format!("    {} {}\n", mark(matched), switch.line));
             acl_lines(&watch.acls, &mut self.out);
             if matched {
-                return Some(match &switch.target {
+                let name = match &switch.target {
                     SwitchTarget::Name(name) => name.to_string(),
                     SwitchTarget::Format(format) => {
                         let mut name = Vec::new();
                         self.with(|cx| format.render(cx, &mut name));
                         String::from_utf8_lossy(&name).into_owned()
                     }
-                });
+                };
+                if !unpublished.iter().any(|u| **u == *name) {
+                    return Some(name);
+                }
+                self.out
+                    .push_str(&format!("      '{name}' is not published: passed over\n"));
             }
         }
         None
+    }
+
+    /// Backends that no rule leads to as the file has them, unless one of these holds.
+    fn unpublished(&mut self, force: &[rules::Cond]) -> Vec<Arc<str>> {
+        if self.with(|cx| force.iter().any(|c| c.eval(cx, &mut rules::NoTrace))) {
+            return Vec::new();
+        }
+        let backends = self.generation.backends.iter();
+        let hidden = backends.filter(|b| !b.is_published());
+        hidden.map(|b| Arc::clone(&b.name)).collect()
     }
 
     fn content(&mut self, proxy: &Proxy) -> Way {
@@ -404,8 +424,9 @@ impl Walk<'_> {
             return;
         }
         let title = format!("use_backend rules of '{}'", proxy.name);
+        let unpublished = self.unpublished(&side.force_switch);
         let chosen = self
-            .switch(&title, &side.switches)
+            .switch(&title, &side.switches, &unpublished)
             .filter(|name| self.generation.backend(name).is_some());
         let name = chosen
             .or_else(|| side.default_backend.as_deref().map(str::to_string))
@@ -415,6 +436,12 @@ impl Walk<'_> {
                 .push_str("\nthe request is refused with 503: no backend is meant\n");
             return;
         };
+        if side.default_backend.is_some() && unpublished.contains(&backend.name) {
+            self.out.push_str(&format!(
+                "\nthe request is refused with 503: backend '{name}' is not published\n"
+            ));
+            return;
+        }
         self.out.push_str(&format!("\nbackend '{name}'\n"));
         self.stream.backend = Some(Arc::clone(&backend.name));
         self.stream.backend_id = backend.id;
@@ -423,16 +450,19 @@ impl Walk<'_> {
             return;
         }
         let title = format!("use-server rules of '{name}'");
-        let server = self.switch(&title, &backend.side().use_server);
+        let server = self.switch(&title, &backend.side().use_server, &[]);
         let mut bytes = Vec::new();
         self.request.write_to(&mut bytes);
         self.out.push_str(&match server {
             Some(server) => format!("\nserver '{server}', if it is up\n"),
-            None => format!(
-                "\none of {} servers, by {}\n",
-                backend.servers().len(),
-                admin::algorithm(&backend.side().balance)
-            ),
+            None => match backend.servers() {
+                [only] => format!("\nits only server, '{}'\n", only.name),
+                all => format!(
+                    "\none of {} servers, by {}\n",
+                    all.len(),
+                    admin::algorithm(&backend.side().balance)
+                ),
+            },
         });
         self.out.push_str("\nthe request after all rules:\n");
         for line in String::from_utf8_lossy(&bytes)

@@ -297,6 +297,7 @@ impl Life {
 
     /// What a soft end does once its grace is over.
     fn leave(&self) {
+        self.process.leave();
         // Before nobody listens here any more, the addresses go where somebody does.
         self.vrrp.stop();
         self.release_listeners();

@@ -59,8 +59,7 @@ SEC("xdp") int look(context *ctx)
 	struct packet p = {};
 	if (make_again(ctx))
 		return XDP_ABORTED;
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	if (parse(data, end, frame_bytes(ctx), &p) != PARSED)
+	if (parse(ctx, &p) != PARSED)
 		return XDP_ABORTED;
 	return map_lookup(&flows, &p.key) ? XDP_PASS : XDP_DROP;
 }

@@ -45,8 +45,10 @@ inline_always int settle(void *l4, void *end, u32 more, u32 sum_at, u32 *sum)
 
 /* Turns a packet into the error that says how large it may be: fragmentation needed (RFC 1191) or
  * packet too big (RFC 4443 section 3.2), in the name of its destination. */
-out_of_line int answer_too_big(context *ctx, const struct packet *p, u32 mtu)
+apart int answer_too_big(context *ctx, const struct packet *p, u32 mtu)
 {
+	if (!p)
+		return XDP_DROP;
 	int four = p->family == 4;
 	u32 l3 = bounded(p->l3), have = frame_bytes(ctx);
 	u32 header = four ? sizeof(struct ipv4) : sizeof(struct ipv6);

@@ -14,8 +14,8 @@ inline_always int has_ports(u8 proto)
 /* The key of the other direction, as its packets come. */
 inline_always void reverse_key(const struct flow *f, u8 proto, struct flow_key *key)
 {
-	copy16(key->src, f->dst);
-	copy16(key->dst, f->src);
+	move16(key->src, f->dst);
+	move16(key->dst, f->src);
 	key->sport = f->dport;
 	key->dport = f->sport;
 	key->vlan = f->hop.vlan;
@@ -50,6 +50,7 @@ out_of_line int tell(const struct flow_key *key, const struct flow *f, u32 over)
 	n->key = *key;
 	n->flow = *f;
 	n->over = over;
+	n->pad = 0;
 	ring_submit(n, RING_NO_WAKEUP);
 	return 0;
 }
@@ -130,27 +131,37 @@ inline_always void follow(struct flow *f, const struct packet *p)
 	}
 }
 
-/* Gives a session of full NAT its address and port: the first of the pool that no other session with
+/* Gives the session in `scratch` its address and port: the first of the pool that no other session with
  * that server has. Returns 0, or the event that says why there is none. */
-inline_always int take_from_pool(const struct service *service, const struct flow_key *key,
-				 struct flow *f, struct flow_key *back_key, struct flow *back)
+apart int take_from_pool(const struct service *service, const struct flow_key *key)
 {
+	u32 zero = 0;
+	struct scratch *s = map_lookup(&scratch, &zero);
+	if (!s || !service || !key)
+		return EVENT_POOL_EMPTY;
+	struct flow *f = &s->flow, *back = &s->back;
+	struct flow_key *back_key = &s->back_key;
 	u32 ports = service->port_last - service->port_first + 1;
 	u32 size = service->pool_size * ports;
 	u32 start = hash_flow(key);
 	if (ports == 0 || size == 0)
 		return EVENT_POOL_EMPTY;
+	copy16(f->src, service->pool_first);
+	copy16(back_key->dst, f->src);
+	/* Nothing but the end of one address and a port differs from place to place. */
+	u32 same = delta_address(back_key->src, back->src);
+	for (u32 i = 0; i < 3; i++)
+		same += delta32(back_key->dst[i], back->dst[i]);
 	for (u32 i = 0; i < POOL_PROBES; i++) {
 		/* A stride coprime to most sizes spreads the probes over addresses and ports. */
 		u32 at = (start + i * 7919) % size;
-		copy16(f->src, service->pool_first);
-		f->src[3] = be32(be32(service->pool_first[3]) + at / ports);
+		f->src[3] = back_key->dst[3] = be32(be32(service->pool_first[3]) + at / ports);
 		/* The number of an echo stays. */
 		if (has_ports(key->proto))
 			f->sport = be16((u16)(service->port_first + at % ports));
-		copy16(back_key->dst, f->src);
 		back_key->dport = f->sport;
-		find_deltas(back_key, back);
+		back->ip_delta = back->address_delta = fold(same + delta32(back_key->dst[3], back->dst[3]));
+		back->port_delta = fold(delta16(back_key->sport, back->sport) + delta16(f->sport, back->dport));
 		int result = map_update(&flows, back_key, back, UPDATE_NOEXIST);
 		if (result != ALREADY_THERE)
 			return result ? EVENT_TABLE_FULL : 0;
@@ -176,8 +187,8 @@ inline_always void answers_of(const struct flow_key *key, const struct flow *f, 
 	back->born = f->born;
 	back->seen = now();
 	back->steps = f->steps;
-	copy16(back->src, key->dst);
-	copy16(back->dst, key->src);
+	move16(back->src, key->dst);
+	move16(back->dst, key->src);
 	back->sport = key->dport;
 	back->dport = key->sport;
 	back->hop = f->hop;
@@ -246,8 +257,8 @@ inline_always int open_flow(context *ctx, const struct packet *p, struct service
 	f->server = index;
 	f->born = f->seen = now();
 	f->state = FLOW_FORWARD | FLOW_COUNTED;
-	copy16(f->src, p->key.src);
-	copy16(f->dst, p->key.dst);
+	move16(f->src, p->key.src);
+	move16(f->dst, p->key.dst);
 	f->sport = p->key.sport;
 	f->dport = p->key.dport;
 	f->hop.vlan = server->hop.vlan;
@@ -291,7 +302,7 @@ inline_always int open_flow(context *ctx, const struct packet *p, struct service
 		if (late) {
 			/* `expect_answer` makes that direction. */
 		} else if (service->pool_size) {
-			int none = take_from_pool(service, &p->key, f, &s->back_key, back);
+			int none = take_from_pool(service, &p->key);
 			if (none)
 				return none;
 		} else {

@@ -101,10 +101,9 @@ inline_always int deliver(context *ctx, const struct packet *p, struct flow *f, 
 	return f->steps & STEP_BRIDGE ? cross(ctx, p, f, server) : leave(ctx, &f->hop, p->key.vlan);
 }
 
-/* A packet of no session: OPENED (or OPENED_SPLICED) with the session in `s`, RESET, or a verdict. */
-out_of_line int first_packet(context *ctx, const struct packet *p, struct scratch *s)
+/* The service of a packet that may be for any: SERVED with it in `service`, or what becomes of the packet. */
+inline_always int find_served(context *ctx, const struct packet *p, struct scratch *s, struct service **service)
 {
-	struct service *service = 0;
 	/* Its first piece, which has the ports, may be for any service. */
 	int lost = p->pieces == PIECE_LATER && !p->key.dport && has_ports(p->key.proto);
 	u32 *kinds = map_lookup(&vips, p->key.dst);
@@ -119,21 +118,38 @@ out_of_line int first_packet(context *ctx, const struct packet *p, struct scratc
 			return XDP_PASS;
 		if (lost)
 			return refuse(EVENT_FRAGMENT_LOST);
-		service = find_service(p, *kinds);
+		*service = find_service(p, *kinds);
 	} else if (uses(FEATURE_PREFIX)) {
 		if (find_transit(ctx, p, 1))
-			service = map_lookup(&services, &s->service_key);
+			*service = map_lookup(&services, &s->service_key);
 	}
-	if (uses(FEATURE_SNAT) && !kinds && !service)
+	if (uses(FEATURE_SNAT) && !kinds && !*service)
 		return open_outward(ctx, p);
-	if (!service || !comes_in_at(service, arrived_at(ctx)))
+	if (!*service)
 		return XDP_PASS;
 	/* A firewall is chosen without ports. */
-	if (uses(FEATURE_PREFIX) && lost && service->forward != FORWARD_ROUTE)
-		return refuse(EVENT_FRAGMENT_LOST);
+	if (uses(FEATURE_PREFIX) && lost && (*service)->forward != FORWARD_ROUTE)
+		return comes_in_at(*service, arrived_at(ctx)) ? refuse(EVENT_FRAGMENT_LOST) : XDP_PASS;
+	return SERVED;
+}
+
+/* A packet of no session: OPENED (or OPENED_SPLICED) with the session in `s`, RESET, or a verdict. */
+out_of_line int first_packet(context *ctx, const struct packet *p, struct scratch *s)
+{
+	int begins = p->key.proto == PROTO_TCP && (p->tcp & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
+	/* Whoever begins a connection is mostly served by just this address and port. */
+	struct service *service = begins ? find_exact(p) : 0;
+	if (!service) {
+		int found = find_served(ctx, p, s, &service);
+		if (found != SERVED || !service)
+			return found;
+	} else if (service->vlan != p->key.vlan) {
+		return XDP_PASS;
+	}
+	if (!comes_in_at(service, arrived_at(ctx)))
+		return XDP_PASS;
 	int spliced = uses(FEATURE_SPLICE) && service->guard && has_cookie(ctx, p, service->guard, s);
-	if (!spliced && p->key.proto == PROTO_TCP && (p->tcp & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN &&
-	    service->no_flow != NO_FLOW_HASH) {
+	if (!spliced && p->key.proto == PROTO_TCP && !begins && service->no_flow != NO_FLOW_HASH) {
 		count(EVENT_NO_FLOW);
 		return service->no_flow == NO_FLOW_RESET ? RESET : XDP_DROP;
 	}
@@ -207,11 +223,10 @@ inline_always int carry(context *ctx, const struct packet *p)
 
 inline_always int forward(context *ctx)
 {
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct packet p = {};
 
 	p.key.vlan = vlan_beside(ctx);
-	switch (parse(data, end, frame_bytes(ctx), &p)) {
+	switch (parse(ctx, &p)) {
 	case PARSED:
 		break;
 	case PARSED_ERROR: {

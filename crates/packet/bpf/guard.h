@@ -487,8 +487,7 @@ inline_always int replace_number(context *ctx, const struct packet *p, u32 at, u
 	u32 *number = data + bounded(p->l4) + at;
 	if ((void *)(number + 1) > end)
 		return -1;
-	u32 gone = ~*number;
-	u32 delta = (gone & 0xffff) + (gone >> 16) + (to & 0xffff) + (to >> 16);
+	u32 delta = delta32(*number, to);
 	*number = to;
 	return replace_sum(ctx, p, 16, 0, fold(delta));
 }

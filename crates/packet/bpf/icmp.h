@@ -1,6 +1,7 @@
 /* ICMP errors about packets of sessions: they go where the session goes, and what they quote is
  * turned back into what its sender sent (RFC 5508 section 4). */
 #pragma once
+#include "bridge.h"
 #include "flow.h"
 #include "guard.h"
 
@@ -67,13 +68,16 @@ inline_always int rewrite_quoted(context *ctx, const struct packet *p, const str
 		struct ipv4 *ip = data + l3, *inner = data + bounded(l4 + sizeof(*icmp));
 		if ((void *)(ip + 1) > end || (void *)(inner + 1) > end)
 			return -1;
-		u32 outer = 0xfffe;
+		u32 outer = 0;
 		u32 to[4];
 		map4(to, ip->dst);
 		outer += delta_address(to, f->dst) + delta_address(p->key.src, from);
 		ip->src = from[3];
 		ip->dst = f->dst[3];
-		ip->ttl--;
+		if (f->steps & STEP_TTL) {
+			ip->ttl--;
+			outer += 0xfffe;
+		}
 		add_to_sum(&ip->check, fold(outer));
 		inner->src = f->dst[3];
 		inner->dst = f->src[3];
@@ -87,7 +91,8 @@ inline_always int rewrite_quoted(context *ctx, const struct packet *p, const str
 		delta = delta_address(ip->dst, f->dst) + delta_address(p->key.src, from);
 		copy16(ip->src, from);
 		copy16(ip->dst, f->dst);
-		ip->hops--;
+		if (f->steps & STEP_TTL)
+			ip->hops--;
 		copy16(inner->src, f->dst);
 		copy16(inner->dst, f->src);
 		delta = fold(delta) + addresses;
@@ -125,8 +130,8 @@ apart int restore_number(context *ctx, const struct packet *p, const struct flow
 	u32 *seq = data + bounded(at + 4);
 	if (!splice || !splice->ready || (void *)(icmp + 1) > end || (void *)(seq + 1) > end)
 		return 0;
-	u32 gone = ~*seq, to = be32(be32(*seq) - splice->delta);
-	u32 delta = fold((gone & 0xffff) + (gone >> 16) + (to & 0xffff) + (to >> 16)), moved = delta;
+	u32 to = be32(be32(*seq) - splice->delta);
+	u32 delta = fold(delta32(*seq, to)), moved = delta;
 	*seq = to;
 	u16 *check = data + bounded(at + 16);
 	if ((void *)(check + 1) <= end) {
@@ -138,8 +143,9 @@ apart int restore_number(context *ctx, const struct packet *p, const struct flow
 	return 0;
 }
 
-/* Where the server turns the destination back itself, by the DSCP: what is quoted is what it sent. */
-out_of_line int mark_error(context *ctx, const struct packet *p, const struct flow *f)
+/* Where the server turns the destination back itself, by the DSCP: what is quoted is what it sent. It is said in our
+ * name, because a router on the way to the server would not pass on what it has said itself. */
+out_of_line int mark_error(context *ctx, const struct packet *p, const struct flow *f, const struct server *server)
 {
 	u32 zero = 0;
 	struct scratch *s = map_lookup(&scratch, &zero);
@@ -147,8 +153,8 @@ out_of_line int mark_error(context *ctx, const struct packet *p, const struct fl
 		return -1;
 	struct flow *to = &s->flow;
 	*to = *f;
-	/* The error may be of somebody on the way. */
-	copy16(to->src, p->key.src);
+	int known = server->local[2] || server->local[3];
+	copy16(to->src, known ? server->local : p->key.src);
 	find_deltas(&p->key, to);
 	return rewrite(ctx, p, to);
 }
@@ -168,7 +174,7 @@ out_of_line int icmp_error(context *ctx, struct packet *p)
 	/* Somebody on the way may refuse what the server has not answered yet. */
 	if (!f && expect_answer(&key) > 0)
 		f = map_lookup(&flows, &key);
-	if (!f || p->ttl <= 1)
+	if (!f || (f->steps & STEP_TTL && p->ttl <= 1))
 		return XDP_PASS;
 	u32 index = f->server;
 	struct server *server = map_lookup(&servers, &index);
@@ -188,9 +194,10 @@ out_of_line int icmp_error(context *ctx, struct packet *p)
 		return CARRIED;
 	}
 	if (f->steps & STEP_ADDRESSES &&
-	    (f->steps & STEP_DSCP ? mark_error(ctx, p, f) : rewrite_quoted(ctx, p, f, &key, at)))
+	    (f->steps & STEP_DSCP ? mark_error(ctx, p, f, server) : rewrite_quoted(ctx, p, f, &key, at)))
 		return XDP_DROP;
-	if (!(f->state & FLOW_FORWARD))
-		return leave(ctx, &f->hop, p->key.vlan);
-	return server->hop.ifindex ? leave(ctx, &server->hop, p->key.vlan) : XDP_DROP;
+	const struct hop *hop = f->state & FLOW_FORWARD ? &server->hop : &f->hop;
+	if (!hop->ifindex)
+		return XDP_DROP;
+	return f->steps & STEP_BRIDGE ? cross(ctx, p, f, server) : leave(ctx, hop, p->key.vlan);
 }

@@ -118,32 +118,32 @@ inline_always enum parsed parse_ipv4(void *data, void *end, struct packet *p)
 /* Extension headers that may stand before the transport's (RFC 8200 section 4). */
 #define IPV6_EXTENSIONS 6
 
-inline_always enum parsed parse_ipv6(void *data, void *end, struct packet *p)
+/* Hop-by-hop options, routing, fragment, destination options. */
+inline_always int is_extension(u8 next)
 {
-	struct ipv6 *ip = data + p->l3;
-	if ((void *)(ip + 1) > end)
-		return MALFORMED;
-	u32 payload = be16(ip->payload);
-	if ((be32(ip->version_class_flow) >> 28) != 6 ||
-	    payload > p->frame - p->l3 - sizeof(*ip))
-		return MALFORMED;
-	p->family = 6;
-	copy16(p->key.src, ip->src);
-	copy16(p->key.dst, ip->dst);
-	p->tos = be32(ip->version_class_flow) >> 20;
-	p->ttl = ip->hops;
-	u32 at = p->l3 + sizeof(*ip), rest = payload;
-	u8 next = ip->next;
+	return next == 0 || next == 43 || next == 44 || next == 60;
+}
 
+/* Goes past what stands at `l4` and says what follows there; `rest` is how long IP says all of it is. What is left of
+ * that, or -1. Few packets come here, so that it is verified apart from the way of all others. */
+apart int skip_extensions(context *ctx, struct packet *p, u32 rest)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	if (!p)
+		return -1;
+	u32 at = p->l4;
+	u8 next = p->key.proto;
 	for (int i = 0; i < IPV6_EXTENSIONS; i++) {
-		if (likely(next != 0 && next != 43 && next != 44 && next != 60))
+		if (!is_extension(next))
 			break;
+		if (at > 1024)
+			return -1;
 		u8 *extension = data + at;
 		if ((void *)(extension + 8) > end)
-			return MALFORMED;
+			return -1;
 		u32 len = next == 44 ? 8 : 8 + extension[1] * 8;
-		if (len > rest || at > 1024)
-			return MALFORMED;
+		if (len > rest)
+			return -1;
 		if (next == 44) {
 			u16 offset = be16(*(u16 *)(extension + 2));
 			p->id = *(u32 *)(extension + 4);
@@ -160,18 +160,49 @@ inline_always enum parsed parse_ipv6(void *data, void *end, struct packet *p)
 	}
 	p->key.proto = next;
 	p->l4 = at;
-	if (p->pieces == PIECE_LATER)
-		return PARSED;
+	return rest;
+}
+
+inline_always enum parsed parse_ipv6(context *ctx, struct packet *p)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct ipv6 *ip = data + p->l3;
+	if ((void *)(ip + 1) > end)
+		return MALFORMED;
+	u32 payload = be16(ip->payload);
+	if ((be32(ip->version_class_flow) >> 28) != 6 ||
+	    payload > p->frame - p->l3 - sizeof(*ip))
+		return MALFORMED;
+	p->family = 6;
+	copy16(p->key.src, ip->src);
+	copy16(p->key.dst, ip->dst);
+	p->tos = be32(ip->version_class_flow) >> 20;
+	p->ttl = ip->hops;
+	p->l4 = p->l3 + sizeof(*ip);
+	p->key.proto = ip->next;
+	int rest = payload;
+	if (unlikely(is_extension(ip->next))) {
+		rest = skip_extensions(ctx, p, payload);
+		if (rest < 0)
+			return MALFORMED;
+		if (p->pieces == PIECE_LATER)
+			return PARSED;
+		if (p->l4 > 2048)
+			return MALFORMED;
+		data = (void *)(long)ctx->data;
+		end = (void *)(long)ctx->data_end;
+	}
 	return parse_l4(data, end, p, rest);
 }
 
-inline_always enum parsed parse(void *data, void *end, u32 frame, struct packet *p)
+inline_always enum parsed parse(context *ctx, struct packet *p)
 {
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct eth *eth = data;
 	if ((void *)(eth + 1) > end)
 		return MALFORMED;
 	u16 type = eth->type;
-	p->frame = frame;
+	p->frame = frame_bytes(ctx);
 	p->l3 = sizeof(*eth);
 	/* A second tag is not looked behind. */
 	if (unlikely(type == be16(ETH_VLAN))) {
@@ -188,6 +219,6 @@ inline_always enum parsed parse(void *data, void *end, u32 frame, struct packet 
 	if (likely(type == be16(ETH_IPV4)))
 		return parse_ipv4(data, end, p);
 	if (type == be16(ETH_IPV6))
-		return parse_ipv6(data, end, p);
+		return parse_ipv6(ctx, p);
 	return type == be16(ETH_ARP) ? PARSED_ARP : NOT_IP;
 }

@@ -22,7 +22,7 @@ SEC("classifier") int reply(context *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct packet p = {};
-	if (parse(data, end, frame_bytes(ctx), &p) != PARSED || p.key.proto != PROTO_TCP || !(p.tcp & TCP_SYN))
+	if (parse(ctx, &p) != PARSED || p.key.proto != PROTO_TCP || !(p.tcp & TCP_SYN))
 		return TC_NEXT;
 	u32 *most = map_lookup(&tunnelled, p.key.src);
 	u32 l4 = bounded(p.l4), at = sizeof(struct tcp);

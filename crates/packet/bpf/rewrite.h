@@ -18,13 +18,17 @@ inline_always u16 fold(u32 sum)
 }
 
 /* What replacing `from` by `to` adds to a sum. */
+inline_always u32 delta32(u32 from, u32 to)
+{
+	u32 gone = ~from;
+	return (gone & 0xffff) + (gone >> 16) + (to & 0xffff) + (to >> 16);
+}
+
 inline_always u32 delta_address(const u32 *from, const u32 *to)
 {
 	u32 sum = 0;
-	for (int i = 0; i < 4; i++) {
-		u32 gone = ~from[i];
-		sum += (gone & 0xffff) + (gone >> 16) + (to[i] & 0xffff) + (to[i] >> 16);
-	}
+	for (int i = 0; i < 4; i++)
+		sum += delta32(from[i], to[i]);
 	return sum;
 }
 

@@ -68,9 +68,32 @@ inline_always int is_full(const struct server *s, u32 index)
 	return s->maxconn && live_of(index) >= s->maxconn;
 }
 
-/* The index of a server, or -1. `mac` is a hash of who sent the frame, where that counts. */
-out_of_line int pick(struct service *service, const struct flow_key *key, u32 mac)
+/* More than any load. */
+#define FULL ~0ull
+
+/* A server's sessions for its weight; FULL where it takes no more. */
+apart u64 load_of(u32 server)
 {
+	struct server *s = map_lookup(&servers, &server);
+	if (!s || is_full(s, server))
+		return FULL;
+	return (u64)live_of(server) * 65536 / (s->weight ? s->weight : 1);
+}
+
+/* Whose turn it is, of so many. Processors that choose at the same moment may give a turn twice: to prevent that
+ * would cost each first packet more than it is worth. */
+inline_always u32 take_turn(struct service *service, u32 size)
+{
+	u32 at = service->cursor;
+	service->cursor = at + 1 < size ? at + 1 : 0;
+	return at < size ? at : 0;
+}
+
+/* The index of a server, or -1. `mac` is a hash of who sent the frame, where that counts. */
+apart int pick(struct service *service, const struct flow_key *key, u32 mac)
+{
+	if (!service || !key)
+		return -1;
 	u32 id = service->table, size = service->size, start = 0, index = 0;
 	void *table = map_lookup(&tables, &id);
 	if (!table || size == 0)
@@ -78,35 +101,31 @@ out_of_line int pick(struct service *service, const struct flow_key *key, u32 ma
 
 	if (service->schedule == SCHEDULE_LEAST || service->schedule == SCHEDULE_FIRST) {
 		int best = -1;
-		u64 least = ~0ull;
+		u64 least = FULL;
 		/* Ties are broken in turn. */
 		if (service->schedule == SCHEDULE_LEAST)
-			start = __sync_fetch_and_add(&service->cursor, 1);
+			start = take_turn(service, size);
 		for (u32 i = 0; i < COMPARED; i++) {
 			if (i >= size)
 				break;
-			u32 at = (start + i) % size;
+			u32 at = start + i < size ? start + i : start + i - size;
 			u32 *entry = map_lookup(table, &at);
 			if (!entry)
 				break;
-			index = *entry;
-			struct server *s = map_lookup(&servers, &index);
-			if (!s || is_full(s, index))
+			u64 load = load_of(*entry);
+			if (load >= least)
 				continue;
+			least = load;
+			best = *entry;
 			if (service->schedule == SCHEDULE_FIRST)
-				return index;
-			u64 load = (u64)live_of(index) * 65536 / (s->weight ? s->weight : 1);
-			if (load < least) {
-				least = load;
-				best = index;
-			}
+				break;
 		}
 		return best;
 	}
 
 	switch (service->schedule) {
 	case SCHEDULE_TURN:
-		start = __sync_fetch_and_add(&service->cursor, 1);
+		start = take_turn(service, size);
 		break;
 	case SCHEDULE_HASH:
 		start = hash_parts(key, service->by, mac);
@@ -121,7 +140,8 @@ out_of_line int pick(struct service *service, const struct flow_key *key, u32 ma
 	default:
 		start = hash_flow(key);
 	}
-	start %= size;
+	if (start >= size)
+		start %= size;
 	for (u32 i = 0; i < PROBES; i++) {
 		u32 at = start + i;
 		if (at >= size)
@@ -154,9 +174,11 @@ apart int choose(struct service *service, const struct flow_key *key, u32 mac)
 	who.keeper = service->keeper;
 	struct kept *known = map_lookup(&sources, &who);
 	if (known && known->until > now()) {
-		u32 index = known->server;
+		struct seat_key at = { { known->member[0], known->member[1] }, service->frontend };
+		u32 *seat = map_lookup(&seats, &at);
+		u32 index = seat ? *seat : ~0u;
 		struct server *s = map_lookup(&servers, &index);
-		if (s && (u32)s->identity == known->identity && s->flags & SERVER_TAKES && !is_full(s, index)) {
+		if (s && s->flags & SERVER_TAKES && !is_full(s, index)) {
 			known->until = now() + service->keep;
 			return index;
 		}
@@ -165,7 +187,7 @@ apart int choose(struct service *service, const struct flow_key *key, u32 mac)
 	u32 index = chosen;
 	struct server *s = chosen < 0 ? 0 : map_lookup(&servers, &index);
 	if (s) {
-		struct kept kept = { index, (u32)s->identity, now() + service->keep };
+		struct kept kept = { { s->member[0], s->member[1] }, now() + service->keep };
 		/* Where there is no room its next session is scheduled anew. */
 		map_update(&sources, &who, &kept, UPDATE_ANY);
 	}

@@ -128,9 +128,8 @@ inline_always int is_about(context *ctx, const struct packet *p, const struct ad
 
 inline_always int serve(context *ctx)
 {
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct packet p = {};
-	enum parsed what = parse(data, end, frame_bytes(ctx), &p);
+	enum parsed what = parse(ctx, &p);
 	/* An error about what this machine sent as the virtual address is marked like the rest. */
 	if (what != PARSED && what != PARSED_ERROR)
 		return XDP_PASS;

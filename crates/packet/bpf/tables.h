@@ -74,6 +74,15 @@ struct {
 	map_type(value, struct kept);
 } sources SEC(".maps");
 
+/* Places of servers that clients keep, by frontend. */
+struct {
+	map_uint(type, MAP_HASH);
+	map_uint(max_entries, 16384);
+	map_uint(map_flags, MAP_NO_PREALLOC);
+	map_type(key, struct seat_key);
+	map_type(value, u32);
+} seats SEC(".maps");
+
 /* Whose answers these may be: a half-open connection takes one entry of `flows`, not two. */
 struct {
 	map_uint(type, MAP_HASH);

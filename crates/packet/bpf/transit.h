@@ -4,7 +4,7 @@
 #include "flow.h"
 
 /* Beside the verdicts: what is done with a packet of no session. */
-enum { OPENED = -1, RESET = -2, OPENED_OUT = -3, OPENED_BACK = -4, OPENED_SPLICED = -5 };
+enum { OPENED = -1, RESET = -2, OPENED_OUT = -3, OPENED_BACK = -4, OPENED_SPLICED = -5, SERVED = -7 };
 
 inline_always int comes_in_at(const struct service *service, u32 ifindex)
 {
@@ -43,6 +43,18 @@ inline_always struct service *find_service(const struct packet *p, u32 kinds)
 	key.place = 0;
 	key.bits = 0;
 	return service_of(&key, p, kinds);
+}
+
+/* The service of exactly this address, port and protocol, as most connections have it. */
+inline_always struct service *find_exact(const struct packet *p)
+{
+	struct service_key key;
+	copy16(key.address, p->key.dst);
+	key.place = 0;
+	key.port = p->key.dport;
+	key.proto = p->key.proto;
+	key.bits = 0;
+	return map_lookup(&services, &key);
 }
 
 inline_always struct prefix *find_prefix(struct scratch *s, u8 family, u32 place)
@@ -168,7 +180,7 @@ apart int open_outward(context *ctx, const struct packet *p)
 	back->hop.ifindex = arrived_at(ctx);
 	back->hop.vlan = p->key.vlan;
 	reverse_key(back, p->key.proto, &s->key);
-	int none = take_from_pool(service, &s->key, f, &s->back_key, back);
+	int none = take_from_pool(service, &s->key);
 	if (none) {
 		count(none);
 		return XDP_DROP;

@@ -4,6 +4,11 @@
 #pragma once
 #include "kernel.h"
 
+/* Begins where eight bytes can be moved at once. */
+#define in_words __attribute__((aligned(8)))
+/* Moves an address between two of those. */
+#define move16(to, from) __builtin_memcpy(to, from, 16)
+
 struct address {
 	u32 words[4];
 };
@@ -14,7 +19,7 @@ struct flow_key {
 	u16 sport, dport;
 	u16 vlan; /* 0: no tag */
 	u8 proto, pad;
-};
+} in_words;
 
 /* Where a frame goes on its link. */
 struct hop {
@@ -41,7 +46,8 @@ struct flow {
 	u16 port_delta;	    /* … and to TCP and UDP by their ports */
 	u8 steps;	    /* STEP_… */
 	u8 dscp;
-};
+	u32 pad;
+} in_words;
 
 enum {
 	FLOW_FORWARD = 1 << 0,	  /* client to server */
@@ -83,11 +89,16 @@ struct source_key {
 	u32 keeper;
 };
 
-/* and the server that it had last. */
+/* and the server that it had last, whichever frontend led to it. */
 struct kept {
-	u32 server;
-	u32 identity; /* the lower half of that server's */
+	u32 member[2]; /* as in `server` */
 	u32 until; /* second of the monotonic clock */
+};
+
+/* A server of a backend, as sessions of one frontend have it: its place in `servers`. */
+struct seat_key {
+	u32 member[2];
+	u32 frontend;
 };
 
 struct service_key {
@@ -151,9 +162,10 @@ struct service {
 	u8 by;   /* HASH_…, for SCHEDULE_HASH */
 	u8 pad;
 	u32 keep; /* seconds that a client's server is remembered for new sessions; 0: not at all */
-	u32 keeper; /* whose memory that is */
+	u32 keeper; /* whose memory that is: of a backend */
+	u32 frontend; /* whose sessions these are, for `seats` */
 	u32 guard; /* in `guards`; 0: none */
-	u32 vlan; /* of the addresses of `snat` */
+	u32 vlan; /* of its address, or of those of `snat`; 0: none */
 };
 
 enum {
@@ -213,6 +225,7 @@ struct server {
 	u16 port;	/* 0: the client's */
 	u16 pad[3];
 	u64 identity;	/* of proxies and server, for whoever starts next */
+	u32 member[2];	/* of backend and server */
 };
 
 enum {
@@ -241,7 +254,7 @@ enum {
 struct news {
 	struct flow_key key; /* of the direction from the client */
 	struct flow flow;
-	u32 over;
+	u32 over, pad;
 };
 
 /* Somebody on a link whose address there is needed, and is not known. */

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 /// Changes whenever a layout below does: part of the folder's name that tables are pinned in.
-pub const ABI: u32 = 5;
+pub const ABI: u32 = 6;
 
 /// An address as the tables have it.
 pub type Address = [u8; 16];
@@ -99,6 +99,8 @@ pub struct Flow {
     pub steps: u8,
     /// The code point where `steps` sets one.
     pub dscp: u8,
+    /// Zero.
+    pub pad: u32,
 }
 
 /// Bits of [`Flow::state`].
@@ -269,11 +271,13 @@ pub struct Service {
     pub pad: u8,
     /// Seconds that a client's server is remembered; 0: not at all.
     pub keep: u32,
-    /// Whose memory that is.
+    /// Whose memory that is: of a backend.
     pub keeper: u32,
+    /// Whose sessions these are, as in [`SeatKey`].
+    pub frontend: u32,
     /// Index in `guards`; 0: none.
     pub guard: u32,
-    /// Of the addresses of `snat`; 0: none.
+    /// Of its address, or of those of `snat`; 0: none.
     pub vlan: u32,
 }
 
@@ -287,16 +291,24 @@ pub struct SourceKey {
     pub keeper: u32,
 }
 
-/// `struct kept`: the server that it had last.
+/// `struct kept`: the server that it had last, whichever frontend led to it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
-    /// Index in `servers`,
-    pub server: u32,
-    /// and the lower half of its identity.
-    pub identity: u32,
+    /// As in [`Server`].
+    pub member: [u32; 2],
     /// Second of the monotonic clock.
     pub until: u32,
+}
+
+/// `struct seat_key`: a server of a backend, as sessions of one frontend have it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SeatKey {
+    /// As in [`Server`].
+    pub member: [u32; 2],
+    /// Of the frontend's name.
+    pub frontend: u32,
 }
 
 /// `struct origin_key`: an end that only one service leads to.
@@ -403,6 +415,8 @@ pub struct Server {
     pub pad: [u16; 3],
     /// Of frontend, backend and server; 0: this place is free.
     pub identity: u64,
+    /// Of backend and server: the same whichever frontend leads here.
+    pub member: [u32; 2],
 }
 
 /// Bits of [`Server::flags`].
@@ -495,6 +509,8 @@ pub struct News {
     pub flow: Flow,
     /// 1: it is over.
     pub over: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 /// `struct wanted`: somebody on a link whose address there is not known.
@@ -536,6 +552,7 @@ unsafe impl aya::Pod for GatewayKey {}
 unsafe impl aya::Pod for Service {}
 unsafe impl aya::Pod for SourceKey {}
 unsafe impl aya::Pod for Kept {}
+unsafe impl aya::Pod for SeatKey {}
 unsafe impl aya::Pod for OriginKey {}
 unsafe impl aya::Pod for Origin {}
 unsafe impl aya::Pod for Server {}
@@ -550,19 +567,20 @@ unsafe impl aya::Pod for Wanted {}
 const _: () = {
     assert!(size_of::<Hop>() == 20);
     assert!(size_of::<FlowKey>() == 40);
-    assert!(size_of::<Flow>() == 36 + 20 + 20 + 8);
+    assert!(size_of::<Flow>() == 36 + 20 + 20 + 8 + 4);
     assert!(size_of::<ServiceKey>() == 24);
     assert!(size_of::<PrefixKey>() == 20);
     assert!(size_of::<Prefix>() == 24);
     assert!(size_of::<GatewayKey>() == 12);
-    assert!(size_of::<News>() == 40 + 84 + 4);
+    assert!(size_of::<News>() == 40 + 88 + 4 + 4);
     assert!(size_of::<Wanted>() == 20);
-    assert!(size_of::<Service>() == 12 + 16 + 16 + 8 + 4 + 4 + 16);
+    assert!(size_of::<Service>() == 12 + 16 + 16 + 8 + 4 + 4 + 20);
     assert!(size_of::<SourceKey>() == 20);
     assert!(size_of::<Kept>() == 12);
+    assert!(size_of::<SeatKey>() == 12);
     assert!(size_of::<OriginKey>() == 24);
     assert!(size_of::<Origin>() == 20);
-    assert!(size_of::<Server>() == 32 + 20 + 12 + 8 + 8);
+    assert!(size_of::<Server>() == 32 + 20 + 12 + 8 + 8 + 8);
     assert!(size_of::<Traffic>() == 56);
     assert!(size_of::<Port>() == 20 + 2 * ASKED);
 };

@@ -1,8 +1,8 @@
 //! The programs and tables in the kernel.
 
 use crate::abi::{
-    Flow, FlowKey, GatewayKey, Kept, Lane, Origin, OriginKey, Port, Prefix, PrefixKey, Server,
-    Service, ServiceKey, Settings, SourceKey, Station, Traffic, Wanted, feature,
+    Flow, FlowKey, GatewayKey, Kept, Lane, Origin, OriginKey, Port, Prefix, PrefixKey, SeatKey,
+    Server, Service, ServiceKey, Settings, SourceKey, Station, Traffic, Wanted, feature,
 };
 use crate::guard;
 use aya::maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
@@ -61,7 +61,7 @@ impl Default for Sizes {
 }
 
 /// Tables that outlive the process, so that the next one goes on with them.
-const KEPT: [&str; 27] = [
+const KEPT: [&str; 28] = [
     "vips",
     "services",
     "servers",
@@ -81,6 +81,7 @@ const KEPT: [&str; 27] = [
     "tags",
     "origins",
     "sources",
+    "seats",
     "guards",
     "guard_setup",
     "guard_hosts",
@@ -233,6 +234,7 @@ impl Kernel {
     table!(stations, HashMap<u64, Station>, "Where those are who talk to the machine.");
     table!(origins, HashMap<OriginKey, Origin>, "Services by their servers, where answers are expected late.");
     table!(sources, HashMap<SourceKey, Kept>, "Servers that clients keep.");
+    table!(seats, HashMap<SeatKey, u32>, "Places of servers that clients keep, by frontend.");
     table!(tags, HashMap<[u8; 16], u32>, "VLANs of servers.");
 
     table!(splices, HashMap<FlowKey, [u8; 16]>, "Sessions whose numbers are translated.");

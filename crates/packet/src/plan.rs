@@ -184,7 +184,10 @@ impl Plan {
             self.features |= guard::features(&guard);
             self.guards.insert(Arc::clone(&frontend.name), guard);
         }
-        let service = service(backend, turns.len() as u32);
+        let service = Service {
+            frontend: frontend_number(frontend),
+            ..service(backend, turns.len() as u32)
+        };
         if service.keep != 0 {
             self.features |= abi::feature::SOURCES;
         }
@@ -303,7 +306,11 @@ impl Plan {
                     ..ServiceKey::default()
                 };
                 let planned = Planned {
-                    service: Service { ifindex, ..service },
+                    service: Service {
+                        ifindex,
+                        vlan: vlan.into(),
+                        ..service
+                    },
                     table,
                     guarded,
                 };
@@ -536,8 +543,15 @@ fn is_ipv6(server: &state::Server) -> bool {
     matches!(server.target().as_deref(), Some(state::Target::Tcp { ip, .. }) if ip.is_ipv6())
 }
 
+/// What the tables know a frontend by.
+pub(crate) fn frontend_number(frontend: &Frontend) -> u32 {
+    state::hash::xxh64(frontend.name.as_bytes()) as u32
+}
+
 fn target(frontend: &Arc<Frontend>, backend: &Arc<Backend>, server: &Arc<state::Server>) -> Target {
     let identity = format!("{}\0{}\0{}", frontend.name, backend.name, server.name);
+    let member = format!("{}\0{}", backend.name, server.name);
+    let member = state::hash::xxh64(member.as_bytes());
     let (ip, port) = match server.target().as_deref() {
         Some(state::Target::Tcp {
             ip,
@@ -566,6 +580,7 @@ fn target(frontend: &Arc<Frontend>, backend: &Arc<Backend>, server: &Arc<state::
             flags,
             weight: server.share().max(1),
             maxconn: server.maxconn(),
+            member: [member as u32, (member >> 32) as u32],
             port: if backend.side().packets.forward.is_nat() {
                 port.to_be()
             } else {

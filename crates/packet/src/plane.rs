@@ -12,7 +12,7 @@ mod watch;
 
 use crate::abi::{
     self, Flow, FlowKey, GatewayKey, Kept, Lane, Origin, OriginKey, Port, Prefix, PrefixKey,
-    Service, ServiceKey, Settings, SourceKey, Traffic,
+    SeatKey, Service, ServiceKey, Settings, SourceKey, Traffic,
 };
 use crate::attach::{self, Wanted, Way};
 use crate::capabilities;
@@ -21,7 +21,7 @@ use crate::hops::{Hop, Hops};
 use crate::kernel::{Error, Kernel, Sizes, because};
 use crate::origins;
 use crate::pins::Pins;
-use crate::plan::{Plan, Target};
+use crate::plan::{Plan, Target, frontend_number};
 use crate::sessions;
 use crate::table::{self, Shared, Walk};
 use crate::ways::Ways;
@@ -53,6 +53,7 @@ struct Written {
     lanes: BTreeSet<Lane>,
     tags: BTreeMap<abi::Address, u32>,
     origins: BTreeMap<OriginKey, Origin>,
+    seats: BTreeMap<SeatKey, u32>,
 }
 
 /// The packet plane.
@@ -129,6 +130,7 @@ impl Plane {
         written.lanes.extend(lanes.keys().flatten());
         written.tags.extend(kernel.tags()?.iter().flatten());
         written.origins.extend(kernel.origins()?.iter().flatten());
+        written.seats.extend(kernel.seats()?.iter().flatten());
         written.vips.extend(kernel.vips()?.iter().flatten());
         let prefixes = kernel.prefixes()?;
         let known = prefixes.iter().flatten();
@@ -337,6 +339,7 @@ impl Plane {
             })
             .collect();
         self.write_gateways(gateways)?;
+        self.write_seats(plan, indices)?;
         let mut table = self.kernel.servers()?;
         for (at, entry) in wanted {
             if self.written.servers.get(&at) != Some(&entry) {
@@ -344,6 +347,20 @@ impl Plane {
                 self.written.servers.insert(at, entry);
             }
         }
+        Ok(())
+    }
+
+    /// Where each frontend finds the servers that clients keep.
+    fn write_seats(&mut self, plan: &Plan, indices: &[u32]) -> Result<(), Error> {
+        let kept = plan.targets.iter().zip(indices);
+        let kept = kept.filter(|(t, _)| t.backend.side().packets.persistence.is_some());
+        let seat = |target: &Target| SeatKey {
+            member: target.entry.member,
+            frontend: frontend_number(&target.frontend),
+        };
+        let seats: BTreeMap<SeatKey, u32> = kept.map(|(t, at)| (seat(t), *at)).collect();
+        links::bring(&mut self.kernel.seats()?, &self.written.seats, &seats)?;
+        self.written.seats = seats;
         Ok(())
     }
 

@@ -369,6 +369,82 @@ fn errors_on_the_way_reach_who_sent_the_packet() {
     }
 }
 
+/// An error that says that a packet is too large.
+fn error(from: &str, to: &str, quoted: &Frame) -> Frame {
+    let (kind, code) = if quoted.src.is_ipv4() { (3, 4) } else { (2, 0) };
+    let load = Load::Icmp {
+        kind,
+        code,
+        word: 1400,
+        data: quoted.packet(),
+    };
+    let ends = [from, to].map(|end| format!("{}:0", host(end)));
+    Frame {
+        id: 9,
+        ..frame(&ends[0], &ends[1], load)
+    }
+}
+
+/// Between the ports of a bridge nobody is a router: nothing lives a hop less, and who sends stays who it was.
+#[test]
+fn a_bridge_turns_back_what_errors_quote_and_changes_nothing_else() {
+    let Some(mut bench) = bench() else { return };
+    for (client, vip, server, router) in [
+        (CLIENT, VIP, "10.0.0.11:8080", "10.9.9.9:0"),
+        (CLIENT6, VIP6, "[fd00::11]:8080", "[fd00:9::9]:0"),
+    ] {
+        bench.service(at(vip), TCP, way(forward::BRIDGE), &[at(server)]);
+        for ttl in [64, 1] {
+            let sent = Frame {
+                ttl,
+                ..tcp(client, vip, SYN, b"12345678")
+            };
+            let on = Frame {
+                to: SERVER_MAC,
+                dst: at(server),
+                ..sent.clone()
+            };
+            let got = bench.expect(&sent.bytes(), XDP_REDIRECT);
+            same(&got, &on.bytes(), "a first packet");
+            // Straight to the client, or to us as its gateway.
+            for to in [CLIENT_MAC, INNER_MAC] {
+                for (from, seen_from) in [(router, router), (server, vip)] {
+                    let came = Frame {
+                        to,
+                        from: SERVER_MAC,
+                        ttl,
+                        ..error(from, client, &on)
+                    };
+                    let wanted = Frame {
+                        to: CLIENT_MAC,
+                        from: OWN_MAC,
+                        ttl,
+                        ..error(seen_from, client, &sent)
+                    };
+                    let got = bench.expect(&came.bytes(), XDP_TX);
+                    same(&got, &wanted.bytes(), "to the client");
+                }
+            }
+            let answer = tcp(vip, client, ACK, b"answer");
+            let came = Frame {
+                ttl,
+                ..error(client, vip, &answer)
+            };
+            let sent_by_server = Frame {
+                src: at(server),
+                ..answer
+            };
+            let wanted = Frame {
+                to: SERVER_MAC,
+                ttl,
+                ..error(client, server, &sent_by_server)
+            };
+            let got = bench.expect(&came.bytes(), XDP_REDIRECT);
+            same(&got, &wanted.bytes(), "to the server");
+        }
+    }
+}
+
 fn errors_reach_the_client(late: u8) {
     let Some(mut bench) = bench() else { return };
     for (client, vip, server, router) in [
@@ -383,24 +459,6 @@ fn errors_reach_the_client(late: u8) {
         bench.expect_answers(at(server), at(vip), TCP);
         let sent = tcp(client, vip, SYN, b"12345678");
         bench.expect(&sent.bytes(), XDP_REDIRECT);
-        let (kind, code) = if sent.src.is_ipv4() { (3, 4) } else { (2, 0) };
-        let error = |from: &str, to: &str, quoted: &Frame| Frame {
-            id: 9,
-            load: Load::Icmp {
-                kind,
-                code,
-                word: 1400,
-                data: quoted.packet(),
-            },
-            ..frame(
-                &format!("{}:0", host(from)),
-                &format!("{}:0", host(to)),
-                Load::Raw {
-                    proto: 0,
-                    data: vec![],
-                },
-            )
-        };
         // A router, and the server itself, about what we sent on; the client knows the server by
         // its virtual address.
         let on = Frame {
@@ -518,6 +576,7 @@ fn errors_about_answers_that_went_past_the_balancer_reach_their_server() {
             let wanted = match kind {
                 forward::DSR => linked(&came),
                 forward::DSCP => Frame {
+                    src: at(ours),
                     dst: at(server),
                     tos: 10 << 2,
                     ttl: 63,

@@ -892,3 +892,65 @@ fn a_session_stays_whole_through_a_flood_of_ten_million_packets() {
     let stopped = g.count("denied") + g.count("challenged");
     assert!((9_999_000..=10_000_000).contains(&stopped), "{stopped}");
 }
+
+/// Their services expected answers late, and do not any more.
+#[test]
+fn half_open_sessions_are_answered_when_their_service_gets_a_guard_or_a_pool() {
+    let Some(mut g) = guarded(ALL, transparent(), &[]) else {
+        return;
+    };
+    for (source, vip, server, ours) in [
+        (
+            "198.51.100.7",
+            "203.0.113.20:53",
+            "10.0.0.20:5353",
+            "10.0.0.1",
+        ),
+        (
+            "2001:db8:1::7",
+            "[2001:db8:2::20]:53",
+            "[fd00::20]:5353",
+            "fd00::1",
+        ),
+    ] {
+        let late = Service {
+            late: 1,
+            ..Service::default()
+        };
+        let behind_guard = Service {
+            guard: AT,
+            ..Service::default()
+        };
+        let pool = Service {
+            pool_first: packet::abi::address(ours.parse().expect("an address")),
+            pool_size: 4,
+            port_first: 1024,
+            port_last: 65_535,
+            ..Service::default()
+        };
+        for (port, next) in [(0, behind_guard), (1, pool)] {
+            let mut client = syn(source).src;
+            client.set_port(42_000 + port);
+            let client = client.to_string();
+            for proto in [TCP, UDP] {
+                g.bench.service(at(vip), proto, late, &[at(server)]);
+                g.bench.expect_answers(at(server), at(vip), proto);
+            }
+            let (first, asked) = (tcp(&client, vip, SYN, b""), udp(&client, vip, b"asked"));
+            let before = g.bench.sessions();
+            g.passes(&first);
+            g.passes(&asked);
+            assert_eq!(g.bench.sessions(), before + 2, "one entry each");
+            for proto in [TCP, UDP] {
+                g.bench.service(at(vip), proto, next, &[at(server)]);
+            }
+            let agrees = segment(&first, SYN | ACK, 77, 1001, b"").load;
+            for (first, load) in [(&first, agrees), (&asked, asked.load.clone())] {
+                let (came, left) = answer(first, server, load);
+                let got = g.bench.expect(&came.bytes(), XDP_TX);
+                same(&got, &left.bytes(), "a first answer after the reload");
+            }
+            g.passes(&tcp(&client, vip, ACK, b"data"));
+        }
+    }
+}

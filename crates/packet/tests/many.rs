@@ -1,4 +1,4 @@
-//! Full NAT for many at once, and what hashes are of.
+//! Full NAT for many at once, and which servers sessions get: what hashes are of, who has the fewest, who is kept.
 
 mod common;
 
@@ -170,4 +170,138 @@ fn a_hash_is_of_what_is_named_and_of_nothing_else() {
             }
         }
     }
+}
+
+/// First packets of clients at these ports; the servers that they get, by their addresses' last bytes.
+fn given<const N: usize>(bench: &mut Bench, vip: &str, ports: [u16; N]) -> [u8; N] {
+    ports.map(|port| {
+        let syn = tcp(&format!("198.51.100.7:{port}"), vip, SYN, b"");
+        bench.expect(&syn.bytes(), XDP_REDIRECT)[33]
+    })
+}
+
+/// Sets how many sessions servers have.
+fn have(bench: &mut Bench, sessions: [u32; 3]) {
+    let mut live = bench.0.live().expect("live");
+    for (at, n) in (0..).zip(sessions) {
+        live.set(at, n, 0).expect("room");
+    }
+}
+
+fn sessions_of(bench: &mut Bench, place: u32) -> u32 {
+    bench.0.live().expect("live").get(&place, 0).expect("there")
+}
+
+#[test]
+fn who_has_the_fewest_sessions_for_its_weight_gets_the_next_one() {
+    let Some(mut bench) = bench() else { return };
+    let servers: Vec<_> = (11..14).map(|n| at(&format!("10.0.0.{n}:0"))).collect();
+    let least = Service {
+        schedule: schedule::LEAST,
+        ..Service::default()
+    };
+    bench.service(at(VIP), TCP, least, &servers);
+    let mut port = 1000;
+    for (sessions, weights, most, wanted) in [
+        ([3, 1, 2], [1, 1, 1], [0; 3], 12),
+        ([1, 2, 0], [1, 1, 1], [0; 3], 13),
+        ([4, 2, 9], [4, 1, 8], [0; 3], 11),
+        ([4, 2, 7], [4, 1, 8], [0; 3], 13),
+        ([255, 255, 256], [256, 255, 256], [0; 3], 11),
+        // Who has all that it takes is passed over.
+        ([2, 5, 7], [1, 1, 1], [2, 0, 0], 12),
+        ([2, 5, 7], [1, 1, 1], [2, 5, 8], 13),
+    ] {
+        for (place, (weight, maxconn)) in (0..).zip(weights.into_iter().zip(most)) {
+            bench.change(place, |s| (s.weight, s.maxconn) = (weight, maxconn));
+        }
+        // Whoever the ties begin with.
+        for _ in 0..4 {
+            have(&mut bench, sessions);
+            port += 1;
+            let case = format!("{sessions:?} {weights:?} {most:?}");
+            assert_eq!(given(&mut bench, VIP, [port]), [wanted], "{case}");
+            let place = u32::from(wanted) - 11;
+            let now = sessions_of(&mut bench, place);
+            assert_eq!(now, sessions[place as usize] + 1, "it counts: {case}");
+        }
+    }
+    for place in 0..3 {
+        bench.change(place, |s| (s.weight, s.maxconn) = (1, 0));
+    }
+    // Ties are broken in turn, and a session's end counts at once.
+    have(&mut bench, [0; 3]);
+    let mut all = given(&mut bench, VIP, [5001, 5002, 5003]);
+    let second = all[1];
+    all.sort_unstable();
+    assert_eq!(all, [11, 12, 13]);
+    let reset = tcp("198.51.100.7:5002", VIP, RST, b"");
+    bench.expect(&reset.bytes(), XDP_REDIRECT);
+    assert_eq!(sessions_of(&mut bench, u32::from(second) - 11), 0);
+    assert_eq!(given(&mut bench, VIP, [5004]), [second]);
+    // Nobody has room.
+    have(&mut bench, [1; 3]);
+    (0..3).for_each(|place| bench.change(place, |s| s.maxconn = 1));
+    let syn = tcp("198.51.100.7:5005", VIP, SYN, b"");
+    bench.expect(&syn.bytes(), XDP_TX);
+    assert_eq!(bench.0.event("no-server"), 1);
+}
+
+#[test]
+fn a_client_keeps_its_server_with_two_frontends_and_each_counts_its_own() {
+    let Some(mut bench) = bench_with(abi::feature::SOURCES) else {
+        return;
+    };
+    let servers = [at("10.0.0.11:8080"), at("10.0.0.12:8080")];
+    let vips = [VIP, "203.0.113.10:443"];
+    for (frontend, vip) in (0..).zip(vips) {
+        let kept = Service {
+            source_bits: 128,
+            keep: 3600,
+            keeper: 7,
+            frontend,
+            ..Service::default()
+        };
+        bench.service(at(vip), TCP, kept, &servers);
+        // The same two servers, in places of each frontend's own.
+        for n in 0..2 {
+            let place = 2 * frontend + n;
+            bench.change(place, |s| s.member = [n, 77]);
+            bench.seat([n, 77], frontend, place);
+        }
+    }
+    for n in 1..=6u16 {
+        // Each frontend is the first one for half of the clients.
+        let order = [usize::from(n % 2), usize::from((n + 1) % 2)];
+        let from = format!("198.51.101.{n}:4000");
+        let met = order.map(|frontend| {
+            have_none(&mut bench);
+            let syn = tcp(&from, vips[frontend], SYN, b"");
+            let server = bench.expect(&syn.bytes(), XDP_REDIRECT)[33];
+            let place = 2 * frontend as u32 + u32::from(server) - 11;
+            let counted: Vec<u32> = (0..4).map(|p| sessions_of(&mut bench, p)).collect();
+            let wanted: Vec<u32> = (0..4).map(|p| u32::from(p == place)).collect();
+            assert_eq!(counted, wanted, "{from} by frontend {frontend}");
+            server
+        });
+        assert_eq!(met[0], met[1], "{from}");
+    }
+    // A frontend that has no place for it chooses one that it has.
+    let key = abi::SeatKey {
+        member: [0, 77],
+        frontend: 1,
+    };
+    bench.0.seats().expect("seats").remove(&key).expect("there");
+    let turns: BTreeSet<u8> = (1..=6)
+        .map(|n| {
+            let syn = tcp(&format!("198.51.101.{n}:4001"), vips[1], SYN, b"");
+            bench.expect(&syn.bytes(), XDP_REDIRECT)[33]
+        })
+        .collect();
+    assert_eq!(turns.len(), 2);
+}
+
+fn have_none(bench: &mut Bench) {
+    let mut live = bench.0.live().expect("live");
+    (0..4).for_each(|place| live.set(place, 0, 0).expect("room"));
 }

@@ -594,7 +594,7 @@ fn a_network_of_clients_keeps_its_server_for_a_time() {
         let kept = table.get(&key, 0).expect("there");
         assert!(kept.until > 3000);
         let other = abi::Kept {
-            identity: kept.identity + 100,
+            member: [kept.member[0] + 100, 1],
             ..kept
         };
         table.insert(key, other, 0).expect("fits");

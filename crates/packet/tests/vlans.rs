@@ -54,6 +54,10 @@ fn way(forward: u8) -> Service {
 /// VLAN. The index of that server.
 fn serve(bench: &mut Bench, family: usize, near: u16, far: u16, service: Service) -> u32 {
     let (vip, server) = (at(VIP[family]), bench.servers(&[]));
+    let service = Service {
+        vlan: near.into(),
+        ..service
+    };
     bench.service(vip, TCP, service, &[at(SERVER[family])]);
     bench.change(server, |s| {
         s.hop.vlan = far;

@@ -15,36 +15,13 @@ use std::task::Poll;
 /// The backend that `use_backend` and `default_backend` lead to.
 pub fn backend(stream: &mut Stream<'_>) -> Result<Arc<Backend>, Halt> {
     let frontend = Arc::clone(&stream.frontend);
-    let side = frontend.side();
-    let matching = {
-        let cx = ctx!(stream);
-        let holds = |c: &rules::Cond| c.eval(&cx, &mut NoTrace);
-        let mut switches = side.switches.iter();
-        switches.find(|s| s.condition.as_ref().is_none_or(holds))
-    };
-    let found = match matching.map(|s| &s.target) {
-        Some(SwitchTarget::Name(name)) => stream.generation.backend(name).cloned(),
-        // A name that no backend has: the default backend serves (manual, use_backend).
-        Some(SwitchTarget::Format(format)) => {
-            let mut name = stream.worker.buffer();
-            format.render(&ctx!(stream), &mut name);
-            let found = std::str::from_utf8(&name)
-                .ok()
-                .and_then(|n| stream.generation.backend(n));
-            let found = found.cloned();
-            stream.worker.recycle(name);
-            found
-        }
-        None => None,
-    };
-    let name = side.default_backend.as_deref().unwrap_or(&frontend.name);
-    match found.or_else(|| stream.generation.backend(name).cloned()) {
-        Some(backend) => Ok(backend),
-        None => Err(Halt::Answer(
+    let found = switch(&frontend, &stream.generation, &ctx!(stream));
+    found.ok_or_else(|| {
+        Halt::Answer(
             Answer::error(503),
             Termination::new(Cause::ServerAbort, Phase::Connect),
-        )),
-    }
+        )
+    })
 }
 
 /// Who chose a server.
@@ -181,32 +158,40 @@ fn wanted(stream: &mut Stream<'_>, backend: &Backend) -> Option<Arc<Server>> {
     stream.persistence.server().cloned()
 }
 
-/// The backend that `use_backend` and `default_backend` lead a session of bytes to.
+/// The backend that the rules of a frontend lead to. Those that are not published are passed over, but
+/// for `force-be-switch`.
 pub fn switch(
     frontend: &state::Frontend,
     generation: &state::Generation,
     cx: &Ctx<'_>,
 ) -> Option<Arc<Backend>> {
     let side = frontend.side();
-    let matches = |switch: &&model::SwitchRule| {
-        let condition = switch.condition.as_ref();
-        condition.is_none_or(|c| c.eval(cx, &mut NoTrace))
-    };
-    let chosen = side
-        .switches
-        .iter()
-        .find(matches)
-        .and_then(|switch| match &switch.target {
+    let holds = |c: &rules::Cond| c.eval(cx, &mut NoTrace);
+    let open = |b: &&Arc<Backend>| b.is_published() || side.force_switch.iter().any(holds);
+    for switch in &side.switches {
+        if !switch.condition.as_ref().is_none_or(holds) {
+            continue;
+        }
+        let named = match &switch.target {
             SwitchTarget::Name(name) => generation.backend(name),
             SwitchTarget::Format(format) => {
                 let mut name = Vec::new();
                 format.render(cx, &mut name);
-                let name = std::str::from_utf8(&name).ok()?;
-                generation.backend(name)
+                let name = std::str::from_utf8(&name).ok();
+                name.and_then(|n| generation.backend(n))
             }
-        });
-    let name = side.default_backend.as_deref().unwrap_or(&frontend.name);
-    chosen.or_else(|| generation.backend(name)).cloned()
+        };
+        // A name that no backend has: the default backend serves (manual, use_backend).
+        let Some(backend) = named else { break };
+        if open(&backend) {
+            return Some(Arc::clone(backend));
+        }
+    }
+    let found = match side.default_backend.as_deref() {
+        Some(name) => generation.backend(name).filter(open),
+        None => generation.backend(&frontend.name),
+    };
+    found.cloned()
 }
 
 /// A place on the server of the client's request before, with `option prefer-last-server` and where

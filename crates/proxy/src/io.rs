@@ -82,6 +82,15 @@ impl Io {
         Ok(self.registration.get_or_init(|| made))
     }
 
+    /// The same for a socket that has just been found full, or not yet connected.
+    fn registered_full(&self) -> io::Result<&Registration> {
+        if let Some(registration) = self.registration.get() {
+            return Ok(registration);
+        }
+        let made = Registration::full(self.raw())?;
+        Ok(self.registration.get_or_init(|| made))
+    }
+
     /// Reads what is there, up to the buffer's length; 0 is the peer's end of stream.
     pub fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         // What comes between such a read and the registration makes the reactor's first event.
@@ -183,17 +192,19 @@ impl Io {
                 other => return Poll::Ready(other),
             }
         }
-        let registration = self.registered()?;
+        let registration = self.registered_full()?;
         loop {
             ready!(registration.poll_ready(cx, Ready::FOR_WRITING));
             match attempt() {
                 Ok(n) => {
                     if n < bufs.iter().map(|b| b.len()).sum() {
-                        registration.filled();
+                        registration.filled(self.raw())?;
                     }
                     return Poll::Ready(Ok(n));
                 }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => registration.filled(),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    registration.filled(self.raw())?
+                }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Poll::Ready(Err(e)),
             }
@@ -231,7 +242,9 @@ impl Io {
             ready!(registration.poll_ready(cx, Ready::FOR_WRITING));
             match splice(pipe, self.raw(), len) {
                 Ok(n) => return Poll::Ready(Ok(n)),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => registration.filled(),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    registration.filled(self.raw())?
+                }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Poll::Ready(Err(e)),
             }
@@ -247,7 +260,7 @@ impl Io {
                 _ => return Poll::Ready(self.connect_error()),
             }
         }
-        let ready = ready!(self.registered()?.poll_ready(cx, Ready::FOR_WRITING));
+        let ready = ready!(self.registered_full()?.poll_ready(cx, Ready::FOR_WRITING));
         // A connection that failed is reported as failed together with being writable.
         if !ready.is_failed() {
             return Poll::Ready(Ok(()));

@@ -69,8 +69,9 @@ impl Names {
         };
         while let Some(section) = self.section_of(&wish) {
             let begin = Instant::now();
-            let kinds = wish.prefer.map(resolve::kinds);
-            let kinds = kinds.as_ref().map_or(&[Kind::Srv][..], |k| &k[..]);
+            let taken = section.settings.families;
+            let kinds = wish.prefer.map(|prefer| resolve::kinds(prefer, taken));
+            let kinds = kinds.unwrap_or(&[Kind::Srv]);
             let outcome = resolve::look_up(&section, &wish.name, kinds).await;
             self.take(&wish, &section, &mut known, outcome);
             loop {

@@ -135,6 +135,9 @@ pub async fn drive() -> io::Result<()> {
     }
 }
 
+/// What comes from a peer: bytes, urgent ones, its end; each told once.
+const COMES: i32 = libc::EPOLLIN | libc::EPOLLPRI | libc::EPOLLRDHUP | libc::EPOLLET;
+
 /// What happened before this is known, to this thread's sockets.
 pub fn last_turn() -> Option<Instant> {
     REACTOR.with(|reactor| reactor.turned.get())
@@ -147,6 +150,19 @@ impl Reactor {
     fn descriptor(&self) -> io::Result<RawFd> {
         let made = self.epoll.get().map(AsRawFd::as_raw_fd);
         made.ok_or_else(|| io::Error::other("this thread has no reactor"))
+    }
+
+    /// Begins or changes what is watched for.
+    fn control(&self, what: i32, socket: RawFd, interest: i32, token: u64) -> io::Result<()> {
+        let mut event = libc::epoll_event {
+            events: interest as u32,
+            u64: token,
+        };
+        // SAFETY: a plain call; the event outlives it.
+        match unsafe { libc::epoll_ctl(self.descriptor()?, what, socket, &raw mut event) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
     }
 
     /// Takes what has happened; whether that is all of it.
@@ -182,50 +198,52 @@ impl Reactor {
 /// socket: what ends the watch is that the socket is closed.
 pub struct Registration {
     index: u32,
+    /// Whether room to write is watched for.
+    room: Cell<bool>,
     /// Stays on its thread.
     _here: PhantomData<*const ()>,
 }
 
 impl Registration {
-    /// Watches a socket from now on; the first event says how it is by then.
+    /// Watches a connected socket for what comes; the first event says how it is by then. Room to write
+    /// is taken for granted until [`Registration::filled`] says otherwise: most sockets take all that
+    /// they are given, and an event that says so to begin with would be one of three in a short life.
     pub fn new(socket: RawFd) -> io::Result<Registration> {
-        let both = libc::EPOLLIN | libc::EPOLLPRI | libc::EPOLLOUT | libc::EPOLLRDHUP;
-        Registration::watch(socket, both, false)
+        Registration::watch(socket, COMES, Ready::WRITE)
     }
 
-    /// Watches a socket of datagrams for what comes and for errors. Room to write is no news of
-    /// one: every datagram that has left would be told. What is not read is told again in the next turn,
-    /// so that who reads one datagram need not ask whether there is another: that costs three times as
-    /// much as to be told.
+    /// Watches a socket that takes nothing now: it is full, or its connection is still under way.
+    pub fn full(socket: RawFd) -> io::Result<Registration> {
+        Registration::watch(socket, COMES | libc::EPOLLOUT, Ready::default())
+    }
+
+    /// Watches a socket of datagrams for what comes and for errors. What is not read is told again in the
+    /// next turn, so that who reads one datagram need not ask whether there is another: that costs three
+    /// times as much as to be told.
     pub fn of_datagrams(socket: RawFd) -> io::Result<Registration> {
-        Registration::watch(socket, libc::EPOLLIN, true)
+        Registration::watch(socket, libc::EPOLLIN, Ready::default())
     }
 
-    fn watch(socket: RawFd, interest: i32, repeated: bool) -> io::Result<Registration> {
+    fn watch(socket: RawFd, interest: i32, ready: Ready) -> io::Result<Registration> {
         REACTOR.with(|reactor| {
-            let epoll = reactor.descriptor()?;
             let mut slots = reactor.slots.borrow_mut();
             let index = slots.free.pop().unwrap_or_else(|| {
                 slots.all.push(Slot::default());
                 (slots.all.len() - 1) as u32
             });
-            let generation = slots.all.get_mut(index as usize).map_or(0, |slot| {
-                slot.repeated = repeated;
-                slot.generation
-            });
-            let once = if repeated { 0 } else { libc::EPOLLET };
-            let mut event = libc::epoll_event {
-                events: (interest | once) as u32,
-                u64: u64::from(generation) << 32 | u64::from(index),
+            let Some(slot) = slots.all.get_mut(index as usize) else {
+                return Err(io::ErrorKind::NotFound.into());
             };
-            // SAFETY: a plain call; the event outlives it.
-            if unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, socket, &raw mut event) } != 0 {
-                let error = io::Error::last_os_error();
+            slot.ready = ready;
+            slot.repeated = interest & libc::EPOLLET == 0;
+            let token = u64::from(slot.generation) << 32 | u64::from(index);
+            if let Err(error) = reactor.control(libc::EPOLL_CTL_ADD, socket, interest, token) {
                 slots.free.push(index);
                 return Err(error);
             }
             Ok(Registration {
                 index,
+                room: Cell::new(interest & libc::EPOLLOUT != 0),
                 _here: PhantomData,
             })
         })
@@ -271,9 +289,19 @@ impl Registration {
         self.with(|slot| slot.ready = Ready::default());
     }
 
-    /// There is no room to write, until the next event.
-    pub fn filled(&self) {
-        self.with(|slot| slot.ready.0 &= !Ready::WRITE.0);
+    /// There is no room to write in this registration's socket, until the next event.
+    pub fn filled(&self, socket: RawFd) -> io::Result<()> {
+        let generation = self.with(|slot| {
+            slot.ready.0 &= !Ready::WRITE.0;
+            slot.generation
+        });
+        if self.room.replace(true) {
+            return Ok(());
+        }
+        let token = u64::from(generation.unwrap_or(0)) << 32 | u64::from(self.index);
+        // Changed so, the system looks again: room that has come meanwhile makes an event.
+        let interest = COMES | libc::EPOLLOUT;
+        REACTOR.with(|r| r.control(libc::EPOLL_CTL_MOD, socket, interest, token))
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Slot) -> T) -> Option<T> {
@@ -325,6 +353,10 @@ mod tests {
         within(async {
             let (ours, mut theirs) = UnixStream::pair().expect("a pair");
             let watch = Registration::new(ours.as_raw_fd()).expect("a place");
+            let writable = watch.ready();
+            assert!(writable.has(Ready::WRITE) && !writable.has(Ready::FOR_READING));
+            watch.filled(ours.as_raw_fd()).expect("watched");
+            assert!(!watch.ready().has(Ready::WRITE));
             let writable = poll_fn(|cx| watch.poll_ready(cx, Ready::FOR_WRITING)).await;
             assert!(writable.has(Ready::WRITE) && !writable.has(Ready::FOR_READING));
             theirs.write_all(b"x").expect("written");
@@ -373,7 +405,7 @@ mod tests {
             let copy = first.try_clone().expect("a copy");
             drop((watch, first));
             let (second, _other) = UnixStream::pair().expect("a pair");
-            let watch = Registration::new(second.as_raw_fd()).expect("a place");
+            let watch = Registration::full(second.as_raw_fd()).expect("a place");
             assert_eq!(watch.index, index);
             drop(theirs);
             poll_fn(|cx| watch.poll_ready(cx, Ready::FOR_WRITING)).await;

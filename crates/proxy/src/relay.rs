@@ -245,6 +245,7 @@ impl Relay {
         Outcome {
             received: self.up.received,
             sent: self.down.sent,
+            server_bytes: Some([self.up.sent, self.down.received]),
             status: None,
             ended,
         }

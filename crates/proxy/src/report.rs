@@ -112,6 +112,7 @@ fn with_facts(
         status: s.status,
         bytes_read: sent,
         bytes_uploaded: received,
+        server_bytes: Some([s.up.sent, s.server_heads_len + s.down.received]),
         actconn: s.worker.process.connections.now(),
         feconn: s.frontend.sessions().now(),
         beconn: s.backend.as_ref().map_or(0, |b| b.sessions().now()),

@@ -1,16 +1,17 @@
 //! Asking name servers (manual section 5.3): all of a section at once, again when they are silent,
 //! and for the other kind of address when there is none of the preferred one.
 
-use model::Family;
+use model::{Families, Family};
 use rules::Sample;
 use rules::action::Resolve;
 use state::{Generation, Resolvers};
+use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::task::JoinSet;
@@ -25,12 +26,49 @@ pub enum Failure {
     Said(Fault),
 }
 
-/// The kinds of address to ask for, in order.
-pub fn kinds(prefer: Family) -> [Kind; 2] {
-    match prefer {
-        Family::V4 => [Kind::A, Kind::Aaaa],
-        Family::V6 => [Kind::Aaaa, Kind::A],
+/// The kinds of address to ask for, in order, of those that are taken.
+pub fn kinds(prefer: Family, taken: Families) -> &'static [Kind] {
+    let only = match taken {
+        Families::Both => None,
+        Families::Only(family) => Some(family),
+        Families::Auto => (!reaches_ipv6()).then_some(Family::V4),
+    };
+    match (only, prefer) {
+        (Some(Family::V4), _) => &[Kind::A],
+        (Some(Family::V6), _) => &[Kind::Aaaa],
+        (None, Family::V4) => &[Kind::A, Kind::Aaaa],
+        (None, Family::V6) => &[Kind::Aaaa, Kind::A],
     }
+}
+
+/// Whether an address is of a kind that is taken.
+pub fn takes(taken: Families, ip: IpAddr) -> bool {
+    match taken {
+        Families::Both => true,
+        Families::Only(family) => (family == Family::V4) == ip.is_ipv4(),
+        Families::Auto => ip.is_ipv4() || reaches_ipv6(),
+    }
+}
+
+/// Whether this machine has a way into the Internet of IPv6, as it was half a minute ago at most: the
+/// kernel is asked for a route, and sends nothing.
+fn reaches_ipv6() -> bool {
+    const HOLDS: Duration = Duration::from_secs(30);
+    /// Nobody has it (RFC 3849), so that only a default route leads there.
+    const SOMEWHERE: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+    thread_local! {
+        static LAST: Cell<Option<(Instant, bool)>> = const { Cell::new(None) };
+    }
+    let now = Instant::now();
+    if let Some((asked, answer)) = LAST.get()
+        && now.saturating_duration_since(asked) < HOLDS
+    {
+        return answer;
+    }
+    let socket = std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0));
+    let answer = socket.and_then(|s| s.connect((SOMEWHERE, 9))).is_ok();
+    LAST.set(Some((now, answer)));
+    answer
 }
 
 /// Asks for the first of these kinds that there is. Returns whose answer it is, too: its place in
@@ -48,7 +86,14 @@ pub async fn look_up(
                 return Err(Failure::Said(Fault::NoName));
             };
             match ask_all(section, &question).await {
-                Ok(answer) => return Ok(answer),
+                Ok((mut answer, at)) => {
+                    let taken = settings.families;
+                    answer.addresses.retain(|ip| takes(taken, *ip));
+                    for service in &mut answer.services {
+                        service.address = service.address.filter(|ip| takes(taken, *ip));
+                    }
+                    return Ok((answer, at));
+                }
                 Err(failure) => last = failure,
             }
             // Who is silent about one kind will be about the other.
@@ -69,7 +114,9 @@ async fn address(section: &Arc<Resolvers>, name: &str, prefer: Family) -> Option
     if let Some(ip) = section.recall(name, prefer, Instant::now()) {
         return Some(ip);
     }
-    let (answer, _) = look_up(section, name, &kinds(prefer)).await.ok()?;
+    let (answer, _) = look_up(section, name, kinds(prefer, section.settings.families))
+        .await
+        .ok()?;
     let ip = *answer.addresses.first()?;
     section.remember(name, prefer, ip, Instant::now());
     Some(ip)

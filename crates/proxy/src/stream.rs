@@ -116,6 +116,8 @@ pub struct Stream<'c> {
     /// Bytes of the request's head as received.
     pub(crate) request_head_len: u64,
     pub(crate) response_head_len: u64,
+    /// Bytes of the heads that the server sent.
+    pub(crate) server_heads_len: u64,
 }
 
 /// Serves one request and says what becomes of the connection. `begun` is what was decided about it
@@ -180,6 +182,7 @@ pub async fn serve(
         insist: None,
         request_head_len: request.arena_len() as u64,
         response_head_len: 0,
+        server_heads_len: 0,
         worker,
         client,
         frontend,

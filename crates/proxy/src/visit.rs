@@ -41,6 +41,8 @@ pub struct Outcome {
     pub received: u64,
     /// Bytes to the client.
     pub sent: u64,
+    /// Bytes to the server and from it, where they are counted apart.
+    pub server_bytes: Option<[u64; 2]>,
     /// The code of the last reply, where there are replies.
     pub status: Option<u16>,
     /// How it ended.
@@ -158,6 +160,7 @@ impl Visit {
         let Outcome {
             received,
             sent,
+            server_bytes,
             status,
             ended,
         } = *outcome;
@@ -197,6 +200,7 @@ impl Visit {
             termination: ended.flags(*b"--"),
             bytes_read: sent,
             bytes_uploaded: received,
+            server_bytes,
             actconn: worker.process.connections.now(),
             feconn: client.frontend.sessions().now(),
             beconn: self.backend.as_ref().map_or(0, |b| b.sessions().now()),

@@ -3,7 +3,8 @@
 //! Nothing here is locked: a worker's buffers, pools and timers are touched by its thread only.
 //! The scratch buffers are borrowed inside one poll and never across an await.
 
-use crate::listen::{self, Accepted, Listeners};
+use crate::listen::{self, Accepted};
+use crate::listeners::Listeners;
 use crate::log::LogSinks;
 use crate::moment::Moment;
 use crate::pipe::{Pipe, Pipes};
@@ -245,12 +246,8 @@ impl Worker {
 
     /// Has the other workers close an idle connection to a server, each its own.
     pub fn ask_others_to_let_go(&self, server: u32) {
-        for (_, door) in self
-            .doors
-            .iter()
-            .enumerate()
-            .filter(|(id, _)| *id != self.id)
-        {
+        let doors = self.doors.iter().enumerate();
+        for (_, door) in doors.filter(|(id, _)| *id != self.id) {
             // A worker that has ended keeps nothing.
             let _ = door.orders.send(Order::LetGo(server));
         }

@@ -253,6 +253,12 @@ impl Rule {
     }
 }
 
+/// Notes by which rule something is waited for, or that it has come.
+fn waits(cx: &Ctx<'_>, rule: Option<&Rule>) {
+    let line = rule.map(|r| std::sync::Arc::clone(&r.line));
+    *cx.stream.overrides.give().waiting.borrow_mut() = line;
+}
+
 /// Evaluates rules in order from index `from` on. Messages and variables are changed as it goes.
 pub fn run<'r, T: Tracer>(
     rules: &'r [Rule],
@@ -261,6 +267,9 @@ pub fn run<'r, T: Tracer>(
     effects: &mut Effects,
     tracer: &mut T,
 ) -> Verdict<'r> {
+    if from > 0 {
+        waits(cx, None);
+    }
     for (index, rule) in rules.iter().enumerate().skip(from) {
         let matched = match &rule.condition {
             Some(condition) => condition.eval(cx, tracer),
@@ -302,6 +311,7 @@ pub fn run<'r, T: Tracer>(
             }
             Action::Pause(time) => {
                 if let Some(time_ms) = connection::pause(time, cx) {
+                    waits(cx, Some(rule));
                     return Verdict::Pause {
                         time_ms,
                         resume: index + 1,
@@ -309,17 +319,19 @@ pub fn run<'r, T: Tracer>(
                 }
             }
             Action::WaitForBody { time_ms, at_least } => {
+                waits(cx, Some(rule));
                 return Verdict::WaitForBody {
                     time_ms: *time_ms,
                     at_least: *at_least,
                     resume: index + 1,
                 };
             }
-            Action::Resolve(rule) => {
-                let name = rule.name.eval(cx).map(|name| name.to_text().into_owned());
+            Action::Resolve(asked) => {
+                let name = asked.name.eval(cx).map(|name| name.to_text().into_owned());
                 if let Some(name) = name.and_then(|n| String::from_utf8(n).ok()) {
+                    waits(cx, Some(rule));
                     return Verdict::Resolve {
-                        rule,
+                        rule: asked,
                         name: name.into(),
                         resume: index + 1,
                     };

@@ -382,6 +382,8 @@ pub struct LogFacts<'a> {
     pub status: Option<u16>,
     pub bytes_read: u64,
     pub bytes_uploaded: u64,
+    /// Bytes sent to the server and received from it, where they were counted apart from the client's.
+    pub server_bytes: Option<[u64; 2]>,
     pub actconn: u64,
     pub feconn: u64,
     pub beconn: u64,

@@ -53,6 +53,8 @@ pub struct Given {
     pub bc_mark: Cell<Option<u32>>,
     /// `capture-req` and `capture-res`: whether it belongs to the response, slot, value.
     pub captured: RefCell<Vec<Capture>>,
+    /// The line of a rule that something is waited for by, `file:number: text`.
+    pub waiting: RefCell<Option<Arc<str>>>,
     /// The addresses of the server's connection, for a log line that shows them when it is over.
     pub back: Cell<Option<(SocketAddr, SocketAddr)>>,
 }

@@ -8,7 +8,7 @@ use choose::Active;
 use model::{MarkedDown, Proxy};
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
@@ -39,7 +39,12 @@ pub struct BackendLive {
     turns: Mutex<Turns>,
     /// Where an operator has changed computed cookies: whether there are any, and their secret.
     cookies: Mutex<CookieOrders>,
+    /// Whether rules lead here: as configured (0), or as an operator said ([`PUBLISHED`], [`HIDDEN`]).
+    published: AtomicU8,
 }
+
+const PUBLISHED: u8 = 1;
+const HIDDEN: u8 = 2;
 
 /// When a backend was able to serve, and when not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -216,6 +221,20 @@ impl Drop for Ticket {
 }
 
 impl Backend {
+    /// Whether rules of frontends lead here (`be-unpublished`, `publish backend`).
+    pub fn is_published(&self) -> bool {
+        match self.live.published.load(Relaxed) {
+            0 => !self.side().unpublished,
+            said => said == PUBLISHED,
+        }
+    }
+
+    /// Lets rules lead here from now on, also by other configurations, or no more.
+    pub fn publish(&self, on: bool) {
+        let said = if on { PUBLISHED } else { HIDDEN };
+        self.live.published.store(said, Relaxed);
+    }
+
     /// A backend with these servers; `live` is what an earlier configuration left, or new.
     pub(crate) fn new(
         proxy: Arc<Proxy>,
@@ -236,6 +255,7 @@ impl Backend {
                 queue: Queue::default(),
                 turns: Mutex::default(),
                 cookies: Mutex::default(),
+                published: AtomicU8::default(),
             })
         });
         let mut cookies: HashMap<Arc<str>, Vec<u32>> = HashMap::new();

@@ -138,6 +138,10 @@ pub struct Process {
     /// Idle connections that each worker keeps, by the servers' uids, as of the last second.
     idle: Box<[Mutex<Vec<u32>>]>,
     stopping: AtomicBool,
+    /// The grace of the soft end is over, or there is none.
+    leaving: AtomicBool,
+    /// `set anon global-key`; 0 is as configured.
+    anon_key: AtomicU32,
     next_uid: AtomicU32,
     reloads: AtomicU64,
 }
@@ -186,6 +190,8 @@ impl Process {
             rate_limits: rates.map(|rate| AtomicU32::new(rate.unwrap_or(0))),
             idle: (0..workers).map(|_| Mutex::default()).collect(),
             stopping: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
+            anon_key: AtomicU32::new(0),
             next_uid: AtomicU32::new(0),
             reloads: AtomicU64::new(0),
         };
@@ -268,6 +274,26 @@ impl Process {
     /// Begins the soft end.
     pub fn stop(&self) {
         self.stopping.store(true, Relaxed);
+    }
+
+    /// Whether a soft end is past its grace, so that nobody is taken any more.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Relaxed)
+    }
+
+    /// The grace of the soft end is over.
+    pub fn leave(&self) {
+        self.leaving.store(true, Relaxed);
+    }
+
+    /// The key that an operator has set for hiding names; 0 is none.
+    pub fn anon_key(&self) -> u32 {
+        self.anon_key.load(Relaxed)
+    }
+
+    /// Sets it.
+    pub fn set_anon_key(&self, key: u32) {
+        self.anon_key.store(key, Relaxed);
     }
 
     /// A worker keeps so many idle connections, by the servers' uids.

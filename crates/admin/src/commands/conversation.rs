@@ -3,6 +3,7 @@
 use super::Command;
 use crate::cli::{Cli, Grave, Said, World, help};
 use model::{CliLevel, ShowSeverity};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 pub(super) static COMMANDS: &[Command] = &[
@@ -38,6 +39,26 @@ pub(super) static COMMANDS: &[Command] = &[
         },
     ),
     Command::new(
+        &["set", "anon"],
+        "set anon on [<key>]|off",
+        "hide names and addresses in what the current CLI session is answered",
+        CliLevel::User,
+        set_anon,
+    ),
+    Command::new(
+        &["set", "anon", "global-key"],
+        "set anon global-key <key>",
+        "change the key that names are hidden by where none is given; 0 is as configured",
+        CliLevel::Admin,
+        |_, w, a, _| match a.first().and_then(|key| key.parse().ok()) {
+            Some(key) => {
+                w.process.set_anon_key(key);
+                Said::nothing()
+            }
+            None => Said::fault("A key is expected: a number up to 4294967295."),
+        },
+    ),
+    Command::new(
         &["set", "severity-output"],
         "set severity-output [none|number|string]",
         "set presence of severity level in feedback information",
@@ -60,6 +81,19 @@ pub(super) static COMMANDS: &[Command] = &[
         "change a timeout setting",
         CliLevel::User,
         set_timeout,
+    ),
+    Command::new(
+        &["show", "anon"],
+        "show anon",
+        "tell whether names and addresses are hidden, and operators by which key",
+        CliLevel::User,
+        |c, _, _, _| {
+            Said::data(match (c.anon, c.level()) {
+                (None, _) => "Anonymized mode disabled\n".to_string(),
+                (Some(_), CliLevel::User) => "Anonymized mode enabled\n".into(),
+                (Some(key), _) => format!("Anonymized mode enabled\nKey : {key}\n"),
+            })
+        },
     ),
     Command::new(
         &["show", "cli", "level"],
@@ -109,6 +143,24 @@ fn mode(name: &str, on: &mut bool, args: &[&str]) -> Said {
             return Said::message(Grave::Info, format_args!("{name} is {state}"));
         }
         Some(word) => *on = word == "on",
+    }
+    Said::nothing()
+}
+
+fn set_anon(c: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
+    match args {
+        ["off"] => c.anon = None,
+        ["on"] => {
+            let keys = [w.process.anon_key(), w.generation.config.global.anon_key];
+            let key = keys.into_iter().find(|key| *key != 0);
+            // Any other number does where nobody wants to compare answers.
+            c.anon = Some(key.unwrap_or_else(|| RandomState::new().build_hasher().finish() as u32));
+        }
+        ["on", key] => match key.parse() {
+            Ok(key) => c.anon = Some(key),
+            Err(_) => return Said::fault("A key is expected: a number up to 4294967295."),
+        },
+        _ => return Said::fault("'set anon' only supports 'on', 'off', and 'global-key'."),
     }
     Said::nothing()
 }

@@ -21,6 +21,20 @@ pub(super) static COMMANDS: &[Command] = &[
         |_, w, a, _| enable(w, a, true),
     ),
     Command::new(
+        &["publish", "backend"],
+        "publish backend <backend>",
+        "let rules of frontends lead to a backend",
+        CliLevel::Operator,
+        |_, w, a, _| publish(w, a, true),
+    ),
+    Command::new(
+        &["unpublish", "backend"],
+        "unpublish backend <backend>",
+        "have rules of frontends pass over a backend",
+        CliLevel::Operator,
+        |_, w, a, _| publish(w, a, false),
+    ),
+    Command::new(
         &["set", "maxconn", "frontend"],
         "set maxconn frontend <frontend> <value>",
         "change a frontend's maxconn setting",
@@ -77,6 +91,18 @@ fn integer(text: Option<&&str>) -> Result<u32, Said> {
         Ok(n) => u32::try_from(n).map_err(|_| Said::fault("Value out of range.")),
         Err(_) => Err(Said::fault("Expects an integer value.")),
     }
+}
+
+fn publish(w: &World<'_>, args: &[&str], on: bool) -> Said {
+    let Some(name) = args.first() else {
+        return Said::fault("A backend name is expected.");
+    };
+    let Some(backend) = w.generation.backend(name) else {
+        return Said::fault("No such backend.");
+    };
+    backend.publish(on);
+    let done = if on { "published" } else { "unpublished" };
+    Said::message(Grave::Info, format_args!("Backend {done}."))
 }
 
 fn enable(w: &World<'_>, args: &[&str], on: bool) -> Said {

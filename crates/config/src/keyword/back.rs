@@ -28,6 +28,18 @@ pub(super) static BACK_KEYWORDS: &[Keyword] = &[
         persist::cookie
     ),
     keyword!(
+        "be-unpublished",
+        B | L,
+        "",
+        "",
+        "no rule of a frontend leads here until the control socket's 'publish backend'",
+        |d, l| {
+            l.surplus(0);
+            d.back.unpublished = true;
+            Ok(())
+        }
+    ),
+    keyword!(
         "dynamic-cookie-key",
         BACK,
         "KEY",

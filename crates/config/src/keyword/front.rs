@@ -215,6 +215,24 @@ pub(super) static FRONT_KEYWORDS: &[Keyword] = &[
         }
     ),
     keyword!(
+        "force-be-switch",
+        F | L,
+        "if|unless CONDITION",
+        "if { src 10.0.0.0/8 }",
+        "who is led to backends that are not published, too",
+        |d, l| {
+            if !matches!(l.arg(0), "if" | "unless") {
+                return l.fail(
+                    0,
+                    "'force-be-switch' wants 'if' or 'unless' and a condition",
+                );
+            }
+            let cond = l.rules(0, &d.acls, rules::Cond::parse)?;
+            d.front.force_switch.push(cond);
+            Ok(())
+        }
+    ),
+    keyword!(
         "monitor-uri",
         FRONT,
         "URI",

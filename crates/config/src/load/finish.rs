@@ -27,6 +27,7 @@ impl Loader<'_> {
         self.check_guids(&drafts);
         self.tables(&drafts);
         self.machines_resolvers();
+        self.families();
         let tracked = servers::tracked(&drafts);
         let mut ids: Vec<u32> = drafts.iter().map(|d| d.id.unwrap_or(0)).collect();
         number(ids.iter_mut(), 2);
@@ -133,6 +134,14 @@ impl Loader<'_> {
                 ..Resolvers::named(Arc::clone(&name))
             };
             self.config.resolvers.insert(name, Arc::new(section));
+        }
+    }
+
+    /// What `global` says of names is so in every section of name servers.
+    fn families(&mut self) {
+        let families = self.config.global.dns_families;
+        for section in self.config.resolvers.values_mut() {
+            Arc::make_mut(section).families = families;
         }
     }
 

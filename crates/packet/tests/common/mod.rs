@@ -165,6 +165,16 @@ impl Bench {
             .expect("services")
             .insert(key, service, 0)
             .expect("fits");
+        for at in turns.iter().filter(|_| service.keep != 0) {
+            self.seat(member(*at), service.frontend, *at);
+        }
+    }
+
+    /// The place of a server as sessions of a frontend have it, where clients keep it.
+    pub fn seat(&mut self, member: [u32; 2], frontend: u32, place: u32) {
+        let key = abi::SeatKey { member, frontend };
+        let mut seats = self.0.seats().expect("seats");
+        seats.insert(key, place, 0).expect("fits");
     }
 
     /// Answers of this server are those of this service, whose directions are made late.
@@ -205,6 +215,7 @@ impl Bench {
                 weight: 1,
                 port: at.port().to_be(),
                 identity: 1 + u64::from(i),
+                member: member(i),
                 ..Server::default()
             };
             table.set(i, server, 0).expect("room");
@@ -224,6 +235,11 @@ impl Bench {
     pub fn sessions(&mut self) -> usize {
         self.0.flows().expect("flows").keys().count()
     }
+}
+
+/// A server that no other frontend leads to, by its place.
+fn member(place: u32) -> [u32; 2] {
+    [1000 + place, 1]
 }
 
 /// An address and port.

@@ -136,7 +136,10 @@ impl Stream<'_> {
                     malformed::response(self, rest, &error);
                     return Err(self.junk(a));
                 }
-                Ok(Some(used)) => at += used,
+                Ok(Some(used)) => {
+                    at += used;
+                    self.server_heads_len += used as u64;
+                }
             }
             let Some(head) = self.response.as_mut() else {
                 return Ok(Heads::Partial(at));

@@ -42,6 +42,7 @@ pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
     client.unread = true;
     let (received, sent) = control.passed();
     let outcome = Outcome {
+        server_bytes: None,
         received,
         sent,
         status: None,

@@ -129,7 +129,7 @@ impl Conversation<'_> {
     async fn talk(&mut self) -> Over {
         self.banner();
         loop {
-            if matches!(self.stage, Stage::Idle) && self.worker.process.is_stopping() {
+            if matches!(self.stage, Stage::Idle) && self.worker.process.is_leaving() {
                 self.say(GOING_AWAY);
                 return self.end().await;
             }
@@ -252,6 +252,7 @@ impl Conversation<'_> {
         // To a client that never said a word nothing was said that counts.
         let sent = if self.received == 0 { 0 } else { self.sent };
         let outcome = Outcome {
+            server_bytes: None,
             received: self.received,
             sent,
             status: self.status,

@@ -134,9 +134,7 @@ impl Conversation<'_> {
                 }
                 Poll::Ready(_) => Poll::Ready(Read::Closed),
                 Poll::Pending if server.is_some_and(Server::is_cut) => Poll::Ready(Read::ServerCut),
-                Poll::Pending if idle && worker.process.is_stopping() => {
-                    Poll::Ready(Read::Stopping)
-                }
+                Poll::Pending if idle && worker.process.is_leaving() => Poll::Ready(Read::Stopping),
                 Poll::Pending => client.timer.poll_expired(cx).map(|()| Read::TimedOut),
             }
         })

@@ -1,7 +1,8 @@
 //! How a session of datagrams begins: limits, rules, and what they may see.
 
 use super::Key;
-use crate::listen::{Listener, judge};
+use crate::listen::judge;
+use crate::listeners::Listener;
 use crate::roster::Arrived;
 use crate::seat::{Places, Seat};
 use crate::worker::Worker;

@@ -34,6 +34,9 @@ pub static TABLE: &[FetchDef] = &[
     fetch! { ["meth"], TEXT, Method, Internal, "the given method",
         "meth(GET)" => "GET", |a, _| Some(Sample::Method(Cow::Borrowed(a.text(0)?)))
     },
+    fetch! { ["quic_enabled"], NONE, Bool, Internal, "whether QUIC is listened on: never",
+        "quic_enabled" => "0", |_, _| truth(false)
+    },
     fetch! { ["str"], args(&[Str], 0), Str, Internal, "the given string",
         "str(a b)" => "a b", |a, _| Some(Sample::str(a.text(0).unwrap_or_default()))
     },

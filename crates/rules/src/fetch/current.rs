@@ -27,7 +27,8 @@ pub static TABLE: &[FetchDef] = &[
     fetch! { ["bc_be_queue"], NONE, Int, Internal, "how many waited before this request in the backend's queue",
         "bc_be_queue" => "0", |_, cx| int(cx.stream.queued[1])
     },
-    fetch! { ["bc_http_major"], NONE, Int, Internal, "the version of HTTP that is spoken to the server: 1",
+    fetch! { ["bc_http_major", "bc_nb_streams", "bc_settings_streams_limit"], NONE, Int, Internal,
+        "the version of HTTP that is spoken to the server, requests at a time, and how many there may be: 1",
         "bc_http_major" => "", |_, cx| {
             let server = cx.stream.server.as_deref().filter(|name| !name.starts_with('<'));
             server.and(int(1))
@@ -81,6 +82,9 @@ pub static TABLE: &[FetchDef] = &[
     fetch! { ["cur_tunnel_timeout"], NONE, Int, Internal, "`timeout tunnel` of this request, ms",
         "cur_tunnel_timeout" => "7", |_, cx| of(cx, cx.stream.overrides.given(|g| g.tunnel_timeout.get()), Timeout::Tunnel)
     },
+    fetch! { ["last_entity"], NONE, Str, Internal, "`file:line` of the rule that decided, or that was waited for",
+        "last_entity" => "", |_, cx| waiting(cx).or_else(|| last_rule(cx).map(|(file, line)| format!("{file}:{line}"))).map(Sample::owned)
+    },
     fetch! { ["last_rule_file"], NONE, Str, Internal, "the file of the last rule that decided",
         "last_rule_file" => "", |_, cx| last_rule(cx).map(|(file, _)| Sample::owned(file))
     },
@@ -89,6 +93,9 @@ pub static TABLE: &[FetchDef] = &[
     },
     fetch! { ["server_status"], NONE, Int, Response, "the status that the server sent",
         "server_status" => "", |_, cx| cx.stream.overrides.server_status.get().and_then(int)
+    },
+    fetch! { ["waiting_entity"], NONE, Str, Internal, "`file:line` of the rule that was still waited for when the request ended",
+        "waiting_entity" => "", |_, cx| waiting(cx).map(Sample::owned)
     },
 ];
 
@@ -111,6 +118,12 @@ fn tcp(cx: &Ctx<'_>) -> Option<TcpInfo> {
 /// Our address and the server's on the connection to it.
 fn back(cx: &Ctx<'_>) -> Option<(SocketAddr, SocketAddr)> {
     cx.stream.overrides.back(cx.facts)
+}
+
+/// Where a rule stands that has not come to its end.
+fn waiting(cx: &Ctx<'_>) -> Option<String> {
+    let line = cx.stream.overrides.given(|g| g.waiting.borrow().clone())?;
+    Some(line.split_once(": ")?.0.to_string())
 }
 
 /// File and number of a rule's line.

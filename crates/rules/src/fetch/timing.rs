@@ -9,17 +9,29 @@ pub static TABLE: &[FetchDef] = &[
     fetch! { ["bc.timer.connect"], NONE, Int, Internal, "in logs: connect time (%Tc), ms",
         "bc.timer.connect" => "", |_, cx| timer(cx, |t| t.tc)
     },
-    fetch! { ["bytes_in"], NONE, Int, Internal, "in logs: bytes received from the client (%U)",
-        "bytes_in" => "", |_, cx| int(cx.log?.bytes_uploaded as i64)
+    fetch! { ["bs.aborted"], NONE, Bool, Internal, "in logs: whether the server broke its answer off",
+        "bs.aborted" => "0", |_, cx| truth(broken(cx, b'S', b"HDL"))
     },
-    fetch! { ["bytes_out"], NONE, Int, Internal, "in logs: bytes sent to the client (%B)",
-        "bytes_out" => "", |_, cx| int(cx.log?.bytes_read as i64)
+    fetch! { ["bytes_in", "req.bytes_in"], NONE, Int, Internal, "in logs: bytes received from the client (%U)",
+        "req.bytes_in" => "", |_, cx| int(cx.log?.bytes_uploaded as i64)
+    },
+    fetch! { ["bytes_out", "res.bytes_out"], NONE, Int, Internal, "in logs: bytes sent to the client (%B)",
+        "res.bytes_out" => "", |_, cx| int(cx.log?.bytes_read as i64)
     },
     fetch! { ["fc.timer.handshake"], NONE, Int, Internal, "in logs: handshake time (%Th), ms",
         "fc.timer.handshake" => "", |_, cx| timer(cx, |t| t.th)
     },
     fetch! { ["fc.timer.total"], NONE, Int, Internal, "in logs: total time (%Tt), ms",
         "fc.timer.total" => "", |_, cx| timer(cx, |t| t.tt)
+    },
+    fetch! { ["fs.aborted"], NONE, Bool, Internal, "in logs: whether the client left before the end",
+        "fs.aborted" => "0", |_, cx| truth(broken(cx, b'C', b"RQCHDLT"))
+    },
+    fetch! { ["req.bytes_out"], NONE, Int, Internal, "in logs: bytes sent to the server",
+        "req.bytes_out" => "", |_, cx| int(cx.log?.server_bytes?[0] as i64)
+    },
+    fetch! { ["res.bytes_in"], NONE, Int, Internal, "in logs: bytes received from the server",
+        "res.bytes_in" => "", |_, cx| int(cx.log?.server_bytes?[1] as i64)
     },
     fetch! { ["req.timer.hdr"], NONE, Int, Internal, "in logs: time to receive the request (%TR), ms",
         "req.timer.hdr" => "", |_, cx| timer(cx, |t| t.tr_request)
@@ -58,6 +70,12 @@ pub static TABLE: &[FetchDef] = &[
         "txn.timer.user" => "", |_, cx| timer(cx, Timers::tu)
     },
 ];
+
+/// Whether this side ended it, in one of these phases.
+fn broken(cx: &Ctx<'_>, side: u8, phases: &[u8]) -> bool {
+    cx.log
+        .is_some_and(|l| l.termination[0] == side && phases.contains(&l.termination[1]))
+}
 
 fn timer<'s>(cx: &Ctx<'_>, of: impl Fn(&Timers) -> i64) -> Option<Sample<'s>> {
     cx.log?.timers.as_ref().map(of).and_then(int)

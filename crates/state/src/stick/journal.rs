@@ -52,7 +52,11 @@ impl Stamp {
     const MET: u64 = 2;
 
     fn new(number: u64, whose: Whose) -> Stamp {
-        Stamp(number << 2 | u64::from(whose == Whose::Ours) * Self::OURS)
+        let ours = match whose {
+            Whose::Ours => Self::OURS,
+            Whose::Theirs => 0,
+        };
+        Stamp(number << 2 | ours)
     }
 
     fn number(self) -> u64 {
