@@ -105,7 +105,7 @@ fn the_rule_that_decided_or_was_waited_for_is_told() {
     assert_eq!(Client::connect(port).ask(whole).status, 200);
     assert_eq!(said(&sink), "last=- waiting=-");
     let mut client = Client::connect(port);
-    client.send("POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nab".to_string());
+    client.send("POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nab");
     drop(client);
     let waited = place("wait-for-body");
     assert_eq!(said(&sink), format!("last={waited} waiting={waited}"));

@@ -41,6 +41,7 @@ mod hold;
 mod inspect;
 mod io;
 mod listen;
+mod listeners;
 mod log;
 mod mail;
 mod malformed;
@@ -83,7 +84,7 @@ mod udp;
 mod visit;
 mod worker;
 
-pub use listen::{Listeners, Wanted, bind_all};
+pub use listeners::{Listeners, Wanted, bind_all};
 pub use log::{Logger, Tag};
 pub use reply::Answer;
 pub use roster::Rosters;

@@ -3,7 +3,8 @@
 //! Nothing here is locked: a worker's buffers, pools and timers are touched by its thread only.
 //! The scratch buffers are borrowed inside one poll and never across an await.
 
-use crate::listen::{self, Accepted, Listeners};
+use crate::listen::{self, Accepted};
+use crate::listeners::Listeners;
 use crate::log::LogSinks;
 use crate::moment::Moment;
 use crate::pipe::{Pipe, Pipes};

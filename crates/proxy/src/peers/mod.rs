@@ -8,7 +8,7 @@ mod entry;
 mod talk;
 
 use crate::io::Io;
-use crate::listen::Listener;
+use crate::listeners::Listener;
 use crate::opening::Opening;
 use crate::socket::{self, Outgoing};
 use crate::tls::TlsStream;

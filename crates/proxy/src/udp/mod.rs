@@ -19,7 +19,7 @@ pub use outbox::carry;
 pub use pause::before_sleep;
 pub use session::Session;
 
-use crate::listen::Listener;
+use crate::listeners::Listener;
 use crate::worker::Worker;
 use batch::{Batch, Datagram};
 use link::Resting;

@@ -1,7 +1,8 @@
 //! How a session of datagrams begins: limits, rules, and what they may see.
 
 use super::Key;
-use crate::listen::{Listener, judge};
+use crate::listen::judge;
+use crate::listeners::Listener;
 use crate::roster::Arrived;
 use crate::seat::{Places, Seat};
 use crate::worker::Worker;
@@ -74,7 +75,7 @@ pub fn open_datagrams(
         listener: frontend.listener(&listener.bind),
         accepted: worker.wall(at),
         descriptor: None,
-        worker: worker.id as u32,
+        worker: worker.id as u16,
         fault: 0,
         tls: None,
         proxy_header: None,
