@@ -442,7 +442,7 @@ fn addresses(host: &Host, interfaces: &[u32], machine: &Machine) -> Vec<IpAddr> 
 }
 
 /// Whose turn it is: indices of the backend's servers.
-fn turns(backend: &Backend) -> Vec<u32> {
+fn turns(backend: &Arc<Backend>) -> Vec<u32> {
     let side = backend.side();
     let consistent = side.hash_method == model::HashMethod::Consistent;
     match &side.balance {
@@ -454,7 +454,7 @@ fn turns(backend: &Backend) -> Vec<u32> {
     }
 }
 
-fn maglev(backend: &Backend) -> Vec<u32> {
+fn maglev(backend: &Arc<Backend>) -> Vec<u32> {
     let members = backend.choosable();
     let weight = |i: u32, s: &state::Server| if members.contains(&i) { s.share() } else { 0 };
     let servers = (0..).zip(backend.servers());
