@@ -345,13 +345,13 @@ fn only_questions_leave_in_every_vlan() {
         .bytes()
     };
     let asked = [
-        told(1, "10.0.0.1", "10.0.0.77"),
+        told(1, "192.0.2.1", "192.0.2.77"),
         solicits(135, "[fd00::1]:0", 9),
     ];
     let told = [
-        ("gratuitous ARP", told(1, "10.0.0.1", "10.0.0.1")),
-        ("gratuitous ARP", told(2, "10.0.0.1", "10.0.0.1")),
-        ("a probe", told(1, "0.0.0.0", "10.0.0.1")),
+        ("gratuitous ARP", told(1, "192.0.2.1", "192.0.2.1")),
+        ("gratuitous ARP", told(2, "192.0.2.1", "192.0.2.1")),
+        ("a probe", told(1, "0.0.0.0", "192.0.2.1")),
         ("an advertisement", solicits(136, "[fd00::1]:0", 1)),
         ("duplicate address detection", solicits(135, "[::]:0", 1)),
     ];
