@@ -35,6 +35,12 @@ backend web
     forward nat
     server one 10.0.0.11:80
     server two 10.0.0.12:80
+listen kept
+    mode packet
+    bind 198.51.100.80:81
+    forward nat
+    source-persistence 30m
+    server one 10.0.0.11:80
 ";
 
 /// What a process writes that is started by `setpriv` with these words, once it serves what is not packets;
@@ -140,6 +146,11 @@ fn frontends_and_servers_are_taken_out_and_put_in_while_running() {
     let vip = "198.51.100.80:80";
     let talks = || net.within("c", move || talk(at(vip), 100)).is_ok();
     wait_until("both serve", || talks() && talks());
+    let keeps = || {
+        net.within("c", || talk(at("198.51.100.80:81"), 100))
+            .is_ok()
+    };
+    wait_until("a client has its server", keeps);
     let stat = does("show stat");
     let rows = stat.lines().filter(|l| l.starts_with("web,FRONTEND,"));
     assert_eq!(rows.count(), 1, "{stat}");
@@ -158,11 +169,14 @@ fn frontends_and_servers_are_taken_out_and_put_in_while_running() {
     does("shutdown sessions server web/one");
     assert!(!is_open("one") && is_open("two"));
     does("disable frontend web");
+    does("disable frontend kept");
     let short = Duration::from_millis(300);
-    wait_until("no session begins", || {
-        net.within("c", move || TcpStream::connect_timeout(&at(vip), short))
-            .is_err()
-    });
+    for to in [vip, "198.51.100.80:81"] {
+        wait_until("no session begins", || {
+            net.within("c", move || TcpStream::connect_timeout(&at(to), short))
+                .is_err()
+        });
+    }
     let patience = Some(lab::net::PATIENCE);
     kept.set_read_timeout(patience).expect("a timeout");
     kept.write_all(b"more").expect("room");
@@ -171,7 +185,8 @@ fn frontends_and_servers_are_taken_out_and_put_in_while_running() {
     let _ = kept.read_to_string(&mut text);
     assert!(text.starts_with("two "), "what is open goes on: {text}");
     does("enable frontend web");
-    wait_until("sessions begin again", talks);
+    does("enable frontend kept");
+    wait_until("sessions begin again", || talks() && keeps());
     assert!(does("set maxconn frontend web 5").contains("has no effect in 'mode packet'"));
     assert!(does("add server web/three 10.0.0.11:80").contains("New server registered"));
     does("enable server web/three");

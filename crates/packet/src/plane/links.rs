@@ -208,6 +208,17 @@ impl Plane {
         let one = |lanes: &BTreeSet<Lane>| lanes.iter().map(|l| (*l, 1)).collect();
         let mut table = self.kernel.lanes()?;
         bring(&mut table, &one(&self.written.lanes), &one(&lanes))?;
+        let written = table.iter().flatten();
+        let written = written.filter(|(lane, _)| lane.vlan == 0).collect();
+        let links = self.ways.links.values();
+        let beneath = links.filter_map(|l| {
+            let own = Lane {
+                ifindex: l.index,
+                vlan: 0,
+            };
+            Some((own, l.vlan?.0))
+        });
+        bring(&mut table, &written, &beneath.collect())?;
         (self.written.ports, self.written.tags, self.written.lanes) = (ports, tags, lanes);
         Ok(())
     }
