@@ -11,7 +11,6 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Instant;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -99,7 +98,6 @@ struct Slots {
 struct Reactor {
     epoll: OnceCell<OwnedFd>,
     slots: RefCell<Slots>,
-    turned: Cell<Option<Instant>>,
 }
 
 thread_local! {
@@ -140,11 +138,6 @@ pub async fn drive() -> io::Result<()> {
 /// What comes from a peer: bytes, urgent ones, its end; each told once.
 const COMES: i32 = libc::EPOLLIN | libc::EPOLLPRI | libc::EPOLLRDHUP | libc::EPOLLET;
 
-/// What happened before this is known, to this thread's sockets.
-pub fn last_turn() -> Option<Instant> {
-    REACTOR.with(|reactor| reactor.turned.get())
-}
-
 /// How many events are taken at a time.
 const EVENTS: usize = 256;
 
@@ -170,7 +163,6 @@ impl Reactor {
     /// Takes what has happened; whether that is all of it.
     fn turn(&self, epoll: RawFd) -> bool {
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS];
-        self.turned.set(Some(Instant::now()));
         // SAFETY: the pointer and the count describe `events`; the call does not wait.
         let count = unsafe { libc::epoll_wait(epoll, events.as_mut_ptr(), EVENTS as i32, 0) };
         let mut all = count < EVENTS as i32;
