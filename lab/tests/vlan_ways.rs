@@ -396,7 +396,7 @@ fn between_firewalls(attach: &str, outer: bool) -> String {
 
 #[test]
 fn firewalls_are_balanced_between_two_vlans_of_one_arm() {
-    if !possible() {
+    if !net::possible_with(&["nft"]) {
         return;
     }
     let net = firewalls();
