@@ -257,9 +257,17 @@ fn mulgil_is_active_and_keepalived_its_backup() {
         net.wait_for_holder(2, case.address);
         // One that does not preempt lets keepalived go on, and hears it.
         let ours = Router::start(&net, 1, &case.ours(1, 200, "    no preempt\n"));
-        until("adverts come", || {
-            ours.count("public", "adverts_received") > 3
-        });
+        let end = std::time::Instant::now() + lab::PATIENCE;
+        while ours.count("public", "adverts_received") <= 3 {
+            assert!(
+                std::time::Instant::now() < end,
+                "{}: adverts do not come: {}{}{}",
+                case.name(),
+                ours.control("show vrrp"),
+                ours.output(),
+                theirs.output()
+            );
+        }
         assert_eq!(ours.vrrp("public", "state"), "backup", "{}", case.name());
         assert_eq!(net.holder(case.address), Some(2), "{}", case.name());
         theirs.end("-TERM");

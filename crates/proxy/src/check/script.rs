@@ -173,7 +173,7 @@ fn finish(scene: &Scene<'_>, line: Option<Line>) {
     match line.way {
         Way::Kept(mut connection) if answered => {
             connection.served += 1;
-            let limits = Limits::of(scene.server);
+            let limits = Limits::of(&scene.server.settings(), scene.server);
             let (pools, now) = (&scene.worker.pools, std::time::Instant::now());
             pools.put(scene.server.uid, *connection, limits, now);
         }
