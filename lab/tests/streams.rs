@@ -261,11 +261,16 @@ fn a_session_that_an_operator_ends_does_not_wait_for_its_server() {
         let (port, sink) = (port(), LogSink::new());
         let more = "    timeout tunnel 1h\n";
         let proxy = Proxy::start(program, &config(port, &sink, &addr, more));
-        for half_closed in [false, true] {
+        // The oracle waits for its server where the client has said all.
+        let halves = [false, true];
+        let halves = halves
+            .iter()
+            .filter(|half| !*half || program.name == "mulgil");
+        for half_closed in halves {
             let (mut client, mut server) = (connect(port), accept(&origin));
             client.write_all(b"x").expect("sent");
             assert_eq!(take(&mut server, 1), b"x");
-            if half_closed {
+            if *half_closed {
                 client.shutdown(Shutdown::Write).expect("shut");
                 assert!(rest(&mut server).1);
             }
