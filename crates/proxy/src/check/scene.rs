@@ -51,7 +51,7 @@ impl<'a> Scene<'a> {
             check,
             clock,
             session: SessionInfo {
-                worker: worker.id as u32,
+                worker: worker.id as u16,
                 accepted: wall_now(),
                 ..SessionInfo::default()
             },
