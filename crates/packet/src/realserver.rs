@@ -322,9 +322,8 @@ impl Program {
 
     /// All that was set up: the tables of another version are not ours.
     fn serve_all(&mut self, notes: &Notes, links: &[Link]) -> Result<(), Error> {
-        let all = notes.vips.iter();
-        all.map(|(vip, kind)| self.serve(*kind, *vip, links))
-            .collect()
+        let mut all = notes.vips.iter();
+        all.try_for_each(|(vip, kind)| self.serve(*kind, *vip, links))
     }
 
     fn serve(&mut self, kind: Kind, vip: IpAddr, links: &[Link]) -> Result<(), Error> {

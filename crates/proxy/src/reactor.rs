@@ -22,7 +22,8 @@ impl Ready {
     const READ: Ready = Ready(1);
     const WRITE: Ready = Ready(2);
     const READ_CLOSED: Ready = Ready(4);
-    const FAILED: Ready = Ready(8);
+    /// The connection is dead.
+    pub const FAILED: Ready = Ready(8);
     const URGENT: Ready = Ready(16);
     /// A read gives bytes, the end or an error.
     pub const FOR_READING: Ready = Ready(1 | 4 | 8);

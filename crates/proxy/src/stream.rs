@@ -436,7 +436,7 @@ impl Stream<'_> {
             self.client.private = Some(Box::new((server.uid, connection)));
             return;
         }
-        let limits = Limits::of(server);
+        let limits = Limits::of(&settings, server);
         self.worker
             .pools
             .put(server.uid, connection, limits, self.worker.now());
