@@ -412,6 +412,10 @@ fn firewalls_are_balanced_between_two_vlans_of_one_arm() {
             }
         }
     };
+    let questions = || {
+        let four = (2..12).map(|n| (at(&format!("10.0.0.{n}:5353")), at("198.51.100.2:80")));
+        four.chain([(at("[fd00::2]:5353"), at("[2001:db8::2]:80"))])
+    };
     let all_goes_through = |bytes| {
         for (host, to) in [
             ("in", "198.51.100.2:80"),
@@ -422,20 +426,10 @@ fn firewalls_are_balanced_between_two_vlans_of_one_arm() {
             let heard = net.within(host, move || talk(at(to), bytes));
             heard.unwrap_or_else(|e| panic!("{to}: {e}\n{}", said()));
         }
-        for n in 2..12 {
-            let heard = net.within("in", move || {
-                let from = at(&format!("10.0.0.{n}:5353"));
-                ask(&udp(from, at("198.51.100.2:80")), b"question")
-            });
-            heard.unwrap_or_else(|e| panic!("10.0.0.{n}: {e}\n{}", said()));
+        for (from, to) in questions() {
+            let heard = net.within("in", move || ask(&udp(from, to), b"question"));
+            heard.unwrap_or_else(|e| panic!("{from}: {e}\n{}", said()));
         }
-        let heard = net.within("in", || {
-            ask(
-                &udp(at("[fd00::2]:5353"), at("[2001:db8::2]:80")),
-                b"question",
-            )
-        });
-        heard.unwrap_or_else(|e| panic!("fd00::2: {e}\n{}", said()));
     };
     all_are("fw1", "UP");
     all_are("fw2", "UP");
@@ -468,6 +462,13 @@ fn firewalls_are_balanced_between_two_vlans_of_one_arm() {
     net.ip("f1", "link set dev i down");
     net.ip("f1", "link set dev o down");
     all_are("fw1", "DOWN");
+    // The programs know of it a moment later.
+    for (from, to) in questions() {
+        wait_until("questions go through the other one", || {
+            net.within("in", move || ask(&udp(from, to), b"question"))
+                .is_ok()
+        });
+    }
     all_goes_through(SOME);
     for balancer in ["a", "b"] {
         detach(&net, balancer);
