@@ -209,7 +209,7 @@ fn frontends_and_servers_are_taken_out_and_put_in_while_running() {
 
 /// The folder of tables of a part of this program, and how one of another version is called.
 fn folders(net: &Net, host: &str, part: &str) -> Option<(PathBuf, PathBuf)> {
-    let beginning = format!("{}-{part}-v", net.within(host, cookie)?);
+    let beginning = format!("{}-{part}-v", net.within(host, cookie).expect("a number"));
     let entries = std::fs::read_dir("/run/mulgil/bpf").into_iter().flatten();
     let mut folders = entries.flatten().map(|e| e.path());
     let own = folders.find(|p| p.to_string_lossy().contains(&format!("/{beginning}")));

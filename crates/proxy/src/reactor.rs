@@ -6,7 +6,7 @@
 //! descriptors that are not closed; a connection belongs to one worker and one task, and closing it
 //! ends its registration.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{OnceCell, RefCell};
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
