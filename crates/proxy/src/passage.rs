@@ -36,7 +36,7 @@ pub fn switch(
     let generation = worker.generation();
     let frontend = Arc::clone(&client.frontend);
     let chosen = place::with_ctx(worker, client, info, |cx| {
-        choose::switch(&frontend, &generation, cx)
+        choose::switch(worker, &frontend, &generation, cx)
     });
     chosen.ok_or(Termination::new(Cause::ServerAbort, Phase::Connect))
 }
@@ -184,7 +184,7 @@ impl Passage {
     pub fn dismiss(
         &mut self,
         worker: &Worker,
-        backend: &Backend,
+        backend: &Arc<Backend>,
         cause: Cause,
     ) -> Result<(), Termination> {
         let ended = Termination::new(cause, Phase::Connect);
@@ -237,7 +237,9 @@ fn told(
         return Told::default();
     }
     let unique = client.frontend.side().unique_id_format.as_deref();
-    place::with_ctx(worker, client, info, |cx| {
+    let told = place::with_ctx(worker, client, info, |cx| {
         present::told(&settings, backend.side(), unique, cx)
-    })
+    });
+    // No connection of these is kept: it has the name that TLS asks for.
+    Told { name: None, ..told }
 }

@@ -172,6 +172,9 @@ impl Relay {
         (client, server): (&mut Client, &mut Transport),
         (backend, slot): (&Backend, Option<&Slot>),
     ) -> Poll<Termination> {
+        if client.seat.was_killed() {
+            return Poll::Ready(Termination::new(Cause::Killed, Phase::Data));
+        }
         if !client.carry.is_empty() {
             // What the rules looked at goes first.
             let inspected = std::mem::take(&mut client.carry);
@@ -222,6 +225,11 @@ impl Relay {
             }
         }
         if !self.up_open && !self.down_open {
+            return Poll::Ready(self.end());
+        }
+        // Behind the end of what it says nobody reads from it; and an operator may end the session.
+        if client.io.socket().poll_failed(cx) && !self.up_open {
+            self.failed.get_or_insert(Cause::ClientAbort);
             return Poll::Ready(self.end());
         }
         let after = (Measure::of(&self.up), Measure::of(&self.down));

@@ -386,7 +386,7 @@ impl Stream<'_> {
     }
 
     /// Prepares another attempt: elsewhere, or on the same server, whose place is returned.
-    fn again(&mut self, backend: &Backend) -> Option<Slot> {
+    fn again(&mut self, backend: &Arc<Backend>) -> Option<Slot> {
         self.retries += 1;
         let elsewhere = !self.persistence.is_forced()
             && choose::redispatches(backend, self.retries, self.choice == Choice::Scheduler);
@@ -436,7 +436,7 @@ impl Stream<'_> {
             self.client.private = Some(Box::new((server.uid, connection)));
             return;
         }
-        let limits = Limits::of(server);
+        let limits = Limits::of(&settings, server);
         self.worker
             .pools
             .put(server.uid, connection, limits, self.worker.now());

@@ -320,6 +320,7 @@ async fn inspect(
             Verdict::SwitchMode => return Ok(Course::Http),
             Verdict::Resolve { rule, name, .. } if !info.inspection.undecided.get() => {
                 let address = crate::resolve::for_rule(&generation, rule, &name).await;
+                info.overrides.waited();
                 if let Some(address) = address {
                     let mut vars = client.vars.borrow_mut();
                     vars.set_if(&rule.variable, address, &[]);

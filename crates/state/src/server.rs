@@ -343,7 +343,7 @@ impl Server {
         self.weight.load(Relaxed)
     }
 
-    /// Changes the weight; the backend must be refreshed.
+    /// Changes the weight; the backend is to take note of it.
     pub fn set_weight(&self, weight: u32) {
         self.weight.store(weight, Relaxed);
     }
@@ -364,7 +364,7 @@ impl Server {
         Admin(self.admin.load(Relaxed))
     }
 
-    /// Sets or clears a flag of [`Admin`]; the backend must be refreshed.
+    /// Sets or clears a flag of [`Admin`]; the backend is to take note of it.
     pub fn change_admin(&self, flag: u8, on: bool) {
         if on {
             self.admin.fetch_or(flag, Relaxed);

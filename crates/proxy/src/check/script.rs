@@ -176,7 +176,10 @@ fn finish(scene: &Scene<'_>, line: Option<Line>) {
     match (line.way, line.answer) {
         (Way::Kept(connection), Some(answer)) if line.asked.is_none() => {
             let worker = Rc::clone(scene.worker);
-            let (uid, limits) = (scene.server.uid, Limits::of(scene.server));
+            let (uid, limits) = (
+                scene.server.uid,
+                Limits::of(&scene.server.settings(), scene.server),
+            );
             let patience = scene.check.inter;
             tokio::task::spawn_local(async move {
                 keep_on(&worker, uid, limits, patience, *connection, answer).await;
