@@ -46,8 +46,7 @@ pub fn nothing_to_listen_on(checked: bool) -> i32 {
     1
 }
 
-/// What the arguments name, with the variables that the language promises to files (manual section
-/// 2.3).
+/// What the arguments name, with the variables that the language promises to files (manual 2.3).
 pub fn request(args: &Args) -> LoadRequest {
     let mut env: BTreeMap<String, String> = std::env::vars().collect();
     let mut set = |name: &str, value: String| {
