@@ -39,7 +39,7 @@ pub enum Choice {
 /// Whether `option redispatch` lets this retry (the first is 1) go to another server. One that the
 /// scheduler chose is left at once where the scheduler would choose another next; else the option's
 /// interval counts, from the end where it is negative.
-pub fn redispatches(backend: &Backend, retry: u32, scheduled: bool) -> bool {
+pub fn redispatches(backend: &Arc<Backend>, retry: u32, scheduled: bool) -> bool {
     let side = backend.side();
     if backend.direct().is_some() {
         return false;

@@ -184,7 +184,7 @@ impl Passage {
     pub fn dismiss(
         &mut self,
         worker: &Worker,
-        backend: &Backend,
+        backend: &Arc<Backend>,
         cause: Cause,
     ) -> Result<(), Termination> {
         let ended = Termination::new(cause, Phase::Connect);

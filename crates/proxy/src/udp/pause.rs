@@ -45,7 +45,7 @@ impl Pace {
             (self.since, self.counted, self.fast) = (Some(now), 0, false);
             return false;
         }
-        self.counted += passed;
+        self.counted = self.counted.saturating_add(passed);
         if self.counted >= SOME {
             self.fast = now.saturating_duration_since(since) < APART * self.counted;
             (self.since, self.counted) = (Some(now), 0);
