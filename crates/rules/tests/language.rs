@@ -308,6 +308,16 @@ fn actions_change_the_request() {
 }
 
 #[test]
+fn rules_that_go_on_need_no_memory_where_nothing_was_waited_for() {
+    let rules = [["set-method", "PUT"], ["set-method", "POST"]];
+    let rules = rules.map(|words| rule(&words).expect("valid"));
+    with(|cx| {
+        let _ = run(&rules, 1, cx, &mut Effects::default(), &mut NoTrace);
+        assert!(cx.stream.overrides.given(|_| Some(())).is_none());
+    });
+}
+
+#[test]
 fn redirects_build_their_location() {
     for (words, expected) in [
         (&["location", "/x"][..], "/x"),
