@@ -11,7 +11,7 @@ pub mod real;
 pub mod said;
 
 pub use client::{Client, Response, get};
-pub use openssl::{openssl, tls_client};
+pub use openssl::{certificate, openssl, tls_client};
 pub use ports::{listener, port, ports};
 
 use std::io::{Read, Write};

@@ -51,13 +51,23 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Runs something with all its sockets in a namespace.
 pub fn within<T: Send + 'static>(namespace: &str, f: impl FnOnce() -> T + Send + 'static) -> T {
-    let file = std::fs::File::open(format!("/run/netns/{namespace}")).expect("a namespace");
-    let thread = std::thread::spawn(move || {
+    try_within(namespace, f).expect("a namespace")
+}
+
+/// The same for a namespace that may not be there.
+pub fn try_within<T: Send + 'static>(
+    namespace: &str,
+    f: impl FnOnce() -> T + Send + 'static,
+) -> std::io::Result<T> {
+    let file = std::fs::File::open(format!("/run/netns/{namespace}"))?;
+    let thread = std::thread::Builder::new().spawn(move || {
         // SAFETY: a plain call on an open descriptor; it changes this thread only.
         let moved = unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) };
-        assert_eq!(moved, 0, "setns");
-        f()
-    });
+        match moved {
+            0 => Ok(f()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    })?;
     match thread.join() {
         Ok(value) => value,
         Err(panic) => std::panic::resume_unwind(panic),

@@ -10,7 +10,7 @@ mod net;
 
 use balancer::{Balancer, detach};
 use ends::{MUCH, ask, serve_tcp, serve_udp, talk, udp};
-use net::{Net, possible, wait_until};
+use net::{Net, possible_with, wait_until};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
@@ -303,7 +303,7 @@ fn dies_on(net: &Net, a: &Balancer, b: &Balancer, links: &[&str]) {
 
 #[test]
 fn a_session_crosses_one_firewall_in_both_directions() {
-    if !possible() {
+    if !possible_with(&["nft"]) {
         return;
     }
     let net = chain();
@@ -347,7 +347,7 @@ fn bound(from: SocketAddr, to: SocketAddr) -> TcpStream {
         .expect("connects");
     let stream = TcpStream::from(socket);
     stream
-        .set_read_timeout(Some(Duration::from_secs(5)))
+        .set_read_timeout(Some(lab::net::PATIENCE))
         .expect("a timeout");
     stream
 }

@@ -1,6 +1,6 @@
 //! Flags of the command line and what `global` says of the process, each with its effect.
 
-use lab::{Client, Folder, LogSink, PATIENCE, Program, Proxy, Server, each, get, openssl, port};
+use lab::{Client, Folder, LogSink, PATIENCE, Program, Proxy, Server, each, get, port};
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -109,24 +109,7 @@ fn servers_whose_names_nobody_knows_are_let_pass_where_that_is_asked_for() {
 
 /// A certificate that nobody vouches for, with its key.
 fn certificate(folder: &Folder) -> String {
-    let (key, cert) = (folder.path("k"), folder.path("c"));
-    openssl(&[
-        "req",
-        "-x509",
-        "-nodes",
-        "-days",
-        "30",
-        "-subj",
-        "/CN=lab",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-keyout",
-        &key,
-        "-out",
-        &cert,
-    ]);
+    let (key, cert) = lab::certificate(folder, "lab");
     let both = [cert, key].map(|p| std::fs::read_to_string(p).expect("a file"));
     folder.file("site.pem", both.concat().as_bytes())
 }

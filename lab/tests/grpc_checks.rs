@@ -215,24 +215,8 @@ fn nginx_tells_over_http_2_whether_it_serves() {
 #[test]
 fn over_tls_the_check_offers_http_2_and_nothing_else() {
     let folder = Folder::new();
-    let (key, cert, port) = (folder.path("k"), folder.path("c"), port());
-    lab::openssl(&[
-        "req",
-        "-x509",
-        "-nodes",
-        "-days",
-        "9",
-        "-subj",
-        "/CN=g",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-keyout",
-        &key,
-        "-out",
-        &cert,
-    ]);
+    let (key, cert) = lab::certificate(&folder, "g");
+    let port = port();
     let log = std::fs::File::create(folder.path("log")).expect("a file");
     let mut openssl = Command::new("openssl")
         .args(["s_server", "-accept", &format!("127.0.0.1:{port}")])

@@ -196,8 +196,10 @@ impl Case {
             true => format!("{ttl} unicast_src_ip {own}\n unicast_peer {{\n  {other}\n }}\n"),
             false => String::new(),
         };
+        // On a busy machine a process of that priority may take longer than the 10 ms after which the
+        // system would kill it: it would begin anew as a backup, and somebody else be active.
         format!(
-            "global_defs {{\n vrrp_version {}\n vrrp_garp_master_repeat 1\n vrrp_rt_priority 20\n vrrp_priority -20\n}}\n\
+            "global_defs {{\n vrrp_version {}\n vrrp_garp_master_repeat 1\n vrrp_rt_priority 20\n vrrp_rlimit_rttime 10000000\n vrrp_priority -20\n}}\n\
              vrrp_instance public {{\n interface eth0\n virtual_router_id 51\n priority {priority}\n \
              advert_int {}\n state BACKUP\n {}{unicast}{more}\n virtual_ipaddress {{\n  {}/{}\n }}\n}}\n",
             self.version, self.seconds, self.more, self.address, self.prefix

@@ -112,6 +112,24 @@ fn the_rule_that_decided_or_was_waited_for_is_told() {
 }
 
 #[test]
+fn a_rule_for_bytes_that_was_waited_for_is_not_told_once_it_is_over() {
+    let server = Server::named("s");
+    let (sink, port) = (LogSink::new(), port());
+    let text = format!(
+        "resolvers dns\n    nameserver none 127.0.0.1:{}\n    resolve_retries 1\n    timeout resolve 100ms\n    timeout retry 100ms\n\
+         defaults\n    mode tcp\n    timeout client 9s\n    timeout server 9s\n    timeout connect 9s\n    log 127.0.0.1:{} local0\n    \
+         log-format \"said last=%[last_entity] waiting=%[waiting_entity]\"\n\
+         listen l\n    bind 127.0.0.1:{port}\n    tcp-request content do-resolve(sess.ip,dns,ipv4) str(s.example)\n    server s {}\n",
+        lab::port(),
+        sink.port,
+        server.addr
+    );
+    let _proxy = Proxy::start(&Program::mulgil(), &text);
+    assert_eq!(lab::get(port, "/").status, 200);
+    assert_eq!(said(&sink), "last=- waiting=-");
+}
+
+#[test]
 fn rules_pass_over_backends_that_are_not_published() {
     let (port, bytes) = (port(), lab::port());
     let [new, old, hidden] = ["new", "old", "hidden"].map(Server::named);

@@ -1,20 +1,18 @@
 //! What docs/manual.md shows of a configuration is one: each piece is taken as it stands there.
 
-use lab::{Folder, Program, openssl};
+use lab::{Folder, Program};
 
-/// The pieces between fences, each with the number of its first line.
+/// The pieces between fences, each with the number of its first line. A fence with a word is around something else:
+/// commands, a file of systemd's, a drawing.
 fn pieces(text: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
-    let mut open: Option<(usize, String)> = None;
+    let mut open: Option<(&str, usize, String)> = None;
     for (at, line) in text.lines().enumerate() {
-        match (&mut open, line.starts_with("```")) {
-            (None, true) => open = Some((at + 2, String::new())),
-            (Some(_), true) => found.extend(open.take()),
-            (Some((_, piece)), false) => {
-                piece.push_str(line);
-                piece.push('\n');
-            }
-            (None, false) => {}
+        match (open.take(), line.strip_prefix("```")) {
+            (None, Some(word)) => open = Some((word, at + 2, String::new())),
+            (Some(("", first, piece)), Some(_)) => found.push((first, piece)),
+            (Some((word, first, piece)), None) => open = Some((word, first, piece + line + "\n")),
+            _ => {}
         }
     }
     found
@@ -22,24 +20,7 @@ fn pieces(text: &str) -> Vec<(usize, String)> {
 
 /// What the pieces name and no test can have from the machine: certificates, keys, lists.
 fn files(folder: &Folder) {
-    let (key, cert) = (folder.path("key"), folder.path("cert"));
-    openssl(&[
-        "req",
-        "-x509",
-        "-nodes",
-        "-days",
-        "9",
-        "-subj",
-        "/CN=manual",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-keyout",
-        &key,
-        "-out",
-        &cert,
-    ]);
+    let (key, cert) = lab::certificate(folder, "manual");
     let both = [&cert, &key].map(|p| std::fs::read_to_string(p).expect("a file"));
     let pem = both.concat();
     for name in ["mx.pem", "ca.pem", "files.pem", "site.pem", "clients.pem"] {
@@ -105,25 +86,13 @@ fn every_configuration_in_the_manual_is_good() {
     let manual = std::fs::read_to_string(path).expect("the manual");
     let folder = Folder::new();
     files(&folder);
-    let sections = [
-        "global",
-        "defaults",
-        "frontend",
-        "backend",
-        "listen",
-        "resolvers",
-        "mailers",
-        "peers",
-        "userlist",
-        "vrrp",
-    ];
     let mut tried = 0;
     for (at, piece) in pieces(&manual) {
-        let first = piece.split_whitespace().next().unwrap_or_default();
-        let begin = match first {
-            _ if sections.contains(&first) => "",
-            ".if" => "listen around\n    bind :80\n",
-            _ => continue,
+        let within = piece.starts_with(".if");
+        let begin = if within {
+            "listen around\n    bind :80\n"
+        } else {
+            ""
         };
         tried += 1;
         let text = format!(

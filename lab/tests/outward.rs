@@ -9,8 +9,9 @@ mod net;
 
 use balancer::{Balancer, detach};
 use ends::{MUCH, ask, serve_tcp, serve_udp, talk, udp};
-use net::{Net, possible};
-use std::net::{IpAddr, SocketAddr};
+use net::{Net, possible, wait_until};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::Duration;
 
 fn at(text: &str) -> SocketAddr {
     text.parse().expect("an address")
@@ -110,6 +111,13 @@ fn servers_reach_the_outside_by_the_pool_and_are_served_as_before() {
         .control("show flows fe=web be=web ")
         .expect("answers");
     assert_eq!(left.trim(), "");
+    balancer.control("disable frontend web").expect("answers");
+    let short = Duration::from_millis(300);
+    wait_until("nothing leaves", || {
+        let far = at("198.51.100.2:80");
+        net.within("s", move || TcpStream::connect_timeout(&far, short))
+            .is_err()
+    });
     drop(balancer);
     detach(&net, "l");
 }

@@ -10,14 +10,15 @@ mod net;
 #[path = "packet/nets.rs"]
 mod nets;
 
-use balancer::{Balancer, detach};
-use ends::{Numbers, serve_numbers, talk};
+use balancer::{Balancer, detach, mulgil};
+use ends::{Numbers, path_mtu, serve_numbers, talk};
 use lab::{Folder, Program};
-use net::{Net, possible, wait_until};
-use nets::{at, line};
+use net::{Net, cookie, possible, possible_with, wait_until};
+use nets::{OneArm, VIPS, at, line};
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A frontend and a backend of one name.
@@ -33,6 +34,12 @@ backend web
     forward nat
     server one 10.0.0.11:80
     server two 10.0.0.12:80
+listen kept
+    mode packet
+    bind 198.51.100.80:81
+    forward nat
+    source-persistence 30m
+    server one 10.0.0.11:80
 ";
 
 /// What a process writes that is started by `setpriv` with these words, once it serves what is not packets;
@@ -98,7 +105,7 @@ frontend web
 
 #[test]
 fn without_the_capabilities_they_are_named_and_the_rest_of_the_file_is_served() {
-    if !possible() {
+    if !possible_with(&["setpriv"]) {
         return;
     }
     let net = line();
@@ -138,6 +145,11 @@ fn frontends_and_servers_are_taken_out_and_put_in_while_running() {
     let vip = "198.51.100.80:80";
     let talks = || net.within("c", move || talk(at(vip), 100)).is_ok();
     wait_until("both serve", || talks() && talks());
+    let keeps = || {
+        net.within("c", || talk(at("198.51.100.80:81"), 100))
+            .is_ok()
+    };
+    wait_until("a client has its server", keeps);
     let stat = does("show stat");
     let rows = stat.lines().filter(|l| l.starts_with("web,FRONTEND,"));
     assert_eq!(rows.count(), 1, "{stat}");
@@ -156,11 +168,20 @@ fn frontends_and_servers_are_taken_out_and_put_in_while_running() {
     does("shutdown sessions server web/one");
     assert!(!is_open("one") && is_open("two"));
     does("disable frontend web");
+    does("disable frontend kept");
     let short = Duration::from_millis(300);
-    wait_until("no session begins", || {
-        net.within("c", move || TcpStream::connect_timeout(&at(vip), short))
-            .is_err()
-    });
+    // One that is slow is a session nevertheless.
+    let begun = |name| ["one", "two"].map(|server| balancer.stat(name, server, "stot"));
+    for (name, to) in [("web", vip), ("kept", "198.51.100.80:81")] {
+        let fails = || {
+            net.within("c", move || TcpStream::connect_timeout(&at(to), short))
+                .is_err()
+        };
+        wait_until("no session begins", || {
+            let before = begun(name);
+            (0..3).all(|_| fails()) && begun(name) == before
+        });
+    }
     let patience = Some(lab::net::PATIENCE);
     kept.set_read_timeout(patience).expect("a timeout");
     kept.write_all(b"more").expect("room");
@@ -169,7 +190,8 @@ fn frontends_and_servers_are_taken_out_and_put_in_while_running() {
     let _ = kept.read_to_string(&mut text);
     assert!(text.starts_with("two "), "what is open goes on: {text}");
     does("enable frontend web");
-    wait_until("sessions begin again", talks);
+    does("enable frontend kept");
+    wait_until("sessions begin again", || talks() && keeps());
     assert!(does("set maxconn frontend web 5").contains("has no effect in 'mode packet'"));
     assert!(does("unpublish backend web").contains("always published"));
     assert!(does("add server web/three 10.0.0.11:80").contains("New server registered"));
@@ -186,23 +208,19 @@ fn frontends_and_servers_are_taken_out_and_put_in_while_running() {
     detach(&net, "l");
 }
 
-/// The number of the namespace that the thread is in, as the folder of its tables has it.
-fn cookie() -> u64 {
-    let socket = std::net::UdpSocket::bind("0.0.0.0:0").expect("a socket");
-    let (mut cookie, mut size) = (0u64, size_of::<u64>() as libc::socklen_t);
-    // SAFETY: the pointers are to live values, the size is that of the first. 71 is SO_NETNS_COOKIE.
-    let got = unsafe {
-        let value = (&raw mut cookie).cast();
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            71,
-            value,
-            &raw mut size,
-        )
-    };
-    assert_eq!(got, 0, "SO_NETNS_COOKIE");
-    cookie
+/// The folder of tables of a part of this program, and how one of another version is called.
+fn folders(net: &Net, host: &str, part: &str) -> Option<(PathBuf, PathBuf)> {
+    let beginning = format!("{}-{part}-v", net.within(host, cookie).expect("a number"));
+    let entries = std::fs::read_dir("/run/mulgil/bpf").into_iter().flatten();
+    let mut folders = entries.flatten().map(|e| e.path());
+    let own = folders.find(|p| p.to_string_lossy().contains(&format!("/{beginning}")));
+    if own.is_none() {
+        println!("the folder of tables is in nobody's sight: not tried");
+    }
+    own.map(|own| {
+        let other = own.with_file_name(format!("{beginning}0"));
+        (own, other)
+    })
 }
 
 /// What a mulgil has left whose tables are laid out otherwise stands in a folder with another number.
@@ -218,15 +236,9 @@ fn programs_of_another_version_are_replaced() {
             .is_ok()
     };
     wait_until("it serves", talks);
-    let beginning = format!("{}-balancer-v", net.within("l", cookie));
-    let entries = std::fs::read_dir("/run/mulgil/bpf").into_iter().flatten();
-    let mut folders = entries.flatten().map(|e| e.path());
-    let own = folders.find(|p| p.to_string_lossy().contains(&format!("/{beginning}")));
-    let Some(own) = own else {
-        println!("the folder of tables is in nobody's sight: not tried");
+    let Some((own, other)) = folders(&net, "l", "balancer") else {
         return;
     };
-    let other = own.with_file_name(format!("{beginning}0"));
     balancer.kill();
     std::fs::rename(&own, &other).expect("another name");
     assert!(talks(), "traffic goes on");
@@ -243,6 +255,131 @@ fn programs_of_another_version_are_replaced() {
     assert!(detach(&net, "l").contains("removed"));
     assert!(!own.exists() && !other.exists());
     wait_until("nothing is left", || !talks());
+}
+
+/// One address is taken back, the others are served as before.
+#[test]
+fn servers_that_another_version_set_up_keep_their_other_addresses() {
+    if !possible() {
+        return;
+    }
+    let arm = OneArm {
+        setup: "tunnel --vip 203.0.113.100 --vip 2001:db8:3::100",
+        cable: Net::loose_cable,
+        far: true,
+        gateway: false,
+        crossed: false,
+    };
+    let net = arm.lay();
+    let undo = |host: &str, vip: &str| {
+        mulgil(
+            &net,
+            host,
+            &format!("server-setup tunnel --vip {vip} --undo"),
+        )
+    };
+    let mut owns = Vec::new();
+    for host in ["s1", "s2"] {
+        let Some((own, other)) = folders(&net, host, "server") else {
+            return;
+        };
+        std::fs::rename(&own, &other).expect("another name");
+        undo(host, VIPS[0]);
+        assert!(own.exists() && !other.exists());
+        owns.push(own);
+    }
+    let balancer = Balancer::start(&net, "l", &arm.config(|_| "tunnel gue".to_string()));
+    let mut names = BTreeSet::new();
+    wait_until("both serve", || {
+        let heard = net.within("c", || talk(at("[2001:db8:3::100]:80"), 10_000));
+        names.extend(heard.map(|h| h.name));
+        names.len() == 2
+    });
+    for host in ["s1", "s2"] {
+        undo(host, VIPS[1]);
+        assert_eq!(silence(&net, host), "0");
+    }
+    assert!(owns.iter().all(|own| !own.exists()));
+    drop(balancer);
+    detach(&net, "l");
+}
+
+fn silence(net: &Net, host: &str) -> String {
+    let value = net.exec(host, "sysctl -n net.ipv4.conf.all.arp_ignore");
+    value.trim().to_string()
+}
+
+#[test]
+fn what_a_setup_of_a_server_changed_before_it_failed_is_taken_back() {
+    if !possible() {
+        return;
+    }
+    let net = line();
+    net.exec("s", "sysctl -qw net.ipv6.conf.all.disable_ipv6=1");
+    let setup = |more: &'static [&str]| {
+        net.within("s", move || {
+            let mut command = Program::mulgil().command();
+            command.args(["server-setup", "dsr", "--vip", "2001:db8:3::100"]);
+            command.args(more).output().expect("it runs")
+        })
+    };
+    let failed = setup(&[]);
+    let said = String::from_utf8_lossy(&failed.stderr).into_owned();
+    assert!(said.contains("the loopback does not take"), "{said}");
+    assert_eq!(silence(&net, "s"), "1");
+    let undone = setup(&["--undo"]);
+    assert!(undone.status.success(), "{undone:?}");
+    assert_eq!(silence(&net, "s"), "0");
+}
+
+/// Only the last process says that packets are served on without it.
+#[test]
+fn a_process_that_is_replaced_leaves_nothing_to_detach() {
+    if !possible() {
+        return;
+    }
+    const NOTICE: &str = "goes on without this process";
+    let net = line();
+    let mut balancer = Balancer::start(&net, "l", WEB);
+    for how in ["-sf", "-st"] {
+        let next = balancer.succeed(&net, "l", how);
+        wait_until("the first one ends", || balancer.is_over());
+        assert!(!balancer.output().contains(NOTICE), "{how}");
+        balancer = next;
+    }
+    balancer.signal("-TERM");
+    wait_until("the last one ends", || balancer.is_over());
+    assert!(balancer.output().contains(NOTICE));
+    detach(&net, "l");
+}
+
+/// What the kernel has found out about a path is forgotten with it.
+#[test]
+fn a_smaller_path_that_was_found_out_holds_for_a_while_only() {
+    if !possible() {
+        return;
+    }
+    let arm = OneArm {
+        setup: "",
+        cable: Net::loose_cable,
+        far: true,
+        gateway: false,
+        crossed: false,
+    };
+    let net = arm.lay();
+    net.exec("l", "sysctl -eqw net.ipv4.route.mtu_expires=3");
+    net.ip("r", "link set dev far mtu 1400");
+    let known = net.within("l", || path_mtu(at("10.1.0.11:53"), 1300));
+    assert_eq!(known.expect("it is told"), 1400);
+    let balancer = Balancer::start(&net, "l", &arm.config(|_| "tunnel ipip".to_string()));
+    let says = |mtu: u32| {
+        let line = format!("backend 'four' leave {} of the {mtu} bytes", mtu - 20);
+        balancer.output().contains(&line)
+    };
+    wait_until("the whole link is known", || says(1500));
+    println!("the smaller path was known: {}", says(1400));
+    drop(balancer);
+    detach(&net, "l");
 }
 
 /// Cables, interfaces and their addresses change under open sessions.

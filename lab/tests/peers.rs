@@ -1,7 +1,7 @@
 //! Stick tables that are shared: with ourselves and with the oracle, which speaks HAProxy's protocol
 //! on the other side of each conversation.
 
-use lab::{Folder, Program, Proxy, Server, each, get, openssl, port};
+use lab::{Folder, Program, Proxy, Server, each, get, port};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -346,24 +346,7 @@ fn a_process_that_nobody_replaces_ends_at_once() {
 #[test]
 fn peers_speak_within_tls_where_bind_and_server_say_so() {
     let folder = Folder::new();
-    let (key, cert) = (folder.path("k"), folder.path("c"));
-    openssl(&[
-        "req",
-        "-x509",
-        "-nodes",
-        "-days",
-        "9",
-        "-subj",
-        "/CN=peers",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-keyout",
-        &key,
-        "-out",
-        &cert,
-    ]);
+    let (key, cert) = lab::certificate(&folder, "peers");
     let both = [&cert, &key].map(|p| std::fs::read_to_string(p).expect("a file"));
     let pem = folder.file("both.pem", both.concat().as_bytes());
     pairs(|first, second| {

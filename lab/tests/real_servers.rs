@@ -219,12 +219,13 @@ fn names(who: &str) -> (Group, Folder, SocketAddr) {
     let zone = folder.file("zone", zone.as_bytes());
     let config = format!(
         "server:\n ip-address: 127.0.0.1\n port: {}\n username: \"\"\n chroot: \"\"\n zonesdir: \"{}\"\n database: \"\"\n\
-         pidfile: \"\"\n zonelistfile: \"{}\"\n xfrdfile: \"{}\"\n server-count: 1\n\
+         pidfile: \"\"\n zonelistfile: \"{}\"\n xfrdfile: \"{}\"\n xfrdir: \"{}\"\n server-count: 1\n\
          remote-control:\n control-enable: no\nzone:\n name: test\n zonefile: \"{zone}\"\n",
         addr.port(),
         folder.path(""),
         folder.path("zonelist"),
-        folder.path("xfrd")
+        folder.path("xfrd"),
+        folder.path("")
     );
     let file = folder.file("nsd.conf", config.as_bytes());
     let mut server = command("nsd");

@@ -199,6 +199,7 @@ fn two_postfixes_get_the_mail_of_their_domains_and_know_whom_it_came_from() {
     let (mut one, two) = (Postfix::start("one.example"), Postfix::start("two.example"));
     let (front, log) = (port(), LogSink::new());
     let ca = two.folder.path("ca.pem");
+    // What has no effect here is no name for TLS either.
     let config = format!(
         "defaults\n  mode smtp\n  timeout client 10s\n  timeout server 10s\n  timeout connect 2s\n  \
          log 127.0.0.1:{} local0\n  option smtplog\n\
@@ -208,7 +209,7 @@ fn two_postfixes_get_the_mail_of_their_domains_and_know_whom_it_came_from() {
          backend one\n  server s 127.0.0.1:{} xclient\n\
          backend proxied\n  server s 127.0.0.1:{} send-proxy\n\
          backend two\n  option smtpchk EHLO lb.example\n  \
-         server s 127.0.0.1:{} check inter 200ms xclient starttls ca-file {ca}\n",
+         server s 127.0.0.1:{} check inter 200ms xclient starttls ca-file {ca} pool-conn-name str(elsewhere)\n",
         log.port, one.ports[0], one.ports[1], two.ports[0]
     );
     let proxy = Proxy::start(&Program::mulgil(), &config);

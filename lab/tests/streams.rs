@@ -255,6 +255,35 @@ fn a_half_closed_session_has_patience_of_its_own() {
 }
 
 #[test]
+fn a_session_that_an_operator_ends_does_not_wait_for_its_server() {
+    each(|program| {
+        let (origin, addr) = listener();
+        let (port, sink) = (port(), LogSink::new());
+        let more = "    timeout tunnel 1h\n";
+        let proxy = Proxy::start(program, &config(port, &sink, &addr, more));
+        // The oracle waits for its server where the client has said all.
+        let halves = [false, true];
+        let halves = halves
+            .iter()
+            .filter(|half| !*half || program.name == "mulgil");
+        for half_closed in halves {
+            let (mut client, mut server) = (connect(port), accept(&origin));
+            client.write_all(b"x").expect("sent");
+            assert_eq!(take(&mut server, 1), b"x");
+            if *half_closed {
+                client.shutdown(Shutdown::Write).expect("shut");
+                assert!(rest(&mut server).1);
+            }
+            proxy.wait_for("b", "s", "scur", "1");
+            proxy.control("shutdown sessions server b/s");
+            let flags = flags(&sink.line("b/s"));
+            assert!(flags.starts_with('K'), "{}: {flags}", program.name);
+            proxy.wait_for("b", "s", "scur", "0");
+        }
+    });
+}
+
+#[test]
 fn what_is_sent_to_a_peer_is_a_sign_of_its_life_unless_streams_are_independent() {
     // As the manual says; the oracle's 2.6 lets the option be without effect here.
     let program = &lab::Program::mulgil();

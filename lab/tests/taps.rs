@@ -12,10 +12,10 @@ mod net;
 mod tap;
 
 use balancer::{Balancer, detach};
-use frame::{ACK, FIN, Frame, SYN, tcp, udp};
+use frame::{ACK, FIN, Frame, Load, SYN, tcp, udp};
 use net::{Net, possible, wait_until};
 use std::net::SocketAddr;
-use tap::Tap;
+use tap::{Tap, says};
 
 const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const OWN_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0xa0];
@@ -304,6 +304,72 @@ fn frames_of_vlans_are_served_in_theirs_and_others_are_untouched() {
         |f| f.ends_with(&sent.packet()) || f.ends_with(&restored.packet()),
         "others",
     );
+    drop(balancer);
+    detach(&net, "l");
+}
+
+/// Who is asked for may be in any VLAN; what is told of an address is for the network that it is in.
+#[test]
+fn only_questions_leave_in_every_vlan() {
+    if !possible() {
+        return;
+    }
+    let net = Net::new(&["l"]);
+    let arm = Tap::new(&net, "l", "arm", "02:00:00:00:00:a0");
+    net.ip("l", "addr add 10.0.0.1/24 dev arm");
+    // A frontend that only leads outward has VLANs, too.
+    let outward = "frontend out
+    mode packet
+    snat 10.0.0.0/24 vlan 200 to 203.0.113.20 vlan 300
+    default_backend web
+";
+    let balancer = Balancer::start(&net, "l", &format!("{VLANS}{outward}"));
+    let told = |operation, sender, target| arp(ALL, OWN_MAC, operation, sender, target);
+    let solicits = |kind, src, target: u8| {
+        let data = [&[0xfd][..], &[0; 14], &[target]].concat();
+        Frame {
+            to: [0x33, 0x33, 0, 0, 0, 1],
+            from: OWN_MAC,
+            ttl: 255,
+            ..frame::frame(
+                src,
+                "[ff02::1]:0",
+                Load::Icmp {
+                    kind,
+                    code: 0,
+                    word: 0,
+                    data,
+                },
+            )
+        }
+        .bytes()
+    };
+    let asked = [
+        told(1, "192.0.2.1", "192.0.2.77"),
+        solicits(135, "[fd00::1]:0", 9),
+    ];
+    let told = [
+        ("gratuitous ARP", told(1, "192.0.2.1", "192.0.2.1")),
+        ("gratuitous ARP", told(2, "192.0.2.1", "192.0.2.1")),
+        ("a probe", told(1, "0.0.0.0", "192.0.2.1")),
+        ("an advertisement", solicits(136, "[fd00::1]:0", 1)),
+        ("duplicate address detection", solicits(135, "[::]:0", 1)),
+    ];
+    let untagged = told.iter().map(|(what, frame)| (*what, frame));
+    for (what, frame) in untagged.chain(asked.iter().map(|f| ("a question", f))) {
+        says(&net, "l", c"arm", frame.clone());
+        let mut left = Vec::new();
+        // The copies of a question leave before itself.
+        let own = arm.wanted(|f| {
+            left.push(f.to_vec());
+            f == frame
+        });
+        assert!(own.is_some(), "{what} leaves without a tag");
+        for vlan in [100, 200, 300] {
+            let asks = left.contains(&tagged(frame, [0x81, 0], vlan));
+            assert_eq!(asks, what == "a question", "{what} in VLAN {vlan}");
+        }
+    }
     drop(balancer);
     detach(&net, "l");
 }

@@ -331,6 +331,7 @@ mod tests {
         let answer = vec![b'x'; 1000];
         server.write_all(&answer).expect("sent");
         drop(server);
+        pair[SERVER].ending = true;
         let mut over = false;
         while !over {
             await_bytes(&pair[SERVER]);

@@ -185,6 +185,7 @@ pub fn restore(text: &str, backends: &[Arc<Backend>], now: Instant) -> Vec<Strin
     }
     let mut names: Vec<&str> = FIELDS.split(' ').collect();
     let by_name: HashMap<&str, &Arc<Backend>> = backends.iter().map(|b| (&*b.name, b)).collect();
+    let mut changed = HashMap::new();
     for line in lines {
         if let Some(header) = line.strip_prefix('#') {
             names = header.split_whitespace().collect();
@@ -206,9 +207,10 @@ pub fn restore(text: &str, backends: &[Arc<Backend>], now: Instant) -> Vec<Strin
         };
         if let Some(server) = backend.server(server) {
             take(server, &field, now);
-            backend.refresh();
+            changed.insert(backend.id, backend);
         }
     }
+    changed.values().for_each(|backend| backend.refresh());
     faults
 }
 

@@ -8,6 +8,7 @@ use state::{
     Admin, Backend, Frontend, Generation, PerWorker, Process, ProxyCounters, Server, Socket,
 };
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// What a row is about.
@@ -514,7 +515,7 @@ pub fn algorithm(balance: &Balance) -> &'static str {
     }
 }
 
-fn backend_row(process: &Process, backend: &Backend, now: Instant) -> Row {
+fn backend_row(process: &Process, backend: &Arc<Backend>, now: Instant) -> Row {
     let proxy = backend.proxy();
     let now_ms = process.millis(now);
     let mut row = new_row(
@@ -534,8 +535,8 @@ fn backend_row(process: &Process, backend: &Backend, now: Instant) -> Row {
     row.set("scur", backend.sessions().now());
     row.set("smax", backend.sessions().max());
     row.set("slim", backend.fullconn());
-    let usable = backend.usable();
-    let down = usable == 0 && !backend.servers().is_empty();
+    backend.catch_up();
+    let down = !backend.serves() && !backend.servers().is_empty();
     row.set("status", if down { "DOWN" } else { "UP" });
     row.set("weight", backend.total_weight());
     row.set("uweight", backend.total_weight());

@@ -48,7 +48,7 @@ fn a_file_for_packets_needs_no_timeouts_and_means_what_it_says() {
 #[test]
 fn prefixes_and_what_leaves_outward_may_be_in_vlans() {
     let text = format!(
-        "{FRONT} bind 0.0.0.0/0 interface a vlan 100\n bind 0.0.0.0/0 interface a vlan 101\n bind 0.0.0.0/0 interface b\n snat 10.0.0.0/24 vlan 200 to 203.0.113.20-203.0.113.23 ports 2000-2999 vlan 100\n snat 10.0.1.0/24 to 203.0.113.24 vlan 7\n snat 10.0.2.0/24 vlan 8 to 203.0.113.25\n snat 10.0.3.0/24 to 203.0.113.26\n{BACK}"
+        "{FRONT} bind 0.0.0.0/0 interface a vlan 100\n bind 0.0.0.0/0 interface a vlan 101\n bind 0.0.0.0/0 interface b\n snat 10.0.0.0/24 vlan 200 to 203.0.113.20-203.0.113.23 ports 2000-2999 vlan 100\n snat 10.0.1.0/24 to 203.0.113.24 vlan 7\n snat 10.0.2.0/24 vlan 8 to 203.0.113.25\n snat 10.0.3.0/24 to 203.0.113.26\nfrontend o\n mode packet\n snat 10.0.4.0/24 to 203.0.113.27\n default_backend b\n{BACK}"
     );
     let (config, said) = read(&text);
     assert_eq!(said, "");
@@ -210,7 +210,23 @@ fn what_cannot_be_done_to_packets_is_an_error_that_says_why() {
                 "{}{BACK}",
                 FRONT.replace(":80", ":80\n bind 203.0.113.10:81 vlan 7")
             ),
-            "stands here with vlan 7 and elsewhere with none",
+            "stands here with vlan 7 and in the 'bind' at",
+        ),
+        (
+            format!("{FRONT} snat 10.0.0.0/24 to 203.0.113.8-203.0.113.12 vlan 20\n{BACK}"),
+            "the 'snat 10.0.0.0/24' of 'f': 203.0.113.10 is in one VLAN, and stands here with vlan 20 and in the 'bind' at",
+        ),
+        (
+            format!(
+                "{FRONT} snat 10.0.0.0/24 to 203.0.113.20 vlan 20\n snat 10.0.1.0/24 to 203.0.113.20\n{BACK}"
+            ),
+            "stands here with none and in the 'snat 10.0.0.0/24' of 'f' with vlan 20",
+        ),
+        (
+            format!(
+                "{FRONT} snat 10.0.0.0/24 to 203.0.113.20 vlan 20\n{BACK} forward nat source 203.0.113.20\n"
+            ),
+            "the 'forward nat source' of 'b': 203.0.113.20 is in one VLAN",
         ),
         (
             format!("{FRONT} bind 203.0.113.11:80 vlan 4095\n{BACK}"),

@@ -24,6 +24,17 @@ pub struct Pool {
     pub ports: (u16, u16),
 }
 
+impl Pool {
+    /// All of them.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        let first = self.first;
+        (0..self.size).map(move |at| match first {
+            IpAddr::V4(ip) => IpAddr::V4(u32::from(ip).wrapping_add(at).into()),
+            IpAddr::V6(ip) => IpAddr::V6(u128::from(ip).wrapping_add(at.into()).into()),
+        })
+    }
+}
+
 /// `snat`: connections that these hosts open outward leave with an address of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Snat {

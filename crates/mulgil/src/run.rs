@@ -606,7 +606,8 @@ pub fn serve(
     if let Some(engine) = life.engine.take() {
         engine.quit();
     }
-    if life.packets.borrow().is_some() {
+    let packets = life.packets.borrow();
+    if packets.as_ref().is_some_and(packet::Runner::is_last) {
         eprintln!(
             "notice: what 'mode packet' serves goes on without this process; 'mulgil packet detach' ends that"
         );

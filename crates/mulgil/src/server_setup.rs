@@ -1,7 +1,7 @@
 //! `mulgil server-setup`: the other side of packet mode.
 
 use model::PacketAttach;
-use packet::realserver::{Kind, set_up, undo};
+use packet::realserver::{GUE_PORT, Kind, set_up, undo};
 use std::net::IpAddr;
 
 const USAGE: &str = "\
@@ -34,7 +34,7 @@ pub fn main(args: &[String]) -> i32 {
     }
     for vip in &wanted.vips {
         let result = if wanted.undo {
-            undo(wanted.kind, *vip)
+            undo(wanted.kind, *vip, wanted.attach)
         } else {
             set_up(wanted.kind, *vip, wanted.attach)
         };
@@ -110,7 +110,7 @@ fn parse(args: &[String]) -> Result<Wanted, String> {
     }
     wanted.kind = match (kind, point) {
         ("dsr", None) => Kind::Dsr,
-        ("tunnel", None) => Kind::Tunnel(port.unwrap_or(6080)),
+        ("tunnel", None) => Kind::Tunnel(port.unwrap_or(GUE_PORT)),
         ("dscp", Some(point)) => Kind::Dscp(point),
         ("dscp", None) => {
             return Err(

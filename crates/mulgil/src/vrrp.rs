@@ -31,7 +31,7 @@ impl Watch for Proxy {
 
     fn backend(&self, name: &str) -> bool {
         let generation = self.0.generation.load();
-        generation.backend(name).is_some_and(|b| b.usable() > 0)
+        generation.backend(name).is_some_and(|b| b.serves())
     }
 }
 

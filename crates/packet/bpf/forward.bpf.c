@@ -50,6 +50,11 @@ out_of_line int ask_way(context *ctx, const struct packet *p, struct flow *f, u3
 	copy_mac(f->hop.dst, fib.dmac);
 	copy_mac(f->hop.src, fib.smac);
 	f->hop.ifindex = fib.ifindex;
+	/* A frame with a tag leaves by the interface that the VLAN's own one is on. */
+	struct lane own = { fib.ifindex, 0 };
+	u32 *beneath = f->hop.vlan ? map_lookup(&lanes, &own) : 0;
+	if (beneath)
+		f->hop.ifindex = *beneath;
 	return 0;
 }
 

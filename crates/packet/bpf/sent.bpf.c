@@ -13,7 +13,7 @@ struct solicit {
 /* What a frame says of its receiver. */
 enum { UNNAMED, NAMED, SOUGHT };
 
-/* Whom a frame is for in the end: its destination, or whom it asks for or tells all of. */
+/* Whom a frame is for in the end: its destination, or whom it asks for (SOUGHT) or tells all of. */
 inline_always int receiver(context *ctx, struct address *to)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
@@ -25,7 +25,8 @@ inline_always int receiver(context *ctx, struct address *to)
 		if ((void *)(arp + 1) > end)
 			return UNNAMED;
 		map4(to->words, arp->target);
-		return SOUGHT;
+		/* Who tells of an address of its own, or wants to know whether it may have it, means its own network. */
+		return arp->operation == be16(1) && arp->sender && arp->sender != arp->target ? SOUGHT : NAMED;
 	}
 	if (eth->type == be16(ETH_IPV4)) {
 		struct ipv4 *ip = (void *)(eth + 1);
@@ -45,7 +46,8 @@ inline_always int receiver(context *ctx, struct address *to)
 	if (ip->next == PROTO_ICMP6 && (void *)(solicit + 1) <= end &&
 	    (solicit->icmp.type == 135 || (solicit->icmp.type == 136 && eth->dst[0] & 1))) {
 		copy16(to->words, solicit->target);
-		return SOUGHT;
+		return solicit->icmp.type == 135 && (ip->src[0] | ip->src[1] | ip->src[2] | ip->src[3]) ? SOUGHT :
+												    NAMED;
 	}
 	return NAMED;
 }

@@ -75,10 +75,10 @@ inline_always int is_served(struct scratch *s, const struct prefix *prefix, cons
 	return service_of(&s->service_key, p, prefix->kinds) != 0;
 }
 
-/* A tag of providers counts as no VLAN of ours. */
+/* A tag of providers counts as no VLAN of ours; nor does a number that no VLAN has. */
 inline_always int is_foreign(const struct packet *p)
 {
-	return p->key.vlan & 0xf000;
+	return p->key.vlan >= 0xfff;
 }
 
 /* A packet that a firewall let through belongs to a session that crosses this one: its answers go

@@ -300,7 +300,8 @@ struct port {
 	u16 vlans[ASKED]; /* in which who was not met yet is asked for; 0: no more */
 };
 
-/* A VLAN that this machine takes part in by these programs, without an interface for it. */
+/* A VLAN that this machine takes part in by these programs, without an interface for it. In `lanes` its value is 1;
+ * where the VLAN is 0, the interface is a VLAN's own, and the value is the one that it is on. */
 struct lane {
 	u32 ifindex;
 	u32 vlan;

@@ -475,7 +475,7 @@ pub struct Port {
     pub vlans: [u16; ASKED],
 }
 
-/// `struct lane`: a VLAN that this machine takes part in without an interface for it.
+/// `struct lane`: a VLAN that this machine takes part in without an interface for it; with VLAN 0 a VLAN's own interface.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs)] // the names say it

@@ -161,10 +161,10 @@ pub fn remove_filters(pins: &Pins) -> usize {
         .count()
 }
 
-/// Takes away what other versions of mulgil have left; how many things that were.
-pub fn remove_others(pins: &Pins) -> Result<usize, Error> {
+/// Takes away what other versions of mulgil have left ([`Pins::of_others`]); how many things that were.
+pub fn remove_others(others: Vec<Pins>) -> Result<usize, Error> {
     let mut things = 0;
-    for old in pins.of_others() {
+    for old in others {
         things += remove_filters(&old) + old.remove()?;
     }
     Ok(things)

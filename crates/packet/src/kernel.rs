@@ -230,7 +230,7 @@ impl Kernel {
     table!(gateways, HashMap<GatewayKey, u32>, "Next hops of transit traffic: indices of servers.");
     table!(macs, HashMap<u32, u64>, "Addresses of our interfaces on their links.");
     table!(ports, HashMap<u32, Port>, "Ports of bridges, and interfaces with VLANs.");
-    table!(lanes, HashMap<Lane, u32>, "VLANs that the machine takes part in.");
+    table!(lanes, HashMap<Lane, u32>, "VLANs that the machine takes part in; at VLAN 0 what a VLAN's own interface is on.");
     table!(stations, HashMap<u64, Station>, "Where those are who talk to the machine.");
     table!(origins, HashMap<OriginKey, Origin>, "Services by their servers, where answers are expected late.");
     table!(sources, HashMap<SourceKey, Kept>, "Servers that clients keep.");

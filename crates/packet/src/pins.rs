@@ -10,6 +10,7 @@ use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Where it is mounted.
@@ -92,6 +93,13 @@ impl Pins {
         names.filter(is_other).filter_map(pins).collect()
     }
 
+    /// Notes that this process is at work with them, until it ends.
+    pub fn enter(&self) -> io::Result<Presence> {
+        let presence = Presence(fs::File::open(self.path())?);
+        presence.lock(libc::LOCK_SH)?;
+        Ok(presence)
+    }
+
     /// Removes everything: what is attached is detached, and the tables go with their sessions.
     pub fn remove(self) -> Result<usize, Error> {
         let names = self.names();
@@ -103,6 +111,27 @@ impl Pins {
         let _ = fs::remove_dir_all(self.changes());
         fs::remove_dir(self.path()).map_err(|e| because("cannot remove the folder", &e))?;
         Ok(names.len())
+    }
+}
+
+/// A process that is at work with what stands in a folder: it holds a lock of the folder that all of them
+/// share.
+pub struct Presence(fs::File);
+
+impl Presence {
+    /// Whether it is the last one there. Asked at its end only: the lock is no shared one any more.
+    pub fn is_last(&self) -> bool {
+        // The folder is gone where another version took over.
+        self.0.metadata().is_ok_and(|m| m.nlink() > 0)
+            && self.lock(libc::LOCK_EX | libc::LOCK_NB).is_ok()
+    }
+
+    fn lock(&self, how: i32) -> io::Result<()> {
+        // SAFETY: a plain call on an open descriptor.
+        match unsafe { libc::flock(self.0.as_raw_fd(), how) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
     }
 }
 

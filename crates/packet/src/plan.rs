@@ -178,36 +178,44 @@ impl Plan {
         let guarded = !guard.is_empty();
         if guarded {
             self.features |= guard::features(&guard);
+            // Nobody is asked to prove itself for what it will not get.
+            let cookies = guard.cookies.filter(|_| takes);
+            let guard = model::Guard { cookies, ..guard };
             self.guards.insert(Arc::clone(&frontend.name), guard);
         }
-        let service = Service {
+        let mut service = Service {
             frontend: frontend_number(frontend),
             ..service(backend, turns.len() as u32)
         };
         if service.keep != 0 {
             self.features |= abi::feature::SOURCES;
         }
+        if !takes {
+            service.keep = 0;
+        }
         self.tables.push((Arc::clone(&frontend.name), turns));
         if let Forward::Nat(Some(pool)) = backend.side().packets.forward {
-            for at in 0..pool.size {
-                // Who asks for these is in the servers' network.
-                let vlan = servers.iter().find_map(|s| s.settings().vlan).unwrap_or(0);
-                self.claim(address_after(pool.first, at), 0, vlan, machine);
+            // Who asks for these is in the servers' network.
+            let vlan = servers.iter().find_map(|s| s.settings().vlan).unwrap_or(0);
+            for ip in pool.addresses() {
+                self.claim(ip, 0, vlan, machine);
             }
         }
         let Some(side) = frontend.proxy().frontend.as_ref() else {
             return;
         };
         for snat in &side.snat {
-            self.lead_outward(snat, machine, &frontend.name);
+            self.lead_outward(snat, takes, machine, &frontend.name);
+            let vlans = [snat.vlan, snat.to_vlan];
+            if side.binds.is_empty() {
+                vlans.iter().flatten().for_each(|v| self.take_part(*v, &[]));
+            }
             for bind in &side.binds {
                 let named = bind.options.interface.as_deref().unwrap_or_default();
                 let on = named.split(',').filter_map(|n| machine.interfaces.get(n));
                 let on: Vec<u32> = on.copied().collect();
                 if named.is_empty() || !on.is_empty() {
-                    for vlan in [snat.vlan, snat.to_vlan].into_iter().flatten() {
-                        self.take_part(vlan, &on);
-                    }
+                    vlans.iter().flatten().for_each(|v| self.take_part(*v, &on));
                 }
             }
         }
@@ -317,7 +325,7 @@ impl Plan {
     }
 
     /// `snat`: a service by where packets come from.
-    fn lead_outward(&mut self, snat: &model::Snat, machine: &Machine, name: &str) {
+    fn lead_outward(&mut self, snat: &model::Snat, takes: bool, machine: &Machine, name: &str) {
         self.features |= abi::feature::SNAT;
         let (ip, bits) = snat.from;
         let place = abi::sources(snat.vlan.unwrap_or(0));
@@ -331,7 +339,8 @@ impl Plan {
         };
         let service = Service {
             pool_first: abi::address(snat.to.first),
-            pool_size: snat.to.size,
+            // Who may begin nothing is dropped: without an address of the pool nothing leaves.
+            pool_size: if takes { snat.to.size } else { 0 },
             port_first: snat.to.ports.0,
             port_last: snat.to.ports.1,
             vlan: vlan.into(),
@@ -344,8 +353,8 @@ impl Plan {
             guarded: false,
         };
         self.serve(key, planned, name);
-        for at in 0..snat.to.size {
-            self.claim(address_after(snat.to.first, at), 0, vlan, machine);
+        for ip in snat.to.addresses() {
+            self.claim(ip, 0, vlan, machine);
         }
     }
 
@@ -410,13 +419,6 @@ const ON_LINKS: [(IpAddr, u8); 8] = [
     (IpAddr::V6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0)), 8),
 ];
 
-fn address_after(first: IpAddr, at: u32) -> IpAddr {
-    match first {
-        IpAddr::V4(ip) => IpAddr::V4(u32::from(ip).wrapping_add(at).into()),
-        IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) + u128::from(at)).into()),
-    }
-}
-
 /// The addresses that a `bind` means: all of this machine's where it names none.
 fn addresses(host: &Host, interfaces: &[u32], machine: &Machine) -> Vec<IpAddr> {
     let own = |six: bool| {
@@ -438,7 +440,7 @@ fn addresses(host: &Host, interfaces: &[u32], machine: &Machine) -> Vec<IpAddr> 
 }
 
 /// Whose turn it is: indices of the backend's servers.
-fn turns(backend: &Backend) -> Vec<u32> {
+fn turns(backend: &Arc<Backend>) -> Vec<u32> {
     let side = backend.side();
     let consistent = side.hash_method == model::HashMethod::Consistent;
     match &side.balance {
@@ -450,7 +452,7 @@ fn turns(backend: &Backend) -> Vec<u32> {
     }
 }
 
-fn maglev(backend: &Backend) -> Vec<u32> {
+fn maglev(backend: &Arc<Backend>) -> Vec<u32> {
     let members = backend.choosable();
     let weight = |i: u32, s: &state::Server| if members.contains(&i) { s.share() } else { 0 };
     let servers = (0..).zip(backend.servers());

@@ -20,7 +20,7 @@ use crate::copies::Exchange;
 use crate::hops::{Hop, Hops};
 use crate::kernel::{Error, Kernel, Sizes, because};
 use crate::origins;
-use crate::pins::Pins;
+use crate::pins::{Pins, Presence};
 use crate::plan::{Plan, Target, frontend_number};
 use crate::sessions;
 use crate::table::{self, Shared, Walk};
@@ -61,6 +61,8 @@ pub struct Plane {
     kernel: Kernel,
     sizes: Sizes,
     pins: Pins,
+    /// What another version of mulgil has left, until ours takes its place.
+    others: Vec<Pins>,
     ways: Ways,
     hops: Option<Hops>,
     live: Shared,
@@ -74,6 +76,8 @@ pub struct Plane {
     plan: Plan,
     generation: Option<Arc<Generation>>,
     wanted: BTreeMap<u32, Wanted>,
+    /// What did not work when the programs were last attached.
+    unattached: Vec<String>,
     /// Where each interface has its program, and why not in its driver.
     stands: BTreeMap<u32, (Way, &'static str)>,
     said: BTreeSet<String>,
@@ -156,6 +160,7 @@ impl Plane {
         let mut plane = Plane {
             kernel,
             sizes,
+            others: pins.of_others(),
             pins,
             ways,
             hops: Hops::open().ok(),
@@ -169,6 +174,7 @@ impl Plane {
             plan: Plan::default(),
             generation: None,
             wanted: BTreeMap::new(),
+            unattached: Vec::new(),
             stands: BTreeMap::new(),
             said: BTreeSet::new(),
             traffic: HashMap::new(),
@@ -182,13 +188,6 @@ impl Plane {
             met: HashMap::new(),
             met_before: HashMap::new(),
         };
-        // As late as can be: ours stand in their place with the first look around.
-        if attach::remove_others(&plane.pins)? > 0 {
-            let _ = writeln!(
-                std::io::stderr(),
-                "warning: packets: another version of mulgil stood here, whose tables are laid out otherwise: its sessions are over"
-            );
-        }
         // What was counted for a process before is not ours to report.
         let before: Vec<u32> = plane.places.values().copied().collect();
         for at in before {
@@ -196,6 +195,11 @@ impl Plane {
             plane.traffic.insert(at, traffic);
         }
         Ok(plane)
+    }
+
+    /// Notes that this process is there.
+    pub(crate) fn enter(&self) -> std::io::Result<Presence> {
+        self.pins.enter()
     }
 
     /// Sentences that were not said before.
@@ -258,7 +262,8 @@ impl Plane {
             },
         };
         set(self.kernel.settings()?.set(0, settings, 0))?;
-        self.attach(&mut faults);
+        self.remove_others(&mut faults);
+        self.attach(look, &mut faults);
         if look {
             self.watch_settings(&mut faults);
             self.watch_tunnels(&mut faults);
@@ -559,6 +564,6 @@ fn set(result: Result<(), aya::maps::MapError>) -> Result<(), Error> {
 pub fn detach() -> Result<usize, Error> {
     Hops::open().map_err(|e| because("routes of health checks", &e))?;
     let pins = Pins::open()?;
-    let filters = attach::remove_filters(&pins) + attach::remove_others(&pins)?;
+    let filters = attach::remove_filters(&pins) + attach::remove_others(pins.of_others())?;
     Ok(pins.remove()? + filters + crate::settings::restore()?)
 }

@@ -9,7 +9,7 @@ use crate::device::{self, Needs};
 use crate::kernel::{Error, because};
 use crate::netlink::{Link, Netlink};
 use crate::pins::{Pins, netns_cookie};
-use aya::maps::HashMap;
+use aya::maps::{HashMap, MapData};
 use aya::programs::{SchedClassifier, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 use model::PacketAttach;
@@ -28,7 +28,7 @@ static REPLY: &[u8] = aya::include_bytes_aligned!("../bpf/reply.bpf.o");
 const OUTER: u32 = 40 + 12;
 
 /// How packets come to the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// As they are (`forward dsr`).
     Dsr,
@@ -36,6 +36,38 @@ pub enum Kind {
     Tunnel(u16),
     /// Marked with this code point (`forward dscp`).
     Dscp(u8),
+}
+
+/// The port of GUE where none is named.
+pub const GUE_PORT: u16 = 6080;
+
+impl Kind {
+    /// As the notes have it.
+    fn word(self) -> String {
+        match self {
+            Kind::Dsr => "dsr".into(),
+            Kind::Tunnel(port) => format!("tunnel{port}"),
+            Kind::Dscp(point) => format!("dscp{point}"),
+        }
+    }
+
+    /// The opposite; notes of earlier versions name no port.
+    fn of(word: &str) -> Option<Kind> {
+        match (word.strip_prefix("tunnel"), word.strip_prefix("dscp")) {
+            (Some(""), _) => Some(Kind::Tunnel(GUE_PORT)),
+            (Some(port), _) => port.parse().ok().map(Kind::Tunnel),
+            (_, Some(point)) => point.parse().ok().map(Kind::Dscp),
+            _ => (word == "dsr").then_some(Kind::Dsr),
+        }
+    }
+
+    /// The same; all ports of GUE are one kind.
+    fn is_like(self, other: Kind) -> bool {
+        match (self, other) {
+            (Kind::Tunnel(_), Kind::Tunnel(_)) => true,
+            _ => self == other,
+        }
+    }
 }
 
 /// The loopback's number in every network namespace.
@@ -53,7 +85,7 @@ const SETTINGS: [(&str, &str); 3] = [
 /// What was set up here: virtual addresses, and settings as they were.
 #[derive(Default)]
 struct Notes {
-    vips: BTreeSet<(IpAddr, String)>,
+    vips: BTreeSet<(IpAddr, Kind)>,
     settings: Vec<(String, String)>,
 }
 
@@ -69,9 +101,7 @@ impl Notes {
         let mut notes = Notes::default();
         for line in text.lines() {
             match line.split(' ').collect::<Vec<_>>().as_slice() {
-                ["vip", ip, kind] => notes
-                    .vips
-                    .extend(ip.parse().ok().map(|ip| (ip, kind.to_string()))),
+                ["vip", ip, kind] => notes.vips.extend(ip.parse().ok().zip(Kind::of(kind))),
                 ["setting", name, value] => {
                     notes.settings.push((name.to_string(), value.to_string()))
                 }
@@ -84,7 +114,7 @@ impl Notes {
     fn write(&self) -> Result<(), Error> {
         let path = Notes::path()?;
         let failed = |e: std::io::Error| because(format!("cannot write '{}'", path.display()), &e);
-        if self.vips.is_empty() {
+        if self.vips.is_empty() && self.settings.is_empty() {
             return fs::remove_file(&path).or_else(|e| match e.kind() {
                 std::io::ErrorKind::NotFound => Ok(()),
                 _ => Err(failed(e)),
@@ -93,21 +123,13 @@ impl Notes {
         let vips = self
             .vips
             .iter()
-            .map(|(ip, kind)| format!("vip {ip} {kind}\n"));
+            .map(|(ip, kind)| format!("vip {ip} {}\n", kind.word()));
         let settings = self
             .settings
             .iter()
             .map(|(name, value)| format!("setting {name} {value}\n"));
         fs::create_dir_all("/run/mulgil").map_err(failed)?;
         fs::write(&path, vips.chain(settings).collect::<String>()).map_err(failed)
-    }
-}
-
-fn word(kind: Kind) -> String {
-    match kind {
-        Kind::Dsr => "dsr".into(),
-        Kind::Tunnel(_) => "tunnel".into(),
-        Kind::Dscp(point) => format!("dscp{point}"),
     }
 }
 
@@ -143,7 +165,8 @@ pub fn set_up(kind: Kind, vip: IpAddr, wish: PacketAttach) -> Result<(), Error> 
             notes.settings.push((name.to_string(), now));
         }
     }
-    // How they were is noted first, so that nothing is lost wherever this ends.
+    // How they were is noted first, so that all can be taken back wherever this ends.
+    notes.vips.insert((vip, kind));
     notes.write()?;
     for (name, value) in wrong {
         fs::write(setting(name), value).map_err(|e| because(format!("cannot set {name}"), &e))?;
@@ -151,32 +174,38 @@ pub fn set_up(kind: Kind, vip: IpAddr, wish: PacketAttach) -> Result<(), Error> 
     netlink
         .set_address(LOOPBACK, vip, true)
         .map_err(|e| because(format!("the loopback does not take {vip}"), &e))?;
-    notes.vips.insert((vip, word(kind)));
-    notes.write()?;
     if kind != Kind::Dsr {
-        let links = netlink
-            .links()
-            .map_err(|e| because("the interfaces cannot be read", &e))?;
+        let links = links(&mut netlink)?;
         let mut program = Program::load()?;
-        let mtu = usable(&links).map(|l| l.mtu).min().unwrap_or(1500);
-        program.serve(kind, vip, Some(mtu))?;
+        program.serve_all(&notes, &links)?;
+        // The last one has a code point that several name.
+        program.serve(kind, vip, &links)?;
         program.attach(&links, wish)?;
     }
     Ok(())
 }
 
-/// Takes that back.
-pub fn undo(kind: Kind, vip: IpAddr) -> Result<(), Error> {
+fn links(netlink: &mut Netlink) -> Result<Vec<Link>, Error> {
+    netlink
+        .links()
+        .map_err(|e| because("the interfaces cannot be read", &e))
+}
+
+/// Takes that back. `wish`: as for [`set_up`], where the programs of another version are replaced.
+pub fn undo(kind: Kind, vip: IpAddr, wish: PacketAttach) -> Result<(), Error> {
     let mut notes = Notes::read()?;
-    if !notes.vips.remove(&(vip, word(kind))) {
+    let before = notes.vips.len();
+    notes
+        .vips
+        .retain(|(other, of)| *other != vip || !of.is_like(kind));
+    if notes.vips.len() == before {
         return Err(Error(format!(
             "{vip} was not set up here for {}: nothing to undo",
-            word(kind)
+            kind.word()
         )));
     }
+    let mut netlink = Netlink::new().map_err(|e| because("no way to the kernel's routing", &e))?;
     if !notes.vips.iter().any(|(other, _)| *other == vip) {
-        let mut netlink =
-            Netlink::new().map_err(|e| because("no way to the kernel's routing", &e))?;
         match netlink.set_address(LOOPBACK, vip, false) {
             Err(e) if e.raw_os_error() != Some(libc::EADDRNOTAVAIL) => {
                 return Err(because(format!("the loopback keeps {vip}"), &e));
@@ -185,13 +214,19 @@ pub fn undo(kind: Kind, vip: IpAddr) -> Result<(), Error> {
         }
     }
     if kind != Kind::Dsr {
-        if notes.vips.iter().all(|(_, kind)| kind == "dsr") {
-            let pins = Pins::of("server")?;
+        let pins = Pins::of("server")?;
+        if notes.vips.iter().all(|(_, kind)| *kind == Kind::Dsr) {
             attach::remove_filters(&pins);
-            attach::remove_others(&pins)?;
+            attach::remove_others(pins.of_others())?;
             pins.remove()?;
         } else {
-            Program::load()?.serve(kind, vip, None)?;
+            let links = links(&mut netlink)?;
+            let mut program = Program::load()?;
+            program.forget(kind, vip)?;
+            program.serve_all(&notes, &links)?;
+            if !pins.of_others().is_empty() {
+                program.attach(&links, wish)?;
+            }
         }
     }
     if notes.vips.is_empty() {
@@ -199,6 +234,7 @@ pub fn undo(kind: Kind, vip: IpAddr) -> Result<(), Error> {
             fs::write(setting(name), value)
                 .map_err(|e| because(format!("cannot set {name}"), &e))?;
         }
+        notes.settings.clear();
     }
     notes.write()
 }
@@ -214,6 +250,19 @@ struct Point {
 // SAFETY: two integers without padding; any bytes are a value.
 unsafe impl aya::Pod for Point {}
 
+impl Point {
+    fn new(dscp: u8, vip: IpAddr) -> Point {
+        Point {
+            dscp: dscp.into(),
+            family: if vip.is_ipv4() { 4 } else { 6 },
+        }
+    }
+}
+
+fn no_entry(e: &aya::maps::MapError) -> Error {
+    because("the server's tables take no entry", e)
+}
+
 struct Program {
     ebpf: Ebpf,
     behind: Ebpf,
@@ -228,11 +277,6 @@ fn usable(links: &[Link]) -> impl Iterator<Item = &Link> {
 impl Program {
     fn load() -> Result<Program, Error> {
         let pins = Pins::of("server")?;
-        if attach::remove_others(&pins)? > 0 {
-            println!(
-                "another version of mulgil stood here: run 'server-setup' again for the other addresses of this server"
-            );
-        }
         let folder = pins.path();
         let mut loader = EbpfLoader::new();
         for name in ["tunnelled", "marked", "gue_ports"] {
@@ -267,46 +311,70 @@ impl Program {
             .map_err(|e: aya::programs::ProgramError| because("the program", &e))
     }
 
-    fn serve(&mut self, kind: Kind, vip: IpAddr, mtu: Option<u32>) -> Result<(), Error> {
-        let there = mtu.is_some();
-        let failed = |e: aya::maps::MapError| because("the server's tables take no entry", &e);
-        let lost = || Error("the object has no such table".into());
+    fn table<K: aya::Pod, V: aya::Pod>(
+        &mut self,
+        name: &str,
+    ) -> Result<HashMap<&mut MapData, K, V>, Error> {
+        let table = self.ebpf.map_mut(name);
+        let table = table.ok_or_else(|| Error("the object has no such table".into()))?;
+        HashMap::try_from(table).map_err(|e| no_entry(&e))
+    }
+
+    /// All that was set up: the tables of another version are not ours.
+    fn serve_all(&mut self, notes: &Notes, links: &[Link]) -> Result<(), Error> {
+        let mut all = notes.vips.iter();
+        all.try_for_each(|(vip, kind)| self.serve(*kind, *vip, links))
+    }
+
+    fn serve(&mut self, kind: Kind, vip: IpAddr, links: &[Link]) -> Result<(), Error> {
         let address = abi::address(vip);
-        if let Kind::Dscp(point) = kind {
-            let key = Point {
-                dscp: point.into(),
-                family: if vip.is_ipv4() { 4 } else { 6 },
-            };
-            let table = self.ebpf.map_mut("marked").ok_or_else(lost)?;
-            let mut table: HashMap<_, Point, [u8; 16]> =
-                HashMap::try_from(table).map_err(failed)?;
-            return if there {
-                table.insert(key, address, 0)
-            } else {
-                table.remove(&key)
+        match kind {
+            Kind::Dsr => Ok(()),
+            Kind::Dscp(point) => {
+                let mut marked = self.table::<_, abi::Address>("marked")?;
+                marked.insert(Point::new(point, vip), address, 0)
             }
-            .map_err(failed);
-        }
-        if let (Kind::Tunnel(port), true) = (kind, there) {
-            let table = self.ebpf.map_mut("gue_ports").ok_or_else(lost)?;
-            let mut table: HashMap<_, u32, u32> = HashMap::try_from(table).map_err(failed)?;
-            table.insert(u32::from(port), 1, 0).map_err(failed)?;
-        }
-        let table = self.ebpf.map_mut("tunnelled").ok_or_else(lost)?;
-        let mut table: HashMap<_, [u8; 16], u32> = HashMap::try_from(table).map_err(failed)?;
-        match mtu {
-            Some(mtu) => {
+            Kind::Tunnel(port) => {
+                let mut ports = self.table::<u32, u32>("gue_ports")?;
+                ports
+                    .insert(u32::from(port), 1, 0)
+                    .map_err(|e| no_entry(&e))?;
+                let mtu = usable(links).map(|l| l.mtu).min().unwrap_or(1500);
                 let headers = OUTER + if vip.is_ipv4() { 20 } else { 40 } + 20;
-                table.insert(address, mtu.saturating_sub(headers), 0)
+                let mut tunnelled = self.table::<abi::Address, u32>("tunnelled")?;
+                tunnelled.insert(address, mtu.saturating_sub(headers), 0)
             }
-            None => table.remove(&address),
         }
-        .map_err(failed)
+        .map_err(|e| no_entry(&e))
+    }
+
+    /// The opposite; what is not there is gone already.
+    fn forget(&mut self, kind: Kind, vip: IpAddr) -> Result<(), Error> {
+        let address: abi::Address = abi::address(vip);
+        if let Kind::Dscp(point) = kind {
+            let key = Point::new(point, vip);
+            let mut marked = self.table::<_, abi::Address>("marked")?;
+            match marked.get(&key, 0) {
+                Ok(other) if other == address => marked.remove(&key),
+                _ => Ok(()),
+            }
+        } else {
+            let mut tunnelled = self.table::<abi::Address, u32>("tunnelled")?;
+            match tunnelled.get(&address, 0) {
+                Ok(_) => tunnelled.remove(&address),
+                Err(_) => Ok(()),
+            }
+        }
+        .map_err(|e| no_entry(&e))
     }
 
     /// To all interfaces: which one packets come by is the network's business.
     fn attach(&mut self, links: &[Link], wish: PacketAttach) -> Result<(), Error> {
         let folder = Pins::of("server")?;
+        // An interface's driver has room for one program: another version's goes right before ours comes.
+        if let Err(e) = attach::remove_others(folder.of_others()) {
+            eprintln!("warning: what another version of mulgil has left stays: {e}");
+        }
         for link in usable(links) {
             let (index, name) = (link.index, link.name.as_str());
             let (ways, reason) = device::ways(link, Needs::default(), wish, false);

@@ -1,5 +1,6 @@
 //! The thread that keeps the packet plane up to date.
 
+use crate::pins::Presence;
 use crate::plane::Plane;
 use state::Process;
 use std::io::Write;
@@ -25,6 +26,7 @@ enum Order {
 /// The packet plane at work, until the process ends.
 pub struct Runner {
     orders: Sender<Order>,
+    presence: Presence,
 }
 
 impl Runner {
@@ -32,12 +34,20 @@ impl Runner {
     pub fn start(mut plane: Plane, process: Arc<Process>) -> Result<Runner, crate::Error> {
         plane.sync(&process, true)?;
         plane.account(&process, Instant::now());
+        let presence = plane.enter();
+        let presence = presence
+            .map_err(|e| crate::kernel::because("the packet tables cannot be locked", &e))?;
         let (orders, taken) = channel();
         std::thread::Builder::new()
             .name("packet".into())
             .spawn(move || run(&mut plane, &process, &taken))
             .map_err(|e| crate::kernel::because("cannot start the thread for packets", &e))?;
-        Ok(Runner { orders })
+        Ok(Runner { orders, presence })
+    }
+
+    /// Whether no other process serves the same. Asked at the end only.
+    pub fn is_last(&self) -> bool {
+        self.presence.is_last()
     }
 
     fn ask<T>(&self, order: impl FnOnce(Sender<T>) -> Order) -> Option<T> {

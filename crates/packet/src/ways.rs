@@ -67,6 +67,9 @@ impl Ways {
             self.look_at_links()?;
             self.routes.clear();
         }
+        // Room that was found out holds for a while only, and no word comes of its end.
+        self.routes
+            .retain(|_, route| route.is_none_or(|r| r.mtu.is_none()));
         let now = self.netlink.neighbours()?;
         let moved = self.neighbours.iter().any(|(who, (mac, _))| {
             now.get(who)

@@ -36,7 +36,7 @@ fn the_program_has_not_grown_by_a_tenth() {
 }
 
 /// Instructions that the verifier of Linux 6.18 looks at, when last looked at: in drivers and behind them, without any
-/// feature and with all. This is what it takes to start: 60,000 are a tenth of a second of one core.
+/// feature and with all. This is what it takes to start: 60,000 are a twentieth of a second of one core.
 const LOOKED_AT: [[u32; 2]; 2] = [[60_770, 72_100], [61_062, 72_640]];
 
 #[test]

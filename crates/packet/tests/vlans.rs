@@ -430,6 +430,25 @@ fn servers_in_a_vlan_leave_with_an_address_of_a_pool_in_another() {
     }
 }
 
+#[test]
+fn the_number_that_no_vlan_has_is_not_the_lack_of_a_tag() {
+    let Some(mut bench) = bench_with(feature::PREFIX | feature::SNAT) else {
+        return;
+    };
+    let service = Service {
+        pool_first: abi::address(ip("203.0.113.20")),
+        pool_size: 1,
+        port_first: 2000,
+        port_last: 2000,
+        ..Service::default()
+    };
+    bench.serve_prefix(abi::sources(0), "10.0.0.0/24", 0, service, &[]);
+    let frame = tagged(4095, &tcp("10.0.0.11:40000", OUTSIDE[0], SYN, b""));
+    let out = bench.expect(&frame.bytes(), XDP_PASS);
+    same(&out, &frame.bytes(), "untouched");
+    assert_eq!(bench.sessions(), 0);
+}
+
 /// A frame with this tag before what it has.
 fn behind(kind: [u8; 2], tag: u16, frame: &[u8]) -> Vec<u8> {
     [&frame[..12], &kind, &tag.to_be_bytes(), &frame[12..]].concat()

@@ -4,6 +4,7 @@ use crate::account;
 use crate::reply::Answer;
 use crate::stream::{Halt, Stream};
 use crate::termination::{Cause, Phase, Termination};
+use crate::worker::Worker;
 use model::{Balance, SwitchTarget};
 use rules::{Ctx, Expr, NoTrace, Sample};
 use state::{Backend, Pick, PickKey, Server, Slot};
@@ -15,7 +16,7 @@ use std::task::Poll;
 /// The backend that `use_backend` and `default_backend` lead to.
 pub fn backend(stream: &mut Stream<'_>) -> Result<Arc<Backend>, Halt> {
     let frontend = Arc::clone(&stream.frontend);
-    let found = switch(&frontend, &stream.generation, &ctx!(stream));
+    let found = switch(stream.worker, &frontend, &stream.generation, &ctx!(stream));
     found.ok_or_else(|| {
         Halt::Answer(
             Answer::error(503),
@@ -38,7 +39,7 @@ pub enum Choice {
 /// Whether `option redispatch` lets this retry (the first is 1) go to another server. One that the
 /// scheduler chose is left at once where the scheduler would choose another next; else the option's
 /// interval counts, from the end where it is negative.
-pub fn redispatches(backend: &Backend, retry: u32, scheduled: bool) -> bool {
+pub fn redispatches(backend: &Arc<Backend>, retry: u32, scheduled: bool) -> bool {
     let side = backend.side();
     if backend.direct().is_some() {
         return false;
@@ -161,6 +162,7 @@ fn wanted(stream: &mut Stream<'_>, backend: &Backend) -> Option<Arc<Server>> {
 /// The backend that the rules of a frontend lead to. Those that are not published are passed over, but
 /// for `force-be-switch`.
 pub fn switch(
+    worker: &Worker,
     frontend: &state::Frontend,
     generation: &state::Generation,
     cx: &Ctx<'_>,
@@ -175,10 +177,12 @@ pub fn switch(
         let named = match &switch.target {
             SwitchTarget::Name(name) => generation.backend(name),
             SwitchTarget::Format(format) => {
-                let mut name = Vec::new();
+                let mut name = worker.buffer();
                 format.render(cx, &mut name);
-                let name = std::str::from_utf8(&name).ok();
-                name.and_then(|n| generation.backend(n))
+                let text = std::str::from_utf8(&name).ok();
+                let named = text.and_then(|n| generation.backend(n));
+                worker.recycle(name);
+                named
             }
         };
         // A name that no backend has: the default backend serves (manual, use_backend).

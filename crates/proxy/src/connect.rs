@@ -18,6 +18,7 @@ use state::{Backend, Server, Target};
 use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -56,6 +57,10 @@ impl ConnectFailure {
 /// How soon it is looked again for what another worker was asked to give up.
 const OTHERS_TURN: Duration = Duration::from_millis(1);
 
+/// How long a place is waited for where there is no `timeout connect`: what holds one but no request is
+/// idle, used by a check or about to be closed.
+const ROOM_PATIENCE: Duration = Duration::from_secs(10);
+
 /// A connection for this stream's request.
 pub async fn to_server(stream: &mut Stream<'_>) -> Result<ServerConn, ConnectFailure> {
     let (Some(slot), Some(backend)) = (stream.slot.as_ref(), stream.backend.as_ref()) else {
@@ -88,7 +93,7 @@ pub async fn to_server(stream: &mut Stream<'_>) -> Result<ServerConn, ConnectFai
         return Ok(kept);
     }
     let info = &stream.info;
-    let room = room(stream.worker, &backend, &server, info).await?;
+    let room = room(stream.worker, stream.client, &backend, &server, info).await?;
     let opened = open(stream.worker, stream.client, &backend, &server, told, info).await;
     opened.map(|connection| ServerConn {
         _room: room,
@@ -100,6 +105,7 @@ pub async fn to_server(stream: &mut Stream<'_>) -> Result<ServerConn, ConnectFai
 /// one gives way, of this worker or else of another, which takes until its next turn.
 async fn room(
     worker: &Worker,
+    client: &mut Client,
     backend: &Backend,
     server: &Arc<Server>,
     info: &StreamInfo,
@@ -109,20 +115,30 @@ async fn room(
         return Ok(None);
     }
     let patience = overrides::timeouts(&backend.proxy().timeouts, info).connect;
-    let deadline = patience.map(|t| worker.now() + t);
-    loop {
+    let deadline = worker.now() + patience.unwrap_or(ROOM_PATIENCE);
+    for turn in 0.. {
         if let Some(room) = Room::take(server, limit) {
             return Ok(Some(room));
         }
         if worker.pools.let_go(server.uid) {
             continue;
         }
-        if deadline.is_some_and(|end| worker.now() >= end) {
-            return Err(ConnectFailure::TimedOut);
+        if worker.now() >= deadline {
+            break;
         }
-        worker.ask_others_to_let_go(server.uid);
-        tokio::time::sleep(OTHERS_TURN).await;
+        worker.ask_another_to_let_go(server.uid, turn);
+        let mut pause = pin!(tokio::time::sleep(OTHERS_TURN));
+        let gone = poll_fn(
+            |cx| match client.poll_gone(cx, backend.side().abortonclose) {
+                true => Poll::Ready(true),
+                false => pause.as_mut().poll(cx).map(|()| false),
+            },
+        );
+        if gone.await {
+            return Err(ConnectFailure::ClientGone);
+        }
     }
+    Err(ConnectFailure::TimedOut)
 }
 
 /// What the server is told of this request's client.

@@ -317,6 +317,13 @@ impl Io {
         }
     }
 
+    /// Whether the connection is dead, or has been ended in both directions; the task is woken when it
+    /// is, whatever else it waits for.
+    pub fn poll_failed(&self, cx: &mut Context<'_>) -> bool {
+        let watched = self.registered();
+        watched.is_ok_and(|r| r.poll_ready(cx, Ready::FAILED).is_ready())
+    }
+
     /// Closing will reset the connection instead of ending it in four packets and a minute of
     /// waiting. For connections on which both sides have said all they had to say.
     pub fn close_at_once(&self) {

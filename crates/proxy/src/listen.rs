@@ -17,7 +17,7 @@ use crate::transport::Transport;
 use crate::udp;
 use crate::worker::{Worker, spawn_session};
 use rules::action::{Effects, run};
-use rules::{Ctx, Ends, NoTrace, Rule, SessionInfo, StreamInfo, Vars, Verdict};
+use rules::{Ctx, Descriptor, Ends, NoTrace, Rule, SessionInfo, StreamInfo, Vars, Verdict};
 use state::Frontend;
 use state::stick::Tracked;
 use std::cell::RefCell;
@@ -228,8 +228,8 @@ pub fn serve(worker: &Rc<Worker>, accepted: Accepted) {
         ends: Ends::new(peer, listener.local.filter(|_| peer.is_some())),
         listener: frontend.listener(&listener.bind),
         accepted: worker.wall(at),
-        descriptor: Some(fd.as_raw_fd()),
-        worker: worker.id as u32,
+        descriptor: Descriptor::new(fd.as_raw_fd()),
+        worker: worker.id as u16,
         fault: 0,
         tls: None,
         proxy_header: None,

@@ -191,7 +191,7 @@ impl Names {
     ) -> u64 {
         let mut moved = 0;
         for backend in named(generation) {
-            let choices = backend.usable();
+            let served = backend.serves();
             let news = |level, text| self.worker.process.news.tell(backend.proxy(), level, text);
             for turned in change(backend) {
                 moved += u64::from(matches!(turned.1, Turn::Moved { .. }));
@@ -199,7 +199,7 @@ impl Names {
                     news(level, text);
                 }
             }
-            if choices > 0 && backend.usable() == 0 {
+            if served && !backend.serves() {
                 let line = format!("backend {} has no server available!", backend.name);
                 news(LogLevel::Emerg, line);
             }

@@ -13,7 +13,7 @@ use crate::stick::{self, Sticking};
 use crate::termination::{Cause, Phase, Termination};
 use crate::visit::Visit;
 use crate::worker::Worker;
-use rules::StreamInfo;
+use rules::{LogLevelChange, StreamInfo};
 use state::Backend;
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ pub fn switch(
     let generation = worker.generation();
     let frontend = Arc::clone(&client.frontend);
     let chosen = place::with_ctx(worker, client, info, |cx| {
-        choose::switch(&frontend, &generation, cx)
+        choose::switch(worker, &frontend, &generation, cx)
     });
     chosen.ok_or(Termination::new(Cause::ServerAbort, Phase::Connect))
 }
@@ -71,6 +71,7 @@ impl Passage {
     /// Another begins on the way that this one has made: same backend, same server.
     pub fn again(&mut self, begun: Moment) {
         self.visit.again(begun);
+        self.info.log_level = LogLevelChange::Unchanged;
         (self.info.priority_class, self.info.priority_offset) = Default::default();
     }
 
@@ -85,6 +86,7 @@ impl Passage {
         let mut sticking = sticking(worker, client, backend, &self.info);
         let mut last = None;
         let mut scheduled = true;
+        let mut placed = None;
         loop {
             let sticky = sticking.server.take();
             let (avoided, again) = (avoid.take(), last.take());
@@ -107,8 +109,8 @@ impl Passage {
             if !same {
                 scheduled = by_scheduler;
             }
-            let begun = || worker.moment(worker.now());
-            self.visit.queued.get_or_insert_with(begun);
+            let placed = *placed.get_or_insert_with(|| worker.moment(worker.now()));
+            self.visit.placed(placed);
             let server = Arc::clone(slot.server());
             self.info.server = Some(Arc::clone(&server.name));
             self.info.server_id = server.id;
@@ -128,11 +130,11 @@ impl Passage {
                     let now = worker.now();
                     sticking.store(&server, worker.process.millis(now));
                     let connected = worker.moment(now);
-                    self.visit.connected = Some(connected);
+                    self.visit.connected(connected);
                     self.info.server_tls = connection.io.tls_info();
                     observe::plain_connection(worker, backend, &server, true);
-                    if let (Some(slot), Some(began)) = (&self.visit.slot, self.visit.queued) {
-                        slot.answered(connected.since(began), worker.process.millis(now));
+                    if let Some(slot) = &self.visit.slot {
+                        slot.answered(connected.since(placed), worker.process.millis(now));
                     }
                     return Ok(connection);
                 }
@@ -141,7 +143,7 @@ impl Passage {
                 }
                 // It was there, and may have understood that somebody came: not for another try.
                 Err(ConnectFailure::Reset) => {
-                    self.visit.connected = Some(worker.moment(worker.now()));
+                    self.visit.connected(worker.moment(worker.now()));
                     return Err(Termination::new(Cause::ServerAbort, Phase::Data));
                 }
                 Err(failure) => {
@@ -182,7 +184,7 @@ impl Passage {
     pub fn dismiss(
         &mut self,
         worker: &Worker,
-        backend: &Backend,
+        backend: &Arc<Backend>,
         cause: Cause,
     ) -> Result<(), Termination> {
         let ended = Termination::new(cause, Phase::Connect);
@@ -235,7 +237,9 @@ fn told(
         return Told::default();
     }
     let unique = client.frontend.side().unique_id_format.as_deref();
-    place::with_ctx(worker, client, info, |cx| {
+    let told = place::with_ctx(worker, client, info, |cx| {
         present::told(&settings, backend.side(), unique, cx)
-    })
+    });
+    // No connection of these is kept: it has the name that TLS asks for.
+    Told { name: None, ..told }
 }

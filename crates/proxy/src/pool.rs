@@ -112,8 +112,7 @@ pub struct Limits {
 
 impl Limits {
     /// What the server line says.
-    pub fn of(server: &Server) -> Limits {
-        let settings = server.settings();
+    pub fn of(settings: &model::Server, server: &Server) -> Limits {
         Limits {
             max: settings.pool_max_conn,
             useful: server.sessions.max(),
@@ -125,6 +124,7 @@ impl Limits {
 
 #[derive(Default)]
 struct ServerPool {
+    /// The longest idle one first.
     idle: Vec<Idle>,
     purge_delay: Duration,
 }
@@ -149,7 +149,7 @@ impl Pools {
             if (proven && conn.served < 2) || conn.name.as_deref() != wanted.name {
                 continue;
             }
-            let idle = pool.idle.swap_remove(at);
+            let idle = pool.idle.remove(at);
             if wanted.is_met_but_for_name(&idle.conn) {
                 return Some(idle.conn);
             }

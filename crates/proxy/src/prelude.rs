@@ -36,7 +36,7 @@ struct Failure {
 /// got there. The handshake may have a time of its own (`timeout client-hs`).
 pub async fn run(worker: &Worker, client: &mut Client, headers: Headers) -> bool {
     let patience = client.frontend.proxy().timeouts.client;
-    let accepted = worker.instant(client.seat.accepted);
+    let accepted = worker.instant(client.seat.accepted());
     client.timer.arm(patience.map(|t| accepted + t));
     let mut outcome = Ok(());
     if headers.proxy {

@@ -6,12 +6,11 @@
 //! descriptors that are not closed; a connection belongs to one worker and one task, and closing it
 //! ends its registration.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{OnceCell, RefCell};
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Instant;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -23,7 +22,8 @@ impl Ready {
     const READ: Ready = Ready(1);
     const WRITE: Ready = Ready(2);
     const READ_CLOSED: Ready = Ready(4);
-    const FAILED: Ready = Ready(8);
+    /// The connection is dead.
+    pub const FAILED: Ready = Ready(8);
     const URGENT: Ready = Ready(16);
     /// A read gives bytes, the end or an error.
     pub const FOR_READING: Ready = Ready(1 | 4 | 8);
@@ -85,6 +85,8 @@ struct Slot {
     wanted: Ready,
     /// The system tells of it again and again, until all is read.
     repeated: bool,
+    /// Room to write is watched for.
+    room: bool,
 }
 
 #[derive(Default)]
@@ -97,7 +99,6 @@ struct Slots {
 struct Reactor {
     epoll: OnceCell<OwnedFd>,
     slots: RefCell<Slots>,
-    turned: Cell<Option<Instant>>,
 }
 
 thread_local! {
@@ -138,11 +139,6 @@ pub async fn drive() -> io::Result<()> {
 /// What comes from a peer: bytes, urgent ones, its end; each told once.
 const COMES: i32 = libc::EPOLLIN | libc::EPOLLPRI | libc::EPOLLRDHUP | libc::EPOLLET;
 
-/// What happened before this is known, to this thread's sockets.
-pub fn last_turn() -> Option<Instant> {
-    REACTOR.with(|reactor| reactor.turned.get())
-}
-
 /// How many events are taken at a time.
 const EVENTS: usize = 256;
 
@@ -168,7 +164,6 @@ impl Reactor {
     /// Takes what has happened; whether that is all of it.
     fn turn(&self, epoll: RawFd) -> bool {
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS];
-        self.turned.set(Some(Instant::now()));
         // SAFETY: the pointer and the count describe `events`; the call does not wait.
         let count = unsafe { libc::epoll_wait(epoll, events.as_mut_ptr(), EVENTS as i32, 0) };
         let mut all = count < EVENTS as i32;
@@ -198,8 +193,6 @@ impl Reactor {
 /// socket: what ends the watch is that the socket is closed.
 pub struct Registration {
     index: u32,
-    /// Whether room to write is watched for.
-    room: Cell<bool>,
     /// Stays on its thread.
     _here: PhantomData<*const ()>,
 }
@@ -236,6 +229,7 @@ impl Registration {
             };
             slot.ready = ready;
             slot.repeated = interest & libc::EPOLLET == 0;
+            slot.room = interest & libc::EPOLLOUT != 0;
             let token = u64::from(slot.generation) << 32 | u64::from(index);
             if let Err(error) = reactor.control(libc::EPOLL_CTL_ADD, socket, interest, token) {
                 slots.free.push(index);
@@ -243,7 +237,6 @@ impl Registration {
             }
             Ok(Registration {
                 index,
-                room: Cell::new(interest & libc::EPOLLOUT != 0),
                 _here: PhantomData,
             })
         })
@@ -293,12 +286,13 @@ impl Registration {
     pub fn filled(&self, socket: RawFd) -> io::Result<()> {
         let generation = self.with(|slot| {
             slot.ready.0 &= !Ready::WRITE.0;
-            slot.generation
+            let watched = std::mem::replace(&mut slot.room, true);
+            (!watched).then_some(slot.generation)
         });
-        if self.room.replace(true) {
+        let Some(generation) = generation.flatten() else {
             return Ok(());
-        }
-        let token = u64::from(generation.unwrap_or(0)) << 32 | u64::from(self.index);
+        };
+        let token = u64::from(generation) << 32 | u64::from(self.index);
         // Changed so, the system looks again: room that has come meanwhile makes an event.
         let interest = COMES | libc::EPOLLOUT;
         REACTOR.with(|r| r.control(libc::EPOLL_CTL_MOD, socket, interest, token))

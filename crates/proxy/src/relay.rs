@@ -5,7 +5,7 @@
 //! said before it left still reaches the other side.
 
 use crate::flow::{Broken, Flow, Progress};
-use crate::moment::Moment;
+use crate::moment::{Moment, Tick};
 use crate::session::Client;
 use crate::termination::{Cause, Phase, Termination};
 use crate::transport::Transport;
@@ -40,9 +40,9 @@ pub struct Relay {
 #[derive(Clone, Copy)]
 struct Activity {
     /// Bytes came from it.
-    read: Moment,
+    read: Tick,
     /// It took bytes, or bytes for it began to wait.
-    written: Moment,
+    written: Tick,
 }
 
 /// What a direction is measured by.
@@ -72,32 +72,35 @@ struct Turn {
 impl Activity {
     fn begins(now: Moment) -> Activity {
         Activity {
-            read: now,
-            written: now,
+            read: Tick::of(now),
+            written: Tick::of(now),
         }
     }
 
     /// Notes what has moved: in the flow that this peer feeds, and in the one that feeds it.
     fn note(&mut self, now: Moment, from: (Measure, Measure), to: (Measure, Measure)) {
         if from.0.received != from.1.received {
-            self.read = now;
+            self.read = Tick::of(now);
         }
         if to.0.sent != to.1.sent || (to.0.drained && !to.1.drained) {
-            self.written = now;
+            self.written = Tick::of(now);
         }
     }
 
     /// When this peer has been silent for too long in its turn.
-    fn deadline(&self, limit: Option<Duration>, independent: bool, turn: &Turn) -> Option<Moment> {
+    fn deadline(
+        &self,
+        now: Moment,
+        limit: Option<Duration>,
+        independent: bool,
+        turn: &Turn,
+    ) -> Option<Moment> {
         let limit = limit?;
+        let (read, written) = (self.read.end(now), self.written.end(now));
         // What is sent to a peer counts as its life, unless `option independent-streams` is set.
-        let read = if independent {
-            self.read
-        } else {
-            self.read.max(self.written)
-        };
+        let read = if independent { read } else { read.max(written) };
         let reading = turn.reading.then(|| read.after(limit));
-        let writing = turn.writing.then(|| self.written.after(limit));
+        let writing = turn.writing.then(|| written.after(limit));
         reading.into_iter().chain(writing).min()
     }
 }
@@ -134,7 +137,7 @@ impl Relay {
 
     /// Notes that the server has spoken, where its bytes are held.
     pub fn heard(&mut self, now: Moment) {
-        self.of_server.read = now;
+        self.of_server.read = Tick::of(now);
     }
 
     /// Lets pass what was held, and all that comes.
@@ -169,6 +172,9 @@ impl Relay {
         (client, server): (&mut Client, &mut Transport),
         (backend, slot): (&Backend, Option<&Slot>),
     ) -> Poll<Termination> {
+        if client.seat.was_killed() {
+            return Poll::Ready(Termination::new(Cause::Killed, Phase::Data));
+        }
         if !client.carry.is_empty() {
             // What the rules looked at goes first.
             let inspected = std::mem::take(&mut client.carry);
@@ -219,6 +225,11 @@ impl Relay {
             }
         }
         if !self.up_open && !self.down_open {
+            return Poll::Ready(self.end());
+        }
+        // Behind the end of what it says nobody reads from it; and an operator may end the session.
+        if client.io.socket().poll_failed(cx) && !self.up_open {
+            self.failed.get_or_insert(Cause::ClientAbort);
             return Poll::Ready(self.end());
         }
         let after = (Measure::of(&self.up), Measure::of(&self.down));
@@ -291,7 +302,9 @@ impl Relay {
             false => fin.or(back.tunnel).or(usual),
         };
         let (up_waits, down_waits) = (!self.up.drained(), !self.down.drained());
+        let now = worker.moment(worker.now());
         let client_deadline = self.of_client.deadline(
+            now,
             fin(self.down_open, front.client_fin, front.client),
             proxy.independent_streams,
             &Turn {
@@ -300,6 +313,7 @@ impl Relay {
             },
         );
         let server_deadline = self.of_server.deadline(
+            now,
             fin(self.up_open, back.server_fin, back.server),
             behind.independent_streams,
             &Turn {

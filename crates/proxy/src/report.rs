@@ -177,7 +177,7 @@ pub fn unborn(worker: &Worker, client: &Client, message: &str, empty: bool) {
     let info = &client.info;
     if let Some(format) = &side.error_log_format {
         let now = worker.now();
-        let since = worker.moment(now).since(client.seat.accepted);
+        let since = worker.moment(now).since(client.seat.accepted());
         let since = since.as_millis() as i64;
         let facts = LogFacts {
             request: info.accepted,

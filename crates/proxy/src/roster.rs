@@ -123,6 +123,12 @@ impl Roster {
         places.get(place as usize)?.as_ref().map(f)
     }
 
+    /// When it came.
+    pub fn accepted(&self, place: u32) -> Moment {
+        let known = self.with(place, |live| live.accepted);
+        known.unwrap_or(Moment::new(self.start, self.start))
+    }
+
     /// A request, or a TCP connection's bytes, are under way.
     pub fn begin(&self, place: u32, requests: u32) {
         self.with(place, |live| {

@@ -47,8 +47,6 @@ pub struct Seat {
     tls: bool,
     /// In the roster.
     place: u32,
-    /// When the session came.
-    pub accepted: Moment,
 }
 
 impl Seat {
@@ -70,7 +68,6 @@ impl Seat {
         Seat {
             worker: Rc::clone(worker),
             tls,
-            accepted: arrived.accepted,
             place: worker.roster.add(arrived),
         }
     }
@@ -78,6 +75,11 @@ impl Seat {
     /// Who serves the session.
     pub fn worker(&self) -> &Rc<Worker> {
         &self.worker
+    }
+
+    /// When the session came.
+    pub fn accepted(&self) -> Moment {
+        self.worker.roster.accepted(self.place)
     }
 
     /// A request, or a TCP connection's bytes, are under way.

@@ -450,6 +450,6 @@ mod tests {
         let task = size_of::<Session>();
         assert!(task <= 24, "{task} bytes fit into the smallest task");
         let bytes = size_of::<Client>();
-        assert!(bytes <= 296, "{bytes} bytes");
+        assert!(bytes <= 232, "{bytes} bytes");
     }
 }

@@ -386,7 +386,7 @@ impl Stream<'_> {
     }
 
     /// Prepares another attempt: elsewhere, or on the same server, whose place is returned.
-    fn again(&mut self, backend: &Backend) -> Option<Slot> {
+    fn again(&mut self, backend: &Arc<Backend>) -> Option<Slot> {
         self.retries += 1;
         let elsewhere = !self.persistence.is_forced()
             && choose::redispatches(backend, self.retries, self.choice == Choice::Scheduler);
@@ -428,13 +428,15 @@ impl Stream<'_> {
                 .as_ref()
                 .is_some_and(|b| b.side().reuse == model::HttpReuse::Never);
         if never {
-            if self.frontend.side().max_session_srv_conns == Some(0) {
+            // No other client could have it closed, where connections are bounded.
+            let wanted = connection._room.is_some();
+            if wanted || self.frontend.side().max_session_srv_conns == Some(0) {
                 return connection.retire();
             }
             self.client.private = Some(Box::new((server.uid, connection)));
             return;
         }
-        let limits = Limits::of(server);
+        let limits = Limits::of(&settings, server);
         self.worker
             .pools
             .put(server.uid, connection, limits, self.worker.now());

@@ -2,7 +2,7 @@
 //! counted and logged of it. It lasts as long as the connection, so it is kept small.
 
 use crate::account;
-use crate::moment::Moment;
+use crate::moment::{Lag, Moment};
 use crate::report;
 use crate::session::Client;
 use crate::termination::{Cause, Phase, Termination};
@@ -16,10 +16,10 @@ use std::time::Instant;
 pub struct Visit {
     /// When it began.
     begun: Moment,
-    /// When it had a place on a server first.
-    pub queued: Option<Moment>,
-    /// When it was connected.
-    pub connected: Option<Moment>,
+    /// How long after that it had a place on a server first.
+    queued: Option<Lag>,
+    /// How long after its beginning it was connected.
+    connected: Option<Lag>,
     /// The place on a server.
     pub slot: Option<Slot>,
     /// The backend that was entered.
@@ -30,8 +30,6 @@ pub struct Visit {
     entered: bool,
     /// One of the attempts was made elsewhere.
     pub redispatched: bool,
-    /// `set-log-level`.
-    pub log_level: LogLevelChange,
     /// `option logasap` has had its line written already.
     pub logged_early: bool,
 }
@@ -63,9 +61,18 @@ impl Visit {
             retries: 0,
             entered: false,
             redispatched: false,
-            log_level: LogLevelChange::Unchanged,
             logged_early: false,
         }
+    }
+
+    /// It has a place on a server; the first counts.
+    pub fn placed(&mut self, at: Moment) {
+        self.queued.get_or_insert(Lag::new(self.begun, at));
+    }
+
+    /// It is connected.
+    pub fn connected(&mut self, at: Moment) {
+        self.connected = Some(Lag::new(self.begun, at));
     }
 
     /// It counts among this backend's sessions.
@@ -95,7 +102,6 @@ impl Visit {
         (self.queued, self.connected) = (None, None);
         (self.retries, self.redispatched) = (0, false);
         self.logged_early = false;
-        self.log_level = LogLevelChange::Unchanged;
     }
 
     /// Counts what has passed.
@@ -118,15 +124,14 @@ impl Visit {
             c.bin.add(received);
             c.bout.add(sent);
             if i > 0 {
-                let end = worker.moment(worker.now());
-                let span = |a: Moment, b: Moment| b.since(a).as_millis() as u64;
-                if let Some(queued) = self.queued {
-                    c.qtime.event(span(self.begun, queued));
-                    if let Some(connected) = self.connected {
-                        c.ctime.event(span(queued, connected));
+                let took = worker.moment(worker.now()).since(self.begun);
+                if let Some(queued) = self.queued.map(Lag::millis) {
+                    c.qtime.event(queued);
+                    if let Some(connected) = self.connected.map(Lag::millis) {
+                        c.ctime.event(connected.saturating_sub(queued));
                     }
                 }
-                c.ttime.event(span(self.begun, end));
+                c.ttime.event(took.as_millis() as u64);
             }
             match ended.cause {
                 Cause::ClientAbort | Cause::ClientTimeout if i > 0 => c.cli_abrt.add(1),
@@ -160,7 +165,7 @@ impl Visit {
             ended,
         } = *outcome;
         let end = Instant::now();
-        let over = Some(worker.moment(end));
+        let over = worker.moment(end).since(self.begun).as_millis() as u64;
         let server = self.slot.as_ref().map(|s| Arc::clone(s.server()));
         let proxy = client.frontend.proxy();
         let side = client.frontend.side();
@@ -168,8 +173,12 @@ impl Visit {
         if proxy.logs.is_empty() || null || (side.dontlog_normal && ended.is_normal()) {
             return;
         }
-        let span = |a: Option<Moment>, b: Option<Moment>| match (a, b) {
-            (Some(a), Some(b)) => b.since(a).as_millis() as i64,
+        let (queued, connected) = (
+            self.queued.map(Lag::millis),
+            self.connected.map(Lag::millis),
+        );
+        let span = |a: Option<u64>, b: Option<u64>| match (a, b) {
+            (Some(a), Some(b)) => b.saturating_sub(a) as i64,
             _ => -1,
         };
         let client_came_to = info.overrides.dst(&client.info);
@@ -180,12 +189,12 @@ impl Visit {
                 th: client.handshake.millis(),
                 ti: -1,
                 tr_request: -1,
-                tw: span(Some(self.begun), self.queued),
-                tc: span(self.queued, self.connected),
+                tw: span(Some(0), queued),
+                tc: span(queued, connected),
                 tr: -1,
-                td: span(self.connected, over),
-                ta: span(Some(self.begun), over),
-                tt: span(Some(self.begun), over),
+                td: span(connected, Some(over)),
+                ta: over as i64,
+                tt: over as i64,
             }),
             status,
             termination: ended.flags(*b"--"),
@@ -209,7 +218,7 @@ impl Visit {
             ..LogFacts::default()
         };
         let format = worker.format_of(&side.log_format);
-        let level = match self.log_level {
+        let level = match info.log_level {
             LogLevelChange::Silent => return,
             LogLevelChange::Level(n) => crate::log_level(n),
             LogLevelChange::Unchanged => model::LogLevel::Info,

@@ -244,10 +244,12 @@ impl Worker {
         self.pipes.take(share.max(FEW_PIPES))
     }
 
-    /// Has the other workers close an idle connection to a server, each its own.
-    pub fn ask_others_to_let_go(&self, server: u32) {
-        let doors = self.doors.iter().enumerate();
-        for (_, door) in doors.filter(|(id, _)| *id != self.id) {
+    /// Has another worker close an idle connection to a server; each turn another one.
+    pub fn ask_another_to_let_go(&self, server: u32, turn: usize) {
+        let others = self.doors.iter().enumerate();
+        let mut others = others.filter(|(id, _)| *id != self.id);
+        let count = self.doors.len().saturating_sub(1).max(1);
+        if let Some((_, door)) = others.nth(turn % count) {
             // A worker that has ended keeps nothing.
             let _ = door.orders.send(Order::LetGo(server));
         }

@@ -253,10 +253,10 @@ impl Rule {
     }
 }
 
-/// Notes by which rule something is waited for, or that it has come.
-fn waits(cx: &Ctx<'_>, rule: Option<&Rule>) {
-    let line = rule.map(|r| std::sync::Arc::clone(&r.line));
-    *cx.stream.overrides.give().waiting.borrow_mut() = line;
+/// Notes by which rule something is waited for.
+fn waits(cx: &Ctx<'_>, rule: &Rule) {
+    let line = std::sync::Arc::clone(&rule.line);
+    *cx.stream.overrides.give().waiting.borrow_mut() = Some(line);
 }
 
 /// Evaluates rules in order from index `from` on. Messages and variables are changed as it goes.
@@ -268,7 +268,7 @@ pub fn run<'r, T: Tracer>(
     tracer: &mut T,
 ) -> Verdict<'r> {
     if from > 0 {
-        waits(cx, None);
+        cx.stream.overrides.waited();
     }
     for (index, rule) in rules.iter().enumerate().skip(from) {
         let matched = match &rule.condition {
@@ -311,7 +311,7 @@ pub fn run<'r, T: Tracer>(
             }
             Action::Pause(time) => {
                 if let Some(time_ms) = connection::pause(time, cx) {
-                    waits(cx, Some(rule));
+                    waits(cx, rule);
                     return Verdict::Pause {
                         time_ms,
                         resume: index + 1,
@@ -319,7 +319,7 @@ pub fn run<'r, T: Tracer>(
                 }
             }
             Action::WaitForBody { time_ms, at_least } => {
-                waits(cx, Some(rule));
+                waits(cx, rule);
                 return Verdict::WaitForBody {
                     time_ms: *time_ms,
                     at_least: *at_least,
@@ -329,7 +329,7 @@ pub fn run<'r, T: Tracer>(
             Action::Resolve(asked) => {
                 let name = asked.name.eval(cx).map(|name| name.to_text().into_owned());
                 if let Some(name) = name.and_then(|n| String::from_utf8(n).ok()) {
-                    waits(cx, Some(rule));
+                    waits(cx, rule);
                     return Verdict::Resolve {
                         rule: asked,
                         name: name.into(),

@@ -66,6 +66,8 @@ pub struct StreamInfo {
     pub priority_class: i32,
     /// `set-priority-offset`, milliseconds, -524287 to 524287.
     pub priority_offset: i32,
+    /// `set-log-level`, where bytes or mail pass; a request of HTTP keeps its own.
+    pub log_level: crate::LogLevelChange,
     /// `unique-id-format`, rendered.
     pub unique_id: Option<Box<[u8]>>,
     /// Whether more bytes may come before the rules have to decide.

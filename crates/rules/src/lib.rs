@@ -47,7 +47,7 @@ pub use overrides::Overrides;
 pub use pattern::contains as network_contains;
 pub use pattern::{MATCHES, Match, PatternFault, network, unhex};
 pub use sample::{Sample, Type, hex};
-pub use session::{Ends, Listener, SessionInfo};
+pub use session::{Descriptor, Ends, Listener, SessionInfo};
 pub use trace::{NoTrace, Tracer};
 pub use vars::{Condition as VarCondition, VarLimits, VarName, VarScope, Vars};
 

@@ -73,6 +73,11 @@ impl Overrides {
         self.given.get_or_init(Box::default)
     }
 
+    /// What a rule waited for has come.
+    pub fn waited(&self) {
+        self.given(|given| given.waiting.borrow_mut().take());
+    }
+
     /// The client's address as it counts now.
     pub fn src(&self, session: &SessionInfo) -> Option<SocketAddr> {
         self.given(|g| g.src.get()).or_else(|| session.ends.src())

@@ -2,6 +2,7 @@
 
 use crate::ctx::{TlsInfo, Wall};
 use std::net::{SocketAddr, SocketAddrV4};
+use std::num::NonZeroI32;
 use std::sync::Arc;
 
 /// The connection a request came on: fixed while it lasts.
@@ -19,15 +20,34 @@ pub struct SessionInfo {
     #[allow(clippy::box_collection)] // one pointer, because most connections have none
     pub proxy_header: Option<Box<Vec<ProxyExtension>>>,
     /// The socket, where the kernel may be asked about it.
-    pub descriptor: Option<i32>,
+    pub descriptor: Option<Descriptor>,
     /// The number of the worker that serves it, from 0.
-    pub worker: u32,
+    pub worker: u16,
     /// Why it never became a session, as a number of [`crate::faults::NAMES`]; 0 is no fault.
     pub fault: u8,
 }
 
 /// An extension of a PROXY header: its type and its value.
 pub type ProxyExtension = (u8, Vec<u8>);
+
+/// A descriptor: four bytes, and no more where there may be none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Descriptor(NonZeroI32);
+
+impl Descriptor {
+    /// Of this number; a negative one is none.
+    pub fn new(number: i32) -> Option<Descriptor> {
+        // Kept with all bits turned: of no descriptor that is zero.
+        NonZeroI32::new(!number)
+            .filter(|n| n.get() < 0)
+            .map(Descriptor)
+    }
+
+    /// Its number.
+    pub fn number(self) -> i32 {
+        !self.0.get()
+    }
+}
 
 /// A listening socket, as those who came in by it know it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,8 +123,21 @@ mod tests {
     }
 
     #[test]
+    fn a_descriptor_is_a_number_that_is_not_negative() {
+        for number in [0, 1, i32::MAX] {
+            assert_eq!(
+                Descriptor::new(number).map(Descriptor::number),
+                Some(number)
+            );
+        }
+        for number in [-1, i32::MIN] {
+            assert_eq!(Descriptor::new(number), None);
+        }
+    }
+
+    #[test]
     fn what_each_connection_keeps_is_small() {
         assert_eq!(size_of::<Ends>(), 16);
-        assert!(size_of::<SessionInfo>() <= 72);
+        assert_eq!(size_of::<SessionInfo>(), 64);
     }
 }

@@ -4,8 +4,9 @@ use crate::counters::{Gauge, PerWorker, ProxyCounters};
 use crate::queue::{Priority, Queue, Rank, Waiter};
 use crate::server::Server;
 use arc_swap::ArcSwap;
+use census::Census;
 use choose::Active;
-use model::{MarkedDown, Proxy};
+use model::Proxy;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -13,9 +14,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
+mod census;
+mod changes;
 mod choose;
 mod packets;
 
+pub(crate) use census::Group;
 pub use choose::PickKey;
 
 /// Where the marks of [`Backend::check_mark`] begin.
@@ -77,6 +81,12 @@ pub struct Backend {
     servers: Vec<Arc<Server>>,
     direct: Option<Arc<Server>>,
     active: ArcSwap<Active>,
+    /// Changes since `active` was made, and choices since the first of them.
+    behind: AtomicU32,
+    /// Who could be chosen; held by who makes `active`, so that no older one replaces a newer one.
+    census: Mutex<Census>,
+    /// Places in `servers` by the servers' uids, in their order.
+    places: Box<[(u32, u32)]>,
     live: Arc<BackendLive>,
     /// Servers by the cookie value that the configuration gives them.
     cookies: HashMap<Arc<str>, Vec<u32>>,
@@ -269,6 +279,9 @@ impl Backend {
         let mut settings = servers.iter().map(|s| s.settings());
         let resolves_names = settings.any(|s| s.resolution.is_some());
         drop(settings);
+        let mut places: Box<[(u32, u32)]> =
+            (0..).zip(&servers).map(|(at, s)| (s.uid, at)).collect();
+        places.sort_unstable();
         let backend = Arc::new(Backend {
             resolves_names,
             cookies,
@@ -279,6 +292,9 @@ impl Backend {
             servers,
             direct,
             active: ArcSwap::default(),
+            behind: AtomicU32::new(0),
+            census: Mutex::default(),
+            places,
             live,
         });
         backend.refresh();
@@ -335,15 +351,6 @@ impl Backend {
         self.servers.iter().find(|s| &*s.name == name)
     }
 
-    /// Whether this very server is one of them.
-    pub fn holds(&self, server: &Arc<Server>) -> bool {
-        // Numbers run from 1 unless the file says otherwise: then its place is known.
-        let likely = (server.id as usize).checked_sub(1);
-        let likely = likely.and_then(|at| self.servers.get(at));
-        likely.is_some_and(|s| Arc::ptr_eq(s, server))
-            || self.servers.iter().any(|s| Arc::ptr_eq(s, server))
-    }
-
     /// The value that names a server in the persistence cookie: its own, or with `dynamic` a hash
     /// of the key, its address and its port, the same on every balancer with that key.
     pub fn cookie_of(&self, server: &Server) -> Option<Arc<str>> {
@@ -393,69 +400,6 @@ impl Backend {
         &self.live.queued
     }
 
-    /// Servers that the scheduler may choose now.
-    pub fn usable(&self) -> usize {
-        self.active.load().members.len()
-    }
-
-    /// Those servers in the order of their turns, one round of it: indices of [`Backend::servers`].
-    pub fn turns(&self) -> Vec<u32> {
-        let active = self.active.load();
-        let round = active.wheel.len() as u64;
-        (0..round).filter_map(|n| active.wheel.at(n)).collect()
-    }
-
-    /// The same servers in the order of the configuration.
-    pub fn choosable(&self) -> Vec<u32> {
-        self.active.load().members.clone()
-    }
-
-    /// Those servers with what counts of their weights, in hundredths.
-    pub fn shared(&self) -> Vec<(u32, u32)> {
-        let active = self.active.load();
-        let members = active.members.iter().copied();
-        members.zip(active.shares.iter().copied()).collect()
-    }
-
-    /// The sum of their weights.
-    pub fn total_weight(&self) -> u64 {
-        self.active.load().total_weight
-    }
-
-    /// Recomputes who may be chosen. To be called after any change of a server's state or weight.
-    pub fn refresh(self: &Arc<Self>) {
-        self.end_sessions();
-        self.pardon();
-        self.active.store(Arc::new(self.active()));
-        for server in &self.servers {
-            if self.live.queue.len() == 0 {
-                break;
-            }
-            while server.schedulable() && self.has_room(server) && self.serve_queue(server) {}
-        }
-    }
-
-    /// Notes whether it is able to serve, after a change of one of its servers at that time.
-    pub(crate) fn note_turn(&self, at: Option<Instant>) {
-        let down = self.usable() == 0 && !self.servers.is_empty();
-        let mut turns = lock(&self.live.turns);
-        if down == turns.down {
-            return;
-        }
-        turns.down = down;
-        if down {
-            turns.went_down += 1;
-        } else if let (Some(since), Some(now)) = (turns.changed, at) {
-            turns.downtime += now.saturating_duration_since(since);
-        }
-        turns.changed = at.or(turns.changed);
-    }
-
-    /// When it was able to serve, and when not.
-    pub fn ups_and_downs(&self) -> Turns {
-        *lock(&self.live.turns)
-    }
-
     /// Has servers without a cookie of their own known by a computed one, or not
     /// (`enable dynamic-cookie`).
     pub fn compute_cookies(&self, on: bool) {
@@ -477,27 +421,6 @@ impl Backend {
         }
         let key = orders.key.as_ref().or(side.dynamic_cookie_key.as_ref());
         key.map(Arc::clone)
-    }
-
-    /// Ends the sessions of servers that have just gone down, and of backup servers when one that is
-    /// not has just come up, as far as the configuration wants it.
-    fn end_sessions(&self) {
-        let mut relieved = false;
-        for server in &self.servers {
-            let Some(up) = server.turned() else {
-                continue;
-            };
-            let settings = server.settings();
-            if up {
-                relieved |= settings.shutdown_backup_sessions && !settings.backup;
-            } else if settings.on_marked_down == Some(MarkedDown::ShutdownSessions) {
-                server.cuts.cut();
-            }
-        }
-        if relieved {
-            let backups = self.servers.iter().filter(|s| s.is_backup());
-            backups.for_each(|s| s.cuts.cut());
-        }
     }
 
     /// The most sessions `server` may have now; 0 is no limit. With `minconn` it grows from that to

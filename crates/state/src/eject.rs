@@ -1,6 +1,7 @@
 //! Outlier ejection: a server whose traffic fails again and again takes no new clients for a while,
 //! whatever its checks say, as long as enough others are left.
 
+use crate::backend::Group;
 use crate::{Backend, Server};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -90,17 +91,20 @@ impl Backend {
     /// Takes a server out, if there may be one more, until the moment that comes back.
     pub fn eject(self: &Arc<Self>, server: &Server, now: u64) -> Option<u64> {
         let settings = self.side().eject?;
+        // Held until it is out: no other worker takes one out of the same number.
+        let mut census = self.census();
         if server.is_ejected() || !server.is_fit() {
             return None;
         }
-        let (fit, out) = self.fit(server.is_backup());
-        if out.len() >= allowed(fit, settings.at_most) {
+        let Group { fit, out } = census.group(server.is_backup());
+        if out >= allowed(fit, settings.at_most) {
             return None;
         }
         let until = server.ejection().begin(settings.time, now);
         server.set_ejected(true);
-        // Another worker may have taken one out at the same time: then the sooner comes back.
-        self.refresh();
+        census.note(self.place(server)?, server);
+        drop(census);
+        self.note(server);
         server.is_ejected().then_some(until)
     }
 
@@ -109,7 +113,7 @@ impl Backend {
         let over = server.is_ejected() && now >= server.ejection().until();
         if over {
             server.set_ejected(false);
-            self.refresh();
+            self.note(server);
         }
         over
     }

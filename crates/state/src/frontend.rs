@@ -37,7 +37,7 @@ pub struct Frontend {
     sockets: Vec<Arc<Socket>>,
     /// One for each of them, then the one for all others.
     entrances: Vec<Arc<Entrance>>,
-    /// What sessions know of its listeners.
+    /// What sessions know of its listeners, by their numbers.
     listeners: Vec<Arc<Listener>>,
 }
 
@@ -164,7 +164,8 @@ impl Frontend {
             Arc::new(Entrance { live, socket })
         });
         let binds = proxy.frontend.iter().flat_map(|f| &f.binds);
-        let listeners = binds.map(|bind| listener(&proxy, bind)).collect();
+        let mut listeners: Vec<_> = binds.map(|bind| listener(&proxy, bind)).collect();
+        listeners.sort_by_key(|l| l.id);
         Arc::new(Frontend {
             name: Arc::clone(&proxy.name),
             listeners,
@@ -179,8 +180,9 @@ impl Frontend {
     /// What sessions know of one of its listeners.
     pub fn listener(&self, bind: &Bind) -> Arc<Listener> {
         let name = bind.options.name.as_deref().unwrap_or_default();
-        let mut known = self.listeners.iter();
-        let known = known.find(|l| l.id == bind.id && *l.name == *name);
+        let at = self.listeners.binary_search_by_key(&bind.id, |l| l.id);
+        let known = at.ok().and_then(|at| self.listeners.get(at));
+        let known = known.filter(|l| *l.name == *name);
         // A connection may come in by a socket whose line has changed meanwhile.
         known.map_or_else(|| listener(&self.proxy, bind), Arc::clone)
     }

@@ -87,8 +87,8 @@ pub struct Standing {
     up: bool,
     stopping: bool,
     admin: Admin,
-    /// Servers that its backend could choose.
-    choices: usize,
+    /// Whether its backend could choose any server.
+    serves: bool,
 }
 
 impl Standing {
@@ -98,7 +98,7 @@ impl Standing {
             up: server.is_up(),
             stopping: server.is_stopping(),
             admin: server.admin(),
-            choices: backend.usable(),
+            serves: backend.serves(),
         }
     }
 
@@ -112,7 +112,7 @@ impl Standing {
     }
 }
 
-/// The lines that tell what has changed since `before`; the backend has been refreshed.
+/// The lines that tell what has changed since `before`; the backend has taken note of it.
 pub fn lines(
     backend: &Backend,
     server: &Server,
@@ -206,7 +206,7 @@ pub fn lines(
             }
         }
     }
-    if before.choices > 0 && now.choices == 0 {
+    if before.serves && !now.serves {
         let line = format!("backend {} has no server available!", backend.name);
         out.push((LogLevel::Emerg, line));
     }
@@ -238,16 +238,6 @@ pub fn check_line(backend: &Backend, server: &Server, agent: bool) -> Option<Str
     ))
 }
 
-/// Active and backup servers that may be chosen.
-fn counts(backend: &Backend) -> (usize, usize) {
-    let of = |backup: bool| {
-        let all = backend.servers().iter();
-        all.filter(|s| s.schedulable() && s.is_backup() == backup)
-            .count()
-    };
-    (of(false), of(true))
-}
-
 fn on_backup(active: usize, backup: usize) -> &'static str {
     match (active, backup) {
         (0, 1..) => " Running on backup.",
@@ -256,7 +246,7 @@ fn on_backup(active: usize, backup: usize) -> &'static str {
 }
 
 pub(crate) fn left(backend: &Backend, server: &Server) -> String {
-    let (active, backup) = counts(backend);
+    let (active, backup) = backend.counts();
     format!(
         "{active} active and {backup} backup servers left.{} {} sessions active, 0 requeued, {} remaining in queue.",
         on_backup(active, backup),
@@ -266,7 +256,7 @@ pub(crate) fn left(backend: &Backend, server: &Server) -> String {
 }
 
 fn online(backend: &Backend) -> String {
-    let (active, backup) = counts(backend);
+    let (active, backup) = backend.counts();
     format!(
         "{active} active and {backup} backup servers online.{} 0 sessions requeued, {} total in queue.",
         on_backup(active, backup),

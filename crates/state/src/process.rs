@@ -337,7 +337,7 @@ impl Process {
         cause: Cause<'_>,
     ) {
         server.mirror_health();
-        backend.refresh();
+        backend.note(server);
         let at = server.health().changed;
         backend.note_turn(at);
         let mail = Standing::of(backend, server).is_worth_a_mail(before);

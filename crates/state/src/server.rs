@@ -188,6 +188,8 @@ pub struct Server {
     /// What `seat`, `target` and `settings` say, for those who look at all servers at each change of one.
     seated: AtomicBool,
     has_target: AtomicBool,
+    /// Held while the server is moved, by an operator or by what resolves its name.
+    moving: Mutex<()>,
     backup: AtomicBool,
 }
 
@@ -238,6 +240,7 @@ impl Server {
             seat: ArcSwapOption::empty(),
             seated: AtomicBool::new(false),
             has_target: AtomicBool::new(Target::of(&settings.address).is_some()),
+            moving: Mutex::default(),
             backup: AtomicBool::new(settings.backup),
             settings: ArcSwap::from_pointee(settings.clone()),
         }
@@ -325,6 +328,7 @@ impl Server {
     }
 
     fn put_target(&self, target: Option<Target>) {
+        let _alone = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
         self.has_target.store(target.is_some(), Relaxed);
         self.target.store(target.map(Arc::new));
     }
@@ -339,7 +343,7 @@ impl Server {
         self.weight.load(Relaxed)
     }
 
-    /// Changes the weight; the backend must be refreshed.
+    /// Changes the weight; the backend is to take note of it.
     pub fn set_weight(&self, weight: u32) {
         self.weight.store(weight, Relaxed);
     }
@@ -360,7 +364,7 @@ impl Server {
         Admin(self.admin.load(Relaxed))
     }
 
-    /// Sets or clears a flag of [`Admin`]; the backend must be refreshed.
+    /// Sets or clears a flag of [`Admin`]; the backend is to take note of it.
     pub fn change_admin(&self, flag: u8, on: bool) {
         if on {
             self.admin.fetch_or(flag, Relaxed);

@@ -29,6 +29,20 @@ impl Balancer {
             folder.path("control")
         );
         let file = folder.file("test.cfg", text.as_bytes());
+        Balancer::run(net, host, folder, &["-f", &file, "-db"])
+    }
+
+    /// Starts another one in its place with the same configuration; `how` is `-sf` or `-st`.
+    pub fn succeed(&self, net: &Net, host: &str, how: &str) -> Balancer {
+        let folder = Folder::new();
+        let text = std::fs::read_to_string(self.file()).expect("a configuration");
+        let text = text.replace(&self.socket(), &folder.path("control"));
+        let file = folder.file("test.cfg", text.as_bytes());
+        let pid = self.child.id().to_string();
+        Balancer::run(net, host, folder, &["-f", &file, "-db", how, &pid])
+    }
+
+    fn run(net: &Net, host: &str, folder: Folder, args: &[&str]) -> Balancer {
         let output = File::create(folder.path("output")).expect("a file");
         let program = Program::mulgil();
         let path = program
@@ -36,7 +50,7 @@ impl Balancer {
             .get_program()
             .to_string_lossy()
             .into_owned();
-        let child = net.spawn(host, &path, &["-f", &file, "-db"], output);
+        let child = net.spawn(host, &path, args, output);
         let mut balancer = Balancer { child, folder };
         wait_until("it starts", || {
             let over = balancer.child.try_wait().ok().flatten();
@@ -104,6 +118,11 @@ impl Balancer {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args([signal, &pid]).status();
         assert!(sent.is_ok_and(|s| s.success()), "kill {signal} {pid}");
+    }
+
+    /// Whether it has ended.
+    pub fn is_over(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_some())
     }
 
     /// Kills it so that it can do nothing about it.

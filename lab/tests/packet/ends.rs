@@ -6,7 +6,11 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
+/// How long a client waits for more.
 const PATIENCE: Duration = Duration::from_secs(8);
+
+/// How long a server waits for a client that says nothing: longer than any test leaves one idle.
+const IDLE: Duration = Duration::from_secs(120);
 
 /// Bytes each way of a whole conversation.
 pub const MUCH: usize = 5 << 20;
@@ -27,8 +31,8 @@ pub fn serve_tcp(at: SocketAddr, name: &'static str) {
 }
 
 fn answer(mut stream: TcpStream, name: &str) -> Option<()> {
-    stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    stream.set_write_timeout(Some(PATIENCE)).ok()?;
+    stream.set_read_timeout(Some(IDLE)).ok()?;
+    stream.set_write_timeout(Some(IDLE)).ok()?;
     let peer = stream.peer_addr().ok()?;
     let mut got = 0;
     let mut right = true;
@@ -61,8 +65,8 @@ pub fn serve_http(at: SocketAddr, name: &'static str) {
 }
 
 fn return_body(mut stream: TcpStream, name: &str) -> Option<()> {
-    stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    stream.set_write_timeout(Some(PATIENCE)).ok()?;
+    stream.set_read_timeout(Some(IDLE)).ok()?;
+    stream.set_write_timeout(Some(IDLE)).ok()?;
     let mut got = Vec::new();
     let mut buffer = vec![0; 65536];
     loop {
@@ -259,12 +263,15 @@ pub fn udp(from: SocketAddr, to: SocketAddr) -> UdpSocket {
     socket
 }
 
-/// Sends a datagram, waits for the answer: who gave it.
+/// Sends a datagram, waits for the answer: who gave it. What answers an earlier one, late, is passed over.
 pub fn ask(socket: &UdpSocket, data: &[u8]) -> std::io::Result<String> {
     socket.send(data)?;
     let mut buffer = vec![0; 65536];
-    let n = socket.recv(&mut buffer)?;
-    let space = buffer[..n].iter().position(|b| *b == b' ').unwrap_or(0);
-    assert_eq!(&buffer[space + 1..n], data);
-    Ok(String::from_utf8_lossy(&buffer[..space]).into_owned())
+    loop {
+        let n = socket.recv(&mut buffer)?;
+        let name = buffer[..n].strip_suffix(data);
+        if let Some(name) = name.and_then(|n| n.strip_suffix(b" ")) {
+            return Ok(String::from_utf8_lossy(name).into_owned());
+        }
+    }
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code)] // each test file uses its part
 
 use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -11,15 +12,20 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// Whether networks can be made here; says so where not.
 pub fn possible() -> bool {
+    possible_with(&[])
+}
+
+/// The same with more programs than every test takes.
+pub fn possible_with(more: &[&str]) -> bool {
     let root = Command::new("id")
         .arg("-u")
         .output()
         .is_ok_and(|o| o.stdout == b"0\n");
-    let tools = ["ip", "ethtool"]
-        .iter()
-        .all(|t| Command::new(t).arg("--version").output().is_ok());
+    let all = [&["ip", "ethtool"], more].concat();
+    let there = |t: &&str| Command::new(t).arg("--version").output().is_ok();
+    let tools = all.iter().all(there);
     if !root || !tools {
-        println!("not root, or without ip and ethtool: no packets were sent");
+        println!("not root, or without one of {all:?}: no packets were sent");
     }
     root && tools
 }
@@ -160,8 +166,48 @@ impl Drop for Net {
     fn drop(&mut self) {
         for host in &self.hosts {
             let name = self.name(host);
+            if let Ok(Ok(cookie)) = lab::net::try_within(&name, cookie) {
+                forget(cookie);
+            }
             let _ = Command::new("ip").args(["netns", "del", &name]).status();
         }
+    }
+}
+
+/// The number of the namespace that the thread is in, as the names of what mulgil keeps for it have it.
+pub fn cookie() -> std::io::Result<u64> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+    let (mut cookie, mut size) = (0u64, size_of::<u64>() as libc::socklen_t);
+    // SAFETY: the pointers are to live values, the size is that of the first. 71 is SO_NETNS_COOKIE.
+    let got = unsafe {
+        let value = (&raw mut cookie).cast();
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            71,
+            value,
+            &raw mut size,
+        )
+    };
+    match got {
+        0 => Ok(cookie),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
+/// Removes what mulgil keeps for a namespace beyond its own life: nobody else gets the number.
+fn forget(cookie: u64) {
+    for folder in ["/run/mulgil/bpf", "/run/mulgil/lists"] {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        for entry in entries {
+            let name = entry.file_name();
+            if name.to_string_lossy().starts_with(&format!("{cookie}-")) {
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+    for kind in ["server", "settings"] {
+        let _ = std::fs::remove_file(format!("/run/mulgil/{kind}-{cookie}"));
     }
 }
 

@@ -95,3 +95,27 @@ impl Tap {
         assert!(!self.comes(about), "{what}");
     }
 }
+
+/// A frame that a host itself sends at an interface.
+pub fn says(net: &Net, host: &str, interface: &'static std::ffi::CStr, frame: Vec<u8>) {
+    net.within(host, move || {
+        // SAFETY: plain calls with live values; the descriptor is new and ours.
+        let sent = unsafe {
+            let fd = libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0);
+            assert!(fd >= 0, "{}", std::io::Error::last_os_error());
+            let socket = OwnedFd::from_raw_fd(fd);
+            let mut at: libc::sockaddr_ll = std::mem::zeroed();
+            at.sll_family = libc::AF_PACKET as u16;
+            at.sll_ifindex = libc::if_nametoindex(interface.as_ptr()) as i32;
+            libc::sendto(
+                socket.as_raw_fd(),
+                frame.as_ptr().cast(),
+                frame.len(),
+                0,
+                (&raw const at).cast(),
+                size_of_val(&at) as u32,
+            )
+        };
+        assert!(sent > 0, "{}", std::io::Error::last_os_error());
+    });
+}

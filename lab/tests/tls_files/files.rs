@@ -13,28 +13,7 @@ impl Files {
         let folder = Folder::new();
         let path = |name: &str| folder.path(name);
         for name in ["one", "two", "three", "root"] {
-            let (key, cert) = (path(&format!("{name}.k")), path(&format!("{name}.c")));
-            let subject = format!("/O=Lab/CN={name}.example");
-            let names = format!("subjectAltName=DNS:{name}.example");
-            openssl(&[
-                "req",
-                "-x509",
-                "-nodes",
-                "-days",
-                "30",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-                "-keyout",
-                &key,
-                "-out",
-                &cert,
-                "-subj",
-                &subject,
-                "-addext",
-                &names,
-            ]);
+            let (key, cert) = lab::certificate(&folder, name);
             let both = [&cert, &key].map(|p| std::fs::read_to_string(p).expect("a file"));
             folder.file(&format!("{name}.pem"), both.concat().as_bytes());
         }

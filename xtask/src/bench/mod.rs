@@ -68,7 +68,8 @@ fn number(word: &str) -> Result<u64, String> {
 }
 
 const USAGE: &str = "usage: cargo xtask bench [--only LOAD|SECTION]... [--rounds N] [--seconds S] \
-    [--write] [--floor]; sections are http, lists, memory, workers, tls, tcp and udp";
+    [--write] [--floor]; sections are http, lists, memory, workers, tls, tcp, choosing \
+    and udp";
 
 /// Runs what is asked for and prints tables; with `--write` they go into docs/performance.md.
 pub fn run(words: &[&str]) -> Result<(), Vec<String>> {

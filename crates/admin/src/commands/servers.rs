@@ -159,7 +159,7 @@ pub(super) static COMMANDS: &[Command] = &[
                 None => Said::fault("Require <maxconn>."),
                 Some(Ok(n)) => {
                     s.set_maxconn(n);
-                    b.refresh();
+                    b.note(s);
                     Said::nothing()
                 }
                 Some(Err(_)) => Said::close_fault("maxconn string empty or preceded by garbage"),

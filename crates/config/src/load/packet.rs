@@ -9,6 +9,7 @@ use model::{
 };
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// What a packet backend wants of the addresses that lead to it.
@@ -116,6 +117,40 @@ fn is_nobodys(address: &Address) -> bool {
     matches!(address, Address::Inet { host: Host::Ip(ip), .. } if ip.is_loopback() || ip.is_multicast())
 }
 
+/// Where addresses of a proxy stand, which ones, and in which VLAN each has to be.
+type Claim = (Rc<str>, Vec<IpAddr>, Option<u16>);
+
+fn claims(draft: &Draft) -> Vec<Claim> {
+    let mut claims = Vec::new();
+    for bind in &draft.front.binds {
+        // A prefix may be balanced in several, by other firewalls in each.
+        if let (
+            Address::Inet {
+                host: Host::Ip(ip), ..
+            },
+            None,
+        ) = (&bind.address, bind.prefix)
+        {
+            let place = format!("the 'bind' at {}", bind.origin);
+            claims.push((place.into(), vec![*ip], bind.options.vlan));
+        }
+    }
+    for snat in &draft.front.snat {
+        let (ip, bits) = snat.from;
+        let place = format!("the 'snat {ip}/{bits}' of '{}'", draft.name);
+        claims.push((place.into(), snat.to.addresses().collect(), snat.to_vlan));
+    }
+    if let Forward::Nat(Some(pool)) = draft.back.packets.forward
+        && draft.has_back()
+    {
+        // Who answers to it is in the servers' network.
+        let vlan = draft.back.servers.iter().find_map(|s| s.vlan);
+        let place = format!("the 'forward nat source' of '{}'", draft.name);
+        claims.push((place.into(), pool.addresses().collect(), vlan));
+    }
+    claims
+}
+
 fn is_ipv6(address: &Address) -> Option<bool> {
     match address {
         Address::Inet {
@@ -167,10 +202,9 @@ impl Loader<'_> {
         }
     }
 
-    /// What binds of several proxies must agree on: a port is of one bridge, an address in one VLAN.
+    /// What several proxies must agree on: a port is of one bridge, an address in one VLAN.
     pub(super) fn compare_packet_binds(&mut self, drafts: &[Draft], backends: &Backends) {
         let mut others: HashMap<&str, &str> = HashMap::new();
-        let mut vlans: HashMap<IpAddr, Option<u16>> = HashMap::new();
         let fronts = drafts
             .iter()
             .filter(|d| d.mode == Mode::Packet && d.has_front());
@@ -191,26 +225,28 @@ impl Loader<'_> {
                         }
                     }
                 }
-                // A prefix may be balanced in several, by other firewalls in each.
-                let (
-                    Address::Inet {
-                        host: Host::Ip(ip), ..
-                    },
-                    None,
-                ) = (&bind.address, bind.prefix)
-                else {
-                    continue;
-                };
-                let known = *vlans.entry(*ip).or_insert(bind.options.vlan);
-                if known != bind.options.vlan {
-                    let word =
-                        |vlan: Option<u16>| vlan.map_or("none".into(), |v| format!("vlan {v}"));
-                    let message = format!(
-                        "the 'bind' at {}: {ip} is in one VLAN, and stands here with {} and elsewhere with {}: make them equal",
-                        bind.origin,
-                        word(bind.options.vlan),
-                        word(known)
-                    );
+            }
+        }
+        self.compare_vlans(drafts);
+    }
+
+    fn compare_vlans(&mut self, drafts: &[Draft]) {
+        let mut known: HashMap<IpAddr, (Option<u16>, Rc<str>)> = HashMap::new();
+        for draft in drafts.iter().filter(|d| d.mode == Mode::Packet) {
+            for (place, addresses, vlan) in claims(draft) {
+                let word = |vlan: Option<u16>| vlan.map_or("none".into(), |v| format!("vlan {v}"));
+                let differs = addresses.into_iter().find_map(|ip| {
+                    let first = known.entry(ip).or_insert_with(|| (vlan, Rc::clone(&place)));
+                    (first.0 != vlan).then(|| {
+                        format!(
+                            "{place}: {ip} is in one VLAN, and stands here with {} and in {} with {}: make them equal",
+                            word(vlan),
+                            first.1,
+                            word(first.0)
+                        )
+                    })
+                });
+                if let Some(message) = differs {
                     self.at(&draft.place, Severity::Error, message);
                 }
             }
@@ -311,7 +347,9 @@ impl Loader<'_> {
 
     fn check_binds(&mut self, draft: &Draft, backends: &Backends) {
         let name = &draft.name;
-        let reachable = !draft.front.binds.is_empty() || draft.refused.contains("bind");
+        let front = &draft.front;
+        let reachable = !front.binds.is_empty() || !front.snat.is_empty();
+        let reachable = reachable || draft.refused.contains("bind");
         if !reachable && !draft.disabled {
             let message = format!("'{name}' has no 'bind' line, so no packet is for it: add one");
             self.at(&draft.place, Severity::Warning, message);

@@ -12,8 +12,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 impl Plane {
-    /// Attaches the programs where they are not yet as they should be.
-    pub(super) fn attach(&mut self, faults: &mut Vec<String>) {
+    /// Takes away what another version has left: no earlier than right before ours is attached, as a start
+    /// that fails before leaves the other process serving.
+    pub(super) fn remove_others(&mut self, faults: &mut Vec<String>) {
+        match attach::remove_others(std::mem::take(&mut self.others)) {
+            Ok(0) => {}
+            Ok(_) => faults.push("another version of mulgil stood here, whose tables are laid out otherwise: its sessions are over".into()),
+            Err(e) => faults.push(format!("what another version of mulgil has left stays: {e}")),
+        }
+    }
+
+    /// Attaches the programs where they are not yet as they should be. What did not work is tried again at
+    /// each look, which is when it is said.
+    pub(super) fn attach(&mut self, look: bool, faults: &mut Vec<String>) {
         let wish = self
             .generation
             .as_ref()
@@ -36,7 +47,7 @@ impl Plane {
             reasons.insert(ifindex, reason);
             wanted.insert(ifindex, Wanted { name, ways, sent });
         }
-        if wanted == self.wanted {
+        if wanted == self.wanted && (!look || self.unattached.is_empty()) {
             return;
         }
         let (stands, failed) = attach::attach(&mut self.kernel, &self.pins, &wanted);
@@ -45,7 +56,8 @@ impl Plane {
             (ifindex, (way, reason))
         });
         self.stands = stands.collect();
-        faults.extend(failed.into_iter().map(|e| e.0));
+        self.unattached = failed.into_iter().map(|e| e.0).collect();
+        faults.extend_from_slice(&self.unattached);
         self.wanted = wanted;
     }
 
@@ -196,6 +208,17 @@ impl Plane {
         let one = |lanes: &BTreeSet<Lane>| lanes.iter().map(|l| (*l, 1)).collect();
         let mut table = self.kernel.lanes()?;
         bring(&mut table, &one(&self.written.lanes), &one(&lanes))?;
+        let written = table.iter().flatten();
+        let written = written.filter(|(lane, _)| lane.vlan == 0).collect();
+        let links = self.ways.links.values();
+        let beneath = links.filter_map(|l| {
+            let own = Lane {
+                ifindex: l.index,
+                vlan: 0,
+            };
+            Some((own, l.vlan?.0))
+        });
+        bring(&mut table, &written, &beneath.collect())?;
         (self.written.ports, self.written.tags, self.written.lanes) = (ports, tags, lanes);
         Ok(())
     }

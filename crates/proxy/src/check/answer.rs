@@ -66,9 +66,14 @@ impl Answer {
         self.take(&bytes)
     }
 
-    /// Whether all of it has come, and the connection can carry another request.
-    pub fn leaves_connection(&self) -> bool {
-        self.keeps && self.complete
+    /// Reads what is left of it; whether the connection can carry another request then.
+    pub async fn leaves_connection(&mut self, io: &mut Transport) -> bool {
+        while self.keeps && !self.complete {
+            if self.more(io).await.is_err() {
+                return false;
+            }
+        }
+        self.keeps
     }
 
     fn take(&mut self, bytes: &[u8]) -> Result<(), Finding> {

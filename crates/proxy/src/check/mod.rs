@@ -49,6 +49,10 @@ pub async fn run(worker: Rc<Worker>) {
     let mut kept: Vec<(Arc<Backend>, Arc<Server>)> = Vec::new();
     loop {
         let generation = worker.generation();
+        if worker.id == 0 {
+            // Nobody leaves what was put off to the next choice, which may be long in coming.
+            generation.backends.iter().for_each(|b| b.catch_up());
+        }
         for (backend, server) in &kept {
             keep_up(&worker, &generation, backend, server);
         }
@@ -120,7 +124,7 @@ async fn write_news(worker: Rc<Worker>) {
 fn keep_up(worker: &Worker, generation: &Generation, backend: &Arc<Backend>, server: &Server) {
     let now = Instant::now();
     if server.advance_start(worker.process.millis(now)) {
-        backend.refresh();
+        backend.note(server);
     }
     if let Some(track) = &server.settings().track {
         let (of, name) = track.split_once('/').unwrap_or((&backend.name, track));

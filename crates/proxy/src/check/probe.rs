@@ -8,10 +8,11 @@ use crate::worker::Worker;
 use model::{Check, CheckKind};
 use state::health::{CheckStatus, Finding};
 use state::{Backend, Server};
+use std::rc::Rc;
 
 /// One check from beginning to end.
 pub async fn health(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     backend: &Backend,
     server: &Server,
     check: &Check,

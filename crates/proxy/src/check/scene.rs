@@ -12,12 +12,13 @@ use state::health::Finding;
 use state::{Backend, Generation, Server, Target, View};
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// One check while it runs.
 pub struct Scene<'a> {
     /// Who checks.
-    pub worker: &'a Worker,
+    pub worker: &'a Rc<Worker>,
     /// The server's backend.
     pub backend: &'a Backend,
     /// Who is checked.
@@ -36,7 +37,7 @@ pub struct Scene<'a> {
 impl<'a> Scene<'a> {
     /// A check that begins.
     pub fn new(
-        worker: &'a Worker,
+        worker: &'a Rc<Worker>,
         backend: &'a Backend,
         server: &'a Server,
         check: &'a Check,
@@ -51,7 +52,7 @@ impl<'a> Scene<'a> {
             check,
             clock,
             session: SessionInfo {
-                worker: worker.id as u32,
+                worker: worker.id as u16,
                 accepted: wall_now(),
                 ..SessionInfo::default()
             },

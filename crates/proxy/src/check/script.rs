@@ -7,6 +7,7 @@ use super::judge::{self, Verdict};
 use super::scene::Scene;
 use crate::pool::{Limits, ServerConn, Wanted};
 use crate::transport::Transport;
+use crate::worker::Worker;
 use model::{
     CheckAction, CheckConnect, CheckExpect, CheckPayload, CheckPort, CheckScript, CheckStep,
     CheckTls, HttpCheckSend, Match, SendProxy, VarValue,
@@ -14,7 +15,9 @@ use model::{
 use rules::Sample;
 use state::Target;
 use state::health::{CheckStatus, Finding};
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// A connection that a script uses.
 enum Way {
@@ -124,17 +127,18 @@ async fn run_on(
                 }
             }
             CheckAction::Expect(expect) => {
-                let Some(line) = &mut line else { continue };
+                let Some(on) = &mut line else { continue };
                 scene.clock.enter(Phase::Answer);
                 scene.clock.step(Timeout {
                     status: Some(expect.timeout),
                     info: waiting(script, step),
                 });
                 last = match script.http {
-                    true => expect_http(scene, line, expect, step, doubtful).await?,
-                    false => expect_bytes(scene, line, expect, step).await?,
+                    true => expect_http(scene, on, expect, step, doubtful).await?,
+                    false => expect_bytes(scene, on, expect, step).await?,
                 };
-                if last.status == CheckStatus::L7OkCond && script.http && expect_404(scene, line) {
+                if last.status == CheckStatus::L7OkCond && script.http && expect_404(scene, on) {
+                    finish(scene, line.take());
                     return Ok(last);
                 }
             }
@@ -166,21 +170,43 @@ async fn run_on(
 }
 
 /// Ends a connection on which all is said: by a reset, so that it leaves nothing behind here, unless
-/// the rule wants a clean end. One that was kept is kept on, if all of the answer has come.
+/// the rule wants a clean end. One that was kept is kept on.
 fn finish(scene: &Scene<'_>, line: Option<Line>) {
     let Some(line) = line else { return };
-    let answered = line.asked.is_none() && line.answer.is_some_and(|a| a.leaves_connection());
-    match line.way {
-        Way::Kept(mut connection) if answered => {
-            connection.served += 1;
-            let limits = Limits::of(scene.server);
-            let (pools, now) = (&scene.worker.pools, std::time::Instant::now());
-            pools.put(scene.server.uid, *connection, limits, now);
+    match (line.way, line.answer) {
+        (Way::Kept(connection), Some(answer)) if line.asked.is_none() => {
+            let worker = Rc::clone(scene.worker);
+            let (uid, limits) = (
+                scene.server.uid,
+                Limits::of(&scene.server.settings(), scene.server),
+            );
+            let patience = scene.check.inter;
+            tokio::task::spawn_local(async move {
+                keep_on(&worker, uid, limits, patience, *connection, answer).await;
+            });
         }
-        Way::Kept(connection) => connection.retire(),
-        Way::Own(io) if !line.linger => io.socket().close_at_once(),
-        Way::Own(_) => {}
+        (Way::Kept(connection), _) => connection.retire(),
+        (Way::Own(io), _) if !line.linger => io.socket().close_at_once(),
+        (Way::Own(_), _) => {}
     }
+}
+
+/// Puts a connection back once all of the answer has come. The check itself does not wait for that: its
+/// result may be known from the head.
+async fn keep_on(
+    worker: &Worker,
+    server: u32,
+    limits: Limits,
+    patience: Duration,
+    mut connection: ServerConn,
+    mut answer: Answer,
+) {
+    let left = answer.leaves_connection(&mut connection.io);
+    if !tokio::time::timeout(patience, left).await.unwrap_or(false) {
+        return connection.retire();
+    }
+    connection.served += 1;
+    worker.pools.put(server, connection, limits, Instant::now());
 }
 
 /// Whether a rule connects as the server line says.

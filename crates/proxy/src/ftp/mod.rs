@@ -28,7 +28,7 @@ use std::rc::Rc;
 
 /// Serves one control connection, and the data connections that belong to it, to its end.
 pub async fn run(worker: &Rc<Worker>, client: &mut Client) {
-    let mut session = Passage::new(client.seat.accepted);
+    let mut session = Passage::new(client.seat.accepted());
     client.seat.begin(0);
     client.io.socket().take_urgent();
     let mut control = Box::new(Control::new(worker, client));

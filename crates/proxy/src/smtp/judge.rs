@@ -55,7 +55,7 @@ impl Conversation<'_> {
         };
         self.passage.info.prioritise(&effects);
         if effects.log_level != LogLevelChange::Unchanged {
-            self.passage.visit.log_level = effects.log_level;
+            self.passage.info.log_level = effects.log_level;
         }
         if refusal.is_none() && !rejected {
             return Ok(true);

@@ -93,7 +93,7 @@ struct Over(Termination);
 /// Serves one connection to its end.
 pub async fn run(worker: &Worker, client: &mut Client) {
     let frontend = Arc::clone(&client.frontend);
-    let begun = client.seat.accepted;
+    let begun = client.seat.accepted();
     client.seat.begin(0);
     let mut conversation = Conversation {
         worker,

@@ -7,7 +7,7 @@
 //! then it may serve another client. Its port changes after a while, so that nobody can get used to it.
 
 use super::batch::Batch;
-use crate::reactor::{self, Ready, Registration};
+use crate::reactor::{Ready, Registration};
 use crate::socket;
 use model::Server;
 use state::Backend;
@@ -105,14 +105,11 @@ impl Link {
         self.watch.poll_ready(cx, Ready::FOR_READING).map(|_| ())
     }
 
-    /// Whether nothing has come until then, neither an answer nor an error: a late answer must not go to
-    /// another client. The system is asked where the last turn of the reactor is longer ago.
-    fn was_quiet(&self, until: Instant) -> bool {
+    /// Whether nothing has come until now, neither an answer nor an error: a late answer must not go to
+    /// another client. The system is asked: what the reactor knows is as old as its last turn.
+    fn is_quiet(&self) -> bool {
         if self.watch.ready() != Ready::default() {
             return false;
-        }
-        if reactor::last_turn().is_some_and(|turned| turned >= until) {
-            return true;
         }
         let mut byte = [0u8; 1];
         let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
@@ -135,8 +132,8 @@ impl Resting {
     pub fn take(&self, uid: u32, aim: &Aim, now: Instant) -> Option<Link> {
         let mut all = self.queues.borrow_mut();
         let queue = all.get_mut(&uid)?;
-        while let Some((since, link)) = oldest(queue, REST, now) {
-            if link.made + LIFE > now && link.aim.is(aim) && link.was_quiet(since + REST) {
+        while let Some((_, link)) = oldest(queue, REST, now) {
+            if link.made + LIFE > now && link.aim.is(aim) && link.is_quiet() {
                 return Some(link);
             }
         }

@@ -75,7 +75,7 @@ pub fn open_datagrams(
         listener: frontend.listener(&listener.bind),
         accepted: worker.wall(at),
         descriptor: None,
-        worker: worker.id as u32,
+        worker: worker.id as u16,
         fault: 0,
         tls: None,
         proxy_header: None,

@@ -45,7 +45,7 @@ impl Pace {
             (self.since, self.counted, self.fast) = (Some(now), 0, false);
             return false;
         }
-        self.counted += passed;
+        self.counted = self.counted.saturating_add(passed);
         if self.counted >= SOME {
             self.fast = now.saturating_duration_since(since) < APART * self.counted;
             (self.since, self.counted) = (Some(now), 0);
@@ -101,9 +101,12 @@ mod tests {
         let mut pace = Pace::default();
         let begin = Instant::now();
         assert_eq!(waits(&mut pace, begin, 2, 30, 16), 0);
-        assert_eq!(waits(&mut pace, begin, 2, 30, 1000), 1000 - 16);
+        // The first time begins the count: the next makes it full.
+        let then = begin + Duration::from_micros(30) * 16;
+        assert_eq!(waits(&mut pace, then, 2, 30, 1000), 1000);
         // Those that come many at a time need no wait, nor those after a silence.
-        assert_eq!(waits(&mut pace, begin, 16, 30, 1000), 0);
+        let then = then + Duration::from_micros(30) * 1000;
+        assert_eq!(waits(&mut pace, then, 16, 30, 1000), 0);
         let later = begin + Duration::from_secs(1);
         assert_eq!(waits(&mut pace, later, 2, 30, 16), 0);
     }

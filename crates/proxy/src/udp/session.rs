@@ -92,7 +92,7 @@ impl Session {
             .then(|| {
                 let generation = worker.generation();
                 with_ctx(worker, &opened, &stream, first, |cx| {
-                    choose::switch(&frontend, &generation, cx)
+                    choose::switch(worker, &frontend, &generation, cx)
                 })
             })
             .flatten();

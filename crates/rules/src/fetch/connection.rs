@@ -70,7 +70,7 @@ pub static TABLE: &[FetchDef] = &[
         "fc_sacked" => "", |_, cx| int(tcp(cx)?.sacked)
     },
     fetch! { ["fc_saved_syn"], NONE, Bin, Connection, "the packet that began the connection, where `tcp-ss` had it saved; the kernel gives it once",
-        "fc_saved_syn" => "", |_, cx| Some(Sample::Bin(cx.facts.saved_syn(cx.session.descriptor?)?.into()))
+        "fc_saved_syn" => "", |_, cx| Some(Sample::Bin(cx.facts.saved_syn(cx.session.descriptor?.number())?.into()))
     },
     fetch! { ["fc_unacked"], NONE, Int, Connection, "segments to the client that are not acknowledged",
         "fc_unacked" => "", |_, cx| int(tcp(cx)?.unacked)
@@ -128,7 +128,7 @@ pub static TABLE: &[FetchDef] = &[
 
 /// What the kernel knows of the client's connection.
 fn tcp(cx: &Ctx<'_>) -> Option<TcpInfo> {
-    cx.facts.tcp_info(cx.session.descriptor?)
+    cx.facts.tcp_info(cx.session.descriptor?.number())
 }
 
 /// Microseconds in the unit that is asked for.

@@ -83,8 +83,20 @@ fn is_static(side: &model::Backend) -> bool {
     matches!(side.balance, Balance::StaticRr) || (map && by_hash(&side.balance))
 }
 
+/// Whether a server may be chosen still, where one is to be passed over.
+fn is_open(server: &Server, avoid: Option<u32>) -> bool {
+    avoid != Some(server.uid) && server.schedulable()
+}
+
 /// Steps in which a weight follows the times of checks: the slowest server has a sixteenth.
 pub(super) const PACES: u64 = 16;
+
+impl Active {
+    /// Whether one server gets everything.
+    pub(super) fn is_sticky(&self) -> bool {
+        matches!(self.way, Way::Sticky(_))
+    }
+}
 
 impl Backend {
     /// Who may be chosen, with their shares: servers that are no backups, of as many levels as
@@ -268,8 +280,21 @@ impl Backend {
         }
     }
 
-    /// The scheduler's choice. `avoid` is passed over while there is another.
+    /// The scheduler's choice. `avoid` is passed over while there is another, and whoever cannot be chosen
+    /// any more always is.
     pub fn pick(self: &Arc<Self>, key: PickKey, avoid: Option<u32>) -> Pick {
+        self.pay_for_choice();
+        let pick = self.pick_of_known(key, avoid);
+        if matches!(pick, Pick::Server(_)) || !self.is_behind() {
+            return pick;
+        }
+        // Others may have come.
+        self.refresh();
+        self.pick_of_known(key, avoid)
+    }
+
+    /// The choice among those known from the last look at all servers.
+    fn pick_of_known(self: &Arc<Self>, key: PickKey, avoid: Option<u32>) -> Pick {
         let active = self.active.load();
         if active.members.is_empty() {
             return Pick::None;
@@ -288,7 +313,7 @@ impl Backend {
                 let others = self.members(&active);
                 let first = self.servers.get(*index as usize);
                 let mut all = first.into_iter().chain(others);
-                all.find(|s| avoid != Some(s.uid))
+                all.find(|s| is_open(s, avoid))
             }
             (Way::Map, Some(hash)) => {
                 let len = active.wheel.len() as u64;
@@ -320,7 +345,7 @@ impl Backend {
             else {
                 return Pick::None;
             };
-            if avoid == Some(server.uid) {
+            if !is_open(server, avoid) {
                 continue;
             }
             if let pick @ Pick::Server(_) = self.reserve(server) {
@@ -352,16 +377,16 @@ impl Backend {
             next.weigh_again();
         }
         let chosen = loads.least().and_then(|at| Some((at, server(at)?)));
-        if let Some((at, server)) = chosen.filter(|(_, s)| avoid != Some(s.uid)) {
+        if let Some((at, server)) = chosen.filter(|(_, s)| is_open(s, avoid)) {
             loads.take_turn(at);
             if let Pick::Server(slot) = self.reserve(server) {
                 slot.charge(loads, now);
                 return Pick::Server(slot);
             }
         }
-        // One is to be passed over, or its limit is less than it was: all are looked at.
+        // One is to be passed over, or its limit is less than it was, or it has just gone: all are looked at.
         let open = (0..loads.len()).filter_map(|at| Some((at, server(at)?)));
-        let open = open.filter(|(_, s)| avoid != Some(s.uid) && self.has_room(s));
+        let open = open.filter(|(_, s)| is_open(s, avoid) && self.has_room(s));
         let best = open.min_by_key(|(at, s)| {
             let queued = s.sessions.now() + s.queued.now();
             (s.load(loads, queued), loads.key(*at))
@@ -396,7 +421,7 @@ impl Backend {
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1_442_695_040_888_963_407);
             let server = self.servers.get(active.wheel.at(number >> 32)? as usize)?;
-            if avoid == Some(server.uid)
+            if !is_open(server, avoid)
                 || !self.has_room(server)
                 || !self.is_within_balance(active, server)
             {
@@ -419,7 +444,7 @@ impl Backend {
     ) -> Option<&Arc<Server>> {
         let mut servers = servers
             .filter_map(|i| self.servers.get(i as usize))
-            .filter(|s| avoid != Some(s.uid));
+            .filter(|s| is_open(s, avoid));
         let first = servers.next()?;
         let busy = |server: &Arc<Server>| match self.side().preserve_affinity {
             PreserveAffinity::Always => false,
@@ -444,7 +469,7 @@ impl Backend {
     ) -> Option<&Arc<Server>> {
         let mut servers = servers
             .filter_map(|i| self.servers.get(i as usize))
-            .filter(|s| avoid != Some(s.uid));
+            .filter(|s| is_open(s, avoid));
         let first = servers.next()?;
         let mut all = std::iter::once(first).chain(servers);
         all.find(|s| self.is_within_balance(active, s))
@@ -477,7 +502,7 @@ impl Backend {
             _ => false,
         };
         if stale && counts {
-            self.refresh();
+            self.note(server);
         }
     }
 }

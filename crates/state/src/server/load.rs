@@ -46,7 +46,7 @@ impl Server {
         };
         let sessions = self.sessions.now();
         let limit = u64::from(self.ramped(self.maxconn()));
-        let room = limit == 0 || sessions < limit;
+        let room = (limit == 0 || sessions < limit) && self.schedulable();
         let busy = sessions + self.queued.now();
         let load = room.then(|| self.pace.load(&seat.loads, seat.lighter, busy));
         seat.loads.set(seat.at, load, all);
