@@ -186,15 +186,45 @@ fn rules_pass_over_backends_that_are_not_published() {
     );
 }
 
+/// A frontend and a backend of one name have nothing else in common.
+#[test]
+fn a_frontend_without_default_leads_to_no_backend_of_its_name() {
+    lab::each(|program| {
+        let (port, other) = (port(), lab::port());
+        let [web, api] = ["web", "api"].map(Server::named);
+        let _proxy = Proxy::start(
+            program,
+            &format!(
+                "defaults\n    mode http\n    timeout client 9s\n    timeout server 9s\n    timeout connect 9s\n\
+                 frontend web\n    bind 127.0.0.1:{port}\n    use_backend api if {{ path /api }}\n\
+                 frontend other\n    bind 127.0.0.1:{other}\n    default_backend web\n\
+                 backend web\n    server s {}\nbackend api\n    server s {}\n",
+                web.addr, api.addr
+            ),
+        );
+        assert_eq!(
+            lab::get(port, "/api").header("x-server").as_deref(),
+            Some("api")
+        );
+        assert_eq!(lab::get(port, "/").status, 503);
+        assert_eq!(
+            lab::get(other, "/").header("x-server").as_deref(),
+            Some("web")
+        );
+    });
+}
+
 #[test]
 fn names_and_addresses_are_hidden_from_who_asks_for_that() {
-    let (port, server) = (port(), Server::named("s"));
+    let (port, peers, server) = (port(), lab::port(), Server::named("s"));
     let addr = server.addr;
     let proxy = Proxy::start(
         &Program::mulgil(),
         &format!(
-            "    anonkey 7\ndefaults\n    mode http\n    timeout client 9s\n    timeout server 9s\n    timeout connect 9s\n\
-             listen secret-shop\n    bind 127.0.0.1:{port} name front-door\n    server cellar {addr}\n"
+            "    anonkey 7\n    node our-house\n    description the west wing\n    localpeer own-name\n\
+             peers us\n    peer own-name 127.0.0.1:{peers}\n    peer far-name 192.0.2.77:1\n\
+             resolvers dns\n    nameserver asked-one 127.0.0.1:1\ndefaults\n    mode http\n    timeout client 9s\n    timeout server 9s\n    timeout connect 9s\n\
+             listen secret-shop\n    bind 127.0.0.1:{port} name front-door\n    server cellar {addr}\n    server named later.example:80 init-addr none resolvers dns\n"
         ),
     );
     let shown = "show servers state; show stat";
@@ -222,5 +252,26 @@ fn names_and_addresses_are_hidden_from_who_asks_for_that() {
     let said = proxy.control("show anon; set anon on 9; show anon");
     assert!(said.contains("Anonymized mode disabled"), "{said}");
     assert!(said.contains("Anonymized mode enabled\nKey : 9"), "{said}");
+    // Nor do other answers tell what the file names.
+    let wholly = "set anon on; show stat typed; show peers; show resolvers; show stat domain resolvers; \
+                  show info; show servers state; show cli sockets";
+    let hidden = proxy.control(wholly);
+    let open = proxy.control(&wholly.replace("anon on", "anon off"));
+    for word in [
+        "127.0.0.1",
+        "cellar",
+        "our-house",
+        "west wing",
+        "own-name",
+        "far-name",
+        "192.0.2.77",
+        "asked-one",
+        "later.example",
+    ] {
+        assert!(
+            open.contains(word) && !hidden.contains(word),
+            "{word}: {hidden} {open}"
+        );
+    }
     assert!(proxy.control("set anon maybe").contains("only supports"));
 }

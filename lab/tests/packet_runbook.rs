@@ -193,6 +193,7 @@ fn frontends_and_servers_are_taken_out_and_put_in_while_running() {
     does("enable frontend kept");
     wait_until("sessions begin again", || talks() && keeps());
     assert!(does("set maxconn frontend web 5").contains("has no effect in 'mode packet'"));
+    assert!(does("unpublish backend web").contains("always published"));
     assert!(does("add server web/three 10.0.0.11:80").contains("New server registered"));
     does("enable server web/three");
     wait_until("the new one serves", || {

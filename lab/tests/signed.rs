@@ -41,6 +41,8 @@ fn who_does_not_sign_with_the_word_is_not_heard() {
     let towards = |door: u16, address: String, words: &str| {
         format!("listen d{door}\n    bind 127.0.0.1:{door}\n    server s {address} {words}\n")
     };
+    // Nobody answers these.
+    let soon = "    timeout connect 300ms\n";
     let text = [
         TIMES.to_string(),
         format!(
@@ -50,10 +52,11 @@ fn who_does_not_sign_with_the_word_is_not_heard() {
         towards(good, format!("127.0.0.1:{four}"), "tcp-md5sig open check inter 1s"),
         towards(good_six, format!("[::1]:{both}"), "tcp-md5sig open"),
         towards(wrong, format!("127.0.0.1:{both}"), "tcp-md5sig shut"),
+        soon.to_string(),
         towards(unsigned, format!("127.0.0.1:{both}"), ""),
+        soon.to_string(),
     ]
-    .concat()
-    .replace("timeout connect 5s", "timeout connect 300ms");
+    .concat();
     if !signs(&text) {
         return;
     }
@@ -72,6 +75,65 @@ fn who_does_not_sign_with_the_word_is_not_heard() {
     assert_eq!(server.requests().len(), heard);
 }
 
+/// A socket that is kept, at a reload and by the process that comes after, is signed as its line says.
+#[test]
+fn a_kept_socket_is_signed_with_the_word_that_is_in_force() {
+    let server = Server::named("app");
+    let [front, signed, unsigned] = [(); 3].map(|()| port());
+    let soon = TIMES.replace("timeout connect 5s", "timeout connect 300ms");
+    let text = |words: &str| {
+        format!(
+            "{soon}listen front\n    bind 127.0.0.1:{front} {words}\n    server app {}\n\
+             listen s\n    bind 127.0.0.1:{signed}\n    server s 127.0.0.1:{front} tcp-md5sig open\n\
+             listen u\n    bind 127.0.0.1:{unsigned}\n    server s 127.0.0.1:{front}\n",
+            server.addr
+        )
+    };
+    if !signs(&text("tcp-md5sig open")) {
+        return;
+    }
+    let proxy = Proxy::start(&Program::mulgil(), &text(""));
+    let head = std::fs::read_to_string(&proxy.file).expect("a file");
+    let head = head
+        .split(&soon)
+        .next()
+        .expect("the lines of lab")
+        .to_string();
+    // A client has patience where it must be heard: the kernel keeps asking until then.
+    let heard = |door: u16| {
+        let end = std::time::Instant::now() + lab::PATIENCE;
+        while lab::get(door, "/").status != 200 {
+            assert!(std::time::Instant::now() < end, "door {door}");
+        }
+    };
+    let answers = |heard_door: u16, shut: u16| {
+        heard(heard_door);
+        assert_eq!(lab::get(shut, "/").status, 503);
+    };
+    answers(unsigned, signed);
+    for (words, heard_door, shut) in [
+        ("tcp-md5sig open", signed, unsigned),
+        ("", unsigned, signed),
+    ] {
+        std::fs::write(&proxy.file, format!("{head}{}", text(words))).expect("a file");
+        assert!(
+            proxy.control("reload").contains("in force"),
+            "{}",
+            proxy.output()
+        );
+        answers(heard_door, shut);
+    }
+    std::fs::write(&proxy.file, format!("{head}{}", text("tcp-md5sig shut"))).expect("a file");
+    assert!(
+        proxy.control("reload").contains("in force"),
+        "{}",
+        proxy.output()
+    );
+    for door in [signed, unsigned] {
+        assert_eq!(lab::get(door, "/").status, 503);
+    }
+}
+
 #[test]
 fn a_word_that_cannot_be_signed_with_is_refused() {
     let long = "x".repeat(81);
@@ -79,6 +141,10 @@ fn a_word_that_cannot_be_signed_with_is_refused() {
         (format!("bind :1 tcp-md5sig {long}"), "81 bytes"),
         ("bind /tmp/s tcp-md5sig x".into(), "remove 'tcp-md5sig'"),
         ("bind :1 tcp-md5sig".into(), "wants the word"),
+        (
+            "bind :1 tcp-md5sig topsecret chek".into(),
+            "tcp-md5sig ******** chek",
+        ),
         (
             "bind :1\n    server s /tmp/s tcp-md5sig x".into(),
             "not reached by TCP",
@@ -94,6 +160,10 @@ fn a_word_that_cannot_be_signed_with_is_refused() {
         let (status, said) = Program::mulgil().run(&["-c", "-f", &file]);
         assert_eq!(status, 1, "{line}: {said}");
         assert!(said.contains(wanted), "{line}: {said}");
+        assert!(
+            !said.contains("topsecret") && !said.contains("xxx"),
+            "{said}"
+        );
     }
 }
 

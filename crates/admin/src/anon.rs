@@ -1,50 +1,116 @@
 //! Answers without the names and addresses of a configuration (`set anon on`): for who may see how a
 //! machine is doing, but not whose it is.
 
-use state::Generation;
+use crate::cli::World;
+use model::{Address, Host};
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What is hidden, and by which key: what is alike is alike afterwards, also in other answers by this key.
 pub struct Veil {
     key: u32,
     names: HashSet<Arc<str>>,
+    /// What stands in more than one word, such as paths of UNIX sockets; the longest first.
+    phrases: Vec<Arc<str>>,
 }
+
+/// The parts of a word, as colons divide it, that one address or name may have.
+const PARTS: usize = 9;
 
 impl Veil {
     /// One for the names of a configuration, and of servers that came since.
-    pub fn new(key: u32, generation: &Generation) -> Veil {
+    pub fn new(key: u32, world: &World<'_>) -> Veil {
+        let generation = &world.generation;
         let config = &generation.config;
-        let mut names = HashSet::new();
+        let mut veil = Veil {
+            key,
+            names: HashSet::new(),
+            phrases: Vec::new(),
+        };
+        let binds = config.proxies.iter().filter_map(|p| p.frontend.as_ref());
+        let binds = binds.flat_map(|f| &f.binds);
+        for bind in binds.chain(config.peers.iter().flat_map(|p| &p.binds)) {
+            veil.add(bind.options.name.as_deref().unwrap_or_default());
+            veil.place(&bind.address);
+        }
         for proxy in &config.proxies {
-            names.insert(Arc::clone(&proxy.name));
-            let binds = proxy.frontend.iter().flat_map(|f| &f.binds);
-            names.extend(binds.filter_map(|b| b.options.name.clone()));
+            veil.add(&proxy.name);
         }
         for server in generation.backends.iter().flat_map(|b| b.servers()) {
-            names.insert(Arc::clone(&server.name));
-            names.extend(server.settings().hostname.clone());
+            veil.add(&server.name);
+            veil.add(server.settings().hostname.as_deref().unwrap_or_default());
+            veil.add(server.hostname().as_deref().unwrap_or_default());
+            veil.place(&server.settings().address);
         }
-        names.extend(config.tables.iter().map(|t| Arc::clone(&t.name)));
-        names.extend(config.peers.iter().map(|p| Arc::clone(&p.name)));
-        names.extend(config.vrrp.iter().map(|v| Arc::clone(&v.name)));
-        names.extend(config.resolvers.keys().cloned());
-        names.extend(config.mailers.keys().cloned());
-        names.extend(config.userlists.keys().cloned());
-        Veil { key, names }
+        for section in &config.peers {
+            veil.add(&section.name);
+            veil.add(&section.local);
+            for peer in &section.others {
+                veil.add(&peer.name);
+                veil.place(&peer.address);
+            }
+        }
+        for (name, section) in &config.resolvers {
+            veil.add(name);
+            section.nameservers.iter().for_each(|n| veil.add(&n.name));
+        }
+        for socket in &config.global.stats_sockets {
+            veil.place(&socket.address);
+        }
+        veil.add(&world.process.node);
+        veil.add(config.global.description.as_deref().unwrap_or_default());
+        let sections = config.mailers.keys().chain(config.userlists.keys());
+        sections.for_each(|name| veil.add(name));
+        config.tables.iter().for_each(|t| veil.add(&t.name));
+        config.vrrp.iter().for_each(|v| veil.add(&v.name));
+        veil.phrases.sort_by_key(|p| std::cmp::Reverse(p.len()));
+        veil.phrases.dedup();
+        veil
+    }
+
+    fn add(&mut self, name: &str) {
+        match name.chars().all(is_part) {
+            _ if name.is_empty() => false,
+            true => self.names.insert(name.into()),
+            false => {
+                self.phrases.push(name.into());
+                true
+            }
+        };
+    }
+
+    /// Addresses of IP are known as such wherever they stand.
+    fn place(&mut self, address: &Address) {
+        match address {
+            Address::Unix { path, .. } => self.add(path),
+            Address::Abstract { name, .. } => self.add(name),
+            Address::Inet {
+                host: Host::Name(name),
+                ..
+            } => self.add(name),
+            Address::Inet { .. } | Address::Fd(_) => {}
+        }
     }
 
     /// The text with six hexadecimal digits for each name and each address; ports stay.
     pub fn hide(&self, text: &str) -> String {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
-        while let Some(start) = rest.find(is_part) {
+        while let Some(start) = rest.find(|c| is_part(c) || self.begins(c)) {
             let (before, from) = rest.split_at(start);
-            let end = from.find(|c| !is_part(c)).unwrap_or(from.len());
-            let (word, after) = from.split_at(end);
             out.push_str(before);
+            let phrase = self.phrases.iter().find(|p| from.starts_with(&***p));
+            if let Some(phrase) = phrase {
+                out.push_str(&self.digits(&**phrase));
+                rest = from.get(phrase.len()..).unwrap_or_default();
+                continue;
+            }
+            let end = from.find(|c| !is_part(c)).unwrap_or(from.len());
+            // What begins a phrase, and is none of a word.
+            let end = end.max(from.chars().next().map_or(1, char::len_utf8));
+            let (word, after) = from.split_at(end);
             self.word(word, &mut out);
             rest = after;
         }
@@ -52,34 +118,42 @@ impl Veil {
         out
     }
 
+    fn begins(&self, c: char) -> bool {
+        self.phrases.iter().any(|p| p.starts_with(c))
+    }
+
+    /// A word may have several names and addresses, with colons between them.
     fn word(&self, word: &str, out: &mut String) {
-        // A sign behind it belongs to the sentence, if it is not part of an address such as `fe80::`.
-        let name = word.trim_end_matches([':', '.']);
-        let end = word.get(name.len()..).unwrap_or_default();
-        if self.names.contains(word) {
-            out.push_str(&self.digits(word));
-        } else if self.names.contains(name) {
-            out.push_str(&self.digits(name));
-            out.push_str(end);
-        } else if let Ok(ip) = word.parse::<IpAddr>() {
-            out.push_str(&self.digits(ip));
-        } else if let Ok(ip) = name.parse::<IpAddr>() {
-            out.push_str(&self.digits(ip));
-            out.push_str(end);
-        } else if let Ok(socket) = name.parse::<SocketAddr>() {
-            let (ip, port) = (self.digits(socket.ip()), socket.port());
-            out.push_str(&format!("{ip}:{port}{end}"));
-        } else if word.contains(':') {
-            for (at, part) in word.split(':').enumerate() {
-                out.push_str(if at > 0 { ":" } else { "" });
-                match self.names.contains(part) {
-                    true => out.push_str(&self.digits(part)),
-                    false => out.push_str(part),
-                }
-            }
-        } else {
-            out.push_str(word);
+        let mut rest = word;
+        while !rest.is_empty() {
+            let ends = rest.match_indices(':').map(|(at, _)| at);
+            let ends: Vec<usize> = ends.chain([rest.len()]).take(PARTS).collect();
+            let pieces = ends.iter().rev().filter_map(|end| rest.get(..*end));
+            // A full stop behind it belongs to the sentence.
+            let mut pieces = pieces.flat_map(|p| [p, p.trim_end_matches('.')]);
+            let hidden = pieces.find_map(|p| Some((p.len(), self.hidden(p)?)));
+            let shown = hidden.as_ref().map_or("", |(_, digits)| digits.as_str());
+            out.push_str(shown);
+            rest = rest
+                .get(hidden.map_or(0, |(at, _)| at)..)
+                .unwrap_or_default();
+            let next = rest.find(':').map_or(rest.len(), |at| at + 1);
+            let (between, behind) = rest.split_at(next);
+            out.push_str(between);
+            rest = behind;
         }
+    }
+
+    /// What stands for a name, an address, or the first and the last of some.
+    fn hidden(&self, piece: &str) -> Option<String> {
+        if self.names.contains(piece) {
+            return Some(self.digits(piece));
+        }
+        let address = |text: &str| Some(self.digits(text.parse::<IpAddr>().ok()?));
+        address(piece).or_else(|| {
+            let (first, last) = piece.split_once('-')?;
+            Some(format!("{}-{}", address(first)?, address(last)?))
+        })
     }
 
     fn digits(&self, what: impl Hash) -> String {
@@ -100,13 +174,17 @@ mod tests {
 
     #[test]
     fn names_and_addresses_are_hidden_and_nothing_else() {
-        let names = ["web", "s1", "x.y"].map(Arc::from);
+        let names = ["web", "s1", "x.y", "a:b"].map(Arc::from);
         let veil = Veil {
             key: 7,
             names: names.into_iter().collect(),
+            phrases: vec!["/run/a b".into(), "/run/a".into(), "our node".into()],
         };
         let web = veil.digits("web");
         let (s1, ip) = (veil.digits("s1"), veil.digits(IpAddr::from([192, 0, 2, 1])));
+        let six = veil.digits(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]));
+        let link = veil.digits(IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 0, 0]));
+        let (pair, path) = (veil.digits("a:b"), veil.digits("/run/a b"));
         for (text, wanted) in [
             ("web/s1 webs s10", format!("{web}/{s1} webs s10")),
             ("in web: web.", format!("in {web}: {web}.")),
@@ -114,11 +192,17 @@ mod tests {
             ("web:s1:3", format!("{web}:{s1}:3")),
             ("192.0.2.1 192.0.2.1:80", format!("{ip} {ip}:80")),
             ("at 12:30:45 1.5", "at 12:30:45 1.5".into()),
+            ("S.2.1:str:192.0.2.1:80", format!("S.2.1:str:{ip}:80")),
+            ("1:str:::1", format!("1:str:{six}")),
+            ("1:str:a:b a:c", format!("1:str:{pair} a:c")),
+            ("192.0.2.1-192.0.2.1,", format!("{ip}-{ip},")),
+            ("192.0.2.1. fe80::: 0-1", format!("{ip}. {link}: 0-1")),
+            ("/run/a b:/run/c our", format!("{path}:/run/c our")),
+            ("/", "/".into()),
             ("", String::new()),
         ] {
             assert_eq!(veil.hide(text), wanted, "{text}");
         }
-        let six = veil.digits(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]));
         assert_eq!(veil.hide("[::1]:80 ::1"), format!("[{six}]:80 {six}"));
         let other = Veil { key: 8, ..veil };
         assert_ne!(other.hide("web"), web);

@@ -252,7 +252,7 @@ impl Cli {
                     let payload = if i == last { payload } else { "" };
                     let mut said = self.run(&words, payload, world);
                     if let Some(key) = self.anon {
-                        said.text = Veil::new(key, &world.generation).hide(&said.text);
+                        said.text = Veil::new(key, world).hide(&said.text);
                     }
                     self.write(said, &mut out.text);
                 }

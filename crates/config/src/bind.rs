@@ -94,7 +94,8 @@ pub fn signature(line: &Line<'_>, at: usize) -> Result<Arc<str>, Fault> {
             "the word after 'tcp-md5sig' has {} bytes: the kernel takes 80 at most",
             word.len()
         );
-        return line.fail(at, said);
+        // At the keyword: the word itself is not shown.
+        return line.fail(at.saturating_sub(1), said);
     }
     Ok(word)
 }

@@ -5,7 +5,7 @@ use crate::bind::options;
 use crate::diag::Fault;
 use crate::line::{Bases, Line, loose_line};
 use crate::source::Source;
-use model::{CliLevel, ShowSeverity, StatsSocket};
+use model::{Address, CliLevel, ShowSeverity, StatsSocket};
 use std::sync::Arc;
 
 /// Reads the words of a `stats socket` that stands in no file (the master's own, `-S`).
@@ -129,6 +129,10 @@ pub fn stats_socket(line: &mut Line<'_>) -> Result<StatsSocket, Fault> {
     let read = options(&mut rest, 1);
     line.warnings = rest.warnings;
     let (options, _) = read?;
+    if options.signed.is_some() && !matches!(socket.address, Address::Inet { .. }) {
+        let message = "no socket of TCP that this program makes is here, so nothing on it can be signed: remove 'tcp-md5sig'";
+        return line.fail(0, message);
+    }
     socket.options = Arc::new(options);
     Ok(socket)
 }

@@ -81,6 +81,45 @@ impl std::fmt::Display for Diagnostic {
     }
 }
 
+/// Words before which a secret stands, on lines that begin with the first of a pair.
+const SECRETS: &[(Option<&str>, &str)] = &[
+    (None, "tcp-md5sig"),
+    (None, "dynamic-cookie-key"),
+    (None, "anonkey"),
+    (Some("user"), "password"),
+    (Some("user"), "insecure-password"),
+    (Some("stats"), "auth"),
+    (Some("guard"), "key"),
+];
+
+/// A line as it may be shown: an asterisk for each character of a secret.
+pub(crate) fn without_secrets(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let (mut first, mut word) = (None, String::new());
+    let (mut quote, mut escaped, mut secret) = (None, false, false);
+    for c in text.chars() {
+        let space = c.is_whitespace() && quote.is_none() && !escaped;
+        if space && !word.is_empty() {
+            first.get_or_insert_with(|| word.clone());
+            let before = std::mem::take(&mut word);
+            let begins = |w: &Option<&str>| w.is_none() || first.as_deref() == *w;
+            secret = SECRETS.iter().any(|(w, name)| begins(w) && before == *name);
+        }
+        if !space {
+            word.push(c);
+        }
+        match (quote, c) {
+            _ if escaped => escaped = false,
+            (None | Some('"'), '\\') => escaped = true,
+            (None, '"' | '\'') => quote = Some(c),
+            (Some(open), _) if open == c => quote = None,
+            _ => {}
+        }
+        out.push(if secret && !space { '*' } else { c });
+    }
+    out
+}
+
 /// All messages of one load.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -187,6 +226,32 @@ impl Fault {
             offset: error.offset,
             message: error.message,
             severity: Severity::Error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_of_a_line_are_not_shown() {
+        for (line, shown) in [
+            (
+                " server s :1 tcp-md5sig top chek",
+                " server s :1 tcp-md5sig *** chek",
+            ),
+            ("bind :1 tcp-md5sig \"a b\" x", "bind :1 tcp-md5sig ***** x"),
+            ("bind :1 tcp-md5sig a\\ b x", "bind :1 tcp-md5sig **** x"),
+            (
+                "user a insecure-password 'b c",
+                "user a insecure-password ****",
+            ),
+            ("stats auth me:too x", "stats auth ****** x"),
+            ("acl password path /key", "acl password path /key"),
+            ("", ""),
+        ] {
+            assert_eq!(without_secrets(line), shown);
         }
     }
 }

@@ -301,7 +301,7 @@ impl Loader<'_> {
             file: Arc::clone(&place.file),
             line: place.line,
             column: before.chars().count() + 1,
-            text: text.to_string(),
+            text: crate::diag::without_secrets(text),
             width: inside.chars().count().max(1),
             message,
         });

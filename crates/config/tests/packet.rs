@@ -318,6 +318,16 @@ fn what_packets_do_not_heed_is_told() {
         ("", " retries 3\n", "'retries' has no effect in 'b'"),
         (
             "",
+            " be-unpublished\n",
+            "'be-unpublished' has no effect in 'b'",
+        ),
+        (
+            " force-be-switch if TRUE\n",
+            "",
+            "'force-be-switch' has no effect in 'f'",
+        ),
+        (
+            "",
             " option redispatch\n",
             "'option redispatch' has no effect in 'b'",
         ),

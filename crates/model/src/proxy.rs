@@ -105,6 +105,15 @@ pub struct Proxy {
     pub backend: Option<Box<Backend>>,
 }
 
+impl Proxy {
+    /// The backend of what no `use_backend` leads elsewhere: that of `default_backend`, or the other
+    /// side of a `listen` section. A frontend and a backend may share a name and nothing more.
+    pub fn leads_to(&self) -> Option<&Arc<str>> {
+        let default = self.frontend.as_ref()?.default_backend.as_ref();
+        default.or_else(|| self.backend.as_ref().map(|_| &self.name))
+    }
+}
+
 /// How long connections live (`option http-keep-alive|http-server-close|httpclose`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[allow(missing_docs)]

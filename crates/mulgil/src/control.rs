@@ -48,7 +48,13 @@ impl System for Control {
 
     fn server(&self, _backend: &str, words: &[&str]) -> Result<model::Server, String> {
         let generation = self.life.process.generation.load();
-        config::server_from_words(words, &Machine, &generation.config.global)
+        let server = config::server_from_words(words, &Machine, &generation.config.global)?;
+        if let (true, Err(lacking)) = (server.signed.is_some(), proxy::can_sign()) {
+            return Err(format!(
+                "this kernel cannot sign segments (TCP_MD5SIG: {lacking}): remove 'tcp-md5sig'"
+            ));
+        }
+        Ok(server)
     }
 
     fn listen(&self, frontend: &str, how: Listen) {

@@ -428,10 +428,9 @@ impl Walk<'_> {
         let chosen = self
             .switch(&title, &side.switches, &unpublished)
             .filter(|name| self.generation.backend(name).is_some());
-        let name = chosen
-            .or_else(|| side.default_backend.as_deref().map(str::to_string))
-            .unwrap_or_else(|| proxy.name.to_string());
-        let Some(backend) = self.generation.backend(&name) else {
+        let name = chosen.or_else(|| proxy.leads_to().map(ToString::to_string));
+        let backend = name.as_ref().and_then(|n| self.generation.backend(n));
+        let (Some(name), Some(backend)) = (&name, backend) else {
             self.out
                 .push_str("\nthe request is refused with 503: no backend is meant\n");
             return;

@@ -124,17 +124,32 @@ pub fn load(args: &Args, source: &dyn Source, lists: Option<Arc<rules::PatternLi
     }
 }
 
-/// Who asks for signed segments: a `bind` line by its place, or a server by its name.
+/// Who asks for signed segments: a `bind` line by its place, a server or a peer by its name, or a
+/// control socket by its address.
 fn signed(config: &Config) -> Option<String> {
-    let mut fronts = config.proxies.iter().filter_map(|p| p.frontend.as_ref());
-    let bind = fronts.find_map(|f| f.binds.iter().find(|b| b.options.signed.is_some()));
+    let fronts = config.proxies.iter().filter_map(|p| p.frontend.as_ref());
+    let binds = fronts.flat_map(|f| &f.binds);
+    let mut binds = binds.chain(config.peers.iter().flat_map(|p| &p.binds));
+    let bind = binds.find(|b| b.options.signed.is_some());
     let server = |proxy: &Arc<model::Proxy>| {
         let mut servers = proxy.backend.as_ref()?.servers.iter();
         let server = servers.find(|s| s.signed.is_some())?;
         Some(format!("server '{}/{}'", proxy.name, server.name))
     };
+    let peer = |section: &Arc<model::Peers>| {
+        let mut peers = section.others.iter().chain(&section.successor);
+        let peer = peers.find(|p| p.signed.is_some())?;
+        Some(format!("peer '{}/{}'", section.name, peer.name))
+    };
+    let control = || {
+        let mut sockets = config.global.stats_sockets.iter();
+        let socket = sockets.find(|s| s.options.signed.is_some())?;
+        Some(format!("'stats socket {}'", written(&socket.address)))
+    };
     let bind = bind.map(|b| format!("the 'bind' at {}", b.origin));
     bind.or_else(|| config.proxies.iter().find_map(server))
+        .or_else(|| config.peers.iter().find_map(peer))
+        .or_else(control)
 }
 
 /// An address in the form that names its family.
@@ -250,7 +265,7 @@ fn bind_with_patience(args: &Args, config: &Config) -> Result<Listeners, String>
         let bound = proxy::bind_all(config, &Listeners::default(), &mut |wanted| match taken
             .remove(&wanted.address())
         {
-            Some(socket) => Ok(socket),
+            Some(socket) => wanted.adopt(socket),
             None => wanted.open(),
         });
         match bound {

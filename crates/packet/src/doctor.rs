@@ -60,10 +60,9 @@ pub fn examine(config: &Config) -> Result<Vec<Finding>, Error> {
     let taken = Taken::of(config);
     let mut numbers = Numbers::default();
     for proxy in proxies() {
-        let Some(side) = &proxy.frontend else {
+        let (Some(side), Some(backend)) = (&proxy.frontend, proxy.leads_to()) else {
             continue;
         };
-        let backend = side.default_backend.as_ref().unwrap_or(&proxy.name);
         let led = leading.entry(backend).or_default();
         led.services.extend(side.binds.iter().filter_map(service));
         for bind in &side.binds {
@@ -549,10 +548,9 @@ pub fn on_servers(config: &Config) -> Vec<String> {
         .iter()
         .filter(|p| p.mode == Mode::Packet && !p.disabled)
     {
-        let Some(side) = &proxy.frontend else {
+        let (Some(side), Some(name)) = (&proxy.frontend, proxy.leads_to()) else {
             continue;
         };
-        let name = side.default_backend.as_ref().unwrap_or(&proxy.name);
         let mut proxies = config.proxies.iter();
         let backend = proxies.find(|p| p.name == *name && p.backend.is_some());
         let Some(backend) = backend.and_then(|b| b.backend.as_ref()) else {

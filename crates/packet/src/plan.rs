@@ -110,14 +110,10 @@ impl Plan {
         };
         for frontend in &generation.frontends {
             let proxy = frontend.proxy();
-            let Some(side) = proxy.frontend.as_ref() else {
-                continue;
-            };
             if proxy.mode != Mode::Packet || proxy.disabled {
                 continue;
             }
-            let name = side.default_backend.as_ref().unwrap_or(&proxy.name);
-            let Some(backend) = generation.backend(name) else {
+            let Some(backend) = proxy.leads_to().and_then(|name| generation.backend(name)) else {
                 continue;
             };
             plan.add(frontend, backend, machine);

@@ -191,11 +191,9 @@ pub fn switch(
             return Some(Arc::clone(backend));
         }
     }
-    let found = match side.default_backend.as_deref() {
-        Some(name) => generation.backend(name).filter(open),
-        None => generation.backend(&frontend.name),
-    };
-    found.cloned()
+    let default = generation.backend(frontend.proxy().leads_to()?)?;
+    // The servers of a `listen` section are its own, published or not.
+    (side.default_backend.is_none() || open(&default)).then(|| Arc::clone(default))
 }
 
 /// A place on the server of the client's request before, with `option prefer-last-server` and where

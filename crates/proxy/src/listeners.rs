@@ -155,6 +155,12 @@ impl Wanted<'_> {
     pub fn open(&self) -> io::Result<OwnedFd> {
         socket::listen(self.bind, self.backlog, self.reuse_port)
     }
+
+    /// Takes over what another process made for its address.
+    pub fn adopt(&self, socket: OwnedFd) -> io::Result<OwnedFd> {
+        socket::sign(&socket, self.bind)?;
+        Ok(socket)
+    }
 }
 
 /// The sockets of a configuration: those of `old` that it still wants, and what `open` makes or finds.
@@ -165,8 +171,15 @@ pub fn bind_all(
 ) -> Result<Listeners, Vec<BindError>> {
     let mut kept: HashMap<&Address, &Arc<Listener>> =
         old.all.iter().map(|l| (&l.bind.address, l)).collect();
-    let mut all = Vec::new();
+    let mut all: Vec<Arc<Listener>> = Vec::new();
     let mut errors = Vec::new();
+    let mut signed_anew = Vec::new();
+    let failed = |owner: &Arc<str>, bind: &Bind, error| BindError {
+        proxy: Arc::clone(owner),
+        origin: bind.origin.clone(),
+        address: shown(&bind.address),
+        error,
+    };
     let proxies = config.proxies.iter();
     let proxies = proxies.map(|p| (&p.name, !p.disabled && p.mode != Mode::Packet));
     let owners = proxies.chain(config.peers.iter().map(|p| (&p.name, true)));
@@ -181,6 +194,9 @@ pub fn bind_all(
                     if let (Some(new), Some(old)) = (&bind.options.tls, &listener.bind.options.tls)
                     {
                         new.adopt(old);
+                    }
+                    if bind.options.signed != listener.bind.options.signed {
+                        signed_anew.push(all.len());
                     }
                     Ok(Arc::clone(&listener.socket))
                 }
@@ -202,13 +218,21 @@ pub fn bind_all(
                     };
                     all.push(Arc::new(listener));
                 }
-                Err(error) => errors.push(BindError {
-                    proxy: Arc::clone(owner),
-                    origin: bind.origin.clone(),
-                    address: shown(&bind.address),
-                    error,
-                }),
+                Err(error) => errors.push(failed(owner, bind, error)),
             }
+        }
+    }
+    if errors.is_empty() {
+        // Only now: what is refused leaves the sockets as they are.
+        for listener in signed_anew.into_iter().filter_map(|at| all.get(at)) {
+            let Listener {
+                frontend,
+                socket,
+                bind,
+                ..
+            } = &**listener;
+            let signed = socket::sign(socket, bind);
+            errors.extend(signed.err().map(|error| failed(frontend, bind, error)));
         }
     }
     if errors.is_empty() {

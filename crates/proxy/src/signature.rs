@@ -24,19 +24,29 @@ struct Key {
     word: [u8; LONGEST],
 }
 
-/// Has what a listening socket accepts be signed with this word, whoever the client is.
-pub fn sign_accepted(fd: RawFd, own: SocketAddr, word: &str) -> io::Result<()> {
+/// Has what a listening socket accepts be signed with this word, whoever the client is; with none it
+/// is signed no longer.
+pub fn sign_accepted(fd: RawFd, own: SocketAddr, word: Option<&str>) -> io::Result<()> {
+    let Some(word) = word else {
+        // Where there was no key, or can be none, there is nothing to take back.
+        let _ = every(fd, own, "");
+        return Ok(());
+    };
+    every(fd, own, word)
+}
+
+/// Sets the keys of all clients; an empty word takes them back.
+fn every(fd: RawFd, own: SocketAddr, word: &str) -> io::Result<()> {
     let anyone: SocketAddr = match own {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
-    set(fd, TCP_MD5SIG_EXT, anyone, word)?;
     if own.is_ipv6() {
         // Clients of IPv4, where the socket takes them, have keys of their own.
         let mapped = Ipv4Addr::UNSPECIFIED.to_ipv6_mapped();
         set(fd, TCP_MD5SIG_EXT, (mapped, 0).into(), word)?;
     }
-    Ok(())
+    set(fd, TCP_MD5SIG_EXT, anyone, word)
 }
 
 /// Has a connection that is about to be made be signed with this word.
@@ -47,7 +57,11 @@ pub fn sign_towards(fd: RawFd, peer: SocketAddr, word: &str) -> io::Result<()> {
 /// Whether this kernel can sign what it sends; the error says what it lacks.
 pub fn available() -> io::Result<()> {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
-    sign_accepted(socket.as_raw_fd(), (Ipv4Addr::LOCALHOST, 0).into(), "x")
+    sign_accepted(
+        socket.as_raw_fd(),
+        (Ipv4Addr::LOCALHOST, 0).into(),
+        Some("x"),
+    )
 }
 
 fn set(fd: RawFd, option: libc::c_int, peer: SocketAddr, word: &str) -> io::Result<()> {

@@ -359,7 +359,7 @@ pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool) -> io::Result<OwnedFd
                 socket.set_tcp_user_timeout(Some(timeout))?;
             }
             if let Some(word) = &options.signed {
-                signature::sign_accepted(socket.as_raw_fd(), addr, word)?;
+                signature::sign_accepted(socket.as_raw_fd(), addr, Some(word))?;
             }
             // Inherited by what is accepted; saves a call per connection.
             socket.set_tcp_nodelay(true)?;
@@ -396,6 +396,23 @@ pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool) -> io::Result<OwnedFd
         }
         Address::Fd(fd) => inherited(*fd),
         Address::Inet { .. } => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}
+
+/// Has what is accepted on a socket that listened before be signed as `bind` says now.
+pub fn sign(socket: &OwnedFd, bind: &Bind) -> io::Result<()> {
+    let tcp = matches!(
+        &bind.address,
+        Address::Inet {
+            kind: SocketKind::Stream,
+            ..
+        }
+    );
+    match local_address(socket.as_raw_fd()).filter(|_| tcp) {
+        Some(own) => {
+            signature::sign_accepted(socket.as_raw_fd(), own, bind.options.signed.as_deref())
+        }
+        None => Ok(()),
     }
 }
 

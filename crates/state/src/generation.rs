@@ -170,8 +170,7 @@ impl Generation {
 /// `fullconn` where it is not set: a tenth of what the frontends that lead here may hold.
 fn usual_fullconn(config: &model::Config, backend: &str, process_maxconn: u32) -> u64 {
     let leads_here = |proxy: &model::Proxy, side: &model::Frontend| {
-        let default = side.default_backend.as_deref().unwrap_or(&proxy.name);
-        default == backend
+        proxy.leads_to().is_some_and(|name| &**name == backend)
             || side.switches.iter().any(|s| match &s.target {
                 model::SwitchTarget::Name(name) => &**name == backend,
                 model::SwitchTarget::Format(_) => true,

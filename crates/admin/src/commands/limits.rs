@@ -100,6 +100,11 @@ fn publish(w: &World<'_>, args: &[&str], on: bool) -> Said {
     let Some(backend) = w.generation.backend(name) else {
         return Said::fault("No such backend.");
     };
+    if backend.proxy().mode == Mode::Packet {
+        return Said::fault(
+            "A backend in 'mode packet' is always published: disable the frontend or the servers.",
+        );
+    }
     backend.publish(on);
     let done = if on { "published" } else { "unpublished" };
     Said::message(Grave::Info, format_args!("Backend {done}."))

@@ -3,9 +3,10 @@
 use super::Command;
 use crate::cli::{Cli, Said, World};
 use crate::time::stamp;
-use model::CliLevel;
+use model::{CliLevel, Proxy};
 use state::{Captured, Process};
 use std::fmt::Write;
+use std::sync::Arc;
 
 pub(super) static COMMANDS: &[Command] = &[Command::new(
     &["show", "errors"],
@@ -16,7 +17,7 @@ pub(super) static COMMANDS: &[Command] = &[Command::new(
 )];
 
 fn show_errors(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
-    let mut wanted = None;
+    let mut wanted: Option<Vec<u32>> = None;
     let mut direction = None;
     for (i, word) in args.iter().enumerate() {
         match *word {
@@ -25,13 +26,13 @@ fn show_errors(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
             "-1" => {}
             name if i == 0 => {
                 let proxies = &w.generation.config.proxies;
-                let found = proxies
-                    .iter()
-                    .find(|p| *p.name == *name || p.id.to_string() == name);
-                match found {
-                    Some(proxy) => wanted = Some(proxy.id),
-                    None => return Said::fault("No such proxy."),
+                // A frontend and a backend may share a name.
+                let meant = |p: &&Arc<Proxy>| *p.name == *name || p.id.to_string() == name;
+                let ids: Vec<u32> = proxies.iter().filter(meant).map(|p| p.id).collect();
+                if ids.is_empty() {
+                    return Said::fault("No such proxy.");
                 }
+                wanted = Some(ids);
             }
             _ => {}
         }
@@ -42,8 +43,9 @@ fn show_errors(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
         stamp(w.wall, w.process, 3)
     );
     for captured in all {
-        let concerns = wanted.is_none_or(|id| {
-            captured.proxy.0 == id || captured.other.as_ref().is_some_and(|o| o.0 == id)
+        let concerns = wanted.as_ref().is_none_or(|ids| {
+            let other = captured.other.as_ref().map(|o| o.0);
+            ids.contains(&captured.proxy.0) || other.is_some_and(|id| ids.contains(&id))
         });
         if concerns && direction.is_none_or(|d| d == captured.response) {
             dump(w.process, &captured, &mut out);
@@ -53,7 +55,7 @@ fn show_errors(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
 }
 
 fn dump(process: &Process, c: &Captured, out: &mut String) {
-    let name = |n: &Option<(u32, std::sync::Arc<str>)>| match n {
+    let name = |n: &Option<(u32, Arc<str>)>| match n {
         Some((id, name)) => format!("{name} (#{id})"),
         None => "<NONE> (#-1)".into(),
     };

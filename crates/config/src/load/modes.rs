@@ -96,6 +96,8 @@ const MEANT_FOR: &[(Said, &[Mode], Told)] = &[
     (Option("httplog"), SESSIONS, Here),
     (Option("redispatch"), SESSIONS, Here),
     (Option("tcplog"), SESSIONS, Here),
+    (Keyword("be-unpublished"), SESSIONS, Here),
+    (Keyword("force-be-switch"), SESSIONS, Here),
     (Keyword("log-format"), SESSIONS, Here),
     (Keyword("maxconn"), SESSIONS, Here),
     (Keyword("rate-limit sessions"), SESSIONS, Here),

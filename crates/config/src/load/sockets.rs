@@ -135,12 +135,6 @@ impl Loader<'_> {
                 )),
                 (false, _) => {}
             }
-            if server.signed.is_some() && !matches!(server.address, Address::Inet { .. }) {
-                messages.push(format!(
-                    "server '{}' of '{}' is not reached by TCP, so nothing can be signed: remove 'tcp-md5sig'",
-                    server.name, draft.name
-                ));
-            }
             if let Some(wrong) = astray(draft, server) {
                 messages.push(format!(
                     "server '{}' of '{}' has 'socks4', but {wrong}: remove it",

@@ -110,6 +110,12 @@ fn named(line: &mut Line<'_>, name: &str, at: usize, from: &Reading) -> Result<S
     let methods = reading.init_addr.as_deref();
     let resolution = reading.resolution.filter(|r| !r.resolvers.is_empty());
     server.address = names::start_address(line, at, address, methods, resolution.is_some())?;
+    if server.signed.is_some() && !matches!(server.address, model::Address::Inet { .. }) {
+        let message = format!(
+            "server '{name}' is not reached by TCP, so nothing can be signed: remove 'tcp-md5sig'"
+        );
+        return line.fail(at, message);
+    }
     server.resolution = resolution
         .filter(|_| server.hostname.is_some())
         .map(Arc::from);

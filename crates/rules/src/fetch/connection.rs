@@ -81,8 +81,11 @@ pub static TABLE: &[FetchDef] = &[
             int(if alpn == Some("h2") { 2 } else { 1 })
         }
     },
-    fetch! { ["fc_nb_streams", "fc_settings_streams_limit"], NONE, Int, Connection, "requests at a time on the client's connection, now and at most: 1",
+    fetch! { ["fc_nb_streams"], NONE, Int, Connection, "requests at a time on the client's connection: 1",
         "fc_nb_streams" => "1", |_, _| int(1)
+    },
+    fetch! { ["fc_settings_streams_limit"], NONE, Int, Connection, "how many requests there may be at a time on the client's connection: 1",
+        "fc_settings_streams_limit" => "1", |_, _| int(1)
     },
     fetch! { ["fc_pp_authority"], NONE, Str, Connection, "the authority in the PROXY header",
         "fc_pp_authority" => "", |_, cx| extension(cx, 0x02)

@@ -27,12 +27,14 @@ pub static TABLE: &[FetchDef] = &[
     fetch! { ["bc_be_queue"], NONE, Int, Internal, "how many waited before this request in the backend's queue",
         "bc_be_queue" => "0", |_, cx| int(cx.stream.queued[1])
     },
-    fetch! { ["bc_http_major", "bc_nb_streams", "bc_settings_streams_limit"], NONE, Int, Internal,
-        "the version of HTTP that is spoken to the server, requests at a time, and how many there may be: 1",
-        "bc_http_major" => "", |_, cx| {
-            let server = cx.stream.server.as_deref().filter(|name| !name.starts_with('<'));
-            server.and(int(1))
-        }
+    fetch! { ["bc_http_major"], NONE, Int, Internal, "the version of HTTP that is spoken to the server: 1",
+        "bc_http_major" => "", |_, cx| one_with_server(cx)
+    },
+    fetch! { ["bc_nb_streams"], NONE, Int, Internal, "requests at a time on the connection to the server: 1",
+        "bc_nb_streams" => "", |_, cx| one_with_server(cx)
+    },
+    fetch! { ["bc_settings_streams_limit"], NONE, Int, Internal, "how many requests there may be at a time on the connection to the server: 1",
+        "bc_settings_streams_limit" => "", |_, cx| one_with_server(cx)
     },
     fetch! { ["bc_reused"], NONE, Bool, Internal, "whether the connection to the server had served another request before",
         "bc_reused" => "", |_, cx| cx.stream.overrides.server_reused.get().and_then(truth)
@@ -98,6 +100,12 @@ pub static TABLE: &[FetchDef] = &[
         "waiting_entity" => "", |_, cx| waiting(cx).map(Sample::owned)
     },
 ];
+
+/// What HTTP/1 has one of, where there is a connection to a server.
+fn one_with_server(cx: &Ctx<'_>) -> Option<Sample<'static>> {
+    let server = cx.stream.server.as_deref();
+    server.filter(|name| !name.starts_with('<')).and(int(1))
+}
 
 fn now<'s>(changed: Option<Duration>, set: Option<i64>) -> Option<Sample<'s>> {
     match changed {
