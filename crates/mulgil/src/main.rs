@@ -35,6 +35,7 @@ mod pages;
 mod replicas;
 mod run;
 mod server_setup;
+mod signatures;
 mod version;
 mod vrrp;
 mod world;

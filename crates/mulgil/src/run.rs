@@ -7,6 +7,7 @@ use crate::keeper::{self, Keeper};
 use crate::life::{Life, Signals};
 use crate::memory;
 use crate::pages::Pages;
+use crate::signatures;
 use crate::vrrp::VirtualAddresses;
 use crate::world::{self, wall_now};
 use config::{LoadRequest, Severity, Source};
@@ -91,7 +92,7 @@ pub fn load(args: &Args, source: &dyn Source, lists: Option<Arc<rules::PatternLi
         said.push_str("error: there are warnings, and zero-warning or -dW makes them errors\n");
         config = None;
     }
-    let signed = config.as_ref().and_then(signed);
+    let signed = config.as_ref().and_then(signatures::wanted);
     if let (Some(place), Err(lacking)) = (signed, proxy::can_sign()) {
         said.push_str(&format!(
             "error: {place} has 'tcp-md5sig', but this kernel cannot sign segments (TCP_MD5SIG: {lacking}): remove it, or use a kernel with CONFIG_TCP_MD5SIG\n"
@@ -124,36 +125,8 @@ pub fn load(args: &Args, source: &dyn Source, lists: Option<Arc<rules::PatternLi
     }
 }
 
-/// Who asks for signed segments: a `bind` line by its place, a server or a peer by its name, or a
-/// control socket by its address.
-fn signed(config: &Config) -> Option<String> {
-    let fronts = config.proxies.iter().filter_map(|p| p.frontend.as_ref());
-    let binds = fronts.flat_map(|f| &f.binds);
-    let mut binds = binds.chain(config.peers.iter().flat_map(|p| &p.binds));
-    let bind = binds.find(|b| b.options.signed.is_some());
-    let server = |proxy: &Arc<model::Proxy>| {
-        let mut servers = proxy.backend.as_ref()?.servers.iter();
-        let server = servers.find(|s| s.signed.is_some())?;
-        Some(format!("server '{}/{}'", proxy.name, server.name))
-    };
-    let peer = |section: &Arc<model::Peers>| {
-        let mut peers = section.others.iter().chain(&section.successor);
-        let peer = peers.find(|p| p.signed.is_some())?;
-        Some(format!("peer '{}/{}'", section.name, peer.name))
-    };
-    let control = || {
-        let mut sockets = config.global.stats_sockets.iter();
-        let socket = sockets.find(|s| s.options.signed.is_some())?;
-        Some(format!("'stats socket {}'", written(&socket.address)))
-    };
-    let bind = bind.map(|b| format!("the 'bind' at {}", b.origin));
-    bind.or_else(|| config.proxies.iter().find_map(server))
-        .or_else(|| config.peers.iter().find_map(peer))
-        .or_else(control)
-}
-
 /// An address in the form that names its family.
-fn written(address: &Address) -> String {
+pub fn written(address: &Address) -> String {
     match address {
         Address::Unix { path, .. } => format!("unix@{path}"),
         Address::Abstract { name, .. } => format!("abns@{name}"),

@@ -2,7 +2,7 @@
 //! left out where their frontend is.
 
 use crate::seat::Places;
-use crate::socket;
+use crate::{signature, socket};
 use model::{Address, Bind, Config, Mode};
 use state::{Frontend, Gauge};
 use std::collections::HashMap;
@@ -158,7 +158,7 @@ impl Wanted<'_> {
 
     /// Takes over what another process made for its address.
     pub fn adopt(&self, socket: OwnedFd) -> io::Result<OwnedFd> {
-        socket::sign(&socket, self.bind)?;
+        signature::sign_kept(&socket, self.bind)?;
         Ok(socket)
     }
 }
@@ -231,7 +231,7 @@ pub fn bind_all(
                 bind,
                 ..
             } = &**listener;
-            let signed = socket::sign(socket, bind);
+            let signed = signature::sign_kept(socket, bind);
             errors.extend(signed.err().map(|error| failed(frontend, bind, error)));
         }
     }

@@ -1,10 +1,12 @@
 //! Segments of TCP that carry a signature (RFC 2385): the kernel makes it and asks for it, and what
 //! comes without is as if it had not come.
 
+use crate::socket::local_address;
+use model::{Address, Bind, SocketKind};
 use socket2::SockAddr;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// The longest word that the kernel takes (`TCP_MD5SIG_MAXKEYLEN`), bytes.
 const LONGEST: usize = 80;
@@ -22,6 +24,21 @@ struct Key {
     length: u16,
     interface: libc::c_int,
     word: [u8; LONGEST],
+}
+
+/// Has what is accepted on a socket that listened before be signed as `bind` says now.
+pub fn sign_kept(socket: &OwnedFd, bind: &Bind) -> io::Result<()> {
+    let tcp = matches!(
+        &bind.address,
+        Address::Inet {
+            kind: SocketKind::Stream,
+            ..
+        }
+    );
+    match local_address(socket.as_raw_fd()).filter(|_| tcp) {
+        Some(own) => sign_accepted(socket.as_raw_fd(), own, bind.options.signed.as_deref()),
+        None => Ok(()),
+    }
 }
 
 /// Has what a listening socket accepts be signed with this word, whoever the client is; with none it

@@ -399,23 +399,6 @@ pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool) -> io::Result<OwnedFd
     }
 }
 
-/// Has what is accepted on a socket that listened before be signed as `bind` says now.
-pub fn sign(socket: &OwnedFd, bind: &Bind) -> io::Result<()> {
-    let tcp = matches!(
-        &bind.address,
-        Address::Inet {
-            kind: SocketKind::Stream,
-            ..
-        }
-    );
-    match local_address(socket.as_raw_fd()).filter(|_| tcp) {
-        Some(own) => {
-            signature::sign_accepted(socket.as_raw_fd(), own, bind.options.signed.as_deref())
-        }
-        None => Ok(()),
-    }
-}
-
 /// A socket that listens on one address for few connections, in the network that `bind` names.
 pub fn listen_beside(addr: SocketAddr, options: &model::BindOptions) -> io::Result<OwnedFd> {
     let domain = Domain::for_address(addr);
