@@ -171,7 +171,7 @@ fn frontends_and_servers_are_taken_out_and_put_in_while_running() {
     does("disable frontend kept");
     let short = Duration::from_millis(300);
     // One that is slow is a session nevertheless.
-    let begun = |name| ["one", "two"].map(|server| balancer.stat(name, server, "stot"));
+    let begun = |name| balancer.stat(name, "FRONTEND", "stot");
     for (name, to) in [("web", vip), ("kept", "198.51.100.80:81")] {
         let fails = || {
             net.within("c", move || TcpStream::connect_timeout(&at(to), short))
