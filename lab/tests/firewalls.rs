@@ -5,11 +5,14 @@
 mod balancer;
 #[path = "packet/ends.rs"]
 mod ends;
+#[path = "packet/firewalls.rs"]
+mod firewalls;
 #[path = "packet/net.rs"]
 mod net;
 
 use balancer::{Balancer, detach};
-use ends::{MUCH, ask, serve_tcp, serve_udp, talk, udp};
+use ends::{MUCH, ask, talk, udp};
+use firewalls::{CONVERSATIONS, inner, is, outer, routes_of};
 use net::{Net, possible_with, wait_until};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -19,36 +22,6 @@ use std::time::Duration;
 fn at(text: &str) -> SocketAddr {
     text.parse().expect("an address")
 }
-
-/// New sessions come from the inside, and to port 8080 from the outside; nothing else begins, and what
-/// belongs to no session that began here is dropped. Whatever comes is noted, by both ends.
-const RULES: &str = "
-table inet firewall {
-    set met4 {
-        type ipv4_addr . inet_service . ipv4_addr . inet_service
-        flags dynamic
-        size 65536
-        counter
-    }
-    set met6 {
-        type ipv6_addr . inet_service . ipv6_addr . inet_service
-        flags dynamic
-        size 65536
-        counter
-    }
-    chain forward {
-        type filter hook forward priority 0; policy drop;
-        meta l4proto { tcp, udp } update @met4 { ip saddr . th sport . ip daddr . th dport }
-        meta l4proto { tcp, udp } update @met6 { ip6 saddr . th sport . ip6 daddr . th dport }
-        ct state established,related accept
-        ct state invalid drop
-        meta l4proto { icmp, ipv6-icmp } accept
-        iifname i ct state new meta l4proto udp accept
-        iifname i ct state new tcp flags & (fin | syn | rst | ack) == syn accept
-        iifname o ct state new tcp dport 8080 tcp flags & (fin | syn | rst | ack) == syn accept
-    }
-}
-";
 
 /// The last numbers of clients inside.
 const CLIENTS: std::ops::Range<u32> = 2..20;
@@ -112,70 +85,9 @@ fn chain() -> Net {
             "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1",
         );
     }
-    let folder = lab::Folder::new();
-    let rules = folder.file("rules.nft", RULES.as_bytes());
-    for firewall in ["f1", "f2"] {
-        routes_of(&net, firewall);
-        net.exec(firewall, &format!("nft -f {rules}"));
-        net.exec(
-            firewall,
-            "sysctl -qw net.netfilter.nf_conntrack_tcp_loose=0",
-        );
-    }
-    net.within("out", || {
-        for address in ["198.51.100.2:80", "[2001:db8::2]:80"] {
-            serve_tcp(at(address), "outside");
-            serve_udp(at(address), "outside");
-        }
-    });
-    net.within("in", || {
-        for address in ["10.0.0.2:8080", "[fd00::2]:8080"] {
-            serve_tcp(at(address), "inside");
-        }
-    });
+    firewalls::guard(&net);
+    firewalls::serve(&net);
     net
-}
-
-fn routes_of(net: &Net, firewall: &str) {
-    for (to, via) in [
-        ("10.0.0.0/24", "10.1.0.254"),
-        ("fd00::/64", "fd01::254"),
-        ("198.51.100.0/24", "10.2.0.254"),
-        ("2001:db8::/64", "fd02::254"),
-    ] {
-        net.ip(firewall, &format!("route replace {to} via {via}"));
-    }
-}
-
-/// The configuration of the inner balancer.
-const INNER: &str = include_str!("../../examples/own/firewalls.cfg");
-
-/// That of the outer one: the same firewalls from their other side, and somebody beyond.
-fn outer() -> String {
-    let mut text = INNER.to_string();
-    for (inner, outer) in [
-        ("10.1.0.", "10.2.0."),
-        ("fd01::", "fd02::"),
-        ("198.51.100.2", "10.0.0.2"),
-        ("2001:db8::2", "fd00::2"),
-    ] {
-        assert!(text.contains(inner), "{inner}");
-        text = text.replace(inner, outer);
-    }
-    text
-}
-
-fn is(balancers: &[&Balancer], server: &str, status: &str) {
-    for backend in ["four", "six"] {
-        for balancer in balancers {
-            wait_until(&format!("{backend}/{server} is {status}"), || {
-                // Whoever is up before anybody has asked may go down yet.
-                let asked = balancer.stat(backend, server, "check_status");
-                let known = status != "UP" || asked.ends_with("OK");
-                known && balancer.stat(backend, server, "status").starts_with(status)
-            });
-        }
-    }
 }
 
 /// Conversations in both directions, of both families.
@@ -191,12 +103,7 @@ fn everything_goes_through(net: &Net, a: &Balancer, b: &Balancer, bytes: usize) 
         };
         format!("a: {}\nb: {}", show(a), show(b))
     };
-    for (host, to) in [
-        ("in", "198.51.100.2:80"),
-        ("in", "[2001:db8::2]:80"),
-        ("out", "10.0.0.2:8080"),
-        ("out", "[fd00::2]:8080"),
-    ] {
+    for (host, to) in CONVERSATIONS {
         let heard = net.within(host, move || talk(at(to), bytes));
         heard.unwrap_or_else(|e| panic!("{to}: {e}\n{}", said()));
     }
@@ -308,9 +215,8 @@ fn a_session_crosses_one_firewall_in_both_directions() {
     }
     let net = chain();
     // A busy machine may be late with an echo.
-    let patient = |text: &str| text.replace("timeout check 500ms", "timeout check 1s");
-    let a = Balancer::start(&net, "a", &patient(INNER));
-    let b = Balancer::start(&net, "b", &patient(&outer()));
+    let a = Balancer::start(&net, "a", &inner());
+    let b = Balancer::start(&net, "b", &outer());
     let both = [&a, &b];
     is(&both, "fw1", "UP");
     is(&both, "fw2", "UP");

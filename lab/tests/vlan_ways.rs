@@ -5,6 +5,8 @@
 mod balancer;
 #[path = "packet/ends.rs"]
 mod ends;
+#[path = "packet/firewalls.rs"]
+mod firewalls;
 #[path = "packet/net.rs"]
 mod net;
 #[path = "packet/nets.rs"]
@@ -12,6 +14,7 @@ mod nets;
 
 use balancer::{Balancer, detach, mulgil};
 use ends::{MUCH, ask, curl, path_mtu, serve_http, serve_tcp, serve_udp, talk, udp};
+use firewalls::{CONVERSATIONS, inner, is, outer};
 use net::{Net, possible, wait_until};
 use nets::{SERVERS, VIPS, at, forward};
 
@@ -290,25 +293,9 @@ fn dscp_leaves_in_another_vlan() {
     carries(setup, true, &[("dscp 10", "xdp")]);
 }
 
-/// New sessions come from the inside, and to port 8080 from the outside; nothing else begins, and what
-/// belongs to no session that began here is dropped.
-const RULES: &str = "
-table inet firewall {
-    chain forward {
-        type filter hook forward priority 0; policy drop;
-        ct state established,related accept
-        ct state invalid drop
-        meta l4proto { icmp, ipv6-icmp } accept
-        iifname i ct state new meta l4proto udp accept
-        iifname i ct state new tcp flags & (fin | syn | rst | ack) == syn accept
-        iifname o ct state new tcp dport 8080 tcp flags & (fin | syn | rst | ack) == syn accept
-    }
-}
-";
-
 /// inside – VLAN 100 – a – VLAN 200 – two firewalls – VLAN 200 – b – VLAN 100 – outside: one switch on each
 /// side of the firewalls, and one arm of each balancer.
-fn firewalls() -> Net {
+fn chain() -> Net {
     let net = Net::new(&["in", "a", "wi", "f1", "f2", "wo", "b", "out"]);
     for (w, balancer, end, side) in [("wi", "a", "in", "i"), ("wo", "b", "out", "o")] {
         switch(&net, w);
@@ -330,8 +317,6 @@ fn firewalls() -> Net {
     by_default(&net, "out", ["198.51.100.1", "2001:db8::1"]);
     by_default(&net, "a", ["10.1.0.1", "fd01::1"]);
     by_default(&net, "b", ["10.2.0.1", "fd02::1"]);
-    let folder = lab::Folder::new();
-    let rules = folder.file("rules.nft", RULES.as_bytes());
     for (firewall, n) in [("f1", 1), ("f2", 2)] {
         add(
             &net,
@@ -345,52 +330,20 @@ fn firewalls() -> Net {
             "o",
             [&format!("10.2.0.{n}"), &format!("fd02::{n}")],
         );
-        for (to, via) in [
-            ("10.0.0.0/24", "10.1.0.254"),
-            ("fd00::/64", "fd01::254"),
-            ("198.51.100.0/24", "10.2.0.254"),
-            ("2001:db8::/64", "fd02::254"),
-        ] {
-            net.ip(firewall, &format!("route add {to} via {via}"));
-        }
-        net.exec(firewall, &format!("nft -f {rules}"));
-        net.exec(
-            firewall,
-            "sysctl -qw net.netfilter.nf_conntrack_tcp_loose=0",
-        );
     }
     for host in ["a", "b", "f1", "f2"] {
         forward(&net, host);
     }
-    net.within("out", || {
-        for address in ["198.51.100.2:80", "[2001:db8::2]:80"] {
-            serve_tcp(at(address), "outside");
-            serve_udp(at(address), "outside");
-        }
-    });
-    net.within("in", || {
-        for address in ["10.0.0.2:8080", "[fd00::2]:8080"] {
-            serve_tcp(at(address), "inside");
-        }
-    });
+    firewalls::guard(&net);
+    firewalls::serve(&net);
     net
 }
 
-/// The configuration of the inner balancer, or that of the outer one, from the example without VLANs.
-fn between_firewalls(attach: &str, outer: bool) -> String {
-    let mut text = include_str!("../../examples/own/firewalls.cfg")
+/// The same in VLANs of one arm.
+fn in_vlans(attach: &str, text: &str) -> String {
+    let text = text
         .replace("interface near", "interface arm vlan 100")
         .replace("default-server", "default-server vlan 200");
-    if outer {
-        for (inside, outside) in [
-            ("10.1.0.", "10.2.0."),
-            ("fd01::", "fd02::"),
-            ("198.51.100.2", "10.0.0.2"),
-            ("2001:db8::2", "fd00::2"),
-        ] {
-            text = text.replace(inside, outside);
-        }
-    }
     format!("global\n    tune.packet.attach {attach}\n{text}")
 }
 
@@ -399,30 +352,17 @@ fn firewalls_are_balanced_between_two_vlans_of_one_arm() {
     if !net::possible_with(&["nft"]) {
         return;
     }
-    let net = firewalls();
-    let a = Balancer::start(&net, "a", &between_firewalls("xdp", false));
-    let b = Balancer::start(&net, "b", &between_firewalls("auto", true));
+    let net = chain();
+    let a = Balancer::start(&net, "a", &in_vlans("xdp", &inner()));
+    let b = Balancer::start(&net, "b", &in_vlans("auto", &outer()));
     let said = || format!("a: {}\nb: {}", said(&a), said(&b));
-    let all_are = |server: &str, status: &str| {
-        for backend in ["four", "six"] {
-            for balancer in [&a, &b] {
-                wait_until(&format!("{backend}/{server} is {status}"), || {
-                    balancer.stat(backend, server, "status").starts_with(status)
-                });
-            }
-        }
-    };
+    let all_are = |server, status| is(&[&a, &b], server, status);
     let questions = || {
         let four = (2..12).map(|n| (at(&format!("10.0.0.{n}:5353")), at("198.51.100.2:80")));
         four.chain([(at("[fd00::2]:5353"), at("[2001:db8::2]:80"))])
     };
     let all_goes_through = |bytes| {
-        for (host, to) in [
-            ("in", "198.51.100.2:80"),
-            ("in", "[2001:db8::2]:80"),
-            ("out", "10.0.0.2:8080"),
-            ("out", "[fd00::2]:8080"),
-        ] {
+        for (host, to) in CONVERSATIONS {
             let heard = net.within(host, move || talk(at(to), bytes));
             heard.unwrap_or_else(|e| panic!("{to}: {e}\n{}", said()));
         }
@@ -434,12 +374,7 @@ fn firewalls_are_balanced_between_two_vlans_of_one_arm() {
     all_are("fw1", "UP");
     all_are("fw2", "UP");
     // Checks go through the other balancer, which begins later.
-    for (host, to) in [
-        ("in", "198.51.100.2:80"),
-        ("in", "[2001:db8::2]:80"),
-        ("out", "10.0.0.2:8080"),
-        ("out", "[fd00::2]:8080"),
-    ] {
+    for (host, to) in CONVERSATIONS {
         wait_until("firewalls are known", || {
             net.within(host, move || talk(at(to), 10)).is_ok()
         });
