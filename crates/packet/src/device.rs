@@ -15,13 +15,23 @@ pub struct Needs {
     pub tags: bool,
 }
 
-/// Ways to attach to an interface, the best first, and why they are not all there are.
+/// Whether no wire ends at this interface, one of these. A bond hands on what its members do.
+pub fn is_software<'l>(link: &Link, links: impl IntoIterator<Item = &'l Link>) -> bool {
+    if link.kind != "bond" {
+        return !link.kind.is_empty();
+    }
+    let mut members = links.into_iter().filter(|l| l.master == Some(link.index));
+    members.any(|l| !l.kind.is_empty())
+}
+
+/// Ways to attach to an interface, one of these, the best first, and why they are not all there are.
 ///
-/// Interfaces that are software (`kind` is not empty) hand frames on whose sums nobody has computed,
+/// Interfaces that are software hand frames on whose sums nobody has computed,
 /// because they never met a wire; a driver may keep tags beside frames; and only behind the driver can a
 /// frame go to the kernel's protocols and to another port too. There programs see all of that.
-pub fn ways(
+pub fn ways<'l>(
     link: &Link,
+    links: impl IntoIterator<Item = &'l Link>,
     needs: Needs,
     wish: PacketAttach,
     keeps_tags: bool,
@@ -37,8 +47,7 @@ pub fn ways(
     match wish {
         PacketAttach::Xdp => (vec![Way::Driver], "as tune.packet.attach says"),
         PacketAttach::Tcx | PacketAttach::Clsact => (behind(), "as tune.packet.attach says"),
-        // A bond hands on what its members' drivers do.
-        PacketAttach::Auto if !link.kind.is_empty() && link.kind != "bond" => {
+        PacketAttach::Auto if is_software(link, links) => {
             (behind(), "not hardware: sums may be pending")
         }
         PacketAttach::Auto if needs.tags && keeps_tags => {
@@ -150,7 +159,7 @@ mod tests {
             bridge: true,
             ..none
         };
-        let first = |kind, needs, wish, keeps| ways(&link(kind), needs, wish, keeps).0[0];
+        let first = |kind, needs, wish, keeps| ways(&link(kind), [], needs, wish, keeps).0[0];
         let auto = PacketAttach::Auto;
         assert_eq!(first("", none, auto, true), Way::Driver);
         assert_eq!(first("bond", none, auto, false), Way::Driver);
@@ -160,6 +169,15 @@ mod tests {
             assert_eq!(first(kind, none, auto, false), Way::Tcx, "{kind}");
         }
         assert_eq!(first("veth", none, PacketAttach::Xdp, false), Way::Driver);
+        let bond = |kind| {
+            let members = ["", kind].map(|kind| Link {
+                index: 3,
+                master: Some(2),
+                ..link(kind)
+            });
+            ways(&link("bond"), &members, none, auto, false).0[0]
+        };
+        assert_eq!([bond(""), bond("veth")], [Way::Driver, Way::Tcx]);
         assert_eq!(first("", bridge, PacketAttach::Xdp, false), Way::Tcx);
         assert_eq!(first("", bridge, PacketAttach::Clsact, false), Way::Clsact);
     }

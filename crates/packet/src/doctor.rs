@@ -6,7 +6,7 @@ use crate::attach::Way;
 use crate::capabilities;
 use crate::device::{self, Needs, Offloads};
 use crate::kernel::{Error, because};
-use crate::netlink::{Link, XDP_GENERIC};
+use crate::netlink::XDP_GENERIC;
 use crate::probe::{Numbers, Probe, Said};
 use crate::settings::{self, Asks};
 use crate::tunnels;
@@ -176,8 +176,7 @@ pub fn examine(config: &Config) -> Result<Vec<Finding>, Error> {
         }
     }
     for name in &names {
-        let link = ways.links.values().find(|l| l.name == *name);
-        found.extend(interface(name, link, &marks, config));
+        found.extend(interface(name, &ways, &marks, config));
     }
     let faults = settings::wrong(&asks, settings::read);
     let auto = config.global.tuning.sysctl_auto;
@@ -308,8 +307,9 @@ struct Marks {
     tagged: BTreeSet<String>,
 }
 
-fn interface(name: &str, link: Option<&Link>, marks: &Marks, config: &Config) -> Vec<Finding> {
-    let Some(link) = link else {
+fn interface(name: &str, ways: &Ways, marks: &Marks, config: &Config) -> Vec<Finding> {
+    let links = || ways.links.values();
+    let Some(link) = links().find(|l| l.name == *name) else {
         return vec![wrong(
             format!("there is no interface '{name}'"),
             "correct the name, or make the interface before the start",
@@ -328,9 +328,9 @@ fn interface(name: &str, link: Option<&Link>, marks: &Marks, config: &Config) ->
     };
     let wish = config.global.tuning.packet_attach;
     let offloads = Offloads::of(name);
-    let (ways, reason) = device::ways(link, needs, wish, offloads.takes_tags);
+    let (ways, reason) = device::ways(link, links(), needs, wish, offloads.takes_tags);
     let first = ways.first().map(ToString::to_string).unwrap_or_default();
-    let software = !link.kind.is_empty() && link.kind != "bond";
+    let software = device::is_software(link, links());
     let in_driver = ways.first() == Some(&Way::Driver);
     if software && in_driver {
         found.push(wrong(

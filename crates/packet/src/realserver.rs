@@ -377,7 +377,7 @@ impl Program {
         }
         for link in usable(links) {
             let (index, name) = (link.index, link.name.as_str());
-            let (ways, reason) = device::ways(link, Needs::default(), wish, false);
+            let (ways, reason) = device::ways(link, links, Needs::default(), wish, false);
             let mut result = Err(Error("no way to attach was named".into()));
             for way in ways {
                 let behind = &mut self.behind;

@@ -35,7 +35,8 @@ impl Plane {
                 continue;
             };
             let keeps_tags = needs.tags && Offloads::of(&link.name).takes_tags;
-            let (ways, reason) = device::ways(link, needs, wish, keeps_tags);
+            let (ways, reason) =
+                device::ways(link, self.ways.links.values(), needs, wish, keeps_tags);
             let sent = if needs == Needs::default() {
                 Vec::new()
             } else if wish == PacketAttach::Clsact {
