@@ -1,51 +1,27 @@
 //! The language from outside: expressions, conditions, formats and actions over a request.
 
+mod common;
+
+use common::{AT, REQUEST, session};
 use http::{Head, h1};
 use proptest::prelude::*;
 use rules::action::{Effects, run};
 use rules::{
-    Acls, Cond, Ctx, Ends, Expr, Listener, LogFormat, NoFacts, NoTrace, Redirect, Rule, RuleSet,
-    Scope, SessionInfo, StreamInfo, Vars, Verdict, Wall,
+    Acls, Cond, Ctx, Expr, LogFormat, NoFacts, NoTrace, Redirect, Rule, RuleSet, Scope, StreamInfo,
+    Vars, Verdict,
 };
 use std::cell::{Cell, RefCell};
-use std::sync::Arc;
-
-const REQUEST: &str = "GET /Static/Logo.png?a=1&b=%20x HTTP/1.1\r\nHost: WWW.Example.org:8080\r\n\
-    X-List: one, two\r\nX-List: three\r\nX-Num: 42\r\nX-Ip: 10.1.2.3\r\nCookie: sid=abc; t=7\r\n\r\n";
 
 fn with<T>(f: impl FnOnce(&mut Ctx<'_>) -> T) -> T {
     let mut head = Head::default();
     let used = h1::parse_request(REQUEST.as_bytes(), &h1::ParseOptions::default(), &mut head);
     assert_eq!(used, Ok(Some(REQUEST.len())));
-    let session = SessionInfo {
-        ends: Ends::new(
-            Some(([192, 0, 2, 7], 40000).into()),
-            Some(([192, 0, 2, 1], 80).into()),
-        ),
-        listener: Arc::new(Listener {
-            frontend: "web".into(),
-            frontend_id: 2,
-            name: "".into(),
-            id: 1,
-        }),
-        worker: 0,
-        accepted: Wall {
-            secs: 784_111_777,
-            micros: 5000,
-        },
-        descriptor: None,
-        fault: 0,
-        tls: None,
-        proxy_header: None,
-    };
+    let session = session();
     let (vars, rng) = (RefCell::new(Vars::default()), Cell::new(9));
     let mut cx = Ctx {
         session: &session,
         stream: &StreamInfo::default(),
-        now: Wall {
-            secs: 784_111_777,
-            micros: 5000,
-        },
+        now: AT,
         req: Some(&mut head),
         res: None,
         req_body: b"k=v&k2=v2",

@@ -1,16 +1,13 @@
 //! Every entry of the tables shows an example; here each is tried.
 
+mod common;
+
+use common::{AT, REQUEST, session};
 use http::{Head, h1};
 use proptest::prelude::*;
-use rules::{
-    Ctx, Ends, Expr, Facts, FtpInfo, Listener, Scope, SessionInfo, SmtpInfo, StreamInfo, Timeout,
-    Vars, Wall, Zone, table,
-};
+use rules::{Ctx, Expr, Facts, FtpInfo, Scope, SmtpInfo, StreamInfo, Timeout, Vars, Zone, table};
 use std::cell::{Cell, RefCell};
-use std::sync::Arc;
 
-const REQUEST: &str = "GET /Static/Logo.png?a=1&b=%20x HTTP/1.1\r\nHost: WWW.Example.org:8080\r\n\
-    X-List: one, two\r\nX-List: three\r\nX-Num: 42\r\nX-Ip: 10.1.2.3\r\nCookie: sid=abc; t=7\r\n\r\n";
 const RESPONSE: &str = "HTTP/1.1 200 OK\r\nSet-Cookie: s=1; Path=/\r\nSet-Cookie: s=2\r\n\
     X-A: 2, 192.0.2.9\r\n\r\n";
 
@@ -97,28 +94,7 @@ fn value(text: &str) -> Result<String, String> {
     assert_eq!(parsed, Ok(Some(REQUEST.len())));
     let parsed = h1::parse_response(RESPONSE.as_bytes(), &options, &mut response);
     assert_eq!(parsed, Ok(Some(RESPONSE.len())));
-    let at = Wall {
-        secs: 784_111_777,
-        micros: 5000,
-    };
-    let session = SessionInfo {
-        ends: Ends::new(
-            Some(([192, 0, 2, 7], 40000).into()),
-            Some(([192, 0, 2, 1], 80).into()),
-        ),
-        listener: Arc::new(Listener {
-            frontend: "web".into(),
-            frontend_id: 2,
-            name: "".into(),
-            id: 1,
-        }),
-        worker: 0,
-        accepted: at,
-        descriptor: None,
-        fault: 0,
-        tls: None,
-        proxy_header: None,
-    };
+    let session = session();
     let (vars, rng) = (RefCell::new(Vars::default()), Cell::new(9));
     let cx = Ctx {
         session: &session,
@@ -138,7 +114,7 @@ fn value(text: &str) -> Result<String, String> {
             })),
             ..StreamInfo::default()
         },
-        now: at,
+        now: AT,
         req: Some(&mut request),
         res: Some(&mut response),
         req_body: b"k=v&k2=v2",
