@@ -348,6 +348,9 @@ async fn inspect(
             }
         })
         .await;
+        if client.seat.was_killed() {
+            return Err(Termination::new(Cause::Killed, Phase::Request));
+        }
     }
     Ok(Course::Bytes)
 }
