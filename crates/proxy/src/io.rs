@@ -317,6 +317,11 @@ impl Io {
         }
     }
 
+    /// Whether the reactor tells of it.
+    pub fn is_watched(&self) -> bool {
+        self.registration.get().is_some()
+    }
+
     /// Whether the connection is dead, or has been ended in both directions; the task is woken when it
     /// is, whatever else it waits for.
     pub fn poll_failed(&self, cx: &mut Context<'_>) -> bool {

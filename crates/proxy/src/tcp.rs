@@ -345,6 +345,9 @@ async fn inspect(
             }
         })
         .await;
+        if client.seat.was_killed() {
+            return Err(Termination::new(Cause::Killed, Phase::Request));
+        }
     }
     Ok(Course::Bytes)
 }

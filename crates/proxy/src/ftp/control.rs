@@ -222,6 +222,9 @@ impl Control {
         server: Option<&mut ServerConn>,
         session: &mut Passage,
     ) -> Poll<Next> {
+        if client.seat.was_killed() {
+            return self.end(worker, Termination::new(Cause::Killed, Phase::Data));
+        }
         let mut scene = Scene {
             worker,
             client,
