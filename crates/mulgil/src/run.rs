@@ -300,6 +300,7 @@ fn restore_states(process: &Process, states: &[(Arc<str>, String)], now: Instant
             }
         }
     }
+    process.settle(now);
 }
 
 /// Goes on counting where another process ended.
