@@ -79,11 +79,7 @@ impl Client {
         if !watch && !self.io.socket().is_watched() {
             self.seat.wake_by(cx.waker());
         }
-        let gone = match self.io.socket().poll_hangup(cx, watch) {
-            Some(crate::io::Hangup::Failed) => true,
-            Some(crate::io::Hangup::Closed) => on_close,
-            None => false,
-        };
+        let gone = self.io.socket().poll_gone(cx, on_close, watch);
         gone || self.seat.was_killed()
     }
 
