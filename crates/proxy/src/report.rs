@@ -43,7 +43,7 @@ pub fn stream(
     let now = s.worker.wall(end);
     let frontend = Arc::clone(&s.frontend);
     let side = frontend.side();
-    let slots = side.capture_response.len() + side.declared_captures.1.len();
+    let slots = side.response_captures.len();
     if s.captures.response.len() < slots {
         s.captures.response.resize(slots, None);
     }
@@ -126,7 +126,6 @@ fn with_facts(
             s.captures.cookies[0].as_deref(),
             s.captures.cookies[1].as_deref(),
         ],
-        request_counter: s.worker.process.counters.sum(|c| &c.requests),
         server_address: server
             .and_then(|s| s.target())
             .and_then(|t| t.socket(client)),

@@ -166,9 +166,20 @@ impl LogFormat {
 
     /// Appends the text as a log line shows it: empty values as `-`, control characters as `#XX`.
     pub fn render_log(&self, cx: &Ctx<'_>, out: &mut Vec<u8>) {
+        // Of the spaces around a field that shows nothing one stays, and none before the first field.
+        let mut spaced = true;
         for part in &self.parts {
+            let before = out.len();
             match part {
-                Part::Text(text) => out.extend_from_slice(text),
+                Part::Text(text) => {
+                    let text = match &**text {
+                        [b' ', rest @ ..] if spaced => rest,
+                        text => text,
+                    };
+                    out.extend_from_slice(text);
+                    spaced = text.last().map_or(spaced, |b| *b == b' ');
+                    continue;
+                }
                 Part::Tag(tag, flags) => tags::write(tag, *flags, cx, out),
                 Part::Expr(expr, flags) => {
                     let sample = expr.eval(cx);
@@ -176,6 +187,7 @@ impl LogFormat {
                     log_text(text.as_deref().unwrap_or_default(), *flags, out);
                 }
             }
+            spaced &= out.len() == before;
         }
     }
 
