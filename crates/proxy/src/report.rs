@@ -126,7 +126,14 @@ fn with_facts(
             s.captures.cookies[0].as_deref(),
             s.captures.cookies[1].as_deref(),
         ],
+        // A server that could not be reached has its address in the line as well.
         server_address: server
+            .or_else(|| {
+                s.backend
+                    .as_ref()?
+                    .server(s.info.server.as_deref()?)
+                    .cloned()
+            })
             .and_then(|s| s.target())
             .and_then(|t| t.socket(client)),
         unfinished: s.logged_early,

@@ -4,7 +4,7 @@ use crate::Ctx;
 use crate::ctx::{LogFacts, Timers};
 use crate::date::{Zone, clf_date, log_date};
 use crate::digits::{self, decimal, three};
-use crate::logformat::Flags;
+use crate::logformat::{Flags, log_text};
 use std::io::Write;
 use std::net::SocketAddr;
 
@@ -87,7 +87,7 @@ pub static TAGS: &[TagDef] = &[
         f,
         o
     )),
-    tag!("ID", "the unique ID", |cx, _, f, o| quoted(
+    tag!("ID", "the unique ID", |cx, _, f, o| log_text(
         cx.stream.unique_id.as_deref().unwrap_or_default(),
         f,
         o
@@ -376,6 +376,13 @@ pub static TAGS: &[TagDef] = &[
         |_, l, _, o| o.extend_from_slice(&l.termination)
     ),
 ];
+
+impl TagDef {
+    /// Whether it shows nothing at all where there is nothing to show.
+    pub(crate) fn is_optional(&self) -> bool {
+        matches!(self.name, "hr" | "hrl" | "hs" | "hsl")
+    }
+}
 
 /// The tag of that name.
 pub fn find(name: &str) -> Option<&'static TagDef> {
