@@ -233,6 +233,7 @@ fn carries(setup: &'static str, far: bool, ways: &[(&str, &str)]) {
             wait_until("the doctor reaches all of them", || {
                 let said = doctor(&net, &config);
                 said.matches("takes connections at port 80\n").count() == 4
+                    && said.matches(" port 80 itself\n").count() == 4
             });
         }
         let flows = balancer
