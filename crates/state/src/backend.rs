@@ -180,12 +180,9 @@ impl Slot {
         self.server.moved(bytes.saturating_sub(ahead), now);
     }
 
-    /// For a session that may be ended because of its server: where the configuration says so, and
-    /// on backup servers.
+    /// As [`Server::watch_cuts`].
     pub fn watch_cuts(&self, waker: &Waker) -> Option<crate::cut::Watch> {
-        let settings = self.server.settings();
-        let wanted = settings.on_marked_down.is_some() || settings.backup;
-        wanted.then(|| self.server.cuts.watch(waker))
+        self.server.watch_cuts(waker)
     }
 }
 

@@ -120,6 +120,8 @@ pub struct Process {
     pub tls_connections: Gauge,
     /// What the workers counted.
     pub counters: PerWorker<ProcessCounters>,
+    /// The last number that a request or session was given.
+    numbers: AtomicU64,
     /// The configuration in force.
     pub generation: ArcSwap<Generation>,
     /// What the logs shall tell of servers.
@@ -182,6 +184,7 @@ impl Process {
             connections: Gauge::default(),
             tls_connections: Gauge::default(),
             counters: PerWorker::new(workers),
+            numbers: AtomicU64::new(0),
             generation: ArcSwap::from_pointee(Generation::default()),
             news: News::default(),
             events: Events::default(),
@@ -202,6 +205,16 @@ impl Process {
         process.generation.store(Arc::new(first));
         process.settle(start);
         Arc::new(process)
+    }
+
+    /// The number of one more request or session: more than all that were given, and no less than the
+    /// requests so far.
+    pub fn next_number(&self) -> u64 {
+        let requests = self.counters.sum(|c| &c.requests);
+        // Relaxed: nothing else is read by this number.
+        let next = |last: u64| Some(last.wrapping_add(1).max(requests));
+        let last = self.numbers.fetch_update(Relaxed, Relaxed, next);
+        next(last.unwrap_or_else(|last| last)).unwrap_or_default()
     }
 
     /// Puts another configuration into force for all requests from now on.

@@ -102,18 +102,16 @@ impl<'a> Scene<'a> {
             tracked: None,
         };
         f(&Ctx {
-            session: &self.session,
-            stream: &self.stream,
-            now: wall_now(),
-            req: None,
             res: seen.head,
-            req_body: &[],
             res_body: seen.bytes,
-            captures: [&[], &[]],
-            vars: &self.vars,
-            facts: &view,
-            log: None,
-            rng: &self.rng,
+            ..Ctx::bare(
+                &self.session,
+                &self.stream,
+                wall_now(),
+                &self.vars,
+                &view,
+                &self.rng,
+            )
         })
     }
 
