@@ -200,8 +200,7 @@ impl Names {
                 }
             }
             if served && !backend.serves() {
-                let line = format!("backend {} has no server available!", backend.name);
-                news(LogLevel::Emerg, line);
+                news(LogLevel::Emerg, state::news::deserted(backend));
             }
         }
         moved

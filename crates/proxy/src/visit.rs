@@ -214,10 +214,10 @@ impl Visit {
                 .and_then(|s| s.target())
                 .and_then(|t| t.socket(client_came_to)),
             tls: client.info.tls.is_some(),
-            unfinished,
+            unfinished: side.logasap,
             ..LogFacts::default()
         };
-        let format = worker.format_of(&side.log_format);
+        let format = worker.format_of(&client.frontend);
         let level = match info.log_level {
             LogLevelChange::Silent => return,
             LogLevelChange::Level(n) => crate::log_level(n),
