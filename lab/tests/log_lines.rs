@@ -222,3 +222,40 @@ fn what_becomes_of_proxies_is_told() {
         lines
     });
 }
+
+#[test]
+fn a_session_of_bytes_has_a_unique_id_and_counts_what_came_before_it_was_refused() {
+    same(|program| {
+        let (log, ports) = (LogSink::new(), [port(), port()]);
+        let silent = lab::listener();
+        let silent_port = silent.local_addr().map_or(0, |a| a.port());
+        let proxy = Proxy::start(
+            program,
+            &format!(
+                "defaults\n    mode tcp\n    timeout client 2s\n    timeout server 100ms\n    timeout connect 2s\n    log 127.0.0.1:{log} local0\n    log-format \"id=%ID %[unique-id] %f %ts %U end\"\n\
+                 frontend f\n    bind 127.0.0.1:{}\n    unique-id-format \" %{{+X}}o%ci:%rt\"\n    tcp-request inspect-delay 2s\n    tcp-request content reject if {{ req.payload(0,3) -m str bad }}\n    tcp-request content accept if {{ req.len gt 2 }}\n    default_backend b\n\
+                 listen plain\n    bind 127.0.0.1:{}\n    server s 127.0.0.1:{silent_port}\n\
+                 backend b\n    server s 127.0.0.1:{silent_port}\n",
+                ports[0],
+                ports[1],
+                log = log.port
+            ),
+        );
+        let mut lines = Vec::new();
+        for (port, bytes) in [
+            (ports[0], "bad one"),
+            (ports[0], "good one"),
+            (ports[1], "xyz"),
+        ] {
+            let mut client = Client::connect(port);
+            client.send(bytes);
+            client.closed();
+            lines.push(line(&log, " end"));
+        }
+        for (name, side) in [("f", "FRONTEND"), ("b", "BACKEND"), ("plain", "s")] {
+            let fields = proxy.stats(name, side, &["bin", "dreq", "srv_abrt"]);
+            lines.push(fields.join(" "));
+        }
+        lines
+    });
+}

@@ -135,7 +135,11 @@ impl Visit {
             }
             match ended.cause {
                 Cause::ClientAbort | Cause::ClientTimeout if i > 0 => c.cli_abrt.add(1),
-                Cause::ServerAbort if i > 0 && ended.phase == Phase::Data => c.srv_abrt.add(1),
+                Cause::ServerAbort | Cause::ServerTimeout
+                    if i > 0 && ended.phase == Phase::Data =>
+                {
+                    c.srv_abrt.add(1);
+                }
                 _ => {}
             }
         }
