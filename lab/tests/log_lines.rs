@@ -250,6 +250,7 @@ fn a_session_of_bytes_has_a_unique_id_and_counts_what_came_before_it_was_refused
             let mut client = Client::connect(port);
             client.send(bytes);
             client.closed();
+            drop(client);
             lines.push(line(&log, " end"));
         }
         for (name, side) in [("f", "FRONTEND"), ("b", "BACKEND"), ("plain", "s")] {
