@@ -265,18 +265,15 @@ pub fn write(
         tracked: Some(told.tracked),
     };
     let cx = Ctx {
-        session: told.session,
-        stream: told.stream,
-        now: worker.wall(end),
-        req: None,
-        res: None,
-        req_body: &[],
-        res_body: &[],
-        captures: [&[], &[]],
-        vars: told.vars,
-        facts: &view,
         log: Some(facts),
-        rng: &worker.rng,
+        ..Ctx::bare(
+            told.session,
+            told.stream,
+            worker.wall(end),
+            told.vars,
+            &view,
+            &worker.rng,
+        )
     };
     let (mut line, mut data) = (worker.buffer(), Vec::new());
     format.render_log(&cx, &mut line);

@@ -442,7 +442,32 @@ pub struct Ctx<'a> {
     pub rng: &'a Cell<u64>,
 }
 
-impl Ctx<'_> {
+impl<'a> Ctx<'a> {
+    /// A connection whose messages are not there (yet): nothing is parsed, buffered, captured or logged.
+    pub fn bare(
+        session: &'a SessionInfo,
+        stream: &'a StreamInfo,
+        now: Wall,
+        vars: &'a RefCell<Vars>,
+        facts: &'a dyn Facts,
+        rng: &'a Cell<u64>,
+    ) -> Ctx<'a> {
+        Ctx {
+            session,
+            stream,
+            now,
+            req: None,
+            res: None,
+            req_body: &[],
+            res_body: &[],
+            captures: [&[], &[]],
+            vars,
+            facts,
+            log: None,
+            rng,
+        }
+    }
+
     /// The request, to look at.
     pub fn request(&self) -> Option<&Head> {
         match self.req.as_deref() {
