@@ -515,7 +515,7 @@ impl Stream<'_> {
             }
         }
         a.waiting_for = match (client, server) {
-            (Some(c), Some(s)) if c <= s => Waiting::Client,
+            (Some(c), Some(s)) if c < s || c == s && a.tunnel => Waiting::Client,
             (Some(_), None) => Waiting::Client,
             _ => Waiting::Server,
         };
