@@ -220,6 +220,11 @@ fn a_transfer_ends_when_its_bytes_have_left_and_well_only_then() {
     assert_eq!(client.line(), "211-half\r\n");
     assert_eq!(client.line(), " way\r\n");
     assert_eq!(client.line(), "211 there\r\n");
+    // So is what keeps the connection alive, by servers that go on listening.
+    client.send("NOOP\r\n");
+    assert_eq!(server.line(), "NOOP\r\n");
+    server.send("200 still here\r\n");
+    assert_eq!(client.line(), "200 still here\r\n");
     theirs.write_all(&[7; 100_000]).expect("sent");
     // The server is content before its bytes have left; the client is not told.
     server.send("226 done\r\n");
