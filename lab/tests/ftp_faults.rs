@@ -354,6 +354,12 @@ fn before_a_name_there_is_little_to_say() {
     client.send(&"x".repeat(40_000));
     assert!(client.line().starts_with("500"));
     sink.line("f/<NOSRV>");
+    // What a web page has a browser send is not read to its commands.
+    let mut client = Peer::connect(door);
+    client.send("POST / HTTP/1.1\r\nHost: x\r\n\r\nUSER alice\r\nPASS x\r\n");
+    assert!(client.line().starts_with("500"));
+    assert_eq!(client.line(), "");
+    sink.line(" PR ");
 }
 
 #[test]
