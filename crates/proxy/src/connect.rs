@@ -38,6 +38,8 @@ pub enum ConnectFailure {
     Exhausted,
     /// The client left meanwhile.
     ClientGone,
+    /// The server went down meanwhile, which ends its sessions.
+    Cut,
 }
 
 impl ConnectFailure {
@@ -50,6 +52,7 @@ impl ConnectFailure {
             ConnectFailure::TimedOut => Cause::ServerTimeout,
             ConnectFailure::Exhausted => Cause::Resource,
             ConnectFailure::ClientGone => Cause::ClientAbort,
+            ConnectFailure::Cut => Cause::ServerDown,
         }
     }
 }
@@ -270,6 +273,7 @@ pub async fn open(
         tunnel,
         header: proxy_header(send_proxy, client, &told.extensions, info),
     };
+    let mut cut = None;
     poll_fn(|cx| {
         match io.poll_established(cx, &mut opening) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
@@ -304,8 +308,14 @@ pub async fn open(
         if client.timer.poll_expired(cx).is_ready() {
             return Poll::Ready(Err(ConnectFailure::TimedOut));
         }
-        if client.poll_gone(cx, abort_on_close) {
+        if cut.is_none() {
+            cut = server.watch_cuts(cx.waker());
+        }
+        if client.poll_gone_meanwhile(cx, abort_on_close) {
             return Poll::Ready(Err(ConnectFailure::ClientGone));
+        }
+        if cut.as_ref().is_some_and(state::cut::Watch::is_cut) {
+            return Poll::Ready(Err(ConnectFailure::Cut));
         }
         Poll::Pending
     })

@@ -176,6 +176,11 @@ impl Stream<'_> {
             let halt = Halt::Answer(Answer::error(400), self.ended);
             return Poll::Ready(Exchanged::Failed(halt));
         }
+        if a.tunnel && self.client.seat.was_killed() {
+            // Neither side need say that it has understood.
+            self.ended = Termination::new(Cause::Killed, Phase::Data);
+            return Poll::Ready(Exchanged::Done(Next::Close));
+        }
         if !a.upload_over
             && let Some(ended) = self.poll_upload(cx, a, server)
         {
@@ -434,7 +439,11 @@ impl Stream<'_> {
         if a.upload_over
             && a.receiving != Receiving::Done
             && !a.tunnel
-            && self.client.poll_gone(cx, abort_on_close)
+            && match a.receiving {
+                // Of many a response the head comes at once, and with it all of it.
+                Receiving::Head => self.client.poll_gone_meanwhile(cx, abort_on_close),
+                Receiving::Body | Receiving::Done => self.client.poll_gone(cx, abort_on_close),
+            }
         {
             let ended = Termination::new(Cause::ClientAbort, self.phase(a));
             return Poll::Ready(Exchanged::Failed(Halt::Silent(ended)));

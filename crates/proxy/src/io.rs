@@ -11,15 +11,6 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::task::{Context, Poll, ready};
 
-/// How a peer has left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hangup {
-    /// It has ended its direction.
-    Closed,
-    /// The connection is dead.
-    Failed,
-}
-
 /// One connected stream socket, TCP or UNIX.
 pub struct Io {
     registration: OnceCell<Registration>,
@@ -301,27 +292,31 @@ impl Io {
         true
     }
 
-    /// Whether the peer has ended its direction or the connection has failed, as far as the
-    /// reactor knows; the task is woken when something new happens. `watch` registers a socket
-    /// that has not been waited for yet; without it nothing is known of such a one.
-    pub fn poll_hangup(&self, cx: &mut Context<'_>, watch: bool) -> Option<Hangup> {
-        let registration = if watch {
-            self.registered().ok()?
-        } else {
-            self.registration.get()?
+    /// Whether the connection is dead, or has been ended in both directions, or, where `on_close` says that
+    /// this counts, the peer has ended its direction, as far as the reactor knows; the task is woken when it
+    /// is. `watch` registers a socket that has not been waited for yet; without it nothing is known of
+    /// such a one.
+    pub fn poll_gone(&self, cx: &mut Context<'_>, on_close: bool, watch: bool) -> bool {
+        let registration = match watch {
+            true => self.registered().ok(),
+            false => self.registration.get(),
         };
-        match registration.poll_ready(cx, Ready::HANGUP) {
-            Poll::Pending => None,
-            Poll::Ready(ready) if ready.is_failed() => Some(Hangup::Failed),
-            Poll::Ready(_) => Some(Hangup::Closed),
-        }
+        let wanted = match on_close {
+            true => Ready::HANGUP,
+            false => Ready::FAILED,
+        };
+        registration.is_some_and(|r| r.poll_ready(cx, wanted).is_ready())
+    }
+
+    /// Whether the reactor tells of it.
+    pub fn is_watched(&self) -> bool {
+        self.registration.get().is_some()
     }
 
     /// Whether the connection is dead, or has been ended in both directions; the task is woken when it
     /// is, whatever else it waits for.
     pub fn poll_failed(&self, cx: &mut Context<'_>) -> bool {
-        let watched = self.registered();
-        watched.is_ok_and(|r| r.poll_ready(cx, Ready::FAILED).is_ready())
+        self.poll_gone(cx, false, true)
     }
 
     /// Closing will reset the connection instead of ending it in four packets and a minute of

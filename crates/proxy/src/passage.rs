@@ -15,7 +15,10 @@ use crate::visit::Visit;
 use crate::worker::Worker;
 use rules::{LogLevelChange, StreamInfo};
 use state::Backend;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 /// What is known of it while it lasts.
 pub struct Passage {
@@ -166,17 +169,38 @@ impl Passage {
                     } else {
                         last = Some(Arc::clone(&server));
                         all.iter().for_each(|c| c.wretr.add(1));
-                        let pause = std::time::Duration::from_secs(1);
+                        let pause = Duration::from_secs(1);
                         let pause = backend
                             .proxy()
                             .timeouts
                             .connect
                             .map_or(pause, |t| t.min(pause));
-                        tokio::time::sleep(pause).await;
+                        self.pause(worker, client, pause).await?;
                     }
                 }
             }
         }
+    }
+
+    /// Waits, unless the client goes away meanwhile.
+    async fn pause(
+        &self,
+        worker: &Worker,
+        client: &mut Client,
+        pause: Duration,
+    ) -> Result<(), Termination> {
+        let abort_on_close = self.backend().is_some_and(|b| b.side().abortonclose);
+        client.timer.arm(Some(worker.now() + pause));
+        poll_fn(|cx| {
+            if client.timer.poll_expired(cx).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            match client.poll_gone(cx, abort_on_close) {
+                true => Poll::Ready(Err(Termination::new(Cause::ClientAbort, Phase::Connect))),
+                false => Poll::Pending,
+            }
+        })
+        .await
     }
 
     /// A server was reached but is of no use after all: it does not greet, or says that it is busy.

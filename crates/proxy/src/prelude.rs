@@ -104,7 +104,7 @@ const PROXY: Awaited = Awaited {
     error: "Connection error while waiting for PROXY protocol header",
     timeout: "Timeout while waiting for PROXY protocol header",
     truncated: "Truncated PROXY protocol header received",
-    longest: 16 + 4096,
+    longest: 16 * 1024,
 };
 
 const NETSCALER: Awaited = Awaited {
@@ -156,6 +156,9 @@ fn go_by(client: &mut Client, ends: Option<(SocketAddr, SocketAddr)>) {
     }
 }
 
+/// Few headers are longer, bytes.
+const USUAL: usize = 1024;
+
 impl Awaited {
     /// Takes the header that `read` finds, with its length, at the start of the bytes so far. It is
     /// looked at and then taken exactly, so that what follows is left for TLS.
@@ -164,7 +167,7 @@ impl Awaited {
         client: &mut Client,
         read: impl Fn(&[u8]) -> Result<Option<(usize, T)>, &'static str>,
     ) -> Result<T, Failure> {
-        let mut buffer = vec![0; self.longest];
+        let mut buffer = vec![0; self.longest.min(USUAL)];
         let mut seen = 0;
         let found = poll_fn(|cx| self.poll(client, cx, &mut buffer, &mut seen, &read)).await;
         let (mut rest, header) = found?;
@@ -183,7 +186,7 @@ impl Awaited {
         &self,
         client: &mut Client,
         cx: &mut Context<'_>,
-        buffer: &mut [u8],
+        buffer: &mut Vec<u8>,
         seen: &mut usize,
         read: &impl Fn(&[u8]) -> Result<Option<(usize, T)>, &'static str>,
     ) -> Poll<Result<(usize, T), Failure>> {
@@ -206,6 +209,7 @@ impl Awaited {
                     match read(buffer.get(..n).unwrap_or_default()) {
                         Ok(Some(found)) => return Poll::Ready(Ok(found)),
                         Ok(None) if n < buffer.len() => {}
+                        Ok(None) if n < self.longest => buffer.resize(self.longest, 0),
                         Ok(None) => return Poll::Ready(Err(failure(self.truncated))),
                         Err(message) => return Poll::Ready(Err(failure(message))),
                     }

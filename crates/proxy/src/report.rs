@@ -43,7 +43,7 @@ pub fn stream(
     let now = s.worker.wall(end);
     let frontend = Arc::clone(&s.frontend);
     let side = frontend.side();
-    let slots = side.capture_response.len() + side.declared_captures.1.len();
+    let slots = side.response_captures.len();
     if s.captures.response.len() < slots {
         s.captures.response.resize(slots, None);
     }
@@ -126,8 +126,14 @@ fn with_facts(
             s.captures.cookies[0].as_deref(),
             s.captures.cookies[1].as_deref(),
         ],
-        request_counter: s.worker.process.counters.sum(|c| &c.requests),
+        // A server that could not be reached has its address in the line as well.
         server_address: server
+            .or_else(|| {
+                s.backend
+                    .as_ref()?
+                    .server(s.info.server.as_deref()?)
+                    .cloned()
+            })
             .and_then(|s| s.target())
             .and_then(|t| t.socket(client)),
         unfinished: s.logged_early,
@@ -259,18 +265,15 @@ pub fn write(
         tracked: Some(told.tracked),
     };
     let cx = Ctx {
-        session: told.session,
-        stream: told.stream,
-        now: worker.wall(end),
-        req: None,
-        res: None,
-        req_body: &[],
-        res_body: &[],
-        captures: [&[], &[]],
-        vars: told.vars,
-        facts: &view,
         log: Some(facts),
-        rng: &worker.rng,
+        ..Ctx::bare(
+            told.session,
+            told.stream,
+            worker.wall(end),
+            told.vars,
+            &view,
+            &worker.rng,
+        )
     };
     let (mut line, mut data) = (worker.buffer(), Vec::new());
     format.render_log(&cx, &mut line);

@@ -386,6 +386,9 @@ impl Stream<'_> {
         let framed = self.request_framing.body;
         let worker = self.worker;
         let client = &mut *self.client;
+        let ending = |cause| Termination::new(cause, Phase::Request);
+        let left = || Halt::Silent(ending(Cause::ClientAbort));
+        let told = |status, cause| Halt::Answer(Answer::error(status), ending(cause));
         let ended = poll_fn(|cx| {
             loop {
                 let enough = match framed {
@@ -399,32 +402,28 @@ impl Stream<'_> {
                 };
                 let long = at_least.is_some_and(|n| client.carry.len() as u64 >= n);
                 if enough || long || client.carry.len() >= limit {
-                    return Poll::Ready(None);
+                    return Poll::Ready(Ok(()));
                 }
                 let mut scratch = worker.scratch.borrow_mut();
                 match client.io.poll_read(cx, &mut scratch) {
                     Poll::Ready(Ok(n)) if n > 0 => client.carry.extend_from_slice(&scratch[..n]),
-                    Poll::Ready(_) => return Poll::Ready(Some(Cause::ClientAbort)),
+                    Poll::Ready(Err(_)) => return Poll::Ready(Err(left())),
+                    Poll::Ready(Ok(_)) if client.seat.was_killed() => {
+                        return Poll::Ready(Err(left()));
+                    }
+                    // It has ended its direction, and may listen.
+                    Poll::Ready(Ok(_)) => return Poll::Ready(Err(told(400, Cause::ClientAbort))),
                     Poll::Pending if client.timer.poll_expired(cx).is_ready() => {
-                        return Poll::Ready(Some(Cause::ClientTimeout));
+                        return Poll::Ready(Err(told(408, Cause::ClientTimeout)));
                     }
                     Poll::Pending => return Poll::Pending,
                 }
             }
         })
         .await;
-        match ended {
-            None => {}
-            Some(cause) => {
-                self.client_close = true;
-                let status = if cause == Cause::ClientTimeout {
-                    408
-                } else {
-                    400
-                };
-                let ended = Termination::new(cause, Phase::Request);
-                return Err(Halt::Answer(Answer::error(status), ended));
-            }
+        if let Err(halt) = ended {
+            self.client_close = true;
+            return Err(halt);
         }
         self.body.clear();
         match framed {

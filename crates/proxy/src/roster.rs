@@ -140,8 +140,11 @@ impl Roster {
     /// Whom to wake when the session is to end, where closing a descriptor does not tell it, or may
     /// end because the process will.
     pub fn wake_by(&self, place: u32, waker: &Waker) {
-        let waker = Some(Box::new(waker.clone()));
-        let before = self.with(place, |live| live.waker.replace(waker));
+        let before = self.with(place, |live| {
+            let known = live.waker.take().filter(|known| known.will_wake(waker));
+            let known = known.unwrap_or_else(|| Box::new(waker.clone()));
+            live.waker.replace(Some(known))
+        });
         drop(before);
     }
 
@@ -205,10 +208,8 @@ impl Roster {
         meant
             .map(|live| {
                 live.killed.set(true);
+                live.wake();
                 if live.shared {
-                    if let Some(waker) = live.waker.take() {
-                        waker.wake();
-                    }
                     return;
                 }
                 // SAFETY: plain call; the descriptor is open, because a session leaves the roster

@@ -62,13 +62,25 @@ pub struct Client {
 
 impl Client {
     /// Whether the client has gone while something else is waited for: its connection failed, or,
-    /// where `on_close` says that this counts, it ended its direction. Bytes that wait are left.
+    /// where `on_close` says that this counts, it ended its direction, or an operator ended the
+    /// session. Bytes that wait are left.
     pub fn poll_gone(&mut self, cx: &mut Context<'_>, on_close: bool) -> bool {
-        match self.io.socket().poll_hangup(cx, on_close) {
-            Some(crate::io::Hangup::Failed) => true,
-            Some(crate::io::Hangup::Closed) => on_close,
-            None => false,
+        self.poll_gone_in(cx, on_close, true)
+    }
+
+    /// The same where little is waited for: a connection that nobody has waited for yet is not watched
+    /// for that, which would cost a call, unless `on_close` asks for it. That an operator ends the session is
+    /// seen all the same.
+    pub fn poll_gone_meanwhile(&mut self, cx: &mut Context<'_>, on_close: bool) -> bool {
+        self.poll_gone_in(cx, on_close, on_close)
+    }
+
+    fn poll_gone_in(&mut self, cx: &mut Context<'_>, on_close: bool, watch: bool) -> bool {
+        if !watch && !self.io.socket().is_watched() {
+            self.seat.wake_by(cx.waker());
         }
+        let gone = self.io.socket().poll_gone(cx, on_close, watch);
+        gone || self.seat.was_killed()
     }
 
     /// Sets the deadline for the first byte of a request that is waited for since then.

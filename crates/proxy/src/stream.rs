@@ -350,7 +350,8 @@ impl Stream<'_> {
                 Some(connect) => connect.min(RETRY_PAUSE),
                 None => RETRY_PAUSE,
             };
-            if failure != ConnectFailure::TimedOut && !backend.servers().is_empty() {
+            let patient = matches!(failure, ConnectFailure::TimedOut | ConnectFailure::Cut);
+            if !patient && !backend.servers().is_empty() {
                 self.pause(pause).await?;
             }
         }

@@ -288,18 +288,15 @@ async fn inspect(
             tracked: Some(&client.tracked),
         };
         let mut cx = Ctx {
-            session: &client.info,
-            stream: info,
-            now: worker.wall(now),
-            req: None,
-            res: None,
             req_body: &client.carry,
-            res_body: &[],
-            captures: [&[], &[]],
-            vars: &client.vars,
-            facts: &view,
-            log: None,
-            rng: &worker.rng,
+            ..Ctx::bare(
+                &client.info,
+                info,
+                worker.wall(now),
+                &client.vars,
+                &view,
+                &worker.rng,
+            )
         };
         let mut effects = Effects::default();
         // Rule by rule: one that cannot be decided yet holds up those after it.
@@ -348,6 +345,9 @@ async fn inspect(
             }
         })
         .await;
+        if client.seat.was_killed() {
+            return Err(Termination::new(Cause::Killed, Phase::Request));
+        }
     }
     Ok(Course::Bytes)
 }

@@ -38,6 +38,8 @@ pub const AUTHORITY: u8 = 0x02;
 pub const CRC32C: u8 = 0x03;
 /// Extension: an identifier of the connection or request.
 pub const UNIQUE_ID: u8 = 0x05;
+/// The longest [`UNIQUE_ID`], bytes (section 2.2.5).
+const LONGEST_UNIQUE_ID: usize = 128;
 /// Extension: what is known of TLS.
 pub const SSL: u8 = 0x20;
 
@@ -170,6 +172,14 @@ fn read_v2(bytes: &[u8]) -> Read {
     let Some(content) = rest.get(..length) else {
         return Read::NeedMore;
     };
+    let len = 16 + length;
+    if command == 0 {
+        // `LOCAL`: the sender speaks for itself, and whatever else it says is passed over (section 2.2).
+        return Read::Header(Header {
+            len,
+            ..Header::default()
+        });
+    }
     let (size, ip): (usize, ReadIp) = match fixed[13] {
         0x11 | 0x12 => (4, |b| <[u8; 4]>::try_from(b).ok().map(IpAddr::from)),
         0x21 | 0x22 => (16, |b| <[u8; 16]>::try_from(b).ok().map(IpAddr::from)),
@@ -185,9 +195,7 @@ fn read_v2(bytes: &[u8]) -> Read {
     } else {
         size * 2 + 4
     };
-    let local = command == 0;
-    // A sender that speaks for itself may leave the addresses out.
-    if content.len() < block && !local {
+    if content.len() < block {
         return Read::Invalid;
     }
     let addresses = || {
@@ -200,11 +208,10 @@ fn read_v2(bytes: &[u8]) -> Read {
             SocketAddr::new(ip(destination)?, port(2)),
         ))
     };
-    let addresses = if local { None } else { addresses() };
+    let addresses = addresses();
     let Some(extensions) = extensions(content.get(block..).unwrap_or_default()) else {
         return Read::Invalid;
     };
-    let len = 16 + length;
     if let Some((_, sum)) = extensions.iter().find(|(kind, _)| *kind == CRC32C) {
         let whole = bytes.get(..len).unwrap_or_default();
         if !checksum_holds(whole, sum) {
@@ -223,6 +230,9 @@ fn extensions(mut bytes: &[u8]) -> Option<Vec<(u8, Vec<u8>)>> {
     while let Some((&[kind, high, low], rest)) = bytes.split_first_chunk::<3>() {
         let length = usize::from(u16::from_be_bytes([high, low]));
         let (value, rest) = rest.split_at_checked(length)?;
+        if kind == UNIQUE_ID && length > LONGEST_UNIQUE_ID {
+            return None;
+        }
         found.push((kind, value.to_vec()));
         bytes = rest;
     }

@@ -290,7 +290,7 @@ fn change_servers(w: &World<'_>, backend: &str, change: impl FnOnce(&mut Vec<mod
             break;
         }
     }
-    w.process.apply(Arc::new(config));
+    w.process.apply(Arc::new(config), w.now);
 }
 
 fn add_server(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {

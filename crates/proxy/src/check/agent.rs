@@ -108,7 +108,8 @@ fn obey(worker: &Worker, backend: &Arc<Backend>, server: &Server, reply: &Reply<
         }
     }
     if old != (server.weight(), server.maxconn(), server.admin()) {
-        worker.process.changed(backend, server, before, Cause::Cli);
+        let process = &worker.process;
+        process.changed(backend, server, before, Cause::Cli, now);
     }
 }
 

@@ -78,18 +78,15 @@ impl<'a> Scene<'a> {
             tracked: None,
         };
         f(&Ctx {
-            session: &self.session,
-            stream: &self.stream,
-            now: wall_now(),
-            req: None,
             res: answer,
-            req_body: &[],
-            res_body: &[],
-            captures: [&[], &[]],
-            vars: &self.vars,
-            facts: &view,
-            log: None,
-            rng: &self.rng,
+            ..Ctx::bare(
+                &self.session,
+                &self.stream,
+                wall_now(),
+                &self.vars,
+                &view,
+                &self.rng,
+            )
         })
     }
 

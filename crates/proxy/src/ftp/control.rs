@@ -222,6 +222,11 @@ impl Control {
         server: Option<&mut ServerConn>,
         session: &mut Passage,
     ) -> Poll<Next> {
+        // Behind the end of what it says nobody reads from it.
+        let gone = client.poll_gone(cx, false);
+        if gone && (client.seat.was_killed() || !self.client_open && !self.transfers()) {
+            return self.end(worker, Termination::new(Cause::ClientAbort, Phase::Data));
+        }
         let mut scene = Scene {
             worker,
             client,

@@ -167,6 +167,11 @@ impl<'a> Parameters<'a> {
         Some(text.parse().unwrap_or(u64::MAX))
     }
 
+    /// Whether nothing in them is beyond ASCII, which only `SMTPUTF8` allows (RFC 6533 section 3).
+    pub fn is_ascii(&self) -> bool {
+        self.0.is_ascii()
+    }
+
     /// Whether `SMTPUTF8` is among them.
     pub fn international(&self) -> bool {
         self.all()

@@ -1,0 +1,216 @@
+//! Sessions that somebody else ends, an operator or what happens to their server: they are over at once,
+//! wherever they wait, and though both ends stay silent.
+
+use lab::{LogSink, PATIENCE, Program, Proxy, Server, each, port};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// Nothing ends by a timeout here. The request is there when its connection is accepted.
+fn config(mode: &str, door: u16, sink: &LogSink, more: &str) -> String {
+    format!(
+        "defaults\n    mode {mode}\n    timeout client 1h\n    timeout server 1h\n    timeout connect 1h\n    timeout queue 1h\n    \
+         log 127.0.0.1:{} local0\n    log-format \"over %ts\"\n\
+         frontend f\n    bind 127.0.0.1:{door} defer-accept\n    default_backend b\nbackend b\n{more}",
+        sink.port
+    )
+}
+
+/// The state of the session at its end.
+fn flags(sink: &LogSink) -> String {
+    let line = sink.line("over ");
+    let flags = line.split("over ").nth(1);
+    flags.expect("flags").trim_end().to_string()
+}
+
+fn connect(port: u16) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream
+}
+
+/// Reads until this has come.
+fn hear(stream: &mut TcpStream, last: &str) {
+    let mut said = Vec::new();
+    while !said.ends_with(last.as_bytes()) {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("more");
+        said.push(byte[0]);
+    }
+}
+
+/// Closing will reset the connection.
+fn reset(stream: TcpStream) {
+    socket2::SockRef::from(&stream)
+        .set_linger(Some(Duration::ZERO))
+        .expect("set");
+}
+
+/// What an operator, or a server's fault, may do.
+const ENDS: [&str; 3] = [
+    "shutdown session",
+    "shutdown sessions server b/s",
+    "set server b/s health down",
+];
+
+/// Ends all sessions of the frontend.
+fn end(proxy: &Proxy, how: &str) {
+    if how != ENDS[0] {
+        proxy.control(how);
+        return;
+    }
+    let list = proxy.control("show sess");
+    let mut ids = list.lines().filter(|l| l.contains(" fe=f "));
+    let id = ids.next().and_then(|l| l.split(':').next());
+    let id = id.unwrap_or_else(|| panic!("no session: {list}"));
+    proxy.control(&format!("{how} {id}"));
+}
+
+#[test]
+fn tunnels_and_stalled_exchanges_end_though_both_ends_are_silent() {
+    let asks = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+    let begins = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhi";
+    // What is asked, what is answered, and the last of it that the client hears.
+    let stalls = [
+        (
+            "GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+            "HTTP/1.1 101 On\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nhi",
+            "hi",
+        ),
+        (
+            "CONNECT h:80 HTTP/1.1\r\nHost: h:80\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n\r\nhi",
+            "hi",
+        ),
+        (asks, "", ""),
+        (asks, begins, "hi"),
+        (
+            "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhi",
+            "",
+            "",
+        ),
+    ];
+    each(|program| {
+        let (origin, health) = (lab::listener(), Server::named("health"));
+        let (addr, door, sink) = (origin.local_addr().expect("one"), port(), LogSink::new());
+        let server = format!(
+            "    server s {addr} check port {} inter 1h on-marked-down shutdown-sessions\n",
+            health.addr.port()
+        );
+        let proxy = Proxy::start(program, &config("http", door, &sink, &server));
+        for (asked, answered, heard) in stalls {
+            for how in ENDS {
+                let what = format!("{}: {asked:?}, {answered:?}, {how}", program.name);
+                let mut client = connect(door);
+                client.write_all(asked.as_bytes()).expect("sent");
+                let (mut server, _) = origin.accept().expect("a connection");
+                server.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+                hear(&mut server, asked.rsplit("\r\n").next().unwrap_or(""));
+                server.write_all(answered.as_bytes()).expect("sent");
+                hear(&mut client, heard);
+                proxy.wait_for("b", "s", "scur", "1");
+                end(&proxy, how);
+                let wanted = if how == ENDS[2] { 'D' } else { 'K' };
+                assert!(flags(&sink).starts_with(wanted), "{what}");
+                proxy.wait_for("b", "s", "scur", "0");
+                proxy.control("set server b/s health up");
+                drop((client, server));
+            }
+        }
+    });
+}
+
+#[test]
+fn who_waits_for_a_server_or_for_a_place_on_one_waits_no_more() {
+    // The oracle goes on waiting in some of these.
+    let program = &Program::mulgil();
+    let (origin, dead) = (lab::listener(), lab::refusing());
+    let addr = origin.local_addr().expect("an address");
+    let ask = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+    // Places on the server, and where it is.
+    let cases = [
+        ("http", "maxconn 1", addr),
+        ("tcp", "maxconn 1", addr),
+        ("http", "", SocketAddr::from(([127, 0, 0, 1], dead))),
+        ("tcp", "", SocketAddr::from(([127, 0, 0, 1], dead))),
+    ];
+    for (mode, limit, addr) in cases {
+        let (door, sink) = (port(), LogSink::new());
+        // One that is not there is asked again and again.
+        let lines = format!("    retries 1000\n    server s {addr} {limit}\n");
+        let proxy = Proxy::start(program, &config(mode, door, &sink, &lines));
+        let before = (!limit.is_empty()).then(|| {
+            let mut first = connect(door);
+            first.write_all(ask).expect("sent");
+            proxy.wait_for("b", "s", "scur", "1");
+            first
+        });
+        let mut client = connect(door);
+        client.write_all(ask).expect("sent");
+        proxy.wait_for(
+            "b",
+            "BACKEND",
+            "scur",
+            if before.is_some() { "2" } else { "1" },
+        );
+        let list = proxy.control("show sess");
+        let from = client.local_addr().expect("an address").to_string();
+        let ours = list.lines().find(|l| l.contains(&from));
+        let id = ours.and_then(|l| l.split(':').next()).expect("a session");
+        proxy.control(&format!("shutdown session {id}"));
+        let flags = flags(&sink);
+        assert!(flags.starts_with('K'), "{mode} {limit}: {flags}");
+        drop((before, client));
+    }
+}
+
+#[test]
+fn a_reset_is_noticed_while_a_body_stalls() {
+    // The oracle notices it with the next bytes.
+    let program = &Program::mulgil();
+    let origin = lab::listener();
+    let (addr, door, sink) = (origin.local_addr().expect("one"), port(), LogSink::new());
+    let server = format!("    server s {addr}\n");
+    let proxy = Proxy::start(program, &config("http", door, &sink, &server));
+    let mut client = connect(door);
+    client
+        .write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        .expect("sent");
+    let (mut server, _) = origin.accept().expect("a connection");
+    hear(&mut server, "\r\n\r\n");
+    server
+        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhi")
+        .expect("sent");
+    hear(&mut client, "hi");
+    reset(client);
+    assert_eq!(flags(&sink), "CD");
+    proxy.wait_for("b", "s", "scur", "0");
+}
+
+#[test]
+fn a_login_to_a_silent_server_of_files_ends() {
+    let program = &Program::mulgil();
+    let origin = lab::listener();
+    let (addr, door, sink) = (origin.local_addr().expect("one"), port(), LogSink::new());
+    let server = format!("    server s {addr}\n");
+    for how in &ENDS[..2] {
+        let proxy = Proxy::start(
+            program,
+            &config("ftp", door, &sink, &server).replace(" defer-accept", ""),
+        );
+        let mut client = connect(door);
+        hear(&mut client, "\r\n");
+        client.write_all(b"USER alice\r\n").expect("sent");
+        let (mut server, _) = origin.accept().expect("a connection");
+        server.write_all(b"220 hello\r\n").expect("sent");
+        hear(&mut server, "USER alice\r\n");
+        server.write_all(b"331 and?\r\n").expect("sent");
+        hear(&mut client, "331 and?\r\n");
+        client.write_all(b"PASS x\r\n").expect("sent");
+        hear(&mut server, "PASS x\r\n");
+        client.shutdown(Shutdown::Write).expect("shut");
+        end(&proxy, how);
+        assert_eq!(flags(&sink), "KD");
+        proxy.wait_for("b", "s", "scur", "0");
+    }
+}
