@@ -40,10 +40,10 @@ pub async fn run(worker: &Worker, client: &mut Client, headers: Headers) -> bool
     client.timer.arm(patience.map(|t| accepted + t));
     let mut outcome = Ok(());
     if headers.proxy {
-        outcome = proxy_header(client).await;
+        outcome = proxy_header(worker, client).await;
     }
     if let (Ok(()), Some(magic)) = (&outcome, headers.netscaler) {
-        outcome = netscaler_header(client, magic).await;
+        outcome = netscaler_header(worker, client, magic).await;
     }
     if outcome.is_ok() && matches!(client.io, Transport::Tls(_)) {
         if let Some(patience) = client.frontend.proxy().timeouts.client_hs {
@@ -104,7 +104,7 @@ const PROXY: Awaited = Awaited {
     error: "Connection error while waiting for PROXY protocol header",
     timeout: "Timeout while waiting for PROXY protocol header",
     truncated: "Truncated PROXY protocol header received",
-    longest: 16 + 4096,
+    longest: 16 * 1024,
 };
 
 const NETSCALER: Awaited = Awaited {
@@ -116,12 +116,16 @@ const NETSCALER: Awaited = Awaited {
 };
 
 /// Reads a PROXY header.
-async fn proxy_header(client: &mut Client) -> Result<(), Failure> {
-    let header = PROXY.take(client, |bytes| match proxy::read(bytes) {
+async fn proxy_header(worker: &Worker, client: &mut Client) -> Result<(), Failure> {
+    let header = PROXY.take(worker, client, |bytes| match proxy::read(bytes) {
         proxy::Read::Header(header) => Ok(Some((header.len, header))),
         proxy::Read::NeedMore => Ok(None),
-        proxy::Read::Invalid => {
+        proxy::Read::Missing => {
             Err("Received something which does not look like a PROXY protocol header")
+        }
+        proxy::Read::Invalid => Err("Received an invalid PROXY protocol header"),
+        proxy::Read::OtherProtocol => {
+            Err("Received an unhandled protocol in the PROXY protocol header")
         }
     });
     let header = header.await?;
@@ -131,17 +135,21 @@ async fn proxy_header(client: &mut Client) -> Result<(), Failure> {
 }
 
 /// Reads what a NetScaler writes that has agreed with us on this number.
-async fn netscaler_header(client: &mut Client, magic: u32) -> Result<(), Failure> {
-    let ends = NETSCALER.take(client, |bytes| match netscaler::read(bytes, magic) {
-        netscaler::Read::Header {
-            len,
-            source,
-            destination,
-        } => Ok(Some((len, (source, destination)))),
-        netscaler::Read::NeedMore => Ok(None),
-        netscaler::Read::OtherNumber => Err("Received an invalid NetScaler Client IP magic number"),
-        netscaler::Read::OtherProtocol => {
-            Err("Received an unhandled protocol in the NetScaler Client IP header")
+async fn netscaler_header(worker: &Worker, client: &mut Client, magic: u32) -> Result<(), Failure> {
+    let ends = NETSCALER.take(worker, client, |bytes| {
+        match netscaler::read(bytes, magic) {
+            netscaler::Read::Header {
+                len,
+                source,
+                destination,
+            } => Ok(Some((len, (source, destination)))),
+            netscaler::Read::NeedMore => Ok(None),
+            netscaler::Read::OtherNumber => {
+                Err("Received an invalid NetScaler Client IP magic number")
+            }
+            netscaler::Read::OtherProtocol => {
+                Err("Received an unhandled protocol in the NetScaler Client IP header")
+            }
         }
     });
     let ends = ends.await?;
@@ -161,16 +169,25 @@ impl Awaited {
     /// looked at and then taken exactly, so that what follows is left for TLS.
     async fn take<T>(
         &self,
+        worker: &Worker,
         client: &mut Client,
         read: impl Fn(&[u8]) -> Result<Option<(usize, T)>, &'static str>,
     ) -> Result<T, Failure> {
-        let mut buffer = vec![0; self.longest];
         let mut seen = 0;
-        let found = poll_fn(|cx| self.poll(client, cx, &mut buffer, &mut seen, &read)).await;
+        let found = poll_fn(|cx| {
+            let mut scratch = worker.scratch.borrow_mut();
+            let buffer = scratch.get_mut(..self.longest).unwrap_or_default();
+            self.poll(client, cx, buffer, &mut seen, &read)
+        })
+        .await;
         let (mut rest, header) = found?;
         while rest > 0 {
-            let room = buffer.get_mut(..rest).unwrap_or_default();
-            let taken = poll_fn(|cx| client.io.socket().poll_read(cx, room)).await;
+            let taken = poll_fn(|cx| {
+                let mut scratch = worker.scratch.borrow_mut();
+                let room = scratch.get_mut(..rest).unwrap_or_default();
+                client.io.socket().poll_read(cx, room)
+            })
+            .await;
             match taken {
                 Ok(n) if n > 0 => rest -= n.min(rest),
                 _ => return Err(failure(self.error)),
