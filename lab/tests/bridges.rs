@@ -332,7 +332,7 @@ fn serves_vlans(attach: &str, config: &str, client: Option<(&str, &str)>) {
             ("w", "q3"),
             ("l", "arm"),
         ] {
-            net.exec(host, &format!("ethtool -K {port} txvlan off rxvlan off"));
+            net.keep_tags_in_frames(host, port);
         }
         net.open_for_programs("w", "q1");
     }

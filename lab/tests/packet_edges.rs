@@ -11,9 +11,10 @@ mod net;
 mod nets;
 
 use balancer::{Balancer, detach};
-use ends::{ask, talk, udp};
+use ends::{ask, serve_udp, talk, udp};
 use net::{Net, possible, wait_until};
 use nets::{at, two_arms_of};
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
@@ -58,6 +59,55 @@ fn a_pool_that_is_used_up_is_said_and_keeps_what_it_has_until_it_gets_more() {
     let late = client(&net, 6000);
     wait_until("there is room", || ask(&late, b"late").is_ok());
     assert_eq!(ask(&first, b"still").expect("its session stays"), "one");
+    drop(balancer);
+    detach(&net, "l");
+}
+
+#[test]
+fn turns_go_on_where_they_were_when_their_service_changes() {
+    if !possible() {
+        return;
+    }
+    let net = two_arms_of(Net::loose_cable);
+    net.within("s2", || serve_udp(at("10.0.0.12:8081"), "three"));
+    let config = |words: &str| {
+        let second = "    server two 10.0.0.12:8080\n";
+        datagrams(words, "nat") + second
+    };
+    // What stands beside the turns changes, and then the turns themselves.
+    let changes = [
+        config("    no-flow reset\n"),
+        config("    no-flow hash\n"),
+        config("    no-flow drop\n"),
+        config("    no-flow drop\n") + "    server three 10.0.0.12:8081\n",
+    ];
+    let balancer = Balancer::start(&net, "l", &changes[2]);
+    let mut port = 8000;
+    let mut next = || {
+        port += 1;
+        let client = client(&net, port);
+        let mut name = String::new();
+        wait_until("it serves", || {
+            ask(&client, b"whose turn").is_ok_and(|n| {
+                name = n;
+                true
+            })
+        });
+        name
+    };
+    let mut met = BTreeSet::new();
+    wait_until("both serve", || {
+        met.insert(next());
+        met.len() == 2
+    });
+    let mut names = Vec::new();
+    for change in changes.iter().cycle().take(8) {
+        balancer.reload(change);
+        names.push(next());
+    }
+    // Four, less or more what a neighbour who is not known for a moment takes away.
+    let of_one = names.iter().filter(|n| *n == "one").count();
+    assert!((2..=6).contains(&of_one), "{names:?}");
     drop(balancer);
     detach(&net, "l");
 }

@@ -11,25 +11,39 @@ mod net;
 mod nets;
 
 use balancer::{Balancer, detach, mulgil};
-use ends::{MUCH, ask, curl, largest_segment, path_mtu, talk, udp};
+use ends::{Heard, MUCH, ask, curl, largest_segment, path_mtu, talk, udp};
 use lab::{Folder, Program};
 use net::{Net, possible, wait_until};
 use nets::{OneArm, VIPS, at};
 use std::collections::BTreeSet;
+use std::net::TcpStream;
 
 /// A network in which servers are prepared by these words.
-fn prepared(setup: &'static str, attach: &str, far: bool) -> OneArm {
+fn prepared(setup: &'static str, far: bool) -> OneArm {
     OneArm {
         setup,
-        // Behind the driver sums may be pending.
-        cable: if attach == "xdp" {
-            Net::cable
-        } else {
-            Net::loose_cable
-        },
+        cable: Net::cable,
         far,
         gateway: false,
         crossed: false,
+    }
+}
+
+/// Before programs stand elsewhere than in the driver: there sums may be pending.
+fn ready_for(net: &Net, attach: &str) {
+    if attach != "xdp" {
+        net.loosen();
+    }
+}
+
+/// The balancer knows its neighbours, so that no first packet is lost for one who does not.
+fn meet(net: &Net, arm: &OneArm) {
+    let [four, six] = arm.servers();
+    let servers = [11, 12].map(|n| [format!("{four}{n}:80"), format!("[{six}{n}]:80")]);
+    for server in servers.concat() {
+        net.within("l", move || {
+            TcpStream::connect(at(&server)).expect("a server")
+        });
     }
 }
 
@@ -46,7 +60,14 @@ fn said(balancer: &Balancer) -> String {
     format!("{}\n{packets}\n{flows}", balancer.output())
 }
 
-/// A conversation of so many bytes each way; the server's name and whom it saw.
+/// A conversation of so many bytes each way; what the server said.
+fn hear(net: &Net, balancer: &Balancer, host: &str, vip: &str, bytes: usize) -> Heard {
+    let to = at(&format!("{}:80", within_brackets(vip)));
+    let heard = net.within(host, move || talk(to, bytes));
+    heard.unwrap_or_else(|e| panic!("{host} {vip}: {e}\n{}", said(balancer)))
+}
+
+/// The same; the server's name and the address that it saw.
 fn converse(
     net: &Net,
     balancer: &Balancer,
@@ -54,9 +75,7 @@ fn converse(
     vip: &str,
     bytes: usize,
 ) -> (String, String) {
-    let to = at(&format!("{}:80", within_brackets(vip)));
-    let heard = net.within(host, move || talk(to, bytes));
-    let heard = heard.unwrap_or_else(|e| panic!("{host} {vip}: {e}\n{}", said(balancer)));
+    let heard = hear(net, balancer, host, vip, bytes);
     (heard.name, heard.client.ip().to_string())
 }
 
@@ -82,25 +101,58 @@ fn carries(net: &Net, balancer: &Balancer) {
     }
 }
 
-/// Real conversations in this way to forward; servers answer past the balancer, so that it sees bytes in
-/// one direction only.
-fn carries_directly(arm: OneArm, attach: &str, forward: &str) {
+/// Real conversations in these ways to forward, in the driver and behind it; servers answer past the balancer,
+/// so that it sees bytes in one direction only.
+fn carries_directly(arm: OneArm, ways: &[(&str, &str)]) {
     if !possible() {
         return;
     }
     let net = arm.lay();
+    for (attach, forward) in ways {
+        ready_for(&net, attach);
+        if *forward != "dsr" {
+            meet(&net, &arm);
+        }
+        carries_by(&net, &arm, attach, forward);
+    }
+    arm.set_up(&net, "--undo");
+    for host in ["s1", "s2"] {
+        let loopback = net.exec(host, "ip addr show dev lo");
+        assert!(VIPS.iter().all(|vip| !loopback.contains(vip)), "{loopback}");
+        let silence = net.exec(host, "sysctl -n net.ipv4.conf.all.arp_ignore");
+        assert_eq!(silence.trim(), "0");
+    }
+}
+
+fn carries_by(net: &Net, arm: &OneArm, attach: &str, forward: &str) {
+    // "crossed" is no word of the language: each address is served by servers of the other family.
+    let (forward, crossed) = match forward.strip_suffix(" crossed") {
+        Some(forward) => (forward, true),
+        None => (forward, false),
+    };
+    let tunnel = forward.starts_with("tunnel");
+    let arm = OneArm { crossed, ..*arm };
     let config = arm.config(|_| forward.to_string());
     let config = format!("global\n    tune.packet.attach {attach}\n{config}");
-    let balancer = Balancer::start(&net, "l", &config);
-    carries(&net, &balancer);
+    let balancer = Balancer::start(net, "l", &config);
+    carries(net, &balancer);
     for vip in VIPS {
-        if forward == "dsr" {
-            // A client in the servers' own network.
-            converse(&net, &balancer, "r", vip, MUCH);
+        // A client in the balancer's own network, which may be the servers', too. (A router does not pass on what
+        // it has said itself.)
+        if !forward.starts_with("dscp") {
+            converse(net, &balancer, "r", vip, MUCH);
         }
-        if forward.starts_with("tunnel") {
-            a_tunnel_is_known_to_be_smaller(&net, vip);
+        if tunnel {
+            a_tunnel_is_known_to_be_smaller(net, vip);
         }
+    }
+    for backend in ["four", "six"] {
+        let told = format!("the tunnels of backend '{backend}' leave ");
+        let times = balancer.output().matches(&told).count();
+        assert_eq!(times, usize::from(tunnel), "{told}");
+    }
+    if tunnel {
+        net.ip("l", "link set dev lan mtu 1400");
     }
     for backend in ["four", "six"] {
         wait_until("counters", || {
@@ -111,24 +163,15 @@ fn carries_directly(arm: OneArm, attach: &str, forward: &str) {
         });
         let bytes = balancer.stat(backend, "BACKEND", "bout");
         assert_eq!(bytes, "0", "answers go their own way");
-        let told = format!("the tunnels of backend '{backend}' leave ");
-        let times = balancer.output().matches(&told).count();
-        assert_eq!(times, usize::from(forward.starts_with("tunnel")), "{told}");
     }
-    if forward.starts_with("tunnel") {
-        net.ip("l", "link set dev lan mtu 1400");
+    if tunnel {
         wait_until("less room is told of", || {
             balancer.output().contains(" of the 1400 bytes on 'lan'")
         });
+        net.ip("l", "link set dev lan mtu 1500");
     }
-    for host in ["s1", "s2"] {
-        mulgil(&net, host, &format!("server-setup {} --undo", arm.setup));
-        let loopback = net.exec(host, "ip addr show dev lo");
-        assert!(VIPS.iter().all(|vip| !loopback.contains(vip)), "{loopback}");
-        let silence = net.exec(host, "sysctl -n net.ipv4.conf.all.arp_ignore");
-        assert_eq!(silence.trim(), "0");
-    }
-    detach(&net, "l");
+    drop(balancer);
+    detach(net, "l");
 }
 
 /// Clients are told of segments that fit, and of datagrams that do not.
@@ -137,6 +180,9 @@ fn a_tunnel_is_known_to_be_smaller(net: &Net, vip: &str) {
         true => (112, format!("[{vip}]")),
         false => (92, vip.to_string()),
     };
+    // What was learnt of another tunnel is forgotten.
+    net.ip("c", "route flush cache");
+    net.ip("c", "-6 route flush cache");
     let to = at(&format!("{address}:80"));
     let most = net
         .within("c", move || largest_segment(to))
@@ -155,51 +201,45 @@ fn a_tunnel_is_known_to_be_smaller(net: &Net, vip: &str) {
 #[test]
 fn dsr_leads_to_servers_that_answer_themselves() {
     let setup = "dsr --vip 203.0.113.100 --vip 2001:db8:3::100";
-    for attach in ["xdp", "auto"] {
-        carries_directly(prepared(setup, attach, false), attach, "dsr");
-    }
+    carries_directly(prepared(setup, false), &[("xdp", "dsr"), ("auto", "dsr")]);
 }
 
 const TUNNEL: &str = "tunnel --vip 203.0.113.100 --vip 2001:db8:3::100";
 
 #[test]
-fn ipip_crosses_a_router_at_an_mtu_of_1500() {
-    for attach in ["xdp", "auto"] {
-        carries_directly(prepared(TUNNEL, attach, true), attach, "tunnel ipip");
-    }
+fn tunnels_cross_a_router_at_an_mtu_of_1500_from_the_driver() {
+    // The servers' programs are in their drivers, too.
+    let setup = "tunnel --attach xdp --vip 203.0.113.100 --vip 2001:db8:3::100";
+    carries_directly(
+        prepared(setup, true),
+        &[
+            ("xdp", "tunnel ipip"),
+            ("xdp", "tunnel gre"),
+            ("xdp", "tunnel gue"),
+            ("xdp", "tunnel ipip crossed"),
+        ],
+    );
 }
 
 #[test]
-fn gre_crosses_a_router_at_an_mtu_of_1500() {
-    for attach in ["xdp", "auto"] {
-        carries_directly(prepared(TUNNEL, attach, true), attach, "tunnel gre");
-    }
-}
-
-#[test]
-fn gue_crosses_a_router_at_an_mtu_of_1500() {
-    for attach in ["xdp", "auto"] {
-        carries_directly(prepared(TUNNEL, attach, true), attach, "tunnel gue");
-    }
-}
-
-#[test]
-fn tunnels_of_one_family_carry_clients_of_the_other() {
-    for (attach, forward) in [("xdp", "tunnel ipip"), ("auto", "tunnel gue")] {
-        let arm = OneArm {
-            crossed: true,
-            ..prepared(TUNNEL, attach, true)
-        };
-        carries_directly(arm, attach, forward);
-    }
+fn tunnels_cross_a_router_at_an_mtu_of_1500_from_behind_the_driver() {
+    carries_directly(
+        prepared(TUNNEL, true),
+        &[
+            ("auto", "tunnel ipip"),
+            ("auto", "tunnel gre"),
+            ("auto", "tunnel gue"),
+            ("auto", "tunnel gue crossed"),
+        ],
+    );
 }
 
 #[test]
 fn dscp_crosses_a_router_to_servers_that_know_the_address_by_it() {
+    let setup = "dscp --dscp 10 --attach xdp --vip 203.0.113.100 --vip 2001:db8:3::100";
+    carries_directly(prepared(setup, true), &[("xdp", "dscp 10")]);
     let setup = "dscp --dscp 10 --vip 203.0.113.100 --vip 2001:db8:3::100";
-    for attach in ["xdp", "auto"] {
-        carries_directly(prepared(setup, attach, true), attach, "dscp 10");
-    }
+    carries_directly(prepared(setup, true), &[("auto", "dscp 10")]);
 }
 
 #[test]
@@ -207,12 +247,14 @@ fn full_nat_needs_nothing_of_servers_and_serves_their_own_network() {
     if !possible() {
         return;
     }
+    let arm = prepared("", false);
+    let net = arm.lay();
+    meet(&net, &arm);
     for attach in ["xdp", "auto"] {
-        let arm = prepared("", attach, false);
-        let net = arm.lay();
+        ready_for(&net, attach);
         let pools = [
-            "203.0.113.200-203.0.113.203",
-            "2001:db8:3::200-2001:db8:3::203",
+            "203.0.113.200-203.0.113.203 ports 30000-30099",
+            "2001:db8:3::200-2001:db8:3::203 ports 30000-30099",
         ];
         let config = arm.config(|family| format!("nat source {}", pools[family]));
         let config = format!("global\n    tune.packet.attach {attach}\n{config}");
@@ -221,8 +263,10 @@ fn full_nat_needs_nothing_of_servers_and_serves_their_own_network() {
             // The server s1 is its own client, too.
             for host in ["c", "r", "s1"] {
                 for bytes in [MUCH, 10] {
-                    let (_, seen) = converse(&net, &balancer, host, vip, bytes);
-                    assert!((0..4).any(|n| seen == format!("{own}{n}")), "{seen}");
+                    let seen = hear(&net, &balancer, host, vip, bytes).client;
+                    let ip = seen.ip().to_string();
+                    assert!((0..4).any(|n| ip == format!("{own}{n}")), "{seen}");
+                    assert!((30_000..30_100).contains(&seen.port()), "{seen}");
                 }
             }
             let address = within_brackets(vip);
@@ -250,19 +294,29 @@ fn nat_on_one_arm_is_the_servers_gateway_and_errors_about_answers_find_them() {
     if !possible() {
         return;
     }
+    let arm = OneArm {
+        gateway: true,
+        ..prepared("", false)
+    };
+    let net = arm.lay();
+    nets::forward(&net, "l");
+    for (host, interface) in [("c", "e0"), ("r", "out")] {
+        net.ip(host, &format!("link set dev {interface} mtu 1400"));
+    }
+    // The client does not know.
+    net.ip("c", "route replace default via 198.51.100.1 advmss 1460");
+    net.ip("c", "route replace default via 2001:db8:1::1 advmss 1440");
+    for client in ["198.51.100.2:7", "[2001:db8:1::2]:7"] {
+        net.within("c", move || ends::serve_tcp(at(client), "outside"));
+    }
+    meet(&net, &arm);
     for attach in ["xdp", "auto"] {
-        let arm = OneArm {
-            gateway: true,
-            ..prepared("", attach, false)
-        };
-        let net = arm.lay();
-        nets::forward(&net, "l");
-        for (host, interface) in [("c", "e0"), ("r", "out")] {
-            net.ip(host, &format!("link set dev {interface} mtu 1400"));
+        ready_for(&net, attach);
+        // Servers have learnt what is said anew.
+        for host in ["s1", "s2"] {
+            net.ip(host, "route flush cache");
+            net.ip(host, "-6 route flush cache");
         }
-        // The client does not know.
-        net.ip("c", "route replace default via 198.51.100.1 advmss 1460");
-        net.ip("c", "route replace default via 2001:db8:1::1 advmss 1440");
         let config = arm.config(|_| "nat".to_string());
         let config = format!("global\n    tune.packet.attach {attach}\n{config}");
         let balancer = Balancer::start(&net, "l", &config);
@@ -271,13 +325,11 @@ fn nat_on_one_arm_is_the_servers_gateway_and_errors_about_answers_find_them() {
         assert!(!events.contains("icmp-error: 0\n"), "{events}");
         // What is no service's is forwarded: a server's own conversation, by its gateway.
         for (client, server) in [
-            ("198.51.100.2", "203.0.113.11"),
-            ("[2001:db8:1::2]", "[2001:db8:3::11]"),
+            ("198.51.100.2:7", "203.0.113.11"),
+            ("[2001:db8:1::2]:7", "[2001:db8:3::11]"),
         ] {
-            let to = at(&format!("{client}:7"));
-            net.within("c", move || ends::serve_tcp(to, "outside"));
             let heard = net
-                .within("s1", move || talk(to, 100_000))
+                .within("s1", move || talk(at(client), 100_000))
                 .expect("it goes out");
             assert_eq!(within_brackets(&heard.client.ip().to_string()), server);
         }
@@ -304,48 +356,56 @@ fn the_doctor_asks_servers_as_clients_packets_would() {
         return;
     }
     let dscp = "dscp --dscp 10 --vip 203.0.113.100 --vip 2001:db8:3::100";
-    for (setup, far, forward) in [
-        (
-            "dsr --vip 203.0.113.100 --vip 2001:db8:3::100",
-            false,
-            "dsr",
-        ),
-        (TUNNEL, true, "tunnel ipip"),
-        (TUNNEL, true, "tunnel gre"),
-        (TUNNEL, true, "tunnel gue"),
-        (dscp, true, "dscp 10"),
-    ] {
-        let arm = prepared(setup, "auto", far);
-        let net = arm.lay();
+    let dsr = "dsr --vip 203.0.113.100 --vip 2001:db8:3::100";
+    // A server that does not answer is given its time: all ways at once.
+    std::thread::scope(|all| {
+        for (setup, far, forwards) in [
+            (dsr, false, &["dsr"][..]),
+            (TUNNEL, true, &["tunnel ipip", "tunnel gre", "tunnel gue"]),
+            (dscp, true, &["dscp 10"]),
+        ] {
+            all.spawn(move || the_doctor_asks(prepared(setup, far), forwards));
+        }
+    });
+}
+
+fn the_doctor_asks(arm: OneArm, forwards: &[&str]) {
+    let net = arm.lay();
+    let says = |forward: &str, wanted: &dyn Fn(&str) -> Vec<String>, times: usize| {
         let config = arm.config(|_| forward.to_string());
-        let says = |wanted: &dyn Fn(&str) -> Vec<String>, times: usize| {
-            let mut said = String::new();
-            let lines: Vec<String> = VIPS.into_iter().flat_map(wanted).collect();
-            let end = std::time::Instant::now() + lab::net::PATIENCE;
-            // Neighbours of IPv6 are found when a link is up for some time.
-            while !lines
-                .iter()
-                .all(|l| said.matches(l.as_str()).count() == times)
-            {
-                let late = std::time::Instant::now() > end;
-                assert!(!late, "{forward}: not {lines:?}, but {said}");
-                said = doctor(&net, &config);
-            }
-            said
-        };
-        let said = says(&|vip| vec![format!("answers for {vip} port 80 itself")], 2);
+        let mut said = String::new();
+        let lines: Vec<String> = VIPS.into_iter().flat_map(wanted).collect();
+        let end = std::time::Instant::now() + lab::net::PATIENCE;
+        // Neighbours of IPv6 are found when a link is up for some time.
+        while !lines
+            .iter()
+            .all(|l| said.matches(l.as_str()).count() == times)
+        {
+            let late = std::time::Instant::now() > end;
+            assert!(!late, "{forward}: not {lines:?}, but {said}");
+            said = doctor(&net, &config);
+        }
+        said
+    };
+    for forward in forwards {
+        let answers = |vip: &str| vec![format!("answers for {vip} port 80 itself")];
+        let said = says(forward, &answers, 2);
         let small = said.contains("of the 1500 bytes on 'lan'");
         assert_eq!(small, forward.starts_with("tunnel"), "{said}");
-        // One of them forgets it.
-        mulgil(&net, "s2", &format!("server-setup {setup} --undo"));
-        let lines = |vip: &str| {
-            vec![
-                format!("does not answer for {vip} port 80"),
-                format!("--vip {vip}'; and let it through"),
-            ]
-        };
-        says(&lines, 1);
     }
+    // One of them forgets it.
+    mulgil(&net, "s2", &format!("server-setup {} --undo", arm.setup));
+    let lines = |vip: &str| {
+        vec![
+            format!("does not answer for {vip} port 80"),
+            format!("--vip {vip}'; and let it through"),
+        ]
+    };
+    std::thread::scope(|all| {
+        for forward in forwards {
+            all.spawn(|| says(forward, &lines, 1));
+        }
+    });
 }
 
 #[test]

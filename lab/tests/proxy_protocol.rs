@@ -80,6 +80,56 @@ fn the_addresses_of_the_header_are_the_connections() {
 }
 
 #[test]
+fn what_follows_a_header_is_read_from_where_it_says_that_it_ends() {
+    each(|program| {
+        let port = port();
+        let _proxy = Proxy::start(program, &format!("{TIMES}{}", accepting(port)));
+        let ask = |command: u8, family: u8, content: &[u8]| {
+            let mut header = b"\r\n\r\n\0\r\nQUIT\n".to_vec();
+            header.extend_from_slice(&[command, family]);
+            header.extend_from_slice(&(content.len() as u16).to_be_bytes());
+            header.extend_from_slice(content);
+            let mut client = Client::connect(port);
+            client.send(header);
+            client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+            client.response().body
+        };
+        // One that speaks for itself: whatever else it says is passed over.
+        let addresses = [192, 0, 2, 7, 198, 51, 100, 8, 0x04, 0xd2, 0x01, 0xbb];
+        for (family, content) in [
+            (0x00, &b"no extensions"[..]),
+            (0x11, &addresses[..]),
+            (0x11, &addresses[..1]),
+            (0x21, &b""[..]),
+            (0xff, &b"GET /other"[..]),
+        ] {
+            let said = ask(0x20, family, content);
+            assert!(said.starts_with("127.0.0.1:"), "{}: {said}", program.name);
+        }
+        // Padding may make it long.
+        let long = [&addresses[..], &[4, 0x2e, 0xe0], &[0; 12_000]].concat();
+        let said = ask(0x21, 0x11, &long);
+        assert_eq!(said, "192.0.2.7:1234 198.51.100.8:443", "{}", program.name);
+        let wrong: [(u8, u8, &[u8]); 6] = [
+            (0x22, 0x11, &addresses),
+            (0x11, 0x11, &addresses),
+            (0x21, 0x41, &addresses),
+            (0x21, 0x11, &addresses[..11]),
+            (0x21, 0x11, &[&addresses[..], &[4, 0, 9, 0]].concat()),
+            (
+                0x21,
+                0x11,
+                &[&addresses[..], &[5, 0, 129], &[b'u'; 129]].concat(),
+            ),
+        ];
+        for (command, family, content) in wrong {
+            let said = ask(command, family, content);
+            assert_eq!(said, "", "{}: {command:x} {family:x}", program.name);
+        }
+    });
+}
+
+#[test]
 fn a_header_may_come_in_pieces() {
     // The oracle wants it in one.
     let port = port();

@@ -217,3 +217,87 @@ fn ways_to_log_in_that_cannot_work_are_refused_with_their_reason() {
         assert!(status != 0 && said.contains(wanted), "{line}: {said}");
     }
 }
+
+#[test]
+fn what_a_server_says_before_it_closes_is_what_the_client_hears() {
+    let one = Mailer::odd("one", &[("stop", "552-5.3.4 it is\r\n552 5.3.4 too long")]);
+    let (_proxy, port, log) = start("", &format!("server s 127.0.0.1:{}", one.port));
+    let mut client = begun(port);
+    assert_eq!(client.ask("DATA"), "354 go on");
+    let long = "0123456789\r\n".repeat(100_000);
+    let said = client.ask(&format!("stop\r\n{long}."));
+    assert_eq!(said, "552-5.3.4 it is\n552 5.3.4 too long");
+    assert!(log.line("one/s").contains(" 552 "));
+    // Another message goes to the same server anew.
+    client.ask("MAIL FROM:<a@b.example>");
+    let said = client.ask("RCPT TO:<x@one.example>");
+    assert!(said.starts_with("250 2.1.5"), "{said}");
+    assert_eq!(deliver(&mut client), "250 2.0.0 one has it");
+}
+
+#[test]
+fn an_answer_of_a_kind_that_a_command_cannot_have_is_no_success() {
+    for (answers, heard) in [
+        (&[("MAIL", "354 go on")], ["451 4.4.2", "554 5.5.1"]),
+        (&[("RCPT", "354 go on")], ["451 4.4.2", "554 5.5.1"]),
+        (&[("DATA", "250 delivered")], ["250 2.1.5", "451 4.4.2"]),
+    ] {
+        let one = Mailer::odd("one", answers);
+        let (_proxy, port, _log) = start("", &format!("server s 127.0.0.1:{}", one.port));
+        let mut client = client(port);
+        client.ask("MAIL FROM:<a@b.example>");
+        let said = ["RCPT TO:<x@one.example>", "DATA"].map(|line| client.ask(line));
+        for (said, heard) in said.iter().zip(heard) {
+            assert!(said.starts_with(heard), "{answers:?}: {said}");
+        }
+        assert_eq!(one.messages(), Vec::<String>::new());
+        assert_eq!(client.ask("NOOP"), "250 2.0.0 ok");
+    }
+}
+
+#[test]
+fn what_a_web_page_has_a_browser_send_is_not_read_to_its_commands() {
+    let one = Mailer::start("one");
+    let (_proxy, port, log) = start("", &format!("server s 127.0.0.1:{}", one.port));
+    let mut client = Talker::connect(port);
+    client.hear();
+    client.send(
+        "POST / HTTP/1.1\r\nHost: x\r\n\r\nEHLO x\r\nMAIL FROM:<a@b.example>\r\n\
+         RCPT TO:<x@one.example>\r\nDATA\r\nforged\r\n.\r\n",
+    );
+    assert!(client.hear().starts_with("521 5.5.1"));
+    assert!(client.closed());
+    log.line(" PR ");
+    assert_eq!(one.messages(), Vec::<String>::new());
+}
+
+#[test]
+fn a_message_may_be_as_long_as_is_announced_and_holds_no_nul() {
+    let one = Mailer::start("one");
+    let front = "\n  smtp-size 16\n  smtp-extensions SIZE DSN";
+    let (_proxy, port, _log) = start(front, &format!("server s 127.0.0.1:{}", one.port));
+    let mut client = client(port);
+    for (text, heard) in [
+        // Dots that keep lines from being the end count as little as the end.
+        ("..23456\r\n..23456\r\n.", "250 2.0.0 one has it"),
+        ("..23456\r\n..234567\r\n.", "552 5.3.4"),
+        ("123456789\r\n123\r\n.", "250 2.0.0 one has it"),
+    ] {
+        let said = client.ask("MAIL FROM:<a@b.example> SIZE=16");
+        assert_eq!(said, "250 2.1.0 ok");
+        client.ask("RCPT TO:<x@one.example>");
+        client.ask("DATA");
+        let said = client.ask(text);
+        assert!(said.starts_with(heard), "{text:?}: {said}");
+    }
+    // Beyond ASCII is what only SMTPUTF8 allows, in parameters as in addresses.
+    client.ask("MAIL FROM:<a@b.example>");
+    let said = client.ask("RCPT TO:<x@one.example> ORCPT=utf-8;\u{e4}@b.example");
+    assert!(said.starts_with("553 5.6.7"), "{said}");
+    client.ask("RCPT TO:<x@one.example>");
+    client.ask("DATA");
+    client.send("text\r\n.\0\r\nMAIL FROM:<admin@one.example>\r\n");
+    assert!(client.hear().starts_with("521 5.5.2"));
+    assert!(client.closed());
+    assert_eq!(one.messages().len(), 2);
+}

@@ -31,10 +31,7 @@ fn port(net: &Net, switch: &str, name: &str, end: (&str, &str), vlan: u16) {
     net.ip(switch, &format!("link set dev {name} master switch"));
     // Tags stand in frames, as on a wire.
     for (host, interface) in [(switch, name), end] {
-        net.exec(
-            host,
-            &format!("ethtool -K {interface} txvlan off rxvlan off"),
-        );
+        net.keep_tags_in_frames(host, interface);
     }
     if vlan == 0 {
         net.open_for_programs(switch, name);
@@ -46,14 +43,15 @@ fn port(net: &Net, switch: &str, name: &str, end: (&str, &str), vlan: u16) {
 
 fn add(net: &Net, host: &str, interface: &str, addresses: [&str; 2]) {
     let [four, six] = addresses;
-    net.ip(host, &format!("addr add {four}/24 dev {interface}"));
-    net.ip(host, &format!("addr add {six}/64 dev {interface} nodad"));
+    let lines =
+        format!("addr add {four}/24 dev {interface}\naddr add {six}/64 dev {interface} nodad\n");
+    net.ip_lines(host, &lines);
 }
 
 fn by_default(net: &Net, host: &str, via: [&str; 2]) {
-    for via in via {
-        net.ip(host, &format!("route add default via {via}"));
-    }
+    let [four, six] = via;
+    let lines = format!("route add default via {four}\nroute add default via {six}\n");
+    net.ip_lines(host, &lines);
 }
 
 fn within_brackets(ip: &str) -> String {
@@ -233,6 +231,7 @@ fn carries(setup: &'static str, far: bool, ways: &[(&str, &str)]) {
             wait_until("the doctor reaches all of them", || {
                 let said = doctor(&net, &config);
                 said.matches("takes connections at port 80\n").count() == 4
+                    && said.matches(" port 80 itself\n").count() == 4
             });
         }
         let flows = balancer

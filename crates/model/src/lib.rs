@@ -55,9 +55,9 @@ pub use packet::{
 pub use peers::{Peer, Peers};
 pub use persistence::{CookieMode, PersistRule, PersistenceCookie};
 pub use proxy::{
-    Backend, ConnectionMode, Eject, ForwardFor, Frontend, HttpOptions, HttpReuse, InitAddr,
-    LoadState, Mode, OriginalTo, Proxy, ProxyKind, Redispatch, RestrictNames, RetryOn, StatsPage,
-    SwitchRule, SwitchTarget,
+    Backend, CaptureSlot, ConnectionMode, Eject, ForwardFor, Frontend, HttpOptions, HttpReuse,
+    InitAddr, LoadState, Mode, OriginalTo, Proxy, ProxyKind, Redispatch, RestrictNames, RetryOn,
+    StatsPage, SwitchRule, SwitchTarget,
 };
 pub use resolvers::{Families, Family, Hold, Nameserver, Resolution, Resolvers, names_service};
 pub use server::{

@@ -19,6 +19,17 @@ pub enum ProxyKind {
     Listen,
 }
 
+impl ProxyKind {
+    /// What log lines call it.
+    pub fn in_lines(self) -> &'static str {
+        match self {
+            ProxyKind::Frontend => "frontend",
+            ProxyKind::Backend => "backend",
+            ProxyKind::Listen => "proxy",
+        }
+    }
+}
+
 /// `mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[allow(missing_docs)]
@@ -223,6 +234,30 @@ pub struct SwitchRule {
     pub line: Arc<str>,
 }
 
+/// A slot for what is kept of a message (`capture request header`, `declare capture`, `capture … len`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaptureSlot {
+    /// The header whose last line is kept; otherwise rules put something there.
+    pub header: Option<Arc<str>>,
+    /// Bytes that are kept at most.
+    pub len: usize,
+}
+
+impl CaptureSlot {
+    /// A slot for a header.
+    pub fn header(name: &str, len: usize) -> CaptureSlot {
+        CaptureSlot {
+            header: Some(name.into()),
+            len,
+        }
+    }
+
+    /// A slot for rules.
+    pub fn declared(len: usize) -> CaptureSlot {
+        CaptureSlot { header: None, len }
+    }
+}
+
 /// The side that faces clients.
 #[derive(Clone, Debug, Default)]
 pub struct Frontend {
@@ -254,14 +289,12 @@ pub struct Frontend {
     pub unique_id_format: Option<Arc<rules::LogFormat>>,
     /// `unique-id-header`.
     pub unique_id_header: Option<Arc<str>>,
-    /// `capture request header NAME len N`.
-    pub capture_request: Vec<(Arc<str>, usize)>,
-    /// `capture response header NAME len N`.
-    pub capture_response: Vec<(Arc<str>, usize)>,
+    /// Slots for values of requests, in the order of their lines.
+    pub request_captures: Vec<CaptureSlot>,
+    /// Slots for values of responses, in the order of their lines.
+    pub response_captures: Vec<CaptureSlot>,
     /// `capture cookie NAME len N`; the name with its trailing `*` removed and noted.
     pub capture_cookie: Option<(Arc<str>, bool, usize)>,
-    /// `declare capture request|response len N`: extra slots.
-    pub declared_captures: (Vec<usize>, Vec<usize>),
     /// `monitor-uri`.
     pub monitor_uri: Option<Arc<str>>,
     /// `monitor fail if …`.

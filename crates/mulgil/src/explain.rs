@@ -171,18 +171,15 @@ impl Walk<'_> {
             tracked: Some(&self.tracked),
         };
         f(&mut Ctx {
-            session: &self.session,
-            stream: &self.stream,
-            now: wall_now(),
             req: Some(&mut self.request),
-            res: None,
-            req_body: &[],
-            res_body: &[],
-            captures: [&[], &[]],
-            vars: &self.vars,
-            facts: &view,
-            log: None,
-            rng: &self.rng,
+            ..Ctx::bare(
+                &self.session,
+                &self.stream,
+                wall_now(),
+                &self.vars,
+                &view,
+                &self.rng,
+            )
         })
     }
 

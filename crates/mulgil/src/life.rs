@@ -180,7 +180,7 @@ impl Life {
         self.take_limits(&mut config);
         let config = Arc::new(config);
         let changes = model::diff(&self.config(), &config);
-        let generation = self.process.apply(Arc::clone(&config));
+        let generation = self.process.apply(Arc::clone(&config), Instant::now());
         // What an operator shut down begins again with the configuration that is read.
         generation.frontends.iter().for_each(|f| f.set_shut(false));
         run::set_variables(&self.process, &config, wall_now());

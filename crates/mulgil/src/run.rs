@@ -300,6 +300,7 @@ fn restore_states(process: &Process, states: &[(Arc<str>, String)], now: Instant
             }
         }
     }
+    process.settle(now);
 }
 
 /// Goes on counting where another process ended.
@@ -327,20 +328,7 @@ pub fn set_variables(process: &Arc<Process>, config: &Config, wall: Wall) {
         tracked: None,
     };
     for rule in &config.global.set_vars {
-        let mut cx = Ctx {
-            session: &session,
-            stream: &stream,
-            now: wall,
-            req: None,
-            res: None,
-            req_body: &[],
-            res_body: &[],
-            captures: [&[], &[]],
-            vars: &vars,
-            facts: &view,
-            log: None,
-            rng: &rng,
-        };
+        let mut cx = Ctx::bare(&session, &stream, wall, &vars, &view, &rng);
         let mut effects = rules::action::Effects::default();
         let rules = std::slice::from_ref(&**rule);
         rules::run(rules, 0, &mut cx, &mut effects, &mut NoTrace);

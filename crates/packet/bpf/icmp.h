@@ -5,15 +5,28 @@
 #include "flow.h"
 #include "guard.h"
 
+/* Where IP says that the packet ends: what follows fills up a short frame, and no sum counts it. */
+inline_always u32 end_of_packet(void *data, void *end, const struct packet *p)
+{
+	u32 l3 = bounded(p->l3);
+	if (p->family == 4) {
+		struct ipv4 *ip = data + l3;
+		return (void *)(ip + 1) > end ? 0 : l3 + be16(ip->len);
+	}
+	struct ipv6 *ip = data + l3;
+	return (void *)(ip + 1) > end ? 0 : l3 + sizeof(*ip) + be16(ip->payload);
+}
+
 /* The quoted packet, as the key of the direction that answers it. `at` becomes the place of its
  * transport header. */
 inline_always int quoted(void *data, void *end, const struct packet *p, struct flow_key *key, u32 *at)
 {
 	u32 l3 = bounded(p->l4) + sizeof(struct icmp);
-	u32 l4;
+	u32 l4, more = 0;
 	if (p->family == 4) {
 		struct ipv4 *ip = data + bounded(l3);
-		if ((void *)(ip + 1) > end || ip->version_ihl >> 4 != 4 || be16(ip->fragment) & 0x1fff)
+		if ((void *)(ip + 1) > end || ip->version_ihl >> 4 != 4 || (ip->version_ihl & 15) < 5 ||
+		    be16(ip->fragment) & 0x1fff)
 			return -1;
 		map4(key->dst, ip->src);
 		map4(key->src, ip->dst);
@@ -21,7 +34,7 @@ inline_always int quoted(void *data, void *end, const struct packet *p, struct f
 		l4 = l3 + (ip->version_ihl & 15) * 4;
 	} else {
 		struct ipv6 *ip = data + bounded(l3);
-		if ((void *)(ip + 1) > end)
+		if ((void *)(ip + 1) > end || be32(ip->version_class_flow) >> 28 != 6)
 			return -1;
 		copy16(key->dst, ip->src);
 		copy16(key->src, ip->dst);
@@ -34,15 +47,17 @@ inline_always int quoted(void *data, void *end, const struct packet *p, struct f
 			return -1;
 		key->dport = ports->src;
 		key->sport = ports->dst;
+		more = sizeof(*ports);
 	} else if (key->proto == (p->family == 4 ? PROTO_ICMP : PROTO_ICMP6)) {
 		struct icmp *icmp = data + bounded(l4);
 		if ((void *)(icmp + 1) > end)
 			return -1;
 		if (icmp_is_echo(key->proto, icmp->type))
 			key->sport = key->dport = icmp->id;
+		more = sizeof(*icmp);
 	}
 	*at = l4;
-	return 0;
+	return l4 + more > end_of_packet(data, end, p) ? -1 : 0;
 }
 
 /* Rewrites the outer destination and the quoted packet for `f`, the direction that the error takes.
@@ -106,10 +121,14 @@ inline_always int rewrite_quoted(context *ctx, const struct packet *p, const str
 		u32 moved = delta16(key->sport, f->sport) + delta16(key->dport, f->dport);
 		delta += moved;
 		/* The transport's own sum is quoted too, if the quotation is long enough. */
-		u16 *check = data + bounded(at + (key->proto == PROTO_TCP ? 16 : 6));
-		if ((void *)(check + 1) <= end && !(key->proto == PROTO_UDP && *check == 0)) {
+		u32 place = at + (key->proto == PROTO_TCP ? 16 : 6);
+		u16 *check = data + bounded(place);
+		if ((void *)(check + 1) <= end && place + sizeof(*check) <= end_of_packet(data, end, p) &&
+		    !(key->proto == PROTO_UDP && *check == 0)) {
 			u16 old = *check;
 			add_to_sum(check, fold(addresses + moved));
+			if (key->proto == PROTO_UDP && *check == 0)
+				*check = 0xffff;
 			delta += delta16(old, *check);
 		}
 	}
@@ -127,14 +146,14 @@ apart int restore_number(context *ctx, const struct packet *p, const struct flow
 	struct flow_key own = *key;
 	struct splice *splice = map_lookup(&splices, &own);
 	struct icmp *icmp = data + bounded(p->l4);
-	u32 *seq = data + bounded(at + 4);
-	if (!splice || !splice->ready || (void *)(icmp + 1) > end || (void *)(seq + 1) > end)
+	u32 *seq = data + bounded(at + 4), last = end_of_packet(data, end, p);
+	if (!splice || !splice->ready || (void *)(icmp + 1) > end || (void *)(seq + 1) > end || at + 8 > last)
 		return 0;
 	u32 to = be32(be32(*seq) - splice->delta);
 	u32 delta = fold(delta32(*seq, to)), moved = delta;
 	*seq = to;
 	u16 *check = data + bounded(at + 16);
-	if ((void *)(check + 1) <= end) {
+	if ((void *)(check + 1) <= end && at + 18 <= last) {
 		u16 old = *check;
 		add_to_sum(check, moved);
 		delta += delta16(old, *check);

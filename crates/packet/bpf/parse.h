@@ -144,6 +144,9 @@ apart int skip_extensions(context *ctx, struct packet *p, u32 rest)
 		u32 len = next == 44 ? 8 : 8 + extension[1] * 8;
 		if (len > rest)
 			return -1;
+		/* It goes on to somebody else, whose address the transport's sum counts (RFC 8200 section 8.1). */
+		if (next == 43 && extension[3])
+			break;
 		if (next == 44) {
 			u16 offset = be16(*(u16 *)(extension + 2));
 			p->id = *(u32 *)(extension + 4);

@@ -101,7 +101,8 @@ SEC("classifier") int sent(context *ctx)
 	u32 *tag = named ? map_lookup(&tags, &to) : 0;
 	u32 vlan = tag ? *tag : station ? station->vlan : 0;
 
-	if (!ctx->vlan_present) {
+	/* Whoever puts a tag before its frames itself has said where they go. */
+	if (!ctx->vlan_present && eth->type != be16(ETH_VLAN)) {
 		if (vlan ? retag(ctx, vlan) : to_all && named == SOUGHT && seek(ctx, port))
 			return TC_SHOT;
 	}

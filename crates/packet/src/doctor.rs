@@ -163,7 +163,7 @@ pub fn examine(config: &Config) -> Result<Vec<Finding>, Error> {
             let Some(led) = leading.get(&*proxy.name) else {
                 continue;
             };
-            if asks_servers && hop.vlan == 0 && asked.take() {
+            if asks_servers && asked.take() {
                 let whom = Whom {
                     forward,
                     ip: *ip,

@@ -128,7 +128,12 @@ impl Plane {
             }
         }
         let count = servers.len() as usize;
-        written.services.extend(kernel.services()?.iter().flatten());
+        let services = kernel.services()?;
+        let known = services.iter().flatten();
+        // Whose turn it is changes with every session, and is not ours to say.
+        written
+            .services
+            .extend(known.map(|(k, s)| (k, Service { cursor: 0, ..s })));
         written.ports.extend(kernel.ports()?.iter().flatten());
         let lanes = kernel.lanes()?;
         written.lanes.extend(lanes.keys().flatten());
@@ -425,7 +430,10 @@ impl Plane {
             .collect();
         for (key, service) in &wanted {
             if self.written.services.get(key) != Some(service) {
-                set(services.insert(key, service, 0))?;
+                // The round goes on: who stands first would have its turn again with every change.
+                let before = services.get(key, 0).map_or(0, |s| s.cursor);
+                let cursor = before.checked_rem(service.size).unwrap_or(before);
+                set(services.insert(key, Service { cursor, ..*service }, 0))?;
             }
         }
         for key in self

@@ -180,12 +180,17 @@ impl Probe {
         }
     }
 
+    /// A packet as it leaves, with the tag of the server's VLAN where that has no interface of the kernel's. (Answers
+    /// come without: tags stand beside frames where they are taken.)
     fn frame(&self, packet: &[u8]) -> Vec<u8> {
+        let [high, low] = self.hop.vlan.to_be_bytes();
+        let tag = [0x81, 0, high, low];
+        let tag = if self.hop.vlan == 0 { &[][..] } else { &tag };
         let kind = match packet.first() {
             Some(first) if first >> 4 == 6 => [0x86, 0xdd],
             _ => [8, 0],
         };
-        [&self.hop.dst, &self.hop.src, &kind[..], packet].concat()
+        [&self.hop.dst, &self.hop.src, tag, &kind[..], packet].concat()
     }
 
     /// What an answer says, if the packet is one to something that was sent with one of these numbers.
@@ -514,6 +519,19 @@ mod tests {
             let cut = &answer(SYN | ACK, "203.0.113.1")[..length];
             let _ = asks.read(cut, &sent);
         }
+    }
+
+    #[test]
+    fn a_frame_has_the_tag_of_its_servers_vlan() {
+        let mut asks = probe(Forward::Dsr, None);
+        let packet = asks.packet(20_000, SYN);
+        let plain = asks.frame(&packet);
+        assert_eq!(plain[12..], [&[8, 0][..], &packet].concat());
+        asks.hop.vlan = 0x234;
+        let tagged = asks.frame(&packet);
+        assert_eq!(tagged[..12], plain[..12]);
+        assert_eq!(tagged[12..16], [0x81, 0, 2, 0x34]);
+        assert_eq!(tagged[16..], plain[12..]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::session::Client;
 use crate::stream::Stream;
 use crate::termination::{Cause, Phase, Termination};
 use crate::worker::Worker;
-use model::LogLevel;
+use model::{CaptureSlot, LogLevel};
 use rules::{LogFacts, Timers};
 use state::{Backend, ProxyCounters, Server};
 use std::sync::Arc;
@@ -24,47 +24,28 @@ pub struct Captures {
 impl Captures {
     /// Keeps a rule's value in its slot, cut to the slot's length.
     pub fn put(&mut self, response: bool, slot: usize, value: &[u8], side: &model::Frontend) {
-        let (slots, headers, declared) = if response {
-            (
-                &mut self.response,
-                side.capture_response.len(),
-                &side.declared_captures.1,
-            )
+        let (kept, slots) = if response {
+            (&mut self.response, &side.response_captures)
         } else {
-            (
-                &mut self.request,
-                side.capture_request.len(),
-                &side.declared_captures.0,
-            )
+            (&mut self.request, &side.request_captures)
         };
-        let len = slot
-            .checked_sub(headers)
-            .and_then(|i| declared.get(i))
-            .copied();
-        let len = len.unwrap_or(value.len()).min(value.len());
-        if slots.len() <= slot {
-            slots.resize(slot + 1, None);
-        }
-        if let Some(place) = slots.get_mut(slot) {
-            *place = value.get(..len).map(Into::into);
+        // A slot that the frontend does not have keeps nothing.
+        let Some(len) = slots.get(slot).map(|s| s.len) else {
+            return;
+        };
+        kept.resize(slots.len(), None);
+        if let Some(place) = kept.get_mut(slot) {
+            *place = value.get(..len.min(value.len())).map(Into::into);
         }
     }
 }
 
-fn kept(
-    head: &http::Head,
-    headers: &[(Arc<str>, usize)],
-    declared: usize,
-) -> Vec<Option<Box<[u8]>>> {
-    let mut slots: Vec<Option<Box<[u8]>>> = headers
-        .iter()
-        .map(|(name, len)| {
-            let value = head.values(name.as_bytes()).last()?;
-            value.get(..value.len().min(*len)).map(Into::into)
-        })
-        .collect();
-    slots.resize(headers.len() + declared, None);
-    slots
+fn kept(head: &http::Head, slots: &[CaptureSlot]) -> Vec<Option<Box<[u8]>>> {
+    let of = |slot: &CaptureSlot| {
+        let value = head.values(slot.header.as_ref()?.as_bytes()).last()?;
+        value.get(..value.len().min(slot.len)).map(Into::into)
+    };
+    slots.iter().map(of).collect()
 }
 
 /// The first cookie that `capture cookie` asks for, as `name=value`.
@@ -94,9 +75,8 @@ pub fn capture_request(s: &mut Stream<'_>) {
         s.captures.cookies[0] =
             kept_cookie(side, cookie_len(s), lines.flat_map(http::cookie::pairs));
     }
-    if !side.capture_request.is_empty() || !side.declared_captures.0.is_empty() {
-        let declared = side.declared_captures.0.len();
-        s.captures.request = kept(&s.request, &side.capture_request, declared);
+    if !side.request_captures.is_empty() {
+        s.captures.request = kept(&s.request, &side.request_captures);
     }
 }
 
@@ -112,10 +92,9 @@ pub fn capture_response(s: &mut Stream<'_>) {
         );
     }
     if let Some(head) = &s.response
-        && (!side.capture_response.is_empty() || !side.declared_captures.1.is_empty())
+        && !side.response_captures.is_empty()
     {
-        let declared = side.declared_captures.1.len();
-        s.captures.response = kept(head, &side.capture_response, declared);
+        s.captures.response = kept(head, &side.response_captures);
     }
 }
 
@@ -481,12 +460,13 @@ pub fn refused(
         actconn: worker.process.connections.now(),
         feconn: client.frontend.sessions().now(),
         tls: client.info.tls.is_some(),
+        unfinished: client.frontend.side().logasap,
         ..LogFacts::default()
     };
     let side = client.frontend.side();
     let format = match &side.error_log_format {
         Some(format) => Arc::clone(format),
-        None => worker.format_of(&side.log_format),
+        None => worker.format_of(&client.frontend),
     };
     let level = if side.log_separate_errors {
         LogLevel::Err

@@ -347,20 +347,7 @@ pub(crate) fn judge(
         tracked: Some(tracked),
     };
     let stream = StreamInfo::default();
-    let mut cx = Ctx {
-        session: info,
-        stream: &stream,
-        now: worker.wall(at),
-        req: None,
-        res: None,
-        req_body: &[],
-        res_body: &[],
-        captures: [&[], &[]],
-        vars,
-        facts: &view,
-        log: None,
-        rng: &worker.rng,
-    };
+    let mut cx = Ctx::bare(info, &stream, worker.wall(at), vars, &view, &worker.rng);
     let verdict = run(rules, 0, &mut cx, &mut effects, &mut NoTrace);
     let rejected = matches!(verdict, Verdict::Reject);
     if let Some(silence) = effects.silence {

@@ -189,6 +189,7 @@ impl Names {
         change: impl Fn(&Arc<Backend>) -> Vec<Turned>,
         by: &str,
     ) -> u64 {
+        let now = Instant::now();
         let mut moved = 0;
         for backend in named(generation) {
             let served = backend.serves();
@@ -198,10 +199,10 @@ impl Names {
                 for (level, text) in names::lines(backend, &turned, by) {
                     news(level, text);
                 }
+                self.worker.process.follow(&turned.0, now);
             }
             if served && !backend.serves() {
-                let line = format!("backend {} has no server available!", backend.name);
-                news(LogLevel::Emerg, line);
+                news(LogLevel::Emerg, state::news::deserted(backend));
             }
         }
         moved

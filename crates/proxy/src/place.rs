@@ -28,18 +28,15 @@ pub fn with_ctx<R>(
         tracked: Some(&client.tracked),
     };
     f(&Ctx {
-        session: &client.info,
-        stream: info,
-        now: worker.wall(now),
-        req: None,
-        res: None,
         req_body: &client.carry,
-        res_body: &[],
-        captures: [&[], &[]],
-        vars: &client.vars,
-        facts: &view,
-        log: None,
-        rng: &worker.rng,
+        ..Ctx::bare(
+            &client.info,
+            info,
+            worker.wall(now),
+            &client.vars,
+            &view,
+            &worker.rng,
+        )
     })
 }
 

@@ -37,13 +37,13 @@ pub fn stream(
     };
     let format = match &side.error_log_format {
         Some(format) if s.unread => Arc::clone(format),
-        _ => s.worker.format_of(&side.log_format),
+        _ => s.worker.format_of(&s.frontend),
     };
     let (mut line, mut data) = (s.worker.buffer(), Vec::new());
     let now = s.worker.wall(end);
     let frontend = Arc::clone(&s.frontend);
     let side = frontend.side();
-    let slots = side.capture_response.len() + side.declared_captures.1.len();
+    let slots = side.response_captures.len();
     if s.captures.response.len() < slots {
         s.captures.response.resize(slots, None);
     }
@@ -126,11 +126,17 @@ fn with_facts(
             s.captures.cookies[0].as_deref(),
             s.captures.cookies[1].as_deref(),
         ],
-        request_counter: s.worker.process.counters.sum(|c| &c.requests),
+        // A server that could not be reached has its address in the line as well.
         server_address: server
+            .or_else(|| {
+                s.backend
+                    .as_ref()?
+                    .server(s.info.server.as_deref()?)
+                    .cloned()
+            })
             .and_then(|s| s.target())
             .and_then(|t| t.socket(client)),
-        unfinished: s.logged_early,
+        unfinished: s.frontend.side().logasap,
         tls: s.client.info.tls.is_some(),
     };
     let view = state::View {
@@ -259,18 +265,15 @@ pub fn write(
         tracked: Some(told.tracked),
     };
     let cx = Ctx {
-        session: told.session,
-        stream: told.stream,
-        now: worker.wall(end),
-        req: None,
-        res: None,
-        req_body: &[],
-        res_body: &[],
-        captures: [&[], &[]],
-        vars: told.vars,
-        facts: &view,
         log: Some(facts),
-        rng: &worker.rng,
+        ..Ctx::bare(
+            told.session,
+            told.stream,
+            worker.wall(end),
+            told.vars,
+            &view,
+            &worker.rng,
+        )
     };
     let (mut line, mut data) = (worker.buffer(), Vec::new());
     format.render_log(&cx, &mut line);
@@ -307,7 +310,8 @@ pub fn log_session(
 
 /// The formats that options name, parsed once.
 pub struct Formats {
-    default: Arc<rules::LogFormat>,
+    /// Where nothing is said, in HTTP and otherwise.
+    default: [Arc<rules::LogFormat>; 2],
     tcp: Arc<rules::LogFormat>,
     http: Arc<rules::LogFormat>,
     https: Arc<rules::LogFormat>,
@@ -320,7 +324,10 @@ impl Default for Formats {
         let scope = rules::Scope::bare();
         let parse = |text| Arc::new(rules::LogFormat::parse(text, &scope).unwrap_or_default());
         Formats {
-            default: parse("Connect from %ci:%cp to %fi:%fp (%f/HTTP)"),
+            default: [
+                parse("Connect from %ci:%cp to %fi:%fp (%f/HTTP)"),
+                parse("Connect from %ci:%cp to %fi:%fp (%f/TCP)"),
+            ],
             tcp: parse(rules::formats::TCP),
             http: parse(rules::formats::HTTP),
             https: parse(rules::formats::HTTPS),
@@ -331,10 +338,12 @@ impl Default for Formats {
 }
 
 impl Formats {
-    /// The format that a setting means.
-    pub fn of(&self, spec: &LogFormatSpec) -> Arc<rules::LogFormat> {
+    /// The format that a setting means in a mode.
+    pub fn of(&self, spec: &LogFormatSpec, mode: model::Mode) -> Arc<rules::LogFormat> {
+        let [http, tcp] = &self.default;
         match spec {
-            LogFormatSpec::Default => Arc::clone(&self.default),
+            LogFormatSpec::Default if mode == model::Mode::Http => Arc::clone(http),
+            LogFormatSpec::Default => Arc::clone(tcp),
             LogFormatSpec::Tcp => Arc::clone(&self.tcp),
             LogFormatSpec::Http => Arc::clone(&self.http),
             LogFormatSpec::Https => Arc::clone(&self.https),

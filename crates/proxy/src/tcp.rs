@@ -4,6 +4,7 @@ use crate::account;
 use crate::flow::HEAD_ROOM;
 use crate::inspect;
 use crate::passage::{self, Passage};
+use crate::place;
 use crate::relay::Relay;
 use crate::session::{self, Client, Then};
 use crate::termination::{Cause, Phase, Termination};
@@ -54,6 +55,12 @@ pub async fn run(worker: Rc<Worker>, mut client: Box<Client>) -> Then {
     };
     session.passage.info.inspection.bytes = true;
     client.seat.begin(0);
+    if let Some(format) = &client.frontend.side().unique_id_format {
+        let mut id = Vec::new();
+        let info = &session.passage.info;
+        place::with_ctx(&worker, &client, info, |cx| format.render(cx, &mut id));
+        session.passage.info.unique_id = Some(id.into());
+    }
     let way = prepare(&worker, &mut client, &mut session).await;
     let judged = match way {
         Err(ended) => Err(ended),
@@ -79,6 +86,10 @@ pub async fn run(worker: Rc<Worker>, mut client: Box<Client>) -> Then {
             }
         }
     };
+    if session.server.is_none() {
+        // What the client said before anybody was there to hear it came all the same.
+        session.relay.up.received += client.carry.len() as u64;
+    }
     let mut passing = Passing::new(&client, session);
     match judged {
         Err(ended) => passing.end(&worker, client, ended),
@@ -292,18 +303,15 @@ async fn inspect(
             tracked: Some(&client.tracked),
         };
         let mut cx = Ctx {
-            session: &client.info,
-            stream: info,
-            now: worker.wall(now),
-            req: None,
-            res: None,
             req_body: &client.carry,
-            res_body: &[],
-            captures: [&[], &[]],
-            vars: &client.vars,
-            facts: &view,
-            log: None,
-            rng: &worker.rng,
+            ..Ctx::bare(
+                &client.info,
+                info,
+                worker.wall(now),
+                &client.vars,
+                &view,
+                &worker.rng,
+            )
         };
         let mut effects = Effects::default();
         // Rule by rule: one that cannot be decided yet holds up those after it.

@@ -188,6 +188,14 @@ pub const SINKS: &[&str] = &["buf0", "stdout", "stderr"];
 
 /// The running system, as far as rules ask for it. Names that do not exist give `None`.
 pub trait Facts {
+    /// A number that no other request or session has: the next one after those so far.
+    fn next_number(&self) -> u64 {
+        0
+    }
+    /// How many lines of a frontend asked for this number before, from 0.
+    fn next_line(&self, _frontend: &str) -> u64 {
+        0
+    }
     /// Usable servers of a backend.
     fn nbsrv(&self, _backend: &str) -> Option<i64> {
         None
@@ -396,7 +404,6 @@ pub struct LogFacts<'a> {
     pub request_line: &'a [u8],
     /// `name=value` that `capture cookie` found in the request and in the response.
     pub cookie_captures: [Option<&'a [u8]>; 2],
-    pub request_counter: u64,
     pub server_address: Option<SocketAddr>,
     /// Whether the line says "+" at numbers that still grow (`option logasap`).
     pub unfinished: bool,
@@ -435,7 +442,32 @@ pub struct Ctx<'a> {
     pub rng: &'a Cell<u64>,
 }
 
-impl Ctx<'_> {
+impl<'a> Ctx<'a> {
+    /// A connection whose messages are not there (yet): nothing is parsed, buffered, captured or logged.
+    pub fn bare(
+        session: &'a SessionInfo,
+        stream: &'a StreamInfo,
+        now: Wall,
+        vars: &'a RefCell<Vars>,
+        facts: &'a dyn Facts,
+        rng: &'a Cell<u64>,
+    ) -> Ctx<'a> {
+        Ctx {
+            session,
+            stream,
+            now,
+            req: None,
+            res: None,
+            req_body: &[],
+            res_body: &[],
+            captures: [&[], &[]],
+            vars,
+            facts,
+            log: None,
+            rng,
+        }
+    }
+
     /// The request, to look at.
     pub fn request(&self) -> Option<&Head> {
         match self.req.as_deref() {
@@ -456,7 +488,19 @@ impl Ctx<'_> {
 
     /// The address the client connected to as it counts now (`set-dst`).
     pub fn dst(&self) -> Option<SocketAddr> {
-        self.stream.overrides.dst(self.session)
+        let set = self.stream.overrides.given(|g| g.dst.get());
+        set.or_else(|| self.connected_to())
+    }
+
+    /// The address that the client connected to. Where the listening socket has all addresses, the system
+    /// is asked which it was, when somebody wants to know.
+    pub fn connected_to(&self) -> Option<SocketAddr> {
+        let asked = || {
+            self.session.ends.src()?;
+            let (ours, _) = self.facts.addresses(self.session.descriptor?.number())?;
+            Some(ours)
+        };
+        self.session.ends.dst().or_else(asked)
     }
 
     /// A variable's value, if it was set.

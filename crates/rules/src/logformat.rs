@@ -142,9 +142,14 @@ impl LogFormat {
         self.shows_server_connection
     }
 
-    /// Reads the format of a log line or a unique ID: of several spaces one stays.
+    /// Reads the format of a log line or a unique ID: of several spaces one stays, of those at its
+    /// beginning none.
     pub fn parse_line(text: &str, scope: &Scope<'_>) -> Result<LogFormat, ParseError> {
         let mut format = LogFormat::parse(text, scope)?;
+        if let Some(Part::Text(text)) = format.parts.first_mut() {
+            let blank = text.iter().take_while(|b| **b == b' ').count();
+            *text = text.get(blank..).unwrap_or_default().into();
+        }
         for part in &mut format.parts {
             if let Part::Text(text) = part {
                 let mut merged = text.to_vec();
@@ -166,16 +171,33 @@ impl LogFormat {
 
     /// Appends the text as a log line shows it: empty values as `-`, control characters as `#XX`.
     pub fn render_log(&self, cx: &Ctx<'_>, out: &mut Vec<u8>) {
+        // Captures that no line asks for are left out with the space behind them.
+        let mut spaced = true;
         for part in &self.parts {
             match part {
-                Part::Text(text) => out.extend_from_slice(text),
-                Part::Tag(tag, flags) => tags::write(tag, *flags, cx, out),
+                Part::Text(text) => {
+                    let text = match &**text {
+                        [b' ', rest @ ..] if spaced => rest,
+                        text => text,
+                    };
+                    out.extend_from_slice(text);
+                    spaced = text.last().map_or(spaced, |b| *b == b' ');
+                    continue;
+                }
+                Part::Tag(tag, flags) => {
+                    let before = out.len();
+                    tags::write(tag, *flags, cx, out);
+                    if tag.is_optional() && out.len() == before {
+                        continue;
+                    }
+                }
                 Part::Expr(expr, flags) => {
                     let sample = expr.eval(cx);
                     let text = sample.as_ref().map(|s| s.to_text());
                     log_text(text.as_deref().unwrap_or_default(), *flags, out);
                 }
             }
+            spaced = false;
         }
     }
 
@@ -234,7 +256,7 @@ impl LogFormat {
 }
 
 /// Appends a value as a log line shows it: only what would break the line is escaped (`#XX`).
-fn log_text(text: &[u8], flags: Flags, out: &mut Vec<u8>) {
+pub(crate) fn log_text(text: &[u8], flags: Flags, out: &mut Vec<u8>) {
     if text.is_empty() && !flags.quote {
         out.push(b'-');
         return;

@@ -55,6 +55,8 @@ pub struct Given {
     pub captured: RefCell<Vec<Capture>>,
     /// The line of a rule that something is waited for by, `file:number: text`.
     pub waiting: RefCell<Option<Arc<str>>>,
+    /// The request's own number, where something has shown it.
+    pub number: Cell<Option<u64>>,
     /// The addresses of the server's connection, for a log line that shows them when it is over.
     pub back: Cell<Option<(SocketAddr, SocketAddr)>>,
 }
@@ -71,6 +73,17 @@ impl Overrides {
     /// To give something.
     pub fn give(&self) -> &Given {
         self.given.get_or_init(Box::default)
+    }
+
+    /// The number of the request or session (`%rt`): given when it is first asked for, so that requests
+    /// of which nothing shows it share no counter.
+    pub fn number(&self, facts: &dyn Facts) -> u64 {
+        let number = &self.give().number;
+        number.get().unwrap_or_else(|| {
+            let next = facts.next_number();
+            number.set(Some(next));
+            next
+        })
     }
 
     /// What a rule waited for has come.

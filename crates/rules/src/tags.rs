@@ -4,7 +4,7 @@ use crate::Ctx;
 use crate::ctx::{LogFacts, Timers};
 use crate::date::{Zone, clf_date, log_date};
 use crate::digits::{self, decimal, three};
-use crate::logformat::Flags;
+use crate::logformat::{Flags, log_text};
 use std::io::Write;
 use std::net::SocketAddr;
 
@@ -49,7 +49,7 @@ pub static TAGS: &[TagDef] = &[
     )),
     tag!("H", "this machine's name", |cx, _, _, o| o
         .extend_from_slice(cx.facts.hostname().as_bytes())),
-    tag!("HM", "the request's method", |cx, l, f, o| quoted(
+    tag!("HM", "the request's method", |cx, l, f, o| shown(
         request_part(cx, l, 0),
         f,
         o
@@ -59,34 +59,35 @@ pub static TAGS: &[TagDef] = &[
         "the request's path, with what precedes it",
         |cx, l, f, o| {
             let target = request_part(cx, l, 1);
-            quoted(
+            shown(
                 target.split(|b| *b == b'?').next().unwrap_or_default(),
                 f,
                 o,
             );
         }
     ),
-    tag!("HPO", "the request's path only", |cx, l, f, o| quoted(
-        http::uri::path(request_part(cx, l, 1)),
-        f,
-        o
-    )),
+    tag!("HPO", "the request's path only", |cx, l, f, o| {
+        let target = request_part(cx, l, 1);
+        let path = http::uri::path(target);
+        shown(if target == UNREAD { target } else { path }, f, o);
+    }),
     tag!("HQ", "the query, with its question mark", |cx, l, f, o| {
         let target = request_part(cx, l, 1);
         let at = target.iter().position(|b| *b == b'?');
-        quoted(at.and_then(|at| target.get(at..)).unwrap_or_default(), f, o);
+        let query = at.and_then(|at| target.get(at..)).unwrap_or_default();
+        shown(if target == UNREAD { target } else { query }, f, o);
     }),
-    tag!("HU", "the request's target", |cx, l, f, o| quoted(
+    tag!("HU", "the request's target", |cx, l, f, o| shown(
         request_part(cx, l, 1),
         f,
         o
     )),
-    tag!("HV", "the request's version", |cx, l, f, o| quoted(
+    tag!("HV", "the request's version", |cx, l, f, o| shown(
         request_part(cx, l, 2),
         f,
         o
     )),
-    tag!("ID", "the unique ID", |cx, _, f, o| quoted(
+    tag!("ID", "the unique ID", |cx, _, f, o| log_text(
         cx.stream.unique_id.as_deref().unwrap_or_default(),
         f,
         o
@@ -95,8 +96,8 @@ pub static TAGS: &[TagDef] = &[
         l.status.map_or(-1, i64::from),
         o
     )),
-    tag!("T", "the date of the line, GMT", |_, l, _, o| clf_date(
-        l.end.secs,
+    tag!("T", "the accept date, GMT", |cx, _, _, o| clf_date(
+        cx.session.accepted.secs,
         &Zone::utc(0),
         o
     )),
@@ -130,11 +131,10 @@ pub static TAGS: &[TagDef] = &[
         false,
         o
     )),
-    tag!("Tl", "the date of the line, local", |cx, l, _, o| clf_date(
-        l.end.secs,
-        &cx.facts.local_zone(l.end.secs),
-        o
-    )),
+    tag!("Tl", "the accept date, local", |cx, _, _, o| {
+        let at = cx.session.accepted.secs;
+        clf_date(at, &cx.facts.local_zone(at), o)
+    }),
     tag!(
         "Tq",
         "handshake, idle and request time, ms",
@@ -268,11 +268,14 @@ pub static TAGS: &[TagDef] = &[
         "captured response headers, a field each",
         |cx, _, f, o| captures(cx.captures[1], f, o, true)
     ),
-    tag!("lc", "line counter", |_, l, f, o| base(
-        l.request_counter as i64,
-        f,
-        o
-    )),
+    tag!(
+        "lc",
+        "lines of the frontend that said so before",
+        |cx, _, f, o| {
+            let frontend = &cx.session.listener.frontend;
+            base(cx.facts.next_line(frontend) as i64, f, o);
+        }
+    ),
     tag!("ms", "milliseconds of the accept date", |cx, _, f, o| {
         let ms = cx.session.accepted.micros / 1000;
         if f.hex {
@@ -299,11 +302,13 @@ pub static TAGS: &[TagDef] = &[
             number(l.retries.into(), o);
         }
     ),
-    tag!("rt", "request counter", |_, l, f, o| base(
-        l.request_counter as i64,
-        f,
-        o
-    )),
+    tag!(
+        "rt",
+        "the number of the request or session",
+        |cx, _, f, o| {
+            base(cx.stream.overrides.number(cx.facts) as i64, f, o);
+        }
+    ),
     tag!("s", "the server's name", |cx, _, f, o| {
         let name = cx.stream.server.as_deref().map(str::as_bytes);
         quoted(name.unwrap_or(b"<NOSRV>"), f, o);
@@ -372,6 +377,13 @@ pub static TAGS: &[TagDef] = &[
     ),
 ];
 
+impl TagDef {
+    /// Whether it shows nothing at all where there is nothing to show.
+    pub(crate) fn is_optional(&self) -> bool {
+        matches!(self.name, "hr" | "hrl" | "hs" | "hsl")
+    }
+}
+
 /// The tag of that name.
 pub fn find(name: &str) -> Option<&'static TagDef> {
     TAGS.iter().find(|t| t.name == name)
@@ -393,7 +405,14 @@ pub(crate) fn write(tag: &TagDef, flags: Flags, cx: &Ctx<'_>, out: &mut Vec<u8>)
     }
 }
 
-/// Appends text as a log line shows it: `-` when empty, control and non-ASCII bytes as `#XX`.
+/// Appends text as [`quoted`] does, but nothing when empty.
+fn shown(text: &[u8], flags: Flags, out: &mut Vec<u8>) {
+    if !text.is_empty() || flags.quote {
+        quoted(text, flags, out);
+    }
+}
+
+/// Appends text as a log line shows it: `-` when empty; quotes, control and non-ASCII bytes as `#XX`.
 pub(crate) fn quoted(text: &[u8], flags: Flags, out: &mut Vec<u8>) {
     if text.is_empty() && !flags.quote {
         out.push(b'-');
@@ -407,21 +426,22 @@ pub(crate) fn quoted(text: &[u8], flags: Flags, out: &mut Vec<u8>) {
     if text.iter().all(plain) {
         out.extend_from_slice(text);
     } else {
-        escaped(text, flags, out);
+        escaped(text, flags, b"", out);
     }
     if flags.quote {
         out.push(b'"');
     }
 }
 
-fn escaped(text: &[u8], flags: Flags, out: &mut Vec<u8>) {
+/// `more`: what is written as `#XX`, too.
+fn escaped(text: &[u8], flags: Flags, more: &[u8], out: &mut Vec<u8>) {
     for b in text {
         match b {
-            b'"' | b'\\' | b']' if flags.escape => out.extend_from_slice(&[b'\\', *b]),
-            b'"' if flags.quote => {
+            b'\\' | b']' if flags.escape => out.extend_from_slice(&[b'\\', *b]),
+            b'"' | b'#' | 0..=0x1f | 0x7f.. => {
                 let _ = write!(out, "#{b:02X}");
             }
-            b'#' | 0..=0x1f | 0x7f.. => {
+            b if more.contains(b) => {
                 let _ = write!(out, "#{b:02X}");
             }
             _ => out.push(*b),
@@ -496,43 +516,53 @@ fn port(address: Option<SocketAddr>, flags: Flags, out: &mut Vec<u8>) {
 fn request_line<'a>(cx: &'a Ctx<'_>, facts: &LogFacts<'a>) -> &'a [u8] {
     match (facts.request_line, cx.request()) {
         (b"", Some(head)) => head.start_line(),
-        (b"", None) => b"<BADREQ>",
+        (b"", None) => UNREAD,
         (line, _) => line,
     }
 }
 
 /// Method, target or version of the request line.
 fn request_part<'a>(cx: &'a Ctx<'_>, facts: &LogFacts<'a>, part: usize) -> &'a [u8] {
-    let mut parts = request_line(cx, facts).splitn(3, |b| *b == b' ');
-    parts.nth(part).unwrap_or_default()
+    match request_line(cx, facts) {
+        UNREAD => UNREAD,
+        line => line.splitn(3, |b| *b == b' ').nth(part).unwrap_or_default(),
+    }
 }
 
+/// What stands for a request that could not be read, and for its parts.
+const UNREAD: &[u8] = b"<BADREQ>";
+
 fn captures(slots: &[Option<Box<[u8]>>], flags: Flags, out: &mut Vec<u8>, separate: bool) {
+    // Where nothing is captured the field is left out, and the space before the next one with it.
     if slots.is_empty() {
-        if separate || out.last() != Some(&b' ') {
-            quoted(b"", flags, out);
-        } else {
-            // Nothing is captured: the field and its space are left out.
-            out.pop();
-        }
         return;
     }
-    if separate {
-        for (i, slot) in slots.iter().enumerate() {
-            if i > 0 {
-                out.push(b' ');
-            }
-            quoted(slot.as_deref().unwrap_or_default(), flags, out);
-        }
-        return;
+    let quote: &[u8] = if flags.quote { b"\"" } else { b"" };
+    let (before, between, after): (&[u8], &[u8], &[u8]) = match separate {
+        true => (b"", b" ", b""),
+        false => (b"{", b"|", b"}"),
+    };
+    if !separate {
+        out.extend_from_slice(quote);
     }
-    let mut joined = vec![b'{'];
+    out.extend_from_slice(before);
     for (i, slot) in slots.iter().enumerate() {
         if i > 0 {
-            joined.push(b'|');
+            out.extend_from_slice(between);
         }
-        joined.extend_from_slice(slot.as_deref().unwrap_or_default());
+        match slot.as_deref() {
+            None | Some(b"") if separate => quoted(b"", flags, out),
+            None => {}
+            Some(text) => {
+                let around = if separate { quote } else { b"" };
+                out.extend_from_slice(around);
+                escaped(text, flags, b"{|}", out);
+                out.extend_from_slice(around);
+            }
+        }
     }
-    joined.push(b'}');
-    quoted(&joined, flags, out);
+    out.extend_from_slice(after);
+    if !separate {
+        out.extend_from_slice(quote);
+    }
 }

@@ -8,8 +8,9 @@ use census::Census;
 use choose::Active;
 use model::Proxy;
 use std::cell::Cell;
+use std::cmp::Ordering;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
@@ -45,6 +46,8 @@ pub struct BackendLive {
     cookies: Mutex<CookieOrders>,
     /// Whether rules lead here: as configured (0), or as an operator said ([`PUBLISHED`], [`HIDDEN`]).
     published: AtomicU8,
+    /// Whether a backup server was given a session since their sessions were last ended.
+    on_backup: AtomicBool,
 }
 
 const PUBLISHED: u8 = 1;
@@ -87,6 +90,8 @@ pub struct Backend {
     census: Mutex<Census>,
     /// Places in `servers` by the servers' uids, in their order.
     places: Box<[(u32, u32)]>,
+    /// Places in `servers`, in the order of the servers' names.
+    names: Box<[u32]>,
     live: Arc<BackendLive>,
     /// Servers by the cookie value that the configuration gives them.
     cookies: HashMap<Arc<str>, Vec<u32>>,
@@ -133,6 +138,9 @@ impl Slot {
         server.weigh();
         // Whether it is asked for or not now: a reload may turn `hash-balance-factor` on.
         backend.live.placed.enter();
+        if server.is_backup() {
+            backend.live.on_backup.store(true, Relaxed);
+        }
         Slot {
             server: Arc::clone(server),
             backend: Arc::clone(backend),
@@ -263,6 +271,7 @@ impl Backend {
                 turns: Mutex::default(),
                 cookies: Mutex::default(),
                 published: AtomicU8::default(),
+                on_backup: AtomicBool::default(),
             })
         });
         let mut cookies: HashMap<Arc<str>, Vec<u32>> = HashMap::new();
@@ -279,6 +288,11 @@ impl Backend {
         let mut places: Box<[(u32, u32)]> =
             (0..).zip(&servers).map(|(at, s)| (s.uid, at)).collect();
         places.sort_unstable();
+        let mut by_name: Vec<(&str, u32)> = servers.iter().map(|s| &*s.name).zip(0..).collect();
+        by_name.sort_unstable();
+        let names = by_name.into_iter().map(|(_, at)| at).collect();
+        // Who was none before this configuration may be a backup server with sessions.
+        live.on_backup.store(true, Relaxed);
         let backend = Arc::new(Backend {
             resolves_names,
             cookies,
@@ -292,6 +306,7 @@ impl Backend {
             behind: AtomicU32::new(0),
             census: Mutex::default(),
             places,
+            names,
             live,
         });
         backend.refresh();
@@ -345,7 +360,10 @@ impl Backend {
 
     /// A server by name.
     pub fn server(&self, name: &str) -> Option<&Arc<Server>> {
-        self.servers.iter().find(|s| &*s.name == name)
+        let at = |place: &u32| self.servers.get(*place as usize);
+        let order = |place: &u32| at(place).map_or(Ordering::Less, |s| (*s.name).cmp(name));
+        let found = self.names.binary_search_by(order);
+        at(self.names.get(found.ok()?)?)
     }
 
     /// The value that names a server in the persistence cookie: its own, or with `dynamic` a hash

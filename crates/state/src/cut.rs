@@ -29,6 +29,11 @@ impl Cuts {
         }
     }
 
+    /// How often sessions were ended.
+    pub fn times(&self) -> u64 {
+        self.count.load(SeqCst)
+    }
+
     /// A session that wants to be told.
     pub fn watch(self: &Arc<Self>, waker: &Waker) -> Watch {
         let id = self.next.fetch_add(1, SeqCst);

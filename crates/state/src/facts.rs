@@ -55,6 +55,13 @@ impl Facts for View<'_> {
             _ => self.process.events.note(now, line),
         }
     }
+    fn next_number(&self) -> u64 {
+        self.process.next_number()
+    }
+    fn next_line(&self, frontend: &str) -> u64 {
+        let frontend = self.generation.frontend(frontend);
+        frontend.map_or(0, |frontend| frontend.next_line())
+    }
     fn saved_syn(&self, descriptor: i32) -> Option<Vec<u8>> {
         (self.process.machine.saved_syn)(descriptor)
     }

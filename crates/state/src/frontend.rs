@@ -21,6 +21,8 @@ pub struct FrontendLive {
     sockets: Mutex<Vec<Arc<Socket>>>,
     /// Connections by the number of the listener that they came in by.
     listeners: Mutex<Vec<(u32, Arc<Gauge>)>>,
+    /// Lines that showed their number (`%lc`).
+    lines: AtomicU64,
     /// When the sessions so far would have come at an even pace, in microseconds of the process.
     paced_until: AtomicU64,
 }
@@ -153,6 +155,7 @@ impl Frontend {
                 waiting: Mutex::default(),
                 sockets: Mutex::default(),
                 listeners: Mutex::default(),
+                lines: AtomicU64::new(0),
                 paced_until: AtomicU64::new(0),
             })
         });
@@ -232,6 +235,11 @@ impl Frontend {
     /// What the workers counted.
     pub fn counters(&self) -> &PerWorker<ProxyCounters> {
         &self.live.counters
+    }
+
+    /// How many lines of its asked for their number before (`%lc`).
+    pub fn next_line(&self) -> u64 {
+        self.live.lines.fetch_add(1, Relaxed)
     }
 
     /// Sessions in it.

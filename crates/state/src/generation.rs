@@ -1,6 +1,7 @@
 //! One configuration with its living parts. Requests that began with a generation end with it.
 
 use crate::backend::Backend;
+use crate::follow::Followers;
 use crate::frontend::Frontend;
 use crate::peers::{PeerSection, Resync};
 use crate::process::Process;
@@ -28,6 +29,7 @@ pub struct Generation {
     pub resolvers: BTreeMap<Arc<str>, Arc<Resolvers>>,
     frontend_names: HashMap<Arc<str>, usize>,
     backend_names: HashMap<Arc<str>, usize>,
+    followers: Followers,
 }
 
 impl Generation {
@@ -81,7 +83,13 @@ impl Generation {
                 next.backends.push(backend);
             }
         }
+        next.followers = Followers::among(&next.backends, |name| next.backend(name));
         next
+    }
+
+    /// Who follows whom.
+    pub(crate) fn followers(&self) -> &Followers {
+        &self.followers
     }
 
     /// A stick table: the one there was, where its entries can stay.
@@ -150,6 +158,11 @@ impl Generation {
             process.writers(),
             fullconn,
         )
+    }
+
+    /// Whether another server tracks this one.
+    pub fn is_tracked(&self, server: &Server) -> bool {
+        self.followers.has(server)
     }
 
     /// A backend by name.

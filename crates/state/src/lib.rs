@@ -11,6 +11,7 @@ mod eject;
 mod errors;
 mod events;
 mod facts;
+mod follow;
 mod frontend;
 mod generation;
 mod guarded;

@@ -7,11 +7,12 @@ use crate::generation::Generation;
 use crate::news::{self, Cause, News, Standing};
 use crate::{Backend, Server};
 use arc_swap::ArcSwap;
+use model::LogLevel;
 use rules::Wall;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// What one worker counts for the process.
@@ -120,6 +121,8 @@ pub struct Process {
     pub tls_connections: Gauge,
     /// What the workers counted.
     pub counters: PerWorker<ProcessCounters>,
+    /// The last number that a request or session was given.
+    numbers: AtomicU64,
     /// The configuration in force.
     pub generation: ArcSwap<Generation>,
     /// What the logs shall tell of servers.
@@ -144,6 +147,8 @@ pub struct Process {
     anon_key: AtomicU32,
     next_uid: AtomicU32,
     reloads: AtomicU64,
+    /// Held while servers follow others: who comes last has seen all that changed.
+    following: Mutex<()>,
 }
 
 impl Process {
@@ -180,6 +185,7 @@ impl Process {
             connections: Gauge::default(),
             tls_connections: Gauge::default(),
             counters: PerWorker::new(workers),
+            numbers: AtomicU64::new(0),
             generation: ArcSwap::from_pointee(Generation::default()),
             news: News::default(),
             events: Events::default(),
@@ -194,16 +200,29 @@ impl Process {
             anon_key: AtomicU32::new(0),
             next_uid: AtomicU32::new(0),
             reloads: AtomicU64::new(0),
+            following: Mutex::default(),
         };
         let first = Generation::next(&Generation::default(), config, &process);
         process.generation.store(Arc::new(first));
+        process.settle(start);
         Arc::new(process)
     }
 
+    /// The number of one more request or session: more than all that were given, and no less than the
+    /// requests so far.
+    pub fn next_number(&self) -> u64 {
+        let requests = self.counters.sum(|c| &c.requests);
+        // Relaxed: nothing else is read by this number.
+        let next = |last: u64| Some(last.wrapping_add(1).max(requests));
+        let last = self.numbers.fetch_update(Relaxed, Relaxed, next);
+        next(last.unwrap_or_else(|last| last)).unwrap_or_default()
+    }
+
     /// Puts another configuration into force for all requests from now on.
-    pub fn apply(&self, config: Arc<model::Config>) -> Arc<Generation> {
+    pub fn apply(&self, config: Arc<model::Config>, now: Instant) -> Arc<Generation> {
         let next = Arc::new(Generation::next(&self.generation.load(), config, self));
         self.generation.store(Arc::clone(&next));
+        self.settle(now);
         self.reloads.fetch_add(1, Relaxed);
         next
     }
@@ -284,6 +303,11 @@ impl Process {
     /// The grace of the soft end is over.
     pub fn leave(&self) {
         self.leaving.store(true, Relaxed);
+        let generation = self.generation.load();
+        for proxy in &generation.config.proxies {
+            let line = news::stopped(&generation, proxy);
+            self.news.tell(proxy, LogLevel::Warning, line);
+        }
     }
 
     /// The key that an operator has set for hiding names; 0 is none.
@@ -328,23 +352,50 @@ impl Process {
         self.workers
     }
 
-    /// A server's state has changed since `before`: the schedulers and the logs are told.
+    /// A server's state has changed since `before`: the schedulers, the logs and those who track it are told.
     pub fn changed(
         &self,
         backend: &Arc<Backend>,
         server: &Server,
         before: Standing,
         cause: Cause<'_>,
+        now: Instant,
     ) {
-        server.mirror_health();
-        backend.note(server);
-        let at = server.health().changed;
-        backend.note_turn(at);
+        backend.take_change(server);
+        self.tell(backend, server, before, cause);
+        self.follow(server, now);
+    }
+
+    /// Has those who track a server take over its state; how many servers were looked at for that.
+    pub fn follow(&self, tracked: &Server, now: Instant) -> usize {
+        let generation = self.generation.load_full();
+        let _alone = self.following();
+        let followers = generation.followers();
+        followers.follow(tracked, now, |backend, server, before, tracked| {
+            backend.take_change(server);
+            let via = format!("{}/{}", tracked.backend, tracked.name);
+            self.tell(backend, server, before, Cause::Via(&via));
+        })
+    }
+
+    /// Has all who track another be as that is, where states were set that nobody is told of: by a configuration,
+    /// or by a file of states.
+    pub fn settle(&self, now: Instant) {
+        let generation = self.generation.load_full();
+        let _alone = self.following();
+        generation.followers().settle(now);
+    }
+
+    fn following(&self) -> MutexGuard<'_, ()> {
+        self.following
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, backend: &Arc<Backend>, server: &Server, before: Standing, cause: Cause<'_>) {
         let mail = Standing::of(backend, server).is_worth_a_mail(before);
-        for (at, (level, text)) in news::lines(backend, server, before, cause)
-            .into_iter()
-            .enumerate()
-        {
+        let lines = news::lines(backend, server, before, cause);
+        for (at, (level, text)) in lines.into_iter().enumerate() {
             if mail && at == 0 {
                 self.news.mail(backend.proxy(), level, &text);
             }

@@ -27,8 +27,9 @@ fn with(count: u32, change: impl FnOnce(&mut model::Backend)) -> (Arc<Process>, 
 
 fn keep_out(process: &Process, backend: &Arc<Backend>, server: &Server, out: bool) {
     let before = Standing::of(backend, server);
-    server.administer(Admin::FORCED_MAINT, out, Instant::now());
-    process.changed(backend, server, before, Cause::Cli);
+    let now = Instant::now();
+    server.administer(Admin::FORCED_MAINT, out, now);
+    process.changed(backend, server, before, Cause::Cli, now);
 }
 
 fn pick(backend: &Arc<Backend>, hash: u32) -> Pick {

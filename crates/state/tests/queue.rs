@@ -142,7 +142,7 @@ fn a_reload_keeps_a_servers_weight_and_state_and_forgets_those_that_left() {
         .servers
         .truncate(2);
     config.proxies = vec![Arc::new(proxy)];
-    let after = process.apply(Arc::new(config));
+    let after = process.apply(Arc::new(config), Instant::now());
     let new = after
         .backend("b")
         .expect("the backend")

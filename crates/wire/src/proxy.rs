@@ -6,9 +6,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// What begins a header of version 2.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// The longest identifier, bytes (section 2.2.5).
-const LONGEST_ID: usize = 128;
-
 /// The longest line of version 1, its end included.
 const LONGEST_LINE: usize = 107;
 
@@ -45,6 +42,8 @@ pub const AUTHORITY: u8 = 0x02;
 pub const CRC32C: u8 = 0x03;
 /// Extension: an identifier of the connection or request.
 pub const UNIQUE_ID: u8 = 0x05;
+/// The longest [`UNIQUE_ID`], bytes (section 2.2.5).
+const LONGEST_UNIQUE_ID: usize = 128;
 /// Extension: what is known of TLS.
 pub const SSL: u8 = 0x20;
 
@@ -189,7 +188,7 @@ fn read_v2(bytes: &[u8]) -> Read {
     };
     let len = 16 + length;
     if command == 0 {
-        // The sender speaks for itself; what else it says is to be discarded (section 2.2).
+        // `LOCAL`: the sender speaks for itself, and whatever else it says is passed over (section 2.2).
         return Read::Header(Header {
             len,
             ..Header::default()
@@ -203,16 +202,18 @@ fn read_v2(bytes: &[u8]) -> Read {
         0x00 => (0, |_| None),
         _ => return Read::Invalid,
     };
-    let block = match size {
-        0 => 0,
-        108 => 216,
-        size => size * 2 + 4,
+    let block = if size == 108 {
+        216
+    } else if size == 0 {
+        0
+    } else {
+        size * 2 + 4
     };
-    let Some((block, rest)) = content.split_at_checked(block) else {
+    if content.len() < block {
         return Read::Invalid;
-    };
+    }
     let addresses = || {
-        let (source, rest) = block.split_at_checked(size)?;
+        let (source, rest) = content.split_at_checked(size)?;
         let (destination, rest) = rest.split_at_checked(size)?;
         let ports = rest.first_chunk::<4>()?;
         let port = |at: usize| u16::from_be_bytes([ports[at], ports[at + 1]]);
@@ -222,16 +223,14 @@ fn read_v2(bytes: &[u8]) -> Read {
         ))
     };
     let addresses = addresses();
-    let Some(extensions) = extensions(rest) else {
+    let Some(extensions) = extensions(content.get(block..).unwrap_or_default()) else {
         return Read::Invalid;
     };
-    let fits = |(kind, value): &(u8, Vec<u8>)| match *kind {
-        CRC32C => checksum_holds(bytes.get(..len).unwrap_or_default(), value),
-        UNIQUE_ID => value.len() <= LONGEST_ID,
-        _ => true,
-    };
-    if !extensions.iter().all(fits) {
-        return Read::Invalid;
+    if let Some((_, sum)) = extensions.iter().find(|(kind, _)| *kind == CRC32C) {
+        let whole = bytes.get(..len).unwrap_or_default();
+        if !checksum_holds(whole, sum) {
+            return Read::Invalid;
+        }
     }
     Read::Header(Header {
         addresses,
@@ -245,6 +244,9 @@ fn extensions(mut bytes: &[u8]) -> Option<Vec<(u8, Vec<u8>)>> {
     while let Some((&[kind, high, low], rest)) = bytes.split_first_chunk::<3>() {
         let length = usize::from(u16::from_be_bytes([high, low]));
         let (value, rest) = rest.split_at_checked(length)?;
+        if kind == UNIQUE_ID && length > LONGEST_UNIQUE_ID {
+            return None;
+        }
         found.push((kind, value.to_vec()));
         bytes = rest;
     }

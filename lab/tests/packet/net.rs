@@ -3,8 +3,11 @@
 #![allow(dead_code)] // each test file uses its part
 
 use std::fs::File;
+use std::io::Write;
+use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -21,7 +24,7 @@ pub fn possible_with(more: &[&str]) -> bool {
         .arg("-u")
         .output()
         .is_ok_and(|o| o.stdout == b"0\n");
-    let all = [&["ip", "ethtool"], more].concat();
+    let all = [&["ip"], more].concat();
     let there = |t: &&str| Command::new(t).arg("--version").output().is_ok();
     let tools = all.iter().all(there);
     if !root || !tools {
@@ -34,6 +37,8 @@ pub fn possible_with(more: &[&str]) -> bool {
 pub struct Net {
     prefix: String,
     hosts: Vec<String>,
+    /// Hosts and interfaces that cables end at.
+    ends: Mutex<Vec<(String, String)>>,
 }
 
 impl Net {
@@ -43,10 +48,12 @@ impl Net {
         let net = Net {
             prefix: format!("mg{}x{n}", std::process::id()),
             hosts: hosts.iter().map(|h| h.to_string()).collect(),
+            ends: Mutex::default(),
         };
+        let names = hosts.iter().map(|h| format!("netns add {}\n", net.name(h)));
+        batch(&["-batch", "-"], &names.collect::<String>());
         for host in hosts {
-            run(&format!("ip netns add {}", net.name(host)));
-            net.ip(host, "link set lo up");
+            net.configure(host, "lo", Interface::up);
         }
         net
     }
@@ -59,6 +66,38 @@ impl Net {
     #[track_caller]
     pub fn ip(&self, host: &str, args: &str) {
         run(&format!("ip -n {} {args}", self.name(host)));
+    }
+
+    /// Runs `ip` in a namespace once for many lines.
+    #[track_caller]
+    pub fn ip_lines(&self, host: &str, lines: &str) {
+        batch(&["-n", &self.name(host), "-batch", "-"], lines);
+    }
+
+    /// Sets something of an interface without a process for it.
+    fn configure<T: Send + 'static>(
+        &self,
+        host: &str,
+        interface: &str,
+        does: impl FnOnce(&mut Interface) -> T + Send + 'static,
+    ) -> T {
+        let name = interface.to_string();
+        self.within(host, move || does(&mut Interface::of(&name)))
+    }
+
+    /// An interface gives and takes tags of VLANs in frames, as on a wire.
+    pub fn keep_tags_in_frames(&self, host: &str, interface: &str) {
+        self.configure(host, interface, |interface| {
+            let now = interface.ethtool(GET_FLAGS, 0);
+            interface.ethtool(SET_FLAGS, now & !(TAGS_OUT | TAGS_IN));
+        });
+    }
+
+    /// The cables that were laid so far leave sums to whoever takes a packet off them, as virtual ones do.
+    pub fn loosen(&self) {
+        for (host, interface) in self.ends.lock().expect("whole").iter() {
+            self.configure(host, interface, |i| i.ethtool(SET_SUMS, 1));
+        }
     }
 
     /// Whether the kernel has interfaces of all these kinds.
@@ -96,8 +135,11 @@ impl Net {
             "ip link add name {a} netns {ns_a} type veth peer name {b} netns {ns_b}"
         ));
         for (host, interface) in [(host_a, a), (host_b, b)] {
-            self.exec(&host, &format!("ethtool -K {interface} tx off"));
-            self.ip(&host, &format!("link set dev {interface} up"));
+            self.configure(&host, &interface, |interface| {
+                interface.ethtool(SET_SUMS, 0);
+                interface.up();
+            });
+            self.ends.lock().expect("whole").push((host, interface));
         }
     }
 
@@ -106,7 +148,7 @@ impl Net {
         self.cable(a, b);
         for end in [a, b] {
             let (host, interface) = end.split_once(':').expect("host:interface");
-            self.exec(host, &format!("ethtool -K {interface} tx on"));
+            self.configure(host, interface, |i| i.ethtool(SET_SUMS, 1));
         }
     }
 
@@ -209,6 +251,76 @@ fn forget(cookie: u64) {
     for kind in ["server", "settings"] {
         let _ = std::fs::remove_file(format!("/run/mulgil/{kind}-{cookie}"));
     }
+}
+
+/// Of <linux/ethtool.h>: `ETHTOOL_STXCSUM`, `ETHTOOL_GFLAGS`, `ETHTOOL_SFLAGS` and its flags `ETH_FLAG_TXVLAN` and
+/// `ETH_FLAG_RXVLAN`.
+const SET_SUMS: u32 = 0x17;
+const GET_FLAGS: u32 = 0x25;
+const SET_FLAGS: u32 = 0x26;
+const TAGS_OUT: u32 = 1 << 7;
+const TAGS_IN: u32 = 1 << 8;
+/// Of <linux/sockios.h>.
+const SIOCETHTOOL: libc::c_ulong = 0x8946;
+
+/// An interface of the namespace that the thread is in.
+struct Interface {
+    socket: UdpSocket,
+    request: libc::ifreq,
+}
+
+impl Interface {
+    fn of(name: &str) -> Interface {
+        // SAFETY: all of its bytes may be zero.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        // The last byte stays zero.
+        for (to, from) in request.ifr_name[..15].iter_mut().zip(name.bytes()) {
+            *to = from as libc::c_char;
+        }
+        let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+        Interface { socket, request }
+    }
+
+    fn ask(&mut self, what: libc::c_ulong) {
+        // SAFETY: the request is a live value of the kind that all of these take, and what it points to lives
+        // as long as the call.
+        let done =
+            unsafe { libc::ioctl(self.socket.as_raw_fd(), what as _, &raw mut self.request) };
+        assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+    }
+
+    fn up(&mut self) {
+        self.ask(libc::SIOCGIFFLAGS as _);
+        // SAFETY: the call before has set the flags.
+        unsafe { self.request.ifr_ifru.ifru_flags |= libc::IFF_UP as libc::c_short };
+        self.ask(libc::SIOCSIFFLAGS as _);
+    }
+
+    /// Gives a command a value; what is there then.
+    fn ethtool(&mut self, command: u32, value: u32) -> u32 {
+        let mut words = [command, value];
+        self.request.ifr_ifru.ifru_data = words.as_mut_ptr().cast();
+        self.ask(SIOCETHTOOL);
+        words[1]
+    }
+}
+
+/// Runs `ip` with lines for it; all of them must succeed.
+#[track_caller]
+fn batch(args: &[&str], lines: &str) {
+    let mut child = Command::new("ip")
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all(lines.as_bytes()).expect("it reads");
+    drop(stdin);
+    let out = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.success(), "{lines}: {said}");
 }
 
 /// Runs a command; what it wrote. It must succeed.

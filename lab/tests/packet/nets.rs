@@ -125,49 +125,76 @@ impl OneArm {
         let net = Net::new(&["c", "r", "w", "l", "s1", "s2"]);
         let cable = self.cable;
         cable(&net, "c:e0", "r:out");
-        for switch in ["lan", "far"] {
-            net.ip(
-                "w",
-                &format!("link add name {switch} type bridge mcast_snooping 0"),
-            );
-            net.ip("w", &format!("link set {switch} up"));
-        }
         let [four, six] = self.servers();
         let servers = if self.far { "far" } else { "lan" };
         let lan = ["203.0.113.", "2001:db8:3::"];
-        for (host, port, switch, own, [four, six], n) in [
-            ("r", "p0", "lan", "lan", lan, 1),
-            ("r", "p4", "far", "far", ["10.1.0.", "fd01::"], 1),
-            ("l", "p1", "lan", "lan", lan, 2),
-            ("s1", "p2", servers, "lan", [four, six], 11),
-            ("s2", "p3", servers, "lan", [four, six], 12),
+        let mut switches = String::new();
+        for switch in ["lan", "far"] {
+            switches += &format!("link add name {switch} up type bridge mcast_snooping 0\n");
+        }
+        let gateway = if self.gateway { 2 } else { 1 };
+        let by_default = |[four, six]: [&str; 2], n: u32| {
+            format!("route add default via {four}{n}\nroute add default via {six}{n}\n")
+        };
+        for (host, port, switch, own, net_of, n, more) in [
+            ("r", "p0", "lan", "lan", lan, 1, String::new()),
+            (
+                "r",
+                "p4",
+                "far",
+                "far",
+                ["10.1.0.", "fd01::"],
+                1,
+                String::new(),
+            ),
+            ("l", "p1", "lan", "lan", lan, 2, by_default(lan, 1)),
+            (
+                "s1",
+                "p2",
+                servers,
+                "lan",
+                [four, six],
+                11,
+                by_default([four, six], gateway),
+            ),
+            (
+                "s2",
+                "p3",
+                servers,
+                "lan",
+                [four, six],
+                12,
+                by_default([four, six], gateway),
+            ),
         ] {
             cable(&net, &format!("w:{port}"), &format!("{host}:{own}"));
-            net.ip("w", &format!("link set dev {port} master {switch}"));
-            net.ip(host, &format!("addr add {four}{n}/24 dev {own}"));
-            net.ip(host, &format!("addr add {six}{n}/64 dev {own} nodad"));
+            switches += &format!("link set dev {port} master {switch}\n");
+            let [four, six] = net_of;
+            net.ip_lines(
+                host,
+                &format!(
+                    "addr add {four}{n}/24 dev {own}\naddr add {six}{n}/64 dev {own} nodad\n{more}"
+                ),
+            );
         }
-        net.ip("c", "addr add 198.51.100.2/24 dev e0");
-        net.ip("c", "addr add 2001:db8:1::2/64 dev e0 nodad");
-        net.ip("r", "addr add 198.51.100.1/24 dev out");
-        net.ip("r", "addr add 2001:db8:1::1/64 dev out nodad");
-        let gateway = if self.gateway { 2 } else { 1 };
-        for (host, four, six) in [
-            ("c", "198.51.100.1".to_string(), "2001:db8:1::1".to_string()),
-            ("l", format!("{}1", lan[0]), format!("{}1", lan[1])),
-            ("s1", format!("{four}{gateway}"), format!("{six}{gateway}")),
-            ("s2", format!("{four}{gateway}"), format!("{six}{gateway}")),
-        ] {
-            net.ip(host, &format!("route add default via {four}"));
-            net.ip(host, &format!("route add default via {six}"));
-        }
+        net.ip_lines("w", &switches);
+        net.ip_lines(
+            "r",
+            "addr add 198.51.100.1/24 dev out\naddr add 2001:db8:1::1/64 dev out nodad\n",
+        );
+        net.ip_lines(
+            "c",
+            "addr add 198.51.100.2/24 dev e0
+addr add 2001:db8:1::2/64 dev e0 nodad
+route add default via 198.51.100.1
+route add default via 2001:db8:1::1
+",
+        );
         forward(&net, "r");
         net.open_for_programs("w", "p1");
+        self.set_up(&net, "");
         for (host, name) in SERVERS {
             let n = &host[1..];
-            if !self.setup.is_empty() {
-                mulgil(&net, host, &format!("server-setup {}", self.setup));
-            }
             let mut own = vec![format!("{four}1{n}"), format!("[{six}1{n}]")];
             if !self.setup.is_empty() {
                 own.extend([VIPS[0].to_string(), format!("[{}]", VIPS[1])]);
@@ -181,6 +208,19 @@ impl OneArm {
             });
         }
         net
+    }
+
+    /// Sets both servers up, or with more words takes that back.
+    pub fn set_up(&self, net: &Net, more: &str) {
+        if self.setup.is_empty() {
+            return;
+        }
+        let command = format!("server-setup {} {more}", self.setup);
+        std::thread::scope(|both| {
+            for (host, _) in SERVERS {
+                both.spawn(|| mulgil(net, host, &command));
+            }
+        });
     }
 
     /// A configuration with an address of each family, served in this way; a pool of full NAT is

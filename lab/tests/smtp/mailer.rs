@@ -28,7 +28,7 @@ impl Mailer {
     /// One that says its name in its replies.
     pub fn start(name: &'static str) -> Mailer {
         Mailer::with(move |stream, seen| {
-            let _ = converse(name, "", stream, seen);
+            let _ = converse(name, "", &[], stream, seen);
             let mut seen = seen.lock().expect("unpoisoned");
             seen.lines.push("(gone)".into());
         })
@@ -37,14 +37,14 @@ impl Mailer {
     /// One that believes what it is told by `XCLIENT`.
     pub fn believing(name: &'static str) -> Mailer {
         Mailer::with(move |stream, seen| {
-            let _ = converse(name, "XCLIENT NAME ADDR PORT PROTO HELO", stream, seen);
+            let _ = converse(name, "XCLIENT NAME ADDR PORT PROTO HELO", &[], stream, seen);
         })
     }
 
     /// One that has clients log in, as `ann` with the password `secret`.
     pub fn guarded(name: &'static str) -> Mailer {
         Mailer::with(move |stream, seen| {
-            let _ = converse(name, "AUTH PLAIN LOGIN", stream, seen);
+            let _ = converse(name, "AUTH PLAIN LOGIN", &[], stream, seen);
         })
     }
 
@@ -57,7 +57,15 @@ impl Mailer {
             }
             let line = String::from_utf8_lossy(&line).trim_end().to_string();
             seen.lock().expect("unpoisoned").messages.push(line);
-            let _ = converse(name, "", stream, seen);
+            let _ = converse(name, "", &[], stream, seen);
+        })
+    }
+
+    /// One that answers lines that begin in this way in that way. Where that is within a message, it
+    /// closes then, with what it has not read.
+    pub fn odd(name: &'static str, answers: &'static [(&'static str, &'static str)]) -> Mailer {
+        Mailer::with(move |stream, seen| {
+            let _ = converse(name, "", answers, stream, seen);
         })
     }
 
@@ -123,7 +131,13 @@ impl Mailer {
     }
 }
 
-fn converse(name: &str, more: &str, stream: TcpStream, seen: &Mutex<Seen>) -> Option<()> {
+fn converse(
+    name: &str,
+    more: &str,
+    odd: &[(&str, &str)],
+    stream: TcpStream,
+    seen: &Mutex<Seen>,
+) -> Option<()> {
     let mut out = stream.try_clone().ok()?;
     write!(out, "220 {name} ESMTP\r\n").ok()?;
     let (mut said, mut content) = (Vec::new(), false);
@@ -134,6 +148,13 @@ fn converse(name: &str, more: &str, stream: TcpStream, seen: &Mutex<Seen>) -> Op
         said.push(line.clone());
         let mut seen = seen.lock().expect("unpoisoned");
         seen.lines.push(line.clone());
+        if let Some((_, reply)) = odd.iter().find(|(begin, _)| line.starts_with(begin)) {
+            write!(out, "{reply}\r\n").ok()?;
+            if content {
+                return out.shutdown(Shutdown::Both).ok();
+            }
+            continue;
+        }
         let verb = line.get(..4).unwrap_or(&line).to_ascii_uppercase();
         let reply = match verb.as_str() {
             "." if content => {

@@ -16,16 +16,17 @@ pub(crate) fn change(
     process: &Process,
     backend: &Arc<Backend>,
     server: &Server,
+    now: Instant,
     change: impl FnOnce(&Server),
 ) {
     let before = Standing::of(backend, server);
     change(server);
-    process.changed(backend, server, before, Cause::Cli);
+    process.changed(backend, server, before, Cause::Cli, now);
 }
 
 /// Maintenance (`set server … state maint`).
 pub(crate) fn maintain(process: &Process, backend: &Arc<Backend>, server: &Server, now: Instant) {
-    change(process, backend, server, |s| {
+    change(process, backend, server, now, |s| {
         s.administer(Admin::FORCED_DRAIN, false, now);
         s.administer(Admin::FORCED_MAINT, true, now);
     });
@@ -33,7 +34,7 @@ pub(crate) fn maintain(process: &Process, backend: &Arc<Backend>, server: &Serve
 
 /// No new sessions (`set server … state drain`).
 pub(crate) fn drain(process: &Process, backend: &Arc<Backend>, server: &Server, now: Instant) {
-    change(process, backend, server, |s| {
+    change(process, backend, server, now, |s| {
         s.make_ready(now);
         s.administer(Admin::FORCED_DRAIN, true, now);
     });
@@ -41,7 +42,7 @@ pub(crate) fn drain(process: &Process, backend: &Arc<Backend>, server: &Server, 
 
 /// Neither (`set server … state ready`).
 pub(crate) fn ready(process: &Process, backend: &Arc<Backend>, server: &Server, now: Instant) {
-    change(process, backend, server, |s| s.make_ready(now));
+    change(process, backend, server, now, |s| s.make_ready(now));
 }
 
 /// The weight that `text` means for a server of this initial weight.
@@ -93,7 +94,7 @@ pub(super) fn set_weight(
             "Backend is using a static LB algorithm and only accepts weights '0%' and '100%'.",
         ),
         Ok(value) => {
-            change(w.process, backend, server, |s| s.set_weight(value));
+            change(w.process, backend, server, w.now, |s| s.set_weight(value));
             Said::nothing()
         }
         Err(fault) => fault,
@@ -123,6 +124,9 @@ pub(super) fn set_server(
                 );
             }
         },
+        "health" if server.settings().track.is_some() => {
+            return Said::fault("cannot change health on a tracking server.");
+        }
         "health" => {
             let to = match value {
                 "up" => Change::Up,
@@ -134,7 +138,7 @@ pub(super) fn set_server(
                     );
                 }
             };
-            change(w.process, backend, server, |s| {
+            change(w.process, backend, server, w.now, |s| {
                 s.health().force(to, w.now);
             });
         }
@@ -143,7 +147,7 @@ pub(super) fn set_server(
                 "set server <b>/<s> addr requires an address and optionally a port.",
             );
         }
-        "addr" => return set_address(server, backend, value, rest, w.now),
+        "addr" => return set_address(w, server, backend, value, rest),
         "check-addr" if value.is_empty() => {
             return Said::fault(
                 "set server <b>/<s> check-addr requires an address and optionally a port.",
@@ -154,16 +158,14 @@ pub(super) fn set_server(
             return Said::fault("set server <b>/<s> check-port requires a port.");
         }
         "check-port" => return set_check_port(server, value),
+        "agent" if !server.has_agent() => return no_agent(true),
         "agent" => {
             let down = match value {
                 "up" => false,
                 "down" => true,
                 _ => return Said::fault("'set server <srv> agent' expects 'up' or 'down'."),
             };
-            if !server.has_agent() {
-                return no_agent(true);
-            }
-            change(w.process, backend, server, |s| {
+            change(w.process, backend, server, w.now, |s| {
                 s.health().force_agent(down, w.now);
             });
         }
@@ -274,7 +276,7 @@ fn new_place(text: &str, rest: &[&str]) -> Result<(Address, Option<u16>), Said> 
         .parse()
         .map_err(|_| Said::close_fault(format!("invalid addr '{text}'")))?;
     let port = match rest {
-        ["port", text, ..] => Some(check_port(text)?),
+        ["port", given @ ..] => Some(check_port(given.first().unwrap_or(&""))?),
         _ => None,
     };
     let address = Address::Inet {
@@ -347,12 +349,18 @@ fn set_hostname(server: &Server, backend: &Backend, name: &str) -> Said {
     )
 }
 
+/// Whether checks go to the port of the server.
+fn has_no_check_port(server: &Server) -> bool {
+    let settings = server.settings();
+    settings.check.as_ref().is_none_or(|c| c.port.is_none())
+}
+
 fn set_address(
+    w: &World<'_>,
     server: &Server,
     backend: &Arc<Backend>,
     text: &str,
     rest: &[&str],
-    now: Instant,
 ) -> Said {
     let Ok(ip) = text.parse::<IpAddr>() else {
         return Said::fault(format_args!("Invalid addr '{text}' {BY}"));
@@ -371,6 +379,9 @@ fn set_address(
         let text = given.first().copied().unwrap_or_default();
         match port_spec(text) {
             Some(same) if same == old_port => out.push_str(", no need to change the port"),
+            Some(PortSpec::Offset(_)) if has_no_check_port(server) => {
+                out.push_str(", can't change <port> to port map because it is incompatible with current health check port configuration (use 'port' statement from the 'server' directive.");
+            }
             Some(new) => {
                 let (old, new_text) = (shown(old_port), shown(new));
                 let _ = write!(out, ", port changed from '{old}' to '{new_text}'");
@@ -386,8 +397,9 @@ fn set_address(
     if old_ip != Some(ip) || port != old_port {
         server.pin(true);
         server.set_target(Target::Tcp { ip, port });
-        server.administer(Admin::UNRESOLVED, false, now);
+        server.administer(Admin::UNRESOLVED, false, w.now);
         backend.refresh();
+        w.process.follow(server, w.now);
     }
     Said::message(Grave::Warning, format_args!("{out} {BY}"))
 }

@@ -123,7 +123,7 @@ fn set(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
         }
         _ => {
             return Said::fault(
-                "Optional argument only supports \"data.<store_data_type>\" <operator> <value> and key <key>",
+                "Required arguments: <table> key <key> [data.<store_data_type> <value>]*",
             );
         }
     };
@@ -147,8 +147,8 @@ fn set(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
         if !table.stored().any(|s| s.data == data) {
             return Said::fault("Data type not stored in this table");
         }
-        // HAProxy takes these words, and does nothing.
-        if data.is_array() || data == Data::ServerKey {
+        // HAProxy takes this word, and does nothing. Of arrays the first element is meant.
+        if data == Data::ServerKey {
             return Said::fault(format_args!("Data type '{named}' cannot be set"));
         }
         match pair.get(1).map(|v| v.parse::<u64>()) {

@@ -93,20 +93,7 @@ fn set_var(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
         now: w.now,
         tracked: None,
     };
-    let cx = Ctx {
-        session: &session,
-        stream: &stream,
-        now: w.wall,
-        req: None,
-        res: None,
-        req_body: &[],
-        res_body: &[],
-        captures: [&[], &[]],
-        vars: &vars,
-        facts: &view,
-        log: None,
-        rng: &rng,
-    };
+    let cx = Ctx::bare(&session, &stream, w.wall, &vars, &view, &rng);
     let scope = Scope::bare();
     let value = if how == "fmt" {
         LogFormat::parse(value, &scope).map(|format| {

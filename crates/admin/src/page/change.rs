@@ -73,12 +73,12 @@ fn change(
     now: Instant,
 ) -> bool {
     let force = |to| {
-        commands::change(process, backend, server, |s| {
+        commands::change(process, backend, server, now, |s| {
             s.health().force(to, now);
         });
     };
     let agent = |down| {
-        commands::change(process, backend, server, |s| {
+        commands::change(process, backend, server, now, |s| {
             s.health().force_agent(down, now);
         });
     };

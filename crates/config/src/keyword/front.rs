@@ -5,7 +5,7 @@ use crate::diag::Fault;
 use crate::draft::Reference;
 use crate::draft::sections::*;
 use crate::line::Line;
-use model::SwitchTarget;
+use model::{CaptureSlot, SwitchTarget};
 use std::sync::Arc;
 
 /// Keywords of frontends.
@@ -87,8 +87,8 @@ pub(super) static FRONT_KEYWORDS: &[Keyword] = &[
         "keep a request header for the log",
         |d, l| {
             d.front
-                .capture_request
-                .push((l.arg(0).into(), capture_len(l)?));
+                .request_captures
+                .push(CaptureSlot::header(l.arg(0), capture_len(l)?));
             Ok(())
         }
     ),
@@ -100,8 +100,8 @@ pub(super) static FRONT_KEYWORDS: &[Keyword] = &[
         "keep a response header for the log",
         |d, l| {
             d.front
-                .capture_response
-                .push((l.arg(0).into(), capture_len(l)?));
+                .response_captures
+                .push(CaptureSlot::header(l.arg(0), capture_len(l)?));
             Ok(())
         }
     ),
@@ -154,8 +154,8 @@ pub(super) static FRONT_KEYWORDS: &[Keyword] = &[
             let n = num(l, 2, 0, 65535)? as usize;
             l.surplus(3);
             match l.arg(0) {
-                "request" => d.front.declared_captures.0.push(n),
-                "response" => d.front.declared_captures.1.push(n),
+                "request" => d.front.request_captures.push(CaptureSlot::declared(n)),
+                "response" => d.front.response_captures.push(CaptureSlot::declared(n)),
                 other => return l.fail(0, format!("'{other}' is neither request nor response")),
             }
             Ok(())

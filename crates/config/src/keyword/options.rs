@@ -1,6 +1,6 @@
 //! The table of `option`s.
 
-use super::{back, check};
+use super::{Keyword, back, check, keyword};
 use crate::diag::Fault;
 use crate::draft::sections::*;
 use crate::draft::{CheckChoice, Draft, Said};
@@ -12,51 +12,9 @@ use model::{
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// One option.
-pub struct OptionDef {
-    /// Its name.
-    pub name: &'static str,
-    /// Where it may stand.
-    pub sections: u8,
-    /// Whether `no` may stand before it.
-    pub negatable: bool,
-    /// Its arguments.
-    pub args: &'static str,
-    /// Arguments that make a valid line.
-    pub example: &'static str,
-    /// One line.
-    pub doc: &'static str,
-    parse: fn(&mut Draft, &mut Line<'_>) -> Result<(), Fault>,
-}
-
-macro_rules! option {
-    ($name:literal, $sections:expr, $args:literal, $example:literal, $doc:literal, $parse:expr) => {
-        OptionDef {
-            name: $name,
-            sections: $sections,
-            negatable: false,
-            args: $args,
-            example: $example,
-            doc: $doc,
-            parse: $parse,
-        }
-    };
-    (no $name:literal, $sections:expr, $args:literal, $example:literal, $doc:literal, $parse:expr) => {
-        OptionDef {
-            name: $name,
-            sections: $sections,
-            negatable: true,
-            args: $args,
-            example: $example,
-            doc: $doc,
-            parse: $parse,
-        }
-    };
-}
-
 /// All options.
-pub static OPTIONS: &[OptionDef] = &[
-    option!(
+pub static OPTIONS: &[Keyword] = &[
+    keyword!(
         "external-check",
         BACK,
         "",
@@ -64,7 +22,7 @@ pub static OPTIONS: &[OptionDef] = &[
         "check health by a program",
         check::external_check
     ),
-    option!(
+    keyword!(
         "grpc-check",
         BACK,
         "[service NAME]",
@@ -72,7 +30,7 @@ pub static OPTIONS: &[OptionDef] = &[
         "check health by gRPC's health service",
         check::grpc_check
     ),
-    option!(
+    keyword!(
         "half-open-check",
         BACK,
         "",
@@ -80,7 +38,7 @@ pub static OPTIONS: &[OptionDef] = &[
         "check health by a TCP handshake that is not finished",
         |d, l| check::of_kind(d, l, CheckKind::HalfOpen)
     ),
-    option!(
+    keyword!(
         "icmp-check",
         BACK,
         "",
@@ -88,7 +46,7 @@ pub static OPTIONS: &[OptionDef] = &[
         "check health by an ICMP echo",
         |d, l| check::of_kind(d, l, CheckKind::Echo)
     ),
-    option!(
+    keyword!(
         "ldap-check",
         BACK,
         "",
@@ -96,7 +54,7 @@ pub static OPTIONS: &[OptionDef] = &[
         "check health by an LDAPv3 bind",
         |d, l| check::of_probe(d, l, Probe::Ldap)
     ),
-    option!(
+    keyword!(
         "mysql-check",
         BACK,
         "[user NAME [post-41|pre-41]]",
@@ -104,7 +62,7 @@ pub static OPTIONS: &[OptionDef] = &[
         "check health by MySQL's greeting, or a login",
         check::mysql_check
     ),
-    option!(
+    keyword!(
         "pgsql-check",
         BACK,
         "user NAME",
@@ -112,7 +70,7 @@ pub static OPTIONS: &[OptionDef] = &[
         "check health by PostgreSQL's start",
         check::pgsql_check
     ),
-    option!(
+    keyword!(
         "redis-check",
         BACK,
         "",
@@ -120,7 +78,7 @@ pub static OPTIONS: &[OptionDef] = &[
         "check health by Redis's PING",
         |d, l| check::of_probe(d, l, Probe::Redis)
     ),
-    option!(
+    keyword!(
         "smtpchk",
         BACK,
         "[HELO|EHLO DOMAIN]",
@@ -128,7 +86,7 @@ pub static OPTIONS: &[OptionDef] = &[
         "check health by SMTP's greeting",
         check::smtpchk
     ),
-    option!(
+    keyword!(
         "ssl-hello-chk",
         BACK,
         "",
@@ -136,7 +94,7 @@ pub static OPTIONS: &[OptionDef] = &[
         "check health by the hello of TLS",
         |d, l| check::of_probe(d, l, Probe::TlsHello)
     ),
-    option!(
+    keyword!(
         no "abortonclose",
         BACK,
         "", "",
@@ -146,7 +104,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         no "accept-invalid-http-request",
         FRONT,
         "", "",
@@ -156,7 +114,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         no "accept-invalid-http-response",
         BACK,
         "", "",
@@ -166,7 +124,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         no "accept-unsafe-violations-in-http-request",
         FRONT,
         "", "",
@@ -176,7 +134,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         no "accept-unsafe-violations-in-http-response",
         BACK,
         "", "",
@@ -186,7 +144,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         no "allbackups",
         BACK,
         "", "",
@@ -196,7 +154,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         no "checkcache",
         BACK,
         "", "",
@@ -206,7 +164,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         no "http-use-proxy-header",
         FRONT,
         "", "",
@@ -216,7 +174,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         no "socket-stats",
         FRONT,
         "", "",
@@ -226,14 +184,14 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         no "transparent",
         BACK,
         "", "",
         "connect where the client meant to",
         back::transparent
     ),
-    option!(
+    keyword!(
         no "clitcpka",
         FRONT,
         "", "",
@@ -243,21 +201,21 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         no "contstats",
         FRONT,
         "", "",
         "accepted: counters always run on",
         |_, _| Ok(())
     ),
-    option!(
+    keyword!(
         no "disable-h2-upgrade",
         FRONT,
         "", "",
         "accepted: a connection never changes to HTTP/2 here",
         |_, _| Ok(())
     ),
-    option!(
+    keyword!(
         no "dontlog-normal",
         FRONT,
         "", "",
@@ -267,7 +225,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         no "dontlognull",
         FRONT,
         "", "",
@@ -277,7 +235,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         "forwarded",
         ALL,
         "",
@@ -291,7 +249,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         "forwardfor",
         ALL,
         "[except NET] [header NAME] [if-none]",
@@ -332,7 +290,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         no "h1-case-adjust-bogus-client",
         FRONT,
         "", "",
@@ -342,7 +300,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         no "h1-case-adjust-bogus-server",
         BACK,
         "", "",
@@ -352,7 +310,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         no "http-buffer-request",
         ALL,
         "", "",
@@ -362,7 +320,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         no "http-ignore-probes",
         FRONT,
         "", "",
@@ -372,14 +330,14 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         no "http-keep-alive",
         ALL,
         "", "",
         "keep connections on both sides",
         |d, l| mode(d, l, ConnectionMode::KeepAlive)
     ),
-    option!(
+    keyword!(
         no "http-no-delay",
         ALL,
         "", "",
@@ -389,7 +347,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         no "http-pretend-keepalive",
         BACK,
         "", "",
@@ -399,7 +357,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         "http-restrict-req-hdr-names",
         ALL,
         "preserve|delete|reject",
@@ -421,14 +379,14 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         no "http-server-close",
         ALL,
         "", "",
         "close to the server, keep to the client",
         |d, l| mode(d, l, ConnectionMode::ServerClose)
     ),
-    option!(
+    keyword!(
         "httpchk",
         BACK,
         "[URI | METHOD URI [VERSION [HOST]]]",
@@ -436,14 +394,14 @@ pub static OPTIONS: &[OptionDef] = &[
         "check health by HTTP",
         check::httpchk
     ),
-    option!(
+    keyword!(
         no "httpclose",
         ALL,
         "", "",
         "close both sides after each request",
         |d, l| mode(d, l, ConnectionMode::Close)
     ),
-    option!(
+    keyword!(
         "httplog",
         FRONT,
         "[clf]",
@@ -461,7 +419,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         no "httpslog",
         ALL,
         "", "",
@@ -475,7 +433,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         no "independent-streams",
         ALL,
         "", "",
@@ -485,7 +443,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         no "log-health-checks",
         BACK,
         "", "",
@@ -495,7 +453,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         no "log-separate-errors",
         FRONT,
         "", "",
@@ -505,7 +463,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         "originalto",
         ALL,
         "[except NET] [header NAME]",
@@ -534,7 +492,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         no "logasap",
         FRONT,
         "", "",
@@ -544,7 +502,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         no "nolinger",
         ALL,
         "", "",
@@ -555,7 +513,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         no "http-drop-request-trailers",
         BACK,
         "", "",
@@ -565,7 +523,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         no "http-drop-response-trailers",
         FRONT,
         "", "",
@@ -575,7 +533,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         no "idle-close-on-response",
         FRONT,
         "", "",
@@ -585,7 +543,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         no "prefer-last-server",
         BACK,
         "", "",
@@ -595,7 +553,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         no "persist",
         BACK,
         "", "",
@@ -605,7 +563,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(no "redispatch", BACK, "[N]", "2", "retry elsewhere", |d, l| {
+    keyword!(no "redispatch", BACK, "[N]", "2", "retry elsewhere", |d, l| {
         l.surplus(2);
         let interval = match (l.negated, l.arg(1)) {
             (true, _) => {
@@ -621,32 +579,32 @@ pub static OPTIONS: &[OptionDef] = &[
         d.back.redispatch = (interval != 0).then_some(Redispatch { interval });
         Ok(())
     }),
-    option!(
+    keyword!(
         no "splice-auto",
         ALL,
         "", "",
         "accepted: bodies are always spliced where it pays",
         |_, _| Ok(())
     ),
-    option!(
+    keyword!(
         no "splice-request",
         ALL,
         "", "",
         "accepted: bodies are always spliced where it pays",
         |_, _| Ok(())
     ),
-    option!(
+    keyword!(
         no "splice-response",
         ALL,
         "", "",
         "accepted: bodies are always spliced where it pays",
         |_, _| Ok(())
     ),
-    option!(no "srvtcpka", BACK, "", "", "TCP keep-alive to servers", |d, l| {
+    keyword!(no "srvtcpka", BACK, "", "", "TCP keep-alive to servers", |d, l| {
         d.srvtcpka.0 = !l.negated;
         Ok(())
     }),
-    option!(
+    keyword!(
         "tcp-check",
         BACK,
         "",
@@ -657,7 +615,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         no "tcp-smart-accept",
         FRONT,
         "", "",
@@ -667,7 +625,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         no "tcp-smart-connect",
         BACK,
         "", "",
@@ -677,7 +635,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         "tcpka",
         ALL,
         "",
@@ -689,7 +647,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         "tcplog",
         FRONT,
         "",
@@ -700,7 +658,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         "smtplog",
         FRONT,
         "",
@@ -711,7 +669,7 @@ pub static OPTIONS: &[OptionDef] = &[
             Ok(())
         }
     ),
-    option!(
+    keyword!(
         "udp-check",
         BACK,
         "",

@@ -5,6 +5,7 @@ use crate::diag::Fault;
 use crate::draft::sections::*;
 use crate::draft::{Draft, Reference};
 use crate::line::Line;
+use model::CaptureSlot;
 use rules::{Rule, RuleSet};
 
 /// Keywords of rules.
@@ -154,19 +155,13 @@ fn rule(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         if d.section == B {
             return l.fail(0, "a backend has no captures of its own: use 'capture … id N' and 'declare capture' in the frontend");
         }
-        let slots = &mut d.front.declared_captures;
-        let headers = if set.on_response() {
-            &d.front.capture_response
-        } else {
-            &d.front.capture_request
-        };
         let slots = if set.on_response() {
-            &mut slots.1
+            &mut d.front.response_captures
         } else {
-            &mut slots.0
+            &mut d.front.request_captures
         };
-        rule.set_capture_slot(headers.len() + slots.len());
-        slots.push(len);
+        rule.set_capture_slot(slots.len());
+        slots.push(CaptureSlot::declared(len));
     }
     match set {
         RuleSet::HttpRequest => d.http_request.push(rule),

@@ -23,7 +23,7 @@ const TC_REDIRECT: u32 = 7;
 /// Whether this is the test of the program behind drivers.
 pub const BEHIND_DRIVER: bool = matches!(
     env!("CARGO_CRATE_NAME").as_bytes(),
-    b"behind_nat" | b"behind_forward" | b"behind_guard"
+    b"behind_nat" | b"behind_forward" | b"behind_guard" | b"behind_corpus"
 );
 
 /// The interface that test runs come from: the loopback, which every network namespace has.

@@ -47,7 +47,7 @@ pub async fn ask(
     }
     let mut answer = Vec::new();
     while parse(&answer).is_none() && answer.len() < ANSWER {
-        if !dial::receive(&mut io, &mut answer).await {
+        if !dial::receive(&mut io, &mut answer).await? {
             break;
         }
     }
@@ -108,7 +108,8 @@ fn obey(worker: &Worker, backend: &Arc<Backend>, server: &Server, reply: &Reply<
         }
     }
     if old != (server.weight(), server.maxconn(), server.admin()) {
-        worker.process.changed(backend, server, before, Cause::Cli);
+        let process = &worker.process;
+        process.changed(backend, server, before, Cause::Cli, now);
     }
 }
 

@@ -34,8 +34,8 @@ use std::time::{Duration, Instant};
 
 /// How soon a new configuration is seen.
 const IDLE: Duration = Duration::from_millis(500);
-/// How soon a server follows another that it tracks, or takes the next step of a slow start.
-const KEEPING_UP: Duration = Duration::from_millis(100);
+/// How soon a server takes the next step of a slow start.
+const STEP: Duration = Duration::from_millis(100);
 
 /// Keeps one task per check of this worker's share, whatever configuration is in force.
 pub async fn run(worker: Rc<Worker>) {
@@ -45,36 +45,38 @@ pub async fn run(worker: Rc<Worker>) {
     let watched = Rc::new(RefCell::new(HashSet::new()));
     let pace = Rc::new(Pace::default());
     let mut seen: Option<Arc<Generation>> = None;
-    // Servers that are looked at again and again.
-    let mut kept: Vec<(Arc<Backend>, Arc<Server>)> = Vec::new();
+    // Servers that start slowly.
+    let mut slow: Vec<(Arc<Backend>, Arc<Server>)> = Vec::new();
     loop {
         let generation = worker.generation();
         if worker.id == 0 {
             // Nobody leaves what was put off to the next choice, which may be long in coming.
             generation.backends.iter().for_each(|b| b.catch_up());
         }
-        for (backend, server) in &kept {
-            keep_up(&worker, &generation, backend, server);
+        let now = worker.process.millis(Instant::now());
+        for (backend, server) in &slow {
+            if server.advance_start(now) {
+                backend.note(server);
+            }
         }
         if seen
             .as_ref()
             .is_some_and(|seen| Arc::ptr_eq(seen, &generation))
         {
             drop(generation);
-            let pause = if kept.is_empty() { IDLE } else { KEEPING_UP };
+            let pause = if slow.is_empty() { IDLE } else { STEP };
             tokio::time::sleep(pause).await;
             continue;
         }
-        kept.clear();
+        slow.clear();
         for backend in &generation.backends {
             for server in backend.servers() {
                 if server.uid as usize % worker.process.workers != worker.id {
                     continue;
                 }
                 let settings = server.settings();
-                if settings.slowstart.is_some() || settings.track.is_some() {
-                    keep_up(&worker, &generation, backend, server);
-                    kept.push((Arc::clone(backend), Arc::clone(server)));
+                if settings.slowstart.is_some() {
+                    slow.push((Arc::clone(backend), Arc::clone(server)));
                 }
                 for (kind, wanted) in [
                     (Kind::Health, settings.check.is_some()),
@@ -117,21 +119,6 @@ async fn write_news(worker: Rc<Worker>) {
             line.text.as_bytes(),
             b"",
         );
-    }
-}
-
-/// Moves a slow start on, and follows the server that is tracked.
-fn keep_up(worker: &Worker, generation: &Generation, backend: &Arc<Backend>, server: &Server) {
-    let now = Instant::now();
-    if server.advance_start(worker.process.millis(now)) {
-        backend.note(server);
-    }
-    if let Some(track) = &server.settings().track {
-        let (of, name) = track.split_once('/').unwrap_or((&backend.name, track));
-        let tracked = generation.backend(of).and_then(|b| b.server(name));
-        if let Some(tracked) = tracked {
-            settle::follow(worker, backend, server, tracked, now);
-        }
     }
 }
 

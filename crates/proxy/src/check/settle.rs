@@ -51,22 +51,6 @@ fn take(worker: &Worker, backend: &Arc<Backend>, server: &Server, found: Finding
     }
     if let Some(found) = cause {
         let cause = Cause::Found(&found);
-        worker.process.changed(backend, server, before, cause);
-    }
-}
-
-/// A server that tracks another takes over its state.
-pub fn follow(
-    worker: &Worker,
-    backend: &Arc<Backend>,
-    server: &Server,
-    tracked: &Server,
-    now: Instant,
-) {
-    let before = Standing::of(backend, server);
-    if server.follow(tracked, now) {
-        let via = format!("{}/{}", tracked.backend, tracked.name);
-        let process = &worker.process;
-        process.changed(backend, server, before, Cause::Via(&via));
+        worker.process.changed(backend, server, before, cause, now);
     }
 }

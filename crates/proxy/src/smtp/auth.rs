@@ -104,7 +104,7 @@ impl Conversation<'_> {
     /// What the server says to a line of the exchange; `None`: it is lost, and the client knows.
     async fn ask_for_login(&mut self, line: &[u8]) -> Result<Option<Reply>, Over> {
         let heard = match &mut self.server {
-            Some(server) => server.ask(self.worker, self.client, line).await,
+            Some(server) => server.begin(self.worker, self.client, line).await,
             None => Err(Broken::Lost),
         };
         match heard {

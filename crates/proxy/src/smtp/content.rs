@@ -1,17 +1,17 @@
 //! The content of a message: to its server as it comes, up to the one end that it has.
 
 use super::server::Broken;
-use super::talk::Read;
+use super::talk::{Read, SMUGGLED};
 use super::{Conversation, Login, Over, Stage};
 use crate::termination::{Cause, Phase, Termination};
-use wire::smtp::{Content, Ending};
+use wire::smtp::{Content, Ending, Reply};
 
 /// What becomes of the content that still comes.
 enum Fate {
     /// The server gets it.
     Passed,
     /// Nobody gets it: its client hears this at its end.
-    Dropped(String),
+    Dropped(Vec<u8>),
 }
 
 impl Conversation<'_> {
@@ -44,7 +44,7 @@ impl Conversation<'_> {
             self.refuse("554 5.5.1 no valid recipients");
             return Ok(());
         }
-        let Some(reply) = self.ask(b"DATA").await? else {
+        let Some(reply) = self.begin_content().await? else {
             self.end_message(self.trouble);
             return Ok(());
         };
@@ -55,7 +55,7 @@ impl Conversation<'_> {
         }
         self.flush().await?;
         match self.content().await? {
-            Fate::Dropped(reply) => self.say(&reply),
+            Fate::Dropped(reply) => self.out.extend_from_slice(&reply),
             Fate::Passed => {
                 if let Some(reply) = self.verdict().await? {
                     self.pass_on(&reply);
@@ -68,11 +68,24 @@ impl Conversation<'_> {
         Ok(())
     }
 
+    /// Has the server wait for content, or refuse it; `None`: it is lost, and the client knows.
+    async fn begin_content(&mut self) -> Result<Option<Reply>, Over> {
+        let heard = match &mut self.server {
+            Some(server) => server.begin(self.worker, self.client, b"DATA").await,
+            None => Err(Broken::Lost),
+        };
+        // A client must not take that for a message that was delivered.
+        let heard = heard.and_then(|reply| match reply.is_good() {
+            true => Err(Broken::Lost),
+            false => Ok(reply),
+        });
+        self.or_lose(heard)
+    }
+
     /// Moves the content up to its end.
     async fn content(&mut self) -> Result<Fate, Over> {
         let mut content = Content::new(self.settings().normalize);
         let mut fate = Fate::Passed;
-        let mut length = 0;
         let mut fresh = self.worker.buffer();
         let mut bytes = std::mem::take(&mut self.client.carry);
         let mut ending = content.feed(&bytes, &mut fresh);
@@ -83,12 +96,12 @@ impl Conversation<'_> {
                 _ => came,
             };
             self.received += taken as u64;
-            length += taken as u64;
             if ending == Ending::Bare {
                 return Err(self.smuggled().await);
             }
             if matches!(fate, Fate::Passed)
-                && let Some(most) = self.settings().size.filter(|most| length > *most)
+                && let Some(most) = self.settings().size
+                && content.length() > most
             {
                 self.status = Some(552);
                 self.trouble = Termination::new(Cause::Proxy, Phase::Data);
@@ -96,14 +109,14 @@ impl Conversation<'_> {
                 if self.login == Login::Done {
                     self.login = Login::Lost;
                 }
-                fate = Fate::Dropped(format!(
-                    "552 5.3.4 the message is too long: {most} bytes are taken"
-                ));
+                let reply =
+                    format!("552 5.3.4 the message is too long: {most} bytes are taken\r\n");
+                fate = Fate::Dropped(reply.into_bytes());
             }
             if matches!(fate, Fate::Passed)
                 && let Err(broken) = self.forward(&fresh).await
             {
-                fate = self.dropped(broken)?;
+                fate = self.dropped(broken).await?;
             }
             fresh.clear();
             if matches!(ending, Ending::At(_)) {
@@ -129,7 +142,7 @@ impl Conversation<'_> {
                 Read::ServerCut => {
                     // The client is told at the end of the message.
                     came = 0;
-                    fate = self.dropped(Broken::Cut)?;
+                    fate = self.dropped(Broken::Cut).await?;
                     continue;
                 }
                 Read::Stopping | Read::Closed => Cause::ClientAbort,
@@ -156,23 +169,36 @@ impl Conversation<'_> {
     }
 
     /// What the server says to the whole message.
-    async fn verdict(&mut self) -> Result<Option<wire::smtp::Reply>, Over> {
+    async fn verdict(&mut self) -> Result<Option<Reply>, Over> {
         let heard = match &mut self.server {
             Some(server) => server.listen(self.worker, self.client).await,
             None => Err(Broken::Lost),
         };
-        match heard {
-            Ok(reply) => Ok(Some(reply)),
-            Err(broken) => self.lose(broken).map(|()| None),
-        }
+        let heard = heard.and_then(|reply| match reply.asks_for_more() {
+            true => Err(Broken::Lost),
+            false => Ok(reply),
+        });
+        self.or_lose(heard)
     }
 
-    /// The server is lost while the client still sends; it hears so at the end.
-    fn dropped(&mut self, broken: Broken) -> Result<Fate, Over> {
+    /// The server is lost while the client still sends; it hears so at the end, or what the server said
+    /// that closed because it did not want the message: who only hears to try again will, for days.
+    async fn dropped(&mut self, broken: Broken) -> Result<Fate, Over> {
+        let words = match &mut self.server {
+            Some(server) if broken == Broken::Lost => {
+                let heard = server.listen(self.worker, self.client).await.ok();
+                heard.filter(|reply| reply.code >= 400)
+            }
+            _ => None,
+        };
         let said = self.out.len();
         self.lose(broken)?;
-        let reply = self.out.split_off(said);
-        let reply = String::from_utf8_lossy(&reply).trim_end().to_string();
+        let mut reply = self.out.split_off(said);
+        if let Some(words) = words {
+            reply.clear();
+            words.write(&mut reply);
+            self.status = Some(words.code);
+        }
         Ok(Fate::Dropped(reply))
     }
 
@@ -181,7 +207,6 @@ impl Conversation<'_> {
         // The server has not seen the end of the message, and forgets it.
         self.server = None;
         self.status = Some(521);
-        self.give_up("521 5.5.2 lines end in <CR><LF>, which stand nowhere else")
-            .await
+        self.give_up(SMUGGLED).await
     }
 }

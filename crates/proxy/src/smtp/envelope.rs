@@ -32,7 +32,7 @@ impl Conversation<'_> {
             self.refuse("530 5.7.0 say STARTTLS first");
             return Ok(());
         }
-        if let Some(refusal) = self.unfit(line, &parameters) {
+        if let Some(refusal) = self.unfit(path, &parameters) {
             self.refuse(&refusal);
             return Ok(());
         }
@@ -69,8 +69,8 @@ impl Conversation<'_> {
     }
 
     /// Why a sender with these parameters cannot be taken, if so.
-    fn unfit(&self, line: &[u8], parameters: &Parameters<'_>) -> Option<String> {
-        if let Some(refusal) = self.unknown(line, parameters, parameters.international()) {
+    fn unfit(&self, path: Path<'_>, parameters: &Parameters<'_>) -> Option<String> {
+        if let Some(refusal) = self.unknown(path, parameters, parameters.international()) {
             return Some(refusal);
         }
         let most = self.settings().size?;
@@ -83,7 +83,7 @@ impl Conversation<'_> {
     /// Why a command is not taken for what is not announced, if so.
     fn unknown(
         &self,
-        line: &[u8],
+        path: Path<'_>,
         parameters: &Parameters<'_>,
         international: bool,
     ) -> Option<String> {
@@ -91,8 +91,9 @@ impl Conversation<'_> {
             let keyword = String::from_utf8_lossy(keyword).into_owned();
             return Some(format!("555 5.5.4 parameter {keyword} not offered here"));
         }
-        let foreign = !line.is_ascii() && !international;
-        foreign.then(|| "553 5.6.7 addresses beyond ASCII want SMTPUTF8".to_string())
+        let foreign = path.is_international() || !parameters.is_ascii();
+        (foreign && !international)
+            .then(|| "553 5.6.7 addresses beyond ASCII want SMTPUTF8".to_string())
     }
 
     /// `RCPT TO`: the first one says where the message goes.
@@ -109,7 +110,7 @@ impl Conversation<'_> {
             Ok(Command::Mail(_, sender)) => sender.international(),
             _ => false,
         };
-        if let Some(refusal) = self.unknown(path.address, &parameters, international) {
+        if let Some(refusal) = self.unknown(path, &parameters, international) {
             self.refuse(&refusal);
             return Ok(());
         }
@@ -308,11 +309,16 @@ impl Conversation<'_> {
 
     /// Asks the server; `None`: it is lost, and the client has been told.
     pub(super) async fn ask(&mut self, command: &[u8]) -> Result<Option<Reply>, Over> {
-        let Some(server) = &mut self.server else {
-            self.fail(LOST, Termination::new(Cause::Internal, Phase::Data));
-            return Ok(None);
+        let heard = match &mut self.server {
+            Some(server) => server.ask(self.worker, self.client, command).await,
+            None => Err(Broken::Lost),
         };
-        match server.ask(self.worker, self.client, command).await {
+        self.or_lose(heard)
+    }
+
+    /// What the server said; `None`: it is lost, and the client has been told.
+    pub(super) fn or_lose(&mut self, heard: Result<Reply, Broken>) -> Result<Option<Reply>, Over> {
+        match heard {
             Ok(reply) => Ok(Some(reply)),
             Err(broken) => self.lose(broken).map(|()| None),
         }

@@ -31,20 +31,14 @@ impl Conversation<'_> {
                 now,
                 tracked: Some(&client.tracked),
             };
-            let mut cx = Ctx {
-                session: &client.info,
-                stream: &self.passage.info,
-                now: worker.wall(now),
-                req: None,
-                res: None,
-                req_body: &[],
-                res_body: &[],
-                captures: [&[], &[]],
-                vars: &client.vars,
-                facts: &view,
-                log: None,
-                rng: &worker.rng,
-            };
+            let mut cx = Ctx::bare(
+                &client.info,
+                &self.passage.info,
+                worker.wall(now),
+                &client.vars,
+                &view,
+                &worker.rng,
+            );
             let verdict = run(rules, 0, &mut cx, &mut effects, &mut NoTrace);
             let rejected = matches!(verdict, Verdict::Reject);
             let refusal = match verdict {

@@ -159,9 +159,24 @@ impl Server {
         .await
     }
 
-    /// Sends a command, and waits for its reply. Anything else than one reply to each command
-    /// would have the client hear what was said to something else.
+    /// Sends a command that is all there is to say, and waits for its reply.
     pub async fn ask(
+        &mut self,
+        worker: &Worker,
+        client: &mut Client,
+        command: &[u8],
+    ) -> Result<Reply, Broken> {
+        let reply = self.begin(worker, client, command).await?;
+        // It would take the next command for what it waits for.
+        match reply.asks_for_more() {
+            true => Err(Broken::Lost),
+            false => Ok(reply),
+        }
+    }
+
+    /// Sends a line after which the server may want more, and waits for its reply. Anything else than
+    /// one reply to each would have the client hear what was said to something else.
+    pub async fn begin(
         &mut self,
         worker: &Worker,
         client: &mut Client,

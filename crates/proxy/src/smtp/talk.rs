@@ -9,6 +9,10 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 use wire::smtp::{Extension, LONGEST_COMMAND, LONGEST_RESPONSE, Line, line};
 
+/// What a client hears whose lines servers might read differently.
+pub(super) const SMUGGLED: &str =
+    "521 5.5.2 lines end in <CR><LF>, and no <CR>, <LF> or NUL stands elsewhere";
+
 /// What reading from a client came to.
 pub(super) enum Read {
     /// So many bytes came.
@@ -87,10 +91,7 @@ impl Conversation<'_> {
                     return Ok(line);
                 }
                 Line::TooLong => return Err(self.give_up("500 5.5.2 line too long").await),
-                Line::Malformed => {
-                    let reply = "521 5.5.2 lines end in <CR><LF>, which stand nowhere else";
-                    return Err(self.give_up(reply).await);
-                }
+                Line::Malformed => return Err(self.give_up(SMUGGLED).await),
                 Line::More => {}
             }
             self.flush().await?;

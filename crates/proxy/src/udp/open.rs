@@ -161,17 +161,14 @@ pub fn with_ctx<R>(
         tracked: Some(&opened.tracked),
     };
     f(&mut Ctx {
-        session: &opened.info,
-        stream,
-        now: worker.wall(now),
-        req: None,
-        res: None,
         req_body: payload,
-        res_body: &[],
-        captures: [&[], &[]],
-        vars: &opened.vars,
-        facts: &view,
-        log: None,
-        rng: &worker.rng,
+        ..Ctx::bare(
+            &opened.info,
+            stream,
+            worker.wall(now),
+            &opened.vars,
+            &view,
+            &worker.rng,
+        )
     })
 }

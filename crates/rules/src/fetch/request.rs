@@ -16,17 +16,17 @@ const PARAM: ArgSpec = args(&[Str, Str, Word(&["i"])], 0);
 
 pub static TABLE: &[FetchDef] = &[
     fetch! { ["base"], NONE, Str, Request, "Host and path together",
-        "base" => "WWW.Example.org:8080/Static/Logo.png", |_, cx| Some(Sample::owned(base(cx.request()?, Head::path)))
+        "base" => "WWW.Example.org:8080/Static/Logo.png", |_, cx| Some(Sample::owned(base(cx.request()?, path)))
     },
     fetch! { ["base32"], NONE, Int, Request, "the hash of base (SDBM, avalanched)",
-        "base32" => "2958291765", |_, cx| int(hashed(&base(cx.request()?, Head::path)))
+        "base32" => "2958291765", |_, cx| int(hashed(&base(cx.request()?, path)))
     },
     fetch! { ["base32+src"], NONE, Bin, Request, "base32 and the client's address",
-        "base32+src,hex,length" => "16", |_, cx| with_source(hashed(&base(cx.request()?, Head::path)), cx)
+        "base32+src,hex,length" => "16", |_, cx| with_source(hashed(&base(cx.request()?, path)), cx)
     },
     fetch! { ["baseq"], NONE, Str, Request, "Host, path and query together",
         "baseq" => "WWW.Example.org:8080/Static/Logo.png?a=1&b=%20x", |_, cx| {
-            Some(Sample::owned(base(cx.request()?, |h| uri::path_and_query(h.target()))))
+            Some(Sample::owned(base(cx.request()?, pathq)))
         }
     },
     fetch! { ["capture.req.hdr"], args(&[IntIn(0, i64::MAX)], 1), Str, Request, "what a slot captured of the request",
@@ -35,8 +35,8 @@ pub static TABLE: &[FetchDef] = &[
     fetch! { ["capture.req.method"], NONE, Str, Request, "the method",
         "capture.req.method" => "GET", |_, cx| Some(Sample::str(cx.request()?.method()))
     },
-    fetch! { ["capture.req.uri"], NONE, Str, Request, "the request target",
-        "capture.req.uri" => "/Static/Logo.png?a=1&b=%20x", |_, cx| Some(Sample::str(cx.request()?.target()))
+    fetch! { ["capture.req.uri"], NONE, Str, Request, "path and query, as the request line has them",
+        "capture.req.uri" => "/Static/Logo.png?a=1&b=%20x", |_, cx| there(pathq(cx.request()?))
     },
     fetch! { ["capture.req.ver"], NONE, Str, Request, "the version, such as HTTP/1.1",
         "capture.req.ver" => "HTTP/1.1", |_, cx| Some(Sample::str(cx.request()?.version().as_str().as_bytes()))
@@ -68,10 +68,10 @@ pub static TABLE: &[FetchDef] = &[
         "method" => "GET", |_, cx| Some(Sample::Method(Cow::Borrowed(cx.request()?.method())))
     },
     fetch! { ["path"], NONE, Str, Request, "the path, without query",
-        "path" => "/Static/Logo.png", |_, cx| there(cx.request()?.path())
+        "path" => "/Static/Logo.png", |_, cx| there(path(cx.request()?))
     },
     fetch! { ["pathq"], NONE, Str, Request, "path and query",
-        "pathq" => "/Static/Logo.png?a=1&b=%20x", |_, cx| there(uri::path_and_query(cx.request()?.target()))
+        "pathq" => "/Static/Logo.png?a=1&b=%20x", |_, cx| there(pathq(cx.request()?))
     },
     fetch! { ["query"], NONE, Str, Request, "what follows the first '?'",
         "query" => "a=1&b=%20x", |_, cx| Some(Sample::str(cx.request()?.query().unwrap_or_default()))
@@ -186,6 +186,18 @@ fn message<'c>(cx: &'c Ctx<'_>) -> Option<&'c Head> {
 
 fn there(bytes: &[u8]) -> Option<Sample<'_>> {
     (!bytes.is_empty()).then(|| Sample::str(bytes))
+}
+
+/// The path: `*` is none.
+fn path(head: &Head) -> &[u8] {
+    let path = head.path();
+    if path == b"*" { b"" } else { path }
+}
+
+/// Path and query: `*` is none.
+fn pathq(head: &Head) -> &[u8] {
+    let pathq = uri::path_and_query(head.target());
+    if pathq == b"*" { b"" } else { pathq }
 }
 
 /// Host, and a part of the target behind it.

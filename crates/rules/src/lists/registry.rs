@@ -110,7 +110,7 @@ impl PatternLists {
                 free: true,
                 map,
                 acl: false,
-                description: format!("pattern loaded from file '{path}' used by "),
+                description: format!("pattern loaded from file '{path}' used "),
                 key: path.into(),
                 list,
             });
@@ -134,7 +134,7 @@ impl PatternLists {
         }
         if used {
             let kind = if map { "map" } else { "acl" };
-            if !listed.description.ends_with("used by ") {
+            if !listed.description.ends_with("used ") {
                 listed.description.push_str(", ");
             }
             listed.description.push_str(&format!("by {kind} at {here}"));

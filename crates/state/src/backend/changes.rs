@@ -143,6 +143,14 @@ impl Backend {
         self.serve_queue_at(server);
     }
 
+    /// Takes note of a change of what its checks, its agent or an operator say of this server.
+    pub(crate) fn take_change(self: &Arc<Self>, server: &Server) {
+        server.mirror_health();
+        self.note(server);
+        let at = server.health().changed;
+        self.note_turn(at);
+    }
+
     /// Pays for the next look at all servers; whether that is due.
     fn pay(&self) -> bool {
         let paid = self.behind.fetch_add(1, Relaxed) as usize + 1;
@@ -177,7 +185,7 @@ impl Backend {
     }
 
     /// Notes whether it is able to serve, after a change of one of its servers at that time.
-    pub(crate) fn note_turn(&self, at: Option<Instant>) {
+    fn note_turn(&self, at: Option<Instant>) {
         let mut turns = lock(&self.live.turns);
         let down = !self.serves() && !self.servers.is_empty();
         if down == turns.down {
@@ -221,7 +229,11 @@ impl Backend {
         up && settings.shutdown_backup_sessions && !settings.backup
     }
 
+    /// Of thousands of servers that come up, the first finds sessions on backup servers.
     fn relieve_backups(&self) {
+        if !self.live.on_backup.swap(false, Relaxed) {
+            return;
+        }
         let backups = self.servers.iter().filter(|s| s.is_backup());
         backups.for_each(|s| s.cuts.cut());
     }

@@ -1,7 +1,8 @@
 //! The content of a message, from `DATA` to its end (RFC 5321 sections 2.3.8 and 4.1.1.4).
 //!
 //! Servers differ in what they take for the end of a message when a `<CR>` or a `<LF>` stands
-//! alone. Who gets such bytes past one of them smuggles messages to the next, so here they either
+//! alone, or when a NUL, which no text has (RFC 2045 section 2.8), stands beside a dot and is passed
+//! over. Who gets such bytes past one of them smuggles messages to the next, so here they either
 //! end the conversation or are made into what every server reads in the same way.
 
 /// What feeding bytes came to.
@@ -11,7 +12,7 @@ pub enum Ending {
     Open,
     /// It ended with the byte before this index.
     At(usize),
-    /// A `<CR>` or `<LF>` stands alone, and that is refused.
+    /// A `<CR>` or `<LF>` stands alone, or there is a NUL, and that is refused.
     Bare,
 }
 
@@ -35,17 +36,25 @@ enum State {
 pub struct Content {
     state: State,
     lenient: bool,
+    length: u64,
 }
 
 impl Content {
-    /// Nothing has come yet. With `lenient` a `<LF>` alone becomes `<CR><LF>` and a `<CR>` alone a
-    /// blank; still only `<CR><LF>.<CR><LF>` ends the message, and what a server might take for
+    /// Nothing has come yet. With `lenient` a `<LF>` alone becomes `<CR><LF>`, a `<CR>` alone and a NUL
+    /// a blank; still only `<CR><LF>.<CR><LF>` ends the message, and what a server might take for
     /// that afterwards gets another dot.
     pub fn new(lenient: bool) -> Content {
         Content {
             state: State::Start(true),
             lenient,
+            length: 0,
         }
+    }
+
+    /// How long the message is so far, as `SIZE` counts: without its end, and without the dots that keep
+    /// its lines from being that (RFC 1870 section 3), bytes.
+    pub fn length(&self) -> u64 {
+        self.length
     }
 
     /// Takes bytes from the client, and appends those for the server, the end included. What must
@@ -56,14 +65,17 @@ impl Content {
             if matches!(self.state, State::Inside) {
                 // The long way goes at once.
                 let rest = bytes.get(at..).unwrap_or_default();
-                let plain = rest.iter().position(|b| matches!(b, b'\r' | b'\n'));
+                let plain = rest.iter().position(|b| matches!(b, b'\r' | b'\n' | 0));
                 let plain = plain.unwrap_or(rest.len());
                 if plain > 0 {
                     out.extend_from_slice(rest.get(..plain).unwrap_or_default());
+                    self.length += plain as u64;
                     at += plain;
                     continue;
                 }
             }
+            let held = matches!(self.state, State::Dot(_) | State::DotCr(_));
+            let before = out.len();
             if !self.step(*byte, out) {
                 return Ending::Bare;
             }
@@ -71,6 +83,9 @@ impl Content {
             if self.state == State::Ended {
                 return Ending::At(at);
             }
+            // Of what a line begins with that was held back, the dot goes no further than the server.
+            let grown = out.len() - before;
+            self.length += grown.saturating_sub(usize::from(held)) as u64;
         }
         Ending::Open
     }
@@ -78,6 +93,11 @@ impl Content {
     /// One byte; false: it stands where it must not.
     fn step(&mut self, byte: u8, out: &mut Vec<u8>) -> bool {
         let lenient = self.lenient;
+        let byte = match byte {
+            0 if lenient => b' ',
+            0 => return false,
+            other => other,
+        };
         self.state = match (self.state, byte) {
             (State::Ended, _) => State::Ended,
             (State::Start(proper), b'.') => State::Dot(proper),

@@ -73,7 +73,12 @@ fn split(line: &[u8]) -> Option<(u16, bool, &[u8])> {
 impl Reply {
     /// Whether the command was taken.
     pub fn is_good(&self) -> bool {
-        (200..400).contains(&self.code)
+        (200..300).contains(&self.code)
+    }
+
+    /// Whether the server waits for what belongs to the command: content, or a response.
+    pub fn asks_for_more(&self) -> bool {
+        (300..400).contains(&self.code)
     }
 
     /// Appends it as it goes to a client. Control characters, which only a broken server says,
