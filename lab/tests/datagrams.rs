@@ -1,6 +1,7 @@
 //! `mode udp`, which the oracle does not have: a small server of names, its clients, and what goes
 //! wrong between them.
 
+use lab::net::{self, Net, Router};
 use lab::{LogSink, PATIENCE, Program, Proxy, port};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -736,6 +737,53 @@ fn a_datagram_that_is_too_long_with_its_header_is_lost_and_no_servers_fault() {
     ] {
         assert_eq!(proxy.stats("any", row, &fields), wanted, "{row}");
     }
+}
+
+#[test]
+fn a_way_that_takes_shorter_datagrams_only_is_no_reason_to_leave_a_server() {
+    if !net::possible() {
+        return;
+    }
+    let net = Net::new(2);
+    let (middle, one, two) = (net.client(), net.router(1), net.router(2));
+    net.ip(&two, "addr add 198.51.100.2/32 dev lo");
+    net.ip(&one, "route add 198.51.100.2/32 via 203.0.113.100");
+    net.ip(
+        &middle,
+        "route add 198.51.100.2/32 via 203.0.113.2 dev br0 mtu 1280",
+    );
+    for setting in [
+        "net.ipv4.ip_forward=1",
+        // Nobody is told of the shorter way round.
+        "net.ipv4.conf.all.send_redirects=0",
+        "net.ipv4.conf.br0.send_redirects=0",
+    ] {
+        net.exec(&middle, "sysctl", &["-qw", setting]);
+    }
+    let bound = |at: &'static str| move || UdpSocket::bind(at).expect("a port");
+    let far = Names::at("far", net::within(&two, bound("198.51.100.2:0")), 1);
+    let near = Names::at("near", net::within(&one, bound("127.0.0.1:0")), 1);
+    let config = format!(
+        "{TIMES}listen dns\n    bind 127.0.0.1:5300\n    server far {}\n    server near {}\n",
+        far.addr, near.addr
+    );
+    let router = Router::start(&net, 1, &config);
+    let client = net::within(&one, bound("127.0.0.1:0"));
+    client
+        .set_read_timeout(Some(Duration::from_millis(200)))
+        .expect("a timeout");
+    let mut long = question(1, "x.example");
+    long.resize(1400, 0);
+    let end = Instant::now() + PATIENCE;
+    let answer = loop {
+        assert!(Instant::now() < end, "no answer");
+        if let Some(answer) = ask(&client, 5300, &long) {
+            break answer;
+        }
+    };
+    assert_eq!(answer, "far");
+    assert_eq!(near.questions().len(), 0);
+    router.stop();
 }
 
 #[test]
