@@ -133,7 +133,11 @@ impl Passing {
             // What the client goes on sending has nowhere to go.
             client.unread = ended.cause == Cause::ServerAbort;
             let backend = self.visit.backend.as_ref();
-            if backend.is_some_and(|b| b.side().nolinger) {
+            // A server must not take what it has of a client that failed for all.
+            let cut_short = ended.cause == Cause::ClientAbort && !self.relay.up.is_read();
+            if cut_short {
+                server.socket().abandon();
+            } else if backend.is_some_and(|b| b.side().nolinger) {
                 server.socket().close_at_once();
             }
         }

@@ -121,7 +121,8 @@ pub fn lines(
     cause: Cause<'_>,
 ) -> Vec<(LogLevel, String)> {
     let now = Standing::of(backend, server);
-    let who = format!("Server {}/{}", backend.name, server.name);
+    let kind = if server.is_backup() { "Backup " } else { "" };
+    let who = format!("{kind}Server {}/{}", backend.name, server.name);
     let via = match cause {
         Cause::Via(other) => format!(" via {other}"),
         _ => String::new(),
@@ -264,12 +265,17 @@ pub fn check_line(backend: &Backend, server: &Server, agent: bool) -> Option<Str
         Outcome::Conditional => "conditionally succeeded",
         _ => "failed",
     };
+    let backup = if server.is_backup() { "backup " } else { "" };
+    let state = match (up, server.weight()) {
+        (false, _) => "DOWN",
+        (true, 0) => "DRAIN",
+        (true, _) => "UP",
+    };
     Some(format!(
-        "{kind} check for server {}/{} {result}, reason: {}, status: {at}/{of} {}.",
+        "{kind} check for {backup}server {}/{} {result}, reason: {}, status: {at}/{of} {state}.",
         backend.name,
         server.name,
         found.reason(),
-        if up { "UP" } else { "DOWN" },
     ))
 }
 
