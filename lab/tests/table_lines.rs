@@ -171,3 +171,55 @@ fn lines_about_tables_have_the_verdicts_that_the_oracle_gives_them() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[test]
+fn arrays_are_set_and_looked_for_by_their_first_element() {
+    lab::each(|program| {
+        let port = lab::port();
+        let proxy = lab::Proxy::start(
+            program,
+            &format!(
+                "defaults\n    mode http\n    timeout client 2s\n    timeout server 2s\n    timeout connect 1s\n\
+                 frontend f\n    bind 127.0.0.1:{port}\n    http-request return status 200 hdr x-c %[src_updt_conn_cnt(ips)]\n\
+                 backend arrays\n    stick-table type integer size 10 expire 1h store gpc(3),gpt(2)\n\
+                 backend ips\n    stick-table type ip size 10 expire 1h store conn_cnt,conn_rate(1h)\n"
+            ),
+        );
+        let shown = |command: &str| {
+            let said = proxy.control(command);
+            let at = said.find("gp").or(said.find("conn_cnt"));
+            at.map_or("nothing", |at| said.get(at..).unwrap_or_default().trim())
+                .to_owned()
+        };
+        for (command, answer) in [
+            ("set table arrays key 5 data.gpc 7 data.gpt 9", ""),
+            (
+                "set table arrays what 5",
+                "Required arguments: <table> key <key> [data.<store_data_type> <value>]*",
+            ),
+        ] {
+            let said = proxy.control(command);
+            assert_eq!(said.trim(), answer, "{}: {command}", program.name);
+        }
+        let kept = "gpt0=9 gpt1=0 gpc0=7 gpc1=0 gpc2=0";
+        for (filter, found) in [
+            ("", true),
+            (" data.gpc eq 7", true),
+            (" data.gpt gt 9", false),
+        ] {
+            let line = shown(&format!("show table arrays{filter}"));
+            assert_eq!(line == kept, found, "{}: {filter}: {line}", program.name);
+        }
+        for count in ["1", "2"] {
+            let answer = lab::get(port, "/");
+            assert_eq!(
+                answer.header("x-c").as_deref(),
+                Some(count),
+                "{}",
+                program.name
+            );
+        }
+        let line = shown("show table ips");
+        assert_eq!(line, "conn_cnt=2 conn_rate(3600000)=0", "{}", program.name);
+    });
+}

@@ -184,6 +184,14 @@ pub(super) static BACK_KEYWORDS: &[Keyword] = &[
         compression::compression
     ),
     keyword!(
+        "filter",
+        NAMED,
+        "compression",
+        "compression",
+        "where 'compression' stands among filters: it is the only one, and works without this line, too",
+        |_, l| compression::filter(l)
+    ),
+    keyword!(
         "hash-balance-factor",
         BACK,
         "PERCENT",

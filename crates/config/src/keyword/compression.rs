@@ -48,3 +48,28 @@ pub fn compression(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
     d.http.compression = Some(Arc::new(made));
     Ok(())
 }
+
+/// `filter compression`: HAProxy's word for the place of compression among several filters.
+pub fn filter(l: &mut Line<'_>) -> Result<(), Fault> {
+    const OTHERS: [&str; 10] = [
+        "bwlim-in",
+        "bwlim-out",
+        "cache",
+        "comp-req",
+        "comp-res",
+        "fcgi-app",
+        "lua.",
+        "opentracing",
+        "spoe",
+        "trace",
+    ];
+    match l.arg(0) {
+        "compression" => l.exactly(1, "compression"),
+        "" => l.fail(0, "'filter' wants the name of a filter: compression"),
+        other if OTHERS.iter().any(|name| other.starts_with(name)) => l.fail(
+            0,
+            format!("'{other}' is a filter of HAProxy that mulgil does not have yet"),
+        ),
+        other => l.fail(0, near("filter", other, &["compression"])),
+    }
+}
