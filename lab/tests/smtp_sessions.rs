@@ -49,7 +49,7 @@ fn a_server_that_goes_down_ends_its_conversations_where_that_is_asked_for() {
     let health = lab::listener();
     let checked = health.local_addr().expect("an address").port();
     let lines = format!(
-        "default-server inter 100ms fall 1 rise 1\n  \
+        "timeout check 5s\n  default-server inter 100ms fall 1 rise 1\n  \
          server main 127.0.0.1:{} check port {checked} on-marked-down shutdown-sessions\n  \
          server spare 127.0.0.1:{} backup",
         main.port, spare.port
@@ -253,6 +253,22 @@ fn an_answer_of_a_kind_that_a_command_cannot_have_is_no_success() {
         assert_eq!(one.messages(), Vec::<String>::new());
         assert_eq!(client.ask("NOOP"), "250 2.0.0 ok");
     }
+}
+
+#[test]
+fn what_a_web_page_has_a_browser_send_is_not_read_to_its_commands() {
+    let one = Mailer::start("one");
+    let (_proxy, port, log) = start("", &format!("server s 127.0.0.1:{}", one.port));
+    let mut client = Talker::connect(port);
+    client.hear();
+    client.send(
+        "POST / HTTP/1.1\r\nHost: x\r\n\r\nEHLO x\r\nMAIL FROM:<a@b.example>\r\n\
+         RCPT TO:<x@one.example>\r\nDATA\r\nforged\r\n.\r\n",
+    );
+    assert!(client.hear().starts_with("521 5.5.1"));
+    assert!(client.closed());
+    log.line(" PR ");
+    assert_eq!(one.messages(), Vec::<String>::new());
 }
 
 #[test]

@@ -5,7 +5,9 @@ use crate::abi::{
     Server, Service, ServiceKey, Settings, SourceKey, Station, Traffic, Wanted, feature,
 };
 use crate::guard;
-use aya::maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{
+    Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, MapInfo, MapType, PerCpuArray,
+};
 use aya::programs::{Program, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use std::fmt;
@@ -147,6 +149,7 @@ impl Kernel {
                 // Mostly there is none.
                 let _ = std::fs::remove_file(folder.join(name));
             }
+            are_ours(object, folder)?;
         }
         Ok(Kernel {
             ebpf: load(object, name, sizes, pins)?,
@@ -293,6 +296,55 @@ impl Kernel {
         counts.map_or(0, |c| c.iter().sum())
     }
 }
+
+/// Refuses tables that are kept in a folder, but are not laid out as this object's: whoever put them there, what
+/// would be written to them is not what programs read.
+fn are_ours(object: &[u8], folder: &Path) -> Result<(), Error> {
+    let kept: Vec<&str> = KEPT
+        .into_iter()
+        .filter(|name| folder.join(name).exists())
+        .collect();
+    if kept.is_empty() {
+        return Ok(());
+    }
+    // Tables like ours, which are let go of at the end.
+    let mut loader = EbpfLoader::new();
+    for name in KEPT.into_iter().chain(PASSING) {
+        loader.map_max_entries(name, if name == "news" { RING } else { 1 });
+    }
+    let ours = loader.load(object);
+    let ours = ours.map_err(|e| because("the packet tables cannot be made", &e))?;
+    for name in kept {
+        let there = MapInfo::from_pin(folder.join(name))
+            .and_then(|info| layout(&info))
+            .ok();
+        let expected = match ours.map(name) {
+            Some(
+                Map::Array(data)
+                | Map::PerCpuArray(data)
+                | Map::HashMap(data)
+                | Map::LruHashMap(data)
+                | Map::LpmTrie(data)
+                | Map::ArrayOfMaps(data),
+            ) => data.info().and_then(|info| layout(&info)).ok(),
+            _ => None,
+        };
+        if there.is_none() || there != expected {
+            return Err(Error(format!(
+                "what is kept as the table '{name}' is none of this program's: 'mulgil packet detach' and a start make all tables anew"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The kind of a table, and how many bytes its keys and values have.
+fn layout(info: &MapInfo) -> Result<(MapType, u32, u32), MapError> {
+    Ok((info.map_type()?, info.key_size(), info.value_size()))
+}
+
+/// The least size of a ring, in bytes: a page of whichever machine.
+const RING: u32 = 1 << 16;
 
 /// An object with its tables made, and its program loaded if that stands behind drivers.
 fn load(object: &[u8], name: &str, sizes: Sizes, pins: Option<&Path>) -> Result<Ebpf, Error> {

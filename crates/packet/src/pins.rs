@@ -13,6 +13,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+/// What stands there until the machine restarts.
+const HOME: &str = "/run/mulgil";
 /// Where it is mounted.
 const MOUNT: &str = "/run/mulgil/bpf";
 /// Where changes of lists are kept.
@@ -105,7 +107,12 @@ impl Pins {
         let names = self.names();
         for name in &names {
             let path = self.path().join(name);
-            fs::remove_file(path).map_err(|e| because(format!("cannot remove '{name}'"), &e))?;
+            // Somebody else may have made a folder here.
+            let removed = match path.is_dir() {
+                true => fs::remove_dir_all(path),
+                false => fs::remove_file(path),
+            };
+            removed.map_err(|e| because(format!("cannot remove '{name}'"), &e))?;
         }
         // Mostly there is none.
         let _ = fs::remove_dir_all(self.changes());
@@ -211,6 +218,9 @@ fn mounted() -> io::Result<OwnedFd> {
 fn mount_here() -> io::Result<OwnedFd> {
     let path = CString::new(MOUNT)?;
     fs::create_dir_all(MOUNT)?;
+    // One at a time, or the second one hides what the first keeps.
+    let turn = fs::File::open(HOME)?;
+    turn.lock()?;
     if !is_bpffs(Path::new(MOUNT)) {
         // SAFETY: all strings are NUL-terminated and live.
         let result = unsafe {
