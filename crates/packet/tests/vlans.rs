@@ -8,6 +8,7 @@ mod common;
 use common::*;
 use packet::abi::{self, Lane, Port, Service, feature, forward, no_flow, schedule};
 use std::net::SocketAddr;
+use std::process::Command;
 
 const CLIENT: [&str; 2] = ["198.51.100.7:40000", "[2001:db8:1::7]:40000"];
 const VIP: [&str; 2] = ["203.0.113.10:80", "[2001:db8:2::10]:80"];
@@ -428,6 +429,93 @@ fn servers_in_a_vlan_leave_with_an_address_of_a_pool_in_another() {
         let out = bench.expect(&back.bytes(), XDP_TX);
         same(&out, &wanted.bytes(), "back");
     }
+}
+
+/// A network namespace of this thread with an interface `own`, behind which the default routes' router is; the
+/// interface's number, or `None` where there is no `ip`. It goes with the thread.
+fn own_network() -> Option<u32> {
+    // SAFETY: a plain call; it changes this thread only.
+    let moved = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+    assert_eq!(moved, 0, "{}", std::io::Error::last_os_error());
+    for line in [
+        "link set lo up",
+        "link add own address 02:00:00:00:00:03 type veth peer name far",
+        "link set own up",
+        "link set far up",
+        "addr add 203.0.113.1/24 dev own",
+        "addr add 2001:db8:2::1/64 dev own nodad",
+        "neigh add 203.0.113.2 lladdr 02:00:00:00:00:10 dev own",
+        "neigh add 2001:db8:2::2 lladdr 02:00:00:00:00:10 dev own",
+        "route add default via 203.0.113.2",
+        "route add default via 2001:db8:2::2",
+    ] {
+        let Ok(status) = Command::new("ip").args(line.split(' ')).status() else {
+            println!("no 'ip': routes were not asked");
+            return None;
+        };
+        assert!(status.success(), "{line}");
+    }
+    for setting in ["ipv4/conf/all/forwarding", "ipv6/conf/all/forwarding"] {
+        let path = format!("/proc/sys/net/{setting}");
+        std::fs::write(path, "1").expect("a setting");
+    }
+    // SAFETY: the name is NUL-terminated.
+    Some(unsafe { libc::if_nametoindex(c"own".as_ptr()) })
+}
+
+/// A VLAN that has an interface of the kernel's: routes name that one, and frames with the tag leave by the one that
+/// it is on. Here a cable stands for it, as what it is on is what the table says.
+#[test]
+fn who_is_behind_a_vlans_own_interface_is_sent_to_by_the_one_beneath() {
+    let asks = || {
+        // SAFETY: plain call.
+        let own = if unsafe { libc::geteuid() } == 0 {
+            own_network()
+        } else {
+            None
+        };
+        let Some(own) = own else { return };
+        for (beneath, family) in [(false, 0), (false, 1), (true, 0), (true, 1)] {
+            let (sources, server) = [
+                ("10.0.0.0/24", "10.0.0.11:40000"),
+                ("fd00::/64", "[fd00::11]:40000"),
+            ][family];
+            let pool = ["203.0.113.20", "2001:db8:2::20"][family];
+            let Some(mut bench) = bench_with(feature::PREFIX | feature::SNAT) else {
+                return;
+            };
+            if beneath {
+                let lane = Lane {
+                    ifindex: own,
+                    vlan: 0,
+                };
+                let mut lanes = bench.0.lanes().expect("lanes");
+                lanes.insert(lane, BEHIND, 0).expect("fits");
+            }
+            let service = Service {
+                pool_first: abi::address(ip(pool)),
+                pool_size: 1,
+                port_first: 2000,
+                port_last: 2000,
+                vlan: NEAR.into(),
+                ..Service::default()
+            };
+            bench.serve_prefix(abi::sources(FAR), sources, 0, service, &[]);
+            let syn = tagged(FAR, &tcp(server, OUTSIDE[family], SYN, b""));
+            let wanted = Frame {
+                src: SocketAddr::new(ip(pool), 2000),
+                ..passed_on(&syn, NEAR, SERVER_MAC, INNER_MAC)
+            };
+            let out = bench.expect(&syn.bytes(), XDP_REDIRECT);
+            same(&out, &wanted.bytes(), "out");
+            let flows = bench.0.flows().expect("flows");
+            let outward = flows.iter().flatten().map(|(_, flow)| flow);
+            let mut outward = outward.filter(|f| f.hop.vlan == NEAR);
+            let by = outward.next().expect("a session").hop.ifindex;
+            assert_eq!(by, if beneath { BEHIND } else { own });
+        }
+    };
+    std::thread::spawn(asks).join().expect("it goes through");
 }
 
 #[test]
