@@ -21,6 +21,8 @@ pub enum Peer {
     Asked(&'static str),
     /// Says it once it was asked, and waits.
     Holding(&'static str),
+    /// Resets the connection once it was asked.
+    Resetting,
     /// Is not there.
     Refusing(&'static str),
 }
@@ -91,8 +93,14 @@ fn answer(mut stream: TcpStream, peer: Peer, heard: &Mutex<Vec<Vec<u8>>>) {
         let n = stream.read(&mut buffer).unwrap_or(0);
         heard.lock().expect("unpoisoned").push(buffer[..n].to_vec());
     }
-    let (Peer::AtOnce(text) | Peer::Asked(text) | Peer::Holding(text) | Peer::Refusing(text)) =
-        peer;
+    let text = match peer {
+        Peer::AtOnce(text) | Peer::Asked(text) | Peer::Holding(text) | Peer::Refusing(text) => text,
+        Peer::Resetting => {
+            // What comes is left unread, which makes the end a reset.
+            let _ = stream.peek(&mut buffer);
+            return;
+        }
+    };
     let _ = stream.write_all(text.as_bytes());
     if !matches!(peer, Peer::Holding(_)) {
         let _ = stream.shutdown(std::net::Shutdown::Write);

@@ -668,6 +668,32 @@ fn every_size_passes_and_answers_come_from_the_address_that_was_asked() {
 }
 
 #[test]
+fn a_datagram_that_is_too_long_with_its_header_is_lost_and_no_servers_fault() {
+    let (names, port) = (Names::start(""), port());
+    let text = format!(
+        "{TIMES}listen any\n    bind 127.0.0.1:{port}\n    server s {} send-proxy-v2\n",
+        names.addr
+    );
+    let proxy = Proxy::start(&Program::mulgil(), &text);
+    let client = socket();
+    // Of 65,507 bytes that a datagram may have, 28 are the header's.
+    for size in [9, 65_480, 65_479] {
+        client
+            .send_to(&vec![1; size], ("127.0.0.1", port))
+            .expect("sent");
+    }
+    wait("what fits arrives", || names.questions().len() == 2);
+    let sizes: Vec<usize> = names.questions().iter().map(|(_, q)| q.len()).collect();
+    assert_eq!(sizes, [37, 65_507]);
+    for (row, fields, wanted) in [
+        ("s", ["stot", "econ", "wredis"], ["1", "0", "0"]),
+        ("FRONTEND", ["stot", "dreq", "ereq"], ["1", "0", "0"]),
+    ] {
+        assert_eq!(proxy.stats("any", row, &fields), wanted, "{row}");
+    }
+}
+
+#[test]
 fn a_burst_of_many_clients_is_answered() {
     let (a, b, port) = (Names::start("a"), Names::start("b"), port());
     let text = format!(

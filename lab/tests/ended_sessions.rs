@@ -1,5 +1,6 @@
-//! Sessions that somebody else ends, an operator or what happens to their server: they are over at once,
-//! wherever they wait, and though both ends stay silent.
+//! Sessions that end before their time. Those that somebody else ends, an operator or what happens to
+//! their server, are over at once, wherever they wait, and though both ends stay silent. Where one side
+//! fails, the other is not told that all was well.
 
 use lab::{LogSink, PATIENCE, Program, Proxy, Server, each, port};
 use std::io::{Read, Write};
@@ -212,5 +213,97 @@ fn a_login_to_a_silent_server_of_files_ends() {
         end(&proxy, how);
         assert_eq!(flags(&sink), "KD");
         proxy.wait_for("b", "s", "scur", "0");
+    }
+}
+
+/// What a client asks for, and what its server says, when bytes are on their way to the server.
+const UPLOADS: [(&str, &str, &str, &str); 4] = [
+    ("tcp", "hi", "", ""),
+    (
+        "http",
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhi",
+        "",
+        "",
+    ),
+    (
+        "http",
+        "GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+        "HTTP/1.1 101 On\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+        "\r\n\r\n",
+    ),
+    (
+        "http",
+        "CONNECT h:80 HTTP/1.1\r\nHost: h:80\r\n\r\n",
+        "HTTP/1.1 200 OK\r\n\r\n",
+        "\r\n\r\n",
+    ),
+];
+
+#[test]
+fn a_server_does_not_take_what_a_failed_client_said_for_all() {
+    each(|program| {
+        for (mode, asked, answered, heard) in UPLOADS {
+            let origin = lab::listener();
+            let (addr, door, sink) = (origin.local_addr().expect("one"), port(), LogSink::new());
+            let server = format!("    server s {addr}\n");
+            let _proxy = Proxy::start(program, &config(mode, door, &sink, &server));
+            for fails in [true, false] {
+                let mut client = connect(door);
+                client.write_all(asked.as_bytes()).expect("sent");
+                let (mut server, _) = origin.accept().expect("a connection");
+                server.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+                hear(&mut server, asked.rsplit("\r\n").next().unwrap_or(""));
+                server.write_all(answered.as_bytes()).expect("sent");
+                hear(&mut client, heard);
+                let what = format!("{}: {mode}, {asked:?}, fails: {fails}", program.name);
+                if fails {
+                    reset(client);
+                } else if asked.starts_with("POST") {
+                    // Half a message is no whole one, however its connection ends.
+                    continue;
+                } else {
+                    client.shutdown(Shutdown::Write).expect("shut");
+                }
+                let rest = server.read_to_end(&mut Vec::new());
+                assert_eq!(rest.is_err(), fails, "{what}: {rest:?}");
+                drop(server);
+                let wanted = if fails { "CD" } else { "--" };
+                assert_eq!(flags(&sink), wanted, "{what}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_client_that_goes_on_asking_loses_nothing_of_the_last_answer() {
+    let bytes = [b'x'; 300_000];
+    // The oracle resets what the client has not taken by then.
+    let program = &Program::mulgil();
+    for asks in [1, 1000] {
+        let origin = lab::listener();
+        let (addr, door, sink) = (origin.local_addr().expect("one"), port(), LogSink::new());
+        let server = format!("    server s {addr}\n");
+        let _proxy = Proxy::start(program, &config("http", door, &sink, &server));
+        let ask = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+        let mut client = connect(door);
+        client.write_all(ask).expect("sent");
+        let (mut server, _) = origin.accept().expect("a connection");
+        hear(&mut server, "\r\n\r\n");
+        client.write_all(&ask.repeat(asks)).expect("sent");
+        let head = b"HTTP/1.1 200 OK\r\n\r\n";
+        server
+            .write_all(&[&head[..], &bytes].concat())
+            .expect("sent");
+        drop(server);
+        // By now all is on its way, and nobody will read what else the client has said.
+        assert_eq!(flags(&sink), "--", "{}", program.name);
+        let mut all = Vec::new();
+        let end = client.read_to_end(&mut all);
+        assert!(
+            end.is_ok() && all.ends_with(&bytes),
+            "{}: {end:?}, {}",
+            program.name,
+            all.len()
+        );
     }
 }

@@ -220,6 +220,11 @@ fn a_transfer_ends_when_its_bytes_have_left_and_well_only_then() {
     assert_eq!(client.line(), "211-half\r\n");
     assert_eq!(client.line(), " way\r\n");
     assert_eq!(client.line(), "211 there\r\n");
+    // So is what keeps the connection alive, by servers that go on listening.
+    client.send("NOOP\r\n");
+    assert_eq!(server.line(), "NOOP\r\n");
+    server.send("200 still here\r\n");
+    assert_eq!(client.line(), "200 still here\r\n");
     theirs.write_all(&[7; 100_000]).expect("sent");
     // The server is content before its bytes have left; the client is not told.
     server.send("226 done\r\n");
@@ -349,6 +354,12 @@ fn before_a_name_there_is_little_to_say() {
     client.send(&"x".repeat(40_000));
     assert!(client.line().starts_with("500"));
     sink.line("f/<NOSRV>");
+    // What a web page has a browser send is not read to its commands.
+    let mut client = Peer::connect(door);
+    client.send("POST / HTTP/1.1\r\nHost: x\r\n\r\nUSER alice\r\nPASS x\r\n");
+    assert!(client.line().starts_with("500"));
+    assert_eq!(client.line(), "");
+    sink.line(" PR ");
 }
 
 #[test]

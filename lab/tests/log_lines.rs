@@ -135,3 +135,128 @@ fn a_server_that_refuses_has_its_address_in_the_line() {
         assert_eq!(line(&log, " end"), wanted, "{}", program.name);
     });
 }
+
+#[test]
+fn lines_that_are_written_early_say_so_even_at_the_end() {
+    same(|program| {
+        let (log, nobody) = (LogSink::new(), refusing());
+        let ports = [port(), port(), port()];
+        let _proxy = Proxy::start(
+            program,
+            &format!(
+                "{TIMES}frontend f\n    bind 127.0.0.1:{}\n    log 127.0.0.1:{log} local0\n    option logasap\n    log-format \"%f %b/%s %Tt %B %ST %ts end\"\n\
+                 \x20   http-request return status 200 if {{ path /a }}\n    default_backend b\nbackend b\n    server s 127.0.0.1:{nobody}\n\
+                 frontend t\n    bind 127.0.0.1:{}\n    mode tcp\n    log 127.0.0.1:{log} local0\n    option logasap\n    log-format \"%f %b/%s %Tt %B %ts end\"\n    tcp-request content reject\n\
+                 frontend plain\n    bind 127.0.0.1:{}\n    mode tcp\n    log 127.0.0.1:{log} local0\n    tcp-request content reject\n",
+                ports[0],
+                ports[1],
+                ports[2],
+                log = log.port
+            ),
+        );
+        let mut lines = Vec::new();
+        for request in [
+            "GET /a HTTP/1.0\r\n\r\n",
+            "GET /b HTTP/1.0\r\n\r\n",
+            "BAD\r\n\r\n",
+        ] {
+            let mut client = Client::connect(ports[0]);
+            client.send(request);
+            client.response();
+            lines.push(line(&log, " end"));
+        }
+        for (port, with) in [(ports[1], " end"), (ports[2], "(plain/")] {
+            let mut client = Client::connect(port);
+            client.send("x");
+            client.closed();
+            lines.push(line(&log, with));
+        }
+        // Times, lengths of pages and ports differ.
+        let digits = |c: char| c.is_ascii_digit();
+        let plain = |line: String| {
+            line.split(digits)
+                .filter(|w| !w.is_empty())
+                .collect::<String>()
+        };
+        lines.into_iter().map(plain).collect()
+    });
+}
+
+#[test]
+fn what_becomes_of_proxies_is_told() {
+    same(|program| {
+        let (log, nobody) = (LogSink::new(), refusing());
+        let ports = [port(), port(), port()];
+        let mut proxy = Proxy::start(
+            program,
+            &format!(
+                "global\n    log 127.0.0.1:{} local0\n{TIMES}    log global\n\
+                 frontend f\n    bind 127.0.0.1:{}\n    http-request return status 200\n\
+                 listen l\n    bind 127.0.0.1:{}\n    server s 127.0.0.1:{nobody}\n\
+                 frontend z\n    bind 127.0.0.1:{}\n    http-request return status 200\n\
+                 backend b\n    server s 127.0.0.1:{nobody}\n",
+                log.port, ports[0], ports[1], ports[2]
+            ),
+        );
+        assert_eq!(get(ports[0], "/").status, 200);
+        line(&log, "(f/HTTP)");
+        assert_eq!(get(ports[1], "/").status, 503);
+        line(&log, "(l/HTTP)");
+        let mut lines = Vec::new();
+        for (command, with) in [
+            ("disable frontend f", " f."),
+            ("enable frontend f", " f."),
+            ("disable frontend l", " l."),
+            ("enable frontend l", " l."),
+            ("disable server l/s", "no server"),
+            ("disable server b/s", "no server"),
+            ("shutdown frontend z", " z "),
+        ] {
+            proxy.control(command);
+            lines.push(line(&log, with));
+        }
+        proxy.signal("-USR1");
+        lines.push(line(&log, "Proxy f stopped"));
+        lines.push(line(&log, "Proxy l stopped"));
+        proxy.ended();
+        lines
+    });
+}
+
+#[test]
+fn a_session_of_bytes_has_a_unique_id_and_counts_what_came_before_it_was_refused() {
+    same(|program| {
+        let (log, ports) = (LogSink::new(), [port(), port()]);
+        let silent = lab::listener();
+        let silent_port = silent.local_addr().map_or(0, |a| a.port());
+        let proxy = Proxy::start(
+            program,
+            &format!(
+                "defaults\n    mode tcp\n    timeout client 2s\n    timeout server 100ms\n    timeout connect 2s\n    log 127.0.0.1:{log} local0\n    log-format \"id=%ID %[unique-id] %f %ts %U end\"\n\
+                 frontend f\n    bind 127.0.0.1:{}\n    unique-id-format \" %{{+X}}o%ci:%rt\"\n    tcp-request inspect-delay 2s\n    tcp-request content reject if {{ req.payload(0,3) -m str bad }}\n    tcp-request content accept if {{ req.len gt 2 }}\n    default_backend b\n\
+                 listen plain\n    bind 127.0.0.1:{}\n    server s 127.0.0.1:{silent_port}\n\
+                 backend b\n    server s 127.0.0.1:{silent_port}\n",
+                ports[0],
+                ports[1],
+                log = log.port
+            ),
+        );
+        let mut lines = Vec::new();
+        for (port, bytes) in [
+            (ports[0], "bad one"),
+            (ports[0], "good one"),
+            (ports[1], "xyz"),
+        ] {
+            let mut client = Client::connect(port);
+            client.send(bytes);
+            client.closed();
+            drop(client);
+            lines.push(line(&log, " end"));
+        }
+        for (name, side) in [("f", "FRONTEND"), ("b", "BACKEND"), ("plain", "s")] {
+            let fields = proxy.stats(name, side, &["bin", "dreq", "srv_abrt"]);
+            lines.push(fields.join(" "));
+        }
+        lines
+    });
+}

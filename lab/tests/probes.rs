@@ -229,7 +229,11 @@ fn programs_check_servers_and_are_told_of_them() {
         );
         let bad = script("bad", "exit 7");
         let slow = script("slow", "exec sleep 30");
-        let mut config = format!("    external-check\n    insecure-fork-wanted\n{TIMES}");
+        let all = folder.path("all");
+        let bare = script("bare", &format!("set > {all}.new; /bin/mv {all}.new {all}"));
+        let mut config = format!(
+            "    setenv SECRET sesame\n    external-check\n    insecure-fork-wanted\n{TIMES}backend bare\n    option external-check\n    external-check command {bare}\n    server s 127.0.0.1:81 check inter 400 rise 1 fall 1\n"
+        );
         for (name, command) in [("good", &good), ("bad", &bad), ("slow", &slow)] {
             config += &format!(
                 "backend {name}\n    option external-check\n    external-check command {command}\n    external-check path /usr/bin:/bin\n    server s 127.0.0.1:81 check inter 400 rise 1 fall 1 maxconn 5\n"
@@ -240,6 +244,13 @@ fn programs_check_servers_and_are_told_of_them() {
         wait(&proxy, "good", &["UP", "PROCOK", "0", ""], what);
         wait(&proxy, "bad", &["DOWN", "PROCERR", "7", ""], what);
         wait(&proxy, "slow", &["DOWN", "PROCTOUT", "0", ""], what);
+        wait(&proxy, "bare", &["UP", "PROCOK", "0", ""], what);
+        let all = std::fs::read_to_string(&all).expect("the program has written");
+        assert!(all.contains("PATH=''\n"), "{what}: {all}");
+        assert!(
+            !all.contains("SECRET") && !all.contains("HOME="),
+            "{what}: {all}"
+        );
         let told = std::fs::read_to_string(&out).expect("the program has written");
         assert_eq!(
             told.trim(),

@@ -339,3 +339,34 @@ fn rules_wait_for_a_responses_body_and_see_it() {
         proxy.wait_for("b", "s", "srv_abrt", "1");
     });
 }
+
+#[test]
+fn a_client_that_can_read_nothing_of_ours_is_not_hidden_by_compression_offload() {
+    each(|program| {
+        let server = lab::Server::fixed(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi",
+            true,
+        );
+        let port = lab::port();
+        let config = format!(
+            "defaults\n    mode http\n    timeout client 2s\n    timeout server 2s\n    timeout connect 1s\n\
+             listen f\n    bind 127.0.0.1:{port}\n    compression algo gzip\n    compression type text/plain\n    compression offload\n    server s {}\n",
+            server.addr
+        );
+        let _proxy = Proxy::start(program, &config);
+        for accepted in ["gzip;q=0", "br", "gzip, br"] {
+            let request = format!(
+                "GET / HTTP/1.1\r\nHost: h\r\nAccept-Encoding: {accepted}\r\nConnection: close\r\n\r\n"
+            );
+            let mut client = lab::Client::connect(port);
+            client.send(request);
+            assert!(client.response().status == 200, "{}", program.name);
+        }
+        let told: Vec<bool> = server
+            .requests()
+            .iter()
+            .map(|r| r.to_lowercase().contains("accept-encoding"))
+            .collect();
+        assert_eq!(told, [true, true, false], "{}", program.name);
+    });
+}

@@ -170,7 +170,7 @@ fn commands_out_of_order_or_unknown_are_refused_and_counted() {
     ask("AUTH LOGIN", "502 5.5.1");
     ask("BDAT 4 LAST", "502 5.5.1");
     ask("STARTTLS", "503 5.5.1");
-    ask("GET / HTTP/1.1", "500 5.5.2");
+    ask("GETS", "500 5.5.2");
     ask("EHLO", "501 5.5.4");
     // The twentieth is one too many.
     client.send(&"WHAT\r\n".repeat(20));

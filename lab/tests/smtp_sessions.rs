@@ -256,6 +256,22 @@ fn an_answer_of_a_kind_that_a_command_cannot_have_is_no_success() {
 }
 
 #[test]
+fn what_a_web_page_has_a_browser_send_is_not_read_to_its_commands() {
+    let one = Mailer::start("one");
+    let (_proxy, port, log) = start("", &format!("server s 127.0.0.1:{}", one.port));
+    let mut client = Talker::connect(port);
+    client.hear();
+    client.send(
+        "POST / HTTP/1.1\r\nHost: x\r\n\r\nEHLO x\r\nMAIL FROM:<a@b.example>\r\n\
+         RCPT TO:<x@one.example>\r\nDATA\r\nforged\r\n.\r\n",
+    );
+    assert!(client.hear().starts_with("521 5.5.1"));
+    assert!(client.closed());
+    log.line(" PR ");
+    assert_eq!(one.messages(), Vec::<String>::new());
+}
+
+#[test]
 fn a_message_may_be_as_long_as_is_announced_and_holds_no_nul() {
     let one = Mailer::start("one");
     let front = "\n  smtp-size 16\n  smtp-extensions SIZE DSN";

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 const FIELDS: &str = "be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port";
@@ -21,8 +22,7 @@ const AGENT: u8 = 16;
 /// The numbers of check results.
 fn check_number(status: CheckStatus) -> u32 {
     match status {
-        CheckStatus::Unknown => 0,
-        CheckStatus::Init => 1,
+        CheckStatus::Unknown | CheckStatus::Init => 1,
         CheckStatus::Checked => 3,
         CheckStatus::Analysis => 4,
         CheckStatus::SockErr => 5,
@@ -75,7 +75,8 @@ fn admin_bits(server: &Server) -> u8 {
         Some(_) => NAMED_WHILE_RUNNING,
         None => 0,
     };
-    let configured = match server.settings().disabled {
+    let added = server.added.load(Relaxed);
+    let configured = match server.settings().disabled && !added {
         true => Admin::CONFIGURED_MAINT,
         false => 0,
     };
@@ -123,16 +124,23 @@ fn line(process: &Process, backend: &Backend, server: &Server, now: Instant, out
         Outcome::Conditional => 4,
         Outcome::Failed => 2,
     };
+    let maintained = server.admin().in_maintenance();
     let value = match &settings.check {
+        Some(_) if maintained => 0,
         Some(_) => health.counter(),
         None if operational == 0 => 0,
         None => 2,
     };
     let checking = settings.check.is_some();
-    let maintained = server.admin().in_maintenance();
+    // Before it is enabled, a server that was added has no checks that could pause.
+    let paused = match server.added.load(Relaxed) {
+        true => checking && server.admin().0 & Admin::CONFIGURED_MAINT == 0,
+        false => checking || settings.disabled,
+    };
     let bit = |bit: u8, on: bool| if on { bit } else { 0 };
-    let check_state =
-        bit(CONFIGURED, checking) | bit(ENABLED, server.has_check()) | bit(PAUSED, maintained);
+    let check_state = bit(CONFIGURED, checking)
+        | bit(ENABLED, server.has_check())
+        | bit(PAUSED, maintained && paused);
     let agent_state = match settings.agent.is_some() {
         true => CONFIGURED | AGENT | bit(ENABLED, server.has_agent()),
         false => 0,
@@ -148,11 +156,7 @@ fn line(process: &Process, backend: &Backend, server: &Server, now: Instant, out
         admin_bits(server),
         server.weight(),
         settings.weight,
-        if checking {
-            check_number(health.last.status)
-        } else {
-            1
-        },
+        check_number(health.last.status),
         server.hostname().as_deref().unwrap_or("-"),
         server.service().as_deref().unwrap_or("-"),
         u8::from(settings.tls.is_some()),

@@ -18,7 +18,7 @@ pub enum SocketKind {
 pub enum Host {
     /// All addresses of both families (`*`, or nothing before the colon) or of IPv4 (`0.0.0.0`).
     Any,
-    /// All addresses of IPv6 (`::`), with IPv4 only where `v4v6` asks for it.
+    /// All addresses of IPv6 (`::`), with IPv4 where `v4v6` asks for it or the system has it so.
     Any6,
     /// One address.
     Ip(IpAddr),

@@ -19,6 +19,17 @@ pub enum ProxyKind {
     Listen,
 }
 
+impl ProxyKind {
+    /// What log lines call it.
+    pub fn in_lines(self) -> &'static str {
+        match self {
+            ProxyKind::Frontend => "frontend",
+            ProxyKind::Backend => "backend",
+            ProxyKind::Listen => "proxy",
+        }
+    }
+}
+
 /// `mode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[allow(missing_docs)]

@@ -460,12 +460,13 @@ pub fn refused(
         actconn: worker.process.connections.now(),
         feconn: client.frontend.sessions().now(),
         tls: client.info.tls.is_some(),
+        unfinished: client.frontend.side().logasap,
         ..LogFacts::default()
     };
     let side = client.frontend.side();
     let format = match &side.error_log_format {
         Some(format) => Arc::clone(format),
-        None => worker.format_of(&side.log_format),
+        None => worker.format_of(&client.frontend),
     };
     let level = if side.log_separate_errors {
         LogLevel::Err

@@ -20,7 +20,8 @@ fn setting<T>(
     back.and_then(of).or_else(|| of(front))
 }
 
-/// Reads from the request what the client takes, and hides it from the server with `offload`.
+/// Reads from the request what the client takes, and with `offload` hides that from the server, which is
+/// then spared the work.
 pub fn read_request(stream: &mut Stream<'_>) {
     let set = |proxy: &Arc<Proxy>| proxy.http.compression.is_some();
     let back = stream.backend.as_ref().is_some_and(|b| set(b.proxy()));
@@ -36,7 +37,9 @@ pub fn read_request(stream: &mut Stream<'_>) {
         return;
     };
     stream.compression = wanted(&stream.request, &algos);
-    if setting(&front, back.as_deref(), |c| c.offload.then_some(())).is_some() {
+    let offload = || setting(&front, back.as_deref(), |c| c.offload.then_some(()));
+    // A client that can read nothing of ours may still get what the server can do.
+    if stream.compression.is_some() && offload().is_some() {
         stream.request.remove(b"accept-encoding");
     }
 }

@@ -355,7 +355,7 @@ fn note(worker: &Worker, client: &Client, info: &StreamInfo, connection: &Server
     if frontend.proxy().logs.is_empty() {
         return;
     }
-    let format = worker.format_of(&frontend.side().log_format);
+    let format = worker.format_of(frontend);
     if format.shows_server_connection() {
         let ends = socket::ends(descriptor);
         info.overrides.give().back.set(ends);

@@ -114,6 +114,15 @@ impl Stream<'_> {
             && attempt.server_keeps
             && attempt.surplus.is_empty();
         self.worker.recycle(attempt.partial);
+        let cut_short = match &outcome {
+            Exchanged::Done(_) => self.ended.cause == Cause::ClientAbort && !attempt.server_told,
+            _ => true,
+        };
+        if cut_short {
+            // Else a server might take what it has of the client's for all, and one that goes on answering
+            // would do it in vain.
+            connection.io.socket().abandon();
+        }
         self.server = Some(connection);
         self.keep_server(reusable);
         self.server = None;
@@ -263,9 +272,11 @@ impl Stream<'_> {
             }
             Poll::Ready(Err(Broken::ReceiverFailed)) => {
                 a.upload_over = true;
-                if a.receiving == Receiving::Done && !a.tunnel {
+                if a.receiving == Receiving::Done {
                     self.ended = Termination::new(Cause::ServerAbort, Phase::Data);
-                    account::request_unwanted(self);
+                    if !a.tunnel {
+                        account::request_unwanted(self);
+                    }
                 }
                 None
             }
@@ -448,6 +459,11 @@ impl Stream<'_> {
             let ended = Termination::new(Cause::ClientAbort, self.phase(a));
             return Poll::Ready(Exchanged::Failed(Halt::Silent(ended)));
         }
+        // Behind the end of what it says in a tunnel nobody reads from it.
+        if a.server_told && self.client.io.socket().poll_failed(cx) {
+            self.ended = Termination::new(Cause::ClientAbort, Phase::Data);
+            return Poll::Ready(Exchanged::Done(Next::Close));
+        }
         if a.cut.as_ref().is_some_and(state::cut::Watch::is_cut)
             && let Some(slot) = &self.slot
         {
@@ -472,17 +488,18 @@ impl Stream<'_> {
         if a.tunnel {
             let patience = back.tunnel.or(front.tunnel);
             let both = a.client_active.max(a.server_active);
-            let half = a.server_told || a.client_told;
-            let client_limit = match (half, front.client_fin) {
-                (true, Some(fin)) => Some(fin),
-                _ => patience.or(front.client),
-            };
-            let server_limit = match (half, back.server_fin) {
-                (true, Some(fin)) => Some(fin),
-                _ => patience.or(back.server),
-            };
-            client = client_limit.map(|t| both + t);
-            server = server_limit.map(|t| both + t);
+            // A side is half closed once what is said to it has ended.
+            let client_fin = front.client_fin.filter(|_| a.client_told);
+            let client_limit = client_fin.or(patience).or(front.client);
+            let server_fin = back.server_fin.filter(|_| a.server_told);
+            let server_limit = server_fin.or(patience).or(back.server);
+            // Who has said all has only to take what waits.
+            if !a.server_told || !self.down.drained() {
+                client = client_limit.map(|t| both + t);
+            }
+            if !a.client_told || !self.up.drained() {
+                server = server_limit.map(|t| both + t);
+            }
         } else {
             if !a.upload_over {
                 if self.up.drained() {
@@ -498,7 +515,7 @@ impl Stream<'_> {
             }
         }
         a.waiting_for = match (client, server) {
-            (Some(c), Some(s)) if c < s => Waiting::Client,
+            (Some(c), Some(s)) if c < s || c == s && a.tunnel => Waiting::Client,
             (Some(_), None) => Waiting::Client,
             _ => Waiting::Server,
         };
@@ -517,14 +534,17 @@ impl Stream<'_> {
         if a.waiting_for == Waiting::Rule {
             return self.hold_timed_out();
         }
-        if a.waiting_for == Waiting::Client {
-            let ended = Termination::new(Cause::ClientTimeout, phase);
-            return Exchanged::Failed(self.halt(a, 408, ended));
-        }
-        let ended = Termination::new(Cause::ServerTimeout, phase);
+        let cause = match a.waiting_for {
+            Waiting::Client => Cause::ClientTimeout,
+            _ => Cause::ServerTimeout,
+        };
+        let ended = Termination::new(cause, phase);
         if a.tunnel {
             self.ended = ended;
             return Exchanged::Done(Next::Close);
+        }
+        if a.waiting_for == Waiting::Client {
+            return Exchanged::Failed(self.halt(a, 408, ended));
         }
         if a.receiving == Receiving::Head && self.retry_on(a, model::RetryOn::RESPONSE_TIMEOUT) {
             return Exchanged::Retry;

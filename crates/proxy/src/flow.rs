@@ -127,9 +127,14 @@ impl Flow {
         }
     }
 
+    /// Whether everything has been read.
+    pub fn is_read(&self) -> bool {
+        matches!(self.progress, Progress::Done)
+    }
+
     /// Whether everything has been read and has left.
     pub fn finished(&self) -> bool {
-        matches!(self.progress, Progress::Done) && self.drained()
+        self.is_read() && self.drained()
     }
 
     /// Whether nothing waits for the receiver.

@@ -266,13 +266,26 @@ impl Io {
         }
     }
 
+    fn peek(&self) -> io::Result<usize> {
+        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+        outcome(call::recv(self.raw(), &mut [0], flags))
+    }
+
+    /// Whether bytes of the peer's wait to be read, as far as is known; `ask`s the system about a
+    /// connection that the reactor does not watch.
+    pub fn holds_bytes(&self, ask: bool) -> bool {
+        match self.registration.get() {
+            Some(registration) => registration.ready().is_readable(),
+            None => ask && self.peek().is_ok_and(|n| n > 0),
+        }
+    }
+
     /// Whether nothing has happened on an idle connection since it was last drained: no byte,
     /// no end of stream, no error. Costs no system call, unless the last read or splice took
     /// exactly what it asked for; an event that the reactor has not collected yet is not seen.
     pub fn is_quiet(&self) -> bool {
         let drained = || {
-            let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
-            let peeked = outcome(call::recv(self.raw(), &mut [0], flags));
+            let peeked = self.peek();
             peeked.is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock)
         };
         let Some(registration) = self.registration.get() else {
@@ -324,6 +337,14 @@ impl Io {
     pub fn close_at_once(&self) {
         self.ending.set(false);
         crate::socket::close_at_once(self.raw());
+    }
+
+    /// The same where the peer would else take what it has heard for all, unless it has said all itself.
+    pub fn abandon(&self) {
+        let registration = self.registration.get();
+        if !registration.is_some_and(|r| r.ready().is_read_closed()) {
+            self.close_at_once();
+        }
     }
 
     /// Ends our direction of the stream; an error means that the peer is gone already.

@@ -202,8 +202,7 @@ impl Names {
                 self.worker.process.follow(&turned.0, now);
             }
             if served && !backend.serves() {
-                let line = format!("backend {} has no server available!", backend.name);
-                news(LogLevel::Emerg, line);
+                news(LogLevel::Emerg, state::news::deserted(backend));
             }
         }
         moved

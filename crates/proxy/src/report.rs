@@ -37,7 +37,7 @@ pub fn stream(
     };
     let format = match &side.error_log_format {
         Some(format) if s.unread => Arc::clone(format),
-        _ => s.worker.format_of(&side.log_format),
+        _ => s.worker.format_of(&s.frontend),
     };
     let (mut line, mut data) = (s.worker.buffer(), Vec::new());
     let now = s.worker.wall(end);
@@ -136,7 +136,7 @@ fn with_facts(
             })
             .and_then(|s| s.target())
             .and_then(|t| t.socket(client)),
-        unfinished: s.logged_early,
+        unfinished: s.frontend.side().logasap,
         tls: s.client.info.tls.is_some(),
     };
     let view = state::View {
@@ -310,7 +310,8 @@ pub fn log_session(
 
 /// The formats that options name, parsed once.
 pub struct Formats {
-    default: Arc<rules::LogFormat>,
+    /// Where nothing is said, in HTTP and otherwise.
+    default: [Arc<rules::LogFormat>; 2],
     tcp: Arc<rules::LogFormat>,
     http: Arc<rules::LogFormat>,
     https: Arc<rules::LogFormat>,
@@ -323,7 +324,10 @@ impl Default for Formats {
         let scope = rules::Scope::bare();
         let parse = |text| Arc::new(rules::LogFormat::parse(text, &scope).unwrap_or_default());
         Formats {
-            default: parse("Connect from %ci:%cp to %fi:%fp (%f/HTTP)"),
+            default: [
+                parse("Connect from %ci:%cp to %fi:%fp (%f/HTTP)"),
+                parse("Connect from %ci:%cp to %fi:%fp (%f/TCP)"),
+            ],
             tcp: parse(rules::formats::TCP),
             http: parse(rules::formats::HTTP),
             https: parse(rules::formats::HTTPS),
@@ -334,10 +338,12 @@ impl Default for Formats {
 }
 
 impl Formats {
-    /// The format that a setting means.
-    pub fn of(&self, spec: &LogFormatSpec) -> Arc<rules::LogFormat> {
+    /// The format that a setting means in a mode.
+    pub fn of(&self, spec: &LogFormatSpec, mode: model::Mode) -> Arc<rules::LogFormat> {
+        let [http, tcp] = &self.default;
         match spec {
-            LogFormatSpec::Default => Arc::clone(&self.default),
+            LogFormatSpec::Default if mode == model::Mode::Http => Arc::clone(http),
+            LogFormatSpec::Default => Arc::clone(tcp),
             LogFormatSpec::Tcp => Arc::clone(&self.tcp),
             LogFormatSpec::Http => Arc::clone(&self.http),
             LogFormatSpec::Https => Arc::clone(&self.https),

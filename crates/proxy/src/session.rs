@@ -83,6 +83,12 @@ impl Client {
         gone || self.seat.was_killed()
     }
 
+    /// Whether it has said more than was read, as far as is known without asking; a client that is not
+    /// watched is asked where it may have more to say.
+    pub fn is_talking(&self, has_more: bool) -> bool {
+        !self.carry.is_empty() || self.io.socket().holds_bytes(has_more)
+    }
+
     /// Sets the deadline for the first byte of a request that is waited for since then.
     fn arm_for_request(&self, since: Instant) {
         let timeouts = &self.frontend.proxy().timeouts;

@@ -119,9 +119,7 @@ fn listen_datagrams(
 ) -> io::Result<OwnedFd> {
     let domain = Domain::for_address(addr);
     let socket = netns::within(options.namespace.as_deref(), || new_datagram(domain))?;
-    if addr.is_ipv6() {
-        socket.set_only_v6(options.v6only || !options.v4v6)?;
-    }
+    choose_families(&socket, addr, options)?;
     if reuse_port {
         socket.set_reuse_port(true)?;
     }
@@ -146,6 +144,19 @@ fn listen_datagrams(
     let _ = socket.set_recv_buffer_size(BURST);
     socket.bind(&addr.into())?;
     Ok(socket.into())
+}
+
+/// Whether IPv4 comes by a socket for all of IPv6, too: as the system has it (`net.ipv6.bindv6only`), where
+/// no word says so.
+fn choose_families(
+    socket: &Socket,
+    addr: SocketAddr,
+    options: &model::BindOptions,
+) -> io::Result<()> {
+    match addr.is_ipv6() && (options.v6only || options.v4v6) {
+        true => socket.set_only_v6(options.v6only),
+        false => Ok(()),
+    }
 }
 
 /// The options of linux/tcp.h, which libc has not.
@@ -329,9 +340,7 @@ pub fn listen(bind: &Bind, backlog: u32, reuse_port: bool) -> io::Result<OwnedFd
             let socket = netns::within(options.namespace.as_deref(), || {
                 new_stream(domain, Some(Protocol::TCP))
             })?;
-            if addr.is_ipv6() {
-                socket.set_only_v6(options.v6only || !options.v4v6)?;
-            }
+            choose_families(&socket, addr, options)?;
             socket.set_reuse_address(true)?;
             if reuse_port {
                 socket.set_reuse_port(true)?;

@@ -209,6 +209,9 @@ impl Stream<'_> {
             }
         };
         account::finished(self);
+        if next == Next::Close && self.client.is_talking(self.request_framing.keep_alive) {
+            self.client.unread = true;
+        }
         next
     }
 

@@ -4,6 +4,7 @@ use crate::account;
 use crate::flow::HEAD_ROOM;
 use crate::inspect;
 use crate::passage::{self, Passage};
+use crate::place;
 use crate::relay::Relay;
 use crate::session::{self, Client, Then};
 use crate::termination::{Cause, Phase, Termination};
@@ -54,6 +55,12 @@ pub async fn run(worker: Rc<Worker>, mut client: Box<Client>) -> Then {
     };
     session.passage.info.inspection.bytes = true;
     client.seat.begin(0);
+    if let Some(format) = &client.frontend.side().unique_id_format {
+        let mut id = Vec::new();
+        let info = &session.passage.info;
+        place::with_ctx(&worker, &client, info, |cx| format.render(cx, &mut id));
+        session.passage.info.unique_id = Some(id.into());
+    }
     let way = prepare(&worker, &mut client, &mut session).await;
     let judged = match way {
         Err(ended) => Err(ended),
@@ -79,6 +86,10 @@ pub async fn run(worker: Rc<Worker>, mut client: Box<Client>) -> Then {
             }
         }
     };
+    if session.server.is_none() {
+        // What the client said before anybody was there to hear it came all the same.
+        session.relay.up.received += client.carry.len() as u64;
+    }
     let mut passing = Passing::new(&client, session);
     match judged {
         Err(ended) => passing.end(&worker, client, ended),
@@ -122,7 +133,11 @@ impl Passing {
             // What the client goes on sending has nowhere to go.
             client.unread = ended.cause == Cause::ServerAbort;
             let backend = self.visit.backend.as_ref();
-            if backend.is_some_and(|b| b.side().nolinger) {
+            // A server must not take what it has of a client that failed for all.
+            let cut_short = ended.cause == Cause::ClientAbort && !self.relay.up.is_read();
+            if cut_short {
+                server.socket().abandon();
+            } else if backend.is_some_and(|b| b.side().nolinger) {
                 server.socket().close_at_once();
             }
         }

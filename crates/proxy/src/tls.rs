@@ -63,6 +63,14 @@ pub enum HandshakeError {
     WrongName,
 }
 
+impl std::fmt::Display for HandshakeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.message())
+    }
+}
+
+impl std::error::Error for HandshakeError {}
+
 impl HandshakeError {
     /// As HAProxy's log says it.
     pub fn message(self) -> &'static str {

@@ -65,9 +65,7 @@ impl Transport {
         ready!(opening.poll(cx, self.socket()))?;
         match self {
             Transport::Plain(_) => Poll::Ready(Ok(())),
-            Transport::Tls(tls) => tls
-                .poll_handshake(cx, &mut None)
-                .map_err(|e| io::Error::other(e.message())),
+            Transport::Tls(tls) => tls.poll_handshake(cx, &mut None).map_err(io::Error::other),
         }
     }
 

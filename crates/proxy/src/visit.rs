@@ -135,7 +135,11 @@ impl Visit {
             }
             match ended.cause {
                 Cause::ClientAbort | Cause::ClientTimeout if i > 0 => c.cli_abrt.add(1),
-                Cause::ServerAbort if i > 0 && ended.phase == Phase::Data => c.srv_abrt.add(1),
+                Cause::ServerAbort | Cause::ServerTimeout
+                    if i > 0 && ended.phase == Phase::Data =>
+                {
+                    c.srv_abrt.add(1);
+                }
                 _ => {}
             }
         }
@@ -214,10 +218,10 @@ impl Visit {
                 .and_then(|s| s.target())
                 .and_then(|t| t.socket(client_came_to)),
             tls: client.info.tls.is_some(),
-            unfinished,
+            unfinished: side.logasap,
             ..LogFacts::default()
         };
-        let format = worker.format_of(&side.log_format);
+        let format = worker.format_of(&client.frontend);
         let level = match info.log_level {
             LogLevelChange::Silent => return,
             LogLevelChange::Level(n) => crate::log_level(n),

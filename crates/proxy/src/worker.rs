@@ -197,9 +197,10 @@ impl Worker {
         wall
     }
 
-    /// The format that a setting means.
-    pub fn format_of(&self, spec: &model::LogFormatSpec) -> Arc<rules::LogFormat> {
-        self.formats.of(spec)
+    /// The format of a frontend's lines.
+    pub fn format_of(&self, frontend: &state::Frontend) -> Arc<rules::LogFormat> {
+        self.formats
+            .of(&frontend.side().log_format, frontend.proxy().mode)
     }
 
     /// An empty head.

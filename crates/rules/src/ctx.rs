@@ -488,7 +488,19 @@ impl<'a> Ctx<'a> {
 
     /// The address the client connected to as it counts now (`set-dst`).
     pub fn dst(&self) -> Option<SocketAddr> {
-        self.stream.overrides.dst(self.session)
+        let set = self.stream.overrides.given(|g| g.dst.get());
+        set.or_else(|| self.connected_to())
+    }
+
+    /// The address that the client connected to. Where the listening socket has all addresses, the system
+    /// is asked which it was, when somebody wants to know.
+    pub fn connected_to(&self) -> Option<SocketAddr> {
+        let asked = || {
+            self.session.ends.src()?;
+            let (ours, _) = self.facts.addresses(self.session.descriptor?.number())?;
+            Some(ours)
+        };
+        self.session.ends.dst().or_else(asked)
     }
 
     /// A variable's value, if it was set.

@@ -45,6 +45,11 @@ impl Followers {
         all
     }
 
+    /// Whether anybody follows this server.
+    pub fn has(&self, tracked: &Server) -> bool {
+        self.by_tracked.contains_key(&tracked.uid)
+    }
+
     /// Has those who follow this server take over its state, and those who follow them; `turned` hears of each
     /// that changed, how it stood before and whom it follows. How many were looked at.
     pub fn follow(

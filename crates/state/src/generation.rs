@@ -160,6 +160,11 @@ impl Generation {
         )
     }
 
+    /// Whether another server tracks this one.
+    pub fn is_tracked(&self, server: &Server) -> bool {
+        self.followers.has(server)
+    }
+
     /// A backend by name.
     pub fn backend(&self, name: &str) -> Option<&Arc<Backend>> {
         self.backend_names

@@ -1,6 +1,7 @@
 //! What log lines say when a server's state changes, word for word as HAProxy says it.
 
 use crate::backend::Backend;
+use crate::generation::Generation;
 use crate::health::Finding;
 use crate::server::{Admin, Server};
 use model::{LogLevel, Proxy};
@@ -120,7 +121,8 @@ pub fn lines(
     cause: Cause<'_>,
 ) -> Vec<(LogLevel, String)> {
     let now = Standing::of(backend, server);
-    let who = format!("Server {}/{}", backend.name, server.name);
+    let kind = if server.is_backup() { "Backup " } else { "" };
+    let who = format!("{kind}Server {}/{}", backend.name, server.name);
     let via = match cause {
         Cause::Via(other) => format!(" via {other}"),
         _ => String::new(),
@@ -207,10 +209,44 @@ pub fn lines(
         }
     }
     if before.serves && !now.serves {
-        let line = format!("backend {} has no server available!", backend.name);
-        out.push((LogLevel::Emerg, line));
+        out.push((LogLevel::Emerg, deserted(backend)));
     }
     out
+}
+
+/// The line that a backend has lost its last server.
+pub fn deserted(backend: &Backend) -> String {
+    let kind = backend.proxy().kind.in_lines();
+    format!("{kind} {} has no server available!", backend.name)
+}
+
+/// What becomes of a frontend by an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turned {
+    /// It takes nobody any more, for now.
+    Off,
+    /// It takes clients again.
+    On,
+}
+
+/// The line that an operator has turned a frontend off or on.
+pub fn turned(frontend: &crate::Frontend, turned: Turned) -> String {
+    let done = match turned {
+        Turned::Off => "Paused",
+        Turned::On => "Resumed",
+    };
+    let kind = frontend.proxy().kind.in_lines();
+    format!("{done} {kind} {}.", frontend.name)
+}
+
+/// The line that a proxy takes nobody any more for good, and how many connections each of its sides had.
+pub fn stopped(generation: &Generation, proxy: &Proxy) -> String {
+    let front = generation.frontend(&proxy.name);
+    let back = generation.backend(&proxy.name);
+    let front = front.map_or(0, |f| f.counters().sum(|c| &c.conn_tot));
+    let back = back.map_or(0, |b| b.counters().sum(|c| &c.stot));
+    let name = &proxy.name;
+    format!("Proxy {name} stopped (cumulated conns: FE: {front}, BE: {back}).")
 }
 
 /// The line of `option log-health-checks` about one check.
@@ -229,12 +265,17 @@ pub fn check_line(backend: &Backend, server: &Server, agent: bool) -> Option<Str
         Outcome::Conditional => "conditionally succeeded",
         _ => "failed",
     };
+    let backup = if server.is_backup() { "backup " } else { "" };
+    let state = match (up, server.weight()) {
+        (false, _) => "DOWN",
+        (true, 0) => "DRAIN",
+        (true, _) => "UP",
+    };
     Some(format!(
-        "{kind} check for server {}/{} {result}, reason: {}, status: {at}/{of} {}.",
+        "{kind} check for {backup}server {}/{} {result}, reason: {}, status: {at}/{of} {state}.",
         backend.name,
         server.name,
         found.reason(),
-        if up { "UP" } else { "DOWN" },
     ))
 }
 

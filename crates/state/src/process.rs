@@ -7,6 +7,7 @@ use crate::generation::Generation;
 use crate::news::{self, Cause, News, Standing};
 use crate::{Backend, Server};
 use arc_swap::ArcSwap;
+use model::LogLevel;
 use rules::Wall;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -302,6 +303,11 @@ impl Process {
     /// The grace of the soft end is over.
     pub fn leave(&self) {
         self.leaving.store(true, Relaxed);
+        let generation = self.generation.load();
+        for proxy in &generation.config.proxies {
+            let line = news::stopped(&generation, proxy);
+            self.news.tell(proxy, LogLevel::Warning, line);
+        }
     }
 
     /// The key that an operator has set for hiding names; 0 is none.

@@ -189,6 +189,8 @@ pub struct Server {
     /// What `seat`, `target` and `settings` say, for those who look at all servers at each change of one.
     seated: AtomicBool,
     has_target: AtomicBool,
+    /// Whether an operator added it while running.
+    pub added: AtomicBool,
     /// Held while the server is moved, by an operator or by what resolves its name.
     moving: Mutex<()>,
     backup: AtomicBool,
@@ -249,6 +251,7 @@ impl Server {
             seat: ArcSwapOption::empty(),
             seated: AtomicBool::new(false),
             has_target: AtomicBool::new(Target::of(&settings.address).is_some()),
+            added: AtomicBool::new(false),
             moving: Mutex::default(),
             backup: AtomicBool::new(settings.backup),
             settings: ArcSwap::from_pointee(settings.clone()),

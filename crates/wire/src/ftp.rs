@@ -42,6 +42,8 @@ pub enum Verb {
     Stat,
     /// What would lead a data connection, or the session, past whoever stands between.
     Unfit,
+    /// A request of HTTP, from a browser that somebody has led here: what follows is not to be read.
+    Web,
     Other,
 }
 
@@ -109,6 +111,7 @@ pub fn command(line: &[u8]) -> Result<Command<'_>, Malformed> {
     let plain = !name.is_empty() && name.iter().all(u8::is_ascii_alphanumeric);
     Ok(Command {
         verb: match plain {
+            true if crate::is_web(name) => Verb::Web,
             true => known.map_or(Verb::Other, |(_, verb)| *verb),
             false => Verb::Unfit,
         },

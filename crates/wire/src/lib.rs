@@ -15,3 +15,13 @@ pub mod smtp;
 pub mod socks;
 pub mod syn;
 pub mod vrrp;
+
+/// Whether a line that begins with this word is a request of HTTP (RFC 9110 section 9, RFC 5789, RFC 9113
+/// section 3.4): a web page may have a browser send one to any port.
+fn is_web(word: &[u8]) -> bool {
+    let methods: [&[u8]; 10] = [
+        b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH",
+        b"PRI",
+    ];
+    methods.contains(&word)
+}

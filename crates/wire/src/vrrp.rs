@@ -49,6 +49,9 @@ pub enum Sum {
     PseudoHeader,
     /// The message alone.
     Message,
+    /// The message and a pseudo-header of an advert to the group, to whomever it is sent: keepalived up to 1.3.6,
+    /// and later with `old_unicast_checksum`.
+    Group,
 }
 
 /// Why bytes are no advertisement.
@@ -119,10 +122,13 @@ impl Advert {
         if self.version == 2 {
             bytes.extend([0; 8]);
         }
-        let with_header = source.is_ipv6() || (self.version == 3 && how == Sum::PseudoHeader);
-        let base = match with_header {
-            true => pseudo_header(source, destination, bytes.len()),
-            false => 0,
+        let base = match how {
+            _ if source.is_ipv6() => pseudo_header(source, destination, bytes.len()),
+            Sum::PseudoHeader if self.version == 3 => {
+                pseudo_header(source, destination, bytes.len())
+            }
+            Sum::Group if self.version == 3 => pseudo_header(source, GROUP_V4.into(), bytes.len()),
+            _ => 0,
         };
         let sum = !fold(add(base, &bytes));
         if let Some(place) = bytes.get_mut(6..8) {
@@ -156,9 +162,12 @@ impl Advert {
             return Err(Fault::Length);
         }
         let sum = add(0, bytes);
-        let header = pseudo_header(source, destination, bytes.len());
-        let how = if version == 3 && fold(sum + header) == 0xffff {
+        let fits =
+            |to| version == 3 && fold(sum + pseudo_header(source, to, bytes.len())) == 0xffff;
+        let how = if fits(destination) {
             Sum::PseudoHeader
+        } else if source.is_ipv4() && fits(GROUP_V4.into()) {
+            Sum::Group
         } else if source.is_ipv4() && fold(sum) == 0xffff {
             Sum::Message
         } else {

@@ -4,6 +4,28 @@ use super::{Case, Peer::*, case};
 
 /// The oracle's findings; names of header fields in lower case, as it writes them.
 pub const CASES: &[Case] = &[
+    case("optref", &["option tcp-check"], Refusing(""), ["DOWN", "L4CON", "", "Connection refused at initial connection step of tcp-check"]),
+    case("optok", &["option tcp-check"], AtOnce(""), ["UP", "L4OK", "", ""]),
+    case("lfempty", &["option tcp-check", "tcp-check expect comment mine ! string-lf %[str()]"], AtOnce("y"), ["DOWN", "L7RSP", "", "log-format string evaluated to an empty string comment: mine"]),
+    case("lfbytes", &["option tcp-check", "tcp-check expect error-status L7STS binary-lf %[str(7az)]"], AtOnce("y"), ["DOWN", "L7RSP", "", "Failed to parse hexastring resulting of eval of a log-format string"]),
+    case("lfhttp", &["option httpchk", "http-check expect string-lf %[str()]"], Asked("HTTP/1.0 200 OK\r\n\r\nhello"), ["DOWN", "L7RSP", "", "log-format string evaluated to an empty string"]),
+    case("lfhdr", &["option httpchk", "http-check expect hdr name x value-lf %[str()]"], Asked("HTTP/1.0 200 OK\r\n\r\nhello"), ["DOWN", "L7RSP", "", "log-format string evaluated to an empty string"]),
+    case("lfsend", &["option tcp-check", "tcp-check send-binary-lf %[str(7az)]"], AtOnce("y"), ["DOWN", "L7RSP", "", "tcp-check send : failed to build log-format string at step 1"]),
+    case("seen", &[
+            "option tcp-check",
+            "tcp-check expect string 42",
+            "tcp-check set-var(check.x) res.payload(0,3)",
+            "tcp-check expect error-status L7STS status-code res.payload(1,2) on-error \"%[var(check.x)] of %[res.len]\" string z",
+        ], AtOnce("423x"), ["DOWN", "L7STS", "23", "423 of 4"]),
+    case("seenhttp", &[
+            "option httpchk",
+            "http-check expect status-code res.body_len on-error \"%[res.body] %[status]\" status 204",
+        ], Asked("HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello"), ["DOWN", "L7STS", "5", "hello 200"]),
+    case("long", &["option httpchk"], Asked(
+            "HTTP/1.0 503 xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\n\r\n",
+        ), ["DOWN", "L7STS", "503", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"]),
+    case("reset", &["option tcp-check", "tcp-check connect", "tcp-check send x", "tcp-check expect string y"], Resetting, ["DOWN", "SOCKERR", "", "Connection reset by peer at step 3 of tcp-check (expect string 'y')"]),
+    case("httpreset", &["option httpchk"], Resetting, ["DOWN", "SOCKERR", "", "Connection reset by peer"]),
     case("httpref", &["option httpchk"], Refusing(""), ["DOWN", "L4CON", "", "Connection refused"]),
     case("httprefsend", &["option httpchk", "http-check send uri /x"], Refusing(""), ["DOWN", "L4CON", "", "Connection refused"]),
     case("tcpref", &["option tcp-check", "tcp-check expect string x"], Refusing(""), ["DOWN", "L4CON", "", "Connection refused at initial connection step of tcp-check"]),

@@ -2,8 +2,9 @@
 
 use super::{Command, with_frontend};
 use crate::cli::{Cli, Grave, Listen, Said, World};
-use model::{CliLevel, Mode};
+use model::{CliLevel, LogLevel, Mode};
 use state::RateLimit;
+use state::news::{self, Turned};
 
 pub(super) static COMMANDS: &[Command] = &[
     Command::new(
@@ -133,6 +134,8 @@ fn enable(w: &World<'_>, args: &[&str], on: bool) -> Said {
             // After that nobody is about to accept any more.
             w.system.listen(&f.name, Listen::Refuse);
         }
+        let line = news::turned(f, if on { Turned::On } else { Turned::Off });
+        w.process.news.tell(f.proxy(), LogLevel::Warning, line);
         Said::nothing()
     })
 }
@@ -144,6 +147,8 @@ fn shutdown_frontend(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said
         }
         f.set_shut(true);
         w.system.listen(&f.name, Listen::Close);
+        let line = news::stopped(&w.generation, f.proxy());
+        w.process.news.tell(f.proxy(), LogLevel::Warning, line);
         Said::nothing()
     })
 }

@@ -112,7 +112,8 @@ fn backend_of<'a>(
     w: &'a World<'_>,
     args: &[&'a str],
 ) -> Result<(&'a Arc<Backend>, &'a str), &'a str> {
-    let Some((backend, server)) = args.first().and_then(|a| a.split_once('/')) else {
+    let named = args.first().and_then(|a| a.split_once('/'));
+    let Some((backend, server)) = named.filter(|(_, server)| !server.is_empty()) else {
         return Err("Require 'backend/server'.");
     };
     match w.generation.backend(backend) {

@@ -4,8 +4,9 @@ use super::set_server::{maintain, ready, set_server, set_weight};
 use super::{Command, backend_of, with_server};
 use crate::cli::{Cli, Grave, Said, World};
 use crate::servers_state;
-use model::{CliLevel, Config, Proxy};
+use model::{Address, CheckAction, CheckKind, CliLevel, Config, PortSpec, Proxy, SwitchTarget};
 use state::Backend;
+use std::collections::HashSet;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -310,21 +311,90 @@ fn add_server(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
         Ok(server) => server,
         Err(message) => return Said::fault(message),
     };
-    let taken = |id: u32| backend.servers().iter().any(|s| s.id == id);
-    if server.id == 0 || taken(server.id) {
-        server.id = (1..).find(|id| !taken(*id)).unwrap_or(0);
+    if let Some(why) = unfit(w, backend, &server) {
+        return Said::fault(why);
+    }
+    if server.id == 0 {
+        let taken: HashSet<u32> = backend.servers().iter().map(|s| s.id).collect();
+        server.id = (1..).find(|id| !taken.contains(id)).unwrap_or(0);
     }
     // It serves nothing before 'enable server', as HAProxy has it.
     server.disabled = true;
     let backend = Arc::clone(&backend.name);
     let added = Arc::clone(&server.name);
-    let checked = server.check.is_some();
+    let (checked, asked) = (server.check.is_some(), server.agent.is_some());
     change_servers(w, &backend, |servers| servers.push(server));
     let generation = w.process.generation.load();
-    if checked && let Some(server) = generation.backend(&backend).and_then(|b| b.server(&added)) {
-        server.checks_enabled.store(false, Relaxed);
+    if let Some(server) = generation.backend(&backend).and_then(|b| b.server(&added)) {
+        server.added.store(true, Relaxed);
+        server.checks_enabled.store(!checked, Relaxed);
+        server.agent_enabled.store(!asked, Relaxed);
     }
     Said::message(Grave::Info, "New server registered.")
+}
+
+/// Why a server cannot join a backend, if it cannot: as a file with it would be refused.
+fn unfit(w: &World<'_>, backend: &Backend, server: &model::Server) -> Option<String> {
+    let (name, id) = (&server.name, server.id);
+    if let Some(other) = backend.servers().iter().find(|s| id != 0 && s.id == id) {
+        return Some(format!(
+            "'id' : custom id {id} already used ('server {}').",
+            other.name
+        ));
+    }
+    if let Some(track) = &server.track {
+        let (of, other) = track.split_once('/').unwrap_or((&backend.name, track));
+        let tracked = w.generation.backend(of).and_then(|b| b.server(other));
+        let Some(tracked) = tracked else {
+            return Some(format!(
+                "unable to find required server '{other}' for tracking."
+            ));
+        };
+        let settings = tracked.settings();
+        if settings.check.is_none() && settings.agent.is_none() && settings.track.is_none() {
+            return Some(format!(
+                "unable to use {of}/{other} for tracking as it does not have any check nor agent enabled."
+            ));
+        }
+        if server.check.is_some() {
+            return Some(format!(
+                "server '{name}' cannot both have checks and track '{track}'."
+            ));
+        }
+    }
+    let resolvers = server.resolution.as_ref().map(|r| &r.resolvers);
+    if let Some(section) = resolvers.filter(|r| !w.generation.resolvers.contains_key(*r)) {
+        return Some(format!("there is no 'resolvers {section}' for '{name}'."));
+    }
+    lacks_check_port(backend, server).then(|| {
+        format!(
+            "config: backend '{}': server '{name}' has neither service port nor check port nor tcp_check rule 'connect' with port information.",
+            backend.name
+        )
+    })
+}
+
+/// Whether it is not said which port checks go to.
+fn lacks_check_port(backend: &Backend, server: &model::Server) -> bool {
+    let Some(check) = &server.check else {
+        return false;
+    };
+    let names_port = |address: &Address| match address {
+        Address::Inet { port, .. } => matches!(port, PortSpec::Fixed(_) | PortSpec::Range(..)),
+        _ => true,
+    };
+    let of_rules = match &*backend.side().check {
+        CheckKind::Echo => true,
+        CheckKind::Script(script) => script.steps.iter().any(|step| match &step.action {
+            CheckAction::Connect(rule) => {
+                rule.port.is_some() || rule.addr.as_ref().is_some_and(names_port)
+            }
+            _ => false,
+        }),
+        _ => false,
+    };
+    let of_check = check.port.is_some() || check.addr.as_ref().is_some_and(names_port);
+    !of_rules && !of_check && !names_port(&server.address)
 }
 
 fn del_server(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
@@ -335,6 +405,16 @@ fn del_server(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
     let Some(server) = backend.server(name) else {
         return Said::close_fault("No such server.");
     };
+    let rules = &backend.side().use_server;
+    let pointed_at = rules.iter().any(|rule| match &rule.target {
+        SwitchTarget::Name(name) => *name == server.name,
+        SwitchTarget::Format(_) => false,
+    });
+    if pointed_at || w.generation.is_tracked(server) {
+        return Said::close_fault(
+            "This server cannot be removed at runtime due to other configuration elements pointing to it.",
+        );
+    }
     if !server.admin().in_maintenance() {
         return Said::close_fault("Only servers in maintenance mode can be deleted.");
     }

@@ -124,6 +124,9 @@ pub(super) fn set_server(
                 );
             }
         },
+        "health" if server.settings().track.is_some() => {
+            return Said::fault("cannot change health on a tracking server.");
+        }
         "health" => {
             let to = match value {
                 "up" => Change::Up,
@@ -155,15 +158,13 @@ pub(super) fn set_server(
             return Said::fault("set server <b>/<s> check-port requires a port.");
         }
         "check-port" => return set_check_port(server, value),
+        "agent" if !server.has_agent() => return no_agent(true),
         "agent" => {
             let down = match value {
                 "up" => false,
                 "down" => true,
                 _ => return Said::fault("'set server <srv> agent' expects 'up' or 'down'."),
             };
-            if !server.has_agent() {
-                return no_agent(true);
-            }
             change(w.process, backend, server, w.now, |s| {
                 s.health().force_agent(down, w.now);
             });
@@ -275,7 +276,7 @@ fn new_place(text: &str, rest: &[&str]) -> Result<(Address, Option<u16>), Said> 
         .parse()
         .map_err(|_| Said::close_fault(format!("invalid addr '{text}'")))?;
     let port = match rest {
-        ["port", text, ..] => Some(check_port(text)?),
+        ["port", given @ ..] => Some(check_port(given.first().unwrap_or(&""))?),
         _ => None,
     };
     let address = Address::Inet {
@@ -348,6 +349,12 @@ fn set_hostname(server: &Server, backend: &Backend, name: &str) -> Said {
     )
 }
 
+/// Whether checks go to the port of the server.
+fn has_no_check_port(server: &Server) -> bool {
+    let settings = server.settings();
+    settings.check.as_ref().is_none_or(|c| c.port.is_none())
+}
+
 fn set_address(
     w: &World<'_>,
     server: &Server,
@@ -372,6 +379,9 @@ fn set_address(
         let text = given.first().copied().unwrap_or_default();
         match port_spec(text) {
             Some(same) if same == old_port => out.push_str(", no need to change the port"),
+            Some(PortSpec::Offset(_)) if has_no_check_port(server) => {
+                out.push_str(", can't change <port> to port map because it is incompatible with current health check port configuration (use 'port' statement from the 'server' directive.");
+            }
             Some(new) => {
                 let (old, new_text) = (shown(old_port), shown(new));
                 let _ = write!(out, ", port changed from '{old}' to '{new_text}'");

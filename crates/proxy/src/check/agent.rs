@@ -47,7 +47,7 @@ pub async fn ask(
     }
     let mut answer = Vec::new();
     while parse(&answer).is_none() && answer.len() < ANSWER {
-        if !dial::receive(&mut io, &mut answer).await {
+        if !dial::receive(&mut io, &mut answer).await? {
             break;
         }
     }

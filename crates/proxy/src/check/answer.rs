@@ -1,6 +1,7 @@
 //! An HTTP answer to a check, read as far as it is looked at.
 
 use super::dial;
+use super::scene::Seen;
 use crate::transport::Transport;
 use http::framing::{self, Body};
 use http::{Head, chunk, h1};
@@ -37,7 +38,7 @@ impl Answer {
         let used = loop {
             match h1::parse_response(&bytes, &options, &mut head) {
                 Ok(Some(used)) => break used,
-                Ok(None) if bytes.len() < LIMIT && dial::receive(io, &mut bytes).await => {}
+                Ok(None) if bytes.len() < LIMIT && dial::receive(io, &mut bytes).await? => {}
                 _ => return Err(invalid()),
             }
         };
@@ -56,10 +57,18 @@ impl Answer {
         Ok(answer)
     }
 
+    /// What expressions see of it.
+    pub fn seen(&mut self) -> Seen<'_> {
+        Seen {
+            head: Some(&mut self.head),
+            bytes: &self.body,
+        }
+    }
+
     /// Reads what comes next of the body.
     pub async fn more(&mut self, io: &mut Transport) -> Result<(), Finding> {
         let mut bytes = Vec::new();
-        if !dial::receive(io, &mut bytes).await {
+        if !dial::receive(io, &mut bytes).await? {
             (self.complete, self.keeps) = (true, false);
             return Ok(());
         }

@@ -32,7 +32,7 @@ pub async fn run(scene: &Scene<'_>, probe: &Probe) -> Result<Finding, Finding> {
     let mut bytes = Vec::new();
     loop {
         bytes.clear();
-        receive(&mut io, &mut bytes).await;
+        receive(&mut io, &mut bytes).await?;
         match conversation.hear(&bytes) {
             Next::More => {}
             Next::Say(text) => send(&mut io, &text).await?,

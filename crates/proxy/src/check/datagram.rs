@@ -36,14 +36,16 @@ pub async fn run(scene: &Scene<'_>, script: &CheckScript) -> Result<Finding, Fin
                     .async_io(Interest::READABLE, |fd| receive(fd, &mut answer))
                     .await
                     .map_err(refused)?;
-                let holds = judge::bytes(scene, &expect.what, answer.get(..n).unwrap_or_default());
+                let answer = answer.get(..n).unwrap_or_default();
+                let verdict = Verdict {
+                    scene,
+                    expect,
+                    step,
+                };
+                let holds = judge::bytes(scene, &expect.what, answer);
+                let holds = holds.map_err(|why| verdict.unfit(why))?;
                 if holds || expect.negated {
-                    let verdict = Verdict {
-                        scene,
-                        expect,
-                        step,
-                    };
-                    last = verdict.on_bytes(holds)?;
+                    last = verdict.on_bytes(holds, answer)?;
                     break;
                 }
             },

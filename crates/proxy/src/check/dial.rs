@@ -4,6 +4,7 @@ use super::clock::{Clock, Phase};
 use crate::io::Io;
 use crate::opening::{Opening, Tunnel};
 use crate::socket::{self, Outgoing};
+use crate::tls::HandshakeError;
 use crate::transport::Transport;
 use model::{Check, CheckTls, PortSpec, SendProxy};
 use state::health::{CheckStatus, Finding};
@@ -117,7 +118,12 @@ pub async fn connect(
     };
     let refused = |e: io::Error| Finding::of(CheckStatus::L4Con).because(said(&e));
     let io = fd.map(Io::new).map_err(refused)?;
-    poll_fn(|cx| io.poll_connected(cx)).await.map_err(refused)?;
+    match poll_fn(|cx| io.poll_connected(cx)).await {
+        // Nobody resets what is not there yet: such a connection is refused.
+        Err(e) if e.kind() == io::ErrorKind::ConnectionReset && route.silent => {}
+        Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Err(broken(&e)),
+        connected => connected.map_err(refused)?,
+    }
     let failed = |e: &str| Finding::of(CheckStatus::L6Response).because(e);
     let mut io = match route.tls {
         None => Transport::Plain(io),
@@ -145,7 +151,7 @@ pub async fn connect(
         let made = poll_fn(|cx| io.poll_established(cx, &mut opening)).await;
         made.map_err(|e| match opening.fault(&e) {
             Some(fault) => Finding::of(CheckStatus::SockErr).because(rules::faults::words(fault)),
-            None => failed(&said(&e)),
+            None => failed(&torn(&e)),
         })?;
     }
     clock.enter(Phase::Answer);
@@ -162,9 +168,25 @@ fn through(there: SocketAddr) -> Result<Tunnel, Finding> {
         .ok_or_else(|| Finding::of(CheckStatus::SockErr).because("SOCKS 4 leads to IPv4 only"))
 }
 
+/// A connection that the other side or the system has ended.
+fn broken(e: &io::Error) -> Finding {
+    Finding::of(CheckStatus::SockErr).because(said(e))
+}
+
+/// A handshake that came to nothing, word for word as HAProxy says it.
+fn torn(e: &io::Error) -> String {
+    match e.get_ref().and_then(|e| e.downcast_ref()) {
+        Some(HandshakeError::Empty | HandshakeError::Closed | HandshakeError::Failed) => {
+            HandshakeError::Refused.message().into()
+        }
+        Some(other) => other.message().into(),
+        None => format!("{} ({})", HandshakeError::Refused, said(e)),
+    }
+}
+
 /// Sends all of it.
 pub async fn send(io: &mut Transport, bytes: &[u8]) -> Result<(), Finding> {
-    let failed = |e: io::Error| Finding::of(CheckStatus::L7Response).because(said(&e));
+    let failed = |e: io::Error| broken(&e);
     let mut at = 0;
     while let Some(rest) = bytes.get(at..).filter(|r| !r.is_empty()) {
         let n = poll_fn(|cx| io.poll_write(cx, &[IoSlice::new(rest)])).await;
@@ -174,10 +196,14 @@ pub async fn send(io: &mut Transport, bytes: &[u8]) -> Result<(), Finding> {
 }
 
 /// Appends what comes next; whether that was anything.
-pub async fn receive(io: &mut Transport, into: &mut Vec<u8>) -> bool {
+pub async fn receive(io: &mut Transport, into: &mut Vec<u8>) -> Result<bool, Finding> {
     let mut chunk = [0; 4096];
     let read = poll_fn(|cx| io.poll_read(cx, &mut chunk)).await;
-    let n = read.unwrap_or(0);
+    let n = match read {
+        Err(e) if e.raw_os_error().is_some() => return Err(broken(&e)),
+        // What TLS says of an end that was not announced.
+        read => read.unwrap_or(0),
+    };
     into.extend_from_slice(chunk.get(..n).unwrap_or_default());
-    n > 0
+    Ok(n > 0)
 }

@@ -98,6 +98,9 @@ fn command(scene: &Scene<'_>, external: &External) -> Command {
     };
     let mut command = Command::new(&*external.command);
     command
+        // Nothing of ours is the program's business: secrets of the configuration may be there.
+        .env_clear()
+        .env("PATH", external.path.as_deref().unwrap_or_default())
         .args([
             or_unused(&proxy),
             or_unused(&number(proxy_port)),
@@ -124,8 +127,5 @@ fn command(scene: &Scene<'_>, external: &External) -> Command {
         .stderr(Stdio::null())
         // A group of its own: what the terminal sends us is not for it.
         .process_group(0);
-    if let Some(path) = &external.path {
-        command.env("PATH", &**path);
-    }
     command
 }

@@ -15,6 +15,30 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+/// What came of an answer so far, for expressions.
+#[derive(Default)]
+pub struct Seen<'a> {
+    /// The head, if it is one of HTTP.
+    pub head: Option<&'a mut Head>,
+    /// The bytes, or those of the body.
+    pub bytes: &'a [u8],
+}
+
+impl Seen<'_> {
+    /// Bytes without a head.
+    pub fn bytes(bytes: &[u8]) -> Seen<'_> {
+        Seen { head: None, bytes }
+    }
+
+    /// The same for another look.
+    pub fn again(&mut self) -> Seen<'_> {
+        Seen {
+            head: self.head.as_deref_mut(),
+            bytes: self.bytes,
+        }
+    }
+}
+
 /// One check while it runs.
 pub struct Scene<'a> {
     /// Who checks.
@@ -70,7 +94,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Calls `f` with what expressions may see.
-    pub fn with<T>(&self, answer: Option<&mut Head>, f: impl FnOnce(&Ctx<'_>) -> T) -> T {
+    pub fn with<T>(&self, seen: Seen<'_>, f: impl FnOnce(&Ctx<'_>) -> T) -> T {
         let view = View {
             process: &self.worker.process,
             generation: &self.generation,
@@ -78,7 +102,8 @@ impl<'a> Scene<'a> {
             tracked: None,
         };
         f(&Ctx {
-            res: answer,
+            res: seen.head,
+            res_body: seen.bytes,
             ..Ctx::bare(
                 &self.session,
                 &self.stream,
@@ -91,8 +116,8 @@ impl<'a> Scene<'a> {
     }
 
     /// What a format gives.
-    pub fn render(&self, format: &LogFormat, answer: Option<&mut Head>) -> Vec<u8> {
-        self.with(answer, |cx| {
+    pub fn render(&self, format: &LogFormat, seen: Seen<'_>) -> Vec<u8> {
+        self.with(seen, |cx| {
             let mut out = Vec::new();
             format.render(cx, &mut out);
             out
@@ -100,13 +125,21 @@ impl<'a> Scene<'a> {
     }
 
     /// What an expression gives.
-    pub fn eval(&self, expr: &Expr, answer: Option<&mut Head>) -> Option<Sample<'static>> {
-        self.with(answer, |cx| expr.eval(cx).map(Sample::into_owned))
+    pub fn eval(&self, expr: &Expr, seen: Seen<'_>) -> Option<Sample<'static>> {
+        self.with(seen, |cx| expr.eval(cx).map(Sample::into_owned))
+    }
+
+    /// The number that an expression gives; bytes are read as text.
+    pub fn number(&self, expr: &Expr, seen: Seen<'_>) -> Option<i64> {
+        match self.eval(expr, seen)? {
+            Sample::Bin(text) => Sample::Str(text).to_int(),
+            value => value.to_int(),
+        }
     }
 
     /// A number that nobody can guess from the one before.
     pub fn random(&self) -> u64 {
-        self.with(None, |cx| cx.random())
+        self.with(Seen::default(), |cx| cx.random())
     }
 
     /// Where checks of this server go when nothing else is said.

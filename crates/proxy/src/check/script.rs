@@ -4,7 +4,7 @@ use super::answer::{Answer, LIMIT};
 use super::clock::{Phase, Timeout};
 use super::dial::{receive, send};
 use super::judge::{self, Verdict};
-use super::scene::Scene;
+use super::scene::{Scene, Seen};
 use crate::pool::{Limits, ServerConn, Wanted};
 use crate::transport::Transport;
 use crate::worker::Worker;
@@ -47,6 +47,16 @@ struct Line {
     /// The method of the request whose answer has not been read yet.
     asked: Option<Arc<str>>,
     answer: Option<Answer>,
+}
+
+impl Line {
+    /// What expressions see of it.
+    fn seen(&mut self) -> Seen<'_> {
+        match &mut self.answer {
+            Some(answer) => answer.seen(),
+            None => Seen::bytes(&self.received),
+        }
+    }
 }
 
 /// Runs the rules; what the last one says is the result.
@@ -110,10 +120,11 @@ async fn run_on(
                 last = Finding::of(status);
             }
             CheckAction::Send(payload) => {
-                let bytes = payload_of(scene, payload);
                 if let Some(line) = &mut line {
+                    let bytes = payload_of(scene, payload, line.seen(), step)?;
                     line.received.clear();
-                    send(line.way.io(), &bytes).await?;
+                    let sent = send(line.way.io(), &bytes).await;
+                    sent.map_err(|found| located(found, script, step))?;
                 }
                 last = Finding::of(CheckStatus::L7Ok).with_code(0u32);
             }
@@ -135,7 +146,10 @@ async fn run_on(
                 });
                 last = match script.http {
                     true => expect_http(scene, on, expect, step, doubtful).await?,
-                    false => expect_bytes(scene, on, expect, step).await?,
+                    false => {
+                        let found = expect_bytes(scene, on, expect, step).await;
+                        found.map_err(|found| located(found, script, step))?
+                    }
                 };
                 if last.status == CheckStatus::L7OkCond && script.http && expect_404(scene, on) {
                     finish(scene, line.take());
@@ -143,17 +157,18 @@ async fn run_on(
                 }
             }
             CheckAction::SetVar(rule) => {
-                let answer = line.as_mut().and_then(|l| l.answer.as_mut());
-                let head = answer.map(|a| &mut a.head);
+                let seen = line.as_mut().map(Line::seen).unwrap_or_default();
                 let value = match &rule.value {
-                    VarValue::Expr(expr) => scene.eval(expr, head),
-                    VarValue::Format(format) => Some(Sample::owned(scene.render(format, head))),
+                    VarValue::Expr(expr) => scene.eval(expr, seen),
+                    VarValue::Format(format) => Some(Sample::owned(scene.render(format, seen))),
                 };
                 if let Some(value) = value {
-                    scene.with(None, |cx| cx.set_var(&rule.name, value, &rule.conditions));
+                    scene.with(Seen::default(), |cx| {
+                        cx.set_var(&rule.name, value, &rule.conditions)
+                    });
                 }
             }
-            CheckAction::UnsetVar(name) => scene.with(None, |cx| cx.unset_var(name)),
+            CheckAction::UnsetVar(name) => scene.with(Seen::default(), |cx| cx.unset_var(name)),
         }
     }
     let sent_last = matches!(
@@ -163,7 +178,9 @@ async fn run_on(
     if !sent_last {
         finish(scene, line.take());
     }
-    if !script.http && last.info.is_empty() {
+    // Where no rule was written, none is named.
+    let written = script.steps.last().is_some_and(|s| s.number > 0);
+    if !script.http && written && last.info.is_empty() {
         last.info = "(tcp-check)".into();
     }
     Ok(last)
@@ -276,12 +293,14 @@ fn connecting(rule: &CheckConnect) -> String {
     }
 }
 
-fn located(mut found: Finding, script: &CheckScript, step: &CheckStep) -> Finding {
-    if let CheckAction::Connect(rule) = &step.action {
-        let place = place(script, step, &connecting(rule));
-        found.info = format!("{}{place}", found.info).into();
+/// What a step met, with where that was.
+fn located(found: Finding, script: &CheckScript, step: &CheckStep) -> Finding {
+    let connects = matches!(step.action, CheckAction::Connect(_));
+    if !connects && found.status != CheckStatus::SockErr {
+        return found;
     }
-    found
+    let info = format!("{}{}", found.info, waiting(script, step));
+    found.because(info)
 }
 
 async fn connect(scene: &Scene<'_>, rule: &CheckConnect) -> Result<Transport, Finding> {
@@ -289,7 +308,7 @@ async fn connect(scene: &Scene<'_>, rule: &CheckConnect) -> Result<Transport, Fi
         None => None,
         Some(CheckPort::Fixed(port)) => Some(*port),
         Some(CheckPort::Expr(expr)) => {
-            let value = scene.eval(expr, None).and_then(|v| v.to_int());
+            let value = scene.number(expr, Seen::default());
             let port = value.and_then(|n| u16::try_from(n).ok()).filter(|p| *p > 0);
             Some(port.ok_or_else(|| {
                 Finding::of(CheckStatus::SockErr).because("the expression gives no port")
@@ -330,25 +349,38 @@ async fn connect(scene: &Scene<'_>, rule: &CheckConnect) -> Result<Transport, Fi
         .await
 }
 
-fn payload_of(scene: &Scene<'_>, payload: &CheckPayload) -> Vec<u8> {
-    match payload {
+fn payload_of(
+    scene: &Scene<'_>,
+    payload: &CheckPayload,
+    seen: Seen<'_>,
+    step: &CheckStep,
+) -> Result<Vec<u8>, Finding> {
+    Ok(match payload {
         CheckPayload::Bytes(bytes) => bytes.to_vec(),
-        CheckPayload::Format(format) => scene.render(format, None),
+        CheckPayload::Format(format) => scene.render(format, seen),
         // What is no hexadecimal is nothing that could be sent.
         CheckPayload::HexFormat(format) => {
-            rules::unhex(&scene.render(format, None)).unwrap_or_default()
+            rules::unhex(&scene.render(format, seen)).ok_or_else(|| {
+                let number = step.number;
+                let text =
+                    format!("tcp-check send : failed to build log-format string at step {number}");
+                Finding::of(CheckStatus::L7Response).because(text)
+            })?
         }
-    }
+    })
 }
 
 /// A request; on a connection that is `kept` it asks for that.
 fn request_bytes(scene: &Scene<'_>, request: &HttpCheckSend, kept: bool) -> Vec<u8> {
-    let body = request.body.as_ref().map(|b| scene.render(b, None));
+    let body = request
+        .body
+        .as_ref()
+        .map(|b| scene.render(b, Seen::default()));
     let body = body.unwrap_or_default();
     let mut out = Vec::new();
     out.extend_from_slice(request.method.as_bytes());
     out.push(b' ');
-    out.extend_from_slice(&one_line(scene.render(&request.uri, None)));
+    out.extend_from_slice(&one_line(scene.render(&request.uri, Seen::default())));
     out.push(b' ');
     out.extend_from_slice(request.version.as_bytes());
     out.extend_from_slice(b"\r\n");
@@ -366,7 +398,7 @@ fn request_bytes(scene: &Scene<'_>, request: &HttpCheckSend, kept: bool) -> Vec<
             continue;
         }
         said |= name.eq_ignore_ascii_case("connection");
-        field(name, &one_line(scene.render(value, None)));
+        field(name, &one_line(scene.render(value, Seen::default())));
     }
     if scene.backend.side().check_send_state {
         field("X-Haproxy-Server-State", server_state(scene).as_bytes());
@@ -437,7 +469,7 @@ async fn expect_bytes(
     loop {
         let over = line.ended || line.received.len() >= LIMIT;
         if !over && (line.received.is_empty() || line.received.len() < least) {
-            line.ended = !receive(line.way.io(), &mut line.received).await;
+            line.ended = !receive(line.way.io(), &mut line.received).await?;
             continue;
         }
         if line.received.is_empty() {
@@ -445,18 +477,19 @@ async fn expect_bytes(
             let found = Finding::of(CheckStatus::L7Response);
             return Err(found.because(judge::commented(text, step)));
         }
+        let verdict = Verdict {
+            scene,
+            expect,
+            step,
+        };
         let holds = judge::bytes(scene, &expect.what, &line.received);
+        let holds = holds.map_err(|why| verdict.unfit(why))?;
         // With `min-recv 0` what has come decides; else more may still change it.
         let sure = over || holds || expect.min_recv == Some(0);
         if sure {
-            let verdict = Verdict {
-                scene,
-                expect,
-                step,
-            };
-            return verdict.on_bytes(holds);
+            return verdict.on_bytes(holds, &line.received);
         }
-        line.ended = !receive(line.way.io(), &mut line.received).await;
+        line.ended = !receive(line.way.io(), &mut line.received).await?;
     }
 }
 
@@ -487,13 +520,18 @@ async fn expect_http(
     {
         return Ok(Finding::of(CheckStatus::L7OkCond).with_code(404u32));
     }
-    if let Some(holds) = judge::head(scene, &expect.what, &mut answer.head) {
+    if let Some(holds) = judge::head(scene, &expect.what, answer) {
+        let holds = holds.map_err(|why| verdict.unfit(why))?;
         return verdict.on_answer(holds, answer);
     }
     loop {
         let least = expect.min_recv.unwrap_or(0) as usize;
         let enough = answer.complete || answer.body.len() >= least;
-        let holds = enough && judge::bytes(scene, &expect.what, &answer.body);
+        let holds = match enough {
+            true => judge::bytes(scene, &expect.what, &answer.body),
+            false => Ok(false),
+        };
+        let holds = holds.map_err(|why| verdict.unfit(why))?;
         if holds || answer.complete || (enough && expect.min_recv == Some(0)) {
             return verdict.on_answer(holds, answer);
         }

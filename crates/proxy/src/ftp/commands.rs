@@ -4,7 +4,7 @@
 use super::control::{ABORTED, CLOSING, Control, Expected, NO_DATA, Next, Scene, Wish};
 use crate::session::Client;
 use crate::socket;
-use crate::termination::Termination;
+use crate::termination::{Cause, Phase, Termination};
 use model::BindOptions;
 use std::net::{IpAddr, SocketAddr};
 use wire::ftp::{self, Command, ExtendedPassive, Unusable, Verb};
@@ -22,6 +22,11 @@ impl Control {
             Verb::Prot => self.prot(scene, &command),
             Verb::Ccc => self.answer("533 The control connection stays protected.\r\n"),
             Verb::Unfit => self.answer("502 Command not implemented.\r\n"),
+            Verb::Web => {
+                self.say("500 This is FTP, and no web server.\r\n");
+                scene.client.carry.clear();
+                self.next = Some(Next::Ended(Termination::new(Cause::Proxy, Phase::Request)));
+            }
             Verb::User => return self.user(&command),
             _ if scene.server.is_none() => self.without_server(&command),
             Verb::Pasv => return self.pasv(scene),
@@ -274,10 +279,7 @@ impl Control {
     /// The server has spoken of what nobody asked for.
     pub(super) fn confused(&mut self) -> Next {
         self.say(CLOSING);
-        super::control::ended(
-            crate::termination::Cause::ServerAbort,
-            crate::termination::Phase::Data,
-        )
+        super::control::ended(Cause::ServerAbort, Phase::Data)
     }
 }
 

@@ -72,16 +72,20 @@ impl Control {
         Ok(())
     }
 
-    /// Which of those expected a reply answers: the first, but a status that was asked for while a
-    /// transfer is under way comes before that transfer's end (RFC 959 section 4.1.3).
+    /// Which of those expected a reply answers: the first, but what was asked for while a transfer is
+    /// under way may be answered before its end: a status always is (RFC 959 section 4.1.3), the rest
+    /// by servers that go on listening. A transfer ends well by 226 or 250 only (section 5.4).
     fn answers(&self, read: ReplyLine) -> usize {
         let begun = matches!(self.expected.front(), Some(Expected::Transfer(true)));
-        if !begun || !matches!(read.code, 211..=213) {
+        let other = matches!(read.code, 200..=225 | 227..=249 | 251..=299);
+        if !begun || !other {
             return 0;
         }
-        let mut expected = self.expected.iter();
-        let status = expected.position(|e| matches!(e, Expected::Status));
-        status.unwrap_or(0)
+        let first = |kind: fn(&Expected) -> bool| self.expected.iter().position(kind);
+        first(|e| matches!(e, Expected::Status))
+            .filter(|_| matches!(read.code, 211..=213))
+            .or_else(|| first(|e| matches!(e, Expected::Passed | Expected::Features)))
+            .unwrap_or(0)
     }
 
     /// Our features in the place of the server's about the same things.

@@ -30,7 +30,7 @@ use state::Frontend;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
-use wire::smtp::{Command, Extension};
+use wire::smtp::{Command, Extension, Fault};
 
 /// How far the client's message is.
 enum Stage {
@@ -171,6 +171,7 @@ impl Conversation<'_> {
     async fn obey(&mut self, line: &[u8]) -> Result<(), Over> {
         let command = match Command::read(line) {
             Ok(command) => command,
+            Err(fault @ Fault::Web) => return Err(self.give_up(fault.reply()).await),
             Err(fault) => {
                 self.refuse(fault.reply());
                 return Ok(());

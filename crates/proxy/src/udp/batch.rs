@@ -181,12 +181,14 @@ fn beside(header: &libc::msghdr) -> (Option<IpAddr>, Option<u16>) {
             match ((*at).cmsg_level, (*at).cmsg_type) {
                 (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                     let info: libc::in_pktinfo = data.cast::<libc::in_pktinfo>().read_unaligned();
-                    let bytes = info.ipi_addr.s_addr.to_ne_bytes();
+                    // Not the one in the packet, which may be everybody's: nothing can be sent from that.
+                    let bytes = info.ipi_spec_dst.s_addr.to_ne_bytes();
                     to = Some(IpAddr::V4(Ipv4Addr::from(bytes)));
                 }
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                     let info = data.cast::<libc::in6_pktinfo>().read_unaligned();
-                    to = Some(IpAddr::V6(Ipv6Addr::from(info.ipi6_addr.s6_addr)));
+                    let ip = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+                    to = (!ip.is_multicast()).then_some(IpAddr::V6(ip));
                 }
                 (libc::SOL_UDP, libc::UDP_GRO) => {
                     let length = data.cast::<libc::c_int>().read_unaligned();
@@ -222,8 +224,8 @@ struct Piece<'a> {
     from: Option<IpAddr>,
 }
 
-/// Sends datagrams in as few calls as possible. What the socket has no room for is lost, as
-/// datagrams are; the first other error ends it.
+/// Sends datagrams in as few calls as possible. What the socket has no room for, or is too long for the way
+/// it is to go, is lost, as datagrams are; the first other error ends it.
 pub fn send(route: &Route<'_>, datagrams: &[Datagram<'_>]) -> io::Result<()> {
     let plain = route.prefix.is_empty();
     if let ([one], None, true) = (datagrams, route.from, plain)
@@ -305,12 +307,20 @@ fn is_unsegmentable(e: &io::Error) -> bool {
     )
 }
 
-/// Whether a datagram was lost for want of room, which is no reason to give up.
-fn is_lost(e: &io::Error) -> bool {
-    matches!(
-        e.raw_os_error(),
-        Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR)
-    )
+/// Whether a datagram was lost, for want of room or because it is `alone` and too long: that is no reason
+/// to give up.
+fn is_lost(e: &io::Error, alone: bool) -> bool {
+    match e.raw_os_error() {
+        Some(libc::EAGAIN | libc::ENOBUFS | libc::EINTR) => true,
+        Some(libc::EMSGSIZE) => alone,
+        _ => false,
+    }
+}
+
+/// Whether the news is that a datagram was too long for its way. The system remembers how long one may be
+/// there, and takes the next one apart.
+pub fn was_too_long(e: &io::Error) -> bool {
+    e.raw_os_error() == Some(libc::EMSGSIZE)
 }
 
 fn send_one(route: &Route<'_>, bytes: &[u8]) -> io::Result<()> {
@@ -327,7 +337,8 @@ fn send_one(route: &Route<'_>, bytes: &[u8]) -> io::Result<()> {
     };
     match n {
         0.. => Ok(()),
-        _ => Err(io::Error::last_os_error()).or_else(|e| if is_lost(&e) { Ok(()) } else { Err(e) }),
+        _ => Err(io::Error::last_os_error())
+            .or_else(|e| if is_lost(&e, true) { Ok(()) } else { Err(e) }),
     }
 }
 
@@ -367,7 +378,8 @@ fn send_some(fd: RawFd, prefix: &[u8], pieces: &[Piece<'_>]) -> Result<(), (usiz
             Ok(n) => at += n.max(1),
             Err(_) => {
                 let e = io::Error::last_os_error();
-                if !is_lost(&e) {
+                let alone = pieces.get(at).is_some_and(|p| p.segment.is_none());
+                if !is_lost(&e, alone) {
                     return Err((at, e));
                 }
                 at += 1;

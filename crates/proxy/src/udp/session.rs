@@ -396,7 +396,7 @@ impl Session {
                 }
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) if e.kind() == io::ErrorKind::Interrupted || batch::was_too_long(&e) => {}
             Err(_) => {
                 // The last word from there was that nobody listens.
                 drop(batch);

@@ -23,14 +23,14 @@ pub static TABLE: &[FetchDef] = &[
         "dst_port" => "80", |_, cx| cx.dst().and_then(|a| int(a.port()))
     },
     fetch! { ["fc_dst"], NONE, Addr, Connection, "the address the client connected to, whatever rules say",
-        "fc_dst" => "192.0.2.1", |_, cx| address(cx.session.ends.dst())
+        "fc_dst" => "192.0.2.1", |_, cx| address(cx.connected_to())
     },
     fetch! { ["fc_dst_is_local"], NONE, Bool, Connection,
         "whether the address the client connected to is one of this machine, whatever rules say",
-        "fc_dst_is_local" => "0", |_, cx| local(cx.session.ends.dst(), cx)
+        "fc_dst_is_local" => "0", |_, cx| local(cx.connected_to(), cx)
     },
     fetch! { ["fc_dst_port"], NONE, Int, Connection, "the port the client connected to, whatever rules say",
-        "fc_dst_port" => "80", |_, cx| cx.session.ends.dst().and_then(|a| int(a.port()))
+        "fc_dst_port" => "80", |_, cx| cx.connected_to().and_then(|a| int(a.port()))
     },
     fetch! { ["fc_src"], NONE, Addr, Connection, "the client's address, whatever rules say",
         "fc_src" => "192.0.2.7", |_, cx| address(cx.session.ends.src())

@@ -3,6 +3,9 @@
 use super::CheckStatus;
 use std::time::Duration;
 
+/// Bytes of a text that are kept, as many as HAProxy keeps: what a server says goes into logs.
+const LONGEST: usize = 127;
+
 /// One check's result with all that is told of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -10,7 +13,7 @@ pub struct Finding {
     pub status: CheckStatus,
     /// A code of the protocol: an HTTP status, an exit status.
     pub code: Option<u32>,
-    /// What the server or the system said, or where a script ended; may be empty.
+    /// What the server or the system said, or where a script ended; may be empty, and has [`LONGEST`] bytes at most.
     pub info: Box<str>,
     /// How long the check took.
     pub took: Duration,
@@ -35,7 +38,12 @@ impl Finding {
 
     /// The same with a text.
     pub fn because(mut self, info: impl Into<Box<str>>) -> Finding {
-        self.info = info.into();
+        let mut info: Box<str> = info.into();
+        if info.len() > LONGEST {
+            let end = (0..=LONGEST).rfind(|at| info.is_char_boundary(*at));
+            info = info.get(..end.unwrap_or(0)).unwrap_or_default().into();
+        }
+        self.info = info;
         self
     }
 
@@ -51,14 +59,30 @@ impl Finding {
     }
 }
 
-/// With control characters as `<0A>`, so that a server cannot break log lines.
+/// With all that is not printable ASCII as `<0A>`, and the quotation mark, so that a server cannot break log lines.
 fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c.is_ascii_control() {
-            true => out.push_str(&format!("<{:02X}>", c as u32)),
-            false => out.push(c),
+    for byte in text.bytes() {
+        match byte {
+            b'"' | ..0x20 | 0x7f.. => out.push_str(&format!("<{byte:02X}>")),
+            _ => out.push(byte.into()),
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_is_bounded_and_breaks_no_log_line() {
+        let found = Finding::of(CheckStatus::L7Status).because("a\tb \"q\" \\ \u{e9}\n");
+        assert_eq!(
+            found.reason(),
+            r#"Layer7 wrong status, info: "a<09>b <22>q<22> \ <C3><A9><0A>", check duration: 0ms"#
+        );
+        let long = Finding::of(CheckStatus::L7Status).because("\u{e9}".repeat(100));
+        assert_eq!(long.info.len(), 126, "no half characters");
+    }
 }

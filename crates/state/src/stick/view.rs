@@ -95,7 +95,7 @@ impl Tables for View<'_> {
             Change::Count(counter, n) => Some(e.count(counter, n)),
             Change::Clear(counter) => e.clear(counter),
             Change::Tag(tag, value) => e.tag(tag, value),
-            Change::Connection => e.add(&[Data::ConnCnt, Data::ConnRate], 1),
+            Change::Connection => e.add(&[Data::ConnCnt], 1),
         };
         let value = match entry {
             Entry::Tracked(number, table) => {

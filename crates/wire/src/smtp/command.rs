@@ -38,6 +38,9 @@ pub enum Fault {
     Unknown,
     /// A command that is not offered here.
     NotOffered,
+    /// A request of HTTP. A browser sends it that somebody has led here, with commands in its body:
+    /// what follows is not to be read.
+    Web,
     /// An argument where none belongs, or none where one does.
     Argument,
     /// `EHLO` and `HELO` want a domain or an address in brackets.
@@ -54,6 +57,7 @@ impl Fault {
         match self {
             Fault::Unknown => "500 5.5.2 command not recognized",
             Fault::NotOffered => "502 5.5.1 command not offered here",
+            Fault::Web => "521 5.5.1 this is mail, and no web server",
             Fault::Argument => "501 5.5.4 wrong number of arguments",
             Fault::Name => "501 5.5.4 a domain name or an address in brackets is wanted",
             Fault::Path => "501 5.1.7 bad address syntax",
@@ -258,6 +262,7 @@ impl<'a> Command<'a> {
             () if (is(b"VRFY") || is(b"EXPN")) && argument.is_empty() => Err(Fault::Argument),
             () if is(b"VRFY") || is(b"EXPN") => Ok(Command::Verify),
             () if NOT_OFFERED.iter().any(|name| is(name)) => Err(Fault::NotOffered),
+            () if crate::is_web(verb) => Err(Fault::Web),
             () => Err(Fault::Unknown),
         }
     }

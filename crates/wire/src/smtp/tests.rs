@@ -101,7 +101,8 @@ fn commands_are_known_by_their_verbs_and_want_what_they_want() {
         assert_eq!(read(wrong), Err(Fault::Argument), "{wrong}");
     }
     assert_eq!(read("BDAT 5 LAST"), Err(Fault::NotOffered));
-    assert_eq!(read("GET / HTTP/1.1"), Err(Fault::Unknown));
+    assert_eq!(read("GET / HTTP/1.1"), Err(Fault::Web));
+    assert_eq!(read("GETS"), Err(Fault::Unknown));
     assert_eq!(read(""), Err(Fault::Unknown));
     assert_eq!(read("DATAX"), Err(Fault::Unknown));
 }

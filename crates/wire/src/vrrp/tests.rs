@@ -44,6 +44,18 @@ fn each_way_of_summing_is_told_apart() {
     }
 }
 
+/// What keepalived 2.2.7 sends to one router with `old_unicast_checksum`.
+#[test]
+fn the_sum_of_the_group_in_an_advert_to_one_is_known_and_answered_alike() {
+    let bytes = [0x31, 0x33, 0xc8, 1, 0, 0x32, 0xad, 0xfc, 203, 0, 113, 10];
+    let (source, destination) = (ip("203.0.113.1"), ip("203.0.113.2"));
+    let (advert, how) = Advert::decode(&bytes, source, destination).expect("an advert");
+    assert_eq!(how, Sum::Group);
+    assert_eq!(advert.encode(source, destination, how), bytes);
+    let elsewhere = Advert::decode(&bytes, ip("203.0.113.3"), destination);
+    assert_eq!(elsewhere, Err(Fault::Checksum));
+}
+
 #[test]
 fn what_is_no_advert_is_refused_for_its_reason() {
     let (source, group) = (ip("10.0.0.1"), IpAddr::from(GROUP_V4));

@@ -40,9 +40,10 @@ pub fn finish(check: CheckDraft, binds: &[Bind]) -> CheckKind {
         comment: None,
         number: 0,
     };
-    let connect = || {
+    let connect = |linger| {
         implicit(CheckAction::Connect(Box::new(CheckConnect {
             default: true,
+            linger,
             ..CheckConnect::default()
         })))
     };
@@ -62,17 +63,18 @@ pub fn finish(check: CheckDraft, binds: &[Bind]) -> CheckKind {
         Some(CheckChoice::Tcp) => {
             let mut steps = check.tcp.steps;
             if steps.is_empty() {
-                return CheckKind::Tcp;
-            }
-            if !steps.iter().any(is_connect) {
-                steps.insert(0, connect());
+                // As checks without this option end, too.
+                let linger = true;
+                steps.push(connect(linger));
+            } else if !steps.iter().any(is_connect) {
+                steps.insert(0, connect(false));
             }
             CheckKind::Script(CheckScript { http: false, steps })
         }
         Some(CheckChoice::Http) => {
             let mut steps = check.http.steps;
             if !steps.iter().any(is_connect) {
-                steps.insert(0, connect());
+                steps.insert(0, connect(false));
             }
             let first = check.http.first.unwrap_or_default().over(&check.option);
             let first = CheckAction::Request(Box::new(first));

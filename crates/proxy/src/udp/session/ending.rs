@@ -71,7 +71,7 @@ impl Session {
             tracked: &self.opened.tracked,
             stream: &stream,
         };
-        let format = worker.format_of(&side.log_format);
+        let format = worker.format_of(&self.opened.frontend);
         report::write(worker, &told, &facts, &format, model::LogLevel::Info, end);
     }
 }
