@@ -98,7 +98,7 @@ impl Pins {
     /// Notes that this process is at work with them, until it ends.
     pub fn enter(&self) -> io::Result<Presence> {
         let presence = Presence(fs::File::open(self.path())?);
-        presence.lock(libc::LOCK_SH)?;
+        lock(&presence.0, libc::LOCK_SH)?;
         Ok(presence)
     }
 
@@ -130,15 +130,15 @@ impl Presence {
     pub fn is_last(&self) -> bool {
         // The folder is gone where another version took over.
         self.0.metadata().is_ok_and(|m| m.nlink() > 0)
-            && self.lock(libc::LOCK_EX | libc::LOCK_NB).is_ok()
+            && lock(&self.0, libc::LOCK_EX | libc::LOCK_NB).is_ok()
     }
+}
 
-    fn lock(&self, how: i32) -> io::Result<()> {
-        // SAFETY: a plain call on an open descriptor.
-        match unsafe { libc::flock(self.0.as_raw_fd(), how) } {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
+fn lock(file: &fs::File, how: i32) -> io::Result<()> {
+    // SAFETY: a plain call on an open descriptor.
+    match unsafe { libc::flock(file.as_raw_fd(), how) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 
@@ -220,7 +220,7 @@ fn mount_here() -> io::Result<OwnedFd> {
     fs::create_dir_all(MOUNT)?;
     // One at a time, or the second one hides what the first keeps.
     let turn = fs::File::open(HOME)?;
-    turn.lock()?;
+    lock(&turn, libc::LOCK_EX)?;
     if !is_bpffs(Path::new(MOUNT)) {
         // SAFETY: all strings are NUL-terminated and live.
         let result = unsafe {
