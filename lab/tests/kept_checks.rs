@@ -282,7 +282,8 @@ fn words_that_can_do_nothing_are_warned_of() {
             "'check-pool-conn-name' has no effect",
         ),
     ] {
-        let text = format!("global\n{TIMES}listen l\n    bind 127.0.0.1:1\n{lines}");
+        let times = TIMES.replace("    timeout check 9s\n", "");
+        let text = format!("global\n{times}listen l\n    bind 127.0.0.1:1\n{lines}");
         let file = folder.file("x.cfg", text.as_bytes());
         let (status, out) = Program::mulgil().run(&["-c", "-f", &file]);
         assert_eq!(status, 0, "{out}");

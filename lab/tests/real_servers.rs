@@ -248,7 +248,7 @@ fn nsd_and_a_client_of_names() {
     let check = "    option udp-check\n    \
                  udp-check send-binary 0001010000010000000000000377686f04746573740000100001\n    udp-check expect binary 00018500\n";
     let config = format!(
-        "defaults\n    mode udp\n    timeout client 2s\n    timeout server 1s\n    timeout check 5s\n\
+        "defaults\n    mode udp\n    timeout client 2s\n    timeout server 1s\n\
          listen b\n    bind 127.0.0.1:{door}\n    balance roundrobin\n    udp-responses 1\n{check}    \
          server one {first} check inter 1s fastinter 100ms\n    server two {second} check inter 1s fastinter 100ms\n"
     );
