@@ -643,6 +643,51 @@ fn a_socket_towards_a_server_serves_another_client_when_it_has_rested() {
     assert!(ask(&patient(), port, &question(2, "x.example")).is_some());
 }
 
+/// The reactor takes 256 events at a time: a process that stood still may have a question before it and
+/// not know yet of what has come by the sockets that rest.
+#[test]
+fn what_comes_late_while_the_process_stands_still_is_for_nobody() {
+    let (server, port) = (patient(), port());
+    let addr = server.local_addr().expect("an address");
+    let text = format!(
+        "    nbthread 1\n{TIMES}listen any\n    bind 127.0.0.1:{port}\n    udp-responses 1\n    server s {addr}\n"
+    );
+    let proxy = Proxy::start(&Program::mulgil(), &text);
+    let hear = |at: &UdpSocket| {
+        let mut buffer = [0; 64];
+        let (n, from) = at.recv_from(&mut buffer).expect("a datagram");
+        (buffer[..n].to_vec(), from)
+    };
+    // All at the same time, so that each has a socket of its own; and not more than a buffer holds.
+    let clients: Vec<UdpSocket> = (0..400).map(|_| patient()).collect();
+    let mut links = Vec::new();
+    for some in clients.chunks(20) {
+        for client in some {
+            client.send_to(b"ask", ("127.0.0.1", port)).expect("sent");
+        }
+        links.extend(some.iter().map(|_| hear(&server).1));
+    }
+    for link in &links {
+        server.send_to(b"answer", link).expect("sent");
+    }
+    assert!(clients.iter().all(|client| hear(client).0 == b"answer"));
+    proxy.wait_for("any", "FRONTEND", "scur", "0");
+    // By now they have rested, those first that were answered first: it is they who are taken first, and
+    // what comes by them is told last.
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    proxy.signal("-STOP");
+    let other = patient();
+    other.send_to(b"other", ("127.0.0.1", port)).expect("sent");
+    for link in links.iter().rev() {
+        server.send_to(b"late", link).expect("sent");
+    }
+    proxy.signal("-CONT");
+    let (asked, from) = hear(&server);
+    assert_eq!(asked, b"other");
+    server.send_to(b"answer", from).expect("sent");
+    assert_eq!(hear(&other).0, b"answer");
+}
+
 #[test]
 fn every_size_passes_and_answers_come_from_the_address_that_was_asked() {
     let names = Names::start("");

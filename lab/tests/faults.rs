@@ -14,11 +14,21 @@ fn the_log_of_errors_says_why_a_connection_failed() {
             log.port
         );
         let _proxy = Proxy::start(program, &config);
-        let cases: [(&[u8], bool, &str); 4] = [
+        let cases: [(&[u8], bool, &str); 6] = [
             (
                 b"junk junk junk\r\n\r\n",
                 false,
                 "15 Received something which does not look like a PROXY protocol header",
+            ),
+            (
+                b"PROXY TCP4 2001:db8::1 2001:db8::2 1 2\r\n",
+                false,
+                "16 Received an invalid PROXY protocol header",
+            ),
+            (
+                b"PROXY TCP5 192.0.2.1 192.0.2.2 1 2\r\n",
+                false,
+                "17 Received an unhandled protocol in the PROXY protocol header",
             ),
             (
                 b"PROXY TC",

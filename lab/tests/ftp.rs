@@ -413,7 +413,7 @@ fn a_server_that_dies_in_mid_session_is_no_silence() {
     let proxy = Proxy::start(
         &Program::mulgil(),
         &format!(
-            "{config}backend b\n    option tcp-check\n    tcp-check expect rstring ^220\n    server s {} check inter 100ms fall 1\n",
+            "{config}backend b\n    timeout check 5s\n    option tcp-check\n    tcp-check expect rstring ^220\n    server s {} check inter 100ms fall 1\n",
             server.addr
         ),
     );

@@ -137,6 +137,46 @@ fn leaves_no_sessions(how: &str, proof: &str) {
     detach(&net, "l");
 }
 
+/// Who was answered by a cookie would be connected, to nobody.
+#[test]
+fn a_frontend_that_is_disabled_challenges_nobody() {
+    if !possible() {
+        return;
+    }
+    let net = two_arms_of(Net::cable);
+    let guard = "    guard syn-cookies transparent above 0\n";
+    let balancer = Balancer::start(&net, "l", &config(guard));
+    let challenged = || did(&balancer, "four", "challenged");
+    whole(&net, VIP, &balancer);
+    whole(&net, VIP6, &balancer);
+    assert!(challenged() > 0);
+    balancer.control("disable frontend four").expect("answers");
+    let mut before = 0;
+    wait_until("nobody is answered", || {
+        before = challenged();
+        let short = Duration::from_millis(300);
+        let fails = || {
+            net.within("c", move || {
+                TcpStream::connect_timeout(&at(VIP), short).is_err()
+            })
+        };
+        // One that is slow was challenged nevertheless.
+        (0..3).all(|_| fails()) && challenged() == before
+    });
+    let nobody = |n: u32| Ipv4Addr::from(u32::from(Ipv4Addr::new(192, 0, 2, 0)) + n % 250);
+    net.within("c", move || flood(500, nobody));
+    // The other one goes on, behind them.
+    whole(&net, VIP6, &balancer);
+    assert_eq!(challenged(), before);
+    balancer.control("enable frontend four").expect("answers");
+    wait_until("clients are asked for their proof again", || {
+        let heard = net.within("c", || talk(at(VIP), 10));
+        heard.is_ok() && challenged() > before
+    });
+    drop(balancer);
+    detach(&net, "l");
+}
+
 #[test]
 fn a_source_is_blocked_while_running_and_stays_so() {
     if !possible() {

@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 
 /// One worker: each has its own connections.
-const TIMES: &str = "    nbthread 1\ndefaults\n    mode http\n    timeout client 9s\n    timeout server 9s\n    timeout connect 9s\n    retries 0\n    http-reuse always\n";
+const TIMES: &str = "    nbthread 1\ndefaults\n    mode http\n    timeout client 9s\n    timeout server 9s\n    timeout connect 9s\n    timeout check 9s\n    retries 0\n    http-reuse always\n";
 
 /// Paths by connection, which is known by its port.
 type Seen = Arc<Mutex<BTreeMap<u16, Vec<String>>>>;

@@ -3,8 +3,7 @@
 use lab::{Client, Folder, LogSink, Program, Proxy, Server, each, port};
 use std::io::Write;
 
-const TIMES: &str =
-    "    mode http\n    timeout client 5s\n    timeout server 5s\n    timeout connect 2s\n";
+const TIMES: &str = "    mode http\n    timeout client 5s\n    timeout server 5s\n    timeout connect 2s\n    timeout check 5s\n";
 
 #[test]
 fn a_file_without_anything_to_listen_on_has_an_exit_status_of_its_own() {

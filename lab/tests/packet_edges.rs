@@ -1,5 +1,5 @@
 //! Packet mode at its edges: a pool that is used up, sessions that are half open when their service
-//! changes, and clients that two frontends share.
+//! changes, errors about answers that went past the balancer, and clients that two frontends share.
 
 #[path = "packet/balancer.rs"]
 mod balancer;
@@ -11,9 +11,9 @@ mod net;
 mod nets;
 
 use balancer::{Balancer, detach};
-use ends::{ask, serve_udp, talk, udp};
+use ends::{MUCH, ask, serve_udp, talk, udp};
 use net::{Net, possible, wait_until};
-use nets::{at, two_arms_of};
+use nets::{OneArm, VIPS, at, two_arms_of};
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -182,6 +182,101 @@ fn who_waits_for_its_first_answer_gets_it_though_its_service_has_a_pool_or_a_gua
     }
     drop(balancer);
     detach(&net, "l");
+}
+
+/// How often a host's own kernel has been told that somebody cannot be reached.
+fn told_of_unreachable(net: &Net, host: &str, six: bool) -> u64 {
+    let file = if six { "snmp6" } else { "snmp" };
+    let text = net.within(host, move || {
+        std::fs::read_to_string(format!("/proc/thread-self/net/{file}")).expect("counters")
+    });
+    let count = if six {
+        let mut lines = text.lines();
+        let count = lines.find_map(|l| l.strip_prefix("Icmp6InDestUnreachs"));
+        count.map(|n| n.trim().to_string())
+    } else {
+        // A line of names, and one of values.
+        let mut lines = text.lines().filter_map(|l| l.strip_prefix("Icmp: "));
+        let (names, values) = (lines.next(), lines.next());
+        let at = names.and_then(|n| n.split(' ').position(|n| n == "InDestUnreachs"));
+        let value = at.and_then(|at| values?.split(' ').nth(at));
+        value.map(str::to_string)
+    };
+    let count = count.and_then(|n| n.parse().ok());
+    count.unwrap_or_else(|| panic!("no counter in {text}"))
+}
+
+/// Servers answer past the balancer, and a link behind the router is smaller than theirs: who says so says it
+/// to the virtual address, whose packets the servers know by their code point. Somebody may also say that there
+/// is nobody.
+#[test]
+fn servers_known_by_dscp_hear_of_errors_about_their_answers() {
+    if !possible() {
+        return;
+    }
+    let arm = OneArm {
+        setup: "dscp --dscp 10 --vip 203.0.113.100 --vip 2001:db8:3::100",
+        cable: Net::cable,
+        // A router would not pass on to them what it has said itself.
+        far: false,
+        gateway: false,
+        crossed: false,
+    };
+    let net = arm.lay();
+    for (host, interface) in [("c", "e0"), ("r", "out")] {
+        net.ip(host, &format!("link set dev {interface} mtu 1400"));
+    }
+    // The client does not know.
+    net.ip("c", "route replace default via 198.51.100.1 advmss 1460");
+    net.ip("c", "route replace default via 2001:db8:1::1 advmss 1440");
+    for attach in ["xdp", "auto"] {
+        if attach == "auto" {
+            net.loosen();
+        }
+        let config = arm.config(|_| "dscp 10".to_string());
+        let config = format!("global\n    tune.packet.attach {attach}\n{config}");
+        let balancer = Balancer::start(&net, "l", &config);
+        let errors = || {
+            let events = balancer.control("show packets").expect("answers");
+            let mut lines = events.lines();
+            let count = lines.find_map(|l| l.trim().strip_prefix("icmp-error: "));
+            count.and_then(|n| n.parse::<u64>().ok()).expect("a number")
+        };
+        for vip in VIPS {
+            for host in ["s1", "s2"] {
+                net.ip(host, "route flush cache");
+                net.ip(host, "-6 route flush cache");
+            }
+            let before = errors();
+            let to = match vip.contains(':') {
+                true => format!("[{vip}]"),
+                false => vip.to_string(),
+            };
+            let web = at(&format!("{to}:80"));
+            let heard = net.within("c", move || talk(web, MUCH));
+            heard.unwrap_or_else(|e| panic!("{attach} {vip}: {e}\n{}", balancer.output()));
+            assert!(errors() > before, "{attach} {vip}: nobody had to be told");
+            // Of a client that has gone by the time that its answer comes the server is told, too.
+            let dns = at(&format!("{to}:53"));
+            let any = if vip.contains(':') {
+                "[::]:0"
+            } else {
+                "0.0.0.0:0"
+            };
+            let told = || ["s1", "s2"].map(|s| told_of_unreachable(&net, s, vip.contains(':')));
+            let before = told();
+            wait_until("the servers hear that nobody is there", || {
+                let gone = net.within("c", move || {
+                    let gone = udp(at(any), dns);
+                    gone.send(b"question")
+                });
+                gone.expect("it is sent");
+                told() != before
+            });
+        }
+        drop(balancer);
+        detach(&net, "l");
+    }
 }
 
 #[test]

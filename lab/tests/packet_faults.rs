@@ -27,7 +27,7 @@ use std::time::Duration;
 /// What mulgil keeps for a host beyond its own life.
 fn kept(net: &Net, host: &str) -> Vec<PathBuf> {
     let number = format!("{}-", net.within(host, cookie).expect("a number"));
-    let entries = ["/run/mulgil/bpf", "/run/mulgil/lists"].map(|f| std::fs::read_dir(f));
+    let entries = ["/run/mulgil/bpf", "/run/mulgil/lists"].map(std::fs::read_dir);
     let entries = entries.into_iter().flatten().flatten().flatten();
     let own = entries.filter(|e| e.file_name().to_string_lossy().starts_with(&number));
     own.map(|e| e.path()).collect()

@@ -257,6 +257,55 @@ fn programs_of_another_version_are_replaced() {
     wait_until("nothing is left", || !talks());
 }
 
+#[test]
+fn a_start_that_fails_halfway_leaves_another_versions_programs_at_work() {
+    if !possible() {
+        return;
+    }
+    let net = line();
+    let balancer = Balancer::start(&net, "l", WEB);
+    let talks = || {
+        net.within("c", || talk(at("198.51.100.80:80"), 10_000))
+            .is_ok()
+    };
+    wait_until("it serves", talks);
+    let Some((own, other)) = folders(&net, "l", "balancer") else {
+        return;
+    };
+    balancer.kill();
+    std::fs::rename(&own, &other).expect("another name");
+    // Each frontend has places of its own for the servers: 17,000, and there is room for 16,383.
+    let mut many = String::from("backend many\n    mode packet\n");
+    for n in 0..1000 {
+        many += &format!("    server s{n} 10.1.{}.{}:80\n", n / 250, n % 250 + 1);
+    }
+    for n in 0..17 {
+        many += &format!(
+            "frontend f{n}\n    mode packet\n    bind 198.51.100.80:{}\n    default_backend many\n",
+            1000 + n
+        );
+    }
+    let failed = Balancer::start(&net, "l", &many);
+    let said = failed.output();
+    let why =
+        "'mode packet' is not served: there are more servers than the packet tables have room for";
+    assert!(said.contains(why), "{said}");
+    wait_until("those that were there serve", talks);
+    failed.kill();
+    wait_until("they go on", talks);
+    assert!(other.exists());
+    let balancer = Balancer::start(&net, "l", WEB);
+    let said = balancer.output();
+    assert!(
+        said.contains("another version of mulgil stood here"),
+        "{said}"
+    );
+    assert!(own.exists() && !other.exists());
+    wait_until("it serves", talks);
+    drop(balancer);
+    detach(&net, "l");
+}
+
 /// One address is taken back, the others are served as before.
 #[test]
 fn servers_that_another_version_set_up_keep_their_other_addresses() {

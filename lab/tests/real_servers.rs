@@ -13,7 +13,7 @@ use std::time::Instant;
 /// A proxy on a port before one server, with a check of its own kind.
 fn proxy(door: u16, server: SocketAddr, check: &str) -> Proxy {
     let config = format!(
-        "defaults\n    mode tcp\n    timeout client 20s\n    timeout server 20s\n    timeout connect 2s\n\
+        "defaults\n    mode tcp\n    timeout client 20s\n    timeout server 20s\n    timeout connect 2s\n    timeout check 5s\n\
          listen l\n    bind 127.0.0.1:{door}\n{check}    server s {server} check inter 100ms\n"
     );
     let proxy = Proxy::start(&Program::mulgil(), &config);
@@ -248,7 +248,7 @@ fn nsd_and_a_client_of_names() {
     let check = "    option udp-check\n    \
                  udp-check send-binary 0001010000010000000000000377686f04746573740000100001\n    udp-check expect binary 00018500\n";
     let config = format!(
-        "defaults\n    mode udp\n    timeout client 2s\n    timeout server 1s\n\
+        "defaults\n    mode udp\n    timeout client 2s\n    timeout server 1s\n    timeout check 5s\n\
          listen b\n    bind 127.0.0.1:{door}\n    balance roundrobin\n    udp-responses 1\n{check}    \
          server one {first} check inter 1s fastinter 100ms\n    server two {second} check inter 1s fastinter 100ms\n"
     );

@@ -83,7 +83,7 @@ fn a_server_of_large_answers_gets_fewer_requests() {
 
 #[test]
 fn weights_follow_the_times_of_checks() {
-    let lines = "    balance weighted-response-time\n    option httpchk\n    default-server check inter 50ms\n";
+    let lines = "    balance weighted-response-time\n    option httpchk\n    timeout check 5s\n    default-server check inter 50ms\n";
     let farm = Farm::start(lines, [""; 3], 30, 100);
     let end = Instant::now() + PATIENCE;
     loop {

@@ -134,6 +134,98 @@ fn a_kept_socket_is_signed_with_the_word_that_is_in_force() {
     }
 }
 
+/// A socket that passes from one process to the next is signed as the line of the next one says.
+#[test]
+fn a_socket_that_is_handed_over_is_signed_with_the_word_of_who_takes_it() {
+    let (server, folder) = (Server::named("app"), lab::Folder::new());
+    let [front, signed, unsigned] = [(); 3].map(|()| port());
+    let soon = TIMES.replace("timeout connect 5s", "timeout connect 300ms");
+    let control = folder.path("handed");
+    // Without 'noreuseport' another socket could be bound beside the first.
+    let text = |words: &str| {
+        format!(
+            "    noreuseport\n    stats socket {control} level admin expose-fd listeners\n\
+             {soon}listen front\n    bind 127.0.0.1:{front} {words}\n    server app {}\n\
+             listen s\n    bind 127.0.0.1:{signed}\n    server s 127.0.0.1:{front} tcp-md5sig open\n\
+             listen u\n    bind 127.0.0.1:{unsigned}\n    server s 127.0.0.1:{front}\n",
+            server.addr
+        )
+    };
+    if !signs(&format!("global\n{}", text("tcp-md5sig open"))) {
+        return;
+    }
+    let answers = |heard: u16, shut: u16| {
+        let end = std::time::Instant::now() + lab::PATIENCE;
+        while lab::get(heard, "/").status != 200 {
+            assert!(std::time::Instant::now() < end, "door {heard}");
+        }
+        assert_eq!(lab::get(shut, "/").status, 503);
+    };
+    let open = "tcp-md5sig open";
+    let mut old = Proxy::start(&Program::mulgil(), &text(open));
+    answers(signed, unsigned);
+    for (words, heard, shut) in [(open, signed, unsigned), ("", unsigned, signed)] {
+        let info = old.control("show info");
+        let pid = info.lines().find_map(|l| l.strip_prefix("Pid: "));
+        let more = ["-x", &control, "-sf", pid.expect("a number").trim()];
+        let new = Proxy::start_with(&Program::mulgil(), &text(words), &more);
+        assert_eq!(old.ended(), 0, "{}", old.output());
+        answers(heard, shut);
+        old = new;
+    }
+}
+
+#[test]
+fn peers_sign_what_they_tell_each_other() {
+    let server = Server::named("app");
+    let peers = [port(), port()];
+    let clients = [port(), port()];
+    let text = |here: usize, word: &str| {
+        let names = ["one", "two"];
+        let there = 1 - here;
+        format!(
+            "    localpeer {}\n{TIMES}peers us\n    bind 127.0.0.1:{} tcp-md5sig {word}\n    server {}\n    \
+             server {} 127.0.0.1:{} tcp-md5sig {word}\n    table t type string size 1k expire 1h store gpc0\n\
+             listen web\n    bind 127.0.0.1:{}\n    http-request track-sc0 path table us/t\n    \
+             http-request sc-inc-gpc0(0)\n    server s {}\n",
+            names[here],
+            peers[here],
+            names[here],
+            names[there],
+            peers[there],
+            clients[here],
+            server.addr
+        )
+    };
+    if !signs(&format!("global\n{}", text(0, "open"))) {
+        return;
+    }
+    let one = Proxy::start(&Program::mulgil(), &text(0, "open"));
+    let knows = |proxy: &Proxy| proxy.control("show table us/t").contains("key=/a ");
+    {
+        // Who signs with another word hears nothing.
+        let before = counted("TCPMD5Failure");
+        let two = Proxy::start(&Program::mulgil(), &text(1, "shut"));
+        assert_eq!(lab::get(clients[0], "/a").status, 200);
+        let end = std::time::Instant::now() + lab::PATIENCE;
+        while counted("TCPMD5Failure") == before {
+            assert!(std::time::Instant::now() < end, "they do not try");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        assert!(knows(&one) && !knows(&two));
+    }
+    let two = Proxy::start(&Program::mulgil(), &text(1, "open"));
+    let end = std::time::Instant::now() + lab::PATIENCE;
+    while !knows(&two) {
+        assert!(
+            std::time::Instant::now() < end,
+            "{}",
+            two.control("show peers")
+        );
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn a_word_that_cannot_be_signed_with_is_refused() {
     let long = "x".repeat(81);

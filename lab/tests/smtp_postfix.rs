@@ -208,7 +208,7 @@ fn two_postfixes_get_the_mail_of_their_domains_and_know_whom_it_came_from() {
          use_backend two if {{ smtp.rcpt_domain two.example }}\n  default_backend one\n\
          backend one\n  server s 127.0.0.1:{} xclient\n\
          backend proxied\n  server s 127.0.0.1:{} send-proxy\n\
-         backend two\n  option smtpchk EHLO lb.example\n  \
+         backend two\n  timeout check 5s\n  option smtpchk EHLO lb.example\n  \
          server s 127.0.0.1:{} check inter 200ms xclient starttls ca-file {ca} pool-conn-name str(elsewhere)\n",
         log.port, one.ports[0], one.ports[1], two.ports[0]
     );

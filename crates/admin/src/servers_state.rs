@@ -271,7 +271,12 @@ fn take<'a>(server: &Server, field: &dyn Fn(&str) -> Option<&'a str>, now: Insta
         };
         if let Some(change) = change {
             server.health().force(change, now);
-            server.mirror_health();
         }
+        if number("srv_op_state") == Some(2)
+            && let Some(counter) = number("srv_check_health")
+        {
+            server.health().go_on(counter);
+        }
+        server.mirror_health();
     }
 }

@@ -20,4 +20,6 @@ pub struct CheckTls {
     pub connector: Arc<tls::Connector>,
     /// `check-sni`.
     pub sni: Option<Arc<str>>,
+    /// `check-sni-auto`: without `check-sni` the name is that of the Host field that a check sends.
+    pub sni_auto: bool,
 }

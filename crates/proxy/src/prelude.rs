@@ -40,10 +40,10 @@ pub async fn run(worker: &Worker, client: &mut Client, headers: Headers) -> bool
     client.timer.arm(patience.map(|t| accepted + t));
     let mut outcome = Ok(());
     if headers.proxy {
-        outcome = proxy_header(client).await;
+        outcome = proxy_header(worker, client).await;
     }
     if let (Ok(()), Some(magic)) = (&outcome, headers.netscaler) {
-        outcome = netscaler_header(client, magic).await;
+        outcome = netscaler_header(worker, client, magic).await;
     }
     if outcome.is_ok() && matches!(client.io, Transport::Tls(_)) {
         if let Some(patience) = client.frontend.proxy().timeouts.client_hs {
@@ -116,12 +116,16 @@ const NETSCALER: Awaited = Awaited {
 };
 
 /// Reads a PROXY header.
-async fn proxy_header(client: &mut Client) -> Result<(), Failure> {
-    let header = PROXY.take(client, |bytes| match proxy::read(bytes) {
+async fn proxy_header(worker: &Worker, client: &mut Client) -> Result<(), Failure> {
+    let header = PROXY.take(worker, client, |bytes| match proxy::read(bytes) {
         proxy::Read::Header(header) => Ok(Some((header.len, header))),
         proxy::Read::NeedMore => Ok(None),
-        proxy::Read::Invalid => {
+        proxy::Read::Missing => {
             Err("Received something which does not look like a PROXY protocol header")
+        }
+        proxy::Read::Invalid => Err("Received an invalid PROXY protocol header"),
+        proxy::Read::OtherProtocol => {
+            Err("Received an unhandled protocol in the PROXY protocol header")
         }
     });
     let header = header.await?;
@@ -131,17 +135,21 @@ async fn proxy_header(client: &mut Client) -> Result<(), Failure> {
 }
 
 /// Reads what a NetScaler writes that has agreed with us on this number.
-async fn netscaler_header(client: &mut Client, magic: u32) -> Result<(), Failure> {
-    let ends = NETSCALER.take(client, |bytes| match netscaler::read(bytes, magic) {
-        netscaler::Read::Header {
-            len,
-            source,
-            destination,
-        } => Ok(Some((len, (source, destination)))),
-        netscaler::Read::NeedMore => Ok(None),
-        netscaler::Read::OtherNumber => Err("Received an invalid NetScaler Client IP magic number"),
-        netscaler::Read::OtherProtocol => {
-            Err("Received an unhandled protocol in the NetScaler Client IP header")
+async fn netscaler_header(worker: &Worker, client: &mut Client, magic: u32) -> Result<(), Failure> {
+    let ends = NETSCALER.take(worker, client, |bytes| {
+        match netscaler::read(bytes, magic) {
+            netscaler::Read::Header {
+                len,
+                source,
+                destination,
+            } => Ok(Some((len, (source, destination)))),
+            netscaler::Read::NeedMore => Ok(None),
+            netscaler::Read::OtherNumber => {
+                Err("Received an invalid NetScaler Client IP magic number")
+            }
+            netscaler::Read::OtherProtocol => {
+                Err("Received an unhandled protocol in the NetScaler Client IP header")
+            }
         }
     });
     let ends = ends.await?;
@@ -156,24 +164,30 @@ fn go_by(client: &mut Client, ends: Option<(SocketAddr, SocketAddr)>) {
     }
 }
 
-/// Few headers are longer, bytes.
-const USUAL: usize = 1024;
-
 impl Awaited {
     /// Takes the header that `read` finds, with its length, at the start of the bytes so far. It is
     /// looked at and then taken exactly, so that what follows is left for TLS.
     async fn take<T>(
         &self,
+        worker: &Worker,
         client: &mut Client,
         read: impl Fn(&[u8]) -> Result<Option<(usize, T)>, &'static str>,
     ) -> Result<T, Failure> {
-        let mut buffer = vec![0; self.longest.min(USUAL)];
         let mut seen = 0;
-        let found = poll_fn(|cx| self.poll(client, cx, &mut buffer, &mut seen, &read)).await;
+        let found = poll_fn(|cx| {
+            let mut scratch = worker.scratch.borrow_mut();
+            let buffer = scratch.get_mut(..self.longest).unwrap_or_default();
+            self.poll(client, cx, buffer, &mut seen, &read)
+        })
+        .await;
         let (mut rest, header) = found?;
         while rest > 0 {
-            let room = buffer.get_mut(..rest).unwrap_or_default();
-            let taken = poll_fn(|cx| client.io.socket().poll_read(cx, room)).await;
+            let taken = poll_fn(|cx| {
+                let mut scratch = worker.scratch.borrow_mut();
+                let room = scratch.get_mut(..rest).unwrap_or_default();
+                client.io.socket().poll_read(cx, room)
+            })
+            .await;
             match taken {
                 Ok(n) if n > 0 => rest -= n.min(rest),
                 _ => return Err(failure(self.error)),
@@ -186,7 +200,7 @@ impl Awaited {
         &self,
         client: &mut Client,
         cx: &mut Context<'_>,
-        buffer: &mut Vec<u8>,
+        buffer: &mut [u8],
         seen: &mut usize,
         read: &impl Fn(&[u8]) -> Result<Option<(usize, T)>, &'static str>,
     ) -> Poll<Result<(usize, T), Failure>> {
@@ -209,7 +223,6 @@ impl Awaited {
                     match read(buffer.get(..n).unwrap_or_default()) {
                         Ok(Some(found)) => return Poll::Ready(Ok(found)),
                         Ok(None) if n < buffer.len() => {}
-                        Ok(None) if n < self.longest => buffer.resize(self.longest, 0),
                         Ok(None) => return Poll::Ready(Err(failure(self.truncated))),
                         Err(message) => return Poll::Ready(Err(failure(message))),
                     }

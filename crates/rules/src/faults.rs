@@ -18,6 +18,11 @@ pub const NAMES: &[(u8, &str)] = &[
         15,
         "Received something which does not look like a PROXY protocol header",
     ),
+    (16, "Received an invalid PROXY protocol header"),
+    (
+        17,
+        "Received an unhandled protocol in the PROXY protocol header",
+    ),
     (
         18,
         "Connection closed while waiting for NetScaler Client IP header",

@@ -239,6 +239,13 @@ impl Health {
         }
     }
 
+    /// Goes on where another process was that found it up: with as many bad checks left until it is down.
+    pub fn go_on(&mut self, counter: u32) {
+        if (self.rise..=self.top()).contains(&counter) {
+            self.counter = counter;
+        }
+    }
+
     /// Maintenance is over: it is as at the start.
     pub fn resume(&mut self, now: Instant) {
         (self.counter, self.stopping) = (self.start, false);

@@ -28,8 +28,12 @@ pub enum Read {
     NeedMore,
     /// A whole header.
     Header(Header),
-    /// No header, or a broken one.
+    /// Something else.
+    Missing,
+    /// It begins as one, but is broken.
     Invalid,
+    /// It speaks of a protocol that there is none.
+    OtherProtocol,
 }
 
 /// Extension: the name the client asked for by SNI.
@@ -94,7 +98,7 @@ pub fn read(bytes: &[u8]) -> Read {
     if begins(SIGNATURE) || begins(b"PROXY ") {
         Read::NeedMore
     } else {
-        Read::Invalid
+        Read::Missing
     }
 }
 
@@ -102,13 +106,13 @@ pub fn read(bytes: &[u8]) -> Read {
 pub fn read_datagram(bytes: &[u8]) -> Option<Header> {
     match bytes.starts_with(SIGNATURE).then(|| read_v2(bytes))? {
         Read::Header(header) => Some(header),
-        Read::NeedMore | Read::Invalid => None,
+        _ => None,
     }
 }
 
 fn read_v1(bytes: &[u8]) -> Read {
     let window = bytes.get(..LONGEST_LINE).unwrap_or(bytes);
-    let Some(end) = window.windows(2).position(|w| w == b"\r\n") else {
+    let Some(end) = window.iter().position(|b| *b == b'\n') else {
         return if bytes.len() >= LONGEST_LINE {
             Read::Invalid
         } else {
@@ -116,13 +120,20 @@ fn read_v1(bytes: &[u8]) -> Read {
         };
     };
     let line = bytes.get(..end).unwrap_or_default();
+    let Some(line) = line.strip_suffix(b"\r") else {
+        return Read::Invalid;
+    };
+    let kind = line.split(|b| *b == b' ').nth(1);
+    if !kind.is_some_and(|kind| matches!(kind, b"TCP4" | b"TCP6" | b"UNKNOWN")) {
+        return Read::OtherProtocol;
+    }
     let Some(addresses) = std::str::from_utf8(line).ok().and_then(v1_addresses) else {
         return Read::Invalid;
     };
     Read::Header(Header {
         addresses,
         extensions: Vec::new(),
-        len: end + 2,
+        len: end + 1,
     })
 }
 
@@ -165,7 +176,10 @@ fn read_v2(bytes: &[u8]) -> Read {
         return Read::NeedMore;
     };
     let (version, command) = (fixed[12] >> 4, fixed[12] & 15);
-    if version != 2 || command > 1 {
+    if version != 2 {
+        return Read::Missing;
+    }
+    if command > 1 {
         return Read::Invalid;
     }
     let length = usize::from(u16::from_be_bytes([fixed[14], fixed[15]]));
@@ -412,21 +426,66 @@ mod tests {
             matches!(read(b"PROXY UNKNOWN ffff::1 whatever\r\n"), Read::Header(h) if h.addresses.is_none())
         );
         for wrong in [
-            "GET / HTTP/1.1\r\n",
             "PROXY TCP4 1.2.3.4 1.2.3.4 1 65536\r\n",
             "PROXY TCP4 ::1 ::1 1 2\r\n",
             "PROXY TCP4 1.2.3.4 1.2.3.4 1\r\n",
             "PROXY TCP4 1.2.3.4 1.2.3.4 1 2 3\r\n",
-            "PROXY  TCP4 1.2.3.4 1.2.3.4 1 2\r\n",
             "PROXY TCP4 1.2.3.4 1.2.3.4 01 2\r\n",
-            "PROXY UDP4 1.2.3.4 1.2.3.4 1 2\r\n",
+            "PROXY TCP4 1.2.3.4 1.2.3.4 1 2\n",
         ] {
             assert_eq!(read(wrong.as_bytes()), Read::Invalid, "{wrong}");
         }
+        for other in [
+            "PROXY UDP4 1.2.3.4 1.2.3.4 1 2\r\n",
+            "PROXY  TCP4 1.2.3.4 1.2.3.4 1 2\r\n",
+        ] {
+            assert_eq!(read(other.as_bytes()), Read::OtherProtocol, "{other}");
+        }
+        assert_eq!(read(b"GET / HTTP/1.1\r\n"), Read::Missing);
         assert_eq!(
             read(&[b"PROXY ".as_slice(), &[b'x'; 120]].concat()),
             Read::Invalid
         );
+    }
+
+    /// A header with this command and family, and this behind its length.
+    fn two(command: u8, family: u8, content: &[u8]) -> Vec<u8> {
+        let length = (content.len() as u16).to_be_bytes();
+        let fixed = [0x20 | command, family, length[0], length[1]];
+        [&SIGNATURE[..], &fixed, content].concat()
+    }
+
+    #[test]
+    fn of_a_sender_that_speaks_for_itself_nothing_else_is_taken() {
+        let ends = [192, 0, 2, 1, 192, 0, 2, 2, 0, 1, 0, 2];
+        let named = [&ends[..], &[AUTHORITY, 0, 1, b'x']].concat();
+        let broken = [&ends[..], &[AUTHORITY, 0, 9, b'x']].concat();
+        for content in [&[][..], &[1], &named, &broken] {
+            let bytes = two(0, 0x11, content);
+            let len = bytes.len();
+            let local = Header {
+                len,
+                ..Header::default()
+            };
+            assert_eq!(read(&bytes), Read::Header(local), "{content:?}");
+        }
+        assert!(matches!(read(&two(1, 0x11, &named)), Read::Header(h) if h.extensions.len() == 1));
+        assert_eq!(read(&two(1, 0x11, &broken)), Read::Invalid);
+        assert_eq!(read(&two(2, 0x11, &ends)), Read::Invalid);
+        assert_eq!(read(&two(1, 0x11, &ends[..11])), Read::Invalid);
+    }
+
+    #[test]
+    fn an_identifier_has_128_bytes_at_most() {
+        let with = |n: u8| {
+            two(
+                1,
+                0,
+                &[&[UNIQUE_ID, 0, n][..], &vec![b'x'; n.into()]].concat(),
+            )
+        };
+        assert!(matches!(read(&with(128)), Read::Header(_)));
+        assert_eq!(read(&with(129)), Read::Invalid);
     }
 
     proptest! {

@@ -14,7 +14,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
 /// What every file of these scenarios begins with.
-const TIMES: &str = "defaults\n    mode http\n    timeout client 5s\n    timeout server 5s\n    timeout connect 2s\n";
+const TIMES: &str = "defaults\n    mode http\n    timeout client 5s\n    timeout server 5s\n    timeout connect 2s\n    timeout check 5s\n";
 
 /// Certificates, made once: `one`, `two` and `rsa` vouch for themselves (as `….pem` with their keys,
 /// `….c` and `….k` apart), `root` for `client` and for `inter`, and `inter` for `leaf`.

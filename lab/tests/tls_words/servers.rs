@@ -165,6 +165,35 @@ fn checks_ask_for_their_own_name_and_protocols() {
     });
 }
 
+/// Words that are younger than the oracle, which has no such names.
+#[test]
+fn checks_may_ask_for_the_name_in_their_host_field() {
+    let (tls, sink) = (port(), LogSink::new());
+    let one = at("@one.pem");
+    let server = |name: &str, words: &str| {
+        format!("    server {name} 127.0.0.1:{tls} ssl verify none check inter 200ms {words}\n")
+    };
+    let program = Program::mulgil();
+    let _proxy = Proxy::start(
+        &program,
+        &format!(
+            "{TIMES}backend a\n    option httpchk\n    http-check send uri /auto ver HTTP/1.1 hdr Host host.example:443\n    default-server check-sni-auto\n{}{}backend b\n    option httpchk\n    http-check connect default\n    http-check send uri /rule ver HTTP/1.1 hdr Host host.example\n{}frontend door\n    log 127.0.0.1:{} local0\n    log-format \"check %HU <%[ssl_fc_sni]>\"\n    bind 127.0.0.1:{tls} ssl crt {one}\n    http-request return status 200\n",
+            server("auto", ""),
+            server("own", "check-sni own.example"),
+            server("rule", "check-sni-auto"),
+            sink.port
+        ),
+    );
+    for wanted in [
+        "check /auto <host.example>",
+        "check /auto <own.example>",
+        "check /rule <->",
+    ] {
+        let mut lines = (0..100).map(|_| sink.line("check"));
+        assert!(lines.any(|line| line.ends_with(wanted)), "{wanted}");
+    }
+}
+
 /// openssl's server, which answers requests; ended with it.
 struct Openssl(Child);
 

@@ -27,6 +27,8 @@ pub struct ServerDraft {
     /// `check-alpn`.
     check_alpn: Option<Vec<Arc<str>>>,
     check_sni: Option<Arc<str>>,
+    /// `check-sni-auto`.
+    check_sni_auto: bool,
 }
 
 /// The protocols that a server is offered.
@@ -129,6 +131,7 @@ impl ServerDraft {
         let check = check.then(|| CheckTls {
             connector,
             sni: self.check_sni.clone(),
+            sni_auto: self.check_sni_auto,
         });
         Ok(ServerParts {
             traffic: known.clone().filter(|_| self.on || self.offered),
@@ -151,6 +154,8 @@ pub fn for_rules(
     Some(CheckTls {
         connector: made.ok()?.0,
         sni: draft.check_sni,
+        // The rule that asks for TLS names the server itself.
+        sni_auto: false,
     })
 }
 
@@ -207,6 +212,26 @@ pub static SERVER_TLS_WORDS: &[TlsWord<ServerDraft>] = &[
         "the name checks ask for",
         |d, l, at| {
             d.check_sni = Some(l.arg(at).into());
+            Ok(())
+        }
+    ),
+    word!(
+        "check-sni-auto",
+        "",
+        "",
+        "without check-sni, HTTP checks ask for the name in their Host field",
+        |d, _, _| {
+            d.check_sni_auto = true;
+            Ok(())
+        }
+    ),
+    word!(
+        "no-check-sni-auto",
+        "",
+        "",
+        "checks ask for no name but that of check-sni",
+        |d, _, _| {
+            d.check_sni_auto = false;
             Ok(())
         }
     ),

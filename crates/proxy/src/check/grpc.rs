@@ -25,6 +25,7 @@ pub async fn run(scene: &Scene<'_>, service: &str) -> Result<Finding, Finding> {
     let tls = scene.check.tls.as_ref().map(|tls| CheckTls {
         connector: Arc::new(tls.connector.offering(&["h2".into()])),
         sni: tls.sni.clone(),
+        sni_auto: false,
     });
     let check = scene.check;
     let target = scene.target()?;

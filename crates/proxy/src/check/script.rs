@@ -66,11 +66,30 @@ impl Line {
 pub async fn run(scene: &Scene<'_>, script: &CheckScript) -> Result<Finding, Finding> {
     let mut doubtful = false;
     let reuse = scene.check.reuse_pool && script.http;
-    let found = run_on(scene, script, reuse, &mut doubtful).await;
+    let name = asked_name(scene, script);
+    let found = run_on(scene, script, reuse, name.as_ref(), &mut doubtful).await;
     match found {
-        Err(_) if doubtful => run_on(scene, script, false, &mut doubtful).await,
+        Err(_) if doubtful => run_on(scene, script, false, name.as_ref(), &mut doubtful).await,
         found => found,
     }
+}
+
+/// The name that is asked for where no rule connects: `check-sni`, or by `check-sni-auto` that of the Host field.
+fn asked_name(scene: &Scene<'_>, script: &CheckScript) -> Option<Arc<str>> {
+    let tls = scene.check.tls.as_ref()?;
+    let connects = |s: &CheckStep| matches!(s.action, CheckAction::Connect(_)) && s.number > 0;
+    if tls.sni.is_some() || !tls.sni_auto || script.steps.iter().any(connects) {
+        return tls.sni.clone();
+    }
+    let request = script.steps.iter().find_map(|s| match &s.action {
+        CheckAction::Request(request) => Some(request),
+        _ => None,
+    })?;
+    let mut fields = request.headers.iter();
+    let (_, host) = fields.find(|(name, _)| name.eq_ignore_ascii_case("host"))?;
+    let host = scene.render(host, Seen::default());
+    let (name, _) = http::uri::split_port(&host);
+    Some(std::str::from_utf8(name).ok()?.into())
 }
 
 /// Runs the rules, over kept connections if they may be used; `doubtful` while nothing has come on one.
@@ -78,6 +97,7 @@ async fn run_on(
     scene: &Scene<'_>,
     script: &CheckScript,
     reuse: bool,
+    name: Option<&Arc<str>>,
     doubtful: &mut bool,
 ) -> Result<Finding, Finding> {
     let mut line: Option<Line> = None;
@@ -91,7 +111,7 @@ async fn run_on(
             CheckAction::Connect(rule) => {
                 finish(scene, line.take());
                 let kept = if reuse && is_plain(rule) {
-                    kept(scene)
+                    kept(scene, name)
                 } else {
                     None
                 };
@@ -99,7 +119,7 @@ async fn run_on(
                 let mut way = match kept {
                     Some(connection) => Way::Kept(Box::new(connection)),
                     None => {
-                        let io = connect(scene, rule).await;
+                        let io = connect(scene, rule, name).await;
                         Way::Own(io.map_err(|found| located(found, script, step))?)
                     }
                 };
@@ -234,12 +254,11 @@ fn is_plain(rule: &CheckConnect) -> bool {
 }
 
 /// An idle connection of this worker's to the server.
-fn kept(scene: &Scene<'_>) -> Option<ServerConn> {
+fn kept(scene: &Scene<'_>, asked: Option<&Arc<str>>) -> Option<ServerConn> {
     let (check, settings) = (scene.check, scene.server.settings());
-    let asked = check.tls.as_ref().and_then(|tls| tls.sni.as_deref());
     let wanted = Wanted {
         target: &*scene.server.target()?,
-        name: check.pool_name.as_deref().or(asked),
+        name: check.pool_name.as_deref().or(asked.map(|a| &**a)),
         tls: settings.tls.as_ref().filter(|tls| !tls.offered),
         socks4: settings.socks4,
     };
@@ -303,7 +322,11 @@ fn located(found: Finding, script: &CheckScript, step: &CheckStep) -> Finding {
     found.because(info)
 }
 
-async fn connect(scene: &Scene<'_>, rule: &CheckConnect) -> Result<Transport, Finding> {
+async fn connect(
+    scene: &Scene<'_>,
+    rule: &CheckConnect,
+    name: Option<&Arc<str>>,
+) -> Result<Transport, Finding> {
     let port = match &rule.port {
         None => None,
         Some(CheckPort::Fixed(port)) => Some(*port),
@@ -329,7 +352,7 @@ async fn connect(scene: &Scene<'_>, rule: &CheckConnect) -> Result<Transport, Fi
     if let Some(tls) = &mut tls {
         tls.sni = match (&rule.sni, rule.default) {
             (Some(name), _) => Some(Arc::clone(name)),
-            (None, true) => tls.sni.take(),
+            (None, true) => name.cloned(),
             (None, false) => None,
         };
         if !rule.alpn.is_empty() {
