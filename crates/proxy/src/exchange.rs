@@ -121,7 +121,7 @@ impl Stream<'_> {
         if cut_short {
             // Else a server might take what it has of the client's for all, and one that goes on answering
             // would do it in vain.
-            connection.io.socket().abandon();
+            connection.io.abandon();
         }
         self.server = Some(connection);
         self.keep_server(reusable);
