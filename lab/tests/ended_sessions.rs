@@ -303,6 +303,43 @@ fn no_good_end_is_announced_by_tls_either() {
 }
 
 #[test]
+fn an_upload_that_its_server_does_not_take_ends() {
+    // The oracle notices a reset with the next bytes.
+    let program = &Program::mulgil();
+    let origin = lab::listener();
+    let (addr, door, sink) = (origin.local_addr().expect("one"), port(), LogSink::new());
+    let proxy = Proxy::start(
+        program,
+        &config("http", door, &sink, &format!("    server s {addr}\n")),
+    );
+    let post = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000000\r\n\r\n";
+    let (_, connect_to, answered, heard) = UPLOADS[3];
+    for (asked, answered, heard) in [(post, "", ""), (connect_to, answered, heard)] {
+        for fails in [true, false] {
+            let mut client = connect(door);
+            client.write_all(asked.as_bytes()).expect("sent");
+            let (mut server, _) = origin.accept().expect("a connection");
+            hear(&mut server, "\r\n\r\n");
+            server.write_all(answered.as_bytes()).expect("sent");
+            hear(&mut client, heard);
+            // Until nobody takes any more.
+            let moment = Some(Duration::from_millis(200));
+            client.set_write_timeout(moment).expect("a timeout");
+            while client.write_all(&[0; 1 << 16]).is_ok() {}
+            let wanted = if fails {
+                reset(client);
+                "CD"
+            } else {
+                end(&proxy, ENDS[0]);
+                "KD"
+            };
+            assert_eq!(flags(&sink), wanted, "{asked:?}");
+            proxy.wait_for("b", "s", "scur", "0");
+        }
+    }
+}
+
+#[test]
 fn a_client_that_goes_on_asking_loses_nothing_of_the_last_answer() {
     let bytes = [b'x'; 300_000];
     // The oracle resets what the client has not taken by then.

@@ -459,8 +459,13 @@ impl Stream<'_> {
             let ended = Termination::new(Cause::ClientAbort, self.phase(a));
             return Poll::Ready(Exchanged::Failed(Halt::Silent(ended)));
         }
-        // Behind the end of what it says in a tunnel nobody reads from it.
-        if a.server_told && self.client.io.socket().poll_failed(cx) {
+        // Nobody reads from it while the server does not take what it said,
+        if !a.upload_over && !self.up.drained() && self.client.poll_gone(cx, false) {
+            let ended = Termination::new(Cause::ClientAbort, self.phase(a));
+            return Poll::Ready(Exchanged::Failed(Halt::Silent(ended)));
+        }
+        // nor, in a tunnel, once it has said all or the server takes no more.
+        if a.tunnel && a.upload_over && self.client.io.socket().poll_failed(cx) {
             self.ended = Termination::new(Cause::ClientAbort, Phase::Data);
             return Poll::Ready(Exchanged::Done(Next::Close));
         }
