@@ -2,7 +2,7 @@
 //! their server, are over at once, wherever they wait, and though both ends stay silent. Where one side
 //! fails, the other is not told that all was well.
 
-use lab::{LogSink, PATIENCE, Program, Proxy, Server, each, port};
+use lab::{Folder, LogSink, PATIENCE, Program, Proxy, Server, each, port};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -272,6 +272,71 @@ fn a_server_does_not_take_what_a_failed_client_said_for_all() {
             }
         }
     });
+}
+
+#[test]
+fn no_good_end_is_announced_by_tls_either() {
+    // The oracle does announce one, in HTTP.
+    let program = &Program::mulgil();
+    let folder = Folder::new();
+    let (key, cert) = lab::certificate(&folder, "s");
+    let both = [cert, key].map(|p| std::fs::read_to_string(p).expect("a file"));
+    let pem = folder.file("s.pem", both.concat().as_bytes());
+    for (mode, asked, ..) in &UPLOADS[..2] {
+        let (origin, inner) = (lab::listener(), port());
+        let (addr, door, sink) = (origin.local_addr().expect("one"), port(), LogSink::new());
+        let lines = format!(
+            "    server s 127.0.0.1:{inner} ssl verify none\n\
+             listen inner\n    mode tcp\n    no log\n    bind 127.0.0.1:{inner} ssl crt {pem}\n    server s {addr}\n"
+        );
+        let _proxy = Proxy::start(program, &config(mode, door, &sink, &lines));
+        let mut client = connect(door);
+        client.write_all(asked.as_bytes()).expect("sent");
+        let (mut server, _) = origin.accept().expect("a connection");
+        server.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        hear(&mut server, "hi");
+        reset(client);
+        let rest = server.read_to_end(&mut Vec::new());
+        assert!(rest.is_err(), "{mode}: {rest:?}");
+        assert_eq!(flags(&sink), "CD", "{mode}");
+    }
+}
+
+#[test]
+fn an_upload_that_its_server_does_not_take_ends() {
+    // The oracle notices a reset with the next bytes.
+    let program = &Program::mulgil();
+    let origin = lab::listener();
+    let (addr, door, sink) = (origin.local_addr().expect("one"), port(), LogSink::new());
+    let proxy = Proxy::start(
+        program,
+        &config("http", door, &sink, &format!("    server s {addr}\n")),
+    );
+    let post = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000000\r\n\r\n";
+    let (_, connect_to, answered, heard) = UPLOADS[3];
+    for (asked, answered, heard) in [(post, "", ""), (connect_to, answered, heard)] {
+        for fails in [true, false] {
+            let mut client = connect(door);
+            client.write_all(asked.as_bytes()).expect("sent");
+            let (mut server, _) = origin.accept().expect("a connection");
+            hear(&mut server, "\r\n\r\n");
+            server.write_all(answered.as_bytes()).expect("sent");
+            hear(&mut client, heard);
+            // Until nobody takes any more.
+            let moment = Some(Duration::from_millis(200));
+            client.set_write_timeout(moment).expect("a timeout");
+            while client.write_all(&[0; 1 << 16]).is_ok() {}
+            let wanted = if fails {
+                reset(client);
+                "CD"
+            } else {
+                end(&proxy, ENDS[0]);
+                "KD"
+            };
+            assert_eq!(flags(&sink), wanted, "{asked:?}");
+            proxy.wait_for("b", "s", "scur", "0");
+        }
+    }
 }
 
 #[test]

@@ -18,16 +18,20 @@ fn has_end(port: u16, client: u16) -> bool {
 
 /// What a client has heard of its connection once the proxy's end of it is gone: on the loopback a word
 /// of it would have arrived with its going. Where one is `due`, it may still be on its way.
-fn hears(port: u16, path: &str, due: bool) -> String {
+fn hears(port: u16, ask: &str, due: bool) -> String {
     let mut client = Client::connect(port);
     let own = client.stream.local_addr().expect("an address").port();
     // What is sent to a connection that is gone already is answered with a reset by any kernel.
-    if !path.is_empty() {
-        client.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+    if !ask.is_empty() {
+        let body = match ask.starts_with("POST") {
+            true => "Content-Length: 2\r\n\r\nhi",
+            false => "\r\n",
+        };
+        client.send(format!("{ask} HTTP/1.1\r\nHost: x\r\n{body}"));
     }
     let end = Instant::now() + PATIENCE;
     while has_end(port, own) {
-        assert!(Instant::now() < end, "{path}: it does not go");
+        assert!(Instant::now() < end, "{ask}: it does not go");
         std::thread::sleep(Duration::from_millis(5));
     }
     client.stream.set_nonblocking(!due).expect("a socket");
@@ -66,15 +70,16 @@ fn a_connection_is_gone_without_a_word() {
         let server = Server::named("gone");
         let ports = [port(), port(), port(), port()];
         let proxy = Proxy::start(program, &config(&server, ports, ""));
-        for (port, path) in [
-            (ports[0], "/request"),
-            (ports[0], "/response"),
+        for (port, ask) in [
+            (ports[0], "GET /request"),
+            (ports[0], "POST /request"),
+            (ports[0], "GET /response"),
             (ports[3], ""),
             (ports[1], ""),
             (ports[2], ""),
         ] {
-            let heard = hears(port, path, false);
-            assert_eq!(heard, "nothing", "{} {path}", program.name);
+            let heard = hears(port, ask, false);
+            assert_eq!(heard, "nothing", "{} {ask}", program.name);
         }
         proxy.wait_for("f", "FRONTEND", "scur", "0");
     });
@@ -85,7 +90,9 @@ fn a_reset_that_may_pass_some_routers_arrives_here() {
     let server = Server::named("gone");
     let ports = [port(), port(), port(), port()];
     let _proxy = Proxy::start(&Program::mulgil(), &config(&server, ports, " rst-ttl 3"));
-    for (port, path) in ports.into_iter().zip(["/request", "", "", ""]) {
-        assert_eq!(hears(port, path, true), "ConnectionReset", "{path}");
+    for (port, ask) in ports.into_iter().zip(["GET /request", "", "", ""]) {
+        assert_eq!(hears(port, ask, true), "ConnectionReset", "{ask}");
     }
+    let heard = hears(ports[0], "POST /request", true);
+    assert_eq!(heard, "ConnectionReset", "with a body");
 }

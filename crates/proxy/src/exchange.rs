@@ -121,7 +121,7 @@ impl Stream<'_> {
         if cut_short {
             // Else a server might take what it has of the client's for all, and one that goes on answering
             // would do it in vain.
-            connection.io.socket().abandon();
+            connection.io.abandon();
         }
         self.server = Some(connection);
         self.keep_server(reusable);
@@ -459,8 +459,13 @@ impl Stream<'_> {
             let ended = Termination::new(Cause::ClientAbort, self.phase(a));
             return Poll::Ready(Exchanged::Failed(Halt::Silent(ended)));
         }
-        // Behind the end of what it says in a tunnel nobody reads from it.
-        if a.server_told && self.client.io.socket().poll_failed(cx) {
+        // Nobody reads from it while the server does not take what it said,
+        if !a.upload_over && !self.up.drained() && self.client.poll_gone(cx, false) {
+            let ended = Termination::new(Cause::ClientAbort, self.phase(a));
+            return Poll::Ready(Exchanged::Failed(Halt::Silent(ended)));
+        }
+        // nor, in a tunnel, once it has said all or the server takes no more.
+        if a.tunnel && a.upload_over && self.client.io.socket().poll_failed(cx) {
             self.ended = Termination::new(Cause::ClientAbort, Phase::Data);
             return Poll::Ready(Exchanged::Done(Next::Close));
         }
@@ -493,11 +498,11 @@ impl Stream<'_> {
             let client_limit = client_fin.or(patience).or(front.client);
             let server_fin = back.server_fin.filter(|_| a.server_told);
             let server_limit = server_fin.or(patience).or(back.server);
-            // Who has said all has only to take what waits.
-            if !a.server_told || !self.down.drained() {
+            let (up_waits, down_waits) = (!self.up.drained(), !self.down.drained());
+            if has_turn(!a.upload_over, up_waits, down_waits) {
                 client = client_limit.map(|t| both + t);
             }
-            if !a.client_told || !self.up.drained() {
+            if has_turn(!a.client_told, down_waits, up_waits) {
                 server = server_limit.map(|t| both + t);
             }
         } else {
@@ -554,9 +559,32 @@ impl Stream<'_> {
     }
 }
 
+/// Whether a tunnel waits for this peer: to say something, while it is `heard` and nothing of what it said
+/// `waits` for the other, or to take what is `due` to it.
+fn has_turn(heard: bool, waits: bool, due: bool) -> bool {
+    heard && !waits || due
+}
+
 fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tunnel_waits_for_who_can_move_it() {
+        // What the client says waits for the server.
+        assert!(!has_turn(true, true, false), "the client");
+        assert!(has_turn(true, false, true), "the server");
+        // Nothing waits: either may speak, unless it has said all.
+        assert!(has_turn(true, false, false));
+        assert!(!has_turn(false, false, false));
+        // Who has said all may still have to take something.
+        assert!(has_turn(false, false, true));
     }
 }

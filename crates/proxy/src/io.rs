@@ -339,12 +339,15 @@ impl Io {
         crate::socket::close_at_once(self.raw());
     }
 
-    /// The same where the peer would else take what it has heard for all, unless it has said all itself.
-    pub fn abandon(&self) {
+    /// The same where the peer would else take what it has heard for all, unless it has said all itself;
+    /// whether that is so.
+    pub fn abandon(&self) -> bool {
         let registration = self.registration.get();
-        if !registration.is_some_and(|r| r.ready().is_read_closed()) {
+        let resets = !registration.is_some_and(|r| r.ready().is_read_closed());
+        if resets {
             self.close_at_once();
         }
+        resets
     }
 
     /// Ends our direction of the stream; an error means that the peer is gone already.

@@ -209,7 +209,11 @@ impl Stream<'_> {
             }
         };
         account::finished(self);
-        if next == Next::Close && self.client.is_talking(self.request_framing.keep_alive) {
+        // Only what was sent could be lost; who was sent nothing may not even hear of the end.
+        if next == Next::Close
+            && self.down.sent > 0
+            && self.client.is_talking(self.request_framing.keep_alive)
+        {
             self.client.unread = true;
         }
         next

@@ -126,7 +126,7 @@ impl Passing {
 
     /// Lets the server go, counts and logs.
     fn end(&mut self, worker: &Rc<Worker>, mut client: Box<Client>, ended: Termination) -> Then {
-        if let Some(server) = self.server.take() {
+        if let Some(mut server) = self.server.take() {
             if let Some(info) = &self.info {
                 info.overrides.server.set(None);
             }
@@ -136,7 +136,7 @@ impl Passing {
             // A server must not take what it has of a client that failed for all.
             let cut_short = ended.cause == Cause::ClientAbort && !self.relay.up.is_read();
             if cut_short {
-                server.socket().abandon();
+                server.abandon();
             } else if backend.is_some_and(|b| b.side().nolinger) {
                 server.socket().close_at_once();
             }

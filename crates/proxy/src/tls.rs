@@ -405,6 +405,17 @@ impl TlsStream {
         self.io.shutdown_write();
     }
 
+    /// See [`Io::close_at_once`]; the end is not announced either.
+    pub fn close_at_once(&mut self) {
+        self.told = true;
+        self.io.close_at_once();
+    }
+
+    /// See [`Io::abandon`]; where it resets, the end is not announced either.
+    pub fn abandon(&mut self) {
+        self.told |= self.io.abandon();
+    }
+
     /// Announces the end, as far as the socket takes it at once.
     fn say_goodbye(&mut self) {
         if let State::Open(connection) = &mut self.state

@@ -106,6 +106,24 @@ impl Transport {
         }
     }
 
+    /// Ends it by a reset, and not by anything that the peer could take for a good end.
+    pub fn close_at_once(&mut self) {
+        match self {
+            Transport::Plain(io) => io.close_at_once(),
+            Transport::Tls(tls) => tls.close_at_once(),
+        }
+    }
+
+    /// The same, unless the peer has said all itself.
+    pub fn abandon(&mut self) {
+        match self {
+            Transport::Plain(io) => {
+                io.abandon();
+            }
+            Transport::Tls(tls) => tls.abandon(),
+        }
+    }
+
     /// The socket itself when bytes may bypass us (no TLS between).
     pub fn plain(&self) -> Option<&Io> {
         match self {

@@ -41,7 +41,7 @@ impl End {
     /// Ends it so that nobody takes what came for all that there was.
     fn abort(&mut self) {
         if let Some(transport) = self.transport() {
-            transport.socket().close_at_once();
+            transport.close_at_once();
         }
         *self = End::Gone;
     }
