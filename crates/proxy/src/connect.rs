@@ -8,13 +8,13 @@ use crate::present::{self, Told};
 use crate::session::Client;
 use crate::socket;
 use crate::stream::Stream;
-use crate::termination::Cause;
+use crate::termination::{Cause, Phase, Termination};
 use crate::transport::Transport;
 use crate::worker::Worker;
 use model::{HttpReuse, PortSpec, SendProxy};
 use rules::StreamInfo;
 use rules::faults::{OTHER_THAN_ASKED, OTHER_THAN_CONFIGURED};
-use state::{Backend, Server, Target};
+use state::{Backend, Server, Slot, Target};
 use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
@@ -38,22 +38,24 @@ pub enum ConnectFailure {
     Exhausted,
     /// The client left meanwhile.
     ClientGone,
-    /// The server went down meanwhile, which ends its sessions.
+    /// The server went down meanwhile, or is no longer needed, which ends its sessions.
     Cut,
 }
 
 impl ConnectFailure {
-    /// The cause as the log names it.
-    pub fn cause(self) -> Cause {
-        match self {
-            ConnectFailure::Refused | ConnectFailure::Reset | ConnectFailure::Unusable => {
+    /// The end of a session that is not tried again, as the log names it.
+    pub fn ended(self, at: Option<&Server>) -> Termination {
+        let cause = match (self, at) {
+            (ConnectFailure::Refused | ConnectFailure::Reset | ConnectFailure::Unusable, _) => {
                 Cause::ServerAbort
             }
-            ConnectFailure::TimedOut => Cause::ServerTimeout,
-            ConnectFailure::Exhausted => Cause::Resource,
-            ConnectFailure::ClientGone => Cause::ClientAbort,
-            ConnectFailure::Cut => Cause::ServerDown,
-        }
+            (ConnectFailure::TimedOut, _) => Cause::ServerTimeout,
+            (ConnectFailure::Exhausted, _) => Cause::Resource,
+            (ConnectFailure::ClientGone, _) => Cause::ClientAbort,
+            (ConnectFailure::Cut, Some(at)) => return Termination::cut(at, Phase::Connect),
+            (ConnectFailure::Cut, None) => Cause::ServerDown,
+        };
+        Termination::new(cause, Phase::Connect)
     }
 }
 
@@ -97,7 +99,10 @@ pub async fn to_server(stream: &mut Stream<'_>) -> Result<ServerConn, ConnectFai
     }
     let info = &stream.info;
     let room = room(stream.worker, stream.client, &backend, &server, info).await?;
-    let opened = open(stream.worker, stream.client, &backend, &server, told, info).await;
+    let Some(slot) = &stream.slot else {
+        return Err(ConnectFailure::Unusable);
+    };
+    let opened = open(stream.worker, stream.client, &backend, slot, told, info).await;
     opened.map(|connection| ServerConn {
         _room: room,
         ..connection
@@ -220,10 +225,11 @@ pub async fn open(
     worker: &Worker,
     client: &mut Client,
     backend: &Backend,
-    server: &Server,
+    slot: &Slot,
     told: Told,
     info: &StreamInfo,
 ) -> Result<ServerConn, ConnectFailure> {
+    let server = slot.server();
     let Some(target) = target_for(client, server, info) else {
         return Err(ConnectFailure::Unusable);
     };
@@ -309,7 +315,7 @@ pub async fn open(
             return Poll::Ready(Err(ConnectFailure::TimedOut));
         }
         if cut.is_none() {
-            cut = server.watch_cuts(cx.waker());
+            cut = slot.watch_cuts(cx.waker());
         }
         if client.poll_gone_meanwhile(cx, abort_on_close) {
             return Poll::Ready(Err(ConnectFailure::ClientGone));

@@ -128,17 +128,18 @@ impl Passage {
                 c.last_session.raise(now + 1);
             }
             let told = told(worker, client, &self.info, backend, &server);
-            match connect::open(worker, client, backend, &server, told, &self.info).await {
+            let Some(slot) = &self.visit.slot else {
+                return Err(Termination::new(Cause::Internal, Phase::Connect));
+            };
+            match connect::open(worker, client, backend, slot, told, &self.info).await {
                 Ok(connection) => {
                     let now = worker.now();
                     sticking.store(&server, worker.process.millis(now));
                     let connected = worker.moment(now);
+                    slot.answered(connected.since(placed), worker.process.millis(now));
                     self.visit.connected(connected);
                     self.info.server_tls = connection.io.tls_info();
                     observe::plain_connection(worker, backend, &server, true);
-                    if let Some(slot) = &self.visit.slot {
-                        slot.answered(connected.since(placed), worker.process.millis(now));
-                    }
                     return Ok(connection);
                 }
                 Err(ConnectFailure::ClientGone) => {
@@ -150,19 +151,21 @@ impl Passage {
                     return Err(Termination::new(Cause::ServerAbort, Phase::Data));
                 }
                 Err(failure) => {
-                    observe::plain_connection(worker, backend, &server, false);
-                    if let Some(slot) = &self.visit.slot {
+                    // A server whose sessions are ended has not failed.
+                    let cut = failure == ConnectFailure::Cut;
+                    if !cut {
+                        observe::plain_connection(worker, backend, &server, false);
                         slot.failed(worker.millis());
                     }
                     let all = [counters, backend.counters().of(worker.id)];
                     let side = backend.side();
                     if self.visit.retries >= crate::overrides::retries(side, &self.info) {
                         all.iter().for_each(|c| c.econ.add(1));
-                        return Err(Termination::new(failure.cause(), Phase::Connect));
+                        return Err(failure.ended(Some(&server)));
                     }
                     self.visit.retries += 1;
                     self.visit.slot = None;
-                    if choose::redispatches(backend, self.visit.retries, scheduled) {
+                    if cut || choose::redispatches(backend, self.visit.retries, scheduled) {
                         avoid = Some(server.uid);
                         self.visit.redispatched = true;
                         all.iter().for_each(|c| c.wredis.add(1));

@@ -328,7 +328,9 @@ impl Stream<'_> {
                 Phase::Connect,
             )));
         };
-        if failure != ConnectFailure::ClientGone {
+        // A server whose sessions are ended has not failed.
+        let cut = failure == ConnectFailure::Cut;
+        if failure != ConnectFailure::ClientGone && !cut {
             observe::connection(self, false);
         }
         let side = backend.side();
@@ -341,15 +343,12 @@ impl Stream<'_> {
             )));
         }
         if !allowed || self.retries >= crate::overrides::retries(side, &self.info) {
-            let failed = self.slot.take();
-            account::unserved(self, failed.as_ref().map(|slot| &**slot.server()));
-            let cause = failure.cause();
-            return Err(Halt::Answer(
-                Answer::error(503),
-                Termination::new(cause, Phase::Connect),
-            ));
+            let slot = self.slot.take();
+            let failed = slot.as_ref().map(|slot| &**slot.server());
+            account::unserved(self, failed);
+            return Err(Halt::Answer(Answer::error(503), failure.ended(failed)));
         }
-        if let Some(failed) = self.again(&backend) {
+        if let Some(failed) = self.again(&backend, cut) {
             // The same server again, not before a second has passed since the first attempt,
             // so that a server being restarted has the time to come back.
             drop(failed);
@@ -389,15 +388,17 @@ impl Stream<'_> {
         self.response = None;
         self.response_body.clear();
         if let Some(backend) = self.backend.clone() {
-            self.again(&backend);
+            self.again(&backend, false);
         }
     }
 
-    /// Prepares another attempt: elsewhere, or on the same server, whose place is returned.
-    fn again(&mut self, backend: &Arc<Backend>) -> Option<Slot> {
+    /// Prepares another attempt: elsewhere, where the server's sessions were `cut` in any case, or on the
+    /// same server, whose place is returned.
+    fn again(&mut self, backend: &Arc<Backend>, cut: bool) -> Option<Slot> {
         self.retries += 1;
-        let elsewhere = !self.persistence.is_forced()
-            && choose::redispatches(backend, self.retries, self.choice == Choice::Scheduler);
+        let scheduled = self.choice == Choice::Scheduler;
+        let elsewhere = cut || choose::redispatches(backend, self.retries, scheduled);
+        let elsewhere = elsewhere && !self.persistence.is_forced();
         account::retried(self, elsewhere);
         let failed = self.slot.take();
         if elsewhere {

@@ -120,6 +120,8 @@ pub enum Pick {
 pub struct Slot {
     server: Arc<Server>,
     backend: Arc<Backend>,
+    /// How often sessions on the server had been ended.
+    cuts: u64,
     /// Bytes that were counted before they came.
     ahead: Cell<u64>,
     /// Bytes that came.
@@ -138,12 +140,15 @@ impl Slot {
         server.weigh();
         // Whether it is asked for or not now: a reload may turn `hash-balance-factor` on.
         backend.live.placed.enter();
+        // Before it is known that somebody is there, so that no end of sessions comes in between.
+        let cuts = server.cuts.times();
         if server.is_backup() {
             backend.live.on_backup.store(true, Relaxed);
         }
         Slot {
             server: Arc::clone(server),
             backend: Arc::clone(backend),
+            cuts,
             ahead: Cell::new(0),
             moved: Cell::new(0),
         }
@@ -180,9 +185,12 @@ impl Slot {
         self.server.moved(bytes.saturating_sub(ahead), now);
     }
 
-    /// As [`Server::watch_cuts`].
+    /// For a session that may be ended because of its server, from when it took this place on: where the
+    /// configuration says so, and on backup servers.
     pub fn watch_cuts(&self, waker: &Waker) -> Option<crate::cut::Watch> {
-        self.server.watch_cuts(waker)
+        let settings = self.server.settings();
+        let wanted = settings.on_marked_down.is_some() || settings.backup;
+        wanted.then(|| self.server.cuts.watch(waker, self.cuts))
     }
 }
 

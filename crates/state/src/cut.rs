@@ -34,10 +34,9 @@ impl Cuts {
         self.count.load(SeqCst)
     }
 
-    /// A session that wants to be told.
-    pub fn watch(self: &Arc<Self>, waker: &Waker) -> Watch {
+    /// A session that wants to be told, which began when sessions had been ended `begun` times.
+    pub fn watch(self: &Arc<Self>, waker: &Waker, begun: u64) -> Watch {
         let id = self.next.fetch_add(1, SeqCst);
-        let begun = self.count.load(SeqCst);
         self.watching().insert(id, waker.clone());
         Watch {
             cuts: Arc::clone(self),
@@ -75,12 +74,14 @@ mod tests {
     #[test]
     fn sessions_of_before_are_cut_and_those_of_after_are_not() {
         let cuts = Arc::new(Cuts::default());
-        let before = cuts.watch(Waker::noop());
-        let gone = cuts.watch(Waker::noop());
+        let before = cuts.watch(Waker::noop(), 0);
+        let gone = cuts.watch(Waker::noop(), 0);
         drop(gone);
         assert_eq!(cuts.watching().len(), 1);
         cuts.cut();
-        let after = cuts.watch(Waker::noop());
+        let after = cuts.watch(Waker::noop(), cuts.times());
         assert!(before.is_cut() && !after.is_cut());
+        let told_late = cuts.watch(Waker::noop(), 0);
+        assert!(told_late.is_cut());
     }
 }

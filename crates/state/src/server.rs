@@ -3,7 +3,7 @@
 mod load;
 
 use crate::counters::{Gauge, PerWorker, ServerCounters};
-use crate::cut::{self, Cuts};
+use crate::cut::Cuts;
 use crate::eject::Outlier;
 use crate::haste::Haste;
 use crate::health::Health;
@@ -15,7 +15,6 @@ use model::{Address, Host, PortSpec};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
 
 /// Where a server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -205,14 +204,6 @@ fn unresolved(settings: &model::Server) -> u8 {
 }
 
 impl Server {
-    /// For a session that may be ended because of its server: where the configuration says so, and
-    /// on backup servers.
-    pub fn watch_cuts(&self, waker: &Waker) -> Option<cut::Watch> {
-        let settings = self.settings();
-        let wanted = settings.on_marked_down.is_some() || settings.backup;
-        wanted.then(|| self.cuts.watch(waker))
-    }
-
     /// A server as configured.
     pub fn new(uid: u32, backend: &Arc<str>, settings: &model::Server, workers: usize) -> Server {
         let health = Health::of(settings.check.as_deref());

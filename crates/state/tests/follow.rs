@@ -134,6 +134,8 @@ fn servers_that_come_up_together_end_sessions_on_backup_servers_once() {
     let session = slot.watch_cuts(Waker::noop()).expect("may be ended");
     turn_all(false);
     assert!(session.is_cut());
+    let late = slot.watch_cuts(Waker::noop()).expect("may be ended");
+    assert!(late.is_cut(), "it looks only now");
     assert_eq!(cuts() - before, u64::from(count) / 2, "each once");
     turn_all(true);
     turn_all(false);
