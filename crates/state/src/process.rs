@@ -361,15 +361,27 @@ impl Process {
         cause: Cause<'_>,
         now: Instant,
     ) {
+        let _alone = self.following();
+        let generation = self.generation.load_full();
+        generation.followers().lead(server, now);
         backend.take_change(server);
         self.tell(backend, server, before, cause);
-        self.follow(server, now);
+        self.lead(&generation, server, now);
     }
 
-    /// Has those who track a server take over its state; how many servers were looked at for that.
-    pub fn follow(&self, tracked: &Server, now: Instant) -> usize {
-        let generation = self.generation.load_full();
+    /// The same where it is told already: those who track a server take over its state. How many servers were
+    /// looked at for that.
+    pub fn follow(&self, server: &Server, now: Instant) -> usize {
         let _alone = self.following();
+        let generation = self.generation.load_full();
+        generation.followers().lead(server, now);
+        if let Some(backend) = generation.home(server) {
+            backend.take_change(server);
+        }
+        self.lead(&generation, server, now)
+    }
+
+    fn lead(&self, generation: &Generation, tracked: &Server, now: Instant) -> usize {
         let followers = generation.followers();
         followers.follow(tracked, now, |backend, server, before, tracked| {
             backend.take_change(server);
@@ -381,9 +393,8 @@ impl Process {
     /// Has all who track another be as that is, where states were set that nobody is told of: by a configuration,
     /// or by a file of states.
     pub fn settle(&self, now: Instant) {
-        let generation = self.generation.load_full();
         let _alone = self.following();
-        generation.followers().settle(now);
+        self.generation.load().followers().settle(now);
     }
 
     fn following(&self) -> MutexGuard<'_, ()> {

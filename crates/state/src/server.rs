@@ -393,8 +393,9 @@ impl Server {
         match (before, self.admin().in_maintenance()) {
             (false, true) => self.health().suspend(now),
             (true, false) => self.health().resume(now),
-            _ => {}
+            _ => return,
         }
+        self.mirror_health();
     }
 
     /// Ends maintenance and drain (`set server … state ready`).
@@ -529,17 +530,18 @@ impl Server {
             (true, true) => Change::Stopping,
             (true, false) => Change::Up,
         };
-        if (self.is_up(), self.is_stopping()) != (tracked.is_up(), tracked.is_stopping()) {
-            self.health().force(change, now);
-            self.mirror_health();
-        }
-        let drains = tracked.admin().draining();
+        // First: the end of maintenance begins its health anew, and the word of the tracked one is the last.
         self.administer(
             Admin::INHERITED_MAINT,
             tracked.admin().in_maintenance(),
             now,
         );
-        self.change_admin(Admin::INHERITED_DRAIN, drains);
+        self.change_admin(Admin::INHERITED_DRAIN, tracked.admin().draining());
+        self.mirror_health();
+        if (self.is_up(), self.is_stopping()) != (tracked.is_up(), tracked.is_stopping()) {
+            self.health().force(change, now);
+            self.mirror_health();
+        }
         before != (self.is_up(), self.is_stopping(), self.admin())
     }
 

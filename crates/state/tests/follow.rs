@@ -3,7 +3,8 @@
 mod common;
 
 use common::{process, process_with, server};
-use model::{Balance, MarkedDown};
+use model::{Balance, InitState, MarkedDown};
+use state::health::Change;
 use state::news::{Cause, Standing};
 use state::{Admin, Backend, Pick, PickKey, Process, Server};
 use std::sync::Arc;
@@ -101,6 +102,62 @@ fn who_tracks_is_as_the_tracked_from_the_first_moment_of_a_configuration() {
     let backend = only(&process);
     let states = backend.servers().iter().map(|s| s.admin().in_maintenance());
     assert_eq!(states.collect::<Vec<_>>(), [false, true, true]);
+}
+
+#[test]
+fn who_tracks_goes_down_with_the_tracked_when_the_maintenance_of_both_ends() {
+    let mut servers: Vec<_> = (1..=2).map(|id| server(id, 0)).collect();
+    servers[0].check = Some(Arc::new(model::Check {
+        init: InitState::FullyDown,
+        ..model::Check::default()
+    }));
+    servers[1].track = Some("s1".into());
+    let process = process(servers);
+    let backend = only(&process);
+    let up = || backend.servers().iter().filter(|s| s.is_up()).count();
+    assert_eq!(up(), 0);
+    let tracked = &backend.servers()[0];
+    force(&process, &backend, tracked, Change::Up);
+    assert_eq!(up(), 2);
+    keep_out(&process, &backend, tracked, true);
+    assert_eq!(in_maintenance(&backend), 2);
+    keep_out(&process, &backend, tracked, false);
+    assert_eq!((in_maintenance(&backend), up()), (0, 0));
+}
+
+/// Sets a server's health by hand.
+fn force(process: &Process, backend: &Arc<Backend>, server: &Server, to: Change) {
+    let now = Instant::now();
+    let before = Standing::of(backend, server);
+    server.health().force(to, now);
+    process.changed(backend, server, before, Cause::Cli, now);
+}
+
+#[test]
+fn who_tracks_stays_as_the_tracked_when_its_own_maintenance_ends() {
+    let mut servers: Vec<_> = (1..=3).map(|id| server(id, 0)).collect();
+    servers[1].track = Some("s1".into());
+    servers[2].track = Some("s2".into());
+    let process = process(servers);
+    let backend = only(&process);
+    let [tracked, follower, last] = backend.servers() else {
+        panic!("no servers");
+    };
+    force(&process, &backend, tracked, Change::Down);
+    assert!(!follower.is_up() && !last.is_up());
+    keep_out(&process, &backend, follower, true);
+    assert!(last.admin().in_maintenance());
+    keep_out(&process, &backend, follower, false);
+    assert!(!follower.admin().in_maintenance() && !last.admin().in_maintenance());
+    assert!(!follower.is_up() && !last.is_up());
+    assert!(matches!(backend.pick(PickKey::default(), None), Pick::None));
+    // Nor does an address make it better than whom it tracks.
+    follower.administer(Admin::UNRESOLVED, true, Instant::now());
+    follower.administer(Admin::UNRESOLVED, false, Instant::now());
+    process.follow(follower, Instant::now());
+    assert!(!follower.is_up());
+    force(&process, &backend, tracked, Change::Up);
+    assert!(follower.is_up() && last.is_up());
 }
 
 #[test]
