@@ -220,9 +220,18 @@ impl Process {
 
     /// Puts another configuration into force for all requests from now on.
     pub fn apply(&self, config: Arc<model::Config>, now: Instant) -> Arc<Generation> {
-        let next = Arc::new(Generation::next(&self.generation.load(), config, self));
+        let old = self.generation.load_full();
+        let next = Arc::new(Generation::next(&old, config, self));
         self.generation.store(Arc::clone(&next));
-        self.settle(now);
+        let alone = self.following();
+        // Of what changed while they were made, the backends of before were told.
+        let remade = |b: &&Arc<Backend>| old.backend(&b.name).is_some_and(|o| !Arc::ptr_eq(o, b));
+        next.backends
+            .iter()
+            .filter(remade)
+            .for_each(|b| b.refresh());
+        next.followers().settle(now);
+        drop(alone);
         self.reloads.fetch_add(1, Relaxed);
         next
     }
@@ -353,6 +362,7 @@ impl Process {
     }
 
     /// A server's state has changed since `before`: the schedulers, the logs and those who track it are told.
+    /// `backend` may be that of a configuration before: what took long began with it.
     pub fn changed(
         &self,
         backend: &Arc<Backend>,
@@ -364,6 +374,7 @@ impl Process {
         let _alone = self.following();
         let generation = self.generation.load_full();
         generation.followers().lead(server, now);
+        let backend = generation.home(server).unwrap_or(backend);
         backend.take_change(server);
         self.tell(backend, server, before, cause);
         self.lead(&generation, server, now);

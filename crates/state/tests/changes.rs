@@ -147,6 +147,24 @@ fn who_was_down_when_its_name_was_lost_is_chosen_when_it_has_an_address_again() 
 }
 
 #[test]
+fn a_change_counts_in_the_configuration_of_now_whichever_it_began_in() {
+    let (process, before) = many(1, Balance::RoundRobin);
+    let server = &before.servers()[0];
+    keep_out(&process, &before, server, true);
+    let mut config = model::Config::clone(&process.generation.load().config);
+    let mut proxy = model::Proxy::clone(&config.proxies[0]);
+    proxy.fingerprint += 1;
+    config.proxies[0] = Arc::new(proxy);
+    let after = process.apply(Arc::new(config), Instant::now());
+    let backend = &after.backends[0];
+    assert!(!Arc::ptr_eq(&before, backend) && backend.holds(server));
+    keep_out(&process, &before, server, false);
+    assert!(matches!(pick(backend, 7), Pick::Server(_)));
+    keep_out(&process, &before, server, true);
+    assert!(matches!(pick(backend, 7), Pick::None));
+}
+
+#[test]
 fn who_comes_back_is_chosen_after_some_choices_of_others() {
     let (process, backend) = many(1_000, Balance::LeastConn);
     let back = &backend.servers()[500];
