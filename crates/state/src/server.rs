@@ -258,8 +258,8 @@ impl Server {
         }
     }
 
-    /// Takes new settings: weight and administrative state chosen at run time stay, a changed
-    /// address starts its health anew.
+    /// Takes new settings: weight and administrative state chosen at run time stay; a changed
+    /// address starts its health anew, as does another kind of judge of it.
     pub fn reconfigure(&self, settings: &model::Server) {
         let old = self.settings.swap(Arc::new(settings.clone()));
         self.backup.store(settings.backup, Relaxed);
@@ -282,6 +282,16 @@ impl Server {
             self.put_target(Target::of(&settings.address));
             *self.health() = Health::of(settings.check.as_deref());
             self.pace.forget();
+        }
+        if settings.track.is_none() {
+            self.change_admin(Admin::INHERITED_MAINT | Admin::INHERITED_DRAIN, false);
+        }
+        let judges = |s: &model::Server| (s.track.is_some(), s.check.is_some());
+        match settings.check.as_deref() {
+            // What nobody says any more holds no more.
+            check if judges(&old) != judges(settings) => self.health().restart(check),
+            Some(check) => self.health().retune(check),
+            None => {}
         }
         if settings.agent.is_none() {
             self.health().drop_agent();

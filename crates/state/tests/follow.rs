@@ -22,6 +22,16 @@ fn keep_out(process: &Process, backend: &Arc<Backend>, server: &Server, out: boo
     process.changed(backend, server, before, Cause::Cli, now);
 }
 
+/// Puts the configuration with other servers into force.
+fn reload(process: &Process, change: impl FnOnce(&mut [model::Server])) {
+    let mut config = model::Config::clone(&process.generation.load().config);
+    let mut proxy = model::Proxy::clone(&config.proxies[0]);
+    proxy.fingerprint += 1;
+    change(&mut proxy.backend.as_mut().expect("a backend").servers);
+    config.proxies[0] = Arc::new(proxy);
+    process.apply(Arc::new(config), Instant::now());
+}
+
 fn in_maintenance(backend: &Backend) -> usize {
     let out = |s: &&Arc<Server>| s.admin().in_maintenance();
     backend.servers().iter().filter(out).count()
@@ -89,19 +99,41 @@ fn who_tracks_is_as_the_tracked_from_the_first_moment_of_a_configuration() {
     servers[1].track = Some("s1".into());
     let process = process(servers);
     assert_eq!(in_maintenance(&only(&process)), 2);
-    let mut config = model::Config::clone(&process.generation.load().config);
-    let mut proxy = model::Proxy::clone(&config.proxies[0]);
-    proxy.fingerprint += 1;
-    let mut side = *proxy.backend.clone().expect("a backend");
-    side.servers[0].disabled = false;
-    side.servers[2].disabled = true;
-    side.servers[1].track = Some("s3".into());
-    proxy.backend = Some(Box::new(side));
-    config.proxies[0] = Arc::new(proxy);
-    process.apply(Arc::new(config), Instant::now());
+    reload(&process, |servers| {
+        servers[0].disabled = false;
+        servers[2].disabled = true;
+        servers[1].track = Some("s3".into());
+    });
     let backend = only(&process);
     let states = backend.servers().iter().map(|s| s.admin().in_maintenance());
     assert_eq!(states.collect::<Vec<_>>(), [false, true, true]);
+}
+
+#[test]
+fn who_is_judged_by_nobody_any_more_is_out_no_more() {
+    let mut servers: Vec<_> = (1..=3).map(|id| server(id, 0)).collect();
+    servers[0].check = Some(Arc::default());
+    servers[1].track = Some("s1".into());
+    servers[2].track = Some("s1".into());
+    let process = process(servers);
+    let backend = only(&process);
+    let tracked = &backend.servers()[0];
+    force(&process, &backend, tracked, Change::Down);
+    keep_out(&process, &backend, tracked, true);
+    assert_eq!(in_maintenance(&backend), 3);
+    reload(&process, |servers| servers[1].track = None);
+    let backend = only(&process);
+    let states = backend.servers().iter().map(|s| s.usable());
+    assert_eq!(states.collect::<Vec<_>>(), [false, true, false]);
+    keep_out(&process, &backend, tracked, false);
+    force(&process, &backend, tracked, Change::Down);
+    reload(&process, |servers| {
+        servers[0].check = None;
+        servers[2].track = None;
+    });
+    let backend = only(&process);
+    assert!(backend.servers().iter().all(|s| s.usable()));
+    assert_eq!(backend.choosable(), [0, 1, 2]);
 }
 
 #[test]
