@@ -16,6 +16,8 @@ type Follower = (Arc<Backend>, Arc<Server>);
 pub(crate) struct Followers {
     tracked: Vec<Arc<Server>>,
     by_tracked: HashMap<u32, Vec<Follower>>,
+    /// By the uid of who tracks: whom.
+    leaders: HashMap<u32, Arc<Server>>,
 }
 
 impl Followers {
@@ -40,6 +42,7 @@ impl Followers {
                     Vec::new()
                 });
                 known.push((Arc::clone(backend), Arc::clone(server)));
+                all.leaders.insert(server.uid, Arc::clone(tracked));
             }
         }
         all
@@ -48,6 +51,13 @@ impl Followers {
     /// Whether anybody follows this server.
     pub fn has(&self, tracked: &Server) -> bool {
         self.by_tracked.contains_key(&tracked.uid)
+    }
+
+    /// Has this server be as whom it tracks, if it tracks anybody, whatever has just happened to itself.
+    pub fn lead(&self, server: &Server, now: Instant) {
+        if let Some(tracked) = self.leaders.get(&server.uid) {
+            server.follow(tracked, now);
+        }
     }
 
     /// Has those who follow this server take over its state, and those who follow them; `turned` hears of each

@@ -165,6 +165,11 @@ impl Generation {
         self.followers.has(server)
     }
 
+    /// The backend that this very server is in, if it is still there.
+    pub(crate) fn home(&self, server: &Server) -> Option<&Arc<Backend>> {
+        self.backend(&server.backend).filter(|b| b.holds(server))
+    }
+
     /// A backend by name.
     pub fn backend(&self, name: &str) -> Option<&Arc<Backend>> {
         self.backend_names

@@ -239,6 +239,28 @@ impl Health {
         }
     }
 
+    /// Begins anew with these settings but for the agent, whose word does not depend on them.
+    pub fn restart(&mut self, check: Option<&model::Check>) {
+        let agent = self.agent.take();
+        *self = Health {
+            agent,
+            ..Health::of(check)
+        };
+    }
+
+    /// Goes on with the tries that these settings want: up or down as it was, and as far from a change.
+    pub fn retune(&mut self, check: &model::Check) {
+        let new = Health::of(Some(check));
+        self.counter = if self.counter == self.top() {
+            new.top()
+        } else if self.passes() {
+            (self.counter - self.rise + new.rise).min(new.top())
+        } else {
+            self.counter.min(new.rise - 1)
+        };
+        (self.rise, self.fall, self.start) = (new.rise, new.fall, new.start);
+    }
+
     /// Goes on where another process was that found it up: with as many bad checks left until it is down.
     pub fn go_on(&mut self, counter: u32) {
         if (self.rise..=self.top()).contains(&counter) {

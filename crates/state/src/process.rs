@@ -220,9 +220,18 @@ impl Process {
 
     /// Puts another configuration into force for all requests from now on.
     pub fn apply(&self, config: Arc<model::Config>, now: Instant) -> Arc<Generation> {
-        let next = Arc::new(Generation::next(&self.generation.load(), config, self));
+        let old = self.generation.load_full();
+        let next = Arc::new(Generation::next(&old, config, self));
         self.generation.store(Arc::clone(&next));
-        self.settle(now);
+        let alone = self.following();
+        // Of what changed while they were made, the backends of before were told.
+        let remade = |b: &&Arc<Backend>| old.backend(&b.name).is_some_and(|o| !Arc::ptr_eq(o, b));
+        next.backends
+            .iter()
+            .filter(remade)
+            .for_each(|b| b.refresh());
+        next.followers().settle(now);
+        drop(alone);
         self.reloads.fetch_add(1, Relaxed);
         next
     }
@@ -353,6 +362,7 @@ impl Process {
     }
 
     /// A server's state has changed since `before`: the schedulers, the logs and those who track it are told.
+    /// `backend` may be that of a configuration before: what took long began with it.
     pub fn changed(
         &self,
         backend: &Arc<Backend>,
@@ -361,15 +371,28 @@ impl Process {
         cause: Cause<'_>,
         now: Instant,
     ) {
+        let _alone = self.following();
+        let generation = self.generation.load_full();
+        generation.followers().lead(server, now);
+        let backend = generation.home(server).unwrap_or(backend);
         backend.take_change(server);
         self.tell(backend, server, before, cause);
-        self.follow(server, now);
+        self.lead(&generation, server, now);
     }
 
-    /// Has those who track a server take over its state; how many servers were looked at for that.
-    pub fn follow(&self, tracked: &Server, now: Instant) -> usize {
-        let generation = self.generation.load_full();
+    /// The same where it is told already: those who track a server take over its state. How many servers were
+    /// looked at for that.
+    pub fn follow(&self, server: &Server, now: Instant) -> usize {
         let _alone = self.following();
+        let generation = self.generation.load_full();
+        generation.followers().lead(server, now);
+        if let Some(backend) = generation.home(server) {
+            backend.take_change(server);
+        }
+        self.lead(&generation, server, now)
+    }
+
+    fn lead(&self, generation: &Generation, tracked: &Server, now: Instant) -> usize {
         let followers = generation.followers();
         followers.follow(tracked, now, |backend, server, before, tracked| {
             backend.take_change(server);
@@ -381,9 +404,8 @@ impl Process {
     /// Has all who track another be as that is, where states were set that nobody is told of: by a configuration,
     /// or by a file of states.
     pub fn settle(&self, now: Instant) {
-        let generation = self.generation.load_full();
         let _alone = self.following();
-        generation.followers().settle(now);
+        self.generation.load().followers().settle(now);
     }
 
     fn following(&self) -> MutexGuard<'_, ()> {

@@ -249,8 +249,8 @@ impl Server {
         }
     }
 
-    /// Takes new settings: weight and administrative state chosen at run time stay, a changed
-    /// address starts its health anew.
+    /// Takes new settings: weight and administrative state chosen at run time stay; a changed
+    /// address starts its health anew, as does another kind of judge of it.
     pub fn reconfigure(&self, settings: &model::Server) {
         let old = self.settings.swap(Arc::new(settings.clone()));
         self.backup.store(settings.backup, Relaxed);
@@ -273,6 +273,16 @@ impl Server {
             self.put_target(Target::of(&settings.address));
             *self.health() = Health::of(settings.check.as_deref());
             self.pace.forget();
+        }
+        if settings.track.is_none() {
+            self.change_admin(Admin::INHERITED_MAINT | Admin::INHERITED_DRAIN, false);
+        }
+        let judges = |s: &model::Server| (s.track.is_some(), s.check.is_some());
+        match settings.check.as_deref() {
+            // What nobody says any more holds no more.
+            check if judges(&old) != judges(settings) => self.health().restart(check),
+            Some(check) => self.health().retune(check),
+            None => {}
         }
         if settings.agent.is_none() {
             self.health().drop_agent();
@@ -384,8 +394,9 @@ impl Server {
         match (before, self.admin().in_maintenance()) {
             (false, true) => self.health().suspend(now),
             (true, false) => self.health().resume(now),
-            _ => {}
+            _ => return,
         }
+        self.mirror_health();
     }
 
     /// Ends maintenance and drain (`set server … state ready`).
@@ -520,17 +531,18 @@ impl Server {
             (true, true) => Change::Stopping,
             (true, false) => Change::Up,
         };
-        if (self.is_up(), self.is_stopping()) != (tracked.is_up(), tracked.is_stopping()) {
-            self.health().force(change, now);
-            self.mirror_health();
-        }
-        let drains = tracked.admin().draining();
+        // First: the end of maintenance begins its health anew, and the word of the tracked one is the last.
         self.administer(
             Admin::INHERITED_MAINT,
             tracked.admin().in_maintenance(),
             now,
         );
-        self.change_admin(Admin::INHERITED_DRAIN, drains);
+        self.change_admin(Admin::INHERITED_DRAIN, tracked.admin().draining());
+        self.mirror_health();
+        if (self.is_up(), self.is_stopping()) != (tracked.is_up(), tracked.is_stopping()) {
+            self.health().force(change, now);
+            self.mirror_health();
+        }
         before != (self.is_up(), self.is_stopping(), self.admin())
     }
 

@@ -5,6 +5,7 @@ mod common;
 
 use common::{process_with, server};
 use model::{Balance, Eject, HashMethod};
+use state::health::{Change, CheckStatus, Finding};
 use state::news::{Cause, Standing};
 use state::{Admin, Backend, Pick, PickKey, Process, Server};
 use std::sync::Arc;
@@ -126,6 +127,41 @@ fn who_comes_back_is_chosen_at_once_where_nobody_else_is_left() {
         keep_out(&process, &backend, back, false);
         assert!(matches!(pick(&backend, 7), Pick::Server(slot) if slot.server().id == back.id));
     }
+}
+
+#[test]
+fn who_was_down_when_its_name_was_lost_is_chosen_when_it_has_an_address_again() {
+    let (process, backend) = many(1, Balance::RoundRobin);
+    let server = &backend.servers()[0];
+    let now = Instant::now();
+    let before = Standing::of(&backend, server);
+    server.health().force(Change::Down, now);
+    process.changed(&backend, server, before, Cause::Cli, now);
+    assert!(!server.usable());
+    server.administer(Admin::UNRESOLVED, true, now);
+    server.administer(Admin::UNRESOLVED, false, now);
+    backend.refresh();
+    let good = Finding::of(CheckStatus::L4Ok);
+    assert_eq!(server.health().on_result(good, None, now).change, None);
+    assert!(matches!(pick(&backend, 7), Pick::Server(_)));
+}
+
+#[test]
+fn a_change_counts_in_the_configuration_of_now_whichever_it_began_in() {
+    let (process, before) = many(1, Balance::RoundRobin);
+    let server = &before.servers()[0];
+    keep_out(&process, &before, server, true);
+    let mut config = model::Config::clone(&process.generation.load().config);
+    let mut proxy = model::Proxy::clone(&config.proxies[0]);
+    proxy.fingerprint += 1;
+    config.proxies[0] = Arc::new(proxy);
+    let after = process.apply(Arc::new(config), Instant::now());
+    let backend = &after.backends[0];
+    assert!(!Arc::ptr_eq(&before, backend) && backend.holds(server));
+    keep_out(&process, &before, server, false);
+    assert!(matches!(pick(backend, 7), Pick::Server(_)));
+    keep_out(&process, &before, server, true);
+    assert!(matches!(pick(backend, 7), Pick::None));
 }
 
 #[test]

@@ -3,7 +3,8 @@
 mod common;
 
 use common::{process, process_with, server};
-use model::{Balance, MarkedDown};
+use model::{Balance, InitState, MarkedDown};
+use state::health::Change;
 use state::news::{Cause, Standing};
 use state::{Admin, Backend, Pick, PickKey, Process, Server};
 use std::sync::Arc;
@@ -19,6 +20,16 @@ fn keep_out(process: &Process, backend: &Arc<Backend>, server: &Server, out: boo
     let before = Standing::of(backend, server);
     server.administer(Admin::FORCED_MAINT, out, now);
     process.changed(backend, server, before, Cause::Cli, now);
+}
+
+/// Puts the configuration with other servers into force.
+fn reload(process: &Process, change: impl FnOnce(&mut [model::Server])) {
+    let mut config = model::Config::clone(&process.generation.load().config);
+    let mut proxy = model::Proxy::clone(&config.proxies[0]);
+    proxy.fingerprint += 1;
+    change(&mut proxy.backend.as_mut().expect("a backend").servers);
+    config.proxies[0] = Arc::new(proxy);
+    process.apply(Arc::new(config), Instant::now());
 }
 
 fn in_maintenance(backend: &Backend) -> usize {
@@ -88,19 +99,97 @@ fn who_tracks_is_as_the_tracked_from_the_first_moment_of_a_configuration() {
     servers[1].track = Some("s1".into());
     let process = process(servers);
     assert_eq!(in_maintenance(&only(&process)), 2);
-    let mut config = model::Config::clone(&process.generation.load().config);
-    let mut proxy = model::Proxy::clone(&config.proxies[0]);
-    proxy.fingerprint += 1;
-    let mut side = *proxy.backend.clone().expect("a backend");
-    side.servers[0].disabled = false;
-    side.servers[2].disabled = true;
-    side.servers[1].track = Some("s3".into());
-    proxy.backend = Some(Box::new(side));
-    config.proxies[0] = Arc::new(proxy);
-    process.apply(Arc::new(config), Instant::now());
+    reload(&process, |servers| {
+        servers[0].disabled = false;
+        servers[2].disabled = true;
+        servers[1].track = Some("s3".into());
+    });
     let backend = only(&process);
     let states = backend.servers().iter().map(|s| s.admin().in_maintenance());
     assert_eq!(states.collect::<Vec<_>>(), [false, true, true]);
+}
+
+#[test]
+fn who_is_judged_by_nobody_any_more_is_out_no_more() {
+    let mut servers: Vec<_> = (1..=3).map(|id| server(id, 0)).collect();
+    servers[0].check = Some(Arc::default());
+    servers[1].track = Some("s1".into());
+    servers[2].track = Some("s1".into());
+    let process = process(servers);
+    let backend = only(&process);
+    let tracked = &backend.servers()[0];
+    force(&process, &backend, tracked, Change::Down);
+    keep_out(&process, &backend, tracked, true);
+    assert_eq!(in_maintenance(&backend), 3);
+    reload(&process, |servers| servers[1].track = None);
+    let backend = only(&process);
+    let states = backend.servers().iter().map(|s| s.usable());
+    assert_eq!(states.collect::<Vec<_>>(), [false, true, false]);
+    keep_out(&process, &backend, tracked, false);
+    force(&process, &backend, tracked, Change::Down);
+    reload(&process, |servers| {
+        servers[0].check = None;
+        servers[2].track = None;
+    });
+    let backend = only(&process);
+    assert!(backend.servers().iter().all(|s| s.usable()));
+    assert_eq!(backend.choosable(), [0, 1, 2]);
+}
+
+#[test]
+fn who_tracks_goes_down_with_the_tracked_when_the_maintenance_of_both_ends() {
+    let mut servers: Vec<_> = (1..=2).map(|id| server(id, 0)).collect();
+    servers[0].check = Some(Arc::new(model::Check {
+        init: InitState::FullyDown,
+        ..model::Check::default()
+    }));
+    servers[1].track = Some("s1".into());
+    let process = process(servers);
+    let backend = only(&process);
+    let up = || backend.servers().iter().filter(|s| s.is_up()).count();
+    assert_eq!(up(), 0);
+    let tracked = &backend.servers()[0];
+    force(&process, &backend, tracked, Change::Up);
+    assert_eq!(up(), 2);
+    keep_out(&process, &backend, tracked, true);
+    assert_eq!(in_maintenance(&backend), 2);
+    keep_out(&process, &backend, tracked, false);
+    assert_eq!((in_maintenance(&backend), up()), (0, 0));
+}
+
+/// Sets a server's health by hand.
+fn force(process: &Process, backend: &Arc<Backend>, server: &Server, to: Change) {
+    let now = Instant::now();
+    let before = Standing::of(backend, server);
+    server.health().force(to, now);
+    process.changed(backend, server, before, Cause::Cli, now);
+}
+
+#[test]
+fn who_tracks_stays_as_the_tracked_when_its_own_maintenance_ends() {
+    let mut servers: Vec<_> = (1..=3).map(|id| server(id, 0)).collect();
+    servers[1].track = Some("s1".into());
+    servers[2].track = Some("s2".into());
+    let process = process(servers);
+    let backend = only(&process);
+    let [tracked, follower, last] = backend.servers() else {
+        panic!("no servers");
+    };
+    force(&process, &backend, tracked, Change::Down);
+    assert!(!follower.is_up() && !last.is_up());
+    keep_out(&process, &backend, follower, true);
+    assert!(last.admin().in_maintenance());
+    keep_out(&process, &backend, follower, false);
+    assert!(!follower.admin().in_maintenance() && !last.admin().in_maintenance());
+    assert!(!follower.is_up() && !last.is_up());
+    assert!(matches!(backend.pick(PickKey::default(), None), Pick::None));
+    // Nor does an address make it better than whom it tracks.
+    follower.administer(Admin::UNRESOLVED, true, Instant::now());
+    follower.administer(Admin::UNRESOLVED, false, Instant::now());
+    process.follow(follower, Instant::now());
+    assert!(!follower.is_up());
+    force(&process, &backend, tracked, Change::Up);
+    assert!(follower.is_up() && last.is_up());
 }
 
 #[test]

@@ -181,6 +181,29 @@ fn intervals_follow_the_state() {
 }
 
 #[test]
+fn other_tries_leave_a_server_up_or_down_and_count_from_then_on() {
+    let with = |rise, fall| model::Check {
+        rise,
+        fall,
+        ..model::Check::default()
+    };
+    let mut health = Health::of(Some(&with(2, 3)));
+    run(&mut health, &[Good]);
+    health.retune(&with(4, 5));
+    assert_eq!(health.progress(), (5, 5), "as good as can be");
+    run(&mut health, &[Bad]);
+    health.retune(&with(1, 5));
+    assert_eq!(health.progress(), (4, 5), "one try is gone");
+    health.retune(&with(3, 2));
+    assert_eq!(health.progress(), (2, 2), "no more than there are");
+    assert_eq!(run(&mut health, &[Bad, Bad]), [None, Some(Change::Down)]);
+    run(&mut health, &[Good, Good]);
+    health.retune(&with(2, 2));
+    assert!(!health.is_up(), "a check has to say so");
+    assert_eq!(run(&mut health, &[Good]), [Some(Change::Up)]);
+}
+
+#[test]
 fn a_server_goes_on_where_another_process_was() {
     let mut health = Health::new(2, 3, InitState::Up);
     health.go_on(4);
