@@ -109,7 +109,7 @@ fn a_server_is_told_what_its_line_says() {
         let _proxy = Proxy::start(
             program,
             &format!(
-                "{TIMES}    mode tcp\nfrontend f\n    bind 127.0.0.1:{port}\n    unique-id-format id-%[src]\n    default_backend b\nbackend b\n    server s {} send-proxy-v2 proxy-v2-options ssl,cert-cn,ssl-cipher,authority,unique-id\n",
+                "{TIMES}    mode tcp\nfrontend f\n    bind 127.0.0.1:{port}\n    unique-id-format id-%[src]-%[var(txn.said)]\n    tcp-request content set-var(txn.said) str(this)\n    default_backend b\nbackend b\n    server s {} send-proxy-v2 proxy-v2-options ssl,cert-cn,ssl-cipher,authority,unique-id\n",
                 origin.local_addr().expect("an address")
             ),
         );
@@ -118,7 +118,7 @@ fn a_server_is_told_what_its_line_says() {
         let (kind, mut all) = read(&mut server);
         assert_eq!(kind, [0x21, 0x11], "{}", program.name);
         all.sort();
-        let id = (0x05, b"id-127.0.0.1".to_vec());
+        let id = (0x05, b"id-127.0.0.1-this".to_vec());
         println!("{}: {all:?}", program.name);
         assert!(all.contains(&id), "{}: {all:?}", program.name);
         let ssl = all.iter().find(|(kind, _)| *kind == 0x20);

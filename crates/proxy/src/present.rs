@@ -91,7 +91,7 @@ pub fn extensions(
         all.push((proxy::AUTHORITY, name.as_bytes().to_vec()));
     }
     if unique_id {
-        let id = match (&cx.stream.unique_id, unique) {
+        let id = match (cx.stream.unique_id.get(cx), unique) {
             (Some(id), _) => id.to_vec(),
             (None, Some(format)) => {
                 let mut id = Vec::new();

@@ -84,7 +84,7 @@ impl Stream<'_> {
             if let Some(header) = &side.unique_id_header {
                 self.request.set(header.as_bytes(), &id);
             }
-            self.info.unique_id = Some(id.into());
+            self.info.unique_id = rules::UniqueId::made(id);
         }
         account::capture_request(self);
         if let Some(uri) = &side.monitor_uri

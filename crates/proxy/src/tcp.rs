@@ -12,7 +12,7 @@ use crate::transport::Transport;
 use crate::visit::Visit;
 use crate::worker::Worker;
 use rules::action::{Effects, run as run_rules};
-use rules::{Ctx, NoTrace, StreamInfo, Verdict};
+use rules::{Ctx, NoTrace, StreamInfo, UniqueId, Verdict};
 use state::Backend;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -56,10 +56,7 @@ pub async fn run(worker: Rc<Worker>, mut client: Box<Client>) -> Then {
     session.passage.info.inspection.bytes = true;
     client.seat.begin(0);
     if let Some(format) = &client.frontend.side().unique_id_format {
-        let mut id = Vec::new();
-        let info = &session.passage.info;
-        place::with_ctx(&worker, &client, info, |cx| format.render(cx, &mut id));
-        session.passage.info.unique_id = Some(id.into());
+        session.passage.info.unique_id = UniqueId::later(Arc::clone(format));
     }
     let way = prepare(&worker, &mut client, &mut session).await;
     let judged = match way {
@@ -207,7 +204,15 @@ async fn prepare(
     client: &mut Client,
     session: &mut Beginning,
 ) -> Result<Way, Termination> {
-    let way = choose_backend(worker, client, &mut session.passage.info).await?;
+    let way = choose_backend(worker, client, &mut session.passage.info).await;
+    if client.frontend.side().unique_id_format.is_some() {
+        // What it is made of may be gone when somebody asks for it.
+        let info = &session.passage.info;
+        place::with_ctx(worker, client, info, |cx| {
+            info.unique_id.get(cx);
+        });
+    }
+    let way = way?;
     let Way::Bytes(backend) = way else {
         return Ok(way);
     };

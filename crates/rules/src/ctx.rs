@@ -3,7 +3,7 @@
 use crate::date::Zone;
 use crate::stick::Tables;
 use crate::vars::{Condition, VarName, VarScope};
-use crate::{Overrides, Sample, SessionInfo, Vars};
+use crate::{Overrides, Sample, SessionInfo, UniqueId, Vars};
 use http::{Head, h1};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::{IpAddr, SocketAddr};
@@ -68,8 +68,8 @@ pub struct StreamInfo {
     pub priority_offset: i32,
     /// `set-log-level`, where bytes or mail pass; a request of HTTP keeps its own.
     pub log_level: crate::LogLevelChange,
-    /// `unique-id-format`, rendered.
-    pub unique_id: Option<Box<[u8]>>,
+    /// `unique-id-format`.
+    pub unique_id: UniqueId,
     /// Whether more bytes may come before the rules have to decide.
     pub inspection: Inspection,
     /// Where rules differ from the configuration and the connection.

@@ -42,7 +42,7 @@ pub use date::{Zone, log_date, strftime};
 pub use error::{ParseError, nearest};
 pub use expr::Expr;
 pub use lists::{Change, Entry, Listed, Matcher, Passed, PatternList, PatternLists};
-pub use logformat::LogFormat;
+pub use logformat::{LogFormat, UniqueId};
 pub use overrides::Overrides;
 pub use pattern::contains as network_contains;
 pub use pattern::{MATCHES, Match, PatternFault, network, unhex};

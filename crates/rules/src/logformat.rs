@@ -5,6 +5,8 @@ use crate::expr::Expr;
 use crate::sample::hex;
 use crate::tags::{self, TagDef};
 use crate::{Ctx, Scope};
+use std::cell::{OnceCell, RefCell};
+use std::sync::Arc;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Flags {
@@ -28,6 +30,43 @@ enum Part {
 pub struct LogFormat {
     parts: Vec<Part>,
     shows_server_connection: bool,
+}
+
+/// The unique ID of a session or request (`unique-id-format`): made where it is first asked for, and the
+/// same from then on.
+#[derive(Clone, Debug, Default)]
+pub struct UniqueId {
+    format: RefCell<Option<Arc<LogFormat>>>,
+    id: OnceCell<Box<[u8]>>,
+}
+
+impl UniqueId {
+    /// One that is still to be made.
+    pub fn later(format: Arc<LogFormat>) -> UniqueId {
+        UniqueId {
+            format: RefCell::new(Some(format)),
+            id: OnceCell::new(),
+        }
+    }
+
+    /// One that has been made.
+    pub fn made(id: Vec<u8>) -> UniqueId {
+        UniqueId {
+            format: RefCell::default(),
+            id: OnceCell::from(Box::from(id)),
+        }
+    }
+
+    /// The ID, where there is one.
+    pub fn get(&self, cx: &Ctx<'_>) -> Option<&[u8]> {
+        // Taken before it is used: a format that asks for the ID itself finds none.
+        if let Some(format) = self.format.take() {
+            let mut id = Vec::new();
+            format.render(cx, &mut id);
+            self.id.get_or_init(|| id.into());
+        }
+        self.id.get().map(|id| &**id)
+    }
 }
 
 impl LogFormat {

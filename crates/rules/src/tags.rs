@@ -88,7 +88,7 @@ pub static TAGS: &[TagDef] = &[
         o
     )),
     tag!("ID", "the unique ID", |cx, _, f, o| log_text(
-        cx.stream.unique_id.as_deref().unwrap_or_default(),
+        cx.stream.unique_id.get(cx).unwrap_or_default(),
         f,
         o
     )),

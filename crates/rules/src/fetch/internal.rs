@@ -163,7 +163,7 @@ pub static TABLE: &[FetchDef] = &[
         "txn.id32,bool" => "1", |_, cx| int((cx.random() >> 32) as u32)
     },
     fetch! { ["unique-id"], NONE, Str, Internal, "the request's unique ID",
-        "unique-id" => "", |_, cx| cx.stream.unique_id.as_deref().map(Sample::str)
+        "unique-id" => "", |_, cx| cx.stream.unique_id.get(cx).map(Sample::str)
     },
     fetch! { ["uptime"], NONE, Int, Internal, "seconds since the process started",
         "uptime" => "7", |_, cx| int(cx.facts.uptime())
