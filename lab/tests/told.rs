@@ -1,7 +1,7 @@
 //! Servers while the process runs: what logs tell of them, and what operators are answered, word by word like
 //! the oracle.
 
-use lab::{LogSink, Proxy, Server, each};
+use lab::{LogSink, Program, Proxy, Server, each};
 
 const TIMES: &str = "defaults\n    mode http\n    timeout client 9s\n    timeout server 9s\n    timeout connect 9s\n";
 
@@ -168,4 +168,19 @@ fn servers_that_do_not_fit_are_not_added_and_those_that_are_needed_not_deleted()
         proxy.control("enable server dyn/c");
         assert_eq!(of("c"), both("0", "2"), "{}", program.name);
     });
+}
+
+#[test]
+fn a_server_that_comes_into_the_file_is_no_longer_one_that_was_added() {
+    let text = format!("{TIMES}backend be\n    balance roundrobin\n");
+    let proxy = Proxy::start(&Program::mulgil(), &text);
+    let at = "server a 127.0.0.1:80";
+    let said = proxy.control(&at.replace("server a", "add server be/a"));
+    assert!(said.contains("New server registered."), "{said}");
+    let both = |up: &str, admin: &str| (up.to_string(), admin.to_string());
+    assert_eq!(state(&proxy, "be", "a"), both("0", "1"));
+    let text = std::fs::read_to_string(&proxy.file).expect("its file");
+    std::fs::write(&proxy.file, format!("{text}    {at} disabled\n")).expect("written");
+    assert!(proxy.control("reload").contains("Success=1"));
+    assert_eq!(state(&proxy, "be", "a"), both("0", "5"));
 }

@@ -111,3 +111,12 @@ fn variables_in_addresses_need_no_quotes() {
         ["10: error: '$NOWHERE' comes to an empty address: set its variable"]
     );
 }
+
+#[test]
+fn servers_that_track_each_other_in_a_long_round_are_refused() {
+    let track = |n: u32| format!(" server s{n} :1 track s{}\n", (n + 1) % 1200);
+    let round: String = (0..1200).map(track).collect();
+    let said = said(&load_text(&format!("backend b\n{round}")));
+    let first = "2: error: server 's0' tracks 's1', from which no server with checks is found in 1000 steps";
+    assert!(said.iter().any(|s| s.starts_with(first)), "{said:#?}");
+}

@@ -13,6 +13,7 @@ use state::{Process, RateLimit};
 use std::cell::{Cell, RefCell};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -183,6 +184,9 @@ impl Life {
         let generation = self.process.apply(Arc::clone(&config), Instant::now());
         // What an operator shut down begins again with the configuration that is read.
         generation.frontends.iter().for_each(|f| f.set_shut(false));
+        // Whom an operator had added, the file has now.
+        let servers = generation.backends.iter().flat_map(|b| b.servers());
+        servers.for_each(|s| s.added.store(false, Relaxed));
         run::set_variables(&self.process, &config, wall_now());
         *self.env.borrow_mut() = read.env;
         let copies = self.sync_packets();

@@ -27,6 +27,7 @@ enum What {
     TracksUnchecked(Arc<str>),
     TracksNobody(Arc<str>),
     TracksItself(Arc<str>),
+    TracksTooFar(Arc<str>),
     NoResolvers(Arc<str>),
     NoAgent,
     Unfit(String),
@@ -54,6 +55,9 @@ impl Finding {
             }
             What::TracksItself(wanted) => format!(
                 "server '{name}' tracks '{wanted}', which leads back to it: let one of them have checks"
+            ),
+            What::TracksTooFar(wanted) => format!(
+                "server '{name}' tracks '{wanted}', from which no server with checks is found in {CHAIN} steps: let one of them have checks"
             ),
             What::NoResolvers(wanted) => {
                 format!("no 'resolvers {wanted}' for the name of '{name}': add that section")
@@ -148,11 +152,11 @@ fn wrong_track(draft: &Draft, server: &Server, tracked: &Tracked) -> Option<What
         }
         let Some(Origin::Other(next)) = tracked.get(place.0).and_then(|all| all.get(place.1))
         else {
-            break;
+            return None;
         };
         place = next.split_once('/').unwrap_or((place.0, next));
     }
-    None
+    Some(What::TracksTooFar(Arc::clone(wanted)))
 }
 
 /// What is said of a `shard`: keys are told to peers, and to nobody else.
