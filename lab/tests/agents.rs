@@ -235,6 +235,16 @@ fn operators_overrule_an_agent_and_send_it_elsewhere() {
         assert_eq!(ask(&to), "", "{what}");
         wait(&proxy, "weight", &["25"], what);
         assert_eq!(ask("set server b/s agent-send other"), "", "{what}");
+        // Servers that come and go leave that as it is.
+        for (command, answer) in [
+            (
+                format!("add server b/late 127.0.0.1:{port}"),
+                "New server registered.",
+            ),
+            ("del server b/late".into(), "Server deleted."),
+        ] {
+            assert_eq!(ask(&command), answer, "{what}");
+        }
         let back = format!("set server b/s agent-port {}", agent.port);
         assert_eq!(ask(&back), "", "{what}");
         wait(&proxy, "weight", &["75"], what);

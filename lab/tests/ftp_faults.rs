@@ -225,6 +225,10 @@ fn a_transfer_ends_when_its_bytes_have_left_and_well_only_then() {
     assert_eq!(server.line(), "NOOP\r\n");
     server.send("200 still here\r\n");
     assert_eq!(client.line(), "200 still here\r\n");
+    client.send("RNFR y\r\n");
+    assert_eq!(server.line(), "RNFR y\r\n");
+    server.send("350 and to?\r\n");
+    assert_eq!(client.line(), "350 and to?\r\n");
     theirs.write_all(&[7; 100_000]).expect("sent");
     // The server is content before its bytes have left; the client is not told.
     server.send("226 done\r\n");
@@ -276,6 +280,27 @@ fn a_transfer_ends_when_its_bytes_have_left_and_well_only_then() {
         .expect("set");
     drop(ours);
     assert!(theirs.read(&mut [0]).is_err(), "no end, but a reset");
+}
+
+#[test]
+fn who_says_goodbye_and_does_not_wait_for_the_reply_is_no_abort() {
+    let (door, sink, stage) = (port(), LogSink::new(), Stage::new());
+    let _proxy = Proxy::start(&Program::mulgil(), &config(door, &sink, "", &stage.line()));
+    for (command, state) in [("QUIT", " -- "), ("NOOP", " CD ")] {
+        let (mut client, mut server) = session(door, &stage);
+        client.send(&format!("{command}\r\n"));
+        assert_eq!(server.line(), format!("{command}\r\n"));
+        socket2::SockRef::from(client.0.get_ref())
+            .set_linger(Some(std::time::Duration::ZERO))
+            .expect("set");
+        drop(client);
+        // The server is told of the end, and answers behind it.
+        assert_eq!(server.line(), "");
+        server.send("221 bye\r\n");
+        drop(server);
+        let line = sink.line("b/s");
+        assert!(line.contains(state), "{command}: {line}");
+    }
 }
 
 #[test]

@@ -241,6 +241,7 @@ fn an_answer_of_a_kind_that_a_command_cannot_have_is_no_success() {
         (&[("MAIL", "354 go on")], ["451 4.4.2", "554 5.5.1"]),
         (&[("RCPT", "354 go on")], ["451 4.4.2", "554 5.5.1"]),
         (&[("DATA", "250 delivered")], ["250 2.1.5", "451 4.4.2"]),
+        (&[("DATA", "350 go on")], ["250 2.1.5", "451 4.4.2"]),
     ] {
         let one = Mailer::odd("one", answers);
         let (_proxy, port, _log) = start("", &format!("server s 127.0.0.1:{}", one.port));
@@ -253,6 +254,24 @@ fn an_answer_of_a_kind_that_a_command_cannot_have_is_no_success() {
         assert_eq!(one.messages(), Vec::<String>::new());
         assert_eq!(client.ask("NOOP"), "250 2.0.0 ok");
     }
+    let folder = Folder::new();
+    let (pem, _) = certificate(&folder);
+    let one = Mailer::odd(
+        "one",
+        &[
+            ("EHLO", "250-one\r\n250 AUTH PLAIN LOGIN"),
+            ("AUTH", "335 go on"),
+        ],
+    );
+    let front = format!("starttls crt {pem}\n  smtp-auth PLAIN LOGIN");
+    let (_proxy, port, _log) = start(&front, &format!("server s 127.0.0.1:{}", one.port));
+    let mut client = client(port);
+    assert_eq!(client.ask("STARTTLS"), "220 2.0.0 ready for TLS");
+    let mut client = client.encrypt();
+    client.ask("EHLO c.example");
+    let said = client.ask("AUTH LOGIN");
+    assert!(said.starts_with("454 4.7.0"), "{said}");
+    assert!(client.ask("MAIL FROM:<a@b.example>").starts_with("250 "));
 }
 
 #[test]

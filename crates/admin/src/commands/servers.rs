@@ -275,7 +275,8 @@ fn servers_conn(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {
     Said::data(out)
 }
 
-/// The configuration in force with this backend's servers changed, put into force.
+/// The configuration in force with this backend's servers changed, put into force. What operators have
+/// changed of the others (`set server … ssl`, `agent-addr` and the like) stays.
 fn change_servers(w: &World<'_>, backend: &str, change: impl FnOnce(&mut Vec<model::Server>)) {
     let mut config = Config::clone(&w.generation.config);
     for slot in &mut config.proxies {
@@ -283,6 +284,12 @@ fn change_servers(w: &World<'_>, backend: &str, change: impl FnOnce(&mut Vec<mod
         if *slot.name == *backend && slot.backend.is_some() {
             let mut proxy = Proxy::clone(slot);
             if let Some(side) = &mut proxy.backend {
+                let live = w.generation.backend(backend);
+                for server in &mut side.servers {
+                    if let Some(live) = live.and_then(|b| b.server(&server.name)) {
+                        *server = model::Server::clone(&live.settings());
+                    }
+                }
                 change(&mut side.servers);
             }
             // It is no longer what any file says.

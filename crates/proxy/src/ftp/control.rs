@@ -224,8 +224,12 @@ impl Control {
     ) -> Poll<Next> {
         // Behind the end of what it says nobody reads from it.
         let gone = client.poll_gone(cx, false);
-        if gone && (client.seat.was_killed() || !self.client_open && !self.transfers()) {
+        if client.seat.was_killed() {
             return self.end(worker, Termination::new(Cause::ClientAbort, Phase::Data));
+        }
+        if gone && !self.client_open && !self.transfers() {
+            let ended = self.client_gone(Phase::Data);
+            return self.end(worker, ended);
         }
         let mut scene = Scene {
             worker,
@@ -272,7 +276,7 @@ impl Control {
     /// Does what can be done now; whether that was anything.
     fn step(&mut self, cx: &mut Context<'_>, scene: &mut Scene<'_>) -> Result<bool, Next> {
         let mut progress = send(&mut scene.client.io, cx, &mut self.to_client)
-            .map_err(|_| ended(Cause::ClientAbort, self.phase(scene)))?;
+            .map_err(|_| Next::Ended(self.client_gone(self.phase(scene))))?;
         if let Some(server) = scene.server.as_deref_mut() {
             match send(&mut server.io, cx, &mut self.to_server) {
                 Ok(sent) => progress |= sent,
@@ -384,6 +388,14 @@ impl Control {
         }
         self.say(CLOSING);
         ended(Cause::ServerAbort, Phase::Data)
+    }
+
+    /// The client hears nothing any more, which is no abort where it has said goodbye.
+    fn client_gone(&self, phase: Phase) -> Termination {
+        match self.parting || matches!(self.expected.front(), Some(Expected::Quit)) {
+            true => Termination::default(),
+            false => Termination::new(Cause::ClientAbort, phase),
+        }
     }
 
     fn phase(&self, scene: &Scene<'_>) -> Phase {

@@ -74,10 +74,11 @@ impl Control {
 
     /// Which of those expected a reply answers: the first, but what was asked for while a transfer is
     /// under way may be answered before its end: a status always is (RFC 959 section 4.1.3), the rest
-    /// by servers that go on listening. A transfer ends well by 226 or 250 only (section 5.4).
+    /// by servers that go on listening. A transfer ends well by 226 or 250 only, and never by a reply that
+    /// asks for more (section 5.4).
     fn answers(&self, read: ReplyLine) -> usize {
         let begun = matches!(self.expected.front(), Some(Expected::Transfer(true)));
-        let other = matches!(read.code, 200..=225 | 227..=249 | 251..=299);
+        let other = matches!(read.code, 200..=225 | 227..=249 | 251..=399);
         if !begun || !other {
             return 0;
         }

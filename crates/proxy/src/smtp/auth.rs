@@ -10,6 +10,9 @@ use crate::passage;
 use crate::termination::{Cause, Phase, Termination};
 use wire::smtp::{Extension, Reply, is_response};
 
+/// The server waits for a response (RFC 4954 section 6).
+const CHALLENGE: u16 = 334;
+
 /// What clients hear when no server can be asked now (RFC 4954 section 4.7.0).
 const NO_SERVER: &str = "454 4.7.0 no server can be asked now: try again later";
 
@@ -43,7 +46,7 @@ impl Conversation<'_> {
             };
             self.pass_on(&reply);
             match reply.code {
-                334 => line = self.response().await?,
+                CHALLENGE => line = self.response().await?,
                 235 => {
                     self.login = Login::Done;
                     return Ok(());
@@ -104,7 +107,10 @@ impl Conversation<'_> {
     /// What the server says to a line of the exchange; `None`: it is lost, and the client knows.
     async fn ask_for_login(&mut self, line: &[u8]) -> Result<Option<Reply>, Over> {
         let heard = match &mut self.server {
-            Some(server) => server.begin(self.worker, self.client, line).await,
+            Some(server) => {
+                let more = Some(CHALLENGE);
+                server.begin(self.worker, self.client, line, more).await
+            }
             None => Err(Broken::Lost),
         };
         match heard {

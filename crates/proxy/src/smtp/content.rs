@@ -6,6 +6,9 @@ use super::{Conversation, Login, Over, Stage};
 use crate::termination::{Cause, Phase, Termination};
 use wire::smtp::{Content, Ending, Reply};
 
+/// The server waits for content (RFC 5321 section 4.2.3).
+const CONTENT: u16 = 354;
+
 /// What becomes of the content that still comes.
 enum Fate {
     /// The server gets it.
@@ -49,7 +52,7 @@ impl Conversation<'_> {
             return Ok(());
         };
         self.pass_on(&reply);
-        if reply.code != 354 {
+        if reply.code != CONTENT {
             self.reset().await;
             return Ok(());
         }
@@ -71,7 +74,10 @@ impl Conversation<'_> {
     /// Has the server wait for content, or refuse it; `None`: it is lost, and the client knows.
     async fn begin_content(&mut self) -> Result<Option<Reply>, Over> {
         let heard = match &mut self.server {
-            Some(server) => server.begin(self.worker, self.client, b"DATA").await,
+            Some(server) => {
+                let more = Some(CONTENT);
+                server.begin(self.worker, self.client, b"DATA", more).await
+            }
             None => Err(Broken::Lost),
         };
         // A client must not take that for a message that was delivered.

@@ -166,28 +166,30 @@ impl Server {
         client: &mut Client,
         command: &[u8],
     ) -> Result<Reply, Broken> {
-        let reply = self.begin(worker, client, command).await?;
-        // It would take the next command for what it waits for.
-        match reply.asks_for_more() {
-            true => Err(Broken::Lost),
-            false => Ok(reply),
-        }
+        self.begin(worker, client, command, None).await
     }
 
-    /// Sends a line after which the server may want more, and waits for its reply. Anything else than
-    /// one reply to each would have the client hear what was said to something else.
+    /// Sends a line after which the server may want more, if it says so by this code, and waits for its
+    /// reply. Anything else than one reply to each would have the client hear what was said to
+    /// something else.
     pub async fn begin(
         &mut self,
         worker: &Worker,
         client: &mut Client,
         command: &[u8],
+        more: Option<u16>,
     ) -> Result<Reply, Broken> {
         if !self.heard.is_empty() {
             return Err(Broken::Lost);
         }
         let line = [command, b"\r\n"].concat();
         self.send(worker, client, &line).await?;
-        self.listen(worker, client).await
+        let reply = self.listen(worker, client).await?;
+        // It would take the next command for what it waits for.
+        match reply.asks_for_more() && more != Some(reply.code) {
+            true => Err(Broken::Lost),
+            false => Ok(reply),
+        }
     }
 
     /// Sends bytes.
