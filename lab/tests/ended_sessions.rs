@@ -340,6 +340,40 @@ fn an_upload_that_its_server_does_not_take_ends() {
 }
 
 #[test]
+fn what_a_client_says_last_arrives_though_both_have_ended() {
+    each(|program| {
+        let origin = lab::listener();
+        let (addr, door, sink) = (origin.local_addr().expect("one"), port(), LogSink::new());
+        let server = format!("    server s {addr}\n");
+        let _proxy = Proxy::start(program, &config("http", door, &sink, &server));
+        let (_, asked, answered, heard) = UPLOADS[3];
+        let mut client = connect(door);
+        client.write_all(asked.as_bytes()).expect("sent");
+        let (mut server, _) = origin.accept().expect("a connection");
+        server.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        hear(&mut server, heard);
+        server.write_all(answered.as_bytes()).expect("sent");
+        server.shutdown(Shutdown::Write).expect("shut");
+        client.read_to_end(&mut Vec::new()).expect("its end");
+        let moment = Some(Duration::from_millis(200));
+        client.set_write_timeout(moment).expect("a timeout");
+        let mut said = 0;
+        while let Ok(n) = client.write(&[0; 1 << 16]) {
+            said += n;
+        }
+        drop(client);
+        let mut all = Vec::new();
+        let end = server.read_to_end(&mut all);
+        assert_eq!(
+            (end.ok(), all.len()),
+            (Some(said), said),
+            "{}",
+            program.name
+        );
+    });
+}
+
+#[test]
 fn a_client_that_goes_on_asking_loses_nothing_of_the_last_answer() {
     let bytes = [b'x'; 300_000];
     // The oracle resets what the client has not taken by then.

@@ -459,8 +459,10 @@ impl Stream<'_> {
             let ended = Termination::new(Cause::ClientAbort, self.phase(a));
             return Poll::Ready(Exchanged::Failed(Halt::Silent(ended)));
         }
-        // Nobody reads from it while the server does not take what it said,
-        if !a.upload_over && !self.up.drained() && self.client.poll_gone(cx, false) {
+        // Nobody reads from it while the server does not take what it said (who has heard all may have ended
+        // well behind what is still to be read),
+        let unheard = !a.upload_over && !self.up.drained();
+        if unheard && self.client.poll_gone(cx, false) && !a.client_told {
             let ended = Termination::new(Cause::ClientAbort, self.phase(a));
             return Poll::Ready(Exchanged::Failed(Halt::Silent(ended)));
         }
