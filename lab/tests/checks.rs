@@ -23,6 +23,8 @@ pub enum Peer {
     Holding(&'static str),
     /// Resets the connection once it was asked.
     Resetting,
+    /// Says it once it was asked, and resets the connection.
+    Broken(&'static str),
     /// Is not there.
     Refusing(&'static str),
 }
@@ -95,6 +97,10 @@ fn answer(mut stream: TcpStream, peer: Peer, heard: &Mutex<Vec<Vec<u8>>>) {
     }
     let text = match peer {
         Peer::AtOnce(text) | Peer::Asked(text) | Peer::Holding(text) | Peer::Refusing(text) => text,
+        Peer::Broken(text) => {
+            let _ = stream.peek(&mut buffer);
+            text
+        }
         Peer::Resetting => {
             // What comes is left unread, which makes the end a reset.
             let _ = stream.peek(&mut buffer);
@@ -102,6 +108,9 @@ fn answer(mut stream: TcpStream, peer: Peer, heard: &Mutex<Vec<Vec<u8>>>) {
         }
     };
     let _ = stream.write_all(text.as_bytes());
+    if let Peer::Broken(_) = peer {
+        return;
+    }
     if !matches!(peer, Peer::Holding(_)) {
         let _ = stream.shutdown(std::net::Shutdown::Write);
     }
@@ -177,6 +186,19 @@ fn every_rule_sends_finds_and_tells_what_the_oracle_does() {
             );
         }
     });
+}
+
+/// The oracle flaps there: it depends on whether the reset comes with the last bytes or after them.
+#[test]
+fn a_reset_behind_an_answer_of_http_is_its_end() {
+    let peer = serve(Peer::Broken("HTTP/1.0 200 OK\r\n\r\nfine"));
+    let config = format!(
+        "{TIMES}backend b\n    option httpchk\n    http-check expect ! string down\n    server s 127.0.0.1:{} check inter 100 rise 1 fall 1\n",
+        peer.port
+    );
+    let proxy = Proxy::start(&lab::Program::mulgil(), &config);
+    let names = ["status", "check_status", "check_code"];
+    proxy.wait_for_stats(("b", "s"), &names, &["UP", "L7OK", "200"], "a reset");
 }
 
 #[test]

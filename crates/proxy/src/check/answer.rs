@@ -68,7 +68,8 @@ impl Answer {
     /// Reads what comes next of the body.
     pub async fn more(&mut self, io: &mut Transport) -> Result<(), Finding> {
         let mut bytes = Vec::new();
-        if !dial::receive(io, &mut bytes).await? {
+        // Behind the head a reset is the end.
+        if !dial::receive(io, &mut bytes).await.unwrap_or(false) {
             (self.complete, self.keeps) = (true, false);
             return Ok(());
         }

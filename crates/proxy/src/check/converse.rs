@@ -30,12 +30,20 @@ pub async fn run(scene: &Scene<'_>, probe: &Probe) -> Result<Finding, Finding> {
     let (mut conversation, first) = Conversation::new(question);
     send(&mut io, &first).await?;
     let mut bytes = Vec::new();
+    let mut begun = false;
     loop {
         bytes.clear();
-        receive(&mut io, &mut bytes).await?;
+        match receive(&mut io, &mut bytes).await {
+            // It ends an answer that has begun.
+            Err(found) if !begun => return Err(found),
+            _ => {}
+        }
         match conversation.hear(&bytes) {
-            Next::More => {}
-            Next::Say(text) => send(&mut io, &text).await?,
+            Next::More => begun = true,
+            Next::Say(text) => {
+                begun = false;
+                send(&mut io, &text).await?;
+            }
             Next::End(verdict) => return told(verdict),
         }
     }

@@ -195,12 +195,13 @@ pub async fn send(io: &mut Transport, bytes: &[u8]) -> Result<(), Finding> {
     poll_fn(|cx| io.poll_flush(cx)).await.map_err(failed)
 }
 
-/// Appends what comes next; whether that was anything.
+/// Appends what comes next; whether that was anything. Behind bytes a reset is the end of them: some
+/// servers close with what they have not read.
 pub async fn receive(io: &mut Transport, into: &mut Vec<u8>) -> Result<bool, Finding> {
     let mut chunk = [0; 4096];
     let read = poll_fn(|cx| io.poll_read(cx, &mut chunk)).await;
     let n = match read {
-        Err(e) if e.raw_os_error().is_some() => return Err(broken(&e)),
+        Err(e) if e.raw_os_error().is_some() && into.is_empty() => return Err(broken(&e)),
         // What TLS says of an end that was not announced.
         read => read.unwrap_or(0),
     };
