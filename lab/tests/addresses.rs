@@ -134,7 +134,8 @@ fn answers_to_what_was_sent_to_everybody_leave_from_an_address_of_ours() {
     let config = format!(
         "defaults\n    mode udp\n    timeout client 5s\n    timeout server 5s\n\
          listen four\n    bind *:5300\n    server s {to}\n\
-         listen six\n    bind :::5300 v6only\n    server s {to}\n"
+         listen six\n    bind :::5300 v6only\n    server s {to}\n\
+         listen both\n    bind :::5301 v4v6\n    server s {to}\n"
     );
     let router = Router::start(&net, 1, &config);
     let link = net.ip(&net.client(), "-o link show dev br0");
@@ -166,6 +167,8 @@ fn answers_to_what_was_sent_to_everybody_leave_from_an_address_of_ours() {
     for (from, to, wanted) in [
         ("0.0.0.0:0", "203.0.113.1:5300", "203.0.113.1:5300"),
         ("0.0.0.0:0", "203.0.113.255:5300", "203.0.113.1:5300"),
+        ("0.0.0.0:0", "203.0.113.1:5301", "203.0.113.1:5301"),
+        ("0.0.0.0:0", "203.0.113.255:5301", "203.0.113.1:5301"),
         ("[::]:0", "[2001:db8::1]:5300", "[2001:db8::1]:5300"),
         ("[::]:0", "[ff02::1]:5300", "[fe80::"),
     ] {

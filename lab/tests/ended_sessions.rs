@@ -406,3 +406,48 @@ fn a_client_that_goes_on_asking_loses_nothing_of_the_last_answer() {
         );
     }
 }
+
+#[test]
+fn who_connects_to_a_backup_server_goes_to_the_one_that_comes_up() {
+    // The oracle's session ends.
+    let program = &Program::mulgil();
+    let main = Server::named("main");
+    // A listener whose queue is full drops what comes.
+    let hung = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let (hung, any) = (
+        hung.expect("a socket"),
+        SocketAddr::from(([127, 0, 0, 1], 0)),
+    );
+    hung.bind(&any.into()).expect("a port");
+    hung.listen(0).expect("it listens");
+    let spare = hung
+        .local_addr()
+        .expect("an address")
+        .as_socket()
+        .expect("of IP");
+    let queue = (0..4).map(|_| TcpStream::connect_timeout(&spare, Duration::from_millis(100)));
+    let _queue: Vec<_> = queue.collect();
+    for mode in ["http", "tcp"] {
+        let (door, sink) = (port(), LogSink::new());
+        let servers = format!(
+            "    server main {} check inter 1h on-marked-up shutdown-backup-sessions\n    \
+             server spare {} backup on-error mark-down observe layer4 error-limit 1 check port {} inter 1h\n",
+            main.addr,
+            spare,
+            main.addr.port()
+        );
+        let proxy = Proxy::start(program, &config(mode, door, &sink, &servers));
+        proxy.control("set server b/main health down");
+        let mut client = connect(door);
+        let ask = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+        client.write_all(ask).expect("sent");
+        proxy.wait_for("b", "spare", "scur", "1");
+        proxy.control("set server b/main health up");
+        hear(&mut client, "\r\n\r\nok");
+        drop(client);
+        assert_eq!(flags(&sink), "--", "{mode}");
+        // It is not to blame.
+        let state = proxy.stats("b", "spare", &["status"]);
+        assert!(state[0].starts_with("UP"), "{mode}: {state:?}");
+    }
+}

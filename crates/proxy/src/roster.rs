@@ -140,12 +140,13 @@ impl Roster {
     /// Whom to wake when the session is to end, where closing a descriptor does not tell it, or may
     /// end because the process will.
     pub fn wake_by(&self, place: u32, waker: &Waker) {
-        let before = self.with(place, |live| {
-            let known = live.waker.take().filter(|known| known.will_wake(waker));
-            let known = known.unwrap_or_else(|| Box::new(waker.clone()));
-            live.waker.replace(Some(known))
-        });
-        drop(before);
+        let Some(known) = self.with(place, |live| live.waker.take()) else {
+            return;
+        };
+        // One that is replaced may be the last that knew of a task, whose end comes here again.
+        let known = known.filter(|known| known.will_wake(waker));
+        let known = known.unwrap_or_else(|| Box::new(waker.clone()));
+        self.with(place, |live| live.waker.set(Some(known)));
     }
 
     /// The backend is chosen.
@@ -277,20 +278,23 @@ impl Sessions for Rosters {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::task::Wake;
+
+    fn arrival(frontend: u32) -> Arrived {
+        let now = Instant::now();
+        Arrived {
+            source: None,
+            frontend,
+            accepted: Moment::new(now, now),
+            descriptor: -1,
+            shared: false,
+        }
+    }
 
     #[test]
     fn a_place_is_used_again_under_another_number() {
-        let start = Instant::now();
-        let roster = Roster::new(start);
-        let arrive = |frontend| {
-            roster.add(Arrived {
-                source: None,
-                frontend,
-                accepted: Moment::new(start, start),
-                descriptor: -1,
-                shared: false,
-            })
-        };
+        let roster = Roster::new(Instant::now());
+        let arrive = |frontend| roster.add(arrival(frontend));
         let (first, second) = (arrive(2), arrive(3));
         roster.remove(first);
         let third = arrive(4);
@@ -303,6 +307,34 @@ mod tests {
         roster.assign(third, 1);
         assert_eq!(roster.end(1, Which::Server(7, 1)), 1);
         assert!(roster.was_killed(third) && !roster.was_killed(second));
+    }
+
+    thread_local! {
+        static ROSTER: Roster = Roster::new(Instant::now());
+    }
+
+    /// What is left of a task whose session has this place.
+    struct Last(u32);
+
+    impl Wake for Last {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    impl Drop for Last {
+        fn drop(&mut self) {
+            ROSTER.with(|roster| roster.remove(self.0));
+        }
+    }
+
+    #[test]
+    fn a_waker_that_is_replaced_may_end_a_session() {
+        ROSTER.with(|roster| {
+            let (first, second) = (roster.add(arrival(1)), roster.add(arrival(2)));
+            roster.wake_by(first, &Waker::from(Arc::new(Last(second))));
+            assert_eq!(roster.list(0).len(), 2);
+            roster.wake_by(first, Waker::noop());
+            assert_eq!(roster.list(0).len(), 1);
+        });
     }
 
     #[test]

@@ -130,11 +130,12 @@ fn listen_datagrams(
         socket.bind_device(Some(interface.as_bytes()))?;
     }
     if addr.ip().is_unspecified() {
-        let (level, name) = match addr {
-            SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_PKTINFO),
-            SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
-        };
-        set_int(socket.as_raw_fd(), level, name, 1)?;
+        // A socket of IPv6 may take IPv4, too: only this tells which address of ours answers a broadcast.
+        set_int(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
+        if addr.is_ipv6() {
+            let (level, name) = (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO);
+            set_int(socket.as_raw_fd(), level, name, 1)?;
+        }
     }
     // Joined, only the first of them would begin with the header.
     if !options.accept_proxy {

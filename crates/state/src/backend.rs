@@ -121,9 +121,9 @@ pub struct Slot {
     server: Arc<Server>,
     backend: Arc<Backend>,
     /// How often sessions on the server had been ended.
-    cuts: u64,
+    cuts: u32,
     /// Bytes that were counted before they came.
-    ahead: Cell<u64>,
+    ahead: Cell<u32>,
     /// Bytes that came.
     moved: Cell<u64>,
 }
@@ -181,8 +181,9 @@ impl Slot {
             return;
         }
         let ahead = self.ahead.get();
-        self.ahead.set(ahead.saturating_sub(bytes));
-        self.server.moved(bytes.saturating_sub(ahead), now);
+        let known = bytes.min(u64::from(ahead));
+        self.ahead.set(ahead - known as u32);
+        self.server.moved(bytes - known, now);
     }
 
     /// For a session that may be ended because of its server, from when it took this place on: where the
@@ -198,7 +199,8 @@ impl Drop for Slot {
     fn drop(&mut self) {
         self.server.sessions.leave();
         self.backend.live.placed.leave();
-        self.server.left(self.ahead.get(), self.moved.get());
+        self.server
+            .left(u64::from(self.ahead.get()), self.moved.get());
         if self.backend.live.queue.len() > 0 {
             self.backend.serve_queue(&self.server);
         }

@@ -2,7 +2,7 @@
 //! longer needed (`on-marked-up shutdown-backup-sessions`).
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
@@ -10,7 +10,7 @@ use std::task::Waker;
 #[derive(Debug, Default)]
 pub struct Cuts {
     /// How often sessions have been ended.
-    count: AtomicU64,
+    count: AtomicU32,
     next: AtomicU64,
     watching: Mutex<BTreeMap<u64, Waker>>,
 }
@@ -30,12 +30,12 @@ impl Cuts {
     }
 
     /// How often sessions were ended.
-    pub fn times(&self) -> u64 {
+    pub fn times(&self) -> u32 {
         self.count.load(SeqCst)
     }
 
     /// A session that wants to be told, which began when sessions had been ended `begun` times.
-    pub fn watch(self: &Arc<Self>, waker: &Waker, begun: u64) -> Watch {
+    pub fn watch(self: &Arc<Self>, waker: &Waker, begun: u32) -> Watch {
         let id = self.next.fetch_add(1, SeqCst);
         self.watching().insert(id, waker.clone());
         Watch {
@@ -51,7 +51,7 @@ impl Cuts {
 pub struct Watch {
     cuts: Arc<Cuts>,
     id: u64,
-    begun: u64,
+    begun: u32,
 }
 
 impl Watch {

@@ -218,7 +218,7 @@ fn servers_that_come_up_together_end_sessions_on_backup_servers_once() {
     };
     assert!(slot.server().is_backup());
     let backups = || backend.servers().iter().filter(|s| s.is_backup());
-    let cuts = || backups().map(|s| s.cuts.times()).sum::<u64>();
+    let cuts = || backups().map(|s| u64::from(s.cuts.times())).sum::<u64>();
     let before = cuts();
     let session = slot.watch_cuts(Waker::noop()).expect("may be ended");
     turn_all(false);

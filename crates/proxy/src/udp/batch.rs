@@ -170,7 +170,7 @@ fn address(name: &libc::sockaddr_storage, len: libc::socklen_t) -> Option<Socket
 
 /// What came beside a datagram: the address it was sent to, and the length of its segments.
 fn beside(header: &libc::msghdr) -> (Option<IpAddr>, Option<u16>) {
-    let (mut to, mut segment) = (None, None);
+    let (mut four, mut six, mut segment) = (None, None, None);
     // SAFETY: the kernel has written whole control messages of `msg_controllen` bytes in all into
     // memory that `header` points at and that outlives this; what is read of each is what its
     // level and type say that it holds.
@@ -183,12 +183,11 @@ fn beside(header: &libc::msghdr) -> (Option<IpAddr>, Option<u16>) {
                     let info: libc::in_pktinfo = data.cast::<libc::in_pktinfo>().read_unaligned();
                     // Not the one in the packet, which may be everybody's: nothing can be sent from that.
                     let bytes = info.ipi_spec_dst.s_addr.to_ne_bytes();
-                    to = Some(IpAddr::V4(Ipv4Addr::from(bytes)));
+                    four = Some(Ipv4Addr::from(bytes));
                 }
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                     let info = data.cast::<libc::in6_pktinfo>().read_unaligned();
-                    let ip = Ipv6Addr::from(info.ipi6_addr.s6_addr);
-                    to = (!ip.is_multicast()).then_some(IpAddr::V6(ip));
+                    six = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr));
                 }
                 (libc::SOL_UDP, libc::UDP_GRO) => {
                     let length = data.cast::<libc::c_int>().read_unaligned();
@@ -199,6 +198,12 @@ fn beside(header: &libc::msghdr) -> (Option<IpAddr>, Option<u16>) {
             at = libc::CMSG_NXTHDR(header, at);
         }
     }
+    let to = match (four, six) {
+        // IPv4 by a socket of IPv6.
+        (Some(four), Some(_)) => Some(IpAddr::V6(four.to_ipv6_mapped())),
+        (Some(four), None) => Some(IpAddr::V4(four)),
+        (None, six) => six.filter(|ip| !ip.is_multicast()).map(IpAddr::V6),
+    };
     (to, segment)
 }
 

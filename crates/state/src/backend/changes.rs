@@ -110,11 +110,12 @@ impl Backend {
     fn look(self: &Arc<Self>, mut census: MutexGuard<'_, Census>) {
         // First: a change that comes while servers are looked at wants another look.
         self.behind.store(0, Relaxed);
-        self.end_sessions();
         self.pardon();
         self.active.store(Arc::new(self.active()));
         census.take(&self.servers);
         drop(census);
+        // Those that end may go on elsewhere: they must find who has come up, and not who has gone.
+        self.end_sessions();
         for server in &self.servers {
             if self.live.queue.len() == 0 {
                 break;
@@ -130,9 +131,6 @@ impl Backend {
             // Another configuration's.
             return;
         };
-        if self.end_sessions_of(server) {
-            self.relieve_backups();
-        }
         server.weigh();
         let mut census = lock(&self.census);
         census.note(place, server);
@@ -140,6 +138,9 @@ impl Backend {
             return self.look(census);
         }
         drop(census);
+        if self.end_sessions_of(server) {
+            self.relieve_backups();
+        }
         self.serve_queue_at(server);
     }
 

@@ -512,9 +512,9 @@ impl Slot {
     /// same idle server.
     fn charge(&self, loads: &Loads, now: u64) {
         if loads.measure == Measure::Bandwidth {
-            let ahead = loads.usual();
+            let ahead = u32::try_from(loads.usual()).unwrap_or(u32::MAX);
             self.ahead.set(ahead);
-            self.server.pace.moved(ahead, now);
+            self.server.pace.moved(u64::from(ahead), now);
             self.server.weigh();
         }
     }
