@@ -184,3 +184,22 @@ fn a_server_that_comes_into_the_file_is_no_longer_one_that_was_added() {
     assert!(proxy.control("reload").contains("Success=1"));
     assert_eq!(state(&proxy, "be", "a"), both("0", "5"));
 }
+
+#[test]
+fn who_tracks_a_server_that_is_down_is_down_after_its_own_maintenance() {
+    each(|program| {
+        let at = format!("127.0.0.1:{}", lab::refusing());
+        let proxy = Proxy::start(
+            program,
+            &format!(
+                "{TIMES}backend be\n    server a {at} check inter 100 rise 1 fall 1\nbackend tr\n    server b {at} track be/a\n"
+            ),
+        );
+        proxy.wait_for("tr", "b", "status", "DOWN");
+        proxy.control("set server tr/b state maint");
+        assert_eq!(state(&proxy, "tr", "b").1, "1", "{}", program.name);
+        proxy.control("set server tr/b state ready");
+        let down = ("0".to_string(), "0".to_string());
+        assert_eq!(state(&proxy, "tr", "b"), down, "{}", program.name);
+    });
+}
