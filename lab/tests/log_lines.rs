@@ -3,6 +3,9 @@
 
 use lab::{Client, LogSink, Program, Proxy, each, get, port, refusing};
 use std::cell::RefCell;
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::Duration;
 
 const TIMES: &str = "defaults\n    mode http\n    timeout client 2s\n    timeout server 2s\n    timeout connect 1s\n    retries 0\n";
 
@@ -81,6 +84,79 @@ fn a_line_shows_its_request_s_number_and_what_its_frontend_counted() {
         }
         assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
         lines
+    });
+}
+
+#[test]
+fn a_frontend_counts_the_lines_that_it_has_logged() {
+    same(|program| {
+        let (ports, log) = ([port(), port()], LogSink::new());
+        let _proxy = Proxy::start(
+            program,
+            &format!(
+                "{TIMES}    log 127.0.0.1:{log} local0\n    log-format \"%lc %lc id=%ID end\"\n    error-log-format \"error %lc end\"\n\
+                 frontend a\n    bind 127.0.0.1:{}\n    unique-id-format %lc\n    http-request return status 200 hdr x-id %[unique-id]\n\
+                 frontend b\n    bind 127.0.0.1:{}\n    mode tcp\n    tcp-request content reject\n",
+                ports[0],
+                ports[1],
+                log = log.port
+            ),
+        );
+        let asks = ["GET / HTTP/1.0\r\n\r\n", "BAD\r\n\r\n"];
+        let talks = [(0, 0), (0, 0), (0, 1), (0, 1), (0, 0), (1, 1), (1, 0)];
+        talks
+            .map(|(frontend, ask)| {
+                let mut client = Client::connect(ports[frontend]);
+                client.send(asks[ask]);
+                client.closed();
+                line(&log, " end")
+            })
+            .into()
+    });
+}
+
+#[test]
+fn where_a_client_came_to_is_known_though_it_has_reset() {
+    same(|program| {
+        let (port, log) = (port(), LogSink::new());
+        let _proxy = Proxy::start(
+            program,
+            &format!(
+                "{TIMES}frontend f\n    bind *:{port}\n    log 127.0.0.1:{} local0\n    log-format \"[%[fc_dst]] %fi %fp %[dst_port] %ts end\"\n    http-request return status 200\n",
+                log.port
+            ),
+        );
+        let mut client = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+        client.write_all(b"GET / HT").expect("sent");
+        socket2::SockRef::from(&client)
+            .set_linger(Some(Duration::ZERO))
+            .expect("set");
+        drop(client);
+        vec![line(&log, " end").replace(&port.to_string(), "PORT")]
+    });
+}
+
+#[test]
+fn what_is_captured_but_empty_is_no_dash_and_an_asterisk_no_path() {
+    same(|program| {
+        let (port, log) = (port(), LogSink::new());
+        let _proxy = Proxy::start(
+            program,
+            &format!(
+                "{TIMES}frontend f\n    bind 127.0.0.1:{port}\n    log 127.0.0.1:{} local0\n    capture request header A len 9\n    capture request header B len 9\n    capture request header C len 9\n\
+                 \x20   log-format \"[%hrl] %hr [%{{+Q}}hrl] HPO=%HPO|%{{+Q}}HPO end\"\n    http-request return status 200\n",
+                log.port
+            ),
+        );
+        ["OPTIONS *", "GET /p?q"]
+            .map(|asked| {
+                let mut client = Client::connect(port);
+                client.ask(&format!(
+                    "{asked} HTTP/1.1\r\nHost: h\r\nA:\r\nB: b\r\n\r\n"
+                ));
+                line(&log, " end")
+            })
+            .into()
     });
 }
 

@@ -144,6 +144,32 @@ fn who_may_changes_servers_by_the_pages_form() {
 }
 
 #[test]
+fn the_health_of_a_server_that_tracks_is_not_set_by_the_form() {
+    each(|program| {
+        let (port, back) = (port(), lab::listener());
+        let at = back.local_addr().expect("an address");
+        let proxy = Proxy::start(
+            program,
+            &format!(
+                "{TIMES}listen l\n    bind 127.0.0.1:{port}\n    stats uri /st\n    stats admin if TRUE\n    server a {at} check inter 1h\n    server t {at} track l/a\n"
+            ),
+        );
+        for (form, location) in [
+            ("s=t&action=hdown&b=l", "/st;st=NONE"),
+            ("s=t&action=hnolb&b=l", "/st;st=NONE"),
+            ("s=t&action=hrunn&b=l", "/st;st=NONE"),
+            ("s=a&action=hdown&b=l", "/st;st=DONE"),
+        ] {
+            let answer = ask(port, "POST /st", form);
+            let shown = answer.header("location");
+            assert_eq!(shown.as_deref(), Some(location), "{}: {form}", program.name);
+        }
+        ask(port, "POST /st", "s=a&action=hrunn&b=l");
+        assert_eq!(proxy.stat("l", "t", "status"), "UP", "{}", program.name);
+    });
+}
+
+#[test]
 fn explain_says_which_rules_a_request_would_meet_and_why() {
     let folder = Folder::new();
     let file = folder.file(

@@ -85,7 +85,7 @@ fn servers_that_do_not_fit_are_not_added_and_those_that_are_needed_not_deleted()
         let proxy = Proxy::start(
             program,
             &format!(
-                "{TIMES}backend be\n    server checked {at} check inter 10s\n    server plain {at}\n    server named {at}\n    use-server named if FALSE\nbackend tr\n    server follower {at} track be/checked\nbackend dyn\n    balance roundrobin\n"
+                "{TIMES}backend be\n    server checked {at} check inter 10s\n    server plain {at}\n    server named {at}\n    use-server named if FALSE\nbackend tr\n    server follower {at} track be/checked\nbackend steps\n    option tcp-check\n    tcp-check connect port 81\n    tcp-check connect\nbackend dyn\n    balance roundrobin\n"
             ),
         );
         let needed = "This server cannot be removed at runtime due to other configuration elements pointing to it.";
@@ -113,6 +113,7 @@ fn servers_that_do_not_fit_are_not_added_and_those_that_are_needed_not_deleted()
                 "add server dyn/b 127.0.0.1 check",
                 "backend 'dyn': server 'b' has neither service port nor check port nor tcp_check rule 'connect' with port information.",
             ),
+            ("add server steps/b 127.0.0.1 check", "neither service port"),
             (
                 "add server dyn/b 127.0.0.1 check port 81",
                 "New server registered.",

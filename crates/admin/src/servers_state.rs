@@ -272,10 +272,8 @@ fn take<'a>(server: &Server, field: &dyn Fn(&str) -> Option<&'a str>, now: Insta
         if let Some(change) = change {
             server.health().force(change, now);
         }
-        if number("srv_op_state") == Some(2)
-            && let Some(counter) = number("srv_check_health")
-        {
-            server.health().go_on(counter);
+        if number("srv_op_state") == Some(2) {
+            server.health().go_on();
         }
         server.mirror_health();
     }

@@ -84,6 +84,8 @@ pub struct Draft {
     /// Names of userlists that must exist.
     pub userlist_references: Vec<Reference>,
     pub resolvers_references: Vec<Reference>,
+    /// Slots that rules capture into by their numbers.
+    pub capture_references: Vec<CaptureReference>,
     /// Names of servers that must exist here.
     pub server_references: Vec<Reference>,
     /// `stick-table`.
@@ -183,6 +185,15 @@ pub struct Reference {
     pub place: Place,
 }
 
+/// A slot for captures that the frontend must have in the end.
+#[derive(Clone)]
+pub struct CaptureReference {
+    pub id: usize,
+    /// Whether it is one of the response.
+    pub response: bool,
+    pub place: Place,
+}
+
 /// A line about error pages.
 #[derive(Clone)]
 pub enum ErrorLine {
@@ -246,6 +257,7 @@ impl Draft {
             references: Vec::new(),
             userlist_references: Vec::new(),
             resolvers_references: Vec::new(),
+            capture_references: Vec::new(),
             server_references: Vec::new(),
             stick_table: None,
             peers: None,

@@ -341,6 +341,19 @@ fn mistakes_of_servers_are_found_again_in_their_lines() {
             "14: error: server 'e' has no port that checks could go to",
         ],
     );
+    let rules = |rules: &str| {
+        said(&listen(&format!(
+            " option tcp-check\n{rules} server a 127.0.0.1 check"
+        )))
+    };
+    let named = " tcp-check connect port 5\n";
+    let unnamed = " tcp-check connect\n";
+    assert!(rules(&[named, named].concat()).is_empty());
+    for (first, second) in [(named, unnamed), (unnamed, named), (unnamed, "")] {
+        let said = rules(&[first, second].concat());
+        let wrong = "error: server 'a' has no port that checks could go to";
+        assert!(said.len() == 1 && said[0].contains(wrong), "{said:?}");
+    }
     says(
         &said(&listen(
             " server-template s 1-3 127.0.0.1:1\n server s2 127.0.0.1:1",

@@ -28,6 +28,23 @@ fn what_a_refused_line_would_have_set_is_not_missing() {
 }
 
 #[test]
+fn rules_capture_into_slots_that_are_there() {
+    let said = listen(
+        " declare capture request len 4\n http-request capture path id 0\n http-request capture path id 1\n \
+         http-response capture res.hdr(x) id 0\n http-after-response capture res.hdr(x) id 3\n",
+    );
+    let starts = [
+        "9: error: no slot 1 for captures of the request: 'a' has 1",
+        "10: error: no slot 0 for captures of the response: 'a' has 0",
+        "11: error: no slot 3 for captures of the response: 'a' has 0",
+    ];
+    assert_eq!(said.len(), starts.len(), "{said:?}");
+    for (said, start) in said.iter().zip(starts) {
+        assert!(said.starts_with(start), "{said}");
+    }
+}
+
+#[test]
 fn every_word_of_a_line_is_judged() {
     let said = listen(" server s 127.0.0.1:1 chekc inter 5x weight 300 backup\n");
     assert_eq!(said.len(), 3, "{said:?}");

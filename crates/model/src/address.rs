@@ -79,6 +79,16 @@ impl Address {
         }
     }
 
+    /// Whether it says where to connect to: its port is told, or it needs none.
+    pub fn names_port(&self) -> bool {
+        match self {
+            Address::Inet { port, .. } => {
+                matches!(port, PortSpec::Fixed(_) | PortSpec::Range(..))
+            }
+            _ => true,
+        }
+    }
+
     /// Whether it is for datagrams.
     pub fn is_datagram(&self) -> bool {
         match self {

@@ -90,7 +90,9 @@ pub use reply::Answer;
 pub use roster::Rosters;
 pub use service::{NamedServices, ServiceRequest, Services, StatsPages, StatsRequest};
 pub use signature::available as can_sign;
-pub use socket::{ends as connection_addresses, listen as listen_socket, saved_syn, tcp_info};
+pub use socket::{
+    ends as connection_addresses, listen as listen_socket, own_address, saved_syn, tcp_info,
+};
 pub use worker::{Engine, WorkerSetup, start_workers};
 
 /// The severity of a number from 0 (`emerg`) to 7 (`debug`).

@@ -57,6 +57,7 @@ pub fn stream(
     s.worker
         .logs
         .send(&proxy.logs, tag, level, now, &line, &data);
+    frontend.lines().of(s.worker.id).add(1);
     s.worker.recycle(line);
 }
 
@@ -284,6 +285,9 @@ pub fn write(
     }
     let tag = proxy.log_tag.as_deref();
     worker.logs.send(&proxy.logs, tag, level, now, &line, &data);
+    if let Some(frontend) = generation.frontend(&told.session.listener.frontend) {
+        frontend.lines().of(worker.id).add(1);
+    }
     worker.recycle(line);
 }
 

@@ -202,6 +202,13 @@ fn bind_source(
     result
 }
 
+/// Our address of a connection over IP; it stays when the peer has reset.
+pub fn own_address(fd: RawFd) -> Option<SocketAddr> {
+    // SAFETY: whoever asks holds the socket open for the whole call, and nothing here closes it.
+    let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
+    socket2::SockRef::from(&fd).local_addr().ok()?.as_socket()
+}
+
 /// The addresses of a connection over IP: ours and the peer's.
 pub fn ends(fd: RawFd) -> Option<(SocketAddr, SocketAddr)> {
     // SAFETY: whoever asks holds the socket open for the whole call, and nothing here closes it.

@@ -17,10 +17,8 @@ pub use resolve::Resolve;
 pub use set::RuleSet;
 pub use verdict::{Effects, LogLevelChange, Verdict};
 
-use crate::Scope;
 use crate::condition::Cond;
 use crate::ctx::Ctx;
-use crate::error::ParseError;
 use crate::expr::Expr;
 use crate::logformat::LogFormat;
 use crate::stick::{Change, Counter, Entry, Lasts, TableName};
@@ -212,16 +210,6 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Reads the words after the set's keyword.
-    pub fn parse(set: RuleSet, words: &[&str], scope: &Scope<'_>) -> Result<Rule, ParseError> {
-        parse::rule(set, words, scope)
-    }
-
-    /// A rule that redirects (`redirect` outside `http-request`).
-    pub fn redirect(words: &[&str], scope: &Scope<'_>) -> Result<Rule, ParseError> {
-        parse::redirect_rule(words, scope)
-    }
-
     /// Whether it has a connection begin with a PROXY header.
     pub fn expects_proxy(&self) -> bool {
         matches!(self.action, Action::ExpectProxy)
@@ -236,6 +224,14 @@ impl Rule {
     pub fn set_capture_slot(&mut self, slot: usize) {
         if let Action::Capture(_, at) = &mut self.action {
             *at = slot;
+        }
+    }
+
+    /// The slot that it names to capture into.
+    pub fn named_capture_slot(&self) -> Option<usize> {
+        match self.action {
+            Action::CaptureTo(_, slot) => Some(slot),
+            _ => None,
         }
     }
 

@@ -192,8 +192,8 @@ pub trait Facts {
     fn next_number(&self) -> u64 {
         0
     }
-    /// How many lines of a frontend asked for this number before, from 0.
-    fn next_line(&self, _frontend: &str) -> u64 {
+    /// How many lines a frontend has logged.
+    fn lines(&self, _frontend: &str) -> u64 {
         0
     }
     /// Usable servers of a backend.
@@ -286,6 +286,10 @@ pub trait Facts {
     }
     /// The addresses of a connection by its descriptor: ours and the peer's.
     fn addresses(&self, _descriptor: i32) -> Option<(SocketAddr, SocketAddr)> {
+        None
+    }
+    /// Our address of a connection by its descriptor, known when the peer is gone as well.
+    fn own_address(&self, _descriptor: i32) -> Option<SocketAddr> {
         None
     }
     /// Whether an address is one of this machine.
@@ -497,8 +501,7 @@ impl<'a> Ctx<'a> {
     pub fn connected_to(&self) -> Option<SocketAddr> {
         let asked = || {
             self.session.ends.src()?;
-            let (ours, _) = self.facts.addresses(self.session.descriptor?.number())?;
-            Some(ours)
+            self.facts.own_address(self.session.descriptor?.number())
         };
         self.session.ends.dst().or_else(asked)
     }

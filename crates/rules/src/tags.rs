@@ -68,8 +68,12 @@ pub static TAGS: &[TagDef] = &[
     ),
     tag!("HPO", "the request's path only", |cx, l, f, o| {
         let target = request_part(cx, l, 1);
-        let path = http::uri::path(target);
-        shown(if target == UNREAD { target } else { path }, f, o);
+        let path = match target {
+            UNREAD => target,
+            b"*" => b"",
+            _ => http::uri::path(target),
+        };
+        shown(path, f, o);
     }),
     tag!("HQ", "the query, with its question mark", |cx, l, f, o| {
         let target = request_part(cx, l, 1);
@@ -270,10 +274,10 @@ pub static TAGS: &[TagDef] = &[
     ),
     tag!(
         "lc",
-        "lines of the frontend that said so before",
+        "lines that the frontend has logged so far",
         |cx, _, f, o| {
             let frontend = &cx.session.listener.frontend;
-            base(cx.facts.next_line(frontend) as i64, f, o);
+            base(cx.facts.lines(frontend) as i64, f, o);
         }
     ),
     tag!("ms", "milliseconds of the accept date", |cx, _, f, o| {
@@ -551,7 +555,7 @@ fn captures(slots: &[Option<Box<[u8]>>], flags: Flags, out: &mut Vec<u8>, separa
             out.extend_from_slice(between);
         }
         match slot.as_deref() {
-            None | Some(b"") if separate => quoted(b"", flags, out),
+            None if separate => quoted(b"", flags, out),
             None => {}
             Some(text) => {
                 let around = if separate { quote } else { b"" };

@@ -58,9 +58,9 @@ impl Facts for View<'_> {
     fn next_number(&self) -> u64 {
         self.process.next_number()
     }
-    fn next_line(&self, frontend: &str) -> u64 {
+    fn lines(&self, frontend: &str) -> u64 {
         let frontend = self.generation.frontend(frontend);
-        frontend.map_or(0, |frontend| frontend.next_line())
+        frontend.map_or(0, |frontend| frontend.lines().sum(|lines| lines))
     }
     fn saved_syn(&self, descriptor: i32) -> Option<Vec<u8>> {
         (self.process.machine.saved_syn)(descriptor)
@@ -182,6 +182,9 @@ impl Facts for View<'_> {
     }
     fn addresses(&self, descriptor: i32) -> Option<(SocketAddr, SocketAddr)> {
         (self.process.machine.addresses)(descriptor)
+    }
+    fn own_address(&self, descriptor: i32) -> Option<SocketAddr> {
+        (self.process.machine.own_address)(descriptor)
     }
     fn is_local(&self, ip: IpAddr) -> bool {
         (self.process.machine.is_local)(ip)

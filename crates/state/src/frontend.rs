@@ -1,6 +1,6 @@
 //! One frontend: how many may be in, and what is counted.
 
-use crate::counters::{Gauge, PerWorker, ProxyCounters};
+use crate::counters::{Counter, Gauge, PerWorker, ProxyCounters};
 use model::{Bind, Proxy};
 use rules::Listener;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -21,8 +21,8 @@ pub struct FrontendLive {
     sockets: Mutex<Vec<Arc<Socket>>>,
     /// Connections by the number of the listener that they came in by.
     listeners: Mutex<Vec<(u32, Arc<Gauge>)>>,
-    /// Lines that showed their number (`%lc`).
-    lines: AtomicU64,
+    /// Lines that each worker logged (`%lc`).
+    lines: PerWorker<Counter>,
     /// When the sessions so far would have come at an even pace, in microseconds of the process.
     paced_until: AtomicU64,
 }
@@ -155,7 +155,7 @@ impl Frontend {
                 waiting: Mutex::default(),
                 sockets: Mutex::default(),
                 listeners: Mutex::default(),
-                lines: AtomicU64::new(0),
+                lines: PerWorker::new(workers),
                 paced_until: AtomicU64::new(0),
             })
         });
@@ -237,9 +237,9 @@ impl Frontend {
         &self.live.counters
     }
 
-    /// How many lines of its asked for their number before (`%lc`).
-    pub fn next_line(&self) -> u64 {
-        self.live.lines.fetch_add(1, Relaxed)
+    /// The lines that each worker logged.
+    pub fn lines(&self) -> &PerWorker<Counter> {
+        &self.live.lines
     }
 
     /// Sessions in it.

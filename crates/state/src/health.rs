@@ -261,11 +261,10 @@ impl Health {
         (self.rise, self.fall, self.start) = (new.rise, new.fall, new.start);
     }
 
-    /// Goes on where another process was that found it up: with as many bad checks left until it is down.
-    pub fn go_on(&mut self, counter: u32) {
-        if (self.rise..=self.top()).contains(&counter) {
-            self.counter = counter;
-        }
+    /// Goes on where another process was that found it up: all its bad checks are left until it is
+    /// down.
+    pub fn go_on(&mut self) {
+        self.counter = self.top();
     }
 
     /// Maintenance is over: it is as at the start.

@@ -77,6 +77,8 @@ pub struct Machine {
     pub saved_syn: fn(i32) -> Option<Vec<u8>>,
     /// The addresses of a connection by its descriptor: ours and the peer's.
     pub addresses: fn(i32) -> Option<(SocketAddr, SocketAddr)>,
+    /// Our address of a connection by its descriptor.
+    pub own_address: fn(i32) -> Option<SocketAddr>,
 }
 
 impl Default for Machine {
@@ -92,6 +94,7 @@ impl Default for Machine {
             say: |_, _| {},
             saved_syn: |_| None,
             addresses: |_| None,
+            own_address: |_| None,
         }
     }
 }

@@ -4,7 +4,7 @@ use super::set_server::{maintain, ready, set_server, set_weight};
 use super::{Command, backend_of, with_server};
 use crate::cli::{Cli, Grave, Said, World};
 use crate::servers_state;
-use model::{Address, CheckAction, CheckKind, CliLevel, Config, PortSpec, Proxy, SwitchTarget};
+use model::{Address, CheckKind, CheckScript, CliLevel, Config, Proxy, SwitchTarget};
 use state::Backend;
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -386,22 +386,13 @@ fn lacks_check_port(backend: &Backend, server: &model::Server) -> bool {
     let Some(check) = &server.check else {
         return false;
     };
-    let names_port = |address: &Address| match address {
-        Address::Inet { port, .. } => matches!(port, PortSpec::Fixed(_) | PortSpec::Range(..)),
-        _ => true,
-    };
     let of_rules = match &*backend.side().check {
         CheckKind::Echo => true,
-        CheckKind::Script(script) => script.steps.iter().any(|step| match &step.action {
-            CheckAction::Connect(rule) => {
-                rule.port.is_some() || rule.addr.as_ref().is_some_and(names_port)
-            }
-            _ => false,
-        }),
+        CheckKind::Script(script) => CheckScript::names_port(&script.steps),
         _ => false,
     };
-    let of_check = check.port.is_some() || check.addr.as_ref().is_some_and(names_port);
-    !of_rules && !of_check && !names_port(&server.address)
+    let of_check = check.port.is_some() || check.addr.as_ref().is_some_and(Address::names_port);
+    !of_rules && !of_check && !server.address.names_port()
 }
 
 fn del_server(_: &mut Cli, w: &World<'_>, args: &[&str], _: &str) -> Said {

@@ -84,6 +84,8 @@ fn change(
     };
     let checked = server.settings().check.is_some();
     let asked = server.settings().agent.is_some();
+    // A server that tracks another has that one's.
+    let own_health = server.settings().track.is_none();
     match action {
         "ready" => ready(process, backend, server, now),
         "drain" => drain(process, backend, server, now),
@@ -96,9 +98,9 @@ fn change(
         }
         "arunn" if server.has_agent() => agent(false),
         "adown" if server.has_agent() => agent(true),
-        "hrunn" => force(Change::Up),
-        "hnolb" => force(Change::Stopping),
-        "hdown" => force(Change::Down),
+        "hrunn" if own_health => force(Change::Up),
+        "hnolb" if own_health => force(Change::Stopping),
+        "hdown" if own_health => force(Change::Down),
         _ => return false,
     }
     true

@@ -3,7 +3,7 @@
 use super::{Keyword, keyword};
 use crate::diag::Fault;
 use crate::draft::sections::*;
-use crate::draft::{Draft, Reference};
+use crate::draft::{CaptureReference, Draft, Reference};
 use crate::line::Line;
 use model::CaptureSlot;
 use rules::{Rule, RuleSet};
@@ -150,6 +150,13 @@ fn rule(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
             l.arg(1)
         );
         l.warnings.push(Fault::warning(l.skip + 1, message));
+    }
+    if let Some(id) = rule.named_capture_slot() {
+        d.capture_references.push(CaptureReference {
+            id,
+            response: set.on_response(),
+            place: l.place(0),
+        });
     }
     if let Some(len) = rule.capture_len {
         if d.section == B {

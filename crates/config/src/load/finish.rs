@@ -34,6 +34,7 @@ impl Loader<'_> {
         for (draft, id) in drafts.iter_mut().zip(ids) {
             packet::default_check(draft);
             self.check_references(draft, &modes);
+            self.check_captures(draft);
             self.check_servers(draft, &tracked);
             if draft.mode == Mode::Packet {
                 self.fit_packets(draft, &backends);

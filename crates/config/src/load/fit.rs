@@ -136,6 +136,27 @@ impl Loader<'_> {
         }
     }
 
+    /// Rules capture into slots that the frontend has.
+    pub(super) fn check_captures(&mut self, draft: &Draft) {
+        if !draft.has_front() {
+            return;
+        }
+        for reference in &draft.capture_references {
+            let (side, slots) = match reference.response {
+                true => ("response", draft.front.response_captures.len()),
+                false => ("request", draft.front.request_captures.len()),
+            };
+            if reference.id < slots {
+                continue;
+            }
+            let message = format!(
+                "no slot {} for captures of the {side}: '{}' has {slots}, numbered from 0: add 'declare capture {side} len …'",
+                reference.id, draft.name
+            );
+            self.at(&reference.place, Severity::Error, message);
+        }
+    }
+
     pub(super) fn check_servers(&mut self, draft: &Draft, tracked: &servers::Tracked) {
         let findings = servers::findings(draft, tracked, &self.config.resolvers);
         self.report_servers(draft, &findings);

@@ -4,7 +4,7 @@
 use crate::draft::CheckChoice;
 use crate::draft::{Draft, Place};
 use crate::lexer::{self, Variables};
-use model::{Address, Balance, CheckAction, Host, PortSpec, Resolvers, Server};
+use model::{Address, Balance, Host, Resolvers, Server};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -244,8 +244,7 @@ pub(super) fn lacks_check_port(server: &Server) -> bool {
             host: Host::Name(name),
             ..
         } if model::names_service(name) => false,
-        Address::Inet { port, .. } => !matches!(port, PortSpec::Fixed(_) | PortSpec::Range(..)),
-        _ => false,
+        _ => !address.names_port(),
     };
     server.check.as_ref().is_some_and(|check| {
         let given = check.addr.as_ref().is_some_and(|a| !without(a));
@@ -259,24 +258,14 @@ impl crate::draft::CheckDraft {
         matches!(self.choice, Some(CheckChoice::Kind(model::CheckKind::Echo)))
     }
 
-    /// Whether the rules say which port the first connection goes to.
+    /// Whether the rules say which port connections go to.
     fn names_port(&self) -> bool {
         let rules = match self.choice {
             Some(CheckChoice::Http) => &self.http,
             Some(CheckChoice::Tcp) => &self.tcp,
             _ => return false,
         };
-        let mut connects = rules.steps.iter().filter_map(|s| match &s.action {
-            CheckAction::Connect(c) => Some(c),
-            _ => None,
-        });
-        connects.next().is_some_and(|c| {
-            let own = c.addr.as_ref().map(|a| match a {
-                Address::Inet { port, .. } => matches!(port, PortSpec::Fixed(_)),
-                _ => false,
-            });
-            c.port.is_some() || own == Some(true)
-        })
+        model::CheckScript::names_port(&rules.steps)
     }
 }
 

@@ -14,6 +14,19 @@ pub struct CheckScript {
     pub steps: Vec<CheckStep>,
 }
 
+impl CheckScript {
+    /// Whether rules say which port every connection goes to.
+    pub fn names_port(steps: &[CheckStep]) -> bool {
+        let mut connects = steps.iter().filter_map(|step| match &step.action {
+            CheckAction::Connect(rule) => {
+                Some(rule.port.is_some() || rule.addr.as_ref().is_some_and(Address::names_port))
+            }
+            _ => None,
+        });
+        connects.next() == Some(true) && connects.all(|named| named)
+    }
+}
+
 /// One rule.
 #[derive(Clone, Debug)]
 pub struct CheckStep {

@@ -7,7 +7,19 @@ use crate::condition;
 use crate::error::ParseError;
 use crate::expr::unknown;
 
-pub(super) fn rule(set: RuleSet, words: &[&str], scope: &Scope<'_>) -> Result<Rule, ParseError> {
+impl Rule {
+    /// Reads the words after the set's keyword.
+    pub fn parse(set: RuleSet, words: &[&str], scope: &Scope<'_>) -> Result<Rule, ParseError> {
+        rule(set, words, scope)
+    }
+
+    /// A rule that redirects (`redirect` outside `http-request`).
+    pub fn redirect(words: &[&str], scope: &Scope<'_>) -> Result<Rule, ParseError> {
+        redirect_rule(words, scope)
+    }
+}
+
+fn rule(set: RuleSet, words: &[&str], scope: &Scope<'_>) -> Result<Rule, ParseError> {
     let Some(full) = words.first() else {
         return Err(ParseError::at(
             0,
@@ -50,7 +62,7 @@ pub(super) fn rule(set: RuleSet, words: &[&str], scope: &Scope<'_>) -> Result<Ru
     })
 }
 
-pub(super) fn redirect_rule(words: &[&str], scope: &Scope<'_>) -> Result<Rule, ParseError> {
+fn redirect_rule(words: &[&str], scope: &Scope<'_>) -> Result<Rule, ParseError> {
     let (before, condition) = condition::split(words, scope)?;
     let mut w = Words {
         words: before,
