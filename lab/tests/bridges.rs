@@ -73,8 +73,14 @@ fn serve(net: &Net, vip: &'static str) {
 
 const BRIDGE: &str = include_str!("../../examples/own/packet-bridge.cfg");
 
+/// The same with checks that outlast a lost packet, which is sent again after a second.
+fn patient_bridge() -> String {
+    BRIDGE.replace("inter 200ms", "inter 2s fastinter 200ms downinter 200ms")
+}
+
 fn carries_over_the_bridge(net: &Net, attach: &str) {
-    let config = format!("global\n    tune.packet.attach {attach}\n{BRIDGE}");
+    let bridge = patient_bridge();
+    let config = format!("global\n    tune.packet.attach {attach}\n{bridge}");
     let balancer = Balancer::start(net, "l", &config);
     // Checks reach servers behind the port that has no address.
     for server in ["one", "two"] {
@@ -239,7 +245,7 @@ fn a_bridge_of_one_port_serves_beside_the_switch() {
             }
         });
     }
-    let config = BRIDGE.replace("interface p0,p1", "interface p0");
+    let config = patient_bridge().replace("interface p0,p1", "interface p0");
     let balancer = Balancer::start(&net, "l", &config);
     for (vip, client) in [
         ("203.0.113.100", "198.51.100.2"),

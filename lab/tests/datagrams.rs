@@ -675,7 +675,17 @@ fn what_comes_late_while_the_process_stands_still_is_for_nobody() {
     // By now they have rested, those first that were answered first: it is they who are taken first, and
     // what comes by them is told last.
     std::thread::sleep(std::time::Duration::from_millis(50));
+    let info = proxy.control("show info");
+    let pid = info.lines().find_map(|l| l.strip_prefix("Pid: "));
+    let threads = format!("/proc/{}/task", pid.expect("a number").trim());
     proxy.signal("-STOP");
+    // The signal is only on its way when it has been sent.
+    wait("every thread stands still", || {
+        let threads = std::fs::read_dir(&threads).expect("its threads").flatten();
+        let mut states = threads.map(|t| std::fs::read_to_string(t.path().join("stat")));
+        // What follows the name in brackets.
+        states.all(|s| s.is_ok_and(|s| s.rsplit_once(')').is_some_and(|s| s.1.starts_with(" T"))))
+    });
     let other = patient();
     other.send_to(b"other", ("127.0.0.1", port)).expect("sent");
     for link in links.iter().rev() {

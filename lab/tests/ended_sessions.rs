@@ -4,7 +4,7 @@
 
 use lab::{Folder, LogSink, PATIENCE, Program, Proxy, Server, each, port};
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 /// Nothing ends by a timeout here. The request is there when its connection is accepted.
@@ -26,6 +26,20 @@ fn flags(sink: &LogSink) -> String {
 
 fn connect(port: u16) -> TcpStream {
     let stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream
+}
+
+/// The next connection to a server, which need not come.
+fn accept(origin: &TcpListener) -> TcpStream {
+    origin.set_nonblocking(true).expect("set");
+    let mut accepted = None;
+    lab::net::until("a connection comes", || {
+        accepted = origin.accept().ok();
+        accepted.is_some()
+    });
+    let (stream, _) = accepted.expect("a connection");
+    stream.set_nonblocking(false).expect("set");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     stream
 }
@@ -104,8 +118,7 @@ fn tunnels_and_stalled_exchanges_end_though_both_ends_are_silent() {
                 let what = format!("{}: {asked:?}, {answered:?}, {how}", program.name);
                 let mut client = connect(door);
                 client.write_all(asked.as_bytes()).expect("sent");
-                let (mut server, _) = origin.accept().expect("a connection");
-                server.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+                let mut server = accept(&origin);
                 hear(&mut server, asked.rsplit("\r\n").next().unwrap_or(""));
                 server.write_all(answered.as_bytes()).expect("sent");
                 hear(&mut client, heard);
@@ -177,7 +190,7 @@ fn a_reset_is_noticed_while_a_body_stalls() {
     client
         .write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
         .expect("sent");
-    let (mut server, _) = origin.accept().expect("a connection");
+    let mut server = accept(&origin);
     hear(&mut server, "\r\n\r\n");
     server
         .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhi")
@@ -202,7 +215,7 @@ fn a_login_to_a_silent_server_of_files_ends() {
         let mut client = connect(door);
         hear(&mut client, "\r\n");
         client.write_all(b"USER alice\r\n").expect("sent");
-        let (mut server, _) = origin.accept().expect("a connection");
+        let mut server = accept(&origin);
         server.write_all(b"220 hello\r\n").expect("sent");
         hear(&mut server, "USER alice\r\n");
         server.write_all(b"331 and?\r\n").expect("sent");
@@ -250,8 +263,7 @@ fn a_server_does_not_take_what_a_failed_client_said_for_all() {
             for fails in [true, false] {
                 let mut client = connect(door);
                 client.write_all(asked.as_bytes()).expect("sent");
-                let (mut server, _) = origin.accept().expect("a connection");
-                server.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+                let mut server = accept(&origin);
                 hear(&mut server, asked.rsplit("\r\n").next().unwrap_or(""));
                 server.write_all(answered.as_bytes()).expect("sent");
                 hear(&mut client, heard);
@@ -386,7 +398,7 @@ fn a_client_that_goes_on_asking_loses_nothing_of_the_last_answer() {
         let ask = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
         let mut client = connect(door);
         client.write_all(ask).expect("sent");
-        let (mut server, _) = origin.accept().expect("a connection");
+        let mut server = accept(&origin);
         hear(&mut server, "\r\n\r\n");
         client.write_all(&ask.repeat(asks)).expect("sent");
         let head = b"HTTP/1.1 200 OK\r\n\r\n";

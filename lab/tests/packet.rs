@@ -44,8 +44,8 @@ backend web
     mode packet
     forward nat
     balance roundrobin
-    server one 10.0.0.11:8080 check inter 200ms fall 2 rise 1
-    server two 10.0.0.12:8080 check inter 200ms fall 2 rise 1
+    server one 10.0.0.11:8080 check inter 2s fastinter 200ms downinter 200ms fall 2 rise 1
+    server two 10.0.0.12:8080 check inter 2s fastinter 200ms downinter 200ms fall 2 rise 1
 backend six
     mode packet
     forward nat
@@ -295,7 +295,7 @@ fn traffic_goes_on_without_the_process_and_the_next_one_takes_over() {
     assert!(reaches(&net, vip, "one") && reaches(&net, vip, "two"));
     // A session ends where its server leaves the file; the rest of the file goes on.
     balancer.reload(&NAT.replace(
-        "server two 10.0.0.12:8080 check inter 200ms fall 2 rise 1",
+        "server two 10.0.0.12:8080 check inter 2s fastinter 200ms downinter 200ms fall 2 rise 1",
         "",
     ));
     assert!(!reaches(&net, vip, "two") && reaches(&net, vip, "one"));
@@ -380,7 +380,10 @@ fn stays_whole(attach: &str) {
             "    guard tcp-flags\n    default_backend web\n",
         ),
         ("frontend dns", "frontend names"),
-        ("check inter 200ms fall 2 rise 1", "weight 3"),
+        (
+            "check inter 2s fastinter 200ms downinter 200ms fall 2 rise 1",
+            "weight 3",
+        ),
     ] {
         balancer.reload(&config.replace(change.0, change.1));
         goes_on("after a reload");

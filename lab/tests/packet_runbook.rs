@@ -237,6 +237,8 @@ fn programs_of_another_version_are_replaced() {
     };
     wait_until("it serves", talks);
     let Some((own, other)) = folders(&net, "l", "balancer") else {
+        drop(balancer);
+        detach(&net, "l");
         return;
     };
     balancer.kill();
@@ -270,6 +272,8 @@ fn a_start_that_fails_halfway_leaves_another_versions_programs_at_work() {
     };
     wait_until("it serves", talks);
     let Some((own, other)) = folders(&net, "l", "balancer") else {
+        drop(balancer);
+        detach(&net, "l");
         return;
     };
     balancer.kill();

@@ -296,3 +296,29 @@ fn a_reload_keeps_connections_and_a_bad_file_changes_nothing() {
     proxy.wait_for_output("is in force");
     assert_eq!(named(), "b", "the same connection, the new server");
 }
+
+#[test]
+fn a_frontend_that_is_turned_off_and_on_again_and_again_keeps_no_worker_busy() {
+    let (one, other, log) = (port(), port(), lab::LogSink::new());
+    let text = format!(
+        "    nbthread 2\n    log 127.0.0.1:{} local0\ndefaults\n    mode http\n    log global\n    timeout client 9s\n\
+         frontend f\n    bind 127.0.0.1:{one}\n    http-request return status 200\n\
+         frontend g\n    bind 127.0.0.1:{other}\n    http-request return status 200\n",
+        log.port
+    );
+    let mut proxy = Proxy::start(&Program::mulgil(), &text);
+    for _ in 0..500 {
+        for name in ["f", "g"] {
+            for command in ["disable", "enable"] {
+                proxy.control(&format!("{command} frontend {name}"));
+                log.line(&format!("frontend {name}."));
+            }
+        }
+    }
+    for port in [one, other] {
+        assert_eq!(get(port, "/").status, 200);
+    }
+    // Each worker hears that it is to end.
+    proxy.signal("-TERM");
+    assert_eq!(proxy.ended(), 128 + 15);
+}

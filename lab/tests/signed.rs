@@ -3,8 +3,15 @@
 
 use lab::net::{Net, possible};
 use lab::{Program, Proxy, Server, port};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const TIMES: &str = "defaults\n    mode http\n    retries 0\n    timeout client 5s\n    timeout server 5s\n    timeout connect 5s\n";
+
+/// One of these at a time: what the kernel counts is the whole network's.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// How often something happened to TCP, by the kernel's name for it, as `/proc/net/netstat` tells.
 fn count(text: &str, name: &str) -> u64 {
@@ -36,6 +43,7 @@ fn signs(text: &str) -> bool {
 
 #[test]
 fn who_does_not_sign_with_the_word_is_not_heard() {
+    let _alone = alone();
     let server = Server::named("app");
     let [four, both, good, good_six, wrong, unsigned] = [(); 6].map(|()| port());
     let towards = |door: u16, address: String, words: &str| {
@@ -78,6 +86,7 @@ fn who_does_not_sign_with_the_word_is_not_heard() {
 /// A socket that is kept, at a reload and by the process that comes after, is signed as its line says.
 #[test]
 fn a_kept_socket_is_signed_with_the_word_that_is_in_force() {
+    let _alone = alone();
     let server = Server::named("app");
     let [front, signed, unsigned] = [(); 3].map(|()| port());
     let soon = TIMES.replace("timeout connect 5s", "timeout connect 300ms");
@@ -137,6 +146,7 @@ fn a_kept_socket_is_signed_with_the_word_that_is_in_force() {
 /// A socket that passes from one process to the next is signed as the line of the next one says.
 #[test]
 fn a_socket_that_is_handed_over_is_signed_with_the_word_of_who_takes_it() {
+    let _alone = alone();
     let (server, folder) = (Server::named("app"), lab::Folder::new());
     let [front, signed, unsigned] = [(); 3].map(|()| port());
     let soon = TIMES.replace("timeout connect 5s", "timeout connect 300ms");
@@ -177,6 +187,7 @@ fn a_socket_that_is_handed_over_is_signed_with_the_word_of_who_takes_it() {
 
 #[test]
 fn peers_sign_what_they_tell_each_other() {
+    let _alone = alone();
     let server = Server::named("app");
     let peers = [port(), port()];
     let clients = [port(), port()];

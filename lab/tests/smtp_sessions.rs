@@ -49,7 +49,7 @@ fn a_server_that_goes_down_ends_its_conversations_where_that_is_asked_for() {
     let health = lab::listener();
     let checked = health.local_addr().expect("an address").port();
     let lines = format!(
-        "timeout check 5s\n  default-server inter 100ms fall 1 rise 1\n  \
+        "default-server inter 2s fastinter 200ms downinter 200ms fall 2 rise 1\n  \
          server main 127.0.0.1:{} check port {checked} on-marked-down shutdown-sessions\n  \
          server spare 127.0.0.1:{} backup",
         main.port, spare.port

@@ -142,7 +142,7 @@ frontend dns-{name}
 backend {name}
     mode packet
     forward {forward}
-    default-server vlan 200 check port 80 inter 200ms fall 2 rise 1
+    default-server vlan 200 check port 80 inter 2s fastinter 200ms downinter 200ms fall 2 rise 1
     server one {}
     server two {}
 ",

@@ -93,11 +93,17 @@ async fn accept(worker: Rc<Worker>, listener: Arc<Listener>) {
         if !listener.sessions.try_enter(listener.most()) {
             continue;
         }
+        // A socket that was refusing looks closed ever after: there is no waiting for it. Where it takes
+        // connections again, another task is about to take over from this one.
+        let looks_closed = ready.ready().is_read_closed();
         let accepted = ready.try_io(|fd| accept_one(fd.as_raw_fd()));
         if !matches!(accepted, Ok(Ok(_))) {
             listener.sessions.leave();
         }
         match accepted {
+            Err(_) | Ok(Err(_)) if looks_closed => {
+                tokio::time::sleep(Duration::from_millis(10)).await
+            }
             Err(_would_block) => {}
             Ok(Err(e)) => {
                 // No descriptors left: wait for sessions to end instead of spinning.

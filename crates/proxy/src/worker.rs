@@ -479,9 +479,12 @@ async fn run(
                 Some(Order::CountIdle(answer)) => {
                     let _ = answer.send(worker.pools.idle());
                 }
-                Some(Order::Quit) | None => return,
+                Some(Order::Quit) | None => break,
             },
         }
+    }
+    if id == 0 {
+        check::write_last_news(&worker);
     }
 }
 

@@ -317,6 +317,11 @@ impl Process {
         self.leaving.store(true, Relaxed);
         let generation = self.generation.load();
         for proxy in &generation.config.proxies {
+            // Of one that an operator shut it has been told.
+            let frontend = generation.frontend(&proxy.name);
+            if frontend.is_some_and(|f| f.is_shut()) {
+                continue;
+            }
             let line = news::stopped(&generation, proxy);
             self.news.tell(proxy, LogLevel::Warning, line);
         }

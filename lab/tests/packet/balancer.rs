@@ -21,12 +21,11 @@ impl Balancer {
         Balancer::start_for(net, host, 10_000, config)
     }
 
-    /// The same for so many sessions. Its checks have more patience than the intervals between them: a
-    /// machine that is busy elsewhere is no dead server.
+    /// The same for so many sessions.
     pub fn start_for(net: &Net, host: &str, flows: u32, config: &str) -> Balancer {
         let folder = Folder::new();
         let text = format!(
-            "global\n    nbthread 1\n    tune.packet.flows {flows}\n    stats socket {} level admin\ndefaults\n    timeout check 2s\n{config}",
+            "global\n    nbthread 1\n    tune.packet.flows {flows}\n    stats socket {} level admin\n{config}",
             folder.path("control")
         );
         let file = folder.file("test.cfg", text.as_bytes());

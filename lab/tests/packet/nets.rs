@@ -241,6 +241,7 @@ route add default via 2001:db8:1::1
                 _ => format!("{own}{n}"),
             };
             let (one, two) = (server(11), server(12));
+            // A lost packet is sent again after a second: a check may take as long as its interval.
             text.push_str(&format!(
                 "frontend {name}
     mode packet
@@ -253,8 +254,8 @@ frontend dns-{name}
 backend {name}
     mode packet
     forward {forward}
-    server one {one} check port 80 inter 200ms fall 2 rise 1
-    server two {two} check port 80 inter 200ms fall 2 rise 1
+    server one {one} check port 80 inter 2s fastinter 200ms downinter 200ms fall 2 rise 1
+    server two {two} check port 80 inter 2s fastinter 200ms downinter 200ms fall 2 rise 1
 "
             ));
         }

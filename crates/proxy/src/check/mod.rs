@@ -24,12 +24,14 @@ pub use settle::observed;
 use crate::worker::Worker;
 use clock::Clock;
 use pace::Pace;
+use state::news::Line;
 use state::{Backend, Generation, Server};
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 /// How soon a new configuration is seen.
@@ -103,23 +105,34 @@ pub async fn run(worker: Rc<Worker>) {
     }
 }
 
-/// Writes what is told of servers into the logs.
+/// Writes what is told of servers and proxies into the logs.
 async fn write_news(worker: Rc<Worker>) {
     loop {
         let line = poll_fn(|cx| worker.process.news.poll_next(cx.waker())).await;
-        if line.mail {
-            crate::mail::send(&worker, &line);
-            continue;
-        }
-        worker.logs.send(
-            &line.proxy.logs,
-            line.proxy.log_tag.as_deref(),
-            line.level,
-            worker.wall(Instant::now()),
-            line.text.as_bytes(),
-            b"",
-        );
+        write_line(&worker, &line);
     }
+}
+
+/// Writes what has been told and not been written yet, where the worker ends.
+pub fn write_last_news(worker: &Worker) {
+    while let Poll::Ready(line) = worker.process.news.poll_next(Waker::noop()) {
+        write_line(worker, &line);
+    }
+}
+
+fn write_line(worker: &Worker, line: &Line) {
+    if line.mail {
+        crate::mail::send(worker, line);
+        return;
+    }
+    worker.logs.send(
+        &line.proxy.logs,
+        line.proxy.log_tag.as_deref(),
+        line.level,
+        worker.wall(Instant::now()),
+        line.text.as_bytes(),
+        b"",
+    );
 }
 
 /// Which of a server's two checks.
