@@ -106,7 +106,7 @@ pub fn facts(environment: std::collections::HashMap<String, String>) -> state::M
         say,
         saved_syn: proxy::saved_syn,
         addresses: proxy::connection_addresses,
-        own_address: proxy::own_address,
+        own_address: proxy::local_address,
     }
 }
 

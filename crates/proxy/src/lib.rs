@@ -91,7 +91,7 @@ pub use roster::Rosters;
 pub use service::{NamedServices, ServiceRequest, Services, StatsPages, StatsRequest};
 pub use signature::available as can_sign;
 pub use socket::{
-    ends as connection_addresses, listen as listen_socket, own_address, saved_syn, tcp_info,
+    ends as connection_addresses, listen as listen_socket, local_address, saved_syn, tcp_info,
 };
 pub use worker::{Engine, WorkerSetup, start_workers};
 

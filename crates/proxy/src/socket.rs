@@ -202,13 +202,6 @@ fn bind_source(
     result
 }
 
-/// Our address of a connection over IP; it stays when the peer has reset.
-pub fn own_address(fd: RawFd) -> Option<SocketAddr> {
-    // SAFETY: whoever asks holds the socket open for the whole call, and nothing here closes it.
-    let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
-    socket2::SockRef::from(&fd).local_addr().ok()?.as_socket()
-}
-
 /// The addresses of a connection over IP: ours and the peer's.
 pub fn ends(fd: RawFd) -> Option<(SocketAddr, SocketAddr)> {
     // SAFETY: whoever asks holds the socket open for the whole call, and nothing here closes it.
@@ -592,7 +585,7 @@ fn set_transparent_v6(socket: &Socket) -> io::Result<()> {
     )
 }
 
-/// The local address of a connected or listening socket.
+/// The local address of a connected or listening socket; it stays when the peer has reset.
 pub fn local_address(fd: RawFd) -> Option<SocketAddr> {
     // SAFETY: borrowed for the call only; the caller keeps it open.
     let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
