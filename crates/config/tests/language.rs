@@ -116,6 +116,21 @@ fn what_only_http_can_do_has_no_effect_in_tcp_mode_and_is_said() {
             "15: warning: 'l' is in 'mode tcp', where nothing of HTTP can be hashed",
         ],
     );
+    let captures = |mode: &str, more: &str| -> Vec<String> {
+        let rule = "tcp-request content capture req.payload(0,3) len 4";
+        sections(&format!(
+            "frontend f\n mode {mode}\n bind :80\n {more}\n {rule}\n default_backend b\nbackend b\n mode {mode}"
+        ))
+    };
+    says(
+        &captures("tcp", ""),
+        &["what is captured has no effect in 'f', which is in 'mode tcp'"],
+    );
+    says(&captures("http", ""), &[]);
+    says(
+        &captures("tcp", "tcp-request content switch-mode http"),
+        &[],
+    );
     let config = loaded.config.expect("warnings only");
     let proxy = config.frontend("l").expect("it is there");
     assert!(proxy.http_request.is_empty() && proxy.stats.is_none());

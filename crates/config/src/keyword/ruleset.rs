@@ -151,6 +151,9 @@ fn rule(d: &mut Draft, l: &mut Line<'_>) -> Result<(), Fault> {
         );
         l.warnings.push(Fault::warning(l.skip + 1, message));
     }
+    if rule.capture_len.is_some() || rule.named_capture_slot().is_some() {
+        d.marks.insert("capture", l.place(0));
+    }
     if let Some(id) = rule.named_capture_slot() {
         d.capture_references.push(CaptureReference {
             id,

@@ -173,6 +173,17 @@ impl Loader<'_> {
             );
             self.at(&draft.place, Severity::Warning, message);
         }
+        if mode != Http
+            && !draft.upgrades()
+            && let Some(place) = draft.marks.get("capture").filter(|place| own(place))
+        {
+            let message = format!(
+                "what is captured has no effect in '{}', which is in 'mode {}': keep it by 'set-var', or set 'mode http'",
+                draft.name,
+                mode.name()
+            );
+            self.at(place, Severity::Warning, message);
+        }
         if mode == Udp && !draft.tcp_response_content.is_empty() {
             let message = format!(
                 "'tcp-response content' looks at a stream, but '{}' is in 'mode udp', where answers pass one by one: remove it",
