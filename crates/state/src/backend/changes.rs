@@ -19,6 +19,29 @@ use std::time::Instant;
 /// Servers that one change pays for: with no more than these all are looked at for each.
 const SHARE: usize = 16;
 
+/// Whose sessions end, as far as the configuration wants it: those of servers that have just gone down, and
+/// those of backup servers when one that is not has just come up. A turn is noted before servers are weighed,
+/// because a slow start begins by it; sessions end once the choice of servers knows of it, because they may
+/// go on elsewhere.
+#[derive(Default)]
+struct Ending<'a> {
+    gone: Vec<&'a Server>,
+    relieved: bool,
+}
+
+impl<'a> Ending<'a> {
+    fn turn(&mut self, server: &'a Server) {
+        let Some(up) = server.turned() else {
+            return;
+        };
+        let settings = server.settings();
+        if !up && settings.on_marked_down == Some(MarkedDown::ShutdownSessions) {
+            self.gone.push(server);
+        }
+        self.relieved |= up && settings.shutdown_backup_sessions && !settings.backup;
+    }
+}
+
 impl Backend {
     /// Who may be chosen, with all changes.
     fn caught_up(self: &Arc<Self>) -> Guard<Arc<Active>> {
@@ -107,15 +130,23 @@ impl Backend {
         self.behind.load(Relaxed) > 0
     }
 
-    fn look(self: &Arc<Self>, mut census: MutexGuard<'_, Census>) {
+    fn look(self: &Arc<Self>, census: MutexGuard<'_, Census>) {
+        self.look_and_end(census, Ending::default());
+    }
+
+    fn look_and_end<'a>(
+        self: &'a Arc<Self>,
+        mut census: MutexGuard<'_, Census>,
+        mut ending: Ending<'a>,
+    ) {
         // First: a change that comes while servers are looked at wants another look.
         self.behind.store(0, Relaxed);
+        self.servers.iter().for_each(|s| ending.turn(s));
         self.pardon();
         self.active.store(Arc::new(self.active()));
         census.take(&self.servers);
         drop(census);
-        // Those that end may go on elsewhere: they must find who has come up, and not who has gone.
-        self.end_sessions();
+        self.end_sessions(ending);
         for server in &self.servers {
             if self.live.queue.len() == 0 {
                 break;
@@ -131,16 +162,16 @@ impl Backend {
             // Another configuration's.
             return;
         };
+        let mut ending = Ending::default();
+        ending.turn(server);
         server.weigh();
         let mut census = lock(&self.census);
         census.note(place, server);
         if self.pay() {
-            return self.look(census);
+            return self.look_and_end(census, ending);
         }
         drop(census);
-        if self.end_sessions_of(server) {
-            self.relieve_backups();
-        }
+        self.end_sessions(ending);
         self.serve_queue_at(server);
     }
 
@@ -206,28 +237,11 @@ impl Backend {
         *lock(&self.live.turns)
     }
 
-    /// Ends the sessions of servers that have just gone down, and of backup servers when one that is
-    /// not has just come up, as far as the configuration wants it.
-    fn end_sessions(&self) {
-        let mut relieved = false;
-        for server in &self.servers {
-            relieved |= self.end_sessions_of(server);
-        }
-        if relieved {
+    fn end_sessions(&self, ending: Ending<'_>) {
+        ending.gone.iter().for_each(|s| s.cuts.cut());
+        if ending.relieved {
             self.relieve_backups();
         }
-    }
-
-    /// The same for one that may have turned; whether it relieves backup servers.
-    fn end_sessions_of(&self, server: &Server) -> bool {
-        let Some(up) = server.turned() else {
-            return false;
-        };
-        let settings = server.settings();
-        if !up && settings.on_marked_down == Some(MarkedDown::ShutdownSessions) {
-            server.cuts.cut();
-        }
-        up && settings.shutdown_backup_sessions && !settings.backup
     }
 
     /// Of thousands of servers that come up, the first finds sessions on backup servers.
