@@ -223,26 +223,36 @@ fn folders(net: &Net, host: &str, part: &str) -> Option<(PathBuf, PathBuf)> {
     })
 }
 
-/// What a mulgil has left whose tables are laid out otherwise stands in a folder with another number.
+fn serves(net: &Net) -> bool {
+    net.within("c", || talk(at("198.51.100.80:80"), 10_000))
+        .is_ok()
+}
+
+/// What a mulgil has left whose tables are laid out otherwise stands in a folder with another number: ours
+/// and that one's. Nothing is left where nobody can see them.
+fn left_by_another_version(net: &Net) -> Option<(PathBuf, PathBuf)> {
+    let balancer = Balancer::start(net, "l", WEB);
+    wait_until("it serves", || serves(net));
+    let Some((own, other)) = folders(net, "l", "balancer") else {
+        drop(balancer);
+        detach(net, "l");
+        return None;
+    };
+    balancer.kill();
+    std::fs::rename(&own, &other).expect("another name");
+    Some((own, other))
+}
+
 #[test]
 fn programs_of_another_version_are_replaced() {
     if !possible() {
         return;
     }
     let net = line();
-    let balancer = Balancer::start(&net, "l", WEB);
-    let talks = || {
-        net.within("c", || talk(at("198.51.100.80:80"), 10_000))
-            .is_ok()
-    };
-    wait_until("it serves", talks);
-    let Some((own, other)) = folders(&net, "l", "balancer") else {
-        drop(balancer);
-        detach(&net, "l");
+    let Some((own, other)) = left_by_another_version(&net) else {
         return;
     };
-    balancer.kill();
-    std::fs::rename(&own, &other).expect("another name");
+    let talks = || serves(&net);
     assert!(talks(), "traffic goes on");
     let balancer = Balancer::start(&net, "l", WEB);
     assert!(
@@ -265,19 +275,10 @@ fn a_start_that_fails_halfway_leaves_another_versions_programs_at_work() {
         return;
     }
     let net = line();
-    let balancer = Balancer::start(&net, "l", WEB);
-    let talks = || {
-        net.within("c", || talk(at("198.51.100.80:80"), 10_000))
-            .is_ok()
-    };
-    wait_until("it serves", talks);
-    let Some((own, other)) = folders(&net, "l", "balancer") else {
-        drop(balancer);
-        detach(&net, "l");
+    let Some((own, other)) = left_by_another_version(&net) else {
         return;
     };
-    balancer.kill();
-    std::fs::rename(&own, &other).expect("another name");
+    let talks = || serves(&net);
     // Each frontend has places of its own for the servers: 17,000, and there is room for 16,383.
     let mut many = String::from("backend many\n    mode packet\n");
     for n in 0..1000 {
