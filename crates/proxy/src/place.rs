@@ -17,7 +17,7 @@ pub fn with_ctx<R>(
     worker: &Worker,
     client: &Client,
     info: &StreamInfo,
-    f: impl FnOnce(&Ctx<'_>) -> R,
+    f: impl FnOnce(&mut Ctx<'_>) -> R,
 ) -> R {
     let generation = worker.generation();
     let now = worker.now();
@@ -27,7 +27,7 @@ pub fn with_ctx<R>(
         now,
         tracked: Some(&client.tracked),
     };
-    f(&Ctx {
+    f(&mut Ctx {
         req_body: &client.carry,
         ..Ctx::bare(
             &client.info,

@@ -12,7 +12,7 @@ use crate::transport::Transport;
 use crate::visit::Visit;
 use crate::worker::Worker;
 use rules::action::{Effects, run as run_rules};
-use rules::{Ctx, NoTrace, StreamInfo, UniqueId, Verdict};
+use rules::{NoTrace, StreamInfo, UniqueId, Verdict};
 use state::Backend;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -298,30 +298,14 @@ async fn inspect(
     let mut over = end.is_none();
     let mut from = 0;
     while from < rules.len() {
-        let now = Instant::now();
         info.inspection.waiting = !over && client.carry.len() < longest;
         info.inspection.undecided.set(false);
-        let view = state::View {
-            process: &worker.process,
-            generation: &generation,
-            now,
-            tracked: Some(&client.tracked),
-        };
-        let mut cx = Ctx {
-            req_body: &client.carry,
-            ..Ctx::bare(
-                &client.info,
-                info,
-                worker.wall(now),
-                &client.vars,
-                &view,
-                &worker.rng,
-            )
-        };
         let mut effects = Effects::default();
         // Rule by rule: one that cannot be decided yet holds up those after it.
         let this = rules.get(..=from).unwrap_or_default();
-        let verdict = run_rules(this, from, &mut cx, &mut effects, &mut NoTrace);
+        let verdict = place::with_ctx(worker, client, info, |cx| {
+            run_rules(this, from, cx, &mut effects, &mut NoTrace)
+        });
         let fd = client.io.socket().raw();
         crate::socket::mark(fd, effects.tos, effects.mark);
         if let Some(silence) = effects.silence {
